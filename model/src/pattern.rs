@@ -1,0 +1,264 @@
+//! Regular expressions with RE2's syntax, and what can be known of their matches beforehand.
+//!
+//! The one place where a regular expression becomes literals: label matchers use `exact` and
+//! `prefix`, log line filters use `needle`, so that most candidates are decided without running
+//! the automaton. Works on bytes; a line that is not UTF-8 can still be matched.
+
+use std::fmt;
+
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use regex_syntax::hir::{Hir, HirKind, Look};
+
+/// Bound on the compiled size of one expression, in bytes; ten times what dashboards need.
+const COMPILED_BYTES_MAX: usize = 1 << 22;
+/// Longest accepted expression in bytes.
+pub const PATTERN_BYTES_MAX: usize = 64 << 10;
+/// Most literals that an alternation is expanded to before it is run as an automaton.
+const LITERALS_MAX: usize = 512;
+
+/// A compiled regular expression, either anchored at both ends or free.
+#[derive(Clone)]
+pub struct Pattern {
+    source: String,
+    anchored: bool,
+    regex: Regex,
+    exact: Option<Vec<Vec<u8>>>,
+    prefix: Vec<u8>,
+    needle: Vec<u8>,
+}
+
+/// Why a text is not a usable regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Not a regular expression.
+    #[error("invalid regular expression {pattern:?}: {reason}")]
+    Syntax {
+        /// The expression.
+        pattern: String,
+        /// What is wrong, in one line.
+        reason: String,
+    },
+    /// Longer than [`PATTERN_BYTES_MAX`], or compiled larger than its bound.
+    #[error(
+        "regular expression of {0} bytes is too large (at most {PATTERN_BYTES_MAX} bytes, {COMPILED_BYTES_MAX} compiled)"
+    )]
+    TooLarge(usize),
+}
+
+impl Pattern {
+    /// An expression that must match the whole text; `.` matches newline. Label matchers.
+    pub fn anchored(source: &str) -> Result<Self, PatternError> {
+        Self::compile(source, true)
+    }
+
+    /// An expression that may match anywhere in the text. Line filters.
+    pub fn search(source: &str) -> Result<Self, PatternError> {
+        Self::compile(source, false)
+    }
+
+    fn compile(source: &str, anchored: bool) -> Result<Self, PatternError> {
+        if source.len() > PATTERN_BYTES_MAX {
+            return Err(PatternError::TooLarge(source.len()));
+        }
+        let syntax = |reason: String| PatternError::Syntax {
+            pattern: source.to_owned(),
+            reason: one_line(&reason),
+        };
+        let hir = regex_syntax::ParserBuilder::new()
+            .dot_matches_new_line(anchored)
+            .utf8(false)
+            .build()
+            .parse(source)
+            .map_err(|e| syntax(e.to_string()))?;
+        let text = if anchored {
+            format!("^(?s:{source})$")
+        } else {
+            source.to_owned()
+        };
+        let regex = RegexBuilder::new(&text)
+            .size_limit(COMPILED_BYTES_MAX)
+            .dfa_size_limit(COMPILED_BYTES_MAX)
+            .build()
+            .map_err(|e| match e {
+                regex::Error::CompiledTooBig(_) => PatternError::TooLarge(source.len()),
+                other => syntax(other.to_string()),
+            })?;
+        let (exact, prefix) = if anchored {
+            literals(&hir)
+        } else {
+            (None, Vec::new())
+        };
+        Ok(Self {
+            source: source.to_owned(),
+            anchored,
+            regex,
+            exact,
+            prefix,
+            needle: needle(&hir),
+        })
+    }
+
+    /// The expression as written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the text matches.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        match &self.exact {
+            Some(set) => set.iter().any(|s| s == text),
+            None => text.starts_with(&self.prefix) && self.regex.is_match(text),
+        }
+    }
+
+    /// For an anchored expression that matches finitely few texts: exactly those texts.
+    pub fn exact(&self) -> Option<&[Vec<u8>]> {
+        self.exact.as_deref()
+    }
+
+    /// For an anchored expression: bytes with which every match starts (possibly none).
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// The longest known text that every match contains (possibly empty).
+    pub fn needle(&self) -> &[u8] {
+        &self.needle
+    }
+
+    /// The compiled expression, for captures.
+    pub fn regex(&self) -> &Regex {
+        &self.regex
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source && self.anchored == other.anchored
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.source)
+    }
+}
+
+/// The last line of the regex crate's message says what is wrong; the others draw a picture.
+fn one_line(message: &str) -> String {
+    let last = message.lines().last().unwrap_or(message).trim();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}
+
+/// The finite set of matches, if there is one, and the common prefix of all matches.
+fn literals(hir: &Hir) -> (Option<Vec<Vec<u8>>>, Vec<u8>) {
+    let mut extractor = Extractor::new();
+    extractor
+        .kind(ExtractKind::Prefix)
+        .limit_total(LITERALS_MAX)
+        .limit_class(64);
+    let seq = extractor.extract(hir);
+    let prefix = seq.longest_common_prefix().unwrap_or_default().to_vec();
+    // Look-around such as `\b` and `^` is invisible in literals, so such a set is not exact.
+    if !hir.properties().look_set().is_empty() || !seq.is_exact() {
+        return (None, prefix);
+    }
+    let set = seq.literals().map(|all| {
+        let mut set: Vec<Vec<u8>> = all.iter().map(|l| l.as_bytes().to_vec()).collect();
+        set.sort();
+        set.dedup();
+        set
+    });
+    (set, prefix)
+}
+
+/// The longest literal that stands in every match: the longest among the parts of the top-level
+/// concatenation.
+fn needle(hir: &Hir) -> Vec<u8> {
+    match hir.kind() {
+        HirKind::Literal(literal) => literal.0.to_vec(),
+        HirKind::Capture(capture) => needle(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => needle(&repetition.sub),
+        HirKind::Concat(parts) => parts
+            .iter()
+            .map(needle)
+            .max_by_key(Vec::len)
+            .unwrap_or_default(),
+        HirKind::Empty
+        | HirKind::Class(_)
+        | HirKind::Look(Look::Start | Look::End | _)
+        | HirKind::Repetition(_)
+        | HirKind::Alternation(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: &str, exact: Option<&[&str]>, prefix: &str, needle: &str) {
+        let pattern = Pattern::anchored(source).unwrap();
+        let set = pattern.exact().map(|s| {
+            s.iter()
+                .map(|b| String::from_utf8_lossy(b).into_owned())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(
+            set,
+            exact.map(|e| e.iter().map(|s| (*s).to_owned()).collect()),
+            "{source}"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(pattern.prefix()),
+            prefix,
+            "{source}"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(pattern.needle()),
+            needle,
+            "{source}"
+        );
+    }
+
+    #[test]
+    fn what_is_known_of_matches() {
+        check("api", Some(&["api"]), "api", "api");
+        check("a|b|ab", Some(&["a", "ab", "b"]), "", "");
+        check("api-(a|b)", Some(&["api-a", "api-b"]), "api-", "api-");
+        check("node_.+", None, "node_", "node_");
+        check(".*error.*", None, "", "error");
+        check("(?i)ab", Some(&["AB", "Ab", "aB", "ab"]), "", "");
+        check("", Some(&[""]), "", "");
+    }
+
+    #[test]
+    fn anchored_matches_whole_texts_and_newlines() {
+        let pattern = Pattern::anchored("a.c|d").unwrap();
+        assert!(pattern.is_match(b"a\nc") && pattern.is_match(b"d"));
+        assert!(!pattern.is_match(b"xd") && !pattern.is_match(b"abcd"));
+        let look = Pattern::anchored(r"a\b").unwrap();
+        assert!(look.is_match(b"a") && !look.is_match(b"ab"));
+    }
+
+    #[test]
+    fn search_matches_inside_and_in_bytes_that_are_not_text() {
+        let pattern = Pattern::search("err[0-9]+").unwrap();
+        assert!(pattern.is_match(b"\xff err42 \xfe"));
+        assert!(!pattern.is_match(b"err"));
+        assert_eq!(pattern.needle(), b"err");
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let fault = Pattern::anchored("a(").unwrap_err().to_string();
+        assert_eq!(fault, "invalid regular expression \"a(\": unclosed group");
+        let bomb = "(a{1000}){1000}";
+        assert!(matches!(
+            Pattern::anchored(bomb),
+            Err(PatternError::TooLarge(_))
+        ));
+    }
+}
