@@ -122,7 +122,10 @@ impl Histogram {
                     counts: counts.len(),
                 });
             }
-            if let Some(count) = counts.iter().find(|c| !(**c >= 0.0) && !self.is_stale()) {
+            if let Some(count) = counts
+                .iter()
+                .find(|c| (c.is_nan() || **c < 0.0) && !self.is_stale())
+            {
                 return Err(HistogramError::Count(*count));
             }
         }
