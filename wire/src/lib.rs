@@ -6,6 +6,8 @@
 
 pub mod capped;
 pub mod error;
+pub mod otlp;
 pub mod snappy;
+pub mod tempo;
 
 pub use error::{Position, WireError};
