@@ -31,16 +31,22 @@ pub(crate) fn from_proto(list: Vec<KeyValue>, limits: &Limits) -> Result<Vec<Att
 fn attribute(pair: KeyValue, depth: usize) -> Result<Attribute, String> {
     let value = match pair.value {
         None => AttributeValue::Empty,
-        Some(value) => value_from_proto(value, depth).map_err(|reason| {
-            format!("attribute {}: {reason}", shown(&pair.key))
-        })?,
+        Some(value) => value_from_proto(value, depth)
+            .map_err(|reason| format!("attribute {}: {reason}", shown(&pair.key)))?,
     };
-    Ok(Attribute { key: pair.key, value })
+    Ok(Attribute {
+        key: pair.key,
+        value,
+    })
 }
 
 /// The model's value; `depth` is how many levels of arrays and maps it may have.
 pub(crate) fn value_from_proto(value: AnyValue, depth: usize) -> Result<AttributeValue, String> {
-    let deeper = || depth.checked_sub(1).ok_or("nests deeper than the limit depth_max");
+    let deeper = || {
+        depth
+            .checked_sub(1)
+            .ok_or("nests deeper than the limit depth_max")
+    };
     Ok(match value.value {
         None => AttributeValue::Empty,
         Some(Value::String(text)) => AttributeValue::String(text),
@@ -51,12 +57,20 @@ pub(crate) fn value_from_proto(value: AnyValue, depth: usize) -> Result<Attribut
         Some(Value::Array(array)) => {
             let depth = deeper()?;
             let values = array.values.into_iter();
-            AttributeValue::Array(values.map(|v| value_from_proto(v, depth)).collect::<Result<_, _>>()?)
+            AttributeValue::Array(
+                values
+                    .map(|v| value_from_proto(v, depth))
+                    .collect::<Result<_, _>>()?,
+            )
         }
         Some(Value::Map(list)) => {
             let depth = deeper()?;
             let pairs = list.values.into_iter();
-            AttributeValue::Map(pairs.map(|p| attribute(p, depth)).collect::<Result<_, _>>()?)
+            AttributeValue::Map(
+                pairs
+                    .map(|p| attribute(p, depth))
+                    .collect::<Result<_, _>>()?,
+            )
         }
     })
 }
@@ -72,7 +86,9 @@ pub(crate) fn check_labels(
     if count > max {
         return Err(format!("{count} labels exceed the limit {limit} of {max}"));
     }
-    labels.iter().try_for_each(|(name, value)| check_label(name, value, limits))
+    labels
+        .iter()
+        .try_for_each(|(name, value)| check_label(name, value, limits))
 }
 
 /// Refuses one label beyond the limits.
@@ -206,7 +222,10 @@ fn write_json(value: &AttributeValue, out: &mut String) {
             sorted.sort_by(|a, b| a.key.cmp(&b.key));
             out.push('{');
             for (index, pair) in sorted.iter().enumerate() {
-                if sorted.get(index + 1).is_some_and(|next| next.key == pair.key) {
+                if sorted
+                    .get(index + 1)
+                    .is_some_and(|next| next.key == pair.key)
+                {
                     continue;
                 }
                 if !out.ends_with('{') {
