@@ -4,8 +4,16 @@
 //! that the bytes only declare, and says where the fault is. Nothing here knows a store, a socket
 //! or a clock. The structs of foreign schemas stay inside.
 
-pub mod capped;
 pub mod error;
+
+pub mod capped;
 pub mod snappy;
+
+mod cursor;
+pub mod json;
+mod number;
+mod protobuf;
+
+pub mod prometheus;
 
 pub use error::{Position, WireError};
