@@ -2,6 +2,9 @@
 
 pub mod exposition;
 pub mod openmetrics;
+
 pub mod text;
+
+pub mod remote_write;
 
 pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};
