@@ -4,10 +4,18 @@
 //! that the bytes only declare, and says where the fault is. Nothing here knows a store, a socket
 //! or a clock. The structs of foreign schemas stay inside.
 
-pub mod capped;
 pub mod error;
 pub mod otlp;
+
+pub mod capped;
 pub mod snappy;
 pub mod tempo;
+
+mod cursor;
+pub mod json;
+mod number;
+mod protobuf;
+
+pub mod prometheus;
 
 pub use error::{Position, WireError};
