@@ -21,7 +21,14 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
     (
         "server",
         &[
-            "model", "wire", "storage", "tsdb", "logstore", "tracestore", "query", "collector",
+            "model",
+            "wire",
+            "storage",
+            "tsdb",
+            "logstore",
+            "tracestore",
+            "query",
+            "collector",
             "node-exporter",
         ],
         true,
@@ -31,7 +38,14 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
 
 /// Crates of the edge: only async rooms (and bench, tests) may depend on them directly.
 const EDGE_CRATES: &[&str] = &[
-    "tokio", "axum", "tonic", "kube", "reqwest", "hyper", "opentelemetry", "opentelemetry-otlp",
+    "tokio",
+    "axum",
+    "tonic",
+    "kube",
+    "reqwest",
+    "hyper",
+    "opentelemetry",
+    "opentelemetry-otlp",
     "opentelemetry_sdk",
 ];
 
@@ -39,16 +53,32 @@ const EDGE_CRATES: &[&str] = &[
 const SERDE_ROOMS: &[&str] = &["wire", "kubernetes", "collector", "server", "obs"];
 
 const LICENCES: &[&str] = &[
-    "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0",
-    "Unicode-DFS-2016", "CC0-1.0", "0BSD", "MPL-2.0", "Unlicense", "BSL-1.0", "OpenSSL",
-    "Apache-2.0 WITH LLVM-exception", "CDLA-Permissive-2.0",
+    "MIT",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "Unicode-DFS-2016",
+    "CC0-1.0",
+    "0BSD",
+    "MPL-2.0",
+    "Unlicense",
+    "BSL-1.0",
+    "OpenSSL",
+    "Apache-2.0 WITH LLVM-exception",
+    "CDLA-Permissive-2.0",
 ];
 
 const LOCKED_PACKAGES_MAX: usize = 450;
 const FILE_LINES_MAX: usize = 800;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
 }
 
 fn metadata() -> Value {
@@ -57,14 +87,22 @@ fn metadata() -> Value {
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
 }
 
 fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("folder is readable") {
         let path = entry.expect("entry is readable").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() {
             if !["target", "node_modules", ".git", "data", "dist"].contains(&name.as_str()) {
                 files(&path, extension, found);
@@ -83,7 +121,13 @@ fn sources() -> Vec<(String, String)> {
         .into_iter()
         .map(|path| {
             let text = fs::read_to_string(&path).expect("source is text");
-            (path.strip_prefix(root()).expect("below root").display().to_string(), text)
+            (
+                path.strip_prefix(root())
+                    .expect("below root")
+                    .display()
+                    .to_string(),
+                text,
+            )
         })
         .collect()
 }
@@ -103,8 +147,10 @@ fn refuse(title: &str, faults: &[String]) {
 
 fn workspace_packages(metadata: &Value) -> BTreeMap<String, Vec<(String, String)>> {
     let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
-    let members: BTreeSet<String> =
-        list(&metadata["workspace_members"]).iter().map(ToString::to_string).collect();
+    let members: BTreeSet<String> = list(&metadata["workspace_members"])
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     list(&metadata["packages"])
         .iter()
         .filter(|p| members.contains(&p["id"].to_string()))
@@ -124,7 +170,11 @@ fn edges_between_rooms_are_those_of_the_table() {
     let packages = workspace_packages(&metadata());
     let mut faults = Vec::new();
     for (room, may_use, _) in ROOMS {
-        let package = if *room == "obs" { "obs".to_owned() } else { format!("obs-{room}") };
+        let package = if *room == "obs" {
+            "obs".to_owned()
+        } else {
+            format!("obs-{room}")
+        };
         let Some(dependencies) = packages.get(&package) else {
             faults.push(format!("{room} is in the table but not in the workspace"));
             continue;
@@ -142,7 +192,9 @@ fn edges_between_rooms_are_those_of_the_table() {
     for package in packages.keys() {
         let outside = ["obs", "obs-bench", "obs-tests"].contains(&package.as_str());
         if !outside && !known.contains(package) {
-            faults.push(format!("{package} is in the workspace but not in the table"));
+            faults.push(format!(
+                "{package} is in the workspace but not in the table"
+            ));
         }
     }
     refuse("edges that the table of rooms does not have", &faults);
@@ -166,10 +218,19 @@ fn only_async_rooms_depend_on_the_edge() {
 #[test]
 fn synchronous_rooms_read_no_clock_no_chance_no_environment_no_files() {
     let banned = [
-        "SystemTime::now", "Instant::now", "std::env::", "std::fs", "thread::spawn",
-        "thread::sleep", "rand::",
+        "SystemTime::now",
+        "Instant::now",
+        "std::env::",
+        "std::fs",
+        "thread::spawn",
+        "thread::sleep",
+        "rand::",
     ];
-    let doors = ["storage/src/disk.rs", "storage/src/blob.rs", "storage/src/bucket.rs"];
+    let doors = [
+        "storage/src/disk.rs",
+        "storage/src/blob.rs",
+        "storage/src/bucket.rs",
+    ];
     let rooms: Vec<String> = ROOMS
         .iter()
         .filter(|(room, _, is_async)| !is_async && *room != "node-exporter")
@@ -193,9 +254,9 @@ fn serde_stays_in_wire_and_configuration() {
     let mut faults = Vec::new();
     for (path, text) in sources() {
         let room = path.split('/').next().unwrap_or_default();
-        let derives = without_tests(&text)
-            .lines()
-            .any(|l| l.contains("derive(") && (l.contains("Serialize") || l.contains("Deserialize")));
+        let derives = without_tests(&text).lines().any(|l| {
+            l.contains("derive(") && (l.contains("Serialize") || l.contains("Deserialize"))
+        });
         if derives && !SERDE_ROOMS.contains(&room) && !["tests", "bench"].contains(&room) {
             faults.push(path);
         }
@@ -209,7 +270,10 @@ fn prost_stays_in_wire() {
     let faults: Vec<String> = packages
         .iter()
         .filter(|(package, _)| !["obs-wire", "obs-tests", "obs-bench"].contains(&package.as_str()))
-        .filter(|(_, d)| d.iter().any(|(name, kind)| name == "prost" && kind != "dev"))
+        .filter(|(_, d)| {
+            d.iter()
+                .any(|(name, kind)| name == "prost" && kind != "dev")
+        })
         .map(|(package, _)| package.clone())
         .collect();
     refuse("packages that see prost", &faults);
@@ -222,7 +286,9 @@ fn unsafe_code_is_only_in_the_blob() {
         if path != "storage/src/blob.rs"
             && text.lines().any(|l| {
                 let code = l.split("//").next().unwrap_or_default();
-                code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl")
+                code.contains("unsafe {")
+                    || code.contains("unsafe fn")
+                    || code.contains("unsafe impl")
             })
             && !path.ends_with("architecture.rs")
         {
@@ -234,13 +300,18 @@ fn unsafe_code_is_only_in_the_blob() {
 
 #[test]
 fn files_have_a_head_a_size_and_a_proper_name() {
-    let forbidden = ["utils", "util", "common", "helpers", "misc", "core", "manager", "base"];
+    let forbidden = [
+        "utils", "util", "common", "helpers", "misc", "core", "manager", "base",
+    ];
     let mut faults = Vec::new();
     for (path, text) in sources() {
         if !text.starts_with("//!") {
             faults.push(format!("{path}: the first line does not start with //!"));
         }
-        let exempt = text.lines().take(12).any(|l| l.contains("table: exempt from the size rule"));
+        let exempt = text
+            .lines()
+            .take(12)
+            .any(|l| l.contains("table: exempt from the size rule"));
         let lines = without_tests(&text).lines().count();
         if lines > FILE_LINES_MAX && !exempt && !is_test_file(&path) {
             faults.push(format!("{path}: {lines} lines, at most {FILE_LINES_MAX}"));
@@ -278,7 +349,12 @@ fn formats_are_documented_and_named_by_their_code() {
     let sources = sources();
     let faults: Vec<String> = documents
         .iter()
-        .map(|d| format!("docs/formats/{}", d.file_name().unwrap_or_default().to_string_lossy()))
+        .map(|d| {
+            format!(
+                "docs/formats/{}",
+                d.file_name().unwrap_or_default().to_string_lossy()
+            )
+        })
         .filter(|d| !sources.iter().any(|(_, text)| text.contains(d.as_str())))
         .collect();
     refuse("formats that no source names", &faults);
@@ -296,7 +372,10 @@ fn dependencies_are_few_and_permissive() {
     let mut faults = Vec::new();
     for package in &packages {
         let name = package["name"].as_str().unwrap_or_default();
-        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
+        let licence = package["license"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('/', " OR ");
         // One alternative whose every part is permitted is enough.
         let permitted = licence.split(" OR ").any(|alternative| {
             alternative
@@ -322,14 +401,25 @@ fn no_new_duplicate_dependencies() {
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
-        versions.entry(text("name")).or_default().insert(text("version"));
+        versions
+            .entry(text("name"))
+            .or_default()
+            .insert(text("version"));
     }
     let known = fs::read_to_string(root().join("tests/duplicates.txt")).expect("list is readable");
     let known: BTreeSet<&str> = known.lines().filter(|l| !l.starts_with('#')).collect();
     let faults: Vec<String> = versions
         .iter()
         .filter(|(name, v)| v.len() > 1 && !known.contains(name.as_str()))
-        .map(|(name, v)| format!("{name}: {}", v.iter().cloned().collect::<Vec<_>>().join(", ")))
+        .map(|(name, v)| {
+            format!(
+                "{name}: {}",
+                v.iter().cloned().collect::<Vec<_>>().join(", ")
+            )
+        })
         .collect();
-    refuse("crates in more than one version (tests/duplicates.txt lists the known ones)", &faults);
+    refuse(
+        "crates in more than one version (tests/duplicates.txt lists the known ones)",
+        &faults,
+    );
 }
