@@ -5,10 +5,11 @@
 //! or a clock. The structs of foreign schemas stay inside.
 
 pub mod error;
-pub mod otlp;
 
 pub mod capped;
 pub mod snappy;
+
+pub mod otlp;
 pub mod tempo;
 
 mod cursor;

@@ -176,7 +176,10 @@ fn deep_values_do_not_overflow_the_stack() {
     }
     let error = logs::decode_protobuf(&value, &Limits::default()).unwrap_err();
     let text = error.to_string();
-    assert!(text.ends_with("expected at most 96 messages inside one another"), "{text}");
+    assert!(
+        text.ends_with("expected at most 96 messages inside one another"),
+        "{text}"
+    );
     let open = r#"{"arrayValue":{"values":["#.repeat(10_000);
     let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{open}"#);
     let error = logs::decode_json(body.as_bytes(), &Limits::default()).unwrap_err();
