@@ -14,6 +14,7 @@ mod write;
 mod read;
 mod upkeep;
 mod metrics;
+mod process;
 mod telemetry;
 mod api;
 mod start;
