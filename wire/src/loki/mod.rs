@@ -1,0 +1,3 @@
+//! Loki's formats: pushed log lines, and the HTTP API's JSON.
+
+pub mod push;
