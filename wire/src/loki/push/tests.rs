@@ -54,19 +54,27 @@ fn json_faults_have_line_and_column() {
     };
     entry(
         "[1,\"x\"]",
-        expect!["loki push request is malformed at 2:32: expected a timestamp as a string of nanoseconds, found integer `1`"],
+        expect![
+            "loki push request is malformed at 2:32: expected a timestamp as a string of nanoseconds, found integer `1`"
+        ],
     );
     entry(
         "[\"1.5\",\"x\"]",
-        expect![[r#"loki push request is malformed at 2:36: expected a timestamp as a string of nanoseconds, found string "1.5""#]],
+        expect![[
+            r#"loki push request is malformed at 2:36: expected a timestamp as a string of nanoseconds, found string "1.5""#
+        ]],
     );
     entry(
         "[\"1\"]",
-        expect![[r#"loki push request is malformed at 2:35: expected an entry ["nanoseconds", "line", {metadata}], found 1"#]],
+        expect![[
+            r#"loki push request is malformed at 2:35: expected an entry ["nanoseconds", "line", {metadata}], found 1"#
+        ]],
     );
     entry(
         "[\"1\",2]",
-        expect!["loki push request is malformed at 2:36: expected a line as a string, found integer `2`"],
+        expect![
+            "loki push request is malformed at 2:36: expected a line as a string, found integer `2`"
+        ],
     );
     entry(
         "[\"1\",\"x\",{\"a\":1}]",
@@ -74,7 +82,9 @@ fn json_faults_have_line_and_column() {
     );
     entry(
         "[\"1\",\"x\",{},3]",
-        expect![[r#"loki push request is malformed at 2:44: expected an entry ["nanoseconds", "line", {metadata}], found 4"#]],
+        expect![[
+            r#"loki push request is malformed at 2:44: expected an entry ["nanoseconds", "line", {metadata}], found 4"#
+        ]],
     );
     check(
         "[]",
@@ -84,19 +94,27 @@ fn json_faults_have_line_and_column() {
     );
     check(
         "{\"streams\":[{\"stream\":{}}]}",
-        expect!["loki push request is malformed at 1:25: expected a stream with at least one label"],
+        expect![
+            "loki push request is malformed at 1:25: expected a stream with at least one label"
+        ],
     );
     check(
         "{\"streams\":[{\"values\":[]}]}",
-        expect![[r#"loki push request is malformed at 1:25: expected a stream with at least one label"#]],
+        expect![[
+            r#"loki push request is malformed at 1:25: expected a stream with at least one label"#
+        ]],
     );
     check(
         "{\"streams\":[{\"stream\":{\"a-b\":\"c\"}}]}",
-        expect![[r#"loki push request is malformed at 1:34: expected label names of letters, digits and _ only, found "a-b""#]],
+        expect![[
+            r#"loki push request is malformed at 1:34: expected label names of letters, digits and _ only, found "a-b""#
+        ]],
     );
     check(
         "{\"streams\":",
-        expect![[r#"loki push request is malformed at 1:11: expected JSON (EOF while parsing a value)"#]],
+        expect![[
+            r#"loki push request is malformed at 1:11: expected JSON (EOF while parsing a value)"#
+        ]],
     );
     check(
         "{} x",
@@ -254,7 +272,9 @@ fn protobuf_faults() {
     );
     check(
         &[0x0a, 0],
-        expect![[r#"loki push request is malformed at byte 2: expected a stream with at least one label"#]],
+        expect![[
+            r#"loki push request is malformed at byte 2: expected a stream with at least one label"#
+        ]],
     );
     check(
         &[0x08, 0],
@@ -269,7 +289,9 @@ fn protobuf_faults() {
     });
     check(
         &bad_time,
-        expect![[r#"loki push request is malformed at byte 15: expected a timestamp of the years 1677 to 2262"#]],
+        expect![[
+            r#"loki push request is malformed at byte 15: expected a timestamp of the years 1677 to 2262"#
+        ]],
     );
 }
 
