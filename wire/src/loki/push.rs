@@ -180,7 +180,7 @@ impl<'l> Builder<'l> {
 
     fn labels<N: AsRef<str>, V: AsRef<str>>(
         &self,
-        pairs: &mut Vec<(N, V)>,
+        pairs: &mut [(N, V)],
         malformed: impl Fn(String) -> WireError,
     ) -> Result<Labels, WireError> {
         let odd = pairs
