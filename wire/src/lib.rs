@@ -17,6 +17,7 @@ pub mod json;
 mod number;
 mod protobuf;
 
+pub mod loki;
 pub mod prometheus;
 
 pub use error::{Position, WireError};

@@ -196,7 +196,6 @@ fn families_print_like_the_client() {
         h_bucket{le="+Inf"} 3
         h_sum 1.5e+09
         h_count 3
-        # HELP "a.b" 
         # TYPE "a.b" gauge
         {"a.b","x.y"="\"\n"} NaN
         {"a.b"} 0.5
