@@ -3,8 +3,6 @@
 //! Invariant: what comes in nests at most `depth_max` deep and no list is longer than
 //! `attributes_max`, so that whoever walks a value later may recurse.
 
-use std::fmt::Write as _;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use obs_model::labels::LabelsBuilder;
@@ -112,10 +110,13 @@ pub(crate) fn check_label(name: &str, value: &str, limits: &Limits) -> Result<()
 
 /// An id in hex; all zeroes is none.
 pub(crate) fn hex_id(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::new();
     if bytes.iter().any(|b| *b != 0) {
+        text.reserve(bytes.len() * 2);
         for byte in bytes {
-            write!(text, "{byte:02x}").expect("a String takes every text");
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
     }
     text

@@ -11,6 +11,7 @@ use obs_model::spans::{
     SpanEvent, SpanLink,
 };
 
+use super::attributes::hex_id;
 use super::lenient::{SPAN_KINDS, STATUS_CODES};
 
 /// How ids and enums are written.
@@ -22,7 +23,7 @@ pub(crate) enum Dialect {
     Tempo,
 }
 
-/// Writes a JSON object field by field.
+/// Writes an object of proto3-JSON field by field; defaults are left out.
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
@@ -82,9 +83,7 @@ impl<'a> Object<'a> {
 }
 
 /// A quoted, escaped text.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("memory takes every text");
-}
+pub(crate) use crate::json::escape as write_text;
 
 /// A list.
 pub(crate) fn write_list<T>(
@@ -202,7 +201,7 @@ fn write_id(object: &mut Object<'_>, name: &str, bytes: &[u8], dialect: Dialect)
         return;
     }
     let text = match dialect {
-        Dialect::Otlp => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+        Dialect::Otlp => hex_id(bytes),
         Dialect::Tempo => STANDARD.encode(bytes),
     };
     object.text(name, &text);

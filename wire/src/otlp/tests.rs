@@ -142,6 +142,64 @@ fn empty_messages_cannot_multiply_memory() {
 }
 
 #[test]
+fn terse_honest_bodies_pass() {
+    let limits = Limits::default();
+    let json = |head: &str, item: &str, tail: &str| {
+        let items = vec![item; 20_000].join(",");
+        format!("{head}{items}{tail}").into_bytes()
+    };
+    let spans = json(
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"events":["#,
+        r#"{"timeUnixNano":"1"}"#,
+        "]}]}]}]}",
+    );
+    assert!(traces::decode_json(&spans, &limits).is_ok());
+    let points = json(
+        r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{"dataPoints":["#,
+        r#"{"asInt":1}"#,
+        "]}}]}]}]}",
+    );
+    assert!(metrics::decode_json(&points, &limits).is_ok());
+    let values = json(
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"arrayValue":{"values":["#,
+        r#"{"intValue":1}"#,
+        "]}}}]}]}]}",
+    );
+    assert_eq!(logs::decode_json(&values, &limits).unwrap().rejected, 0);
+    // In protobuf: records of 16 bytes, spans of 30, points of 20, values of 4.
+    let record = message(2, &[long(1, 5), message(5, &[text(1, "x")])]);
+    let body = message(1, &[message(2, &vec![record; 20_000])]);
+    assert_eq!(
+        logs::decode_protobuf(&body, &limits)
+            .unwrap()
+            .batch
+            .record_count(),
+        20_000
+    );
+    let span = message(2, &[text(1, [1; 16]), text(2, [2; 8])]);
+    let body = message(1, &[message(2, &vec![span; 20_000])]);
+    assert_eq!(
+        traces::decode_protobuf(&body, &limits)
+            .unwrap()
+            .batch
+            .span_count(),
+        20_000
+    );
+    let gauge = message(5, &vec![message(1, &[long(3, 5), long(6, 1)]); 20_000]);
+    let body = message(1, &[message(2, &[message(2, &[text(1, "g"), gauge])])]);
+    assert_eq!(
+        metrics::decode_protobuf(&body, &limits)
+            .unwrap()
+            .batch
+            .sample_count(),
+        20_000
+    );
+    let array = message(5, &vec![message(1, &[varint(2, 1)]); 20_000]);
+    let body = message(1, &[message(2, &[message(2, &[message(5, &[array])])])]);
+    assert_eq!(logs::decode_protobuf(&body, &limits).unwrap().rejected, 0);
+}
+
+#[test]
 fn bodies_beyond_the_limit_are_refused_unread() {
     let limits = Limits {
         decompressed_bytes_max: 10,
