@@ -14,6 +14,7 @@ pub mod kind;
 pub mod snapshot;
 
 pub mod blob;
+pub mod codec;
 mod cursor;
 pub mod disk;
 pub mod part;
