@@ -46,7 +46,6 @@ impl Labels {
         builder.build()
     }
 
-<<<<<<< HEAD
     /// From pairs in strictly ascending order of name, none of them empty: the cheap way for
     /// decoders. `Err` is the index of the first pair that is not so.
     pub fn from_ascending<'a>(
@@ -63,7 +62,10 @@ impl Labels {
             last = Some(name);
             write_text(&mut text, name);
             write_text(&mut text, value);
-=======
+        }
+        Ok(Self(Arc::from(text)))
+    }
+
     /// From pairs whose names ascend and that are not empty, without sorting or copying them one
     /// by one; the stores' decoders read labels in that order.
     pub fn from_sorted<'a>(
@@ -82,7 +84,6 @@ impl Labels {
             write_text(&mut text, name);
             write_text(&mut text, value);
             last = name;
->>>>>>> logstore
         }
         Ok(Self(Arc::from(text)))
     }

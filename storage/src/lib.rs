@@ -21,11 +21,8 @@ mod quarantine;
 mod view;
 
 pub mod blob;
-<<<<<<< HEAD
 pub mod bucket;
-=======
 pub mod codec;
->>>>>>> tsdb
 mod cursor;
 pub mod disk;
 pub mod journal;
