@@ -184,11 +184,17 @@ fn select_part(
     })
 }
 
+/// Takes a group and the places of series in it.
+type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
+
+/// Takes a source's index and some of its series, `None` for all.
+type VisitIndex<'a> = dyn FnMut(&dyn Index, Option<&RoaringBitmap>) -> Result<(), SelectError> + 'a;
+
 /// Calls back with each group that has some of the series, and their places in it.
 fn for_groups(
     part: &Part,
     series: &RoaringBitmap,
-    each: &mut dyn FnMut(&Group, &[usize]) -> Result<(), SelectError>,
+    each: &mut VisitGroup<'_>,
 ) -> Result<(), SelectError> {
     let mut places = Vec::new();
     let mut numbers = series.iter().peekable();
@@ -280,7 +286,7 @@ fn for_indices(
     snapshot: &Snapshot<Metrics>,
     matchers: &[Matcher],
     range: TimeRange,
-    each: &mut dyn FnMut(&dyn Index, Option<&RoaringBitmap>) -> Result<(), SelectError>,
+    each: &mut VisitIndex<'_>,
 ) -> Result<(), SelectError> {
     let mut visit = |index: &dyn Index| {
         if matchers.is_empty() {

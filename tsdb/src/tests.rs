@@ -12,7 +12,10 @@ use obs_model::{
     Budget, BudgetError, Labels, MatchOp, Matcher, Samples, Series, Tenant, TimeRange, Timestamp,
     Value,
 };
-use obs_storage::{Corrupt, Kind, PartReader, PartWriter, Snapshot};
+use obs_storage::{
+    Corrupt, Force, Kind, Options, PartReader, PartWriter, Record, SimDisk, Snapshot,
+    Store as Engine,
+};
 use proptest::prelude::*;
 
 use crate::column::NO_START;
@@ -640,4 +643,48 @@ fn a_refused_record_changes_nothing() {
     assert_eq!(first(i64::MIN), Some(Timestamp::from_millis(1)));
     assert_eq!(first(1_000_001), None);
     assert!(Metrics::bytes(&memory) > 0);
+}
+
+#[test]
+fn the_engine_drives_it() {
+    let disk = SimDisk::new(1);
+    let open = || Engine::<Metrics>::open(Arc::new(disk.clone()), Options::default(), &|_| {});
+    let tenant = Tenant::anonymous();
+    let write = |store: &Engine<Metrics>, times: std::ops::Range<i64>| {
+        let row = |time| Row {
+            series: (time % 7) as usize,
+            time: time * 1000,
+            value: TestValue::Float((time as f64).to_bits()),
+            start: None,
+        };
+        let mut payload = Vec::new();
+        crate::encode(&batch_of(&times.map(row).collect::<Vec<_>>()), &mut payload);
+        let record = Record {
+            tenant: &tenant,
+            payload: &payload,
+        };
+        store.append(&[record]).unwrap();
+    };
+    let samples = |store: &Engine<Metrics>| -> usize {
+        let snapshot = store.snapshot(&tenant);
+        let found = crate::select(&snapshot, &[], TimeRange::ALL, &budget()).unwrap();
+        found.iter().map(|s| s.samples.len()).sum()
+    };
+    let run = |store: &Engine<Metrics>, force: Force| {
+        while let Some(job) = store.forced(force) {
+            store.run(job).unwrap();
+        }
+    };
+    let store = open().unwrap();
+    write(&store, 0..100);
+    run(&store, Force::Flush);
+    write(&store, 50..200);
+    run(&store, Force::Flush);
+    write(&store, 150..250);
+    assert_eq!(samples(&store), 250);
+    run(&store, Force::Merge);
+    assert_eq!(store.snapshot(&tenant).parts.len(), 1);
+    assert_eq!(samples(&store), 250);
+    drop(store);
+    assert_eq!(samples(&open().unwrap()), 250);
 }
