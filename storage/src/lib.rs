@@ -26,7 +26,6 @@ pub mod part;
 
 pub mod blob;
 pub mod codec;
-pub mod codec;
 mod cursor;
 pub mod disk;
 mod quarantine;
