@@ -211,7 +211,7 @@ impl<'a> Found<'a> {
         })?;
         let mut labels = Vec::new();
         part.labels(&streams, |stream, found| {
-            labels.push((stream as usize, found))
+            labels.push((stream as usize, found));
         })?;
         let mut ids = HashMap::with_capacity(labels.len());
         for (stream, found) in labels {
@@ -408,7 +408,7 @@ impl<'a> Sweep<'a> {
             ahead,
             open: Vec::new(),
             recent: VecDeque::new(),
-            needles: filter.needles.iter().map(|n| Finder::new(n)).collect(),
+            needles: filter.needles.iter().map(Finder::new).collect(),
             direction: filter.direction,
             at: ends[0].min(ends[1]),
             end: ends[0].max(ends[1]),
