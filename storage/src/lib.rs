@@ -21,8 +21,8 @@ mod quarantine;
 mod view;
 
 pub mod blob;
-pub mod codec;
 pub mod bucket;
+pub mod codec;
 mod cursor;
 pub mod disk;
 pub mod journal;
