@@ -1,1 +1,10 @@
-//! collector
+//! All ways in: scraping, receivers, file tailing. Each ends at [`sink::Sink`].
+//!
+//! Invariant: nothing is acknowledged to a sender, and no checkpoint moves, before the sink said
+//! that the data is durable.
+
+pub mod http_error;
+pub mod sink;
+
+pub use http_error::{Dialect, ErrorKind, HttpError};
+pub use sink::{Accepted, Inbox, Sink, SinkError, Write};
