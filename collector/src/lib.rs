@@ -3,7 +3,10 @@
 //! Invariant: nothing is acknowledged to a sender, and no checkpoint moves, before the sink said
 //! that the data is durable.
 
+mod clock;
+pub mod config;
 pub mod http_error;
+pub mod relabel;
 pub mod sink;
 
 pub use http_error::{Dialect, ErrorKind, HttpError};
