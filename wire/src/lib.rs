@@ -7,7 +7,9 @@
 pub mod error;
 
 pub mod capped;
+pub mod otlp;
 pub mod snappy;
+pub mod tempo;
 
 mod cursor;
 pub mod json;
