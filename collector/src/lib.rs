@@ -5,9 +5,15 @@
 
 mod clock;
 pub mod config;
+pub mod decode;
+pub mod discovery;
+mod glob;
 pub mod http_error;
+pub mod metrics;
 pub mod relabel;
+pub mod scrape;
 pub mod sink;
 
+pub use decode::Decoder;
 pub use http_error::{Dialect, ErrorKind, HttpError};
 pub use sink::{Accepted, Inbox, Sink, SinkError, Write};
