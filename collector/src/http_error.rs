@@ -223,19 +223,39 @@ impl HttpError {
             .into_bytes()
     }
 
-    /// `google.rpc.Status { int32 code = 1; string message = 2; }`
-    fn status_protobuf(&self) -> Vec<u8> {
+    /// `google.rpc.Status { int32 code = 1; string message = 2; repeated Any details = 3; }`; the
+    /// detail is `RetryInfo { Duration retry_delay = 1; }`, without which OTLP clients give up.
+    pub(crate) fn status_protobuf(&self) -> Vec<u8> {
         let code = u8::try_from(self.kind.grpc()).expect("gRPC codes are 0 to 16");
-        let mut out = vec![0x08, code, 0x12];
-        let mut rest = self.message.len();
-        while rest >= 0x80 {
-            out.push((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
+        let mut out = vec![0x08, code];
+        put_bytes(&mut out, 2, self.message.as_bytes());
+        if let Some(seconds) = self.retry_after {
+            let mut delay = vec![0x08];
+            put_varint(&mut delay, seconds);
+            let mut retry_info = Vec::new();
+            put_bytes(&mut retry_info, 1, &delay);
+            let mut any = Vec::new();
+            put_bytes(&mut any, 1, b"type.googleapis.com/google.rpc.RetryInfo");
+            put_bytes(&mut any, 2, &retry_info);
+            put_bytes(&mut out, 3, &any);
         }
-        out.push(rest as u8);
-        out.extend_from_slice(self.message.as_bytes());
         out
     }
+}
+
+/// A protobuf field of bytes; its number is below 16.
+fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    out.push(field << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut rest: u64) {
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
 }
 
 /// In Prometheus' envelope, which most routes speak.

@@ -10,6 +10,7 @@ pub mod discovery;
 mod glob;
 pub mod http_error;
 pub mod metrics;
+pub mod receive;
 pub mod relabel;
 pub mod scrape;
 pub mod sink;

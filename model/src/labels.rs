@@ -49,11 +49,13 @@ impl Labels {
     /// From pairs in strictly ascending order of name, none of them empty: the cheap way for
     /// decoders. `Err` is the index of the first pair that is not so.
     pub fn from_ascending<'a>(
-        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<Self, usize> {
-        let mut text = String::new();
+        // Lengths take one byte each below 64 and two below 4096.
+        let size = pairs.clone().map(|(n, v)| n.len() + v.len() + 4).sum();
+        let mut text = String::with_capacity(size);
         let mut last: Option<&str> = None;
-        for (index, (name, value)) in pairs.into_iter().enumerate() {
+        for (index, (name, value)) in pairs.enumerate() {
             if name.is_empty() || value.is_empty() || last.is_some_and(|l| l >= name) {
                 return Err(index);
             }
@@ -351,9 +353,8 @@ mod tests {
 
     #[test]
     fn ascending_pairs_are_checked() {
-        let build = |pairs: &[(&'static str, &'static str)]| {
-            Labels::from_ascending(pairs.iter().copied())
-        };
+        let build =
+            |pairs: &[(&'static str, &'static str)]| Labels::from_ascending(pairs.iter().copied());
         assert_eq!(
             build(&[("a", "1"), ("b", "2")]),
             Ok(labels(&[("b", "2"), ("a", "1")]))

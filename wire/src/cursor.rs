@@ -309,7 +309,7 @@ impl LabelFault {
 /// Makes labels of pairs in any order: drops empty values, refuses equal names and what is
 /// beyond the limits. Sorts `pairs`.
 pub(crate) fn labels<N: AsRef<str>, V: AsRef<str>>(
-    pairs: &mut Vec<(N, V)>,
+    pairs: &mut [(N, V)],
     limits: &Limits,
 ) -> Result<Labels, LabelFault> {
     let sorted = pairs.windows(2).all(|w| w[0].0.as_ref() < w[1].0.as_ref());

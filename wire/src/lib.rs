@@ -7,8 +7,9 @@
 pub mod error;
 
 pub mod capped;
-pub mod otlp;
 pub mod snappy;
+
+pub mod otlp;
 pub mod tempo;
 
 mod cursor;
@@ -16,6 +17,7 @@ pub mod json;
 mod number;
 mod protobuf;
 
+pub mod loki;
 pub mod prometheus;
 
 pub use error::{Position, WireError};

@@ -3,8 +3,6 @@
 //! Invariant: what comes in nests at most `depth_max` deep and no list is longer than
 //! `attributes_max`, so that whoever walks a value later may recurse.
 
-use std::fmt::Write as _;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use obs_model::labels::LabelsBuilder;
@@ -31,16 +29,22 @@ pub(crate) fn from_proto(list: Vec<KeyValue>, limits: &Limits) -> Result<Vec<Att
 fn attribute(pair: KeyValue, depth: usize) -> Result<Attribute, String> {
     let value = match pair.value {
         None => AttributeValue::Empty,
-        Some(value) => value_from_proto(value, depth).map_err(|reason| {
-            format!("attribute {}: {reason}", shown(&pair.key))
-        })?,
+        Some(value) => value_from_proto(value, depth)
+            .map_err(|reason| format!("attribute {}: {reason}", shown(&pair.key)))?,
     };
-    Ok(Attribute { key: pair.key, value })
+    Ok(Attribute {
+        key: pair.key,
+        value,
+    })
 }
 
 /// The model's value; `depth` is how many levels of arrays and maps it may have.
 pub(crate) fn value_from_proto(value: AnyValue, depth: usize) -> Result<AttributeValue, String> {
-    let deeper = || depth.checked_sub(1).ok_or("nests deeper than the limit depth_max");
+    let deeper = || {
+        depth
+            .checked_sub(1)
+            .ok_or("nests deeper than the limit depth_max")
+    };
     Ok(match value.value {
         None => AttributeValue::Empty,
         Some(Value::String(text)) => AttributeValue::String(text),
@@ -51,12 +55,20 @@ pub(crate) fn value_from_proto(value: AnyValue, depth: usize) -> Result<Attribut
         Some(Value::Array(array)) => {
             let depth = deeper()?;
             let values = array.values.into_iter();
-            AttributeValue::Array(values.map(|v| value_from_proto(v, depth)).collect::<Result<_, _>>()?)
+            AttributeValue::Array(
+                values
+                    .map(|v| value_from_proto(v, depth))
+                    .collect::<Result<_, _>>()?,
+            )
         }
         Some(Value::Map(list)) => {
             let depth = deeper()?;
             let pairs = list.values.into_iter();
-            AttributeValue::Map(pairs.map(|p| attribute(p, depth)).collect::<Result<_, _>>()?)
+            AttributeValue::Map(
+                pairs
+                    .map(|p| attribute(p, depth))
+                    .collect::<Result<_, _>>()?,
+            )
         }
     })
 }
@@ -72,7 +84,9 @@ pub(crate) fn check_labels(
     if count > max {
         return Err(format!("{count} labels exceed the limit {limit} of {max}"));
     }
-    labels.iter().try_for_each(|(name, value)| check_label(name, value, limits))
+    labels
+        .iter()
+        .try_for_each(|(name, value)| check_label(name, value, limits))
 }
 
 /// Refuses one label beyond the limits.
@@ -96,10 +110,13 @@ pub(crate) fn check_label(name: &str, value: &str, limits: &Limits) -> Result<()
 
 /// An id in hex; all zeroes is none.
 pub(crate) fn hex_id(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::new();
     if bytes.iter().any(|b| *b != 0) {
+        text.reserve(bytes.len() * 2);
         for byte in bytes {
-            write!(text, "{byte:02x}").expect("a String takes every text");
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
     }
     text
@@ -206,7 +223,10 @@ fn write_json(value: &AttributeValue, out: &mut String) {
             sorted.sort_by(|a, b| a.key.cmp(&b.key));
             out.push('{');
             for (index, pair) in sorted.iter().enumerate() {
-                if sorted.get(index + 1).is_some_and(|next| next.key == pair.key) {
+                if sorted
+                    .get(index + 1)
+                    .is_some_and(|next| next.key == pair.key)
+                {
                     continue;
                 }
                 if !out.ends_with('{') {

@@ -11,6 +11,7 @@ use obs_model::spans::{
     SpanEvent, SpanLink,
 };
 
+use super::attributes::hex_id;
 use super::lenient::{SPAN_KINDS, STATUS_CODES};
 
 /// How ids and enums are written.
@@ -22,7 +23,7 @@ pub(crate) enum Dialect {
     Tempo,
 }
 
-/// Writes a JSON object field by field.
+/// Writes an object of proto3-JSON field by field; defaults are left out.
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
@@ -70,12 +71,7 @@ impl<'a> Object<'a> {
     }
 
     /// A list, left out when empty.
-    pub(crate) fn list<T>(
-        &mut self,
-        name: &str,
-        items: &[T],
-        write: impl FnMut(&mut Vec<u8>, &T),
-    ) {
+    pub(crate) fn list<T>(&mut self, name: &str, items: &[T], write: impl FnMut(&mut Vec<u8>, &T)) {
         if !items.is_empty() {
             write_list(self.key(name), items, write);
         }
@@ -87,9 +83,7 @@ impl<'a> Object<'a> {
 }
 
 /// A quoted, escaped text.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("memory takes every text");
-}
+pub(crate) use crate::json::escape as write_text;
 
 /// A list.
 pub(crate) fn write_list<T>(
@@ -186,7 +180,9 @@ fn write_resource(out: &mut Vec<u8>, resource: &Resource) {
 fn write_scope_spans(out: &mut Vec<u8>, spans: &ScopeSpans, dialect: Dialect) {
     let mut object = Object::open(out);
     write_scope(object.key("scope"), &spans.scope);
-    object.list("spans", &spans.spans, |out, span| write_span(out, span, dialect));
+    object.list("spans", &spans.spans, |out, span| {
+        write_span(out, span, dialect);
+    });
     object.text("schemaUrl", &spans.scope.schema_url);
     object.close();
 }
@@ -205,13 +201,19 @@ fn write_id(object: &mut Object<'_>, name: &str, bytes: &[u8], dialect: Dialect)
         return;
     }
     let text = match dialect {
-        Dialect::Otlp => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+        Dialect::Otlp => hex_id(bytes),
         Dialect::Tempo => STANDARD.encode(bytes),
     };
     object.text(name, &text);
 }
 
-fn write_enum(object: &mut Object<'_>, name: &str, number: i32, names: (&str, &[&str]), d: Dialect) {
+fn write_enum(
+    object: &mut Object<'_>,
+    name: &str,
+    number: i32,
+    names: (&str, &[&str]),
+    d: Dialect,
+) {
     let known = usize::try_from(number).ok().and_then(|n| names.1.get(n));
     match (d, known) {
         (Dialect::Tempo, Some(word)) if number != 0 => {
@@ -242,7 +244,9 @@ fn write_span(out: &mut Vec<u8>, span: &Span, dialect: Dialect) {
     object.number("droppedAttributesCount", span.dropped_attributes);
     object.list("events", &span.events, write_event);
     object.number("droppedEventsCount", span.dropped_events);
-    object.list("links", &span.links, |out, link| write_link(out, link, dialect));
+    object.list("links", &span.links, |out, link| {
+        write_link(out, link, dialect);
+    });
     object.number("droppedLinksCount", span.dropped_links);
     let mut status = Object::open(object.key("status"));
     status.text("message", &span.status_message);

@@ -258,15 +258,43 @@ pub(crate) fn temporality<'de, D: Deserializer<'de>>(d: D) -> Result<i32, D::Err
 /// Number or name of `SeverityNumber`.
 pub(crate) fn severity_number<'de, D: Deserializer<'de>>(d: D) -> Result<i32, D::Error> {
     const NAMES: [&str; 25] = [
-        "UNSPECIFIED", "TRACE", "TRACE2", "TRACE3", "TRACE4", "DEBUG", "DEBUG2", "DEBUG3",
-        "DEBUG4", "INFO", "INFO2", "INFO3", "INFO4", "WARN", "WARN2", "WARN3", "WARN4", "ERROR",
-        "ERROR2", "ERROR3", "ERROR4", "FATAL", "FATAL2", "FATAL3", "FATAL4",
+        "UNSPECIFIED",
+        "TRACE",
+        "TRACE2",
+        "TRACE3",
+        "TRACE4",
+        "DEBUG",
+        "DEBUG2",
+        "DEBUG3",
+        "DEBUG4",
+        "INFO",
+        "INFO2",
+        "INFO3",
+        "INFO4",
+        "WARN",
+        "WARN2",
+        "WARN3",
+        "WARN4",
+        "ERROR",
+        "ERROR2",
+        "ERROR3",
+        "ERROR4",
+        "FATAL",
+        "FATAL2",
+        "FATAL3",
+        "FATAL4",
     ];
     d.deserialize_any(EnumVisitor("SEVERITY_NUMBER_", &NAMES))
 }
 
 /// Names of `Span.SpanKind` without their prefix, by number.
-pub(crate) const SPAN_KINDS: [&str; 6] =
-    ["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
+pub(crate) const SPAN_KINDS: [&str; 6] = [
+    "UNSPECIFIED",
+    "INTERNAL",
+    "SERVER",
+    "CLIENT",
+    "PRODUCER",
+    "CONSUMER",
+];
 /// Names of `Status.StatusCode` without their prefix, by number.
 pub(crate) const STATUS_CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];

@@ -81,7 +81,11 @@ fn convert(data: proto::LogsData, limits: &Limits) -> Decoded<LogBatch> {
                 continue;
             }
         };
-        set_number(&mut base, "resource_dropped_attributes_count", resource.dropped_attributes_count);
+        set_number(
+            &mut base,
+            "resource_dropped_attributes_count",
+            resource.dropped_attributes_count,
+        );
         let mut into = Taken {
             records: Vec::with_capacity(count),
             rejects: &mut rejects,
@@ -115,7 +119,10 @@ fn split_resource(list: &[Attribute], limits: &Limits) -> Result<(Labels, Labels
             .map(|a| label_name(&a.key))
             .find(|name| SERVICE_LABELS.contains(&name.as_str()) && labels.get(name).is_some());
         let service = first.and_then(|name| labels.get(&name).map(str::to_owned));
-        labels.set("service_name", service.as_deref().unwrap_or("unknown_service"));
+        labels.set(
+            "service_name",
+            service.as_deref().unwrap_or("unknown_service"),
+        );
     }
     check_labels(&labels, limits, "labels_max", limits.labels_max)?;
     Ok((labels.build(), metadata))
@@ -136,7 +143,9 @@ fn flatten(
     key.push_str(&attribute.key);
     if let AttributeValue::Map(pairs) = &attribute.value {
         check_label(&key, "", limits)?;
-        return pairs.iter().try_for_each(|pair| flatten(out, &key, pair, limits));
+        return pairs
+            .iter()
+            .try_for_each(|pair| flatten(out, &key, pair, limits));
     }
     let (name, value) = (label_name(&key), to_text(&attribute.value));
     check_label(&name, &value, limits)?;
@@ -170,18 +179,26 @@ fn add_scope(
 ) {
     let scope = from.scope.unwrap_or_default();
     let mut base = resource.clone();
-    let flat = attributes::from_proto(scope.attributes, limits)
-        .and_then(|list| list.iter().try_for_each(|a| flatten(&mut base, "", a, limits)));
+    let flat = attributes::from_proto(scope.attributes, limits).and_then(|list| {
+        list.iter()
+            .try_for_each(|a| flatten(&mut base, "", a, limits))
+    });
     if let Err(reason) = flat {
-        into.rejects.add(from.log_records.len(), format!("scope: {reason}"));
+        into.rejects
+            .add(from.log_records.len(), format!("scope: {reason}"));
         return;
     }
     set_text(&mut base, "scope_name", &scope.name);
     set_text(&mut base, "scope_version", &scope.version);
-    set_number(&mut base, "scope_dropped_attributes_count", scope.dropped_attributes_count);
+    set_number(
+        &mut base,
+        "scope_dropped_attributes_count",
+        scope.dropped_attributes_count,
+    );
     for from in from.log_records {
         let made = record(from, &base, limits).and_then(|record| {
-            into.room.take(record.metadata.packed().len() + size_of::<LogRecord>())?;
+            into.room
+                .take(record.metadata.packed().len() + size_of::<LogRecord>())?;
             Ok(record)
         });
         match made {
@@ -191,7 +208,11 @@ fn add_scope(
     }
 }
 
-fn record(from: proto::LogRecord, base: &LabelsBuilder, limits: &Limits) -> Result<LogRecord, String> {
+fn record(
+    from: proto::LogRecord,
+    base: &LabelsBuilder,
+    limits: &Limits,
+) -> Result<LogRecord, String> {
     let observed = timestamp(from.observed_time_unix_nano)?;
     let mut time = timestamp(from.time_unix_nano)?;
     let mut metadata = base.clone();
@@ -205,7 +226,11 @@ fn record(from: proto::LogRecord, base: &LabelsBuilder, limits: &Limits) -> Resu
     }
     set_number(&mut metadata, "severity_number", from.severity_number);
     set_text(&mut metadata, "severity_text", &from.severity_text);
-    set_number(&mut metadata, "dropped_attributes_count", from.dropped_attributes_count);
+    set_number(
+        &mut metadata,
+        "dropped_attributes_count",
+        from.dropped_attributes_count,
+    );
     set_number(&mut metadata, "flags", from.flags);
     set_text(&mut metadata, "trace_id", &hex_id(&from.trace_id));
     set_text(&mut metadata, "span_id", &hex_id(&from.span_id));
@@ -224,9 +249,16 @@ fn record(from: proto::LogRecord, base: &LabelsBuilder, limits: &Limits) -> Resu
     };
     if line.len() > limits.line_bytes_max {
         let max = limits.line_bytes_max;
-        return Err(format!("a line of {} bytes exceeds the limit line_bytes_max of {max}", line.len()));
+        return Err(format!(
+            "a line of {} bytes exceeds the limit line_bytes_max of {max}",
+            line.len()
+        ));
     }
-    Ok(LogRecord { time, line, metadata: metadata.build() })
+    Ok(LogRecord {
+        time,
+        line,
+        metadata: metadata.build(),
+    })
 }
 
 /// Sets a text where there is one; unlike [`LabelsBuilder::set`] an empty text removes nothing.

@@ -92,7 +92,11 @@ impl Point {
     }
 
     fn sample_of(&self, value: Value) -> Sample {
-        Sample { time: self.time, start: self.start, value }
+        Sample {
+            time: self.time,
+            start: self.start,
+            value,
+        }
     }
 }
 
@@ -108,8 +112,8 @@ impl Translation<'_> {
     fn resource(&mut self, from: proto::ResourceMetrics) {
         let metrics = from.scope_metrics.into_iter().flat_map(|s| s.metrics);
         let list = from.resource.unwrap_or_default().attributes;
-        let target = attributes::from_proto(list, self.limits)
-            .and_then(|list| target(&list, self.limits));
+        let target =
+            attributes::from_proto(list, self.limits).and_then(|list| target(&list, self.limits));
         let mut target = match target {
             Ok(target) => target,
             Err(reason) => {
@@ -133,7 +137,11 @@ impl Translation<'_> {
         let (Some(labels), Some((first, last))) = (target.info, target.span) else {
             return;
         };
-        let sample = |time| Sample { time, start: None, value: Value::Float(1.0) };
+        let sample = |time| Sample {
+            time,
+            start: None,
+            value: Value::Float(1.0),
+        };
         // From the last one back, so that a hostile first time costs the oldest ones only.
         let mut samples = vec![sample(last)];
         let mut time = last - TARGET_INFO_NANOS;
@@ -142,14 +150,23 @@ impl Translation<'_> {
             time = time - TARGET_INFO_NANOS;
         }
         samples.reverse();
-        self.series.push(Series { labels, samples, exemplars: Vec::new() });
+        self.series.push(Series {
+            labels,
+            samples,
+            exemplars: Vec::new(),
+        });
         let help = "Target metadata";
         self.describe("target_info".to_owned(), MetricKind::Gauge, "", help);
     }
 
     fn describe(&mut self, family: String, kind: MetricKind, unit: &str, help: &str) {
         let (unit, help) = (unit_name(unit), help.to_owned());
-        let metadata = Metadata { family: family.clone(), kind, unit, help };
+        let metadata = Metadata {
+            family: family.clone(),
+            kind,
+            unit,
+            help,
+        };
         self.metadata.insert(family, metadata);
     }
 
@@ -159,16 +176,24 @@ impl Translation<'_> {
         let temporality = [
             from.sum.as_ref().map(|s| s.aggregation_temporality),
             from.histogram.as_ref().map(|h| h.aggregation_temporality),
-            from.exponential_histogram.as_ref().map(|h| h.aggregation_temporality),
+            from.exponential_histogram
+                .as_ref()
+                .map(|h| h.aggregation_temporality),
         ];
-        if temporality.into_iter().flatten().any(|t| t != proto::CUMULATIVE) {
+        if temporality
+            .into_iter()
+            .flatten()
+            .any(|t| t != proto::CUMULATIVE)
+        {
             let reason = "only cumulative temporality is supported, delta and unspecified are not";
-            self.rejects.add(count, format!("metric {}: {reason}", shown(&from.name)));
+            self.rejects
+                .add(count, format!("metric {}: {reason}", shown(&from.name)));
             return;
         }
         let Some(name) = metric_name(&from.name, &from.unit, name_kind) else {
             let reason = "nothing of the name is valid";
-            self.rejects.add(count, format!("metric {}: {reason}", shown(&from.name)));
+            self.rejects
+                .add(count, format!("metric {}: {reason}", shown(&from.name)));
             return;
         };
         if count == 0 {
@@ -177,7 +202,7 @@ impl Translation<'_> {
         self.describe(name.clone(), kind, &from.unit, &from.description);
         let family = Family { name, target };
         let counter = name_kind == NameKind::Counter;
-        let mut reject = |result: Result<(), String>, rejects: &mut Rejects| {
+        let reject = |result: Result<(), String>, rejects: &mut Rejects| {
             if let Err(reason) = result {
                 rejects.add(1, format!("metric {}: {reason}", shown(&from.name)));
             }
@@ -191,7 +216,11 @@ impl Translation<'_> {
             let result = self.classic(point, &family);
             reject(result, &mut self.rejects);
         }
-        for point in from.exponential_histogram.into_iter().flat_map(|h| h.data_points) {
+        for point in from
+            .exponential_histogram
+            .into_iter()
+            .flat_map(|h| h.data_points)
+        {
             let result = self.native(point, &family);
             reject(result, &mut self.rejects);
         }
@@ -210,7 +239,10 @@ impl Translation<'_> {
         let list = attributes::from_proto(list, self.limits)?;
         let mut base = labels_of(list.iter());
         // Without a job of its own, a point's attribute of that name stays.
-        for (name, own) in [("job", &family.target.job), ("instance", &family.target.instance)] {
+        for (name, own) in [
+            ("job", &family.target.job),
+            ("instance", &family.target.instance),
+        ] {
             if !own.is_empty() {
                 base.set(name, own);
             }
@@ -235,15 +267,23 @@ impl Translation<'_> {
     ) -> Result<Series, String> {
         let mut labels = point.base.clone();
         if !suffix.is_empty() {
-            let name = format!("{}{suffix}", point.base.get(METRIC_NAME).unwrap_or_default());
+            let name = format!(
+                "{}{suffix}",
+                point.base.get(METRIC_NAME).unwrap_or_default()
+            );
             labels.set(METRIC_NAME, &name);
         }
         if let Some((name, value)) = label {
             labels.set(name, value);
         }
         let labels = labels.build();
-        self.room.take(labels.packed().len() + size_of::<Series>() + size_of::<Sample>())?;
-        Ok(Series { labels, samples: vec![sample], exemplars: Vec::new() })
+        self.room
+            .take(labels.packed().len() + size_of::<Series>() + size_of::<Sample>())?;
+        Ok(Series {
+            labels,
+            samples: vec![sample],
+            exemplars: Vec::new(),
+        })
     }
 
     fn number(
@@ -340,7 +380,10 @@ fn points(metric: &proto::Metric) -> usize {
     metric.gauge.as_ref().map_or(0, |g| g.data_points.len())
         + metric.sum.as_ref().map_or(0, |s| s.data_points.len())
         + metric.histogram.as_ref().map_or(0, |h| h.data_points.len())
-        + metric.exponential_histogram.as_ref().map_or(0, |h| h.data_points.len())
+        + metric
+            .exponential_histogram
+            .as_ref()
+            .map_or(0, |h| h.data_points.len())
         + metric.summary.as_ref().map_or(0, |s| s.data_points.len())
 }
 
@@ -386,16 +429,17 @@ fn labels_of<'a>(list: impl Iterator<Item = &'a Attribute>) -> LabelsBuilder {
 
 fn target(list: &[Attribute], limits: &Limits) -> Result<Target, String> {
     const IDENTIFYING: [&str; 3] = ["service.name", "service.namespace", "service.instance.id"];
-    let text = |key: &str| {
-        obs_model::spans::attribute(list, key).map_or_else(String::new, to_text)
-    };
+    let text = |key: &str| obs_model::spans::attribute(list, key).map_or_else(String::new, to_text);
     let [name, namespace, instance] = IDENTIFYING.map(text);
     let job = match (name.is_empty(), namespace.is_empty()) {
         (true, _) => String::new(),
         (false, true) => name,
         (false, false) => format!("{namespace}/{name}"),
     };
-    let others = || list.iter().filter(|a| !IDENTIFYING.contains(&a.key.as_str()));
+    let others = || {
+        list.iter()
+            .filter(|a| !IDENTIFYING.contains(&a.key.as_str()))
+    };
     let identified = !job.is_empty() || !instance.is_empty();
     let info = if identified && others().next().is_some() {
         let mut labels = labels_of(others());
@@ -407,7 +451,12 @@ fn target(list: &[Attribute], limits: &Limits) -> Result<Target, String> {
     } else {
         None
     };
-    Ok(Target { job, instance, info, span: None })
+    Ok(Target {
+        job,
+        instance,
+        info,
+        span: None,
+    })
 }
 
 /// A float as labels have it: all digits, no exponent.
@@ -424,7 +473,10 @@ fn exemplars(list: Vec<proto::Exemplar>, limits: &Limits) -> Result<Vec<Exemplar
 }
 
 fn exemplar(from: proto::Exemplar, limits: &Limits) -> Result<Exemplar, String> {
-    let ids = [("trace_id", hex_id(&from.trace_id)), ("span_id", hex_id(&from.span_id))];
+    let ids = [
+        ("trace_id", hex_id(&from.trace_id)),
+        ("span_id", hex_id(&from.span_id)),
+    ];
     let mut labels = LabelsBuilder::default();
     let mut chars = 0;
     for (name, value) in &ids {
@@ -436,9 +488,17 @@ fn exemplar(from: proto::Exemplar, limits: &Limits) -> Result<Exemplar, String> 
     }
     // All attributes or none: some of them would mislead.
     let list = attributes::from_proto(from.filtered_attributes, limits)?;
-    let texts: Vec<(String, String)> =
-        list.into_iter().map(|a| { let value = to_text(&a.value); (a.key, value) }).collect();
-    let more: usize = texts.iter().map(|(k, v)| k.chars().count() + v.chars().count()).sum();
+    let texts: Vec<(String, String)> = list
+        .into_iter()
+        .map(|a| {
+            let value = to_text(&a.value);
+            (a.key, value)
+        })
+        .collect();
+    let more: usize = texts
+        .iter()
+        .map(|(k, v)| k.chars().count() + v.chars().count())
+        .sum();
     if chars + more <= EXEMPLAR_CHARS_MAX {
         for (name, value) in &texts {
             labels.set(name, value);
@@ -446,7 +506,10 @@ fn exemplar(from: proto::Exemplar, limits: &Limits) -> Result<Exemplar, String> 
     }
     Ok(Exemplar {
         labels: labels.build(),
-        value: from.as_double.or(from.as_int.map(|n| n as f64)).unwrap_or_default(),
+        value: from
+            .as_double
+            .or(from.as_int.map(|n| n as f64))
+            .unwrap_or_default(),
         time: timestamp(from.time_unix_nano)?,
     })
 }

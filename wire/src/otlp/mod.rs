@@ -86,7 +86,8 @@ impl Room {
 
     fn take(&mut self, bytes: usize) -> Result<(), String> {
         let max = self.max;
-        let over = || format!("the request unfolds beyond the limit decompressed_bytes_max of {max}");
+        let over =
+            || format!("the request unfolds beyond the limit decompressed_bytes_max of {max}");
         self.left = self.left.checked_sub(bytes).ok_or_else(over)?;
         Ok(())
     }
@@ -150,7 +151,7 @@ fn from_json<M: DeserializeOwned + Default>(
         WireError::Malformed {
             format,
             position: Position::Line { line, column },
-            expected: format!("OTLP/JSON, found {text}"),
+            expected: format!("OTLP/JSON ({text})"),
         }
     })
 }

@@ -102,7 +102,10 @@ mod tests {
         let bytes = response(signal, rejected, message, Encoding::Protobuf);
         let back = ExportResponse::decode(bytes.as_slice()).unwrap();
         let partial = back.partial_success.unwrap_or_default();
-        assert_eq!((partial.rejected as u64, partial.error_message.as_str()), (rejected, message));
+        assert_eq!(
+            (partial.rejected as u64, partial.error_message.as_str()),
+            (rejected, message)
+        );
         assert_eq!(bytes.is_empty(), json == "{}");
     }
 
@@ -115,7 +118,12 @@ mod tests {
             "bad \"id\"",
             r#"{"partialSuccess":{"rejectedSpans":"2","errorMessage":"bad \"id\""}}"#,
         );
-        check(Signal::Logs, 0, "slow", r#"{"partialSuccess":{"errorMessage":"slow"}}"#);
+        check(
+            Signal::Logs,
+            0,
+            "slow",
+            r#"{"partialSuccess":{"errorMessage":"slow"}}"#,
+        );
         check(
             Signal::Metrics,
             1,

@@ -127,8 +127,7 @@ impl Allowance {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), WireError> {
-        let over =
-            || WireError::too_large(self.format, "decompressed_bytes_max", self.limits_max);
+        let over = || WireError::too_large(self.format, "decompressed_bytes_max", self.limits_max);
         self.left = self.left.checked_sub(bytes).ok_or_else(over)?;
         Ok(())
     }
@@ -142,7 +141,17 @@ pub(crate) fn check_protobuf(
     limits: &Limits,
 ) -> Result<(), WireError> {
     let mut allowance = Allowance::new(format, body, limits);
-    walk(Cursor { body, at: 0, end: body.len(), format }, shape, 0, &mut allowance)
+    walk(
+        Cursor {
+            body,
+            at: 0,
+            end: body.len(),
+            format,
+        },
+        shape,
+        0,
+        &mut allowance,
+    )
 }
 
 /// Refuses a JSON body whose objects would cost too much.
@@ -151,8 +160,11 @@ pub(crate) fn check_json(
     body: &[u8],
     limits: &Limits,
 ) -> Result<(), WireError> {
-    // Which message an object is, only the parser knows: each counts as the largest of the leaves.
+    // Which message an object is, only the parser knows: each counts as the largest.
     const OBJECT: usize = size_of::<trace::Span>();
+    const { assert!(size_of::<metrics::ExponentialHistogramDataPoint>() <= OBJECT) };
+    const { assert!(size_of::<metrics::Metric>() <= OBJECT) };
+    const { assert!(size_of::<logs::LogRecord>() <= OBJECT) };
     let mut allowance = Allowance::new(format, body, limits);
     let (mut quoted, mut escaped) = (false, false);
     for byte in body {
@@ -215,7 +227,7 @@ fn walk(
     allowance: &mut Allowance,
 ) -> Result<(), WireError> {
     if depth > MESSAGES_DEEP_MAX {
-        return Err(WireError::too_large(cursor.format, "depth_max", MESSAGES_DEEP_MAX));
+        return Err(cursor.fault(cursor.at, "at most 96 messages inside one another"));
     }
     while cursor.at < cursor.end {
         let begin = cursor.at;
@@ -233,14 +245,21 @@ fn walk(
             2 => {
                 let length = cursor.varint()?;
                 let from = cursor.skip(length, "as many bytes as the length says")?;
-                let Some((_, cost, child)) =
-                    shape.0.iter().find(|(tag, _, _)| u64::from(*tag) == key >> 3)
+                let Some((_, cost, child)) = shape
+                    .0
+                    .iter()
+                    .find(|(tag, _, _)| u64::from(*tag) == key >> 3)
                 else {
                     continue;
                 };
                 allowance.charge(*cost)?;
                 let (body, format, end) = (cursor.body, cursor.format, cursor.at);
-                let inner = Cursor { body, at: from, end, format };
+                let inner = Cursor {
+                    body,
+                    at: from,
+                    end,
+                    format,
+                };
                 walk(inner, child, depth + 1, allowance)?;
             }
             _ => return Err(cursor.fault(begin, "a field with wire type 0, 1, 2 or 5")),

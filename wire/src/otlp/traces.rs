@@ -56,7 +56,11 @@ fn convert(data: trace::TracesData, limits: &Limits) -> Decoded<SpanBatch> {
     rejects.into_decoded(batch)
 }
 
-fn resource(from: common::Resource, schema_url: String, limits: &Limits) -> Result<Resource, String> {
+fn resource(
+    from: common::Resource,
+    schema_url: String,
+    limits: &Limits,
+) -> Result<Resource, String> {
     Ok(Resource {
         attributes: attributes::from_proto(from.attributes, limits)?,
         dropped_attributes: from.dropped_attributes_count,
@@ -241,3 +245,6 @@ fn link_to_proto(from: &SpanLink) -> trace::Link {
         flags: from.flags,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,11 @@ impl<'a, 'l> Lines<'a, 'l> {
         self.pairs.clear();
         let start = self.cursor.offset();
         let name = self.cursor.name(true);
+        if !name.is_empty() {
+            // First, because it sorts before what labels are usually called.
+            let name = (Cow::Borrowed(METRIC_NAME), Cow::Borrowed(name));
+            self.pairs.push(name);
+        }
         self.cursor.blanks();
         let mut bare = None;
         if self.cursor.peek() == Some(b'{') {
@@ -133,10 +138,7 @@ impl<'a, 'l> Lines<'a, 'l> {
                     .any(|(n, v)| n == METRIC_NAME && !v.is_empty()) => {}
             ("", None) => return Err(self.cursor.fault_at(start, "a metric name")),
             ("", Some(name)) => self.pairs.push((Cow::Borrowed(METRIC_NAME), name)),
-            (name, None) => {
-                let name = (Cow::Borrowed(METRIC_NAME), Cow::Borrowed(name));
-                self.pairs.push(name);
-            }
+            (_, None) => {}
             (_, Some(_)) => return Err(self.cursor.fault_at(start, "one metric name, not two")),
         }
         self.labels(start)

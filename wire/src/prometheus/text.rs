@@ -76,11 +76,14 @@ fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
 /// Prints families with their help, type and points.
 pub fn encode(families: &[Family], out: &mut Vec<u8>) {
     for family in families {
-        out.extend_from_slice(b"# HELP ");
-        metric_name(out, &family.name);
-        out.push(b' ');
-        escape(out, &family.help, false);
-        out.extend_from_slice(b"\n# TYPE ");
+        if !family.help.is_empty() {
+            out.extend_from_slice(b"# HELP ");
+            metric_name(out, &family.name);
+            out.push(b' ');
+            escape(out, &family.help, false);
+            out.push(b'\n');
+        }
+        out.extend_from_slice(b"# TYPE ");
         metric_name(out, &family.name);
         out.push(b' ');
         out.extend_from_slice(kind_word(family.kind).as_bytes());

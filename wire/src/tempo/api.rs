@@ -146,8 +146,14 @@ fn short_hex(id: TraceId) -> String {
 fn write_found_trace(out: &mut Vec<u8>, trace: &FoundTrace) {
     let mut object = Object::open(out);
     object.text("traceID", &short_hex(trace.trace_id));
-    object.text("rootServiceName", trace.root_service.as_deref().unwrap_or(NO_ROOT));
-    object.text("rootTraceName", trace.root_name.as_deref().unwrap_or_default());
+    object.text(
+        "rootServiceName",
+        trace.root_service.as_deref().unwrap_or(NO_ROOT),
+    );
+    object.text(
+        "rootTraceName",
+        trace.root_name.as_deref().unwrap_or_default(),
+    );
     object.long("startTimeUnixNano", trace.start.nanos().max(0));
     object.number("durationMs", trace.duration_nanos.max(0) / 1_000_000);
     if let Some(first) = trace.span_sets.first() {
@@ -213,7 +219,11 @@ pub fn trace_v2_json(trace: &SpanBatch, notes: &TraceNotes, out: &mut Vec<u8>) {
     let mut object = Object::open(out);
     write_spans(object.key("trace"), "resourceSpans", trace, Dialect::Tempo);
     write_inspected(object.key("metrics"), notes.inspected_bytes);
-    let status = if notes.partial.is_some() { "PARTIAL" } else { "COMPLETE" };
+    let status = if notes.partial.is_some() {
+        "PARTIAL"
+    } else {
+        "COMPLETE"
+    };
     object.text("status", status);
     object.text("message", notes.partial.as_deref().unwrap_or_default());
     object.close();
@@ -223,11 +233,15 @@ pub fn trace_v2_json(trace: &SpanBatch, notes: &TraceNotes, out: &mut Vec<u8>) {
 pub fn trace_v2_protobuf(trace: &SpanBatch, notes: &TraceNotes, out: &mut Vec<u8>) {
     let response = TraceByIdResponse {
         trace: Some(traces::to_proto(trace)),
-        metrics: Some(TraceByIdMetrics { inspected_bytes: notes.inspected_bytes }),
+        metrics: Some(TraceByIdMetrics {
+            inspected_bytes: notes.inspected_bytes,
+        }),
         status: i32::from(notes.partial.is_some()),
         message: notes.partial.clone().unwrap_or_default(),
     };
-    response.encode(out).expect("a vector has room for every message");
+    response
+        .encode(out)
+        .expect("a vector has room for every message");
 }
 
 fn write_inspected(out: &mut Vec<u8>, bytes: u64) {
@@ -243,7 +257,9 @@ fn write_string(out: &mut Vec<u8>, text: impl AsRef<str>) {
 /// `/api/search/tags`.
 pub fn tags_v1(names: &[String], out: &mut Vec<u8>) {
     let mut object = Object::open(out);
-    write_list(object.key("tagNames"), names, |out, name| write_string(out, name));
+    write_list(object.key("tagNames"), names, |out, name| {
+        write_string(out, name);
+    });
     object.close();
 }
 
@@ -253,7 +269,9 @@ pub fn tags_v2(scopes: &[(&str, Vec<String>)], inspected_bytes: u64, out: &mut V
     write_list(object.key("scopes"), scopes, |out, (scope, names)| {
         let mut inner = Object::open(out);
         inner.text("name", scope);
-        write_list(inner.key("tags"), names, |out, name| write_string(out, name));
+        write_list(inner.key("tags"), names, |out, name| {
+            write_string(out, name);
+        });
         inner.close();
     });
     write_inspected(object.key("metrics"), inspected_bytes);
@@ -263,7 +281,9 @@ pub fn tags_v2(scopes: &[(&str, Vec<String>)], inspected_bytes: u64, out: &mut V
 /// `/api/search/tag/{name}/values`.
 pub fn tag_values_v1(values: &[TagValue], out: &mut Vec<u8>) {
     let mut object = Object::open(out);
-    write_list(object.key("tagValues"), values, |out, value| write_string(out, value.text()));
+    write_list(object.key("tagValues"), values, |out, value| {
+        write_string(out, value.text());
+    });
     object.close();
 }
 

@@ -24,12 +24,17 @@ pub(super) fn classic(
     count: u64,
 ) -> Result<Vec<(f64, f64)>, String> {
     if bounds.len() > BUCKETS_MAX {
-        return Err(format!("{} buckets, at most {BUCKETS_MAX} are accepted", bounds.len()));
+        return Err(format!(
+            "{} buckets, at most {BUCKETS_MAX} are accepted",
+            bounds.len()
+        ));
     }
     let matching = counts.len() == bounds.len() + 1 || (counts.is_empty() && bounds.is_empty());
     if !matching {
         let (counts, bounds) = (counts.len(), bounds.len());
-        return Err(format!("{counts} bucket counts for {bounds} bounds, expected one more"));
+        return Err(format!(
+            "{counts} bucket counts for {bounds} bounds, expected one more"
+        ));
     }
     if bounds.iter().any(|b| b.is_nan()) || bounds.windows(2).any(|w| w[0] >= w[1]) {
         return Err("histogram bounds are not ascending".to_owned());
@@ -49,7 +54,10 @@ pub(super) fn classic(
 /// The native histogram of a point.
 pub(super) fn native(from: &ExponentialHistogramDataPoint) -> Result<Histogram, String> {
     if from.scale < SCALE_MIN {
-        return Err(format!("scale {} is below the coarsest of {SCALE_MIN}", from.scale));
+        return Err(format!(
+            "scale {} is below the coarsest of {SCALE_MIN}",
+            from.scale
+        ));
     }
     let schema = from.scale.min(SCALE_MAX);
     if from.flags & NO_RECORDED_VALUE != 0 {
@@ -67,7 +75,11 @@ pub(super) fn native(from: &ExponentialHistogramDataPoint) -> Result<Histogram, 
     let histogram = Histogram {
         integer: true,
         schema,
-        zero_threshold: if given { from.zero_threshold } else { ZERO_THRESHOLD },
+        zero_threshold: if given {
+            from.zero_threshold
+        } else {
+            ZERO_THRESHOLD
+        },
         zero_count: from.zero_count as f64,
         count: from.count as f64,
         sum: from.sum.unwrap_or_default(),
@@ -84,7 +96,10 @@ pub(super) fn native(from: &ExponentialHistogramDataPoint) -> Result<Histogram, 
         .fold(from.zero_count, |sum, count| sum.saturating_add(*count));
     // Not-a-number observations are in the count but in no bucket.
     if in_buckets > from.count || (in_buckets < from.count && !histogram.sum.is_nan()) {
-        return Err(format!("buckets hold {in_buckets} observations, the count is {}", from.count));
+        return Err(format!(
+            "buckets hold {in_buckets} observations, the count is {}",
+            from.count
+        ));
     }
     histogram.validate().map_err(|e| e.to_string())?;
     Ok(histogram)
@@ -99,7 +114,11 @@ fn layout(from: Option<&Buckets>, shift: u32) -> Result<(Vec<BucketSpan>, Vec<f6
     };
     // The bucket after the last one written.
     let mut next = 0i64;
-    let filled = from.bucket_counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    let filled = from
+        .bucket_counts
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count > 0);
     for (at, count) in filled {
         let index = ((i64::from(from.offset) + at as i64) >> shift.min(62)) + 1;
         let count = *count as f64;

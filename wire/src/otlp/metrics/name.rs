@@ -82,7 +82,11 @@ fn unit_words(unit: &str) -> (String, String) {
     let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
     let main = escape(word(&UNITS, main.trim()));
     let per = escape(word(&PER_UNITS, per.trim()));
-    let per = if per.is_empty() { per } else { format!("per_{per}") };
+    let per = if per.is_empty() {
+        per
+    } else {
+        format!("per_{per}")
+    };
     (main, per)
 }
 
@@ -151,8 +155,18 @@ mod tests {
             let name_made = metric_name(name, unit, kind).unwrap_or_default();
             assert_eq!(name_made, expect, "{name} {unit} {kind:?}");
         };
-        check("http.server.duration", "s", Other, "http_server_duration_seconds");
-        check("http.server.duration", "ms", Other, "http_server_duration_milliseconds");
+        check(
+            "http.server.duration",
+            "s",
+            Other,
+            "http_server_duration_seconds",
+        );
+        check(
+            "http.server.duration",
+            "ms",
+            Other,
+            "http_server_duration_milliseconds",
+        );
         check("requests.count", "1", Counter, "requests_count_total");
         check("requests_total", "{request}", Counter, "requests_total");
         check("total.requests", "", Counter, "requests_total");

@@ -1,7 +1,8 @@
 //! `opentelemetry.proto.metrics.v1`.
 //!
 //! Invariant: where the schema has a `oneof`, the fields are optional here (the bytes are the
-//! same); the conversion takes the first that is set, in the schema's order.
+//! same). Of two values the float counts; a metric with two kinds of points, which no producer
+//! makes, is named after the first kind and keeps the points of both.
 
 use serde::Deserialize;
 

@@ -64,6 +64,28 @@ fn good_lines() {
 }
 
 #[test]
+fn odd_but_good_lines() {
+    check(
+        r#"
+# Escaping in label values:
+msdos_file_access_time_seconds{path="C:\\DIR\\FILE.TXT",error="Cannot find file:\n\"FILE.TXT\""} 1.458255915e9
+
+metric_without_timestamp_and_labels 12.47
+something_weird{problem="division by zero"} +Inf -3982045
+none{} 0
+Upper{A="1",__b="2"}1
+"#,
+        expect![[r#"
+            {__name__="msdos_file_access_time_seconds", error="Cannot find file:\n\"FILE.TXT\"", path="C:\\DIR\\FILE.TXT"} 1458255915.0
+            {__name__="metric_without_timestamp_and_labels"} 12.47
+            {__name__="something_weird", problem="division by zero"} inf @-3982045000000
+            {__name__="none"} 0.0
+            {A="1", __b="2", __name__="Upper"} 1.0
+        "#]],
+    );
+}
+
+#[test]
 fn faults_have_line_and_column() {
     let at = |text: &str, expect: Expect| check(text, expect);
     at(
@@ -196,7 +218,6 @@ fn families_print_like_the_client() {
         h_bucket{le="+Inf"} 3
         h_sum 1.5e+09
         h_count 3
-        # HELP "a.b" 
         # TYPE "a.b" gauge
         {"a.b","x.y"="\"\n"} NaN
         {"a.b"} 0.5
