@@ -142,7 +142,10 @@ impl Receiver {
             Ok(outcome) => outcome,
             Err(_) => Err(HttpError::new(
                 ErrorKind::Timeout,
-                format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs()),
+                format!(
+                    "the body did not arrive within {} s",
+                    BODY_DEADLINE.as_secs()
+                ),
             )),
         }
     }
@@ -160,7 +163,8 @@ impl Receiver {
         let mut share: Option<OwnedSemaphorePermit> = None;
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| HttpError::bad_data(format!("body not received: {e}")))?;
+            let frame =
+                frame.map_err(|e| HttpError::bad_data(format!("body not received: {e}")))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };

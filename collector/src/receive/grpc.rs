@@ -38,7 +38,11 @@ pub fn routes(receiver: Receiver) -> Router {
 
 type Answer = Response<tonic::body::Body>;
 
-async fn metrics(State(receiver): State<Receiver>, tenant: RequestTenant, request: Request) -> Answer {
+async fn metrics(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
     export(receiver, Signal::Metrics, tenant, request).await
 }
 
@@ -46,7 +50,11 @@ async fn logs(State(receiver): State<Receiver>, tenant: RequestTenant, request: 
     export(receiver, Signal::Logs, tenant, request).await
 }
 
-async fn traces(State(receiver): State<Receiver>, tenant: RequestTenant, request: Request) -> Answer {
+async fn traces(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
     export(receiver, Signal::Traces, tenant, request).await
 }
 

@@ -66,7 +66,9 @@ async fn export(
             let body = otlp::response(signal, told.refused, &told.reason, encoding);
             let mut response = Response::new(Body::from(body));
             let content_type = HeaderValue::from_static(encoding.content_type());
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, content_type);
             response
         }
         Err(error) => error.render(match encoding {
@@ -144,21 +146,33 @@ fn unpack<B>(
     }
 }
 
-fn decode_metrics(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<Decoded<MetricBatch>, WireError> {
+fn decode_metrics(
+    bytes: &[u8],
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Decoded<MetricBatch>, WireError> {
     match encoding {
         Encoding::Protobuf => otlp::metrics::decode_protobuf(bytes, limits),
         Encoding::Json => otlp::metrics::decode_json(bytes, limits),
     }
 }
 
-fn decode_logs(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<Decoded<LogBatch>, WireError> {
+fn decode_logs(
+    bytes: &[u8],
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Decoded<LogBatch>, WireError> {
     match encoding {
         Encoding::Protobuf => otlp::logs::decode_protobuf(bytes, limits),
         Encoding::Json => otlp::logs::decode_json(bytes, limits),
     }
 }
 
-fn decode_traces(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<Decoded<SpanBatch>, WireError> {
+fn decode_traces(
+    bytes: &[u8],
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Decoded<SpanBatch>, WireError> {
     match encoding {
         Encoding::Protobuf => otlp::traces::decode_protobuf(bytes, limits),
         Encoding::Json => otlp::traces::decode_json(bytes, limits),
