@@ -29,7 +29,10 @@ impl App {
     /// The stores, once they are open.
     pub(crate) fn stores(&self) -> Result<&Stores, HttpError> {
         self.stores.get().ok_or_else(|| {
-            HttpError::unavailable("obs is starting: the journal is replayed", RETRY_WHILE_STARTING)
+            HttpError::unavailable(
+                "obs is starting: the journal is replayed",
+                RETRY_WHILE_STARTING,
+            )
         })
     }
 }

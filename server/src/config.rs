@@ -113,7 +113,10 @@ pub struct TelemetryConfig {
 /// `obs.limits`: the names are those of [`Limits`].
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "each field is documented in model::limits::Limits")]
+#[expect(
+    missing_docs,
+    reason = "each field is documented in model::limits::Limits"
+)]
 pub struct LimitsConfig {
     pub body_bytes_max: Option<usize>,
     pub decompressed_bytes_max: Option<usize>,
@@ -142,11 +145,15 @@ impl LimitsConfig {
         let d = Limits::default();
         Limits {
             body_bytes_max: self.body_bytes_max.unwrap_or(d.body_bytes_max),
-            decompressed_bytes_max: self.decompressed_bytes_max.unwrap_or(d.decompressed_bytes_max),
+            decompressed_bytes_max: self
+                .decompressed_bytes_max
+                .unwrap_or(d.decompressed_bytes_max),
             depth_max: self.depth_max.unwrap_or(d.depth_max),
             labels_max: self.labels_max.unwrap_or(d.labels_max),
             label_name_bytes_max: self.label_name_bytes_max.unwrap_or(d.label_name_bytes_max),
-            label_value_bytes_max: self.label_value_bytes_max.unwrap_or(d.label_value_bytes_max),
+            label_value_bytes_max: self
+                .label_value_bytes_max
+                .unwrap_or(d.label_value_bytes_max),
             line_bytes_max: self.line_bytes_max.unwrap_or(d.line_bytes_max),
             metadata_max: self.metadata_max.unwrap_or(d.metadata_max),
             attributes_max: self.attributes_max.unwrap_or(d.attributes_max),
@@ -169,14 +176,46 @@ impl Config {
     pub fn notices(&self) -> Vec<String> {
         [
             ("runtime", &self.runtime, "has no meaning here"),
-            ("rule_files", &self.rule_files, "rules are not evaluated by this version"),
-            ("scrape_config_files", &self.scrape_config_files, "further files are not read by this version"),
-            ("alerting", &self.alerting, "alerts are not sent by this version"),
-            ("remote_write", &self.remote_write, "samples are not forwarded by this version"),
-            ("remote_read", &self.remote_read, "other servers are not read by this version"),
-            ("otlp", &self.otlp, "OTLP metrics are translated by Prometheus' defaults"),
-            ("storage", &self.storage, "obs.storage says how data is kept"),
-            ("tracing", &self.tracing, "obs.telemetry says where own traces go"),
+            (
+                "rule_files",
+                &self.rule_files,
+                "rules are not evaluated by this version",
+            ),
+            (
+                "scrape_config_files",
+                &self.scrape_config_files,
+                "further files are not read by this version",
+            ),
+            (
+                "alerting",
+                &self.alerting,
+                "alerts are not sent by this version",
+            ),
+            (
+                "remote_write",
+                &self.remote_write,
+                "samples are not forwarded by this version",
+            ),
+            (
+                "remote_read",
+                &self.remote_read,
+                "other servers are not read by this version",
+            ),
+            (
+                "otlp",
+                &self.otlp,
+                "OTLP metrics are translated by Prometheus' defaults",
+            ),
+            (
+                "storage",
+                &self.storage,
+                "obs.storage says how data is kept",
+            ),
+            (
+                "tracing",
+                &self.tracing,
+                "obs.telemetry says where own traces go",
+            ),
         ]
         .iter()
         .filter(|(_, value, _)| value.is_some())
@@ -217,7 +256,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.scrape_configs.len(), 1);
-        assert_eq!(config.notices(), ["rule_files: rules are not evaluated by this version"]);
+        assert_eq!(
+            config.notices(),
+            ["rule_files: rules are not evaluated by this version"]
+        );
         assert!(parse("").unwrap().notices().is_empty());
     }
 
@@ -230,7 +272,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.obs.storage.retention, duration::parse("30d"));
         assert_eq!(config.obs.limits.limits().labels_max, 7);
-        assert_eq!(config.obs.limits.limits().depth_max, Limits::default().depth_max);
+        assert_eq!(
+            config.obs.limits.limits().depth_max,
+            Limits::default().depth_max
+        );
         assert!(config.obs.logs.discover_log_levels && config.obs.telemetry.logs);
     }
 

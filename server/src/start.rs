@@ -53,18 +53,31 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the configuration is read once, before the server starts")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration is read once, before the server starts"
+)]
 fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
-    let Some(path) = &options.config else { return Ok((Config::default(), Vec::new())) };
+    let Some(path) = &options.config else {
+        return Ok((Config::default(), Vec::new()));
+    };
     let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    let text = String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))?;
+    let text =
+        String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))?;
     let config = config::parse(&text).with_context(|| format!("{}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let jobs =
         obs_collector::config::jobs(&config.global, config.scrape_configs.clone(), &text, folder)
             .with_context(|| format!("{}", path.display()))?;
-    if let Some(job) = jobs.iter().find(|j| j.name == "obs" || j.name == "node" && config.obs.node_exporter.is_some()) {
-        bail!("{}: the job name {:?} is taken by obs' own job", path.display(), job.name);
+    if let Some(job) = jobs
+        .iter()
+        .find(|j| j.name == "obs" || j.name == "node" && config.obs.node_exporter.is_some())
+    {
+        bail!(
+            "{}: the job name {:?} is taken by obs' own job",
+            path.display(),
+            job.name
+        );
     }
     Ok((config, jobs))
 }
@@ -100,7 +113,11 @@ async fn start_telemetry(
     };
     let own = &config.obs.telemetry;
     let to = reachable(listeners.otlp_http.local_addr()?);
-    let export = telemetry::Export { to, logs: own.logs, traces: own.traces };
+    let export = telemetry::Export {
+        to,
+        logs: own.logs,
+        traces: own.traces,
+    };
     let format = options.log_format;
     tokio::task::spawn_blocking(move || telemetry::start(format, verbose, export)).await?
 }
@@ -119,7 +136,10 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 }
 
 /// `DATA/addresses.json`: where the server listens; tools and tests with port 0 read it.
-#[expect(clippy::disallowed_methods, reason = "not data: a note for tools, made anew at each start")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "not data: a note for tools, made anew at each start"
+)]
 fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     let address = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string());
     let mut addresses = json!({
@@ -173,7 +193,11 @@ impl Running {
             started: clock::now(),
         });
         let http = reachable(listeners.http.local_addr()?);
-        let node = listeners.node_exporter.as_ref().map(TcpListener::local_addr).transpose()?;
+        let node = listeners
+            .node_exporter
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?;
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         listen(&tasks, &stop_listening, &app, listeners);
         let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
@@ -181,7 +205,15 @@ impl Running {
         let jobs = with_own_jobs(jobs, &config.global, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         tracing::info!("ready: http://{http}");
-        Ok(Self { app, tasks, stop_intake, stop_listening, intake, writers, upkeep })
+        Ok(Self {
+            app,
+            tasks,
+            stop_intake,
+            stop_listening,
+            intake,
+            writers,
+            upkeep,
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "joins threads, once, at the end")]
@@ -241,10 +273,17 @@ fn listen(tasks: &TaskTracker, stop: &CancellationToken, app: &Arc<App>, listene
     }
 }
 
-fn serve_http(tasks: &TaskTracker, stop: &CancellationToken, listener: TcpListener, routes: Router) {
+fn serve_http(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    listener: TcpListener,
+    routes: Router,
+) {
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn(async move {
-        let served = axum::serve(listener, routes).with_graceful_shutdown(stopped).await;
+        let served = axum::serve(listener, routes)
+            .with_graceful_shutdown(stopped)
+            .await;
         if let Err(error) = served {
             tracing::error!(%error, "an HTTP listener failed");
         }
@@ -252,7 +291,10 @@ fn serve_http(tasks: &TaskTracker, stop: &CancellationToken, listener: TcpListen
 }
 
 /// Opens the stores off the event loop; requests are answered "starting" meanwhile.
-#[expect(clippy::disallowed_methods, reason = "replay blocks, once, at the start")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "replay blocks, once, at the start"
+)]
 async fn open_stores(
     options: &Options,
     config: &Config,
@@ -260,8 +302,10 @@ async fn open_stores(
     inbox: Inbox,
 ) -> anyhow::Result<(Writers, Upkeep)> {
     let storage = &config.obs.storage;
-    let retention =
-        options.retention_nanos.or(storage.retention).unwrap_or(RETENTION_DEFAULT);
+    let retention = options
+        .retention_nanos
+        .or(storage.retention)
+        .unwrap_or(RETENTION_DEFAULT);
     let mut settings = obs_storage::Options::default();
     settings.retention = (retention > 0).then_some(retention);
     settings.retention_bytes = storage.retention_bytes;
@@ -280,7 +324,10 @@ async fn open_stores(
     let stores = tokio::task::spawn_blocking(move || Stores::open(&data, &settings)).await??;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
-    let first = app.writes.set(Arc::clone(&writers.stats)).and(app.stores.set(stores).map_err(|_| Arc::default()));
+    let first = app
+        .writes
+        .set(Arc::clone(&writers.stats))
+        .and(app.stores.set(stores).map_err(|_| Arc::default()));
     first.map_err(|_| anyhow::anyhow!("the stores are opened once"))?;
     Ok((writers, upkeep))
 }
@@ -307,8 +354,12 @@ fn start_intake(
     jobs: Vec<Job>,
     data: &Path,
 ) -> anyhow::Result<()> {
-    let scraper =
-        scrape::Scraper::new(app.sink.clone(), Tenant::anonymous(), app.targets.clone(), app.rules.limits);
+    let scraper = scrape::Scraper::new(
+        app.sink.clone(),
+        Tenant::anonymous(),
+        app.targets.clone(),
+        app.rules.limits,
+    );
     let (job_stop, files_stop) = (stop.clone(), stop.clone());
     tasks.spawn(async move { scraper.run(jobs, job_stop).await });
     let files = config.obs.collector.logs.files.clone();
@@ -316,7 +367,15 @@ fn start_intake(
         let (sink, limits) = (app.sink.clone(), app.rules.limits);
         let checkpoints = data.join("tail.json");
         tasks.spawn(async move {
-            tail::run(files, checkpoints, sink, Tenant::anonymous(), limits, files_stop).await;
+            tail::run(
+                files,
+                checkpoints,
+                sink,
+                Tenant::anonymous(),
+                limits,
+                files_stop,
+            )
+            .await;
         });
     }
     Ok(())

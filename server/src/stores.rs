@@ -48,8 +48,8 @@ impl Stores {
 
 fn open<K: Kind>(data: &Path, options: &Options) -> anyhow::Result<Arc<Store<K>>> {
     let folder = data.join(K::NAME);
-    let disk = RealDisk::open(&folder)
-        .with_context(|| format!("open the folder {}", folder.display()))?;
+    let disk =
+        RealDisk::open(&folder).with_context(|| format!("open the folder {}", folder.display()))?;
     let store = Store::open(Arc::new(disk), options.clone(), &|progress| {
         tracing::info!(store = K::NAME, ?progress, "replaying the journal");
     })

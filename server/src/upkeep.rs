@@ -24,8 +24,11 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     /// Starts the threads.
     pub(crate) fn start(stores: &Stores) -> std::io::Result<Self> {
-        let threads =
-            vec![start(&stores.metrics)?, start(&stores.logs)?, start(&stores.spans)?];
+        let threads = vec![
+            start(&stores.metrics)?,
+            start(&stores.logs)?,
+            start(&stores.spans)?,
+        ];
         Ok(Self { threads })
     }
 

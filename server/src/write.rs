@@ -111,7 +111,9 @@ fn drain<K: Encode>(
             bytes += add(store, next, rules, &mut group);
         }
         stats.commits.fetch_add(1, Ordering::Relaxed);
-        stats.batches.fetch_add(group.len() as u64, Ordering::Relaxed);
+        stats
+            .batches
+            .fetch_add(group.len() as u64, Ordering::Relaxed);
         commit(store, group.drain(..));
     }
 }
@@ -144,17 +146,21 @@ fn add<K: Encode>(
     bytes
 }
 
-fn commit<K: Encode>(
-    store: &Store<K>,
-    group: impl Iterator<Item = Member<K::Batch>>,
-) {
+fn commit<K: Encode>(store: &Store<K>, group: impl Iterator<Item = Member<K::Batch>>) {
     let group: Vec<Member<K::Batch>> = group.collect();
     let records: Vec<Record<'_>> = group
         .iter()
         .filter(|m| !m.record.is_empty())
-        .map(|m| Record { tenant: &m.tenant, payload: &m.record })
+        .map(|m| Record {
+            tenant: &m.tenant,
+            payload: &m.record,
+        })
         .collect();
-    let outcome = if records.is_empty() { Ok(()) } else { store.append(&records) };
+    let outcome = if records.is_empty() {
+        Ok(())
+    } else {
+        store.append(&records)
+    };
     if let Err(error) = &outcome {
         tracing::error!(store = K::NAME, %error, "append failed");
     }
@@ -169,5 +175,7 @@ fn commit<K: Encode>(
 }
 
 fn refusal(error: &AppendError) -> SinkError {
-    SinkError::Unavailable { reason: error.to_string() }
+    SinkError::Unavailable {
+        reason: error.to_string(),
+    }
 }

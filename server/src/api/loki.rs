@@ -44,12 +44,21 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// `start` (or `since`) to `end`; Loki's defaults reach back from now.
-fn range(params: &Params, default_since: i64) -> std::result::Result<(Timestamp, Timestamp), HttpError> {
-    let end = params.time("end", Clock::Nanoseconds)?.unwrap_or_else(clock::now);
+fn range(
+    params: &Params,
+    default_since: i64,
+) -> std::result::Result<(Timestamp, Timestamp), HttpError> {
+    let end = params
+        .time("end", Clock::Nanoseconds)?
+        .unwrap_or_else(clock::now);
     let since = params.duration("since")?.unwrap_or(default_since);
-    let start = params.time("start", Clock::Nanoseconds)?.unwrap_or(end.saturating_sub(since));
+    let start = params
+        .time("start", Clock::Nanoseconds)?
+        .unwrap_or(end.saturating_sub(since));
     if end < start {
-        return Err(HttpError::bad_data("end timestamp must not be before or equal to start time"));
+        return Err(HttpError::bad_data(
+            "end timestamp must not be before or equal to start time",
+        ));
     }
     Ok((start, end))
 }
@@ -57,7 +66,11 @@ fn range(params: &Params, default_since: i64) -> std::result::Result<(Timestamp,
 fn request(params: &Params, when: When) -> std::result::Result<Request, HttpError> {
     let mut request = Request::new(when);
     request.limit = params.count("limit")?.unwrap_or(LINES_DEFAULT);
-    request.direction = match params.get("direction").map(str::to_ascii_lowercase).as_deref() {
+    request.direction = match params
+        .get("direction")
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
         None | Some("backward") => Direction::Backward,
         Some("forward") => Direction::Forward,
         Some(other) => {
@@ -75,7 +88,9 @@ async fn query(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    let at = params.time("time", Clock::Nanoseconds)?.unwrap_or_else(clock::now);
+    let at = params
+        .time("time", Clock::Nanoseconds)?
+        .unwrap_or_else(clock::now);
     let request = request(&params, When::At(at))?;
     answer(&app, &tenant, &headers, &params, request).await
 }
@@ -104,8 +119,19 @@ async fn answer(
     request: Request,
 ) -> Result<Response> {
     let text = params.need("query")?;
-    let reply = evaluate(app, tenant, Language::Logql, text, request, timeout(params)?).await?;
-    if matches!((&reply.answer, request.when), (Answer::Streams(_), When::At(_))) {
+    let reply = evaluate(
+        app,
+        tenant,
+        Language::Logql,
+        text,
+        request,
+        timeout(params)?,
+    )
+    .await?;
+    if matches!(
+        (&reply.answer, request.when),
+        (Answer::Streams(_), When::At(_))
+    ) {
         return Err(HttpError::bad_data(
             "log queries are not supported as an instant query type, please change your query to a \
              range query type",
@@ -125,7 +151,9 @@ async fn answer(
 
 /// Matchers of the optional `query` parameter.
 fn matchers(app: &App, text: Option<&str>) -> std::result::Result<Vec<Matcher>, HttpError> {
-    let Some(text) = text else { return Ok(Vec::new()) };
+    let Some(text) = text else {
+        return Ok(Vec::new());
+    };
     obs_query::logql::selector(text, &app.rules.limits).map_err(|e| query_error(&e.into()))
 }
 
@@ -163,10 +191,20 @@ where
         .await
 }
 
-async fn labels(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn labels(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let matchers = matchers(&app, params.get("query"))?;
-    let names =
-        gather(&app, &tenant, &params, vec![matchers], obs_logstore::label_names).await?;
+    let names = gather(
+        &app,
+        &tenant,
+        &params,
+        vec![matchers],
+        obs_logstore::label_names,
+    )
+    .await?;
     let mut body = Vec::new();
     write::strings(&names, &mut body);
     Ok(json(body))
@@ -188,10 +226,15 @@ async fn label_values(
     Ok(json(body))
 }
 
-async fn series(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn series(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let texts = params.all("match[]").chain(params.all("match"));
-    let mut selectors: Vec<Vec<Matcher>> =
-        texts.map(|text| matchers(&app, Some(text))).collect::<std::result::Result<_, _>>()?;
+    let mut selectors: Vec<Vec<Matcher>> = texts
+        .map(|text| matchers(&app, Some(text)))
+        .collect::<std::result::Result<_, _>>()?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }

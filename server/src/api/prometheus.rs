@@ -39,8 +39,14 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/status/tsdb", get(cardinality))
 }
 
-async fn query(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
-    let at = params.time("time", Clock::Seconds)?.unwrap_or_else(clock::now);
+async fn query(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
+    let at = params
+        .time("time", Clock::Seconds)?
+        .unwrap_or_else(clock::now);
     answer(&app, &tenant, When::At(at), &params).await
 }
 
@@ -90,10 +96,20 @@ async fn answer(
     if let Some(lookback) = params.duration("lookback_delta")? {
         request.lookback = lookback;
     }
-    request.limit = params.count("limit")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    request.limit = params
+        .count("limit")?
+        .filter(|n| *n > 0)
+        .unwrap_or(usize::MAX);
     let text = params.need("query")?;
-    let reply =
-        evaluate(app, tenant, Language::Promql, text, request, timeout(params)?).await?;
+    let reply = evaluate(
+        app,
+        tenant,
+        Language::Promql,
+        text,
+        request,
+        timeout(params)?,
+    )
+    .await?;
     let mut body = Vec::new();
     write::reply(&reply, &mut body);
     Ok(json(body))
@@ -136,7 +152,10 @@ where
         selectors.push(Vec::new());
     }
     let range = params.open_range(Clock::Seconds)?;
-    let limit = params.count("limit")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let limit = params
+        .count("limit")?
+        .filter(|n| *n > 0)
+        .unwrap_or(usize::MAX);
     let snapshot = app.stores()?.metrics.snapshot(tenant);
     app.reader
         .run(timeout(params)?, move |budget, _| {
@@ -158,7 +177,11 @@ fn list(body: Vec<u8>) -> Result<Response> {
     Ok(json(body))
 }
 
-async fn labels(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn labels(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let (names, cut) = gather(&app, &tenant, &params, obs_tsdb::label_names).await?;
     let mut body = Vec::new();
     write::strings(&names, cut, &mut body);
@@ -184,7 +207,11 @@ async fn label_values(
     list(body)
 }
 
-async fn series(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn series(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     if params.all("match[]").next().is_none() {
         return Err(HttpError::bad_data("no match[] parameter provided"));
     }
@@ -194,9 +221,16 @@ async fn series(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Param
     list(body)
 }
 
-async fn metadata(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn metadata(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let metric = params.get("metric").map(str::to_owned);
-    let limit = params.count("limit")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let limit = params
+        .count("limit")?
+        .filter(|n| *n > 0)
+        .unwrap_or(usize::MAX);
     let snapshot = app.stores()?.metrics.snapshot(&tenant);
     let mut found = app
         .reader
@@ -220,7 +254,11 @@ async fn targets(State(app): State<Arc<App>>, params: Params) -> Result<Response
     }
     let pool = params.get("scrapePool");
     let data = app.targets.to_json(state, pool);
-    Ok(json(json!({"status": "success", "data": data}).to_string().into_bytes()))
+    Ok(json(
+        json!({"status": "success", "data": data})
+            .to_string()
+            .into_bytes(),
+    ))
 }
 
 async fn build_info() -> Response {
@@ -233,7 +271,11 @@ async fn build_info() -> Response {
         "goVersion": "",
         "application": "obs",
     });
-    json(json!({"status": "success", "data": data}).to_string().into_bytes())
+    json(
+        json!({"status": "success", "data": data})
+            .to_string()
+            .into_bytes(),
+    )
 }
 
 async fn cardinality(
@@ -250,7 +292,9 @@ async fn cardinality(
         })
         .await?;
     let pairs = |list: &[(String, u64)]| -> Vec<serde_json::Value> {
-        list.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+        list.iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect()
     };
     let millis = |time: Option<Timestamp>| time.map_or(0, Timestamp::millis);
     let data = json!({
@@ -266,5 +310,9 @@ async fn cardinality(
         "memoryInBytesByLabelName": pairs(&stats.bytes_by_label),
         "seriesCountByLabelValuePair": pairs(&stats.series_by_pair),
     });
-    Ok(json(json!({"status": "success", "data": data}).to_string().into_bytes()))
+    Ok(json(
+        json!({"status": "success", "data": data})
+            .to_string()
+            .into_bytes(),
+    ))
 }

@@ -53,7 +53,11 @@ fn range(params: &Params) -> std::result::Result<TimeRange, HttpError> {
     Ok(TimeRange::new(start, end))
 }
 
-async fn search(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn search(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let range = range(&params)?;
     let text = match params.get("q") {
         Some(text) => text.to_owned(),
@@ -64,7 +68,11 @@ async fn search(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Param
         )
         .map_err(|e| query_error(&e.into()))?,
     };
-    let when = When::Range { start: range.start, end: range.end, step: NANOS_PER_SECOND };
+    let when = When::Range {
+        start: range.start,
+        end: range.end,
+        step: NANOS_PER_SECOND,
+    };
     let mut request = Request::new(when);
     request.limit = params.count("limit")?.unwrap_or(TRACES_DEFAULT);
     request.spans_per_set = params.count("spss")?.unwrap_or(3);
@@ -87,7 +95,9 @@ async fn search(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Param
 
 async fn find(app: &App, tenant: &Tenant, id: &str) -> std::result::Result<SpanBatch, HttpError> {
     let id = TraceId::from_hex(id).ok_or_else(|| {
-        HttpError::bad_data(format!("invalid trace id {id:?}, expected 1 to 32 hexadecimal digits"))
+        HttpError::bad_data(format!(
+            "invalid trace id {id:?}, expected 1 to 32 hexadecimal digits"
+        ))
     })?;
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let found = app
@@ -100,7 +110,10 @@ async fn find(app: &App, tenant: &Tenant, id: &str) -> std::result::Result<SpanB
 }
 
 fn wants_protobuf(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|a| a.to_str().ok())
+        .unwrap_or_default();
     accept.starts_with("application/protobuf") || accept.starts_with("application/x-protobuf")
 }
 
@@ -148,7 +161,10 @@ async fn tag_names(
     params: &Params,
 ) -> std::result::Result<Vec<(&'static str, Vec<String>)>, HttpError> {
     let range = tag_range(params)?;
-    let only = params.get("scope").filter(|s| *s != "none").map(str::to_owned);
+    let only = params
+        .get("scope")
+        .filter(|s| *s != "none")
+        .map(str::to_owned);
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let mut found = app
         .reader
@@ -156,7 +172,10 @@ async fn tag_names(
             obs_tracestore::tag_names(&snapshot, range, budget).map_err(|e| query_error(&e.into()))
         })
         .await?;
-    let intrinsics = obs_query::traceql::INTRINSICS.iter().map(|s| (*s).to_owned()).collect();
+    let intrinsics = obs_query::traceql::INTRINSICS
+        .iter()
+        .map(|s| (*s).to_owned())
+        .collect();
     found.push(("intrinsic", intrinsics));
     found.retain(|(scope, _)| only.as_deref().is_none_or(|o| o == *scope));
     Ok(found)
@@ -164,12 +183,20 @@ async fn tag_names(
 
 /// Tags are asked for without a range to fill menus: then all of time counts.
 fn tag_range(params: &Params) -> std::result::Result<TimeRange, HttpError> {
-    let start = params.time("start", Clock::Seconds)?.unwrap_or(Timestamp::MIN);
-    let end = params.time("end", Clock::Seconds)?.unwrap_or(Timestamp::MAX);
+    let start = params
+        .time("start", Clock::Seconds)?
+        .unwrap_or(Timestamp::MIN);
+    let end = params
+        .time("end", Clock::Seconds)?
+        .unwrap_or(Timestamp::MAX);
     Ok(TimeRange::new(start, end))
 }
 
-async fn tags_v1(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn tags_v1(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let scopes = tag_names(&app, &tenant, &params).await?;
     let mut names: Vec<String> = scopes.into_iter().flat_map(|(_, names)| names).collect();
     names.sort();
@@ -179,7 +206,11 @@ async fn tags_v1(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Para
     Ok(json(body))
 }
 
-async fn tags_v2(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn tags_v2(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let scopes = tag_names(&app, &tenant, &params).await?;
     let mut body = Vec::new();
     write::tags_v2(&scopes, 0, &mut body);
@@ -202,7 +233,10 @@ async fn tag_values(
                 .map_err(|e| query_error(&e.into()))
         })
         .await?;
-    Ok(values.iter().filter_map(write::TagValue::from_attribute).collect())
+    Ok(values
+        .iter()
+        .filter_map(write::TagValue::from_attribute)
+        .collect())
 }
 
 async fn tag_values_v1(
