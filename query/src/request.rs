@@ -1,6 +1,7 @@
 //! What a caller asks of a query: at which times, with which options; and the plan that results.
 
-use obs_model::{Limits, Timestamp};
+use obs_model::Timestamp;
+use obs_model::limits::Limits;
 
 use crate::column::Grid;
 use crate::error::QueryError;
