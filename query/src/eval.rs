@@ -113,13 +113,42 @@ impl Evaluator<'_> {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.info(text);
     }
+}
 
-    fn annotate(&self, found: Annotations) {
-        if found != Annotations::default() {
-            let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-            notes.merge(found);
-        }
+/// A histogram without empty buckets (for the corpus).
+#[cfg(test)]
+pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {
+    let hint = histogram.reset_hint;
+    obs_model::Histogram {
+        reset_hint: hint,
+        ..buckets::Parts::new(histogram).build()
     }
+}
+
+/// A histogram plus `factor` times a step, keeping the hint of the step (for the corpus).
+#[cfg(test)]
+pub(crate) fn sum(
+    histogram: &obs_model::Histogram,
+    step: &obs_model::Histogram,
+    factor: f64,
+) -> Option<obs_model::Histogram> {
+    let mut sum = buckets::Parts::new(histogram);
+    sum.add(&buckets::Parts::new(step), factor).ok()?;
+    sum.head.reset_hint = step.reset_hint;
+    Some(sum.build())
+}
+
+/// The filled buckets of a histogram by sign and index (for the corpus).
+#[cfg(test)]
+pub(crate) fn buckets(histogram: &obs_model::Histogram) -> Vec<((bool, i32), f64)> {
+    let parts = buckets::Parts::new(histogram);
+    let signed = |positive: bool, list: buckets::List| {
+        let filled = list.into_iter().filter(|(_, count)| *count != 0.0);
+        filled
+            .map(move |(index, count)| ((positive, index), count))
+            .collect::<Vec<_>>()
+    };
+    [signed(false, parts.negative), signed(true, parts.positive)].concat()
 }
 
 /// A plan that no parser makes.

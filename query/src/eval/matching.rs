@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use obs_model::Labels;
 
+use super::Evaluator;
 use super::binary::{combine, keeps_no_name};
 use super::labels::{is_metadata, merge_same, without_name};
-use super::{Evaluator, labels};
 use crate::column::{Bitmap, Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::operators::{BinaryOp, Cardinality, Matching};
@@ -284,7 +284,7 @@ impl Meeting<'_> {
             labels = builder.build();
         }
         if self.binary.return_bool && !self.evaluator.delayed_names {
-            labels = labels::without_name(&labels);
+            labels = without_name(&labels);
         }
         labels
     }

@@ -40,7 +40,7 @@ pub struct Signature {
 }
 
 /// The function of a name.
-pub fn signature(name: &str) -> Option<&'static Signature> {
+pub(super) fn signature(name: &str) -> Option<&'static Signature> {
     static TABLE: std::sync::OnceLock<std::collections::HashMap<&'static str, Signature>> =
         std::sync::OnceLock::new();
     let table = TABLE.get_or_init(|| all().into_iter().map(|s| (s.name, s)).collect());
