@@ -1,1 +1,44 @@
-//! storage
+//! The storage engine of obs: one engine for immutable parts, shared by every signal.
+//!
+//! It knows bytes and time ranges, not signals: a signal tells about itself through [`Kind`].
+//! A write goes journal (fsync) → memory → acknowledged; memory becomes immutable [`part`]s in the
+//! background; the [`manifest`] says which parts exist and which journal segments are still needed.
+//!
+//! Invariants: an acknowledged record is found exactly once, before and after a crash; bytes that
+//! fail their checksum are never served; nothing here reads a clock or starts a thread.
+//!
+//! Reading order: [`kind`], [`store`], [`part`], [`journal`], [`manifest`], [`disk`].
+
+pub mod error;
+pub mod kind;
+pub mod snapshot;
+pub mod store;
+
+mod jobs;
+mod open;
+mod plan;
+mod quarantine;
+mod view;
+
+pub mod blob;
+pub mod bucket;
+pub mod codec;
+mod cursor;
+pub mod disk;
+pub mod journal;
+pub mod manifest;
+pub mod part;
+pub mod sim;
+
+pub use blob::Blob;
+pub use bucket::{Bucket, LocalBucket};
+pub use disk::{Disk, RealDisk};
+pub use error::{AppendError, Corrupt, DiskError, JobError, OpenError, Quarantined};
+pub use journal::Record;
+pub use kind::Kind;
+pub use open::Progress;
+pub use part::{PartReader, PartWriter};
+pub use plan::{Force, Job, Options, Retention};
+pub use sim::SimDisk;
+pub use snapshot::{OpenPart, Snapshot};
+pub use store::{Stats, Store};
