@@ -1,0 +1,287 @@
+//! Which records of a batch are taken in. What is over a limit is dropped with its reason and the
+//! rest is kept, as Loki's partial accept does.
+//!
+//! Invariant: what is left in the batch is within every limit given; nothing is changed or cut.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use obs_model::limits::Limits;
+use obs_model::{Labels, LogBatch};
+
+/// Why records were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The stream has no label.
+    NoLabels,
+    /// The stream has more labels than `labels_max`.
+    TooManyLabels,
+    /// A label name is longer than `label_name_bytes_max`.
+    LabelNameTooLong,
+    /// A label value is longer than `label_value_bytes_max`.
+    LabelValueTooLong,
+    /// The stream is new and there are `streams_max` already.
+    TooManyStreams,
+    /// The line is longer than `line_bytes_max`.
+    LineTooLong,
+    /// The record has more structured metadata than `metadata_max`.
+    TooMuchMetadata,
+    /// A name or value of structured metadata is over the limits of labels.
+    MetadataTooLong,
+}
+
+impl Reason {
+    /// As Loki names it in its counters of discarded samples; stable, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoLabels => "missing_labels",
+            Self::TooManyLabels => "max_label_names_per_series",
+            Self::LabelNameTooLong => "label_name_too_long",
+            Self::LabelValueTooLong => "label_value_too_long",
+            Self::TooManyStreams => "stream_limit",
+            Self::LineTooLong => "line_too_long",
+            Self::TooMuchMetadata => "structured_metadata_too_many",
+            Self::MetadataTooLong => "structured_metadata_too_large",
+        }
+    }
+}
+
+/// Records that were dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Reason,
+    /// How many records.
+    pub records: u64,
+    /// Bytes of their lines.
+    pub bytes: u64,
+    /// Labels of the first stream that it happened to.
+    pub example: Labels,
+    /// The limit's value.
+    pub max: usize,
+    /// What the first one had.
+    pub found: usize,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (found, max, example) = (self.found, self.max, &self.example);
+        match self.reason {
+            Reason::NoLabels => write!(f, "at least one label pair is required per stream")?,
+            Reason::TooManyLabels => write!(
+                f,
+                "stream {example} has {found} labels, at most obs.limits.labels_max = {max} are accepted"
+            )?,
+            Reason::LabelNameTooLong => write!(
+                f,
+                "stream {example} has a label name of {found} bytes, at most obs.limits.label_name_bytes_max = {max} are accepted"
+            )?,
+            Reason::LabelValueTooLong => write!(
+                f,
+                "stream {example} has a label value of {found} bytes, at most obs.limits.label_value_bytes_max = {max} are accepted"
+            )?,
+            Reason::TooManyStreams => write!(
+                f,
+                "stream {example} is new and obs.limits.streams_max = {max} streams are active"
+            )?,
+            Reason::LineTooLong => write!(
+                f,
+                "a line of {found} bytes for stream {example}, at most obs.limits.line_bytes_max = {max} are accepted"
+            )?,
+            Reason::TooMuchMetadata => write!(
+                f,
+                "{found} pairs of structured metadata for stream {example}, at most obs.limits.metadata_max = {max} are accepted"
+            )?,
+            Reason::MetadataTooLong => write!(
+                f,
+                "structured metadata of {found} bytes for stream {example}, at most obs.limits.label_name_bytes_max a name and obs.limits.label_value_bytes_max = {max} a value are accepted"
+            )?,
+        }
+        write!(f, " ({} records dropped)", self.records)
+    }
+}
+
+/// The streams that a tenant has already.
+pub trait KnownStreams {
+    /// How many are active.
+    fn count(&self) -> usize;
+    /// Whether a stream is one of them.
+    fn has(&self, labels: &Labels) -> bool;
+}
+
+/// Drops what is over the limits; gives one entry per reason, in order of reason.
+pub fn admit(batch: &mut LogBatch, limits: &Limits, known: &dyn KnownStreams) -> Vec<Refused> {
+    let mut refused: Vec<Refused> = Vec::new();
+    let mut refuse = |fault: Fault, labels: &Labels, records: u64, bytes: u64| {
+        let index = match refused.binary_search_by_key(&fault.reason, |r| r.reason) {
+            Ok(index) => index,
+            Err(index) => {
+                let first = Refused {
+                    reason: fault.reason,
+                    records: 0,
+                    bytes: 0,
+                    example: labels.clone(),
+                    max: fault.max,
+                    found: fault.found,
+                };
+                refused.insert(index, first);
+                index
+            }
+        };
+        refused[index].records += records;
+        refused[index].bytes += bytes;
+    };
+    let mut fresh: HashSet<Labels> = HashSet::new();
+    let count = known.count();
+    batch.streams.retain_mut(|stream| {
+        let labels = &stream.labels;
+        let mut fault = stream_fault(labels, limits);
+        if fault.is_none() && !fresh.contains(labels) && !known.has(labels) {
+            if count + fresh.len() >= limits.streams_max {
+                fault = Some(Fault {
+                    reason: Reason::TooManyStreams,
+                    max: limits.streams_max,
+                    found: count,
+                });
+            } else {
+                fresh.insert(labels.clone());
+            }
+        }
+        if let Some(fault) = fault {
+            let bytes = stream.records.iter().map(|r| r.line.len() as u64).sum();
+            refuse(fault, labels, stream.records.len() as u64, bytes);
+            return false;
+        }
+        stream.records.retain(|record| {
+            let fault = record_fault(&record.line, &record.metadata, limits);
+            let kept = fault.is_none();
+            if let Some(fault) = fault {
+                refuse(fault, labels, 1, record.line.len() as u64);
+            }
+            kept
+        });
+        !stream.records.is_empty()
+    });
+    refused
+}
+
+#[derive(Clone, Copy)]
+struct Fault {
+    reason: Reason,
+    max: usize,
+    found: usize,
+}
+
+fn over(reason: Reason, found: usize, max: usize) -> Option<Fault> {
+    (found > max).then_some(Fault { reason, max, found })
+}
+
+fn stream_fault(labels: &Labels, limits: &Limits) -> Option<Fault> {
+    if labels.is_empty() {
+        return Some(Fault {
+            reason: Reason::NoLabels,
+            max: 0,
+            found: 0,
+        });
+    }
+    over(Reason::TooManyLabels, labels.len(), limits.labels_max).or_else(|| {
+        labels.iter().find_map(|(name, value)| {
+            over(Reason::LabelNameTooLong, name.len(), limits.label_name_bytes_max).or_else(|| {
+                over(Reason::LabelValueTooLong, value.len(), limits.label_value_bytes_max)
+            })
+        })
+    })
+}
+
+fn record_fault(line: &[u8], metadata: &Labels, limits: &Limits) -> Option<Fault> {
+    if let Some(fault) = over(Reason::LineTooLong, line.len(), limits.line_bytes_max) {
+        return Some(fault);
+    }
+    // Both bounds hold for every set this short; the usual record is decided here.
+    if metadata.packed().len() <= limits.metadata_max.min(limits.label_name_bytes_max) {
+        return None;
+    }
+    over(Reason::TooMuchMetadata, metadata.len(), limits.metadata_max).or_else(|| {
+        metadata.iter().find_map(|(name, value)| {
+            over(Reason::MetadataTooLong, name.len(), limits.label_name_bytes_max).or_else(|| {
+                over(Reason::MetadataTooLong, value.len(), limits.label_value_bytes_max)
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use obs_model::{LogRecord, LogStream, Timestamp};
+
+    use super::*;
+
+    struct Known(Vec<Labels>);
+
+    impl KnownStreams for Known {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+        fn has(&self, labels: &Labels) -> bool {
+            self.0.contains(labels)
+        }
+    }
+
+    fn stream(labels: &[(&str, &str)], records: &[(&str, &[(&str, &str)])]) -> LogStream {
+        let records = records.iter().map(|(line, metadata)| LogRecord {
+            time: Timestamp::from_nanos(0),
+            line: line.as_bytes().to_vec(),
+            metadata: Labels::from_pairs(metadata.iter().copied()),
+        });
+        LogStream {
+            labels: Labels::from_pairs(labels.iter().copied()),
+            records: records.collect(),
+        }
+    }
+
+    fn limits() -> Limits {
+        Limits {
+            line_bytes_max: 4,
+            labels_max: 2,
+            label_name_bytes_max: 8,
+            label_value_bytes_max: 10,
+            metadata_max: 1,
+            streams_max: 2,
+            ..Limits::default()
+        }
+    }
+
+    fn check(streams: Vec<LogStream>, kept: usize, expect: &[(&str, u64)]) {
+        let known = Known(vec![Labels::from_pairs([("old", "1")])]);
+        let mut batch = LogBatch { streams };
+        let refused = admit(&mut batch, &limits(), &known);
+        let told: Vec<(&str, u64)> = refused.iter().map(|r| (r.reason.as_str(), r.records)).collect();
+        assert_eq!((batch.record_count(), told.as_slice()), (kept, expect));
+        assert!(refused.iter().all(|r| r.to_string().contains("records dropped")));
+    }
+
+    #[test]
+    fn over_a_limit_is_dropped_and_counted() {
+        let long = "x".repeat(11);
+        check(vec![stream(&[("a", "1")], &[("1234", &[]), ("12345", &[])])], 1, &[("line_too_long", 1)]);
+        check(vec![stream(&[], &[("a", &[]), ("b", &[])])], 0, &[("missing_labels", 2)]);
+        let three = [("a", "1"), ("b", "1"), ("c", "1")];
+        check(vec![stream(&three, &[("a", &[])])], 0, &[("max_label_names_per_series", 1)]);
+        check(vec![stream(&[("a", &long)], &[("a", &[])])], 0, &[("label_value_too_long", 1)]);
+        check(vec![stream(&[("abcdefghi", "1")], &[("a", &[])])], 0, &[("label_name_too_long", 1)]);
+        let metadata: &[(&str, &str)] = &[("a", "1"), ("b", "2")];
+        check(
+            vec![stream(&[("a", "1")], &[("a", metadata), ("a", &[("a", &long)]), ("b", &[("a", "1")])])],
+            1,
+            &[("structured_metadata_too_many", 1), ("structured_metadata_too_large", 1)],
+        );
+    }
+
+    #[test]
+    fn known_streams_go_on_at_the_limit() {
+        let streams = ["1", "2", "1"].map(|v| stream(&[("new", v)], &[("a", &[])]));
+        let mut streams = streams.to_vec();
+        streams.push(stream(&[("old", "1")], &[("a", &[])]));
+        check(streams, 3, &[("stream_limit", 1)]);
+    }
+}

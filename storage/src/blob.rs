@@ -1,0 +1,86 @@
+//! The bytes of one immutable file, mapped or on the heap. The only place with `unsafe`.
+//!
+//! Invariant: a mapped file is never written or truncated by us after it was mapped; parts are
+//! immutable and only ever unlinked, which leaves the mapping intact.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Immutable bytes; a cheap clone of a shared buffer or mapping.
+#[derive(Clone)]
+pub struct Blob(Source);
+
+#[derive(Clone)]
+enum Source {
+    Heap(Arc<[u8]>),
+    Map(Arc<memmap2::Mmap>),
+}
+
+impl Blob {
+    /// Bytes on the heap.
+    pub fn heap(bytes: Vec<u8>) -> Self {
+        Self(Source::Heap(bytes.into()))
+    }
+
+    /// Maps a whole file. An empty file needs no mapping.
+    pub(crate) fn map(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Self::heap(Vec::new()));
+        }
+        #[expect(unsafe_code, reason = "mapping a file is unsafe by nature")]
+        // SAFETY: only files of the data directory are mapped, which is locked against other
+        // processes of ours; parts are immutable after their creation and journal segments are
+        // mapped only at replay, before anything writes to them.
+        let map = unsafe { memmap2::Mmap::map(file)? };
+        Ok(Self(Source::Map(Arc::new(map))))
+    }
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Source::Heap(bytes) => bytes,
+            Source::Map(map) => map,
+        }
+    }
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.0 {
+            Source::Heap(_) => "heap",
+            Source::Map(_) => "map",
+        };
+        write!(f, "Blob({source}, {} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_mapping_outlives_the_unlinked_file() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"hello").unwrap();
+        let blob = Blob::map(&file).unwrap();
+        drop(file);
+        assert_eq!(&*blob, b"hello");
+        assert_eq!(&*blob.clone(), &*Blob::heap(b"hello".to_vec()));
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_blob() {
+        assert!(
+            Blob::map(&tempfile::tempfile().unwrap())
+                .unwrap()
+                .is_empty()
+        );
+    }
+}

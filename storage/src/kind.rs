@@ -1,0 +1,52 @@
+//! What one signal says about itself to the engine: how a record enters memory, how memory becomes
+//! a part, how parts are opened and merged.
+//!
+//! Invariant: every function is deterministic in its inputs, so that replay rebuilds what was lost.
+
+use obs_model::{TimeRange, Timestamp};
+
+use crate::error::Corrupt;
+use crate::part::{PartReader, PartWriter};
+
+/// A signal: metrics, logs or spans. Memory and parts are per tenant.
+pub trait Kind: Send + Sync + 'static {
+    /// The folder of the signal and the kind that its files carry, at most 32 bytes of `a-z`.
+    const NAME: &'static str;
+
+    /// Records that are not in a part yet. Locked inside: readers read while the writer applies.
+    type Memory: Default + Send + Sync;
+
+    /// An opened part: what is worth keeping in memory about it.
+    type Part: Send + Sync;
+
+    /// Puts one record into memory; the same call serves live writes and replay. Records are
+    /// self-contained: a record never needs an earlier one. A record that is refused changes
+    /// nothing.
+    fn apply(memory: &Self::Memory, record: &[u8]) -> Result<(), Corrupt>;
+
+    /// Estimate of the resident bytes of memory; cheap, it is asked after every write.
+    fn bytes(memory: &Self::Memory) -> usize;
+
+    /// The smallest range that holds every row; `None` when there is none.
+    fn range(memory: &Self::Memory) -> Option<TimeRange>;
+
+    /// The time of the earliest row at or after `from`; `None` when there is none.
+    ///
+    /// Flush asks it to skip windows without rows. An answer that is too early costs an empty
+    /// window; one that is too late would lose rows. The default answers `from` itself.
+    fn first_row(memory: &Self::Memory, from: Timestamp) -> Option<Timestamp> {
+        let range = Self::range(memory)?;
+        (from <= range.end).then_some(from.max(range.start))
+    }
+
+    /// Writes the rows inside `range` as sections, then tells their number with
+    /// [`PartWriter::rows`]. Writing nothing is fine: then there is no part.
+    fn flush(memory: &Self::Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt>;
+
+    /// Opens a part: checks the sections that it needs at once, leaves the rest for later.
+    fn open(part: PartReader) -> Result<Self::Part, Corrupt>;
+
+    /// Writes the rows of all parts that are inside `keep` as one part, duplicates removed.
+    /// Parts come in order of arrival: where the first arrival wins, the first part wins.
+    fn merge(parts: &[&Self::Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt>;
+}

@@ -1,0 +1,81 @@
+//! What a reader sees: the memories and parts of one tenant at one moment.
+//!
+//! Invariant: every acknowledged record is in exactly one memory or part of a snapshot, and stays
+//! readable for as long as the snapshot lives, whatever flush, merge and retention do meanwhile.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Corrupt;
+use crate::kind::Kind;
+use crate::part::PartReader;
+
+/// A part together with what its signal keeps in memory about it.
+pub struct OpenPart<K: Kind> {
+    /// The bytes.
+    pub reader: PartReader,
+    /// What the signal made of them.
+    pub part: K::Part,
+}
+
+impl<K: Kind> OpenPart<K> {
+    /// Opens a part for its signal; refuses a part of another signal.
+    pub fn open(reader: PartReader) -> Result<Self, Corrupt> {
+        if reader.kind() != K::NAME {
+            let expected = format!("a part of kind {}, found {}", K::NAME, reader.kind());
+            return Err(Corrupt::new(reader.name(), 0, expected));
+        }
+        let part = K::open(reader.clone())?;
+        Ok(Self { reader, part })
+    }
+}
+
+impl<K: Kind> fmt::Debug for OpenPart<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenPart({:?})", self.reader)
+    }
+}
+
+/// The memories and parts of one tenant at one moment. Cheap to take and to clone; a reader holds
+/// no lock. In order of arrival: all parts come before all memories, and both are sorted, oldest
+/// first. (A merged part stands where its oldest input stood.)
+pub struct Snapshot<K: Kind> {
+    /// Sealed memories, oldest first, then the active one.
+    pub memories: Vec<Arc<K::Memory>>,
+    /// Parts, oldest arrival first.
+    pub parts: Vec<Arc<OpenPart<K>>>,
+    /// Number of the manifest edit that this snapshot's parts come from; caches are keyed by it.
+    pub manifest: u64,
+}
+
+impl<K: Kind> Snapshot<K> {
+    /// A snapshot without a store, for tests of a signal.
+    pub fn from_parts(memories: Vec<K::Memory>, parts: Vec<PartReader>) -> Result<Self, Corrupt> {
+        let open = |reader| OpenPart::open(reader).map(Arc::new);
+        Ok(Self {
+            memories: memories.into_iter().map(Arc::new).collect(),
+            parts: parts.into_iter().map(open).collect::<Result<_, _>>()?,
+            manifest: 0,
+        })
+    }
+}
+
+impl<K: Kind> Clone for Snapshot<K> {
+    fn clone(&self) -> Self {
+        Self {
+            memories: self.memories.clone(),
+            parts: self.parts.clone(),
+            manifest: self.manifest,
+        }
+    }
+}
+
+impl<K: Kind> fmt::Debug for Snapshot<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("memories", &self.memories.len())
+            .field("parts", &self.parts)
+            .field("manifest", &self.manifest)
+            .finish()
+    }
+}
