@@ -1,10 +1,13 @@
 //! What a caller asks of a query: at which times, with which options; and the plan that results.
 
-use obs_model::{Limits, Timestamp};
+use obs_model::Timestamp;
+use obs_model::limits::Limits;
 
 use crate::column::Grid;
 use crate::error::QueryError;
+use crate::logs::LogPlan;
 use crate::plan::MetricPlan;
+use crate::traces::TracePlan;
 
 /// The languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +120,18 @@ impl Request {
 pub enum Plan {
     /// Numbers, of any language.
     Metric(MetricPlan),
+    /// Log lines.
+    Logs(LogPlan),
+    /// Traces.
+    Traces(TracePlan),
 }
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Metric(plan) => plan.fmt(f),
+            Self::Logs(plan) => plan.fmt(f),
+            Self::Traces(plan) => plan.fmt(f),
         }
     }
 }
