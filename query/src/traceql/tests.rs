@@ -109,6 +109,10 @@ fn field_errors() {
         "{ name && .a }",
         "1:8: expected a boolean on both sides of &&, not a text and an attribute, found &&",
     );
+}
+
+#[test]
+fn nil_and_lexical_errors() {
     check(
         "{ duration != nil }",
         "1:12: expected a value for duration, which is never nil, found !=",
