@@ -59,13 +59,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub fn write_new(disk: &dyn Disk, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = format!("{path}{TEMPORARY}");
     let result = write_and_link(disk, &temporary, path, bytes);
-    // The temporary name is garbage in every case; one that stays is removed by the next attempt.
-    let removed = disk.remove(&temporary);
+    // The temporary name is garbage in every case; one that stays is removed by the next attempt,
+    // and must not make the outcome of the link unknown.
+    drop(disk.remove(&temporary));
     result?;
-    match removed {
-        Ok(()) | Err(DiskError::Missing { .. }) => disk.sync_folder(folder_of(path)),
-        Err(error) => Err(error),
-    }
+    disk.sync_folder(folder_of(path))
 }
 
 /// The ending of files that are not complete yet.

@@ -12,16 +12,33 @@
 pub mod error;
 pub mod kind;
 pub mod snapshot;
+pub mod store;
+
+mod jobs;
+mod open;
+mod plan;
+mod quarantine;
+mod view;
 
 pub mod blob;
+pub mod bucket;
 pub mod codec;
 mod cursor;
 pub mod disk;
+pub mod journal;
+pub mod manifest;
 pub mod part;
+pub mod sim;
 
 pub use blob::Blob;
+pub use bucket::{Bucket, LocalBucket};
 pub use disk::{Disk, RealDisk};
-pub use error::{Corrupt, DiskError};
+pub use error::{AppendError, Corrupt, DiskError, JobError, OpenError, Quarantined};
+pub use journal::Record;
 pub use kind::Kind;
+pub use open::Progress;
 pub use part::{PartReader, PartWriter};
+pub use plan::{Force, Job, Options, Retention};
+pub use sim::SimDisk;
 pub use snapshot::{OpenPart, Snapshot};
+pub use store::{Stats, Store};

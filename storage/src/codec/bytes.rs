@@ -79,7 +79,7 @@ fn unpack(packed: &[u8], length: usize) -> Option<Vec<u8>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).ok()?;
     decoder.window_log_max(WINDOW_LOG_MAX).ok()?;
     let mut bytes = Vec::new();
-    let mut bounded = decoder.take(length as u64 + 1);
+    let mut bounded = decoder.take((length as u64).saturating_add(1));
     bounded.read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -8,8 +8,11 @@
 
 pub mod varint;
 
+pub mod bitmap;
+pub mod bytes;
 pub mod floats;
 pub mod ints;
+pub mod strings;
 
 use crate::error::Corrupt;
 

@@ -310,7 +310,9 @@ mod tests {
 
     #[test]
     fn repeats_cost_an_index_and_constants_nothing() {
-        let few: Vec<Vec<u8>> = (0..10_000).map(|i| format!("value {}", i % 3).into()).collect();
+        let few: Vec<Vec<u8>> = (0..10_000)
+            .map(|i| format!("value {}", i % 3).into())
+            .collect();
         assert!(round_trip(&few) < 3000);
         assert!(round_trip(&vec![b"same".to_vec(); 10_000]) < 40);
         let all: Vec<Vec<u8>> = (0..1000).map(|i| format!("value {i}").into()).collect();

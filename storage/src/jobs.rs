@@ -1,0 +1,384 @@
+//! Doing jobs: flush, merge, drop, and setting damaged parts aside.
+//!
+//! Invariants: new parts are durable before the manifest names them; the manifest edit is durable
+//! before readers see the change, before inputs are removed and before the journal is cut. After
+//! an edit of unknown fate nothing is removed, so that either outcome opens again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use obs_model::{Tenant, TimeRange};
+
+use crate::disk::Disk;
+use crate::error::{Corrupt, DiskError, JobError};
+use crate::journal::{segment_path, segments};
+use crate::kind::Kind;
+use crate::manifest::{Edit, PartEntry, SNAPSHOT_EVERY};
+use crate::part::{PartReader, PartWriter};
+use crate::plan::Job;
+use crate::snapshot::OpenPart;
+use crate::store::{Store, Upkeep};
+use crate::view::{Held, Sealed};
+
+/// The folder of a signal's parts.
+pub(crate) fn parts_folder<K: Kind>() -> String {
+    format!("{}/parts", K::NAME)
+}
+
+/// The file of a part.
+pub(crate) fn part_path<K: Kind>(number: u64) -> String {
+    format!("{}/{}", parts_folder::<K>(), part_name(number))
+}
+
+/// The name of a part's file.
+pub(crate) fn part_name(number: u64) -> String {
+    format!("{number:020}.part")
+}
+
+/// The folder of a signal's journal.
+pub(crate) fn journal_folder<K: Kind>() -> String {
+    format!("{}/journal", K::NAME)
+}
+
+/// The folder of a signal's manifest.
+pub(crate) fn manifest_folder<K: Kind>() -> String {
+    format!("{}/manifest", K::NAME)
+}
+
+/// Opens a part that is on disk already.
+pub(crate) fn open_part<K: Kind>(
+    disk: &dyn Disk,
+    number: u64,
+) -> Result<Result<OpenPart<K>, Corrupt>, DiskError> {
+    let path = part_path::<K>(number);
+    let blob = match disk.blob(&path) {
+        Ok(blob) => blob,
+        Err(DiskError::Missing { .. }) => {
+            return Ok(Err(Corrupt::new(path, 0, "a part, found no file")));
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(PartReader::open(path, blob).and_then(OpenPart::open))
+}
+
+impl<K: Kind> Store<K> {
+    /// Does a job, one at a time. A job that is no longer possible, because another one came
+    /// first, does nothing. Reads and writes go on meanwhile.
+    pub fn run(&self, job: Job) -> Result<(), JobError> {
+        let mut upkeep = self.upkeep.lock();
+        if let Some(reason) = self.poisoned() {
+            return Err(JobError::Poisoned(reason.to_owned()));
+        }
+        self.remove_files(&mut upkeep, Vec::new());
+        let (result, done) = match &job {
+            Job::Flush => (self.flush(&mut upkeep), &self.counters.flushes),
+            Job::Merge { parts, keep, .. } => {
+                let merged = self.merge(&mut upkeep, parts, *keep);
+                (merged, &self.counters.merges)
+            }
+            Job::Drop { parts, .. } => (self.discard(&mut upkeep, parts), &self.counters.drops),
+        };
+        let counter = match result {
+            Ok(()) => done,
+            Err(_) => &self.counters.failed_jobs,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    /// Turns the oldest sealed memory into parts; seals the active one when there is none.
+    pub(crate) fn flush(&self, upkeep: &mut Upkeep) -> Result<(), JobError> {
+        if self.view.read().sealed.is_empty() {
+            self.seal();
+        }
+        let Some(sealed) = self.view.read().sealed.first().cloned() else {
+            return Ok(());
+        };
+        let mut made = Vec::new();
+        if let Err(error) = self.write_memories(upkeep, &sealed, &mut made) {
+            self.remove_made(upkeep, &made);
+            return Err(error);
+        }
+        let edit = Edit {
+            added: made.iter().map(|p| p.entry.clone()).collect(),
+            removed: Vec::new(),
+            journal_from: Some(sealed.journal_from),
+        };
+        self.commit(upkeep, edit, &made)?;
+        let mut view = self.view.write();
+        view.sealed.remove(0);
+        view.replace(&[], made);
+        view.manifest = upkeep.manifest.number;
+        drop(view);
+        self.cut_journal(upkeep)
+    }
+
+    /// One part for every tenant and every window that has rows.
+    fn write_memories(
+        &self,
+        upkeep: &mut Upkeep,
+        sealed: &Sealed<K>,
+        made: &mut Vec<Held<K>>,
+    ) -> Result<(), JobError> {
+        for (tenant, memory) in &sealed.memories {
+            let Some(range) = K::range(memory) else {
+                continue;
+            };
+            let mut from = range.start;
+            while let Some(first) = K::first_row(memory, from) {
+                let window = self.options.window_of(first.max(from));
+                let fill = |out: &mut PartWriter| K::flush(memory, window, out);
+                made.extend(self.write_part(upkeep, tenant, window, fill)?);
+                if window.end >= range.end {
+                    break;
+                }
+                from = window.end + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one part, durably, and opens it. `None` when it has no rows.
+    fn write_part(
+        &self,
+        upkeep: &mut Upkeep,
+        tenant: &Tenant,
+        window: TimeRange,
+        fill: impl FnOnce(&mut PartWriter) -> Result<(), Corrupt>,
+    ) -> Result<Option<Held<K>>, JobError> {
+        let number = upkeep.next_part;
+        upkeep.next_part += 1;
+        let path = part_path::<K>(number);
+        let disk = Arc::clone(&self.disk);
+        let mut writer = PartWriter::on_disk(K::NAME, tenant, disk, path.clone());
+        if let Err(error) = fill(&mut writer) {
+            writer.discard();
+            return Err(error.into());
+        }
+        let finished = writer.finish();
+        let Some(bytes) = finished.map_err(|error| self.job_error(error))? else {
+            return Ok(None);
+        };
+        let opened = open_part::<K>(&*self.disk, number);
+        let opened = opened.map_err(|error| self.job_error(error))?;
+        let opened = opened.and_then(|open| {
+            let range = open.reader.range();
+            if range.intersect(window) != range {
+                let expected = format!("rows inside {} to {}", window.start, window.end);
+                return Err(Corrupt::new(&path, 0, expected));
+            }
+            Ok(open)
+        });
+        let open = match opened {
+            Ok(open) => Arc::new(open),
+            Err(error) => {
+                self.remove_files(upkeep, vec![path]);
+                return Err(error.into());
+            }
+        };
+        let entry = PartEntry {
+            number,
+            order: number,
+            tenant: tenant.clone(),
+            rows: open.reader.rows(),
+            bytes,
+            range: open.reader.range(),
+        };
+        Ok(Some(Held { entry, open }))
+    }
+
+    /// Turns several parts into one.
+    fn merge(&self, upkeep: &mut Upkeep, numbers: &[u64], keep: TimeRange) -> Result<(), JobError> {
+        let Some((first, inputs)) = self.inputs(numbers) else {
+            return Ok(());
+        };
+        let window = self.options.window_of(first.range.start);
+        let keep = keep.intersect(window);
+        let parts: Vec<&K::Part> = inputs.iter().map(|open| &open.part).collect();
+        let fill = |out: &mut PartWriter| K::merge(&parts, keep, out);
+        let merged = match self.write_part(upkeep, &first.tenant, window, fill) {
+            Ok(merged) => merged,
+            Err(JobError::Corrupt(error)) => {
+                self.set_bad_aside(upkeep, numbers, &inputs)?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut made: Vec<Held<K>> = merged.into_iter().collect();
+        for part in &mut made {
+            part.entry.order = first.order;
+        }
+        self.swap(upkeep, numbers, made)?;
+        let files = numbers.iter().map(|n| part_path::<K>(*n)).collect();
+        self.remove_files(upkeep, files);
+        Ok(())
+    }
+
+    /// The entry of the first part and all parts of a merge, if all are still there, belong to one
+    /// tenant and one window, and are in order.
+    fn inputs(&self, numbers: &[u64]) -> Option<(PartEntry, Vec<Arc<OpenPart<K>>>)> {
+        let view = self.view.read();
+        let held = |number: &u64| view.all_parts().find(|p| p.entry.number == *number);
+        let held: Vec<&Held<K>> = numbers.iter().map(held).collect::<Option<_>>()?;
+        let first = held.first()?.entry.clone();
+        let window = self.options.window_of(first.range.start);
+        let fits = held.iter().all(|p| {
+            p.entry.tenant == first.tenant && p.entry.range.intersect(window) == p.entry.range
+        });
+        let ordered = held.windows(2).all(|w| w[0].entry.order < w[1].entry.order);
+        let open = held.iter().map(|p| Arc::clone(&p.open)).collect();
+        (fits && ordered).then_some((first, open))
+    }
+
+    /// Removes parts that retention does not keep.
+    fn discard(&self, upkeep: &mut Upkeep, numbers: &[u64]) -> Result<(), JobError> {
+        let known = |n: &&u64| upkeep.manifest.parts.contains_key(n);
+        let numbers: Vec<u64> = numbers.iter().filter(known).copied().collect();
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        self.swap(upkeep, &numbers, Vec::new())?;
+        let files = numbers.iter().map(|n| part_path::<K>(*n)).collect();
+        self.remove_files(upkeep, files);
+        Ok(())
+    }
+
+    /// Puts some parts in the place of others: manifest first, then readers.
+    fn swap(
+        &self,
+        upkeep: &mut Upkeep,
+        removed: &[u64],
+        made: Vec<Held<K>>,
+    ) -> Result<(), JobError> {
+        let edit = Edit {
+            added: made.iter().map(|p| p.entry.clone()).collect(),
+            removed: removed.to_vec(),
+            journal_from: None,
+        };
+        self.commit(upkeep, edit, &made)?;
+        let mut view = self.view.write();
+        view.replace(removed, made);
+        view.manifest = upkeep.manifest.number;
+        Ok(())
+    }
+
+    /// Makes an edit durable. When it certainly did not happen, the new parts are removed; when
+    /// that is unknown, they stay and the store is poisoned.
+    fn commit(&self, upkeep: &mut Upkeep, edit: Edit, made: &[Held<K>]) -> Result<(), JobError> {
+        let folder = manifest_folder::<K>();
+        match upkeep.manifest.commit(&self.bucket, &folder, edit) {
+            Ok(()) => {}
+            Err(DiskError::Full { path }) => {
+                self.remove_made(upkeep, made);
+                return Err(JobError::DiskFull(path));
+            }
+            Err(error) => return Err(JobError::Poisoned(self.set_poison(&error))),
+        }
+        if upkeep.manifest.number.is_multiple_of(SNAPSHOT_EVERY) {
+            // Old edits that stay are ignored, and tried again at the next snapshot.
+            drop(upkeep.manifest.prune(&self.bucket, &folder));
+        }
+        Ok(())
+    }
+
+    /// Verifies every part and sets the damaged ones aside; returns what was found.
+    pub fn scrub(&self) -> Result<Vec<Corrupt>, JobError> {
+        let mut upkeep = self.upkeep.lock();
+        if let Some(reason) = self.poisoned() {
+            return Err(JobError::Poisoned(reason.to_owned()));
+        }
+        let view = self.view.read();
+        let all = view
+            .all_parts()
+            .map(|p| (p.entry.number, Arc::clone(&p.open)));
+        let all: Vec<_> = all.collect();
+        drop(view);
+        let mut found = Vec::new();
+        for (number, open) in all {
+            if let Err(error) = open.reader.verify() {
+                self.set_part_aside(&mut upkeep, number, &error)?;
+                found.push(error);
+            }
+        }
+        Ok(found)
+    }
+
+    /// After a failed merge: the damaged inputs go into quarantine; when none is damaged, the
+    /// inputs are not tried again before a restart.
+    fn set_bad_aside(
+        &self,
+        upkeep: &mut Upkeep,
+        numbers: &[u64],
+        inputs: &[Arc<OpenPart<K>>],
+    ) -> Result<(), JobError> {
+        let mut found = false;
+        for (number, open) in numbers.iter().zip(inputs) {
+            if let Err(error) = open.reader.verify() {
+                found = true;
+                self.set_part_aside(upkeep, *number, &error)?;
+            }
+        }
+        if !found {
+            self.set_unmergeable(numbers);
+        }
+        Ok(())
+    }
+
+    /// Moves the file of a part into quarantine and takes the part away from readers.
+    fn set_part_aside(
+        &self,
+        upkeep: &mut Upkeep,
+        number: u64,
+        error: &Corrupt,
+    ) -> Result<(), JobError> {
+        let mut quarantine = self.quarantine.lock();
+        let moved = quarantine.take(&*self.disk, &part_path::<K>(number), error);
+        drop(quarantine);
+        moved.map_err(|error| self.job_error(error))?;
+        self.swap(upkeep, &[number], Vec::new())
+    }
+
+    /// Removes the journal segments that the manifest no longer needs.
+    pub(crate) fn cut_journal(&self, upkeep: &mut Upkeep) -> Result<(), JobError> {
+        let folder = journal_folder::<K>();
+        let found = segments(&*self.disk, &folder).map_err(|error| self.job_error(error))?;
+        for (number, bytes) in found {
+            if number >= upkeep.manifest.journal_from {
+                break;
+            }
+            // What stays is ignored by replay, and removed by the next flush.
+            if self.disk.remove(&segment_path(&folder, number)).is_ok() {
+                let counter = &self.counters.journal_bytes;
+                let left = counter.load(Ordering::Relaxed).min(bytes);
+                counter.fetch_sub(left, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_made(&self, upkeep: &mut Upkeep, made: &[Held<K>]) {
+        let files = made.iter().map(|p| part_path::<K>(p.entry.number));
+        self.remove_files(upkeep, files.collect());
+    }
+
+    /// Removes files that nothing names any more; what cannot be removed is tried again with the
+    /// next job, and at the next open.
+    fn remove_files(&self, upkeep: &mut Upkeep, files: Vec<String>) {
+        upkeep.garbage.extend(files);
+        upkeep.garbage.retain(|path| {
+            let removed = self.disk.remove(path);
+            !matches!(removed, Ok(()) | Err(DiskError::Missing { .. }))
+        });
+    }
+
+    fn job_error(&self, error: DiskError) -> JobError {
+        match error {
+            DiskError::Full { path } => JobError::DiskFull(path),
+            DiskError::Sync { .. } => JobError::Poisoned(self.set_poison(&error)),
+            DiskError::Missing { .. }
+            | DiskError::Exists { .. }
+            | DiskError::Locked { .. }
+            | DiskError::Failed { .. } => JobError::Disk(error),
+        }
+    }
+}

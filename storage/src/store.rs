@@ -1,0 +1,418 @@
+//! The store of one signal: takes records, shows snapshots, and decides what to do next.
+//! Opening is in `open.rs`, doing jobs in `jobs.rs`.
+//!
+//! Invariants: `append` returns after the records are durable and visible; a snapshot holds every
+//! acknowledged record exactly once; no lock that a reader takes is held across the disk.
+//! Locks are taken in the order upkeep, writer, view.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use obs_model::{Tenant, Timestamp};
+use parking_lot::{Mutex, RwLock};
+
+use crate::bucket::LocalBucket;
+use crate::disk::Disk;
+use crate::error::{AppendError, Corrupt, DiskError, Quarantined};
+use crate::journal::{FRAME_BYTES_MAX, Journal, Record};
+use crate::kind::Kind;
+use crate::manifest::Manifest;
+use crate::plan::{self, Force, Job, Options};
+use crate::quarantine::Quarantine;
+use crate::snapshot::Snapshot;
+use crate::view::{Sealed, View};
+
+/// The store of one signal.
+pub struct Store<K: Kind> {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) bucket: LocalBucket,
+    pub(crate) options: Options,
+    /// Why nothing is written any more.
+    poison: OnceLock<String>,
+    /// One job at a time.
+    pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) writer: Mutex<Writer<K>>,
+    pub(crate) view: RwLock<View<K>>,
+    planning: Mutex<Planning>,
+    pub(crate) quarantine: Mutex<Quarantine>,
+    pub(crate) counters: Counters,
+}
+
+/// What jobs change.
+pub(crate) struct Upkeep {
+    pub(crate) manifest: Manifest,
+    /// Never lower than the manifest's; numbers of failed attempts are not used again.
+    pub(crate) next_part: u64,
+    /// Files that nothing names any more and that could not be removed yet.
+    pub(crate) garbage: Vec<String>,
+}
+
+/// What writes change.
+pub(crate) struct Writer<K: Kind> {
+    pub(crate) journal: Journal,
+    /// The same memories as in the view, with their bytes after the last write.
+    active: HashMap<Tenant, (Arc<K::Memory>, u64)>,
+}
+
+impl<K: Kind> Writer<K> {
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self {
+            journal,
+            active: HashMap::new(),
+        }
+    }
+}
+
+/// What deciding remembers.
+#[derive(Debug, Default)]
+struct Planning {
+    /// When `next_job` first saw records in memory since it was sealed.
+    unflushed_since: Option<Timestamp>,
+    /// Parts whose merge failed although each of them is whole.
+    unmergeable: BTreeSet<u64>,
+}
+
+/// Numbers for [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) active_bytes: AtomicU64,
+    pub(crate) journal_bytes: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) record_bytes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) merges: AtomicU64,
+    pub(crate) drops: AtomicU64,
+    pub(crate) failed_jobs: AtomicU64,
+    pub(crate) torn_bytes: AtomicU64,
+}
+
+/// A look at the store from outside. Counts are since the store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes of memory that takes records.
+    pub active_bytes: u64,
+    /// Bytes of memory that waits to become parts.
+    pub sealed_bytes: u64,
+    /// Tenants with memory or parts.
+    pub tenants: u64,
+    /// Parts.
+    pub parts: u64,
+    /// Bytes of all parts.
+    pub part_bytes: u64,
+    /// Rows in all parts.
+    pub part_rows: u64,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+    /// Records that were appended.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub record_bytes: u64,
+    /// Flushes that were done.
+    pub flushes: u64,
+    /// Merges that were done.
+    pub merges: u64,
+    /// Drops that were done.
+    pub drops: u64,
+    /// Jobs that failed.
+    pub failed_jobs: u64,
+    /// Bytes of writes that were never acknowledged, cut from the journal when it was opened.
+    pub torn_bytes: u64,
+    /// Findings in quarantine.
+    pub quarantined: u64,
+    /// The number of the last manifest edit.
+    pub manifest: u64,
+    /// Why the store takes no more writes.
+    pub poisoned: Option<String>,
+}
+
+impl<K: Kind> Store<K> {
+    /// A store around what was read from disk, without records in memory yet.
+    pub(crate) fn around(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        upkeep: Upkeep,
+        writer: Writer<K>,
+        view: View<K>,
+        quarantine: Quarantine,
+    ) -> Self {
+        Self {
+            bucket: LocalBucket::new(Arc::clone(&disk)),
+            disk,
+            options,
+            poison: OnceLock::new(),
+            upkeep: Mutex::new(upkeep),
+            writer: Mutex::new(writer),
+            view: RwLock::new(view),
+            planning: Mutex::new(Planning::default()),
+            quarantine: Mutex::new(quarantine),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Stores records as one group commit: durable and visible on return, all or none after a
+    /// crash. Meant to be called from one thread; others wait.
+    pub fn append(&self, records: &[Record<'_>]) -> Result<(), AppendError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let bytes = Journal::payload_bytes(records);
+        if bytes > FRAME_BYTES_MAX {
+            return Err(AppendError::TooLarge {
+                bytes: bytes as u64,
+                limit: FRAME_BYTES_MAX as u64,
+            });
+        }
+        let mut writer = self.writer.lock();
+        if let Some(reason) = self.poison.get() {
+            return Err(AppendError::Poisoned(reason.clone()));
+        }
+        self.check_memory()?;
+        let grown = writer.journal.append(records);
+        let grown = grown.map_err(|error| self.append_error(error))?;
+        let counters = &self.counters;
+        counters.journal_bytes.fetch_add(grown, Ordering::Relaxed);
+        counters
+            .records
+            .fetch_add(records.len() as u64, Ordering::Relaxed);
+        counters
+            .record_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        let mut refused = None;
+        for record in records {
+            let applied = self.apply(&mut writer, record.tenant, record.payload);
+            refused = refused.or(applied.err());
+        }
+        self.weigh(&mut writer, records.iter().map(|r| r.tenant));
+        refused.map_or(Ok(()), |error| Err(AppendError::Record(error)))
+    }
+
+    fn check_memory(&self) -> Result<(), AppendError> {
+        let sealed = self.view.read().sealed_bytes();
+        let bytes = self.counters.active_bytes.load(Ordering::Relaxed) + sealed;
+        let limit = self.options.memory_bytes_max;
+        if bytes >= limit {
+            return Err(AppendError::MemoryFull { bytes, limit });
+        }
+        Ok(())
+    }
+
+    fn append_error(&self, error: DiskError) -> AppendError {
+        match error {
+            DiskError::Full { .. } => AppendError::DiskFull,
+            DiskError::Sync { .. } => AppendError::Poisoned(self.set_poison(&error)),
+            DiskError::Missing { .. }
+            | DiskError::Exists { .. }
+            | DiskError::Locked { .. }
+            | DiskError::Failed { .. } => AppendError::Disk(error),
+        }
+    }
+
+    /// Puts one record into the active memory of its tenant.
+    pub(crate) fn apply(
+        &self,
+        writer: &mut Writer<K>,
+        tenant: &Tenant,
+        payload: &[u8],
+    ) -> Result<(), Corrupt> {
+        if let Some((memory, _)) = writer.active.get(tenant) {
+            return K::apply(memory, payload);
+        }
+        let memory = Arc::new(K::Memory::default());
+        let mut view = self.view.write();
+        view.active.insert(tenant.clone(), Arc::clone(&memory));
+        drop(view);
+        let applied = K::apply(&memory, payload);
+        writer.active.insert(tenant.clone(), (memory, 0));
+        applied
+    }
+
+    /// Brings the count of active bytes up to date after a write to some tenants.
+    pub(crate) fn weigh<'a>(
+        &self,
+        writer: &mut Writer<K>,
+        tenants: impl Iterator<Item = &'a Tenant>,
+    ) {
+        let mut last = None;
+        for tenant in tenants {
+            // Batches usually hold one tenant.
+            if last == Some(tenant) {
+                continue;
+            }
+            last = Some(tenant);
+            if let Some((memory, bytes)) = writer.active.get_mut(tenant) {
+                let now = K::bytes(memory) as u64;
+                // Wraps back exactly: each memory's share is taken out as it was put in.
+                let change = now.wrapping_sub(*bytes);
+                self.counters
+                    .active_bytes
+                    .fetch_add(change, Ordering::Relaxed);
+                *bytes = now;
+            }
+        }
+    }
+
+    /// Ends the active memory under the writer's lock, so that no record is between a sealed and
+    /// an active memory. Nothing happens when there is none.
+    pub(crate) fn seal(&self) {
+        let mut writer = self.writer.lock();
+        let journal_from = writer.journal.seal();
+        self.seal_active(&mut writer, journal_from);
+    }
+
+    /// The same in the middle of replay, where later segments exist already.
+    pub(crate) fn seal_at(&self, journal_from: u64) {
+        self.seal_active(&mut self.writer.lock(), journal_from);
+    }
+
+    fn seal_active(&self, writer: &mut Writer<K>, journal_from: u64) {
+        if writer.active.is_empty() {
+            return;
+        }
+        writer.active.clear();
+        let bytes = self.counters.active_bytes.swap(0, Ordering::Relaxed);
+        let mut view = self.view.write();
+        let memories = std::mem::take(&mut view.active);
+        view.sealed.push(Arc::new(Sealed {
+            memories,
+            journal_from,
+            bytes,
+        }));
+        drop(view);
+        self.planning.lock().unflushed_since = None;
+    }
+
+    /// What a reader of one tenant sees now.
+    pub fn snapshot(&self, tenant: &Tenant) -> Snapshot<K> {
+        self.view.read().snapshot(tenant)
+    }
+
+    /// Every tenant that has data, sorted.
+    pub fn tenants(&self) -> Vec<Tenant> {
+        self.view.read().tenants()
+    }
+
+    /// What should be done next at `now`, if anything. Dropping comes first, because it makes room.
+    pub fn next_job(&self, now: Timestamp) -> Option<Job> {
+        if self.poison.get().is_some() {
+            return None;
+        }
+        let view = self.view.read();
+        let mut planning = self.planning.lock();
+        for (tenant, parts) in &view.parts {
+            let entries: Vec<_> = parts.iter().map(|p| &p.entry).collect();
+            if let Some(job) = plan::drops(&self.options, tenant, &entries, now) {
+                return Some(job);
+            }
+        }
+        let since = if view.active.is_empty() {
+            None
+        } else {
+            Some(*planning.unflushed_since.get_or_insert(now))
+        };
+        let active = self.counters.active_bytes.load(Ordering::Relaxed);
+        let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
+        let old = since.is_some_and(|since| now - since >= self.options.flush_age);
+        let large = active >= self.options.flush_bytes || journal >= self.options.journal_bytes_max;
+        if !view.sealed.is_empty() || old || (since.is_some() && large) {
+            return Some(Job::Flush);
+        }
+        self.next_merge(&view, &planning, Some(now))
+    }
+
+    /// A merge; at `now` what is worth it, and without what is possible.
+    fn next_merge(
+        &self,
+        view: &View<K>,
+        planning: &Planning,
+        now: Option<Timestamp>,
+    ) -> Option<Job> {
+        view.parts.iter().find_map(|(tenant, parts)| {
+            let entries: Vec<_> = parts.iter().map(|p| &p.entry).collect();
+            let skip = &planning.unmergeable;
+            let parts = plan::merges(&self.options, &entries, skip, now.is_none())?;
+            Some(Job::Merge {
+                tenant: tenant.clone(),
+                parts,
+                keep: self.options.kept(tenant, now.unwrap_or(Timestamp::MIN)),
+            })
+        })
+    }
+
+    /// The next step towards what an administrator asked for; `None` when it is reached.
+    pub fn forced(&self, force: Force) -> Option<Job> {
+        if self.poison.get().is_some() {
+            return None;
+        }
+        let view = self.view.read();
+        match force {
+            Force::Flush => {
+                let waiting = !view.active.is_empty() || !view.sealed.is_empty();
+                waiting.then_some(Job::Flush)
+            }
+            Force::Merge => self.next_merge(&view, &self.planning.lock(), None),
+        }
+    }
+
+    /// Remembers that parts cannot be merged although each of them is whole.
+    pub(crate) fn set_unmergeable(&self, parts: &[u64]) {
+        self.planning.lock().unmergeable.extend(parts);
+    }
+
+    /// A look at the store from outside.
+    pub fn stats(&self) -> Stats {
+        let view = self.view.read();
+        let mut stats = Stats {
+            sealed_bytes: view.sealed_bytes(),
+            tenants: view.tenants().len() as u64,
+            manifest: view.manifest,
+            ..Stats::default()
+        };
+        for part in view.all_parts() {
+            stats.parts += 1;
+            stats.part_bytes += part.entry.bytes;
+            stats.part_rows += part.entry.rows;
+        }
+        drop(view);
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        stats.active_bytes = get(&counters.active_bytes);
+        stats.journal_bytes = get(&counters.journal_bytes);
+        stats.records = get(&counters.records);
+        stats.record_bytes = get(&counters.record_bytes);
+        stats.flushes = get(&counters.flushes);
+        stats.merges = get(&counters.merges);
+        stats.drops = get(&counters.drops);
+        stats.failed_jobs = get(&counters.failed_jobs);
+        stats.torn_bytes = get(&counters.torn_bytes);
+        stats.quarantined = self.quarantine.lock().len() as u64;
+        stats.poisoned = self.poison.get().cloned();
+        stats
+    }
+
+    /// What was found damaged, now or earlier, and set aside.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.quarantine.lock().all()
+    }
+
+    /// Why the store takes no more writes; `None` when it does.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poison.get().map(String::as_str)
+    }
+
+    /// Refuses every write from now on; the first reason stays.
+    pub(crate) fn set_poison(&self, error: &DiskError) -> String {
+        self.poison.get_or_init(|| error.to_string()).clone()
+    }
+}
+
+impl<K: Kind> fmt::Debug for Store<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({}, {:?})", K::NAME, self.stats())
+    }
+}
+
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! What readers may see now: active memory, sealed memory and parts of every tenant.
+//!
+//! Invariant: behind one lock that is held for pointer work only, never across the disk; every
+//! acknowledged record is in exactly one of the three.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use obs_model::Tenant;
+
+use crate::kind::Kind;
+use crate::manifest::PartEntry;
+use crate::snapshot::{OpenPart, Snapshot};
+
+/// Memory that takes no more records and waits to become parts.
+pub(crate) struct Sealed<K: Kind> {
+    pub(crate) memories: BTreeMap<Tenant, Arc<K::Memory>>,
+    /// The first journal segment that holds none of its records.
+    pub(crate) journal_from: u64,
+    pub(crate) bytes: u64,
+}
+
+/// A part in the view.
+pub(crate) struct Held<K: Kind> {
+    pub(crate) entry: PartEntry,
+    pub(crate) open: Arc<OpenPart<K>>,
+}
+
+/// Everything that readers see.
+pub(crate) struct View<K: Kind> {
+    pub(crate) active: BTreeMap<Tenant, Arc<K::Memory>>,
+    /// Oldest first.
+    pub(crate) sealed: Vec<Arc<Sealed<K>>>,
+    /// In order of arrival.
+    pub(crate) parts: BTreeMap<Tenant, Vec<Held<K>>>,
+    pub(crate) manifest: u64,
+}
+
+impl<K: Kind> Default for View<K> {
+    fn default() -> Self {
+        Self {
+            active: BTreeMap::new(),
+            sealed: Vec::new(),
+            parts: BTreeMap::new(),
+            manifest: 0,
+        }
+    }
+}
+
+impl<K: Kind> View<K> {
+    /// What a reader of one tenant sees.
+    pub(crate) fn snapshot(&self, tenant: &Tenant) -> Snapshot<K> {
+        let sealed = self.sealed.iter().filter_map(|s| s.memories.get(tenant));
+        let memories = sealed.chain(self.active.get(tenant)).cloned().collect();
+        let parts = self.parts.get(tenant).map_or(&[][..], Vec::as_slice);
+        Snapshot {
+            memories,
+            parts: parts.iter().map(|p| Arc::clone(&p.open)).collect(),
+            manifest: self.manifest,
+        }
+    }
+
+    /// Every tenant that has a memory or a part, sorted.
+    pub(crate) fn tenants(&self) -> Vec<Tenant> {
+        let sealed = self.sealed.iter().flat_map(|s| s.memories.keys());
+        let all = self.active.keys().chain(sealed).chain(self.parts.keys());
+        let mut all: Vec<Tenant> = all.cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The parts of all tenants.
+    pub(crate) fn all_parts(&self) -> impl Iterator<Item = &Held<K>> {
+        self.parts.values().flatten()
+    }
+
+    /// Bytes of memory that waits to become parts.
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        self.sealed.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Takes parts out and puts parts in, each at its place in the order of arrival.
+    pub(crate) fn replace(&mut self, removed: &[u64], added: Vec<Held<K>>) {
+        if !removed.is_empty() {
+            for parts in self.parts.values_mut() {
+                parts.retain(|p| !removed.contains(&p.entry.number));
+            }
+            self.parts.retain(|_, parts| !parts.is_empty());
+        }
+        for part in added {
+            let parts = self.parts.entry(part.entry.tenant.clone()).or_default();
+            let at = parts.partition_point(|p| p.entry.order < part.entry.order);
+            parts.insert(at, part);
+        }
+    }
+}
