@@ -11,10 +11,15 @@ mod corpus;
 pub mod error;
 pub mod eval;
 pub mod functions;
+pub mod logql;
+pub mod logs;
 pub mod operators;
 pub mod plan;
 pub mod promql;
 pub mod request;
+mod tokens;
+pub mod traceql;
+pub mod traces;
 
 pub use error::{ParseError, Place, QueryError};
 pub use request::{Direction, Language, Plan, Request, When};
