@@ -108,7 +108,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asker {
         parts: &mut http::request::Parts,
         _: &S,
     ) -> Result<Self, HttpError> {
-        obs_collector::receive::tenant(&parts.headers).map(Self)
+        obs_collector::receive::tenant_of(&parts.headers).map(Self)
     }
 }
 
