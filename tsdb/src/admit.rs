@@ -15,6 +15,10 @@ use crate::histograms::BUCKETS_TOTAL_MAX;
 use crate::kind::Metrics;
 use crate::record::RECORD_SAMPLES_MAX;
 
+/// Bytes of the labels of one exemplar: eight times what OpenMetrics allows, so that a trace id, a
+/// span id and a few more fit.
+pub const EXEMPLAR_BYTES_MAX: usize = 1024;
+
 /// Why something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -30,6 +34,10 @@ pub enum Reason {
     SeriesMax,
     /// A histogram that is not well-formed.
     Histogram,
+    /// An exemplar with labels above [`EXEMPLAR_BYTES_MAX`]; its series goes on.
+    Exemplar,
+    /// Metadata with texts longer than `label_value_bytes_max`; its series go on.
+    Metadata,
     /// More samples or histogram buckets than one record holds.
     BatchSize,
 }
@@ -44,6 +52,8 @@ impl Reason {
             Self::LabelValue => "label_value_bytes_max",
             Self::SeriesMax => "series_max",
             Self::Histogram => "histogram_malformed",
+            Self::Exemplar => "exemplar_bytes_max",
+            Self::Metadata => "metadata_bytes_max",
             Self::BatchSize => "batch_samples_max",
         }
     }
@@ -149,10 +159,40 @@ pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Lim
             return false;
         }
         drop_bad_histograms(series, &mut buckets_left, &mut refused);
+        series.exemplars.retain(|exemplar| {
+            let bytes = exemplar.labels.packed().len();
+            if bytes > EXEMPLAR_BYTES_MAX {
+                refused.add(Reason::Exemplar, 0, || {
+                    format!(
+                        "labels of an exemplar have {bytes} bytes, at most {EXEMPLAR_BYTES_MAX}"
+                    )
+                });
+            }
+            bytes <= EXEMPLAR_BYTES_MAX
+        });
         samples_left -= series.samples.len();
         !(series.samples.is_empty() && series.exemplars.is_empty())
     });
+    drop_long_metadata(batch, limits, &mut refused);
     refused
+}
+
+fn drop_long_metadata(batch: &mut MetricBatch, limits: &Limits, refused: &mut Refused) {
+    let max = limits.label_value_bytes_max;
+    batch.metadata.retain(|entry| {
+        let longest = entry
+            .family
+            .len()
+            .max(entry.unit.len())
+            .max(entry.help.len());
+        if longest > max {
+            refused.add(Reason::Metadata, 0, || {
+                let family = clip(&entry.family);
+                format!("metadata of {family} has a text of {longest} bytes, at most {max}")
+            });
+        }
+        longest <= max
+    });
 }
 
 /// Why labels may not be stored, with the words for the sender.
@@ -360,5 +400,32 @@ mod tests {
         };
         let bad = Value::Histogram(Arc::new(bad));
         check(series(&[("__name__", "a")], bad), Some(Reason::Histogram));
+    }
+
+    #[test]
+    fn long_exemplars_and_metadata_are_left_out() {
+        let snapshot = Snapshot::from_parts(Vec::new(), Vec::new()).unwrap();
+        let exemplar = |length: usize| obs_model::metrics::Exemplar {
+            labels: Labels::from_pairs([("trace_id", "x".repeat(length))]),
+            value: 1.0,
+            time: Timestamp::from_millis(1),
+        };
+        let metadata = |length: usize| obs_model::metrics::Metadata {
+            family: "a".into(),
+            help: "x".repeat(length),
+            ..Default::default()
+        };
+        let mut one = named("a");
+        one.exemplars = vec![exemplar(10), exemplar(2000)];
+        let mut batch = MetricBatch {
+            series: vec![one],
+            metadata: vec![metadata(10), metadata(100_000)],
+        };
+        let refused = admit(&snapshot, &mut batch, &Limits::default());
+        assert_eq!(batch.series[0].exemplars, [exemplar(10)]);
+        assert_eq!(batch.metadata, [metadata(10)]);
+        assert_eq!(refused.series(Reason::Exemplar), 1);
+        assert_eq!(refused.series(Reason::Metadata), 1);
+        assert_eq!(refused.samples(), 0);
     }
 }
