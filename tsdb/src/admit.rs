@@ -13,7 +13,7 @@ use obs_storage::Snapshot;
 use crate::head::Memory;
 use crate::histograms::BUCKETS_TOTAL_MAX;
 use crate::kind::Metrics;
-use crate::record::RECORD_SAMPLES_MAX;
+use crate::record::{LABELS_BYTES_MAX, RECORD_SAMPLES_MAX};
 
 /// Bytes of the labels of one exemplar: eight times what OpenMetrics allows, so that a trace id, a
 /// span id and a few more fit.
@@ -38,7 +38,7 @@ pub enum Reason {
     Exemplar,
     /// Metadata with texts longer than `label_value_bytes_max`; its series go on.
     Metadata,
-    /// More samples or histogram buckets than one record holds.
+    /// More samples, bytes of labels or histogram buckets than one record holds.
     BatchSize,
 }
 
@@ -136,14 +136,21 @@ impl fmt::Display for Refused {
 pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Limits) -> Refused {
     let memories: Vec<&Memory> = snapshot.memories.iter().map(|m| &**m).collect();
     let mut refused = Refused::default();
-    let mut room = Room::new(&memories, batch.series.len(), limits);
+    let left = limits.series_max.saturating_sub(active_series(snapshot));
+    let mut room = if left >= batch.series.len() {
+        Room::Plenty
+    } else {
+        Room::Left(left, HashSet::new())
+    };
     let mut samples_left = RECORD_SAMPLES_MAX;
+    let mut labels_left = LABELS_BYTES_MAX;
     let mut buckets_left = BUCKETS_TOTAL_MAX;
     batch.series.retain_mut(|series| {
         let samples = series.samples.len() as u64;
+        let labels = series.labels.packed().len();
         let fault = fault_of(&series.labels, limits).or_else(|| {
-            let over = || format!("at most {RECORD_SAMPLES_MAX} samples a batch");
-            (series.samples.len() > samples_left).then(|| (Reason::BatchSize, over()))
+            let fits = series.samples.len() <= samples_left && labels <= labels_left;
+            (!fits).then(|| (Reason::BatchSize, batch_size()))
         });
         if let Some((reason, example)) = fault {
             refused.add(reason, samples, || example);
@@ -171,10 +178,26 @@ pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Lim
             bytes <= EXEMPLAR_BYTES_MAX
         });
         samples_left -= series.samples.len();
+        labels_left -= labels;
         !(series.samples.is_empty() && series.exemplars.is_empty())
     });
     drop_long_metadata(batch, limits, &mut refused);
     refused
+}
+
+/// What a batch holds, in the words for the sender.
+fn batch_size() -> String {
+    format!(
+        "a batch holds at most {RECORD_SAMPLES_MAX} samples, {LABELS_BYTES_MAX} bytes of labels \
+         and {BUCKETS_TOTAL_MAX} histogram buckets; send it in parts"
+    )
+}
+
+/// Series in memory: what counts against `series_max`. A series can be in a sealed memory and in
+/// the active one, so the sum would count it twice; the largest memory is what is known for sure.
+pub fn active_series(snapshot: &Snapshot<Metrics>) -> usize {
+    let memories = snapshot.memories.iter();
+    memories.map(|m| m.series_count()).max().unwrap_or(0)
 }
 
 fn drop_long_metadata(batch: &mut MetricBatch, limits: &Limits, refused: &mut Refused) {
@@ -284,17 +307,6 @@ enum Room {
 }
 
 impl Room {
-    fn new(memories: &[&Memory], incoming: usize, limits: &Limits) -> Self {
-        // A series can be in a sealed memory and in the active one, so the sum would count twice.
-        let active = memories.iter().map(|m| m.series_count()).max().unwrap_or(0);
-        let left = limits.series_max.saturating_sub(active);
-        if left >= incoming {
-            Self::Plenty
-        } else {
-            Self::Left(left, HashSet::new())
-        }
-    }
-
     fn admits(&mut self, memories: &[&Memory], labels: &Labels) -> bool {
         let Self::Left(left, admitted) = self else {
             return true;

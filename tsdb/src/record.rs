@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 /// Bytes of one record once decompressed; several times the largest accepted request.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 /// Bytes of all labels of one record; front coding makes them dense, so they have their own bound.
-const LABELS_BYTES_MAX: usize = 1 << 28;
+pub(crate) const LABELS_BYTES_MAX: usize = 1 << 28;
 /// Samples of one record, a hundred times what senders put in one request. Constant columns need no
 /// bytes per sample, so this is what bounds their memory when a record is read: 64 MiB each.
 pub const RECORD_SAMPLES_MAX: usize = 1 << 23;
