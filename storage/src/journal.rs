@@ -102,7 +102,14 @@ impl Journal {
                 }),
             };
         }
-        file.sync()?;
+        // Whatever the reason, the frame may be there or not: nothing may follow it.
+        file.sync().map_err(|error| match error {
+            DiskError::Sync { .. } => error,
+            error => DiskError::Sync {
+                path: self.folder.clone(),
+                reason: error.to_string(),
+            },
+        })?;
         self.next_sequence += 1;
         if file.bytes() >= self.segment_bytes {
             self.current = None;
