@@ -168,9 +168,8 @@ mod tests {
         let lines: Vec<String> = (0..5000).map(|i| format!("id={i} x")).collect();
         let lines: Vec<&[u8]> = lines.iter().map(|l| l.as_bytes()).collect();
         let filter = filter(&lines);
-        let found = (10_000..20_000).filter(|i| {
-            Needles::new(&[format!("={i} ").into_bytes()]).may_match(&filter)
-        });
+        let found = (10_000..20_000)
+            .filter(|i| Needles::new(&[format!("={i} ").into_bytes()]).may_match(&filter));
         assert!(found.count() < 400);
     }
 
