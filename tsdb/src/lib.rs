@@ -31,7 +31,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{Reason, Refusal, Refused, admit};
+pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
 pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;
