@@ -6,6 +6,8 @@
 //! checking the budget; nothing here reads a clock or spawns a thread.
 
 pub mod column;
+#[cfg(test)]
+mod corpus;
 pub mod error;
 pub mod eval;
 pub mod functions;

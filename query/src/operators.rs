@@ -252,7 +252,7 @@ pub(crate) fn write_names(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::
         if is_legacy_name(name) {
             f.write_str(name)?;
         } else {
-            write!(f, "{name:?}")?;
+            f.write_str(&crate::promql::strings::quote(name))?;
         }
     }
     f.write_str(")")

@@ -17,17 +17,18 @@ pub mod store;
 mod jobs;
 mod open;
 mod plan;
-mod quarantine;
 mod view;
 
-pub mod blob;
 pub mod bucket;
-pub mod codec;
-mod cursor;
-pub mod disk;
 pub mod journal;
 pub mod manifest;
 pub mod part;
+
+pub mod blob;
+pub mod codec;
+mod cursor;
+pub mod disk;
+mod quarantine;
 pub mod sim;
 
 pub use blob::Blob;

@@ -166,15 +166,15 @@ impl<K: Kind> Store<K> {
         let length = blob.len() as u64;
         // The mapping must be gone before the file is cut.
         drop(blob);
-        if last {
-            self.settle_last(&path, length, reading.cut)?;
+        if last || reading.cut.is_some() {
+            self.settle(&path, length, reading.cut)?;
         }
         Ok(reading.next_sequence)
     }
 
-    /// Cuts the torn tail of the last segment, and syncs it: the process may have died before it
+    /// Cuts the torn tail of a segment, and syncs it: the process may have died before it
     /// could, and what follows relies on all before being durable.
-    fn settle_last(&self, path: &str, length: u64, cut: Option<u64>) -> Result<(), OpenError> {
+    fn settle(&self, path: &str, length: u64, cut: Option<u64>) -> Result<(), OpenError> {
         let torn = length - cut.unwrap_or(length);
         self.counters.torn_bytes.fetch_add(torn, Ordering::Relaxed);
         self.counters

@@ -326,7 +326,7 @@ mod tests {
             age: days.map(|d| d * DAY),
             bytes: kilobytes.map(|k| k << 10),
         };
-        let parts = [(3, 10), (9, 10), (8, 10), (9, 10)];
+        let parts = [(2, 10), (9, 10), (8, 10), (9, 10)];
         check_drop(&parts, by(None, None), None);
         check_drop(&parts, by(Some(7), None), Some(&[0]));
         check_drop(&parts, by(Some(8), None), None);

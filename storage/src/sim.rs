@@ -135,6 +135,17 @@ impl SimDisk {
         self.0.lock().crash();
     }
 
+    /// Ends the process and starts another one; the power stays on, so nothing is lost, but what
+    /// was not synced still is not.
+    pub fn kill(&self) {
+        let mut state = self.0.lock();
+        if state.lost_power {
+            state.crash();
+        } else {
+            state.boot += 1;
+        }
+    }
+
     /// Lets all files together hold at most that many bytes; a write beyond fails half-way.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().capacity = bytes;

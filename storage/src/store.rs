@@ -414,5 +414,8 @@ impl<K: Kind> fmt::Debug for Store<K> {
 }
 
 #[cfg(test)]
-#[path = "store/tests.rs"]
+mod simulation;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod toy;
