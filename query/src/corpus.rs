@@ -598,7 +598,10 @@ fn corpus_reaches_its_floors() {
     ];
     // Beside the repository, or beside what holds its worktrees.
     let room = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = room.ancestors().map(|up| up.join("shared/promqltest")).find(|f| f.is_dir());
+    let folder = room
+        .ancestors()
+        .map(|up| up.join("shared/promqltest"))
+        .find(|f| f.is_dir());
     let Some(folder) = folder else {
         println!("skipped: no folder shared/promqltest beside the repository");
         return;

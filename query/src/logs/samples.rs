@@ -169,7 +169,7 @@ impl<'a> SampleCollector<'a> {
     }
 
     /// Records of one stream.
-    pub(crate) fn stream(
+    pub(crate) fn take(
         &mut self,
         labels: &Labels,
         records: &[LogRecord],

@@ -1,11 +1,15 @@
 //! Tables: what pipelines make of lines, of limits and of windows.
 
 use obs_model::limits::Limits;
-use obs_model::{Budget, Labels, LogRecord, TimeRange, Timestamp};
+use std::sync::Arc;
+
+use obs_logstore::{Logs, Snapshot};
+use obs_model::{Budget, Labels, LogBatch, LogRecord, LogStream, TimeRange, Timestamp};
 
 use super::lines::LineCollector;
 use super::pipeline::Pipeline;
 use super::samples::{CompiledLeaf, SampleCollector};
+use super::{lines, select};
 use crate::error::QueryError;
 use crate::logql::ast::LogExpr;
 use crate::logql::{Expr, parse, plan};
@@ -37,7 +41,7 @@ fn check(stages: &str, line: &str, expect: Option<&str>) {
         LineCollector::new(&pipeline, TimeRange::ALL, 1, Direction::Backward, &budget);
     let stream = Labels::from_pairs([("app", "x"), ("level", "s")]);
     let record = record(1, line, &[("pod", "p"), ("level", "m")]);
-    collector.stream(&stream, vec![record]).unwrap();
+    collector.take(&stream, vec![record]).unwrap();
     let found = collector.finish();
     let shown = found.first().map(|lines| {
         let record = &lines.stream.records[0];
@@ -242,14 +246,14 @@ fn limited(limit: usize, direction: Direction) -> (Vec<i64>, usize) {
     }
     let mut read = 0;
     for (range, streams) in slices {
-        if !collector.slice(range) {
+        if !collector.wants(range) {
             break;
         }
         read += 1;
         for (index, times) in streams.into_iter().enumerate() {
             let labels = Labels::from_pairs([("s", index.to_string())]);
             let records = times.into_iter().map(|t| record(t, "x", &[])).collect();
-            collector.stream(&labels, records).unwrap();
+            collector.take(&labels, records).unwrap();
         }
     }
     let mut times: Vec<i64> = collector
@@ -292,7 +296,7 @@ fn series(query: &str, lines: &[&str]) -> Result<Vec<String>, QueryError> {
         .enumerate()
         .map(|(index, line)| record(50 + index as i64, line, &[("pod", "p")]))
         .collect();
-    collector.stream(&Labels::from_pairs([("app", "x")]), &records)?;
+    collector.take(&Labels::from_pairs([("app", "x")]), &records)?;
     Ok(collector
         .finish()?
         .iter()
@@ -403,4 +407,140 @@ fn plans() {
         "vector(1) + vector(1)",
         "from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z step 30s (3 steps)\n  +\n    vector\n      1\n    vector\n      1\n",
     );
+}
+
+/// A snapshot of one memory with lines of two streams at seconds 1 to 6.
+fn stored() -> Snapshot<Logs> {
+    let memory = <Logs as obs_storage::Kind>::Memory::default();
+    let stream = |app: &str, records| LogStream {
+        labels: Labels::from_pairs([("app", app), ("env", "test")]),
+        records,
+    };
+    let batch = LogBatch {
+        streams: vec![
+            stream(
+                "x",
+                vec![
+                    record(1, "n=1 ok", &[]),
+                    record(3, "n=3 bad", &[]),
+                    record(5, "n=5 ok", &[]),
+                ],
+            ),
+            stream(
+                "y",
+                vec![
+                    record(2, "n=2 ok", &[("id", "a")]),
+                    record(4, "n=4 ok", &[]),
+                    record(6, "n=6 bad", &[]),
+                ],
+            ),
+        ],
+    };
+    let mut bytes = Vec::new();
+    obs_logstore::encode(&batch, &mut bytes);
+    <Logs as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    Snapshot {
+        memories: vec![Arc::new(memory)],
+        parts: Vec::new(),
+        manifest: 0,
+    }
+}
+
+fn planned(query: &str, limit: usize, direction: Direction) -> Plan {
+    let limits = Limits::default();
+    let mut request = Request::new(When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(6),
+        step: 1_000_000_000,
+    });
+    request.limit = limit;
+    request.direction = direction;
+    plan(&parse(query, &limits).unwrap(), &request, &limits).unwrap()
+}
+
+#[test]
+fn queries_read_the_store() {
+    let snapshot = stored();
+    let budget = Budget::new(&Limits::default());
+    let check = |query: &str, limit, direction, expect: &[&str]| {
+        let Plan::Logs(plan) = planned(query, limit, direction) else {
+            panic!("{query} is a metric query");
+        };
+        let found = lines(&snapshot, &plan, &budget).unwrap();
+        let shown: Vec<String> = found
+            .iter()
+            .flat_map(|lines| {
+                lines.stream.records.iter().map(|r| {
+                    format!(
+                        "{} {}",
+                        lines.stream.labels.get("app").unwrap_or(""),
+                        String::from_utf8_lossy(&r.line)
+                    )
+                })
+            })
+            .collect();
+        assert_eq!(shown, expect, "{query}");
+    };
+    check(
+        r#"{env="test"}"#,
+        3,
+        Direction::Backward,
+        &["x n=5 ok", "x n=3 bad", "y n=4 ok"],
+    );
+    check(
+        r#"{env="test"}"#,
+        3,
+        Direction::Forward,
+        &["x n=1 ok", "x n=3 bad", "y n=2 ok"],
+    );
+    check(
+        r#"{env=~".+", app!="x"} |= "ok""#,
+        9,
+        Direction::Forward,
+        &["y n=2 ok", "y n=4 ok"],
+    );
+    check(
+        r#"{env="test"} |~ "b.d" | logfmt | n > 2"#,
+        9,
+        Direction::Forward,
+        &["x n=3 bad"],
+    );
+    check(
+        r#"{env="test"} | id="a""#,
+        9,
+        Direction::Forward,
+        &["y n=2 ok"],
+    );
+    check(r#"{env="other"}"#, 9, Direction::Forward, &[]);
+}
+
+#[test]
+fn metrics_read_the_store() {
+    let snapshot = stored();
+    let budget = Budget::new(&Limits::default());
+    let Plan::Metric(plan) = planned(
+        r#"sum by (app) (sum_over_time({env="test"} |= "ok" | logfmt | unwrap n [10s]))"#,
+        1,
+        Direction::Backward,
+    ) else {
+        panic!("a log query");
+    };
+    let Leaf::Logs(leaf) = &plan.leaves[0].leaf else {
+        panic!("no leaf of logs");
+    };
+    let series = select(&snapshot, leaf, plan.leaves[0].range, &budget).unwrap();
+    let shown: Vec<String> = series
+        .iter()
+        .map(|s| format!("{} {:?}", s.labels, s.samples.floats))
+        .collect();
+    assert_eq!(
+        shown,
+        [r#"{app="x"} [1.0, 5.0]"#, r#"{app="y"} [2.0, 4.0]"#]
+    );
+    let small = Budget::new(&Limits {
+        query_series_max: 0,
+        ..Limits::default()
+    });
+    let refused = select(&snapshot, leaf, plan.leaves[0].range, &small);
+    assert!(matches!(refused, Err(QueryError::Budget(_))), "{refused:?}");
 }
