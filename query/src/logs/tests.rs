@@ -4,7 +4,10 @@ use obs_model::limits::Limits;
 use std::sync::Arc;
 
 use obs_logstore::{Logs, Snapshot};
-use obs_model::{Budget, Labels, LogBatch, LogRecord, LogStream, TimeRange, Timestamp};
+use obs_model::{
+    Annotations, Answer, Budget, Labels, LogBatch, LogRecord, LogStream, TimeRange, Timestamp,
+    Value,
+};
 
 use super::lines::LineCollector;
 use super::pipeline::Pipeline;
@@ -358,6 +361,17 @@ fn metric_leaves() {
         &["l=a n=x", "l=a n=4"],
         &[r#"{l="a"} [4.0]"#],
     );
+    // Labels that no one asks for are not kept, those that stages speak of are.
+    check(
+        r#"sum by (l) (count_over_time({app="x"} | logfmt | n != 2 | label_format l=d [1m]))"#,
+        &lines,
+        &[r#"{l="1s"} [1.0]"#, r#"{l="3s"} [1.0]"#],
+    );
+    check(
+        r#"sum by (l, t, app_extracted) (rate({app="x"} | logfmt | label_format t="{{.n}}" [1m]))"#,
+        &["l=a n=1 app=y"],
+        &[r#"{app_extracted="y", l="a", t="1"} [1.0]"#],
+    );
     let error = series(
         r#"sum(sum_over_time({app="x"} | logfmt | unwrap n [1m]))"#,
         &["n=x"],
@@ -543,4 +557,155 @@ fn metrics_read_the_store() {
     });
     let refused = select(&snapshot, leaf, plan.leaves[0].range, &small);
     assert!(matches!(refused, Err(QueryError::Budget(_))), "{refused:?}");
+}
+
+/// Evaluates a metric query on [`stored`]; shows each series with its values by step.
+fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
+    let limits = Limits::default();
+    let budget = Budget::new(&limits);
+    let snapshot = stored();
+    let Plan::Metric(plan) = plan(&parse(query, &limits)?, &Request::new(when), &limits)? else {
+        panic!("{query} is a log query");
+    };
+    let mut selected = Vec::new();
+    for read in &plan.leaves {
+        let Leaf::Logs(leaf) = &read.leaf else {
+            panic!("{query} reads no logs");
+        };
+        selected.push(select(&snapshot, leaf, read.range, &budget)?);
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    let (answer, notes) = crate::eval::eval(&plan, &selected, &budget, &pool)?;
+    assert_eq!(notes, Annotations::default(), "{query}");
+    let number = |value: &Value| match value {
+        Value::Float(float) => format!("{float}"),
+        Value::Histogram(_) => panic!("{query} gives a histogram"),
+    };
+    Ok(match answer {
+        Answer::Scalar(_, value) => vec![value.to_string()],
+        Answer::Vector(vector) => vector
+            .iter()
+            .map(|s| format!("{} {}", s.labels, number(&s.value)))
+            .collect(),
+        Answer::Matrix(series) => series
+            .iter()
+            .map(|s| {
+                let points: Vec<String> = s
+                    .samples
+                    .iter()
+                    .map(|(t, v)| format!("{}@{}", number(&v), t.millis() / 1000))
+                    .collect();
+                format!("{} {}", s.labels, points.join(" "))
+            })
+            .collect(),
+        other => panic!("{query} gives {other:?}"),
+    })
+}
+
+#[test]
+fn metrics_evaluate() {
+    let check = |query: &str, expect: &[&str]| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
+        found.sort();
+        assert_eq!(found, expect, "{query}");
+    };
+    check("vector(1) + vector(1)", &["{} 2"]);
+    check("1 + 2 * 3", &["7"]);
+    check("2 > 1", &["1"]);
+    check("(-2) ^ 2", &["4"]);
+    check(
+        r#"count_over_time({env="test"}[3s])"#,
+        &[r#"{app="x", env="test"} 1"#, r#"{app="y", env="test"} 2"#],
+    );
+    check(r#"sum(count_over_time({env="test"}[3s]))"#, &["{} 3"]);
+    check(
+        r#"rate({app="x"} |= "ok" [10s])"#,
+        &[r#"{app="x", env="test"} 0.2"#],
+    );
+    check(
+        r#"bytes_over_time({app="x"}[10s])"#,
+        &[r#"{app="x", env="test"} 19"#],
+    );
+    check(
+        r#"bytes_rate({app="x"}[10s])"#,
+        &[r#"{app="x", env="test"} 1.9"#],
+    );
+    check(
+        r#"count_over_time({app="x"}[2s] offset 3s)"#,
+        &[r#"{app="x", env="test"} 1"#],
+    );
+    check(
+        r#"absent_over_time({app="z", env=~".+"}[1m])"#,
+        &[r#"{app="z"} 1"#],
+    );
+    check(r#"absent_over_time({app="x"}[1m])"#, &[]);
+    check(r#"count_over_time({app="x"}[10s]) > 5"#, &[]);
+    check(
+        r#"sum(count_over_time({app="x"}[10s])) / sum(count_over_time({env="test"}[10s]))"#,
+        &["{} 0.5"],
+    );
+    check(
+        r#"topk(1, sum by (app) (sum_over_time({env="test"} | logfmt | unwrap n [10s])))"#,
+        &[r#"{app="y"} 12"#],
+    );
+    check(
+        r#"count_over_time({app="x"}[10s]) * on (env) group_left () sum by (env) (count_over_time({app="y"}[10s]))"#,
+        &[r#"{app="x", env="test"} 9"#],
+    );
+    check(
+        r#"label_replace(count_over_time({app="x"}[10s]), "b", "<$1>", "app", "(.*)")"#,
+        &[r#"{app="x", b="<x>", env="test"} 3"#],
+    );
+    check(
+        r#"sum(count_over_time({app="x"} | json [10s]))"#,
+        &[
+            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"malformed JSON at byte 0: expected an object\", app=\"x\", env=\"test\"}'. Use a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\"). To skip all potential errors you can match empty errors.(e.g __error__=\"\") The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )",
+        ],
+    );
+    check(
+        r#"sum(count_over_time({env="test"} | json | __error__="" [10s]))"#,
+        &[],
+    );
+}
+
+#[test]
+fn unwrapped_values_evaluate() {
+    let check = |function: &str, expect: &str| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let query = format!(r#"{function}{{app="x"}} | logfmt | unwrap n [10s])"#);
+        let found = evaluated(&query, at).unwrap();
+        assert_eq!(
+            found,
+            [format!("{{app=\"x\", env=\"test\"}} {expect}")],
+            "{query}"
+        );
+    };
+    check("sum_over_time(", "9");
+    check("avg_over_time(", "3");
+    check("min_over_time(", "1");
+    check("max_over_time(", "5");
+    check("first_over_time(", "1");
+    check("last_over_time(", "5");
+    check("stdvar_over_time(", "2.6666666666666665");
+    check("stddev_over_time(", "1.632993161855452");
+    check("quantile_over_time(0.5, ", "3");
+    check("rate(", "0.9");
+}
+
+#[test]
+fn metrics_evaluate_over_ranges() {
+    let when = When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(7),
+        step: 2_000_000_000,
+    };
+    let found = evaluated(r#"sum by (app) (count_over_time({env="test"}[2s]))"#, when).unwrap();
+    assert_eq!(
+        found,
+        [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
+    );
 }
