@@ -25,7 +25,7 @@ use crate::config::LogsConfig;
 use crate::glob;
 use crate::metrics::Counters;
 use crate::sink::{Sink, SinkError};
-use checkpoint::{Entry, FileId, Sent};
+use checkpoint::{Entry, FileId, Fingerprint, Sent};
 use file::{Followed, split};
 
 /// Pause between two rounds that found nothing.
@@ -350,6 +350,10 @@ impl Tail {
             labels: file.labels.clone(),
             records: lines.lines.iter().enumerate().map(record).collect(),
         });
+        if file.offset == 0 {
+            // Known before the lines are stored, so that a restart tells whether it is this file.
+            file.fingerprint = Fingerprint::of(&buffer[..lines.consumed]);
+        }
         let end = file.offset + lines.consumed as u64;
         pending.ranges.push((id, Sent { end, time }));
         pending.bytes += lines.consumed as u64;

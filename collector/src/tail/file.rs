@@ -137,10 +137,21 @@ async fn fingerprint(file: &mut File, length: u64) -> std::io::Result<Fingerprin
     file.take(length.min(FINGERPRINT_BYTES))
         .read_to_end(&mut bytes)
         .await?;
-    Ok(Fingerprint {
-        length: bytes.len() as u64,
-        sum: Md5::digest(&bytes).into(),
-    })
+    Ok(Fingerprint::of(&bytes))
+}
+
+impl Fingerprint {
+    /// Of what a file begins with.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..bytes.len().min(FINGERPRINT_BYTES as usize)];
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        Self {
+            length: bytes.len() as u64,
+            sum: Md5::digest(bytes).into(),
+        }
+    }
 }
 
 /// Lines of a range of bytes.
