@@ -8,7 +8,7 @@
 //! in one slice and is told once; slices follow each other without gap or overlap.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use memchr::memmem::Finder;
 use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, TimeRange, Timestamp};
@@ -390,7 +390,10 @@ struct Sweep<'a> {
     /// Pieces that were not met yet, the next one last.
     ahead: Vec<Piece<'a>>,
     open: Vec<Open<'a>>,
-    recent: VecDeque<(GroupId, Option<Rc<DecodedGroup>>)>,
+    /// Groups that were looked at: without a needle (`None`), or decoded for as long as an open
+    /// piece or `recent` holds them.
+    met: HashMap<GroupId, Option<Weak<DecodedGroup>>>,
+    recent: VecDeque<Rc<DecodedGroup>>,
     needles: Vec<Finder<'a>>,
     direction: Direction,
     /// Where the next slice begins, and where the last one ends.
@@ -409,6 +412,7 @@ impl<'a> Sweep<'a> {
             streams: found.streams,
             ahead,
             open: Vec::new(),
+            met: HashMap::new(),
             recent: VecDeque::new(),
             needles: filter.needles.iter().map(Finder::new).collect(),
             direction: filter.direction,
@@ -489,8 +493,14 @@ impl<'a> Sweep<'a> {
         group: &SharedGroup,
     ) -> Result<Option<Rc<DecodedGroup>>, SelectError> {
         self.budget.check()?;
-        if let Some((_, decoded)) = self.recent.iter().find(|(id, _)| *id == group.id) {
-            return Ok(decoded.clone());
+        match self.met.get(&group.id) {
+            Some(None) => return Ok(None),
+            Some(Some(held)) => {
+                if let Some(decoded) = held.upgrade() {
+                    return Ok(Some(decoded));
+                }
+            }
+            None => {}
         }
         let decoded = part.group(&group.group, group.rows, &self.needles)?;
         let bytes = match &decoded {
@@ -498,10 +508,14 @@ impl<'a> Sweep<'a> {
             None => group.group.lengths.lines,
         };
         self.budget.bytes(bytes as u64)?;
-        if self.recent.len() >= RECENT_GROUPS {
-            self.recent.pop_front();
+        self.met
+            .insert(group.id, decoded.as_ref().map(Rc::downgrade));
+        if let Some(decoded) = &decoded {
+            self.recent.push_back(Rc::clone(decoded));
+            if self.recent.len() > RECENT_GROUPS {
+                self.recent.pop_front();
+            }
         }
-        self.recent.push_back((group.id, decoded.clone()));
         Ok(decoded)
     }
 
