@@ -45,6 +45,7 @@ fn options(retention: Option<i64>) -> Options {
         journal_segment_bytes: 300,
         journal_bytes_max: 4000,
         part_bytes_max: 4000,
+        reserve_bytes: 600,
         retention: Retention {
             age: retention,
             bytes: None,
