@@ -131,25 +131,6 @@ fn admit_within(
     bytes_max: usize,
 ) -> Vec<Refused> {
     let mut refused: Vec<Refused> = Vec::new();
-    let mut refuse = |fault: Fault, labels: &Labels, records: u64, bytes: u64| {
-        let index = match refused.binary_search_by_key(&fault.reason, |r| r.reason) {
-            Ok(index) => index,
-            Err(index) => {
-                let first = Refused {
-                    reason: fault.reason,
-                    records: 0,
-                    bytes: 0,
-                    example: labels.clone(),
-                    max: fault.max,
-                    found: fault.found,
-                };
-                refused.insert(index, first);
-                index
-            }
-        };
-        refused[index].records += records;
-        refused[index].bytes += bytes;
-    };
     let mut fresh: HashSet<Labels> = HashSet::new();
     let count = known.count();
     let mut size = 0;
@@ -169,7 +150,13 @@ fn admit_within(
         }
         if let Some(fault) = fault {
             let bytes = stream.records.iter().map(|r| r.line.len() as u64).sum();
-            refuse(fault, labels, stream.records.len() as u64, bytes);
+            refuse(
+                &mut refused,
+                fault,
+                labels,
+                stream.records.len() as u64,
+                bytes,
+            );
             return false;
         }
         size += labels.packed().len() + ROW_BYTES;
@@ -190,7 +177,7 @@ fn admit_within(
             }
             let kept = fault.is_none();
             if let Some(fault) = fault {
-                refuse(fault, labels, 1, record.line.len() as u64);
+                refuse(&mut refused, fault, labels, 1, record.line.len() as u64);
             }
             kept
         });
@@ -204,6 +191,26 @@ struct Fault {
     reason: Reason,
     max: usize,
     found: usize,
+}
+
+fn refuse(refused: &mut Vec<Refused>, fault: Fault, labels: &Labels, records: u64, bytes: u64) {
+    let index = match refused.binary_search_by_key(&fault.reason, |r| r.reason) {
+        Ok(index) => index,
+        Err(index) => {
+            let first = Refused {
+                reason: fault.reason,
+                records: 0,
+                bytes: 0,
+                example: labels.clone(),
+                max: fault.max,
+                found: fault.found,
+            };
+            refused.insert(index, first);
+            index
+        }
+    };
+    refused[index].records += records;
+    refused[index].bytes += bytes;
 }
 
 fn over(reason: Reason, found: usize, max: usize) -> Option<Fault> {
