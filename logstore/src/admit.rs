@@ -186,8 +186,17 @@ fn stream_fault(labels: &Labels, limits: &Limits) -> Option<Fault> {
     }
     over(Reason::TooManyLabels, labels.len(), limits.labels_max).or_else(|| {
         labels.iter().find_map(|(name, value)| {
-            over(Reason::LabelNameTooLong, name.len(), limits.label_name_bytes_max).or_else(|| {
-                over(Reason::LabelValueTooLong, value.len(), limits.label_value_bytes_max)
+            over(
+                Reason::LabelNameTooLong,
+                name.len(),
+                limits.label_name_bytes_max,
+            )
+            .or_else(|| {
+                over(
+                    Reason::LabelValueTooLong,
+                    value.len(),
+                    limits.label_value_bytes_max,
+                )
             })
         })
     })
@@ -203,8 +212,17 @@ fn record_fault(line: &[u8], metadata: &Labels, limits: &Limits) -> Option<Fault
     }
     over(Reason::TooMuchMetadata, metadata.len(), limits.metadata_max).or_else(|| {
         metadata.iter().find_map(|(name, value)| {
-            over(Reason::MetadataTooLong, name.len(), limits.label_name_bytes_max).or_else(|| {
-                over(Reason::MetadataTooLong, value.len(), limits.label_value_bytes_max)
+            over(
+                Reason::MetadataTooLong,
+                name.len(),
+                limits.label_name_bytes_max,
+            )
+            .or_else(|| {
+                over(
+                    Reason::MetadataTooLong,
+                    value.len(),
+                    limits.label_value_bytes_max,
+                )
             })
         })
     })
@@ -255,25 +273,62 @@ mod tests {
         let known = Known(vec![Labels::from_pairs([("old", "1")])]);
         let mut batch = LogBatch { streams };
         let refused = admit(&mut batch, &limits(), &known);
-        let told: Vec<(&str, u64)> = refused.iter().map(|r| (r.reason.as_str(), r.records)).collect();
+        let told: Vec<(&str, u64)> = refused
+            .iter()
+            .map(|r| (r.reason.as_str(), r.records))
+            .collect();
         assert_eq!((batch.record_count(), told.as_slice()), (kept, expect));
-        assert!(refused.iter().all(|r| r.to_string().contains("records dropped")));
+        assert!(
+            refused
+                .iter()
+                .all(|r| r.to_string().contains("records dropped"))
+        );
     }
 
     #[test]
     fn over_a_limit_is_dropped_and_counted() {
         let long = "x".repeat(11);
-        check(vec![stream(&[("a", "1")], &[("1234", &[]), ("12345", &[])])], 1, &[("line_too_long", 1)]);
-        check(vec![stream(&[], &[("a", &[]), ("b", &[])])], 0, &[("missing_labels", 2)]);
+        check(
+            vec![stream(&[("a", "1")], &[("1234", &[]), ("12345", &[])])],
+            1,
+            &[("line_too_long", 1)],
+        );
+        check(
+            vec![stream(&[], &[("a", &[]), ("b", &[])])],
+            0,
+            &[("missing_labels", 2)],
+        );
         let three = [("a", "1"), ("b", "1"), ("c", "1")];
-        check(vec![stream(&three, &[("a", &[])])], 0, &[("max_label_names_per_series", 1)]);
-        check(vec![stream(&[("a", &long)], &[("a", &[])])], 0, &[("label_value_too_long", 1)]);
-        check(vec![stream(&[("abcdefghi", "1")], &[("a", &[])])], 0, &[("label_name_too_long", 1)]);
+        check(
+            vec![stream(&three, &[("a", &[])])],
+            0,
+            &[("max_label_names_per_series", 1)],
+        );
+        check(
+            vec![stream(&[("a", &long)], &[("a", &[])])],
+            0,
+            &[("label_value_too_long", 1)],
+        );
+        check(
+            vec![stream(&[("abcdefghi", "1")], &[("a", &[])])],
+            0,
+            &[("label_name_too_long", 1)],
+        );
         let metadata: &[(&str, &str)] = &[("a", "1"), ("b", "2")];
         check(
-            vec![stream(&[("a", "1")], &[("a", metadata), ("a", &[("a", &long)]), ("b", &[("a", "1")])])],
+            vec![stream(
+                &[("a", "1")],
+                &[
+                    ("a", metadata),
+                    ("a", &[("a", &long)]),
+                    ("b", &[("a", "1")]),
+                ],
+            )],
             1,
-            &[("structured_metadata_too_many", 1), ("structured_metadata_too_large", 1)],
+            &[
+                ("structured_metadata_too_many", 1),
+                ("structured_metadata_too_large", 1),
+            ],
         );
     }
 
