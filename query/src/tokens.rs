@@ -29,6 +29,9 @@ pub(crate) fn fault_at(
     }
     if found.is_empty() {
         "end of query".clone_into(&mut found);
+    } else if found.len() < 2 || !found.starts_with(['"', '`']) {
+        // Texts bring their own quotes.
+        found = format!("{found:?}");
     }
     ParseError::at(text, start, expected, found)
 }

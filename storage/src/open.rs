@@ -48,6 +48,11 @@ impl<K: Kind> Store<K> {
         let mut quarantine = Quarantine::open(&*disk, format!("{}/quarantine", K::NAME))?;
         let mut damage = Vec::new();
         let mut manifest = Manifest::open(&bucket, &folder, &mut damage)?;
+        if manifest.number > 0 {
+            // A process that was killed in the middle of a commit leaves an edit whose name is
+            // not durable; what follows removes files because of it.
+            disk.sync_folder(&folder)?;
+        }
         for finding in &damage {
             let name = finding.place.rsplit('/').next().unwrap_or("edit");
             quarantine.note(&*disk, name, std::slice::from_ref(finding))?;

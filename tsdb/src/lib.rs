@@ -36,6 +36,7 @@ pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;
 pub use kind::Metrics;
+pub use obs_storage::Snapshot;
 pub use part::Part;
 pub use record::{RECORD_SAMPLES_MAX, encode};
 pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};

@@ -35,26 +35,29 @@ fn selectors() {
         r#"{rate="a", sum="b", variants="c", of="d"}"#,
     );
     check("{", "1:2: expected a label name, found end of query");
-    check("{app}", "1:5: expected =, !=, =~ or !~, found }");
-    check("{app=x}", "1:6: expected a quoted text, found x");
-    check(r#"{app="x",}"#, "1:10: expected a label name, found }");
-    check(r#"{by="x"}"#, "1:2: expected a label name, found by");
+    check("{app}", "1:5: expected =, !=, =~ or !~, found \"}\"");
+    check("{app=x}", "1:6: expected a quoted text, found \"x\"");
+    check(r#"{app="x",}"#, "1:10: expected a label name, found \"}\"");
+    check(r#"{by="x"}"#, "1:2: expected a label name, found \"by\"");
     check(
         "{app=\"x",
-        "1:6: expected a closing quote on the same line, found \"",
+        "1:6: expected a closing quote on the same line, found \"\\\"\"",
     );
     check(
         r#"{app="x"} }"#,
-        "1:11: expected an operator or the end of the query, found }",
+        "1:11: expected an operator or the end of the query, found \"}\"",
     );
     check(
         "",
         "1:1: expected a metric query such as rate({app=\"x\"}[5m]), a number or (, found end of query",
     );
-    check("{app=\"x\"} ; ", "1:11: expected a token of LogQL, found ;");
+    check(
+        "{app=\"x\"} ; ",
+        "1:11: expected a token of LogQL, found \";\"",
+    );
     check(
         "{a=\"x\"}\n |= 5",
-        "2:5: expected a quoted text or ip(…), found 5",
+        "2:5: expected a quoted text or ip(…), found \"5\"",
     );
     let all = parse(r#"{app=~"("}"#, &Limits::default()).unwrap_err();
     assert!(
@@ -91,7 +94,7 @@ fn line_filters() {
     same(r#"{a="b"} |= ip("10.0.0.0/8") or "x""#);
     check(
         r#"{a="b"} |~ ip("1.2.3.4")"#,
-        "1:12: expected a quoted text (ip() goes with |= and !=), found ip",
+        "1:12: expected a quoted text (ip() goes with |= and !=), found \"ip\"",
     );
     check(
         r#"{a="b"} |= ip("x")"#,
@@ -118,7 +121,7 @@ fn stages() {
     check("{a=\"b\"} | JSON |= \"x\"", "{a=\"b\"} | json |= \"x\"");
     check(
         r#"{a="b"} | json x="a..b""#,
-        "1:16: expected paths such as a.b[0] or a[\"b c\"], found x",
+        "1:16: expected paths such as a.b[0] or a[\"b c\"], found \"x\"",
     );
     check(
         r#"{a="b"} | regexp "x""#,
@@ -130,11 +133,11 @@ fn stages() {
     );
     check(
         r#"{a="b"} | label_format x=y, x=z"#,
-        "1:29: expected each label at most once in label_format, found x",
+        "1:29: expected each label at most once in label_format, found \"x\"",
     );
     check(
         r#"{a="b"} | unwrap x"#,
-        "1:11: expected a stage of a log query (unwrap stands inside a range aggregation), found unwrap",
+        "1:11: expected a stage of a log query (unwrap stands inside a range aggregation), found \"unwrap\"",
     );
     check(
         r#"{a="b"} | "#,
@@ -172,11 +175,11 @@ fn label_filters() {
     );
     check(
         r#"{a="b"} | x > 5mb"#,
-        "1:15: expected a number, a duration such as 5m or a size such as 10KB, found 5",
+        "1:15: expected a number, a duration such as 5m or a size such as 10KB, found \"5\"",
     );
     check(
         r#"{a="b"} | x > 0x1A"#,
-        "1:15: expected a number, a duration such as 5m or a size such as 10KB, found 0",
+        "1:15: expected a number, a duration such as 5m or a size such as 10KB, found \"0\"",
     );
 }
 
@@ -208,35 +211,35 @@ fn range_aggregations() {
     same(r#"absent_over_time({a="b"} [5m])"#);
     check(
         r#"sum_over_time({a="b"}[5m])"#,
-        "1:1: expected | unwrap inside sum_over_time, found sum_over_time",
+        "1:1: expected | unwrap inside sum_over_time, found \"sum_over_time\"",
     );
     check(
         r#"count_over_time({a="b"} | unwrap x [5m])"#,
-        "1:1: expected an aggregation for unwrapped values, not count_over_time, found count_over_time",
+        "1:1: expected an aggregation for unwrapped values, not count_over_time, found \"count_over_time\"",
     );
     check(
         r#"rate({a="b"}[5m]) by (c)"#,
-        "1:19: expected no grouping for rate, found by",
+        "1:19: expected no grouping for rate, found \"by\"",
     );
     check(
         r#"rate(0.5, {a="b"}[5m])"#,
-        "1:6: expected no parameter for rate, found 0.5",
+        "1:6: expected no parameter for rate, found \"0.5\"",
     );
     check(
         r#"quantile_over_time({a="b"} | unwrap x [5m])"#,
-        "1:20: expected the quantile as first parameter, found {",
+        "1:20: expected the quantile as first parameter, found \"{\"",
     );
     check(
         r#"rate({a="b"})"#,
-        "1:13: expected a range such as [5m], found )",
+        "1:13: expected a range such as [5m], found \")\"",
     );
     check(
         r#"rate({a="b"}[5])"#,
-        "1:14: expected a duration such as 5m, found 5",
+        "1:14: expected a duration such as 5m, found \"5\"",
     );
     check(
         r#"rate({a="b"}[0s])"#,
-        "1:14: expected a duration such as 5m, found 0s",
+        "1:14: expected a duration such as 5m, found \"0s\"",
     );
 }
 
@@ -268,40 +271,40 @@ fn metric_expressions() {
     same(r#"rate({a="b"} [5m]) unless rate({c="d"} [5m])"#);
     check(
         "topk(1.2, vector(1))",
-        "1:6: expected a whole number from 1, found 1.2",
+        "1:6: expected a whole number from 1, found \"1.2\"",
     );
     check(
         "topk(0, vector(1))",
-        "1:6: expected a whole number from 1, found 0",
+        "1:6: expected a whole number from 1, found \"0\"",
     );
     check(
         "topk(vector(1))",
-        "1:6: expected a whole number from 1 and a comma, found vector",
+        "1:6: expected a whole number from 1 and a comma, found \"vector\"",
     );
     check(
         "sum(2, vector(1))",
-        "1:5: expected no parameter for sum, found 2",
+        "1:5: expected no parameter for sum, found \"2\"",
     );
     check(
         "sum(1)",
-        "1:5: expected series to aggregate, not a number, found 1",
+        "1:5: expected series to aggregate, not a number, found \"1\"",
     );
     check(
         "sort(vector(1)) by (a)",
-        "1:1: expected no grouping with sort, found sort",
+        "1:1: expected no grouping with sort, found \"sort\"",
     );
     check(
         "1 and vector(1)",
-        "1:3: expected series on both sides of and, not a number, found and",
+        "1:3: expected series on both sides of and, not a number, found \"and\"",
     );
     check(
         "vector(1) + bool vector(1)",
-        "1:13: expected bool only after a comparison, found bool",
+        "1:13: expected bool only after a comparison, found \"bool\"",
     );
-    check("-vector(1)", "1:2: expected a number, found vector");
+    check("-vector(1)", "1:2: expected a number, found \"vector\"");
     check(
         "quantile(1, vector(1))",
-        "1:1: expected a metric query such as rate({app=\"x\"}[5m]), a number or (, found quantile",
+        "1:1: expected a metric query such as rate({app=\"x\"}[5m]), a number or (, found \"quantile\"",
     );
 }
 

@@ -49,8 +49,8 @@ impl<'a> LineCollector<'a> {
         }
     }
 
-    /// A slice begins; `false` when the answer is complete without it.
-    pub(crate) fn slice(&mut self, range: TimeRange) -> bool {
+    /// Whether a slice that begins can hold lines of the answer.
+    pub(crate) fn wants(&mut self, range: TimeRange) -> bool {
         self.cut();
         if self.limit == 0 {
             return false;
@@ -65,7 +65,7 @@ impl<'a> LineCollector<'a> {
     }
 
     /// Records of one stream in the slice, in order of time.
-    pub(crate) fn stream(
+    pub(crate) fn take(
         &mut self,
         labels: &Labels,
         records: Vec<LogRecord>,
@@ -74,14 +74,14 @@ impl<'a> LineCollector<'a> {
         // Of one stream, at most the limit's number of lines can be in the answer.
         let mut room = self.limit;
         let direction = self.direction;
-        let mut take = |record: LogRecord| {
+        let mut run = |record: LogRecord| {
             if room > 0 && self.range.contains(record.time) && self.record(labels, record) {
                 room -= 1;
             }
         };
         match direction {
-            Direction::Forward => records.into_iter().for_each(&mut take),
-            Direction::Backward => records.into_iter().rev().for_each(&mut take),
+            Direction::Forward => records.into_iter().for_each(&mut run),
+            Direction::Backward => records.into_iter().rev().for_each(&mut run),
         }
         // Many streams in one slice: do not hold more than a few answers' worth.
         if self.found.len() > self.limit.saturating_mul(4).max(4096) {
@@ -92,7 +92,7 @@ impl<'a> LineCollector<'a> {
 
     fn record(&mut self, labels: &Labels, mut record: LogRecord) -> bool {
         let line = std::mem::take(&mut record.line);
-        let mut row = Row::new(&line, labels, &record.metadata);
+        let mut row = Row::new(&line, labels, &record.metadata, None);
         if !self.pipeline.run(&mut row) {
             return false;
         }

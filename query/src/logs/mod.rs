@@ -10,6 +10,7 @@ mod lines;
 mod logfmt;
 pub(crate) mod pattern;
 mod pipeline;
+mod read;
 mod row;
 mod samples;
 mod template;
@@ -19,6 +20,7 @@ mod value;
 
 use obs_model::TimeRange;
 
+pub use read::{lines, select};
 pub use samples::{LogLeaf, Worth};
 
 use crate::logql::ast::LogExpr;

@@ -1,11 +1,18 @@
 //! Tables: what pipelines make of lines, of limits and of windows.
 
 use obs_model::limits::Limits;
-use obs_model::{Budget, Labels, LogRecord, TimeRange, Timestamp};
+use std::sync::Arc;
+
+use obs_logstore::{Logs, Snapshot};
+use obs_model::{
+    Annotations, Answer, Budget, Labels, LogBatch, LogRecord, LogStream, TimeRange, Timestamp,
+    Value,
+};
 
 use super::lines::LineCollector;
 use super::pipeline::Pipeline;
 use super::samples::{CompiledLeaf, SampleCollector};
+use super::{lines, select};
 use crate::error::QueryError;
 use crate::logql::ast::LogExpr;
 use crate::logql::{Expr, parse, plan};
@@ -37,7 +44,7 @@ fn check(stages: &str, line: &str, expect: Option<&str>) {
         LineCollector::new(&pipeline, TimeRange::ALL, 1, Direction::Backward, &budget);
     let stream = Labels::from_pairs([("app", "x"), ("level", "s")]);
     let record = record(1, line, &[("pod", "p"), ("level", "m")]);
-    collector.stream(&stream, vec![record]).unwrap();
+    collector.take(&stream, vec![record]).unwrap();
     let found = collector.finish();
     let shown = found.first().map(|lines| {
         let record = &lines.stream.records[0];
@@ -242,14 +249,14 @@ fn limited(limit: usize, direction: Direction) -> (Vec<i64>, usize) {
     }
     let mut read = 0;
     for (range, streams) in slices {
-        if !collector.slice(range) {
+        if !collector.wants(range) {
             break;
         }
         read += 1;
         for (index, times) in streams.into_iter().enumerate() {
             let labels = Labels::from_pairs([("s", index.to_string())]);
             let records = times.into_iter().map(|t| record(t, "x", &[])).collect();
-            collector.stream(&labels, records).unwrap();
+            collector.take(&labels, records).unwrap();
         }
     }
     let mut times: Vec<i64> = collector
@@ -292,7 +299,7 @@ fn series(query: &str, lines: &[&str]) -> Result<Vec<String>, QueryError> {
         .enumerate()
         .map(|(index, line)| record(50 + index as i64, line, &[("pod", "p")]))
         .collect();
-    collector.stream(&Labels::from_pairs([("app", "x")]), &records)?;
+    collector.take(&Labels::from_pairs([("app", "x")]), &records)?;
     Ok(collector
         .finish()?
         .iter()
@@ -354,6 +361,17 @@ fn metric_leaves() {
         &["l=a n=x", "l=a n=4"],
         &[r#"{l="a"} [4.0]"#],
     );
+    // Labels that no one asks for are not kept, those that stages speak of are.
+    check(
+        r#"sum by (l) (count_over_time({app="x"} | logfmt | n != 2 | label_format l=d [1m]))"#,
+        &lines,
+        &[r#"{l="1s"} [1.0]"#, r#"{l="3s"} [1.0]"#],
+    );
+    check(
+        r#"sum by (l, t, app_extracted) (rate({app="x"} | logfmt | label_format t="{{.n}}" [1m]))"#,
+        &["l=a n=1 app=y"],
+        &[r#"{app_extracted="y", l="a", t="1"} [1.0]"#],
+    );
     let error = series(
         r#"sum(sum_over_time({app="x"} | logfmt | unwrap n [1m]))"#,
         &["n=x"],
@@ -402,5 +420,292 @@ fn plans() {
     check(
         "vector(1) + vector(1)",
         "from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z step 30s (3 steps)\n  +\n    vector\n      1\n    vector\n      1\n",
+    );
+}
+
+/// A snapshot of one memory with lines of two streams at seconds 1 to 6.
+fn stored() -> Snapshot<Logs> {
+    let memory = <Logs as obs_storage::Kind>::Memory::default();
+    let stream = |app: &str, records| LogStream {
+        labels: Labels::from_pairs([("app", app), ("env", "test")]),
+        records,
+    };
+    let batch = LogBatch {
+        streams: vec![
+            stream(
+                "x",
+                vec![
+                    record(1, "n=1 ok", &[]),
+                    record(3, "n=3 bad", &[]),
+                    record(5, "n=5 ok", &[]),
+                ],
+            ),
+            stream(
+                "y",
+                vec![
+                    record(2, "n=2 ok", &[("id", "a")]),
+                    record(4, "n=4 ok", &[]),
+                    record(6, "n=6 bad", &[]),
+                ],
+            ),
+        ],
+    };
+    let mut bytes = Vec::new();
+    obs_logstore::encode(&batch, &mut bytes);
+    <Logs as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    Snapshot {
+        memories: vec![Arc::new(memory)],
+        parts: Vec::new(),
+        manifest: 0,
+    }
+}
+
+fn planned(query: &str, limit: usize, direction: Direction) -> Plan {
+    let limits = Limits::default();
+    let mut request = Request::new(When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(6),
+        step: 1_000_000_000,
+    });
+    request.limit = limit;
+    request.direction = direction;
+    plan(&parse(query, &limits).unwrap(), &request, &limits).unwrap()
+}
+
+#[test]
+fn queries_read_the_store() {
+    let snapshot = stored();
+    let budget = Budget::new(&Limits::default());
+    let check = |query: &str, limit, direction, expect: &[&str]| {
+        let Plan::Logs(plan) = planned(query, limit, direction) else {
+            panic!("{query} is a metric query");
+        };
+        let found = lines(&snapshot, &plan, &budget).unwrap();
+        let shown: Vec<String> = found
+            .iter()
+            .flat_map(|lines| {
+                lines.stream.records.iter().map(|r| {
+                    format!(
+                        "{} {}",
+                        lines.stream.labels.get("app").unwrap_or(""),
+                        String::from_utf8_lossy(&r.line)
+                    )
+                })
+            })
+            .collect();
+        assert_eq!(shown, expect, "{query}");
+    };
+    check(
+        r#"{env="test"}"#,
+        3,
+        Direction::Backward,
+        &["x n=5 ok", "x n=3 bad", "y n=4 ok"],
+    );
+    check(
+        r#"{env="test"}"#,
+        3,
+        Direction::Forward,
+        &["x n=1 ok", "x n=3 bad", "y n=2 ok"],
+    );
+    check(
+        r#"{env=~".+", app!="x"} |= "ok""#,
+        9,
+        Direction::Forward,
+        &["y n=2 ok", "y n=4 ok"],
+    );
+    check(
+        r#"{env="test"} |~ "b.d" | logfmt | n > 2"#,
+        9,
+        Direction::Forward,
+        &["x n=3 bad"],
+    );
+    check(
+        r#"{env="test"} | id="a""#,
+        9,
+        Direction::Forward,
+        &["y n=2 ok"],
+    );
+    check(r#"{env="other"}"#, 9, Direction::Forward, &[]);
+}
+
+#[test]
+fn metrics_read_the_store() {
+    let snapshot = stored();
+    let budget = Budget::new(&Limits::default());
+    let Plan::Metric(plan) = planned(
+        r#"sum by (app) (sum_over_time({env="test"} |= "ok" | logfmt | unwrap n [10s]))"#,
+        1,
+        Direction::Backward,
+    ) else {
+        panic!("a log query");
+    };
+    let Leaf::Logs(leaf) = &plan.leaves[0].leaf else {
+        panic!("no leaf of logs");
+    };
+    let series = select(&snapshot, leaf, plan.leaves[0].range, &budget).unwrap();
+    let shown: Vec<String> = series
+        .iter()
+        .map(|s| format!("{} {:?}", s.labels, s.samples.floats))
+        .collect();
+    assert_eq!(
+        shown,
+        [r#"{app="x"} [1.0, 5.0]"#, r#"{app="y"} [2.0, 4.0]"#]
+    );
+    let small = Budget::new(&Limits {
+        query_series_max: 0,
+        ..Limits::default()
+    });
+    let refused = select(&snapshot, leaf, plan.leaves[0].range, &small);
+    assert!(matches!(refused, Err(QueryError::Budget(_))), "{refused:?}");
+}
+
+/// Evaluates a metric query on [`stored`]; shows each series with its values by step.
+fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
+    let limits = Limits::default();
+    let budget = Budget::new(&limits);
+    let snapshot = stored();
+    let Plan::Metric(plan) = plan(&parse(query, &limits)?, &Request::new(when), &limits)? else {
+        panic!("{query} is a log query");
+    };
+    let mut selected = Vec::new();
+    for read in &plan.leaves {
+        let Leaf::Logs(leaf) = &read.leaf else {
+            panic!("{query} reads no logs");
+        };
+        selected.push(select(&snapshot, leaf, read.range, &budget)?);
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    let (answer, notes) = crate::eval::eval(&plan, &selected, &budget, &pool)?;
+    assert_eq!(notes, Annotations::default(), "{query}");
+    let number = |value: &Value| match value {
+        Value::Float(float) => format!("{float}"),
+        Value::Histogram(_) => panic!("{query} gives a histogram"),
+    };
+    Ok(match answer {
+        Answer::Scalar(_, value) => vec![value.to_string()],
+        Answer::Vector(vector) => vector
+            .iter()
+            .map(|s| format!("{} {}", s.labels, number(&s.value)))
+            .collect(),
+        Answer::Matrix(series) => series
+            .iter()
+            .map(|s| {
+                let points: Vec<String> = s
+                    .samples
+                    .iter()
+                    .map(|(t, v)| format!("{}@{}", number(&v), t.millis() / 1000))
+                    .collect();
+                format!("{} {}", s.labels, points.join(" "))
+            })
+            .collect(),
+        other => panic!("{query} gives {other:?}"),
+    })
+}
+
+#[test]
+fn metrics_evaluate() {
+    let check = |query: &str, expect: &[&str]| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
+        found.sort();
+        assert_eq!(found, expect, "{query}");
+    };
+    check("vector(1) + vector(1)", &["{} 2"]);
+    check("1 + 2 * 3", &["7"]);
+    check("2 > 1", &["1"]);
+    check("(-2) ^ 2", &["4"]);
+    check(
+        r#"count_over_time({env="test"}[3s])"#,
+        &[r#"{app="x", env="test"} 1"#, r#"{app="y", env="test"} 2"#],
+    );
+    check(r#"sum(count_over_time({env="test"}[3s]))"#, &["{} 3"]);
+    check(
+        r#"rate({app="x"} |= "ok" [10s])"#,
+        &[r#"{app="x", env="test"} 0.2"#],
+    );
+    check(
+        r#"bytes_over_time({app="x"}[10s])"#,
+        &[r#"{app="x", env="test"} 19"#],
+    );
+    check(
+        r#"bytes_rate({app="x"}[10s])"#,
+        &[r#"{app="x", env="test"} 1.9"#],
+    );
+    check(
+        r#"count_over_time({app="x"}[2s] offset 3s)"#,
+        &[r#"{app="x", env="test"} 1"#],
+    );
+    check(
+        r#"absent_over_time({app="z", env=~".+"}[1m])"#,
+        &[r#"{app="z"} 1"#],
+    );
+    check(r#"absent_over_time({app="x"}[1m])"#, &[]);
+    check(r#"count_over_time({app="x"}[10s]) > 5"#, &[]);
+    check(
+        r#"sum(count_over_time({app="x"}[10s])) / sum(count_over_time({env="test"}[10s]))"#,
+        &["{} 0.5"],
+    );
+    check(
+        r#"topk(1, sum by (app) (sum_over_time({env="test"} | logfmt | unwrap n [10s])))"#,
+        &[r#"{app="y"} 12"#],
+    );
+    check(
+        r#"count_over_time({app="x"}[10s]) * on (env) group_left () sum by (env) (count_over_time({app="y"}[10s]))"#,
+        &[r#"{app="x", env="test"} 9"#],
+    );
+    check(
+        r#"label_replace(count_over_time({app="x"}[10s]), "b", "<$1>", "app", "(.*)")"#,
+        &[r#"{app="x", b="<x>", env="test"} 3"#],
+    );
+    check(
+        r#"sum(count_over_time({app="x"} | json [10s]))"#,
+        &[
+            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"malformed JSON at byte 0: expected an object\", app=\"x\", env=\"test\"}'. Use a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\"). To skip all potential errors you can match empty errors.(e.g __error__=\"\") The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )",
+        ],
+    );
+    check(
+        r#"sum(count_over_time({env="test"} | json | __error__="" [10s]))"#,
+        &[],
+    );
+}
+
+#[test]
+fn unwrapped_values_evaluate() {
+    let check = |function: &str, expect: &str| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let query = format!(r#"{function}{{app="x"}} | logfmt | unwrap n [10s])"#);
+        let found = evaluated(&query, at).unwrap();
+        assert_eq!(
+            found,
+            [format!("{{app=\"x\", env=\"test\"}} {expect}")],
+            "{query}"
+        );
+    };
+    check("sum_over_time(", "9");
+    check("avg_over_time(", "3");
+    check("min_over_time(", "1");
+    check("max_over_time(", "5");
+    check("first_over_time(", "1");
+    check("last_over_time(", "5");
+    check("stdvar_over_time(", "2.6666666666666665");
+    check("stddev_over_time(", "1.632993161855452");
+    check("quantile_over_time(0.5, ", "3");
+    check("rate(", "0.9");
+}
+
+#[test]
+fn metrics_evaluate_over_ranges() {
+    let when = When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(7),
+        step: 2_000_000_000,
+    };
+    let found = evaluated(r#"sum by (app) (count_over_time({env="test"}[2s]))"#, when).unwrap();
+    assert_eq!(
+        found,
+        [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
     );
 }

@@ -74,7 +74,7 @@ fn field_errors() {
     );
     check(
         "{ .a = }",
-        "1:8: expected an attribute, a constant, -, ! or (, found }",
+        "1:8: expected an attribute, a constant, -, ! or (, found \"}\"",
     );
     check(
         "{ .a = 1",
@@ -82,32 +82,35 @@ fn field_errors() {
     );
     check(
         "{ .a = 1 } }",
-        "1:12: expected an operator, | or the end of the query, found }",
+        "1:12: expected an operator, | or the end of the query, found \"}\"",
     );
-    check("{ 5 }", "1:3: expected a condition, not a number, found 5");
+    check(
+        "{ 5 }",
+        "1:3: expected a condition, not a number, found \"5\"",
+    );
     check(
         "{ .a + 1 }",
-        "1:3: expected a condition, not a number, found .a + 1",
+        "1:3: expected a condition, not a number, found \".a + 1\"",
     );
     check(
         r#"{ duration = "x" }"#,
-        "1:12: expected values of one type on both sides of =, not a number and a text, found =",
+        "1:12: expected values of one type on both sides of =, not a number and a text, found \"=\"",
     );
     check(
         "{ status > error }",
-        "1:10: expected numbers or texts on both sides of >, not a status and a status, found >",
+        "1:10: expected numbers or texts on both sides of >, not a status and a status, found \">\"",
     );
     check(
         "{ status = server }",
-        "1:10: expected values of one type on both sides of =, not a status and a kind, found =",
+        "1:10: expected values of one type on both sides of =, not a status and a kind, found \"=\"",
     );
     check(
         "{ name + 1 = 2 }",
-        "1:8: expected a number on both sides of +, not a text and a number, found +",
+        "1:8: expected a number on both sides of +, not a text and a number, found \"+\"",
     );
     check(
         "{ name && .a }",
-        "1:8: expected a boolean on both sides of &&, not a text and an attribute, found &&",
+        "1:8: expected a boolean on both sides of &&, not a text and an attribute, found \"&&\"",
     );
 }
 
@@ -115,49 +118,52 @@ fn field_errors() {
 fn nil_and_lexical_errors() {
     check(
         "{ duration != nil }",
-        "1:12: expected a value for duration, which is never nil, found !=",
+        "1:12: expected a value for duration, which is never nil, found \"!=\"",
     );
     check(
         "{ resource.service.name = nil }",
-        "1:25: expected a value for resource.service.name, which is never nil, found =",
+        "1:25: expected a value for resource.service.name, which is never nil, found \"=\"",
     );
     check(
         "{ nil != nil }",
-        "1:7: expected an attribute and = or != beside nil, found !=",
+        "1:7: expected an attribute and = or != beside nil, found \"!=\"",
     );
     check(
         "{ .a > nil }",
-        "1:6: expected an attribute and = or != beside nil, found >",
+        "1:6: expected an attribute and = or != beside nil, found \">\"",
     );
-    check("{ nil }", "1:3: expected a value beside nil, found nil");
+    check("{ nil }", "1:3: expected a value beside nil, found \"nil\"");
     check(
         "{ parent = 5 }",
-        "1:10: expected values (parent is only compared to nil) on both sides of =, not the parent span and a number, found =",
+        "1:10: expected values (parent is only compared to nil) on both sides of =, not the parent span and a number, found \"=\"",
     );
     check(
         "{ .a =~ 5 }",
-        "1:9: expected a regular expression in quotes, found 5",
+        "1:9: expected a regular expression in quotes, found \"5\"",
     );
     check(
         "{ duration =~ \"x\" }",
-        "1:12: expected a text before the expression, not a number, found =~",
+        "1:12: expected a text before the expression, not a number, found \"=~\"",
     );
     check(
         "{ !5 = 1 }",
-        "1:4: expected a boolean, not a number, found 5",
+        "1:4: expected a boolean, not a number, found \"5\"",
     );
-    check("{ . = 1 }", "1:4: expected an attribute's name, found  ");
+    check(
+        "{ . = 1 }",
+        "1:4: expected an attribute's name, found \" \"",
+    );
     check(
         "{ unknown = 1 }",
-        "1:3: expected an attribute, a constant, -, ! or (, found unknown",
+        "1:3: expected an attribute, a constant, -, ! or (, found \"unknown\"",
     );
     check(
         "{ .a = 5x }",
-        "1:8: expected a number or a duration such as 1.5s, found 5",
+        "1:8: expected a number or a duration such as 1.5s, found \"5\"",
     );
     check(
         "{ span.\"a = 1 }",
-        "1:8: expected a closing quote (escapes are \\\" and \\\\), found \"",
+        "1:8: expected a closing quote (escapes are \\\" and \\\\), found \"\\\"\"",
     );
 }
 
@@ -182,36 +188,36 @@ fn pipelines() {
     same("({ } | count() > 1) || { }");
     check(
         "{ } | 5 > 3",
-        "1:7: expected an aggregate such as count() on one side, found 5 > 3",
+        "1:7: expected an aggregate such as count() on one side, found \"5 > 3\"",
     );
     check(
         "{ } | count()",
         "1:14: expected a comparison such as > 5, found end of query",
     );
-    check("{ } | count(1) > 1", "1:13: expected ), found 1");
+    check("{ } | count(1) > 1", "1:13: expected ), found \"1\"");
     check(
         "{ } | avg(name) > 1",
-        "1:11: expected a number of the span, found name",
+        "1:11: expected a number of the span, found \"name\"",
     );
     check(
         "{ } | avg(1) > 1",
-        "1:11: expected a number of the span, found 1",
+        "1:11: expected a number of the span, found \"1\"",
     );
     check(
         "{ } | by(1)",
-        "1:10: expected an expression over the span, found 1",
+        "1:10: expected an expression over the span, found \"1\"",
     );
     check(
         "coalesce()",
-        "1:1: expected a span set before coalesce(), found coalesce",
+        "1:1: expected a span set before coalesce(), found \"coalesce\"",
     );
     check(
         "{ } | rate()",
-        "1:7: expected a search (the metrics function rate() is not supported yet), found rate",
+        "1:7: expected a search (the metrics function rate() is not supported yet), found \"rate\"",
     );
     check(
         "{ } | quantile_over_time(duration, 0.9) by (name)",
-        "1:7: expected a search (the metrics function quantile_over_time() is not supported yet), found quantile_over_time",
+        "1:7: expected a search (the metrics function quantile_over_time() is not supported yet), found \"quantile_over_time\"",
     );
     check(
         "{ } && ",
@@ -219,7 +225,7 @@ fn pipelines() {
     );
     check(
         "{ } | select()",
-        "1:14: expected an attribute such as span.http.method, found )",
+        "1:14: expected an attribute such as span.http.method, found \")\"",
     );
     check(
         "",

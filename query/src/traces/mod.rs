@@ -12,9 +12,13 @@ mod tests;
 mod value;
 mod view;
 
-use obs_model::TimeRange;
+use std::ops::ControlFlow;
+
+use obs_model::answer::FoundTrace;
+use obs_model::{Budget, BudgetError, SpanBatch, TimeRange, TraceId};
 
 pub use conditions::{Hint, hints};
+use search::TraceCollector;
 pub use search::TraceMatcher;
 
 use crate::error::QueryError;
@@ -57,4 +61,25 @@ impl std::fmt::Display for TracePlan {
         writeln!(f, "newest {} traces of {}", self.limit, self.query)?;
         writeln!(f, "from {} to {}", self.range.start, self.range.end)
     }
+}
+
+/// Runs a search over a scan that gives whole traces, newest first, and stops when told to break.
+/// The scan gets the hints of the query and may leave out traces that do not meet them.
+pub fn search<E>(
+    plan: &TracePlan,
+    budget: &Budget,
+    scan: impl FnOnce(
+        &[Hint],
+        &mut dyn FnMut(TraceId, SpanBatch) -> Result<ControlFlow<()>, BudgetError>,
+    ) -> Result<(), E>,
+) -> Result<Vec<FoundTrace>, E> {
+    let matcher = TraceMatcher::new(&plan.query, plan.spans_per_set);
+    let mut collector = TraceCollector::new(&matcher, plan.range, plan.limit);
+    if plan.limit > 0 {
+        scan(&hints(&plan.query), &mut |id, batch| {
+            budget.check()?;
+            Ok(collector.trace(id, &batch))
+        })?;
+    }
+    Ok(collector.finish())
 }

@@ -5,11 +5,12 @@ use obs_model::spans::{
     Attribute, AttributeValue, Resource, ResourceSpans, Scope, ScopeSpans, SpanEvent, SpanKind,
     SpanLink, StatusCode,
 };
-use obs_model::{Span, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
+use obs_model::{Budget, BudgetError, Span, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
 use proptest::prelude::*;
 
 use super::search::TraceCollector;
-use super::{Hint, TraceMatcher, hints};
+use super::{Hint, TraceMatcher, hints, plan, search};
+use crate::request::{Plan, Request, When};
 use crate::traceql::parse;
 
 fn span(id: u8, parent: u8, name: &str, start_ms: i64, duration_ms: i64) -> Span {
@@ -343,6 +344,26 @@ fn collectors_stop_at_the_limit() {
     assert!(collector.trace(TraceId([2; 16]), &trace()).is_break());
     let ids: Vec<_> = collector.finish().iter().map(|t| t.trace_id.0[0]).collect();
     assert_eq!(ids, [2, 1]);
+
+    let range = When::Range {
+        start: Timestamp::MIN,
+        end: Timestamp::MAX,
+        step: 1,
+    };
+    let Plan::Traces(plan) = plan(&query, &Request::new(range)).unwrap() else {
+        panic!("not a search");
+    };
+    let budget = Budget::new(&Limits::default());
+    let run = || {
+        search(&plan, &budget, |hints, visit| {
+            assert_eq!(hints, []);
+            visit(TraceId([1; 16]), trace()).map(|_| ())
+        })
+    };
+    assert_eq!(run().unwrap().len(), 1);
+    budget.cancel();
+    assert_eq!(run(), Err(BudgetError::Cancelled));
+    assert!(super::plan(&query, &Request::new(When::At(Timestamp::MIN))).is_err());
 }
 
 #[test]
