@@ -92,7 +92,7 @@ impl<'a> LineCollector<'a> {
 
     fn record(&mut self, labels: &Labels, mut record: LogRecord) -> bool {
         let line = std::mem::take(&mut record.line);
-        let mut row = Row::new(&line, labels, &record.metadata);
+        let mut row = Row::new(&line, labels, &record.metadata, None);
         if !self.pipeline.run(&mut row) {
             return false;
         }

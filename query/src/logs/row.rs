@@ -20,6 +20,8 @@ pub(crate) struct Row<'a> {
     pub(crate) line: Cow<'a, [u8]>,
     stream: &'a Labels,
     metadata: &'a Labels,
+    /// Names that parsers need to find, sorted; all where there are none.
+    wanted: Option<&'a [String]>,
     /// What the pipeline made; names are unique.
     parsed: Vec<(String, String)>,
     /// Names of the stream and the metadata that the pipeline took away.
@@ -29,11 +31,17 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    pub(crate) fn new(line: &'a [u8], stream: &'a Labels, metadata: &'a Labels) -> Self {
+    pub(crate) fn new(
+        line: &'a [u8],
+        stream: &'a Labels,
+        metadata: &'a Labels,
+        wanted: Option<&'a [String]>,
+    ) -> Self {
         Self {
             line: Cow::Borrowed(line),
             stream,
             metadata,
+            wanted,
             parsed: Vec::new(),
             removed: Vec::new(),
             error: "",
@@ -92,7 +100,10 @@ impl<'a> Row<'a> {
                 return;
             }
         }
-        if !self.parsed.iter().any(|(n, _)| *n == name) {
+        let wanted = self
+            .wanted
+            .is_none_or(|all| all.binary_search_by(|n| n.as_str().cmp(&name)).is_ok());
+        if wanted && !self.parsed.iter().any(|(n, _)| *n == name) {
             self.parsed.push((name.into_owned(), value.to_owned()));
         }
     }

@@ -11,9 +11,12 @@ use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, Samples, TimeRa
 use super::filter::LabelFilter;
 use super::pipeline::Pipeline;
 use super::row::{ERROR, Row};
+use super::template::{Piece, Template};
 use super::value;
 use crate::error::QueryError;
-use crate::logql::ast::{Conversion, Grouping, LogExpr, Stage, Unwrap};
+use crate::logql::ast::{
+    self, Conversion, Grouping, LabelChoice, LabelFormat, LogExpr, Stage, Unwrap,
+};
 use crate::plan::SelectedSeries;
 
 /// Bytes that a sample takes, for the budget.
@@ -67,6 +70,8 @@ pub(crate) struct CompiledLeaf {
     pub(crate) pipeline: Pipeline,
     worth: CompiledWorth,
     grouping: Option<Grouping>,
+    /// Names that parsers need to find, sorted; all where there are none.
+    wanted: Option<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -99,6 +104,7 @@ impl CompiledLeaf {
             pipeline: Pipeline::new(&leaf.stages)?,
             worth,
             grouping: leaf.grouping.clone(),
+            wanted: wanted(leaf),
         })
     }
 
@@ -146,6 +152,75 @@ impl CompiledLeaf {
     }
 }
 
+/// The labels that the answer and the stages speak of, where no others can show.
+fn wanted(leaf: &LogLeaf) -> Option<Vec<String>> {
+    let grouping = leaf.grouping.as_ref().filter(|g| !g.without)?;
+    let mut names = grouping.labels.clone();
+    for stage in &leaf.stages {
+        names_of(stage, &mut names);
+    }
+    if let Worth::Unwrapped(unwrap) = &leaf.worth {
+        names.push(unwrap.label.clone());
+        unwrap
+            .filters
+            .iter()
+            .for_each(|f| filter_names(f, &mut names));
+    }
+    names.sort();
+    names.dedup();
+    Some(names)
+}
+
+fn names_of(stage: &Stage, names: &mut Vec<String>) {
+    match stage {
+        Stage::Filter(filter) => filter_names(filter, names),
+        Stage::LineFormat(text) => template_names(text, names),
+        Stage::LabelFormat(formats) => {
+            for format in formats {
+                match format {
+                    LabelFormat::Rename { from, .. } => names.push(from.clone()),
+                    LabelFormat::Template { template, .. } => template_names(template, names),
+                }
+            }
+        }
+        Stage::Drop(labels) | Stage::Keep(labels) => {
+            names.extend(labels.iter().map(|label| match label {
+                LabelChoice::Name(name) => name.clone(),
+                LabelChoice::Matcher(matcher) => matcher.name.clone(),
+            }));
+        }
+        Stage::Line(_)
+        | Stage::Json(_)
+        | Stage::Logfmt { .. }
+        | Stage::Regexp(_)
+        | Stage::Pattern(_)
+        | Stage::Unpack
+        | Stage::Decolorize => {}
+    }
+}
+
+fn template_names(text: &str, names: &mut Vec<String>) {
+    // A template that does not compile fails the query elsewhere.
+    let pieces = Template::new(text).map_or_else(|_| Vec::new(), |t| t.pieces);
+    names.extend(pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Label(name) => Some(name),
+        Piece::Text(_) | Piece::Line => None,
+    }));
+}
+
+fn filter_names(filter: &ast::LabelFilter, names: &mut Vec<String>) {
+    match filter {
+        ast::LabelFilter::Matcher(matcher) => names.push(matcher.name.clone()),
+        ast::LabelFilter::Number { name, .. }
+        | ast::LabelFilter::Duration { name, .. }
+        | ast::LabelFilter::Bytes { name, .. }
+        | ast::LabelFilter::Ip { name, .. } => names.push(name.clone()),
+        ast::LabelFilter::And(filters) | ast::LabelFilter::Or(filters) => {
+            filters.iter().for_each(|f| filter_names(f, names));
+        }
+    }
+}
+
 /// Collects samples from the slices of a scan.
 #[derive(Debug)]
 pub(crate) struct SampleCollector<'a> {
@@ -176,13 +251,14 @@ impl<'a> SampleCollector<'a> {
     ) -> Result<(), BudgetError> {
         self.budget.check()?;
         let mut kept = 0;
+        let wanted = self.leaf.wanted.as_deref();
         // Most lines of a stream are of the series of the line before.
         let mut last: Option<(Labels, Samples)> = None;
         for record in records {
             if !self.range.contains(record.time) {
                 continue;
             }
-            let mut row = Row::new(&record.line, labels, &record.metadata);
+            let mut row = Row::new(&record.line, labels, &record.metadata, wanted);
             if !self.leaf.pipeline.run(&mut row) {
                 continue;
             }

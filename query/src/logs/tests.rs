@@ -361,6 +361,17 @@ fn metric_leaves() {
         &["l=a n=x", "l=a n=4"],
         &[r#"{l="a"} [4.0]"#],
     );
+    // Labels that no one asks for are not kept, those that stages speak of are.
+    check(
+        r#"sum by (l) (count_over_time({app="x"} | logfmt | n != 2 | label_format l=d [1m]))"#,
+        &lines,
+        &[r#"{l="1s"} [1.0]"#, r#"{l="3s"} [1.0]"#],
+    );
+    check(
+        r#"sum by (l, t, app_extracted) (rate({app="x"} | logfmt | label_format t="{{.n}}" [1m]))"#,
+        &["l=a n=1 app=y"],
+        &[r#"{app_extracted="y", l="a", t="1"} [1.0]"#],
+    );
     let error = series(
         r#"sum(sum_over_time({app="x"} | logfmt | unwrap n [1m]))"#,
         &["n=x"],
