@@ -2,21 +2,24 @@
 //!
 //! Two phases: `select` reads each leaf once from its store, [`eval`](crate::eval::eval) computes.
 
+use obs_logstore::Logs;
 use obs_model::limits::Limits;
-use obs_model::{Budget, Reply};
+use obs_model::{Annotations, Answer, Budget, Reply};
 use obs_tsdb::{Metrics, SelectError, Snapshot};
 
 use crate::error::{ParseError, QueryError};
 use crate::eval::eval;
 use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
-use crate::promql;
 use crate::request::{Language, Plan, Request};
+use crate::{logql, logs, promql, traceql, traces};
 
 /// What queries read. A source that is missing has no data.
 #[derive(Default)]
 pub struct Sources {
     /// Samples.
     pub metrics: Option<Snapshot<Metrics>>,
+    /// Log records.
+    pub logs: Option<Snapshot<Logs>>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -38,6 +41,8 @@ pub struct Query {
 #[derive(Clone, Debug, PartialEq)]
 enum Parsed {
     Promql(promql::ast::Expr),
+    Logql(logql::Expr),
+    Traceql(traceql::Query),
 }
 
 impl Query {
@@ -45,10 +50,8 @@ impl Query {
     pub fn parse(language: Language, text: &str, limits: &Limits) -> Result<Self, ParseError> {
         let parsed = match language {
             Language::Promql => Parsed::Promql(promql::parse(text, limits)?),
-            Language::Logql | Language::Traceql => {
-                let found = format!("a query of {language:?}");
-                return Err(ParseError::at(text, 0, "a PromQL query", found));
-            }
+            Language::Logql => Parsed::Logql(logql::parse(text, limits)?),
+            Language::Traceql => Parsed::Traceql(traceql::parse(text, limits)?),
         };
         let text = text.to_owned();
         Ok(Self { text, parsed })
@@ -60,6 +63,8 @@ impl Query {
             Parsed::Promql(expr) => {
                 promql::plan(expr, &self.text, request, limits).map(Plan::Metric)
             }
+            Parsed::Logql(expr) => logql::plan(expr, request, limits),
+            Parsed::Traceql(query) => traces::plan(query, request),
         }
     }
 }
@@ -69,6 +74,8 @@ impl std::fmt::Display for Query {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.parsed {
             Parsed::Promql(expr) => expr.fmt(f),
+            Parsed::Logql(expr) => expr.fmt(f),
+            Parsed::Traceql(query) => query.fmt(f),
         }
     }
 }
@@ -84,6 +91,17 @@ pub fn run(
         Plan::Metric(plan) => {
             let selected = select(plan, sources, budget)?;
             eval(plan, &selected, budget, pool)?
+        }
+        Plan::Logs(plan) => {
+            let lines = match &sources.logs {
+                Some(snapshot) => logs::lines(snapshot, plan, budget)?,
+                None => Vec::new(),
+            };
+            (Answer::Streams(lines), Annotations::default())
+        }
+        Plan::Traces(_) => {
+            let text = "trace searches run through traces::search";
+            return Err(QueryError::Execution(text.to_owned()));
         }
     };
     let (samples_read, bytes_read, _) = budget.spent();
@@ -128,6 +146,10 @@ fn fetch(
             };
             Ok(series.into_iter().map(of).collect())
         }
+        Leaf::Logs(leaf) => match &sources.logs {
+            Some(snapshot) => logs::select(snapshot, leaf, read.range, budget),
+            None => Ok(Vec::new()),
+        },
     }
 }
 
@@ -136,7 +158,7 @@ mod tests {
     use super::*;
     use crate::request::When;
     use obs_model::metrics::Sample;
-    use obs_model::{Answer, Labels, MetricBatch, Series, Timestamp, Value};
+    use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
     use obs_storage::Kind;
 
     /// A snapshot of a counter that grows by 60 a minute.
@@ -161,6 +183,7 @@ mod tests {
         Metrics::apply(&memory, &record).unwrap();
         Sources {
             metrics: Some(Snapshot::from_parts(vec![memory], Vec::new()).unwrap()),
+            logs: None,
         }
     }
 
