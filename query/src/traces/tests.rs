@@ -162,6 +162,7 @@ fn attributes() {
         "1",
     );
     check(r#"{ span.http.status = "500" }"#, "-");
+    check(r#"{ span.http.status != "500" }"#, "-");
     check(r#"{ span.http.method =~ "G.." }"#, "1");
     check(r#"{ span.http.method =~ "G" }"#, "-");
     check(r#"{ span.http.method !~ "P.*" }"#, "1");
