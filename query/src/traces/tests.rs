@@ -393,15 +393,26 @@ fn hints_hold_of_every_match() {
     );
     check(
         r#"{ name = "a" && kind = server } >> { name = "b" }"#,
-        &[Hint::Name("a".to_owned()), Hint::Kind(SpanKind::Server)],
+        &[
+            Hint::Name("a".to_owned()),
+            Hint::Kind(SpanKind::Server),
+            Hint::Name("b".to_owned()),
+        ],
     );
     check(
         r#"{ span.x = "y" && .n = 5 && .m != "z" } | count() > 3"#,
-        &[Hint::Attribute {
-            scope: crate::traceql::ast::Scope::Span,
-            name: "x".to_owned(),
-            value: AttributeValue::String("y".to_owned()),
-        }],
+        &[
+            Hint::Attribute {
+                scope: crate::traceql::ast::Scope::Span,
+                name: "x".to_owned(),
+                value: AttributeValue::String("y".to_owned()),
+            },
+            Hint::Attribute {
+                scope: crate::traceql::ast::Scope::Any,
+                name: "n".to_owned(),
+                value: AttributeValue::Int(5),
+            },
+        ],
     );
     check(r#"{ !(name = "a") }"#, &[]);
 }
