@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod budget;
+pub mod duration;
 pub mod family;
 pub mod histogram;
 pub mod labels;

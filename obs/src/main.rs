@@ -1,1 +1,70 @@
-fn main() {}
+//! `obs`: the command tree. Client commands speak HTTP to a server; nothing here touches a store.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed,
+//! 2 usage.
+
+mod arguments;
+mod check;
+mod client;
+mod graph;
+mod logs;
+mod node_exporter;
+mod query;
+mod table;
+mod traces;
+mod waterfall;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Check, Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::from(error).context("start the runtime")),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    // One provider for every TLS client in the process; a second call has nothing to set.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match cli.command {
+        Command::Serve(options) => obs_server::serve(options.into_server()?).await,
+        Command::NodeExporter(options) => node_exporter::run(&options).await,
+        Command::Check(Check::Config { file }) => check::config(&file),
+        Command::Query(options) => query::run(&options).await,
+        Command::Logs(options) => logs::run(&options).await,
+        Command::Traces(options) => traces::search(&options).await,
+        Command::Trace(options) => traces::show(&options).await,
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "obs", &mut out);
+            Ok(std::io::stdout().write_all(&out)?)
+        }
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Where standard error is gone, there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "obs: {error:#}"));
+    ExitCode::FAILURE
+}
+
+/// The reader of our output left (`obs logs … | head`): that is how pipes end.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,1 +1,47 @@
-//! server
+//! The wiring of `obs serve`: configuration, listeners, writers, query pool, upkeep, own telemetry.
+//!
+//! Start: bind, answer "starting", replay the journals, answer. Stop: no more scrapes, own
+//! telemetry flushed, requests finished, queued writes made durable.
+
+pub mod config;
+pub mod node_exporter;
+
+mod api;
+mod app;
+mod clock;
+mod metrics;
+mod params;
+mod process;
+mod read;
+mod start;
+mod stores;
+mod telemetry;
+mod upkeep;
+mod write;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use start::serve;
+pub use telemetry::LogFormat;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The folder for everything that is kept.
+    pub data: PathBuf,
+    /// HTTP APIs and UI.
+    pub listen: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc_listen: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http_listen: SocketAddr,
+    /// How long data is kept; 0 for ever; without it the configuration decides.
+    pub retention_nanos: Option<i64>,
+    /// Shape of the log.
+    pub log_format: LogFormat,
+    /// How much more than usual is logged: 1 debug, 2 trace.
+    pub verbose: u8,
+}

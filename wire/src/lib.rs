@@ -1,1 +1,23 @@
-//! wire
+//! Every foreign format of obs: bytes in, nouns of `obs_model` out, and back.
+//!
+//! Invariants: every decoder takes bytes and limits, never panics, never allocates from a length
+//! that the bytes only declare, and says where the fault is. Nothing here knows a store, a socket
+//! or a clock. The structs of foreign schemas stay inside.
+
+pub mod error;
+
+pub mod capped;
+pub mod snappy;
+
+pub mod otlp;
+pub mod tempo;
+
+mod cursor;
+pub mod json;
+mod number;
+mod protobuf;
+
+pub mod loki;
+pub mod prometheus;
+
+pub use error::{Position, WireError};

@@ -1,0 +1,284 @@
+//! The command line. Flags win over environment variables, those over the configuration file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// obs watches a cluster: metrics, logs and traces in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "obs", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take in, keep and answer: the server
+    #[command(after_help = "Examples:\n  obs serve --data /var/lib/obs\n  \
+        obs serve --config prometheus.yml --listen 0.0.0.0:9090 --retention 30d")]
+    Serve(ServeOptions),
+    /// Evaluate a query (PromQL, or another language with --lang)
+    #[command(after_help = "Examples:\n  obs query up\n  \
+        obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h")]
+    Query(QueryOptions),
+    /// Show log lines (LogQL)
+    #[command(
+        after_help = "Examples:\n  obs logs '{service_name=\"obs\"}' --follow\n  \
+        obs logs '{app=\"shop\"} |= \"error\"' --since 2h -o json"
+    )]
+    Logs(LogsOptions),
+    /// Search traces (TraceQL)
+    #[command(
+        after_help = "Examples:\n  obs traces '{ resource.service.name = \"shop\" }'\n  \
+        obs traces '{ status = error && duration > 1s }' --since 6h"
+    )]
+    Traces(TracesOptions),
+    /// Show one trace as a waterfall
+    Trace(TraceOptions),
+    /// Serve this machine's metrics with node_exporter's names
+    NodeExporter(NodeExporterOptions),
+    /// Check files
+    #[command(subcommand)]
+    Check(Check),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Check {
+    /// Check a configuration file; says line and column of what is wrong
+    Config {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeOptions {
+    /// Configuration: a prometheus.yml with one more key `obs:`
+    #[arg(long, value_name = "FILE", env = "OBS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder for everything that is kept
+    #[arg(long, value_name = "DIR", env = "OBS_DATA", default_value = "data")]
+    data: PathBuf,
+    /// Address of the HTTP APIs and the UI; port 0 picks one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_LISTEN",
+        default_value = "127.0.0.1:9090"
+    )]
+    listen: SocketAddr,
+    /// Address of the OTLP gRPC receiver
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_OTLP_GRPC_LISTEN",
+        default_value = "127.0.0.1:4317"
+    )]
+    otlp_grpc_listen: SocketAddr,
+    /// Address of the OTLP HTTP receiver
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_OTLP_HTTP_LISTEN",
+        default_value = "127.0.0.1:4318"
+    )]
+    otlp_http_listen: SocketAddr,
+    /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
+    #[arg(long, value_name = "DURATION", env = "OBS_RETENTION")]
+    retention: Option<String>,
+    /// Shape of the log on standard error
+    #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// More log on standard error (-v debug, -vv trace)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl ServeOptions {
+    pub(crate) fn into_server(self) -> anyhow::Result<obs_server::Options> {
+        let retention = self.retention.as_deref().map(duration).transpose();
+        Ok(obs_server::Options {
+            config: self.config,
+            data: self.data,
+            listen: self.listen,
+            otlp_grpc_listen: self.otlp_grpc_listen,
+            otlp_http_listen: self.otlp_http_listen,
+            retention_nanos: retention.context("--retention")?,
+            log_format: match self.log_format {
+                LogFormat::Text => obs_server::LogFormat::Text,
+                LogFormat::Json => obs_server::LogFormat::Json,
+            },
+            verbose: self.verbose,
+        })
+    }
+}
+
+/// Which server to ask, and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct ServerOptions {
+    /// The server
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OBS_SERVER",
+        default_value = "http://127.0.0.1:9090"
+    )]
+    pub(crate) server: String,
+    /// The tenant (X-Scope-OrgID)
+    #[arg(long, value_name = "NAME", env = "OBS_TENANT")]
+    pub(crate) tenant: Option<String>,
+}
+
+/// Which time to ask about.
+#[derive(Debug, Args)]
+pub(crate) struct TimeOptions {
+    /// From so long ago until now, for example 1h
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to"])]
+    pub(crate) since: Option<String>,
+    /// From this time: RFC 3339 or seconds since the epoch
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Until this time (default: now)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lang {
+    Promql,
+    Logql,
+    Traceql,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryOptions {
+    /// The query
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// The language
+    #[arg(long, value_enum, default_value_t = Lang::Promql)]
+    pub(crate) lang: Lang,
+    /// Time between points of a range, for example 30s [default: about 240 points]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) step: Option<String>,
+    /// Most series, lines or traces
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Shape of the output [default: a graph for ranges on a terminal, else table]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// Draw a graph although standard output is not a terminal
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) graph: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogOutput {
+    /// Time, labels and line, coloured by level
+    Table,
+    /// The lines alone
+    Raw,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsOptions {
+    /// The query, for example '{app="shop"} |= "error"'
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// Go on showing lines as they arrive
+    #[arg(short, long, conflicts_with = "to")]
+    pub(crate) follow: bool,
+    /// Most lines
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = LogOutput::Table)]
+    pub(crate) output: LogOutput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TracesOptions {
+    /// The query, for example '{ status = error }'
+    #[arg(default_value = "{}")]
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// Most traces
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceOptions {
+    /// The trace's id in hexadecimal
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Print OTLP JSON instead of the waterfall
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeExporterOptions {
+    /// Address to serve /metrics on
+    #[arg(
+        long,
+        alias = "web.listen-address",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9100"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Print the metrics once and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where procfs is mounted
+    #[arg(long = "path.procfs", value_name = "DIR", default_value = "/proc")]
+    pub(crate) procfs: PathBuf,
+    /// Where sysfs is mounted
+    #[arg(long = "path.sysfs", value_name = "DIR", default_value = "/sys")]
+    pub(crate) sysfs: PathBuf,
+    /// Where the host's root is mounted
+    #[arg(long = "path.rootfs", value_name = "DIR", default_value = "/")]
+    pub(crate) rootfs: PathBuf,
+}
+
+/// Nanoseconds of a duration such as `1h30m`.
+pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
+    obs_model::duration::parse(text)
+        .with_context(|| format!("{text:?} is not a duration such as 15s, 1h30m or 7d"))
+}

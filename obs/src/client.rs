@@ -1,0 +1,203 @@
+//! Talks HTTP to a server. Errors say what was asked of whom and what the server said.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use obs_model::Timestamp;
+use obs_model::time::parse_rfc3339;
+use serde_json::Value;
+
+use crate::arguments::{ServerOptions, TimeOptions, duration};
+
+/// Longer than the server's own deadline for queries, so that its error is seen.
+const TIMEOUT: Duration = Duration::from_secs(150);
+
+/// A server and a tenant.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    server: String,
+    tenant: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(options: &ServerOptions) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let server = options.server.trim_end_matches('/').to_owned();
+        Ok(Self {
+            http,
+            server,
+            tenant: options.tenant.clone(),
+        })
+    }
+
+    /// The bytes of an answer.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        params: &[(&str, String)],
+        accept: &str,
+    ) -> anyhow::Result<Vec<u8>> {
+        let query: Vec<String> = params
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escape(value)))
+            .collect();
+        let url = format!("{}{path}?{}", self.server, query.join("&"));
+        let mut request = self.http.get(url).header("accept", accept);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        let asked = || format!("ask {} for {path}", self.server);
+        let response = request.send().await.with_context(asked)?;
+        let status = response.status();
+        let body = response.bytes().await.with_context(asked)?.to_vec();
+        if !status.is_success() {
+            bail!("{}", server_message(status.as_u16(), &body));
+        }
+        Ok(body)
+    }
+
+    /// An answer in JSON.
+    pub(crate) async fn json(
+        &self,
+        path: &str,
+        params: &[(&str, String)],
+    ) -> anyhow::Result<Value> {
+        let body = self.get(path, params, "application/json").await?;
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{}{path} did not answer with JSON", self.server))
+    }
+}
+
+/// What a server's error says: Prometheus' envelope, a message, or plain text.
+fn server_message(status: u16, body: &[u8]) -> String {
+    let json = serde_json::from_slice::<Value>(body).ok();
+    let told = json
+        .as_ref()
+        .and_then(|j| j["error"].as_str().or_else(|| j["message"].as_str()));
+    let text = String::from_utf8_lossy(body);
+    let told = told.unwrap_or(text.trim());
+    if told.is_empty() {
+        format!("the server answered {status}")
+    } else {
+        told.to_owned()
+    }
+}
+
+/// Percent-encodes everything that is not a letter, digit or one of `-_.~`.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Now, by this machine's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of the command line that reads the clock"
+)]
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanos = since.unwrap_or_default().as_nanos();
+    Timestamp::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}
+
+impl TimeOptions {
+    /// Whether a range was asked for.
+    pub(crate) fn is_range(&self) -> bool {
+        self.since.is_some() || self.from.is_some()
+    }
+
+    /// Begin and end; `default_since` where nothing was said.
+    pub(crate) fn range(&self, default_since: &str) -> anyhow::Result<(Timestamp, Timestamp)> {
+        let end = self
+            .to
+            .as_deref()
+            .map(time)
+            .transpose()
+            .context("--to")?
+            .unwrap_or_else(now);
+        let start = match &self.from {
+            Some(from) => time(from).context("--from")?,
+            None => {
+                let since = self.since.as_deref().unwrap_or(default_since);
+                end.saturating_sub(duration(since).context("--since")?)
+            }
+        };
+        if start > end {
+            bail!("the range ends ({end}) before it begins ({start})");
+        }
+        Ok((start, end))
+    }
+
+    /// The time of an instant query, where one was asked for.
+    pub(crate) fn instant(&self) -> anyhow::Result<Timestamp> {
+        Ok(self
+            .to
+            .as_deref()
+            .map(time)
+            .transpose()
+            .context("--to")?
+            .unwrap_or_else(now))
+    }
+}
+
+/// A point of time: RFC 3339 or seconds since the epoch.
+fn time(text: &str) -> anyhow::Result<Timestamp> {
+    let seconds = text.parse().ok().and_then(Timestamp::from_seconds_f64);
+    seconds.or_else(|| parse_rfc3339(text)).with_context(|| {
+        format!("{text:?} is not a time such as 2026-11-21T10:00:00Z or 1795255200")
+    })
+}
+
+/// Seconds with milliseconds, as the APIs take times.
+pub(crate) fn seconds(time: Timestamp) -> String {
+    format!("{:.3}", time.seconds_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_messages() {
+        assert_eq!(escape("{a=\"b\"} + 1"), "%7Ba%3D%22b%22%7D%20%2B%201");
+        assert_eq!(
+            server_message(400, br#"{"status":"error","error":"no"}"#),
+            "no"
+        );
+        assert_eq!(server_message(400, b"plain\n"), "plain");
+        assert_eq!(server_message(502, b""), "the server answered 502");
+    }
+
+    #[test]
+    fn ranges() {
+        let options = |since: Option<&str>, from: Option<&str>, to: Option<&str>| TimeOptions {
+            since: since.map(str::to_owned),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+        };
+        let (start, end) = options(None, Some("10"), Some("20")).range("1h").unwrap();
+        assert_eq!((start.millis(), end.millis()), (10_000, 20_000));
+        let (start, end) = options(None, None, Some("3600")).range("1h").unwrap();
+        assert_eq!((start.millis(), end.millis()), (0, 3_600_000));
+        assert!(options(None, Some("20"), Some("10")).range("1h").is_err());
+        let fault = format!(
+            "{:#}",
+            options(Some("5"), None, None).range("1h").unwrap_err()
+        );
+        assert_eq!(
+            fault,
+            "--since: \"5\" is not a duration such as 15s, 1h30m or 7d"
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! `obs logs`: lines, once or as they arrive.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use obs_model::Timestamp;
+use serde_json::Value;
+
+use crate::arguments::{LogOutput, LogsOptions, Output, QueryOptions};
+use crate::client::{Client, now};
+use crate::query::colours;
+use crate::table::one_line;
+
+/// Between two looks for new lines.
+const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
+/// Lines that arrive so late are still followed.
+const FOLLOW_OVERLAP_NANOS: i64 = 5_000_000_000;
+
+/// One line of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Line {
+    nanos: i64,
+    labels: Vec<(String, String)>,
+    text: String,
+}
+
+pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
+    let client = Client::new(&options.server)?;
+    let (start, end) = options.time.range("1h")?;
+    let lines = fetch(
+        &client,
+        &options.query,
+        (start, end),
+        options.limit,
+        "backward",
+    )
+    .await?;
+    print(&lines, options.output)?;
+    if options.follow {
+        follow(&client, options, lines, end).await?;
+    }
+    Ok(())
+}
+
+/// `obs query --lang logql '{…}'`
+pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Result<()> {
+    let range = options.time.range("1h")?;
+    let limit = options.limit.unwrap_or(100);
+    let lines = fetch(client, &options.query, range, limit, "backward").await?;
+    let output = match options.output {
+        Some(Output::Json) => LogOutput::Json,
+        Some(Output::Table | Output::Csv) | None => LogOutput::Table,
+    };
+    print(&lines, output)
+}
+
+async fn follow(
+    client: &Client,
+    options: &LogsOptions,
+    shown: Vec<Line>,
+    mut until: Timestamp,
+) -> anyhow::Result<()> {
+    let mut seen: HashSet<Line> = shown.into_iter().collect();
+    loop {
+        tokio::time::sleep(FOLLOW_PERIOD).await;
+        let start = until.saturating_sub(FOLLOW_OVERLAP_NANOS);
+        let end = now().saturating_add(1);
+        let found = fetch(client, &options.query, (start, end), 5000, "forward").await?;
+        let new: Vec<Line> = found
+            .into_iter()
+            .filter(|line| !seen.contains(line))
+            .collect();
+        print(&new, options.output)?;
+        seen.extend(new);
+        seen.retain(|line| line.nanos >= start.nanos());
+        until = end;
+    }
+}
+
+/// Lines in order of time, oldest first.
+async fn fetch(
+    client: &Client,
+    query: &str,
+    (start, end): (Timestamp, Timestamp),
+    limit: usize,
+    direction: &str,
+) -> anyhow::Result<Vec<Line>> {
+    let params = [
+        ("query", query.to_owned()),
+        ("start", start.nanos().to_string()),
+        ("end", end.nanos().to_string()),
+        ("limit", limit.to_string()),
+        ("direction", direction.to_owned()),
+    ];
+    let answer = client.json("/loki/api/v1/query_range", &params).await?;
+    lines(&answer)
+}
+
+fn lines(answer: &Value) -> anyhow::Result<Vec<Line>> {
+    let streams = answer["data"]["result"]
+        .as_array()
+        .context("the answer has no result")?;
+    let mut lines = Vec::new();
+    for stream in streams {
+        let labels: Vec<(String, String)> = stream["stream"]
+            .as_object()
+            .context("the answer is not of log lines; use `obs query --lang logql`")?
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect();
+        for entry in stream["values"].as_array().into_iter().flatten() {
+            let nanos = entry[0].as_str().and_then(|t| t.parse().ok());
+            lines.push(Line {
+                nanos: nanos.with_context(|| format!("not a log line: {entry}"))?,
+                labels: labels.clone(),
+                text: entry[1].as_str().unwrap_or_default().to_owned(),
+            });
+        }
+    }
+    lines.sort_by_key(|line| line.nanos);
+    Ok(lines)
+}
+
+fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {
+    let colour = colours();
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        match output {
+            LogOutput::Raw => writeln!(out, "{}", line.text)?,
+            LogOutput::Json => writeln!(out, "{}", json(line))?,
+            LogOutput::Table => writeln!(out, "{}", row(line, colour))?,
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn json(line: &Line) -> Value {
+    let labels: serde_json::Map<String, Value> = line
+        .labels
+        .iter()
+        .map(|(n, v)| (n.clone(), Value::from(v.as_str())))
+        .collect();
+    serde_json::json!({
+        "time": Timestamp::from_nanos(line.nanos).to_string(),
+        "labels": labels,
+        "line": line.text,
+    })
+}
+
+/// Time, level and line; the level gives the colour.
+fn row(line: &Line, colour: bool) -> String {
+    let time = Timestamp::from_nanos(line.nanos.div_euclid(1_000_000) * 1_000_000).to_string();
+    let level = line
+        .labels
+        .iter()
+        .find(|(name, _)| name == "detected_level" || name == "level");
+    let level = level.map_or("", |(_, value)| value.as_str());
+    let text = one_line(&line.text);
+    if !colour {
+        return format!("{time} {level:<5} {text}");
+    }
+    let paint = match level {
+        "error" | "critical" | "fatal" => "31",
+        "warn" | "warning" => "33",
+        "debug" | "trace" => "90",
+        _ => "36",
+    };
+    format!("\x1b[90m{time}\x1b[0m \x1b[{paint}m{level:<5}\x1b[0m {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_sorted_and_harmless() {
+        let answer = serde_json::json!({"data": {"result": [
+            {"stream": {"app": "a", "detected_level": "warn"}, "values": [["2000000", "b\u{1b}[2J"]]},
+            {"stream": {"app": "b"}, "values": [["1000000", "a"]]},
+        ]}});
+        let lines = lines(&answer).unwrap();
+        assert_eq!(row(&lines[0], false), "1970-01-01T00:00:00.001Z       a");
+        assert_eq!(
+            row(&lines[1], false),
+            "1970-01-01T00:00:00.002Z warn  b\\u{1b}[2J"
+        );
+        assert_eq!(
+            json(&lines[0]).to_string(),
+            r#"{"labels":{"app":"b"},"line":"a","time":"1970-01-01T00:00:00.001Z"}"#
+        );
+        let matrix = serde_json::json!({"data": {"result": [{"metric": {}}]}});
+        assert!(super::lines(&matrix).is_err());
+    }
+}

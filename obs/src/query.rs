@@ -1,0 +1,239 @@
+//! `obs query`: instant and range queries as table, JSON, CSV or graph.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context, bail};
+use obs_model::Timestamp;
+use serde_json::Value;
+
+use crate::arguments::{Lang, Output, QueryOptions};
+use crate::client::{Client, seconds};
+use crate::graph::{self, Canvas, Line};
+use crate::table::Table;
+use crate::{logs, traces};
+
+/// Points of a range query where no step is given: about two per column of a wide terminal.
+const POINTS: i64 = 240;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+pub(crate) async fn run(options: &QueryOptions) -> anyhow::Result<()> {
+    let client = Client::new(&options.server)?;
+    match options.lang {
+        Lang::Promql => evaluate(&client, options, "/api/v1").await,
+        Lang::Logql if options.query.trim_start().starts_with('{') => {
+            logs::query(&client, options).await
+        }
+        Lang::Logql => evaluate(&client, options, "/loki/api/v1").await,
+        Lang::Traceql => traces::query(&client, options).await,
+    }
+}
+
+async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow::Result<()> {
+    let mut params = vec![("query", options.query.clone())];
+    if let Some(limit) = options.limit {
+        params.push(("limit", limit.to_string()));
+    }
+    let answer = if options.time.is_range() {
+        let (start, end) = options.time.range("1h")?;
+        let step = step(options, start, end)?;
+        params.push(("start", seconds(start)));
+        params.push(("end", seconds(end)));
+        params.push((
+            "step",
+            format!("{:.3}", step as f64 / NANOS_PER_SECOND as f64),
+        ));
+        let answer = client.json(&format!("{api}/query_range"), &params).await?;
+        if draws(options) {
+            return print(&graph(&answer, (start, end), step)?, &answer);
+        }
+        answer
+    } else {
+        params.push(("time", seconds(options.time.instant()?)));
+        client.json(&format!("{api}/query"), &params).await?
+    };
+    let text = match options.output.unwrap_or(Output::Table) {
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&answer["data"])?),
+        Output::Table => table(&answer)?.text(),
+        Output::Csv => table(&answer)?.csv(),
+    };
+    print(&text, &answer)
+}
+
+/// A graph is drawn for ranges on a terminal, unless another shape was asked for.
+fn draws(options: &QueryOptions) -> bool {
+    options.graph || (options.output.is_none() && std::io::stdout().is_terminal())
+}
+
+fn step(options: &QueryOptions, start: Timestamp, end: Timestamp) -> anyhow::Result<i64> {
+    match &options.step {
+        Some(text) => {
+            let step = crate::arguments::duration(text).context("--step")?;
+            if step <= 0 {
+                bail!("--step: must be longer than 0");
+            }
+            Ok(step)
+        }
+        None => Ok(((end - start) / POINTS / NANOS_PER_SECOND).max(1) * NANOS_PER_SECOND),
+    }
+}
+
+fn print(text: &str, answer: &Value) -> anyhow::Result<()> {
+    for kind in ["warnings", "infos"] {
+        for note in answer[kind].as_array().into_iter().flatten() {
+            writeln!(std::io::stderr(), "{}", note.as_str().unwrap_or_default())?;
+        }
+    }
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// One row per sample.
+fn table(answer: &Value) -> anyhow::Result<Table> {
+    let data = &answer["data"];
+    let kind = data["resultType"]
+        .as_str()
+        .context("the answer has no resultType")?;
+    if kind == "scalar" || kind == "string" {
+        let mut table = Table::new(["time", "value"]);
+        let (time, value) = sample(&data["result"])?;
+        table.push(vec![time.to_string(), value]);
+        return Ok(table);
+    }
+    let series = data["result"]
+        .as_array()
+        .context("the answer has no result")?;
+    let names = label_names(series);
+    let mut head = names.clone();
+    head.extend(["time".to_owned(), "value".to_owned()]);
+    let mut table = Table::new(head);
+    for one in series {
+        let labels: Vec<String> = names
+            .iter()
+            .map(|name| one["metric"][name].as_str().unwrap_or_default().to_owned())
+            .collect();
+        let many = ["values", "histograms"]
+            .iter()
+            .filter_map(|key| one[key].as_array())
+            .flatten();
+        let single = ["value", "histogram"].iter().filter_map(|key| one.get(key));
+        for point in single.chain(many) {
+            let (time, value) = sample(point)?;
+            let mut row = labels.clone();
+            row.extend([time.to_string(), value]);
+            table.push(row);
+        }
+    }
+    Ok(table)
+}
+
+/// Names of all labels, the metric's name first.
+fn label_names(series: &[Value]) -> Vec<String> {
+    let mut names: Vec<String> = series
+        .iter()
+        .filter_map(|s| s["metric"].as_object())
+        .flat_map(|m| m.keys().cloned())
+        .collect();
+    names.sort_by_key(|name| (name != "__name__", name.clone()));
+    names.dedup();
+    names
+}
+
+/// `[seconds, "value"]`
+fn sample(point: &Value) -> anyhow::Result<(Timestamp, String)> {
+    let time = point[0].as_f64().and_then(Timestamp::from_seconds_f64);
+    let time = time.with_context(|| format!("not a sample: {point}"))?;
+    let value = point[1]
+        .as_str()
+        .map_or_else(|| point[1].to_string(), str::to_owned);
+    Ok((time, value))
+}
+
+fn graph(answer: &Value, range: (Timestamp, Timestamp), step: i64) -> anyhow::Result<String> {
+    let series = answer["data"]["result"]
+        .as_array()
+        .context("the answer has no result")?;
+    let mut lines = Vec::with_capacity(series.len());
+    for one in series {
+        let points = one["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|point| {
+                Some((point[0].as_f64()?, point[1].as_str()?.parse::<f64>().ok()?))
+            });
+        lines.push(Line {
+            name: series_name(&one["metric"]),
+            points: points.collect(),
+        });
+    }
+    if lines.is_empty() {
+        return Ok("no data in this range\n".to_owned());
+    }
+    let (columns, rows) = terminal();
+    Ok(graph::draw(
+        &lines,
+        Canvas {
+            columns: columns.clamp(40, 200),
+            rows: (rows / 2).clamp(8, 24),
+            range: (range.0.seconds_f64(), range.1.seconds_f64()),
+            step: step as f64 / NANOS_PER_SECOND as f64,
+            colour: colours(),
+        },
+    ))
+}
+
+/// `name{a="1"}`
+fn series_name(metric: &Value) -> String {
+    let mut name = metric["__name__"].as_str().unwrap_or_default().to_owned();
+    let labels: Vec<String> = metric
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "__name__")
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if !labels.is_empty() || name.is_empty() {
+        name.push_str(&format!("{{{}}}", labels.join(", ")));
+    }
+    name
+}
+
+/// Columns and rows of the terminal.
+pub(crate) fn terminal() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_col > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (100, 40),
+    }
+}
+
+/// Whether to colour: a terminal, and the user did not say no (no-color.org).
+#[expect(
+    clippy::disallowed_methods,
+    reason = "NO_COLOR is not a setting of obs, so no flag has it"
+)]
+pub(crate) fn colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_and_matrices_are_rows() {
+        let answer = serde_json::json!({"data": {"resultType": "matrix", "result": [
+            {"metric": {"job": "a", "__name__": "up"}, "values": [[1.5, "1"], [2, "0"]]},
+            {"metric": {"__name__": "up"}, "values": [[1, "NaN"]]},
+        ]}});
+        assert_eq!(
+            table(&answer).unwrap().csv(),
+            "__name__,job,time,value\nup,a,1970-01-01T00:00:01.500Z,1\n\
+             up,a,1970-01-01T00:00:02Z,0\nup,,1970-01-01T00:00:01Z,NaN\n"
+        );
+        let scalar = serde_json::json!({"data": {"resultType": "scalar", "result": [1, "2"]}});
+        assert_eq!(
+            table(&scalar).unwrap().csv(),
+            "time,value\n1970-01-01T00:00:01Z,2\n"
+        );
+        assert_eq!(series_name(&serde_json::json!({"a": "b"})), "{a=\"b\"}");
+    }
+}

@@ -1,0 +1,127 @@
+//! Tables for terminals and CSV for everything else.
+
+use std::fmt::Write as _;
+
+/// Rows of cells under a head.
+#[derive(Debug)]
+pub(crate) struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(head: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            head: head.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row; missing cells are empty.
+    pub(crate) fn push(&mut self, mut row: Vec<String>) {
+        row.resize(self.head.len(), String::new());
+        self.rows.push(row);
+    }
+
+    /// Columns two blanks apart; columns of numbers are aligned to the right.
+    pub(crate) fn text(&self) -> String {
+        let cells = || std::iter::once(&self.head).chain(&self.rows);
+        let column = |index: usize| self.rows.iter().map(move |row| row[index].as_str());
+        let widths: Vec<usize> = (0..self.head.len())
+            .map(|index| {
+                cells()
+                    .map(|row| width(&one_line(&row[index])))
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let numeric: Vec<bool> = (0..self.head.len())
+            .map(|index| {
+                !self.rows.is_empty()
+                    && column(index).all(|c| c.is_empty() || c.parse::<f64>().is_ok())
+            })
+            .collect();
+        let mut out = String::new();
+        for row in cells() {
+            let mut line = String::new();
+            for (index, cell) in row.iter().enumerate() {
+                let cell = one_line(cell);
+                let pad = " ".repeat(widths[index].saturating_sub(width(&cell)));
+                let gap = if index == 0 { "" } else { "  " };
+                if numeric[index] {
+                    line.extend([gap, &pad, &cell]);
+                } else {
+                    line.extend([gap, &cell, &pad]);
+                }
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+
+    /// RFC 4180 with line feeds.
+    pub(crate) fn csv(&self) -> String {
+        let mut out = String::new();
+        for row in std::iter::once(&self.head).chain(&self.rows) {
+            let cells: Vec<String> = row.iter().map(|cell| csv_cell(cell)).collect();
+            out.push_str(&cells.join(","));
+            out.push('\n');
+        }
+        out
+    }
+}
+
+fn csv_cell(cell: &str) -> String {
+    if cell.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
+}
+
+/// Columns on a terminal; good enough for text without wide characters.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Control characters escaped, so that data cannot move the cursor or ring the bell.
+pub(crate) fn one_line(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\t' => out.push_str("  "),
+            c if c.is_control() => {
+                // Writing to a String cannot fail.
+                write!(out, "{}", c.escape_default()).expect("strings grow");
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aligns_numbers_right_and_text_left() {
+        let mut table = Table::new(["name", "value"]);
+        table.push(vec!["a".into(), "1".into()]);
+        table.push(vec!["long\x1b[31m".into(), "10.5".into()]);
+        let lines: Vec<String> = table.text().lines().map(str::to_owned).collect();
+        assert_eq!(lines[1], "a                   1");
+        assert_eq!(lines[2], "long\\u{1b}[31m   10.5");
+    }
+
+    #[test]
+    fn csv_quotes_what_it_must() {
+        let mut table = Table::new(["a", "b"]);
+        table.push(vec!["x,\"y\"".into()]);
+        assert_eq!(table.csv(), "a,b\n\"x,\"\"y\"\"\",\n");
+    }
+}

@@ -1,0 +1,134 @@
+//! `obs traces` and `obs trace`: search traces and look at one.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use obs_model::limits::Limits;
+use obs_model::{Timestamp, TraceId};
+use serde_json::Value;
+
+use crate::arguments::{Output, QueryOptions, TraceOptions, TracesOptions};
+use crate::client::{Client, seconds};
+use crate::query::{colours, terminal};
+use crate::table::Table;
+use crate::waterfall::{self, nanos_text};
+
+pub(crate) async fn search(options: &TracesOptions) -> anyhow::Result<()> {
+    let client = Client::new(&options.server)?;
+    let range = options.time.range("1h")?;
+    let answer = ask(&client, &options.query, range, options.limit).await?;
+    print(&answer, options.output)
+}
+
+/// `obs query --lang traceql '{…}'`
+pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Result<()> {
+    let range = options.time.range("1h")?;
+    let answer = ask(client, &options.query, range, options.limit.unwrap_or(20)).await?;
+    print(&answer, options.output.unwrap_or(Output::Table))
+}
+
+async fn ask(
+    client: &Client,
+    query: &str,
+    (start, end): (Timestamp, Timestamp),
+    limit: usize,
+) -> anyhow::Result<Value> {
+    let params = [
+        ("q", query.to_owned()),
+        ("start", start.millis().div_euclid(1000).to_string()),
+        // Tempo takes whole seconds; the last one counts.
+        ("end", (end.millis().div_euclid(1000) + 1).to_string()),
+        ("limit", limit.to_string()),
+    ];
+    client.json("/tempo/api/search", &params).await
+}
+
+fn print(answer: &Value, output: Output) -> anyhow::Result<()> {
+    let text = match output {
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&answer["traces"])?),
+        Output::Table => table(answer)?.text(),
+        Output::Csv => table(answer)?.csv(),
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn table(answer: &Value) -> anyhow::Result<Table> {
+    let mut table = Table::new(["trace", "started", "duration", "service", "root", "matched"]);
+    for trace in answer["traces"].as_array().into_iter().flatten() {
+        let text = |key: &str| trace[key].as_str().unwrap_or_default().to_owned();
+        let id = TraceId::from_hex(&text("traceID"));
+        let id = id.with_context(|| format!("not a trace in the answer: {trace}"))?;
+        let start = text("startTimeUnixNano").parse().map(Timestamp::from_nanos);
+        let millis = trace["durationMs"].as_i64().unwrap_or(0);
+        let sets = trace["spanSets"].as_array();
+        let matched: u64 = sets
+            .into_iter()
+            .flatten()
+            .filter_map(|set| set["matched"].as_u64())
+            .sum();
+        table.push(vec![
+            id.to_string(),
+            seconds_text(start.unwrap_or_default()),
+            nanos_text(millis * 1_000_000),
+            text("rootServiceName"),
+            text("rootTraceName"),
+            matched.to_string(),
+        ]);
+    }
+    Ok(table)
+}
+
+/// Up to milliseconds.
+fn seconds_text(time: Timestamp) -> String {
+    let seconds = seconds(time)
+        .parse()
+        .ok()
+        .and_then(Timestamp::from_seconds_f64);
+    seconds.unwrap_or(time).to_string()
+}
+
+pub(crate) async fn show(options: &TraceOptions) -> anyhow::Result<()> {
+    let Some(id) = TraceId::from_hex(&options.id) else {
+        bail!(
+            "{:?} is not a trace id: expected 1 to 32 hexadecimal digits",
+            options.id
+        );
+    };
+    let client = Client::new(&options.server)?;
+    let path = format!("/tempo/api/traces/{id}");
+    let body = client.get(&path, &[], "application/protobuf").await?;
+    let limits = Limits {
+        attributes_max: usize::MAX,
+        ..Limits::default()
+    };
+    let decoded = obs_wire::otlp::traces::decode_protobuf(&body, &limits)?;
+    let text = if options.json {
+        let mut json = Vec::new();
+        obs_wire::otlp::traces::encode_json(&decoded.batch, &mut json);
+        json.push(b'\n');
+        json
+    } else {
+        waterfall::draw(&decoded.batch, terminal().0.clamp(60, 200), colours()).into_bytes()
+    };
+    Ok(std::io::stdout().write_all(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_get_their_zeroes_back() {
+        let answer = serde_json::json!({"traces": [{
+            "traceID": "ab", "startTimeUnixNano": "1500000001", "durationMs": 12,
+            "rootServiceName": "shop", "rootTraceName": "GET /", "spanSets": [{"matched": 2}],
+        }]});
+        let text = table(&answer).unwrap().csv();
+        let row = text.lines().nth(1).unwrap();
+        let id = "000000000000000000000000000000ab";
+        assert_eq!(
+            row,
+            format!("{id},1970-01-01T00:00:01.500Z,12ms,shop,GET /,2")
+        );
+    }
+}

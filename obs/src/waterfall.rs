@@ -1,0 +1,278 @@
+//! A trace as a waterfall: one row a span, children under their parent, bars on a common clock.
+//!
+//! Spans whose parent did not arrive are roots; a cycle of parents is cut where it closes, so that
+//! every span is drawn exactly once.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
+
+use obs_model::spans::{AttributeValue, Resource, StatusCode, attribute};
+use obs_model::{Span, SpanBatch, SpanId, Timestamp};
+
+use crate::table::one_line;
+
+/// Columns for the tree of names.
+const NAME_COLUMNS: usize = 46;
+/// Columns for the duration.
+const DURATION_COLUMNS: usize = 9;
+
+struct Row<'a> {
+    depth: usize,
+    service: &'a str,
+    span: &'a Span,
+}
+
+/// The trace as lines of text.
+pub(crate) fn draw(trace: &SpanBatch, columns: usize, colour: bool) -> String {
+    let rows = rows(trace);
+    let Some(start) = rows.iter().map(|r| r.span.start).min() else {
+        return "the trace has no spans\n".to_owned();
+    };
+    let end = rows
+        .iter()
+        .map(|r| r.span.start.saturating_add(r.span.duration_nanos()))
+        .max();
+    let total = (end.unwrap_or(start) - start).max(1);
+    let services: HashSet<&str> = rows.iter().map(|r| r.service).collect();
+    let errors = rows
+        .iter()
+        .filter(|r| r.span.status == StatusCode::Error)
+        .count();
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    writeln!(
+        out,
+        "trace {}  {}  {}  {} spans  {} services  {errors} errors\n",
+        rows[0].span.trace_id,
+        start,
+        nanos_text(total),
+        rows.len(),
+        services.len(),
+    )
+    .expect("strings grow");
+    let bar_columns = columns
+        .saturating_sub(NAME_COLUMNS + DURATION_COLUMNS + 4)
+        .max(10);
+    for row in &rows {
+        out.push_str(&line(row, start, total, bar_columns, colour));
+    }
+    out
+}
+
+fn line(row: &Row<'_>, start: Timestamp, total: i64, columns: usize, colour: bool) -> String {
+    let failed = row.span.status == StatusCode::Error;
+    let name = format!(
+        "{}{} {}{}",
+        "  ".repeat(row.depth.min(12)),
+        one_line(row.service),
+        one_line(&row.span.name),
+        if failed { " !" } else { "" }
+    );
+    let name: String = if name.chars().count() > NAME_COLUMNS {
+        name.chars().take(NAME_COLUMNS - 1).chain(['…']).collect()
+    } else {
+        format!("{name:<NAME_COLUMNS$}")
+    };
+    // Eighths of a column, so that short spans differ.
+    let scale = |nanos: i64| (nanos as f64 / total as f64 * (columns * 8) as f64) as usize;
+    let begin = scale(row.span.start - start).min(columns * 8 - 1);
+    let length = scale(row.span.duration_nanos())
+        .max(1)
+        .min(columns * 8 - begin);
+    let bar = bar(begin, length);
+    let (on, off) = match (colour, failed) {
+        (false, _) => ("", ""),
+        (true, true) => ("\x1b[31m", "\x1b[0m"),
+        (true, false) => ("\x1b[36m", "\x1b[0m"),
+    };
+    let duration = nanos_text(row.span.duration_nanos());
+    format!(
+        "{name}  {duration:>DURATION_COLUMNS$}  {on}{}{off}\n",
+        bar.trim_end()
+    )
+}
+
+/// A bar from `begin` for `length` eighths of a column.
+fn bar(begin: usize, length: usize) -> String {
+    const LEFT: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let mut bar = " ".repeat(begin / 8);
+    let end = begin + length;
+    let first_full = begin.div_ceil(8);
+    if begin % 8 != 0 {
+        // Only left-aligned eighths exist; a right half stands for a bar that begins mid-column.
+        bar.push(if end >= first_full * 8 { '▐' } else { '▏' });
+    }
+    if end / 8 > first_full {
+        bar.extend(std::iter::repeat_n('█', end / 8 - first_full));
+    }
+    if end >= first_full * 8 && end % 8 != 0 {
+        bar.push(LEFT[end % 8]);
+    }
+    bar
+}
+
+/// Spans in the order of a depth-first walk, siblings by begin.
+fn rows(trace: &SpanBatch) -> Vec<Row<'_>> {
+    let ids: HashSet<SpanId> = trace.iter().map(|(_, _, span)| span.span_id).collect();
+    let mut children: BTreeMap<SpanId, Vec<(&str, &Span)>> = BTreeMap::new();
+    let mut roots = Vec::new();
+    for (resource, _, span) in trace.iter() {
+        let entry = (service(resource), span);
+        let orphan = span.parent_id.is_zero() || !ids.contains(&span.parent_id);
+        if orphan || span.parent_id == span.span_id {
+            roots.push(entry);
+        } else {
+            children.entry(span.parent_id).or_default().push(entry);
+        }
+    }
+    let mut rows = Vec::new();
+    walk(roots, &mut children, &mut rows);
+    // What is left hangs in cycles: cut each at its earliest span.
+    while let Some((parent, _)) = children
+        .iter()
+        .min_by_key(|(_, spans)| spans.iter().map(|(_, s)| s.start).min())
+    {
+        let parent = *parent;
+        let spans = children.remove(&parent).unwrap_or_default();
+        walk(spans, &mut children, &mut rows);
+    }
+    rows
+}
+
+fn walk<'a>(
+    mut roots: Vec<(&'a str, &'a Span)>,
+    children: &mut BTreeMap<SpanId, Vec<(&'a str, &'a Span)>>,
+    rows: &mut Vec<Row<'a>>,
+) {
+    let by_begin =
+        |spans: &mut Vec<(&str, &Span)>| spans.sort_by_key(|(_, s)| (s.start, s.span_id));
+    by_begin(&mut roots);
+    let mut stack: Vec<(usize, &str, &Span)> = roots
+        .into_iter()
+        .rev()
+        .map(|(service, span)| (0, service, span))
+        .collect();
+    while let Some((depth, service, span)) = stack.pop() {
+        rows.push(Row {
+            depth,
+            service,
+            span,
+        });
+        let mut below = children.remove(&span.span_id).unwrap_or_default();
+        by_begin(&mut below);
+        stack.extend(
+            below
+                .into_iter()
+                .rev()
+                .map(|(service, span)| (depth + 1, service, span)),
+        );
+    }
+}
+
+fn service(resource: &Resource) -> &str {
+    match attribute(&resource.attributes, "service.name") {
+        Some(AttributeValue::String(name)) => name,
+        _ => "unknown_service",
+    }
+}
+
+/// A duration with three digits and a unit: `1.23ms`.
+pub(crate) fn nanos_text(nanos: i64) -> String {
+    let value = nanos as f64;
+    let (value, unit) = match nanos {
+        n if n < 1_000 => (value, "ns"),
+        n if n < 1_000_000 => (value / 1e3, "µs"),
+        n if n < 1_000_000_000 => (value / 1e6, "ms"),
+        _ => (value / 1e9, "s"),
+    };
+    let text = match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
+    };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
+    format!("{text}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_model::spans::{Attribute, ResourceSpans, Scope, ScopeSpans};
+
+    fn span(id: u8, parent: u8, start: i64, end: i64) -> Span {
+        Span {
+            span_id: SpanId([0, 0, 0, 0, 0, 0, 0, id]),
+            parent_id: SpanId([0, 0, 0, 0, 0, 0, 0, parent]),
+            name: format!("op{id}"),
+            start: Timestamp::from_nanos(start),
+            end: Timestamp::from_nanos(end),
+            ..Span::default()
+        }
+    }
+
+    fn trace(spans: Vec<Span>) -> SpanBatch {
+        let resource = Resource {
+            attributes: vec![Attribute::string("service.name", "shop")],
+            ..Resource::default()
+        };
+        let scopes = vec![ScopeSpans {
+            scope: Scope::default(),
+            spans,
+        }];
+        SpanBatch {
+            resources: vec![ResourceSpans { resource, scopes }],
+        }
+    }
+
+    fn order(spans: Vec<Span>) -> Vec<(usize, String)> {
+        rows(&trace(spans))
+            .iter()
+            .map(|r| (r.depth, r.span.name.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn children_stand_under_their_parents() {
+        let spans = vec![
+            span(3, 1, 20, 30),
+            span(1, 0, 0, 100),
+            span(2, 1, 10, 15),
+            span(4, 3, 21, 22),
+        ];
+        let expect = [(0, "op1"), (1, "op2"), (1, "op3"), (2, "op4")];
+        assert_eq!(order(spans), expect.map(|(d, n)| (d, n.to_owned())));
+    }
+
+    #[test]
+    fn orphans_and_cycles_are_drawn_once() {
+        let spans = vec![
+            span(1, 2, 0, 1),
+            span(2, 1, 1, 2),
+            span(3, 9, 5, 6),
+            span(4, 4, 7, 8),
+        ];
+        let mut names: Vec<String> = order(spans).into_iter().map(|(_, n)| n).collect();
+        names.sort();
+        assert_eq!(names, ["op1", "op2", "op3", "op4"]);
+    }
+
+    #[test]
+    fn bars_lie_on_a_common_clock() {
+        let text = draw(
+            &trace(vec![span(1, 0, 0, 800), span(2, 1, 400, 800)]),
+            69,
+            false,
+        );
+        let bars: Vec<&str> = text.lines().skip(2).collect();
+        assert!(bars[0].ends_with("    800ns  ██████████"), "{text}");
+        assert!(bars[1].ends_with("    400ns       █████"), "{text}");
+        assert_eq!(bar(4, 8), "▐▌");
+        assert_eq!(nanos_text(1_234_567), "1.23ms");
+        assert_eq!(nanos_text(250_000_000), "250ms");
+        assert!(draw(&SpanBatch::default(), 80, false).contains("no spans"));
+    }
+}

@@ -1,0 +1,178 @@
+//! The HTTP APIs: Prometheus', Loki's, Tempo's and obs' own.
+//!
+//! A handler reads parameters, hands blocking work to the [`Reader`](crate::read::Reader) and
+//! writes the answer through `wire`; it decides nothing about data.
+
+mod admin;
+mod loki;
+mod prometheus;
+mod tempo;
+mod ui;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode, header};
+use obs_collector::{Dialect, ErrorKind, HttpError};
+use obs_model::{Reply, Tenant};
+use obs_query::{Language, Query, QueryError};
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::params::Params;
+use crate::read::budget_error;
+
+/// Everything that asks. The ways in come from the collector.
+pub(crate) fn routes(app: &Arc<App>) -> Router {
+    let queries = Router::new()
+        .nest("/api/v1", prometheus::routes())
+        .nest("/loki/api/v1", loki::routes())
+        .nest("/tempo/api", tempo::routes())
+        .nest("/api/v1/admin/storage", admin::routes())
+        .with_state(Arc::clone(app))
+        .layer(from_fn(traced));
+    queries
+        .merge(admin::health(app))
+        .merge(ui::routes())
+        .fallback(not_found)
+        .layer(from_fn(cross_origin))
+}
+
+/// As Prometheus says it; Grafana tells servers apart by this text.
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
+/// One span per request; its name is the route, so that ids in paths do not make names.
+async fn traced(request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str)
+        .to_owned();
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{} {route}", request.method()),
+        otel.kind = "server",
+        http.request.method = %request.method(),
+        http.route = route,
+        url.path = request.uri().path(),
+        http.response.status_code = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+    );
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+        let _entered = span.enter();
+        tracing::warn!(route, status = status.as_u16(), "request failed");
+    }
+    response
+}
+
+/// Prometheus' CORS defaults: any origin may read; nothing is sent with credentials.
+async fn cross_origin(request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    let set = HeaderValue::from_static;
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, set("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        set("GET, POST, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        set("Accept, Authorization, Content-Type, Origin, X-Scope-OrgID"),
+    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, set("nosniff"));
+    response
+}
+
+/// The tenant that a request names.
+pub(crate) struct Asker(pub(crate) Tenant);
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asker {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, HttpError> {
+        obs_collector::receive::tenant_of(&parts.headers).map(Self)
+    }
+}
+
+/// An error of Loki's and Tempo's routes, which tell it as plain text.
+pub(crate) struct Plain(HttpError);
+
+impl From<HttpError> for Plain {
+    fn from(error: HttpError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Plain {
+    fn into_response(self) -> Response {
+        self.0.render(Dialect::Plain)
+    }
+}
+
+/// A JSON body that is written already.
+pub(crate) fn json(body: Vec<u8>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from(body),
+    )
+        .into_response()
+}
+
+/// Parses and runs a query in the pool.
+pub(crate) async fn evaluate(
+    app: &App,
+    tenant: &Tenant,
+    language: Language,
+    text: &str,
+    request: obs_query::Request,
+    timeout: Option<Duration>,
+) -> Result<Reply, HttpError> {
+    let sources = app.stores()?.sources(tenant);
+    let (text, limits) = (text.to_owned(), app.rules.limits);
+    let span = tracing::info_span!("query", query.language = ?language, query.text = text);
+    app.reader
+        .run(timeout, move |budget, pool| {
+            span.in_scope(|| {
+                let query = Query::parse(language, &text, &limits)
+                    .map_err(|e| query_error(&e.into()))?;
+                let plan = query.plan(&request, &limits).map_err(|e| query_error(&e))?;
+                obs_query::run(&plan, &sources, budget, pool).map_err(|e| query_error(&e))
+            })
+        })
+        .await
+}
+
+/// What a query's error means to an HTTP client; Prometheus' classes.
+pub(crate) fn query_error(error: &QueryError) -> HttpError {
+    let kind = match error {
+        QueryError::Parse(_) => ErrorKind::BadData,
+        QueryError::Budget(budget) => return budget_error(budget),
+        QueryError::Execution(_) => ErrorKind::Execution,
+        QueryError::Corrupt(_) => ErrorKind::Internal,
+    };
+    HttpError::new(kind, error.to_string())
+}
+
+/// The `timeout` parameter.
+pub(crate) fn timeout(params: &Params) -> Result<Option<Duration>, HttpError> {
+    let nanos = params.duration("timeout")?;
+    Ok(nanos.map(|n| Duration::from_nanos(n.unsigned_abs())))
+}

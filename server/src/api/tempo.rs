@@ -1,0 +1,269 @@
+//! Tempo's HTTP API.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, header};
+use obs_collector::HttpError;
+use obs_model::time::NANOS_PER_SECOND;
+use obs_model::{Answer, SpanBatch, Tenant, TimeRange, Timestamp, TraceId};
+use obs_query::{Language, Request, When};
+use obs_wire::tempo::api as write;
+use serde_json::json;
+
+use super::{Asker, Plain, evaluate, json, query_error};
+use crate::app::App;
+use crate::clock;
+use crate::params::{Clock, Params};
+
+/// The version whose API this is: clients decide by it what they may ask.
+const TEMPO_VERSION: &str = "3.0.0";
+/// Without `start` and `end` a search looks at what is recent.
+const RECENT: i64 = 3600 * NANOS_PER_SECOND;
+/// Traces without a `limit`, as Tempo.
+const TRACES_DEFAULT: usize = 20;
+
+type Result<T> = std::result::Result<T, Plain>;
+
+/// Below `/tempo/api`.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/echo", get(|| async { "echo" }))
+        .route("/status/buildinfo", get(build_info))
+        .route("/search", get(search))
+        .route("/traces/{id}", get(trace_v1))
+        .route("/v2/traces/{id}", get(trace_v2))
+        .route("/search/tags", get(tags_v1))
+        .route("/v2/search/tags", get(tags_v2))
+        .route("/search/tag/{name}/values", get(tag_values_v1))
+        .route("/v2/search/tag/{name}/values", get(tag_values_v2))
+}
+
+fn range(params: &Params) -> std::result::Result<TimeRange, HttpError> {
+    let end = params.time("end", Clock::Seconds)?;
+    let start = params.time("start", Clock::Seconds)?;
+    let end = end.unwrap_or_else(clock::now);
+    let start = start.unwrap_or(end.saturating_sub(RECENT));
+    if end < start {
+        return Err(HttpError::bad_data("invalid start: must be before end"));
+    }
+    Ok(TimeRange::new(start, end))
+}
+
+async fn search(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
+    let range = range(&params)?;
+    let text = match params.get("q") {
+        Some(text) => text.to_owned(),
+        None => obs_query::traceql::from_tags(
+            params.get("tags").unwrap_or_default(),
+            params.get("minDuration"),
+            params.get("maxDuration"),
+        )
+        .map_err(|e| query_error(&e.into()))?,
+    };
+    let when = When::Range {
+        start: range.start,
+        end: range.end,
+        step: NANOS_PER_SECOND,
+    };
+    let mut request = Request::new(when);
+    request.limit = params.count("limit")?.unwrap_or(TRACES_DEFAULT);
+    request.spans_per_set = params.count("spss")?.unwrap_or(3);
+    let reply = evaluate(&app, &tenant, Language::Traceql, &text, request, None).await?;
+    let Answer::Traces(traces) = &reply.answer else {
+        return Err(HttpError::bad_data(
+            "this is a metrics query; ask /api/metrics/query_range for it",
+        )
+        .into());
+    };
+    let metrics = write::SearchMetrics {
+        inspected_traces: traces.len() as u64,
+        inspected_bytes: reply.bytes_read,
+        ..write::SearchMetrics::default()
+    };
+    let mut body = Vec::new();
+    write::search(traces, &metrics, &mut body);
+    Ok(json(body))
+}
+
+async fn find(app: &App, tenant: &Tenant, id: &str) -> std::result::Result<SpanBatch, HttpError> {
+    let id = TraceId::from_hex(id).ok_or_else(|| {
+        HttpError::bad_data(format!(
+            "invalid trace id {id:?}, expected 1 to 32 hexadecimal digits"
+        ))
+    })?;
+    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let found = app
+        .reader
+        .run(None, move |budget, _| {
+            obs_tracestore::trace(&snapshot, id, budget).map_err(|e| query_error(&e.into()))
+        })
+        .await?;
+    found.ok_or_else(|| HttpError::not_found("trace not found"))
+}
+
+fn wants_protobuf(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|a| a.to_str().ok())
+        .unwrap_or_default();
+    accept.starts_with("application/protobuf") || accept.starts_with("application/x-protobuf")
+}
+
+fn protobuf(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/protobuf")], body).into_response()
+}
+
+async fn trace_v1(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let trace = find(&app, &tenant, &id).await?;
+    let mut body = Vec::new();
+    if wants_protobuf(&headers) {
+        write::trace_v1_protobuf(&trace, &mut body);
+        return Ok(protobuf(body));
+    }
+    write::trace_v1_json(&trace, &mut body);
+    Ok(json(body))
+}
+
+async fn trace_v2(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let trace = find(&app, &tenant, &id).await?;
+    let notes = write::TraceNotes::default();
+    let mut body = Vec::new();
+    if wants_protobuf(&headers) {
+        write::trace_v2_protobuf(&trace, &notes, &mut body);
+        return Ok(protobuf(body));
+    }
+    write::trace_v2_json(&trace, &notes, &mut body);
+    Ok(json(body))
+}
+
+/// Names by scope, in Tempo's order of scopes.
+async fn tag_names(
+    app: &App,
+    tenant: &Tenant,
+    params: &Params,
+) -> std::result::Result<Vec<(&'static str, Vec<String>)>, HttpError> {
+    let range = tag_range(params)?;
+    let only = params
+        .get("scope")
+        .filter(|s| *s != "none")
+        .map(str::to_owned);
+    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let mut found = app
+        .reader
+        .run(None, move |budget, _| {
+            obs_tracestore::tag_names(&snapshot, range, budget).map_err(|e| query_error(&e.into()))
+        })
+        .await?;
+    let intrinsics = obs_query::traceql::INTRINSICS
+        .iter()
+        .map(|s| (*s).to_owned())
+        .collect();
+    found.push(("intrinsic", intrinsics));
+    found.retain(|(scope, _)| only.as_deref().is_none_or(|o| o == *scope));
+    Ok(found)
+}
+
+/// Tags are asked for without a range to fill menus: then all of time counts.
+fn tag_range(params: &Params) -> std::result::Result<TimeRange, HttpError> {
+    let start = params
+        .time("start", Clock::Seconds)?
+        .unwrap_or(Timestamp::MIN);
+    let end = params
+        .time("end", Clock::Seconds)?
+        .unwrap_or(Timestamp::MAX);
+    Ok(TimeRange::new(start, end))
+}
+
+async fn tags_v1(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
+    let scopes = tag_names(&app, &tenant, &params).await?;
+    let mut names: Vec<String> = scopes.into_iter().flat_map(|(_, names)| names).collect();
+    names.sort();
+    names.dedup();
+    let mut body = Vec::new();
+    write::tags_v1(&names, &mut body);
+    Ok(json(body))
+}
+
+async fn tags_v2(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
+    let scopes = tag_names(&app, &tenant, &params).await?;
+    let mut body = Vec::new();
+    write::tags_v2(&scopes, 0, &mut body);
+    Ok(json(body))
+}
+
+async fn tag_values(
+    app: &App,
+    tenant: &Tenant,
+    params: &Params,
+    name: &str,
+) -> std::result::Result<Vec<write::TagValue>, HttpError> {
+    let range = tag_range(params)?;
+    let tag = obs_query::traceql::tag(name);
+    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let values = app
+        .reader
+        .run(None, move |budget, _| {
+            obs_tracestore::tag_values(&snapshot, tag.scope, &tag.name, range, budget)
+                .map_err(|e| query_error(&e.into()))
+        })
+        .await?;
+    Ok(values
+        .iter()
+        .filter_map(write::TagValue::from_attribute)
+        .collect())
+}
+
+async fn tag_values_v1(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response> {
+    let values = tag_values(&app, &tenant, &params, &name).await?;
+    let mut body = Vec::new();
+    write::tag_values_v1(&values, &mut body);
+    Ok(json(body))
+}
+
+async fn tag_values_v2(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response> {
+    let values = tag_values(&app, &tenant, &params, &name).await?;
+    let mut body = Vec::new();
+    write::tag_values_v2(&values, 0, &mut body);
+    Ok(json(body))
+}
+
+async fn build_info() -> Response {
+    let body = json!({"status": "success", "data": {"version": TEMPO_VERSION}});
+    json(body.to_string().into_bytes())
+}

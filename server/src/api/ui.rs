@@ -1,0 +1,69 @@
+//! The web UI: files that were embedded when the binary was built.
+//!
+//! File names carry a hash of their content, so they may be cached for ever; the page itself is
+//! asked for anew each time. Addresses without a file are the page's own and get the page.
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderValue, StatusCode, Uri, header};
+
+/// A file of the UI: address, content type, content.
+struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/ui.rs"));
+
+/// Nothing from elsewhere, nothing inline but styles that the graph library sets.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'";
+
+const NOT_BUILT: &str = "This binary was built without the web UI; `make ui` before `cargo build` \
+     adds it. All APIs work.\n";
+
+/// Everything that no API route takes.
+pub(super) fn routes() -> Router {
+    Router::new()
+        .route("/", get(|| async { page() }))
+        .route(
+            "/assets/{*file}",
+            get(|uri: Uri| async move { asset(uri.path()) }),
+        )
+        .route("/favicon.svg", get(|| async { asset("/favicon.svg") }))
+}
+
+fn page() -> Response {
+    let Some(page) = ASSETS.iter().find(|a| a.path == "/index.html") else {
+        return (StatusCode::NOT_FOUND, NOT_BUILT).into_response();
+    };
+    let mut response = page.bytes.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(page.content_type),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
+    response
+}
+
+fn asset(path: &str) -> Response {
+    let Some(asset) = ASSETS.iter().find(|a| a.path == path) else {
+        return (StatusCode::NOT_FOUND, "no such file\n").into_response();
+    };
+    let mut response = asset.bytes.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(asset.content_type),
+    );
+    let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+    headers.insert(header::CACHE_CONTROL, forever);
+    response
+}

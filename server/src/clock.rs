@@ -1,0 +1,17 @@
+//! The clock of the server: everything below is told the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use obs_model::Timestamp;
+
+/// Now, by the machine's wall clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of the server that reads the clock"
+)]
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,320 @@
+//! The configuration file: Prometheus' own keys at the top and obs' under `obs:`.
+//!
+//! Invariants: a key that nobody knows is an error with line and column; a key of Prometheus that
+//! this version does not act on yet is a notice, so that an existing file works unchanged and
+//! nobody believes that rules are evaluated when they are not.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
+use obs_logstore::EnrichOptions;
+use obs_model::duration;
+use obs_model::limits::Limits;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use serde_yaml_ng::Value;
+
+/// How long data is kept without a word about it; as Prometheus.
+pub(crate) const RETENTION_DEFAULT: i64 = 15 * obs_model::time::NANOS_PER_DAY;
+
+/// A configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Defaults of scrape jobs.
+    pub global: GlobalConfig,
+    /// What is scraped.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// obs' own settings.
+    pub obs: ObsConfig,
+    runtime: Option<Value>,
+    rule_files: Option<Value>,
+    scrape_config_files: Option<Value>,
+    alerting: Option<Value>,
+    remote_write: Option<Value>,
+    remote_read: Option<Value>,
+    otlp: Option<Value>,
+    storage: Option<Value>,
+    tracing: Option<Value>,
+}
+
+/// The map `obs:`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObsConfig {
+    /// Intake of logs.
+    pub logs: LogsConfig,
+    /// What is kept, and how.
+    pub storage: StorageConfig,
+    /// The table of limits.
+    pub limits: LimitsConfig,
+    /// Ways in besides scraping.
+    pub collector: CollectorConfig,
+    /// The built-in node exporter.
+    pub node_exporter: Option<NodeExporterConfig>,
+    /// obs' own logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+/// `obs.logs`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogsConfig {
+    /// Labels that may name the service, best first; empty turns `service_name` off.
+    pub discover_service_name: Vec<String>,
+    /// Whether `detected_level` is found in lines.
+    pub discover_log_levels: bool,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        let options = EnrichOptions::default();
+        Self {
+            discover_service_name: options.discover_service_name,
+            discover_log_levels: options.discover_log_levels,
+        }
+    }
+}
+
+/// `obs.storage`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// How long data is kept: `15d`; `0` for ever. The flag `--retention` wins.
+    #[serde(deserialize_with = "optional_duration")]
+    pub retention: Option<i64>,
+    /// Most bytes of parts per tenant and signal; none without it.
+    pub retention_bytes: Option<u64>,
+    /// Bytes of memory per signal at which it is flushed.
+    pub flush_bytes: Option<u64>,
+    /// Age of the oldest record in memory at which it is flushed.
+    #[serde(deserialize_with = "optional_duration")]
+    pub flush_age: Option<i64>,
+}
+
+/// `obs.node_exporter`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeExporterConfig {
+    /// Where `/metrics` is served. It is scraped as the job `node`.
+    pub listen: SocketAddr,
+}
+
+/// `obs.telemetry`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// Whether obs keeps its own logs.
+    pub logs: bool,
+    /// Whether obs keeps its own traces.
+    pub traces: bool,
+}
+
+/// `obs.limits`: the names are those of [`Limits`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    missing_docs,
+    reason = "each field is documented in model::limits::Limits"
+)]
+pub struct LimitsConfig {
+    pub body_bytes_max: Option<usize>,
+    pub decompressed_bytes_max: Option<usize>,
+    pub depth_max: Option<usize>,
+    pub labels_max: Option<usize>,
+    pub label_name_bytes_max: Option<usize>,
+    pub label_value_bytes_max: Option<usize>,
+    pub line_bytes_max: Option<usize>,
+    pub metadata_max: Option<usize>,
+    pub attributes_max: Option<usize>,
+    pub series_max: Option<usize>,
+    pub streams_max: Option<usize>,
+    pub query_samples_max: Option<u64>,
+    pub query_bytes_max: Option<u64>,
+    pub query_series_max: Option<u64>,
+    pub query_time_ms_max: Option<u64>,
+    pub query_steps_max: Option<u64>,
+    pub query_text_bytes_max: Option<usize>,
+    pub write_queue_max: Option<usize>,
+    pub query_queue_max: Option<usize>,
+}
+
+impl LimitsConfig {
+    /// The table with these settings.
+    pub fn limits(&self) -> Limits {
+        let d = Limits::default();
+        Limits {
+            body_bytes_max: self.body_bytes_max.unwrap_or(d.body_bytes_max),
+            decompressed_bytes_max: self
+                .decompressed_bytes_max
+                .unwrap_or(d.decompressed_bytes_max),
+            depth_max: self.depth_max.unwrap_or(d.depth_max),
+            labels_max: self.labels_max.unwrap_or(d.labels_max),
+            label_name_bytes_max: self.label_name_bytes_max.unwrap_or(d.label_name_bytes_max),
+            label_value_bytes_max: self
+                .label_value_bytes_max
+                .unwrap_or(d.label_value_bytes_max),
+            line_bytes_max: self.line_bytes_max.unwrap_or(d.line_bytes_max),
+            metadata_max: self.metadata_max.unwrap_or(d.metadata_max),
+            attributes_max: self.attributes_max.unwrap_or(d.attributes_max),
+            series_max: self.series_max.unwrap_or(d.series_max),
+            streams_max: self.streams_max.unwrap_or(d.streams_max),
+            query_samples_max: self.query_samples_max.unwrap_or(d.query_samples_max),
+            query_bytes_max: self.query_bytes_max.unwrap_or(d.query_bytes_max),
+            query_series_max: self.query_series_max.unwrap_or(d.query_series_max),
+            query_time_ms_max: self.query_time_ms_max.unwrap_or(d.query_time_ms_max),
+            query_steps_max: self.query_steps_max.unwrap_or(d.query_steps_max),
+            query_text_bytes_max: self.query_text_bytes_max.unwrap_or(d.query_text_bytes_max),
+            write_queue_max: self.write_queue_max.unwrap_or(d.write_queue_max),
+            query_queue_max: self.query_queue_max.unwrap_or(d.query_queue_max),
+        }
+    }
+}
+
+impl LogsConfig {
+    /// What enrichment is told.
+    pub(crate) fn enrich(&self) -> EnrichOptions {
+        EnrichOptions {
+            discover_service_name: self.discover_service_name.clone(),
+            discover_log_levels: self.discover_log_levels,
+        }
+    }
+}
+
+impl Config {
+    /// The scrape jobs with defaults and checks applied; `text` is the file, for places of errors,
+    /// `folder` is what relative paths start from.
+    pub fn jobs(&self, text: &str, folder: &Path) -> Result<Vec<Job>, ConfigError> {
+        obs_collector::config::jobs(&self.global, self.scrape_configs.clone(), text, folder)
+    }
+
+    /// The scrape job of one of obs' own listeners.
+    pub(crate) fn own_job(&self, name: &str, address: SocketAddr) -> Result<Job, ConfigError> {
+        let text = format!("job_name: {name}\nstatic_configs: [{{targets: ['{address}']}}]\n");
+        let config: ScrapeConfig = serde_yaml_ng::from_str(&text)?;
+        let jobs = obs_collector::config::jobs(&self.global, vec![config], &text, Path::new(""))?;
+        jobs.into_iter().next().ok_or_else(|| ConfigError {
+            position: None,
+            message: format!("obs' own job {name} is missing"),
+        })
+    }
+
+    /// What the file asks for that this version does not do.
+    pub fn notices(&self) -> Vec<String> {
+        [
+            ("runtime", &self.runtime, "has no meaning here"),
+            (
+                "rule_files",
+                &self.rule_files,
+                "rules are not evaluated by this version",
+            ),
+            (
+                "scrape_config_files",
+                &self.scrape_config_files,
+                "further files are not read by this version",
+            ),
+            (
+                "alerting",
+                &self.alerting,
+                "alerts are not sent by this version",
+            ),
+            (
+                "remote_write",
+                &self.remote_write,
+                "samples are not forwarded by this version",
+            ),
+            (
+                "remote_read",
+                &self.remote_read,
+                "other servers are not read by this version",
+            ),
+            (
+                "otlp",
+                &self.otlp,
+                "OTLP metrics are translated by Prometheus' defaults",
+            ),
+            (
+                "storage",
+                &self.storage,
+                "obs.storage says how data is kept",
+            ),
+            (
+                "tracing",
+                &self.tracing,
+                "obs.telemetry says where own traces go",
+            ),
+        ]
+        .iter()
+        .filter(|(_, value, _)| value.is_some())
+        .map(|(key, _, consequence)| format!("{key}: {consequence}"))
+        .collect()
+    }
+}
+
+/// Reads a configuration; errors carry line and column.
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    let config: Option<Config> = serde_yaml_ng::from_str(text)?;
+    Ok(config.unwrap_or_default())
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let value = Option::<Value>::deserialize(deserializer)?;
+    let text = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => return Err(D::Error::custom("expected a duration such as 15d")),
+    };
+    duration::parse(&text)
+        .map(Some)
+        .ok_or_else(|| D::Error::custom(format!("expected a duration such as 15d, found {text:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prometheus_file_works_unchanged() {
+        let config = parse(
+            "global:\n  scrape_interval: 15s\nrule_files: [rules.yml]\nscrape_configs:\n\
+             - job_name: a\n  static_configs: [{targets: ['127.0.0.1:1']}]\n",
+        )
+        .unwrap();
+        assert_eq!(config.scrape_configs.len(), 1);
+        assert_eq!(
+            config.notices(),
+            ["rule_files: rules are not evaluated by this version"]
+        );
+        assert!(parse("").unwrap().notices().is_empty());
+    }
+
+    #[test]
+    fn own_settings() {
+        let config = parse(
+            "obs:\n  storage: {retention: 30d}\n  limits: {labels_max: 7}\n  \
+             node_exporter: {listen: '127.0.0.1:0'}\n  telemetry: {logs: true}\n",
+        )
+        .unwrap();
+        assert_eq!(config.obs.storage.retention, duration::parse("30d"));
+        assert_eq!(config.obs.limits.limits().labels_max, 7);
+        assert_eq!(
+            config.obs.limits.limits().depth_max,
+            Limits::default().depth_max
+        );
+        assert!(config.obs.logs.discover_log_levels && config.obs.telemetry.logs);
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_name_their_place() {
+        let check = |text: &str, expect: &str| {
+            let fault = parse(text).unwrap_err().to_string();
+            assert!(fault.contains(expect), "{fault}");
+        };
+        check("obs:\n  limits:\n    lables_max: 1\n", "lables_max");
+        check("obs:\n  limits:\n    lables_max: 1\n", "3:5");
+        check("globel: {}\n", "1:1");
+        check("obs:\n  storage: {retention: soon}\n", "found \"soon\"");
+    }
+}

@@ -1,0 +1,165 @@
+//! obs' own metrics: what `/metrics` says about the server itself.
+
+use std::sync::atomic::Ordering;
+
+use obs_model::Labels;
+use obs_model::family::Family;
+use obs_model::metrics::MetricKind::{Counter, Gauge};
+use obs_storage::{Kind, Store};
+
+use crate::app::App;
+use crate::{clock, process};
+
+/// All families, in order of name.
+pub(crate) fn families(app: &App) -> Vec<Family> {
+    let mut all = vec![
+        build_info(),
+        Family::new(
+            "obs_uptime_seconds",
+            Gauge,
+            "Seconds since the server started.",
+        )
+        .with((clock::now() - app.started) as f64 / 1e9),
+    ];
+    all.extend(queries(app));
+    all.extend(writes(app));
+    all.extend(stores(app));
+    all.extend(obs_collector::metrics::families(&app.sink, &app.targets));
+    all.extend(process::families());
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+fn build_info() -> Family {
+    let mut family = Family::new("obs_build_info", Gauge, "1, with the version as a label.");
+    family.push(
+        Labels::from_pairs([("version", env!("CARGO_PKG_VERSION"))]),
+        1.0,
+    );
+    family
+}
+
+fn queries(app: &App) -> Vec<Family> {
+    let stats = app.reader.stats();
+    let mut queries = Family::new(
+        "obs_queries_total",
+        Counter,
+        "Queries that ended, by how they ended.",
+    );
+    for (outcome, counter) in [
+        ("answered", &stats.answered),
+        ("failed", &stats.failed),
+        ("refused", &stats.refused),
+    ] {
+        let labels = Labels::from_pairs([("outcome", outcome)]);
+        queries.push(labels, counter.load(Ordering::Relaxed) as f64);
+    }
+    let samples = Family::new(
+        "obs_query_samples_total",
+        Counter,
+        "Samples, log records and spans that queries read.",
+    );
+    vec![
+        queries,
+        samples.with(stats.samples.load(Ordering::Relaxed) as f64),
+    ]
+}
+
+fn writes(app: &App) -> Vec<Family> {
+    let Some(stats) = app.writes.get() else {
+        return Vec::new();
+    };
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    vec![
+        Family::new(
+            "obs_write_commits_total",
+            Counter,
+            "Group commits of the journals.",
+        )
+        .with(read(&stats.commits)),
+        Family::new(
+            "obs_write_batches_total",
+            Counter,
+            "Batches in group commits.",
+        )
+        .with(read(&stats.batches)),
+    ]
+}
+
+/// Name, type, help and value of what each store says of itself.
+type StoreGauge = (
+    &'static str,
+    obs_model::metrics::MetricKind,
+    &'static str,
+    fn(&obs_storage::Stats) -> f64,
+);
+
+const STORE: &[StoreGauge] = &[
+    (
+        "obs_store_memory_bytes",
+        Gauge,
+        "Bytes of records that are not in a part yet.",
+        |s| s.memory_bytes as f64,
+    ),
+    (
+        "obs_store_journal_bytes",
+        Gauge,
+        "Bytes of the journal.",
+        |s| s.journal_bytes as f64,
+    ),
+    ("obs_store_parts", Gauge, "Parts.", |s| s.parts as f64),
+    ("obs_store_part_bytes", Gauge, "Bytes of all parts.", |s| {
+        s.part_bytes as f64
+    }),
+    (
+        "obs_store_part_rows",
+        Gauge,
+        "Samples, log records or spans in parts.",
+        |s| s.part_rows as f64,
+    ),
+    (
+        "obs_store_jobs_done_total",
+        Counter,
+        "Flushes, merges and drops done.",
+        |s| s.jobs_done as f64,
+    ),
+    (
+        "obs_store_jobs_failed_total",
+        Counter,
+        "Flushes, merges and drops that failed.",
+        |s| s.jobs_failed as f64,
+    ),
+    (
+        "obs_store_poisoned",
+        Gauge,
+        "1 after a failed fsync: writes are refused until a restart.",
+        |s| f64::from(u8::from(s.poisoned)),
+    ),
+    (
+        "obs_store_quarantined_files",
+        Gauge,
+        "Files in quarantine because of corruption.",
+        |s| s.quarantined as f64,
+    ),
+];
+
+fn stores(app: &App) -> Vec<Family> {
+    let Ok(stores) = app.stores() else {
+        return Vec::new();
+    };
+    let mut all: Vec<Family> = STORE
+        .iter()
+        .map(|(name, kind, help, _)| Family::new(*name, *kind, *help))
+        .collect();
+    add(&mut all, &stores.metrics);
+    add(&mut all, &stores.logs);
+    add(&mut all, &stores.spans);
+    all
+}
+
+fn add<K: Kind>(all: &mut [Family], store: &Store<K>) {
+    let stats = store.stats();
+    for (family, (.., value)) in all.iter_mut().zip(STORE) {
+        family.push(Labels::from_pairs([("store", K::NAME)]), value(&stats));
+    }
+}

@@ -1,0 +1,389 @@
+//! Start and stop of the server.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use obs_collector::config::Job;
+use obs_collector::receive::{self, Receiver};
+use obs_collector::scrape::{Scraper, Setting};
+use obs_collector::{Decoder, Inbox, Sink, tail};
+use obs_model::{Tenant, duration};
+use obs_storage::Retention;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::app::App;
+use crate::config::{Config, RETENTION_DEFAULT};
+use crate::read::Reader;
+use crate::stores::Stores;
+use crate::upkeep::Upkeep;
+use crate::write::{Rules, Writers};
+use crate::{Options, api, clock, config, node_exporter, telemetry};
+
+/// How long requests may take to end after a stop was asked for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The sockets, bound before anything else so that a wrong address is found at once.
+struct Listeners {
+    http: TcpListener,
+    otlp_grpc: TcpListener,
+    otlp_http: TcpListener,
+    node_exporter: Option<TcpListener>,
+}
+
+/// Runs the server until SIGINT or SIGTERM.
+pub async fn serve(options: Options) -> anyhow::Result<()> {
+    let (config, jobs) = load(&options)?;
+    let listeners = bind(&options, &config).await?;
+    let folder = options.data.clone();
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let telemetry = start_telemetry(&options, &config, &listeners).await?;
+    for notice in config.notices() {
+        tracing::warn!("{notice}");
+    }
+    write_addresses(&folder, &listeners)?;
+    let running = Running::start(&options, &config, jobs, listeners).await?;
+    stop_signal().await?;
+    tracing::info!("stopping");
+    running.stop(telemetry).await;
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the configuration is read once, before the server starts"
+)]
+fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
+    let Some(path) = &options.config else {
+        return Ok((Config::default(), Vec::new()));
+    };
+    let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let text =
+        String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))?;
+    let config = config::parse(&text).with_context(|| format!("{}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let jobs = config
+        .jobs(&text, folder)
+        .with_context(|| format!("{}", path.display()))?;
+    if let Some(job) = jobs
+        .iter()
+        .find(|j| j.name == "obs" || j.name == "node" && config.obs.node_exporter.is_some())
+    {
+        bail!(
+            "{}: the job name {:?} is taken by obs' own job",
+            path.display(),
+            job.name
+        );
+    }
+    Ok((config, jobs))
+}
+
+async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
+    let listen = async |what: &str, address: SocketAddr| {
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address} for {what}"))
+    };
+    Ok(Listeners {
+        http: listen("HTTP", options.listen).await?,
+        otlp_grpc: listen("OTLP over gRPC", options.otlp_grpc_listen).await?,
+        otlp_http: listen("OTLP over HTTP", options.otlp_http_listen).await?,
+        node_exporter: match &config.obs.node_exporter {
+            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            None => None,
+        },
+    })
+}
+
+/// Building the exporters blocks (they have an HTTP client of their own).
+#[expect(clippy::disallowed_methods, reason = "once, before the server starts")]
+async fn start_telemetry(
+    options: &Options,
+    config: &Config,
+    listeners: &Listeners,
+) -> anyhow::Result<telemetry::Telemetry> {
+    let verbose = match options.verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let own = &config.obs.telemetry;
+    let to = reachable(listeners.otlp_http.local_addr()?);
+    let export = telemetry::Export {
+        to,
+        logs: own.logs,
+        traces: own.traces,
+    };
+    let format = options.log_format;
+    tokio::task::spawn_blocking(move || telemetry::start(format, verbose, export)).await?
+}
+
+/// The address by which this process reaches its own listener.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if bound.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        return SocketAddr::new(loopback, bound.port());
+    }
+    bound
+}
+
+/// `DATA/addresses.json`: where the server listens; tools and tests with port 0 read it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "not data: a note for tools, made anew at each start"
+)]
+fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
+    let address = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string());
+    let mut addresses = json!({
+        "http": address(&listeners.http)?,
+        "otlp_grpc": address(&listeners.otlp_grpc)?,
+        "otlp_http": address(&listeners.otlp_http)?,
+    });
+    if let Some(listener) = &listeners.node_exporter {
+        addresses["node_exporter"] = address(listener)?.into();
+    }
+    tracing::info!(%addresses, "listening");
+    // Renamed into place, so that nobody reads half of it.
+    let (path, draft) = (data.join("addresses.json"), data.join("addresses.json.tmp"));
+    std::fs::write(&draft, format!("{addresses:#}\n"))?;
+    std::fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))
+}
+
+/// A server that runs.
+struct Running {
+    app: Arc<App>,
+    tasks: TaskTracker,
+    /// Ends scraping and tailing.
+    stop_intake: CancellationToken,
+    /// Ends the listeners.
+    stop_listening: CancellationToken,
+    intake: TaskTracker,
+    writers: Writers,
+    upkeep: Upkeep,
+}
+
+impl Running {
+    async fn start(
+        options: &Options,
+        config: &Config,
+        jobs: Vec<Job>,
+        listeners: Listeners,
+    ) -> anyhow::Result<Self> {
+        let rules = Rules {
+            limits: config.obs.limits.limits(),
+            enrich: config.obs.logs.enrich(),
+        };
+        let (sink, inbox) = Sink::channel(rules.limits.write_queue_max);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let app = Arc::new(App {
+            stores: OnceLock::new(),
+            writes: OnceLock::new(),
+            reader: Reader::new(threads, rules.limits)?,
+            scraper: Scraper::new(),
+            counters: Arc::default(),
+            sink,
+            rules,
+            decoder: Decoder::new(threads),
+            started: clock::now(),
+        });
+        let http = reachable(listeners.http.local_addr()?);
+        let node = listeners
+            .node_exporter
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?;
+        let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
+        listen(&tasks, &stop_listening, &app, listeners);
+        let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
+        let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
+        let jobs = with_own_jobs(jobs, config, http, node)?;
+        start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
+        tracing::info!("ready: http://{http}");
+        Ok(Self {
+            app,
+            tasks,
+            stop_intake,
+            stop_listening,
+            intake,
+            writers,
+            upkeep,
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "joins threads, once, at the end")]
+    async fn stop(self, telemetry: telemetry::Telemetry) {
+        self.stop_intake.cancel();
+        self.intake.close();
+        within("scraping and tailing", self.intake.wait()).await;
+        within("own telemetry", async {
+            drop(tokio::task::spawn_blocking(move || telemetry.stop()).await);
+        })
+        .await;
+        self.stop_listening.cancel();
+        self.tasks.close();
+        within("requests", self.tasks.wait()).await;
+        // The last handle on the queues: the writers finish what waits, then end.
+        drop(self.app);
+        let (writers, upkeep) = (self.writers, self.upkeep);
+        within("writers", async {
+            let join = move || {
+                writers.join();
+                upkeep.stop();
+            };
+            drop(tokio::task::spawn_blocking(join).await);
+        })
+        .await;
+    }
+}
+
+async fn within(what: &str, work: impl Future<Output = ()>) {
+    if tokio::time::timeout(STOP_TIMEOUT, work).await.is_err() {
+        tracing::warn!("{what} did not end within {} s", STOP_TIMEOUT.as_secs());
+    }
+}
+
+fn listen(tasks: &TaskTracker, stop: &CancellationToken, app: &Arc<App>, listeners: Listeners) {
+    let receiver = Receiver::new(
+        app.sink.clone(),
+        app.rules.limits,
+        app.decoder.clone(),
+        Arc::clone(&app.counters),
+    );
+    let all = api::routes(app).merge(receive::routes(receiver.clone()));
+    serve_http(tasks, stop, listeners.http, all);
+    serve_http(tasks, stop, listeners.otlp_http, receive::otlp_routes(receiver.clone()));
+    serve_http(tasks, stop, listeners.otlp_grpc, receive::grpc::routes(receiver));
+    if let Some(listener) = listeners.node_exporter {
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            let (source, what) = (Arc::default(), Arc::default());
+            if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
+                tracing::error!(%error, "the node exporter failed");
+            }
+        });
+    }
+}
+
+fn serve_http(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    listener: TcpListener,
+    routes: Router,
+) {
+    let stopped = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        let served = axum::serve(listener, routes)
+            .with_graceful_shutdown(stopped)
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "an HTTP listener failed");
+        }
+    });
+}
+
+/// Opens the stores off the event loop; requests are answered "starting" meanwhile.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "replay blocks, once, at the start"
+)]
+async fn open_stores(
+    options: &Options,
+    config: &Config,
+    app: &Arc<App>,
+    inbox: Inbox,
+) -> anyhow::Result<(Writers, Upkeep)> {
+    let storage = &config.obs.storage;
+    let retention = options
+        .retention_nanos
+        .or(storage.retention)
+        .unwrap_or(RETENTION_DEFAULT);
+    let mut settings = obs_storage::Options::default();
+    settings.retention = Retention {
+        age: (retention > 0).then_some(retention),
+        bytes: storage.retention_bytes,
+    };
+    if let Some(bytes) = storage.flush_bytes {
+        settings.flush_bytes = bytes;
+    }
+    if let Some(age) = storage.flush_age {
+        settings.flush_age = age;
+    }
+    tracing::info!(
+        data = %options.data.display(),
+        retention = if retention > 0 { duration::format(retention) } else { "for ever".to_owned() },
+        "opening the stores"
+    );
+    let data = options.data.clone();
+    let stores = tokio::task::spawn_blocking(move || Stores::open(&data, &settings)).await??;
+    let writers = Writers::start(&stores, inbox, &app.rules)?;
+    let upkeep = Upkeep::start(&stores)?;
+    let first = app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
+    anyhow::ensure!(first, "the stores are opened once");
+    Ok((writers, upkeep))
+}
+
+/// obs scrapes itself, and its node exporter where it has one.
+fn with_own_jobs(
+    mut jobs: Vec<Job>,
+    config: &Config,
+    http: SocketAddr,
+    node: Option<SocketAddr>,
+) -> anyhow::Result<Vec<Job>> {
+    jobs.push(config.own_job("obs", http)?);
+    if let Some(node) = node {
+        jobs.push(config.own_job("node", reachable(node))?);
+    }
+    Ok(jobs)
+}
+
+fn start_intake(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    app: &Arc<App>,
+    config: &Config,
+    jobs: Vec<Job>,
+    data: &Path,
+) -> anyhow::Result<()> {
+    let setting = Setting {
+        sink: app.sink.clone(),
+        tenant: Tenant::anonymous(),
+        limits: app.rules.limits,
+        decoder: app.decoder.clone(),
+        counters: Arc::clone(&app.counters),
+    };
+    let (scraper, stopped) = (app.scraper.clone(), stop.clone());
+    scraper.apply(jobs);
+    tasks.spawn(async move { scraper.run(setting, stopped).await });
+    let logs = config.obs.collector.logs.clone();
+    if !logs.files.is_empty() {
+        let setting = tail::Setting {
+            sink: app.sink.clone(),
+            tenant: Tenant::anonymous(),
+            limits: app.rules.limits,
+            counters: Arc::clone(&app.counters),
+            checkpoint: data.join("tail.json"),
+        };
+        tasks.spawn(tail::run(logs, setting, stop.clone()));
+    }
+    Ok(())
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("listen for SIGINT"),
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,68 @@
+//! The three stores on the local disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use obs_logstore::Logs;
+use obs_model::Tenant;
+use obs_query::Sources;
+use obs_storage::{Disk, Force, JobError, Kind, Options, RealDisk, Store};
+use obs_tracestore::Spans;
+use obs_tsdb::Metrics;
+
+/// One store per signal.
+#[derive(Clone, Debug)]
+pub(crate) struct Stores {
+    pub(crate) metrics: Arc<Store<Metrics>>,
+    pub(crate) logs: Arc<Store<Logs>>,
+    pub(crate) spans: Arc<Store<Spans>>,
+}
+
+impl Stores {
+    /// Opens the stores below `data` and replays their journals. Blocks.
+    pub(crate) fn open(data: &Path, options: &Options) -> anyhow::Result<Self> {
+        let disk = RealDisk::open(data)
+            .with_context(|| format!("open the folder {}", data.display()))?;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        Ok(Self {
+            metrics: open(&disk, options)?,
+            logs: open(&disk, options)?,
+            spans: open(&disk, options)?,
+        })
+    }
+
+    /// What a query of a tenant reads.
+    pub(crate) fn sources(&self, tenant: &Tenant) -> Sources {
+        Sources {
+            metrics: Some(self.metrics.snapshot(tenant)),
+            logs: Some(self.logs.snapshot(tenant)),
+            spans: Some(self.spans.snapshot(tenant)),
+        }
+    }
+
+    /// Does everything of a kind that can be done now. Blocks.
+    pub(crate) fn force(&self, what: Force) -> Result<(), JobError> {
+        force(&self.metrics, what)?;
+        force(&self.logs, what)?;
+        force(&self.spans, what)
+    }
+}
+
+fn open<K: Kind>(disk: &Arc<dyn Disk>, options: &Options) -> anyhow::Result<Arc<Store<K>>> {
+    let store = Store::open(Arc::clone(disk), options.clone(), &|progress| {
+        tracing::debug!(store = K::NAME, ?progress, "opening");
+    })
+    .with_context(|| format!("open the store of {}", K::NAME))?;
+    for file in store.quarantined() {
+        tracing::error!(store = K::NAME, file.path, file.reason, "damage is in quarantine");
+    }
+    Ok(Arc::new(store))
+}
+
+fn force<K: Kind>(store: &Store<K>, what: Force) -> Result<(), JobError> {
+    while let Some(job) = store.forced(what) {
+        store.run(job)?;
+    }
+    Ok(())
+}

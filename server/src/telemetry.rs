@@ -1,0 +1,160 @@
+//! obs' own logs and traces: structured lines on standard error and, where the configuration asks,
+//! the same events and spans through OpenTelemetry into the server's own OTLP receiver.
+//!
+//! Invariant: only events and spans of obs' own crates are exported, and the receivers make none
+//! per request, so that taking in telemetry makes no telemetry.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::{
+    BatchConfigBuilder as LogBatch, BatchLogProcessor, SdkLoggerProvider,
+};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder as SpanBatch, BatchSpanProcessor, SdkTracerProvider,
+};
+use tracing::Metadata;
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+/// How often own telemetry is sent; short, because a user looks at it after seconds.
+const EXPORT_PERIOD: Duration = Duration::from_secs(1);
+/// How long one export may take.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The shape of log lines on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` pairs for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is set up and must be flushed at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    logs: Option<SdkLoggerProvider>,
+}
+
+/// What to export.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Export {
+    /// The OTLP/HTTP receiver.
+    pub(crate) to: SocketAddr,
+    /// Whether logs are exported.
+    pub(crate) logs: bool,
+    /// Whether traces are exported.
+    pub(crate) traces: bool,
+}
+
+/// Sets the process' subscriber up. A process that has one already keeps it (tests).
+pub(crate) fn start(
+    format: LogFormat,
+    verbose: LevelFilter,
+    export: Export,
+) -> anyhow::Result<Telemetry> {
+    let resource = Resource::builder()
+        .with_service_name("obs")
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_attribute(KeyValue::new("service.instance.id", export.to.to_string()))
+        .build();
+    let traces = export
+        .traces
+        .then(|| traces(export.to, resource.clone()))
+        .transpose()?;
+    let logs = export.logs.then(|| logs(export.to, resource)).transpose()?;
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let stderr: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => stderr.boxed(),
+        LogFormat::Json => stderr.json().flatten_event(true).boxed(),
+    };
+    // Other crates speak up only when something is wrong.
+    let ours = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("obs", verbose);
+    let spans = traces.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("obs"))
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(filter_fn(is_ours))
+    });
+    let events = logs
+        .as_ref()
+        .map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(filter_fn(is_ours)));
+    let subscriber = tracing_subscriber::registry()
+        .with(stderr.with_filter(ours))
+        .with(spans)
+        .with(events);
+    if subscriber.try_init().is_err() {
+        tracing::debug!("a subscriber is set already");
+    }
+    Ok(Telemetry { traces, logs })
+}
+
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("obs") && *metadata.level() <= tracing::Level::INFO
+}
+
+fn traces(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("http://{to}/v1/traces"))
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .context("set up the exporter of own traces")?;
+    let config = SpanBatch::default()
+        .with_scheduled_delay(EXPORT_PERIOD)
+        .build();
+    let processor = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(config)
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_span_processor(processor)
+        .with_resource(resource)
+        .build())
+}
+
+fn logs(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkLoggerProvider> {
+    let exporter = LogExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("http://{to}/v1/logs"))
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .context("set up the exporter of own logs")?;
+    let config = LogBatch::default()
+        .with_scheduled_delay(EXPORT_PERIOD)
+        .build();
+    let processor = BatchLogProcessor::builder(exporter)
+        .with_batch_config(config)
+        .build();
+    Ok(SdkLoggerProvider::builder()
+        .with_log_processor(processor)
+        .with_resource(resource)
+        .build())
+}
+
+impl Telemetry {
+    /// Sends what is left. Blocks; call it off the event loop while the receiver still answers.
+    pub(crate) fn stop(self) {
+        if let Some(Err(error)) = self.traces.map(|p| p.shutdown()) {
+            tracing::warn!(%error, "own traces could not be flushed");
+        }
+        if let Some(Err(error)) = self.logs.map(|p| p.shutdown()) {
+            tracing::warn!(%error, "own logs could not be flushed");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The writers: one thread per store takes what waits, makes one group commit of it and answers.
+//!
+//! Invariants: an answer of success comes after `Store::append` returned, and that after fsync;
+//! a batch that cannot be stored does not keep the others of its group from being stored.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use obs_collector::{Accepted, Inbox, SinkError, Write};
+use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
+use obs_model::limits::Limits;
+use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_storage::{AppendError, Kind, Record, Store};
+use obs_tracestore::Spans;
+use obs_tsdb::Metrics;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::stores::Stores;
+
+/// Most batches in one group commit. More would only lengthen the wait of the first one.
+const GROUP_MAX: usize = 256;
+/// Most encoded bytes in one group commit, unless one batch alone has more.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// What the writers refused so far, by signal.
+#[derive(Debug, Default)]
+pub(crate) struct WriteStats {
+    /// Group commits.
+    pub(crate) commits: AtomicU64,
+    /// Batches in them.
+    pub(crate) batches: AtomicU64,
+}
+
+/// How a signal's batch becomes a record; what the limits refuse is dropped and counted.
+trait Encode: Kind {
+    type Batch: Send + 'static;
+    fn encode(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        batch: &mut Self::Batch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted
+    where
+        Self: Sized;
+}
+
+/// What the configuration says about intake.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    /// The table of limits.
+    pub(crate) limits: Limits,
+    /// How log records are enriched.
+    pub(crate) enrich: EnrichOptions,
+}
+
+impl Encode for Metrics {
+    type Batch = MetricBatch;
+
+    fn encode(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        batch: &mut MetricBatch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted {
+        let refused = obs_tsdb::admit(&store.snapshot(tenant), batch, &rules.limits);
+        if !batch.series.is_empty() || !batch.metadata.is_empty() {
+            obs_tsdb::encode(batch, record);
+        }
+        Accepted { refused: refused.samples(), reason: refused.to_string() }
+    }
+}
+
+impl Encode for Logs {
+    type Batch = LogBatch;
+
+    fn encode(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        batch: &mut LogBatch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted {
+        obs_logstore::enrich(batch, &rules.enrich);
+        let snapshot = store.snapshot(tenant);
+        let refused = obs_logstore::admit(batch, &rules.limits, &MemoryStreams(&snapshot));
+        if batch.record_count() > 0 {
+            obs_logstore::encode(batch, record);
+        }
+        let reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        Accepted { refused: refused.iter().map(|r| r.records).sum(), reason: reasons.join("; ") }
+    }
+}
+
+impl Encode for Spans {
+    type Batch = SpanBatch;
+
+    fn encode(
+        _: &Store<Self>,
+        _: &Tenant,
+        batch: &mut SpanBatch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted {
+        let refused = obs_tracestore::admit(batch, &rules.limits);
+        if batch.span_count() > 0 {
+            obs_tracestore::encode(batch, record);
+        }
+        Accepted { refused: refused.count, reason: refused.reason }
+    }
+}
+
+/// The three writer threads.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    threads: Vec<JoinHandle<()>>,
+    /// What they did.
+    pub(crate) stats: Arc<WriteStats>,
+}
+
+impl Writers {
+    /// Starts the threads; they end when every [`obs_collector::Sink`] is gone.
+    pub(crate) fn start(stores: &Stores, inbox: Inbox, rules: &Rules) -> std::io::Result<Self> {
+        let stats = Arc::<WriteStats>::default();
+        let threads = vec![
+            start::<Metrics>(&stores.metrics, inbox.metrics, rules, &stats)?,
+            start::<Logs>(&stores.logs, inbox.logs, rules, &stats)?,
+            start::<Spans>(&stores.spans, inbox.spans, rules, &stats)?,
+        ];
+        Ok(Self { threads, stats })
+    }
+
+    /// Waits until everything that was queued is durable.
+    pub(crate) fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a writer thread panicked");
+            }
+        }
+    }
+}
+
+fn start<K: Encode>(
+    store: &Arc<Store<K>>,
+    inbox: mpsc::Receiver<Write<K::Batch>>,
+    rules: &Rules,
+    stats: &Arc<WriteStats>,
+) -> std::io::Result<JoinHandle<()>> {
+    let (store, rules, stats) = (Arc::clone(store), rules.clone(), Arc::clone(stats));
+    std::thread::Builder::new()
+        .name(format!("write-{}", K::NAME))
+        .spawn(move || drain(&store, inbox, &rules, &stats))
+}
+
+fn drain<K: Encode>(
+    store: &Store<K>,
+    mut inbox: mpsc::Receiver<Write<K::Batch>>,
+    rules: &Rules,
+    stats: &WriteStats,
+) {
+    let mut group = Vec::new();
+    while let Some(first) = inbox.blocking_recv() {
+        let mut bytes = add(store, first, rules, &mut group);
+        while group.len() < GROUP_MAX && bytes < GROUP_BYTES_MAX {
+            let Ok(next) = inbox.try_recv() else { break };
+            bytes += add(store, next, rules, &mut group);
+        }
+        stats.commits.fetch_add(1, Ordering::Relaxed);
+        stats
+            .batches
+            .fetch_add(group.len() as u64, Ordering::Relaxed);
+        commit(store, std::mem::take(&mut group));
+    }
+}
+
+/// One batch of a group: its record and whom to answer what.
+struct Member {
+    tenant: Tenant,
+    record: Vec<u8>,
+    accepted: Accepted,
+    done: oneshot::Sender<Result<Accepted, SinkError>>,
+}
+
+fn add<K: Encode>(
+    store: &Store<K>,
+    mut write: Write<K::Batch>,
+    rules: &Rules,
+    group: &mut Vec<Member>,
+) -> usize {
+    let mut record = Vec::new();
+    let accepted = K::encode(store, &write.tenant, &mut write.batch, rules, &mut record);
+    let bytes = record.len();
+    group.push(Member {
+        tenant: write.tenant,
+        record,
+        accepted,
+        done: write.done,
+    });
+    bytes
+}
+
+fn commit<K: Encode>(store: &Store<K>, group: Vec<Member>) {
+    let records: Vec<Record<'_>> = group
+        .iter()
+        .filter(|m| !m.record.is_empty())
+        .map(|m| Record {
+            tenant: &m.tenant,
+            payload: &m.record,
+        })
+        .collect();
+    let outcome = if records.is_empty() {
+        Ok(())
+    } else {
+        store.append(&records)
+    };
+    if let Err(error) = &outcome {
+        tracing::error!(store = K::NAME, %error, "append failed");
+    }
+    for member in group {
+        let answer = match &outcome {
+            Ok(()) => Ok(member.accepted),
+            Err(error) => Err(refusal(error)),
+        };
+        // Nobody waits any more when the client left; the batch is stored all the same.
+        drop(member.done.send(answer));
+    }
+}
+
+fn refusal(error: &AppendError) -> SinkError {
+    SinkError::Unavailable {
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,3 @@
+//! The tests that see obs from outside: rules of the house, the running binary, simulation.
+
+mod architecture;

@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { messageOf, type OtlpSpan } from './api';
+import { ago, duration, number, seriesName } from './format';
+import { format, parse } from './location';
+import { rows, text } from './spans';
+
+const span = (spanId: string, parentSpanId: string, start: number): OtlpSpan => ({
+  traceId: 't', spanId, parentSpanId, name: spanId, startTimeUnixNano: `${start}`, endTimeUnixNano: `${start + 10}`,
+});
+
+describe('rows', () => {
+  const order = (spans: OtlpSpan[]) => rows([{ scopeSpans: [{ spans }] }]).map((r) => `${r.depth}${r.span.name}`);
+
+  it('puts children under their parents', () => {
+    expect(order([span('c', 'a', 5), span('a', '', 0), span('b', 'a', 2), span('d', 'b', 3)])).toEqual(['0a', '1b', '2d', '1c']);
+  });
+
+  it('shows orphans and cycles once', () => {
+    const found = order([span('a', 'b', 0), span('b', 'a', 1), span('c', 'gone', 2), span('d', 'd', 3)]);
+    expect(found.map((f) => f.slice(1)).sort()).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('knows service and failure', () => {
+    const [row] = rows([{
+      resource: { attributes: [{ key: 'service.name', value: { stringValue: 'shop' } }] },
+      scopeSpans: [{ spans: [{ ...span('a', '', 0), status: { code: 2 } }] }],
+    }]);
+    expect([row?.service, row?.failed, row?.nanos]).toEqual(['shop', true, 10]);
+    expect(text({ intValue: '7' })).toBe('7');
+  });
+});
+
+describe('address', () => {
+  it('keeps a state', () => {
+    const state = { page: 'logs' as const, q: '{a="b"} |= "x & y"', since: 60, trace: '' };
+    expect(parse(format(state))).toEqual(state);
+    expect(parse('')).toEqual({ page: 'graph', q: '', since: 1800, trace: '' });
+    expect(parse('#/nonsense?since=-1').since).toBe(1800);
+  });
+});
+
+describe('format', () => {
+  it('writes for people', () => {
+    expect([duration(999), duration(1_234_567), duration(2.5e9)]).toEqual(['999 ns', '1.23 ms', '2.5 s']);
+    expect([number(0), number(12345), number(2.5e9)]).toEqual(['0', '12.35k', '2.5G']);
+    expect(seriesName({ __name__: 'up', job: 'a' })).toBe('up{job="a"}');
+    expect(seriesName({})).toBe('{}');
+    expect(ago('0001-01-01T00:00:00Z', 0)).toBe('never');
+    expect(messageOf('{"status":"error","error":"no"}')).toBe('no');
+    expect(messageOf('plain\n')).toBe('plain');
+  });
+});

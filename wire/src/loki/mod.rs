@@ -1,0 +1,5 @@
+//! Loki's formats: pushed log lines, and the HTTP API's JSON.
+
+pub mod push;
+
+pub mod api;

@@ -1,0 +1,238 @@
+//! Loki's push API: JSON and protobuf (after snappy) to a batch of log records.
+//!
+//! Invariants: the bytes of a line are kept as they are, also where they are not UTF-8; a stream
+//! has at least one label and its names are of LogQL's alphabet; JSON is read without a tree, and
+//! what is unknown is skipped without recursion.
+//! Format: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>
+
+mod json;
+
+use obs_model::labels::is_legacy_name;
+use obs_model::limits::Limits;
+use obs_model::logs::{LogBatch, LogRecord, LogStream};
+use obs_model::time::NANOS_PER_SECOND;
+use obs_model::{Labels, Timestamp};
+
+use crate::cursor::{self, Cursor, Escapes, LabelFault};
+use crate::error::WireError;
+use crate::protobuf::{Message, Wire};
+
+pub use json::decode_json;
+
+const FORMAT: &str = "loki push request";
+const LABELS_FORMAT: &str = "loki stream labels";
+
+/// Reads a `logproto.PushRequest` that was already decompressed.
+pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
+    check_size(body, limits)?;
+    let builder = Builder::new(limits);
+    let mut batch = LogBatch::default();
+    let mut fields = Message::new(FORMAT, body).fields();
+    while let Some((number, wire)) = fields.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(message)) => batch.streams.push(stream(message, &builder)?),
+            (1, _) => return Err(fields.mistyped(number, "a message")),
+            _ => {}
+        }
+    }
+    Ok(batch)
+}
+
+fn check_size(body: &[u8], limits: &Limits) -> Result<(), WireError> {
+    let max = limits.decompressed_bytes_max;
+    if body.len() > max {
+        return Err(WireError::too_large(FORMAT, crate::capped::LIMIT, max));
+    }
+    Ok(())
+}
+
+fn stream(message: Message<'_>, builder: &Builder<'_>) -> Result<LogStream, WireError> {
+    let mut stream = LogStream::default();
+    let mut fields = message.fields();
+    while let Some((number, wire)) = fields.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(text)) => stream.labels = builder.label_text(text)?,
+            (2, Wire::Bytes(entry)) => stream.records.push(record(entry, builder)?),
+            (1, _) => return Err(fields.mistyped(number, "a string")),
+            (2, _) => return Err(fields.mistyped(number, "a message")),
+            _ => {}
+        }
+    }
+    if stream.labels.is_empty() {
+        return Err(message.fault("a stream with at least one label"));
+    }
+    Ok(stream)
+}
+
+fn record(message: Message<'_>, builder: &Builder<'_>) -> Result<LogRecord, WireError> {
+    let mut record = LogRecord {
+        time: Timestamp::default(),
+        line: Vec::new(),
+        metadata: builder.empty.clone(),
+    };
+    let mut pairs = Vec::new();
+    let mut fields = message.fields();
+    while let Some((number, wire)) = fields.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(time)) => record.time = timestamp(time)?,
+            (2, Wire::Bytes(line)) => {
+                builder.check_line(line.bytes.len())?;
+                record.line = line.bytes.to_vec();
+            }
+            (3, Wire::Bytes(pair)) => {
+                builder.check_metadata(pairs.len())?;
+                pairs.push(metadata_pair(pair)?);
+            }
+            (1 | 3, _) => return Err(fields.mistyped(number, "a message")),
+            (2, _) => return Err(fields.mistyped(number, "a string")),
+            _ => {}
+        }
+    }
+    if !pairs.is_empty() {
+        record.metadata = builder.metadata(&mut pairs)?;
+    }
+    Ok(record)
+}
+
+fn timestamp(message: Message<'_>) -> Result<Timestamp, WireError> {
+    let (mut seconds, mut nanos) = (0i64, 0i64);
+    let mut fields = message.fields();
+    while let Some((number, wire)) = fields.next()? {
+        match (number, wire) {
+            (1, Wire::Varint(value)) => seconds = value as i64,
+            // An int32: negative ones are sign-extended to ten bytes.
+            (2, Wire::Varint(value)) => nanos = value as i64,
+            (1 | 2, _) => return Err(fields.mistyped(number, "an integer")),
+            _ => {}
+        }
+    }
+    let whole = seconds.checked_mul(NANOS_PER_SECOND);
+    match whole.and_then(|whole| whole.checked_add(nanos)) {
+        Some(time) if (0..NANOS_PER_SECOND).contains(&nanos) => Ok(Timestamp::from_nanos(time)),
+        _ => Err(message.fault("a timestamp of the years 1677 to 2262")),
+    }
+}
+
+fn metadata_pair<'a>(message: Message<'a>) -> Result<(&'a str, &'a str), WireError> {
+    let (mut name, mut value) = ("", "");
+    let mut fields = message.fields();
+    while let Some((number, wire)) = fields.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(text)) => name = text.text()?,
+            (2, Wire::Bytes(text)) => value = text.text()?,
+            (1 | 2, _) => return Err(fields.mistyped(number, "a string")),
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}
+
+/// Reads a label set such as `{job="a", host="b"}` with Go's escapes, as clients of the protobuf
+/// form send it.
+pub fn parse_labels(text: &str, limits: &Limits) -> Result<Labels, WireError> {
+    Builder::new(limits).parse(text)
+}
+
+/// Makes labels and checks what both forms must keep to.
+struct Builder<'l> {
+    limits: &'l Limits,
+    metadata_limits: Limits,
+    /// Most records have no metadata; they share one allocation.
+    empty: Labels,
+}
+
+impl<'l> Builder<'l> {
+    fn new(limits: &'l Limits) -> Self {
+        Self {
+            limits,
+            metadata_limits: Limits {
+                labels_max: limits.metadata_max,
+                ..*limits
+            },
+            empty: Labels::empty(),
+        }
+    }
+
+    /// Label text inside of a message: faults tell the byte in the body.
+    fn label_text(&self, message: Message<'_>) -> Result<Labels, WireError> {
+        self.parse(message.text()?).map_err(|error| match error {
+            WireError::Malformed {
+                position, expected, ..
+            } => message.fault(format!("stream labels; at {position} of them: {expected}")),
+            other => other,
+        })
+    }
+
+    fn parse(&self, text: &str) -> Result<Labels, WireError> {
+        let mut cursor = Cursor::new(LABELS_FORMAT, text);
+        let mut pairs = Vec::new();
+        cursor.blanks();
+        let bare = cursor.braces(Escapes::Go, self.limits, &mut pairs)?;
+        cursor.blanks();
+        if cursor.peek().is_some() {
+            return Err(cursor.fault("the end of the labels"));
+        }
+        if bare.is_some() {
+            return Err(cursor.fault_at(0, "labels with values"));
+        }
+        self.labels(&mut pairs, |expected| cursor.fault_at(0, &expected))
+    }
+
+    fn labels<N: AsRef<str>, V: AsRef<str>>(
+        &self,
+        pairs: &mut [(N, V)],
+        malformed: impl Fn(String) -> WireError,
+    ) -> Result<Labels, WireError> {
+        let odd = pairs
+            .iter()
+            .find(|(name, _)| !is_legacy_name(name.as_ref()));
+        if let Some((name, _)) = odd {
+            let name = name.as_ref();
+            let expected = format!("label names of letters, digits and _ only, found {name:?}");
+            return Err(malformed(expected));
+        }
+        let labels = cursor::labels(pairs, self.limits)
+            .map_err(|fault| fault.into_error(FORMAT, &malformed))?;
+        if labels.is_empty() {
+            return Err(malformed("a stream with at least one label".to_owned()));
+        }
+        Ok(labels)
+    }
+
+    fn check_line(&self, length: usize) -> Result<(), WireError> {
+        let max = self.limits.line_bytes_max;
+        if length > max {
+            return Err(WireError::too_large(FORMAT, "line_bytes_max", max));
+        }
+        Ok(())
+    }
+
+    /// Whether one more pair of metadata may follow so many.
+    fn check_metadata(&self, held: usize) -> Result<(), WireError> {
+        let max = self.limits.metadata_max;
+        if held >= max {
+            return Err(WireError::too_large(FORMAT, "metadata_max", max));
+        }
+        Ok(())
+    }
+
+    /// Structured metadata: names of any kind; of equal names the last one wins.
+    fn metadata<N: AsRef<str>, V: AsRef<str>>(
+        &self,
+        pairs: &mut Vec<(N, V)>,
+    ) -> Result<Labels, WireError> {
+        match cursor::labels(pairs, &self.metadata_limits) {
+            Ok(labels) => Ok(labels),
+            Err(LabelFault::Limit(limit, max)) => Err(WireError::too_large(FORMAT, limit, max)),
+            Err(LabelFault::Duplicate(_)) => {
+                pairs.reverse();
+                pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
+                pairs.dedup_by(|a, b| a.0.as_ref() == b.0.as_ref());
+                self.metadata(pairs)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

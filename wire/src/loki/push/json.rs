@@ -1,0 +1,356 @@
+//! The JSON form: `{"streams":[{"stream":{},"values":[["ns","line",{}]]}]}`.
+//!
+//! Invariant: the parser hands every value straight to its place; each level of the shape has its
+//! own seed, so that the depth is fixed. Faults come with line and column.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+
+use obs_model::Timestamp;
+use obs_model::limits::Limits;
+use obs_model::logs::{LogBatch, LogRecord, LogStream};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
+
+use super::{Builder, FORMAT, check_size};
+use crate::error::{Position, WireError};
+
+/// Reads the JSON form.
+pub fn decode_json(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
+    check_size(body, limits)?;
+    let context = Context {
+        builder: Builder::new(limits),
+        refused: RefCell::new(None),
+    };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let result = Body(&context)
+        .deserialize(&mut json)
+        .and_then(|batch| json.end().map(|()| batch));
+    result.map_err(|error| match context.refused.take() {
+        Some(refused) => refused,
+        None => malformed(&error),
+    })
+}
+
+struct Context<'l> {
+    builder: Builder<'l>,
+    /// A limit that was reached; the parser can only carry text.
+    refused: RefCell<Option<WireError>>,
+}
+
+impl Context<'_> {
+    /// Carries one of our errors through the parser.
+    fn refuse<E: Error>(&self, error: WireError) -> E {
+        match error {
+            WireError::Malformed { expected, .. } => E::custom(expected),
+            other => {
+                let text = other.to_string();
+                *self.refused.borrow_mut() = Some(other);
+                E::custom(text)
+            }
+        }
+    }
+}
+
+/// The parser's words in ours: what was expected, then what was found.
+fn malformed(error: &serde_json::Error) -> WireError {
+    let text = error.to_string();
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text.as_str(), |(t, _)| t);
+    let found = ["invalid type: ", "invalid value: ", "invalid length "]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
+    let expected = match found.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => format!("{expected}, found {found}"),
+        None if error.is_data() => text.to_owned(),
+        None => format!("JSON ({text})"),
+    };
+    WireError::Malformed {
+        format: FORMAT,
+        position: Position::Line {
+            line: error.line(),
+            column: error.column(),
+        },
+        expected,
+    }
+}
+
+struct Body<'c, 'l>(&'c Context<'l>);
+
+impl<'de> DeserializeSeed<'de> for Body<'_, '_> {
+    type Value = LogBatch;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogBatch, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Body<'_, '_> {
+    type Value = LogBatch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with \"streams\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogBatch, A::Error> {
+        let mut batch = LogBatch::default();
+        while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
+            if key == "streams" {
+                map.next_value_seed(Streams(self.0, &mut batch))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(batch)
+    }
+}
+
+struct Streams<'c, 'l>(&'c Context<'l>, &'c mut LogBatch);
+
+impl<'de> DeserializeSeed<'de> for Streams<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Streams<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of streams")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(stream) = seq.next_element_seed(Stream(self.0))? {
+            self.1.streams.push(stream);
+        }
+        Ok(())
+    }
+}
+
+struct Stream<'c, 'l>(&'c Context<'l>);
+
+impl<'de> DeserializeSeed<'de> for Stream<'_, '_> {
+    type Value = LogStream;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogStream, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Stream<'_, '_> {
+    type Value = LogStream;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with \"stream\" and \"values\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogStream, A::Error> {
+        let mut stream = LogStream::default();
+        while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
+            match &*key {
+                "stream" => {
+                    let max = self.0.builder.limits.labels_max;
+                    let mut pairs = map.next_value_seed(Pairs(self.0, "labels_max", max))?;
+                    let made = self.0.builder.labels(&mut pairs, |expected| {
+                        WireError::at_path(FORMAT, "stream", expected)
+                    });
+                    stream.labels = made.map_err(|error| self.0.refuse(error))?;
+                }
+                "values" => map.next_value_seed(Values(self.0, &mut stream.records))?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if stream.labels.is_empty() {
+            return Err(A::Error::custom("a stream with at least one label"));
+        }
+        Ok(stream)
+    }
+}
+
+struct Values<'c, 'l>(&'c Context<'l>, &'c mut Vec<LogRecord>);
+
+impl<'de> DeserializeSeed<'de> for Values<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Values<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(record) = seq.next_element_seed(Entry(self.0))? {
+            self.1.push(record);
+        }
+        Ok(())
+    }
+}
+
+struct Entry<'c, 'l>(&'c Context<'l>);
+
+impl<'de> DeserializeSeed<'de> for Entry<'_, '_> {
+    type Value = LogRecord;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogRecord, D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entry<'_, '_> {
+    type Value = LogRecord;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry [\"nanoseconds\", \"line\", {metadata}]")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LogRecord, A::Error> {
+        let time = seq.next_element_seed(Time)?;
+        let time = time.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let line = seq.next_element_seed(Line)?;
+        let line = line.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+        let refuse = |error| self.0.refuse::<A::Error>(error);
+        self.0.builder.check_line(line.len()).map_err(refuse)?;
+        let max = self.0.builder.limits.metadata_max;
+        let pairs = seq.next_element_seed(Pairs(self.0, "metadata_max", max))?;
+        let metadata = match pairs {
+            None => self.0.builder.empty.clone(),
+            Some(pairs) if pairs.is_empty() => self.0.builder.empty.clone(),
+            Some(mut pairs) => self.0.builder.metadata(&mut pairs).map_err(refuse)?,
+        };
+        if seq.next_element::<IgnoredAny>()?.is_some() {
+            return Err(A::Error::invalid_length(4, &self));
+        }
+        Ok(LogRecord {
+            time,
+            line: line.into_owned(),
+            metadata,
+        })
+    }
+}
+
+/// Nanoseconds as text. A number is refused, as Loki does: JSON numbers lose digits of it.
+struct Time;
+
+impl<'de> DeserializeSeed<'de> for Time {
+    type Value = Timestamp;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Timestamp, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Time {
+    type Value = Timestamp;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a timestamp as a string of nanoseconds")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
+        let nanos = text.parse();
+        let nanos = nanos.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
+        Ok(Timestamp::from_nanos(nanos))
+    }
+}
+
+/// A line: bytes, so that text which is not UTF-8 is kept.
+struct Line;
+
+impl<'de> DeserializeSeed<'de> for Line {
+    type Value = Cow<'de, [u8]>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Line {
+    type Value = Cow<'de, [u8]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a line as a string")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(bytes))
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(bytes.to_vec()))
+    }
+}
+
+/// An object of strings, at most so many (the limit and its name).
+struct Pairs<'c, 'l>(&'c Context<'l>, &'static str, usize);
+
+impl<'de> DeserializeSeed<'de> for Pairs<'_, '_> {
+    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pairs<'_, '_> {
+    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(Key(name)) = map.next_key_seed(KeySeed)? {
+            let Key(value) = map.next_value_seed(KeySeed)?;
+            if pairs.len() >= self.2 {
+                let error = WireError::too_large(FORMAT, self.1, self.2);
+                return Err(self.0.refuse(error));
+            }
+            pairs.push((name, value));
+        }
+        Ok(pairs)
+    }
+}
+
+/// A string that is lent where it has no escapes.
+struct Key<'de>(Cow<'de, str>);
+
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Key<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Key<'de>, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeySeed {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(text.to_owned())))
+    }
+}

@@ -1,0 +1,369 @@
+//! Both forms of a push: tables, round trips, hostile bytes.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+use crate::json::Writer;
+use crate::protobuf::put;
+
+fn print(batch: &LogBatch) -> String {
+    let mut out = String::new();
+    for stream in &batch.streams {
+        out.push_str(&format!("{}\n", stream.labels));
+        for r in &stream.records {
+            let line = r.line.escape_ascii();
+            out.push_str(&format!("  {} {line} {}\n", r.time.nanos(), r.metadata));
+        }
+    }
+    out
+}
+
+fn check(body: &str, expect: Expect) {
+    let result = decode_json(body.as_bytes(), &Limits::default());
+    expect.assert_eq(&result.map_or_else(|error| error.to_string(), |b| print(&b)));
+}
+
+#[test]
+fn json() {
+    check(
+        r#"{"other":[{"deep":[1,null]}],"streams":[
+            {"values":[["1","a \"line\"\n\u00e9"],["-2","",{"trace_id":"x","a.b":"c"}],["3","b",{}]],
+             "stream":{"job":"j","empty":"","app":"a"},"more":1},
+            {"stream":{"job":"k"}}]}"#,
+        expect![[r#"
+            {app="a", job="j"}
+              1 a \"line\"\n\xc3\xa9 {}
+              -2  {"a.b"="c", trace_id="x"}
+              3 b {}
+            {job="k"}
+        "#]],
+    );
+    check("{}", expect![[""]]);
+    let raw = b"{\"streams\":[{\"stream\":{\"a\":\"b\"},\"values\":[[\"1\",\"x\xff\\ud800\"]]}]}";
+    let batch = decode_json(raw, &Limits::default()).unwrap();
+    assert_eq!(batch.streams[0].records[0].line, b"x\xff\xed\xa0\x80");
+}
+
+#[test]
+fn json_faults_have_line_and_column() {
+    let entry = |entry: &str, expect: Expect| {
+        let body =
+            format!("{{\"streams\":[\n{{\"stream\":{{\"a\":\"b\"}},\"values\":[{entry}]}}]}}");
+        check(&body, expect);
+    };
+    entry(
+        "[1,\"x\"]",
+        expect![
+            "loki push request is malformed at 2:32: expected a timestamp as a string of nanoseconds, found integer `1`"
+        ],
+    );
+    entry(
+        "[\"1.5\",\"x\"]",
+        expect![[
+            r#"loki push request is malformed at 2:36: expected a timestamp as a string of nanoseconds, found string "1.5""#
+        ]],
+    );
+    entry(
+        "[\"1\"]",
+        expect![[
+            r#"loki push request is malformed at 2:35: expected an entry ["nanoseconds", "line", {metadata}], found 1"#
+        ]],
+    );
+    entry(
+        "[\"1\",2]",
+        expect![
+            "loki push request is malformed at 2:36: expected a line as a string, found integer `2`"
+        ],
+    );
+    entry(
+        "[\"1\",\"x\",{\"a\":1}]",
+        expect!["loki push request is malformed at 2:45: expected a string, found integer `1`"],
+    );
+    entry(
+        "[\"1\",\"x\",{},3]",
+        expect![[
+            r#"loki push request is malformed at 2:44: expected an entry ["nanoseconds", "line", {metadata}], found 4"#
+        ]],
+    );
+    check(
+        "[]",
+        expect![[
+            r#"loki push request is malformed at 1:0: expected an object with "streams", found sequence"#
+        ]],
+    );
+    check(
+        "{\"streams\":[{\"stream\":{}}]}",
+        expect![
+            "loki push request is malformed at 1:25: expected a stream with at least one label"
+        ],
+    );
+    check(
+        "{\"streams\":[{\"values\":[]}]}",
+        expect![[
+            r#"loki push request is malformed at 1:25: expected a stream with at least one label"#
+        ]],
+    );
+    check(
+        "{\"streams\":[{\"stream\":{\"a-b\":\"c\"}}]}",
+        expect![[
+            r#"loki push request is malformed at 1:34: expected label names of letters, digits and _ only, found "a-b""#
+        ]],
+    );
+    check(
+        "{\"streams\":",
+        expect![[
+            r#"loki push request is malformed at 1:11: expected JSON (EOF while parsing a value)"#
+        ]],
+    );
+    check(
+        "{} x",
+        expect![[r#"loki push request is malformed at 1:4: expected JSON (trailing characters)"#]],
+    );
+}
+
+#[test]
+fn deep_nesting_does_not_overflow() {
+    let deep = format!("{{\"x\":{}", "[".repeat(1 << 20));
+    assert!(decode_json(deep.as_bytes(), &Limits::default()).is_err());
+}
+
+fn limits() -> Limits {
+    Limits {
+        labels_max: 1,
+        label_value_bytes_max: 4,
+        line_bytes_max: 5,
+        metadata_max: 1,
+        decompressed_bytes_max: 150,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn limits_are_named() {
+    let limit = |labels: &str, entry: &str| {
+        let body =
+            format!("{{\"streams\":[{{\"stream\":{{{labels}}},\"values\":[[\"1\",{entry}]]}}]}}");
+        match decode_json(body.as_bytes(), &limits()) {
+            Err(WireError::TooLarge { limit, .. }) => limit,
+            other => panic!("{body}: {other:?}"),
+        }
+    };
+    let good = r#""a":"b""#;
+    assert_eq!(limit(good, r#""123456""#), "line_bytes_max");
+    assert_eq!(limit(good, r#""1",{"a":"b","c":"d"}"#), "metadata_max");
+    assert_eq!(limit(good, r#""1",{"a":"12345"}"#), "label_value_bytes_max");
+    assert_eq!(limit(r#""a":"12345""#, r#""1""#), "label_value_bytes_max");
+    assert_eq!(limit(r#""a":"b","c":"d""#, r#""1""#), "labels_max");
+    assert_eq!(
+        limit(good, &format!("\"{}\"", "x".repeat(150))),
+        "decompressed_bytes_max"
+    );
+}
+
+#[test]
+fn label_texts() {
+    let check = |text: &str, expect: Expect| {
+        let result = parse_labels(text, &Limits::default());
+        expect.assert_eq(&result.map_or_else(|e| e.to_string(), |l| l.to_string()));
+    };
+    check(
+        r#" {job="a\tb", app=`c\d`,} "#,
+        expect![[r#"{app="c\\d", job="a\tb"}"#]],
+    );
+    check(
+        "{}",
+        expect![[
+            r#"loki stream labels is malformed at 1:1: expected a stream with at least one label, found "{}""#
+        ]],
+    );
+    check(
+        r#"{a="b"}x"#,
+        expect![[
+            r#"loki stream labels is malformed at 1:8: expected the end of the labels, found "x""#
+        ]],
+    );
+    check(
+        r#"{a="b",a="c"}"#,
+        expect![[
+            r#"loki stream labels is malformed at 1:1: expected label names once each, found "a" twice, found "{a=\"b\",a=\"c\"}""#
+        ]],
+    );
+    check(
+        r#"{"a"}"#,
+        expect![[
+            r#"loki stream labels is malformed at 1:1: expected labels with values, found "{\"a\"}""#
+        ]],
+    );
+    check(
+        r#"{"a-b"="c"}"#,
+        expect![[
+            r#"loki stream labels is malformed at 1:1: expected label names of letters, digits and _ only, found "a-b", found "{\"a-b\"=\"c\"}""#
+        ]],
+    );
+}
+
+fn encode_json(batch: &LogBatch) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut json = Writer::new(&mut out);
+    json.object();
+    json.key("streams");
+    json.array();
+    for stream in &batch.streams {
+        json.object();
+        json.key("stream");
+        json.pairs(&stream.labels);
+        json.key("values");
+        json.array();
+        for record in &stream.records {
+            json.array();
+            json.string(&record.time.nanos().to_string());
+            json.text(&record.line);
+            json.pairs(&record.metadata);
+            json.end_array();
+        }
+        json.end_array();
+        json.end_object();
+    }
+    json.end_array();
+    json.end_object();
+    out
+}
+
+fn encode_protobuf(batch: &LogBatch) -> Vec<u8> {
+    let mut out = Vec::new();
+    for stream in &batch.streams {
+        put::message(&mut out, 1, |out| {
+            put::bytes(out, 1, stream.labels.to_string().as_bytes());
+            for record in &stream.records {
+                put::message(out, 2, |out| {
+                    put::message(out, 1, |out| {
+                        let nanos = record.time.nanos();
+                        put::uint(out, 1, nanos.div_euclid(NANOS_PER_SECOND) as u64);
+                        put::uint(out, 2, nanos.rem_euclid(NANOS_PER_SECOND) as u64);
+                    });
+                    put::bytes(out, 2, &record.line);
+                    for (name, value) in &record.metadata {
+                        put::message(out, 3, |out| {
+                            put::bytes(out, 1, name.as_bytes());
+                            put::bytes(out, 2, value.as_bytes());
+                        });
+                    }
+                });
+            }
+        });
+    }
+    out
+}
+
+#[test]
+fn protobuf_faults() {
+    let check = |body: &[u8], expect: Expect| {
+        let error = decode_protobuf(body, &Limits::default()).unwrap_err();
+        expect.assert_eq(&error.to_string());
+    };
+    let mut bad_labels = Vec::new();
+    put::message(&mut bad_labels, 1, |out| put::bytes(out, 1, b"{a=b}"));
+    check(
+        &bad_labels,
+        expect![[
+            r#"loki push request is malformed at byte 4: expected stream labels; at 1:4 of them: a string in double quotes, found "b}""#
+        ]],
+    );
+    check(
+        &[0x0a, 0],
+        expect![[
+            r#"loki push request is malformed at byte 2: expected a stream with at least one label"#
+        ]],
+    );
+    check(
+        &[0x08, 0],
+        expect![[r#"loki push request is malformed at byte 2: expected a message in field 1"#]],
+    );
+    let mut bad_time = Vec::new();
+    put::message(&mut bad_time, 1, |out| {
+        put::bytes(out, 1, b"{a=\"b\"}");
+        put::message(out, 2, |out| {
+            put::message(out, 1, |out| put::uint(out, 1, i64::MAX as u64));
+        });
+    });
+    check(
+        &bad_time,
+        expect![[
+            r#"loki push request is malformed at byte 15: expected a timestamp of the years 1677 to 2262"#
+        ]],
+    );
+}
+
+#[test]
+fn of_equal_metadata_the_last_wins() {
+    let mut body = Vec::new();
+    put::message(&mut body, 1, |out| {
+        put::bytes(out, 1, b"{a=\"b\"}");
+        put::message(out, 2, |out| {
+            for value in ["1", "2"] {
+                put::message(out, 3, |out| {
+                    put::bytes(out, 1, b"m");
+                    put::bytes(out, 2, value.as_bytes());
+                });
+            }
+        });
+    });
+    let batch = decode_protobuf(&body, &Limits::default()).unwrap();
+    assert_eq!(batch.streams[0].records[0].metadata.get("m"), Some("2"));
+}
+
+fn batches() -> impl Strategy<Value = LogBatch> {
+    let pairs = |least| {
+        proptest::collection::btree_map("[a-z_]{1,4}", "[a-z\"\\\\\n\té{},=]{1,5}", least..4)
+            .prop_map(Labels::from_pairs::<String, String>)
+    };
+    let record =
+        (any::<i64>(), "\\PC{0,10}", pairs(0)).prop_map(|(nanos, line, metadata)| LogRecord {
+            time: Timestamp::from_nanos(nanos),
+            line: line.into_bytes(),
+            metadata,
+        });
+    let stream = (pairs(1), proptest::collection::vec(record, 0..4))
+        .prop_map(|(labels, records)| LogStream { labels, records });
+    proptest::collection::vec(stream, 0..4).prop_map(|streams| LogBatch { streams })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn round_trips(batch in batches()) {
+        let limits = Limits::default();
+        prop_assert_eq!(&decode_json(&encode_json(&batch), &limits).unwrap(), &batch);
+        // The first second that 64 bits cannot hold whole is refused.
+        let low = Timestamp::from_nanos(i64::MIN + NANOS_PER_SECOND);
+        prop_assume!(batch.streams.iter().flat_map(|s| &s.records).all(|r| r.time > low));
+        prop_assert_eq!(&decode_protobuf(&encode_protobuf(&batch), &limits).unwrap(), &batch);
+    }
+
+    #[test]
+    fn arbitrary_bytes(
+        batch in batches(),
+        at in any::<proptest::sample::Index>(),
+        byte in any::<u8>(),
+        noise in proptest::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let mut json = encode_json(&batch);
+        let index = at.index(json.len());
+        json[index] = byte;
+        if let Ok(read) = decode_json(&json, &Limits::default()) {
+            prop_assert!(read.record_count() <= json.len());
+        }
+        let mut protobuf = encode_protobuf(&batch);
+        if !protobuf.is_empty() {
+            let index = at.index(protobuf.len());
+            protobuf[index] = byte;
+        }
+        for input in [protobuf, noise] {
+            if let Ok(read) = decode_protobuf(&input, &Limits::default()) {
+                prop_assert!(read.record_count() <= input.len());
+            }
+        }
+    }
+}
