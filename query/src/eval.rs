@@ -21,6 +21,8 @@ mod quantile;
 mod rate;
 mod series;
 mod sliding;
+#[cfg(test)]
+mod tests;
 mod trim;
 
 use std::sync::{Mutex, PoisonError};

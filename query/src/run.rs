@@ -246,7 +246,12 @@ mod tests {
             step: 1_000_000_000,
         };
         check("c_total", wide, Limits::default(), "query_steps_max");
-        check("c_total[5m]", wide, few, "invalid expression type");
+        let narrow = When::Range {
+            start: Timestamp::from_seconds(0),
+            end: Timestamp::from_seconds(60),
+            step: 1_000_000_000,
+        };
+        check("c_total[5m]", narrow, few, "invalid expression type");
         check("rate(c_total[5m", at, few, "1:16: expected");
     }
 }

@@ -105,6 +105,7 @@ fn parsers() {
         "plain",
         r#"{__error__="JSONParserErr", __error_details__="malformed JSON at byte 0: expected an object"}"#,
     );
+    parsed("| json", r#"{"":"1"," ":"2","a":{"":"3"}}"#, r#"{a_="3"}"#);
     parsed(
         r#"| json x="a.b[1]", y="n""#,
         r#"{"a":{"b":[1,2]}}"#,

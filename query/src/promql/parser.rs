@@ -264,16 +264,13 @@ impl Parser<'_> {
             }
         }
         written |= self.fill(op, &mut matching)?;
-        if let Some(label) = matching
+        let both = matching
             .include
             .iter()
-            .find(|l| matching.labels.contains(l))
-        {
-            if matching.on {
-                let expected =
-                    format!("label {label:?} not both in on and group_left or group_right");
-                return Err(self.unexpected(&expected));
-            }
+            .find(|l| matching.labels.contains(l));
+        if let Some(label) = both.filter(|_| matching.on) {
+            let expected = format!("label {label:?} not both in on and group_left or group_right");
+            return Err(self.unexpected(&expected));
         }
         Ok(written.then_some(matching))
     }

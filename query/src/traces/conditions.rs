@@ -1,7 +1,7 @@
-//! What a search asks of some one span in any case: hints with which a store skips traces.
+//! What a search asks of the spans of a trace in any case: hints with which a store skips traces.
 //!
-//! Invariant: a trace without a span that meets all conditions cannot match the query; the
-//! contrary need not hold.
+//! Invariant: a trace that matches has a span for each of the hints, maybe another one for each;
+//! the contrary need not hold.
 
 use obs_model::spans::{AttributeValue, SpanKind, StatusCode};
 
@@ -12,7 +12,7 @@ use crate::traceql::ast::{
     Static,
 };
 
-/// Something that one span must be.
+/// Something that some span must be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Hint {
     /// `resource.service.name` is this text.
@@ -25,7 +25,7 @@ pub enum Hint {
     Kind(SpanKind),
     /// It takes at least so many nanoseconds.
     MinDuration(i64),
-    /// An attribute has this value.
+    /// An attribute has this value; numbers are equal whatever their type.
     Attribute {
         /// Whose.
         scope: Scope,
@@ -36,7 +36,7 @@ pub enum Hint {
     },
 }
 
-/// The hints of a query: all hold of one span in every trace that matches.
+/// The hints of a query: in every trace that matches, each holds of some span.
 pub fn hints(query: &Query) -> Vec<Hint> {
     match query.pipeline.first() {
         Some(Element::Spans(expr)) => of_spans(expr),
@@ -57,14 +57,9 @@ fn of_spans(expr: &SpansetExpr) -> Vec<Hint> {
         SpansetExpr::Operation { op, left, right } => match op {
             SpansetOp::Union => {}
             SpansetOp::Structural(_, Gives::NotRight) => return of_spans(right),
-            // Both sides need a span; one side's hints speak of one span.
             SpansetOp::And | SpansetOp::Structural(..) => {
-                let (left, right) = (of_spans(left), of_spans(right));
-                return if left.len() > right.len() {
-                    left
-                } else {
-                    right
-                };
+                hints = of_spans(left);
+                hints.extend(of_spans(right));
             }
         },
     }
@@ -120,30 +115,24 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
             Some(Hint::Status(*status))
         }
         (Attribute::Intrinsic(Intrinsic::Kind), Static::Kind(kind)) => Some(Hint::Kind(*kind)),
-        (
-            Attribute::Named {
-                parent: false,
-                scope,
-                name,
-            },
-            value,
-        ) => match value {
-            Static::String(text) if *scope == Scope::Resource && name == SERVICE_NAME => {
-                Some(Hint::Service(text.clone()))
-            }
-            // Numbers are left out: 200 and 200.0 are equal, but not the same to a store.
-            Static::String(text) => Some(Hint::Attribute {
+        (Attribute::Named { scope, name, .. }, value) => {
+            let value = match value {
+                Static::String(text) if *scope == Scope::Resource && name == SERVICE_NAME => {
+                    return Some(Hint::Service(text.clone()));
+                }
+                Static::String(text) => AttributeValue::String(text.clone()),
+                Static::Bool(value) => AttributeValue::Bool(*value),
+                Static::Int(value) => AttributeValue::Int(*value),
+                Static::Float(value) => AttributeValue::Double(*value),
+                // A duration is compared to attributes in nanoseconds, whatever their type.
+                Static::Duration(_) | Static::Status(_) | Static::Kind(_) => return None,
+            };
+            Some(Hint::Attribute {
                 scope: *scope,
                 name: name.clone(),
-                value: AttributeValue::String(text.clone()),
-            }),
-            Static::Bool(value) => Some(Hint::Attribute {
-                scope: *scope,
-                name: name.clone(),
-                value: AttributeValue::Bool(*value),
-            }),
-            _ => None,
-        },
+                value,
+            })
+        }
         _ => None,
     }
 }

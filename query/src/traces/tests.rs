@@ -162,6 +162,7 @@ fn attributes() {
         "1",
     );
     check(r#"{ span.http.status = "500" }"#, "-");
+    check(r#"{ span.http.status != "500" }"#, "-");
     check(r#"{ span.http.method =~ "G.." }"#, "1");
     check(r#"{ span.http.method =~ "G" }"#, "-");
     check(r#"{ span.http.method !~ "P.*" }"#, "1");
@@ -392,15 +393,26 @@ fn hints_hold_of_every_match() {
     );
     check(
         r#"{ name = "a" && kind = server } >> { name = "b" }"#,
-        &[Hint::Name("a".to_owned()), Hint::Kind(SpanKind::Server)],
+        &[
+            Hint::Name("a".to_owned()),
+            Hint::Kind(SpanKind::Server),
+            Hint::Name("b".to_owned()),
+        ],
     );
     check(
         r#"{ span.x = "y" && .n = 5 && .m != "z" } | count() > 3"#,
-        &[Hint::Attribute {
-            scope: crate::traceql::ast::Scope::Span,
-            name: "x".to_owned(),
-            value: AttributeValue::String("y".to_owned()),
-        }],
+        &[
+            Hint::Attribute {
+                scope: crate::traceql::ast::Scope::Span,
+                name: "x".to_owned(),
+                value: AttributeValue::String("y".to_owned()),
+            },
+            Hint::Attribute {
+                scope: crate::traceql::ast::Scope::Any,
+                name: "n".to_owned(),
+                value: AttributeValue::Int(5),
+            },
+        ],
     );
     check(r#"{ !(name = "a") }"#, &[]);
 }
