@@ -103,6 +103,15 @@ impl From<obs_logstore::SelectError> for QueryError {
     }
 }
 
+impl From<obs_tracestore::SelectError> for QueryError {
+    fn from(error: obs_tracestore::SelectError) -> Self {
+        match error {
+            obs_tracestore::SelectError::Budget(error) => Self::Budget(error),
+            obs_tracestore::SelectError::Corrupt(error) => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

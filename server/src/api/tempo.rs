@@ -76,7 +76,6 @@ async fn search(
     };
     let mut request = Request::new(when);
     request.limit = params.count("limit")?.unwrap_or(TRACES_DEFAULT);
-    request.spans_per_set = params.count("spss")?.unwrap_or(request.spans_per_set);
     let reply = evaluate(&app, &tenant, Language::Traceql, &text, request, None).await?;
     let Answer::Traces(traces) = &reply.answer else {
         return Err(HttpError::bad_data(
