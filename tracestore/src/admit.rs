@@ -33,20 +33,22 @@ pub fn admit(batch: &mut SpanBatch, limits: &Limits) -> Refused {
         for inner in &mut group.scopes {
             let of_scope = list_fault("scope", &inner.scope.attributes, limits);
             let above = of_resource.clone().or(of_scope);
-            inner.spans.retain(|span| {
-                match above.clone().or_else(|| fault(span, limits)) {
+            inner
+                .spans
+                .retain(|span| match above.clone().or_else(|| fault(span, limits)) {
                     Some(reason) => {
                         *reasons.entry(reason).or_default() += 1;
                         false
                     }
                     None => true,
-                }
-            });
+                });
         }
         group.scopes.retain(|s| !s.spans.is_empty());
     }
     batch.resources.retain(|r| !r.scopes.is_empty());
-    let texts = reasons.iter().map(|(reason, count)| format!("{count} spans: {reason}"));
+    let texts = reasons
+        .iter()
+        .map(|(reason, count)| format!("{count} spans: {reason}"));
     Refused {
         count: reasons.values().sum(),
         reason: texts.collect::<Vec<_>>().join("; "),
@@ -56,7 +58,9 @@ pub fn admit(batch: &mut SpanBatch, limits: &Limits) -> Refused {
 fn list_fault(what: &str, attributes: &[Attribute], limits: &Limits) -> Option<String> {
     let max = limits.attributes_max;
     if attributes.len() > max {
-        return Some(format!("a {what} has more attributes than obs.limits.attributes_max = {max}"));
+        return Some(format!(
+            "a {what} has more attributes than obs.limits.attributes_max = {max}"
+        ));
     }
     let mut weight = Weight::default();
     weight.add(attributes, 0);
@@ -65,12 +69,15 @@ fn list_fault(what: &str, attributes: &[Attribute], limits: &Limits) -> Option<S
 
 fn weight_fault(what: &str, weight: Weight) -> Option<String> {
     if weight.depth > DEPTH_MAX {
-        return Some(format!("a {what} has values nested deeper than {DEPTH_MAX}"));
+        return Some(format!(
+            "a {what} has values nested deeper than {DEPTH_MAX}"
+        ));
     }
     if weight.entries > SPAN_ENTRIES_MAX {
         return Some(format!("a {what} has more than {SPAN_ENTRIES_MAX} values"));
     }
-    (weight.bytes > SPAN_BYTES_MAX).then(|| format!("a {what} has more than {SPAN_BYTES_MAX} bytes"))
+    (weight.bytes > SPAN_BYTES_MAX)
+        .then(|| format!("a {what} has more than {SPAN_BYTES_MAX} bytes"))
 }
 
 fn fault(span: &Span, limits: &Limits) -> Option<String> {
@@ -83,9 +90,14 @@ fn fault(span: &Span, limits: &Limits) -> Option<String> {
     let max = limits.attributes_max;
     let events = span.events.iter().map(|e| ("event", e.attributes.len()));
     let links = span.links.iter().map(|l| ("link", l.attributes.len()));
-    let mut lists = [("span", span.attributes.len())].into_iter().chain(events).chain(links);
+    let mut lists = [("span", span.attributes.len())]
+        .into_iter()
+        .chain(events)
+        .chain(links);
     if let Some((what, _)) = lists.find(|(_, len)| *len > max) {
-        return Some(format!("a {what} has more attributes than obs.limits.attributes_max = {max}"));
+        return Some(format!(
+            "a {what} has more attributes than obs.limits.attributes_max = {max}"
+        ));
     }
     weight_fault("span", weigh(span))
 }

@@ -183,7 +183,10 @@ impl Attributes {
             shape_ends.push(total);
         }
         let flat = read_ints(reader, total)?;
-        if !flat.iter().all(|c| usize::try_from(*c).is_ok_and(|c| c < column_count)) {
+        if !flat
+            .iter()
+            .all(|c| usize::try_from(*c).is_ok_and(|c| c < column_count))
+        {
             return Err(place.corrupt(format!("indexes into {column_count} columns")));
         }
         let mut attributes = Self {
@@ -211,7 +214,9 @@ impl Attributes {
             attributes.ends.push(attributes.places.len() as u32);
         }
         for (tag, count) in tags.iter().zip(counts) {
-            attributes.columns.push(read_column(reader, *tag, count as usize)?);
+            attributes
+                .columns
+                .push(read_column(reader, *tag, count as usize)?);
         }
         Ok(attributes)
     }

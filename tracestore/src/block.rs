@@ -4,7 +4,7 @@
 //! columns have the lengths that they must have, so taking a row out cannot fail.
 //! Bytes: `docs/formats/span-record.md`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use obs_model::spans::{Resource, Scope, SpanEvent, SpanKind, SpanLink, StatusCode};
@@ -14,7 +14,7 @@ use obs_storage::codec::strings::Texts;
 use obs_storage::codec::{Reader, bytes, ints, strings, varint};
 
 use crate::attributes::{self, Attributes, read_ints, read_strings, read_texts};
-use crate::row::{Numbers, Row};
+use crate::row::{Numbers, Row, weigh};
 use crate::value::{read_resource, read_scope};
 
 /// Rows after which a block is closed: large enough for zstd, small enough to read for one trace.
@@ -26,6 +26,7 @@ pub(crate) const ENTRIES_MAX: usize = 1 << 19;
 /// Attributes (nested ones too), events and links of one span that is let in, see `admit`.
 pub(crate) const SPAN_ENTRIES_MAX: usize = 1 << 19;
 /// A block is closed after the span that crosses `ENTRIES_MAX`, so it never holds more than this.
+/// (A resource or scope counts towards closing but is not among these.)
 const BLOCK_ENTRIES_MAX: usize = ENTRIES_MAX + SPAN_ENTRIES_MAX;
 /// Largest content of a block that is read: above what one span within its limits can bring.
 const CONTENT_BYTES_MAX: usize = 256 << 20;
@@ -39,14 +40,18 @@ const PARENT_ROW: i64 = 2;
 
 /// Appends the rows as one block. At most [`ROWS_MAX`] rows.
 pub(crate) fn encode(rows: &[Row], level: i32, out: &mut Vec<u8>) {
-    assert!(rows.len() <= ROWS_MAX, "a block has at most {ROWS_MAX} rows");
+    assert!(
+        rows.len() <= ROWS_MAX,
+        "a block has at most {ROWS_MAX} rows"
+    );
     let mut content = Vec::new();
     varint::put(rows.len() as u64, &mut content);
     put_groups(rows, &mut content);
     put_ids(rows, &mut content);
     put_fields(rows, &mut content);
     let mut attributes = attributes::Writer::default();
-    rows.iter().for_each(|r| attributes.push(&r.span.attributes));
+    rows.iter()
+        .for_each(|r| attributes.push(&r.span.attributes));
     attributes.finish(&mut content);
     put_events(rows, &mut content);
     put_links(rows, &mut content);
@@ -64,9 +69,18 @@ fn put_texts<'a>(values: impl Iterator<Item = &'a String>, out: &mut Vec<u8>) {
 fn put_groups(rows: &[Row], out: &mut Vec<u8>) {
     let mut resources = Numbers::of_resources();
     let mut scopes = Numbers::of_scopes();
-    let of_rows: Vec<i64> = rows.iter().map(|r| resources.number(&r.resource) as i64).collect();
-    let of_scopes: Vec<i64> = rows.iter().map(|r| scopes.number(&r.scope) as i64).collect();
-    for (numbers, all) in [(of_rows, resources.into_bytes()), (of_scopes, scopes.into_bytes())] {
+    let of_rows: Vec<i64> = rows
+        .iter()
+        .map(|r| resources.number(&r.resource) as i64)
+        .collect();
+    let of_scopes: Vec<i64> = rows
+        .iter()
+        .map(|r| scopes.number(&r.scope) as i64)
+        .collect();
+    for (numbers, all) in [
+        (of_rows, resources.into_bytes()),
+        (of_scopes, scopes.into_bytes()),
+    ] {
         varint::put(all.len() as u64, out);
         strings::encode_open(&all, out);
         ints::encode_aligned(&numbers, out);
@@ -89,7 +103,8 @@ fn put_ids(rows: &[Row], out: &mut Vec<u8>) {
     varint::put(traces.len() as u64, out);
     traces.iter().for_each(|t| out.extend_from_slice(&t.0));
     ints::encode_aligned(&of_rows, out);
-    rows.iter().for_each(|r| out.extend_from_slice(&r.span.span_id.0));
+    rows.iter()
+        .for_each(|r| out.extend_from_slice(&r.span.span_id.0));
     let mut apart = Vec::new();
     let parents = rows.iter().enumerate().map(|(index, row)| {
         let parent = row.span.parent_id;
@@ -111,7 +126,10 @@ fn put_ids(rows: &[Row], out: &mut Vec<u8>) {
 fn put_fields(rows: &[Row], out: &mut Vec<u8>) {
     let spans = || rows.iter().map(|r| &r.span);
     put_ints(spans().map(|s| s.start.nanos()), out);
-    put_ints(spans().map(|s| s.end.nanos().wrapping_sub(s.start.nanos())), out);
+    put_ints(
+        spans().map(|s| s.end.nanos().wrapping_sub(s.start.nanos())),
+        out,
+    );
     put_ints(spans().map(|s| i64::from(s.kind.number())), out);
     put_ints(spans().map(|s| i64::from(s.status.number())), out);
     put_ints(spans().map(|s| i64::from(s.flags)), out);
@@ -131,7 +149,10 @@ fn put_events(rows: &[Row], out: &mut Vec<u8>) {
             r.span.events.iter().map(move |e| (start, e))
         })
     };
-    put_ints(events().map(|(start, e)| e.time.nanos().wrapping_sub(start)), out);
+    put_ints(
+        events().map(|(start, e)| e.time.nanos().wrapping_sub(start)),
+        out,
+    );
     put_texts(events().map(|(_, e)| &e.name), out);
     put_ints(events().map(|(_, e)| i64::from(e.dropped_attributes)), out);
     let mut attributes = attributes::Writer::default();
@@ -359,7 +380,10 @@ fn read_traces(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<TraceId>, Cor
     let count = reader.count(rows)?;
     let ids = reader.slice(16 * count)?;
     let numbers = read_below(reader, rows, count)?;
-    Ok(numbers.into_iter().map(|n| TraceId(array(&ids[16 * n as usize..][..16]))).collect())
+    Ok(numbers
+        .into_iter()
+        .map(|n| TraceId(array(&ids[16 * n as usize..][..16])))
+        .collect())
 }
 
 fn read_parents(reader: &mut Reader<'_>, ids: &[SpanId]) -> Result<Vec<SpanId>, Corrupt> {
@@ -384,7 +408,10 @@ fn read_parents(reader: &mut Reader<'_>, ids: &[SpanId]) -> Result<Vec<SpanId>, 
 fn read_below(reader: &mut Reader<'_>, count: usize, bound: usize) -> Result<Vec<i64>, Corrupt> {
     let place = reader.clone();
     let values = read_ints(reader, count)?;
-    if !values.iter().all(|v| usize::try_from(*v).is_ok_and(|v| v < bound)) {
+    if !values
+        .iter()
+        .all(|v| usize::try_from(*v).is_ok_and(|v| v < bound))
+    {
         return Err(place.corrupt(format!("numbers below {bound}")));
     }
     Ok(values)
@@ -393,7 +420,9 @@ fn read_below(reader: &mut Reader<'_>, count: usize, bound: usize) -> Result<Vec
 fn read_u32s(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u32>, Corrupt> {
     let place = reader.clone();
     let values = read_ints(reader, count)?.into_iter().map(u32::try_from);
-    values.collect::<Result<_, _>>().map_err(|_| place.corrupt("numbers of 32 bits"))
+    values
+        .collect::<Result<_, _>>()
+        .map_err(|_| place.corrupt("numbers of 32 bits"))
 }
 
 /// Reads how many each row has; gives where those of each row end.
@@ -428,26 +457,29 @@ fn read_group<T>(
     Ok((things, numbers))
 }
 
-/// Says when a block is full. Resources and scopes count once per block at most by address.
+/// Says when a block is full.
 #[derive(Debug, Default)]
 pub(crate) struct Filling {
     rows: usize,
     entries: usize,
     bytes: usize,
+    /// Addresses of resources and scopes that were counted; the rows keep them alive.
+    groups: HashSet<usize>,
 }
 
 impl Filling {
     /// Counts a row; whether the block must be closed after it.
     pub(crate) fn add(&mut self, row: &Row) -> bool {
-        let weight = crate::row::weigh(&row.span);
+        let mut weight = weigh(&row.span);
+        if self.groups.insert(Arc::as_ptr(&row.resource).addr()) {
+            weight.add(&row.resource.attributes, 0);
+        }
+        if self.groups.insert(Arc::as_ptr(&row.scope).addr()) {
+            weight.add(&row.scope.attributes, 0);
+        }
         self.rows += 1;
         self.entries += weight.entries;
         self.bytes += weight.bytes;
         self.rows >= ROWS_MAX || self.entries >= ENTRIES_MAX || self.bytes >= BYTES_MAX
-    }
-
-    /// Rows counted so far.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
     }
 }

@@ -11,7 +11,9 @@ const BYTES_MAX: usize = 4 << 20;
 
 /// Appends a filter of the hashes.
 pub(crate) fn encode(hashes: impl ExactSizeIterator<Item = u64>, out: &mut Vec<u8>) {
-    let blocks = (hashes.len() * BITS).div_ceil(8 * BLOCK).clamp(1, BYTES_MAX / BLOCK);
+    let blocks = (hashes.len() * BITS)
+        .div_ceil(8 * BLOCK)
+        .clamp(1, BYTES_MAX / BLOCK);
     let start = out.len();
     out.resize(start + blocks * BLOCK, 0);
     for hash in hashes {
@@ -52,9 +54,14 @@ mod tests {
     fn finds_what_was_put_in_and_little_else() {
         let hash = |n: u64| xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes());
         let mut filter = Vec::new();
-        encode((0..5000).map(hash).collect::<Vec<_>>().into_iter(), &mut filter);
+        encode(
+            (0..5000).map(hash).collect::<Vec<_>>().into_iter(),
+            &mut filter,
+        );
         assert!((0..5000).all(|n| may_have(&filter, hash(n))));
-        let wrong = (5000..25_000).filter(|n| may_have(&filter, hash(*n))).count();
+        let wrong = (5000..25_000)
+            .filter(|n| may_have(&filter, hash(*n)))
+            .count();
         assert!(wrong < 1000, "{wrong} of 20000 are found wrongly");
         let mut none = Vec::new();
         encode(std::iter::empty(), &mut none);

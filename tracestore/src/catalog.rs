@@ -61,8 +61,12 @@ impl Catalog {
         }
         let span = &row.span;
         self.add_all(Scope::Span, &span.attributes);
-        span.events.iter().for_each(|e| self.add_all(Scope::Event, &e.attributes));
-        span.links.iter().for_each(|l| self.add_all(Scope::Link, &l.attributes));
+        span.events
+            .iter()
+            .for_each(|e| self.add_all(Scope::Event, &e.attributes));
+        span.links
+            .iter()
+            .for_each(|l| self.add_all(Scope::Link, &l.attributes));
         self.add_text("name", &span.name);
         self.add_text("status", span.status.as_str());
         self.add_text("kind", span.kind.as_str());
@@ -84,7 +88,11 @@ impl Catalog {
 
     fn add_text(&mut self, name: &str, text: &str) {
         if text.len() <= VALUE_BYTES_MAX {
-            self.insert(Place::Intrinsic, name, &AttributeValue::String(text.to_owned()));
+            self.insert(
+                Place::Intrinsic,
+                name,
+                &AttributeValue::String(text.to_owned()),
+            );
         }
     }
 

@@ -207,12 +207,17 @@ impl<'a> Hints<'a> {
 
     /// Which conditions rows fulfil.
     pub(crate) fn of_rows(&self, rows: &[Row]) -> u64 {
-        mask(self.conditions.iter().map(|c| rows.iter().any(|row| holds(c, row))))
+        mask(
+            self.conditions
+                .iter()
+                .map(|c| rows.iter().any(|row| holds(c, row))),
+        )
     }
 }
 
 fn mask(bits: impl Iterator<Item = bool>) -> u64 {
-    bits.enumerate().fold(0, |mask, (bit, set)| mask | u64::from(set) << bit)
+    bits.enumerate()
+        .fold(0, |mask, (bit, set)| mask | u64::from(set) << bit)
 }
 
 fn test(condition: &Condition) -> Test {
@@ -220,9 +225,11 @@ fn test(condition: &Condition) -> Test {
     match condition {
         Condition::Service(name) => one(term(Scope::Resource as u8, SERVICE_NAME, &text(name))),
         Condition::Name(name) => one(term(NAME, "", &text(name))),
-        Condition::Status(status) => {
-            one(term(STATUS, "", &AttributeValue::Int(status.number().into())))
-        }
+        Condition::Status(status) => one(term(
+            STATUS,
+            "",
+            &AttributeValue::Int(status.number().into()),
+        )),
         Condition::Kind(kind) => one(term(KIND, "", &AttributeValue::Int(kind.number().into()))),
         Condition::DurationAtLeast(nanos) => Test::Duration(*nanos),
         Condition::Attribute { scope, key, value } => {
@@ -230,8 +237,10 @@ fn test(condition: &Condition) -> Test {
                 Some(scope) => vec![*scope],
                 None => vec![Scope::Span, Scope::Resource],
             };
-            let terms: Option<Vec<u64>> =
-                scopes.into_iter().map(|s| term(s as u8, key, value)).collect();
+            let terms: Option<Vec<u64>> = scopes
+                .into_iter()
+                .map(|s| term(s as u8, key, value))
+                .collect();
             terms.map_or(Test::Nothing, Test::Terms)
         }
     }
@@ -272,8 +281,11 @@ fn has(attributes: &[Attribute], key: &str, wanted: &AttributeValue) -> bool {
     };
     let simple = term(0, "", wanted).is_some();
     !simple
-        || attributes.iter().filter(|a| a.key == key).any(|a| match &a.value {
-            AttributeValue::Array(values) => values.iter().any(equal),
-            value => equal(value),
-        })
+        || attributes
+            .iter()
+            .filter(|a| a.key == key)
+            .any(|a| match &a.value {
+                AttributeValue::Array(values) => values.iter().any(equal),
+                value => equal(value),
+            })
 }

@@ -60,7 +60,8 @@ impl Trace {
         self.rows.push(row);
         if self.rows.len() > SEARCHED_MAX {
             let known = self.identities.len();
-            self.identities.extend(self.rows[known..].iter().map(Row::identity));
+            self.identities
+                .extend(self.rows[known..].iter().map(Row::identity));
         }
     }
 }
@@ -87,7 +88,12 @@ impl Memory {
             }
             let address = Arc::as_ptr(&row.resource).addr();
             let shared = resources.entry(address).or_insert_with(|| {
-                intern(&mut inner.resources, &row.resource, resource_bytes, &mut inner.bytes)
+                intern(
+                    &mut inner.resources,
+                    &row.resource,
+                    resource_bytes,
+                    &mut inner.bytes,
+                )
             });
             // Later rows hold their own: an address that is seen again is the same thing.
             let held = std::mem::replace(&mut row.resource, Arc::clone(shared));
@@ -118,7 +124,10 @@ impl Memory {
     pub(crate) fn first_row(&self, from: Timestamp) -> Option<Timestamp> {
         let inner = self.inner.read();
         let range = inner.range?;
-        let step = inner.steps.range(from.nanos().div_euclid(STEP_NANOS)..).next()?;
+        let step = inner
+            .steps
+            .range(from.nanos().div_euclid(STEP_NANOS)..)
+            .next()?;
         let at = from.max(Timestamp::from_nanos(step.saturating_mul(STEP_NANOS)));
         let at = at.max(range.start);
         (at <= range.end).then_some(at)
@@ -133,7 +142,11 @@ impl Memory {
     /// Every trace with a range that holds its spans.
     pub(crate) fn hulls(&self) -> Vec<(TraceId, TimeRange)> {
         let inner = self.inner.read();
-        inner.traces.iter().map(|(id, trace)| (*id, trace.hull)).collect()
+        inner
+            .traces
+            .iter()
+            .map(|(id, trace)| (*id, trace.hull))
+            .collect()
     }
 
     /// The range of one trace.
@@ -150,7 +163,10 @@ impl Memory {
             .filter(|(_, trace)| trace.hull.overlaps(range))
             .filter_map(|(id, trace)| {
                 let starts = trace.rows.iter().map(|r| r.span.start);
-                starts.filter(|s| range.contains(*s)).min().map(|s| (s, *id))
+                starts
+                    .filter(|s| range.contains(*s))
+                    .min()
+                    .map(|s| (s, *id))
             })
             .collect();
         found.sort_unstable();
@@ -165,7 +181,11 @@ fn intern<T>(
     bytes: &mut usize,
 ) -> Arc<T> {
     let key = bytes_of(thing);
-    *bytes += if known.contains_key(&key) { 0 } else { 4 * key.len() + size_of::<T>() };
+    *bytes += if known.contains_key(&key) {
+        0
+    } else {
+        4 * key.len() + size_of::<T>()
+    };
     Arc::clone(known.entry(key).or_insert_with(|| Arc::clone(thing)))
 }
 

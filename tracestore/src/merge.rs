@@ -13,11 +13,7 @@ use crate::source::Source;
 use crate::write::Writer;
 
 /// Writes the rows of all parts that start inside `keep`.
-pub(crate) fn merge(
-    parts: &[&Part],
-    keep: TimeRange,
-    out: &mut PartWriter,
-) -> Result<(), Corrupt> {
+pub(crate) fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
     let mut source = Source::new(parts.to_vec());
     let mut starts: HashMap<TraceId, Timestamp> = HashMap::new();
     for (number, part) in parts.iter().enumerate() {

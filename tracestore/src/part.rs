@@ -267,7 +267,10 @@ impl Ids<'_> {
         bytes.copy_from_slice(&self.places[4 * index..4 * index + 4]);
         let place = u32::from_le_bytes(bytes) as usize;
         if place >= self.part.traces {
-            return Err(self.part.reader.corrupt(0, "places of traces in the section ids"));
+            return Err(self
+                .part
+                .reader
+                .corrupt(0, "places of traces in the section ids"));
         }
         Ok(place)
     }

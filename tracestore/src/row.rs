@@ -111,8 +111,11 @@ impl<T> Numbers<T> {
 
     /// The bytes of every thing, by number.
     pub(crate) fn into_bytes(self) -> Vec<Vec<u8>> {
-        let mut all: Vec<(usize, Vec<u8>)> =
-            self.by_bytes.into_iter().map(|(bytes, number)| (number, bytes)).collect();
+        let mut all: Vec<(usize, Vec<u8>)> = self
+            .by_bytes
+            .into_iter()
+            .map(|(bytes, number)| (number, bytes))
+            .collect();
         all.sort_unstable_by_key(|(number, _)| *number);
         all.into_iter().map(|(_, bytes)| bytes).collect()
     }
@@ -146,7 +149,9 @@ pub(crate) fn batch(mut rows: Vec<Row>) -> SpanBatch {
             });
         }
         let group = &mut batch.resources[resource].scopes;
-        let scope = *places.entry((resource, scopes.number(&row.scope))).or_insert(group.len());
+        let scope = *places
+            .entry((resource, scopes.number(&row.scope)))
+            .or_insert(group.len());
         if scope == group.len() {
             group.push(ScopeSpans {
                 scope: (*row.scope).clone(),

@@ -20,8 +20,7 @@ use crate::source::Source;
 const CANDIDATE_BYTES: u64 = 64;
 
 /// What takes the traces of a scan; `Break` ends it.
-pub type Visit<'a> =
-    dyn FnMut(TraceId, SpanBatch) -> Result<ControlFlow<()>, BudgetError> + 'a;
+pub type Visit<'a> = dyn FnMut(TraceId, SpanBatch) -> Result<ControlFlow<()>, BudgetError> + 'a;
 
 /// One whole trace, duplicates removed, grouped by resource and scope; `None` when no span of it
 /// is there.
@@ -125,7 +124,11 @@ fn candidates(
         budget.bytes(source.take_bytes())?;
     }
     for memory in &snapshot.memories {
-        for (id, _) in memory.hulls().into_iter().filter(|(_, hull)| hull.overlaps(range)) {
+        for (id, _) in memory
+            .hulls()
+            .into_iter()
+            .filter(|(_, hull)| hull.overlaps(range))
+        {
             enter(id)?;
         }
     }
@@ -147,8 +150,10 @@ fn candidates(
         budget.check()?;
     }
     found.retain(|_, candidate| candidate.mask == hints.all());
-    let mut order: Vec<(Timestamp, TraceId)> =
-        found.into_iter().map(|(id, candidate)| (candidate.start, id)).collect();
+    let mut order: Vec<(Timestamp, TraceId)> = found
+        .into_iter()
+        .map(|(id, candidate)| (candidate.start, id))
+        .collect();
     order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     Ok(order)
 }

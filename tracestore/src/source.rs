@@ -68,7 +68,11 @@ impl<'a> Source<'a> {
                 let block = self.block(part, number)?;
                 if block.trace_id(row) != id {
                     let place = format!("block {number} of {:?}", self.parts[part]);
-                    return Err(Corrupt::new(place, row as u64, format!("a row of trace {id}")));
+                    return Err(Corrupt::new(
+                        place,
+                        row as u64,
+                        format!("a row of trace {id}"),
+                    ));
                 }
                 rows.push(block.row(row));
             }
@@ -77,7 +81,10 @@ impl<'a> Source<'a> {
     }
 
     fn block(&mut self, part: usize, number: usize) -> Result<Arc<Block>, Corrupt> {
-        let found = self.blocks.iter().rposition(|(p, n, _)| (*p, *n) == (part, number));
+        let found = self
+            .blocks
+            .iter()
+            .rposition(|(p, n, _)| (*p, *n) == (part, number));
         if let Some(index) = found {
             let last = self.blocks.len() - 1;
             if index != last {

@@ -69,7 +69,10 @@ impl<'a> Writer<'a> {
         let Some(range) = hull(&rows) else {
             return;
         };
-        assert!(rows.iter().all(|r| r.span.trace_id == id), "rows of one trace");
+        assert!(
+            rows.iter().all(|r| r.span.trace_id == id),
+            "rows of one trace"
+        );
         self.table.ids.push(id);
         self.table.starts.push(range.start.nanos());
         let length = range.end.nanos().wrapping_sub(range.start.nanos());
@@ -148,15 +151,21 @@ impl<'a> Writer<'a> {
     fn traces(&mut self) {
         let mut table = Vec::new();
         let columns = [&self.table.starts, &self.table.lengths, &self.table.rows];
-        columns.into_iter().for_each(|c| ints::encode(c, &mut table));
+        columns
+            .into_iter()
+            .for_each(|c| ints::encode(c, &mut table));
         self.out.section("traces", &table);
         let ids = &self.table.ids;
         let count = u32::try_from(ids.len()).expect("a part has fewer than 2^32 traces");
         let mut order: Vec<u32> = (0..count).collect();
         order.sort_unstable_by_key(|o| ids[*o as usize]);
         let mut sorted = Vec::with_capacity(20 * ids.len());
-        order.iter().for_each(|o| sorted.extend_from_slice(&ids[*o as usize].0));
-        order.iter().for_each(|o| sorted.extend_from_slice(&o.to_le_bytes()));
+        order
+            .iter()
+            .for_each(|o| sorted.extend_from_slice(&ids[*o as usize].0));
+        order
+            .iter()
+            .for_each(|o| sorted.extend_from_slice(&o.to_le_bytes()));
         self.out.section("ids", &sorted);
         let mut filter = Vec::new();
         bloom::encode(ids.iter().map(|id| id_hash(*id)), &mut filter);
