@@ -620,7 +620,7 @@ fn corpus_reaches_its_floors() {
         ("duration_expression", 59),
         ("extended_vectors", 148),
         ("fill-modifier", 46),
-        ("info", 1),
+        ("info", 53),
         ("limit", 36),
         ("name_label_dropping", 30),
         ("native_histograms", 510),

@@ -508,3 +508,11 @@ fn wide_data_is_split_over_the_pool() {
     text.push_str("    {} 186.25 186.25 186.25\n");
     check(&text);
 }
+
+#[test]
+fn long_chains_fit_the_stack() {
+    let chain = vec!["vector(1)"; 250].join(" + ");
+    check(&format!("eval instant at 0 {chain}\n    {{}} 250\n"));
+    let nested = format!("{}1{}", "-(".repeat(20), ")".repeat(20));
+    check(&format!("eval instant at 0 {nested}\n    1\n"));
+}

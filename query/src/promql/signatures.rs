@@ -10,6 +10,8 @@ pub enum Meaning {
     Instant(InstantFunction),
     /// A function over windows.
     Range(RangeFunction),
+    /// Labels of info series added.
+    Info,
     /// π
     Pi,
     /// First step of the query, in seconds.
@@ -121,6 +123,11 @@ fn labels_and_histograms() -> Vec<Signature> {
     let mut table = vec![
         optional(instant(I::SortByLabel, &[Vector, Text], Vector), 1, ANY),
         optional(instant(I::SortByLabelDesc, &[Vector, Text], Vector), 1, ANY),
+        optional(
+            entry("info", &[Vector, Vector], Vector, Meaning::Info),
+            1,
+            0,
+        ),
         instant(I::LabelReplace, &[Vector, Text, Text, Text, Text], Vector),
         optional(
             instant(I::LabelJoin, &[Vector, Text, Text, Text], Vector),
