@@ -1,1 +1,21 @@
-//! collector
+//! All ways in: scraping, receivers, file tailing. Each ends at [`sink::Sink`].
+//!
+//! Invariant: nothing is acknowledged to a sender, and no checkpoint moves, before the sink said
+//! that the data is durable.
+
+mod clock;
+pub mod config;
+pub mod decode;
+pub mod discovery;
+mod glob;
+pub mod http_error;
+pub mod metrics;
+pub mod receive;
+pub mod relabel;
+pub mod scrape;
+pub mod sink;
+pub mod tail;
+
+pub use decode::Decoder;
+pub use http_error::{Dialect, ErrorKind, HttpError};
+pub use sink::{Accepted, Inbox, Sink, SinkError, Write};

@@ -363,8 +363,10 @@ fn level_in_words(text: &[u8]) -> Option<Level> {
         let rest = &text[at..];
         let end = rest.iter().position(|b| !b.is_ascii_alphanumeric());
         let word = &rest[..end.unwrap_or(rest.len())];
-        if matches!(word[0] | 0x20, b't' | b'd' | b'i' | b'n' | b'w' | b'e' | b'c' | b'f' | b'p')
-            && let Some(level) = Level::from_word(word)
+        if matches!(
+            word[0] | 0x20,
+            b't' | b'd' | b'i' | b'n' | b'w' | b'e' | b'c' | b'f' | b'p'
+        ) && let Some(level) = Level::from_word(word)
             && is_one_case(&word[1..])
         {
             return Some(level);
@@ -408,7 +410,11 @@ mod tests {
         check("GET /index.html 200", "unknown");
     }
 
-    fn enriched(labels: &[(&str, &str)], metadata: &[(&str, &str)], line: &str) -> (Labels, Labels) {
+    fn enriched(
+        labels: &[(&str, &str)],
+        metadata: &[(&str, &str)],
+        line: &str,
+    ) -> (Labels, Labels) {
         let record = LogRecord {
             time: Timestamp::from_nanos(1),
             line: line.as_bytes().to_vec(),
@@ -418,7 +424,9 @@ mod tests {
             labels: Labels::from_pairs(labels.iter().copied()),
             records: vec![record],
         };
-        let mut batch = LogBatch { streams: vec![stream] };
+        let mut batch = LogBatch {
+            streams: vec![stream],
+        };
         enrich(&mut batch, &EnrichOptions::default());
         let stream = batch.streams.remove(0);
         assert_eq!(stream.records[0].line, line.as_bytes());
@@ -428,10 +436,16 @@ mod tests {
     #[test]
     fn services_and_levels_are_added_only_where_absent() {
         let (labels, metadata) = enriched(&[("job", "j"), ("app", "a")], &[], "x");
-        assert_eq!(labels.to_string(), r#"{app="a", job="j", service_name="a"}"#);
+        assert_eq!(
+            labels.to_string(),
+            r#"{app="a", job="j", service_name="a"}"#
+        );
         assert_eq!(metadata.to_string(), r#"{detected_level="unknown"}"#);
         let (labels, metadata) = enriched(&[("x", "y")], &[("trace_id", "1")], "level=warn");
-        assert_eq!(labels.to_string(), r#"{service_name="unknown_service", x="y"}"#);
+        assert_eq!(
+            labels.to_string(),
+            r#"{service_name="unknown_service", x="y"}"#
+        );
         let expect = r#"{detected_level="warn", trace_id="1"}"#;
         assert_eq!(metadata.to_string(), expect);
         let (labels, metadata) = enriched(

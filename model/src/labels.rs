@@ -46,26 +46,6 @@ impl Labels {
         builder.build()
     }
 
-    /// From pairs in strictly ascending order of name, none of them empty: the cheap way for
-    /// decoders. `Err` is the index of the first pair that is not so.
-    pub fn from_ascending<'a>(
-        pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
-    ) -> Result<Self, usize> {
-        // Lengths take one byte each below 64 and two below 4096.
-        let size = pairs.clone().map(|(n, v)| n.len() + v.len() + 4).sum();
-        let mut text = String::with_capacity(size);
-        let mut last: Option<&str> = None;
-        for (index, (name, value)) in pairs.enumerate() {
-            if name.is_empty() || value.is_empty() || last.is_some_and(|l| l >= name) {
-                return Err(index);
-            }
-            last = Some(name);
-            write_text(&mut text, name);
-            write_text(&mut text, value);
-        }
-        Ok(Self(Arc::from(text)))
-    }
-
     /// From pairs whose names ascend and that are not empty, without sorting or copying them one
     /// by one; the stores' decoders read labels in that order.
     pub fn from_sorted<'a>(
@@ -374,20 +354,6 @@ mod tests {
         assert_eq!(all.get("gone"), None);
         assert_eq!(all.len(), 4);
         assert_eq!(all.without(|n| n != "a"), labels(&[("a", "1")]));
-    }
-
-    #[test]
-    fn ascending_pairs_are_checked() {
-        let build =
-            |pairs: &[(&'static str, &'static str)]| Labels::from_ascending(pairs.iter().copied());
-        assert_eq!(
-            build(&[("a", "1"), ("b", "2")]),
-            Ok(labels(&[("b", "2"), ("a", "1")]))
-        );
-        assert_eq!(build(&[("a", "1"), ("a", "2")]), Err(1));
-        assert_eq!(build(&[("b", "1"), ("a", "2")]), Err(1));
-        assert_eq!(build(&[("a", "")]), Err(0));
-        assert_eq!(build(&[("", "1")]), Err(0));
     }
 
     #[test]

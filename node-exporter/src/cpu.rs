@@ -8,8 +8,9 @@ use crate::{CollectError, Options, Source, labels};
 /// The kernel's unit in `/proc/stat`: USER_HZ, 100 per second on every Linux architecture in use.
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
-const MODES: [&str; 8] =
-    ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
+const MODES: [&str; 8] = [
+    "user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal",
+];
 
 pub(crate) fn collect(source: &Source, _: &Options) -> Result<Vec<Family>, CollectError> {
     families(&source.proc("stat")?)
@@ -28,7 +29,10 @@ fn families(stat: &str) -> Result<Vec<Family>, CollectError> {
     );
     for (index, line) in stat.lines().enumerate() {
         let mut fields = line.split_ascii_whitespace();
-        let Some(cpu) = fields.next().and_then(|f| f.strip_prefix("cpu")).filter(|c| !c.is_empty())
+        let Some(cpu) = fields
+            .next()
+            .and_then(|f| f.strip_prefix("cpu"))
+            .filter(|c| !c.is_empty())
         else {
             continue;
         };
@@ -60,7 +64,10 @@ mod tests {
         let all = families(text).unwrap();
         assert_eq!(all[0].points.len(), 8);
         assert_eq!(all[0].points[0].value, 1.0);
-        assert_eq!(all[0].points[0].labels, labels([("cpu", "0"), ("mode", "user")]));
+        assert_eq!(
+            all[0].points[0].labels,
+            labels([("cpu", "0"), ("mode", "user")])
+        );
         assert_eq!(all[1].points[1].value, 0.06);
         let fault = families("cpu0 1 x").unwrap_err().to_string();
         assert_eq!(fault, "/proc/stat:1: expected ticks per mode of a CPU");

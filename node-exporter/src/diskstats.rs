@@ -11,23 +11,108 @@ const SECONDS_PER_MILLI: f64 = 1e-3;
 
 /// Name, type, factor and help of the fields behind the device's name, in the file's order.
 const FIELDS: [(&str, MetricKind, f64, &str); 17] = [
-    ("reads_completed_total", MetricKind::Counter, 1.0, "The total number of reads completed successfully."),
-    ("reads_merged_total", MetricKind::Counter, 1.0, "The total number of reads merged."),
-    ("read_bytes_total", MetricKind::Counter, SECTOR_BYTES, "The total number of bytes read successfully."),
-    ("read_time_seconds_total", MetricKind::Counter, SECONDS_PER_MILLI, "The total number of seconds spent by all reads."),
-    ("writes_completed_total", MetricKind::Counter, 1.0, "The total number of writes completed successfully."),
-    ("writes_merged_total", MetricKind::Counter, 1.0, "The number of writes merged."),
-    ("written_bytes_total", MetricKind::Counter, SECTOR_BYTES, "The total number of bytes written successfully."),
-    ("write_time_seconds_total", MetricKind::Counter, SECONDS_PER_MILLI, "This is the total number of seconds spent by all writes."),
-    ("io_now", MetricKind::Gauge, 1.0, "The number of I/Os currently in progress."),
-    ("io_time_seconds_total", MetricKind::Counter, SECONDS_PER_MILLI, "Total seconds spent doing I/Os."),
-    ("io_time_weighted_seconds_total", MetricKind::Counter, SECONDS_PER_MILLI, "The weighted # of seconds spent doing I/Os."),
-    ("discards_completed_total", MetricKind::Counter, 1.0, "The total number of discards completed successfully."),
-    ("discards_merged_total", MetricKind::Counter, 1.0, "The total number of discards merged."),
-    ("discarded_sectors_total", MetricKind::Counter, 1.0, "The total number of sectors discarded successfully."),
-    ("discard_time_seconds_total", MetricKind::Counter, SECONDS_PER_MILLI, "This is the total number of seconds spent by all discards."),
-    ("flush_requests_total", MetricKind::Counter, 1.0, "The total number of flush requests completed successfully"),
-    ("flush_requests_time_seconds_total", MetricKind::Counter, SECONDS_PER_MILLI, "This is the total number of seconds spent by all flush requests."),
+    (
+        "reads_completed_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of reads completed successfully.",
+    ),
+    (
+        "reads_merged_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of reads merged.",
+    ),
+    (
+        "read_bytes_total",
+        MetricKind::Counter,
+        SECTOR_BYTES,
+        "The total number of bytes read successfully.",
+    ),
+    (
+        "read_time_seconds_total",
+        MetricKind::Counter,
+        SECONDS_PER_MILLI,
+        "The total number of seconds spent by all reads.",
+    ),
+    (
+        "writes_completed_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of writes completed successfully.",
+    ),
+    (
+        "writes_merged_total",
+        MetricKind::Counter,
+        1.0,
+        "The number of writes merged.",
+    ),
+    (
+        "written_bytes_total",
+        MetricKind::Counter,
+        SECTOR_BYTES,
+        "The total number of bytes written successfully.",
+    ),
+    (
+        "write_time_seconds_total",
+        MetricKind::Counter,
+        SECONDS_PER_MILLI,
+        "This is the total number of seconds spent by all writes.",
+    ),
+    (
+        "io_now",
+        MetricKind::Gauge,
+        1.0,
+        "The number of I/Os currently in progress.",
+    ),
+    (
+        "io_time_seconds_total",
+        MetricKind::Counter,
+        SECONDS_PER_MILLI,
+        "Total seconds spent doing I/Os.",
+    ),
+    (
+        "io_time_weighted_seconds_total",
+        MetricKind::Counter,
+        SECONDS_PER_MILLI,
+        "The weighted # of seconds spent doing I/Os.",
+    ),
+    (
+        "discards_completed_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of discards completed successfully.",
+    ),
+    (
+        "discards_merged_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of discards merged.",
+    ),
+    (
+        "discarded_sectors_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of sectors discarded successfully.",
+    ),
+    (
+        "discard_time_seconds_total",
+        MetricKind::Counter,
+        SECONDS_PER_MILLI,
+        "This is the total number of seconds spent by all discards.",
+    ),
+    (
+        "flush_requests_total",
+        MetricKind::Counter,
+        1.0,
+        "The total number of flush requests completed successfully",
+    ),
+    (
+        "flush_requests_time_seconds_total",
+        MetricKind::Counter,
+        SECONDS_PER_MILLI,
+        "This is the total number of seconds spent by all flush requests.",
+    ),
 ];
 
 pub(crate) fn collect(source: &Source, options: &Options) -> Result<Vec<Family>, CollectError> {
@@ -54,12 +139,18 @@ fn families(diskstats: &str, options: &Options) -> Result<Vec<Family>, CollectEr
         if options.disk_device_exclude.is_match(device.as_bytes()) {
             continue;
         }
-        info.push(labels([("device", device), ("major", major), ("minor", minor)]), 1.0);
+        info.push(
+            labels([("device", device), ("major", major), ("minor", minor)]),
+            1.0,
+        );
         for ((family, (_, _, factor, _)), word) in all.iter_mut().zip(&FIELDS).zip(words) {
             let count: u64 = word.parse().map_err(|_| fault())?;
             // Divide where the factor is a fraction: 3 ms is 0.003, not 0.0030000000000000001.
-            let value =
-                if *factor < 1.0 { count as f64 / (1.0 / factor) } else { count as f64 * factor };
+            let value = if *factor < 1.0 {
+                count as f64 / (1.0 / factor)
+            } else {
+                count as f64 * factor
+            };
             family.push(labels([("device", device)]), value);
         }
     }

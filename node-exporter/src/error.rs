@@ -36,6 +36,10 @@ pub enum CollectError {
 impl CollectError {
     /// A line that does not have its known form.
     pub(crate) fn form(file: &'static str, line_index: usize, expected: &'static str) -> Self {
-        Self::Form { file, line: line_index + 1, expected }
+        Self::Form {
+            file,
+            line: line_index + 1,
+            expected,
+        }
     }
 }

@@ -13,12 +13,17 @@ fn families(file_nr: &str) -> Result<Vec<Family>, CollectError> {
     let fault = || CollectError::form("/proc/sys/fs/file-nr", 0, "allocated, unused, maximum");
     let numbers: Result<Vec<f64>, _> = file_nr.split_ascii_whitespace().map(str::parse).collect();
     let numbers = numbers.map_err(|_| fault())?;
-    let [allocated, _, maximum] = numbers[..] else { return Err(fault()) };
+    let [allocated, _, maximum] = numbers[..] else {
+        return Err(fault());
+    };
     let gauge = |name: &str, value| {
         let help = format!("File descriptor statistics: {name}.");
         Family::new(format!("node_filefd_{name}"), MetricKind::Gauge, help).with(value)
     };
-    Ok(vec![gauge("allocated", allocated), gauge("maximum", maximum)])
+    Ok(vec![
+        gauge("allocated", allocated),
+        gauge("maximum", maximum),
+    ])
 }
 
 #[cfg(test)]

@@ -19,14 +19,18 @@ struct Mount {
 
 pub(crate) fn collect(source: &Source, options: &Options) -> Result<Vec<Family>, CollectError> {
     // The init process sees the host's mounts; a container may not look at it.
-    let table = source.proc("1/mountinfo").or_else(|_| source.proc("self/mountinfo"))?;
+    let table = source
+        .proc("1/mountinfo")
+        .or_else(|_| source.proc("self/mountinfo"))?;
     let gauge = |name: &str, help: &str| {
         Family::new(format!("node_filesystem_{name}"), MetricKind::Gauge, help)
     };
     let mut size = gauge("size_bytes", "Filesystem size in bytes.");
     let mut free = gauge("free_bytes", "Filesystem free space in bytes.");
-    let mut avail =
-        gauge("avail_bytes", "Filesystem space available to non-root users in bytes.");
+    let mut avail = gauge(
+        "avail_bytes",
+        "Filesystem space available to non-root users in bytes.",
+    );
     let mut files = gauge("files", "Filesystem total file nodes.");
     let mut files_free = gauge("files_free", "Filesystem total free file nodes.");
     let mut read_only = gauge("readonly", "Filesystem read-only status.");
@@ -77,8 +81,12 @@ fn mounts(table: &str, source: &Source, options: &Options) -> Result<Vec<Mount>,
             return Err(fault());
         };
         let mount_point = unescape(mount_point);
-        let Some(mount_point) = source.host_path(&mount_point) else { continue };
-        let excluded = options.mount_points_exclude.is_match(mount_point.as_bytes())
+        let Some(mount_point) = source.host_path(&mount_point) else {
+            continue;
+        };
+        let excluded = options
+            .mount_points_exclude
+            .is_match(mount_point.as_bytes())
             || options.fs_types_exclude.is_match(fs_type.as_bytes());
         if excluded || found.iter().any(|m| m.mount_point == mount_point) {
             continue;
@@ -95,7 +103,10 @@ fn mounts(table: &str, source: &Source, options: &Options) -> Result<Vec<Mount>,
 
 /// The kernel writes blank, tab, newline and backslash as `\040`, `\011`, `\012`, `\134`.
 fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 #[cfg(test)]
@@ -115,7 +126,13 @@ mod tests {
         let inside = Source::new("/host/proc", "/host/sys", "/host");
         let table = "27 1 254:0 / /host rw - ext4 /dev/vda rw\n28 27 0:1 / /x rw - ext4 b rw\n";
         let found = mounts(table, &inside, &Options::default()).unwrap();
-        assert_eq!(found.iter().map(|m| m.mount_point.as_str()).collect::<Vec<_>>(), ["/"]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|m| m.mount_point.as_str())
+                .collect::<Vec<_>>(),
+            ["/"]
+        );
         assert!(mounts("nonsense", &Source::default(), &Options::default()).is_err());
     }
 }

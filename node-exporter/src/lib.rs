@@ -4,11 +4,9 @@
 //! the only place that reads. A collector that fails costs its own families only, and says so in
 //! `node_scrape_collector_success`.
 
-mod source;
-mod error;
 mod cpu;
-mod stat;
 mod diskstats;
+mod error;
 mod filefd;
 mod filesystem;
 mod loadavg;
@@ -17,6 +15,8 @@ mod netdev;
 mod netstat;
 mod pressure;
 mod sockstat;
+mod source;
+mod stat;
 mod time;
 mod uname;
 mod vmstat;
@@ -50,8 +50,7 @@ const MOUNT_POINTS_EXCLUDE: &str =
 const FS_TYPES_EXCLUDE: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|\
     devtmpfs|erofs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|\
     securityfs|selinuxfs|squashfs|sysfs|tracefs)$";
-const DISK_DEVICE_EXCLUDE: &str =
-    r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
+const DISK_DEVICE_EXCLUDE: &str = r"^(ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
 const NETSTAT_FIELDS: &str = "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|\
     Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|\
     TCPRcvQDrop)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)|\
@@ -147,7 +146,10 @@ fn build_info() -> Family {
         MetricKind::Gauge,
         "A metric with a constant '1' value labeled by the version of the exporter.",
     );
-    family.push(labels([("version", env!("CARGO_PKG_VERSION")), ("goos", "linux")]), 1.0);
+    family.push(
+        labels([("version", env!("CARGO_PKG_VERSION")), ("goos", "linux")]),
+        1.0,
+    );
     family
 }
 
@@ -165,12 +167,22 @@ mod tests {
         let gathered = gather(&Source::default(), &Options::default());
         let names: Vec<&str> = gathered.families.iter().map(|f| f.name.as_str()).collect();
         for name in [
-            "node_boot_time_seconds", "node_cpu_seconds_total", "node_filefd_allocated",
-            "node_load1", "node_memory_MemTotal_bytes", "node_network_receive_bytes_total",
-            "node_sockstat_sockets_used", "node_time_seconds", "node_uname_info",
+            "node_boot_time_seconds",
+            "node_cpu_seconds_total",
+            "node_filefd_allocated",
+            "node_load1",
+            "node_memory_MemTotal_bytes",
+            "node_network_receive_bytes_total",
+            "node_sockstat_sockets_used",
+            "node_time_seconds",
+            "node_uname_info",
             "node_vmstat_pgfault",
         ] {
-            assert!(names.contains(&name), "{name} is missing; faults: {:?}", gathered.faults);
+            assert!(
+                names.contains(&name),
+                "{name} is missing; faults: {:?}",
+                gathered.faults
+            );
         }
         assert!(names.is_sorted());
     }
@@ -179,11 +191,27 @@ mod tests {
     fn an_absent_proc_is_told_per_collector() {
         let source = Source::new("/nonexistent/proc", "/nonexistent/sys", "/");
         let gathered = gather(&source, &Options::default());
-        let success =
-            gathered.families.iter().find(|f| f.name == "node_scrape_collector_success").unwrap();
-        let cpu = success.points.iter().find(|p| p.labels.get("collector") == Some("cpu")).unwrap();
+        let success = gathered
+            .families
+            .iter()
+            .find(|f| f.name == "node_scrape_collector_success")
+            .unwrap();
+        let cpu = success
+            .points
+            .iter()
+            .find(|p| p.labels.get("collector") == Some("cpu"))
+            .unwrap();
         assert_eq!(cpu.value, 0.0);
-        let (_, fault) = gathered.faults.iter().find(|(name, _)| *name == "cpu").unwrap();
-        assert!(fault.to_string().starts_with("cannot read /nonexistent/proc/stat"), "{fault}");
+        let (_, fault) = gathered
+            .faults
+            .iter()
+            .find(|(name, _)| *name == "cpu")
+            .unwrap();
+        assert!(
+            fault
+                .to_string()
+                .starts_with("cannot read /nonexistent/proc/stat"),
+            "{fault}"
+        );
     }
 }

@@ -15,7 +15,10 @@ fn families(meminfo: &str) -> Result<Vec<Family>, CollectError> {
         let fault = || CollectError::form("/proc/meminfo", index, "a key, a number and kB");
         let (key, rest) = line.split_once(':').ok_or_else(fault)?;
         let mut words = rest.split_ascii_whitespace();
-        let value: f64 = words.next().and_then(|w| w.parse().ok()).ok_or_else(fault)?;
+        let value: f64 = words
+            .next()
+            .and_then(|w| w.parse().ok())
+            .ok_or_else(fault)?;
         // `Active(anon)` is `Active_anon`.
         let mut name = key.trim().replace('(', "_").replace(')', "");
         let value = match words.next() {
@@ -39,8 +42,10 @@ mod tests {
     #[test]
     fn names_follow_the_kernel() {
         let all = families("MemTotal:  2 kB\nActive(anon): 1 kB\nHugePages_Total: 7\n").unwrap();
-        let values: Vec<(&str, f64)> =
-            all.iter().map(|f| (f.name.as_str(), f.points[0].value)).collect();
+        let values: Vec<(&str, f64)> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.points[0].value))
+            .collect();
         assert_eq!(
             values,
             [

@@ -7,10 +7,22 @@ use crate::{CollectError, Options, Source, labels};
 
 /// Fields behind the device's name, in the file's order.
 const FIELDS: [&str; 16] = [
-    "receive_bytes", "receive_packets", "receive_errs", "receive_drop", "receive_fifo",
-    "receive_frame", "receive_compressed", "receive_multicast", "transmit_bytes",
-    "transmit_packets", "transmit_errs", "transmit_drop", "transmit_fifo", "transmit_colls",
-    "transmit_carrier", "transmit_compressed",
+    "receive_bytes",
+    "receive_packets",
+    "receive_errs",
+    "receive_drop",
+    "receive_fifo",
+    "receive_frame",
+    "receive_compressed",
+    "receive_multicast",
+    "transmit_bytes",
+    "transmit_packets",
+    "transmit_errs",
+    "transmit_drop",
+    "transmit_fifo",
+    "transmit_colls",
+    "transmit_carrier",
+    "transmit_compressed",
 ];
 
 pub(crate) fn collect(source: &Source, options: &Options) -> Result<Vec<Family>, CollectError> {

@@ -7,8 +7,18 @@ use crate::{CollectError, Options, Source};
 
 pub(crate) fn collect(source: &Source, options: &Options) -> Result<Vec<Family>, CollectError> {
     let mut all = Vec::new();
-    paired("/proc/net/netstat", &source.proc("net/netstat")?, options, &mut all)?;
-    paired("/proc/net/snmp", &source.proc("net/snmp")?, options, &mut all)?;
+    paired(
+        "/proc/net/netstat",
+        &source.proc("net/netstat")?,
+        options,
+        &mut all,
+    )?;
+    paired(
+        "/proc/net/snmp",
+        &source.proc("net/snmp")?,
+        options,
+        &mut all,
+    )?;
     // Absent where IPv6 is off.
     if let Some(snmp6) = source.proc_if_present("net/snmp6")? {
         listed(&snmp6, options, &mut all)?;
@@ -35,12 +45,19 @@ fn paired(
     let lines: Vec<&str> = text.lines().collect();
     for (index, pair) in lines.chunks(2).enumerate() {
         let fault = || CollectError::form(file, 2 * index, "a line of names and a line of values");
-        let [names, values] = pair else { return Err(fault()) };
+        let [names, values] = pair else {
+            return Err(fault());
+        };
         let (protocol, names) = names.split_once(':').ok_or_else(fault)?;
-        let values = values.strip_prefix(protocol).and_then(|v| v.strip_prefix(':'));
+        let values = values
+            .strip_prefix(protocol)
+            .and_then(|v| v.strip_prefix(':'));
         let mut values = values.ok_or_else(fault)?.split_ascii_whitespace();
         for name in names.split_ascii_whitespace() {
-            let value = values.next().and_then(|v| v.parse().ok()).ok_or_else(fault)?;
+            let value = values
+                .next()
+                .and_then(|v| v.parse().ok())
+                .ok_or_else(fault)?;
             push(protocol, name, value, options, all);
         }
     }
@@ -52,8 +69,12 @@ fn listed(text: &str, options: &Options, all: &mut Vec<Family>) -> Result<(), Co
     for (index, line) in text.lines().enumerate() {
         let fault = || CollectError::form("/proc/net/snmp6", index, "a name and a value");
         let mut words = line.split_ascii_whitespace();
-        let (Some(name), Some(value)) = (words.next(), words.next()) else { return Err(fault()) };
-        let Some((before, field)) = name.split_once('6') else { continue };
+        let (Some(name), Some(value)) = (words.next(), words.next()) else {
+            return Err(fault());
+        };
+        let Some((before, field)) = name.split_once('6') else {
+            continue;
+        };
         let value = value.parse().map_err(|_| fault())?;
         push(&format!("{before}6"), field, value, options, all);
     }
@@ -70,9 +91,16 @@ mod tests {
         let options = Options::default();
         let text = "TcpExt: SyncookiesSent TW ListenDrops\nTcpExt: 1 2 3\n";
         paired("/proc/net/netstat", text, &options, &mut all).unwrap();
-        listed("Ip6InOctets 5\nIp6InReceives 6\nUdpLite6InErrors 7\n", &options, &mut all).unwrap();
-        let values: Vec<(&str, f64)> =
-            all.iter().map(|f| (f.name.as_str(), f.points[0].value)).collect();
+        listed(
+            "Ip6InOctets 5\nIp6InReceives 6\nUdpLite6InErrors 7\n",
+            &options,
+            &mut all,
+        )
+        .unwrap();
+        let values: Vec<(&str, f64)> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.points[0].value))
+            .collect();
         assert_eq!(
             values,
             [

@@ -7,7 +7,11 @@ use crate::{CollectError, Options, Source};
 
 pub(crate) fn collect(source: &Source, _: &Options) -> Result<Vec<Family>, CollectError> {
     let page_bytes = rustix::param::page_size() as f64;
-    let mut all = families("/proc/net/sockstat", &source.proc("net/sockstat")?, page_bytes)?;
+    let mut all = families(
+        "/proc/net/sockstat",
+        &source.proc("net/sockstat")?,
+        page_bytes,
+    )?;
     // Absent where IPv6 is off.
     if let Some(text) = source.proc_if_present("net/sockstat6")? {
         all.extend(families("/proc/net/sockstat6", &text, page_bytes)?);
@@ -15,15 +19,14 @@ pub(crate) fn collect(source: &Source, _: &Options) -> Result<Vec<Family>, Colle
     Ok(all)
 }
 
-fn families(
-    file: &'static str,
-    text: &str,
-    page_bytes: f64,
-) -> Result<Vec<Family>, CollectError> {
+fn families(file: &'static str, text: &str, page_bytes: f64) -> Result<Vec<Family>, CollectError> {
     let mut all = Vec::new();
     let mut push = |protocol: &str, field: &str, value: f64| {
         let (name, help) = if protocol == "sockets" {
-            ("node_sockstat_sockets_used".to_owned(), "Number of IPv4 sockets in use.".to_owned())
+            (
+                "node_sockstat_sockets_used".to_owned(),
+                "Number of IPv4 sockets in use.".to_owned(),
+            )
         } else {
             (
                 format!("node_sockstat_{protocol}_{field}"),
@@ -37,7 +40,9 @@ fn families(
         let (protocol, rest) = line.split_once(':').ok_or_else(fault)?;
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();
         for pair in words.chunks(2) {
-            let [field, value] = pair else { return Err(fault()) };
+            let [field, value] = pair else {
+                return Err(fault());
+            };
             let value: f64 = value.parse().map_err(|_| fault())?;
             push(protocol, field, value);
             if *field == "mem" {
@@ -56,8 +61,10 @@ mod tests {
     fn protocols() {
         let text = "sockets: used 17\nTCP: inuse 1 mem 42\n";
         let all = families("/proc/net/sockstat", text, 4096.0).unwrap();
-        let values: Vec<(&str, f64)> =
-            all.iter().map(|f| (f.name.as_str(), f.points[0].value)).collect();
+        let values: Vec<(&str, f64)> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.points[0].value))
+            .collect();
         assert_eq!(
             values,
             [

@@ -26,7 +26,11 @@ impl Source {
         sys: impl Into<PathBuf>,
         rootfs: impl Into<PathBuf>,
     ) -> Self {
-        Self { proc: proc.into(), sys: sys.into(), rootfs: rootfs.into() }
+        Self {
+            proc: proc.into(),
+            sys: sys.into(),
+            rootfs: rootfs.into(),
+        }
     }
 
     /// A file below `/proc`.
@@ -54,7 +58,9 @@ impl Source {
 
     /// Names of the entries of a folder below `/sys`, sorted; empty where it does not exist.
     pub(crate) fn sys_entries(&self, folder: &str) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.sys.join(folder)) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(self.sys.join(folder)) else {
+            return Vec::new();
+        };
         let mut names: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
@@ -78,18 +84,27 @@ impl Source {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the kernel's files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the kernel's files"
+)]
 fn read(path: &Path) -> Result<String, CollectError> {
     std::fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .map_err(|source| CollectError::Read { path: path.to_owned(), source })
+        .map_err(|source| CollectError::Read {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// How long something took.
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the clock"
+    )]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
@@ -100,7 +115,12 @@ impl Stopwatch {
 }
 
 /// Time since the epoch.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
 pub(crate) fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }

@@ -7,15 +7,30 @@ use crate::{CollectError, Options, Source};
 
 /// Key in the file, name, type, help.
 const FIELDS: [(&str, &str, MetricKind, &str); 6] = [
-    ("intr", "node_intr_total", MetricKind::Counter, "Total number of interrupts serviced."),
+    (
+        "intr",
+        "node_intr_total",
+        MetricKind::Counter,
+        "Total number of interrupts serviced.",
+    ),
     (
         "ctxt",
         "node_context_switches_total",
         MetricKind::Counter,
         "Total number of context switches.",
     ),
-    ("processes", "node_forks_total", MetricKind::Counter, "Total number of forks."),
-    ("btime", "node_boot_time_seconds", MetricKind::Gauge, "Node boot time, in unixtime."),
+    (
+        "processes",
+        "node_forks_total",
+        MetricKind::Counter,
+        "Total number of forks.",
+    ),
+    (
+        "btime",
+        "node_boot_time_seconds",
+        MetricKind::Gauge,
+        "Node boot time, in unixtime.",
+    ),
     (
         "procs_running",
         "node_procs_running",
@@ -41,8 +56,7 @@ fn families(stat: &str) -> Result<Vec<Family>, CollectError> {
         let key = words.next().unwrap_or_default();
         if let Some((_, name, kind, help)) = FIELDS.iter().find(|(k, ..)| *k == key) {
             let value = words.next().and_then(|v| v.parse::<f64>().ok());
-            let value =
-                value.ok_or_else(|| CollectError::form("/proc/stat", index, "a number"))?;
+            let value = value.ok_or_else(|| CollectError::form("/proc/stat", index, "a number"))?;
             all.push(Family::new(*name, *kind, *help).with(value));
         }
     }
@@ -56,8 +70,10 @@ mod tests {
     #[test]
     fn totals() {
         let all = families("cpu 1\nintr 42 1 2\nbtime 1795255200\nprocs_running 2\n").unwrap();
-        let values: Vec<(&str, f64)> =
-            all.iter().map(|f| (f.name.as_str(), f.points[0].value)).collect();
+        let values: Vec<(&str, f64)> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.points[0].value))
+            .collect();
         assert_eq!(
             values,
             [

@@ -15,8 +15,10 @@ pub(crate) fn collect(source: &Source, _: &Options) -> Result<Vec<Family>, Colle
     let at = jiff::Timestamp::try_from(std::time::UNIX_EPOCH + now).unwrap_or_default();
     let zone = jiff::tz::TimeZone::system();
     let info = zone.to_offset_info(at);
-    zone_offset
-        .push(labels([("time_zone", info.abbreviation())]), f64::from(info.offset().seconds()));
+    zone_offset.push(
+        labels([("time_zone", info.abbreviation())]),
+        f64::from(info.offset().seconds()),
+    );
     let mut all = vec![
         Family::new(
             "node_time_seconds",
@@ -43,8 +45,14 @@ fn clock_sources(source: &Source) -> [Family; 2] {
     );
     let folder = "devices/system/clocksource";
     for name in source.sys_entries(folder) {
-        let Some(device) = name.strip_prefix("clocksource") else { continue };
-        let read = |file: &str| source.sys(&format!("{folder}/{name}/{file}")).unwrap_or_default();
+        let Some(device) = name.strip_prefix("clocksource") else {
+            continue;
+        };
+        let read = |file: &str| {
+            source
+                .sys(&format!("{folder}/{name}/{file}"))
+                .unwrap_or_default()
+        };
         for clock in read("available_clocksource").split_ascii_whitespace() {
             available.push(labels([("device", device), ("clocksource", clock)]), 1.0);
         }

@@ -30,10 +30,19 @@ mod tests {
 
     #[test]
     fn fields_that_are_asked_for() {
-        let all = families("nr_free_pages 1\npgfault 2\noom_kill 3\n", &Options::default()).unwrap();
-        let values: Vec<(&str, f64)> =
-            all.iter().map(|f| (f.name.as_str(), f.points[0].value)).collect();
-        assert_eq!(values, [("node_vmstat_pgfault", 2.0), ("node_vmstat_oom_kill", 3.0)]);
+        let all = families(
+            "nr_free_pages 1\npgfault 2\noom_kill 3\n",
+            &Options::default(),
+        )
+        .unwrap();
+        let values: Vec<(&str, f64)> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.points[0].value))
+            .collect();
+        assert_eq!(
+            values,
+            [("node_vmstat_pgfault", 2.0), ("node_vmstat_oom_kill", 3.0)]
+        );
         assert!(families("pgfault x", &Options::default()).is_err());
     }
 }

@@ -25,12 +25,16 @@ pub(crate) enum Command {
         obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h")]
     Query(QueryOptions),
     /// Show log lines (LogQL)
-    #[command(after_help = "Examples:\n  obs logs '{service_name=\"obs\"}' --follow\n  \
-        obs logs '{app=\"shop\"} |= \"error\"' --since 2h -o json")]
+    #[command(
+        after_help = "Examples:\n  obs logs '{service_name=\"obs\"}' --follow\n  \
+        obs logs '{app=\"shop\"} |= \"error\"' --since 2h -o json"
+    )]
     Logs(LogsOptions),
     /// Search traces (TraceQL)
-    #[command(after_help = "Examples:\n  obs traces '{ resource.service.name = \"shop\" }'\n  \
-        obs traces '{ status = error && duration > 1s }' --since 6h")]
+    #[command(
+        after_help = "Examples:\n  obs traces '{ resource.service.name = \"shop\" }'\n  \
+        obs traces '{ status = error && duration > 1s }' --since 6h"
+    )]
     Traces(TracesOptions),
     /// Show one trace as a waterfall
     Trace(TraceOptions),
@@ -64,13 +68,28 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_name = "DIR", env = "OBS_DATA", default_value = "data")]
     data: PathBuf,
     /// Address of the HTTP APIs and the UI; port 0 picks one
-    #[arg(long, value_name = "ADDR", env = "OBS_LISTEN", default_value = "127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_LISTEN",
+        default_value = "127.0.0.1:9090"
+    )]
     listen: SocketAddr,
     /// Address of the OTLP gRPC receiver
-    #[arg(long, value_name = "ADDR", env = "OBS_OTLP_GRPC_LISTEN", default_value = "127.0.0.1:4317")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_OTLP_GRPC_LISTEN",
+        default_value = "127.0.0.1:4317"
+    )]
     otlp_grpc_listen: SocketAddr,
     /// Address of the OTLP HTTP receiver
-    #[arg(long, value_name = "ADDR", env = "OBS_OTLP_HTTP_LISTEN", default_value = "127.0.0.1:4318")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_OTLP_HTTP_LISTEN",
+        default_value = "127.0.0.1:4318"
+    )]
     otlp_http_listen: SocketAddr,
     /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
     #[arg(long, value_name = "DURATION", env = "OBS_RETENTION")]
@@ -112,7 +131,12 @@ impl ServeOptions {
 #[derive(Debug, Args)]
 pub(crate) struct ServerOptions {
     /// The server
-    #[arg(long, value_name = "URL", env = "OBS_SERVER", default_value = "http://127.0.0.1:9090")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "OBS_SERVER",
+        default_value = "http://127.0.0.1:9090"
+    )]
     pub(crate) server: String,
     /// The tenant (X-Scope-OrgID)
     #[arg(long, value_name = "NAME", env = "OBS_TENANT")]
@@ -232,7 +256,12 @@ pub(crate) struct TraceOptions {
 #[derive(Debug, Args)]
 pub(crate) struct NodeExporterOptions {
     /// Address to serve /metrics on
-    #[arg(long, alias = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9100")]
+    #[arg(
+        long,
+        alias = "web.listen-address",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9100"
+    )]
     pub(crate) listen: SocketAddr,
     /// Print the metrics once and end
     #[arg(long)]

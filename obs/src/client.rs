@@ -27,7 +27,11 @@ impl Client {
             .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let server = options.server.trim_end_matches('/').to_owned();
-        Ok(Self { http, server, tenant: options.tenant.clone() })
+        Ok(Self {
+            http,
+            server,
+            tenant: options.tenant.clone(),
+        })
     }
 
     /// The bytes of an answer.
@@ -37,8 +41,10 @@ impl Client {
         params: &[(&str, String)],
         accept: &str,
     ) -> anyhow::Result<Vec<u8>> {
-        let query: Vec<String> =
-            params.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        let query: Vec<String> = params
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escape(value)))
+            .collect();
         let url = format!("{}{path}?{}", self.server, query.join("&"));
         let mut request = self.http.get(url).header("accept", accept);
         if let Some(tenant) = &self.tenant {
@@ -69,10 +75,16 @@ impl Client {
 /// What a server's error says: Prometheus' envelope, a message, or plain text.
 fn server_message(status: u16, body: &[u8]) -> String {
     let json = serde_json::from_slice::<Value>(body).ok();
-    let told = json.as_ref().and_then(|j| j["error"].as_str().or_else(|| j["message"].as_str()));
+    let told = json
+        .as_ref()
+        .and_then(|j| j["error"].as_str().or_else(|| j["message"].as_str()));
     let text = String::from_utf8_lossy(body);
     let told = told.unwrap_or(text.trim());
-    if told.is_empty() { format!("the server answered {status}") } else { told.to_owned() }
+    if told.is_empty() {
+        format!("the server answered {status}")
+    } else {
+        told.to_owned()
+    }
 }
 
 /// Percent-encodes everything that is not a letter, digit or one of `-_.~`.
@@ -89,7 +101,10 @@ fn escape(text: &str) -> String {
 }
 
 /// Now, by this machine's clock.
-#[expect(clippy::disallowed_methods, reason = "the one place of the command line that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of the command line that reads the clock"
+)]
 pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = since.unwrap_or_default().as_nanos();
@@ -104,7 +119,13 @@ impl TimeOptions {
 
     /// Begin and end; `default_since` where nothing was said.
     pub(crate) fn range(&self, default_since: &str) -> anyhow::Result<(Timestamp, Timestamp)> {
-        let end = self.to.as_deref().map(time).transpose().context("--to")?.unwrap_or_else(now);
+        let end = self
+            .to
+            .as_deref()
+            .map(time)
+            .transpose()
+            .context("--to")?
+            .unwrap_or_else(now);
         let start = match &self.from {
             Some(from) => time(from).context("--from")?,
             None => {
@@ -120,7 +141,13 @@ impl TimeOptions {
 
     /// The time of an instant query, where one was asked for.
     pub(crate) fn instant(&self) -> anyhow::Result<Timestamp> {
-        Ok(self.to.as_deref().map(time).transpose().context("--to")?.unwrap_or_else(now))
+        Ok(self
+            .to
+            .as_deref()
+            .map(time)
+            .transpose()
+            .context("--to")?
+            .unwrap_or_else(now))
     }
 }
 
@@ -144,7 +171,10 @@ mod tests {
     #[test]
     fn escapes_and_messages() {
         assert_eq!(escape("{a=\"b\"} + 1"), "%7Ba%3D%22b%22%7D%20%2B%201");
-        assert_eq!(server_message(400, br#"{"status":"error","error":"no"}"#), "no");
+        assert_eq!(
+            server_message(400, br#"{"status":"error","error":"no"}"#),
+            "no"
+        );
         assert_eq!(server_message(400, b"plain\n"), "plain");
         assert_eq!(server_message(502, b""), "the server answered 502");
     }
@@ -161,7 +191,13 @@ mod tests {
         let (start, end) = options(None, None, Some("3600")).range("1h").unwrap();
         assert_eq!((start.millis(), end.millis()), (0, 3_600_000));
         assert!(options(None, Some("20"), Some("10")).range("1h").is_err());
-        let fault = format!("{:#}", options(Some("5"), None, None).range("1h").unwrap_err());
-        assert_eq!(fault, "--since: \"5\" is not a duration such as 15s, 1h30m or 7d");
+        let fault = format!(
+            "{:#}",
+            options(Some("5"), None, None).range("1h").unwrap_err()
+        );
+        assert_eq!(
+            fault,
+            "--since: \"5\" is not a duration such as 15s, 1h30m or 7d"
+        );
     }
 }

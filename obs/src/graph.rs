@@ -84,8 +84,12 @@ pub(crate) fn draw(lines: &[Line], canvas: Canvas) -> String {
     for (series, line) in lines.iter().enumerate() {
         let mut last: Option<(f64, (usize, usize))> = None;
         for (time, value) in line.points.iter().filter(|(_, v)| v.is_finite()) {
-            let x = ((time - canvas.range.0) / span * dots_x).clamp(0.0, dots_x).round() as usize;
-            let y = ((high - value) / (high - low) * dots_y).clamp(0.0, dots_y).round() as usize;
+            let x = ((time - canvas.range.0) / span * dots_x)
+                .clamp(0.0, dots_x)
+                .round() as usize;
+            let y = ((high - value) / (high - low) * dots_y)
+                .clamp(0.0, dots_y)
+                .round() as usize;
             match last {
                 Some((before, from)) if time - before <= canvas.step * 1.5 => {
                     cells.line(from, (x, y), series);
@@ -103,14 +107,28 @@ pub(crate) fn draw(lines: &[Line], canvas: Canvas) -> String {
 
 /// Lowest and highest value; never equal, and from zero where that costs little room.
 fn bounds(lines: &[Line]) -> (f64, f64) {
-    let values = || lines.iter().flat_map(|l| &l.points).map(|(_, v)| *v).filter(|v| v.is_finite());
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|l| &l.points)
+            .map(|(_, v)| *v)
+            .filter(|v| v.is_finite())
+    };
     let low = values().fold(f64::INFINITY, f64::min);
     let high = values().fold(f64::NEG_INFINITY, f64::max);
     if low > high {
         return (0.0, 1.0);
     }
-    let low = if low > 0.0 && low < high * 0.5 { 0.0 } else { low };
-    if low == high { (low - 0.5, high + 0.5) } else { (low, high) }
+    let low = if low > 0.0 && low < high * 0.5 {
+        0.0
+    } else {
+        low
+    };
+    if low == high {
+        (low - 0.5, high + 0.5)
+    } else {
+        (low, high)
+    }
 }
 
 fn plot(cells: &Cells, (low, high): (f64, f64), colour: bool) -> String {
@@ -118,7 +136,11 @@ fn plot(cells: &Cells, (low, high): (f64, f64), colour: bool) -> String {
     for row in 0..cells.height {
         let share = row as f64 / (cells.height - 1).max(1) as f64;
         let labelled = row % 4 == 0 || row + 1 == cells.height;
-        let label = if labelled { number(high - (high - low) * share) } else { String::new() };
+        let label = if labelled {
+            number(high - (high - low) * share)
+        } else {
+            String::new()
+        };
         out.push_str(&format!("{label:>AXIS$} ┤"));
         let mut painted = None;
         for cell in row * cells.width..(row + 1) * cells.width {
@@ -144,7 +166,9 @@ fn escape(series: usize) -> String {
 
 fn time_axis(out: &mut String, width: usize, (start, end): (f64, f64)) {
     let clock = |seconds: f64| {
-        let text = Timestamp::from_seconds_f64(seconds).unwrap_or_default().to_string();
+        let text = Timestamp::from_seconds_f64(seconds)
+            .unwrap_or_default()
+            .to_string();
         // HH:MM:SS within a day, else MM-DD HH:MM.
         if end - start < 86_400.0 {
             text.get(11..19).unwrap_or_default().to_owned()
@@ -156,16 +180,29 @@ fn time_axis(out: &mut String, width: usize, (start, end): (f64, f64)) {
     let room = width.saturating_sub(left.len() + middle.len() + right.len());
     let (before, after) = (room / 2, room - room / 2);
     let pad = " ".repeat(AXIS + 2);
-    let line =
-        format!("{pad}{left}{}{middle}{}{right}\n", " ".repeat(before), " ".repeat(after));
+    let line = format!(
+        "{pad}{left}{}{middle}{}{right}\n",
+        " ".repeat(before),
+        " ".repeat(after)
+    );
     out.push_str(&line);
 }
 
 fn legend(out: &mut String, lines: &[Line], canvas: Canvas) {
     for (series, line) in lines.iter().take(LEGEND_MAX).enumerate() {
-        let last = line.points.last().map_or(String::new(), |(_, value)| number(*value));
-        let name: String = one_line(&line.name).chars().take(canvas.columns.max(30) - 16).collect();
-        let (on, off) = if canvas.colour { (escape(series), "\x1b[0m") } else { (String::new(), "") };
+        let last = line
+            .points
+            .last()
+            .map_or(String::new(), |(_, value)| number(*value));
+        let name: String = one_line(&line.name)
+            .chars()
+            .take(canvas.columns.max(30) - 16)
+            .collect();
+        let (on, off) = if canvas.colour {
+            (escape(series), "\x1b[0m")
+        } else {
+            (String::new(), "")
+        };
         // Writing to a String cannot fail.
         writeln!(out, "  {on}──{off} {name}  {last}").expect("strings grow");
     }
@@ -197,34 +234,63 @@ pub(crate) fn number(value: f64) -> String {
 mod tests {
     use super::*;
 
-    const CANVAS: Canvas =
-        Canvas { columns: 40, rows: 5, range: (0.0, 60.0), step: 10.0, colour: false };
+    const CANVAS: Canvas = Canvas {
+        columns: 40,
+        rows: 5,
+        range: (0.0, 60.0),
+        step: 10.0,
+        colour: false,
+    };
 
     #[test]
     fn a_rising_line_goes_from_bottom_left_to_top_right() {
-        let points = (0..=6).map(|i| (f64::from(i) * 10.0, f64::from(i))).collect();
-        let text = draw(&[Line { name: "rise".into(), points }], CANVAS);
+        let points = (0..=6)
+            .map(|i| (f64::from(i) * 10.0, f64::from(i)))
+            .collect();
+        let text = draw(
+            &[Line {
+                name: "rise".into(),
+                points,
+            }],
+            CANVAS,
+        );
         let rows: Vec<&str> = text.lines().collect();
         let blank = |row: &str, at: usize| row.chars().nth(AXIS + 2 + at) == Some('\u{2800}');
         assert!(blank(rows[0], 0) && !blank(rows[0], 24), "{text}");
         assert!(!blank(rows[4], 0) && blank(rows[4], 24), "{text}");
         assert!(rows[0].starts_with("          6 ┤"), "{text}");
-        assert!(text.contains("00:00:00") && text.contains("── rise  6"), "{text}");
+        assert!(
+            text.contains("00:00:00") && text.contains("── rise  6"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_gap_is_not_bridged() {
         let points = vec![(0.0, 1.0), (60.0, 1.0)];
-        let text = draw(&[Line { name: "gap".into(), points }], CANVAS);
-        let dots = text.chars().filter(|c| ('\u{2801}'..='\u{28ff}').contains(c)).count();
+        let text = draw(
+            &[Line {
+                name: "gap".into(),
+                points,
+            }],
+            CANVAS,
+        );
+        let dots = text
+            .chars()
+            .filter(|c| ('\u{2801}'..='\u{28ff}').contains(c))
+            .count();
         assert_eq!(dots, 2, "{text}");
     }
 
     #[test]
     fn numbers() {
-        for (value, expect) in
-            [(0.0, "0"), (1.5, "1.5"), (12345.0, "12.345k"), (2.5e9, "2.5G"), (1e-5, "1.0e-5")]
-        {
+        for (value, expect) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (12345.0, "12.345k"),
+            (2.5e9, "2.5G"),
+            (1e-5, "1.0e-5"),
+        ] {
             assert_eq!(number(value), expect);
         }
     }

@@ -29,7 +29,14 @@ struct Line {
 pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
     let client = Client::new(&options.server)?;
     let (start, end) = options.time.range("1h")?;
-    let lines = fetch(&client, &options.query, (start, end), options.limit, "backward").await?;
+    let lines = fetch(
+        &client,
+        &options.query,
+        (start, end),
+        options.limit,
+        "backward",
+    )
+    .await?;
     print(&lines, options.output)?;
     if options.follow {
         follow(&client, options, lines, end).await?;
@@ -61,7 +68,10 @@ async fn follow(
         let start = until.saturating_sub(FOLLOW_OVERLAP_NANOS);
         let end = now().saturating_add(1);
         let found = fetch(client, &options.query, (start, end), 5000, "forward").await?;
-        let new: Vec<Line> = found.into_iter().filter(|line| !seen.contains(line)).collect();
+        let new: Vec<Line> = found
+            .into_iter()
+            .filter(|line| !seen.contains(line))
+            .collect();
         print(&new, options.output)?;
         seen.extend(new);
         seen.retain(|line| line.nanos >= start.nanos());
@@ -89,7 +99,9 @@ async fn fetch(
 }
 
 fn lines(answer: &Value) -> anyhow::Result<Vec<Line>> {
-    let streams = answer["data"]["result"].as_array().context("the answer has no result")?;
+    let streams = answer["data"]["result"]
+        .as_array()
+        .context("the answer has no result")?;
     let mut lines = Vec::new();
     for stream in streams {
         let labels: Vec<(String, String)> = stream["stream"]
@@ -125,8 +137,11 @@ fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {
 }
 
 fn json(line: &Line) -> Value {
-    let labels: serde_json::Map<String, Value> =
-        line.labels.iter().map(|(n, v)| (n.clone(), Value::from(v.as_str()))).collect();
+    let labels: serde_json::Map<String, Value> = line
+        .labels
+        .iter()
+        .map(|(n, v)| (n.clone(), Value::from(v.as_str())))
+        .collect();
     serde_json::json!({
         "time": Timestamp::from_nanos(line.nanos).to_string(),
         "labels": labels,
@@ -137,7 +152,10 @@ fn json(line: &Line) -> Value {
 /// Time, level and line; the level gives the colour.
 fn row(line: &Line, colour: bool) -> String {
     let time = Timestamp::from_nanos(line.nanos.div_euclid(1_000_000) * 1_000_000).to_string();
-    let level = line.labels.iter().find(|(name, _)| name == "detected_level" || name == "level");
+    let level = line
+        .labels
+        .iter()
+        .find(|(name, _)| name == "detected_level" || name == "level");
     let level = level.map_or("", |(_, value)| value.as_str());
     let text = one_line(&line.text);
     if !colour {
@@ -164,7 +182,10 @@ mod tests {
         ]}});
         let lines = lines(&answer).unwrap();
         assert_eq!(row(&lines[0], false), "1970-01-01T00:00:00.001Z       a");
-        assert_eq!(row(&lines[1], false), "1970-01-01T00:00:00.002Z warn  b\\u{1b}[2J");
+        assert_eq!(
+            row(&lines[1], false),
+            "1970-01-01T00:00:00.002Z warn  b\\u{1b}[2J"
+        );
         assert_eq!(
             json(&lines[0]).to_string(),
             r#"{"labels":{"app":"b"},"line":"a","time":"1970-01-01T00:00:00.001Z"}"#

@@ -4,15 +4,15 @@
 //! 2 usage.
 
 mod arguments;
+mod check;
 mod client;
-mod table;
 mod graph;
-mod query;
 mod logs;
+mod node_exporter;
+mod query;
+mod table;
 mod traces;
 mod waterfall;
-mod check;
-mod node_exporter;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,7 +23,10 @@ use arguments::{Check, Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::from(error).context("start the runtime")),
     };

@@ -9,7 +9,11 @@ use obs_node_exporter::{Options, Source, exposition, gather};
 use crate::arguments::NodeExporterOptions;
 
 pub(crate) async fn run(options: &NodeExporterOptions) -> anyhow::Result<()> {
-    let source = Arc::new(Source::new(&options.procfs, &options.sysfs, &options.rootfs));
+    let source = Arc::new(Source::new(
+        &options.procfs,
+        &options.sysfs,
+        &options.rootfs,
+    ));
     let what = Arc::new(Options::default());
     if options.once {
         let gathered = gather(&source, &what);
@@ -21,6 +25,10 @@ pub(crate) async fn run(options: &NodeExporterOptions) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("listen on {}", options.listen))?;
-    writeln!(std::io::stderr(), "node exporter on http://{}/metrics", listener.local_addr()?)?;
+    writeln!(
+        std::io::stderr(),
+        "node exporter on http://{}/metrics",
+        listener.local_addr()?
+    )?;
     obs_server::node_exporter::serve(listener, source, what, std::future::pending()).await
 }

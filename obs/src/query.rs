@@ -38,7 +38,10 @@ async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow:
         let step = step(options, start, end)?;
         params.push(("start", seconds(start)));
         params.push(("end", seconds(end)));
-        params.push(("step", format!("{:.3}", step as f64 / NANOS_PER_SECOND as f64)));
+        params.push((
+            "step",
+            format!("{:.3}", step as f64 / NANOS_PER_SECOND as f64),
+        ));
         let answer = client.json(&format!("{api}/query_range"), &params).await?;
         if draws(options) {
             return print(&graph(&answer, (start, end), step)?, &answer);
@@ -86,14 +89,18 @@ fn print(text: &str, answer: &Value) -> anyhow::Result<()> {
 /// One row per sample.
 fn table(answer: &Value) -> anyhow::Result<Table> {
     let data = &answer["data"];
-    let kind = data["resultType"].as_str().context("the answer has no resultType")?;
+    let kind = data["resultType"]
+        .as_str()
+        .context("the answer has no resultType")?;
     if kind == "scalar" || kind == "string" {
         let mut table = Table::new(["time", "value"]);
         let (time, value) = sample(&data["result"])?;
         table.push(vec![time.to_string(), value]);
         return Ok(table);
     }
-    let series = data["result"].as_array().context("the answer has no result")?;
+    let series = data["result"]
+        .as_array()
+        .context("the answer has no result")?;
     let names = label_names(series);
     let mut head = names.clone();
     head.extend(["time".to_owned(), "value".to_owned()]);
@@ -103,7 +110,10 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
             .iter()
             .map(|name| one["metric"][name].as_str().unwrap_or_default().to_owned())
             .collect();
-        let many = ["values", "histograms"].iter().filter_map(|key| one[key].as_array()).flatten();
+        let many = ["values", "histograms"]
+            .iter()
+            .filter_map(|key| one[key].as_array())
+            .flatten();
         let single = ["value", "histogram"].iter().filter_map(|key| one.get(key));
         for point in single.chain(many) {
             let (time, value) = sample(point)?;
@@ -117,8 +127,11 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
 
 /// Names of all labels, the metric's name first.
 fn label_names(series: &[Value]) -> Vec<String> {
-    let mut names: Vec<String> =
-        series.iter().filter_map(|s| s["metric"].as_object()).flat_map(|m| m.keys().cloned()).collect();
+    let mut names: Vec<String> = series
+        .iter()
+        .filter_map(|s| s["metric"].as_object())
+        .flat_map(|m| m.keys().cloned())
+        .collect();
     names.sort_by_key(|name| (name != "__name__", name.clone()));
     names.dedup();
     names
@@ -128,18 +141,29 @@ fn label_names(series: &[Value]) -> Vec<String> {
 fn sample(point: &Value) -> anyhow::Result<(Timestamp, String)> {
     let time = point[0].as_f64().and_then(Timestamp::from_seconds_f64);
     let time = time.with_context(|| format!("not a sample: {point}"))?;
-    let value = point[1].as_str().map_or_else(|| point[1].to_string(), str::to_owned);
+    let value = point[1]
+        .as_str()
+        .map_or_else(|| point[1].to_string(), str::to_owned);
     Ok((time, value))
 }
 
 fn graph(answer: &Value, range: (Timestamp, Timestamp), step: i64) -> anyhow::Result<String> {
-    let series = answer["data"]["result"].as_array().context("the answer has no result")?;
+    let series = answer["data"]["result"]
+        .as_array()
+        .context("the answer has no result")?;
     let mut lines = Vec::with_capacity(series.len());
     for one in series {
-        let points = one["values"].as_array().into_iter().flatten().filter_map(|point| {
-            Some((point[0].as_f64()?, point[1].as_str()?.parse::<f64>().ok()?))
+        let points = one["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|point| {
+                Some((point[0].as_f64()?, point[1].as_str()?.parse::<f64>().ok()?))
+            });
+        lines.push(Line {
+            name: series_name(&one["metric"]),
+            points: points.collect(),
         });
-        lines.push(Line { name: series_name(&one["metric"]), points: points.collect() });
     }
     if lines.is_empty() {
         return Ok("no data in this range\n".to_owned());
@@ -182,7 +206,10 @@ pub(crate) fn terminal() -> (usize, usize) {
 }
 
 /// Whether to colour: a terminal, and the user did not say no (no-color.org).
-#[expect(clippy::disallowed_methods, reason = "NO_COLOR is not a setting of obs, so no flag has it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "NO_COLOR is not a setting of obs, so no flag has it"
+)]
 pub(crate) fn colours() -> bool {
     std::io::stdout().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty())
 }
@@ -203,7 +230,10 @@ mod tests {
              up,a,1970-01-01T00:00:02Z,0\nup,,1970-01-01T00:00:01Z,NaN\n"
         );
         let scalar = serde_json::json!({"data": {"resultType": "scalar", "result": [1, "2"]}});
-        assert_eq!(table(&scalar).unwrap().csv(), "time,value\n1970-01-01T00:00:01Z,2\n");
+        assert_eq!(
+            table(&scalar).unwrap().csv(),
+            "time,value\n1970-01-01T00:00:01Z,2\n"
+        );
         assert_eq!(series_name(&serde_json::json!({"a": "b"})), "{a=\"b\"}");
     }
 }

@@ -11,7 +11,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(head: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self {
+            head: head.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row; missing cells are empty.
@@ -25,7 +28,12 @@ impl Table {
         let cells = || std::iter::once(&self.head).chain(&self.rows);
         let column = |index: usize| self.rows.iter().map(move |row| row[index].as_str());
         let widths: Vec<usize> = (0..self.head.len())
-            .map(|index| cells().map(|row| width(&one_line(&row[index]))).max().unwrap_or(0))
+            .map(|index| {
+                cells()
+                    .map(|row| width(&one_line(&row[index])))
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let numeric: Vec<bool> = (0..self.head.len())
             .map(|index| {

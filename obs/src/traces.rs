@@ -61,8 +61,11 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
         let start = text("startTimeUnixNano").parse().map(Timestamp::from_nanos);
         let millis = trace["durationMs"].as_i64().unwrap_or(0);
         let sets = trace["spanSets"].as_array();
-        let matched: u64 =
-            sets.into_iter().flatten().filter_map(|set| set["matched"].as_u64()).sum();
+        let matched: u64 = sets
+            .into_iter()
+            .flatten()
+            .filter_map(|set| set["matched"].as_u64())
+            .sum();
         table.push(vec![
             id.to_string(),
             seconds_text(start.unwrap_or_default()),
@@ -77,18 +80,27 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
 
 /// Up to milliseconds.
 fn seconds_text(time: Timestamp) -> String {
-    let seconds = seconds(time).parse().ok().and_then(Timestamp::from_seconds_f64);
+    let seconds = seconds(time)
+        .parse()
+        .ok()
+        .and_then(Timestamp::from_seconds_f64);
     seconds.unwrap_or(time).to_string()
 }
 
 pub(crate) async fn show(options: &TraceOptions) -> anyhow::Result<()> {
     let Some(id) = TraceId::from_hex(&options.id) else {
-        bail!("{:?} is not a trace id: expected 1 to 32 hexadecimal digits", options.id);
+        bail!(
+            "{:?} is not a trace id: expected 1 to 32 hexadecimal digits",
+            options.id
+        );
     };
     let client = Client::new(&options.server)?;
     let path = format!("/tempo/api/traces/{id}");
     let body = client.get(&path, &[], "application/protobuf").await?;
-    let limits = Limits { attributes_max: usize::MAX, ..Limits::default() };
+    let limits = Limits {
+        attributes_max: usize::MAX,
+        ..Limits::default()
+    };
     let decoded = obs_wire::otlp::traces::decode_protobuf(&body, &limits)?;
     let text = if options.json {
         let mut json = Vec::new();
@@ -114,6 +126,9 @@ mod tests {
         let text = table(&answer).unwrap().csv();
         let row = text.lines().nth(1).unwrap();
         let id = "000000000000000000000000000000ab";
-        assert_eq!(row, format!("{id},1970-01-01T00:00:01.500Z,12ms,shop,GET /,2"));
+        assert_eq!(
+            row,
+            format!("{id},1970-01-01T00:00:01.500Z,12ms,shop,GET /,2")
+        );
     }
 }

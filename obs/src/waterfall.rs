@@ -28,10 +28,16 @@ pub(crate) fn draw(trace: &SpanBatch, columns: usize, colour: bool) -> String {
     let Some(start) = rows.iter().map(|r| r.span.start).min() else {
         return "the trace has no spans\n".to_owned();
     };
-    let end = rows.iter().map(|r| r.span.start.saturating_add(r.span.duration_nanos())).max();
+    let end = rows
+        .iter()
+        .map(|r| r.span.start.saturating_add(r.span.duration_nanos()))
+        .max();
     let total = (end.unwrap_or(start) - start).max(1);
     let services: HashSet<&str> = rows.iter().map(|r| r.service).collect();
-    let errors = rows.iter().filter(|r| r.span.status == StatusCode::Error).count();
+    let errors = rows
+        .iter()
+        .filter(|r| r.span.status == StatusCode::Error)
+        .count();
     let mut out = String::new();
     // Writing to a String cannot fail.
     writeln!(
@@ -44,7 +50,9 @@ pub(crate) fn draw(trace: &SpanBatch, columns: usize, colour: bool) -> String {
         services.len(),
     )
     .expect("strings grow");
-    let bar_columns = columns.saturating_sub(NAME_COLUMNS + DURATION_COLUMNS + 4).max(10);
+    let bar_columns = columns
+        .saturating_sub(NAME_COLUMNS + DURATION_COLUMNS + 4)
+        .max(10);
     for row in &rows {
         out.push_str(&line(row, start, total, bar_columns, colour));
     }
@@ -68,7 +76,9 @@ fn line(row: &Row<'_>, start: Timestamp, total: i64, columns: usize, colour: boo
     // Eighths of a column, so that short spans differ.
     let scale = |nanos: i64| (nanos as f64 / total as f64 * (columns * 8) as f64) as usize;
     let begin = scale(row.span.start - start).min(columns * 8 - 1);
-    let length = scale(row.span.duration_nanos()).max(1).min(columns * 8 - begin);
+    let length = scale(row.span.duration_nanos())
+        .max(1)
+        .min(columns * 8 - begin);
     let bar = bar(begin, length);
     let (on, off) = match (colour, failed) {
         (false, _) => ("", ""),
@@ -76,7 +86,10 @@ fn line(row: &Row<'_>, start: Timestamp, total: i64, columns: usize, colour: boo
         (true, false) => ("\x1b[36m", "\x1b[0m"),
     };
     let duration = nanos_text(row.span.duration_nanos());
-    format!("{name}  {duration:>DURATION_COLUMNS$}  {on}{}{off}\n", bar.trim_end())
+    format!(
+        "{name}  {duration:>DURATION_COLUMNS$}  {on}{}{off}\n",
+        bar.trim_end()
+    )
 }
 
 /// A bar from `begin` for `length` eighths of a column.
@@ -115,8 +128,9 @@ fn rows(trace: &SpanBatch) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     walk(roots, &mut children, &mut rows);
     // What is left hangs in cycles: cut each at its earliest span.
-    while let Some((parent, _)) =
-        children.iter().min_by_key(|(_, spans)| spans.iter().map(|(_, s)| s.start).min())
+    while let Some((parent, _)) = children
+        .iter()
+        .min_by_key(|(_, spans)| spans.iter().map(|(_, s)| s.start).min())
     {
         let parent = *parent;
         let spans = children.remove(&parent).unwrap_or_default();
@@ -130,15 +144,28 @@ fn walk<'a>(
     children: &mut BTreeMap<SpanId, Vec<(&'a str, &'a Span)>>,
     rows: &mut Vec<Row<'a>>,
 ) {
-    let by_begin = |spans: &mut Vec<(&str, &Span)>| spans.sort_by_key(|(_, s)| (s.start, s.span_id));
+    let by_begin =
+        |spans: &mut Vec<(&str, &Span)>| spans.sort_by_key(|(_, s)| (s.start, s.span_id));
     by_begin(&mut roots);
-    let mut stack: Vec<(usize, &str, &Span)> =
-        roots.into_iter().rev().map(|(service, span)| (0, service, span)).collect();
+    let mut stack: Vec<(usize, &str, &Span)> = roots
+        .into_iter()
+        .rev()
+        .map(|(service, span)| (0, service, span))
+        .collect();
     while let Some((depth, service, span)) = stack.pop() {
-        rows.push(Row { depth, service, span });
+        rows.push(Row {
+            depth,
+            service,
+            span,
+        });
         let mut below = children.remove(&span.span_id).unwrap_or_default();
         by_begin(&mut below);
-        stack.extend(below.into_iter().rev().map(|(service, span)| (depth + 1, service, span)));
+        stack.extend(
+            below
+                .into_iter()
+                .rev()
+                .map(|(service, span)| (depth + 1, service, span)),
+        );
     }
 }
 
@@ -163,7 +190,11 @@ pub(crate) fn nanos_text(nanos: i64) -> String {
         v if v >= 10.0 => format!("{v:.1}"),
         v => format!("{v:.2}"),
     };
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{unit}")
 }
 
@@ -184,26 +215,46 @@ mod tests {
     }
 
     fn trace(spans: Vec<Span>) -> SpanBatch {
-        let resource =
-            Resource { attributes: vec![Attribute::string("service.name", "shop")], ..Resource::default() };
-        let scopes = vec![ScopeSpans { scope: Scope::default(), spans }];
-        SpanBatch { resources: vec![ResourceSpans { resource, scopes }] }
+        let resource = Resource {
+            attributes: vec![Attribute::string("service.name", "shop")],
+            ..Resource::default()
+        };
+        let scopes = vec![ScopeSpans {
+            scope: Scope::default(),
+            spans,
+        }];
+        SpanBatch {
+            resources: vec![ResourceSpans { resource, scopes }],
+        }
     }
 
     fn order(spans: Vec<Span>) -> Vec<(usize, String)> {
-        rows(&trace(spans)).iter().map(|r| (r.depth, r.span.name.clone())).collect()
+        rows(&trace(spans))
+            .iter()
+            .map(|r| (r.depth, r.span.name.clone()))
+            .collect()
     }
 
     #[test]
     fn children_stand_under_their_parents() {
-        let spans = vec![span(3, 1, 20, 30), span(1, 0, 0, 100), span(2, 1, 10, 15), span(4, 3, 21, 22)];
+        let spans = vec![
+            span(3, 1, 20, 30),
+            span(1, 0, 0, 100),
+            span(2, 1, 10, 15),
+            span(4, 3, 21, 22),
+        ];
         let expect = [(0, "op1"), (1, "op2"), (1, "op3"), (2, "op4")];
         assert_eq!(order(spans), expect.map(|(d, n)| (d, n.to_owned())));
     }
 
     #[test]
     fn orphans_and_cycles_are_drawn_once() {
-        let spans = vec![span(1, 2, 0, 1), span(2, 1, 1, 2), span(3, 9, 5, 6), span(4, 4, 7, 8)];
+        let spans = vec![
+            span(1, 2, 0, 1),
+            span(2, 1, 1, 2),
+            span(3, 9, 5, 6),
+            span(4, 4, 7, 8),
+        ];
         let mut names: Vec<String> = order(spans).into_iter().map(|(_, n)| n).collect();
         names.sort();
         assert_eq!(names, ["op1", "op2", "op3", "op4"]);
@@ -211,7 +262,11 @@ mod tests {
 
     #[test]
     fn bars_lie_on_a_common_clock() {
-        let text = draw(&trace(vec![span(1, 0, 0, 800), span(2, 1, 400, 800)]), 69, false);
+        let text = draw(
+            &trace(vec![span(1, 0, 0, 800), span(2, 1, 400, 800)]),
+            69,
+            false,
+        );
         let bars: Vec<&str> = text.lines().skip(2).collect();
         assert!(bars[0].ends_with("    800ns  ██████████"), "{text}");
         assert!(bars[1].ends_with("    400ns       █████"), "{text}");

@@ -1,1 +1,27 @@
-//! query
+//! Queries: three languages, one plan, one evaluator, one budget.
+//!
+//! A text is parsed (errors with line and column), lowered to a [`plan`] for a [`Request`] (all
+//! times resolved), and run in two phases: `select` reads each leaf once from a snapshot, `eval`
+//! computes the tree over all steps at once. Invariant: no loop over data runs without charging or
+//! checking the budget; nothing here reads a clock or spawns a thread.
+
+pub mod column;
+#[cfg(test)]
+mod corpus;
+pub mod error;
+pub mod eval;
+pub mod functions;
+pub mod logql;
+pub mod logs;
+pub mod operators;
+pub mod plan;
+pub mod promql;
+pub mod request;
+mod run;
+mod tokens;
+pub mod traceql;
+pub mod traces;
+
+pub use error::{ParseError, Place, QueryError};
+pub use request::{Direction, Language, Plan, Request, When};
+pub use run::{Query, Sources, run};

@@ -3,10 +3,10 @@
 //! A handler reads parameters, hands blocking work to the [`Reader`](crate::read::Reader) and
 //! writes the answer through `wire`; it decides nothing about data.
 
-mod prometheus;
-mod loki;
-mod tempo;
 mod admin;
+mod loki;
+mod prometheus;
+mod tempo;
 mod ui;
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_collector::{Dialect, ErrorKind, HttpError};
 use obs_model::{Reply, Tenant};
-use obs_query::{Language, QueryError};
+use obs_query::{Language, Query, QueryError};
 use tracing::Instrument;
 
 use crate::app::App;
@@ -36,7 +36,11 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1/admin/storage", admin::routes())
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
-    queries.merge(admin::health(app)).merge(ui::routes()).fallback(not_found).layer(from_fn(cross_origin))
+    queries
+        .merge(admin::health(app))
+        .merge(ui::routes())
+        .fallback(not_found)
+        .layer(from_fn(cross_origin))
 }
 
 /// As Prometheus says it; Grafana tells servers apart by this text.
@@ -46,7 +50,11 @@ async fn not_found() -> Response {
 
 /// One span per request; its name is the route, so that ids in paths do not make names.
 async fn traced(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str)
+        .to_owned();
     let span = tracing::info_span!(
         "request",
         otel.name = format!("{} {route}", request.method()),
@@ -78,7 +86,10 @@ async fn cross_origin(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     let set = HeaderValue::from_static;
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, set("*"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, set("GET, POST, OPTIONS"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        set("GET, POST, OPTIONS"),
+    );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         set("Accept, Authorization, Content-Type, Origin, X-Scope-OrgID"),
@@ -93,8 +104,11 @@ pub(crate) struct Asker(pub(crate) Tenant);
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asker {
     type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, HttpError> {
-        obs_collector::receive::tenant(&parts.headers).map(Self)
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, HttpError> {
+        obs_collector::receive::tenant_of(&parts.headers).map(Self)
     }
 }
 
@@ -115,7 +129,11 @@ impl IntoResponse for Plain {
 
 /// A JSON body that is written already.
 pub(crate) fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from(body),
+    )
+        .into_response()
 }
 
 /// Parses and runs a query in the pool.
@@ -133,8 +151,9 @@ pub(crate) async fn evaluate(
     app.reader
         .run(timeout, move |budget, pool| {
             span.in_scope(|| {
-                let plan = obs_query::plan(language, &text, &request, &limits)
-                    .map_err(|e| query_error(&e))?;
+                let query =
+                    Query::parse(language, &text, &limits).map_err(|e| query_error(&e.into()))?;
+                let plan = query.plan(&request, &limits).map_err(|e| query_error(&e))?;
                 obs_query::run(&plan, &sources, budget, pool).map_err(|e| query_error(&e))
             })
         })

@@ -5,8 +5,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use obs_model::Timestamp;
 
 /// Now, by the machine's wall clock.
-#[expect(clippy::disallowed_methods, reason = "the one place of the server that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of the server that reads the clock"
+)]
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// How long something took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Timestamp);
+
+impl Stopwatch {
+    /// Starts now.
+    pub(crate) fn start() -> Self {
+        Self(now())
+    }
+
+    /// Seconds so far; 0 where the clock was set back meanwhile.
+    pub(crate) fn elapsed_seconds(self) -> f64 {
+        (now() - self.0).max(0) as f64 / 1e9
+    }
 }

@@ -5,8 +5,9 @@
 //! nobody believes that rules are evaluated when they are not.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, ScrapeConfig};
+use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
 use obs_logstore::EnrichOptions;
 use obs_model::duration;
 use obs_model::limits::Limits;
@@ -86,7 +87,7 @@ pub struct StorageConfig {
     /// Most bytes of parts per tenant and signal; none without it.
     pub retention_bytes: Option<u64>,
     /// Bytes of memory per signal at which it is flushed.
-    pub flush_bytes: Option<usize>,
+    pub flush_bytes: Option<u64>,
     /// Age of the oldest record in memory at which it is flushed.
     #[serde(deserialize_with = "optional_duration")]
     pub flush_age: Option<i64>,
@@ -113,7 +114,10 @@ pub struct TelemetryConfig {
 /// `obs.limits`: the names are those of [`Limits`].
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "each field is documented in model::limits::Limits")]
+#[expect(
+    missing_docs,
+    reason = "each field is documented in model::limits::Limits"
+)]
 pub struct LimitsConfig {
     pub body_bytes_max: Option<usize>,
     pub decompressed_bytes_max: Option<usize>,
@@ -142,11 +146,15 @@ impl LimitsConfig {
         let d = Limits::default();
         Limits {
             body_bytes_max: self.body_bytes_max.unwrap_or(d.body_bytes_max),
-            decompressed_bytes_max: self.decompressed_bytes_max.unwrap_or(d.decompressed_bytes_max),
+            decompressed_bytes_max: self
+                .decompressed_bytes_max
+                .unwrap_or(d.decompressed_bytes_max),
             depth_max: self.depth_max.unwrap_or(d.depth_max),
             labels_max: self.labels_max.unwrap_or(d.labels_max),
             label_name_bytes_max: self.label_name_bytes_max.unwrap_or(d.label_name_bytes_max),
-            label_value_bytes_max: self.label_value_bytes_max.unwrap_or(d.label_value_bytes_max),
+            label_value_bytes_max: self
+                .label_value_bytes_max
+                .unwrap_or(d.label_value_bytes_max),
             line_bytes_max: self.line_bytes_max.unwrap_or(d.line_bytes_max),
             metadata_max: self.metadata_max.unwrap_or(d.metadata_max),
             attributes_max: self.attributes_max.unwrap_or(d.attributes_max),
@@ -164,19 +172,78 @@ impl LimitsConfig {
     }
 }
 
+impl LogsConfig {
+    /// What enrichment is told.
+    pub(crate) fn enrich(&self) -> EnrichOptions {
+        EnrichOptions {
+            discover_service_name: self.discover_service_name.clone(),
+            discover_log_levels: self.discover_log_levels,
+        }
+    }
+}
+
 impl Config {
+    /// The scrape jobs with defaults and checks applied; `text` is the file, for places of errors,
+    /// `folder` is what relative paths start from.
+    pub fn jobs(&self, text: &str, folder: &Path) -> Result<Vec<Job>, ConfigError> {
+        obs_collector::config::jobs(&self.global, self.scrape_configs.clone(), text, folder)
+    }
+
+    /// The scrape job of one of obs' own listeners.
+    pub(crate) fn own_job(&self, name: &str, address: SocketAddr) -> Result<Job, ConfigError> {
+        let text = format!("job_name: {name}\nstatic_configs: [{{targets: ['{address}']}}]\n");
+        let config: ScrapeConfig = serde_yaml_ng::from_str(&text)?;
+        let jobs = obs_collector::config::jobs(&self.global, vec![config], &text, Path::new(""))?;
+        jobs.into_iter().next().ok_or_else(|| ConfigError {
+            position: None,
+            message: format!("obs' own job {name} is missing"),
+        })
+    }
+
     /// What the file asks for that this version does not do.
     pub fn notices(&self) -> Vec<String> {
         [
             ("runtime", &self.runtime, "has no meaning here"),
-            ("rule_files", &self.rule_files, "rules are not evaluated by this version"),
-            ("scrape_config_files", &self.scrape_config_files, "further files are not read by this version"),
-            ("alerting", &self.alerting, "alerts are not sent by this version"),
-            ("remote_write", &self.remote_write, "samples are not forwarded by this version"),
-            ("remote_read", &self.remote_read, "other servers are not read by this version"),
-            ("otlp", &self.otlp, "OTLP metrics are translated by Prometheus' defaults"),
-            ("storage", &self.storage, "obs.storage says how data is kept"),
-            ("tracing", &self.tracing, "obs.telemetry says where own traces go"),
+            (
+                "rule_files",
+                &self.rule_files,
+                "rules are not evaluated by this version",
+            ),
+            (
+                "scrape_config_files",
+                &self.scrape_config_files,
+                "further files are not read by this version",
+            ),
+            (
+                "alerting",
+                &self.alerting,
+                "alerts are not sent by this version",
+            ),
+            (
+                "remote_write",
+                &self.remote_write,
+                "samples are not forwarded by this version",
+            ),
+            (
+                "remote_read",
+                &self.remote_read,
+                "other servers are not read by this version",
+            ),
+            (
+                "otlp",
+                &self.otlp,
+                "OTLP metrics are translated by Prometheus' defaults",
+            ),
+            (
+                "storage",
+                &self.storage,
+                "obs.storage says how data is kept",
+            ),
+            (
+                "tracing",
+                &self.tracing,
+                "obs.telemetry says where own traces go",
+            ),
         ]
         .iter()
         .filter(|(_, value, _)| value.is_some())
@@ -187,8 +254,7 @@ impl Config {
 
 /// Reads a configuration; errors carry line and column.
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    let config: Option<Config> =
-        serde_yaml_ng::from_str(text).map_err(|e| ConfigError::from_yaml(&e))?;
+    let config: Option<Config> = serde_yaml_ng::from_str(text)?;
     Ok(config.unwrap_or_default())
 }
 
@@ -217,7 +283,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.scrape_configs.len(), 1);
-        assert_eq!(config.notices(), ["rule_files: rules are not evaluated by this version"]);
+        assert_eq!(
+            config.notices(),
+            ["rule_files: rules are not evaluated by this version"]
+        );
         assert!(parse("").unwrap().notices().is_empty());
     }
 
@@ -230,7 +299,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.obs.storage.retention, duration::parse("30d"));
         assert_eq!(config.obs.limits.limits().labels_max, 7);
-        assert_eq!(config.obs.limits.limits().depth_max, Limits::default().depth_max);
+        assert_eq!(
+            config.obs.limits.limits().depth_max,
+            Limits::default().depth_max
+        );
         assert!(config.obs.logs.discover_log_levels && config.obs.telemetry.logs);
     }
 

@@ -6,18 +6,18 @@
 pub mod config;
 pub mod node_exporter;
 
-mod clock;
-mod params;
-mod app;
-mod stores;
-mod write;
-mod read;
-mod upkeep;
-mod metrics;
-mod process;
-mod telemetry;
 mod api;
+mod app;
+mod clock;
+mod metrics;
+mod params;
+mod process;
+mod read;
 mod start;
+mod stores;
+mod telemetry;
+mod upkeep;
+mod write;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

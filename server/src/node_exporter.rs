@@ -25,7 +25,9 @@ pub async fn serve(
         async move { scrape(source, options).await }
     };
     let home = || async { Html("<h1>Node Exporter</h1><a href=\"/metrics\">Metrics</a>") };
-    let routes = Router::new().route("/metrics", get(metrics)).route("/", get(home));
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/", get(home));
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop)
         .await
@@ -33,7 +35,10 @@ pub async fn serve(
 }
 
 /// Reading `/proc` blocks for milliseconds, a hung mount for ever: not on the event loop.
-#[expect(clippy::disallowed_methods, reason = "reads kernel files; a door off the event loop")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "reads kernel files; a door off the event loop"
+)]
 async fn scrape(source: Arc<Source>, options: Arc<Options>) -> impl IntoResponse {
     let text = tokio::task::spawn_blocking(move || {
         let gathered = gather(&source, &options);

@@ -22,20 +22,28 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
         let mut pairs = Vec::new();
         let mut read = |bytes: &[u8]| {
-            pairs.extend(form_urlencoded::parse(bytes).map(|(n, v)| (n.into_owned(), v.into_owned())));
+            pairs.extend(
+                form_urlencoded::parse(bytes).map(|(n, v)| (n.into_owned(), v.into_owned())),
+            );
         };
         read(request.uri().query().unwrap_or_default().as_bytes());
         let form = request
             .headers()
             .get(header::CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+            .is_some_and(|t| {
+                t.as_bytes()
+                    .starts_with(b"application/x-www-form-urlencoded")
+            });
         if form {
             let body = axum::RequestExt::with_limited_body(request);
             let body = Bytes::from_request(body, state)
                 .await
                 .map_err(|e| HttpError::too_large(format!("form body: {e}")))?;
             if body.len() > FORM_BYTES_MAX {
-                let message = format!("form body has {} bytes, at most {FORM_BYTES_MAX}", body.len());
+                let message = format!(
+                    "form body has {} bytes, at most {FORM_BYTES_MAX}",
+                    body.len()
+                );
                 return Err(HttpError::too_large(message));
             }
             read(&body);
@@ -56,12 +64,18 @@ pub(crate) enum Clock {
 impl Params {
     /// The first value of a name; an empty value counts as absent, as in Prometheus.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(n, v)| n == name && !v.is_empty())
+            .map(|(_, v)| v.as_str())
     }
 
     /// Every value of a name.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// The first value of a name that must be there.
@@ -72,24 +86,40 @@ impl Params {
 
     /// A point of time, if given.
     pub(crate) fn time(&self, name: &str, clock: Clock) -> Result<Option<Timestamp>, HttpError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
         parse_time(text, clock).map(Some).ok_or_else(|| {
-            invalid(name, text, "a time in RFC 3339 or as a number since the epoch")
+            invalid(
+                name,
+                text,
+                "a time in RFC 3339 or as a number since the epoch",
+            )
         })
     }
 
     /// A duration in nanoseconds, if given: `1m30s` or a number of seconds.
     pub(crate) fn duration(&self, name: &str) -> Result<Option<i64>, HttpError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        parse_duration(text)
-            .map(Some)
-            .ok_or_else(|| invalid(name, text, "a duration such as 1m30s or a number of seconds"))
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        parse_duration(text).map(Some).ok_or_else(|| {
+            invalid(
+                name,
+                text,
+                "a duration such as 1m30s or a number of seconds",
+            )
+        })
     }
 
     /// A whole number, if given.
     pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, HttpError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| invalid(name, text, "a number of at least 0"))
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|_| invalid(name, text, "a number of at least 0"))
     }
 
     /// The range from `start` to `end`; what is missing reaches as far as time does.
@@ -97,14 +127,18 @@ impl Params {
         let start = self.time("start", clock)?.unwrap_or(Timestamp::MIN);
         let end = self.time("end", clock)?.unwrap_or(Timestamp::MAX);
         if end < start {
-            return Err(HttpError::bad_data("end timestamp must not be before start time"));
+            return Err(HttpError::bad_data(
+                "end timestamp must not be before start time",
+            ));
         }
         Ok(TimeRange::new(start, end))
     }
 }
 
 fn invalid(name: &str, text: &str, expected: &str) -> HttpError {
-    HttpError::bad_data(format!("invalid parameter \"{name}\": {text:?}, expected {expected}"))
+    HttpError::bad_data(format!(
+        "invalid parameter \"{name}\": {text:?}, expected {expected}"
+    ))
 }
 
 /// A point of time as users and clients write it.
@@ -140,32 +174,64 @@ mod tests {
     use super::*;
 
     async fn params(request: http::request::Builder, body: &str) -> Params {
-        let request = request.body(axum::body::Body::from(body.to_owned())).unwrap();
+        let request = request
+            .body(axum::body::Body::from(body.to_owned()))
+            .unwrap();
         Params::from_request(request, &()).await.unwrap()
     }
 
     #[tokio::test]
     async fn address_and_form() {
-        let request = http::Request::post("/x?query=up&match[]=a&match%5B%5D=b")
-            .header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        let request = http::Request::post("/x?query=up&match[]=a&match%5B%5D=b").header(
+            "content-type",
+            "application/x-www-form-urlencoded; charset=utf-8",
+        );
         let params = params(request, "time=1.5&step=1m&empty=").await;
         assert_eq!(params.need("query").unwrap(), "up");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(params.time("time", Clock::Seconds).unwrap().unwrap().millis(), 1500);
-        assert_eq!(params.duration("step").unwrap(), Some(60 * NANOS_PER_SECOND));
+        assert_eq!(
+            params
+                .time("time", Clock::Seconds)
+                .unwrap()
+                .unwrap()
+                .millis(),
+            1500
+        );
+        assert_eq!(
+            params.duration("step").unwrap(),
+            Some(60 * NANOS_PER_SECOND)
+        );
         assert_eq!(params.get("empty"), None);
         let fault = params.time("step", Clock::Seconds).unwrap_err().to_string();
-        assert!(fault.starts_with("invalid parameter \"step\": \"1m\", expected a time"), "{fault}");
+        assert!(
+            fault.starts_with("invalid parameter \"step\": \"1m\", expected a time"),
+            "{fault}"
+        );
     }
 
     #[test]
     fn times_by_clock() {
         let nanos = |text, clock| parse_time(text, clock).map(Timestamp::nanos);
-        assert_eq!(nanos("1700000000", Clock::Nanoseconds), Some(1_700_000_000_000_000_000));
-        assert_eq!(nanos("1700000000123456789", Clock::Nanoseconds), Some(1_700_000_000_123_456_789));
-        assert_eq!(nanos("1700000000.5", Clock::Nanoseconds), Some(1_700_000_000_500_000_000));
-        assert_eq!(nanos("1700000000.5", Clock::Seconds), Some(1_700_000_000_500_000_000));
-        assert_eq!(nanos("2023-11-14T22:13:20Z", Clock::Seconds), Some(1_700_000_000_000_000_000));
+        assert_eq!(
+            nanos("1700000000", Clock::Nanoseconds),
+            Some(1_700_000_000_000_000_000)
+        );
+        assert_eq!(
+            nanos("1700000000123456789", Clock::Nanoseconds),
+            Some(1_700_000_000_123_456_789)
+        );
+        assert_eq!(
+            nanos("1700000000.5", Clock::Nanoseconds),
+            Some(1_700_000_000_500_000_000)
+        );
+        assert_eq!(
+            nanos("1700000000.5", Clock::Seconds),
+            Some(1_700_000_000_500_000_000)
+        );
+        assert_eq!(
+            nanos("2023-11-14T22:13:20Z", Clock::Seconds),
+            Some(1_700_000_000_000_000_000)
+        );
         assert_eq!(nanos("yesterday", Clock::Seconds), None);
         assert_eq!(nanos("NaN", Clock::Seconds), None);
         assert_eq!(parse_duration("-1"), None);

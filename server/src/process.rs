@@ -10,7 +10,9 @@ const PAGE_BYTES: f64 = 4096.0;
 
 /// `process_*`; empty where there is no procfs.
 pub(crate) fn families() -> Vec<Family> {
-    let Some(stat) = read("/proc/self/stat") else { return Vec::new() };
+    let Some(stat) = read("/proc/self/stat") else {
+        return Vec::new();
+    };
     let mut all = from_stat(&stat, read("/proc/stat").as_deref().and_then(boot_seconds));
     if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
         let help = "Number of open file descriptors.";
@@ -24,17 +26,26 @@ pub(crate) fn families() -> Vec<Family> {
     all
 }
 
-#[expect(clippy::disallowed_methods, reason = "the kernel's files about this process, not data")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel's files about this process, not data"
+)]
 fn read(path: &str) -> Option<String> {
     String::from_utf8(std::fs::read(path).ok()?).ok()
 }
 
 fn boot_seconds(stat: &str) -> Option<f64> {
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 fn open_files_max(limits: &str) -> Option<f64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
@@ -46,7 +57,9 @@ fn from_stat(stat: &str, boot_seconds: Option<f64>) -> Vec<Family> {
     let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
     let mut all = Vec::new();
     let mut push = |family: Family, value: Option<f64>| all.extend(value.map(|v| family.with(v)));
-    let cpu = field(14).zip(field(15)).map(|(user, system)| (user + system) / TICKS_PER_SECOND);
+    let cpu = field(14)
+        .zip(field(15))
+        .map(|(user, system)| (user + system) / TICKS_PER_SECOND);
     push(
         Family::new(
             "process_cpu_seconds_total",
@@ -56,21 +69,34 @@ fn from_stat(stat: &str, boot_seconds: Option<f64>) -> Vec<Family> {
         cpu,
     );
     push(
-        Family::new("process_resident_memory_bytes", Gauge, "Resident memory size in bytes."),
+        Family::new(
+            "process_resident_memory_bytes",
+            Gauge,
+            "Resident memory size in bytes.",
+        ),
         field(24).map(|pages| pages * PAGE_BYTES),
     );
     push(
-        Family::new("process_virtual_memory_bytes", Gauge, "Virtual memory size in bytes."),
+        Family::new(
+            "process_virtual_memory_bytes",
+            Gauge,
+            "Virtual memory size in bytes.",
+        ),
         field(23),
     );
-    push(Family::new("process_threads", Gauge, "Number of OS threads."), field(20));
+    push(
+        Family::new("process_threads", Gauge, "Number of OS threads."),
+        field(20),
+    );
     push(
         Family::new(
             "process_start_time_seconds",
             Gauge,
             "Start time of the process since unix epoch in seconds.",
         ),
-        field(22).zip(boot_seconds).map(|(ticks, boot)| boot + ticks / TICKS_PER_SECOND),
+        field(22)
+            .zip(boot_seconds)
+            .map(|(ticks, boot)| boot + ticks / TICKS_PER_SECOND),
     );
     all
 }
@@ -83,8 +109,10 @@ mod tests {
     fn fields_of_the_kernel() {
         let stat = "7 (a) b) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 9 0 1000 4096000 25 0";
         let all = from_stat(stat, Some(100.0));
-        let values: Vec<(&str, f64)> =
-            all.iter().map(|f| (f.name.as_str(), f.points[0].value)).collect();
+        let values: Vec<(&str, f64)> = all
+            .iter()
+            .map(|f| (f.name.as_str(), f.points[0].value))
+            .collect();
         assert_eq!(
             values,
             [
@@ -96,7 +124,10 @@ mod tests {
             ]
         );
         assert!(from_stat("", None).is_empty());
-        assert_eq!(open_files_max("Max open files   1024   4096   files\n"), Some(1024.0));
+        assert_eq!(
+            open_files_max("Max open files   1024   4096   files\n"),
+            Some(1024.0)
+        );
         assert_eq!(boot_seconds("cpu 1\nbtime 42\n"), Some(42.0));
     }
 
@@ -104,6 +135,9 @@ mod tests {
     fn this_process_has_them() {
         let names: Vec<String> = families().into_iter().map(|f| f.name).collect();
         assert!(names.iter().any(|n| n == "process_open_fds"), "{names:?}");
-        assert!(names.iter().any(|n| n == "process_start_time_seconds"), "{names:?}");
+        assert!(
+            names.iter().any(|n| n == "process_start_time_seconds"),
+            "{names:?}"
+        );
     }
 }

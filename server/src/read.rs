@@ -73,12 +73,19 @@ impl Reader {
         F: FnOnce(&Budget, &ThreadPool) -> Result<T, HttpError> + Send + 'static,
     {
         let result = self.run_within(timeout, work).await;
-        let counter = if result.is_ok() { &self.stats.answered } else { &self.stats.failed };
+        let counter = if result.is_ok() {
+            &self.stats.answered
+        } else {
+            &self.stats.failed
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         result
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the query pool: one of the doors off the event loop")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the query pool: one of the doors off the event loop"
+    )]
     async fn run_within<T, F>(&self, timeout: Option<Duration>, work: F) -> Result<T, HttpError>
     where
         T: Send + 'static,
@@ -119,10 +126,14 @@ impl Reader {
                 task.await
             }
         };
-        self.stats.samples.fetch_add(budget.spent().0, Ordering::Relaxed);
+        self.stats
+            .samples
+            .fetch_add(budget.spent().0, Ordering::Relaxed);
         result.unwrap_or_else(|panic| {
             tracing::error!(%panic, "query worker failed");
-            Err(HttpError::internal("the query failed inside the server; its log says why"))
+            Err(HttpError::internal(
+                "the query failed inside the server; its log says why",
+            ))
         })
     }
 }
@@ -157,8 +168,14 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_deadline_stops_the_work() {
-        let reader = reader(Limits { query_time_ms_max: 20, ..Limits::default() });
-        let error = reader.run(None, |budget, _| Err::<(), _>(spin(budget))).await.unwrap_err();
+        let reader = reader(Limits {
+            query_time_ms_max: 20,
+            ..Limits::default()
+        });
+        let error = reader
+            .run(None, |budget, _| Err::<(), _>(spin(budget)))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout);
         assert!(error.message.contains("20 ms"), "{error}");
     }
@@ -183,11 +200,20 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_full_queue_refuses_and_a_panic_is_an_error() {
-        let reader = reader(Limits { query_queue_max: 0, ..Limits::default() });
+        let reader = reader(Limits {
+            query_queue_max: 0,
+            ..Limits::default()
+        });
         let error = reader.run(None, |_, _| Ok(())).await.unwrap_err();
-        assert_eq!((error.kind, error.retry_after), (ErrorKind::TooMany, Some(1)));
+        assert_eq!(
+            (error.kind, error.retry_after),
+            (ErrorKind::TooMany, Some(1))
+        );
         let reader = self::reader(Limits::default());
-        let error = reader.run(None, |_, _| Err::<(), _>(panic!("broken"))).await.unwrap_err();
+        let error = reader
+            .run(None, |_, _| Err::<(), _>(panic!("broken")))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Internal);
         assert!(reader.run(None, |_, _| Ok(1)).await.is_ok());
     }

@@ -69,7 +69,10 @@ pub(crate) fn start(
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new("service.instance.id", export.to.to_string()))
         .build();
-    let traces = export.traces.then(|| traces(export.to, resource.clone())).transpose()?;
+    let traces = export
+        .traces
+        .then(|| traces(export.to, resource.clone()))
+        .transpose()?;
     let logs = export.logs.then(|| logs(export.to, resource)).transpose()?;
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let stderr: Box<dyn Layer<Registry> + Send + Sync> = match format {
@@ -77,7 +80,9 @@ pub(crate) fn start(
         LogFormat::Json => stderr.json().flatten_event(true).boxed(),
     };
     // Other crates speak up only when something is wrong.
-    let ours = Targets::new().with_default(LevelFilter::WARN).with_target("obs", verbose);
+    let ours = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("obs", verbose);
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("obs"))
@@ -88,8 +93,10 @@ pub(crate) fn start(
     let events = logs
         .as_ref()
         .map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(filter_fn(is_ours)));
-    let subscriber =
-        tracing_subscriber::registry().with(stderr.with_filter(ours)).with(spans).with(events);
+    let subscriber = tracing_subscriber::registry()
+        .with(stderr.with_filter(ours))
+        .with(spans)
+        .with(events);
     if subscriber.try_init().is_err() {
         tracing::debug!("a subscriber is set already");
     }
@@ -108,8 +115,12 @@ fn traces(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkTracerProvide
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .context("set up the exporter of own traces")?;
-    let config = SpanBatch::default().with_scheduled_delay(EXPORT_PERIOD).build();
-    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
+    let config = SpanBatch::default()
+        .with_scheduled_delay(EXPORT_PERIOD)
+        .build();
+    let processor = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(config)
+        .build();
     Ok(SdkTracerProvider::builder()
         .with_span_processor(processor)
         .with_resource(resource)
@@ -124,8 +135,12 @@ fn logs(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkLoggerProvider>
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .context("set up the exporter of own logs")?;
-    let config = LogBatch::default().with_scheduled_delay(EXPORT_PERIOD).build();
-    let processor = BatchLogProcessor::builder(exporter).with_batch_config(config).build();
+    let config = LogBatch::default()
+        .with_scheduled_delay(EXPORT_PERIOD)
+        .build();
+    let processor = BatchLogProcessor::builder(exporter)
+        .with_batch_config(config)
+        .build();
     Ok(SdkLoggerProvider::builder()
         .with_log_processor(processor)
         .with_resource(resource)

@@ -102,7 +102,14 @@ impl Journal {
                 }),
             };
         }
-        file.sync()?;
+        // Whatever the reason, the frame may be there or not: nothing may follow it.
+        file.sync().map_err(|error| match error {
+            DiskError::Sync { .. } => error,
+            error => DiskError::Sync {
+                path: self.folder.clone(),
+                reason: error.to_string(),
+            },
+        })?;
         self.next_sequence += 1;
         if file.bytes() >= self.segment_bytes {
             self.current = None;
@@ -209,12 +216,16 @@ pub(crate) struct Reading {
 /// Only the last segment may have a torn tail.
 pub(crate) fn read(place: &str, bytes: &[u8], last: bool, expected: Option<u64>) -> Reading {
     let mut reading = Reading::default();
-    let Some((first_sequence, salt)) = read_heads(place, bytes, &mut reading.damage) else {
-        if last && bytes.len() <= HEADS_BYTES {
-            // Power was lost while the segment was made; no frame was written to it.
-            reading.damage.clear();
-            reading.cut = Some(0);
-        }
+    let heads = read_heads(place, bytes, &mut reading.damage);
+    if bytes.len() < HEADS_BYTES || (bytes.len() == HEADS_BYTES && heads.is_none()) {
+        // The disk failed while the segment was made; no frame was written to it. Would one be
+        // missing after all, then the next segment tells by its first sequence.
+        reading.damage.clear();
+        reading.cut = Some(0);
+        reading.next_sequence = expected;
+        return reading;
+    }
+    let Some((first_sequence, salt)) = heads else {
         reading.next_sequence = expected;
         return reading;
     };
@@ -329,5 +340,4 @@ pub(crate) fn records(
 }
 
 #[cfg(test)]
-#[path = "journal/tests.rs"]
 mod tests;

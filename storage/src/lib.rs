@@ -17,17 +17,19 @@ pub mod store;
 mod jobs;
 mod open;
 mod plan;
-mod quarantine;
 mod view;
 
-pub mod blob;
 pub mod bucket;
-pub mod codec;
-mod cursor;
-pub mod disk;
 pub mod journal;
 pub mod manifest;
 pub mod part;
+
+pub mod blob;
+pub mod codec;
+mod cursor;
+pub mod disk;
+mod quarantine;
+mod reserve;
 pub mod sim;
 
 pub use blob::Blob;
@@ -42,3 +44,6 @@ pub use plan::{Force, Job, Options, Retention};
 pub use sim::SimDisk;
 pub use snapshot::{OpenPart, Snapshot};
 pub use store::{Stats, Store};
+
+#[cfg(test)]
+mod golden;

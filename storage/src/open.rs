@@ -17,6 +17,7 @@ use crate::kind::Kind;
 use crate::manifest::{Edit, Manifest, PartEntry};
 use crate::plan::Options;
 use crate::quarantine::Quarantine;
+use crate::reserve::Reserve;
 use crate::snapshot::OpenPart;
 use crate::store::{Store, Upkeep, Writer};
 use crate::view::{Held, View};
@@ -47,6 +48,11 @@ impl<K: Kind> Store<K> {
         let mut quarantine = Quarantine::open(&*disk, format!("{}/quarantine", K::NAME))?;
         let mut damage = Vec::new();
         let mut manifest = Manifest::open(&bucket, &folder, &mut damage)?;
+        if manifest.number > 0 {
+            // A process that was killed in the middle of a commit leaves an edit whose name is
+            // not durable; what follows removes files because of it.
+            disk.sync_folder(&folder)?;
+        }
         for finding in &damage {
             let name = finding.place.rsplit('/').next().unwrap_or("edit");
             quarantine.note(&*disk, name, std::slice::from_ref(finding))?;
@@ -71,10 +77,13 @@ impl<K: Kind> Store<K> {
         let next = (last.max(manifest.journal_from).max(1), 1);
         let (segment_bytes, salt) = (options.journal_segment_bytes, options.journal_salt);
         let journal = Journal::new(Arc::clone(&disk), folder, segment_bytes, salt, next);
+        let mut reserve = Reserve::new(K::NAME, options.reserve_bytes);
+        reserve.fill(&*disk);
         let upkeep = Upkeep {
             next_part,
             manifest,
             garbage: Vec::new(),
+            reserve,
         };
         let view = View {
             manifest: upkeep.manifest.number,
@@ -166,15 +175,15 @@ impl<K: Kind> Store<K> {
         let length = blob.len() as u64;
         // The mapping must be gone before the file is cut.
         drop(blob);
-        if last {
-            self.settle_last(&path, length, reading.cut)?;
+        if last || reading.cut.is_some() {
+            self.settle(&path, length, reading.cut)?;
         }
         Ok(reading.next_sequence)
     }
 
-    /// Cuts the torn tail of the last segment, and syncs it: the process may have died before it
+    /// Cuts the torn tail of a segment, and syncs it: the process may have died before it
     /// could, and what follows relies on all before being durable.
-    fn settle_last(&self, path: &str, length: u64, cut: Option<u64>) -> Result<(), OpenError> {
+    fn settle(&self, path: &str, length: u64, cut: Option<u64>) -> Result<(), OpenError> {
         let torn = length - cut.unwrap_or(length);
         self.counters.torn_bytes.fetch_add(torn, Ordering::Relaxed);
         self.counters

@@ -1,1 +1,42 @@
-//! tsdb
+//! The metric store: samples, native histograms, exemplars and metadata, by labelled series.
+//!
+//! It is a [`Kind`](obs_storage::Kind) of the storage engine, which owns the journal, the parts and
+//! their life cycle; here is what a batch looks like in the journal ([`encode()`]), in memory
+//! ([`Memory`]) and in a part ([`Part`]), and how all of them are read ([`select()`]).
+//!
+//! Invariants: times have millisecond resolution; one series has one sample at a time, the one that
+//! arrived first; all bits of a value are kept; samples may arrive in any order; the answer of a
+//! read does not depend on which flushes and merges ran.
+
+mod error;
+
+mod record;
+
+mod column;
+mod histograms;
+
+mod head;
+mod postings;
+
+mod build;
+mod dictionary;
+mod part;
+
+mod kind;
+
+mod admit;
+mod cardinality;
+mod select;
+
+#[cfg(test)]
+mod tests;
+
+pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
+pub use cardinality::{Cardinality, cardinality};
+pub use error::SelectError;
+pub use head::Memory;
+pub use kind::Metrics;
+pub use obs_storage::Snapshot;
+pub use part::Part;
+pub use record::{RECORD_SAMPLES_MAX, encode};
+pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};

@@ -340,7 +340,7 @@ pub(crate) fn labels<N: AsRef<str>, V: AsRef<str>>(
         .iter()
         .map(|(name, value)| (name.as_ref(), value.as_ref()))
         .filter(|(name, value)| !name.is_empty() && !value.is_empty());
-    Ok(Labels::from_ascending(kept).expect("pairs were sorted, made unique and cleaned"))
+    Ok(Labels::from_sorted(kept).expect("pairs were sorted, made unique and cleaned"))
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use crate::node_exporter::TEXT_FORMAT;
 
 /// Below `/api/v1/admin/storage`.
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/flush", post(flush)).route("/merge", post(merge))
+    Router::new()
+        .route("/flush", post(flush))
+        .route("/merge", post(merge))
 }
 
 /// `/-/healthy`, `/-/ready` and `/metrics`.
@@ -50,7 +52,10 @@ async fn merge(State(app): State<Arc<App>>) -> Result<StatusCode, HttpError> {
 }
 
 /// Runs to its end although the client may leave; answers when it is done.
-#[expect(clippy::disallowed_methods, reason = "an admin call runs jobs as long as they take, outside the query pool")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an admin call runs jobs as long as they take, outside the query pool"
+)]
 async fn force(app: &App, what: Force) -> Result<StatusCode, HttpError> {
     let stores = app.stores()?.clone();
     let done = tokio::task::spawn_blocking(move || stores.force(what)).await;

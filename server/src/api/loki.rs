@@ -13,7 +13,7 @@ use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
 use obs_model::{Answer, Budget, Matcher, Tenant, TimeRange, Timestamp};
 use obs_query::{Direction, Language, Request, When};
 use obs_storage::Snapshot;
-use obs_wire::loki::api as write;
+use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
 use serde_json::json;
 
 use super::{Asker, Plain, evaluate, json, query_error, timeout};
@@ -44,12 +44,21 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// `start` (or `since`) to `end`; Loki's defaults reach back from now.
-fn range(params: &Params, default_since: i64) -> std::result::Result<(Timestamp, Timestamp), HttpError> {
-    let end = params.time("end", Clock::Nanoseconds)?.unwrap_or_else(clock::now);
+fn range(
+    params: &Params,
+    default_since: i64,
+) -> std::result::Result<(Timestamp, Timestamp), HttpError> {
+    let end = params
+        .time("end", Clock::Nanoseconds)?
+        .unwrap_or_else(clock::now);
     let since = params.duration("since")?.unwrap_or(default_since);
-    let start = params.time("start", Clock::Nanoseconds)?.unwrap_or(end.saturating_sub(since));
+    let start = params
+        .time("start", Clock::Nanoseconds)?
+        .unwrap_or(end.saturating_sub(since));
     if end < start {
-        return Err(HttpError::bad_data("end timestamp must not be before or equal to start time"));
+        return Err(HttpError::bad_data(
+            "end timestamp must not be before or equal to start time",
+        ));
     }
     Ok((start, end))
 }
@@ -57,7 +66,11 @@ fn range(params: &Params, default_since: i64) -> std::result::Result<(Timestamp,
 fn request(params: &Params, when: When) -> std::result::Result<Request, HttpError> {
     let mut request = Request::new(when);
     request.limit = params.count("limit")?.unwrap_or(LINES_DEFAULT);
-    request.direction = match params.get("direction").map(str::to_ascii_lowercase).as_deref() {
+    request.direction = match params
+        .get("direction")
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
         None | Some("backward") => Direction::Backward,
         Some("forward") => Direction::Forward,
         Some(other) => {
@@ -75,7 +88,9 @@ async fn query(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    let at = params.time("time", Clock::Nanoseconds)?.unwrap_or_else(clock::now);
+    let at = params
+        .time("time", Clock::Nanoseconds)?
+        .unwrap_or_else(clock::now);
     let request = request(&params, When::At(at))?;
     answer(&app, &tenant, &headers, &params, request).await
 }
@@ -103,30 +118,49 @@ async fn answer(
     params: &Params,
     request: Request,
 ) -> Result<Response> {
+    let started = clock::Stopwatch::start();
     let text = params.need("query")?;
-    let reply = evaluate(app, tenant, Language::Logql, text, request, timeout(params)?).await?;
-    if matches!((&reply.answer, request.when), (Answer::Streams(_), When::At(_))) {
+    let reply = evaluate(
+        app,
+        tenant,
+        Language::Logql,
+        text,
+        request,
+        timeout(params)?,
+    )
+    .await?;
+    if matches!(
+        (&reply.answer, request.when),
+        (Answer::Streams(_), When::At(_))
+    ) {
         return Err(HttpError::bad_data(
             "log queries are not supported as an instant query type, please change your query to a \
              range query type",
         )
         .into());
     }
-    let flags = headers.get_all("x-loki-response-encoding-flags");
-    let categorize = flags
+    let flags: Vec<&str> = headers
+        .get_all(write::ENCODING_FLAGS_HEADER)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|flag| flag.trim() == "categorize-labels");
+        .collect();
+    let encoding = LabelEncoding::from_header(&flags.join(","));
+    let timing = Timing {
+        exec_seconds: started.elapsed_seconds(),
+        ..Timing::default()
+    };
     let mut body = Vec::new();
-    write::reply(&reply, categorize, &mut body);
+    write::query(&reply, encoding, timing, &mut body)
+        .map_err(|e| HttpError::bad_data(e.to_string()))?;
     Ok(json(body))
 }
 
 /// Matchers of the optional `query` parameter.
 fn matchers(app: &App, text: Option<&str>) -> std::result::Result<Vec<Matcher>, HttpError> {
-    let Some(text) = text else { return Ok(Vec::new()) };
-    obs_query::logql::selector(text, &app.rules.limits).map_err(|e| query_error(&e.into()))
+    let Some(text) = text else {
+        return Ok(Vec::new());
+    };
+    obs_query::logql::parse_matchers(text, &app.rules.limits).map_err(|e| query_error(&e.into()))
 }
 
 async fn gather<T, F>(
@@ -163,10 +197,20 @@ where
         .await
 }
 
-async fn labels(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn labels(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let matchers = matchers(&app, params.get("query"))?;
-    let names =
-        gather(&app, &tenant, &params, vec![matchers], obs_logstore::label_names).await?;
+    let names = gather(
+        &app,
+        &tenant,
+        &params,
+        vec![matchers],
+        obs_logstore::label_names,
+    )
+    .await?;
     let mut body = Vec::new();
     write::strings(&names, &mut body);
     Ok(json(body))
@@ -188,10 +232,15 @@ async fn label_values(
     Ok(json(body))
 }
 
-async fn series(State(app): State<Arc<App>>, Asker(tenant): Asker, params: Params) -> Result<Response> {
+async fn series(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
     let texts = params.all("match[]").chain(params.all("match"));
-    let mut selectors: Vec<Vec<Matcher>> =
-        texts.map(|text| matchers(&app, Some(text))).collect::<std::result::Result<_, _>>()?;
+    let mut selectors: Vec<Vec<Matcher>> = texts
+        .map(|text| matchers(&app, Some(text)))
+        .collect::<std::result::Result<_, _>>()?;
     if selectors.is_empty() {
         selectors.push(Vec::new());
     }

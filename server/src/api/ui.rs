@@ -28,7 +28,10 @@ const NOT_BUILT: &str = "This binary was built without the web UI; `make ui` bef
 pub(super) fn routes() -> Router {
     Router::new()
         .route("/", get(|| async { page() }))
-        .route("/assets/{*file}", get(|uri: Uri| async move { asset(uri.path()) }))
+        .route(
+            "/assets/{*file}",
+            get(|uri: Uri| async move { asset(uri.path()) }),
+        )
         .route("/favicon.svg", get(|| async { asset("/favicon.svg") }))
 }
 
@@ -38,7 +41,10 @@ fn page() -> Response {
     };
     let mut response = page.bytes.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(page.content_type),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -53,7 +59,10 @@ fn asset(path: &str) -> Response {
     };
     let mut response = asset.bytes.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(asset.content_type),
+    );
     let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
     headers.insert(header::CACHE_CONTROL, forever);
     response

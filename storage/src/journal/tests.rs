@@ -65,6 +65,7 @@ fn every_cut_of_the_last_segment_is_a_torn_tail() {
         let clean = end == HEADS_BYTES || ends.contains(&end);
         assert_eq!(reading.cut.is_none(), clean, "cut at {end}");
         let (_, reading) = texts(&bytes[..end], false);
+        let clean = clean || end < HEADS_BYTES;
         assert_eq!(reading.damage.is_empty(), clean, "not last, cut at {end}");
     }
 }

@@ -1,1 +1,441 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use obs_model::{Tenant, Timestamp};
+
+use super::toy::{Row, Toy, records, rows};
+use super::*;
+use crate::error::{JobError, OpenError};
+use crate::sim::SimDisk;
+use crate::{Progress, RealDisk, Retention};
+
+fn options() -> Options {
+    Options {
+        window: 1000,
+        flush_bytes: 1 << 20,
+        flush_age: 100,
+        reserve_bytes: 0,
+        ..Options::default()
+    }
+}
+
+fn open(disk: &SimDisk, options: Options) -> Store<Toy> {
+    Store::open(Arc::new(disk.clone()), options, &|_| {}).unwrap()
+}
+
+fn at(nanos: i64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+/// One write of rows `(number, time)`.
+fn append(store: &Store<Toy>, list: &[(u64, i64)]) -> Result<(), AppendError> {
+    let row = |(number, at): &(u64, i64)| Row {
+        number: *number,
+        at: *at,
+    };
+    let list: Vec<Row> = list.iter().map(row).collect();
+    records(&Tenant::anonymous(), &list, |records| store.append(records))
+}
+
+fn numbers(store: &Store<Toy>) -> Vec<u64> {
+    let (rows, damaged) = rows(&store.snapshot(&Tenant::anonymous()));
+    assert_eq!(damaged, 0);
+    rows.iter().map(|r| r.number).collect()
+}
+
+fn force(store: &Store<Toy>, force: Force) {
+    while let Some(job) = store.forced(force) {
+        store.run(job).unwrap();
+    }
+}
+
+fn parts(store: &Store<Toy>) -> usize {
+    store.snapshot(&Tenant::anonymous()).parts.len()
+}
+
+#[test]
+fn a_snapshot_outlives_flush_merge_and_drop() {
+    let disk = SimDisk::new(1);
+    let retention = Retention {
+        age: Some(500),
+        bytes: None,
+    };
+    let options = Options {
+        retention,
+        ..options()
+    };
+    let store = open(&disk, options);
+    append(&store, &[(1, 10), (2, 20)]).unwrap();
+    let in_memory = store.snapshot(&Tenant::anonymous());
+    force(&store, Force::Flush);
+    append(&store, &[(3, 30)]).unwrap();
+    force(&store, Force::Flush);
+    let in_parts = store.snapshot(&Tenant::anonymous());
+    assert_eq!((in_parts.parts.len(), in_parts.memories.len()), (2, 0));
+    force(&store, Force::Merge);
+    assert_eq!((parts(&store), numbers(&store)), (1, vec![1, 2, 3]));
+    let job = store.next_job(at(5000)).unwrap();
+    assert!(matches!(job, Job::Drop { .. }), "{job:?}");
+    store.run(job).unwrap();
+    assert_eq!((parts(&store), store.tenants().len()), (0, 0));
+    assert_eq!(rows(&in_memory).0.len(), 2);
+    assert_eq!(rows(&in_parts).0.len(), 3);
+    let left = disk.paths();
+    assert!(!left.iter().any(|p| p.contains("/parts/")), "{left:?}");
+}
+
+#[test]
+fn parts_never_straddle_a_window() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(
+        &store,
+        &[(1, 999), (2, 1000), (3, -1), (4, i64::MAX), (5, i64::MIN)],
+    )
+    .unwrap();
+    force(&store, Force::Flush);
+    force(&store, Force::Merge);
+    let snapshot = store.snapshot(&Tenant::anonymous());
+    let count = snapshot.parts.len();
+    assert_eq!(count, 5);
+    assert_eq!(numbers(&store).len(), 5);
+}
+
+#[test]
+fn memory_is_flushed_by_age_and_by_size() {
+    let disk = SimDisk::new(1);
+    let store = open(
+        &disk,
+        Options {
+            flush_bytes: 64,
+            ..options()
+        },
+    );
+    assert_eq!(store.next_job(at(0)), None);
+    append(&store, &[(1, 1)]).unwrap();
+    assert_eq!(store.next_job(at(50)), None);
+    assert_eq!(store.next_job(at(149)), None);
+    assert_eq!(store.next_job(at(150)), Some(Job::Flush));
+    store.run(Job::Flush).unwrap();
+    assert_eq!(store.next_job(at(1000)), None);
+    append(&store, &[(2, 1), (3, 1), (4, 1), (5, 1)]).unwrap();
+    assert_eq!(store.next_job(at(1000)), Some(Job::Flush));
+}
+
+#[test]
+fn tenants_are_apart() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    let (a, b) = (toy::tenant("a"), toy::tenant("b"));
+    let row = |number| Row { number, at: 1 };
+    records(&a, &[row(1)], |records| store.append(records)).unwrap();
+    records(&b, &[row(2)], |records| store.append(records)).unwrap();
+    force(&store, Force::Flush);
+    records(&b, &[row(3)], |records| store.append(records)).unwrap();
+    drop(store);
+    disk.crash();
+    let store = open(&disk, options());
+    assert_eq!(store.tenants(), [a.clone(), b.clone()]);
+    assert_eq!(rows(&store.snapshot(&a)).0, [row(1)]);
+    assert_eq!(rows(&store.snapshot(&b)).0, [row(2), row(3)]);
+    assert_eq!(rows(&store.snapshot(&Tenant::anonymous())).0, []);
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 1)]).unwrap();
+    disk.set_capacity(Some(disk.used() + 10));
+    assert_eq!(append(&store, &[(2, 2)]), Err(AppendError::DiskFull));
+    assert!(matches!(store.run(Job::Flush), Err(JobError::DiskFull(_))));
+    assert_eq!(numbers(&store), [1]);
+    assert_eq!(store.next_job(at(0)), Some(Job::Flush));
+    disk.set_capacity(None);
+    append(&store, &[(3, 3)]).unwrap();
+    force(&store, Force::Flush);
+    append(&store, &[(4, 4)]).unwrap();
+    assert_eq!(numbers(&store), [1, 3, 4]);
+    disk.crash();
+    assert_eq!(numbers(&open(&disk, options())), [1, 3, 4]);
+}
+
+#[test]
+fn retention_works_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        reserve_bytes: 4096,
+        retention: Retention {
+            age: None,
+            bytes: Some(200),
+        },
+        ..options()
+    };
+    let store = open(&disk, options);
+    for number in 0..3 {
+        append(&store, &[(number, number as i64 * 1000)]).unwrap();
+        store.run(Job::Flush).unwrap();
+    }
+    disk.set_capacity(Some(disk.used()));
+    assert_eq!(append(&store, &[(9, 9)]), Err(AppendError::DiskFull));
+    let job = store.next_job(at(0)).unwrap();
+    assert!(matches!(job, Job::Drop { .. }), "{job:?}");
+    store.run(job).unwrap();
+    assert_eq!(numbers(&store), [2]);
+    append(&store, &[(9, 9)]).unwrap();
+}
+
+#[test]
+fn a_failed_sync_poisons_writes_and_leaves_reads() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 1)]).unwrap();
+    disk.fail_syncs(1);
+    for _ in 0..2 {
+        let error = append(&store, &[(2, 2)]).unwrap_err();
+        assert!(matches!(error, AppendError::Poisoned(_)), "{error}");
+    }
+    assert!(matches!(store.run(Job::Flush), Err(JobError::Poisoned(_))));
+    assert_eq!(
+        (store.next_job(at(1 << 40)), store.forced(Force::Flush)),
+        (None, None)
+    );
+    assert_eq!(numbers(&store), [1]);
+    assert!(
+        store
+            .stats()
+            .poisoned
+            .unwrap()
+            .contains("input/output error")
+    );
+    disk.crash();
+    let found = numbers(&open(&disk, options()));
+    assert!(found == [1] || found == [1, 2], "{found:?}");
+}
+
+#[test]
+fn memory_has_a_limit() {
+    let disk = SimDisk::new(1);
+    let store = open(
+        &disk,
+        Options {
+            memory_bytes_max: 16,
+            ..options()
+        },
+    );
+    append(&store, &[(1, 1)]).unwrap();
+    let full = AppendError::MemoryFull {
+        bytes: 16,
+        limit: 16,
+    };
+    assert_eq!(append(&store, &[(2, 2)]), Err(full));
+    force(&store, Force::Flush);
+    append(&store, &[(3, 3)]).unwrap();
+    assert_eq!(store.stats().active_bytes, 16);
+}
+
+#[test]
+fn replay_flushes_when_memory_is_full() {
+    let disk = SimDisk::new(1);
+    let tight = Options {
+        journal_segment_bytes: 200,
+        ..options()
+    };
+    let store = open(&disk, tight.clone());
+    for number in 0..50 {
+        append(&store, &[(number, 1)]).unwrap();
+    }
+    drop(store);
+    disk.crash();
+    let told = AtomicU64::new(0);
+    let progress = |progress: Progress| {
+        assert!(progress.journal_bytes <= progress.journal_bytes_total);
+        told.store(
+            progress.journal_bytes_total - progress.journal_bytes,
+            Ordering::Relaxed,
+        );
+    };
+    let smaller = Options {
+        flush_bytes: 160,
+        ..tight
+    };
+    let store = Store::<Toy>::open(Arc::new(disk.clone()), smaller, &progress).unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    assert_eq!(numbers(&store), (0..50).collect::<Vec<_>>());
+    assert!(parts(&store) >= 3 && store.stats().active_bytes < 160);
+}
+
+#[test]
+fn a_damaged_part_is_set_aside_and_the_rest_is_served() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    for number in 0..3 {
+        append(&store, &[(number, 1)]).unwrap();
+        force(&store, Force::Flush);
+    }
+    drop(store);
+    let path = "toy/parts/00000000000000000001.part";
+    let footer = disk.blob(path).unwrap().len() as u64 * 8 - 400;
+    assert!(disk.flip(path, footer));
+    for _ in 0..2 {
+        let store = open(&disk, options());
+        let found = store.quarantined();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "toy/quarantine/00000000000000000001.part");
+        assert!(found[0].reason.contains("checksum"), "{}", found[0].reason);
+        assert!(disk.blob(&found[0].path).is_ok());
+        assert_eq!(numbers(&store), [0, 2]);
+        disk.crash();
+    }
+}
+
+#[test]
+fn a_part_that_is_found_damaged_while_merging_is_set_aside() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    for number in 0..3 {
+        append(&store, &[(number, 1)]).unwrap();
+        force(&store, Force::Flush);
+    }
+    drop(store);
+    // The first byte of the first section.
+    assert!(disk.flip("toy/parts/00000000000000000001.part", 64));
+    let store = open(&disk, options());
+    let job = store.forced(Force::Merge).unwrap();
+    assert!(matches!(store.run(job), Err(JobError::Corrupt(_))));
+    force(&store, Force::Merge);
+    assert_eq!((parts(&store), numbers(&store)), (1, vec![0, 2]));
+    assert_eq!(store.quarantined().len(), 1);
+}
+
+#[test]
+fn a_damaged_segment_is_kept_and_its_good_rest_is_served() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    for number in 0..3 {
+        append(&store, &[(number, 1)]).unwrap();
+    }
+    drop(store);
+    assert!(disk.flip("toy/journal/00000000000000000001.journal", 90 * 8));
+    let store = open(&disk, options());
+    assert_eq!(numbers(&store), [1, 2]);
+    let found = store.quarantined();
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].reason.contains("expected a whole frame"),
+        "{}",
+        found[0].reason
+    );
+    force(&store, Force::Flush);
+    drop(store);
+    let store = open(&disk, options());
+    assert_eq!((numbers(&store), store.quarantined()), (vec![1, 2], found));
+}
+
+#[test]
+fn a_manifest_without_a_whole_copy_stops_the_open() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 1)]).unwrap();
+    force(&store, Force::Flush);
+    drop(store);
+    let path = "toy/manifest/00000000000000000001.edit";
+    let half = disk.blob(path).unwrap().len() as u64 * 4;
+    disk.flip(path, 100);
+    let store = open(&disk, options());
+    assert_eq!((numbers(&store), store.quarantined().len()), (vec![1], 1));
+    drop(store);
+    disk.flip(path, half + 100);
+    let error = Store::<Toy>::open(Arc::new(disk), options(), &|_| {}).unwrap_err();
+    assert!(matches!(error, OpenError::Manifest(_)), "{error}");
+}
+
+#[test]
+fn a_record_that_its_signal_refuses_is_told_and_the_others_are_stored() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    let tenant = Tenant::anonymous();
+    let good = Row { number: 1, at: 1 }.encode();
+    let record = |payload| Record {
+        tenant: &tenant,
+        payload,
+    };
+    let result = store.append(&[record(b"bad"), record(&good)]);
+    assert!(matches!(result, Err(AppendError::Record(_))), "{result:?}");
+    assert_eq!(numbers(&store), [1]);
+    drop(store);
+    let store = open(&disk, options());
+    assert_eq!((numbers(&store), store.quarantined().len()), (vec![1], 1));
+}
+
+#[test]
+fn stale_jobs_do_nothing() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    for number in 0..2 {
+        append(&store, &[(number, 1)]).unwrap();
+        force(&store, Force::Flush);
+    }
+    let job = store.forced(Force::Merge).unwrap();
+    store.run(job.clone()).unwrap();
+    store.run(job).unwrap();
+    store.run(Job::Flush).unwrap();
+    assert_eq!((parts(&store), numbers(&store)), (1, vec![0, 1]));
+}
+
+#[test]
+fn the_real_disk_keeps_what_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let disk = Arc::new(RealDisk::open(dir.path()).unwrap());
+        let store = Store::<Toy>::open(disk, options(), &|_| {}).unwrap();
+        assert_eq!(numbers(&store), (0..round * 10).collect::<Vec<_>>());
+        for number in round * 10..round * 10 + 10 {
+            append(&store, &[(number, 1)]).unwrap();
+            if number % 4 == 0 {
+                force(&store, Force::Flush);
+            }
+        }
+        force(&store, Force::Merge);
+    }
+}
+
+/// A writer, an upkeep loop and a reader at once: a reader never misses an acknowledged row and
+/// never sees one twice, while memory is sealed, flushed and merged under it.
+#[test]
+fn readers_see_every_row_once_while_jobs_run() {
+    let disk = SimDisk::new(1);
+    let store = open(
+        &disk,
+        Options {
+            flush_bytes: 300,
+            ..options()
+        },
+    );
+    let (done, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=2000 {
+                append(&store, &[(number, number as i64 % 3000)]).unwrap();
+                acknowledged.store(number, Ordering::SeqCst);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                if let Some(job) = store.next_job(at(0)) {
+                    store.run(job).unwrap();
+                }
+            }
+        });
+        while !done.load(Ordering::SeqCst) {
+            let least = acknowledged.load(Ordering::SeqCst);
+            let found = numbers(&store);
+            let set: BTreeSet<u64> = found.iter().copied().collect();
+            assert_eq!(set.len(), found.len(), "a row is there twice");
+            assert!((1..=least).all(|n| set.contains(&n)), "a row is missing");
+        }
+    });
+    assert_eq!(numbers(&store).len(), 2000);
+}

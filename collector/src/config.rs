@@ -1,0 +1,307 @@
+//! The parts of the configuration file that say what is collected: Prometheus' `global` and
+//! `scrape_configs`, and `obs.collector`.
+//!
+//! Invariants: every key of Prometheus is known; one that is not served yet is an error that
+//! names it, never silently ignored. A [`Job`] that exists obeys all of Prometheus' rules.
+//! Errors carry line and column.
+
+mod client;
+mod error;
+mod relabeling;
+mod scrape;
+mod values;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
+pub use error::ConfigError;
+pub use relabeling::RelabelConfig;
+pub use scrape::ScrapeConfig;
+pub use values::{Secret, Size, Span, Unsupported, parse_duration};
+
+use crate::relabel::Rule;
+
+/// Prometheus' default of `scrape_interval` and `evaluation_interval`.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Prometheus' default of `scrape_timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prometheus' default of `refresh_interval` in `file_sd_configs`.
+const DEFAULT_REFRESH: Duration = Duration::from_secs(300);
+
+/// `global`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GlobalConfig {
+    /// How often targets are scraped; 1m.
+    pub scrape_interval: Option<Span>,
+    /// How long a scrape may take; 10s, or the interval where that is shorter.
+    pub scrape_timeout: Option<Span>,
+    /// How often rules are evaluated; 1m.
+    pub evaluation_interval: Option<Span>,
+    /// How far in the past rules are evaluated.
+    pub rule_query_offset: Option<Span>,
+    /// Formats asked for, in order of preference.
+    pub scrape_protocols: Option<Vec<Protocol>>,
+    /// Labels added when data leaves this server.
+    pub external_labels: BTreeMap<String, String>,
+    /// Not served.
+    pub query_log_file: Unsupported,
+    /// Not served.
+    pub scrape_failure_log_file: Unsupported,
+    /// Default of the scrape configurations' key of the same name; so are all that follow.
+    pub body_size_limit: Option<Size>,
+    /// Most samples of one scrape.
+    pub sample_limit: Option<u64>,
+    /// Most labels of one sample.
+    pub label_limit: Option<u64>,
+    /// Longest label name.
+    pub label_name_length_limit: Option<u64>,
+    /// Longest label value.
+    pub label_value_length_limit: Option<u64>,
+    /// Most targets of one job.
+    pub target_limit: Option<u64>,
+    /// Most dropped targets of one job that are remembered.
+    pub keep_dropped_targets: Option<u64>,
+    /// Which metric names are valid.
+    pub metric_name_validation_scheme: Option<NameValidation>,
+    /// Which names are asked for.
+    pub metric_name_escaping_scheme: Option<NameEscaping>,
+    /// Not served.
+    pub scrape_native_histograms: Unsupported,
+    /// Not served.
+    pub convert_classic_histograms_to_nhcb: Unsupported,
+    /// Classic histograms are always taken.
+    pub always_scrape_classic_histograms: Option<bool>,
+    /// Whether `scrape_timeout_seconds` and others are written.
+    pub extra_scrape_metrics: Option<bool>,
+}
+
+/// A format of exposition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Protocol {
+    /// Known, but not asked for: targets answer in the next format.
+    PrometheusProto,
+    /// OpenMetrics 1.0.0.
+    #[serde(rename = "OpenMetricsText1.0.0")]
+    OpenMetrics1,
+    /// OpenMetrics 0.0.1.
+    #[serde(rename = "OpenMetricsText0.0.1")]
+    OpenMetrics0,
+    /// Prometheus text 1.0.0.
+    #[serde(rename = "PrometheusText1.0.0")]
+    Text1,
+    /// Prometheus text 0.0.4.
+    #[serde(rename = "PrometheusText0.0.4")]
+    Text0,
+}
+
+/// `metric_name_validation_scheme`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NameValidation {
+    /// Any UTF-8.
+    #[default]
+    Utf8,
+    /// The old alphabet only; other names fail the scrape.
+    Legacy,
+}
+
+/// `metric_name_escaping_scheme`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NameEscaping {
+    /// None.
+    #[default]
+    #[serde(rename = "allow-utf-8")]
+    AllowUtf8,
+    /// `_`
+    Underscores,
+    /// `_dot_`
+    Dots,
+    /// `U__`
+    Values,
+}
+
+/// One entry of `static_configs`, and of files of `file_sd_configs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TargetGroup {
+    /// Addresses.
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Where a job's targets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// `static_configs`.
+    Static(Vec<TargetGroup>),
+    /// One entry of `file_sd_configs`.
+    Files {
+        /// Paths; the last element may be a pattern.
+        files: Vec<PathBuf>,
+        /// How often they are read again.
+        refresh: Duration,
+    },
+}
+
+/// Bounds of one scrape; zero means no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrapeLimits {
+    /// Bytes of the decompressed body.
+    pub body_bytes: u64,
+    /// Samples after relabelling.
+    pub samples: u64,
+    /// Labels of one sample.
+    pub labels: u64,
+    /// Bytes of one label name.
+    pub label_name_bytes: u64,
+    /// Bytes of one label value.
+    pub label_value_bytes: u64,
+}
+
+/// One scrape configuration with all defaults applied and all rules checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// `job_name`, unique.
+    pub name: String,
+    /// How often; at least the timeout.
+    pub interval: Duration,
+    /// How long.
+    pub timeout: Duration,
+    /// Formats asked for.
+    pub protocols: Vec<Protocol>,
+    /// Format of answers that do not name theirs.
+    pub fallback: Option<Protocol>,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Path.
+    pub metrics_path: String,
+    /// Query parameters.
+    pub params: BTreeMap<String, Vec<String>>,
+    /// Whether labels of the target win over those of the job.
+    pub honor_labels: bool,
+    /// Whether times of the target are taken.
+    pub honor_timestamps: bool,
+    /// Whether series with their own times get staleness markers.
+    pub track_timestamps_staleness: bool,
+    /// Whether gzip is asked for.
+    pub compression: bool,
+    /// Bounds.
+    pub limits: ScrapeLimits,
+    /// Most targets; zero means no bound.
+    pub target_limit: u64,
+    /// Most dropped targets remembered; zero means no bound of the user's own.
+    pub keep_dropped_targets: u64,
+    /// Valid names.
+    pub validation: NameValidation,
+    /// Names asked for.
+    pub escaping: NameEscaping,
+    /// Whether more `scrape_*` series are written.
+    pub extra_metrics: bool,
+    /// Rules for targets.
+    pub relabel: Vec<Rule>,
+    /// Rules for samples.
+    pub metric_relabel: Vec<Rule>,
+    /// Sources of targets.
+    pub discovery: Vec<Discovery>,
+    /// How targets are reached.
+    pub client: ClientConfig,
+}
+
+/// `obs.collector`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectorConfig {
+    /// Logs of this machine.
+    pub logs: LogsConfig,
+}
+
+/// `obs.collector.logs`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogsConfig {
+    /// Files to follow.
+    pub files: Vec<FilesConfig>,
+}
+
+/// One entry of `obs.collector.logs.files`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesConfig {
+    /// Paths; every element may be a pattern with `*` and `?`.
+    pub paths: Vec<PathBuf>,
+    /// Labels of their streams.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What every scrape configuration does without one of its own: defaults, checks, unique names.
+///
+/// `text` is the whole file, for the lines of errors; `folder` is what relative paths start from.
+pub fn jobs(
+    global: &GlobalConfig,
+    configs: Vec<ScrapeConfig>,
+    text: &str,
+    folder: &Path,
+) -> Result<Vec<Job>, ConfigError> {
+    check_global(global).map_err(|message| ConfigError::near_key(text, "global", message))?;
+    let mut names = HashSet::new();
+    let mut jobs = Vec::with_capacity(configs.len());
+    for (index, config) in configs.into_iter().enumerate() {
+        let name = config.job_name().to_owned();
+        let fault = |message: String| {
+            let message = format!("scrape_configs[{index}] (job_name {name:?}): {message}");
+            ConfigError::near_job(text, index, message)
+        };
+        if !names.insert(name.clone()) {
+            return Err(fault(
+                "found multiple scrape configs with this job name".to_owned(),
+            ));
+        }
+        jobs.push(config.into_job(global, folder).map_err(fault)?);
+    }
+    Ok(jobs)
+}
+
+fn check_global(global: &GlobalConfig) -> Result<(), String> {
+    let interval = global.scrape_interval.map_or(DEFAULT_INTERVAL, |s| s.0);
+    if let Some(timeout) = global.scrape_timeout
+        && timeout.0 > interval
+    {
+        return Err("global scrape timeout greater than scrape interval".to_owned());
+    }
+    if let Some(protocols) = &global.scrape_protocols {
+        check_protocols(protocols)?;
+    }
+    match global.external_labels.keys().find(|name| name.is_empty()) {
+        Some(_) => Err("external_labels has an empty label name".to_owned()),
+        None => Ok(()),
+    }
+}
+
+fn check_protocols(protocols: &[Protocol]) -> Result<(), String> {
+    if protocols.is_empty() {
+        return Err("scrape_protocols cannot be empty".to_owned());
+    }
+    for (index, protocol) in protocols.iter().enumerate() {
+        if protocols[..index].contains(protocol) {
+            return Err(format!("scrape_protocols has {protocol:?} twice"));
+        }
+    }
+    if protocols == [Protocol::PrometheusProto] {
+        return Err(
+            "scrape_protocols: PrometheusProto alone is not supported yet, add a text format"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

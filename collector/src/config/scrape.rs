@@ -1,0 +1,320 @@
+//! One entry of `scrape_configs`: all of Prometheus' keys, and how they become a [`Job`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::client::{Authorization, BasicAuth, HeaderValues, RawClient, TlsConfig};
+use super::relabeling::RelabelConfig;
+use super::values::{Secret, Size, Span, Unsupported};
+use super::{
+    DEFAULT_INTERVAL, DEFAULT_REFRESH, DEFAULT_TIMEOUT, Discovery, GlobalConfig, Job, NameEscaping,
+    NameValidation, Protocol, ScrapeLimits, TargetGroup, check_protocols,
+};
+use crate::relabel::Rule;
+
+/// `file_sd_configs`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileDiscovery {
+    files: Vec<PathBuf>,
+    refresh_interval: Option<Span>,
+}
+
+/// One entry of `scrape_configs` as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "keys that are not served yet are read only to say so"
+)]
+pub struct ScrapeConfig {
+    job_name: String,
+    scrape_interval: Option<Span>,
+    scrape_timeout: Option<Span>,
+    scrape_protocols: Option<Vec<Protocol>>,
+    fallback_scrape_protocol: Option<Protocol>,
+    metrics_path: Option<String>,
+    #[serde(default)]
+    honor_labels: bool,
+    honor_timestamps: Option<bool>,
+    #[serde(default)]
+    track_timestamps_staleness: bool,
+    scheme: Option<String>,
+    #[serde(default)]
+    params: BTreeMap<String, Vec<String>>,
+    enable_compression: Option<bool>,
+    #[serde(default)]
+    scrape_failure_log_file: Unsupported,
+    body_size_limit: Option<Size>,
+    sample_limit: Option<u64>,
+    label_limit: Option<u64>,
+    label_name_length_limit: Option<u64>,
+    label_value_length_limit: Option<u64>,
+    target_limit: Option<u64>,
+    keep_dropped_targets: Option<u64>,
+    metric_name_validation_scheme: Option<NameValidation>,
+    metric_name_escaping_scheme: Option<NameEscaping>,
+    #[serde(default)]
+    native_histogram_bucket_limit: Unsupported,
+    #[serde(default)]
+    native_histogram_min_bucket_factor: Unsupported,
+    #[serde(default)]
+    scrape_native_histograms: Unsupported,
+    #[serde(default)]
+    convert_classic_histograms_to_nhcb: Unsupported,
+    always_scrape_classic_histograms: Option<bool>,
+    extra_scrape_metrics: Option<bool>,
+    #[serde(default)]
+    static_configs: Vec<TargetGroup>,
+    #[serde(default)]
+    file_sd_configs: Vec<FileDiscovery>,
+    #[serde(default)]
+    relabel_configs: Vec<RelabelConfig>,
+    #[serde(default)]
+    metric_relabel_configs: Vec<RelabelConfig>,
+
+    basic_auth: Option<BasicAuth>,
+    authorization: Option<Authorization>,
+    bearer_token: Option<Secret>,
+    bearer_token_file: Option<PathBuf>,
+    #[serde(default)]
+    oauth2: Unsupported,
+    follow_redirects: Option<bool>,
+    enable_http2: Option<bool>,
+    tls_config: Option<TlsConfig>,
+    proxy_url: Option<String>,
+    no_proxy: Option<String>,
+    #[serde(default)]
+    proxy_from_environment: bool,
+    #[serde(default)]
+    proxy_connect_header: Unsupported,
+    #[serde(default)]
+    http_headers: BTreeMap<String, HeaderValues>,
+
+    #[serde(default)]
+    aws_sd_configs: Unsupported,
+    #[serde(default)]
+    azure_sd_configs: Unsupported,
+    #[serde(default)]
+    consul_sd_configs: Unsupported,
+    #[serde(default)]
+    digitalocean_sd_configs: Unsupported,
+    #[serde(default)]
+    dns_sd_configs: Unsupported,
+    #[serde(default)]
+    docker_sd_configs: Unsupported,
+    #[serde(default)]
+    dockerswarm_sd_configs: Unsupported,
+    #[serde(default)]
+    ec2_sd_configs: Unsupported,
+    #[serde(default)]
+    eureka_sd_configs: Unsupported,
+    #[serde(default)]
+    gce_sd_configs: Unsupported,
+    #[serde(default)]
+    hetzner_sd_configs: Unsupported,
+    #[serde(default)]
+    http_sd_configs: Unsupported,
+    #[serde(default)]
+    ionos_sd_configs: Unsupported,
+    #[serde(default)]
+    kubernetes_sd_configs: Unsupported,
+    #[serde(default)]
+    kuma_sd_configs: Unsupported,
+    #[serde(default)]
+    lightsail_sd_configs: Unsupported,
+    #[serde(default)]
+    linode_sd_configs: Unsupported,
+    #[serde(default)]
+    marathon_sd_configs: Unsupported,
+    #[serde(default)]
+    nerve_sd_configs: Unsupported,
+    #[serde(default)]
+    nomad_sd_configs: Unsupported,
+    #[serde(default)]
+    oci_sd_configs: Unsupported,
+    #[serde(default)]
+    openstack_sd_configs: Unsupported,
+    #[serde(default)]
+    outscale_sd_configs: Unsupported,
+    #[serde(default)]
+    ovhcloud_sd_configs: Unsupported,
+    #[serde(default)]
+    puppetdb_sd_configs: Unsupported,
+    #[serde(default)]
+    scaleway_sd_configs: Unsupported,
+    #[serde(default)]
+    serverset_sd_configs: Unsupported,
+    #[serde(default)]
+    stackit_sd_configs: Unsupported,
+    #[serde(default)]
+    triton_sd_configs: Unsupported,
+    #[serde(default)]
+    uyuni_sd_configs: Unsupported,
+    #[serde(default)]
+    vultr_sd_configs: Unsupported,
+}
+
+impl ScrapeConfig {
+    /// `job_name`.
+    pub fn job_name(&self) -> &str {
+        &self.job_name
+    }
+
+    pub(super) fn into_job(self, global: &GlobalConfig, folder: &Path) -> Result<Job, String> {
+        if self.job_name.is_empty() {
+            return Err("job_name is empty".to_owned());
+        }
+        let (interval, timeout) = self.times(global)?;
+        let protocols = self.protocols(global)?;
+        let limits = self.limits(global);
+        let scheme = self.scheme.clone().unwrap_or_else(|| "http".to_owned());
+        if scheme != "http" && scheme != "https" {
+            return Err(format!("unknown scheme {scheme:?}, expected http or https"));
+        }
+        let discovery = self.discovery(folder)?;
+        let global_or = |own: Option<u64>, global: Option<u64>| own.or(global).unwrap_or(0);
+        let into_rules = |configs: Vec<RelabelConfig>| -> Vec<Rule> {
+            configs.into_iter().map(RelabelConfig::into_rule).collect()
+        };
+        let client = RawClient {
+            basic_auth: self.basic_auth,
+            authorization: self.authorization,
+            bearer_token: self.bearer_token,
+            bearer_token_file: self.bearer_token_file,
+            follow_redirects: self.follow_redirects,
+            enable_http2: self.enable_http2,
+            tls_config: self.tls_config,
+            proxy_url: self.proxy_url,
+            no_proxy: self.no_proxy,
+            proxy_from_environment: self.proxy_from_environment,
+            http_headers: self.http_headers,
+        };
+        let mut client = client.check()?;
+        client.join_paths(folder);
+        Ok(Job {
+            name: self.job_name,
+            interval,
+            timeout,
+            protocols,
+            fallback: self.fallback_scrape_protocol,
+            scheme,
+            metrics_path: self.metrics_path.unwrap_or_else(|| "/metrics".to_owned()),
+            params: self.params,
+            honor_labels: self.honor_labels,
+            honor_timestamps: self.honor_timestamps.unwrap_or(true),
+            track_timestamps_staleness: self.track_timestamps_staleness,
+            compression: self.enable_compression.unwrap_or(true),
+            limits,
+            target_limit: global_or(self.target_limit, global.target_limit),
+            keep_dropped_targets: global_or(self.keep_dropped_targets, global.keep_dropped_targets),
+            validation: self
+                .metric_name_validation_scheme
+                .or(global.metric_name_validation_scheme)
+                .unwrap_or_default(),
+            escaping: self
+                .metric_name_escaping_scheme
+                .or(global.metric_name_escaping_scheme)
+                .unwrap_or_default(),
+            extra_metrics: self
+                .extra_scrape_metrics
+                .or(global.extra_scrape_metrics)
+                .unwrap_or(false),
+            relabel: into_rules(self.relabel_configs),
+            metric_relabel: into_rules(self.metric_relabel_configs),
+            discovery,
+            client,
+        })
+    }
+
+    fn times(
+        &self,
+        global: &GlobalConfig,
+    ) -> Result<(std::time::Duration, std::time::Duration), String> {
+        let nonzero = |span: Option<Span>| span.map(|s| s.0).filter(|d| !d.is_zero());
+        let interval = nonzero(self.scrape_interval)
+            .or(nonzero(global.scrape_interval))
+            .unwrap_or(DEFAULT_INTERVAL);
+        let global_timeout = nonzero(global.scrape_timeout).unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = nonzero(self.scrape_timeout).unwrap_or(global_timeout.min(interval));
+        if timeout > interval {
+            return Err("scrape timeout greater than scrape interval".to_owned());
+        }
+        Ok((interval, timeout))
+    }
+
+    fn protocols(&self, global: &GlobalConfig) -> Result<Vec<Protocol>, String> {
+        if self.fallback_scrape_protocol == Some(Protocol::PrometheusProto) {
+            return Err(
+                "fallback_scrape_protocol: PrometheusProto is not supported yet".to_owned(),
+            );
+        }
+        match (&self.scrape_protocols, &global.scrape_protocols) {
+            (Some(own), _) => check_protocols(own).map(|()| own.clone()),
+            (None, Some(inherited)) => Ok(inherited.clone()),
+            (None, None) => Ok(vec![
+                Protocol::OpenMetrics1,
+                Protocol::OpenMetrics0,
+                Protocol::Text1,
+                Protocol::Text0,
+            ]),
+        }
+    }
+
+    fn limits(&self, global: &GlobalConfig) -> ScrapeLimits {
+        let either = |own: Option<u64>, global: Option<u64>| own.or(global).unwrap_or(0);
+        ScrapeLimits {
+            body_bytes: self
+                .body_size_limit
+                .or(global.body_size_limit)
+                .unwrap_or_default()
+                .0,
+            samples: either(self.sample_limit, global.sample_limit),
+            labels: either(self.label_limit, global.label_limit),
+            label_name_bytes: either(self.label_name_length_limit, global.label_name_length_limit),
+            label_value_bytes: either(
+                self.label_value_length_limit,
+                global.label_value_length_limit,
+            ),
+        }
+    }
+
+    fn discovery(&self, folder: &Path) -> Result<Vec<Discovery>, String> {
+        let mut sources = Vec::new();
+        if !self.static_configs.is_empty() {
+            sources.push(Discovery::Static(self.static_configs.clone()));
+        }
+        for (index, config) in self.file_sd_configs.iter().enumerate() {
+            if config.files.is_empty() {
+                return Err(format!(
+                    "file_sd_configs[{index}]: file service discovery config must contain at least one path name"
+                ));
+            }
+            if let Some(path) = config.files.iter().find(|path| !is_target_file(path)) {
+                return Err(format!(
+                    "file_sd_configs[{index}]: path name {:?} is not valid, expected one that ends in .json, .yml or .yaml with at most one *, in its last element",
+                    path.display()
+                ));
+            }
+            sources.push(Discovery::Files {
+                files: config.files.iter().map(|path| folder.join(path)).collect(),
+                refresh: config.refresh_interval.map_or(DEFAULT_REFRESH, |s| s.0),
+            });
+        }
+        Ok(sources)
+    }
+}
+
+/// Prometheus' rule: `^[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)$`.
+fn is_target_file(path: &Path) -> bool {
+    let Some(text) = path.to_str() else {
+        return false;
+    };
+    let known = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"];
+    known.iter().any(|ending| text.ends_with(ending))
+        && text
+            .split_once('*')
+            .is_none_or(|(_, tail)| !tail.contains('/'))
+}

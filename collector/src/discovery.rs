@@ -1,0 +1,283 @@
+//! From `static_configs` and `file_sd_configs` to targets: groups, relabelling, checks.
+//!
+//! Invariants: what becomes of a discovered label set is decided by one pure function,
+//! [`resolve`]; a file that cannot be read or parsed keeps the groups it had.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use obs_model::{Labels, LabelsBuilder, duration};
+
+use crate::config::{Discovery, Job, TargetGroup, parse_duration};
+use crate::glob;
+use crate::relabel;
+
+/// Largest file of targets that is read.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// How often files are looked at for a new time of change, where `refresh_interval` is longer.
+const FILE_POLL: Duration = Duration::from_secs(5);
+
+/// Something to scrape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Labels before relabelling.
+    pub discovered: Labels,
+    /// Labels of its series.
+    pub labels: Labels,
+    /// Where it is.
+    pub url: String,
+    /// How often it is scraped.
+    pub interval: Duration,
+    /// How long a scrape may take.
+    pub timeout: Duration,
+}
+
+/// What a job's discovery came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// To be scraped, one per label set.
+    pub active: Vec<Target>,
+    /// Dropped by relabelling.
+    pub dropped: Vec<Labels>,
+    /// Label sets that are not targets, and why.
+    pub faults: Vec<String>,
+}
+
+/// Labels of each target of a group. `file` is where the group stands, for file discovery.
+fn members(group: &TargetGroup, file: Option<&Path>) -> Vec<Labels> {
+    let of_group = group.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let mut builder = Labels::from_pairs(of_group).to_builder();
+    if let Some(file) = file {
+        builder.set("__meta_filepath", &file.to_string_lossy());
+    }
+    let member = |address: &String| builder.set("__address__", address).build();
+    group.targets.iter().map(member).collect()
+}
+
+/// Applies a job's defaults, relabelling and checks to all that was discovered.
+pub fn resolve_all<'a>(job: &Job, discovered: impl IntoIterator<Item = &'a Labels>) -> Resolved {
+    let mut resolved = Resolved::default();
+    let mut seen = BTreeMap::new();
+    for labels in discovered {
+        match resolve(job, labels) {
+            Ok(Ok(target)) => {
+                // Equal label sets would write into each other's series: the first one stays.
+                let key = (target.labels.clone(), target.url.clone());
+                if seen.insert(key, ()).is_none() {
+                    resolved.active.push(target);
+                }
+            }
+            Ok(Err(dropped)) => resolved.dropped.push(dropped),
+            Err(fault) => resolved.faults.push(format!("{labels}: {fault}")),
+        }
+    }
+    resolved
+}
+
+/// The target that a discovered label set becomes, or its labels where relabelling drops it.
+pub fn resolve(job: &Job, discovered: &Labels) -> Result<Result<Target, Labels>, String> {
+    let mut builder = discovered.to_builder();
+    set_defaults(job, &mut builder);
+    let with_defaults = builder.build();
+    if !relabel::apply(&job.relabel, &mut builder) {
+        return Ok(Err(with_defaults));
+    }
+    let address = builder.get("__address__").unwrap_or("").to_owned();
+    if address.is_empty() {
+        return Err("no address".to_owned());
+    }
+    if address.contains('/') {
+        return Err(format!("{address:?} is not a valid hostname"));
+    }
+    let interval = time_label(&builder, "__scrape_interval__")?;
+    let timeout = time_label(&builder, "__scrape_timeout__")?;
+    if timeout > interval {
+        return Err(format!(
+            "scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})"
+        ));
+    }
+    let url = url(job, &builder, &address)?;
+    if builder.get("instance").is_none() {
+        builder.set("instance", &address);
+    }
+    builder.retain(|name, _| !name.starts_with("__"));
+    Ok(Ok(Target {
+        discovered: with_defaults,
+        labels: builder.build(),
+        url,
+        interval,
+        timeout,
+    }))
+}
+
+fn set_defaults(job: &Job, builder: &mut LabelsBuilder) {
+    let text =
+        |time: Duration| duration::format(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    let mut default = |name: &str, value: &str| {
+        if builder.get(name).is_none() {
+            builder.set(name, value);
+        }
+    };
+    default("job", &job.name);
+    default("__scrape_interval__", &text(job.interval));
+    default("__scrape_timeout__", &text(job.timeout));
+    default("__metrics_path__", &job.metrics_path);
+    default("__scheme__", &job.scheme);
+    for (name, values) in &job.params {
+        if let Some(first) = values.first() {
+            builder.set(&format!("__param_{name}"), first);
+        }
+    }
+}
+
+fn time_label(builder: &LabelsBuilder, name: &str) -> Result<Duration, String> {
+    let text = builder.get(name).unwrap_or("");
+    match parse_duration(text) {
+        Ok(time) if time.is_zero() => Err(format!("{name} cannot be 0")),
+        Ok(time) => Ok(time),
+        Err(fault) => Err(format!("{name}: {fault}")),
+    }
+}
+
+fn url(job: &Job, builder: &LabelsBuilder, address: &str) -> Result<String, String> {
+    let scheme = builder.get("__scheme__").unwrap_or("http");
+    if scheme != "http" && scheme != "https" {
+        return Err(format!("unknown scheme {scheme:?}, expected http or https"));
+    }
+    let path = builder.get("__metrics_path__").unwrap_or("");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let text = format!("{scheme}://{address}{slash}{path}");
+    let mut url = reqwest::Url::parse(&text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
+    let mut params: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, values) in &job.params {
+        params.insert(name, values.iter().map(String::as_str).collect());
+    }
+    for (name, value) in builder.iter() {
+        if let Some(name) = name.strip_prefix("__param_") {
+            let values = params.entry(name).or_default();
+            match values.first_mut() {
+                Some(first) => *first = value,
+                None => values.push(value),
+            }
+        }
+    }
+    if !params.is_empty() {
+        let mut query = url.query_pairs_mut();
+        for (name, values) in params {
+            for value in values {
+                query.append_pair(name, value);
+            }
+        }
+    }
+    Ok(url.into())
+}
+
+/// Parses a file of targets, JSON or YAML by its ending.
+fn parse_file(path: &Path, bytes: &[u8]) -> Result<Vec<TargetGroup>, String> {
+    let json = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+    let parsed: Result<Option<Vec<TargetGroup>>, String> = if json {
+        serde_json::from_slice(bytes).map_err(|e| e.to_string())
+    } else {
+        serde_yaml_ng::from_slice(bytes).map_err(|e| e.to_string())
+    };
+    parsed
+        .map(Option::unwrap_or_default)
+        .map_err(|e| format!("{}: {e}", path.display()))
+}
+
+#[derive(Debug, Default)]
+struct FileState {
+    stamp: Option<(SystemTime, u64)>,
+    members: Vec<Labels>,
+}
+
+/// What a job's sources hold now; re-reads files that changed.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    members: Vec<Labels>,
+    patterns: Vec<PathBuf>,
+    files: BTreeMap<PathBuf, FileState>,
+    poll: Option<Duration>,
+}
+
+impl Sources {
+    pub(crate) fn new(sources: &[Discovery]) -> Self {
+        let mut own = Self::default();
+        for source in sources {
+            match source {
+                Discovery::Static(groups) => {
+                    own.members
+                        .extend(groups.iter().flat_map(|g| members(g, None)));
+                }
+                Discovery::Files { files, refresh } => {
+                    own.patterns.extend(files.iter().cloned());
+                    let poll = (*refresh).clamp(Duration::from_millis(100), FILE_POLL);
+                    own.poll = Some(own.poll.map_or(poll, |p| p.min(poll)));
+                }
+            }
+        }
+        own
+    }
+
+    /// How often [`Sources::refresh`] is due; `None` where nothing can change.
+    pub(crate) fn poll(&self) -> Option<Duration> {
+        self.poll
+    }
+
+    /// Everything discovered, in stable order.
+    pub(crate) fn discovered(&self) -> impl Iterator<Item = &Labels> {
+        let of_files = self.files.values().flat_map(|file| &file.members);
+        self.members.iter().chain(of_files)
+    }
+
+    /// Looks at the files again. Whether anything changed, and what went wrong.
+    pub(crate) async fn refresh(&mut self) -> (bool, Vec<String>) {
+        let mut faults = Vec::new();
+        let mut paths = Vec::new();
+        for pattern in &self.patterns {
+            let (found, more) = glob::expand(pattern).await;
+            paths.extend(found);
+            faults.extend(more);
+        }
+        let before = self.files.len();
+        self.files.retain(|path, _| paths.contains(path));
+        let mut changed = self.files.len() != before;
+        for path in paths {
+            let state = self.files.entry(path.clone()).or_default();
+            match state.refresh(&path).await {
+                Ok(new) => changed |= new,
+                Err(fault) => faults.push(fault),
+            }
+        }
+        (changed, faults)
+    }
+}
+
+impl FileState {
+    async fn refresh(&mut self, path: &Path) -> Result<bool, String> {
+        let fault = |e: std::io::Error| format!("{}: {e}", path.display());
+        let metadata = tokio::fs::metadata(path).await.map_err(fault)?;
+        let stamp = Some((metadata.modified().map_err(fault)?, metadata.len()));
+        if stamp == self.stamp {
+            return Ok(false);
+        }
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(format!(
+                "{}: file of {} bytes, at most {FILE_BYTES_MAX} are read",
+                path.display(),
+                metadata.len()
+            ));
+        }
+        let bytes = tokio::fs::read(path).await.map_err(fault)?;
+        let groups = parse_file(path, &bytes)?;
+        self.members = groups.iter().flat_map(|g| members(g, Some(path))).collect();
+        self.stamp = stamp;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

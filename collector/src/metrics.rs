@@ -1,0 +1,299 @@
+//! What this room tells about itself, as metric families for `/metrics`. Names are API.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use obs_model::Labels;
+use obs_model::family::{Family, Point};
+use obs_model::metrics::MetricKind;
+
+use crate::sink::{QueueStats, SinkStats};
+
+/// Upper bounds of the scrape duration's buckets, in seconds.
+const SCRAPE_BOUNDS: [f64; 8] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The ways in through a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `/api/v1/write`
+    RemoteWrite,
+    /// `/loki/api/v1/push`
+    LokiPush,
+    /// OTLP over HTTP.
+    OtlpHttp,
+    /// OTLP over gRPC.
+    OtlpGrpc,
+}
+
+const DOORS: [(Door, &str); 4] = [
+    (Door::RemoteWrite, "remote_write"),
+    (Door::LokiPush, "loki_push"),
+    (Door::OtlpHttp, "otlp_http"),
+    (Door::OtlpGrpc, "otlp_grpc"),
+];
+
+#[derive(Debug, Default)]
+struct DoorCounters {
+    requests: AtomicU64,
+    refused: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Counters of all ways in.
+#[derive(Debug, Default)]
+pub struct Counters {
+    doors: [DoorCounters; 4],
+    scrapes: AtomicU64,
+    scrapes_failed: AtomicU64,
+    scrape_nanos: AtomicU64,
+    scrape_buckets: [AtomicU64; SCRAPE_BOUNDS.len()],
+    tailed_lines: AtomicU64,
+    tailed_bytes: AtomicU64,
+    tail_cut_lines: AtomicU64,
+    tail_faults: AtomicU64,
+    tail_files: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+fn read(counter: &AtomicU64) -> f64 {
+    counter.load(Ordering::Relaxed) as f64
+}
+
+impl Counters {
+    pub(crate) fn request(&self, door: Door, bytes: usize, refused: bool) {
+        let counters = &self.doors[door as usize];
+        add(&counters.requests, 1);
+        add(&counters.bytes, bytes as u64);
+        add(&counters.refused, u64::from(refused));
+    }
+
+    pub(crate) fn scraped(&self, took: Duration, fault: &str) {
+        add(&self.scrapes, 1);
+        add(&self.scrapes_failed, u64::from(!fault.is_empty()));
+        add(
+            &self.scrape_nanos,
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+        );
+        let seconds = took.as_secs_f64();
+        for (bound, bucket) in SCRAPE_BOUNDS.iter().zip(&self.scrape_buckets) {
+            add(bucket, u64::from(seconds <= *bound));
+        }
+    }
+
+    pub(crate) fn tailed(&self, lines: u64, bytes: u64, cut: u64) {
+        add(&self.tailed_lines, lines);
+        add(&self.tailed_bytes, bytes);
+        add(&self.tail_cut_lines, cut);
+    }
+
+    pub(crate) fn tail_fault(&self) {
+        add(&self.tail_faults, 1);
+    }
+
+    pub(crate) fn tail_files(&self, files: usize) {
+        self.tail_files.store(files as u64, Ordering::Relaxed);
+    }
+
+    /// Everything as families.
+    pub fn families(&self, sink: &SinkStats) -> Vec<Family> {
+        let mut out = self.door_families();
+        out.extend(sink_families(sink));
+        out.push(self.scrape_durations());
+        let counter =
+            |name, help, value| Family::new(name, MetricKind::Counter, help).with(read(value));
+        out.push(counter(
+            "obs_scrapes_failed_total",
+            "Scrapes that failed.",
+            &self.scrapes_failed,
+        ));
+        out.push(counter(
+            "obs_tail_lines_total",
+            "Lines read from files and stored.",
+            &self.tailed_lines,
+        ));
+        out.push(counter(
+            "obs_tail_bytes_total",
+            "Bytes read from files and stored.",
+            &self.tailed_bytes,
+        ));
+        out.push(counter(
+            "obs_tail_cut_lines_total",
+            "Lines from files that were longer than allowed and were cut.",
+            &self.tail_cut_lines,
+        ));
+        out.push(counter(
+            "obs_tail_faults_total",
+            "Faults while following files.",
+            &self.tail_faults,
+        ));
+        let files = Family::new(
+            "obs_tail_files",
+            MetricKind::Gauge,
+            "Files that are followed.",
+        );
+        out.push(files.with(read(&self.tail_files)));
+        out
+    }
+
+    fn door_families(&self) -> Vec<Family> {
+        let mut requests = Family::new(
+            "obs_receive_requests_total",
+            MetricKind::Counter,
+            "Requests that brought data.",
+        );
+        let mut refused = Family::new(
+            "obs_receive_refused_total",
+            MetricKind::Counter,
+            "Requests that were refused.",
+        );
+        let mut bytes = Family::new(
+            "obs_receive_bytes_total",
+            MetricKind::Counter,
+            "Bytes of request bodies as they arrived.",
+        );
+        for (door, name) in DOORS {
+            let labels = Labels::from_pairs([("protocol", name)]);
+            let counters = &self.doors[door as usize];
+            requests.push(labels.clone(), read(&counters.requests));
+            refused.push(labels.clone(), read(&counters.refused));
+            bytes.push(labels, read(&counters.bytes));
+        }
+        vec![requests, refused, bytes]
+    }
+
+    fn scrape_durations(&self) -> Family {
+        let mut family = Family::new(
+            "obs_scrape_duration_seconds",
+            MetricKind::Histogram,
+            "How long scrapes took.",
+        );
+        let mut push = |suffix, labels, value| {
+            family.points.push(Point {
+                suffix,
+                labels,
+                value,
+            });
+        };
+        for (bound, bucket) in SCRAPE_BOUNDS.iter().zip(&self.scrape_buckets) {
+            let le = bound.to_string();
+            push(
+                "_bucket",
+                Labels::from_pairs([("le", le.as_str())]),
+                read(bucket),
+            );
+        }
+        push(
+            "_bucket",
+            Labels::from_pairs([("le", "+Inf")]),
+            read(&self.scrapes),
+        );
+        push("_sum", Labels::empty(), read(&self.scrape_nanos) / 1e9);
+        push("_count", Labels::empty(), read(&self.scrapes));
+        family
+    }
+}
+
+/// Name, type, help, and which count of a queue it shows.
+type QueueFamily = (
+    &'static str,
+    MetricKind,
+    &'static str,
+    fn(&QueueStats) -> u64,
+);
+
+const QUEUE_FAMILIES: [QueueFamily; 7] = [
+    (
+        "obs_sink_queue_depth",
+        MetricKind::Gauge,
+        "Batches that wait for the writer.",
+        |q| q.depth,
+    ),
+    (
+        "obs_sink_queue_bound",
+        MetricKind::Gauge,
+        "Batches that may wait for the writer.",
+        |q| q.bound,
+    ),
+    (
+        "obs_sink_batches_total",
+        MetricKind::Counter,
+        "Batches stored.",
+        |q| q.batches,
+    ),
+    (
+        "obs_sink_items_total",
+        MetricKind::Counter,
+        "Samples, log records or spans stored.",
+        |q| q.items,
+    ),
+    (
+        "obs_sink_items_refused_total",
+        MetricKind::Counter,
+        "Samples, log records or spans that the store refused.",
+        |q| q.items_refused,
+    ),
+    (
+        "obs_sink_full_total",
+        MetricKind::Counter,
+        "Batches refused because the queue was full.",
+        |q| q.full,
+    ),
+    (
+        "obs_sink_failed_total",
+        MetricKind::Counter,
+        "Batches that failed for any other reason.",
+        |q| q.failed,
+    ),
+];
+
+fn sink_families(sink: &SinkStats) -> Vec<Family> {
+    let queues = [
+        ("metrics", &sink.metrics),
+        ("logs", &sink.logs),
+        ("spans", &sink.spans),
+    ];
+    let family = |(name, kind, help, get): QueueFamily| {
+        let mut family = Family::new(name, kind, help);
+        for (signal, queue) in queues {
+            family.push(Labels::from_pairs([("signal", signal)]), get(queue) as f64);
+        }
+        family
+    };
+    QUEUE_FAMILIES.into_iter().map(family).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_come_out_under_their_names() {
+        let counters = Counters::default();
+        counters.request(Door::LokiPush, 10, true);
+        counters.scraped(Duration::from_millis(20), "");
+        counters.scraped(Duration::from_secs(3), "down");
+        counters.tailed(5, 50, 1);
+        let families = counters.families(&SinkStats::default());
+        let value = |name: &str, label: &str| {
+            let family = families.iter().find(|f| f.name == name).expect(name);
+            let point = family.points.iter().find(|p| p.labels.to_string() == label);
+            point.expect(label).value
+        };
+        assert_eq!(
+            value("obs_receive_requests_total", r#"{protocol="loki_push"}"#),
+            1.0
+        );
+        assert_eq!(
+            value("obs_receive_refused_total", r#"{protocol="loki_push"}"#),
+            1.0
+        );
+        assert_eq!(value("obs_scrape_duration_seconds", r#"{le="0.025"}"#), 1.0);
+        assert_eq!(value("obs_scrape_duration_seconds", r#"{le="+Inf"}"#), 2.0);
+        assert_eq!(value("obs_scrapes_failed_total", "{}"), 1.0);
+        assert_eq!(value("obs_tail_lines_total", "{}"), 5.0);
+        assert_eq!(value("obs_sink_queue_depth", r#"{signal="spans"}"#), 0.0);
+    }
+}

@@ -1,0 +1,192 @@
+//! OTLP over gRPC (port 4317): the three `Export` calls. Messages stay bytes here and are decoded
+//! by `wire`, exactly like those over HTTP.
+//!
+//! Invariants: a message is bounded before and after decompression; "try again" is told so that
+//! OTLP clients do (`RESOURCE_EXHAUSTED` with `RetryInfo`, or `UNAVAILABLE`).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::routing::post;
+use bytes::{Buf, BufMut, Bytes};
+use http::{HeaderValue, Response, StatusCode, header};
+use obs_wire::otlp::{Encoding, Signal};
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::server::{Grpc, UnaryService};
+use tonic::{Code, Status};
+
+use super::{Received, Receiver, RequestTenant, otlp};
+use crate::http_error::{ErrorKind, HttpError};
+use crate::metrics::Door;
+use crate::sink::RETRY_AFTER_SECONDS;
+use obs_model::Tenant;
+
+const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// The gRPC receivers, to be served with HTTP/2.
+pub fn routes(receiver: Receiver) -> Router {
+    Router::new()
+        .route(METRICS, post(metrics))
+        .route(LOGS, post(logs))
+        .route(TRACES, post(traces))
+        .fallback(unimplemented)
+        .with_state(receiver)
+}
+
+/// Largest message, before and after decompression; four times gRPC's usual bound. tonic makes room
+/// for the declared length, so it is kept well below that of HTTP bodies.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Longest call, from its first byte to the answer.
+const CALL_DEADLINE: Duration = Duration::from_secs(90);
+
+type Answer = Response<tonic::body::Body>;
+
+async fn metrics(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
+    export(receiver, Signal::Metrics, tenant, request).await
+}
+
+async fn logs(State(receiver): State<Receiver>, tenant: RequestTenant, request: Request) -> Answer {
+    export(receiver, Signal::Logs, tenant, request).await
+}
+
+async fn traces(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
+    export(receiver, Signal::Traces, tenant, request).await
+}
+
+async fn unimplemented() -> Answer {
+    Status::unimplemented("obs serves the OTLP services Metrics, Logs and Trace").into_http()
+}
+
+async fn export(
+    receiver: Receiver,
+    signal: Signal,
+    RequestTenant(tenant): RequestTenant,
+    request: Request,
+) -> Answer {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    if !content_type.is_some_and(is_grpc) {
+        let mut answer = Answer::new(tonic::body::Body::empty());
+        *answer.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return answer;
+    }
+    let Ok(_place) = Arc::clone(&receiver.calls).try_acquire_owned() else {
+        let full = HttpError::new(ErrorKind::TooMany, "too many calls are in flight");
+        return status(&full.retry_after(RETRY_AFTER_SECONDS)).into_http();
+    };
+    let limit = receiver.limits.body_bytes_max.min(MESSAGE_BYTES_MAX);
+    let service = Export {
+        receiver,
+        signal,
+        tenant,
+    };
+    let mut grpc = Grpc::new(Raw)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(limit);
+    let answer = tokio::time::timeout(CALL_DEADLINE, grpc.unary(service, request));
+    let late = |_| Status::deadline_exceeded("the call took too long").into_http();
+    answer.await.unwrap_or_else(late)
+}
+
+/// One call.
+struct Export {
+    receiver: Receiver,
+    signal: Signal,
+    tenant: Result<Tenant, HttpError>,
+}
+
+impl UnaryService<Bytes> for Export {
+    type Response = Bytes;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Bytes>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
+        let (receiver, signal) = (self.receiver.clone(), self.signal);
+        let tenant = self.tenant.clone();
+        Box::pin(async move {
+            let bytes = request.into_inner();
+            let count = bytes.len();
+            let outcome = store(&receiver, signal, tenant, bytes).await;
+            receiver.count(Door::OtlpGrpc, count, &outcome);
+            outcome.map(tonic::Response::new).map_err(|e| status(&e))
+        })
+    }
+}
+
+async fn store(
+    receiver: &Receiver,
+    signal: Signal,
+    tenant: Result<Tenant, HttpError>,
+    bytes: Bytes,
+) -> Result<Bytes, HttpError> {
+    let tenant = tenant?;
+    let share = receiver.share(bytes.len().div_ceil(1024))?;
+    let mut body = Received {
+        bytes,
+        share: Some(share),
+    };
+    // tonic has decompressed the message.
+    let (plain, protobuf) = ("", Encoding::Protobuf);
+    let told = otlp::store(receiver, signal, tenant, &mut body, protobuf, plain).await?;
+    Ok(otlp::response_protobuf(signal, &told))
+}
+
+fn status(error: &HttpError) -> Status {
+    let code = Code::from_i32(error.kind.grpc());
+    match error.retry_after {
+        Some(_) => Status::with_details(code, &error.message, error.status_protobuf().into()),
+        None => Status::new(code, &error.message),
+    }
+}
+
+/// Messages as they are.
+#[derive(Clone, Copy, Debug)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}

@@ -1,0 +1,75 @@
+//! `POST /loki/api/v1/push`: log lines in JSON (plain, gzip or deflate) or protobuf (snappy).
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use obs_wire::loki::push;
+
+use super::{Receiver, RequestTenant, media_type, text_header};
+use crate::http_error::{Dialect, HttpError};
+use crate::metrics::Door;
+
+pub(super) async fn push(
+    State(receiver): State<Receiver>,
+    RequestTenant(tenant): RequestTenant,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut bytes = 0;
+    let outcome = async {
+        let tenant = tenant?;
+        let form = form(&parts.headers)?;
+        let mut body = receiver.body(body).await?;
+        bytes = body.bytes.len();
+        let batch = match form {
+            Form::Json { encoding } => {
+                let decode = receiver.decode(&mut body, (&encoding, usize::MAX), push::decode_json);
+                decode.await?
+            }
+            Form::Protobuf => {
+                let decode =
+                    receiver.decode(&mut body, ("snappy", usize::MAX), push::decode_protobuf);
+                decode.await?
+            }
+        };
+        let accepted = receiver.sink.logs(tenant, batch).await?;
+        if accepted.refused > 0 {
+            // As Loki: what was good is kept, the rest is told with 400.
+            return Err(HttpError::bad_data(format!(
+                "{} lines refused: {}",
+                accepted.refused, accepted.reason
+            )));
+        }
+        Ok(())
+    }
+    .await;
+    receiver.count(Door::LokiPush, bytes, &outcome);
+    match outcome {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error.render(Dialect::Plain),
+    }
+}
+
+/// How a request is written.
+#[derive(Debug)]
+enum Form {
+    Json { encoding: String },
+    Protobuf,
+}
+
+fn form(headers: &HeaderMap) -> Result<Form, HttpError> {
+    let encoding = text_header(headers, &header::CONTENT_ENCODING).to_ascii_lowercase();
+    match media_type(headers).as_str() {
+        "application/json" => Ok(Form::Json { encoding }),
+        // Loki reads requests without a content type as protobuf; that is always snappy.
+        "" | "application/x-protobuf" if encoding.is_empty() || encoding == "snappy" => {
+            Ok(Form::Protobuf)
+        }
+        "" | "application/x-protobuf" => Err(HttpError::unsupported_media(format!(
+            "content encoding {encoding:?} is not supported with protobuf, expected snappy"
+        ))),
+        other => Err(HttpError::unsupported_media(format!(
+            "content type {other:?} is not supported, expected application/json or application/x-protobuf"
+        ))),
+    }
+}

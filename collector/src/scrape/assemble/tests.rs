@@ -1,0 +1,256 @@
+//! Tables of scrapes: bodies in order, and the samples that each one writes.
+
+use obs_model::limits::Limits;
+use std::path::Path;
+
+use super::*;
+use crate::config::{GlobalConfig, ScrapeConfig, jobs};
+
+fn job(yaml: &str) -> Job {
+    let yaml = format!("{{job_name: j, {yaml}}}");
+    let config: ScrapeConfig = serde_yaml_ng::from_str(&yaml).expect("a configuration");
+    let jobs = jobs(
+        &GlobalConfig::default(),
+        vec![config],
+        &yaml,
+        Path::new("/"),
+    );
+    jobs.expect("a job").remove(0)
+}
+
+fn exposition(text: &str) -> Exposition {
+    obs_wire::prometheus::text::decode(text.as_bytes(), &Limits::default()).expect(text)
+}
+
+fn target() -> Labels {
+    Labels::from_pairs([("job", "j"), ("instance", "i")])
+}
+
+fn lines(batch: &MetricBatch) -> Vec<String> {
+    let line = |series: &Series| {
+        let sample = &series.samples[0];
+        let text = match &sample.value {
+            value if value.is_stale() => "stale".to_owned(),
+            Value::Float(value) => value.to_string(),
+            Value::Histogram(_) => "histogram".to_owned(),
+        };
+        let own = series.labels.without(|n| n == "job" || n == "instance");
+        format!("{own} {text} @{}", sample.time.millis())
+    };
+    let mut lines: Vec<String> = batch.series.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+/// Scrapes the bodies (`None` fails) at 1, 2, … ms; `expect` holds the lines of each batch.
+fn check(yaml: &str, bodies: &[Option<&str>], expect: &[&[&str]]) {
+    let job = job(yaml);
+    let mut state = State::default();
+    for (index, (body, expect)) in bodies.iter().zip(expect).enumerate() {
+        let time = Timestamp::from_millis(index as i64 + 1);
+        let out = match body {
+            Some(body) => assemble(&job, &target(), exposition(body), &state, time).expect(body),
+            None => failed(&state, time),
+        };
+        assert_eq!(lines(&out.batch), *expect, "{yaml} scrape {index}");
+        state = out.state;
+    }
+}
+
+#[test]
+fn series_that_go_get_one_marker() {
+    check(
+        "",
+        &[
+            Some("a 1\nb 2\n"),
+            Some("a 3\n"),
+            Some("a 4\n"),
+            Some("a 5\nb 6\n"),
+        ],
+        &[
+            &[r#"{__name__="a"} 1 @1"#, r#"{__name__="b"} 2 @1"#],
+            &[r#"{__name__="a"} 3 @2"#, r#"{__name__="b"} stale @2"#],
+            &[r#"{__name__="a"} 4 @3"#],
+            &[r#"{__name__="a"} 5 @4"#, r#"{__name__="b"} 6 @4"#],
+        ],
+    );
+}
+
+#[test]
+fn a_failed_scrape_ends_everything_once() {
+    check(
+        "",
+        &[Some("a 1\n"), None, None, Some("a 2\n")],
+        &[
+            &[r#"{__name__="a"} 1 @1"#],
+            &[r#"{__name__="a"} stale @2"#],
+            &[],
+            &[r#"{__name__="a"} 2 @4"#],
+        ],
+    );
+}
+
+#[test]
+fn own_timestamps_are_exempt_unless_tracked() {
+    let bodies = [Some("a 1 77\nb 2\n"), Some("b 2\n")];
+    check(
+        "",
+        &bodies,
+        &[
+            &[r#"{__name__="a"} 1 @77"#, r#"{__name__="b"} 2 @1"#],
+            &[r#"{__name__="b"} 2 @2"#],
+        ],
+    );
+    check(
+        "track_timestamps_staleness: true",
+        &bodies,
+        &[
+            &[r#"{__name__="a"} 1 @77"#, r#"{__name__="b"} 2 @1"#],
+            &[r#"{__name__="a"} stale @2"#, r#"{__name__="b"} 2 @2"#],
+        ],
+    );
+    check(
+        "honor_timestamps: false",
+        &bodies,
+        &[
+            &[r#"{__name__="a"} 1 @1"#, r#"{__name__="b"} 2 @1"#],
+            &[r#"{__name__="a"} stale @2"#, r#"{__name__="b"} 2 @2"#],
+        ],
+    );
+}
+
+#[test]
+fn labels_of_the_target_win_unless_honored() {
+    let body = [Some("a{job=\"x\",exported_job=\"y\"} 1\n")];
+    let twice = r#"{__name__="a", exported_exported_job="x", exported_job="y"} 1 @1"#;
+    check("", &body, &[&[twice]]);
+    let job = job("honor_labels: true");
+    let out = assemble(
+        &job,
+        &target(),
+        exposition("a{job=\"x\"} 1\n"),
+        &State::default(),
+        Timestamp::default(),
+    );
+    let labels = out.expect("kept").batch.series[0].labels.to_string();
+    assert_eq!(labels, r#"{__name__="a", instance="i", job="x"}"#);
+}
+
+#[test]
+fn relabelling_drops_and_joins_series() {
+    check(
+        "metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop},
+          {regex: l, action: labeldrop}]",
+        &[Some("a{l=\"1\"} 1\na{l=\"2\"} 2\nb 3\n")],
+        &[&[r#"{__name__="a"} 1 @1"#]],
+    );
+}
+
+#[test]
+fn limits_fail_the_scrape() {
+    for (yaml, body, expect) in [
+        ("sample_limit: 1", "a 1\nb 2\n", "sample limit exceeded"),
+        (
+            "label_limit: 3",
+            "a{x=\"1\"} 1\n",
+            "label_limit exceeded (metric: a, number of labels: 4, limit: 3)",
+        ),
+        (
+            "label_name_length_limit: 8",
+            "a{ninebytes=\"1\"} 1\n",
+            "label_name_length_limit exceeded",
+        ),
+        (
+            "label_value_length_limit: 3",
+            "a{x=\"1234\"} 1\n",
+            "label_value_length_limit exceeded",
+        ),
+        (
+            "metric_name_validation_scheme: legacy",
+            "{\"a.b\"} 1\n",
+            "invalid metric name",
+        ),
+        (
+            "metric_relabel_configs: [{regex: __name__, action: labeldrop}]",
+            "a 1\n",
+            "missing metric name",
+        ),
+    ] {
+        let out = assemble(
+            &job(yaml),
+            &target(),
+            exposition(body),
+            &State::default(),
+            Timestamp::default(),
+        );
+        let fault = out.expect_err(yaml);
+        assert!(fault.starts_with(expect), "{fault}");
+    }
+}
+
+#[test]
+fn counts_reports_and_the_end() {
+    let job = job(
+        "extra_scrape_metrics: true, sample_limit: 9, metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]",
+    );
+    let time = Timestamp::from_millis(1);
+    let mut out = assemble(
+        &job,
+        &target(),
+        exposition("a 1\nb 2\n"),
+        &State::default(),
+        time,
+    )
+    .expect("kept");
+    assert_eq!(
+        out.counts,
+        Counts {
+            scraped: 2,
+            kept: 1,
+            added: 1
+        }
+    );
+    let attempt = Attempt {
+        time,
+        seconds: 0.5,
+        body_bytes: 8,
+    };
+    report(&job, &target(), &mut out, &attempt, 10.0, true);
+    assert_eq!(
+        lines(&out.batch),
+        [
+            r#"{__name__="a"} 1 @1"#,
+            r#"{__name__="scrape_body_size_bytes"} 8 @1"#,
+            r#"{__name__="scrape_duration_seconds"} 0.5 @1"#,
+            r#"{__name__="scrape_sample_limit"} 9 @1"#,
+            r#"{__name__="scrape_samples_post_metric_relabeling"} 1 @1"#,
+            r#"{__name__="scrape_samples_scraped"} 2 @1"#,
+            r#"{__name__="scrape_series_added"} 1 @1"#,
+            r#"{__name__="scrape_timeout_seconds"} 10 @1"#,
+            r#"{__name__="up"} 1 @1"#,
+        ]
+    );
+    let end = ended(&job, &target(), &out.state, Timestamp::from_millis(2));
+    assert_eq!(end.series.len(), 9);
+    assert!(end.series.iter().all(|s| s.samples[0].value.is_stale()));
+    assert!(
+        ended(&job, &target(), &State::default(), time)
+            .series
+            .is_empty()
+    );
+}
+
+#[test]
+fn metadata_is_sent_when_it_changes() {
+    let job = job("");
+    let body = "# TYPE a counter\na 1\n";
+    let time = Timestamp::default();
+    let first = assemble(&job, &target(), exposition(body), &State::default(), time).expect("kept");
+    assert_eq!(first.batch.metadata.len(), 1);
+    let second = assemble(&job, &target(), exposition(body), &first.state, time).expect("kept");
+    assert!(second.batch.metadata.is_empty());
+    let mut lost = second.state;
+    lost.keep(&State::default());
+    let third = assemble(&job, &target(), exposition(body), &lost, time).expect("kept");
+    assert_eq!(third.batch.metadata.len(), 1);
+}

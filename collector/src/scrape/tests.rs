@@ -1,0 +1,210 @@
+//! Scrapes of a loopback server, from configuration to sink.
+
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use super::*;
+use crate::config::{GlobalConfig, ScrapeConfig, jobs};
+use crate::sink::{Accepted, Inbox};
+
+/// A server on a port of its own; its answer can be changed while it runs.
+struct Server {
+    address: String,
+    answer: Arc<Mutex<(u16, &'static str, String)>>,
+    headers: Arc<Mutex<HeaderMap>>,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(body: &str) -> Self {
+        let answer = Arc::new(Mutex::new((200, "text/plain", body.to_owned())));
+        let headers = Arc::new(Mutex::new(HeaderMap::new()));
+        let (told, seen) = (Arc::clone(&answer), Arc::clone(&headers));
+        let handler = async move |headers: HeaderMap| {
+            *seen.lock().expect("not poisoned") = headers;
+            let (status, kind, body) = told.lock().expect("not poisoned").clone();
+            let status = http::StatusCode::from_u16(status).expect("a status");
+            (status, [("content-type", kind)], body).into_response()
+        };
+        let router = Router::new().route("/metrics", get(handler));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            axum::serve(listener, router).await.expect("served");
+        });
+        Self {
+            address,
+            answer,
+            headers,
+            tasks,
+        }
+    }
+
+    fn answer(&self, status: u16, kind: &'static str, body: &str) {
+        *self.answer.lock().expect("not poisoned") = (status, kind, body.to_owned());
+    }
+}
+
+struct Rig {
+    scraper: Scraper,
+    inbox: Inbox,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Rig {
+    fn start(yaml: &str) -> Self {
+        let (sink, inbox) = Sink::channel(16);
+        let scraper = Scraper::new();
+        scraper.apply(parse(yaml));
+        let setting = Setting {
+            sink,
+            tenant: Tenant::anonymous(),
+            limits: Limits::default(),
+            decoder: Decoder::new(1),
+            counters: Arc::default(),
+        };
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (running, token) = (scraper.clone(), stop.clone());
+        tasks.spawn(async move { running.run(setting, token).await });
+        Self {
+            scraper,
+            inbox,
+            stop,
+            tasks,
+        }
+    }
+
+    /// The next batch as sorted lines, without those about the scrape but `up`.
+    async fn next(&mut self) -> Vec<String> {
+        let write = self.inbox.metrics.recv().await.expect("a batch");
+        let about = |name: &str| name.starts_with("scrape_");
+        let line = |series: &obs_model::Series| {
+            let name = series.labels.metric_name().unwrap_or("").to_owned();
+            let value = &series.samples[0].value;
+            let text = match value {
+                value if value.is_stale() => "stale".to_owned(),
+                obs_model::Value::Float(value) => value.to_string(),
+                obs_model::Value::Histogram(_) => "histogram".to_owned(),
+            };
+            (!about(&name)).then(|| format!("{name} {text}"))
+        };
+        let mut lines: Vec<String> = write.batch.series.iter().filter_map(line).collect();
+        lines.sort();
+        write.done.send(Ok(Accepted::default())).expect("a waiter");
+        lines
+    }
+
+    async fn until(&mut self, expect: &[&str]) {
+        // Repeated scrapes are welcome; the wanted one must come within a bound of attempts.
+        for _ in 0..200 {
+            if self.next().await == expect {
+                return;
+            }
+        }
+        panic!("{expect:?} did not come");
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        drop(self.inbox);
+        self.tasks
+            .join_next()
+            .await
+            .expect("a task")
+            .expect("no panic");
+    }
+}
+
+fn parse(yaml: &str) -> Vec<Job> {
+    let configs: Vec<ScrapeConfig> = serde_yaml_ng::from_str(yaml).expect(yaml);
+    jobs(
+        &GlobalConfig::default(),
+        configs,
+        yaml,
+        std::path::Path::new("/"),
+    )
+    .expect(yaml)
+}
+
+fn yaml(address: &str, more: &str) -> String {
+    format!(
+        "[{{job_name: j, scrape_interval: 50ms, scrape_timeout: 50ms, static_configs: [{{targets: ['{address}']}}] {more}}}]"
+    )
+}
+
+#[tokio::test]
+async fn scrapes_fail_recover_and_end_with_markers() {
+    let server = Server::start("a 1\n").await;
+    let mut rig = Rig::start(&yaml(&server.address, ""));
+    rig.until(&["a 1", "up 1"]).await;
+    server.answer(500, "text/plain", "");
+    rig.until(&["a stale", "up 0"]).await;
+    rig.until(&["up 0"]).await;
+    let status = rig.scraper.targets().snapshot().active;
+    assert_eq!(status[0].health, Health::Down);
+    assert_eq!(
+        status[0].last_error,
+        "server returned HTTP status 500 Internal Server Error"
+    );
+    server.answer(200, "application/openmetrics-text", "b 2\n# EOF\n");
+    rig.until(&["b 2", "up 1"]).await;
+    server.answer(200, "image/png", "b 2\n");
+    rig.until(&["b stale", "up 0"]).await;
+    server.answer(200, "text/plain", "c 3\nbroken{\n");
+    rig.until(&["up 0"]).await;
+    server.answer(200, "text/plain", "c 3\n");
+    rig.until(&["c 3", "up 1"]).await;
+    // The job goes: everything that it wrote ends.
+    rig.scraper.apply(Vec::new());
+    rig.until(&["c stale", "up stale"]).await;
+    assert!(rig.scraper.targets().pools().len() <= 1);
+    let headers = server.headers.lock().expect("not poisoned").clone();
+    assert!(
+        headers["accept"]
+            .to_str()
+            .expect("text")
+            .starts_with("application/openmetrics-text;version=1.0.0")
+    );
+    assert_eq!(headers["x-prometheus-scrape-timeout-seconds"], "0.05");
+    assert_eq!(headers["accept-encoding"], "gzip");
+    rig.end().await;
+    drop(server.tasks);
+}
+
+#[tokio::test]
+async fn a_reload_hands_the_state_over() {
+    let server = Server::start("a 1\nb 2\n").await;
+    let mut rig = Rig::start(&yaml(&server.address, ""));
+    rig.until(&["a 1", "b 2", "up 1"]).await;
+    // The same target under changed rules: `b` ends, `a` and `up` go on without a marker.
+    let dropping = ", metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}], basic_auth: {username: u, password: p}";
+    rig.scraper.apply(parse(&yaml(&server.address, dropping)));
+    rig.until(&["a 1", "b stale", "up 1"]).await;
+    rig.until(&["a 1", "up 1"]).await;
+    let headers = server.headers.lock().expect("not poisoned").clone();
+    assert_eq!(headers["authorization"], "Basic dTpw");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let server = Server::start(&"a 1\n".repeat(1000)).await;
+    let mut rig = Rig::start(&yaml(&server.address, ", body_size_limit: 1KB"));
+    rig.until(&["up 0"]).await;
+    rig.until(&["up 0"]).await;
+    let status = rig.scraper.targets().snapshot().active;
+    assert_eq!(
+        status[0].last_error,
+        "body size limit exceeded (limit: 1024 bytes)"
+    );
+    rig.end().await;
+}

@@ -1,0 +1,306 @@
+//! `Sink`: where everything that comes in goes. A cheap handle on one bounded queue per signal;
+//! the other end, [`Inbox`], is drained by the server's writers.
+//!
+//! Invariants: a full queue refuses at once (nothing waits for room, so memory is bounded by the
+//! queues); `Ok` means that the writer said *durable*; every wait for the writer has a deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Longest wait for the writer's word. Far above a group commit (10 ms) and a slow disk's worst
+/// fsync; below the 30 s after which most senders give up themselves.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(20);
+/// What a refused sender is told to wait: a full queue drains in well under a second.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// The batch is durable, but for what the store refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Samples, records or spans that were refused; the rest is durable.
+    pub refused: u64,
+    /// Why, for the sender; empty when nothing was refused.
+    pub reason: String,
+}
+
+/// Nothing of the batch may be taken as stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// The queue is full: send again later (429).
+    #[error("the write queue is full; retry after {retry_after_seconds} s")]
+    Full {
+        /// Seconds to wait before sending again.
+        retry_after_seconds: u64,
+    },
+    /// The batch as a whole cannot be stored, sending it again does not help (400).
+    #[error("write refused: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The store cannot take writes now (503).
+    #[error("writes are unavailable: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One batch on its way to the store.
+#[derive(Debug)]
+pub struct Write<B> {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// The data.
+    pub batch: B,
+    /// Where the writer tells the outcome. Dropping it counts as "unavailable".
+    pub done: oneshot::Sender<Result<Accepted, SinkError>>,
+}
+
+/// The writers' end of the queues.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Metric samples.
+    pub metrics: mpsc::Receiver<Write<MetricBatch>>,
+    /// Log records.
+    pub logs: mpsc::Receiver<Write<LogBatch>>,
+    /// Spans.
+    pub spans: mpsc::Receiver<Write<SpanBatch>>,
+}
+
+/// What one queue did since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Batches that wait for the writer now.
+    pub depth: u64,
+    /// Batches that may wait.
+    pub bound: u64,
+    /// Batches acknowledged as durable.
+    pub batches: u64,
+    /// Samples, records or spans acknowledged as durable.
+    pub items: u64,
+    /// Samples, records or spans that the store refused, in batches it took.
+    pub items_refused: u64,
+    /// Batches refused because the queue was full.
+    pub full: u64,
+    /// Batches that failed for any other reason.
+    pub failed: u64,
+}
+
+/// [`QueueStats`] of the three queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkStats {
+    /// Metric samples.
+    pub metrics: QueueStats,
+    /// Log records.
+    pub logs: QueueStats,
+    /// Spans.
+    pub spans: QueueStats,
+}
+
+/// The senders' end of the queues.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    metrics: Queue<MetricBatch>,
+    logs: Queue<LogBatch>,
+    spans: Queue<SpanBatch>,
+}
+
+impl Sink {
+    /// Three queues of `bound` batches each (at least one).
+    pub fn channel(bound: usize) -> (Self, Inbox) {
+        let (metrics, metrics_inbox) = Queue::channel(bound);
+        let (logs, logs_inbox) = Queue::channel(bound);
+        let (spans, spans_inbox) = Queue::channel(bound);
+        let sink = Self {
+            metrics,
+            logs,
+            spans,
+        };
+        let inbox = Inbox {
+            metrics: metrics_inbox,
+            logs: logs_inbox,
+            spans: spans_inbox,
+        };
+        (sink, inbox)
+    }
+
+    /// Stores metric samples; returns when they are durable.
+    pub async fn metrics(&self, tenant: Tenant, batch: MetricBatch) -> Result<Accepted, SinkError> {
+        let items = batch.sample_count();
+        self.metrics.write(tenant, batch, items).await
+    }
+
+    /// Stores log records; returns when they are durable.
+    pub async fn logs(&self, tenant: Tenant, batch: LogBatch) -> Result<Accepted, SinkError> {
+        let items = batch.record_count();
+        self.logs.write(tenant, batch, items).await
+    }
+
+    /// Stores spans; returns when they are durable.
+    pub async fn spans(&self, tenant: Tenant, batch: SpanBatch) -> Result<Accepted, SinkError> {
+        let items = batch.span_count();
+        self.spans.write(tenant, batch, items).await
+    }
+
+    /// What the queues did so far.
+    pub fn stats(&self) -> SinkStats {
+        SinkStats {
+            metrics: self.metrics.stats(),
+            logs: self.logs.stats(),
+            spans: self.spans.stats(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    batches: AtomicU64,
+    items: AtomicU64,
+    items_refused: AtomicU64,
+    full: AtomicU64,
+    failed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Queue<B> {
+    sender: mpsc::Sender<Write<B>>,
+    counters: Arc<Counters>,
+}
+
+impl<B> Clone for Queue<B> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
+impl<B> Queue<B> {
+    fn channel(bound: usize) -> (Self, mpsc::Receiver<Write<B>>) {
+        let (sender, receiver) = mpsc::channel(bound.max(1));
+        let counters = Arc::default();
+        (Self { sender, counters }, receiver)
+    }
+
+    async fn write(&self, tenant: Tenant, batch: B, items: usize) -> Result<Accepted, SinkError> {
+        let outcome = self.enqueue_and_wait(tenant, batch).await;
+        let add = |counter: &AtomicU64, count: u64| counter.fetch_add(count, Ordering::Relaxed);
+        match &outcome {
+            Ok(accepted) => {
+                add(&self.counters.batches, 1);
+                add(&self.counters.items_refused, accepted.refused);
+                let durable = (items as u64).saturating_sub(accepted.refused);
+                add(&self.counters.items, durable)
+            }
+            Err(SinkError::Full { .. }) => add(&self.counters.full, 1),
+            Err(SinkError::Refused { .. } | SinkError::Unavailable { .. }) => {
+                add(&self.counters.failed, 1)
+            }
+        };
+        outcome
+    }
+
+    async fn enqueue_and_wait(&self, tenant: Tenant, batch: B) -> Result<Accepted, SinkError> {
+        let (done, answer) = oneshot::channel();
+        let write = Write {
+            tenant,
+            batch,
+            done,
+        };
+        self.sender.try_send(write).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SinkError::Full {
+                retry_after_seconds: RETRY_AFTER_SECONDS,
+            },
+            mpsc::error::TrySendError::Closed(_) => unavailable("the writer has stopped"),
+        })?;
+        match tokio::time::timeout(WRITE_DEADLINE, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(unavailable("the writer stopped before it answered")),
+            Err(_) => Err(unavailable(&format!(
+                "the writer did not answer within {} s",
+                WRITE_DEADLINE.as_secs()
+            ))),
+        }
+    }
+
+    fn stats(&self) -> QueueStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let bound = self.sender.max_capacity();
+        QueueStats {
+            depth: (bound - self.sender.capacity().min(bound)) as u64,
+            bound: bound as u64,
+            batches: read(&self.counters.batches),
+            items: read(&self.counters.items),
+            items_refused: read(&self.counters.items_refused),
+            full: read(&self.counters.full),
+            failed: read(&self.counters.failed),
+        }
+    }
+}
+
+fn unavailable(reason: &str) -> SinkError {
+    SinkError::Unavailable {
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(lines: usize) -> LogBatch {
+        use obs_model::{LogRecord, LogStream, Timestamp};
+        let record = LogRecord {
+            time: Timestamp::from_seconds(1),
+            line: b"x".to_vec(),
+            metadata: obs_model::Labels::empty(),
+        };
+        LogBatch {
+            streams: vec![LogStream {
+                labels: obs_model::Labels::from_pairs([("a", "b")]),
+                records: vec![record; lines],
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn acknowledges_when_the_writer_does() {
+        let (sink, mut inbox) = Sink::channel(4);
+        let accepted = Accepted {
+            refused: 1,
+            reason: "too old".into(),
+        };
+        let write = sink.logs(Tenant::anonymous(), logs(3));
+        let drain = async {
+            let write = inbox.logs.recv().await.expect("a write");
+            write.done.send(Ok(accepted.clone())).expect("a waiter");
+        };
+        let (outcome, ()) = tokio::join!(write, drain);
+        assert_eq!(outcome, Ok(accepted));
+        let stats = sink.stats().logs;
+        assert_eq!((stats.batches, stats.items, stats.items_refused), (1, 2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_a_lost_writer_is_unavailable() {
+        let (sink, mut inbox) = Sink::channel(1);
+        let first = sink.logs(Tenant::anonymous(), logs(1));
+        let second = async {
+            let outcome = sink.logs(Tenant::anonymous(), logs(1)).await;
+            assert!(matches!(outcome, Err(SinkError::Full { .. })));
+            assert_eq!(sink.stats().logs.depth, 1);
+            drop(inbox.logs.recv().await);
+            inbox.logs.close();
+        };
+        let (outcome, ()) = tokio::join!(biased; first, second);
+        assert!(matches!(outcome, Err(SinkError::Unavailable { .. })));
+        let closed = sink.logs(Tenant::anonymous(), logs(1)).await;
+        assert!(matches!(closed, Err(SinkError::Unavailable { .. })));
+        assert_eq!((sink.stats().logs.full, sink.stats().logs.failed), (1, 2));
+    }
+}

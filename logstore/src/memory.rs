@@ -1,0 +1,194 @@
+//! Log records that are in the journal but not in a part yet: per stream, in order of arrival.
+//!
+//! Invariants: rows are only appended, so that a row's number stays its number; a record enters
+//! as a whole or not at all. Retried records are kept here and dropped by readers and by flush.
+
+use std::collections::HashMap;
+
+use obs_model::{Labels, TimeRange, Timestamp};
+use parking_lot::RwLock;
+
+use crate::postings::GrowingPostings;
+use crate::record::Decoded;
+
+/// Estimate of what a stream takes beside its rows and label bytes: vectors, map and postings.
+const STREAM_BYTES: usize = 400;
+/// What a row takes beside its line: time, end and pointer to the metadata.
+const ROW_BYTES: usize = 8 + 8 + 16;
+
+/// Records in memory. Readers and the writer share it.
+#[derive(Debug, Default)]
+pub struct Memory {
+    inner: RwLock<Inner>,
+}
+
+/// What the lock guards.
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    ids: HashMap<Labels, u32>,
+    /// By number of stream.
+    pub(crate) streams: Vec<StreamRows>,
+    /// From labels to numbers of streams.
+    pub(crate) postings: GrowingPostings,
+    bytes: usize,
+    range: Option<TimeRange>,
+}
+
+/// The rows of one stream in order of arrival.
+#[derive(Debug)]
+pub(crate) struct StreamRows {
+    pub(crate) labels: Labels,
+    pub(crate) times: Vec<i64>,
+    ends: Vec<usize>,
+    lines: Vec<u8>,
+    metadata: Vec<Labels>,
+    /// The smallest range that holds all rows.
+    pub(crate) range: TimeRange,
+    /// Whether times never went back.
+    sorted: bool,
+}
+
+/// A row with its time, so that rows can be put in order without a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimedRow {
+    pub(crate) time: i64,
+    pub(crate) row: u32,
+}
+
+impl Memory {
+    /// Takes a record that was read and checked.
+    pub(crate) fn push(&self, record: &Decoded) {
+        let mut inner = self.inner.write();
+        inner.bytes += record
+            .sets
+            .iter()
+            .map(|s| s.packed().len() + 16)
+            .sum::<usize>();
+        for stream in record.streams.iter().filter(|s| !s.rows.is_empty()) {
+            let id = inner.stream(&record.sets[stream.labels]);
+            let mut bytes = 0;
+            let rows = &mut inner.streams[id as usize];
+            for row in &stream.rows {
+                let line = record.line(row);
+                rows.push(row.time, line, record.sets[row.metadata].clone());
+                bytes += ROW_BYTES + line.len();
+            }
+            let range = rows.range;
+            inner.bytes += bytes;
+            inner.range = Some(inner.range.map_or(range, |all| all.union(range)));
+        }
+    }
+
+    /// Looks at the rows while the writer waits; be brief.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
+        look(&self.inner.read())
+    }
+
+    /// Estimate of the resident bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.inner.read().bytes
+    }
+
+    /// The smallest range that holds every row.
+    pub(crate) fn range(&self) -> Option<TimeRange> {
+        self.inner.read().range
+    }
+
+    /// Number of streams.
+    pub(crate) fn stream_count(&self) -> usize {
+        self.inner.read().streams.len()
+    }
+
+    /// Whether a stream has rows here.
+    pub(crate) fn has(&self, labels: &Labels) -> bool {
+        self.inner.read().ids.contains_key(labels)
+    }
+
+    /// The time of the earliest row at or after `from`.
+    pub(crate) fn first_row(&self, from: Timestamp) -> Option<Timestamp> {
+        let inner = self.inner.read();
+        let first = inner
+            .streams
+            .iter()
+            .filter_map(|s| s.first_row(from.nanos()));
+        first.min().map(Timestamp::from_nanos)
+    }
+}
+
+impl Inner {
+    fn stream(&mut self, labels: &Labels) -> u32 {
+        if let Some(id) = self.ids.get(labels) {
+            return *id;
+        }
+        let id = self.postings.push(labels);
+        self.ids.insert(labels.clone(), id);
+        self.bytes += STREAM_BYTES + labels.packed().len();
+        self.streams.push(StreamRows::new(labels.clone()));
+        id
+    }
+}
+
+impl StreamRows {
+    fn new(labels: Labels) -> Self {
+        Self {
+            labels,
+            times: Vec::new(),
+            ends: Vec::new(),
+            lines: Vec::new(),
+            metadata: Vec::new(),
+            range: TimeRange::new(Timestamp::MAX, Timestamp::MIN),
+            sorted: true,
+        }
+    }
+
+    fn push(&mut self, time: i64, line: &[u8], metadata: Labels) {
+        self.sorted &= self.times.last().is_none_or(|last| *last <= time);
+        self.range = self.range.including(Timestamp::from_nanos(time));
+        self.times.push(time);
+        self.lines.extend_from_slice(line);
+        self.ends.push(self.lines.len());
+        self.metadata.push(metadata);
+    }
+
+    /// The line and metadata of a row.
+    pub(crate) fn row(&self, row: u32) -> (&[u8], &Labels) {
+        let row = row as usize;
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        (&self.lines[start..self.ends[row]], &self.metadata[row])
+    }
+
+    /// The rows inside a range in order of time, and of arrival among equal times.
+    pub(crate) fn ordered(&self, range: TimeRange) -> Vec<TimedRow> {
+        let (start, end) = (range.start.nanos(), range.end.nanos());
+        let window = if self.sorted {
+            let from = self.times.partition_point(|t| *t < start);
+            let to = self.times.partition_point(|t| *t <= end);
+            from..to.max(from)
+        } else {
+            0..self.times.len()
+        };
+        let mut rows: Vec<TimedRow> = window
+            .map(|row| TimedRow {
+                time: self.times[row],
+                // A stream has fewer rows in one memory than its bytes, which are bounded.
+                row: row as u32,
+            })
+            .filter(|r| start <= r.time && r.time <= end)
+            .collect();
+        if !self.sorted {
+            rows.sort_by_key(|r| r.time);
+        }
+        rows
+    }
+
+    fn first_row(&self, from: i64) -> Option<i64> {
+        if self.range.end.nanos() < from {
+            return None;
+        }
+        if self.sorted {
+            let at = self.times.partition_point(|t| *t < from);
+            return self.times.get(at).copied();
+        }
+        self.times.iter().copied().filter(|t| *t >= from).min()
+    }
+}

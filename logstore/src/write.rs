@@ -1,0 +1,321 @@
+//! Writes a log part from rows that come sorted: streams in order of labels, in a stream rows in
+//! order of time, equal times in order of arrival. `docs/formats/log-part.md`.
+//!
+//! Invariants: a record that is equal to an earlier one of the same stream and time is dropped;
+//! a stream without rows is not written; memory holds one group, one section and the index.
+
+use std::collections::HashSet;
+
+use obs_model::{Labels, TimeRange, Timestamp};
+use obs_storage::PartWriter;
+use obs_storage::codec::{bitmap, bytes, ints, put_bytes, strings, varint};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::group::GroupBuilder;
+use crate::part::{
+    Block, DIRECTORY, FRAME_STREAMS, Group, INDEX, POSTINGS, PageHead, STREAMS, VERSION,
+    filters_section, rows_section,
+};
+use crate::postings::{GrowingPostings, Postings};
+
+/// A section of rows ends once it has so many bytes: a reader verifies whole sections.
+/// Small in tests, so that few rows make several sections; the same for pages.
+const SECTION_BYTES: usize = if cfg!(test) { 1024 } else { 4 << 20 };
+/// A page of the index ends once it has so many blocks or groups.
+const PAGE_BLOCKS: usize = 1024;
+const PAGE_GROUPS: usize = if cfg!(test) { 3 } else { 128 };
+
+/// Writes one part.
+pub(crate) struct Writer<'a> {
+    out: &'a mut PartWriter,
+    stream: Labels,
+    /// Number of `stream`, once it has a row.
+    stream_id: Option<u32>,
+    repeats: Repeats,
+    postings: GrowingPostings,
+    labels: LabelFrames,
+
+    group: GroupBuilder,
+    group_blocks: Vec<Block>,
+    section: u32,
+    section_rows: Vec<u8>,
+    section_filters: Vec<u8>,
+
+    page_groups: Vec<Group>,
+    page_blocks: Vec<Block>,
+    pages: Vec<PageHead>,
+    index: Vec<u8>,
+
+    rows: u64,
+    range: Option<TimeRange>,
+}
+
+impl<'a> Writer<'a> {
+    /// Compresses rows at `level`.
+    pub(crate) fn new(out: &'a mut PartWriter, level: i32) -> Self {
+        Self {
+            out,
+            stream: Labels::empty(),
+            stream_id: None,
+            repeats: Repeats::default(),
+            postings: GrowingPostings::default(),
+            labels: LabelFrames::default(),
+            group: GroupBuilder::new(level),
+            group_blocks: Vec::new(),
+            section: 0,
+            section_rows: Vec::new(),
+            section_filters: Vec::new(),
+            page_groups: Vec::new(),
+            page_blocks: Vec::new(),
+            pages: Vec::new(),
+            index: Vec::new(),
+            rows: 0,
+            range: None,
+        }
+    }
+
+    /// Begins the next stream; labels ascend from call to call.
+    pub(crate) fn stream(&mut self, labels: &Labels) {
+        debug_assert!(self.postings.names().is_empty() || self.stream < *labels);
+        self.stream = labels.clone();
+        self.stream_id = None;
+        self.repeats.clear();
+    }
+
+    /// Appends a row to the stream, unless it is there already.
+    pub(crate) fn row(&mut self, time: i64, line: &[u8], metadata: &Labels) {
+        if !self.repeats.is_new(time, line, metadata) {
+            return;
+        }
+        let stream = match self.stream_id {
+            Some(id) => id,
+            None => {
+                self.labels.push(&self.stream);
+                let id = self.postings.push(&self.stream);
+                self.stream_id = Some(id);
+                id
+            }
+        };
+        match self.group_blocks.last_mut() {
+            Some(block) if block.stream == stream => {
+                debug_assert!(block.max <= time, "rows of a stream come in order of time");
+                block.max = time;
+                block.rows += 1;
+                block.bytes += line.len() as u64;
+            }
+            _ => self.group_blocks.push(Block {
+                stream,
+                min: time,
+                max: time,
+                rows: 1,
+                bytes: line.len() as u64,
+            }),
+        }
+        let at = Timestamp::from_nanos(time);
+        let range = self.range.unwrap_or(TimeRange::new(at, at));
+        self.range = Some(range.including(at));
+        self.rows += 1;
+        self.group.push(time, line, metadata);
+        if self.group.is_full() {
+            self.end_group();
+        }
+    }
+
+    /// Writes what is left, the index and the directory. Without rows nothing is written.
+    pub(crate) fn finish(mut self) {
+        self.end_group();
+        self.end_section();
+        self.end_page();
+        let Some(range) = self.range else {
+            return;
+        };
+        let (labels, frame_ends) = self.labels.finish();
+        let mut postings = Vec::new();
+        let mut directory = vec![VERSION];
+        varint::put(u64::from(self.postings.stream_count()), &mut directory);
+        ints::encode(&frame_ends, &mut directory);
+        encode_pages(&self.pages, &mut directory);
+        encode_postings(&self.postings, &mut postings, &mut directory);
+        self.out.section(INDEX, &self.index);
+        self.out.section(STREAMS, &labels);
+        self.out.section(POSTINGS, &postings);
+        self.out.section(DIRECTORY, &directory);
+        self.out.rows(self.rows, range);
+    }
+
+    fn end_group(&mut self) {
+        if self.group_blocks.is_empty() {
+            return;
+        }
+        let offset = self.section_rows.len();
+        let filter = self.section_filters.len();
+        let lengths = self
+            .group
+            .finish(&mut self.section_rows, &mut self.section_filters);
+        self.page_groups.push(Group {
+            section: self.section,
+            offset,
+            lengths,
+            filter: filter..self.section_filters.len(),
+            blocks: self.page_blocks.len()..self.page_blocks.len() + self.group_blocks.len(),
+        });
+        self.page_blocks.append(&mut self.group_blocks);
+        if self.section_rows.len() >= SECTION_BYTES {
+            self.end_section();
+        }
+        if self.page_blocks.len() >= PAGE_BLOCKS || self.page_groups.len() >= PAGE_GROUPS {
+            self.end_page();
+        }
+    }
+
+    fn end_section(&mut self) {
+        if self.section_rows.is_empty() {
+            return;
+        }
+        self.out
+            .section(&rows_section(self.section), &self.section_rows);
+        self.out
+            .section(&filters_section(self.section), &self.section_filters);
+        self.section_rows.clear();
+        self.section_filters.clear();
+        self.section += 1;
+    }
+
+    fn end_page(&mut self) {
+        let (Some(first), Some(last)) = (self.page_blocks.first(), self.page_blocks.last()) else {
+            return;
+        };
+        let streams = first.stream..=last.stream;
+        let min = self.page_blocks.iter().map(|b| b.min).min();
+        let max = self.page_blocks.iter().map(|b| b.max).max();
+        let offset = self.index.len();
+        encode_page(&self.page_groups, &self.page_blocks, &mut self.index);
+        self.pages.push(PageHead {
+            streams,
+            min: min.expect("a page has a block"),
+            max: max.expect("a page has a block"),
+            bytes: offset..self.index.len(),
+        });
+        self.page_groups.clear();
+        self.page_blocks.clear();
+    }
+}
+
+/// The labels of the streams in frames of [`FRAME_STREAMS`], each compressed on its own.
+#[derive(Default)]
+struct LabelFrames {
+    frame: Vec<u8>,
+    in_frame: usize,
+    bytes: Vec<u8>,
+    ends: Vec<i64>,
+}
+
+impl LabelFrames {
+    fn push(&mut self, labels: &Labels) {
+        put_bytes(labels.packed(), &mut self.frame);
+        self.in_frame += 1;
+        if self.in_frame == FRAME_STREAMS {
+            self.end_frame();
+        }
+    }
+
+    fn end_frame(&mut self) {
+        bytes::encode(&self.frame, bytes::LEVEL, &mut self.bytes);
+        self.ends.push(self.bytes.len() as i64);
+        self.frame.clear();
+        self.in_frame = 0;
+    }
+
+    fn finish(mut self) -> (Vec<u8>, Vec<i64>) {
+        if self.in_frame > 0 {
+            self.end_frame();
+        }
+        (self.bytes, self.ends)
+    }
+}
+
+fn encode_page(groups: &[Group], blocks: &[Block], out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    let mut column = |values: &mut dyn Iterator<Item = i64>| {
+        let values: Vec<i64> = values.collect();
+        ints::encode(&values, &mut body);
+    };
+    column(&mut groups.iter().map(|g| i64::from(g.section)));
+    column(&mut groups.iter().map(|g| g.offset as i64));
+    column(&mut groups.iter().map(|g| g.lengths.times as i64));
+    column(&mut groups.iter().map(|g| g.lengths.lines as i64));
+    column(&mut groups.iter().map(|g| g.lengths.metadata as i64));
+    column(&mut groups.iter().map(|g| g.filter.start as i64));
+    column(&mut groups.iter().map(|g| g.filter.len() as i64));
+    column(&mut groups.iter().map(|g| g.blocks.len() as i64));
+    column(&mut blocks.iter().map(|b| i64::from(b.stream)));
+    column(&mut blocks.iter().map(|b| b.min));
+    column(&mut blocks.iter().map(|b| b.max.wrapping_sub(b.min)));
+    column(&mut blocks.iter().map(|b| b.rows as i64));
+    column(&mut blocks.iter().map(|b| b.bytes as i64));
+    bytes::encode(&body, bytes::LEVEL, out);
+}
+
+fn encode_pages(pages: &[PageHead], out: &mut Vec<u8>) {
+    let mut column = |values: &mut dyn Iterator<Item = i64>| {
+        let values: Vec<i64> = values.collect();
+        ints::encode(&values, out);
+    };
+    column(&mut pages.iter().map(|p| i64::from(*p.streams.start())));
+    column(&mut pages.iter().map(|p| i64::from(*p.streams.end())));
+    column(&mut pages.iter().map(|p| p.min));
+    column(&mut pages.iter().map(|p| p.max.wrapping_sub(p.min)));
+    column(&mut pages.iter().map(|p| p.bytes.end as i64));
+}
+
+/// Appends each name's values and sets to `postings`, and the names with their ends to
+/// `directory`.
+fn encode_postings(from: &GrowingPostings, postings: &mut Vec<u8>, directory: &mut Vec<u8>) {
+    let mut names: Vec<&str> = Vec::new();
+    let mut ends = Vec::new();
+    for (name, values) in from.names() {
+        let mut body = Vec::new();
+        let texts: Vec<&str> = values.keys().map(String::as_str).collect();
+        strings::encode_open(&texts, &mut body);
+        for set in values.values() {
+            bitmap::encode(set, &mut body);
+        }
+        bytes::encode(&body, bytes::LEVEL, postings);
+        names.push(name);
+        ends.push(postings.len() as i64);
+    }
+    strings::encode(&names, directory);
+    ints::encode(&ends, directory);
+}
+
+/// Knows a record of the present time again. Keeps 128-bit hashes, so that its memory is bounded
+/// by rows and not by lines; see `docs/decisions/0030-log-identity.md`.
+#[derive(Default)]
+struct Repeats {
+    time: Option<i64>,
+    first: u128,
+    others: HashSet<u128>,
+}
+
+impl Repeats {
+    fn clear(&mut self) {
+        self.time = None;
+    }
+
+    fn is_new(&mut self, time: i64, line: &[u8], metadata: &Labels) -> bool {
+        let hash = identity(line, metadata);
+        if self.time != Some(time) {
+            self.time = Some(time);
+            self.first = hash;
+            self.others.clear();
+            return true;
+        }
+        hash != self.first && self.others.insert(hash)
+    }
+}
+
+/// A hash of all that makes a record beside its stream and time.
+fn identity(line: &[u8], metadata: &Labels) -> u128 {
+    // Turned, so that a line and metadata with equal bytes do not cancel each other.
+    xxh3_128(line).rotate_left(1) ^ xxh3_128(metadata.packed())
+}

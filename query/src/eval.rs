@@ -1,0 +1,185 @@
+//! The evaluator: computes a plan's tree from what its leaves read, over all steps at once.
+//!
+//! It never reads a store; tests and all languages call it with series in memory.
+//! Invariant: the result does not depend on the pool: work is split by series, and partial results
+//! are put together in the order of series.
+
+mod aggregate;
+mod answer;
+mod binary;
+mod buckets;
+mod call;
+mod extended;
+mod histogram;
+mod instant;
+mod kahan;
+mod labels;
+mod matching;
+mod notes;
+mod over;
+mod quantile;
+mod rate;
+mod series;
+mod sliding;
+#[cfg(test)]
+mod tests;
+mod trim;
+
+use std::sync::{Mutex, PoisonError};
+
+use obs_model::{Annotations, Answer, Budget};
+
+use crate::column::{Evaluated, Grid, SeriesColumn};
+use crate::error::QueryError;
+use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
+
+pub(crate) use binary::arithmetic;
+
+/// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
+pub fn eval(
+    plan: &MetricPlan,
+    selected: &[Vec<SelectedSeries>],
+    budget: &Budget,
+    pool: &rayon::ThreadPool,
+) -> Result<(Answer, Annotations), QueryError> {
+    let evaluator = Evaluator {
+        selected,
+        budget,
+        pool,
+        delayed_names: plan.delayed_names,
+        is_range: plan.form == crate::plan::Form::Range,
+        notes: Mutex::default(),
+    };
+    let answer = evaluator.answer(plan)?;
+    let notes = evaluator.notes.into_inner();
+    Ok((answer, notes.unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// What evaluation needs at every node.
+struct Evaluator<'a> {
+    selected: &'a [Vec<SelectedSeries>],
+    budget: &'a Budget,
+    pool: &'a rayon::ThreadPool,
+    delayed_names: bool,
+    is_range: bool,
+    notes: Mutex<Annotations>,
+}
+
+impl Evaluator<'_> {
+    fn node(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
+        self.budget.check()?;
+        Ok(match node {
+            Node::Number(value) => {
+                self.reserve(grid, 1)?;
+                Evaluated::Scalar(vec![*value; grid.count])
+            }
+            Node::Text(text) => Evaluated::Text(text.clone()),
+            Node::Instant(instant) => Evaluated::Vector(self.instant(instant, grid)?),
+            Node::Over(over) => Evaluated::Vector(self.over(over, grid)?),
+            Node::Call(call) => self.call(call, grid)?,
+            Node::Aggregate(aggregate) => Evaluated::Vector(self.aggregate(aggregate, grid)?),
+            Node::Binary(binary) => self.binary(binary, grid)?,
+            Node::Negate(inner) => self.negate(inner, grid)?,
+        })
+    }
+
+    /// Evaluates what the type checker made sure is a vector.
+    fn vector(&self, node: &Node, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
+        match self.node(node, grid)? {
+            Evaluated::Vector(series) => Ok(series),
+            Evaluated::Scalar(_) | Evaluated::Text(_) => Err(misplaced("an instant vector")),
+        }
+    }
+
+    /// Evaluates what the type checker made sure is a scalar.
+    fn scalar(&self, node: &Node, grid: &Grid) -> Result<Vec<f64>, QueryError> {
+        match self.node(node, grid)? {
+            Evaluated::Scalar(values) => Ok(values),
+            Evaluated::Vector(_) | Evaluated::Text(_) => Err(misplaced("a scalar")),
+        }
+    }
+
+    /// Charges the bytes of columns before they are made.
+    fn reserve(&self, grid: &Grid, series: usize) -> Result<(), QueryError> {
+        let bytes = (grid.count as u64).saturating_mul(9).saturating_add(64);
+        self.budget.bytes(bytes.saturating_mul(series as u64))?;
+        Ok(())
+    }
+
+    fn warn(&self, text: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.warn(text);
+    }
+
+    fn info(&self, text: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.info(text);
+    }
+}
+
+#[cfg(test)]
+pub(crate) use buckets::was_reset;
+
+/// A histogram without empty buckets (for the corpus).
+#[cfg(test)]
+pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {
+    let hint = histogram.reset_hint;
+    obs_model::Histogram {
+        reset_hint: hint,
+        ..buckets::Parts::new(histogram).build()
+    }
+}
+
+/// A histogram plus `factor` times a step, keeping the hint of the step (for the corpus).
+#[cfg(test)]
+pub(crate) fn sum(
+    histogram: &obs_model::Histogram,
+    step: &obs_model::Histogram,
+    factor: f64,
+) -> Option<obs_model::Histogram> {
+    let mut sum = buckets::Parts::new(histogram);
+    sum.add(&buckets::Parts::new(step), factor).ok()?;
+    sum.head.reset_hint = step.reset_hint;
+    Some(sum.build())
+}
+
+/// The filled buckets of a histogram by sign and index (for the corpus).
+#[cfg(test)]
+pub(crate) fn buckets(histogram: &obs_model::Histogram) -> Vec<((bool, i32), f64)> {
+    let parts = buckets::Parts::new(histogram);
+    let signed = |positive: bool, list: buckets::List| {
+        let filled = list.into_iter().filter(|(_, count)| *count != 0.0);
+        filled
+            .map(move |(index, count)| ((positive, index), count))
+            .collect::<Vec<_>>()
+    };
+    [signed(false, parts.negative), signed(true, parts.positive)].concat()
+}
+
+/// A plan that no parser makes.
+fn misplaced(expected: &str) -> QueryError {
+    QueryError::Execution(format!("the plan needs {expected} where it has none"))
+}
+
+/// The steps of a subquery: multiples of its step in the windows of all outer steps, which are
+/// open to the left.
+pub(crate) fn subquery_grid(window: &Window, step: i64, outer: &Grid) -> Grid {
+    let range = window.covers(outer);
+    let (first, last) = (range.start.nanos(), range.end.nanos());
+    // The smallest multiple that is not before the first nanosecond of the window.
+    let start = first.div_euclid(step).saturating_mul(step);
+    let start = if start < first {
+        start.saturating_add(step)
+    } else {
+        start
+    };
+    let count = match last >= start {
+        true => last.abs_diff(start) / step.unsigned_abs() + 1,
+        false => 0,
+    };
+    Grid {
+        start: obs_model::Timestamp::from_nanos(start),
+        step,
+        count: usize::try_from(count).unwrap_or(usize::MAX),
+    }
+}

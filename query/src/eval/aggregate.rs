@@ -1,0 +1,429 @@
+//! Aggregations over series: one accumulator per group and step, series added in order.
+
+use std::collections::HashMap;
+
+use obs_model::{Labels, LabelsBuilder, Value};
+
+use super::histogram::Total;
+use super::kahan::{Kahan, Mean, Spread};
+use super::labels::{group_labels, merge_same};
+use super::sliding::{order, quantile_sorted};
+use super::{Evaluator, misplaced, notes};
+use crate::column::{Bitmap, Column, Grid, SeriesColumn};
+use crate::error::QueryError;
+use crate::operators::AggregateOp;
+use crate::plan::{Aggregate, Node};
+
+/// A group: its labels and the indices of its series.
+struct Group {
+    labels: Labels,
+    members: Vec<usize>,
+}
+
+impl Evaluator<'_> {
+    pub(super) fn aggregate(
+        &self,
+        node: &Aggregate,
+        grid: &Grid,
+    ) -> Result<Vec<SeriesColumn>, QueryError> {
+        let parameter = match &node.parameter {
+            Some(Node::Text(_)) | None => Vec::new(),
+            Some(parameter) => self.scalar(parameter, grid)?,
+        };
+        let series = self.vector(&node.input, grid)?;
+        let groups = self.groups(node, &series)?;
+        match node.op {
+            AggregateOp::Topk
+            | AggregateOp::Bottomk
+            | AggregateOp::Limitk
+            | AggregateOp::LimitRatio => self.select(node, series, &groups, &parameter, grid),
+            AggregateOp::CountValues => self.count_values(node, &series, &groups, grid),
+            AggregateOp::Quantile => self.quantile(node, &series, &groups, &parameter, grid),
+            AggregateOp::Sum
+            | AggregateOp::Avg
+            | AggregateOp::Min
+            | AggregateOp::Max
+            | AggregateOp::Count
+            | AggregateOp::Group
+            | AggregateOp::Stddev
+            | AggregateOp::Stdvar => {
+                let mut out = Vec::with_capacity(groups.len());
+                for group in groups {
+                    self.reserve(grid, 2)?;
+                    let column = self.reduce(node, &series, &group, grid)?;
+                    if !column.present.is_empty() {
+                        let drop_name = group.members.iter().any(|at| series[*at].drop_name);
+                        out.push(SeriesColumn {
+                            labels: group.labels,
+                            drop_name,
+                            column,
+                        });
+                    }
+                }
+                Ok(out)
+            }
+        }
+    }
+
+    /// Groups in order of their first series.
+    fn groups(&self, node: &Aggregate, series: &[SeriesColumn]) -> Result<Vec<Group>, QueryError> {
+        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        for (at, one) in series.iter().enumerate() {
+            self.budget.check()?;
+            let labels = group_labels(&one.labels, &node.grouping);
+            let group = *index.entry(labels.clone()).or_insert_with(|| {
+                groups.push(Group {
+                    labels,
+                    members: Vec::new(),
+                });
+                groups.len() - 1
+            });
+            groups[group].members.push(at);
+        }
+        Ok(groups)
+    }
+
+    fn ignored(&self, node: &Aggregate) {
+        self.info(notes::ignored_in_aggregation(node.op.as_str(), node.place));
+    }
+
+    /// One column from the series of a group.
+    fn reduce(
+        &self,
+        node: &Aggregate,
+        series: &[SeriesColumn],
+        group: &Group,
+        grid: &Grid,
+    ) -> Result<Column, QueryError> {
+        let members = || group.members.iter().map(|at| &series[*at].column);
+        let mut out = Column::new(grid.count);
+        match node.op {
+            AggregateOp::Count | AggregateOp::Group => {
+                let add = f64::from(u8::from(node.op == AggregateOp::Count));
+                for column in members() {
+                    self.budget.check()?;
+                    for step in column.present.iter() {
+                        let before = if out.present.get(step) {
+                            out.values[step]
+                        } else {
+                            1.0 - add
+                        };
+                        out.set(step, before + add);
+                    }
+                }
+            }
+            AggregateOp::Min | AggregateOp::Max => {
+                let least = node.op == AggregateOp::Min;
+                self.fold(node, members(), |step, value| {
+                    let best = out.values[step];
+                    let better = if least { value < best } else { value > best };
+                    if !out.present.get(step) || better || best.is_nan() {
+                        out.set(step, value);
+                    }
+                })?;
+            }
+            AggregateOp::Stddev | AggregateOp::Stdvar => {
+                let mut spreads = vec![Spread::default(); grid.count];
+                let present = self.fold(node, members(), |step, value| spreads[step].add(value))?;
+                for step in present.iter() {
+                    let variance = spreads[step].variance();
+                    let deviation = node.op == AggregateOp::Stddev;
+                    out.set(step, if deviation { variance.sqrt() } else { variance });
+                }
+            }
+            _ if members().any(|c| !c.histograms.is_empty()) => {
+                return self.totals(node, members(), grid);
+            }
+            AggregateOp::Avg => {
+                let mut means = vec![Mean::default(); grid.count];
+                let present = self.fold(node, members(), |step, value| means[step].add(value))?;
+                present
+                    .iter()
+                    .for_each(|step| out.set(step, means[step].value()));
+            }
+            _ => {
+                let mut sums = vec![Kahan::default(); grid.count];
+                let present = self.fold(node, members(), |step, value| sums[step].add(value))?;
+                present
+                    .iter()
+                    .for_each(|step| out.set(step, sums[step].value()));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Calls for every float; tells where there was one.
+    fn fold<'c>(
+        &self,
+        node: &Aggregate,
+        members: impl Iterator<Item = &'c Column>,
+        mut add: impl FnMut(usize, f64),
+    ) -> Result<Bitmap, QueryError> {
+        let mut present = Bitmap::default();
+        for column in members {
+            self.budget.check()?;
+            if present == Bitmap::default() {
+                present = Bitmap::new(column.len());
+            }
+            if !column.histograms.is_empty() {
+                self.ignored(node);
+            }
+            for step in column.present.iter() {
+                if column.histograms.is_empty() || column.histogram(step).is_none() {
+                    add(step, column.values[step]);
+                    present.set(step);
+                }
+            }
+        }
+        Ok(present)
+    }
+
+    /// `sum` and `avg` where there are histograms: per step, of floats or of histograms; a mix has
+    /// no result.
+    fn totals<'c>(
+        &self,
+        node: &Aggregate,
+        members: impl Iterator<Item = &'c Column>,
+        grid: &Grid,
+    ) -> Result<Column, QueryError> {
+        let average = node.op == AggregateOp::Avg;
+        let mut means = vec![Mean::default(); grid.count];
+        let mut sums = vec![Kahan::default(); grid.count];
+        let mut totals: Vec<Option<Total>> = vec![None; grid.count];
+        for column in members {
+            self.budget.check()?;
+            for step in column.present.iter() {
+                match column.histogram(step) {
+                    Some(histogram) => match &mut totals[step] {
+                        Some(total) => total.add(histogram),
+                        empty => *empty = Some(Total::new(histogram)),
+                    },
+                    None => {
+                        means[step].add(column.values[step]);
+                        sums[step].add(column.values[step]);
+                    }
+                }
+            }
+        }
+        let mut out = Column::new(grid.count);
+        for (step, total) in totals.into_iter().enumerate() {
+            let floats = means[step].count > 0.0;
+            match total {
+                Some(_) if floats => self.warn(notes::mixed_aggregation(node.place)),
+                Some(total) => {
+                    if let Some(histogram) = total.finish(self, average, node.place) {
+                        out.push(step, Value::Histogram(histogram));
+                    }
+                }
+                None if floats && average => out.set(step, means[step].value()),
+                None if floats => out.set(step, sums[step].value()),
+                None => {}
+            }
+        }
+        Ok(out)
+    }
+
+    fn quantile(
+        &self,
+        node: &Aggregate,
+        series: &[SeriesColumn],
+        groups: &[Group],
+        q: &[f64],
+        grid: &Grid,
+    ) -> Result<Vec<SeriesColumn>, QueryError> {
+        for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.warn(notes::bad_quantile(*q, node.parameter_place));
+        }
+        let mut out = Vec::with_capacity(groups.len());
+        let mut values = Vec::new();
+        for group in groups {
+            self.reserve(grid, 1)?;
+            let mut column = Column::new(grid.count);
+            for (step, q) in q.iter().enumerate() {
+                self.budget.check()?;
+                values.clear();
+                for at in &group.members {
+                    match series[*at].column.float(step) {
+                        Some(value) => values.push(value),
+                        None if series[*at].column.present.get(step) => self.ignored(node),
+                        None => {}
+                    }
+                }
+                values.sort_by(|a, b| order(*a, *b));
+                if !values.is_empty() {
+                    column.set(step, quantile_sorted(*q, &values));
+                }
+            }
+            if !column.present.is_empty() {
+                let labels = group.labels.clone();
+                let drop_name = group.members.iter().any(|at| series[*at].drop_name);
+                out.push(SeriesColumn {
+                    labels,
+                    drop_name,
+                    column,
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    fn count_values(
+        &self,
+        node: &Aggregate,
+        series: &[SeriesColumn],
+        groups: &[Group],
+        grid: &Grid,
+    ) -> Result<Vec<SeriesColumn>, QueryError> {
+        let Some(Node::Text(label)) = &node.parameter else {
+            return Err(misplaced("a string"));
+        };
+        if label.is_empty() {
+            let text = format!("invalid label name \"{label}\"");
+            return Err(QueryError::Execution(text));
+        }
+        let mut out: Vec<SeriesColumn> = Vec::new();
+        for group in groups {
+            let mut by_value: HashMap<String, usize> = HashMap::new();
+            for at in &group.members {
+                self.budget.check()?;
+                let one = &series[*at];
+                for step in one.column.present.iter() {
+                    let value = match one.column.histogram(step) {
+                        Some(histogram) => super::histogram::text(histogram),
+                        None => full_float(one.column.values[step]),
+                    };
+                    let index = match by_value.get(&value) {
+                        Some(index) => *index,
+                        None => {
+                            self.reserve(grid, 1)?;
+                            let mut labels: LabelsBuilder = group.labels.to_builder();
+                            labels.set(label, &value);
+                            out.push(SeriesColumn {
+                                labels: labels.build(),
+                                drop_name: one.drop_name,
+                                column: Column::new(grid.count),
+                            });
+                            by_value.insert(value, out.len() - 1);
+                            out.len() - 1
+                        }
+                    };
+                    let column = &mut out[index].column;
+                    let before = if column.present.get(step) {
+                        column.values[step]
+                    } else {
+                        0.0
+                    };
+                    column.set(step, before + 1.0);
+                }
+            }
+        }
+        merge_same(out)
+    }
+
+    /// Keeps some series of each group at each step.
+    fn select(
+        &self,
+        node: &Aggregate,
+        mut series: Vec<SeriesColumn>,
+        groups: &[Group],
+        parameter: &[f64],
+        grid: &Grid,
+    ) -> Result<Vec<SeriesColumn>, QueryError> {
+        if parameter.iter().any(|p| p.is_nan()) && !series.is_empty() {
+            let what = if node.op == AggregateOp::LimitRatio {
+                "Ratio"
+            } else {
+                "Parameter"
+            };
+            return Err(QueryError::Execution(format!("{what} value is NaN")));
+        }
+        let mut keep = vec![Bitmap::new(grid.count); series.len()];
+        let mut ranked: Vec<usize> = Vec::new();
+        let mut ignored = false;
+        for group in groups {
+            for (step, parameter) in parameter.iter().enumerate() {
+                self.budget.check()?;
+                let mut chosen: Vec<usize> = group.members.clone();
+                chosen.retain(|at| series[*at].column.present.get(step));
+                match node.op {
+                    AggregateOp::LimitRatio => {
+                        let ratio = self.ratio(node, *parameter);
+                        chosen.retain(|at| in_ratio(&series[*at].labels, ratio));
+                    }
+                    AggregateOp::Limitk => chosen.truncate(count(*parameter)),
+                    _ => {
+                        let before = chosen.len();
+                        chosen.retain(|at| series[*at].column.float(step).is_some());
+                        ignored |= chosen.len() < before;
+                        let value = |at: &usize| series[*at].column.values[step];
+                        let largest = node.op == AggregateOp::Topk;
+                        chosen.sort_by(|a, b| rank(value(a), value(b), largest));
+                        chosen.truncate(count(*parameter));
+                    }
+                }
+                chosen.iter().for_each(|at| keep[*at].set(step));
+                if grid.count == 1 {
+                    ranked.extend_from_slice(&chosen);
+                }
+            }
+        }
+        if ignored {
+            self.ignored(node);
+        }
+        for (one, keep) in series.iter_mut().zip(&keep) {
+            one.column.mask(keep);
+        }
+        if grid.count == 1 {
+            // At one step the order of values is the order of the answer.
+            return Ok(ranked
+                .into_iter()
+                .map(|at| std::mem::take(&mut series[at]))
+                .collect());
+        }
+        series.retain(|s| !s.column.present.is_empty());
+        Ok(series)
+    }
+
+    fn ratio(&self, node: &Aggregate, ratio: f64) -> f64 {
+        let capped = ratio.clamp(-1.0, 1.0);
+        if capped != ratio {
+            self.warn(notes::bad_ratio(ratio, capped, node.parameter_place));
+        }
+        capped
+    }
+}
+
+/// A parameter as a number of series.
+fn count(parameter: f64) -> usize {
+    // Saturates: negative is none, huge is all.
+    parameter as usize
+}
+
+/// Best first; NaN is the worst.
+fn rank(a: f64, b: f64, largest: bool) -> std::cmp::Ordering {
+    let numbers = if largest {
+        b.partial_cmp(&a)
+    } else {
+        a.partial_cmp(&b)
+    };
+    numbers.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+/// Whether the hash of labels lies in the share; a negative share is the exact complement.
+fn in_ratio(labels: &Labels, ratio: f64) -> bool {
+    let position = labels.hash64() as f64 / u64::MAX as f64;
+    if ratio >= 0.0 {
+        position < ratio || ratio >= 1.0
+    } else {
+        position >= 1.0 + ratio
+    }
+}
+
+/// A float without exponent, as Go's `'f', -1`.
+fn full_float(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    value.to_string()
+}

@@ -1,0 +1,333 @@
+//! From an expression to a plan: all times resolved, every selector a leaf.
+
+use obs_model::labels::METRIC_NAME;
+use obs_model::limits::Limits;
+use obs_model::{Labels, LabelsBuilder, MatchOp, Matcher, Timestamp};
+
+use super::ast::{At, Duration, Expr, Kind, Modifiers, Selector, Subquery, Type};
+use super::signatures::{Meaning, Signature};
+use crate::column::Grid;
+use crate::error::{Place, QueryError};
+use crate::functions::{InstantFunction, RangeFunction};
+use crate::operators::Grouping;
+use crate::plan::{
+    Aggregate, Binary, Borders, Call, Form, Input, Instant, Leaf, LeafId, LeafRead, MetricPlan,
+    Node, Over, Window, add_leaf,
+};
+use crate::request::{Request, When};
+
+struct Lower<'a> {
+    text: &'a str,
+    request: &'a Request,
+    steps_max: u64,
+    start: Timestamp,
+    end: Timestamp,
+    step_seconds: f64,
+    leaves: Vec<LeafRead>,
+}
+
+pub(super) fn plan(
+    expr: &Expr,
+    text: &str,
+    request: &Request,
+    limits: &Limits,
+) -> Result<MetricPlan, QueryError> {
+    let grid = request.when.grid(limits)?;
+    let (start, end) = request.when.bounds();
+    let is_range = matches!(request.when, When::Range { .. });
+    let mut lower = Lower {
+        text,
+        request,
+        steps_max: limits.query_samples_max,
+        start,
+        end,
+        step_seconds: if is_range {
+            grid.step as f64 / 1e9
+        } else {
+            0.0
+        },
+        leaves: Vec::new(),
+    };
+    let kind = expr.value_type();
+    if is_range && matches!(kind, Type::Text | Type::Range) {
+        return refuse(format!(
+            "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+            kind.as_str()
+        ));
+    }
+    let (root, form) = match kind {
+        // The function is not applied: the samples of the window are the answer.
+        Type::Range => {
+            let place = lower.place(expr);
+            let over = lower.over(RangeFunction::Last, expr, Vec::new(), place, &grid)?;
+            (over, Form::Samples)
+        }
+        Type::Scalar | Type::Text | Type::Vector => {
+            let form = if is_range { Form::Range } else { Form::Instant };
+            (lower.node(expr, &grid)?, form)
+        }
+    };
+    Ok(MetricPlan {
+        leaves: lower.leaves,
+        root,
+        grid,
+        form,
+        delayed_names: request.delayed_names,
+    })
+}
+
+fn refuse<T>(text: String) -> Result<T, QueryError> {
+    Err(QueryError::Execution(text))
+}
+
+impl Lower<'_> {
+    fn place(&self, expr: &Expr) -> Place {
+        Place::of(self.text, expr.span.start)
+    }
+
+    fn node(&mut self, expr: &Expr, grid: &Grid) -> Result<Node, QueryError> {
+        Ok(match &expr.kind {
+            Kind::Number(value, _) => Node::Number(*value),
+            Kind::Text(text) => Node::Text(text.clone()),
+            Kind::Selector(selector) => Node::Instant(self.instant(selector, false, grid)?),
+            Kind::Range(..) | Kind::Subquery(_) => {
+                return refuse("range vector outside of a function".to_owned());
+            }
+            Kind::Call(signature, arguments) => self.call(expr, signature, arguments, grid)?,
+            Kind::Aggregate(aggregate) => {
+                let parameter = aggregate.parameter.as_ref();
+                Node::Aggregate(Box::new(Aggregate {
+                    op: aggregate.op,
+                    parameter: parameter.map(|p| self.node(p, grid)).transpose()?,
+                    input: self.node(&aggregate.expr, grid)?,
+                    grouping: aggregate.grouping.clone().unwrap_or_else(Grouping::default),
+                    parameter_place: self.place(parameter.unwrap_or(expr)),
+                    place: self.place(&aggregate.expr),
+                }))
+            }
+            Kind::Binary(binary) => Node::Binary(Box::new(Binary {
+                op: binary.op,
+                return_bool: binary.return_bool,
+                matching: binary.matching.clone().unwrap_or_default(),
+                lhs: self.node(&binary.lhs, grid)?,
+                rhs: self.node(&binary.rhs, grid)?,
+                place: self.place(expr),
+            })),
+            Kind::Negate(inner) => Node::Negate(Box::new(self.node(inner, grid)?)),
+            Kind::Paren(inner) => self.node(inner, grid)?,
+        })
+    }
+
+    fn seconds(&self, duration: &Duration) -> f64 {
+        let range = (self.end - self.start) as f64 / 1e9;
+        duration.seconds(self.step_seconds, range)
+    }
+
+    /// Nanoseconds of a duration, which Prometheus keeps in whole milliseconds.
+    fn nanos(&self, duration: &Duration) -> Result<i64, QueryError> {
+        let ms = (self.seconds(duration) * 1000.0).trunc();
+        let max = (i64::MAX / 2_000_000) as f64;
+        if ms.is_nan() || ms.abs() > max {
+            return refuse(format!("duration {duration} out of range"));
+        }
+        Ok(ms as i64 * 1_000_000)
+    }
+
+    fn positive(&self, duration: &Duration) -> Result<i64, QueryError> {
+        match self.nanos(duration)? {
+            nanos if nanos > 0 => Ok(nanos),
+            _ => refuse(format!("duration must be greater than 0, got {duration}")),
+        }
+    }
+
+    fn window(&self, length: i64, modifiers: &Modifiers) -> Result<Window, QueryError> {
+        Ok(Window {
+            length,
+            offset: match &modifiers.offset {
+                Some(offset) => self.nanos(offset)?,
+                None => 0,
+            },
+            at: modifiers.at.map(|at| match at {
+                At::Millis(ms) => Timestamp::from_millis(ms),
+                At::Start => self.start,
+                At::End => self.end,
+            }),
+            borders: modifiers.borders,
+        })
+    }
+
+    fn leaf(&mut self, selector: &Selector, window: &Window, grid: &Grid) -> LeafId {
+        let mut matchers = selector.matchers.clone();
+        if let Some(name) = &selector.name {
+            matchers.insert(0, Matcher::equal(METRIC_NAME, name));
+        }
+        let mut range = window.covers(grid);
+        if window.borders != Borders::Plain {
+            range.start = range.start.saturating_sub(self.request.lookback);
+        }
+        if window.borders == Borders::Smoothed {
+            range.end = range.end.saturating_add(self.request.lookback);
+        }
+        add_leaf(&mut self.leaves, Leaf::Metrics(matchers), range)
+    }
+
+    fn instant(
+        &mut self,
+        selector: &Selector,
+        timestamps: bool,
+        grid: &Grid,
+    ) -> Result<Instant, QueryError> {
+        let window = self.window(self.request.lookback, &selector.modifiers)?;
+        let leaf = self.leaf(selector, &window, grid);
+        Ok(Instant {
+            leaf,
+            window,
+            timestamps,
+        })
+    }
+
+    fn call(
+        &mut self,
+        expr: &Expr,
+        signature: &Signature,
+        arguments: &[Expr],
+        grid: &Grid,
+    ) -> Result<Node, QueryError> {
+        let function = match signature.meaning {
+            Meaning::Pi => return Ok(Node::Number(std::f64::consts::PI)),
+            Meaning::Start => return Ok(Node::Number(self.start.seconds_f64())),
+            Meaning::End => return Ok(Node::Number(self.end.seconds_f64())),
+            Meaning::QueryRange => {
+                return Ok(Node::Number((self.end - self.start) as f64 / 1e9));
+            }
+            Meaning::Step => return Ok(Node::Number(self.step_seconds)),
+            Meaning::Instant(function) => function,
+            Meaning::Range(function) => {
+                let (ranges, others): (Vec<&Expr>, Vec<&Expr>) = arguments
+                    .iter()
+                    .partition(|a| a.value_type() == Type::Range);
+                let [range] = ranges[..] else {
+                    return refuse(format!("{function} needs one range vector"));
+                };
+                let place = self.place(others.first().copied().unwrap_or(expr));
+                return self.over(function, range, others, place, grid);
+            }
+        };
+        let first = arguments.first().map(|a| &a.bare().kind);
+        if let (InstantFunction::Timestamp, Some(Kind::Selector(selector))) = (function, first) {
+            return Ok(Node::Instant(self.instant(selector, true, grid)?));
+        }
+        let labels = match (function, arguments.first().map(|a| &a.kind)) {
+            (InstantFunction::Absent, Some(Kind::Selector(selector))) => absent_labels(selector),
+            _ => Labels::empty(),
+        };
+        let mut nodes = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            nodes.push(self.node(argument, grid)?);
+        }
+        if nodes.is_empty() && matches!(function, InstantFunction::Date(_)) {
+            let time = call_node(InstantFunction::Time, Vec::new());
+            nodes.push(call_node(InstantFunction::Vector, vec![time]));
+        }
+        Ok(Node::Call(Call {
+            function,
+            arguments: nodes,
+            places: arguments.iter().map(|a| self.place(a)).collect(),
+            labels,
+        }))
+    }
+
+    fn over(
+        &mut self,
+        function: RangeFunction,
+        range: &Expr,
+        parameters: Vec<&Expr>,
+        parameter_place: Place,
+        grid: &Grid,
+    ) -> Result<Node, QueryError> {
+        let place = self.place(range);
+        let mut labels = Labels::empty();
+        let (input, window) = match &range.bare().kind {
+            Kind::Range(selector, length) => {
+                allowed_borders(function, selector.modifiers.borders)?;
+                if let Kind::Range(..) = range.kind {
+                    labels = absent_labels(selector);
+                }
+                let window = self.window(self.positive(length)?, &selector.modifiers)?;
+                (Input::Leaf(self.leaf(selector, &window, grid)), window)
+            }
+            Kind::Subquery(subquery) => self.subquery(subquery, grid)?,
+            _ => return refuse(format!("{function} needs a range vector")),
+        };
+        let mut nodes = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            nodes.push(self.node(parameter, grid)?);
+        }
+        Ok(Node::Over(Box::new(Over {
+            function,
+            parameters: nodes,
+            input,
+            window,
+            labels,
+            place,
+            parameter_place,
+        })))
+    }
+
+    fn subquery(
+        &mut self,
+        subquery: &Subquery,
+        grid: &Grid,
+    ) -> Result<(Input, Window), QueryError> {
+        let window = self.window(self.positive(&subquery.range)?, &subquery.modifiers)?;
+        let step = match &subquery.step {
+            Some(step) => self.positive(step)?,
+            None => self.request.subquery_step,
+        };
+        let inner = crate::eval::subquery_grid(&window, step, grid);
+        if inner.count as u64 > self.steps_max {
+            return refuse(format!(
+                "subquery has {} steps, more than the limit query_samples_max of {}",
+                inner.count, self.steps_max
+            ));
+        }
+        let node = Box::new(self.node(&subquery.expr, &inner)?);
+        Ok((Input::Subquery { node, step }, window))
+    }
+}
+
+fn call_node(function: InstantFunction, arguments: Vec<Node>) -> Node {
+    Node::Call(Call {
+        function,
+        arguments,
+        places: Vec::new(),
+        labels: Labels::empty(),
+    })
+}
+
+/// `anchored` and `smoothed` have a meaning only for some functions.
+fn allowed_borders(function: RangeFunction, borders: Borders) -> Result<(), QueryError> {
+    use RangeFunction::{Changes, Delta, Increase, Rate, Resets};
+    let smooth = matches!(function, Rate | Increase | Delta);
+    match borders {
+        Borders::Anchored if !smooth && !matches!(function, Changes | Resets) => refuse(format!(
+            "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with {function}"
+        )),
+        Borders::Smoothed if !smooth => refuse(format!(
+            "smoothed modifier can only be used with: delta, increase, rate - not with {function}"
+        )),
+        Borders::Plain | Borders::Anchored | Borders::Smoothed => Ok(()),
+    }
+}
+
+/// The labels that a selector tells for sure: those with exactly one matcher, by equality.
+fn absent_labels(selector: &Selector) -> Labels {
+    let mut labels = LabelsBuilder::default();
+    for matcher in &selector.matchers {
+        let same = selector.matchers.iter().filter(|m| m.name == matcher.name);
+        if matcher.name != METRIC_NAME && matcher.op == MatchOp::Equal && same.count() == 1 {
+            labels.set(&matcher.name, &matcher.value);
+        }
+    }
+    labels.build()
+}

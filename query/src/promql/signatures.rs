@@ -1,0 +1,185 @@
+//! The functions of PromQL: names, types of arguments, and what they compute. (A table.)
+
+use super::ast::Type;
+use crate::functions::{DatePart, HistogramPart, InstantFunction, MathFunction, RangeFunction};
+
+/// What a function computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A function of values.
+    Instant(InstantFunction),
+    /// A function over windows.
+    Range(RangeFunction),
+    /// π
+    Pi,
+    /// First step of the query, in seconds.
+    Start,
+    /// Last step of the query, in seconds.
+    End,
+    /// From first to last step, in seconds.
+    QueryRange,
+    /// Distance of the query's steps, in seconds.
+    Step,
+}
+
+/// Name, types and meaning of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The name.
+    pub name: &'static str,
+    /// Types of the arguments.
+    pub arguments: Vec<Type>,
+    /// How many of the last arguments may be missing.
+    pub optional: usize,
+    /// How many more arguments of the last type may follow; `usize::MAX` is any number.
+    pub more: usize,
+    /// Type of the value.
+    pub returns: Type,
+    /// What it computes.
+    pub meaning: Meaning,
+}
+
+/// The function of a name.
+pub(super) fn signature(name: &str) -> Option<&'static Signature> {
+    static TABLE: std::sync::OnceLock<std::collections::HashMap<&'static str, Signature>> =
+        std::sync::OnceLock::new();
+    let table = TABLE.get_or_init(|| all().into_iter().map(|s| (s.name, s)).collect());
+    table.get(name)
+}
+
+fn entry(name: &'static str, arguments: &[Type], returns: Type, meaning: Meaning) -> Signature {
+    Signature {
+        name,
+        arguments: arguments.to_vec(),
+        optional: 0,
+        more: 0,
+        returns,
+        meaning,
+    }
+}
+
+fn instant(function: InstantFunction, arguments: &[Type], returns: Type) -> Signature {
+    entry(
+        function.as_str(),
+        arguments,
+        returns,
+        Meaning::Instant(function),
+    )
+}
+
+fn optional(mut signature: Signature, optional: usize, more: usize) -> Signature {
+    signature.optional = optional;
+    signature.more = more;
+    signature
+}
+
+fn all() -> Vec<Signature> {
+    let mut table = values();
+    table.extend(labels_and_histograms());
+    table.extend(ranges());
+    table
+}
+
+/// Functions of values.
+fn values() -> Vec<Signature> {
+    use InstantFunction as I;
+    use Type::{Scalar, Vector};
+    let mut table = vec![
+        optional(instant(I::Round, &[Vector, Scalar], Vector), 1, 0),
+        instant(I::Clamp, &[Vector, Scalar, Scalar], Vector),
+        instant(I::ClampMin, &[Vector, Scalar], Vector),
+        instant(I::ClampMax, &[Vector, Scalar], Vector),
+        instant(I::Time, &[], Scalar),
+        instant(I::Timestamp, &[Vector], Vector),
+        instant(I::Scalar, &[Vector], Scalar),
+        instant(I::Vector, &[Scalar], Vector),
+        instant(I::Sort, &[Vector], Vector),
+        instant(I::SortDesc, &[Vector], Vector),
+        instant(I::Absent, &[Vector], Vector),
+        instant(I::MinOf, &[Scalar, Scalar], Scalar),
+        instant(I::MaxOf, &[Scalar, Scalar], Scalar),
+        entry("pi", &[], Scalar, Meaning::Pi),
+        entry("start", &[], Scalar, Meaning::Start),
+        entry("end", &[], Scalar, Meaning::End),
+        entry("range", &[], Scalar, Meaning::QueryRange),
+        entry("step", &[], Scalar, Meaning::Step),
+    ];
+    for function in MathFunction::ALL {
+        table.push(instant(I::Math(function), &[Vector], Vector));
+    }
+    for part in DatePart::ALL {
+        table.push(optional(instant(I::Date(part), &[Vector], Vector), 1, 0));
+    }
+    table
+}
+
+/// Functions of labels and of histograms.
+fn labels_and_histograms() -> Vec<Signature> {
+    use InstantFunction as I;
+    use Type::{Scalar, Text, Vector};
+    const ANY: usize = usize::MAX;
+    let mut table = vec![
+        optional(instant(I::SortByLabel, &[Vector, Text], Vector), 1, ANY),
+        optional(instant(I::SortByLabelDesc, &[Vector, Text], Vector), 1, ANY),
+        instant(I::LabelReplace, &[Vector, Text, Text, Text, Text], Vector),
+        optional(
+            instant(I::LabelJoin, &[Vector, Text, Text, Text], Vector),
+            1,
+            ANY,
+        ),
+        instant(I::HistogramQuantile, &[Scalar, Vector], Vector),
+        optional(
+            instant(I::HistogramQuantiles, &[Vector, Text, Scalar], Vector),
+            0,
+            9,
+        ),
+        instant(I::HistogramFraction, &[Scalar, Scalar, Vector], Vector),
+    ];
+    for part in HistogramPart::ALL {
+        table.push(instant(I::Histogram(part), &[Vector], Vector));
+    }
+    table
+}
+
+/// Functions over windows.
+fn ranges() -> Vec<Signature> {
+    use RangeFunction as R;
+    use Type::{Range, Scalar, Vector};
+    let plain = [
+        R::Rate,
+        R::Increase,
+        R::Delta,
+        R::Irate,
+        R::Idelta,
+        R::Deriv,
+        R::Resets,
+        R::Changes,
+        R::Avg,
+        R::Min,
+        R::Max,
+        R::Sum,
+        R::Count,
+        R::Stddev,
+        R::Stdvar,
+        R::Last,
+        R::First,
+        R::Present,
+        R::Absent,
+        R::Mad,
+        R::TimeOfMin,
+        R::TimeOfMax,
+        R::TimeOfFirst,
+        R::TimeOfLast,
+    ];
+    let arguments: [(R, &[Type]); 3] = [
+        (R::PredictLinear, &[Range, Scalar]),
+        (R::Quantile, &[Scalar, Range]),
+        (R::Smoothing, &[Range, Scalar, Scalar]),
+    ];
+    let plain = plain.into_iter().map(|function| (function, &[Range][..]));
+    let all = plain.chain(arguments);
+    let of = |(function, types): (R, &[Type])| {
+        entry(function.as_str(), types, Vector, Meaning::Range(function))
+    };
+    all.map(of).collect()
+}

@@ -1,0 +1,141 @@
+//! A signal of numbered rows that removes no duplicates, so that the tests see every one.
+
+use obs_model::{Tenant, TimeRange, Timestamp};
+use parking_lot::Mutex;
+
+use crate::{Corrupt, Kind, PartReader, PartWriter, Record, Snapshot};
+
+/// A row: a number and a time. The tenant is inside the record to catch mixed-up tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    pub(crate) number: u64,
+    pub(crate) at: i64,
+}
+
+pub(crate) const ROW_BYTES: usize = 16;
+
+impl Row {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let mut out = self.number.to_le_bytes().to_vec();
+        out.extend_from_slice(&self.at.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let Ok(bytes) = <[u8; ROW_BYTES]>::try_from(bytes) else {
+            return Err(Corrupt::new("row", 0, "16 bytes"));
+        };
+        let (number, at) = bytes.split_at(8);
+        Ok(Self {
+            number: u64::from_le_bytes(number.try_into().unwrap()),
+            at: i64::from_le_bytes(at.try_into().unwrap()),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Toy;
+
+impl Kind for Toy {
+    const NAME: &'static str = "toy";
+    type Memory = Mutex<Vec<Row>>;
+    type Part = PartReader;
+
+    fn apply(memory: &Self::Memory, record: &[u8]) -> Result<(), Corrupt> {
+        memory.lock().push(Row::decode(record)?);
+        Ok(())
+    }
+
+    fn bytes(memory: &Self::Memory) -> usize {
+        memory.lock().len() * ROW_BYTES
+    }
+
+    fn range(memory: &Self::Memory) -> Option<TimeRange> {
+        range(&memory.lock())
+    }
+
+    fn first_row(memory: &Self::Memory, from: Timestamp) -> Option<Timestamp> {
+        let rows = memory.lock();
+        let times = rows.iter().map(|r| Timestamp::from_nanos(r.at));
+        times.filter(|at| *at >= from).min()
+    }
+
+    fn flush(
+        memory: &Self::Memory,
+        window: TimeRange,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        write(memory.lock().clone(), window, out);
+        Ok(())
+    }
+
+    fn open(part: PartReader) -> Result<Self::Part, Corrupt> {
+        Ok(part)
+    }
+
+    fn merge(parts: &[&PartReader], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
+        let mut rows = Vec::new();
+        for part in parts {
+            rows.extend(read(part)?);
+        }
+        write(rows, keep, out);
+        Ok(())
+    }
+}
+
+fn write(mut rows: Vec<Row>, keep: TimeRange, out: &mut PartWriter) {
+    rows.retain(|r| keep.contains(Timestamp::from_nanos(r.at)));
+    if let Some(range) = range(&rows) {
+        out.begin("rows");
+        for row in &rows {
+            out.extend(&row.encode());
+        }
+        out.rows(rows.len() as u64, range);
+    }
+}
+
+fn range(rows: &[Row]) -> Option<TimeRange> {
+    let start = rows.iter().map(|r| r.at).min()?;
+    let end = rows.iter().map(|r| r.at).max()?;
+    let at = Timestamp::from_nanos;
+    Some(TimeRange::new(at(start), at(end)))
+}
+
+pub(crate) fn read(part: &PartReader) -> Result<Vec<Row>, Corrupt> {
+    part.section("rows")?
+        .chunks(ROW_BYTES)
+        .map(Row::decode)
+        .collect()
+}
+
+/// All rows of a snapshot in its order, without those of parts that are found damaged; and how
+/// many parts those are.
+pub(crate) fn rows(snapshot: &Snapshot<Toy>) -> (Vec<Row>, usize) {
+    let (mut rows, mut damaged) = (Vec::new(), 0);
+    for part in &snapshot.parts {
+        match read(&part.part) {
+            Ok(found) => rows.extend(found),
+            Err(_) => damaged += 1,
+        }
+    }
+    for memory in &snapshot.memories {
+        rows.extend(memory.lock().iter());
+    }
+    (rows, damaged)
+}
+
+pub(crate) fn tenant(name: &str) -> Tenant {
+    Tenant::new(name).unwrap()
+}
+
+/// Calls `with` on the records of some rows.
+pub(crate) fn records<T>(
+    tenant: &Tenant,
+    rows: &[Row],
+    with: impl FnOnce(&[Record<'_>]) -> T,
+) -> T {
+    let payloads: Vec<Vec<u8>> = rows.iter().map(|r| r.encode()).collect();
+    let record = |payload| Record { tenant, payload };
+    let records: Vec<_> = payloads.iter().map(|p| record(p)).collect();
+    with(&records)
+}

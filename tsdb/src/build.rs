@@ -1,0 +1,364 @@
+//! Writes a metric part from series that come in order. Flush and merge both end here.
+//!
+//! Series stand in groups of up to 64 of one metric, because neighbours look alike and compress
+//! together. The samples of a group are cut into blocks by time; a block is one zstd run and what a
+//! reader reads at a time. A column of times is stored once, however many series share it.
+//! Bytes: `docs/formats/metric-part.md`.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use obs_model::Labels;
+use obs_model::metrics::{Exemplar, Metadata};
+use obs_storage::PartWriter;
+use obs_storage::codec::{bitmap, bytes, floats, ints, put_bytes, varint};
+use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::column::{Column, MilliRange};
+use crate::dictionary;
+use crate::record::{encode_metadata, put_exemplar, put_front_coded, put_histograms};
+
+/// Version of the section `meta` and with it of the whole layout.
+pub(crate) const VERSION: u8 = 1;
+/// Series of one group: more gain little in size and cost each reader of one of them more.
+pub(crate) const GROUP_SERIES_MAX: usize = 64;
+/// Samples of one series in one block: 720 are clearly denser than 240, thousands a little more.
+pub(crate) const CHUNK_SAMPLES_MAX: usize = 2048;
+/// The same where a series has histograms, which are a hundred times larger.
+const CHUNK_HISTOGRAMS_MAX: usize = 128;
+/// A group ends when its samples and buckets reach this: bounds what is held while writing.
+const GROUP_WEIGHT_MAX: usize = 1 << 20;
+/// Sets of at most so many series are written as numbers; a bitmap has 16 bytes of its own.
+pub(crate) const POSTINGS_PLAIN_MAX: usize = 8;
+
+/// The order of series in a part: by metric name, then by all labels.
+pub(crate) fn series_order(a: &Labels, b: &Labels) -> Ordering {
+    let (x, y) = (a.metric_name(), b.metric_name());
+    x.unwrap_or("").cmp(y.unwrap_or("")).then_with(|| a.cmp(b))
+}
+
+/// A part in the making.
+pub(crate) struct Builder<'a> {
+    out: &'a mut PartWriter,
+    group: Vec<(Labels, Column)>,
+    group_weight: usize,
+    /// Per group: series, bytes of labels, blocks.
+    group_series: Vec<u64>,
+    group_labels: Vec<u64>,
+    group_blocks: Vec<u64>,
+    /// Per block: bytes, samples, first and last millisecond.
+    block_bytes: Vec<u64>,
+    block_samples: Vec<u64>,
+    block_starts: Vec<i64>,
+    block_ends: Vec<i64>,
+    labels: Vec<u8>,
+    times: Times,
+    postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
+    exemplars: Vec<u8>,
+    exemplar_count: u64,
+    series: u32,
+    rows: u64,
+    range: Option<MilliRange>,
+}
+
+/// The table of time columns.
+#[derive(Default)]
+struct Times {
+    bytes: Vec<u8>,
+    lengths: Vec<u64>,
+    offsets: Vec<usize>,
+    /// Columns by the hash of their bytes.
+    by_hash: HashMap<u64, Vec<u32>>,
+    /// The column last used at each block of a group, which neighbours nearly always share.
+    recent: Vec<(Vec<i64>, u32)>,
+}
+
+impl Times {
+    /// The number of a column, stored now if it is new. `block` is which block of its group asks.
+    fn number(&mut self, times: &[i64], block: usize) -> u32 {
+        if let Some((recent, number)) = self.recent.get(block)
+            && recent == times
+        {
+            return *number;
+        }
+        let offset = self.bytes.len();
+        ints::encode(times, &mut self.bytes);
+        let (known, new) = self.bytes.split_at(offset);
+        let same_hash = self.by_hash.entry(xxh3_64(new)).or_default();
+        let same = same_hash.iter().copied().find(|number| {
+            let at = self.offsets[*number as usize];
+            &known[at..at + self.lengths[*number as usize] as usize] == new
+        });
+        let number = match same {
+            Some(number) => {
+                self.bytes.truncate(offset);
+                number
+            }
+            None => {
+                let number = self.lengths.len() as u32;
+                same_hash.push(number);
+                self.lengths.push((self.bytes.len() - offset) as u64);
+                self.offsets.push(offset);
+                number
+            }
+        };
+        self.recent
+            .resize(self.recent.len().max(block + 1), Default::default());
+        self.recent[block] = (times.to_vec(), number);
+        number
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// Starts the part; its blocks are written as they come.
+    pub(crate) fn new(out: &'a mut PartWriter) -> Self {
+        out.begin("values");
+        Self {
+            out,
+            group: Vec::new(),
+            group_weight: 0,
+            group_series: Vec::new(),
+            group_labels: Vec::new(),
+            group_blocks: Vec::new(),
+            block_bytes: Vec::new(),
+            block_samples: Vec::new(),
+            block_starts: Vec::new(),
+            block_ends: Vec::new(),
+            labels: Vec::new(),
+            times: Times::default(),
+            postings: BTreeMap::new(),
+            exemplars: Vec::new(),
+            exemplar_count: 0,
+            series: 0,
+            rows: 0,
+            range: None,
+        }
+    }
+
+    /// Adds a series; they come in [`series_order`], none twice. One without samples and exemplars
+    /// is left out.
+    pub(crate) fn add(&mut self, labels: &Labels, column: Column, exemplars: &[Exemplar]) {
+        if column.is_empty() && exemplars.is_empty() {
+            return;
+        }
+        let buckets: usize = column
+            .histograms
+            .iter()
+            .map(|(_, h)| h.positive.len() + h.negative.len() + h.custom_bounds.len())
+            .sum();
+        let weight = column.len() + buckets;
+        let ends = self.group.first().is_some_and(|(first, _)| {
+            first.metric_name() != labels.metric_name()
+                || self.group.len() == GROUP_SERIES_MAX
+                || self.group_weight + weight > GROUP_WEIGHT_MAX
+        });
+        if ends {
+            self.end_group();
+        }
+        self.add_postings(labels);
+        for exemplar in exemplars {
+            varint::put(u64::from(self.series), &mut self.exemplars);
+            put_exemplar(exemplar, &mut self.exemplars);
+            let time = exemplar.time.millis();
+            self.cover(time, time);
+        }
+        self.exemplar_count += exemplars.len() as u64;
+        self.rows += (column.len() + exemplars.len()) as u64;
+        if let (Some(first), Some(last)) = (column.times.first(), column.times.last()) {
+            self.cover(*first, *last);
+        }
+        self.series = self.series.checked_add(1).expect("fewer than 2^32 series");
+        self.group_weight += weight;
+        self.group.push((labels.clone(), column));
+    }
+
+    /// Writes everything but the blocks. Without rows nothing more is written.
+    pub(crate) fn finish(mut self, metadata: &[Metadata]) {
+        self.end_group();
+        let Some(range) = self.range else {
+            return;
+        };
+        self.out.section("labels", &self.labels);
+        self.out.section("times", &self.times.bytes);
+        let names = self.write_postings();
+        self.write_meta(&names);
+        if self.exemplar_count > 0 {
+            let mut body = Vec::new();
+            varint::put(self.exemplar_count, &mut body);
+            body.extend_from_slice(&self.exemplars);
+            self.compressed("exemplars", &body);
+        }
+        let mut body = Vec::new();
+        encode_metadata(metadata, &mut body);
+        self.compressed("metadata", &body);
+        self.out.rows(self.rows, range.nanos());
+    }
+
+    fn compressed(&mut self, name: &str, body: &[u8]) {
+        let mut run = Vec::new();
+        bytes::encode(body, bytes::LEVEL, &mut run);
+        self.out.section(name, &run);
+    }
+
+    fn cover(&mut self, min: i64, max: i64) {
+        let range = MilliRange {
+            start: min,
+            end: max,
+        };
+        self.range = Some(self.range.map_or(range, |r| r.union(range)));
+    }
+
+    fn add_postings(&mut self, labels: &Labels) {
+        for (name, value) in labels {
+            if !self.postings.contains_key(name) {
+                self.postings.insert(Arc::from(name), BTreeMap::new());
+            }
+            let values = self.postings.get_mut(name).expect("it was just put there");
+            match values.get_mut(value) {
+                Some(series) => series.push(self.series),
+                None => {
+                    values.insert(Arc::from(value), vec![self.series]);
+                }
+            }
+        }
+    }
+
+    fn end_group(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        self.group_weight = 0;
+        if group.is_empty() {
+            return;
+        }
+        let mut packed = Vec::new();
+        let mut last: &[u8] = &[];
+        for (labels, _) in &group {
+            put_front_coded(last, labels.packed(), &mut packed);
+            last = labels.packed();
+        }
+        let before = self.labels.len();
+        bytes::encode(&packed, bytes::LEVEL, &mut self.labels);
+        self.group_labels.push((self.labels.len() - before) as u64);
+        self.group_series.push(group.len() as u64);
+
+        let histograms = group.iter().any(|(_, c)| !c.histograms.is_empty());
+        let chunk = if histograms {
+            CHUNK_HISTOGRAMS_MAX
+        } else {
+            CHUNK_SAMPLES_MAX
+        };
+        let longest = group.iter().map(|(_, c)| c.len()).max().unwrap_or(0);
+        let blocks = longest.div_ceil(chunk);
+        for block in 0..blocks {
+            self.write_block(&group, block, chunk);
+        }
+        self.group_blocks.push(blocks as u64);
+    }
+
+    fn write_block(&mut self, group: &[(Labels, Column)], block: usize, chunk: usize) {
+        let mut numbers = Vec::with_capacity(group.len());
+        let mut lengths = Vec::with_capacity(group.len());
+        let mut chunks = Vec::new();
+        let mut samples = 0;
+        let mut range: Option<MilliRange> = None;
+        for (_, column) in group {
+            let before = chunks.len();
+            let (from, to) = (block * chunk, column.len().min((block + 1) * chunk));
+            if from < to {
+                let slice = column.slice(from, to);
+                numbers.push(u64::from(self.times.number(&slice.times, block)) + 1);
+                let bounds = MilliRange {
+                    start: slice.times[0],
+                    end: slice.times[to - from - 1],
+                };
+                range = Some(range.map_or(bounds, |r| r.union(bounds)));
+                samples += to - from;
+                floats::encode_aligned(&slice.values, &mut chunks);
+                ints::encode_aligned(&slice.starts, &mut chunks);
+                put_histograms(&slice, &mut chunks);
+            } else {
+                numbers.push(0);
+            }
+            lengths.push((chunks.len() - before) as u64);
+        }
+        let mut body = Vec::with_capacity(chunks.len() + 3 * group.len());
+        ints::encode_u64(&numbers, &mut body);
+        ints::encode_u64(&lengths, &mut body);
+        body.extend_from_slice(&chunks);
+        let mut run = Vec::new();
+        bytes::encode(&body, bytes::LEVEL_FAST, &mut run);
+        self.out.extend(&run);
+        let range = range.expect("a block has samples of the longest column");
+        self.block_bytes.push(run.len() as u64);
+        self.block_samples.push(samples as u64);
+        self.block_starts.push(range.start);
+        self.block_ends.push(range.end);
+    }
+
+    /// Writes the section of postings; gives name and bytes of each label.
+    fn write_postings(&mut self) -> Vec<(Arc<str>, usize)> {
+        let mut names = Vec::with_capacity(self.postings.len());
+        self.out.begin("postings");
+        for (name, values) in std::mem::take(&mut self.postings) {
+            let mut out = Vec::new();
+            dictionary::encode(values.keys().map(|v| &**v), &mut out);
+            let mut all = RoaringBitmap::new();
+            let mut sets = Vec::new();
+            let mut offsets = vec![0u64];
+            for series in values.values() {
+                all.extend(series.iter().copied());
+                put_postings(series, &mut sets);
+                offsets.push(sets.len() as u64);
+            }
+            bitmap::encode(&all, &mut out);
+            let wide = sets.len() > u32::MAX as usize;
+            assert!(!wide, "the postings of one label take less than 4 GiB");
+            for offset in offsets {
+                out.extend_from_slice(&(offset as u32).to_le_bytes());
+            }
+            out.extend_from_slice(&sets);
+            self.out.extend(&out);
+            names.push((name, out.len()));
+        }
+        names
+    }
+
+    fn write_meta(&mut self, names: &[(Arc<str>, usize)]) {
+        let mut meta = vec![VERSION];
+        for column in [
+            &self.group_series,
+            &self.group_labels,
+            &self.group_blocks,
+            &self.block_bytes,
+            &self.block_samples,
+        ] {
+            ints::encode_u64(column, &mut meta);
+        }
+        ints::encode(&self.block_starts, &mut meta);
+        ints::encode(&self.block_ends, &mut meta);
+        ints::encode_u64(&self.times.lengths, &mut meta);
+        varint::put(names.len() as u64, &mut meta);
+        for (name, length) in names {
+            put_bytes(name.as_bytes(), &mut meta);
+            varint::put(*length as u64, &mut meta);
+        }
+        self.out.section("meta", &meta);
+    }
+}
+
+/// Appends a set of ascending series numbers.
+fn put_postings(series: &[u32], out: &mut Vec<u8>) {
+    if series.len() > POSTINGS_PLAIN_MAX {
+        out.push(0);
+        let set = RoaringBitmap::from_sorted_iter(series.iter().copied());
+        bitmap::encode(&set.expect("series are added in ascending order"), out);
+        return;
+    }
+    varint::put(series.len() as u64, out);
+    let mut last = 0;
+    for number in series {
+        varint::put(u64::from(number - last), out);
+        last = *number;
+    }
+}

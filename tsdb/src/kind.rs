@@ -1,0 +1,188 @@
+//! What metrics say about themselves to the storage engine: apply, flush, open, merge.
+
+use std::collections::BTreeMap;
+
+use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::{Labels, TimeRange, Timestamp};
+use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
+
+use crate::build::{Builder, series_order};
+use crate::column::{Column, MilliRange};
+use crate::head::{Memory, push_exemplar};
+use crate::part::{Part, TimesCache};
+
+/// The kind of the metric store.
+#[derive(Clone, Copy, Debug)]
+pub struct Metrics;
+
+impl Kind for Metrics {
+    const NAME: &'static str = "metrics";
+    type Memory = Memory;
+    type Part = Part;
+
+    fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
+        memory.apply(record)
+    }
+
+    fn bytes(memory: &Memory) -> usize {
+        memory.read().bytes
+    }
+
+    fn range(memory: &Memory) -> Option<TimeRange> {
+        memory.read().time_range()
+    }
+
+    fn first_row(memory: &Memory, from: Timestamp) -> Option<Timestamp> {
+        memory.read().first_row(from)
+    }
+
+    fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
+        let head = memory.read();
+        let range = MilliRange::of(range);
+        // The order of `series_order`, with each name looked up once.
+        let mut series = Vec::with_capacity(head.series.len());
+        for one in &head.series {
+            series.push((one.labels.metric_name().unwrap_or(""), one));
+        }
+        series.sort_by(|(x, a), (y, b)| x.cmp(y).then_with(|| a.labels.cmp(&b.labels)));
+        let mut builder = Builder::new(out);
+        for (_, one) in series {
+            let exemplars = exemplars_within(&one.exemplars, range);
+            builder.add(&one.labels, one.column.within(range), &exemplars);
+        }
+        let metadata: Vec<Metadata> = head.metadata.values().cloned().collect();
+        builder.finish(&metadata);
+        Ok(())
+    }
+
+    fn open(part: PartReader) -> Result<Part, Corrupt> {
+        Part::open(part)
+    }
+
+    fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
+        let keep = MilliRange::of(keep);
+        let mut walks = Vec::with_capacity(parts.len());
+        let mut metadata = BTreeMap::new();
+        for part in parts {
+            walks.push(Walk::new(part, keep)?);
+            for entry in part.metadata()? {
+                metadata.insert(entry.family.clone(), entry);
+            }
+        }
+        let mut builder = Builder::new(out);
+        while let Some(labels) = next_labels(&walks) {
+            let mut column = Column::default();
+            let mut exemplars = Vec::new();
+            // In order of arrival, so that the first arrival wins.
+            for walk in &mut walks {
+                if walk.current() != Some(&labels) {
+                    continue;
+                }
+                let (later, more) = walk.take()?;
+                column.merge_later(&later);
+                for exemplar in &more {
+                    push_exemplar(&mut exemplars, exemplar);
+                }
+            }
+            builder.add(&labels, column, &exemplars);
+        }
+        let metadata: Vec<Metadata> = metadata.into_values().collect();
+        builder.finish(&metadata);
+        Ok(())
+    }
+}
+
+fn exemplars_within(exemplars: &[Exemplar], range: MilliRange) -> Vec<Exemplar> {
+    let within = exemplars.iter().filter(|e| range.contains(e.time.millis()));
+    within.cloned().collect()
+}
+
+fn next_labels(walks: &[Walk<'_>]) -> Option<Labels> {
+    let heads = walks.iter().filter_map(Walk::current);
+    heads.min_by(|a, b| series_order(a, b)).cloned()
+}
+
+/// A walk through the series of one part, one group in memory at a time.
+struct Walk<'a> {
+    part: &'a Part,
+    keep: MilliRange,
+    group: usize,
+    labels: Vec<Labels>,
+    columns: Vec<Column>,
+    /// Place in the group.
+    at: usize,
+    exemplars: std::iter::Peekable<std::vec::IntoIter<(u32, Exemplar)>>,
+    cache: TimesCache,
+}
+
+impl<'a> Walk<'a> {
+    fn new(part: &'a Part, keep: MilliRange) -> Result<Self, Corrupt> {
+        let mut walk = Self {
+            part,
+            keep,
+            group: 0,
+            labels: Vec::new(),
+            columns: Vec::new(),
+            at: 0,
+            exemplars: part.exemplars()?.into_iter().peekable(),
+            cache: TimesCache::new(),
+        };
+        walk.load()?;
+        Ok(walk)
+    }
+
+    /// The labels of the series to take next.
+    fn current(&self) -> Option<&Labels> {
+        self.labels.get(self.at)
+    }
+
+    /// Takes the samples and exemplars of the current series and goes on to the next.
+    fn take(&mut self) -> Result<(Column, Vec<Exemplar>), Corrupt> {
+        let column = std::mem::take(&mut self.columns[self.at]);
+        let number = self.part.groups[self.group].first + self.at as u32;
+        let mut exemplars = Vec::new();
+        while let Some((_, exemplar)) = self.exemplars.next_if(|(series, _)| *series <= number) {
+            exemplars.push(exemplar);
+        }
+        self.at += 1;
+        if self.at == self.labels.len() {
+            self.group += 1;
+            self.load()?;
+        }
+        Ok((column, exemplars_within(&exemplars, self.keep)))
+    }
+
+    /// Reads the group that is to be walked next.
+    fn load(&mut self) -> Result<(), Corrupt> {
+        self.at = 0;
+        self.labels.clear();
+        self.columns.clear();
+        let Some(group) = self.part.groups.get(self.group) else {
+            return Ok(());
+        };
+        let labels = self.part.labels(group)?;
+        let ascends = labels
+            .windows(2)
+            .all(|w| series_order(&w[0], &w[1]).is_lt());
+        if !ascends {
+            return Err(Corrupt::new("labels", 0, "series in ascending order"));
+        }
+        let mut columns = vec![Column::default(); labels.len()];
+        for block in &self.part.blocks[group.blocks.clone()] {
+            if !block.range.overlaps(self.keep) {
+                continue;
+            }
+            let open = self.part.open_block(group, block)?;
+            for (series, column) in columns.iter_mut().enumerate() {
+                let Some(times) = self.part.times(&open, series, &mut self.cache)? else {
+                    continue;
+                };
+                let chunk = self.part.column(&open, series, &times)?;
+                column.merge_later(&chunk.within(self.keep));
+            }
+        }
+        self.labels = labels;
+        self.columns = columns;
+        Ok(())
+    }
+}

@@ -1,0 +1,481 @@
+//! An opened metric part: its directory in memory, everything else read from its bytes on demand.
+//!
+//! Invariant: nothing in the bytes is trusted. The directory is checked against the lengths of the
+//! sections when the part is opened; what a block or a dictionary says is checked when it is read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use obs_model::Labels;
+use obs_model::metrics::{Exemplar, Metadata};
+use obs_storage::codec::{Reader, bitmap, bytes, floats, ints};
+use obs_storage::{Corrupt, PartReader};
+use roaring::RoaringBitmap;
+
+use crate::build::{CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, POSTINGS_PLAIN_MAX, VERSION};
+use crate::column::{Column, MilliRange};
+use crate::dictionary::Dictionary;
+use crate::histograms;
+use crate::postings::Index;
+use crate::record::{check_times, decode_metadata, read_exemplar, read_histograms};
+
+/// Bytes of one run of a part once decompressed; a block of 64 × 2048 random floats has 1.3 MiB,
+/// blocks of wide histograms have some hundred.
+const RUN_BYTES_MAX: usize = 1 << 29;
+
+/// Time columns that a reader keeps: 16 MiB at most; neighbours need the last few.
+const TIMES_CACHE_MAX: usize = 1024;
+
+/// A part of metrics.
+#[derive(Debug)]
+pub struct Part {
+    reader: PartReader,
+    places: Places,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) blocks: Vec<Block>,
+    /// Where each time column starts in its section, and the end of the last.
+    times: Vec<u64>,
+    names: Vec<Name>,
+    series: u32,
+}
+
+/// What sections are called in errors; made once, because blocks are read often.
+#[derive(Debug)]
+struct Places {
+    labels: String,
+    values: String,
+    times: String,
+}
+
+/// Up to 64 series of one metric.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// Number of the first series.
+    pub(crate) first: u32,
+    /// Number of series.
+    pub(crate) series: u32,
+    /// Blocks, by their index.
+    pub(crate) blocks: std::ops::Range<usize>,
+    labels: std::ops::Range<u64>,
+}
+
+/// Samples of one group in some range of time.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// The smallest range that holds them.
+    pub(crate) range: MilliRange,
+    /// Bytes as stored.
+    pub(crate) bytes: u64,
+    samples: u64,
+    offset: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Name {
+    name: String,
+    bytes: std::ops::Range<u64>,
+}
+
+/// A block after decompression.
+#[derive(Debug)]
+pub(crate) struct OpenBlock {
+    body: Vec<u8>,
+    /// Per series: number of its time column and where its chunk is; `None` without samples.
+    chunks: Vec<Option<(u64, std::ops::Range<usize>)>>,
+}
+
+/// Time columns that were read already; neighbours share them.
+pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
+
+/// Running ends of lengths: where each thing starts, and the end of the last.
+fn offsets(lengths: &[u64]) -> Vec<u64> {
+    let mut offsets = Vec::with_capacity(lengths.len() + 1);
+    let mut end = 0u64;
+    offsets.push(end);
+    for length in lengths {
+        end = end.saturating_add(*length);
+        offsets.push(end);
+    }
+    offsets
+}
+
+impl Part {
+    /// Reads and checks the directory.
+    pub(crate) fn open(reader: PartReader) -> Result<Self, Corrupt> {
+        let length = |name: &str| {
+            let found = reader.sections().find(|(n, _)| *n == name);
+            found.map_or(0, |(_, length)| length)
+        };
+        let place = format!("{}/meta", reader.name());
+        let mut meta = Reader::new(&place, reader.section("meta")?);
+        if meta.u8()? != VERSION {
+            return Err(Corrupt::new(&place, 0, "version 1"));
+        }
+        // Groups, blocks and time columns take at least two bytes each in their sections.
+        let groups_max = length("labels") as usize / 2;
+        let blocks_max = length("values") as usize / 2;
+        let group_series = ints::decode_u64(&mut meta, groups_max)?;
+        let group_labels = ints::decode_u64(&mut meta, groups_max)?;
+        let group_blocks = ints::decode_u64(&mut meta, groups_max)?;
+        let block_bytes = ints::decode_u64(&mut meta, blocks_max)?;
+        let block_samples = ints::decode_u64(&mut meta, blocks_max)?;
+        let block_starts = ints::decode(&mut meta, blocks_max)?;
+        let block_ends = ints::decode(&mut meta, blocks_max)?;
+        let times = ints::decode_u64(&mut meta, length("times") as usize / 2)?;
+
+        let (labels, values, times) = (
+            offsets(&group_labels),
+            offsets(&block_bytes),
+            offsets(&times),
+        );
+        let (series, first_blocks) = (offsets(&group_series), offsets(&group_blocks));
+        let sound = group_labels.len() == group_series.len()
+            && group_blocks.len() == group_series.len()
+            && block_samples.len() == block_bytes.len()
+            && block_starts.len() == block_bytes.len()
+            && block_ends.len() == block_bytes.len()
+            && first_blocks.last() == Some(&(block_bytes.len() as u64))
+            && labels.last() == Some(&length("labels"))
+            && values.last() == Some(&length("values"))
+            && times.last() == Some(&length("times"))
+            && series
+                .last()
+                .is_some_and(|last| *last <= u64::from(u32::MAX))
+            && group_series
+                .iter()
+                .all(|n| (1..=GROUP_SERIES_MAX as u64).contains(n));
+        if !sound {
+            return Err(meta.corrupt("columns that agree with the sections before here"));
+        }
+        let names = open_names(&mut meta, length("postings"))?;
+        meta.finish()?;
+        let groups = (0..group_series.len()).map(|g| Group {
+            first: series[g] as u32,
+            series: group_series[g] as u32,
+            blocks: first_blocks[g] as usize..first_blocks[g + 1] as usize,
+            labels: labels[g]..labels[g + 1],
+        });
+        let blocks = (0..block_bytes.len()).map(|b| Block {
+            range: MilliRange {
+                start: block_starts[b],
+                end: block_ends[b],
+            },
+            bytes: block_bytes[b],
+            samples: block_samples[b],
+            offset: values[b],
+        });
+        Ok(Self {
+            groups: groups.collect(),
+            blocks: blocks.collect(),
+            times,
+            names,
+            series: series.last().map_or(0, |last| *last as u32),
+            places: Places {
+                labels: format!("{}/labels", reader.name()),
+                values: format!("{}/values", reader.name()),
+                times: format!("{}/times", reader.name()),
+            },
+            reader,
+        })
+    }
+
+    /// The range of its rows.
+    pub(crate) fn range(&self) -> obs_model::TimeRange {
+        self.reader.range()
+    }
+
+    /// The group of a series.
+    pub(crate) fn group_of(&self, series: u32) -> usize {
+        self.groups.partition_point(|g| g.first <= series).max(1) - 1
+    }
+
+    /// The labels of all series of a group.
+    pub(crate) fn labels(&self, group: &Group) -> Result<Vec<Labels>, Corrupt> {
+        let place = self.places.labels.as_str();
+        let section = self.reader.section("labels")?;
+        let run = &section[group.labels.start as usize..group.labels.end as usize];
+        let body = bytes::decode(&mut Reader::new(place, run), RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(place, &body);
+        let mut labels = Vec::with_capacity(group.series as usize);
+        let mut packed = Vec::new();
+        for _ in 0..group.series {
+            let shared = reader.count(packed.len())?;
+            packed.truncate(shared);
+            packed.extend_from_slice(reader.bytes(reader.remaining())?);
+            let one = Labels::from_packed(&packed);
+            labels.push(one.map_err(|e| reader.corrupt(e.to_string()))?);
+        }
+        reader.finish()?;
+        Ok(labels)
+    }
+
+    /// Decompresses a block of a group.
+    pub(crate) fn open_block(&self, group: &Group, block: &Block) -> Result<OpenBlock, Corrupt> {
+        let place = self.places.values.as_str();
+        let section = self.reader.section("values")?;
+        let run = &section[block.offset as usize..(block.offset + block.bytes) as usize];
+        let body = bytes::decode(&mut Reader::new(place, run), RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(place, &body);
+        let series = group.series as usize;
+        let numbers = ints::decode_u64(&mut reader, series)?;
+        let lengths = ints::decode_u64(&mut reader, series)?;
+        let ends = offsets(&lengths);
+        let base = reader.position();
+        if numbers.len() != series
+            || lengths.len() != series
+            || ends.last() != Some(&(reader.remaining() as u64))
+        {
+            return Err(reader.corrupt("chunks that fill the block"));
+        }
+        let chunk = |(index, number): (usize, &u64)| {
+            let range = base + ends[index] as usize..base + ends[index + 1] as usize;
+            (*number > 0).then(|| (number - 1, range))
+        };
+        let chunks = numbers.iter().enumerate().map(chunk).collect();
+        Ok(OpenBlock { body, chunks })
+    }
+
+    /// The times of a series (by its place in the group) in a block.
+    pub(crate) fn times(
+        &self,
+        block: &OpenBlock,
+        series: usize,
+        cache: &mut TimesCache,
+    ) -> Result<Option<Arc<Vec<i64>>>, Corrupt> {
+        let Some(Some((number, _))) = block.chunks.get(series) else {
+            return Ok(None);
+        };
+        if let Some(times) = cache.get(number) {
+            return Ok(Some(Arc::clone(times)));
+        }
+        let place = self.places.times.as_str();
+        let section = self.reader.section("times")?;
+        let (Some(from), Some(to)) = (
+            self.times.get(*number as usize),
+            self.times.get((*number as usize).saturating_add(1)),
+        ) else {
+            return Err(Corrupt::new(place, 0, format!("a time column {number}")));
+        };
+        let mut reader = Reader::new(place, &section[*from as usize..*to as usize]);
+        let times = ints::decode(&mut reader, CHUNK_SAMPLES_MAX)?;
+        check_times(&times, &reader)?;
+        if times.is_empty() || times.windows(2).any(|w| w[0] >= w[1]) {
+            return Err(Corrupt::new(place, *from, "times that ascend"));
+        }
+        let times = Arc::new(times);
+        // The table can be as large as the part where nothing is shared.
+        if cache.len() >= TIMES_CACHE_MAX {
+            cache.clear();
+        }
+        cache.insert(*number, Arc::clone(&times));
+        Ok(Some(times))
+    }
+
+    /// The samples of a series (by its place in the group) in a block.
+    pub(crate) fn column(
+        &self,
+        block: &OpenBlock,
+        series: usize,
+        times: &[i64],
+    ) -> Result<Column, Corrupt> {
+        let place = self.places.values.as_str();
+        let Some(Some((_, range))) = block.chunks.get(series) else {
+            return Ok(Column::default());
+        };
+        let mut reader = Reader::new(place, &block.body[range.clone()]);
+        let mut column = Column {
+            times: times.to_vec(),
+            values: floats::decode(&mut reader, times.len())?,
+            starts: ints::decode(&mut reader, times.len())?,
+            histograms: Vec::new(),
+        };
+        let starts = column.starts.len();
+        if column.values.len() != times.len() || (starts > 0 && starts != times.len()) {
+            return Err(reader.corrupt(format!("columns of {} samples", times.len())));
+        }
+        let mut allowance = histograms::BUCKETS_TOTAL_MAX;
+        read_histograms(&mut reader, &mut allowance, &mut column)?;
+        reader.finish()?;
+        Ok(column)
+    }
+
+    /// All exemplars with the number of their series, ascending.
+    pub(crate) fn exemplars(&self) -> Result<Vec<(u32, Exemplar)>, Corrupt> {
+        let place = format!("{}/exemplars", self.reader.name());
+        let Some(section) = self.reader.section_if_any("exemplars")? else {
+            return Ok(Vec::new());
+        };
+        let body = bytes::decode(&mut Reader::new(&place, section), RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(&place, &body);
+        let count = reader.count(reader.remaining())?;
+        let mut exemplars: Vec<(u32, Exemplar)> = Vec::new();
+        for _ in 0..count {
+            let series = reader.u32_varint()?;
+            let ascends = exemplars.last().is_none_or(|(last, _)| *last <= series);
+            if series >= self.series || !ascends {
+                return Err(reader.corrupt("an ascending series number before here"));
+            }
+            exemplars.push((series, read_exemplar(&mut reader)?));
+        }
+        reader.finish()?;
+        Ok(exemplars)
+    }
+
+    /// Metadata of the families that were known when the part was written.
+    pub(crate) fn metadata(&self) -> Result<Vec<Metadata>, Corrupt> {
+        let place = format!("{}/metadata", self.reader.name());
+        let section = self.reader.section("metadata")?;
+        let body = bytes::decode(&mut Reader::new(&place, section), RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(&place, &body);
+        let metadata = decode_metadata(&mut reader)?;
+        reader.finish()?;
+        Ok(metadata)
+    }
+
+    /// Reads the dictionary of a label, the set of its series, and the table and bytes of the sets
+    /// of its values.
+    fn label(&self, name: &str) -> Result<Option<Label<'_>>, Corrupt> {
+        let Ok(at) = self.names.binary_search_by(|n| n.name.as_str().cmp(name)) else {
+            return Ok(None);
+        };
+        let range = &self.names[at].bytes;
+        let section = self.reader.section("postings")?;
+        let bytes = &section[range.start as usize..range.end as usize];
+        let mut reader = Reader::new(self.reader.name(), bytes);
+        let values = Dictionary::open(&mut reader)?;
+        let all = bitmap::decode(&mut reader, u64::from(self.series))?;
+        let table = reader.slice((values.len() + 1).saturating_mul(4))?;
+        let sets = reader.slice(reader.remaining())?;
+        Ok(Some(Label {
+            place: self.reader.name(),
+            series: self.series,
+            values,
+            all,
+            table,
+            sets,
+        }))
+    }
+
+    /// Samples in all blocks, by the directory.
+    pub(crate) fn samples(&self) -> u64 {
+        self.blocks.iter().map(|b| b.samples).sum()
+    }
+}
+
+fn open_names(meta: &mut Reader<'_>, postings: u64) -> Result<Vec<Name>, Corrupt> {
+    let count = meta.count(meta.remaining())?;
+    let mut names: Vec<Name> = Vec::new();
+    let mut start = 0u64;
+    for _ in 0..count {
+        let name = meta.text(meta.remaining())?.to_owned();
+        let end = start.saturating_add(meta.varint()?);
+        if names.last().is_some_and(|last| last.name >= name) {
+            return Err(meta.corrupt("label names in ascending order before here"));
+        }
+        names.push(Name {
+            name,
+            bytes: start..end,
+        });
+        start = end;
+    }
+    if start != postings {
+        return Err(meta.corrupt("labels that fill their section before here"));
+    }
+    Ok(names)
+}
+
+/// The postings of one label.
+struct Label<'a> {
+    place: &'a str,
+    series: u32,
+    values: Dictionary<'a>,
+    all: RoaringBitmap,
+    table: &'a [u8],
+    sets: &'a [u8],
+}
+
+impl Label<'_> {
+    /// Adds the series that have the value with this number.
+    fn add(&self, value: usize, found: &mut RoaringBitmap) -> Result<(), Corrupt> {
+        let mut table = Reader::new(self.place, &self.table[value * 4..]);
+        let (from, to) = (table.u32()? as usize, table.u32()? as usize);
+        let Some(set) = self.sets.get(from..to) else {
+            return Err(Corrupt::new(
+                self.place,
+                from as u64,
+                "postings inside their section",
+            ));
+        };
+        let mut reader = Reader::new(self.place, set);
+        match reader.count(POSTINGS_PLAIN_MAX)? {
+            0 => *found |= bitmap::decode(&mut reader, u64::from(self.series))?,
+            count => {
+                let mut series = 0u64;
+                for _ in 0..count {
+                    series = series.saturating_add(reader.varint()?);
+                    if series >= u64::from(self.series) {
+                        return Err(reader.corrupt("a series number before here"));
+                    }
+                    found.insert(series as u32);
+                }
+            }
+        }
+        reader.finish()
+    }
+}
+
+impl Index for Part {
+    fn all(&self) -> RoaringBitmap {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.series);
+        all
+    }
+
+    fn with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap, Corrupt> {
+        let mut found = RoaringBitmap::new();
+        if let Some(label) = self.label(name)?
+            && let Some(number) = label.values.find(value)?
+        {
+            label.add(number, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn with_name(&self, name: &str) -> Result<RoaringBitmap, Corrupt> {
+        Ok(self.label(name)?.map(|label| label.all).unwrap_or_default())
+    }
+
+    fn with_values(
+        &self,
+        name: &str,
+        prefix: &str,
+        accept: &dyn Fn(&str) -> bool,
+    ) -> Result<RoaringBitmap, Corrupt> {
+        let mut found = RoaringBitmap::new();
+        let Some(label) = self.label(name)? else {
+            return Ok(found);
+        };
+        let mut failed = Ok(());
+        label.values.walk(prefix, &mut |number, value| {
+            if !value.starts_with(prefix) {
+                return false;
+            }
+            if accept(value) {
+                failed = label.add(number, &mut found);
+            }
+            failed.is_ok()
+        })?;
+        failed.map(|()| found)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.iter().map(|n| n.name.clone()).collect()
+    }
+
+    fn values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), Corrupt> {
+        match self.label(name)? {
+            Some(label) => label.values.walk("", &mut |_, value| each(value)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Reads over all memories and parts of a snapshot.
+//!
+//! Invariants: sources are read in order of arrival, so that the first arrival of a sample wins
+//! here as it does in flush and merge, and the answer does not depend on which of them ran; what a
+//! read costs is charged to the budget before it is decoded or copied.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::{Budget, Labels, Matcher, Samples, TimeRange};
+use obs_storage::{Corrupt, Snapshot};
+use roaring::RoaringBitmap;
+
+use crate::column::{Column, MilliRange};
+use crate::error::SelectError;
+use crate::head::{Head, push_exemplar};
+use crate::kind::Metrics;
+use crate::part::{Group, Part, TimesCache};
+use crate::postings::{Index, find};
+
+/// One series of a selection.
+#[derive(Clone, Debug)]
+pub struct SelectedSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its samples in the range, at least one.
+    pub samples: Samples,
+}
+
+/// The series that meet all matchers, with their samples in the range; sorted by labels.
+pub fn select(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<SelectedSeries>, SelectError> {
+    let millis = MilliRange::of(range);
+    let mut gathered = Gathered::new(budget);
+    for source in sources(snapshot, range) {
+        match source {
+            Source::Part(part) => select_part(part, matchers, millis, &mut gathered)?,
+            Source::Memory(memory) => select_head(&memory.read(), matchers, millis, &mut gathered)?,
+        }
+    }
+    let mut selected: Vec<SelectedSeries> = gathered
+        .series
+        .into_iter()
+        .map(|(labels, column)| SelectedSeries {
+            labels,
+            samples: column.into_samples(),
+        })
+        .collect();
+    selected.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(selected)
+}
+
+/// Columns by series while sources are read.
+struct Gathered<'a> {
+    budget: &'a Budget,
+    numbers: HashMap<Labels, usize>,
+    series: Vec<(Labels, Column)>,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(budget: &'a Budget) -> Self {
+        Self {
+            budget,
+            numbers: HashMap::new(),
+            series: Vec::new(),
+        }
+    }
+
+    /// The column of a series; a new one is charged.
+    fn column(&mut self, labels: &Labels) -> Result<&mut Column, SelectError> {
+        let number = match self.numbers.get(labels) {
+            Some(number) => *number,
+            None => {
+                self.budget.series(1)?;
+                self.budget.bytes(labels.packed().len() as u64)?;
+                self.numbers.insert(labels.clone(), self.series.len());
+                self.series.push((labels.clone(), Column::default()));
+                self.series.len() - 1
+            }
+        };
+        Ok(&mut self.series[number].1)
+    }
+
+    fn charge_samples(&self, count: usize) -> Result<(), SelectError> {
+        self.budget.samples(count as u64)?;
+        self.budget.bytes(16 * count as u64)?;
+        Ok(())
+    }
+}
+
+/// Where series are read from, in order of arrival.
+enum Source<'a> {
+    Part(&'a Part),
+    Memory(&'a crate::Memory),
+}
+
+/// The parts and memories that may have rows in the range.
+fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
+    let parts = snapshot.parts.iter().map(|open| &open.part);
+    let parts = parts.filter(|part| part.range().overlaps(range));
+    let memories = snapshot.memories.iter().map(|memory| &**memory);
+    let overlaps = |memory: &crate::Memory| {
+        let held = memory.read().time_range();
+        held.is_some_and(|held| held.overlaps(range))
+    };
+    let memories = memories.filter(|memory| overlaps(memory));
+    parts
+        .map(Source::Part)
+        .chain(memories.map(Source::Memory))
+        .collect()
+}
+
+fn select_head(
+    head: &Head,
+    matchers: &[Matcher],
+    range: MilliRange,
+    gathered: &mut Gathered<'_>,
+) -> Result<(), SelectError> {
+    for id in find(head, matchers)? {
+        let series = &head.series[id as usize];
+        let (from, to) = range.find(&series.column.times);
+        if from == to {
+            continue;
+        }
+        gathered.charge_samples(to - from)?;
+        let column = gathered.column(&series.labels)?;
+        if column
+            .times
+            .last()
+            .is_none_or(|last| *last < series.column.times[from])
+        {
+            column.extend(&series.column, from, to);
+        } else {
+            column.merge_later(&series.column.slice(from, to));
+        }
+    }
+    Ok(())
+}
+
+fn select_part(
+    part: &Part,
+    matchers: &[Matcher],
+    range: MilliRange,
+    gathered: &mut Gathered<'_>,
+) -> Result<(), SelectError> {
+    let mut cache = TimesCache::new();
+    for_groups(part, &find(part, matchers)?, &mut |group, places| {
+        gathered.budget.check()?;
+        let blocks = &part.blocks[group.blocks.clone()];
+        if !blocks.iter().any(|b| b.range.overlaps(range)) {
+            return Ok(());
+        }
+        let labels = part.labels(group)?;
+        for block in blocks.iter().filter(|b| b.range.overlaps(range)) {
+            gathered.budget.bytes(block.bytes)?;
+            let open = part.open_block(group, block)?;
+            for place in places {
+                let Some(times) = part.times(&open, *place, &mut cache)? else {
+                    continue;
+                };
+                let (from, to) = range.find(&times);
+                if from == to {
+                    continue;
+                }
+                gathered.charge_samples(to - from)?;
+                let chunk = part.column(&open, *place, &times)?;
+                let column = gathered.column(&labels[*place])?;
+                if column
+                    .times
+                    .last()
+                    .is_none_or(|last| *last < chunk.times[from])
+                {
+                    column.extend(&chunk, from, to);
+                } else {
+                    column.merge_later(&chunk.slice(from, to));
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Takes a group and the places of series in it.
+type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
+
+/// Takes a source's index and some of its series, `None` for all.
+type VisitIndex<'a> = dyn FnMut(&dyn Index, Option<&RoaringBitmap>) -> Result<(), SelectError> + 'a;
+
+/// Calls back with each group that has some of the series, and their places in it.
+fn for_groups(
+    part: &Part,
+    series: &RoaringBitmap,
+    each: &mut VisitGroup<'_>,
+) -> Result<(), SelectError> {
+    let mut places = Vec::new();
+    let mut numbers = series.iter().peekable();
+    while let Some(first) = numbers.peek().copied() {
+        let group = &part.groups[part.group_of(first)];
+        let end = group.first + group.series;
+        places.clear();
+        while let Some(number) = numbers.next_if(|n| *n < end) {
+            places.push((number - group.first) as usize);
+        }
+        each(group, &places)?;
+    }
+    Ok(())
+}
+
+/// Calls back with the labels of each series of one source that meets the matchers and may have
+/// samples in the range (a part knows that per block, not per series).
+fn for_labels(
+    source: &Source<'_>,
+    matchers: &[Matcher],
+    range: MilliRange,
+    each: &mut dyn FnMut(&Labels) -> Result<(), SelectError>,
+) -> Result<(), SelectError> {
+    match source {
+        Source::Memory(memory) => {
+            let head = memory.read();
+            for id in find(&*head, matchers)? {
+                let series = &head.series[id as usize];
+                let (from, to) = range.find(&series.column.times);
+                if from < to {
+                    each(&series.labels)?;
+                }
+            }
+            Ok(())
+        }
+        Source::Part(part) => for_groups(part, &find(*part, matchers)?, &mut |group, places| {
+            let blocks = &part.blocks[group.blocks.clone()];
+            if !blocks.iter().any(|b| b.range.overlaps(range)) {
+                return Ok(());
+            }
+            let labels = part.labels(group)?;
+            places.iter().try_for_each(|place| each(&labels[*place]))
+        }),
+    }
+}
+
+/// Calls back once with each series of a snapshot that meets the matchers and may have samples in
+/// the range.
+pub(crate) fn for_series(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    budget: &Budget,
+    each: &mut dyn FnMut(&Labels),
+) -> Result<(), SelectError> {
+    let mut seen = std::collections::HashSet::new();
+    for source in sources(snapshot, range) {
+        for_labels(&source, matchers, MilliRange::of(range), &mut |labels| {
+            if !seen.contains(labels) {
+                budget.series(1)?;
+                budget.bytes(labels.packed().len() as u64)?;
+                seen.insert(labels.clone());
+                each(labels);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The labels of the series that meet all matchers and have samples around the range; sorted.
+pub fn series(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<Labels>, SelectError> {
+    let mut all = Vec::new();
+    for_series(snapshot, matchers, range, budget, &mut |labels| {
+        all.push(labels.clone());
+    })?;
+    all.sort();
+    Ok(all)
+}
+
+/// Calls back with each source that has rows in the range and its series that meet the matchers
+/// (`None` for all of them).
+fn for_indices(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    each: &mut VisitIndex<'_>,
+) -> Result<(), SelectError> {
+    let mut visit = |index: &dyn Index| {
+        if matchers.is_empty() {
+            return each(index, None);
+        }
+        let set = find(index, matchers)?;
+        if set.is_empty() {
+            return Ok(());
+        }
+        each(index, Some(&set))
+    };
+    for source in sources(snapshot, range) {
+        match source {
+            Source::Part(part) => visit(part)?,
+            Source::Memory(memory) => visit(&*memory.read())?,
+        }
+    }
+    Ok(())
+}
+
+/// The label names of the series that meet all matchers, in the memories and parts that have rows
+/// in the range; sorted.
+pub fn label_names(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<String>, SelectError> {
+    let mut names = BTreeSet::new();
+    for_indices(snapshot, matchers, range, &mut |index, set| {
+        for name in index.names() {
+            budget.check()?;
+            let used = match set {
+                Some(set) if !names.contains(&name) => !index.with_name(&name)?.is_disjoint(set),
+                Some(_) | None => true,
+            };
+            if used {
+                names.insert(name);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(names.into_iter().collect())
+}
+
+/// The values of a label in the series that meet all matchers, in the memories and parts that
+/// have rows in the range; sorted.
+pub fn label_values(
+    snapshot: &Snapshot<Metrics>,
+    name: &str,
+    matchers: &[Matcher],
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<String>, SelectError> {
+    let mut values: BTreeSet<String> = BTreeSet::new();
+    for_indices(snapshot, matchers, range, &mut |index, set| {
+        let mut failed: Result<(), SelectError> = Ok(());
+        index.values(name, &mut |value| {
+            let used = || -> Result<bool, SelectError> {
+                if values.contains(value) {
+                    return Ok(false);
+                }
+                budget.bytes(value.len() as u64)?;
+                match set {
+                    Some(set) => Ok(!index.with_value(name, value)?.is_disjoint(set)),
+                    None => Ok(true),
+                }
+            };
+            match used() {
+                Ok(true) => drop(values.insert(value.to_owned())),
+                Ok(false) => {}
+                Err(error) => failed = Err(error),
+            }
+            failed.is_ok()
+        })?;
+        failed
+    })?;
+    Ok(values.into_iter().collect())
+}
+
+/// The metadata of all families, sorted by name; what arrived last counts.
+pub fn metadata(snapshot: &Snapshot<Metrics>) -> Result<Vec<Metadata>, Corrupt> {
+    let mut all = BTreeMap::new();
+    for part in &snapshot.parts {
+        for entry in part.part.metadata()? {
+            all.insert(entry.family.clone(), entry);
+        }
+    }
+    for memory in &snapshot.memories {
+        for (family, entry) in &memory.read().metadata {
+            all.insert(family.clone(), entry.clone());
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+/// The exemplars in the range of the series that meet all matchers; series sorted by labels,
+/// exemplars by time.
+pub fn exemplars(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
+    let millis = MilliRange::of(range);
+    let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+    let mut add = |labels: &Labels, exemplar: &Exemplar| {
+        if millis.contains(exemplar.time.millis()) {
+            budget.samples(1)?;
+            push_exemplar(all.entry(labels.clone()).or_default(), exemplar);
+        }
+        Ok::<(), SelectError>(())
+    };
+    for source in sources(snapshot, range) {
+        match source {
+            Source::Memory(memory) => {
+                let head = memory.read();
+                for id in find(&*head, matchers)? {
+                    let series = &head.series[id as usize];
+                    for exemplar in &series.exemplars {
+                        add(&series.labels, exemplar)?;
+                    }
+                }
+            }
+            Source::Part(part) => {
+                let found = part.exemplars()?;
+                if found.is_empty() {
+                    continue;
+                }
+                let set = find(part, matchers)?;
+                let with: RoaringBitmap = found.iter().map(|(series, _)| *series).collect();
+                for_groups(part, &(set & with), &mut |group, places| {
+                    let labels = part.labels(group)?;
+                    for place in places {
+                        let number = group.first + *place as u32;
+                        let from = found.partition_point(|(series, _)| *series < number);
+                        let of_series = found[from..].iter().take_while(|(s, _)| *s == number);
+                        for (_, exemplar) in of_series {
+                            add(&labels[*place], exemplar)?;
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+    }
+    Ok(all.into_iter().collect())
+}
