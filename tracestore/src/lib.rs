@@ -37,6 +37,7 @@ pub use admit::{Refused, admit};
 pub use error::SelectError;
 pub use filter::{Condition, Scope, SpanFilter};
 pub use kind::Spans;
+pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
 pub use scan::{scan, trace};
 pub use tags::{INTRINSICS, tag_names, tag_values};
