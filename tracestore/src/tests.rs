@@ -632,6 +632,93 @@ fn damaged_parts_are_refused() {
     assert!(PartReader::open("x", Blob::heap(vec![0; 100])).is_err());
 }
 
+/// One span with something in every field.
+fn full() -> SpanBatch {
+    let attribute = |key: &str, value| Attribute {
+        key: key.to_owned(),
+        value,
+    };
+    let attributes = vec![
+        attribute("none", AttributeValue::Empty),
+        attribute("text", AttributeValue::String("é".to_owned())),
+        attribute("truth", AttributeValue::Bool(true)),
+        attribute("number", AttributeValue::Int(-5)),
+        attribute("float", AttributeValue::Double(0.25)),
+        attribute("bytes", AttributeValue::Bytes(vec![0, 255])),
+        attribute("list", AttributeValue::Array(vec![AttributeValue::Int(1)])),
+        attribute(
+            "map",
+            AttributeValue::Map(vec![Attribute::string("k", "v")]),
+        ),
+    ];
+    let event = SpanEvent {
+        time: at(7),
+        name: "exception".to_owned(),
+        attributes: attributes.clone(),
+        dropped_attributes: 1,
+    };
+    let link = SpanLink {
+        trace_id: id(9),
+        span_id: SpanId([8; 8]),
+        trace_state: "l=1".to_owned(),
+        attributes: attributes.clone(),
+        dropped_attributes: 2,
+        flags: 3,
+    };
+    let span = Span {
+        parent_id: SpanId([7; 8]),
+        trace_state: "s=1".to_owned(),
+        flags: 4,
+        kind: SpanKind::Consumer,
+        attributes: attributes.clone(),
+        dropped_attributes: 5,
+        events: vec![event],
+        dropped_events: 6,
+        links: vec![link],
+        dropped_links: 7,
+        status: StatusCode::Error,
+        status_message: "why".to_owned(),
+        ..simple(1, 1, 5)
+    };
+    let child = Span {
+        parent_id: span.span_id,
+        ..simple(1, 2, 6)
+    };
+    let mut batch = one(vec![span, child]);
+    let group = &mut batch.resources[0];
+    group.resource.attributes.extend(attributes.clone());
+    group.resource.dropped_attributes = 8;
+    group.resource.schema_url = "r".to_owned();
+    group.scopes[0].scope = Library {
+        name: "lib".to_owned(),
+        version: "1".to_owned(),
+        attributes,
+        dropped_attributes: 9,
+        schema_url: "s".to_owned(),
+    };
+    batch
+}
+
+#[test]
+fn the_format_of_blocks_is_fixed() {
+    let batch = full();
+    let mut packed = Vec::new();
+    block::encode(&row::rows(&batch), bytes::LEVEL, &mut packed);
+    let mut reader = obs_storage::codec::Reader::new("here", &packed);
+    let content = bytes::decode(&mut reader, 1 << 20).unwrap();
+    // Not the compressed bytes: those may change with the version of zstd.
+    let found = (content.len(), xxhash_rust::xxh3::xxh3_64(&content));
+    assert_eq!(
+        found,
+        (772, 2_149_134_103_493_999_912),
+        "a changed format needs a new version"
+    );
+    let mut record = Vec::new();
+    encode(&batch, &mut record);
+    assert_eq!(decode(&record).unwrap(), batch);
+    assert_eq!(record[0], 1);
+}
+
 #[test]
 fn hints_prune_blocks() {
     let (snapshot, _) = build(&[(
