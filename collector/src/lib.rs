@@ -14,6 +14,7 @@ pub mod receive;
 pub mod relabel;
 pub mod scrape;
 pub mod sink;
+pub mod tail;
 
 pub use decode::Decoder;
 pub use http_error::{Dialect, ErrorKind, HttpError};

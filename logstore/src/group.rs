@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use memchr::memmem::Finder;
 use obs_model::Labels;
 use obs_storage::Corrupt;
 use obs_storage::codec::strings::{Strings, Texts};
@@ -39,7 +40,6 @@ pub(crate) struct ColumnLengths {
 }
 
 /// Rows that become a group.
-#[derive(Default)]
 pub(crate) struct GroupBuilder {
     times: Vec<i64>,
     lengths: Vec<i64>,
@@ -47,9 +47,23 @@ pub(crate) struct GroupBuilder {
     metadata: Vec<Labels>,
     metadata_bytes: usize,
     tokens: TokenSet,
+    zstd: bytes::Encoder,
 }
 
 impl GroupBuilder {
+    /// Compresses at this level.
+    pub(crate) fn new(level: i32) -> Self {
+        Self {
+            times: Vec::new(),
+            lengths: Vec::new(),
+            lines: Vec::new(),
+            metadata: Vec::new(),
+            metadata_bytes: 0,
+            tokens: TokenSet::default(),
+            zstd: bytes::Encoder::new(level),
+        }
+    }
+
     /// Appends a row.
     pub(crate) fn push(&mut self, time: i64, line: &[u8], metadata: &Labels) {
         self.times.push(time);
@@ -71,9 +85,10 @@ impl GroupBuilder {
         ints::encode(&self.times, out);
         let times_end = out.len();
         ints::encode(&self.lengths, out);
-        bytes::encode(&self.lines, bytes::LEVEL, out);
+        self.zstd.encode(&self.lines, out);
         let lines_end = out.len();
-        encode_metadata(&self.metadata, out);
+        let metadata = encode_metadata(&self.metadata);
+        self.zstd.encode(&metadata, out);
         self.tokens.finish(filter);
         self.times.clear();
         self.lengths.clear();
@@ -88,7 +103,7 @@ impl GroupBuilder {
     }
 }
 
-fn encode_metadata(rows: &[Labels], out: &mut Vec<u8>) {
+fn encode_metadata(rows: &[Labels]) -> Vec<u8> {
     let names = column_names(rows);
     let mut columns: Vec<Vec<&str>> = vec![vec![""; rows.len()]; names.len()];
     let mut rest: Vec<Labels> = Vec::new();
@@ -117,7 +132,7 @@ fn encode_metadata(rows: &[Labels], out: &mut Vec<u8>) {
         let packed: Vec<&[u8]> = rest.iter().map(Labels::packed).collect();
         strings::encode_open(&packed, &mut body);
     }
-    bytes::encode(&body, bytes::LEVEL, out);
+    body
 }
 
 /// The keys that get a column, in order of name.
@@ -149,22 +164,27 @@ pub(crate) struct DecodedGroup {
 }
 
 impl DecodedGroup {
-    /// Reads the columns of a group of `rows` rows.
+    /// Reads the columns of a group of `rows` rows. Stops with `None` when one of the needles is
+    /// not in the lines: most groups of a rare needle end there.
     pub(crate) fn decode(
         place: &str,
         columns: &[u8],
         lengths: ColumnLengths,
         rows: usize,
-    ) -> Result<Self, Corrupt> {
+        needles: &[Finder<'_>],
+    ) -> Result<Option<Self>, Corrupt> {
         let mut reader = Reader::new(place, columns);
         let mut column = |length: usize| reader.slice(length).map(|c| Reader::new(place, c));
         let mut times_reader = column(lengths.times)?;
         let mut lines_reader = column(lengths.lines)?;
         let metadata_reader = column(lengths.metadata)?;
 
-        let times = ints::decode(&mut times_reader, rows)?;
         let line_lengths = ints::decode(&mut lines_reader, rows)?;
         let lines = bytes::decode(&mut lines_reader, COLUMN_BYTES_MAX)?;
+        if needles.iter().any(|needle| needle.find(&lines).is_none()) {
+            return Ok(None);
+        }
+        let times = ints::decode(&mut times_reader, rows)?;
         let mut ends = Vec::with_capacity(line_lengths.len());
         let mut end = 0usize;
         for length in line_lengths {
@@ -178,12 +198,12 @@ impl DecodedGroup {
         times_reader.finish()?;
         lines_reader.finish()?;
         let metadata = Metadata::decode(metadata_reader, rows)?;
-        Ok(Self {
+        Ok(Some(Self {
             times,
             ends,
             lines,
             metadata,
-        })
+        }))
     }
 
     /// The bytes of a row's line.
@@ -311,13 +331,14 @@ mod tests {
             records in prop::collection::vec(records(), 1..100),
             flip in any::<(usize, u8)>(),
         ) {
-            let mut builder = GroupBuilder::default();
+            let mut builder = GroupBuilder::new(bytes::LEVEL);
             for record in &records {
                 builder.push(record.time.nanos(), &record.line, &record.metadata);
             }
             let (mut out, mut filter) = (Vec::new(), Vec::new());
             let lengths = builder.finish(&mut out, &mut filter);
-            let group = DecodedGroup::decode("here", &out, lengths, records.len()).unwrap();
+            let group = DecodedGroup::decode("here", &out, lengths, records.len(), &[]);
+            let group = group.unwrap().unwrap();
             for (row, record) in records.iter().enumerate() {
                 assert_eq!(group.times[row], record.time.nanos());
                 assert_eq!(group.line(row), record.line);
@@ -325,7 +346,8 @@ mod tests {
             }
             let index = flip.0 % out.len();
             out[index] ^= flip.1;
-            if let Ok(group) = DecodedGroup::decode("here", &out, lengths, records.len()) {
+            let damaged = DecodedGroup::decode("here", &out, lengths, records.len(), &[]);
+            if let Ok(Some(group)) = damaged {
                 for row in 0..records.len() {
                     assert!(group.line(row).len() <= group.bytes());
                     assert!(group.metadata(row).is_ok_and(|l| l.len() < 10) || flip.1 != 0);
@@ -336,7 +358,7 @@ mod tests {
 
     #[test]
     fn hostile_keys_share_one_column() {
-        let mut builder = GroupBuilder::default();
+        let mut builder = GroupBuilder::new(bytes::LEVEL);
         let sets: Vec<Labels> = (0..2000)
             .map(|row| Labels::from_pairs((0..20).map(|k| (format!("k{row}_{k}"), "v"))))
             .collect();
@@ -345,7 +367,8 @@ mod tests {
         }
         let (mut out, mut filter) = (Vec::new(), Vec::new());
         let lengths = builder.finish(&mut out, &mut filter);
-        let group = DecodedGroup::decode("here", &out, lengths, 2000).unwrap();
+        let group = DecodedGroup::decode("here", &out, lengths, 2000, &[]);
+        let group = group.unwrap().unwrap();
         assert!(group.metadata.columns.is_empty() && group.bytes() < 1 << 20);
         assert_eq!(group.metadata(1999), Ok(sets[1999].clone()));
     }

@@ -4,6 +4,7 @@
 //! of arrival, each record once.
 
 use obs_model::{TimeRange, Timestamp};
+use obs_storage::codec::bytes;
 use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
 
 use crate::memory::Memory;
@@ -46,7 +47,7 @@ impl Kind for Logs {
                 .filter(|stream| stream.range.overlaps(range))
                 .collect();
             streams.sort_by(|a, b| a.labels.cmp(&b.labels));
-            let mut writer = Writer::new(out);
+            let mut writer = Writer::new(out, bytes::LEVEL_FAST);
             for stream in streams {
                 writer.stream(&stream.labels);
                 for timed in stream.ordered(range) {

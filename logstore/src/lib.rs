@@ -38,5 +38,6 @@ pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, str
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
 pub use kind::Logs;
+pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
 pub use scan::{Direction, LogFilter, Visitor, scan};

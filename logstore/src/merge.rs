@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use obs_model::{Labels, TimeRange, Timestamp};
+use obs_storage::codec::bytes;
 use obs_storage::{Corrupt, PartWriter};
 
 use crate::group::DecodedGroup;
@@ -20,7 +21,7 @@ pub(crate) fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> R
     for part in parts {
         cursors.push(Cursor::new(part, keep)?);
     }
-    let mut writer = Writer::new(out);
+    let mut writer = Writer::new(out, bytes::LEVEL);
     while let Some(labels) = cursors.iter().filter_map(Cursor::labels).min().cloned() {
         writer.stream(&labels);
         let mut at: Vec<&mut Cursor<'_>> = cursors
@@ -179,7 +180,8 @@ impl<'a> Cursor<'a> {
             None => {
                 let blocks = &self.page.blocks[group.blocks.clone()];
                 let rows = blocks.iter().map(|b| b.rows).sum();
-                self.part.group(group, rows)?
+                let group = self.part.group(group, rows, &[])?;
+                group.expect("without needles every group is wanted")
             }
         };
         let frame = block.stream as usize / FRAME_STREAMS;

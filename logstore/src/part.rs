@@ -8,6 +8,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
+use memchr::memmem::Finder;
 use obs_model::{Labels, Matcher, TimeRange, Timestamp};
 use obs_storage::codec::{Reader, bitmap, bytes, ints, strings};
 use obs_storage::{Corrupt, PartReader};
@@ -228,15 +229,21 @@ impl Part {
             .ok_or_else(|| self.corrupt(&name, "the filter of a group".to_owned()))
     }
 
-    /// Reads the rows of a group.
-    pub(crate) fn group(&self, group: &Group, rows: usize) -> Result<Rc<DecodedGroup>, Corrupt> {
+    /// Reads the rows of a group; `None` when one of the needles is in no line of it.
+    pub(crate) fn group(
+        &self,
+        group: &Group,
+        rows: usize,
+        needles: &[Finder<'_>],
+    ) -> Result<Option<Rc<DecodedGroup>>, Corrupt> {
         let name = rows_section(group.section);
         let section = self.reader.section(&name)?;
         let columns = section
             .get(group.offset..)
             .ok_or_else(|| self.corrupt(&name, "a group".to_owned()))?;
         let place = place(&self.reader, &name);
-        DecodedGroup::decode(&place, columns, group.lengths, rows).map(Rc::new)
+        let decoded = DecodedGroup::decode(&place, columns, group.lengths, rows, needles)?;
+        Ok(decoded.map(Rc::new))
     }
 
     fn postings_body(&self, name: &str) -> Result<Option<Vec<u8>>, Corrupt> {

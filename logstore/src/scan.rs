@@ -8,7 +8,7 @@
 //! in one slice and is told once; slices follow each other without gap or overlap.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use memchr::memmem::Finder;
 use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, TimeRange, Timestamp};
@@ -132,10 +132,12 @@ enum Source<'a> {
     },
 }
 
+/// Tells groups apart: rank of the part, section, offset.
+type GroupId = (usize, u32, usize);
+
 /// A group of which several pieces may be wanted.
 struct SharedGroup {
-    /// Tells groups apart: rank of the part, section, offset.
-    id: (usize, u32, usize),
+    id: GroupId,
     group: Group,
     rows: usize,
 }
@@ -388,7 +390,10 @@ struct Sweep<'a> {
     /// Pieces that were not met yet, the next one last.
     ahead: Vec<Piece<'a>>,
     open: Vec<Open<'a>>,
-    recent: VecDeque<((usize, u32, usize), Rc<DecodedGroup>)>,
+    /// Groups that were looked at: without a needle (`None`), or decoded for as long as an open
+    /// piece or `recent` holds them.
+    met: HashMap<GroupId, Option<Weak<DecodedGroup>>>,
+    recent: VecDeque<Rc<DecodedGroup>>,
     needles: Vec<Finder<'a>>,
     direction: Direction,
     /// Where the next slice begins, and where the last one ends.
@@ -407,6 +412,7 @@ impl<'a> Sweep<'a> {
             streams: found.streams,
             ahead,
             open: Vec::new(),
+            met: HashMap::new(),
             recent: VecDeque::new(),
             needles: filter.needles.iter().map(Finder::new).collect(),
             direction: filter.direction,
@@ -454,11 +460,16 @@ impl<'a> Sweep<'a> {
             if !must && bytes >= SLICE_BYTES {
                 more -= 1;
             }
-            let group = self.decode(&piece.source)?;
-            self.budget.bytes(match &group {
-                Some(_) => 0,
-                None => piece.bytes,
-            })?;
+            let group = match &piece.source {
+                Source::Memory { .. } => {
+                    self.budget.bytes(piece.bytes)?;
+                    None
+                }
+                Source::Part { part, group, .. } => match self.decode(part, group)? {
+                    None => continue,
+                    some => some,
+                },
+            };
             let mut open = Open {
                 piece,
                 group,
@@ -475,20 +486,37 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    fn decode(&mut self, source: &Source<'a>) -> Result<Option<Rc<DecodedGroup>>, SelectError> {
-        let Source::Part { part, group, .. } = source else {
-            return Ok(None);
+    /// The rows of a group; `None` when no line of it can contain the needles.
+    fn decode(
+        &mut self,
+        part: &Part,
+        group: &SharedGroup,
+    ) -> Result<Option<Rc<DecodedGroup>>, SelectError> {
+        self.budget.check()?;
+        match self.met.get(&group.id) {
+            Some(None) => return Ok(None),
+            Some(Some(held)) => {
+                if let Some(decoded) = held.upgrade() {
+                    return Ok(Some(decoded));
+                }
+            }
+            None => {}
+        }
+        let decoded = part.group(&group.group, group.rows, &self.needles)?;
+        let bytes = match &decoded {
+            Some(decoded) => decoded.bytes(),
+            None => group.group.lengths.lines,
         };
-        if let Some((_, decoded)) = self.recent.iter().find(|(id, _)| *id == group.id) {
-            return Ok(Some(Rc::clone(decoded)));
+        self.budget.bytes(bytes as u64)?;
+        self.met
+            .insert(group.id, decoded.as_ref().map(Rc::downgrade));
+        if let Some(decoded) = &decoded {
+            self.recent.push_back(Rc::clone(decoded));
+            if self.recent.len() > RECENT_GROUPS {
+                self.recent.pop_front();
+            }
         }
-        let decoded = part.group(&group.group, group.rows)?;
-        self.budget.bytes(decoded.bytes() as u64)?;
-        if self.recent.len() >= RECENT_GROUPS {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((group.id, Rc::clone(&decoded)));
-        Ok(Some(decoded))
+        Ok(decoded)
     }
 
     /// The last point of the slice that begins at `self.at`.
@@ -496,18 +524,28 @@ impl<'a> Sweep<'a> {
         // All pieces that begin at `at` are open, so the next one begins behind it.
         let limit = self.ahead.last().map_or(self.end, |next| next.start - 1);
         let limit = limit.min(self.end);
-        let rows = |open: &Open<'_>| open.passed_at(limit) - open.passed;
-        let bytes: u64 = self.open.iter().map(|open| open.bytes(rows(open))).sum();
-        if bytes <= 2 * SLICE_BYTES {
+        let bytes = |limit: i64| -> u64 {
+            let taken = |open: &Open<'_>| open.bytes(open.passed_at(limit) - open.passed);
+            self.open.iter().map(taken).sum()
+        };
+        if bytes(limit) <= 2 * SLICE_BYTES {
             return limit;
         }
-        // Too much: end where the first piece would have given its share.
-        let cut = self.open.iter().filter_map(|open| {
-            let rows = rows(open) as u64;
-            let share = (u128::from(rows) * u128::from(SLICE_BYTES) / u128::from(bytes)) as usize;
-            (rows > 0).then(|| open.at(open.passed + share))
-        });
-        cut.min().map_or(limit, |cut| cut.min(limit).max(self.at))
+        // Too much: the latest end that is not, or the first point if that has too much alone.
+        let (mut low, mut high) = (self.at, limit);
+        while low < high {
+            let middle = low + ((i128::from(high) - i128::from(low)) / 2) as i64;
+            let taken = bytes(middle);
+            if (SLICE_BYTES / 2..=SLICE_BYTES).contains(&taken) {
+                return middle;
+            }
+            if taken > SLICE_BYTES {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
     }
 
     fn visit(&mut self, limit: i64, visitor: &mut dyn Visitor) -> Result<(), SelectError> {

@@ -10,7 +10,9 @@ use obs_model::{
     Budget, BudgetError, Labels, LogBatch, LogRecord, LogStream, MatchOp, Matcher, Tenant,
     TimeRange, Timestamp,
 };
-use obs_storage::{Blob, Kind, OpenPart, PartReader, PartWriter, Snapshot};
+use obs_storage::{
+    Blob, Force, Kind, OpenPart, Options, PartReader, PartWriter, Record, SimDisk, Snapshot, Store,
+};
 use proptest::prelude::*;
 
 use crate::memory::Memory;
@@ -398,6 +400,50 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn the_engine_keeps_every_record(steps in steps(), seed: u64) {
+        let disk = SimDisk::new(seed);
+        let open = || Store::<Logs>::open(Arc::new(disk.clone()), Options::default(), &|_| {});
+        let mut store = open().unwrap();
+        let tenant = Tenant::anonymous();
+        let mut oracle = Engine::default();
+        for step in &steps {
+            let batch = match step {
+                Step::Write(batch) => batch.clone(),
+                Step::Retry(index) if !oracle.written.is_empty() => index.get(&oracle.written).clone(),
+                Step::Retry(_) => continue,
+                Step::Seal => {
+                    drop(store);
+                    disk.crash();
+                    store = open().unwrap();
+                    continue;
+                }
+                Step::Flush(_) | Step::Merge(..) => {
+                    let merge = matches!(step, Step::Merge(..));
+                    let force = if merge { Force::Merge } else { Force::Flush };
+                    while let Some(job) = store.forced(force) {
+                        store.run(job).unwrap();
+                    }
+                    continue;
+                }
+            };
+            let mut payload = Vec::new();
+            encode(&batch, &mut payload);
+            store.append(&[Record { tenant: &tenant, payload: &payload }]).unwrap();
+            oracle.written.push(batch);
+        }
+        let filter = LogFilter {
+            matchers: &[],
+            range: TimeRange::ALL,
+            needles: &[],
+            direction: Direction::Backward,
+        };
+        prop_assert_eq!(scanned(&store.snapshot(&tenant), &filter).all, oracle.oracle());
+    }
+}
+
 /// Writes the part anew with one byte changed, under right checksums, and reads all of it.
 fn damage(good: &PartReader, section: usize, byte: prop::sample::Index, flip: u8) {
     let mut out = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
@@ -570,4 +616,72 @@ fn a_part_that_is_no_log_part_is_refused() {
     let fault = OpenPart::<Logs>::open(out.finish_in_memory()).unwrap_err();
     assert!(fault.place.ends_with("directory") && fault.expected.contains("version 1"));
     assert!(PartReader::open("x", Blob::heap(vec![1, 2, 3])).is_err());
+}
+
+/// The batch of the golden files. Never change it: old files must stay readable.
+fn golden() -> LogBatch {
+    let labels = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
+    let entry = |nanos, line: &[u8], metadata: &[(&str, &str)]| LogRecord {
+        time: Timestamp::from_nanos(nanos),
+        line: line.to_vec(),
+        metadata: labels(metadata),
+    };
+    let api = LogStream {
+        labels: labels(&[("app", "api"), ("pod", "1")]),
+        records: vec![
+            entry(
+                1_795_255_200_000_000_001,
+                b"level=info user=4711 done",
+                &[("detected_level", "info")],
+            ),
+            entry(1_795_255_200_000_000_001, b"not UTF-8: \xff\xfe", &[]),
+            entry(
+                1_795_255_100_000_000_000,
+                b"",
+                &[("trace_id", "00ff"), ("detected_level", "warn")],
+            ),
+        ],
+    };
+    let db = LogStream {
+        labels: labels(&[("app", "db")]),
+        records: vec![entry(-5, b"before the epoch", &[])],
+    };
+    LogBatch {
+        streams: vec![api, db],
+    }
+}
+
+#[test]
+fn golden_files_are_read_and_written_alike() {
+    let record = include_bytes!("../fixtures/v1/record.bin");
+    assert_eq!(crate::decode(record), Ok(golden()));
+    let mut written = Vec::new();
+    encode(&golden(), &mut written);
+    assert_eq!(written, record, "a new encoding needs a new version");
+
+    let engine = Engine::run(&[Step::Write(golden())]);
+    let part = PartReader::open(
+        "golden",
+        Blob::heap(include_bytes!("../fixtures/v1/part.bin").to_vec()),
+    );
+    let part = Arc::new(OpenPart::<Logs>::open(part.unwrap()).unwrap());
+    let snapshot = Snapshot {
+        memories: Vec::new(),
+        parts: vec![Arc::clone(&part)],
+        manifest: 0,
+    };
+    let filter = LogFilter {
+        matchers: &[],
+        range: TimeRange::ALL,
+        needles: &[],
+        direction: Direction::Backward,
+    };
+    assert_eq!(scanned(&snapshot, &filter).all, engine.oracle());
+    let mut flushed = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
+    Logs::flush(&engine.memories[0], TimeRange::ALL, &mut flushed).unwrap();
+    let flushed = flushed.finish_in_memory();
+    for (name, _) in part.reader.sections() {
+        let same = flushed.section(name).unwrap() == part.reader.section(name).unwrap();
+        assert!(same, "a new encoding of {name} needs a new version");
+    }
 }

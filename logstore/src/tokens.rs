@@ -16,15 +16,23 @@ const BITS_PER_TOKEN: usize = 8;
 /// Bits set per token; the best number for 8 bits per token lies between 5 and 6.
 const PROBES: u64 = 5;
 
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
+/// Whether a byte belongs to words.
+const WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80;
+        byte += 1;
+    }
+    table
+};
 
 /// Calls `visit` for every token with its offset.
 fn for_tokens<'a>(text: &'a [u8], mut visit: impl FnMut(usize, &'a [u8])) {
     let mut start = None;
     for (at, &byte) in text.iter().enumerate() {
-        match (is_token_byte(byte), start) {
+        match (WORD[usize::from(byte)], start) {
             (true, None) => start = Some(at),
             (false, Some(from)) => {
                 start = None;
@@ -40,44 +48,66 @@ fn for_tokens<'a>(text: &'a [u8], mut visit: impl FnMut(usize, &'a [u8])) {
     }
 }
 
-/// Collects the hashes of the tokens of lines.
+/// Slots of an empty set; it doubles when it is half full.
+const SLOTS_MIN: usize = 1 << 10;
+
+/// Collects the hashes of the tokens of lines, each once, in an open-addressing table: most tokens
+/// repeat, and nothing else of ingestion looks at every word.
 #[derive(Default)]
 pub(crate) struct TokenSet {
-    hashes: Vec<u64>,
-    sorted: usize,
+    /// A power of two of slots; 0 is an empty one.
+    slots: Vec<u64>,
+    count: usize,
 }
 
 impl TokenSet {
     /// Takes the tokens of one line.
     pub(crate) fn add(&mut self, line: &[u8]) {
-        for_tokens(line, |_, token| self.hashes.push(xxh3_64(token)));
-        // Most tokens repeat: dropping repeats whenever they may be half of all keeps the set
-        // within twice its distinct tokens.
-        if self.hashes.len() > 4096 && self.hashes.len() > 2 * self.sorted {
-            self.shrink();
-        }
+        for_tokens(line, |_, token| self.insert(xxh3_64(token)));
     }
 
-    fn shrink(&mut self) {
-        self.hashes.sort_unstable();
-        self.hashes.dedup();
-        self.sorted = self.hashes.len();
+    fn insert(&mut self, hash: u64) {
+        if self.count * 2 >= self.slots.len() {
+            let slots = vec![0; (self.slots.len() * 2).max(SLOTS_MIN)];
+            let old = std::mem::replace(&mut self.slots, slots);
+            self.count = 0;
+            for hash in old.into_iter().filter(|hash| *hash != 0) {
+                self.insert(hash);
+            }
+        }
+        // The one hash that means "empty" stands for its neighbour; a filter may err that way.
+        let hash = stored(hash);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            match self.slots[at] {
+                0 => break,
+                found if found == hash => return,
+                _ => at = (at + 1) & mask,
+            }
+        }
+        self.slots[at] = hash;
+        self.count += 1;
     }
 
     /// Appends the filter's bytes and starts anew.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
-        self.shrink();
         let start = out.len();
-        let bytes = (self.hashes.len() * BITS_PER_TOKEN).div_ceil(8);
+        let bytes = (self.count * BITS_PER_TOKEN).div_ceil(8);
         out.resize(start + bytes, 0);
-        for hash in &self.hashes {
+        for hash in self.slots.iter_mut().filter(|hash| **hash != 0) {
             for bit in probes(*hash, bytes) {
                 out[start + bit / 8] |= 1 << (bit % 8);
             }
+            *hash = 0;
         }
-        self.hashes.clear();
-        self.sorted = 0;
+        self.count = 0;
     }
+}
+
+/// The hash as it is kept: never 0.
+fn stored(hash: u64) -> u64 {
+    hash.max(1)
 }
 
 /// The bits of a token in a filter of this many bytes (none where there are no bytes).
@@ -105,7 +135,7 @@ impl Needles {
         for text in texts {
             for_tokens(text, |from, token| {
                 if from > 0 && from + token.len() < text.len() {
-                    hashes.push(xxh3_64(token));
+                    hashes.push(stored(xxh3_64(token)));
                 }
             });
         }

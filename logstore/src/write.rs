@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::PartWriter;
 use obs_storage::codec::{bitmap, bytes, ints, put_bytes, strings, varint};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::group::GroupBuilder;
 use crate::part::{
@@ -51,7 +51,8 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(out: &'a mut PartWriter) -> Self {
+    /// Compresses rows at `level`.
+    pub(crate) fn new(out: &'a mut PartWriter, level: i32) -> Self {
         Self {
             out,
             stream: Labels::empty(),
@@ -59,7 +60,7 @@ impl<'a> Writer<'a> {
             repeats: Repeats::default(),
             postings: GrowingPostings::default(),
             labels: LabelFrames::default(),
-            group: GroupBuilder::default(),
+            group: GroupBuilder::new(level),
             group_blocks: Vec::new(),
             section: 0,
             section_rows: Vec::new(),
@@ -314,10 +315,7 @@ impl Repeats {
 }
 
 /// A hash of all that makes a record beside its stream and time.
-pub(crate) fn identity(line: &[u8], metadata: &Labels) -> u128 {
-    let mut hash = Xxh3::new();
-    hash.update(&(line.len() as u64).to_le_bytes());
-    hash.update(line);
-    hash.update(metadata.packed());
-    hash.digest128()
+fn identity(line: &[u8], metadata: &Labels) -> u128 {
+    // Turned, so that a line and metadata with equal bytes do not cancel each other.
+    xxh3_128(line).rotate_left(1) ^ xxh3_128(metadata.packed())
 }

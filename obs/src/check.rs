@@ -15,10 +15,14 @@ pub(crate) fn config(file: &Path) -> anyhow::Result<()> {
         String::from_utf8(text).with_context(|| format!("{} is not text", file.display()))?;
     let checked = obs_server::config::parse(&text)
         .with_context(|| format!("{} is not valid", file.display()))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let jobs = checked
+        .jobs(&text, folder)
+        .with_context(|| format!("{} is not valid", file.display()))?
+        .len();
     for notice in checked.notices() {
         writeln!(std::io::stderr(), "{}: {notice}", file.display())?;
     }
-    let jobs = checked.scrape_configs.len();
     let plural = if jobs == 1 { "" } else { "s" };
     Ok(writeln!(
         std::io::stdout(),

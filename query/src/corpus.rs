@@ -35,9 +35,12 @@ impl Memory {
             }
             let samples = self.series.entry(labels(metric)?).or_default();
             let mut time = 0;
+            let mut before = None;
             for value in expand(values)? {
                 if let Some(value) = value {
-                    samples.push(Timestamp::from_nanos(time), value);
+                    let value = hinted(before.as_ref(), value);
+                    samples.push(Timestamp::from_nanos(time), value.clone());
+                    before = Some(value);
                 }
                 time += step;
             }
@@ -62,7 +65,9 @@ impl Memory {
             crate::promql::plan(&expr, text, &request, &limits).map_err(|e| e.to_string())?;
         let mut selected = Vec::new();
         for read in &plan.leaves {
-            let Leaf::Metrics(matchers) = &read.leaf;
+            let Leaf::Metrics(matchers) = &read.leaf else {
+                return Err("a leaf of another language".to_owned());
+            };
             let matching = self
                 .series
                 .iter()
@@ -84,6 +89,30 @@ impl Memory {
         let budget = Budget::new(&limits);
         crate::eval::eval(&plan, &selected, &budget, &pool).map_err(|e| e.to_string())
     }
+}
+
+/// The value as Prometheus' storage gives it back: behind a histogram without a reset, the hint
+/// says so; behind anything else nothing is known.
+fn hinted(before: Option<&Value>, value: Value) -> Value {
+    let Value::Histogram(histogram) = &value else {
+        return value;
+    };
+    if histogram.reset_hint == ResetHint::Gauge || histogram.is_stale() {
+        return value;
+    }
+    let follows = match before {
+        Some(Value::Histogram(before)) => !crate::eval::was_reset(before, histogram),
+        Some(Value::Float(_)) | None => false,
+    };
+    let reset_hint = if follows {
+        ResetHint::NotReset
+    } else {
+        ResetHint::Unknown
+    };
+    Value::Histogram(Arc::new(Histogram {
+        reset_hint,
+        ..histogram.as_ref().clone()
+    }))
 }
 
 /// The metric of a series line and what follows it.
@@ -178,11 +207,10 @@ fn expand(text: &str) -> Result<Vec<Option<Value>>, String> {
 
 fn floats(token: &str, out: &mut Vec<Option<Value>>) -> Result<(), String> {
     let fault = || format!("{token} is not a value");
+    // There are no hexadecimal numbers here: `0x3` is four zeroes.
     let (base, times) = match token.rsplit_once('x') {
-        Some((base, times)) if !base.is_empty() && !base.ends_with('0') || base.len() > 1 => {
-            (base, times.parse::<usize>().map_err(|_| fault())?)
-        }
-        Some(_) | None => (token, 0),
+        Some((base, times)) => (base, times.parse::<usize>().map_err(|_| fault())?),
+        None => (token, 0),
     };
     if base == "_" {
         // `_` is one gap, `_xN` N of them.
@@ -598,7 +626,10 @@ fn corpus_reaches_its_floors() {
     ];
     // Beside the repository, or beside what holds its worktrees.
     let room = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = room.ancestors().map(|up| up.join("shared/promqltest")).find(|f| f.is_dir());
+    let folder = room
+        .ancestors()
+        .map(|up| up.join("shared/promqltest"))
+        .find(|f| f.is_dir());
     let Some(folder) = folder else {
         println!("skipped: no folder shared/promqltest beside the repository");
         return;

@@ -115,6 +115,9 @@ impl Evaluator<'_> {
     }
 }
 
+#[cfg(test)]
+pub(crate) use buckets::was_reset;
+
 /// A histogram without empty buckets (for the corpus).
 #[cfg(test)]
 pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {

@@ -11,10 +11,17 @@ mod corpus;
 pub mod error;
 pub mod eval;
 pub mod functions;
+pub mod logql;
+pub mod logs;
 pub mod operators;
 pub mod plan;
 pub mod promql;
 pub mod request;
+mod run;
+mod tokens;
+pub mod traceql;
+pub mod traces;
 
 pub use error::{ParseError, Place, QueryError};
 pub use request::{Direction, Language, Plan, Request, When};
+pub use run::{Query, Sources, run};

@@ -15,6 +15,7 @@ use obs_model::{Labels, Matcher, Samples, TimeRange, Timestamp};
 use crate::column::Grid;
 use crate::error::Place;
 use crate::functions::{InstantFunction, RangeFunction};
+use crate::logs::LogLeaf;
 use crate::operators::{AggregateOp, BinaryOp, Grouping, Matching};
 
 /// Index into [`Plan::leaves`].
@@ -25,6 +26,8 @@ pub type LeafId = usize;
 pub enum Leaf {
     /// Series of metrics.
     Metrics(Vec<Matcher>),
+    /// Log lines as samples.
+    Logs(Box<LogLeaf>),
 }
 
 /// A leaf and the time that it must cover.
@@ -269,6 +272,7 @@ impl fmt::Display for Leaf {
                 }
                 f.write_str("}")
             }
+            Self::Logs(leaf) => leaf.fmt(f),
         }
     }
 }

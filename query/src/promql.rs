@@ -15,6 +15,7 @@ mod tests;
 
 use obs_model::limits::Limits;
 
+#[cfg(test)]
 pub(crate) use lexer::duration_seconds;
 pub use signatures::{Meaning, Signature};
 

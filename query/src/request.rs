@@ -5,7 +5,9 @@ use obs_model::limits::Limits;
 
 use crate::column::Grid;
 use crate::error::QueryError;
+use crate::logs::LogPlan;
 use crate::plan::MetricPlan;
+use crate::traces::TracePlan;
 
 /// The languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +120,18 @@ impl Request {
 pub enum Plan {
     /// Numbers, of any language.
     Metric(MetricPlan),
+    /// Log lines.
+    Logs(LogPlan),
+    /// Traces.
+    Traces(TracePlan),
 }
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Metric(plan) => plan.fmt(f),
+            Self::Logs(plan) => plan.fmt(f),
+            Self::Traces(plan) => plan.fmt(f),
         }
     }
 }

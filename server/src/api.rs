@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_collector::{Dialect, ErrorKind, HttpError};
 use obs_model::{Reply, Tenant};
-use obs_query::{Language, QueryError};
+use obs_query::{Language, Query, QueryError};
 use tracing::Instrument;
 
 use crate::app::App;
@@ -108,7 +108,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asker {
         parts: &mut http::request::Parts,
         _: &S,
     ) -> Result<Self, HttpError> {
-        obs_collector::receive::tenant(&parts.headers).map(Self)
+        obs_collector::receive::tenant_of(&parts.headers).map(Self)
     }
 }
 
@@ -151,8 +151,9 @@ pub(crate) async fn evaluate(
     app.reader
         .run(timeout, move |budget, pool| {
             span.in_scope(|| {
-                let plan = obs_query::plan(language, &text, &request, &limits)
-                    .map_err(|e| query_error(&e))?;
+                let query = Query::parse(language, &text, &limits)
+                    .map_err(|e| query_error(&e.into()))?;
+                let plan = query.plan(&request, &limits).map_err(|e| query_error(&e))?;
                 obs_query::run(&plan, &sources, budget, pool).map_err(|e| query_error(&e))
             })
         })

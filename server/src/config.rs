@@ -5,8 +5,9 @@
 //! nobody believes that rules are evaluated when they are not.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, ScrapeConfig};
+use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
 use obs_logstore::EnrichOptions;
 use obs_model::duration;
 use obs_model::limits::Limits;
@@ -86,7 +87,7 @@ pub struct StorageConfig {
     /// Most bytes of parts per tenant and signal; none without it.
     pub retention_bytes: Option<u64>,
     /// Bytes of memory per signal at which it is flushed.
-    pub flush_bytes: Option<usize>,
+    pub flush_bytes: Option<u64>,
     /// Age of the oldest record in memory at which it is flushed.
     #[serde(deserialize_with = "optional_duration")]
     pub flush_age: Option<i64>,
@@ -171,7 +172,34 @@ impl LimitsConfig {
     }
 }
 
+impl LogsConfig {
+    /// What enrichment is told.
+    pub(crate) fn enrich(&self) -> EnrichOptions {
+        EnrichOptions {
+            discover_service_name: self.discover_service_name.clone(),
+            discover_log_levels: self.discover_log_levels,
+        }
+    }
+}
+
 impl Config {
+    /// The scrape jobs with defaults and checks applied; `text` is the file, for places of errors,
+    /// `folder` is what relative paths start from.
+    pub fn jobs(&self, text: &str, folder: &Path) -> Result<Vec<Job>, ConfigError> {
+        obs_collector::config::jobs(&self.global, self.scrape_configs.clone(), text, folder)
+    }
+
+    /// The scrape job of one of obs' own listeners.
+    pub(crate) fn own_job(&self, name: &str, address: SocketAddr) -> Result<Job, ConfigError> {
+        let text = format!("job_name: {name}\nstatic_configs: [{{targets: ['{address}']}}]\n");
+        let config: ScrapeConfig = serde_yaml_ng::from_str(&text)?;
+        let jobs = obs_collector::config::jobs(&self.global, vec![config], &text, Path::new(""))?;
+        jobs.into_iter().next().ok_or_else(|| ConfigError {
+            position: None,
+            message: format!("obs' own job {name} is missing"),
+        })
+    }
+
     /// What the file asks for that this version does not do.
     pub fn notices(&self) -> Vec<String> {
         [
@@ -226,8 +254,7 @@ impl Config {
 
 /// Reads a configuration; errors carry line and column.
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    let config: Option<Config> =
-        serde_yaml_ng::from_str(text).map_err(|e| ConfigError::from_yaml(&e))?;
+    let config: Option<Config> = serde_yaml_ng::from_str(text)?;
     Ok(config.unwrap_or_default())
 }
 

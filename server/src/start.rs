@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use obs_collector::config::{GlobalConfig, Job};
-use obs_collector::{Inbox, Sink, Targets, receive, scrape, tail};
+use obs_collector::config::Job;
+use obs_collector::receive::{self, Receiver};
+use obs_collector::scrape::{Scraper, Setting};
+use obs_collector::{Decoder, Inbox, Sink, tail};
 use obs_model::{Tenant, duration};
+use obs_storage::Retention;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -66,9 +69,9 @@ fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
         String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))?;
     let config = config::parse(&text).with_context(|| format!("{}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let jobs =
-        obs_collector::config::jobs(&config.global, config.scrape_configs.clone(), &text, folder)
-            .with_context(|| format!("{}", path.display()))?;
+    let jobs = config
+        .jobs(&text, folder)
+        .with_context(|| format!("{}", path.display()))?;
     if let Some(job) = jobs
         .iter()
         .find(|j| j.name == "obs" || j.name == "node" && config.obs.node_exporter.is_some())
@@ -187,9 +190,11 @@ impl Running {
             stores: OnceLock::new(),
             writes: OnceLock::new(),
             reader: Reader::new(threads, rules.limits)?,
-            targets: Targets::default(),
+            scraper: Scraper::new(),
+            counters: Arc::default(),
             sink,
             rules,
+            decoder: Decoder::new(threads),
             started: clock::now(),
         });
         let http = reachable(listeners.http.local_addr()?);
@@ -202,7 +207,7 @@ impl Running {
         listen(&tasks, &stop_listening, &app, listeners);
         let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
-        let jobs = with_own_jobs(jobs, &config.global, http, node)?;
+        let jobs = with_own_jobs(jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         tracing::info!("ready: http://{http}");
         Ok(Self {
@@ -249,19 +254,16 @@ async fn within(what: &str, work: impl Future<Output = ()>) {
 }
 
 fn listen(tasks: &TaskTracker, stop: &CancellationToken, app: &Arc<App>, listeners: Listeners) {
-    let intake = receive::routes(app.sink.clone(), app.rules.limits);
-    let all = api::routes(app).merge(intake);
+    let receiver = Receiver::new(
+        app.sink.clone(),
+        app.rules.limits,
+        app.decoder.clone(),
+        Arc::clone(&app.counters),
+    );
+    let all = api::routes(app).merge(receive::routes(receiver.clone()));
     serve_http(tasks, stop, listeners.http, all);
-    let otlp = receive::otlp_routes(app.sink.clone(), app.rules.limits);
-    serve_http(tasks, stop, listeners.otlp_http, otlp);
-    let (sink, limits) = (app.sink.clone(), app.rules.limits);
-    let stopped = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
-        let served = receive::grpc::serve(listeners.otlp_grpc, sink, limits, stopped).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the OTLP gRPC listener failed");
-        }
-    });
+    serve_http(tasks, stop, listeners.otlp_http, receive::otlp_routes(receiver.clone()));
+    serve_http(tasks, stop, listeners.otlp_grpc, receive::grpc::routes(receiver));
     if let Some(listener) = listeners.node_exporter {
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move {
@@ -307,8 +309,10 @@ async fn open_stores(
         .or(storage.retention)
         .unwrap_or(RETENTION_DEFAULT);
     let mut settings = obs_storage::Options::default();
-    settings.retention = (retention > 0).then_some(retention);
-    settings.retention_bytes = storage.retention_bytes;
+    settings.retention = Retention {
+        age: (retention > 0).then_some(retention),
+        bytes: storage.retention_bytes,
+    };
     if let Some(bytes) = storage.flush_bytes {
         settings.flush_bytes = bytes;
     }
@@ -324,24 +328,21 @@ async fn open_stores(
     let stores = tokio::task::spawn_blocking(move || Stores::open(&data, &settings)).await??;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
-    let first = app
-        .writes
-        .set(Arc::clone(&writers.stats))
-        .and(app.stores.set(stores).map_err(|_| Arc::default()));
-    first.map_err(|_| anyhow::anyhow!("the stores are opened once"))?;
+    let first = app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
+    anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
 }
 
 /// obs scrapes itself, and its node exporter where it has one.
 fn with_own_jobs(
     mut jobs: Vec<Job>,
-    global: &GlobalConfig,
+    config: &Config,
     http: SocketAddr,
     node: Option<SocketAddr>,
 ) -> anyhow::Result<Vec<Job>> {
-    jobs.push(Job::own("obs", http, global)?);
+    jobs.push(config.own_job("obs", http)?);
     if let Some(node) = node {
-        jobs.push(Job::own("node", reachable(node), global)?);
+        jobs.push(config.own_job("node", reachable(node))?);
     }
     Ok(jobs)
 }
@@ -354,29 +355,26 @@ fn start_intake(
     jobs: Vec<Job>,
     data: &Path,
 ) -> anyhow::Result<()> {
-    let scraper = scrape::Scraper::new(
-        app.sink.clone(),
-        Tenant::anonymous(),
-        app.targets.clone(),
-        app.rules.limits,
-    );
-    let (job_stop, files_stop) = (stop.clone(), stop.clone());
-    tasks.spawn(async move { scraper.run(jobs, job_stop).await });
-    let files = config.obs.collector.logs.files.clone();
-    if !files.is_empty() {
-        let (sink, limits) = (app.sink.clone(), app.rules.limits);
-        let checkpoints = data.join("tail.json");
-        tasks.spawn(async move {
-            tail::run(
-                files,
-                checkpoints,
-                sink,
-                Tenant::anonymous(),
-                limits,
-                files_stop,
-            )
-            .await;
-        });
+    let setting = Setting {
+        sink: app.sink.clone(),
+        tenant: Tenant::anonymous(),
+        limits: app.rules.limits,
+        decoder: app.decoder.clone(),
+        counters: Arc::clone(&app.counters),
+    };
+    let (scraper, stopped) = (app.scraper.clone(), stop.clone());
+    scraper.apply(jobs);
+    tasks.spawn(async move { scraper.run(setting, stopped).await });
+    let logs = config.obs.collector.logs.clone();
+    if !logs.files.is_empty() {
+        let setting = tail::Setting {
+            sink: app.sink.clone(),
+            tenant: Tenant::anonymous(),
+            limits: app.rules.limits,
+            counters: Arc::clone(&app.counters),
+            checkpoint: data.join("tail.json"),
+        };
+        tasks.spawn(tail::run(logs, setting, stop.clone()));
     }
     Ok(())
 }

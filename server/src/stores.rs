@@ -7,7 +7,7 @@ use anyhow::Context;
 use obs_logstore::Logs;
 use obs_model::Tenant;
 use obs_query::Sources;
-use obs_storage::{Force, JobError, Kind, Options, RealDisk, Store};
+use obs_storage::{Disk, Force, JobError, Kind, Options, RealDisk, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
 
@@ -22,10 +22,13 @@ pub(crate) struct Stores {
 impl Stores {
     /// Opens the stores below `data` and replays their journals. Blocks.
     pub(crate) fn open(data: &Path, options: &Options) -> anyhow::Result<Self> {
+        let disk = RealDisk::open(data)
+            .with_context(|| format!("open the folder {}", data.display()))?;
+        let disk: Arc<dyn Disk> = Arc::new(disk);
         Ok(Self {
-            metrics: open(data, options)?,
-            logs: open(data, options)?,
-            spans: open(data, options)?,
+            metrics: open(&disk, options)?,
+            logs: open(&disk, options)?,
+            spans: open(&disk, options)?,
         })
     }
 
@@ -46,16 +49,13 @@ impl Stores {
     }
 }
 
-fn open<K: Kind>(data: &Path, options: &Options) -> anyhow::Result<Arc<Store<K>>> {
-    let folder = data.join(K::NAME);
-    let disk =
-        RealDisk::open(&folder).with_context(|| format!("open the folder {}", folder.display()))?;
-    let store = Store::open(Arc::new(disk), options.clone(), &|progress| {
-        tracing::info!(store = K::NAME, ?progress, "replaying the journal");
+fn open<K: Kind>(disk: &Arc<dyn Disk>, options: &Options) -> anyhow::Result<Arc<Store<K>>> {
+    let store = Store::open(Arc::clone(disk), options.clone(), &|progress| {
+        tracing::debug!(store = K::NAME, ?progress, "opening");
     })
-    .with_context(|| format!("open the {} store in {}", K::NAME, folder.display()))?;
+    .with_context(|| format!("open the store of {}", K::NAME))?;
     for file in store.quarantined() {
-        tracing::error!(store = K::NAME, ?file, "corruption is in quarantine");
+        tracing::error!(store = K::NAME, file.path, file.reason, "damage is in quarantine");
     }
     Ok(Arc::new(store))
 }

@@ -64,7 +64,7 @@ fn run<K: Kind>(store: &Store<K>, stopped: &Receiver<()>) {
     while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         pause = PERIOD;
         while let Some(job) = store.next_job(clock::now()) {
-            let what = job.to_string();
+            let what = format!("{job:?}");
             if let Err(error) = store.run(job) {
                 tracing::error!(store = K::NAME, job = what, %error, "upkeep failed");
                 pause = PAUSE_AFTER_FAILURE;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use obs_collector::{Accepted, Inbox, SinkError, Write};
-use obs_logstore::Logs;
+use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
 use obs_model::limits::Limits;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
 use obs_storage::{AppendError, Kind, Record, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::stores::Stores;
 
@@ -52,7 +52,64 @@ pub(crate) struct Rules {
     /// The table of limits.
     pub(crate) limits: Limits,
     /// How log records are enriched.
-    pub(crate) enrich: obs_logstore::EnrichOptions,
+    pub(crate) enrich: EnrichOptions,
+}
+
+impl Encode for Metrics {
+    type Batch = MetricBatch;
+
+    fn encode(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        batch: &mut MetricBatch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted {
+        let refused = obs_tsdb::admit(&store.snapshot(tenant), batch, &rules.limits);
+        if !batch.series.is_empty() || !batch.metadata.is_empty() {
+            obs_tsdb::encode(batch, record);
+        }
+        Accepted { refused: refused.samples(), reason: refused.to_string() }
+    }
+}
+
+impl Encode for Logs {
+    type Batch = LogBatch;
+
+    fn encode(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        batch: &mut LogBatch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted {
+        obs_logstore::enrich(batch, &rules.enrich);
+        let snapshot = store.snapshot(tenant);
+        let refused = obs_logstore::admit(batch, &rules.limits, &MemoryStreams(&snapshot));
+        if batch.record_count() > 0 {
+            obs_logstore::encode(batch, record);
+        }
+        let reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        Accepted { refused: refused.iter().map(|r| r.records).sum(), reason: reasons.join("; ") }
+    }
+}
+
+impl Encode for Spans {
+    type Batch = SpanBatch;
+
+    fn encode(
+        _: &Store<Self>,
+        _: &Tenant,
+        batch: &mut SpanBatch,
+        rules: &Rules,
+        record: &mut Vec<u8>,
+    ) -> Accepted {
+        let refused = obs_tracestore::admit(batch, &rules.limits);
+        if batch.span_count() > 0 {
+            obs_tracestore::encode(batch, record);
+        }
+        Accepted { refused: refused.count, reason: refused.reason }
+    }
 }
 
 /// The three writer threads.
@@ -114,24 +171,23 @@ fn drain<K: Encode>(
         stats
             .batches
             .fetch_add(group.len() as u64, Ordering::Relaxed);
-        commit(store, group.drain(..));
+        commit(store, std::mem::take(&mut group));
     }
 }
 
 /// One batch of a group: its record and whom to answer what.
-struct Member<B> {
+struct Member {
     tenant: Tenant,
     record: Vec<u8>,
     accepted: Accepted,
-    done: tokio::sync::oneshot::Sender<Result<Accepted, SinkError>>,
-    batch: std::marker::PhantomData<B>,
+    done: oneshot::Sender<Result<Accepted, SinkError>>,
 }
 
 fn add<K: Encode>(
     store: &Store<K>,
     mut write: Write<K::Batch>,
     rules: &Rules,
-    group: &mut Vec<Member<K::Batch>>,
+    group: &mut Vec<Member>,
 ) -> usize {
     let mut record = Vec::new();
     let accepted = K::encode(store, &write.tenant, &mut write.batch, rules, &mut record);
@@ -141,13 +197,11 @@ fn add<K: Encode>(
         record,
         accepted,
         done: write.done,
-        batch: std::marker::PhantomData,
     });
     bytes
 }
 
-fn commit<K: Encode>(store: &Store<K>, group: impl Iterator<Item = Member<K::Batch>>) {
-    let group: Vec<Member<K::Batch>> = group.collect();
+fn commit<K: Encode>(store: &Store<K>, group: Vec<Member>) {
     let records: Vec<Record<'_>> = group
         .iter()
         .filter(|m| !m.record.is_empty())

@@ -70,6 +70,7 @@ impl<K: Kind> Store<K> {
             return Err(JobError::Poisoned(reason.to_owned()));
         }
         self.remove_files(&mut upkeep, Vec::new());
+        upkeep.reserve.fill(&*self.disk);
         let (result, done) = match &job {
             Job::Flush => (self.flush(&mut upkeep), &self.counters.flushes),
             Job::Merge { parts, keep, .. } => {
@@ -237,7 +238,13 @@ impl<K: Kind> Store<K> {
         if numbers.is_empty() {
             return Ok(());
         }
-        self.swap(upkeep, &numbers, Vec::new())?;
+        match self.swap(upkeep, &numbers, Vec::new()) {
+            Err(JobError::DiskFull(_)) => {
+                upkeep.reserve.give_up(&*self.disk);
+                self.swap(upkeep, &numbers, Vec::new())?;
+            }
+            result => result?,
+        }
         let files = numbers.iter().map(|n| part_path::<K>(*n)).collect();
         self.remove_files(upkeep, files);
         Ok(())

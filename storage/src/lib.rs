@@ -29,6 +29,7 @@ pub mod codec;
 mod cursor;
 pub mod disk;
 mod quarantine;
+mod reserve;
 pub mod sim;
 
 pub use blob::Blob;
@@ -43,3 +44,6 @@ pub use plan::{Force, Job, Options, Retention};
 pub use sim::SimDisk;
 pub use snapshot::{OpenPart, Snapshot};
 pub use store::{Stats, Store};
+
+#[cfg(test)]
+mod golden;

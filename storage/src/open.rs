@@ -17,6 +17,7 @@ use crate::kind::Kind;
 use crate::manifest::{Edit, Manifest, PartEntry};
 use crate::plan::Options;
 use crate::quarantine::Quarantine;
+use crate::reserve::Reserve;
 use crate::snapshot::OpenPart;
 use crate::store::{Store, Upkeep, Writer};
 use crate::view::{Held, View};
@@ -47,6 +48,11 @@ impl<K: Kind> Store<K> {
         let mut quarantine = Quarantine::open(&*disk, format!("{}/quarantine", K::NAME))?;
         let mut damage = Vec::new();
         let mut manifest = Manifest::open(&bucket, &folder, &mut damage)?;
+        if manifest.number > 0 {
+            // A process that was killed in the middle of a commit leaves an edit whose name is
+            // not durable; what follows removes files because of it.
+            disk.sync_folder(&folder)?;
+        }
         for finding in &damage {
             let name = finding.place.rsplit('/').next().unwrap_or("edit");
             quarantine.note(&*disk, name, std::slice::from_ref(finding))?;
@@ -71,10 +77,13 @@ impl<K: Kind> Store<K> {
         let next = (last.max(manifest.journal_from).max(1), 1);
         let (segment_bytes, salt) = (options.journal_segment_bytes, options.journal_salt);
         let journal = Journal::new(Arc::clone(&disk), folder, segment_bytes, salt, next);
+        let mut reserve = Reserve::new(K::NAME, options.reserve_bytes);
+        reserve.fill(&*disk);
         let upkeep = Upkeep {
             next_part,
             manifest,
             garbage: Vec::new(),
+            reserve,
         };
         let view = View {
             manifest: upkeep.manifest.number,

@@ -43,6 +43,8 @@ pub struct Options {
     pub merge_parts: usize,
     /// A merge makes no part above that many bytes.
     pub part_bytes_max: u64,
+    /// Bytes that are kept free for retention to work on a full disk; zero for none.
+    pub reserve_bytes: u64,
     /// What is kept of tenants that are not in `tenants`.
     pub retention: Retention,
     /// What is kept of single tenants.
@@ -61,6 +63,8 @@ impl Default for Options {
             journal_salt: 0,
             merge_parts: 4,
             part_bytes_max: 1 << 30,
+            // Two copies of a manifest snapshot with thousands of parts.
+            reserve_bytes: 512 << 10,
             retention: Retention::default(),
             tenants: BTreeMap::new(),
         }

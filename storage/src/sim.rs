@@ -33,10 +33,18 @@ struct State {
     next_file: u64,
     /// Counts restarts; files opened before the last one are dead.
     boot: u64,
-    lost_power: bool,
-    crash_after: Option<u64>,
+    /// Why every operation fails until the next start.
+    down: Option<Down>,
+    /// Goes down after that many more changes.
+    down_after: Option<(u64, Down)>,
     capacity: Option<u64>,
     fail_syncs: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Down {
+    Power,
+    Process,
 }
 
 #[derive(Debug, Default)]
@@ -87,7 +95,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -97,7 +105,7 @@ impl Random {
 
     /// A number below `bound`, which is at least 1.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.draw() % bound
     }
 
     /// True once in `times`.
@@ -117,8 +125,8 @@ impl SimDisk {
             files: BTreeMap::new(),
             next_file: 0,
             boot: 0,
-            lost_power: false,
-            crash_after: None,
+            down: None,
+            down_after: None,
             capacity: None,
             fail_syncs: 0,
         })))
@@ -126,7 +134,12 @@ impl SimDisk {
 
     /// Loses power after that many more changes; every operation fails from then on.
     pub fn crash_after(&self, changes: u64) {
-        self.0.lock().crash_after = Some(changes);
+        self.0.lock().down_after = Some((changes, Down::Power));
+    }
+
+    /// Kills the process after that many more changes; every operation fails from then on.
+    pub fn kill_after(&self, changes: u64) {
+        self.0.lock().down_after = Some((changes, Down::Process));
     }
 
     /// Loses power now, if it was not lost before, and starts again: what was not synced is kept,
@@ -139,10 +152,10 @@ impl SimDisk {
     /// was not synced still is not.
     pub fn kill(&self) {
         let mut state = self.0.lock();
-        if state.lost_power {
+        if state.down == Some(Down::Power) {
             state.crash();
         } else {
-            state.boot += 1;
+            state.start();
         }
     }
 
@@ -202,7 +215,7 @@ fn missing(path: &str) -> DiskError {
 impl State {
     /// Called by everything that reads.
     fn powered(&self, operation: &'static str, path: &str) -> Result<(), DiskError> {
-        if self.lost_power {
+        if self.down.is_some() {
             return Err(no_power(operation, path));
         }
         Ok(())
@@ -211,12 +224,12 @@ impl State {
     /// Called by everything that changes something; the change that loses power does not happen.
     fn change(&mut self, operation: &'static str, path: &str) -> Result<(), DiskError> {
         self.powered(operation, path)?;
-        match &mut self.crash_after {
-            Some(0) => {
-                self.lost_power = true;
+        match &mut self.down_after {
+            Some((0, down)) => {
+                self.down = Some(*down);
                 Err(no_power(operation, path))
             }
-            Some(left) => {
+            Some((left, _)) => {
                 *left -= 1;
                 Ok(())
             }
@@ -249,10 +262,14 @@ impl State {
         lengths.map(|f| f.bytes.len() as u64).sum()
     }
 
-    fn crash(&mut self) {
+    fn start(&mut self) {
         self.boot += 1;
-        self.lost_power = false;
-        self.crash_after = None;
+        self.down = None;
+        self.down_after = None;
+    }
+
+    fn crash(&mut self) {
+        self.start();
         for change in std::mem::take(&mut self.pending) {
             if self.random.once_in(2) {
                 change.apply(&mut self.durable_names);

@@ -21,6 +21,7 @@ use crate::kind::Kind;
 use crate::manifest::Manifest;
 use crate::plan::{self, Force, Job, Options};
 use crate::quarantine::Quarantine;
+use crate::reserve::Reserve;
 use crate::snapshot::Snapshot;
 use crate::view::{Sealed, View};
 
@@ -47,6 +48,7 @@ pub(crate) struct Upkeep {
     pub(crate) next_part: u64,
     /// Files that nothing names any more and that could not be removed yet.
     pub(crate) garbage: Vec<String>,
+    pub(crate) reserve: Reserve,
 }
 
 /// What writes change.
@@ -418,4 +420,4 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod toy;
+pub(crate) mod toy;

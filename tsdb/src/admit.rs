@@ -13,7 +13,11 @@ use obs_storage::Snapshot;
 use crate::head::Memory;
 use crate::histograms::BUCKETS_TOTAL_MAX;
 use crate::kind::Metrics;
-use crate::record::RECORD_SAMPLES_MAX;
+use crate::record::{LABELS_BYTES_MAX, RECORD_SAMPLES_MAX};
+
+/// Bytes of the labels of one exemplar: eight times what OpenMetrics allows, so that a trace id, a
+/// span id and a few more fit.
+pub const EXEMPLAR_BYTES_MAX: usize = 1024;
 
 /// Why something was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +34,11 @@ pub enum Reason {
     SeriesMax,
     /// A histogram that is not well-formed.
     Histogram,
-    /// More samples or histogram buckets than one record holds.
+    /// An exemplar with labels above [`EXEMPLAR_BYTES_MAX`]; its series goes on.
+    Exemplar,
+    /// Metadata with texts longer than `label_value_bytes_max`; its series go on.
+    Metadata,
+    /// More samples, bytes of labels or histogram buckets than one record holds.
     BatchSize,
 }
 
@@ -44,6 +52,8 @@ impl Reason {
             Self::LabelValue => "label_value_bytes_max",
             Self::SeriesMax => "series_max",
             Self::Histogram => "histogram_malformed",
+            Self::Exemplar => "exemplar_bytes_max",
+            Self::Metadata => "metadata_bytes_max",
             Self::BatchSize => "batch_samples_max",
         }
     }
@@ -126,14 +136,21 @@ impl fmt::Display for Refused {
 pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Limits) -> Refused {
     let memories: Vec<&Memory> = snapshot.memories.iter().map(|m| &**m).collect();
     let mut refused = Refused::default();
-    let mut room = Room::new(&memories, batch.series.len(), limits);
+    let left = limits.series_max.saturating_sub(active_series(snapshot));
+    let mut room = if left >= batch.series.len() {
+        Room::Plenty
+    } else {
+        Room::Left(left, HashSet::new())
+    };
     let mut samples_left = RECORD_SAMPLES_MAX;
+    let mut labels_left = LABELS_BYTES_MAX;
     let mut buckets_left = BUCKETS_TOTAL_MAX;
     batch.series.retain_mut(|series| {
         let samples = series.samples.len() as u64;
+        let labels = series.labels.packed().len();
         let fault = fault_of(&series.labels, limits).or_else(|| {
-            let over = || format!("at most {RECORD_SAMPLES_MAX} samples a batch");
-            (series.samples.len() > samples_left).then(|| (Reason::BatchSize, over()))
+            let fits = series.samples.len() <= samples_left && labels <= labels_left;
+            (!fits).then(|| (Reason::BatchSize, batch_size()))
         });
         if let Some((reason, example)) = fault {
             refused.add(reason, samples, || example);
@@ -149,10 +166,56 @@ pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Lim
             return false;
         }
         drop_bad_histograms(series, &mut buckets_left, &mut refused);
+        series.exemplars.retain(|exemplar| {
+            let bytes = exemplar.labels.packed().len();
+            if bytes > EXEMPLAR_BYTES_MAX {
+                refused.add(Reason::Exemplar, 0, || {
+                    format!(
+                        "labels of an exemplar have {bytes} bytes, at most {EXEMPLAR_BYTES_MAX}"
+                    )
+                });
+            }
+            bytes <= EXEMPLAR_BYTES_MAX
+        });
         samples_left -= series.samples.len();
+        labels_left -= labels;
         !(series.samples.is_empty() && series.exemplars.is_empty())
     });
+    drop_long_metadata(batch, limits, &mut refused);
     refused
+}
+
+/// What a batch holds, in the words for the sender.
+fn batch_size() -> String {
+    format!(
+        "a batch holds at most {RECORD_SAMPLES_MAX} samples, {LABELS_BYTES_MAX} bytes of labels \
+         and {BUCKETS_TOTAL_MAX} histogram buckets; send it in parts"
+    )
+}
+
+/// Series in memory: what counts against `series_max`. A series can be in a sealed memory and in
+/// the active one, so the sum would count it twice; the largest memory is what is known for sure.
+pub fn active_series(snapshot: &Snapshot<Metrics>) -> usize {
+    let memories = snapshot.memories.iter();
+    memories.map(|m| m.series_count()).max().unwrap_or(0)
+}
+
+fn drop_long_metadata(batch: &mut MetricBatch, limits: &Limits, refused: &mut Refused) {
+    let max = limits.label_value_bytes_max;
+    batch.metadata.retain(|entry| {
+        let longest = entry
+            .family
+            .len()
+            .max(entry.unit.len())
+            .max(entry.help.len());
+        if longest > max {
+            refused.add(Reason::Metadata, 0, || {
+                let family = clip(&entry.family);
+                format!("metadata of {family} has a text of {longest} bytes, at most {max}")
+            });
+        }
+        longest <= max
+    });
 }
 
 /// Why labels may not be stored, with the words for the sender.
@@ -244,17 +307,6 @@ enum Room {
 }
 
 impl Room {
-    fn new(memories: &[&Memory], incoming: usize, limits: &Limits) -> Self {
-        // A series can be in a sealed memory and in the active one, so the sum would count twice.
-        let active = memories.iter().map(|m| m.series_count()).max().unwrap_or(0);
-        let left = limits.series_max.saturating_sub(active);
-        if left >= incoming {
-            Self::Plenty
-        } else {
-            Self::Left(left, HashSet::new())
-        }
-    }
-
     fn admits(&mut self, memories: &[&Memory], labels: &Labels) -> bool {
         let Self::Left(left, admitted) = self else {
             return true;
@@ -360,5 +412,32 @@ mod tests {
         };
         let bad = Value::Histogram(Arc::new(bad));
         check(series(&[("__name__", "a")], bad), Some(Reason::Histogram));
+    }
+
+    #[test]
+    fn long_exemplars_and_metadata_are_left_out() {
+        let snapshot = Snapshot::from_parts(Vec::new(), Vec::new()).unwrap();
+        let exemplar = |length: usize| obs_model::metrics::Exemplar {
+            labels: Labels::from_pairs([("trace_id", "x".repeat(length))]),
+            value: 1.0,
+            time: Timestamp::from_millis(1),
+        };
+        let metadata = |length: usize| obs_model::metrics::Metadata {
+            family: "a".into(),
+            help: "x".repeat(length),
+            ..Default::default()
+        };
+        let mut one = named("a");
+        one.exemplars = vec![exemplar(10), exemplar(2000)];
+        let mut batch = MetricBatch {
+            series: vec![one],
+            metadata: vec![metadata(10), metadata(100_000)],
+        };
+        let refused = admit(&snapshot, &mut batch, &Limits::default());
+        assert_eq!(batch.series[0].exemplars, [exemplar(10)]);
+        assert_eq!(batch.metadata, [metadata(10)]);
+        assert_eq!(refused.series(Reason::Exemplar), 1);
+        assert_eq!(refused.series(Reason::Metadata), 1);
+        assert_eq!(refused.samples(), 0);
     }
 }

@@ -35,11 +35,8 @@ pub(crate) const POSTINGS_PLAIN_MAX: usize = 8;
 
 /// The order of series in a part: by metric name, then by all labels.
 pub(crate) fn series_order(a: &Labels, b: &Labels) -> Ordering {
-    let name = |labels: &'_ Labels| labels.metric_name().unwrap_or("").to_owned();
-    match (a.metric_name(), b.metric_name()) {
-        (Some(x), Some(y)) => x.cmp(y).then_with(|| a.cmp(b)),
-        _ => name(a).cmp(&name(b)).then_with(|| a.cmp(b)),
-    }
+    let (x, y) = (a.metric_name(), b.metric_name());
+    x.unwrap_or("").cmp(y.unwrap_or("")).then_with(|| a.cmp(b))
 }
 
 /// A part in the making.

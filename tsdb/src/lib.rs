@@ -31,11 +31,12 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{Reason, Refusal, Refused, admit};
+pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
 pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;
 pub use kind::Metrics;
+pub use obs_storage::Snapshot;
 pub use part::Part;
 pub use record::{RECORD_SAMPLES_MAX, encode};
 pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};

@@ -30,12 +30,21 @@ const TIMES_CACHE_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct Part {
     reader: PartReader,
+    places: Places,
     pub(crate) groups: Vec<Group>,
     pub(crate) blocks: Vec<Block>,
     /// Where each time column starts in its section, and the end of the last.
     times: Vec<u64>,
     names: Vec<Name>,
     series: u32,
+}
+
+/// What sections are called in errors; made once, because blocks are read often.
+#[derive(Debug)]
+struct Places {
+    labels: String,
+    values: String,
+    times: String,
 }
 
 /// Up to 64 series of one metric.
@@ -161,6 +170,11 @@ impl Part {
             times,
             names,
             series: series.last().map_or(0, |last| *last as u32),
+            places: Places {
+                labels: format!("{}/labels", reader.name()),
+                values: format!("{}/values", reader.name()),
+                times: format!("{}/times", reader.name()),
+            },
             reader,
         })
     }
@@ -177,11 +191,11 @@ impl Part {
 
     /// The labels of all series of a group.
     pub(crate) fn labels(&self, group: &Group) -> Result<Vec<Labels>, Corrupt> {
-        let place = format!("{}/labels", self.reader.name());
+        let place = self.places.labels.as_str();
         let section = self.reader.section("labels")?;
         let run = &section[group.labels.start as usize..group.labels.end as usize];
-        let body = bytes::decode(&mut Reader::new(&place, run), RUN_BYTES_MAX)?;
-        let mut reader = Reader::new(&place, &body);
+        let body = bytes::decode(&mut Reader::new(place, run), RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(place, &body);
         let mut labels = Vec::with_capacity(group.series as usize);
         let mut packed = Vec::new();
         for _ in 0..group.series {
@@ -197,11 +211,11 @@ impl Part {
 
     /// Decompresses a block of a group.
     pub(crate) fn open_block(&self, group: &Group, block: &Block) -> Result<OpenBlock, Corrupt> {
-        let place = format!("{}/values", self.reader.name());
+        let place = self.places.values.as_str();
         let section = self.reader.section("values")?;
         let run = &section[block.offset as usize..(block.offset + block.bytes) as usize];
-        let body = bytes::decode(&mut Reader::new(&place, run), RUN_BYTES_MAX)?;
-        let mut reader = Reader::new(&place, &body);
+        let body = bytes::decode(&mut Reader::new(place, run), RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(place, &body);
         let series = group.series as usize;
         let numbers = ints::decode_u64(&mut reader, series)?;
         let lengths = ints::decode_u64(&mut reader, series)?;
@@ -234,7 +248,7 @@ impl Part {
         if let Some(times) = cache.get(number) {
             return Ok(Some(Arc::clone(times)));
         }
-        let place = format!("{}/times", self.reader.name());
+        let place = self.places.times.as_str();
         let section = self.reader.section("times")?;
         let (Some(from), Some(to)) = (
             self.times.get(*number as usize),
@@ -242,11 +256,11 @@ impl Part {
         ) else {
             return Err(Corrupt::new(place, 0, format!("a time column {number}")));
         };
-        let mut reader = Reader::new(&place, &section[*from as usize..*to as usize]);
+        let mut reader = Reader::new(place, &section[*from as usize..*to as usize]);
         let times = ints::decode(&mut reader, CHUNK_SAMPLES_MAX)?;
         check_times(&times, &reader)?;
         if times.is_empty() || times.windows(2).any(|w| w[0] >= w[1]) {
-            return Err(Corrupt::new(&place, *from, "times that ascend"));
+            return Err(Corrupt::new(place, *from, "times that ascend"));
         }
         let times = Arc::new(times);
         // The table can be as large as the part where nothing is shared.
@@ -264,11 +278,11 @@ impl Part {
         series: usize,
         times: &[i64],
     ) -> Result<Column, Corrupt> {
-        let place = format!("{}/values", self.reader.name());
+        let place = self.places.values.as_str();
         let Some(Some((_, range))) = block.chunks.get(series) else {
             return Ok(Column::default());
         };
-        let mut reader = Reader::new(&place, &block.body[range.clone()]);
+        let mut reader = Reader::new(place, &block.body[range.clone()]);
         let mut column = Column {
             times: times.to_vec(),
             values: floats::decode(&mut reader, times.len())?,

@@ -21,9 +21,10 @@ const VERSION: u8 = 1;
 /// Bytes of one record once decompressed; several times the largest accepted request.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 /// Bytes of all labels of one record; front coding makes them dense, so they have their own bound.
-const LABELS_BYTES_MAX: usize = 1 << 28;
-/// Samples of one record; the largest accepted request body holds fewer.
-pub const RECORD_SAMPLES_MAX: usize = 1 << 25;
+pub(crate) const LABELS_BYTES_MAX: usize = 1 << 28;
+/// Samples of one record, a hundred times what senders put in one request. Constant columns need no
+/// bytes per sample, so this is what bounds their memory when a record is read: 64 MiB each.
+pub const RECORD_SAMPLES_MAX: usize = 1 << 23;
 /// Largest magnitude of a stored time: what a timestamp in nanoseconds can say.
 const MILLIS_MAX: i64 = i64::MAX / NANOS_PER_MILLI + 1;
 

@@ -12,8 +12,9 @@ use obs_model::{
     Budget, BudgetError, Labels, MatchOp, Matcher, Samples, Series, Tenant, TimeRange, Timestamp,
     Value,
 };
+use obs_storage::codec::{Reader, bytes};
 use obs_storage::{
-    Corrupt, Force, Kind, Options, PartReader, PartWriter, Record, SimDisk, Snapshot,
+    Blob, Corrupt, Force, Kind, Options, PartReader, PartWriter, Record, SimDisk, Snapshot,
     Store as Engine,
 };
 use proptest::prelude::*;
@@ -472,6 +473,11 @@ fn exemplar(time: i64) -> Exemplar {
 /// A part with everything that a part can hold.
 fn full_part() -> PartReader {
     let memory = Memory::default();
+    apply(&memory, &full_batch());
+    flush(&memory, TimeRange::ALL).unwrap()
+}
+
+fn full_batch() -> MetricBatch {
     let mut batch = MetricBatch::default();
     for index in 0..100i64 {
         let value = |time: i64| match (index, time % 7) {
@@ -499,8 +505,7 @@ fn full_part() -> PartReader {
         unit: "seconds".into(),
         help: "help".into(),
     });
-    apply(&memory, &batch);
-    flush(&memory, TimeRange::ALL).unwrap()
+    batch
 }
 
 #[test]
@@ -687,4 +692,44 @@ fn the_engine_drives_it() {
     assert_eq!(samples(&store), 250);
     drop(store);
     assert_eq!(samples(&open().unwrap()), 250);
+}
+
+/// Written by the first version; what is read from them never changes.
+const RECORD_V1: &[u8] = include_bytes!("../fixtures/v1/metric-record.bin");
+const PART_V1: &[u8] = include_bytes!("../fixtures/v1/metric.part");
+
+#[test]
+fn files_of_version_1_are_read_and_written_alike() {
+    let memory = Memory::default();
+    Metrics::apply(&memory, RECORD_V1).unwrap();
+    let part = PartReader::open("metric.part", Blob::heap(PART_V1.to_vec())).unwrap();
+    part.verify().unwrap();
+
+    // Compressed bytes may differ with the version of zstd, what is in them may not.
+    let body = |record: &[u8]| bytes::decode(&mut Reader::new("", &record[1..]), 1 << 20).unwrap();
+    let mut record = Vec::new();
+    crate::encode(&full_batch(), &mut record);
+    assert_eq!((record[0], body(&record)), (RECORD_V1[0], body(RECORD_V1)));
+    for section in ["times", "postings"] {
+        let (old, new) = (part.section(section), full_part());
+        assert_eq!(old.unwrap(), new.section(section).unwrap(), "{section}");
+    }
+
+    let mut oracle = Oracle::new();
+    for series in full_batch().series {
+        let samples = series.samples.into_iter();
+        let samples = samples.map(|s| (s.time.millis(), (s.value, s.start.map(Timestamp::millis))));
+        oracle.insert(series.labels, samples.collect());
+    }
+    for (memories, parts) in [(vec![memory], Vec::new()), (Vec::new(), vec![part])] {
+        let snapshot = Snapshot::<Metrics>::from_parts(memories, parts).unwrap();
+        assert_answers(&snapshot, &oracle, (0, 1000));
+        let exemplars = crate::exemplars(&snapshot, &[], TimeRange::ALL, &budget()).unwrap();
+        assert_eq!(
+            exemplars,
+            [(series_labels(5), vec![exemplar(3), exemplar(7)])]
+        );
+        let metadata = crate::metadata(&snapshot).unwrap();
+        assert_eq!(metadata, full_batch().metadata);
+    }
 }

@@ -353,7 +353,7 @@ async fn call(
     headers: &[(&str, &str)],
     flag: u8,
     message: &[u8],
-) -> (http::HeaderMap, Vec<u8>) {
+) -> (HeaderMap, Vec<u8>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");

@@ -37,7 +37,7 @@ pub(crate) fn arithmetic(op: BinaryOp, a: f64, b: f64) -> f64 {
 
 /// Whether the result has no metric name whatever the matching.
 pub(super) fn keeps_no_name(op: BinaryOp) -> bool {
-    !op.is_comparison() && !op.is_set()
+    !op.is_comparison() && !op.is_set() && !is_trim(op)
 }
 
 fn is_trim(op: BinaryOp) -> bool {

@@ -286,7 +286,7 @@ fn joined(a: ResetHint, b: ResetHint) -> ResetHint {
 }
 
 /// Whether a counter histogram was reset between two samples.
-pub(super) fn was_reset(before: &Histogram, after: &Histogram) -> bool {
+pub(crate) fn was_reset(before: &Histogram, after: &Histogram) -> bool {
     match after.reset_hint {
         ResetHint::Reset => return true,
         ResetHint::NotReset => return false,

@@ -7,7 +7,7 @@ use obs_model::{Histogram, Labels, Samples, Timestamp, Value};
 
 pub(super) use super::buckets::equal;
 use super::buckets::{Parts, was_reset};
-use super::kahan::Kahan;
+use super::kahan::{Kahan, Mean};
 use super::rate::Shape;
 use super::series::{Bounds, bounds as cut};
 use super::{Evaluator, notes, over};
@@ -21,6 +21,10 @@ use crate::plan::{Binary, Over};
 #[derive(Clone, Debug)]
 pub(super) struct Total {
     parts: Parts,
+    /// The sum of observations, with what rounding loses.
+    sum: Kahan,
+    /// Means that do not overflow.
+    means: [Mean; 2],
     count: f64,
     reset: bool,
     not_reset: bool,
@@ -32,6 +36,8 @@ impl Total {
     pub(super) fn new(first: &Histogram) -> Self {
         let mut total = Self {
             parts: Parts::new(first),
+            sum: Kahan::default(),
+            means: [Mean::default(); 2],
             count: 1.0,
             reset: false,
             not_reset: false,
@@ -43,6 +49,9 @@ impl Total {
     }
 
     fn note(&mut self, histogram: &Histogram) {
+        self.sum.add(histogram.sum);
+        self.means[0].add(histogram.sum);
+        self.means[1].add(histogram.count);
         self.reset |= histogram.reset_hint == ResetHint::Reset;
         self.not_reset |= histogram.reset_hint == ResetHint::NotReset;
     }
@@ -73,8 +82,11 @@ impl Total {
         if self.reconciled {
             evaluator.info(notes::reconciled("aggregation", place));
         }
+        self.parts.head.sum = self.sum.value();
         if average {
             self.parts.scale(1.0 / self.count);
+            self.parts.head.sum = self.means[0].value();
+            self.parts.head.count = self.means[1].value();
         }
         Some(Arc::new(self.parts.build()))
     }

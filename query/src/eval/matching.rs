@@ -131,11 +131,8 @@ impl Evaluator<'_> {
             (left, right)
         };
         let matching = &binary.matching;
-        let (fill_many, fill_one) = if swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // As Prometheus: with `group_right`, too, the left value fills the side of many.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let found = groups(&many, &one, matching);
         let mut out = Vec::new();
         for group in &found.groups {

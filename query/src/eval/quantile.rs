@@ -147,6 +147,9 @@ pub(super) fn quantiles(
             let mut column = Column::new(grid.count);
             for (step, histogram) in &one.column.histograms {
                 let step = *step as usize;
+                if has_classic(&series, &classics, &one.labels, step) {
+                    continue;
+                }
                 let (value, note) = native_quantile(q[step], histogram);
                 if let Some(what) = note {
                     let function = "histogram_quantile";
@@ -193,6 +196,25 @@ fn has_native(series: &[SeriesColumn], labels: &Labels, step: usize) -> bool {
         .any(|s| s.column.histogram(step).is_some() && without_name(&s.labels) == *labels)
 }
 
+/// Whether a classic histogram has the labels of a native one at a step.
+fn has_classic(
+    series: &[SeriesColumn],
+    classics: &[Classic],
+    labels: &Labels,
+    step: usize,
+) -> bool {
+    if classics.is_empty() {
+        return false;
+    }
+    let labels = without_name(labels);
+    let mut same = classics.iter().filter(|c| c.labels == labels);
+    same.any(|c| {
+        c.buckets
+            .iter()
+            .any(|(_, at)| series[*at].column.float(step).is_some())
+    })
+}
+
 /// A classic and a native histogram of the same labels at one step have no common answer.
 fn mixed(evaluator: &Evaluator<'_>, classics: &[Classic], series: &[SeriesColumn], place: Place) {
     for native in series.iter().filter(|s| !s.column.histograms.is_empty()) {
@@ -220,6 +242,9 @@ pub(super) fn fractions(
         let mut column = Column::new(grid.count);
         for (step, histogram) in &one.column.histograms {
             let step = *step as usize;
+            if has_classic(&series, &classics, &one.labels, step) {
+                continue;
+            }
             if histogram.sum.is_nan() {
                 let what = "which are excluded from all fractions";
                 let function = "histogram_fraction";

@@ -5,6 +5,7 @@
 //! before anything else; memory is taken in proportion to the bytes that are there, or as they
 //! come out of the decompressor, never because a length says so.
 
+use std::fmt;
 use std::io::Read;
 
 use super::{Reader, varint};
@@ -19,23 +20,64 @@ const COMPRESS_BYTES_MIN: usize = 32;
 const TRUSTED_RATIO: usize = 32;
 /// Largest window that is read (8 MiB): the largest that levels up to 19 write.
 const WINDOW_LOG_MAX: u32 = 23;
+/// Levels whose windows are within [`WINDOW_LOG_MAX`].
+const LEVEL_MIN: i32 = -100;
+const LEVEL_MAX: i32 = 19;
 /// The usual level: the best ratio that still writes above 200 MB/s a core.
 pub const LEVEL: i32 = 3;
 /// For what lives shortly, such as journal records.
 pub const LEVEL_FAST: i32 = 1;
 
-/// Appends the bytes, compressed at `level` (1 to 19) when that is smaller.
+/// Appends the bytes, compressed at `level` (up to 19; below 1 is faster still) when that is
+/// smaller. Who writes many runs keeps an [`Encoder`].
 pub fn encode(bytes: &[u8], level: i32, out: &mut Vec<u8>) {
-    if bytes.len() >= COMPRESS_BYTES_MIN
-        && let Ok(packed) = zstd::bulk::compress(bytes, level.clamp(1, 19))
-        && packed.len() < bytes.len()
-    {
-        out.push(ZSTD);
-        varint::put(bytes.len() as u64, out);
-        super::put_bytes(&packed, out);
-        return;
+    Encoder::new(level).encode(bytes, out);
+}
+
+/// Writes runs at one level; its tables are made once, with the first run that needs them.
+pub struct Encoder {
+    level: i32,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+}
+
+impl Encoder {
+    /// An encoder for one level.
+    pub fn new(level: i32) -> Self {
+        Self {
+            level: level.clamp(LEVEL_MIN, LEVEL_MAX),
+            zstd: None,
+        }
     }
-    encode_raw(bytes, out);
+
+    /// Appends the bytes, compressed when that is smaller.
+    pub fn encode(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self.pack(bytes) {
+            Some(packed) => {
+                out.push(ZSTD);
+                varint::put(bytes.len() as u64, out);
+                super::put_bytes(&packed, out);
+            }
+            None => encode_raw(bytes, out),
+        }
+    }
+
+    /// The frame, if it is smaller than the bytes.
+    fn pack(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.len() < COMPRESS_BYTES_MIN {
+            return None;
+        }
+        if self.zstd.is_none() {
+            self.zstd = zstd::bulk::Compressor::new(self.level).ok();
+        }
+        let packed = self.zstd.as_mut()?.compress(bytes).ok()?;
+        (packed.len() < bytes.len()).then_some(packed)
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encoder(level {})", self.level)
+    }
 }
 
 /// Appends the bytes as they are.

@@ -41,7 +41,7 @@ pub fn encode_aligned(values: &[f64], out: &mut Vec<u8>) {
 
 /// Reads a column of at most `count_max` values.
 pub fn decode(reader: &mut Reader<'_>, count_max: usize) -> Result<Vec<f64>, Corrupt> {
-    let fault = reader.corrupt("the tag of a float column (0 to 2)");
+    let place = reader.clone();
     let tag = reader.u8()?;
     let count = reader.count(count_max)?;
     match tag {
@@ -49,7 +49,7 @@ pub fn decode(reader: &mut Reader<'_>, count_max: usize) -> Result<Vec<f64>, Cor
         CONSTANT => Ok(vec![reader.f64()?; count]),
         DECIMAL => decode_decimal(reader, count),
         XOR => decode_xor(reader, count),
-        _ => Err(fault),
+        _ => Err(place.corrupt("the tag of a float column (0 to 2)")),
     }
 }
 

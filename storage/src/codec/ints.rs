@@ -57,7 +57,7 @@ pub fn decode_into(
     count_max: usize,
     values: &mut Vec<i64>,
 ) -> Result<(), Corrupt> {
-    let fault = reader.corrupt("the tag of an integer column (0 to 7)");
+    let place = reader.clone();
     let tag = reader.u8()?;
     let count = reader.count(count_max)?;
     let start = values.len();
@@ -91,7 +91,7 @@ pub fn decode_into(
             unpack(reader, count - heads, values)?;
             integrate(&mut values[start..], tag - PACKED);
         }
-        _ => return Err(fault),
+        _ => return Err(place.corrupt("the tag of an integer column (0 to 7)")),
     }
     Ok(())
 }

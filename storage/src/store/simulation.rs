@@ -45,6 +45,7 @@ fn options(retention: Option<i64>) -> Options {
         journal_segment_bytes: 300,
         journal_bytes_max: 4000,
         part_bytes_max: 4000,
+        reserve_bytes: 600,
         retention: Retention {
             age: retention,
             bytes: None,
@@ -77,7 +78,7 @@ impl World {
         self.store = None;
         for attempt in 0..20 {
             if self.random.once_in(6) {
-                self.disk.crash_after(self.random.below(12));
+                self.go_down_after(12);
             }
             let disk = Arc::new(self.disk.clone());
             match Store::open(disk, options(self.retention), &|_| {}) {
@@ -90,9 +91,28 @@ impl World {
                 Err(OpenError::Manifest(error)) => panic!("seed {}: {error}", self.seed),
                 Err(OpenError::Disk(_) | OpenError::Replay(_)) => {
                     assert!(attempt < 19, "seed {}: does not open", self.seed);
-                    self.disk.crash();
+                    self.go_down();
                 }
             }
+        }
+    }
+
+    /// Loses power, or only the process, after a few more changes.
+    fn go_down_after(&mut self, bound: u64) {
+        let changes = self.random.below(bound);
+        if self.random.once_in(2) {
+            self.disk.kill_after(changes);
+        } else {
+            self.disk.crash_after(changes);
+        }
+    }
+
+    /// Power or the process is gone; a kill after lost power is lost power.
+    fn go_down(&mut self) {
+        if self.random.once_in(2) {
+            self.disk.kill();
+        } else {
+            self.disk.crash();
         }
     }
 
@@ -100,11 +120,7 @@ impl World {
         self.store = None;
         self.disk.set_capacity(None);
         self.disk.fail_syncs(0);
-        if self.random.once_in(4) {
-            self.disk.kill();
-        } else {
-            self.disk.crash();
-        }
+        self.go_down();
         self.open();
         self.check();
     }
@@ -157,7 +173,7 @@ impl World {
             0..=19 => self.append(),
             20..=32 => self.upkeep(),
             33 => self.restart(),
-            34 => self.disk.crash_after(self.random.below(30)),
+            34 => self.go_down_after(30),
             35 => self.disk.fail_syncs(1),
             36 => {
                 let room = self.random.below(800);

@@ -15,6 +15,7 @@ fn options() -> Options {
         window: 1000,
         flush_bytes: 1 << 20,
         flush_age: 100,
+        reserve_bytes: 0,
         ..Options::default()
     }
 }
@@ -158,6 +159,31 @@ fn a_full_disk_refuses_and_recovers() {
     assert_eq!(numbers(&store), [1, 3, 4]);
     disk.crash();
     assert_eq!(numbers(&open(&disk, options())), [1, 3, 4]);
+}
+
+#[test]
+fn retention_works_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        reserve_bytes: 4096,
+        retention: Retention {
+            age: None,
+            bytes: Some(200),
+        },
+        ..options()
+    };
+    let store = open(&disk, options);
+    for number in 0..3 {
+        append(&store, &[(number, number as i64 * 1000)]).unwrap();
+        store.run(Job::Flush).unwrap();
+    }
+    disk.set_capacity(Some(disk.used()));
+    assert_eq!(append(&store, &[(9, 9)]), Err(AppendError::DiskFull));
+    let job = store.next_job(at(0)).unwrap();
+    assert!(matches!(job, Job::Drop { .. }), "{job:?}");
+    store.run(job).unwrap();
+    assert_eq!(numbers(&store), [2]);
+    append(&store, &[(9, 9)]).unwrap();
 }
 
 #[test]

@@ -1,0 +1,17 @@
+//! LogQL: text to syntax tree and back.
+//!
+//! Grammar: Loki 3's, complete but for sharding's internal functions. A tree prints to a text
+//! that parses to the same tree.
+
+pub mod ast;
+pub(crate) mod lexer;
+mod lower;
+mod metric;
+mod parser;
+mod printer;
+#[cfg(test)]
+mod tests;
+
+pub use ast::Expr;
+pub use lower::plan;
+pub use parser::{parse, parse_matchers};

@@ -1,0 +1,203 @@
+//! Conditions on lines and on labels, compiled.
+
+use memchr::memmem::Finder;
+use obs_model::{Matcher, Pattern};
+
+use super::ip::IpSet;
+use super::pattern::LinePattern;
+use super::row::Row;
+use super::value;
+use crate::error::QueryError;
+use crate::logql::ast::{self, Comparison, LineMatch, LineOp};
+
+/// A label filter that could not read its label.
+const FILTER_ERROR: &str = "LabelFilterErr";
+
+#[derive(Debug)]
+enum LineTest {
+    Contains(Finder<'static>),
+    Matches(Pattern),
+    Form(LinePattern),
+    Address(IpSet),
+}
+
+impl LineTest {
+    fn holds(&self, line: &[u8]) -> bool {
+        match self {
+            Self::Contains(finder) => finder.find(line).is_some(),
+            Self::Matches(pattern) => {
+                let needle = pattern.needle();
+                (needle.is_empty() || memchr::memmem::find(line, needle).is_some())
+                    && pattern.is_match(line)
+            }
+            Self::Form(pattern) => pattern.is_match(line),
+            Self::Address(set) => set.is_in(line),
+        }
+    }
+
+    fn needle(&self) -> &[u8] {
+        match self {
+            Self::Contains(finder) => finder.needle(),
+            Self::Matches(pattern) => pattern.needle(),
+            Self::Form(pattern) => pattern.needle(),
+            Self::Address(_) => &[],
+        }
+    }
+}
+
+/// A compiled line filter.
+#[derive(Debug)]
+pub(crate) struct LineFilter {
+    negative: bool,
+    tests: Vec<LineTest>,
+}
+
+impl LineFilter {
+    pub(crate) fn new(filter: &ast::LineFilter) -> Result<Self, QueryError> {
+        let invalid = |e: String| QueryError::Execution(e);
+        let tests = filter.alternatives.iter().map(|alternative| {
+            let text = match alternative {
+                LineMatch::Text(text) => text,
+                LineMatch::Ip(range) => {
+                    return IpSet::new(range).map(LineTest::Address).ok_or_else(|| {
+                        invalid(format!("ip({range:?}) is no address, range or network"))
+                    });
+                }
+            };
+            match filter.op {
+                LineOp::Contains | LineOp::NotContains => Ok(LineTest::Contains(
+                    Finder::new(text.as_bytes()).into_owned(),
+                )),
+                LineOp::Matches | LineOp::NotMatches => Pattern::search(text)
+                    .map(LineTest::Matches)
+                    .map_err(|e| invalid(e.to_string())),
+                LineOp::Pattern | LineOp::NotPattern => {
+                    LinePattern::new(text).map(LineTest::Form).map_err(invalid)
+                }
+            }
+        });
+        Ok(Self {
+            negative: filter.op.is_negative(),
+            tests: tests.collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(crate) fn holds(&self, line: &[u8]) -> bool {
+        self.tests.iter().any(|test| test.holds(line)) != self.negative
+    }
+
+    /// A text that every line contains that passes (possibly empty).
+    pub(crate) fn needle(&self) -> &[u8] {
+        match self.tests.as_slice() {
+            [only] if !self.negative => only.needle(),
+            _ => &[],
+        }
+    }
+}
+
+/// A compiled condition on labels.
+#[derive(Debug)]
+pub(crate) enum LabelFilter {
+    Text(Matcher),
+    Number {
+        name: String,
+        op: Comparison,
+        value: f64,
+    },
+    Duration {
+        name: String,
+        op: Comparison,
+        nanos: i64,
+    },
+    Bytes {
+        name: String,
+        op: Comparison,
+        bytes: u64,
+    },
+    Address {
+        name: String,
+        negative: bool,
+        set: IpSet,
+    },
+    All(Vec<LabelFilter>),
+    Any(Vec<LabelFilter>),
+}
+
+impl LabelFilter {
+    pub(crate) fn new(filter: &ast::LabelFilter) -> Result<Self, QueryError> {
+        let every = |filters: &[ast::LabelFilter]| -> Result<Vec<Self>, QueryError> {
+            filters.iter().map(Self::new).collect()
+        };
+        Ok(match filter {
+            ast::LabelFilter::Matcher(matcher) => Self::Text(matcher.clone()),
+            ast::LabelFilter::Number { name, op, value } => Self::Number {
+                name: name.clone(),
+                op: *op,
+                value: *value,
+            },
+            ast::LabelFilter::Duration { name, op, nanos } => Self::Duration {
+                name: name.clone(),
+                op: *op,
+                nanos: *nanos,
+            },
+            ast::LabelFilter::Bytes { name, op, bytes } => Self::Bytes {
+                name: name.clone(),
+                op: *op,
+                bytes: *bytes,
+            },
+            ast::LabelFilter::Ip {
+                name,
+                negative,
+                range,
+            } => Self::Address {
+                name: name.clone(),
+                negative: *negative,
+                set: IpSet::new(range).ok_or_else(|| {
+                    QueryError::Execution(format!("ip({range:?}) is no address, range or network"))
+                })?,
+            },
+            ast::LabelFilter::And(filters) => Self::All(every(filters)?),
+            ast::LabelFilter::Or(filters) => Self::Any(every(filters)?),
+        })
+    }
+
+    /// Whether the line stays. A label that cannot be read marks the line and keeps it; a line
+    /// that is marked already is decided only by conditions on text.
+    pub(crate) fn holds(&self, row: &mut Row<'_>) -> bool {
+        match self {
+            Self::Text(matcher) => matcher.matches(row.get(&matcher.name).unwrap_or("")),
+            Self::Number { name, op, value } => {
+                compare(row, name, |t| value::number(t).map(|v| op.holds(v, *value)))
+            }
+            Self::Duration { name, op, nanos } => compare(row, name, |t| {
+                value::duration(t).map(|v| op.holds(v, *nanos))
+            }),
+            Self::Bytes { name, op, bytes } => {
+                compare(row, name, |t| value::bytes(t).map(|v| op.holds(v, *bytes)))
+            }
+            Self::Address {
+                name,
+                negative,
+                set,
+            } => compare(row, name, |t| Ok(set.contains(t) != *negative)),
+            Self::All(filters) => filters.iter().all(|f| f.holds(row)),
+            Self::Any(filters) => filters.iter().any(|f| f.holds(row)),
+        }
+    }
+}
+
+fn compare(row: &mut Row<'_>, name: &str, test: impl FnOnce(&str) -> Result<bool, String>) -> bool {
+    if !row.error().is_empty() {
+        return true;
+    }
+    let Some(text) = row.get(name) else {
+        return false;
+    };
+    match test(text) {
+        Ok(holds) => holds,
+        Err(details) => {
+            row.fail(FILTER_ERROR, details);
+            true
+        }
+    }
+}

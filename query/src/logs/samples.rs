@@ -1,0 +1,347 @@
+//! The leaf of LogQL's metric queries: lines become samples of series, one per line.
+//!
+//! Napkin: 16 bytes per line that passes; a count of 50 million lines is refused by the budget
+//! before it takes 1 GB. Invariant: a series' samples ascend in time, equal times are allowed.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, Samples, TimeRange};
+
+use super::filter::LabelFilter;
+use super::pipeline::Pipeline;
+use super::row::{ERROR, Row};
+use super::template::{Piece, Template};
+use super::value;
+use crate::error::QueryError;
+use crate::logql::ast::{
+    self, Conversion, Grouping, LabelChoice, LabelFormat, LogExpr, Stage, Unwrap,
+};
+use crate::plan::SelectedSeries;
+
+/// Bytes that a sample takes, for the budget.
+const SAMPLE_BYTES: u64 = 16;
+
+/// What a line is worth.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Worth {
+    /// 1.
+    One,
+    /// Its length in bytes.
+    Bytes,
+    /// The value of a label.
+    Unwrapped(Unwrap),
+}
+
+/// What a leaf of a log metric reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogLeaf {
+    /// Conditions on the streams.
+    pub matchers: Vec<Matcher>,
+    /// The pipeline.
+    pub stages: Vec<Stage>,
+    /// What a line is worth.
+    pub worth: Worth,
+    /// Which labels the series have; all where there is none.
+    pub grouping: Option<Grouping>,
+}
+
+impl fmt::Display for LogLeaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let logs = LogExpr {
+            matchers: self.matchers.clone(),
+            stages: self.stages.clone(),
+        };
+        match &self.worth {
+            Worth::One => write!(f, "lines of {logs}")?,
+            Worth::Bytes => write!(f, "bytes of {logs}")?,
+            Worth::Unwrapped(unwrap) => write!(f, "values of {logs} {unwrap}")?,
+        }
+        match &self.grouping {
+            Some(grouping) => write!(f, " {grouping}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A leaf, compiled.
+#[derive(Debug)]
+pub(crate) struct CompiledLeaf {
+    pub(crate) pipeline: Pipeline,
+    worth: CompiledWorth,
+    grouping: Option<Grouping>,
+    /// Names that parsers need to find, sorted; all where there are none.
+    wanted: Option<Vec<String>>,
+}
+
+#[derive(Debug)]
+enum CompiledWorth {
+    One,
+    Bytes,
+    Unwrapped {
+        label: String,
+        conversion: Conversion,
+        filters: Vec<LabelFilter>,
+    },
+}
+
+impl CompiledLeaf {
+    pub(crate) fn new(leaf: &LogLeaf) -> Result<Self, QueryError> {
+        let worth = match &leaf.worth {
+            Worth::One => CompiledWorth::One,
+            Worth::Bytes => CompiledWorth::Bytes,
+            Worth::Unwrapped(unwrap) => CompiledWorth::Unwrapped {
+                label: unwrap.label.clone(),
+                conversion: unwrap.conversion,
+                filters: unwrap
+                    .filters
+                    .iter()
+                    .map(LabelFilter::new)
+                    .collect::<Result<_, _>>()?,
+            },
+        };
+        Ok(Self {
+            pipeline: Pipeline::new(&leaf.stages)?,
+            worth,
+            grouping: leaf.grouping.clone(),
+            wanted: wanted(leaf),
+        })
+    }
+
+    /// What the row is worth; `None` drops it.
+    fn value(&self, row: &mut Row<'_>) -> Option<f64> {
+        let CompiledWorth::Unwrapped {
+            label,
+            conversion,
+            filters,
+        } = &self.worth
+        else {
+            return Some(match self.worth {
+                CompiledWorth::Bytes => row.line.len() as f64,
+                _ => 1.0,
+            });
+        };
+        let text = row.get(label).filter(|text| !text.is_empty())?;
+        let read = match conversion {
+            Conversion::Number => value::number(text),
+            Conversion::Duration => value::duration(text).map(|nanos| nanos as f64 / 1e9),
+            Conversion::Bytes => value::bytes(text).map(|bytes| bytes as f64),
+        };
+        let value = match read {
+            Ok(value) => value,
+            Err(details) => {
+                row.fail("SampleExtractionErr", details);
+                0.0
+            }
+        };
+        filters.iter().all(|f| f.holds(row)).then_some(value)
+    }
+
+    fn labels(&self, row: &Row<'_>) -> Labels {
+        let unwrapped = match &self.worth {
+            CompiledWorth::Unwrapped { label, .. } => Some(label.as_str()),
+            _ => None,
+        };
+        match &self.grouping {
+            None => row.labels_without(|name| Some(name) == unwrapped),
+            Some(grouping) if grouping.without => row.labels_without(|name| {
+                Some(name) == unwrapped || grouping.labels.iter().any(|l| l == name)
+            }),
+            Some(grouping) => row.labels_of(&grouping.labels),
+        }
+    }
+}
+
+/// The labels that the answer and the stages speak of, where no others can show.
+fn wanted(leaf: &LogLeaf) -> Option<Vec<String>> {
+    let grouping = leaf.grouping.as_ref().filter(|g| !g.without)?;
+    let mut names = grouping.labels.clone();
+    for stage in &leaf.stages {
+        names_of(stage, &mut names);
+    }
+    if let Worth::Unwrapped(unwrap) = &leaf.worth {
+        names.push(unwrap.label.clone());
+        unwrap
+            .filters
+            .iter()
+            .for_each(|f| filter_names(f, &mut names));
+    }
+    names.sort();
+    names.dedup();
+    Some(names)
+}
+
+fn names_of(stage: &Stage, names: &mut Vec<String>) {
+    match stage {
+        Stage::Filter(filter) => filter_names(filter, names),
+        Stage::LineFormat(text) => template_names(text, names),
+        Stage::LabelFormat(formats) => {
+            for format in formats {
+                match format {
+                    LabelFormat::Rename { from, .. } => names.push(from.clone()),
+                    LabelFormat::Template { template, .. } => template_names(template, names),
+                }
+            }
+        }
+        Stage::Drop(labels) | Stage::Keep(labels) => {
+            names.extend(labels.iter().map(|label| match label {
+                LabelChoice::Name(name) => name.clone(),
+                LabelChoice::Matcher(matcher) => matcher.name.clone(),
+            }));
+        }
+        Stage::Line(_)
+        | Stage::Json(_)
+        | Stage::Logfmt { .. }
+        | Stage::Regexp(_)
+        | Stage::Pattern(_)
+        | Stage::Unpack
+        | Stage::Decolorize => {}
+    }
+}
+
+fn template_names(text: &str, names: &mut Vec<String>) {
+    // A template that does not compile fails the query elsewhere.
+    let pieces = Template::new(text).map_or_else(|_| Vec::new(), |t| t.pieces);
+    names.extend(pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Label(name) => Some(name),
+        Piece::Text(_) | Piece::Line => None,
+    }));
+}
+
+fn filter_names(filter: &ast::LabelFilter, names: &mut Vec<String>) {
+    match filter {
+        ast::LabelFilter::Matcher(matcher) => names.push(matcher.name.clone()),
+        ast::LabelFilter::Number { name, .. }
+        | ast::LabelFilter::Duration { name, .. }
+        | ast::LabelFilter::Bytes { name, .. }
+        | ast::LabelFilter::Ip { name, .. } => names.push(name.clone()),
+        ast::LabelFilter::And(filters) | ast::LabelFilter::Or(filters) => {
+            filters.iter().for_each(|f| filter_names(f, names));
+        }
+    }
+}
+
+/// Collects samples from the slices of a scan.
+#[derive(Debug)]
+pub(crate) struct SampleCollector<'a> {
+    leaf: &'a CompiledLeaf,
+    range: TimeRange,
+    budget: &'a Budget,
+    series: HashMap<Labels, Samples>,
+    /// Why the query fails, once a line said so.
+    pub(crate) failure: Option<QueryError>,
+}
+
+impl<'a> SampleCollector<'a> {
+    pub(crate) fn new(leaf: &'a CompiledLeaf, range: TimeRange, budget: &'a Budget) -> Self {
+        Self {
+            leaf,
+            range,
+            budget,
+            series: HashMap::new(),
+            failure: None,
+        }
+    }
+
+    /// Records of one stream.
+    pub(crate) fn take(
+        &mut self,
+        labels: &Labels,
+        records: &[LogRecord],
+    ) -> Result<(), BudgetError> {
+        self.budget.check()?;
+        let mut kept = 0;
+        let wanted = self.leaf.wanted.as_deref();
+        // Most lines of a stream are of the series of the line before.
+        let mut last: Option<(Labels, Samples)> = None;
+        for record in records {
+            if !self.range.contains(record.time) {
+                continue;
+            }
+            let mut row = Row::new(&record.line, labels, &record.metadata, wanted);
+            if !self.leaf.pipeline.run(&mut row) {
+                continue;
+            }
+            let Some(value) = self.leaf.value(&mut row) else {
+                continue;
+            };
+            if !row.error().is_empty() {
+                self.fail(&row);
+                break;
+            }
+            let group = self.leaf.labels(&row);
+            kept += 1;
+            match &mut last {
+                Some((of, samples)) if *of == group => {
+                    samples.times.push(record.time);
+                    samples.floats.push(value);
+                }
+                _ => {
+                    self.put(last.take())?;
+                    let mut samples = self.series.remove(&group).unwrap_or_else(|| Samples {
+                        times: Vec::new(),
+                        floats: Vec::new(),
+                        histograms: Vec::new(),
+                    });
+                    if samples.is_empty() {
+                        self.budget.series(1)?;
+                    }
+                    samples.times.push(record.time);
+                    samples.floats.push(value);
+                    last = Some((group, samples));
+                }
+            }
+        }
+        self.put(last)?;
+        self.budget.bytes(kept * SAMPLE_BYTES)
+    }
+
+    fn put(&mut self, series: Option<(Labels, Samples)>) -> Result<(), BudgetError> {
+        if let Some((labels, samples)) = series {
+            self.series.insert(labels, samples);
+        }
+        self.budget.check()
+    }
+
+    fn fail(&mut self, row: &Row<'_>) {
+        let error = row.error();
+        let series = row.labels_without(|_| false);
+        self.failure = Some(QueryError::Execution(format!(
+            "pipeline error: '{error}' for series: '{series}'. Use a label filter to intentionally \
+             skip this error. (e.g | {ERROR}!=\"{error}\"). To skip all potential errors you can \
+             match empty errors.(e.g {ERROR}=\"\") The label filter can also be specified after \
+             unwrap. (e.g | unwrap latency | {ERROR}=\"\" )"
+        )));
+    }
+
+    /// The series in order of labels, each in order of time.
+    pub(crate) fn finish(self) -> Result<Vec<SelectedSeries>, QueryError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let mut all: Vec<SelectedSeries> = self
+            .series
+            .into_iter()
+            .map(|(labels, samples)| SelectedSeries {
+                labels,
+                samples: ascending(samples),
+            })
+            .collect();
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(all)
+    }
+}
+
+fn ascending(samples: Samples) -> Samples {
+    if samples.times.is_sorted() {
+        return samples;
+    }
+    let mut pairs: Vec<_> = samples.times.into_iter().zip(samples.floats).collect();
+    pairs.sort_by_key(|(time, _)| *time);
+    let (times, floats) = pairs.into_iter().unzip();
+    Samples {
+        times,
+        floats,
+        histograms: Vec::new(),
+    }
+}

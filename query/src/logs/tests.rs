@@ -1,0 +1,711 @@
+//! Tables: what pipelines make of lines, of limits and of windows.
+
+use obs_model::limits::Limits;
+use std::sync::Arc;
+
+use obs_logstore::{Logs, Snapshot};
+use obs_model::{
+    Annotations, Answer, Budget, Labels, LogBatch, LogRecord, LogStream, TimeRange, Timestamp,
+    Value,
+};
+
+use super::lines::LineCollector;
+use super::pipeline::Pipeline;
+use super::samples::{CompiledLeaf, SampleCollector};
+use super::{lines, select};
+use crate::error::QueryError;
+use crate::logql::ast::LogExpr;
+use crate::logql::{Expr, parse, plan};
+use crate::plan::Leaf;
+use crate::request::{Direction, Plan, Request, When};
+
+fn logs(text: &str) -> LogExpr {
+    match parse(text, &Limits::default()).unwrap() {
+        Expr::Logs(logs) => logs,
+        Expr::Metric(_) => panic!("{text} is a metric query"),
+    }
+}
+
+fn record(seconds: i64, line: &str, metadata: &[(&str, &str)]) -> LogRecord {
+    LogRecord {
+        time: Timestamp::from_seconds(seconds),
+        line: line.as_bytes().to_vec(),
+        metadata: Labels::from_pairs(metadata.iter().copied()),
+    }
+}
+
+/// Runs a pipeline on one record of the stream `{app="x", level="s"}` with the metadata
+/// `pod="p"` and `level="m"`; shows line and labels, or nothing where the line is dropped.
+fn check(stages: &str, line: &str, expect: Option<&str>) {
+    let expr = logs(&format!("{{app=\"x\"}} {stages}"));
+    let pipeline = Pipeline::new(&expr.stages).unwrap();
+    let budget = Budget::new(&Limits::default());
+    let mut collector =
+        LineCollector::new(&pipeline, TimeRange::ALL, 1, Direction::Backward, &budget);
+    let stream = Labels::from_pairs([("app", "x"), ("level", "s")]);
+    let record = record(1, line, &[("pod", "p"), ("level", "m")]);
+    collector.take(&stream, vec![record]).unwrap();
+    let found = collector.finish();
+    let shown = found.first().map(|lines| {
+        let record = &lines.stream.records[0];
+        format!(
+            "{} {} {} {}",
+            String::from_utf8_lossy(&record.line),
+            lines.stream.labels,
+            record.metadata,
+            lines.parsed[0]
+        )
+    });
+    assert_eq!(shown.as_deref(), expect, "{stages} on {line}");
+}
+
+const BASE: &str = r#"{app="x", level="s"} {level_extracted="m", pod="p"}"#;
+
+#[test]
+fn line_filters() {
+    let kept = |stages: &str, line: &str| check(stages, line, Some(&format!("{line} {BASE} {{}}")));
+    let dropped = |stages: &str, line: &str| check(stages, line, None);
+    kept(r#"|= "b""#, "abc");
+    dropped(r#"|= "B""#, "abc");
+    kept(r#"|= "B" or "c""#, "abc");
+    dropped(r#"!= "B" or "c""#, "abc");
+    kept(r#"!= "B" or "C""#, "abc");
+    kept(r#"|~ "(?i)B.""#, "abc");
+    dropped(r#"!~ "^a""#, "abc");
+    kept(r#"|> "a<_>c""#, "abc");
+    dropped(r#"!> "a<_>c""#, "abc");
+    kept(r#"|= ip("10.0.0.0/8")"#, "from 10.1.2.3:80");
+    dropped(r#"!= ip("10.0.0.0/8")"#, "from 10.1.2.3:80");
+    kept(r#"|= """#, "abc");
+}
+
+#[test]
+fn parsers() {
+    let parsed = |stages: &str, line: &str, expect: &str| {
+        check(stages, line, Some(&format!("{line} {BASE} {expect}")));
+    };
+    parsed(
+        "| json",
+        r#"{"a":{"b":1.0},"c":[1],"d":"é","1x":true}"#,
+        r#"{_1x="true", a_b="1.0", d="é"}"#,
+    );
+    parsed(
+        "| json",
+        r#"{"app":"y","pod":"q","level":"z"}"#,
+        r#"{app_extracted="y", pod_extracted="q"}"#,
+    );
+    parsed("| json", r#"{"a":"1","a":"2"}"#, r#"{a="1"}"#);
+    parsed(
+        "| json",
+        r#"{"a":1,oops"#,
+        r#"{__error__="JSONParserErr", __error_details__="malformed JSON at byte 7: expected a string", a="1"}"#,
+    );
+    parsed(
+        "| json",
+        "plain",
+        r#"{__error__="JSONParserErr", __error_details__="malformed JSON at byte 0: expected an object"}"#,
+    );
+    parsed(
+        r#"| json x="a.b[1]", y="n""#,
+        r#"{"a":{"b":[1,2]}}"#,
+        r#"{x="2"}"#,
+    );
+    parsed(
+        "| logfmt",
+        r#"a=1 b="x y" c= d.e=f"#,
+        r#"{a="1", b="x y", d_e="f"}"#,
+    );
+    parsed("| logfmt", r#"a=1 b=c=d"#, r#"{a="1"}"#);
+    parsed(
+        "| logfmt --strict",
+        r#"a=1 b=c=d"#,
+        r#"{__error__="LogfmtParserErr", __error_details__="logfmt syntax error at pos 7: unexpected '='", a="1"}"#,
+    );
+    parsed(r#"| logfmt x="b""#, "a=1 b=2", r#"{x="2"}"#);
+    parsed(
+        r#"| regexp "(?P<a>[0-9]+)-(?P<b>.)""#,
+        "12-z",
+        r#"{a="12", b="z"}"#,
+    );
+    parsed(r#"| regexp "(?P<a>[0-9]+)""#, "none", "{}");
+    parsed(
+        r#"| pattern "<ip> - <_> <app>""#,
+        "1.1.1.1 - me 200",
+        r#"{app_extracted="200", ip="1.1.1.1"}"#,
+    );
+    check(
+        "| unpack",
+        r#"{"a":"1","n":2,"_entry":"the line"}"#,
+        Some(&format!("the line {BASE} {{a=\"1\"}}")),
+    );
+}
+
+#[test]
+fn label_filters_and_errors() {
+    let kept = |stages: &str, line: &str, expect: &str| {
+        check(stages, line, Some(&format!("{line} {BASE} {expect}")));
+    };
+    let dropped = |stages: &str, line: &str| check(stages, line, None);
+    kept("| logfmt | d > 1s", "d=1.5s", r#"{d="1.5s"}"#);
+    dropped("| logfmt | d > 2s", "d=1.5s");
+    dropped("| logfmt | absent > 2s", "d=1.5s");
+    kept(
+        "| logfmt | d > 2s",
+        "d=x",
+        r#"{__error__="LabelFilterErr", __error_details__="time: invalid duration \"x\"", d="x"}"#,
+    );
+    dropped(r#"| logfmt | d > 2s | __error__="""#, "d=x");
+    kept(
+        "| logfmt | d > 2s | drop __error__, __error_details__",
+        "d=x",
+        r#"{d="x"}"#,
+    );
+    kept("| logfmt | n >= 5 and n < 6", "n=5", r#"{n="5"}"#);
+    kept(
+        "| logfmt | n > 9 or s == 1KB",
+        "n=5 s=1000B",
+        r#"{n="5", s="1000B"}"#,
+    );
+    dropped(r#"| absent!="""#, "x");
+    kept(r#"| absent="""#, "x", "{}");
+    kept(r#"| pod="p" level="s""#, "x", "{}");
+    kept(r#"| level_extracted="m""#, "x", "{}");
+    kept(
+        r#"| logfmt | a=ip("10.0.0.0/8")"#,
+        "a=10.1.1.1",
+        r#"{a="10.1.1.1"}"#,
+    );
+    dropped(r#"| logfmt | a!=ip("10.0.0.0/8")"#, "a=10.1.1.1");
+}
+
+#[test]
+fn rewriting() {
+    check(
+        "| logfmt | drop app, a, pod",
+        "a=1 b=2",
+        Some(r#"a=1 b=2 {level="s"} {level_extracted="m"} {b="2"}"#),
+    );
+    check(
+        r#"| logfmt | drop a="9", b="2""#,
+        "a=1 b=2",
+        Some(&format!("a=1 b=2 {BASE} {{a=\"1\"}}")),
+    );
+    check(
+        "| logfmt | keep app, b",
+        "a=1 b=2",
+        Some(r#"a=1 b=2 {app="x"} {} {b="2"}"#),
+    );
+    check(
+        r#"| logfmt | line_format "{{.b}}-{{__line__}}" |= "2-""#,
+        "a=1 b=2",
+        Some(&format!("2-a=1 b=2 {BASE} {{a=\"1\", b=\"2\"}}")),
+    );
+    check(
+        r#"| label_format who=app, t="<{{.pod}}>""#,
+        "x",
+        Some(r#"x {level="s"} {level_extracted="m", pod="p"} {t="<p>", who="x"}"#),
+    );
+    check(
+        "| decolorize",
+        "\u{1b}[1;31mred\u{1b}[0m ok",
+        Some(&format!("red ok {BASE} {{}}")),
+    );
+    let templated = logs(r#"{app="x"} | line_format "{{ .a | lower }}""#);
+    let error = Pipeline::new(&templated.stages).unwrap_err().to_string();
+    assert!(error.contains("not supported yet"), "{error}");
+}
+
+#[test]
+fn needles_stop_where_the_line_changes() {
+    let needles = |stages: &str| {
+        Pipeline::new(&logs(&format!("{{app=\"x\"}} {stages}")).stages)
+            .unwrap()
+            .needles()
+    };
+    let texts = |all: &[&str]| {
+        all.iter()
+            .map(|t| t.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        needles(r#"|= "a" != "b" |~ "cd.*" | json |= "e" or "f" |> "<_>g""#),
+        texts(&["a", "cd", "g"])
+    );
+    assert_eq!(needles(r#"|= "a" | line_format "b" |= "b""#), texts(&["a"]));
+}
+
+/// Two streams in two slices, newest slice first; shows times in the order of the answer.
+fn limited(limit: usize, direction: Direction) -> (Vec<i64>, usize) {
+    let pipeline = Pipeline::new(&[]).unwrap();
+    let budget = Budget::new(&Limits::default());
+    let seconds = |a, b| TimeRange::new(Timestamp::from_seconds(a), Timestamp::from_seconds(b));
+    let mut collector = LineCollector::new(&pipeline, seconds(0, 9), limit, direction, &budget);
+    let mut slices = vec![
+        (seconds(0, 4), [vec![1, 3], vec![2, 4]]),
+        (seconds(5, 10), [vec![5, 7, 10], vec![6, 8]]),
+    ];
+    if direction == Direction::Backward {
+        slices.reverse();
+    }
+    let mut read = 0;
+    for (range, streams) in slices {
+        if !collector.wants(range) {
+            break;
+        }
+        read += 1;
+        for (index, times) in streams.into_iter().enumerate() {
+            let labels = Labels::from_pairs([("s", index.to_string())]);
+            let records = times.into_iter().map(|t| record(t, "x", &[])).collect();
+            collector.take(&labels, records).unwrap();
+        }
+    }
+    let mut times: Vec<i64> = collector
+        .finish()
+        .iter()
+        .flat_map(|lines| &lines.stream.records)
+        .map(|r| r.time.nanos() / 1_000_000_000)
+        .collect();
+    times.sort_unstable();
+    (times, read)
+}
+
+#[test]
+fn limits_stop_the_scan() {
+    assert_eq!(limited(3, Direction::Backward), (vec![6, 7, 8], 1));
+    assert_eq!(limited(3, Direction::Forward), (vec![1, 2, 3], 1));
+    assert_eq!(limited(6, Direction::Backward), (vec![3, 4, 5, 6, 7, 8], 2));
+    assert_eq!(
+        limited(100, Direction::Forward),
+        (vec![1, 2, 3, 4, 5, 6, 7, 8], 2)
+    );
+    assert_eq!(limited(0, Direction::Forward), (vec![], 0));
+}
+
+/// The series that the leaf of a metric query reads.
+fn series(query: &str, lines: &[&str]) -> Result<Vec<String>, QueryError> {
+    let limits = Limits::default();
+    let at = When::At(Timestamp::from_seconds(100));
+    let Plan::Metric(plan) = plan(&parse(query, &limits)?, &Request::new(at), &limits)? else {
+        panic!("{query} is a log query");
+    };
+    let Leaf::Logs(leaf) = &plan.leaves[0].leaf else {
+        panic!("{query} reads no logs");
+    };
+    let compiled = CompiledLeaf::new(leaf)?;
+    let budget = Budget::new(&limits);
+    let mut collector = SampleCollector::new(&compiled, plan.leaves[0].range, &budget);
+    let records: Vec<_> = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| record(50 + index as i64, line, &[("pod", "p")]))
+        .collect();
+    collector.take(&Labels::from_pairs([("app", "x")]), &records)?;
+    Ok(collector
+        .finish()?
+        .iter()
+        .map(|s| format!("{} {:?}", s.labels, s.samples.floats))
+        .collect())
+}
+
+#[test]
+fn metric_leaves() {
+    let check = |query: &str, lines: &[&str], expect: &[&str]| {
+        assert_eq!(series(query, lines).unwrap(), expect, "{query}");
+    };
+    let lines = ["l=a n=1 d=1s", "l=b n=2 d=2s", "l=a n=3 d=3s"];
+    check(
+        r#"count_over_time({app="x"}[1m])"#,
+        &lines,
+        &[r#"{app="x", pod="p"} [1.0, 1.0, 1.0]"#],
+    );
+    check(
+        r#"bytes_rate({app="x"}[1m])"#,
+        &lines,
+        &[r#"{app="x", pod="p"} [12.0, 12.0, 12.0]"#],
+    );
+    check(
+        r#"sum by (l) (rate({app="x"} | logfmt [1m]))"#,
+        &lines,
+        &[r#"{l="a"} [1.0, 1.0]"#, r#"{l="b"} [1.0]"#],
+    );
+    check(
+        r#"sum(rate({app="x"} | logfmt [1m]))"#,
+        &lines,
+        &["{} [1.0, 1.0, 1.0]"],
+    );
+    check(
+        r#"sum without (pod, l, n) (count_over_time({app="x"} | logfmt | drop d [1m]))"#,
+        &lines,
+        &[r#"{app="x"} [1.0, 1.0, 1.0]"#],
+    );
+    check(
+        r#"avg_over_time({app="x"} | logfmt | drop d | unwrap n [1m])"#,
+        &lines,
+        &[
+            r#"{app="x", l="a", pod="p"} [1.0, 3.0]"#,
+            r#"{app="x", l="b", pod="p"} [2.0]"#,
+        ],
+    );
+    check(
+        r#"max_over_time({app="x"} | logfmt | unwrap duration(d) [1m]) by (l)"#,
+        &lines,
+        &[r#"{l="a"} [1.0, 3.0]"#, r#"{l="b"} [2.0]"#],
+    );
+    check(
+        r#"sum_over_time({app="x"} | logfmt | unwrap absent [1m])"#,
+        &lines,
+        &[],
+    );
+    check(
+        r#"sum by (l) (sum_over_time({app="x"} | logfmt | unwrap n | __error__="" [1m]))"#,
+        &["l=a n=x", "l=a n=4"],
+        &[r#"{l="a"} [4.0]"#],
+    );
+    // Labels that no one asks for are not kept, those that stages speak of are.
+    check(
+        r#"sum by (l) (count_over_time({app="x"} | logfmt | n != 2 | label_format l=d [1m]))"#,
+        &lines,
+        &[r#"{l="1s"} [1.0]"#, r#"{l="3s"} [1.0]"#],
+    );
+    check(
+        r#"sum by (l, t, app_extracted) (rate({app="x"} | logfmt | label_format t="{{.n}}" [1m]))"#,
+        &["l=a n=1 app=y"],
+        &[r#"{app_extracted="y", l="a", t="1"} [1.0]"#],
+    );
+    let error = series(
+        r#"sum(sum_over_time({app="x"} | logfmt | unwrap n [1m]))"#,
+        &["n=x"],
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("pipeline error: 'SampleExtractionErr' for series:"),
+        "{error}"
+    );
+}
+
+#[test]
+fn plans() {
+    let check = |query: &str, expect: &str| {
+        let limits = Limits::default();
+        let when = When::Range {
+            start: Timestamp::from_seconds(0),
+            end: Timestamp::from_seconds(60),
+            step: 30_000_000_000,
+        };
+        let plan = plan(
+            &parse(query, &limits).unwrap(),
+            &Request::new(when),
+            &limits,
+        );
+        assert_eq!(
+            plan.map_or_else(|e| e.to_string(), |p| p.to_string()),
+            expect,
+            "{query}"
+        );
+    };
+    check(
+        r#"{app="x"} |= "y""#,
+        "newest 100 lines of {app=\"x\"} |= \"y\"\nfrom 1970-01-01T00:00:00Z to 1970-01-01T00:00:59.999999999Z\n",
+    );
+    check(
+        r#"sum by (l) (rate({app="x"} [1m]))"#,
+        "from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z step 30s (3 steps)\n  per_second [60s] of #0\nread #0 lines of {app=\"x\"} by (l) from 1969-12-31T23:59:00.000000001Z to 1970-01-01T00:01:00Z\n",
+    );
+    check(
+        "approx_topk(2, vector(1))",
+        "approx_topk is only supported on instant queries",
+    );
+    check(
+        "vector(1) + vector(1)",
+        "from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z step 30s (3 steps)\n  +\n    vector\n      1\n    vector\n      1\n",
+    );
+}
+
+/// A snapshot of one memory with lines of two streams at seconds 1 to 6.
+fn stored() -> Snapshot<Logs> {
+    let memory = <Logs as obs_storage::Kind>::Memory::default();
+    let stream = |app: &str, records| LogStream {
+        labels: Labels::from_pairs([("app", app), ("env", "test")]),
+        records,
+    };
+    let batch = LogBatch {
+        streams: vec![
+            stream(
+                "x",
+                vec![
+                    record(1, "n=1 ok", &[]),
+                    record(3, "n=3 bad", &[]),
+                    record(5, "n=5 ok", &[]),
+                ],
+            ),
+            stream(
+                "y",
+                vec![
+                    record(2, "n=2 ok", &[("id", "a")]),
+                    record(4, "n=4 ok", &[]),
+                    record(6, "n=6 bad", &[]),
+                ],
+            ),
+        ],
+    };
+    let mut bytes = Vec::new();
+    obs_logstore::encode(&batch, &mut bytes);
+    <Logs as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    Snapshot {
+        memories: vec![Arc::new(memory)],
+        parts: Vec::new(),
+        manifest: 0,
+    }
+}
+
+fn planned(query: &str, limit: usize, direction: Direction) -> Plan {
+    let limits = Limits::default();
+    let mut request = Request::new(When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(6),
+        step: 1_000_000_000,
+    });
+    request.limit = limit;
+    request.direction = direction;
+    plan(&parse(query, &limits).unwrap(), &request, &limits).unwrap()
+}
+
+#[test]
+fn queries_read_the_store() {
+    let snapshot = stored();
+    let budget = Budget::new(&Limits::default());
+    let check = |query: &str, limit, direction, expect: &[&str]| {
+        let Plan::Logs(plan) = planned(query, limit, direction) else {
+            panic!("{query} is a metric query");
+        };
+        let found = lines(&snapshot, &plan, &budget).unwrap();
+        let shown: Vec<String> = found
+            .iter()
+            .flat_map(|lines| {
+                lines.stream.records.iter().map(|r| {
+                    format!(
+                        "{} {}",
+                        lines.stream.labels.get("app").unwrap_or(""),
+                        String::from_utf8_lossy(&r.line)
+                    )
+                })
+            })
+            .collect();
+        assert_eq!(shown, expect, "{query}");
+    };
+    check(
+        r#"{env="test"}"#,
+        3,
+        Direction::Backward,
+        &["x n=5 ok", "x n=3 bad", "y n=4 ok"],
+    );
+    check(
+        r#"{env="test"}"#,
+        3,
+        Direction::Forward,
+        &["x n=1 ok", "x n=3 bad", "y n=2 ok"],
+    );
+    check(
+        r#"{env=~".+", app!="x"} |= "ok""#,
+        9,
+        Direction::Forward,
+        &["y n=2 ok", "y n=4 ok"],
+    );
+    check(
+        r#"{env="test"} |~ "b.d" | logfmt | n > 2"#,
+        9,
+        Direction::Forward,
+        &["x n=3 bad"],
+    );
+    check(
+        r#"{env="test"} | id="a""#,
+        9,
+        Direction::Forward,
+        &["y n=2 ok"],
+    );
+    check(r#"{env="other"}"#, 9, Direction::Forward, &[]);
+}
+
+#[test]
+fn metrics_read_the_store() {
+    let snapshot = stored();
+    let budget = Budget::new(&Limits::default());
+    let Plan::Metric(plan) = planned(
+        r#"sum by (app) (sum_over_time({env="test"} |= "ok" | logfmt | unwrap n [10s]))"#,
+        1,
+        Direction::Backward,
+    ) else {
+        panic!("a log query");
+    };
+    let Leaf::Logs(leaf) = &plan.leaves[0].leaf else {
+        panic!("no leaf of logs");
+    };
+    let series = select(&snapshot, leaf, plan.leaves[0].range, &budget).unwrap();
+    let shown: Vec<String> = series
+        .iter()
+        .map(|s| format!("{} {:?}", s.labels, s.samples.floats))
+        .collect();
+    assert_eq!(
+        shown,
+        [r#"{app="x"} [1.0, 5.0]"#, r#"{app="y"} [2.0, 4.0]"#]
+    );
+    let small = Budget::new(&Limits {
+        query_series_max: 0,
+        ..Limits::default()
+    });
+    let refused = select(&snapshot, leaf, plan.leaves[0].range, &small);
+    assert!(matches!(refused, Err(QueryError::Budget(_))), "{refused:?}");
+}
+
+/// Evaluates a metric query on [`stored`]; shows each series with its values by step.
+fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
+    let limits = Limits::default();
+    let budget = Budget::new(&limits);
+    let snapshot = stored();
+    let Plan::Metric(plan) = plan(&parse(query, &limits)?, &Request::new(when), &limits)? else {
+        panic!("{query} is a log query");
+    };
+    let mut selected = Vec::new();
+    for read in &plan.leaves {
+        let Leaf::Logs(leaf) = &read.leaf else {
+            panic!("{query} reads no logs");
+        };
+        selected.push(select(&snapshot, leaf, read.range, &budget)?);
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    let (answer, notes) = crate::eval::eval(&plan, &selected, &budget, &pool)?;
+    assert_eq!(notes, Annotations::default(), "{query}");
+    let number = |value: &Value| match value {
+        Value::Float(float) => format!("{float}"),
+        Value::Histogram(_) => panic!("{query} gives a histogram"),
+    };
+    Ok(match answer {
+        Answer::Scalar(_, value) => vec![value.to_string()],
+        Answer::Vector(vector) => vector
+            .iter()
+            .map(|s| format!("{} {}", s.labels, number(&s.value)))
+            .collect(),
+        Answer::Matrix(series) => series
+            .iter()
+            .map(|s| {
+                let points: Vec<String> = s
+                    .samples
+                    .iter()
+                    .map(|(t, v)| format!("{}@{}", number(&v), t.millis() / 1000))
+                    .collect();
+                format!("{} {}", s.labels, points.join(" "))
+            })
+            .collect(),
+        other => panic!("{query} gives {other:?}"),
+    })
+}
+
+#[test]
+fn metrics_evaluate() {
+    let check = |query: &str, expect: &[&str]| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
+        found.sort();
+        assert_eq!(found, expect, "{query}");
+    };
+    check("vector(1) + vector(1)", &["{} 2"]);
+    check("1 + 2 * 3", &["7"]);
+    check("2 > 1", &["1"]);
+    check("(-2) ^ 2", &["4"]);
+    check(
+        r#"count_over_time({env="test"}[3s])"#,
+        &[r#"{app="x", env="test"} 1"#, r#"{app="y", env="test"} 2"#],
+    );
+    check(r#"sum(count_over_time({env="test"}[3s]))"#, &["{} 3"]);
+    check(
+        r#"rate({app="x"} |= "ok" [10s])"#,
+        &[r#"{app="x", env="test"} 0.2"#],
+    );
+    check(
+        r#"bytes_over_time({app="x"}[10s])"#,
+        &[r#"{app="x", env="test"} 19"#],
+    );
+    check(
+        r#"bytes_rate({app="x"}[10s])"#,
+        &[r#"{app="x", env="test"} 1.9"#],
+    );
+    check(
+        r#"count_over_time({app="x"}[2s] offset 3s)"#,
+        &[r#"{app="x", env="test"} 1"#],
+    );
+    check(
+        r#"absent_over_time({app="z", env=~".+"}[1m])"#,
+        &[r#"{app="z"} 1"#],
+    );
+    check(r#"absent_over_time({app="x"}[1m])"#, &[]);
+    check(r#"count_over_time({app="x"}[10s]) > 5"#, &[]);
+    check(
+        r#"sum(count_over_time({app="x"}[10s])) / sum(count_over_time({env="test"}[10s]))"#,
+        &["{} 0.5"],
+    );
+    check(
+        r#"topk(1, sum by (app) (sum_over_time({env="test"} | logfmt | unwrap n [10s])))"#,
+        &[r#"{app="y"} 12"#],
+    );
+    check(
+        r#"count_over_time({app="x"}[10s]) * on (env) group_left () sum by (env) (count_over_time({app="y"}[10s]))"#,
+        &[r#"{app="x", env="test"} 9"#],
+    );
+    check(
+        r#"label_replace(count_over_time({app="x"}[10s]), "b", "<$1>", "app", "(.*)")"#,
+        &[r#"{app="x", b="<x>", env="test"} 3"#],
+    );
+    check(
+        r#"sum(count_over_time({app="x"} | json [10s]))"#,
+        &[
+            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"malformed JSON at byte 0: expected an object\", app=\"x\", env=\"test\"}'. Use a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\"). To skip all potential errors you can match empty errors.(e.g __error__=\"\") The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )",
+        ],
+    );
+    check(
+        r#"sum(count_over_time({env="test"} | json | __error__="" [10s]))"#,
+        &[],
+    );
+}
+
+#[test]
+fn unwrapped_values_evaluate() {
+    let check = |function: &str, expect: &str| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let query = format!(r#"{function}{{app="x"}} | logfmt | unwrap n [10s])"#);
+        let found = evaluated(&query, at).unwrap();
+        assert_eq!(
+            found,
+            [format!("{{app=\"x\", env=\"test\"}} {expect}")],
+            "{query}"
+        );
+    };
+    check("sum_over_time(", "9");
+    check("avg_over_time(", "3");
+    check("min_over_time(", "1");
+    check("max_over_time(", "5");
+    check("first_over_time(", "1");
+    check("last_over_time(", "5");
+    check("stdvar_over_time(", "2.6666666666666665");
+    check("stddev_over_time(", "1.632993161855452");
+    check("quantile_over_time(0.5, ", "3");
+    check("rate(", "0.9");
+}
+
+#[test]
+fn metrics_evaluate_over_ranges() {
+    let when = When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(7),
+        step: 2_000_000_000,
+    };
+    let found = evaluated(r#"sum by (app) (count_over_time({env="test"}[2s]))"#, when).unwrap();
+    assert_eq!(
+        found,
+        [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
+    );
+}

@@ -1,0 +1,44 @@
+//! Texts of labels as numbers, durations and sizes, as Loki reads them.
+
+use crate::logql::lexer::parse_size;
+use crate::tokens::go_duration;
+
+/// A number as Go's `ParseFloat` reads it.
+pub(crate) fn number(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .or_else(|| crate::tokens::parse_float(text))
+        .ok_or_else(|| format!("strconv.ParseFloat: parsing {text:?}: invalid syntax"))
+}
+
+/// A duration such as `1.5s`, in nanoseconds.
+pub(crate) fn duration(text: &str) -> Result<i64, String> {
+    go_duration(text).ok_or_else(|| format!("time: invalid duration {text:?}"))
+}
+
+/// A size such as `5 MB` or `512`, in bytes.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let plain: Option<u64> = text.parse().ok();
+    plain
+        .or_else(|| parse_size(text, false))
+        .ok_or_else(|| format!("strconv.ParseFloat: parsing {text:?}: invalid size"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        assert_eq!(number("1e3"), Ok(1000.0));
+        assert_eq!(number("-Inf"), Ok(f64::NEG_INFINITY));
+        assert!(number("1s").is_err());
+        assert_eq!(duration("-1.5s"), Ok(-1_500_000_000));
+        assert!(duration("1d").is_err());
+        assert_eq!(bytes("5 MB"), Ok(5_000_000));
+        assert_eq!(bytes("1kib"), Ok(1024));
+        assert_eq!(bytes("2k"), Ok(2000));
+        assert_eq!(bytes("512"), Ok(512));
+        assert!(bytes("many").is_err());
+    }
+}

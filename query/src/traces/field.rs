@@ -1,0 +1,179 @@
+//! TraceQL's field expressions on one span.
+
+use std::borrow::Cow;
+
+use obs_model::spans::{Attribute as SpanAttribute, AttributeValue, attribute};
+
+use super::value::Value;
+use super::view::{SpanView, TraceView};
+use crate::traceql::ast::{Attribute, FieldExpr, Intrinsic, Operator, Scope};
+
+/// Whether the span meets the condition.
+pub(super) fn holds(expr: &FieldExpr, trace: &TraceView<'_>, index: usize) -> bool {
+    evaluate(expr, trace, index) == Value::Bool(true)
+}
+
+/// The value of an expression.
+pub(super) fn evaluate<'a>(
+    expr: &'a FieldExpr,
+    trace: &'a TraceView<'_>,
+    index: usize,
+) -> Value<'a> {
+    match expr {
+        FieldExpr::Static(value) => Value::of_static(value),
+        FieldExpr::Attribute(attribute) => lookup(attribute, trace, index),
+        FieldExpr::Negate(inner) => match evaluate(inner, trace, index) {
+            Value::Int(value) => Value::Int(value.saturating_neg()),
+            Value::Duration(value) => Value::Duration(value.saturating_neg()),
+            Value::Float(value) => Value::Float(-value),
+            _ => Value::Missing,
+        },
+        FieldExpr::Not(inner) => match evaluate(inner, trace, index) {
+            Value::Bool(value) => Value::Bool(!value),
+            _ => Value::Missing,
+        },
+        FieldExpr::Exists(attribute, exists) => {
+            Value::Bool(is_present(attribute, trace, index) == *exists)
+        }
+        FieldExpr::Matches(inner, pattern, positive) => {
+            Value::Bool(evaluate(inner, trace, index).matches(pattern, *positive))
+        }
+        FieldExpr::Operation { op, left, right } => match op {
+            Operator::And => Value::Bool(holds(left, trace, index) && holds(right, trace, index)),
+            Operator::Or => Value::Bool(holds(left, trace, index) || holds(right, trace, index)),
+            op => {
+                let left = evaluate(left, trace, index);
+                let right = evaluate(right, trace, index);
+                if op.is_comparison() {
+                    Value::Bool(left.holds(*op, &right))
+                } else {
+                    left.calculate(*op, &right)
+                }
+            }
+        },
+    }
+}
+
+fn is_present(attribute: &Attribute, trace: &TraceView<'_>, index: usize) -> bool {
+    match attribute {
+        Attribute::Intrinsic(Intrinsic::Parent) => trace.spans[index].parent.is_some(),
+        attribute => !lookup(attribute, trace, index).is_missing(),
+    }
+}
+
+/// The value of an attribute or intrinsic of a span.
+pub(super) fn lookup<'a>(
+    attribute: &Attribute,
+    trace: &'a TraceView<'_>,
+    index: usize,
+) -> Value<'a> {
+    match attribute {
+        Attribute::Intrinsic(intrinsic) => intrinsic_value(*intrinsic, trace, index),
+        Attribute::Named {
+            parent,
+            scope,
+            name,
+        } => {
+            let index = match (parent, trace.spans[index].parent) {
+                (false, _) => index,
+                (true, Some(parent)) => parent,
+                (true, None) => return Value::Missing,
+            };
+            named(*scope, name, &trace.spans[index])
+        }
+    }
+}
+
+fn named<'a>(scope: Scope, name: &str, span: &SpanView<'a>) -> Value<'a> {
+    let one = |attributes: &'a [SpanAttribute]| {
+        attribute(attributes, name).map_or(Value::Missing, Value::of_attribute)
+    };
+    match scope {
+        Scope::Any => match attribute(&span.span.attributes, name) {
+            Some(value) => Value::of_attribute(value),
+            None => one(&span.resource.attributes),
+        },
+        Scope::Span => one(&span.span.attributes),
+        Scope::Resource => one(&span.resource.attributes),
+        Scope::Instrumentation => one(&span.scope.attributes),
+        Scope::Event => many(
+            span.span
+                .events
+                .iter()
+                .map(|e| attribute(&e.attributes, name)),
+        ),
+        Scope::Link => many(
+            span.span
+                .links
+                .iter()
+                .map(|l| attribute(&l.attributes, name)),
+        ),
+    }
+}
+
+fn many<'a>(values: impl Iterator<Item = Option<&'a AttributeValue>>) -> Value<'a> {
+    let values: Vec<_> = values.flatten().map(Value::of_attribute).collect();
+    if values.is_empty() {
+        Value::Missing
+    } else {
+        Value::Many(values)
+    }
+}
+
+fn texts<'a>(texts: impl Iterator<Item = Cow<'a, str>>) -> Value<'a> {
+    let values: Vec<_> = texts.map(Value::Text).collect();
+    if values.is_empty() {
+        Value::Missing
+    } else {
+        Value::Many(values)
+    }
+}
+
+fn intrinsic_value<'a>(intrinsic: Intrinsic, trace: &'a TraceView<'_>, index: usize) -> Value<'a> {
+    let view = &trace.spans[index];
+    let span = view.span;
+    let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
+    let made = |text: String| Value::Text(Cow::Owned(text));
+    match intrinsic {
+        Intrinsic::Duration => Value::Duration(span.duration_nanos()),
+        Intrinsic::Name => text(&span.name),
+        Intrinsic::Status => Value::Status(span.status),
+        Intrinsic::StatusMessage => text(&span.status_message),
+        Intrinsic::Kind => Value::Kind(span.kind),
+        Intrinsic::SpanId => made(span.span_id.to_string()),
+        Intrinsic::ParentId if span.parent_id.is_zero() => text(""),
+        Intrinsic::ParentId => made(span.parent_id.to_string()),
+        Intrinsic::ChildCount => Value::Int(view.children),
+        Intrinsic::TraceId => made(span.trace_id.to_string()),
+        Intrinsic::RootName => trace.root_name().map_or(Value::Missing, text),
+        Intrinsic::RootService => trace.root_service().map_or(Value::Missing, text),
+        Intrinsic::TraceDuration => Value::Duration(trace.duration),
+        Intrinsic::NestedSetLeft => Value::Int(view.left),
+        Intrinsic::NestedSetRight => Value::Int(view.right),
+        Intrinsic::NestedSetParent => Value::Int(trace.nested_parent(index)),
+        Intrinsic::EventName => texts(span.events.iter().map(|e| Cow::Borrowed(e.name.as_str()))),
+        Intrinsic::EventTime => {
+            let times: Vec<_> = span
+                .events
+                .iter()
+                .map(|e| Value::Duration(e.time - span.start))
+                .collect();
+            if times.is_empty() {
+                Value::Missing
+            } else {
+                Value::Many(times)
+            }
+        }
+        Intrinsic::LinkTraceId => texts(
+            span.links
+                .iter()
+                .map(|l| Cow::Owned(l.trace_id.to_string())),
+        ),
+        Intrinsic::LinkSpanId => {
+            texts(span.links.iter().map(|l| Cow::Owned(l.span_id.to_string())))
+        }
+        Intrinsic::InstrumentationName => text(&view.scope.name),
+        Intrinsic::InstrumentationVersion => text(&view.scope.version),
+        Intrinsic::Parent => Value::Missing,
+    }
+}

@@ -1,0 +1,207 @@
+//! A search on one trace, and the collection of the newest traces that match.
+
+use std::ops::ControlFlow;
+
+use obs_model::answer::{FoundSpan, FoundTrace, SpanSet};
+use obs_model::spans::Attribute as SpanAttribute;
+use obs_model::{SpanBatch, TimeRange, TraceId};
+
+use super::field::lookup;
+use super::spansets::{Set, run};
+use super::view::TraceView;
+use crate::traceql::Query;
+use crate::traceql::ast::{Attribute, Element, FieldExpr, Intrinsic, ScalarExpr, SpansetExpr};
+
+/// A query, prepared for many traces.
+#[derive(Clone, Debug)]
+pub struct TraceMatcher {
+    query: Query,
+    /// Attributes that spans of the answer show.
+    shown: Vec<Attribute>,
+    spans_per_set: usize,
+}
+
+impl TraceMatcher {
+    /// Prepares a query; each set of an answer lists at most `spans_per_set` spans.
+    pub fn new(query: &Query, spans_per_set: usize) -> Self {
+        let mut shown = Vec::new();
+        query
+            .pipeline
+            .iter()
+            .for_each(|element| of_element(element, &mut shown));
+        // Those have their own fields in an answer.
+        shown.retain(|attribute| {
+            !matches!(
+                attribute,
+                Attribute::Intrinsic(
+                    Intrinsic::Name
+                        | Intrinsic::Duration
+                        | Intrinsic::SpanId
+                        | Intrinsic::TraceId
+                        | Intrinsic::TraceDuration
+                        | Intrinsic::RootName
+                        | Intrinsic::RootService
+                        | Intrinsic::Parent
+                )
+            )
+        });
+        Self {
+            query: query.clone(),
+            shown,
+            spans_per_set,
+        }
+    }
+
+    /// The answer's entry for a whole trace; `None` where nothing matches or it lies outside.
+    pub fn find(&self, id: TraceId, batch: &SpanBatch, range: TimeRange) -> Option<FoundTrace> {
+        let trace = TraceView::new(batch)?;
+        let lasted = TimeRange::new(trace.start, trace.start.saturating_add(trace.duration));
+        if !range.overlaps(lasted) {
+            return None;
+        }
+        let sets = run(&self.query.pipeline, &trace);
+        if sets.is_empty() {
+            return None;
+        }
+        Some(FoundTrace {
+            trace_id: id,
+            root_service: trace.root_service().map(str::to_owned),
+            root_name: trace.root_name().map(str::to_owned),
+            start: trace.start,
+            duration_nanos: trace.duration,
+            span_sets: sets.into_iter().map(|set| self.set(&trace, set)).collect(),
+            services: trace.services(),
+        })
+    }
+
+    fn set(&self, trace: &TraceView<'_>, set: Set) -> SpanSet {
+        let first = set.spans.iter().take(self.spans_per_set);
+        SpanSet {
+            matched: u32::try_from(set.spans.len()).unwrap_or(u32::MAX),
+            spans: first.map(|index| self.span(trace, *index)).collect(),
+            attributes: set.attributes,
+        }
+    }
+
+    fn span(&self, trace: &TraceView<'_>, index: usize) -> FoundSpan {
+        let span = trace.spans[index].span;
+        let mut attributes: Vec<SpanAttribute> = Vec::new();
+        for attribute in &self.shown {
+            let value = lookup(attribute, trace, index);
+            let key = match attribute {
+                Attribute::Named { name, .. } => name.as_str(),
+                Attribute::Intrinsic(intrinsic) => intrinsic.as_str(),
+            };
+            if !value.is_missing() && !attributes.iter().any(|a| a.key == key) {
+                attributes.push(SpanAttribute {
+                    key: key.to_owned(),
+                    value: value.to_attribute(),
+                });
+            }
+        }
+        FoundSpan {
+            span_id: span.span_id,
+            name: span.name.clone(),
+            start: span.start,
+            duration_nanos: span.duration_nanos(),
+            attributes,
+        }
+    }
+}
+
+fn add(attribute: &Attribute, all: &mut Vec<Attribute>) {
+    if !all.contains(attribute) {
+        all.push(attribute.clone());
+    }
+}
+
+fn of_element(element: &Element, all: &mut Vec<Attribute>) {
+    match element {
+        Element::Spans(expr) => of_spans(expr, all),
+        Element::By(expr) => of_field(expr, all),
+        Element::Select(attributes) => attributes.iter().for_each(|a| add(a, all)),
+        Element::Scalar(filter) => {
+            of_scalar(&filter.left, all);
+            of_scalar(&filter.right, all);
+        }
+        Element::Coalesce => {}
+    }
+}
+
+fn of_spans(expr: &SpansetExpr, all: &mut Vec<Attribute>) {
+    match expr {
+        SpansetExpr::Filter(None) => {}
+        SpansetExpr::Filter(Some(expr)) => of_field(expr, all),
+        SpansetExpr::Pipeline(elements) => elements.iter().for_each(|e| of_element(e, all)),
+        SpansetExpr::Operation { left, right, .. } => {
+            of_spans(left, all);
+            of_spans(right, all);
+        }
+    }
+}
+
+fn of_scalar(expr: &ScalarExpr, all: &mut Vec<Attribute>) {
+    match expr {
+        ScalarExpr::Static(_) | ScalarExpr::Aggregate(_, None) => {}
+        ScalarExpr::Aggregate(_, Some(expr)) => of_field(expr, all),
+        ScalarExpr::Operation { left, right, .. } => {
+            of_scalar(left, all);
+            of_scalar(right, all);
+        }
+    }
+}
+
+fn of_field(expr: &FieldExpr, all: &mut Vec<Attribute>) {
+    match expr {
+        FieldExpr::Static(_) => {}
+        FieldExpr::Attribute(attribute) | FieldExpr::Exists(attribute, _) => add(attribute, all),
+        FieldExpr::Negate(inner) | FieldExpr::Not(inner) | FieldExpr::Matches(inner, ..) => {
+            of_field(inner, all);
+        }
+        FieldExpr::Operation { left, right, .. } => {
+            of_field(left, all);
+            of_field(right, all);
+        }
+    }
+}
+
+/// Collects the newest traces that match from a scan that gives newest traces first.
+#[derive(Debug)]
+pub(crate) struct TraceCollector<'a> {
+    matcher: &'a TraceMatcher,
+    range: TimeRange,
+    limit: usize,
+    found: Vec<FoundTrace>,
+}
+
+impl<'a> TraceCollector<'a> {
+    pub(crate) fn new(matcher: &'a TraceMatcher, range: TimeRange, limit: usize) -> Self {
+        Self {
+            matcher,
+            range,
+            limit,
+            found: Vec::new(),
+        }
+    }
+
+    /// Takes a trace; breaks when the answer is complete.
+    pub(crate) fn trace(&mut self, id: TraceId, batch: &SpanBatch) -> ControlFlow<()> {
+        if self.found.len() < self.limit
+            && let Some(found) = self.matcher.find(id, batch, self.range)
+        {
+            self.found.push(found);
+        }
+        if self.found.len() < self.limit {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
+
+    /// The answer, newest first.
+    pub(crate) fn finish(mut self) -> Vec<FoundTrace> {
+        self.found
+            .sort_by_key(|t| std::cmp::Reverse((t.start, t.trace_id)));
+        self.found
+    }
+}

@@ -1,0 +1,457 @@
+//! Tables: which spans of a trace a query finds.
+
+use obs_model::limits::Limits;
+use obs_model::spans::{
+    Attribute, AttributeValue, Resource, ResourceSpans, Scope, ScopeSpans, SpanEvent, SpanKind,
+    SpanLink, StatusCode,
+};
+use obs_model::{Budget, BudgetError, Span, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
+use proptest::prelude::*;
+
+use super::search::TraceCollector;
+use super::{Hint, TraceMatcher, hints, plan, search};
+use crate::request::{Plan, Request, When};
+use crate::traceql::parse;
+
+fn span(id: u8, parent: u8, name: &str, start_ms: i64, duration_ms: i64) -> Span {
+    Span {
+        trace_id: TraceId([1; 16]),
+        span_id: SpanId([0, 0, 0, 0, 0, 0, 0, id]),
+        parent_id: SpanId([0, 0, 0, 0, 0, 0, 0, parent]),
+        name: name.to_owned(),
+        start: Timestamp::from_millis(start_ms),
+        end: Timestamp::from_millis(start_ms + duration_ms),
+        ..Span::default()
+    }
+}
+
+fn resource(service: &str, spans: Vec<Span>) -> ResourceSpans {
+    ResourceSpans {
+        resource: Resource {
+            attributes: vec![
+                Attribute::string("service.name", service),
+                Attribute::string("region", "eu"),
+            ],
+            ..Resource::default()
+        },
+        scopes: vec![ScopeSpans {
+            scope: Scope {
+                name: "lib".to_owned(),
+                version: "1.2".to_owned(),
+                ..Scope::default()
+            },
+            spans,
+        }],
+    }
+}
+
+/// ```text
+/// 1 root (shop, server, 1000 ms)
+/// ├ 2 cart (shop, 100 ms)
+/// │ └ 4 query (db, client, error, 50 ms, event exception, link)
+/// └ 3 pay (shop, 700 ms, status 500)
+///   └ 5 query (db, 600 ms)
+/// 6 late (shop, parent 99 is missing)
+/// ```
+fn trace() -> SpanBatch {
+    let mut root = span(1, 0, "root", 0, 1000);
+    root.kind = SpanKind::Server;
+    root.attributes = vec![
+        Attribute::string("http.method", "GET"),
+        Attribute {
+            key: "http.status".to_owned(),
+            value: AttributeValue::Int(200),
+        },
+        Attribute {
+            key: "tags".to_owned(),
+            value: AttributeValue::Array(vec![
+                AttributeValue::String("a".to_owned()),
+                AttributeValue::String("b".to_owned()),
+            ]),
+        },
+    ];
+    let mut pay = span(3, 1, "pay", 200, 700);
+    pay.attributes = vec![
+        Attribute {
+            key: "http.status".to_owned(),
+            value: AttributeValue::Int(500),
+        },
+        Attribute {
+            key: "ok".to_owned(),
+            value: AttributeValue::Bool(false),
+        },
+        Attribute {
+            key: "ratio".to_owned(),
+            value: AttributeValue::Double(0.5),
+        },
+        Attribute::string("region", "us"),
+    ];
+    let mut query = span(4, 2, "query", 110, 50);
+    query.kind = SpanKind::Client;
+    query.status = StatusCode::Error;
+    query.status_message = "boom".to_owned();
+    query.events = vec![SpanEvent {
+        time: Timestamp::from_millis(120),
+        name: "exception".to_owned(),
+        attributes: vec![Attribute::string("exception.type", "Timeout")],
+        dropped_attributes: 0,
+    }];
+    query.links = vec![SpanLink {
+        trace_id: TraceId([2; 16]),
+        ..SpanLink::default()
+    }];
+    SpanBatch {
+        resources: vec![
+            resource(
+                "shop",
+                vec![
+                    root,
+                    span(2, 1, "cart", 100, 100),
+                    pay,
+                    span(6, 99, "late", 900, 1),
+                ],
+            ),
+            resource("db", vec![query, span(5, 3, "query", 250, 600)]),
+        ],
+    }
+}
+
+/// Shows the ids of the spans of each set, `-` where nothing is found.
+fn find(query: &str) -> String {
+    let query = parse(query, &Limits::default()).unwrap();
+    let matcher = TraceMatcher::new(&query, 100);
+    match matcher.find(TraceId([1; 16]), &trace(), TimeRange::ALL) {
+        None => "-".to_owned(),
+        Some(found) => {
+            let show = |set: &obs_model::answer::SpanSet| {
+                assert_eq!(set.matched as usize, set.spans.len());
+                let mut ids: Vec<String> = set
+                    .spans
+                    .iter()
+                    .map(|s| s.span_id.0[7].to_string())
+                    .collect();
+                ids.sort();
+                ids.join(" ")
+            };
+            found
+                .span_sets
+                .iter()
+                .map(show)
+                .collect::<Vec<_>>()
+                .join(" / ")
+        }
+    }
+}
+
+fn check(query: &str, expect: &str) {
+    assert_eq!(find(query), expect, "{query}");
+}
+
+#[test]
+fn attributes() {
+    check("{ }", "1 2 3 4 5 6");
+    check(r#"{ resource.service.name = "db" }"#, "4 5");
+    check(r#"{ .service.name = "db" }"#, "4 5");
+    check(r#"{ span.service.name = "db" }"#, "-");
+    check(r#"{ .region = "us" }"#, "3");
+    check(r#"{ resource.region = "eu" }"#, "1 2 3 4 5 6");
+    check(r#"{ span.http.status = 500 }"#, "3");
+    check(r#"{ span.http.status != 500 }"#, "1");
+    check(
+        r#"{ span.http.status >= 200 && span.http.status < 300.5 }"#,
+        "1",
+    );
+    check(r#"{ span.http.status = "500" }"#, "-");
+    check(r#"{ span.http.method =~ "G.." }"#, "1");
+    check(r#"{ span.http.method =~ "G" }"#, "-");
+    check(r#"{ span.http.method !~ "P.*" }"#, "1");
+    check(r#"{ span.http.method > "A" }"#, "1");
+    check(r#"{ span.ratio = 0.5 }"#, "3");
+    check(r#"{ span.ok = false }"#, "3");
+    check(r#"{ !span.ok }"#, "3");
+    check(r#"{ span.ok }"#, "-");
+    check(r#"{ span.http.status != nil }"#, "1 3");
+    check(r#"{ span.http.status = nil }"#, "2 4 5 6");
+    check(r#"{ span.http.status / 100 = 5 }"#, "3");
+    check(r#"{ span.http.status - 300 > 2 * 50 + 1 }"#, "3");
+    check(r#"{ -span.http.status = -200 }"#, "1");
+    check(r#"{ span.http.status / 0 = 1 }"#, "-");
+    check(r#"{ parent.http.status = 500 }"#, "5");
+    check(r#"{ parent.span.http.status = 200 }"#, "2 3");
+    check(r#"{ span."http.status" = 200 || name = "late" }"#, "1 6");
+}
+
+#[test]
+fn several_values() {
+    check(r#"{ span.tags = "b" }"#, "1");
+    check(r#"{ span.tags =~ "a|x" }"#, "1");
+    check(r#"{ span.tags != "x" }"#, "1");
+    check(r#"{ span.tags != "a" }"#, "-");
+    check(r#"{ span.tags !~ "a" }"#, "-");
+    check(r#"{ event.exception.type = "Timeout" }"#, "4");
+    check(r#"{ event:name = "exception" }"#, "4");
+    check(r#"{ event:timeSinceStart = 10ms }"#, "4");
+    check(
+        r#"{ link:traceID = "02020202020202020202020202020202" }"#,
+        "4",
+    );
+    check(r#"{ event:name != nil }"#, "4");
+}
+
+#[test]
+fn intrinsics() {
+    check("{ duration > 600ms }", "1 3");
+    check("{ duration >= 600ms && duration <= 0.7s }", "3 5");
+    check("{ status = error }", "4");
+    check("{ status != error }", "1 2 3 5 6");
+    check(r#"{ statusMessage = "boom" }"#, "4");
+    check("{ kind = server }", "1");
+    check(r#"{ name = "query" }"#, "4 5");
+    check(
+        r#"{ rootName = "root" && rootServiceName = "shop" }"#,
+        "1 2 3 4 5 6",
+    );
+    check("{ traceDuration = 1s }", "1 2 3 4 5 6");
+    check("{ nestedSetParent < 0 }", "1");
+    check("{ nestedSetParent = 0 }", "6");
+    check("{ parent = nil }", "1 6");
+    check("{ parent != nil }", "2 3 4 5");
+    check("{ span:childCount = 2 }", "1");
+    check(r#"{ span:id = "0000000000000004" }"#, "4");
+    check(r#"{ span:parentID = "" }"#, "1");
+    check(
+        r#"{ trace:id = "01010101010101010101010101010101" }"#,
+        "1 2 3 4 5 6",
+    );
+    check(
+        r#"{ instrumentation:name = "lib" && instrumentation:version = "1.2" }"#,
+        "1 2 3 4 5 6",
+    );
+}
+
+#[test]
+fn structure() {
+    check(r#"{ name = "root" } > { }"#, "2 3");
+    check(r#"{ name = "root" } >> { name = "query" }"#, "4 5");
+    check(r#"{ name = "query" } < { }"#, "2 3");
+    check(r#"{ status = error } << { }"#, "1 2");
+    check(r#"{ name = "cart" } ~ { }"#, "3");
+    check(r#"{ name = "cart" } !~ { }"#, "1 2 4 5 6");
+    check(r#"{ name = "root" } !>> { }"#, "1 6");
+    check(r#"{ name = "root" } !> { name = "query" }"#, "4 5");
+    check(r#"{ status = error } !<< { }"#, "3 4 5 6");
+    check(r#"{ name = "pay" } &> { }"#, "3 5");
+    check(r#"{ name = "root" } &>> { status = error }"#, "1 4");
+    check(r#"{ name = "query" } &<< { name = "pay" }"#, "3 5");
+    check(r#"{ name = "cart" } &~ { name = "pay" }"#, "2 3");
+    check(
+        r#"{ name = "root" } > { name = "pay" } > { name = "query" }"#,
+        "5",
+    );
+    check(r#"{ name = "nothing" } >> { }"#, "-");
+    check(r#"{ name = "cart" } && { status = error }"#, "2 4");
+    check(r#"{ name = "cart" } && { name = "nothing" }"#, "-");
+    check(r#"{ name = "cart" } || { name = "nothing" }"#, "2");
+    check(
+        r#"({ } &>> { status = error }) || ({ name = "late" }) | select(status, nestedSetLeft)"#,
+        "1 2 4 6",
+    );
+}
+
+#[test]
+fn pipelines() {
+    check(r#"{ name = "query" } | count() > 1"#, "4 5");
+    check(r#"{ name = "query" } | count() > 2"#, "-");
+    check(r#"{ } | avg(duration) > 400ms"#, "1 2 3 4 5 6");
+    check(r#"{ } | max(duration) = 1s"#, "1 2 3 4 5 6");
+    check(r#"{ } | min(span.http.status) = 200"#, "1 2 3 4 5 6");
+    check(
+        r#"{ } | sum(span.http.status) / count() > 100"#,
+        "1 2 3 4 5 6",
+    );
+    check(r#"{ } | avg(span.absent) > 0"#, "-");
+    check(r#"{ } | by(resource.service.name)"#, "1 2 3 6 / 4 5");
+    check(
+        r#"{ } | by(resource.service.name) | count() > 2"#,
+        "1 2 3 6",
+    );
+    check(
+        r#"{ } | by(resource.service.name) | { duration > 500ms } | coalesce()"#,
+        "1 3 5",
+    );
+    check(
+        r#"({ name = "query" } | count() > 1) || { name = "late" }"#,
+        "4 5 6",
+    );
+    check(r#"{ } | { status = error }"#, "4");
+}
+
+#[test]
+fn entries() {
+    let query = parse(
+        r#"{ span.http.status > 0 } | by(name) | select(kind, resource.region)"#,
+        &Limits::default(),
+    )
+    .unwrap();
+    let found = TraceMatcher::new(&query, 1)
+        .find(TraceId([1; 16]), &trace(), TimeRange::ALL)
+        .unwrap();
+    assert_eq!(found.root_service.as_deref(), Some("shop"));
+    assert_eq!(found.root_name.as_deref(), Some("root"));
+    assert_eq!(found.duration_nanos, 1_000_000_000);
+    let services: Vec<_> = found
+        .services
+        .iter()
+        .map(|s| (s.service.as_str(), s.spans, s.errors))
+        .collect();
+    assert_eq!(services, [("db", 2, 1), ("shop", 4, 0)]);
+    assert_eq!(found.span_sets.len(), 2);
+    let set = &found.span_sets[0];
+    assert_eq!(set.attributes, [Attribute::string("by(name)", "root")]);
+    assert_eq!(
+        set.spans[0].attributes,
+        [
+            Attribute {
+                key: "http.status".to_owned(),
+                value: AttributeValue::Int(200)
+            },
+            Attribute::string("kind", "server"),
+            Attribute::string("region", "eu"),
+        ]
+    );
+    let outside = TimeRange::new(Timestamp::from_seconds(2), Timestamp::from_seconds(3));
+    assert_eq!(
+        TraceMatcher::new(&query, 1).find(TraceId([1; 16]), &trace(), outside),
+        None
+    );
+    assert_eq!(
+        TraceMatcher::new(&query, 1).find(TraceId([1; 16]), &SpanBatch::default(), TimeRange::ALL),
+        None
+    );
+}
+
+#[test]
+fn collectors_stop_at_the_limit() {
+    let query = parse("{ }", &Limits::default()).unwrap();
+    let matcher = TraceMatcher::new(&query, 3);
+    let mut collector = TraceCollector::new(&matcher, TimeRange::ALL, 2);
+    assert!(
+        collector
+            .trace(TraceId([3; 16]), &SpanBatch::default())
+            .is_continue()
+    );
+    assert!(collector.trace(TraceId([1; 16]), &trace()).is_continue());
+    assert!(collector.trace(TraceId([2; 16]), &trace()).is_break());
+    let ids: Vec<_> = collector.finish().iter().map(|t| t.trace_id.0[0]).collect();
+    assert_eq!(ids, [2, 1]);
+
+    let range = When::Range {
+        start: Timestamp::MIN,
+        end: Timestamp::MAX,
+        step: 1,
+    };
+    let Plan::Traces(plan) = plan(&query, &Request::new(range)).unwrap() else {
+        panic!("not a search");
+    };
+    let budget = Budget::new(&Limits::default());
+    let run = || {
+        search(&plan, &budget, |hints, visit| {
+            assert_eq!(hints, []);
+            visit(TraceId([1; 16]), trace()).map(|_| ())
+        })
+    };
+    assert_eq!(run().unwrap().len(), 1);
+    budget.cancel();
+    assert_eq!(run(), Err(BudgetError::Cancelled));
+    assert!(super::plan(&query, &Request::new(When::At(Timestamp::MIN))).is_err());
+}
+
+#[test]
+fn hints_hold_of_every_match() {
+    let check = |query: &str, expect: &[Hint]| {
+        assert_eq!(
+            hints(&parse(query, &Limits::default()).unwrap()),
+            expect,
+            "{query}"
+        );
+    };
+    check(
+        r#"{ resource.service.name = "db" && (name = "q" && 5ms < duration) && kind = client && status = ok && (.a = 1 || .b = 2) }"#,
+        &[
+            Hint::Service("db".to_owned()),
+            Hint::Name("q".to_owned()),
+            Hint::MinDuration(5_000_001),
+            Hint::Kind(SpanKind::Client),
+            Hint::Status(StatusCode::Ok),
+        ],
+    );
+    check(r#"{ name = "a" } || { name = "b" }"#, &[]);
+    check(
+        r#"{ name = "a" } !> { name = "b" }"#,
+        &[Hint::Name("b".to_owned())],
+    );
+    check(
+        r#"{ name = "a" && kind = server } >> { name = "b" }"#,
+        &[Hint::Name("a".to_owned()), Hint::Kind(SpanKind::Server)],
+    );
+    check(
+        r#"{ span.x = "y" && .n = 5 && .m != "z" } | count() > 3"#,
+        &[Hint::Attribute {
+            scope: crate::traceql::ast::Scope::Span,
+            name: "x".to_owned(),
+            value: AttributeValue::String("y".to_owned()),
+        }],
+    );
+    check(r#"{ !(name = "a") }"#, &[]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Any parents, also missing ones and cycles: structural operators agree with looking at pairs.
+    #[test]
+    fn any_tree_is_walked(parents in proptest::collection::vec((0u8..10, 0u8..3), 1..9)) {
+        let spans: Vec<Span> = parents
+            .iter()
+            .enumerate()
+            .map(|(index, (parent, kind))| span(index as u8 + 1, *parent, &kind.to_string(), index as i64, 1))
+            .collect();
+        let batch = SpanBatch { resources: vec![resource("s", spans)] };
+        let parent = |id: u8| -> Option<u8> {
+            let parent = parents[usize::from(id) - 1].0;
+            (parent != 0 && parent != id && usize::from(parent) <= parents.len()).then_some(parent)
+        };
+        let ids = |kind: u8| -> Vec<u8> { (1..=parents.len() as u8).filter(|id| parents[usize::from(*id) - 1].1 == kind).collect() };
+        let run = |op: &str| -> Vec<u8> {
+            let text = format!(r#"{{ name = "0" }} {op} {{ name = "1" }}"#);
+            let query = parse(&text, &Limits::default()).unwrap();
+            let found = TraceMatcher::new(&query, 100).find(TraceId([1; 16]), &batch, TimeRange::ALL);
+            let mut found: Vec<u8> = found.map_or_else(Vec::new, |f| f.span_sets[0].spans.iter().map(|s| s.span_id.0[7]).collect());
+            found.sort_unstable();
+            found
+        };
+        let children: Vec<u8> = ids(1).into_iter().filter(|id| parent(*id).is_some_and(|p| parents[usize::from(p) - 1].1 == 0)).collect();
+        prop_assert_eq!(run(">"), children);
+        // Only spans that a root reaches have ancestors and descendants.
+        let chain = |id: u8| -> Option<Vec<u8>> {
+            let mut chain = Vec::new();
+            let mut at = id;
+            while let Some(p) = parent(at) {
+                if chain.len() > parents.len() { return None; }
+                chain.push(p);
+                at = p;
+            }
+            Some(chain)
+        };
+        let below: Vec<u8> = ids(1)
+            .into_iter()
+            .filter(|id| chain(*id).is_some_and(|c| c.iter().any(|p| parents[usize::from(*p) - 1].1 == 0)))
+            .collect();
+        prop_assert_eq!(run(">>"), below);
+        let above: Vec<u8> = ids(1)
+            .into_iter()
+            .filter(|id| ids(0).iter().any(|l| chain(*l).is_some_and(|c| c.contains(id))))
+            .collect();
+        prop_assert_eq!(run("<<"), above);
+    }
+}
