@@ -36,6 +36,8 @@ pub fn trace(
 }
 
 /// Gives the whole traces that may match, newest first by their first start (equal ones by id).
+/// A retried span counts with all its starts until a merge drops the later arrivals; sources
+/// retry with the same start.
 pub fn scan(
     snapshot: &Snapshot<Spans>,
     filter: &SpanFilter,
