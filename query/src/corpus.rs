@@ -623,7 +623,7 @@ fn corpus_reaches_its_floors() {
         ("info", 53),
         ("limit", 36),
         ("name_label_dropping", 30),
-        ("native_histograms", 510),
+        ("native_histograms", 513),
         ("start_timestamps", 2),
         ("type_and_unit", 58),
     ];
