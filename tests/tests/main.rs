@@ -1,3 +1,15 @@
 //! The tests that see obs from outside: rules of the house, the running binary, simulation.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests run processes: they need files, threads, the environment and the clock"
+)]
+
 mod architecture;
+mod simulation;
+mod badinput;
+mod blackbox;
+mod cli;
+mod crash;
+mod process;
+mod send;

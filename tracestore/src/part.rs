@@ -85,48 +85,13 @@ impl Part {
         if version != VERSION {
             return Err(index.corrupt(format!("version {VERSION}, found {version}")));
         }
-        let blocks = index.count(reader.sections().count())?;
-        let mut columns = Vec::new();
-        for _ in 0..5 {
-            columns.push(read_ints(&mut index, blocks)?);
-        }
-        let bad = |what: &str| Corrupt::new(place.as_str(), 0, what);
-        let filters = reader.sections().find(|(name, _)| *name == "filters");
-        let filters = filters.map_or(0, |(_, bytes)| bytes);
-        let mut zones = Vec::with_capacity(blocks);
-        let mut hull: Option<TimeRange> = None;
-        let (mut rows, mut filter) = (0usize, 0u64);
-        for block in 0..blocks {
-            let count = usize::try_from(columns[0][block]).unwrap_or(usize::MAX);
-            if count == 0 || count > ROWS_MAX {
-                return Err(bad("blocks of 1 to 8192 rows"));
-            }
-            rows += count;
-            let start = Timestamp::from_nanos(columns[1][block]);
-            let range = TimeRange::new(start, Timestamp::from_nanos(columns[2][block]));
-            let end = u64::try_from(columns[4][block]).unwrap_or(u64::MAX);
-            if range.is_empty() || end < filter || end > filters {
-                return Err(bad("ranges and filters in order"));
-            }
-            filter = end;
-            hull = Some(hull.map_or(range, |h| h.union(range)));
-            zones.push(Zone {
-                rows_end: rows,
-                duration_max: columns[3][block],
-                filter_end: end as usize,
-            });
-        }
+        let (zones, hull) = read_zones(&reader, &mut index)?;
         index.finish()?;
-        if rows as u64 != reader.rows() {
-            return Err(bad("blocks with all rows of the part"));
-        }
-        let ids = reader.sections().find(|(name, _)| *name == "ids");
-        let traces = ids.map_or(0, |(_, bytes)| bytes as usize / ID_BYTES);
-        let nothing = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
+        let traces = section_bytes(&reader, "ids") / ID_BYTES;
         Ok(Self {
             reader,
             zones,
-            hull: hull.unwrap_or(nothing),
+            hull,
             traces,
         })
     }
@@ -243,6 +208,52 @@ impl Part {
         into.read(Reader::new(&place, &content))?;
         Ok(content.len())
     }
+}
+
+/// The zones of all blocks, and from the first start to the last end of any span.
+fn read_zones(
+    reader: &PartReader,
+    index: &mut Reader<'_>,
+) -> Result<(Vec<Zone>, TimeRange), Corrupt> {
+    let blocks = index.count(reader.sections().count())?;
+    let counts = read_ints(index, blocks)?;
+    let starts = read_ints(index, blocks)?;
+    let ends = read_ints(index, blocks)?;
+    let durations = read_ints(index, blocks)?;
+    let filter_ends = read_ints(index, blocks)?;
+    let filters = section_bytes(reader, "filters");
+    let mut zones: Vec<Zone> = Vec::with_capacity(blocks);
+    let mut hull = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
+    for (block, duration_max) in durations.into_iter().enumerate() {
+        let (rows, filter) = zones.last().map_or((0, 0), |z| (z.rows_end, z.filter_end));
+        let count = usize::try_from(counts[block]).unwrap_or(usize::MAX);
+        if count == 0 || count > ROWS_MAX {
+            return Err(index.corrupt(format!("blocks of 1 to {ROWS_MAX} rows")));
+        }
+        let start = Timestamp::from_nanos(starts[block]);
+        let range = TimeRange::new(start, Timestamp::from_nanos(ends[block]));
+        let filter_end = usize::try_from(filter_ends[block]).unwrap_or(usize::MAX);
+        if range.is_empty() || filter_end < filter || filter_end > filters {
+            return Err(index.corrupt("ranges and filters in order"));
+        }
+        hull = hull.union(range);
+        zones.push(Zone {
+            rows_end: rows + count,
+            duration_max,
+            filter_end,
+        });
+    }
+    let rows = zones.last().map_or(0, |z| z.rows_end);
+    if rows as u64 != reader.rows() {
+        return Err(index.corrupt("blocks with all rows of the part"));
+    }
+    Ok((zones, hull))
+}
+
+/// The length of a section; 0 when there is none.
+fn section_bytes(reader: &PartReader, name: &str) -> usize {
+    let found = reader.sections().find(|(other, _)| *other == name);
+    found.map_or(0, |(_, bytes)| bytes as usize)
 }
 
 /// The sorted ids of a part.

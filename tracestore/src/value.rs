@@ -164,8 +164,9 @@ pub(crate) struct Weight {
     pub(crate) depth: usize,
 }
 
-/// What a key and its value take beside their text in memory.
-const ENTRY_BYTES: usize = 56;
+/// What a key and its value take beside their text in memory: the pair, and what the allocator
+/// adds to its two texts.
+const ENTRY_BYTES: usize = size_of::<Attribute>() + 32;
 
 impl Weight {
     /// Adds a list of attributes.

@@ -14,7 +14,7 @@ mod view;
 
 use obs_model::answer::FoundTrace;
 use obs_model::{Budget, SpanBatch, TimeRange, TraceId};
-use obs_tracestore::{SelectError, Snapshot, SpanFilter, Spans, scan};
+use obs_tracestore::{Snapshot, SpanFilter, Spans, scan};
 
 use conditions::hints;
 use search::TraceCollector;
@@ -23,9 +23,6 @@ pub use search::TraceMatcher;
 use crate::error::QueryError;
 use crate::request::{Plan, Request, When};
 use crate::traceql::Query;
-
-/// Spans that each set of an answer lists where the request does not say; as Tempo.
-pub const SPANS_PER_SET: usize = 3;
 
 /// A search for traces.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +48,7 @@ pub fn plan(query: &Query, request: &Request) -> Result<Plan, QueryError> {
         query: query.clone(),
         range: TimeRange::new(start, end),
         limit: request.limit,
-        spans_per_set: SPANS_PER_SET,
+        spans_per_set: request.spans_per_set,
     }))
 }
 
@@ -81,7 +78,7 @@ pub fn search(
         budget.check()?;
         Ok(collector.trace(id, &batch))
     };
-    scan(snapshot, &filter, budget, &mut visit).map_err(failed)?;
+    scan(snapshot, &filter, budget, &mut visit)?;
     Ok(collector.finish())
 }
 
@@ -91,12 +88,5 @@ pub fn trace(
     id: TraceId,
     budget: &Budget,
 ) -> Result<Option<SpanBatch>, QueryError> {
-    obs_tracestore::trace(snapshot, id, budget).map_err(failed)
-}
-
-fn failed(error: SelectError) -> QueryError {
-    match error {
-        SelectError::Budget(error) => QueryError::Budget(error),
-        SelectError::Corrupt(error) => QueryError::Corrupt(error.to_string()),
-    }
+    Ok(obs_tracestore::trace(snapshot, id, budget)?)
 }

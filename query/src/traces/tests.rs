@@ -382,6 +382,7 @@ fn searches_read_the_store() {
             step: 1,
         });
         request.limit = limit;
+        request.spans_per_set = 2;
         let Plan::Traces(plan) =
             plan(&parse(query, &Limits::default()).unwrap(), &request).unwrap()
         else {
@@ -390,6 +391,8 @@ fn searches_read_the_store() {
         let found = search(&snapshot, &plan, &budget).unwrap();
         let ids: Vec<u8> = found.iter().map(|t| t.trace_id.0[0]).collect();
         assert_eq!(ids, expect, "{query}");
+        let sets = found.iter().flat_map(|t| &t.span_sets);
+        assert!(sets.into_iter().all(|s| s.spans.len() <= 2), "{query}");
     };
     check("{ }", 2, (0, 100), &[4, 3]);
     check("{ }", 0, (0, 100), &[]);

@@ -1,0 +1,286 @@
+//! The commands against a live server: what they print, and how they end.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
+
+use obs_model::MetricBatch;
+use obs_model::metrics::MetricKind;
+use serde_json::{Value, json};
+
+use crate::process::{Obs, command, now, until};
+use crate::send::{MINUTE, Otlp, SECOND, loki_json, metadata, otlp, remote_write, series};
+
+const TRACE: &str = "0123456789abcdef0123456789abcdef";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Standard output of a command that succeeded.
+fn out(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{:?}: {}",
+        output.status,
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// A server that knows a little of each signal.
+fn server() -> Obs {
+    let obs = Obs::start();
+    let begin = now() / MINUTE * MINUTE - 20 * MINUTE;
+    let rising = |slope: f64| {
+        (0..80)
+            .map(move |i| (begin + i * 15 * SECOND, slope * i as f64))
+            .filter(|s| s.0 <= now())
+    };
+    let name = ("__name__", "requests_total");
+    let batch = MetricBatch {
+        series: vec![
+            series(&[name, ("code", "200")], rising(2.0)),
+            series(&[name, ("code", "500")], rising(1.0)),
+        ],
+        metadata: vec![metadata("requests_total", MetricKind::Counter, "Requests.")],
+    };
+    assert_eq!(remote_write(&obs, &batch).status, 204);
+    let time = now() - MINUTE;
+    let lines = [
+        (time, "level=info all is well", &[][..]),
+        (time + 1, "level=error \u{1b}[2J", &[][..]),
+    ];
+    assert_eq!(loki_json(&obs, &[("app", "shop")], &lines).status, 204);
+    let span = |id: &str, parent: &str, name: &str, from: i64, to: i64| {
+        json!({
+            "traceId": TRACE, "spanId": id, "parentSpanId": parent, "name": name,
+            "startTimeUnixNano": (time + from * 1_000_000).to_string(),
+            "endTimeUnixNano": (time + to * 1_000_000).to_string(),
+        })
+    };
+    let spans = [
+        span("00000000000000a1", "", "GET /", 0, 200),
+        span("00000000000000a2", "00000000000000a1", "SELECT", 50, 150),
+    ];
+    let body = json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
+        "scopeSpans": [{"spans": spans}],
+    }]});
+    assert_eq!(
+        otlp(&obs, "traces", Otlp::Json, body.to_string().into_bytes()).status,
+        200
+    );
+    obs
+}
+
+#[test]
+fn query_prints_tables_json_csv_and_graphs() {
+    let obs = server();
+    let query = |arguments: &[&str]| out(&obs.client(&[&["query"], arguments].concat()));
+    let table = query(&["requests_total"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["__name__", "code", "time", "value"]
+    );
+    assert_eq!(lines.len(), 3, "{table}");
+    let csv = query(&["sum(requests_total) > 0", "-o", "csv"]);
+    assert_eq!(csv.lines().next(), Some("time,value"), "{csv}");
+    let json: Value =
+        serde_json::from_str(&query(&["requests_total", "-o", "json"])).expect("JSON");
+    assert_eq!(json["resultType"], "vector", "{json}");
+    let range = query(&[
+        "sum(rate(requests_total[1m]))",
+        "--since",
+        "10m",
+        "--step",
+        "1m",
+        "-o",
+        "csv",
+    ]);
+    assert!(range.lines().count() >= 10, "{range}");
+    let graph = query(&[
+        "sum by (code) (rate(requests_total[1m]))",
+        "--since",
+        "10m",
+        "--graph",
+    ]);
+    assert!(
+        graph
+            .chars()
+            .any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)),
+        "{graph}"
+    );
+    assert!(
+        graph.contains("code=\"500\"") && !graph.contains('\u{1b}'),
+        "{graph}"
+    );
+    let lines = query(&["--lang", "logql", "{app=\"shop\"} |= \"well\""]);
+    assert!(lines.ends_with("all is well\n"), "{lines}");
+    let counts = query(&[
+        "--lang",
+        "logql",
+        "sum(count_over_time({app=\"shop\"}[10m]))",
+        "-o",
+        "csv",
+    ]);
+    assert!(counts.ends_with(",2\n"), "{counts}");
+    let traces = query(&["--lang", "traceql", "{ name = \"SELECT\" }"]);
+    assert!(traces.contains(TRACE), "{traces}");
+}
+
+#[test]
+fn logs_prints_lines_and_follows() {
+    let obs = server();
+    let logs = |arguments: &[&str]| out(&obs.client(&[&["logs"], arguments].concat()));
+    let table = logs(&["{app=\"shop\"}"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 2, "{table}");
+    assert!(
+        lines[0].contains("info") && lines[0].ends_with("all is well"),
+        "{table}"
+    );
+    assert!(
+        !table.contains('\u{1b}'),
+        "the terminal obeys a line: {table:?}"
+    );
+    assert_eq!(
+        logs(&["{app=\"shop\"}", "-o", "raw", "--limit", "1"]),
+        "level=error \u{1b}[2J\n"
+    );
+    let line = logs(&["{app=\"shop\"} |= \"well\"", "-o", "json"]);
+    let line: Value = serde_json::from_str(&line).expect("one JSON object");
+    assert_eq!(
+        (&line["line"], &line["labels"]["app"]),
+        (&json!("level=info all is well"), &json!("shop"))
+    );
+    let mut follow = command(&[
+        "logs",
+        "{app=\"live\"}",
+        "--follow",
+        "-o",
+        "raw",
+        "--server",
+        &obs.url(),
+    ]);
+    let mut child = follow.stdout(Stdio::piped()).spawn().expect("obs runs");
+    let mut reader = BufReader::new(child.stdout.take().expect("it is piped"));
+    assert_eq!(
+        loki_json(&obs, &[("app", "live")], &[(now(), "now", &[])]).status,
+        204
+    );
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("it goes on");
+    assert_eq!(line, "now\n");
+    // Later lines come once, and earlier ones not again.
+    assert_eq!(
+        loki_json(&obs, &[("app", "live")], &[(now(), "later", &[])]).status,
+        204
+    );
+    line.clear();
+    reader.read_line(&mut line).expect("it goes on");
+    assert_eq!(line, "later\n");
+    child.kill().expect("it is ours");
+    let ended = until("the end of obs logs", || {
+        child.try_wait().expect("it is ours")
+    });
+    assert!(!ended.success());
+}
+
+#[test]
+fn traces_and_the_waterfall() {
+    let obs = server();
+    let found = out(&obs.client(&["traces", "{ resource.service.name = \"shop\" }"]));
+    assert!(
+        found.contains(TRACE) && found.contains("GET /") && found.contains("200ms"),
+        "{found}"
+    );
+    let csv = out(&obs.client(&["traces", "-o", "csv"]));
+    assert_eq!(
+        csv.lines().next(),
+        Some("trace,started,duration,service,root,matched")
+    );
+    let drawn = out(&obs.client(&["trace", TRACE]));
+    let lines: Vec<&str> = drawn.lines().collect();
+    assert!(
+        lines[0].contains("2 spans  1 services  0 errors"),
+        "{drawn}"
+    );
+    assert!(
+        lines[2].starts_with("shop GET /") && lines[2].contains('█'),
+        "{drawn}"
+    );
+    assert!(
+        lines[3].starts_with("  shop SELECT") && lines[3].contains("100ms"),
+        "{drawn}"
+    );
+    let json: Value =
+        serde_json::from_str(&out(&obs.client(&["trace", TRACE, "--json"]))).expect("JSON");
+    assert_eq!(
+        json["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"], TRACE,
+        "{json}"
+    );
+}
+
+#[test]
+fn failures_are_1_and_misuse_is_2() {
+    let obs = server();
+    let ends = |output: &Output, code: i32, part: &str| {
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(part), "{part:?} is not in {told:?}");
+        assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    };
+    ends(&obs.client(&["query", "sum("]), 1, "1:5");
+    ends(&obs.client(&["logs", "{app="]), 1, "1:");
+    ends(&obs.client(&["traces", "{"]), 1, "1:");
+    ends(&obs.client(&["trace", "xyz"]), 1, "hexadecimal");
+    ends(&obs.client(&["trace", "99"]), 1, "not found");
+    ends(&obs.client(&["query", "up", "--since", "soon"]), 1, "soon");
+    ends(&obs.client(&["query", "up", "--nothing"]), 2, "--nothing");
+    ends(
+        &obs.client(&["query", "up", "--since", "1h", "--from", "1"]),
+        2,
+        "--since",
+    );
+    let run = |arguments: &[&str]| command(arguments).output().expect("obs runs");
+    ends(&run(&[]), 2, "Usage");
+    ends(
+        &run(&["query", "up", "--server", "http://127.0.0.1:1"]),
+        1,
+        "127.0.0.1:1",
+    );
+    ends(
+        &run(&["check", "config", "/nowhere/obs.yml"]),
+        1,
+        "/nowhere/obs.yml",
+    );
+    ends(
+        &run(&["serve", "--retention", "soon", "--data", "/nowhere/data"]),
+        1,
+        "--retention",
+    );
+}
+
+#[test]
+fn commands_without_a_server() {
+    let run = |arguments: &[&str]| out(&command(arguments).output().expect("obs runs"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert!(script.contains("node-exporter"), "{shell}");
+    }
+    assert!(run(&["--help"]).contains("serve"));
+    assert!(run(&["--version"]).starts_with("obs "));
+    let text = run(&["node-exporter", "--once"]);
+    for name in [
+        "node_cpu_seconds_total{cpu=\"0\",mode=\"idle\"}",
+        "node_memory_MemTotal_bytes",
+        "node_load1 ",
+        "# TYPE node_uname_info gauge",
+    ] {
+        assert!(text.contains(name), "{name} is missing");
+    }
+    let options = obs_model::limits::Limits::default();
+    let read = obs_wire::prometheus::text::decode(text.as_bytes(), &options);
+    assert!(read.is_ok(), "{:?}", read.err());
+}
