@@ -118,6 +118,8 @@ pub struct Instant {
     pub window: Window,
     /// Give the sample's time in seconds instead of its value.
     pub timestamps: bool,
+    /// Where the selector stands.
+    pub place: Place,
 }
 
 /// A function over windows of samples.

@@ -6,7 +6,7 @@ use obs_logstore::Logs;
 use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Budget, Reply};
 use obs_tracestore::Spans;
-use obs_tsdb::{Metrics, SelectError, Snapshot};
+use obs_tsdb::{Metrics, Snapshot};
 
 use crate::error::{ParseError, QueryError};
 use crate::eval::eval;
@@ -142,11 +142,7 @@ fn fetch(
             let Some(snapshot) = &sources.metrics else {
                 return Ok(Vec::new());
             };
-            let found = obs_tsdb::select(snapshot, matchers, read.range, budget);
-            let series = found.map_err(|error| match error {
-                SelectError::Budget(error) => QueryError::Budget(error),
-                SelectError::Corrupt(error) => QueryError::Corrupt(error.to_string()),
-            })?;
+            let series = obs_tsdb::select(snapshot, matchers, read.range, budget)?;
             let of = |s: obs_tsdb::SelectedSeries| SelectedSeries {
                 labels: s.labels,
                 samples: s.samples,

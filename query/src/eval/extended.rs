@@ -1,7 +1,6 @@
 //! `anchored` and `smoothed`: windows whose borders have values of their own.
 
-use obs_model::sample::is_stale;
-use obs_model::{Labels, Samples, Timestamp};
+use obs_model::{Labels, Samples, Timestamp, Value};
 
 use super::series::{Bounds, bounds};
 use super::{Evaluator, histogram, notes};
@@ -27,13 +26,15 @@ fn interpolate(
 }
 
 /// An instant selector that interpolates between the samples around each step.
-pub(super) fn smoothed_instant(one: &SelectedSeries, node: &Instant, grid: &Grid) -> Column {
+pub(super) fn smoothed_instant(
+    evaluator: &Evaluator<'_>,
+    one: &SelectedSeries,
+    node: &Instant,
+    grid: &Grid,
+) -> Column {
     let mut column = Column::new(grid.count);
     let samples = super::over::without_stale(&one.samples);
-    let (times, floats) = (&samples.times, &samples.floats);
-    if !samples.histograms.is_empty() {
-        return column;
-    }
+    let times = &samples.times;
     for step in 0..grid.count {
         let at = node.window.end(grid.at(step));
         let after = times.partition_point(|t| *t <= at);
@@ -42,16 +43,32 @@ pub(super) fn smoothed_instant(one: &SelectedSeries, node: &Instant, grid: &Grid
         let next = (after < times.len())
             .then_some(after)
             .filter(|i| times[*i] < at.saturating_add(node.window.length));
-        let value = match (before, next) {
-            (Some(i), _) if times[i] == at => floats[i],
-            (Some(i), Some(j)) => {
-                interpolate((times[i], floats[i]), (times[j], floats[j]), at, false)
-            }
-            (Some(i), None) => floats[i],
-            (None, _) => continue,
+        let Some(before) = before else {
+            continue;
         };
-        if !is_stale(value) {
-            column.set(step, value);
+        let next = next.filter(|_| times[before] < at);
+        let value = match (samples.value(before), next.map(|j| samples.value(j))) {
+            (value, None) => Some(value),
+            (Value::Float(a), Some(Value::Float(b))) => {
+                let next = times[after];
+                let value = interpolate((times[before], a), (next, b), at, false);
+                Some(Value::Float(value))
+            }
+            (Value::Histogram(a), Some(Value::Histogram(b))) => {
+                let share = (at - times[before]) as f64 / (times[after] - times[before]) as f64;
+                let between = histogram::between(&a, &b, share, true);
+                if between.is_none() {
+                    evaluator.warn(notes::mixed_layouts(&one.labels, node.place));
+                }
+                between.map(Value::Histogram)
+            }
+            (Value::Float(_), Some(_)) | (Value::Histogram(_), Some(_)) => {
+                evaluator.warn(notes::mixed_range(&one.labels, node.place));
+                None
+            }
+        };
+        if let Some(value) = value {
+            column.push(step, value);
         }
     }
     column
@@ -69,8 +86,7 @@ pub(super) fn over(
     let smoothed = node.window.borders == Borders::Smoothed;
     if !samples.histograms.is_empty() {
         if smoothed {
-            evaluator.info(notes::borders_of_histograms(labels, node.place));
-            return column;
+            return smoothed_histograms(evaluator, node, labels, samples, grid);
         }
         return anchored_histograms(evaluator, node, labels, samples, grid);
     }
@@ -127,6 +143,40 @@ fn anchored_histograms(
         let lo = b.lo.checked_sub(1).filter(reached).unwrap_or(b.lo);
         let joined = Bounds { lo, hi: b.hi };
         if let Some(value) = histogram::anchored(evaluator, node, labels, samples, joined) {
+            column.push(step, value);
+        }
+    }
+    column
+}
+
+/// `smoothed` over a series with histograms: the borders are interpolated.
+fn smoothed_histograms(
+    evaluator: &Evaluator<'_>,
+    node: &Over,
+    labels: &Labels,
+    samples: &Samples,
+    grid: &Grid,
+) -> Column {
+    let mut column = Column::new(grid.count);
+    let inner = bounds(&samples.times, &node.window, grid);
+    for (step, b) in inner.iter().enumerate() {
+        let end = node.window.end(grid.at(step));
+        let start = end.saturating_sub(node.window.length);
+        let times = &samples.times;
+        let before =
+            b.lo.checked_sub(1)
+                .filter(|i| times[*i] > start.saturating_sub(REACH));
+        let after = (b.hi < times.len()).then_some(b.hi);
+        let after = after.filter(|i| times[*i] < end.saturating_add(REACH));
+        if b.lo == b.hi && !(before.is_some() && after.is_some()) {
+            continue;
+        }
+        let joined = Bounds {
+            lo: before.unwrap_or(b.lo),
+            hi: after.map_or(b.hi, |i| i + 1),
+        };
+        let value = histogram::smoothed(evaluator, node, labels, samples, joined, (start, end));
+        if let Some(value) = value {
             column.push(step, value);
         }
     }

@@ -510,6 +510,93 @@ pub(super) fn anchored(
     Some(Value::Histogram(Arc::new(parts.build())))
 }
 
+/// The histogram between two others; a counter that was reset starts at nothing.
+pub(super) fn between(
+    a: &Histogram,
+    b: &Histogram,
+    share: f64,
+    counter: bool,
+) -> Option<Arc<Histogram>> {
+    if a.has_custom_buckets() != b.has_custom_buckets() {
+        return None;
+    }
+    let gauge = a.reset_hint == ResetHint::Gauge || b.reset_hint == ResetHint::Gauge;
+    let mut parts = Parts::new(a);
+    if counter && !gauge && was_reset(a, b) {
+        parts = Parts::new(b);
+        parts.scale(share);
+    } else {
+        parts.scale(1.0 - share);
+        parts.add(&Parts::new(b), share).ok()?;
+    }
+    let hint = if gauge {
+        ResetHint::Gauge
+    } else {
+        ResetHint::Unknown
+    };
+    parts.head.reset_hint = hint;
+    Some(Arc::new(parts.build()))
+}
+
+/// A function over a window that the samples around it have joined, interpolated at its borders.
+pub(super) fn smoothed(
+    evaluator: &Evaluator<'_>,
+    node: &Over,
+    labels: &Labels,
+    samples: &Samples,
+    bounds: Bounds,
+    (start, end): (Timestamp, Timestamp),
+) -> Option<Value> {
+    let times = &samples.times[bounds.lo..bounds.hi];
+    let window = Windowed {
+        times,
+        samples,
+        bounds,
+    };
+    let counter = node.function != RangeFunction::Delta;
+    let Some(mut histograms) = window.histograms() else {
+        evaluator.warn(notes::mixed_range(labels, node.place));
+        return None;
+    };
+    let mixed = histograms
+        .iter()
+        .any(|h| h.has_custom_buckets() != histograms[0].has_custom_buckets());
+    if mixed {
+        evaluator.warn(notes::mixed_layouts(labels, node.place));
+        return None;
+    }
+    let original = histograms.clone();
+    let share = |i: usize, at: Timestamp| (at - times[i]) as f64 / (times[i + 1] - times[i]) as f64;
+    let last = times.len() - 1;
+    if last > 0 && times[0] < start {
+        histograms[0] = between(&original[0], &original[1], share(0, start), counter)?;
+        // A reset before the first sample inside lies before the border now.
+        if let Value::Histogram(next) = unhinted(Value::Histogram(Arc::clone(&original[1]))) {
+            histograms[1] = next;
+        }
+    }
+    if last > 0 && times[last] > end {
+        let (a, b) = (&original[last - 1], &original[last]);
+        let border = between(a, b, share(last - 1, end), counter)?;
+        let reset = counter && was_reset(a, b) && times[last - 1] > start;
+        histograms[last] = match reset {
+            true => Arc::new(Histogram {
+                reset_hint: ResetHint::Reset,
+                ..border.as_ref().clone()
+            }),
+            false => border,
+        };
+    }
+    if histograms.len() == 1 {
+        histograms.push(Arc::clone(&histograms[0]));
+    }
+    let mut parts = difference(evaluator, node, labels, &histograms, counter)?;
+    if node.function == RangeFunction::Rate {
+        parts.scale(1e9 / node.window.length as f64);
+    }
+    Some(Value::Histogram(Arc::new(parts.build())))
+}
+
 /// Last less first, with what counters lost at resets.
 pub(super) fn difference(
     evaluator: &Evaluator<'_>,

@@ -42,7 +42,7 @@ impl Evaluator<'_> {
         let series = &self.selected[node.leaf];
         let mut out = self.each_series(series, grid, |one| {
             let column = match node.window.borders {
-                Borders::Smoothed => super::extended::smoothed_instant(one, node, &own),
+                Borders::Smoothed => super::extended::smoothed_instant(self, one, node, &own),
                 Borders::Plain | Borders::Anchored => last_samples(one, node, &own),
             };
             Ok(column)

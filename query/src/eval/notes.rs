@@ -146,10 +146,3 @@ pub(super) fn nan_observations(
         metric(labels)
     )
 }
-
-pub(super) fn borders_of_histograms(labels: &Labels, place: Place) -> String {
-    format!(
-        "PromQL info: anchored and smoothed do not apply to native histograms yet, left out metric name{} ({place})",
-        metric(labels)
-    )
-}

@@ -24,6 +24,12 @@ pub(super) fn trim(histogram: &Histogram, value: f64, upper: bool) -> Histogram 
     let no_negative = parts.negative.is_empty() && !parts.positive.is_empty();
     let no_positive = parts.positive.is_empty() && !parts.negative.is_empty();
     let mut sum = 0.0;
+    let mut cut = false;
+    let mut apply = |count: &mut f64, kept: f64, at: f64| {
+        cut |= kept < 1.0 && *count != 0.0;
+        *count *= kept;
+        sum += weighted(*count, at);
+    };
     for (index, count) in &mut parts.positive {
         let (low, high) = (bound(&head, *index - 1), bound(&head, *index));
         let (kept, at) = match custom {
@@ -33,26 +39,25 @@ pub(super) fn trim(histogram: &Histogram, value: f64, upper: bool) -> Histogram 
                 middle(low, high, value, upper, false),
             ),
         };
-        *count *= kept;
-        sum += weighted(*count, at);
+        apply(count, kept, at);
     }
     for (index, count) in &mut parts.negative {
         let (low, high) = (-bound(&head, *index), -bound(&head, *index - 1));
-        *count *= share(low, high, false);
-        sum += weighted(*count, middle(low, high, value, upper, false));
+        let at = middle(low, high, value, upper, false);
+        apply(count, share(low, high, false), at);
     }
     let (low, high) = (
         if no_negative { 0.0 } else { zero.0 },
         if no_positive { 0.0 } else { zero.1 },
     );
-    parts.head.zero_count *= share(low, high, true);
-    sum += weighted(parts.head.zero_count, middle(low, high, value, upper, true));
-    let lists = parts.positive.iter().chain(&parts.negative);
-    let count = parts.head.zero_count + lists.map(|(_, count)| count).sum::<f64>();
-    if count != histogram.count {
-        parts.head.sum = sum;
+    let at = middle(low, high, value, upper, true);
+    apply(&mut parts.head.zero_count, share(low, high, true), at);
+    if !cut {
+        return histogram.clone();
     }
-    parts.head.count = count;
+    let lists = parts.positive.iter().chain(&parts.negative);
+    parts.head.count = parts.head.zero_count + lists.map(|(_, count)| count).sum::<f64>();
+    parts.head.sum = sum;
     parts.head.reset_hint = ResetHint::Gauge;
     parts.build()
 }

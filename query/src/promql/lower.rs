@@ -89,7 +89,9 @@ impl Lower<'_> {
         Ok(match &expr.kind {
             Kind::Number(value, _) => Node::Number(*value),
             Kind::Text(text) => Node::Text(text.clone()),
-            Kind::Selector(selector) => Node::Instant(self.instant(selector, false, grid)?),
+            Kind::Selector(selector) => {
+                Node::Instant(self.instant(selector, (false, self.place(expr)), grid)?)
+            }
             Kind::Range(..) | Kind::Subquery(_) => {
                 return refuse("range vector outside of a function".to_owned());
             }
@@ -174,7 +176,7 @@ impl Lower<'_> {
     fn instant(
         &mut self,
         selector: &Selector,
-        timestamps: bool,
+        (timestamps, place): (bool, Place),
         grid: &Grid,
     ) -> Result<Instant, QueryError> {
         let window = self.window(self.request.lookback, &selector.modifiers)?;
@@ -183,6 +185,7 @@ impl Lower<'_> {
             leaf,
             window,
             timestamps,
+            place,
         })
     }
 
@@ -216,7 +219,12 @@ impl Lower<'_> {
         };
         let first = arguments.first().map(|a| &a.bare().kind);
         if let (InstantFunction::Timestamp, Some(Kind::Selector(selector))) = (function, first) {
-            return Ok(Node::Instant(self.instant(selector, true, grid)?));
+            let place = self.place(&arguments[0]);
+            return Ok(Node::Instant(self.instant(
+                selector,
+                (true, place),
+                grid,
+            )?));
         }
         let labels = match (function, arguments.first().map(|a| &a.kind)) {
             (InstantFunction::Absent, Some(Kind::Selector(selector))) => absent_labels(selector),
@@ -281,6 +289,7 @@ impl Lower<'_> {
             leaf,
             window,
             timestamps: false,
+            place: self.place(base),
         };
         Ok(Node::Info(Box::new(Info {
             input,
