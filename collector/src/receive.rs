@@ -9,6 +9,7 @@ mod loki;
 mod otlp;
 mod remote_write;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use obs_model::Tenant;
 use obs_model::limits::Limits;
-use obs_wire::WireError;
+use obs_wire::{WireError, capped};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::decode::Decoder;
@@ -36,8 +37,11 @@ use crate::sink::{RETRY_AFTER_SECONDS, Sink};
 pub const TENANT_HEADER: &str = "x-scope-orgid";
 /// Longest wait for a body to arrive: a slow client must not hold its share of memory for ever.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
-/// KiB of bodies that may be in flight at one time (or one body of the largest size).
-const IN_FLIGHT_KIB: usize = 256 << 10;
+/// KiB of bodies that may be in flight at one time, as they arrived and decompressed (or one
+/// request of the largest size).
+const IN_FLIGHT_KIB: usize = 512 << 10;
+/// gRPC calls that may be in flight at one time: their messages are counted only when whole.
+const CALLS_IN_FLIGHT: usize = 128;
 
 /// What receivers need from the rest of the house. Clones share it.
 #[derive(Clone, Debug)]
@@ -47,12 +51,16 @@ pub struct Receiver {
     decoder: Decoder,
     counters: Arc<Counters>,
     in_flight: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
 }
 
 impl Receiver {
     /// A receiver that hands everything to `sink`.
     pub fn new(sink: Sink, limits: Limits, decoder: Decoder, counters: Arc<Counters>) -> Self {
-        let largest = limits.body_bytes_max.div_ceil(1024);
+        let largest = limits
+            .body_bytes_max
+            .saturating_add(limits.decompressed_bytes_max);
+        let largest = largest.div_ceil(1024) + 1;
         let permits = IN_FLIGHT_KIB.max(largest).min(Semaphore::MAX_PERMITS);
         Self {
             sink,
@@ -60,6 +68,7 @@ impl Receiver {
             decoder,
             counters,
             in_flight: Arc::new(Semaphore::new(permits)),
+            calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
         }
     }
 }
@@ -132,7 +141,7 @@ impl From<WireError> for HttpError {
 struct Received {
     bytes: Bytes,
     /// Held until the request is answered.
-    _share: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Receiver {
@@ -184,7 +193,7 @@ impl Receiver {
         }
         Ok(Received {
             bytes: bytes.freeze(),
-            _share: share,
+            share,
         })
     }
 
@@ -200,15 +209,40 @@ impl Receiver {
         })
     }
 
-    /// Decodes away from the event loop.
+    /// Decompresses and decodes away from the event loop. The decompressed bytes take their share
+    /// of the memory too, until the batch is stored. `max` bounds them where it is below the limit.
     async fn decode<T: Send + 'static>(
         &self,
-        body: &Received,
+        body: &mut Received,
+        (compression, max): (&str, usize),
         work: impl FnOnce(&[u8], &Limits) -> Result<T, WireError> + Send + 'static,
     ) -> Result<T, HttpError> {
-        let (bytes, limits) = (body.bytes.clone(), self.limits);
-        let outcome = self.decoder.run(bytes.len(), move || work(&bytes, &limits));
-        outcome.await?.map_err(HttpError::from)
+        let (bytes, mut limits) = (body.bytes.clone(), self.limits);
+        limits.decompressed_bytes_max = limits.decompressed_bytes_max.min(max);
+        let encoding = compression.to_owned();
+        // How much work a few compressed bytes are, only decompressing tells; snappy is tame.
+        let cost = match compression {
+            "" | "identity" | "snappy" => bytes.len(),
+            _ => usize::MAX,
+        };
+        let unpack_and_decode = move || {
+            let max = limits.decompressed_bytes_max;
+            let unpacked = capped::decode(&encoding, &bytes, max)?;
+            let extra = match &unpacked {
+                Cow::Borrowed(_) => 0,
+                Cow::Owned(owned) => owned.len(),
+            };
+            work(&unpacked, &limits).map(|out| (out, extra))
+        };
+        let (out, extra) = self.decoder.run(cost, unpack_and_decode).await??;
+        if extra > 0 {
+            let more = self.share(extra.div_ceil(1024))?;
+            match &mut body.share {
+                Some(share) => share.merge(more),
+                None => body.share = Some(more),
+            }
+        }
+        Ok(out)
     }
 
     fn count<T>(&self, door: Door, bytes: usize, outcome: &Result<T, HttpError>) {

@@ -9,6 +9,8 @@ use std::fmt;
 use obs_model::limits::Limits;
 use obs_model::{Labels, LogBatch};
 
+use crate::record::{RECORD_BYTES_MAX, ROW_BYTES};
+
 /// Why records were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -28,6 +30,8 @@ pub enum Reason {
     TooMuchMetadata,
     /// A name or value of structured metadata is over the limits of labels.
     MetadataTooLong,
+    /// The batch does not fit in one journal record; the rest must be sent again in another.
+    BatchTooLarge,
 }
 
 impl Reason {
@@ -42,6 +46,7 @@ impl Reason {
             Self::LineTooLong => "line_too_long",
             Self::TooMuchMetadata => "structured_metadata_too_many",
             Self::MetadataTooLong => "structured_metadata_too_large",
+            Self::BatchTooLarge => "batch_too_large",
         }
     }
 }
@@ -96,6 +101,10 @@ impl fmt::Display for Refused {
                 f,
                 "structured metadata of {found} bytes for stream {example}, at most obs.limits.label_name_bytes_max a name and obs.limits.label_value_bytes_max = {max} a value are accepted"
             )?,
+            Reason::BatchTooLarge => write!(
+                f,
+                "one request of more than {max} bytes of lines, labels and structured metadata, from stream {example} on; send less at once"
+            )?,
         }
         write!(f, " ({} records dropped)", self.records)
     }
@@ -109,30 +118,22 @@ pub trait KnownStreams {
     fn has(&self, labels: &Labels) -> bool;
 }
 
-/// Drops what is over the limits; gives one entry per reason, in order of reason.
+/// Drops what is over the limits; gives one entry per reason, in order of reason. What is left
+/// fits in one journal record.
 pub fn admit(batch: &mut LogBatch, limits: &Limits, known: &dyn KnownStreams) -> Vec<Refused> {
+    admit_within(batch, limits, known, RECORD_BYTES_MAX)
+}
+
+fn admit_within(
+    batch: &mut LogBatch,
+    limits: &Limits,
+    known: &dyn KnownStreams,
+    bytes_max: usize,
+) -> Vec<Refused> {
     let mut refused: Vec<Refused> = Vec::new();
-    let mut refuse = |fault: Fault, labels: &Labels, records: u64, bytes: u64| {
-        let index = match refused.binary_search_by_key(&fault.reason, |r| r.reason) {
-            Ok(index) => index,
-            Err(index) => {
-                let first = Refused {
-                    reason: fault.reason,
-                    records: 0,
-                    bytes: 0,
-                    example: labels.clone(),
-                    max: fault.max,
-                    found: fault.found,
-                };
-                refused.insert(index, first);
-                index
-            }
-        };
-        refused[index].records += records;
-        refused[index].bytes += bytes;
-    };
     let mut fresh: HashSet<Labels> = HashSet::new();
     let count = known.count();
+    let mut size = 0;
     batch.streams.retain_mut(|stream| {
         let labels = &stream.labels;
         let mut fault = stream_fault(labels, limits);
@@ -149,14 +150,34 @@ pub fn admit(batch: &mut LogBatch, limits: &Limits, known: &dyn KnownStreams) ->
         }
         if let Some(fault) = fault {
             let bytes = stream.records.iter().map(|r| r.line.len() as u64).sum();
-            refuse(fault, labels, stream.records.len() as u64, bytes);
+            refuse(
+                &mut refused,
+                fault,
+                labels,
+                stream.records.len() as u64,
+                bytes,
+            );
             return false;
         }
+        size += labels.packed().len() + ROW_BYTES;
+        // Metadata that repeats stands once in a journal record; sharing is seen by its address.
+        let mut last: *const u8 = std::ptr::null();
         stream.records.retain(|record| {
-            let fault = record_fault(&record.line, &record.metadata, limits);
+            let mut fault = record_fault(&record.line, &record.metadata, limits);
+            if fault.is_none() {
+                let packed = record.metadata.packed();
+                let fresh = if packed.as_ptr() == last {
+                    0
+                } else {
+                    packed.len()
+                };
+                last = packed.as_ptr();
+                size += record.line.len() + fresh + ROW_BYTES;
+                fault = over(Reason::BatchTooLarge, size, bytes_max);
+            }
             let kept = fault.is_none();
             if let Some(fault) = fault {
-                refuse(fault, labels, 1, record.line.len() as u64);
+                refuse(&mut refused, fault, labels, 1, record.line.len() as u64);
             }
             kept
         });
@@ -170,6 +191,26 @@ struct Fault {
     reason: Reason,
     max: usize,
     found: usize,
+}
+
+fn refuse(refused: &mut Vec<Refused>, fault: Fault, labels: &Labels, records: u64, bytes: u64) {
+    let index = match refused.binary_search_by_key(&fault.reason, |r| r.reason) {
+        Ok(index) => index,
+        Err(index) => {
+            let first = Refused {
+                reason: fault.reason,
+                records: 0,
+                bytes: 0,
+                example: labels.clone(),
+                max: fault.max,
+                found: fault.found,
+            };
+            refused.insert(index, first);
+            index
+        }
+    };
+    refused[index].records += records;
+    refused[index].bytes += bytes;
 }
 
 fn over(reason: Reason, found: usize, max: usize) -> Option<Fault> {
@@ -330,6 +371,26 @@ mod tests {
                 ("structured_metadata_too_large", 1),
             ],
         );
+    }
+
+    #[test]
+    fn a_batch_that_one_record_cannot_hold_is_cut() {
+        let known = Known(Vec::new());
+        let records: Vec<(&str, &[(&str, &str)])> = vec![("1234", &[]); 100];
+        let mut batch = LogBatch {
+            streams: vec![
+                stream(&[("a", "1")], &records),
+                stream(&[("b", "1")], &records),
+            ],
+        };
+        let refused = admit_within(&mut batch, &limits(), &known, 5000);
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].reason, Reason::BatchTooLarge);
+        assert!(batch.record_count() > 50);
+        assert_eq!(batch.record_count() as u64 + refused[0].records, 200);
+        let mut record = Vec::new();
+        crate::encode(&batch, &mut record);
+        assert!(record.len() < 5000);
     }
 
     #[test]

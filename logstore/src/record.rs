@@ -13,7 +13,9 @@ use obs_storage::codec::{Reader, bytes, put_bytes, varint};
 /// First byte of a record.
 const VERSION: u8 = 1;
 /// Largest record once decompressed; four times the largest request body that is accepted.
-const RECORD_BYTES_MAX: usize = 1 << 30;
+pub(crate) const RECORD_BYTES_MAX: usize = 1 << 30;
+/// More than the numbers of one row, set or stream take, lengths included.
+pub(crate) const ROW_BYTES: usize = 32;
 
 /// Appends a batch.
 pub fn encode(batch: &LogBatch, out: &mut Vec<u8>) {

@@ -85,6 +85,33 @@ pub enum QueryError {
     Corrupt(String),
 }
 
+impl From<obs_tsdb::SelectError> for QueryError {
+    fn from(error: obs_tsdb::SelectError) -> Self {
+        match error {
+            obs_tsdb::SelectError::Budget(error) => Self::Budget(error),
+            obs_tsdb::SelectError::Corrupt(error) => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+impl From<obs_logstore::SelectError> for QueryError {
+    fn from(error: obs_logstore::SelectError) -> Self {
+        match error {
+            obs_logstore::SelectError::Budget(error) => Self::Budget(error),
+            obs_logstore::SelectError::Corrupt(error) => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+impl From<obs_tracestore::SelectError> for QueryError {
+    fn from(error: obs_tracestore::SelectError) -> Self {
+        match error {
+            obs_tracestore::SelectError::Budget(error) => Self::Budget(error),
+            obs_tracestore::SelectError::Corrupt(error) => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

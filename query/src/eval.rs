@@ -11,6 +11,7 @@ mod buckets;
 mod call;
 mod extended;
 mod histogram;
+mod info;
 mod instant;
 mod kahan;
 mod labels;
@@ -21,6 +22,8 @@ mod quantile;
 mod rate;
 mod series;
 mod sliding;
+#[cfg(test)]
+mod tests;
 mod trim;
 
 use std::sync::{Mutex, PoisonError};
@@ -78,6 +81,7 @@ impl Evaluator<'_> {
             Node::Aggregate(aggregate) => Evaluated::Vector(self.aggregate(aggregate, grid)?),
             Node::Binary(binary) => self.binary(binary, grid)?,
             Node::Negate(inner) => self.negate(inner, grid)?,
+            Node::Info(info) => Evaluated::Vector(self.info_join(info, grid)?),
         })
     }
 

@@ -105,6 +105,8 @@ pub enum Node {
     Binary(Box<Binary>),
     /// Unary minus.
     Negate(Box<Self>),
+    /// Labels of info series added to other series.
+    Info(Box<Info>),
 }
 
 /// The last sample of each window of a leaf.
@@ -196,6 +198,19 @@ pub struct Binary {
     pub rhs: Node,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Labels of info series added to other series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// The series that get labels.
+    pub input: Node,
+    /// The info series.
+    pub info: Instant,
+    /// What their names meet.
+    pub names: Vec<Matcher>,
+    /// What their labels meet; where there is any, only the labels named here are added.
+    pub data: Vec<Matcher>,
 }
 
 /// The form of the answer.
@@ -346,6 +361,10 @@ fn write_node(f: &mut fmt::Formatter<'_>, node: &Node, depth: usize) -> fmt::Res
         Node::Negate(inner) => {
             writeln!(f, "-")?;
             write_node(f, inner, depth + 1)
+        }
+        Node::Info(info) => {
+            writeln!(f, "info {} of #{}", info.info.window, info.info.leaf)?;
+            write_node(f, &info.input, depth + 1)
         }
     }
 }

@@ -13,6 +13,8 @@ pub(crate) mod strings;
 #[cfg(test)]
 mod tests;
 
+use obs_model::Matcher;
+use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
 
 #[cfg(test)]
@@ -26,6 +28,19 @@ use crate::request::Request;
 /// Parses a query. The text and its nesting are bounded by the limits.
 pub fn parse(text: &str, limits: &Limits) -> Result<ast::Expr, ParseError> {
     parser::parse(text, limits)
+}
+
+/// Parses a bare series selector, as the parameter `match[]` has it.
+pub fn parse_selector(text: &str, limits: &Limits) -> Result<Vec<Matcher>, ParseError> {
+    let refuse = |found: &str| Err(ParseError::at(text, 0, "a series selector", found));
+    let ast::Kind::Selector(selector) = parse(text, limits)?.kind else {
+        return refuse("another expression");
+    };
+    if selector.modifiers != ast::Modifiers::default() {
+        return refuse("a selector with modifiers");
+    }
+    let name = selector.name.map(|name| Matcher::equal(METRIC_NAME, name));
+    Ok(name.into_iter().chain(selector.matchers).collect())
 }
 
 /// Resolves the times of an expression for a request. `text` is what the expression was parsed

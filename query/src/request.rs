@@ -98,6 +98,8 @@ pub struct Request {
     pub limit: usize,
     /// In which order lines come.
     pub direction: Direction,
+    /// Most spans that each span set of a trace lists.
+    pub spans_per_set: usize,
 }
 
 impl Request {
@@ -111,6 +113,7 @@ impl Request {
             delayed_names: false,
             limit: 100,
             direction: Direction::Backward,
+            spans_per_set: 3, // as Tempo
         }
     }
 }

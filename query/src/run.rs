@@ -5,6 +5,7 @@
 use obs_logstore::Logs;
 use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Budget, Reply};
+use obs_tracestore::Spans;
 use obs_tsdb::{Metrics, SelectError, Snapshot};
 
 use crate::error::{ParseError, QueryError};
@@ -20,13 +21,16 @@ pub struct Sources {
     pub metrics: Option<Snapshot<Metrics>>,
     /// Log records.
     pub logs: Option<Snapshot<Logs>>,
+    /// Spans.
+    pub spans: Option<Snapshot<Spans>>,
 }
 
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let metrics = self.metrics.as_ref().map(|s| s.manifest);
         f.debug_struct("Sources")
-            .field("metrics", &metrics)
+            .field("metrics", &self.metrics.as_ref().map(|s| s.manifest))
+            .field("logs", &self.logs.as_ref().map(|s| s.manifest))
+            .field("spans", &self.spans.as_ref().map(|s| s.manifest))
             .finish()
     }
 }
@@ -99,9 +103,12 @@ pub fn run(
             };
             (Answer::Streams(lines), Annotations::default())
         }
-        Plan::Traces(_) => {
-            let text = "trace searches run through traces::search";
-            return Err(QueryError::Execution(text.to_owned()));
+        Plan::Traces(plan) => {
+            let found = match &sources.spans {
+                Some(snapshot) => traces::search(snapshot, plan, budget)?,
+                None => Vec::new(),
+            };
+            (Answer::Traces(found), Annotations::default())
         }
     };
     let (samples_read, bytes_read, _) = budget.spent();
@@ -184,6 +191,7 @@ mod tests {
         Sources {
             metrics: Some(Snapshot::from_parts(vec![memory], Vec::new()).unwrap()),
             logs: None,
+            spans: None,
         }
     }
 
@@ -246,7 +254,12 @@ mod tests {
             step: 1_000_000_000,
         };
         check("c_total", wide, Limits::default(), "query_steps_max");
-        check("c_total[5m]", wide, few, "invalid expression type");
+        let narrow = When::Range {
+            start: Timestamp::from_seconds(0),
+            end: Timestamp::from_seconds(60),
+            step: 1_000_000_000,
+        };
+        check("c_total[5m]", narrow, few, "invalid expression type");
         check("rate(c_total[5m", at, few, "1:16: expected");
     }
 }

@@ -9,8 +9,9 @@ use nom::bytes::complete::take_while;
 use crate::error::ParseError;
 use obs_model::limits::Limits;
 
-/// Operators in one chain such as `a + b + c`; a chain is a tree as deep as it is long.
-pub(crate) const CHAIN_MAX: usize = 256;
+/// Operators above one another in a tree; a chain such as `a + b + c` is a tree as deep as it is
+/// long, and trees are walked by recursion.
+const HEIGHT_MAX: usize = 256;
 
 /// Longest piece of the query that an error repeats, in characters.
 const FOUND_CHARS_MAX: usize = 60;
@@ -27,7 +28,9 @@ pub(crate) fn fault_at(
     if found.len() < piece.len() {
         found.push('…');
     }
-    if found.is_empty() {
+    if !found.is_empty() && found.trim().is_empty() {
+        "white space".clone_into(&mut found);
+    } else if found.is_empty() {
         "end of query".clone_into(&mut found);
     } else if found.len() < 2 || !found.starts_with(['"', '`']) {
         // Texts bring their own quotes.
@@ -141,6 +144,7 @@ pub(crate) struct Cursor<'a, T> {
     at: usize,
     depth: usize,
     depth_max: usize,
+    height: usize,
 }
 
 impl<'a, T: PartialEq> Cursor<'a, T> {
@@ -151,6 +155,7 @@ impl<'a, T: PartialEq> Cursor<'a, T> {
             at: 0,
             depth: 0,
             depth_max: limits.depth_max,
+            height: 0,
         }
     }
 
@@ -230,6 +235,30 @@ impl<'a, T: PartialEq> Cursor<'a, T> {
             )));
         }
         self.depth += 1;
+        Ok(())
+    }
+
+    /// Begins an operand and whatever operators follow it.
+    pub(crate) fn begin_height(&mut self) {
+        self.height = 0;
+    }
+
+    /// Operators above one another in what was parsed last.
+    pub(crate) fn height(&self) -> usize {
+        self.height
+    }
+
+    /// What was parsed last stands beside something of the given height.
+    pub(crate) fn raise_height(&mut self, other: usize) {
+        self.height = self.height.max(other);
+    }
+
+    /// Puts an operator above a left side of the given height and the right side, parsed last.
+    pub(crate) fn grow(&mut self, left: usize) -> Result<(), ParseError> {
+        self.height = self.height.max(left) + 1;
+        if self.height > HEIGHT_MAX {
+            return Err(self.error(format!("at most {HEIGHT_MAX} operators in a chain")));
+        }
         Ok(())
     }
 

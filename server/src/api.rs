@@ -151,8 +151,8 @@ pub(crate) async fn evaluate(
     app.reader
         .run(timeout, move |budget, pool| {
             span.in_scope(|| {
-                let query = Query::parse(language, &text, &limits)
-                    .map_err(|e| query_error(&e.into()))?;
+                let query =
+                    Query::parse(language, &text, &limits).map_err(|e| query_error(&e.into()))?;
                 let plan = query.plan(&request, &limits).map_err(|e| query_error(&e))?;
                 obs_query::run(&plan, &sources, budget, pool).map_err(|e| query_error(&e))
             })

@@ -1,8 +1,10 @@
 //! What handlers share.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use obs_collector::{HttpError, Sink, Targets};
+use obs_collector::metrics::Counters;
+use obs_collector::scrape::Scraper;
+use obs_collector::{Decoder, HttpError, Sink};
 use obs_model::Timestamp;
 
 use crate::read::Reader;
@@ -19,10 +21,12 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) sink: Sink,
     pub(crate) reader: Reader,
-    pub(crate) targets: Targets,
+    pub(crate) scraper: Scraper,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) decoder: Decoder,
     pub(crate) rules: Rules,
     pub(crate) started: Timestamp,
-    pub(crate) writes: OnceLock<std::sync::Arc<WriteStats>>,
+    pub(crate) writes: OnceLock<Arc<WriteStats>>,
 }
 
 impl App {

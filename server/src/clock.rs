@@ -15,3 +15,19 @@ pub(crate) fn now() -> Timestamp {
         .unwrap_or_default();
     Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
+
+/// How long something took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Timestamp);
+
+impl Stopwatch {
+    /// Starts now.
+    pub(crate) fn start() -> Self {
+        Self(now())
+    }
+
+    /// Seconds so far; 0 where the clock was set back meanwhile.
+    pub(crate) fn elapsed_seconds(self) -> f64 {
+        (now() - self.0).max(0) as f64 / 1e9
+    }
+}

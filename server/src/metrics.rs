@@ -24,7 +24,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     all.extend(queries(app));
     all.extend(writes(app));
     all.extend(stores(app));
-    all.extend(obs_collector::metrics::families(&app.sink, &app.targets));
+    all.extend(app.counters.families(&app.sink.stats()));
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
@@ -96,11 +96,20 @@ type StoreGauge = (
 
 const STORE: &[StoreGauge] = &[
     (
-        "obs_store_memory_bytes",
+        "obs_store_active_bytes",
         Gauge,
-        "Bytes of records that are not in a part yet.",
-        |s| s.memory_bytes as f64,
+        "Bytes of memory that takes writes.",
+        |s| s.active_bytes as f64,
     ),
+    (
+        "obs_store_sealed_bytes",
+        Gauge,
+        "Bytes of memory that waits to become parts.",
+        |s| s.sealed_bytes as f64,
+    ),
+    ("obs_store_tenants", Gauge, "Tenants with data.", |s| {
+        s.tenants as f64
+    }),
     (
         "obs_store_journal_bytes",
         Gauge,
@@ -118,27 +127,45 @@ const STORE: &[StoreGauge] = &[
         |s| s.part_rows as f64,
     ),
     (
-        "obs_store_jobs_done_total",
+        "obs_store_records_total",
         Counter,
-        "Flushes, merges and drops done.",
-        |s| s.jobs_done as f64,
+        "Records appended to the journal.",
+        |s| s.records as f64,
     ),
     (
-        "obs_store_jobs_failed_total",
+        "obs_store_record_bytes_total",
         Counter,
-        "Flushes, merges and drops that failed.",
-        |s| s.jobs_failed as f64,
+        "Bytes of records appended to the journal.",
+        |s| s.record_bytes as f64,
+    ),
+    ("obs_store_flushes_total", Counter, "Flushes done.", |s| {
+        s.flushes as f64
+    }),
+    ("obs_store_merges_total", Counter, "Merges done.", |s| {
+        s.merges as f64
+    }),
+    (
+        "obs_store_drops_total",
+        Counter,
+        "Removals by retention done.",
+        |s| s.drops as f64,
+    ),
+    (
+        "obs_store_failed_jobs_total",
+        Counter,
+        "Flushes, merges and removals that failed.",
+        |s| s.failed_jobs as f64,
     ),
     (
         "obs_store_poisoned",
         Gauge,
         "1 after a failed fsync: writes are refused until a restart.",
-        |s| f64::from(u8::from(s.poisoned)),
+        |s| f64::from(u8::from(s.poisoned.is_some())),
     ),
     (
-        "obs_store_quarantined_files",
+        "obs_store_quarantined",
         Gauge,
-        "Files in quarantine because of corruption.",
+        "Findings of corruption, set aside.",
         |s| s.quarantined as f64,
     ),
 ];

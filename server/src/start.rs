@@ -262,8 +262,18 @@ fn listen(tasks: &TaskTracker, stop: &CancellationToken, app: &Arc<App>, listene
     );
     let all = api::routes(app).merge(receive::routes(receiver.clone()));
     serve_http(tasks, stop, listeners.http, all);
-    serve_http(tasks, stop, listeners.otlp_http, receive::otlp_routes(receiver.clone()));
-    serve_http(tasks, stop, listeners.otlp_grpc, receive::grpc::routes(receiver));
+    serve_http(
+        tasks,
+        stop,
+        listeners.otlp_http,
+        receive::otlp_routes(receiver.clone()),
+    );
+    serve_http(
+        tasks,
+        stop,
+        listeners.otlp_grpc,
+        receive::grpc::routes(receiver),
+    );
     if let Some(listener) = listeners.node_exporter {
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move {
@@ -328,7 +338,8 @@ async fn open_stores(
     let stores = tokio::task::spawn_blocking(move || Stores::open(&data, &settings)).await??;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
-    let first = app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
+    let first =
+        app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
 }

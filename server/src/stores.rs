@@ -22,8 +22,8 @@ pub(crate) struct Stores {
 impl Stores {
     /// Opens the stores below `data` and replays their journals. Blocks.
     pub(crate) fn open(data: &Path, options: &Options) -> anyhow::Result<Self> {
-        let disk = RealDisk::open(data)
-            .with_context(|| format!("open the folder {}", data.display()))?;
+        let disk =
+            RealDisk::open(data).with_context(|| format!("open the folder {}", data.display()))?;
         let disk: Arc<dyn Disk> = Arc::new(disk);
         Ok(Self {
             metrics: open(&disk, options)?,
@@ -55,7 +55,12 @@ fn open<K: Kind>(disk: &Arc<dyn Disk>, options: &Options) -> anyhow::Result<Arc<
     })
     .with_context(|| format!("open the store of {}", K::NAME))?;
     for file in store.quarantined() {
-        tracing::error!(store = K::NAME, file.path, file.reason, "damage is in quarantine");
+        tracing::error!(
+            store = K::NAME,
+            file.path,
+            file.reason,
+            "damage is in quarantine"
+        );
     }
     Ok(Arc::new(store))
 }

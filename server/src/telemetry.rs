@@ -88,6 +88,8 @@ pub(crate) fn start(
             .with_tracer(provider.tracer("obs"))
             .with_location(false)
             .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
             .with_filter(filter_fn(is_ours))
     });
     let events = logs

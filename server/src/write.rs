@@ -69,7 +69,10 @@ impl Encode for Metrics {
         if !batch.series.is_empty() || !batch.metadata.is_empty() {
             obs_tsdb::encode(batch, record);
         }
-        Accepted { refused: refused.samples(), reason: refused.to_string() }
+        Accepted {
+            refused: refused.samples(),
+            reason: refused.to_string(),
+        }
     }
 }
 
@@ -90,7 +93,10 @@ impl Encode for Logs {
             obs_logstore::encode(batch, record);
         }
         let reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        Accepted { refused: refused.iter().map(|r| r.records).sum(), reason: reasons.join("; ") }
+        Accepted {
+            refused: refused.iter().map(|r| r.records).sum(),
+            reason: reasons.join("; "),
+        }
     }
 }
 
@@ -108,7 +114,10 @@ impl Encode for Spans {
         if batch.span_count() > 0 {
             obs_tracestore::encode(batch, record);
         }
-        Accepted { refused: refused.count, reason: refused.reason }
+        Accepted {
+            refused: refused.count,
+            reason: refused.reason,
+        }
     }
 }
 

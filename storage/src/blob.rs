@@ -4,7 +4,6 @@
 //! immutable and only ever unlinked, which leaves the mapping intact.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,9 +24,9 @@ impl Blob {
         Self(Source::Heap(bytes.into()))
     }
 
-    /// Maps a whole file. An empty file needs no mapping.
-    pub(crate) fn map(file: &File) -> io::Result<Self> {
-        if file.metadata()?.len() == 0 {
+    /// Maps a whole file of that many bytes. An empty file needs no mapping.
+    pub(crate) fn map(file: impl memmap2::MmapAsRawDesc, bytes: u64) -> io::Result<Self> {
+        if bytes == 0 {
             return Ok(Self::heap(Vec::new()));
         }
         #[expect(unsafe_code, reason = "mapping a file is unsafe by nature")]
@@ -69,7 +68,7 @@ mod tests {
     fn a_mapping_outlives_the_unlinked_file() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"hello").unwrap();
-        let blob = Blob::map(&file).unwrap();
+        let blob = Blob::map(&file, 5).unwrap();
         drop(file);
         assert_eq!(&*blob, b"hello");
         assert_eq!(&*blob.clone(), &*Blob::heap(b"hello".to_vec()));
@@ -78,7 +77,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_an_empty_blob() {
         assert!(
-            Blob::map(&tempfile::tempfile().unwrap())
+            Blob::map(&tempfile::tempfile().unwrap(), 0)
                 .unwrap()
                 .is_empty()
         );

@@ -160,7 +160,8 @@ impl Disk for RealDisk {
     fn blob(&self, path: &str) -> Result<Blob, DiskError> {
         let file = OpenOptions::new().read(true).open(self.at(path));
         let file = file.map_err(|e| failed("open", path, &e))?;
-        Blob::map(&file).map_err(|e| failed("map", path, &e))
+        let metadata = file.metadata().map_err(|e| failed("inspect", path, &e))?;
+        Blob::map(&file, metadata.len()).map_err(|e| failed("map", path, &e))
     }
 
     fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {

@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod simulation;
 mod badinput;
 mod blackbox;
 mod cli;

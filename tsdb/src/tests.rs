@@ -1,5 +1,7 @@
 //! The store against a model: whatever is flushed and merged in whatever order, reads answer alike.
 
+mod simulation;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -6,6 +6,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -18,8 +20,9 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
 use super::{Received, Receiver, RequestTenant, otlp};
-use crate::http_error::HttpError;
+use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::Door;
+use crate::sink::RETRY_AFTER_SECONDS;
 use obs_model::Tenant;
 
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -35,6 +38,12 @@ pub fn routes(receiver: Receiver) -> Router {
         .fallback(unimplemented)
         .with_state(receiver)
 }
+
+/// Largest message, before and after decompression; four times gRPC's usual bound. tonic makes room
+/// for the declared length, so it is kept well below that of HTTP bodies.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Longest call, from its first byte to the answer.
+const CALL_DEADLINE: Duration = Duration::from_secs(90);
 
 type Answer = Response<tonic::body::Body>;
 
@@ -75,18 +84,23 @@ async fn export(
         *answer.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return answer;
     }
-    let limit = receiver.limits.body_bytes_max;
+    let Ok(_place) = Arc::clone(&receiver.calls).try_acquire_owned() else {
+        let full = HttpError::new(ErrorKind::TooMany, "too many calls are in flight");
+        return status(&full.retry_after(RETRY_AFTER_SECONDS)).into_http();
+    };
+    let limit = receiver.limits.body_bytes_max.min(MESSAGE_BYTES_MAX);
     let service = Export {
         receiver,
         signal,
         tenant,
     };
-    Grpc::new(Raw)
+    let mut grpc = Grpc::new(Raw)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
-        .max_decoding_message_size(limit)
-        .unary(service, request)
-        .await
+        .max_decoding_message_size(limit);
+    let answer = tokio::time::timeout(CALL_DEADLINE, grpc.unary(service, request));
+    let late = |_| Status::deadline_exceeded("the call took too long").into_http();
+    answer.await.unwrap_or_else(late)
 }
 
 /// One call.
@@ -121,12 +135,13 @@ async fn store(
 ) -> Result<Bytes, HttpError> {
     let tenant = tenant?;
     let share = receiver.share(bytes.len().div_ceil(1024))?;
-    let body = Received {
+    let mut body = Received {
         bytes,
-        _share: Some(share),
+        share: Some(share),
     };
-    let plain = String::new();
-    let told = otlp::store(receiver, signal, tenant, &body, Encoding::Protobuf, plain).await?;
+    // tonic has decompressed the message.
+    let (plain, protobuf) = ("", Encoding::Protobuf);
+    let told = otlp::store(receiver, signal, tenant, &mut body, protobuf, plain).await?;
     Ok(otlp::response_protobuf(signal, &told))
 }
 

@@ -3,10 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
-use obs_model::LogBatch;
-use obs_model::limits::Limits;
 use obs_wire::loki::push;
-use obs_wire::{WireError, capped, snappy};
 
 use super::{Receiver, RequestTenant, media_type, text_header};
 use crate::http_error::{Dialect, HttpError};
@@ -22,10 +19,19 @@ pub(super) async fn push(
     let outcome = async {
         let tenant = tenant?;
         let form = form(&parts.headers)?;
-        let body = receiver.body(body).await?;
+        let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
-        let decode = move |bytes: &[u8], limits: &Limits| form.decode(bytes, limits);
-        let batch = receiver.decode(&body, decode).await?;
+        let batch = match form {
+            Form::Json { encoding } => {
+                let decode = receiver.decode(&mut body, (&encoding, usize::MAX), push::decode_json);
+                decode.await?
+            }
+            Form::Protobuf => {
+                let decode =
+                    receiver.decode(&mut body, ("snappy", usize::MAX), push::decode_protobuf);
+                decode.await?
+            }
+        };
         let accepted = receiver.sink.logs(tenant, batch).await?;
         if accepted.refused > 0 {
             // As Loki: what was good is kept, the rest is told with 400.
@@ -49,18 +55,6 @@ pub(super) async fn push(
 enum Form {
     Json { encoding: String },
     Protobuf,
-}
-
-impl Form {
-    fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
-        let max = limits.decompressed_bytes_max;
-        match self {
-            Self::Json { encoding } => {
-                push::decode_json(&capped::decode(encoding, bytes, max)?, limits)
-            }
-            Self::Protobuf => push::decode_protobuf(&snappy::decode(bytes, max)?, limits),
-        }
-    }
 }
 
 fn form(headers: &HeaderMap) -> Result<Form, HttpError> {

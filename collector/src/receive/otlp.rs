@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use obs_model::limits::Limits;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_wire::WireError;
 use obs_wire::otlp::{self, Decoded, Encoding, Signal};
-use obs_wire::{WireError, capped};
 
 use super::{Received, Receiver, RequestTenant, media_type, text_header};
 use crate::clock;
@@ -53,10 +53,11 @@ async fn export(
     let outcome = async {
         let encoding = encoding.clone()?;
         let tenant = tenant?;
-        let body = receiver.body(body).await?;
+        let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
-        let compression = text_header(&parts.headers, &header::CONTENT_ENCODING).to_owned();
-        let told = store(&receiver, signal, tenant, &body, encoding, compression).await?;
+        let compression = text_header(&parts.headers, &header::CONTENT_ENCODING);
+        let compression = compression.trim().to_ascii_lowercase();
+        let told = store(&receiver, signal, tenant, &mut body, encoding, &compression).await?;
         Ok((encoding, told))
     }
     .await;
@@ -93,15 +94,16 @@ pub(super) async fn store(
     receiver: &Receiver,
     signal: Signal,
     tenant: Tenant,
-    body: &Received,
+    body: &mut Received,
     encoding: Encoding,
-    compression: String,
+    compression: &str,
 ) -> Result<Accepted, HttpError> {
     let sink = &receiver.sink;
+    let compression = (compression, usize::MAX);
     match signal {
         Signal::Metrics => {
-            let work = unpack(compression, encoding, decode_metrics);
-            let decoded = receiver.decode(body, work).await?;
+            let work = move |bytes: &[u8], limits: &Limits| decode_metrics(bytes, encoding, limits);
+            let decoded = receiver.decode(body, compression, work).await?;
             let accepted = if decoded.batch.series.is_empty() && decoded.batch.metadata.is_empty() {
                 Accepted::default()
             } else {
@@ -110,8 +112,8 @@ pub(super) async fn store(
             Ok(told(accepted, decoded.rejected, decoded.message))
         }
         Signal::Logs => {
-            let work = unpack(compression, encoding, decode_logs);
-            let mut decoded = receiver.decode(body, work).await?;
+            let work = move |bytes: &[u8], limits: &Limits| decode_logs(bytes, encoding, limits);
+            let mut decoded = receiver.decode(body, compression, work).await?;
             otlp::logs::stamp(&mut decoded.batch, clock::now());
             let accepted = if decoded.batch.streams.is_empty() {
                 Accepted::default()
@@ -121,8 +123,8 @@ pub(super) async fn store(
             Ok(told(accepted, decoded.rejected, decoded.message))
         }
         Signal::Traces => {
-            let work = unpack(compression, encoding, decode_traces);
-            let decoded = receiver.decode(body, work).await?;
+            let work = move |bytes: &[u8], limits: &Limits| decode_traces(bytes, encoding, limits);
+            let decoded = receiver.decode(body, compression, work).await?;
             let accepted = if decoded.batch.resources.is_empty() {
                 Accepted::default()
             } else {
@@ -130,19 +132,6 @@ pub(super) async fn store(
             };
             Ok(told(accepted, decoded.rejected, decoded.message))
         }
-    }
-}
-
-type Decode<B> = fn(&[u8], Encoding, &Limits) -> Result<Decoded<B>, WireError>;
-
-fn unpack<B>(
-    compression: String,
-    encoding: Encoding,
-    decode: Decode<B>,
-) -> impl FnOnce(&[u8], &Limits) -> Result<Decoded<B>, WireError> {
-    move |bytes, limits| {
-        let bytes = capped::decode(&compression, bytes, limits.decompressed_bytes_max)?;
-        decode(&bytes, encoding, limits)
     }
 }
 

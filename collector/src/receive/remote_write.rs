@@ -5,7 +5,6 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use obs_wire::prometheus::remote_write;
-use obs_wire::snappy;
 
 use super::{Receiver, RequestTenant, media_type, text_header};
 use crate::http_error::{Dialect, HttpError};
@@ -24,13 +23,11 @@ pub(super) async fn push(
     let outcome = async {
         let tenant = tenant?;
         check_headers(&parts.headers)?;
-        let body = receiver.body(body).await?;
+        let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
+        let form = ("snappy", DECOMPRESSED_BYTES_MAX);
         let batch = receiver
-            .decode(&body, |bytes, limits| {
-                let max = limits.decompressed_bytes_max.min(DECOMPRESSED_BYTES_MAX);
-                remote_write::decode_v1(&snappy::decode(bytes, max)?, limits)
-            })
+            .decode(&mut body, form, remote_write::decode_v1)
             .await?;
         let accepted = receiver.sink.metrics(tenant, batch).await?;
         if accepted.refused > 0 {

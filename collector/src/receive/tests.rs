@@ -457,7 +457,7 @@ async fn grpc_errors_have_their_codes() {
 #[tokio::test]
 async fn bodies_in_flight_are_bounded_together() {
     let rig = Rig::new();
-    let all = u32::try_from(IN_FLIGHT_KIB).expect("fits");
+    let all = u32::try_from(rig.receiver.in_flight.available_permits()).expect("fits");
     let held = Arc::clone(&rig.receiver.in_flight).try_acquire_many_owned(all);
     let held = held.expect("nothing else is in flight");
     assert_eq!(rig.post(WRITE, &[], &samples(1)).await.0, 429);

@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
 
 use crate::config::{Auth, ClientConfig, Credential, Job, NameEscaping, Protocol, TlsVersion};
 use crate::discovery::Target;
@@ -55,6 +55,20 @@ pub(crate) async fn client(config: &ClientConfig, compression: bool) -> Result<C
         // An error means that another part of the process has chosen a provider already.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
+    let fault = match builder(config, compression).await?.build() {
+        Ok(client) => return Ok(client),
+        Err(error) => chain(&error),
+    };
+    if config.tls.ca.is_some() || config.tls.ca_file.is_some() {
+        return Err(fault);
+    }
+    // A machine without any certificates can still scrape over plain HTTP; HTTPS fails then.
+    tracing::warn!(error = %fault, "no certificates of the system are trusted");
+    let without_roots = builder(config, compression).await?.tls_certs_only([]);
+    without_roots.build().map_err(|e| chain(&e))
+}
+
+async fn builder(config: &ClientConfig, compression: bool) -> Result<ClientBuilder, String> {
     let redirects = if config.follow_redirects {
         reqwest::redirect::Policy::limited(REDIRECTS_MAX)
     } else {
@@ -97,8 +111,7 @@ pub(crate) async fn client(config: &ClientConfig, compression: bool) -> Result<C
     if let Some(max) = tls.max_version {
         builder = builder.tls_version_max(version(max));
     }
-    builder = builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify);
-    builder.build().map_err(|e| chain(&e))
+    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
 }
 
 async fn pem(inline: Option<&str>, file: Option<&Path>) -> Result<Option<Vec<u8>>, String> {

@@ -178,7 +178,35 @@ pub(super) async fn save(path: &Path, entries: &[Entry]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_path_comes_back(path in proptest::collection::vec(1u8.., 1..40), offset in any::<u64>()) {
+            let mut entry = entries().remove(1);
+            entry.path = std::ffi::OsString::from_vec(path).into();
+            entry.offset = offset;
+            let entries = vec![entry];
+            prop_assert_eq!(decode(&encode(&entries)), Ok(entries));
+        }
+
+        #[test]
+        fn arbitrary_lines_do_not_panic(text in "[0-9a-f\t%-]{0,80}") {
+            let mut bytes = format!("{MAGIC}\n{text}\n").into_bytes();
+            prop_assert!(decode(&bytes).is_err());
+            let sum = u128::from_be_bytes(Md5::digest(&bytes).into());
+            bytes.extend(format!("end\t{sum:032x}\n").into_bytes());
+            if let Ok(entries) = decode(&bytes) {
+                prop_assert_eq!(entries.len(), 1);
+            }
+        }
+    }
 
     fn entries() -> Vec<Entry> {
         let entry = Entry {

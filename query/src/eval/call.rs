@@ -42,32 +42,7 @@ impl Evaluator<'_> {
                 ..SeriesColumn::default()
             }],
             F::Math(function) => self.floats(vector(0)?, |v, _| Some(function.apply(v)))?,
-            F::Round => {
-                let to = match call.arguments.len() {
-                    1 => vec![1.0; grid.count],
-                    _ => scalar(1)?,
-                };
-                self.floats(vector(0)?, |v, step| {
-                    let inverse = 1.0 / to[step];
-                    Some((v * inverse + 0.5).floor() / inverse)
-                })?
-            }
-            F::Clamp => {
-                let (least, most) = (scalar(1)?, scalar(2)?);
-                self.floats(vector(0)?, |v, s| {
-                    // An empty interval has no values.
-                    let (a, b) = (least[s], most[s]);
-                    (b >= a || a.is_nan() || b.is_nan()).then(|| go_max(a, go_min(b, v)))
-                })?
-            }
-            F::ClampMin => {
-                let bound = scalar(1)?;
-                self.floats(vector(0)?, |v, s| Some(go_max(bound[s], v)))?
-            }
-            F::ClampMax => {
-                let bound = scalar(1)?;
-                self.floats(vector(0)?, |v, s| Some(go_min(bound[s], v)))?
-            }
+            F::Round | F::Clamp | F::ClampMin | F::ClampMax => self.bounded(call, grid)?,
             F::Timestamp => {
                 let mut series = vector(0)?;
                 for one in &mut series {
@@ -84,21 +59,63 @@ impl Evaluator<'_> {
             F::Absent => self.absent(call, &vector(0)?, grid)?,
             F::LabelReplace => self.label_replace(call, vector(0)?)?,
             F::LabelJoin => self.label_join(call, vector(0)?)?,
-            F::HistogramQuantile => {
-                let q = [scalar(0)?];
-                quantile::quantiles(self, call, (vector(1)?, 1), None, &q, grid)?
+            F::HistogramQuantile
+            | F::HistogramQuantiles
+            | F::HistogramFraction
+            | F::Histogram(_) => self.of_histograms(call, grid)?,
+        }))
+    }
+
+    /// `round` and the clamps.
+    fn bounded(&self, call: &Call, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
+        let scalars = call.arguments.iter().skip(1).map(|a| self.scalar(a, grid));
+        let scalars: Vec<Vec<f64>> = scalars.collect::<Result<_, _>>()?;
+        let Some(vector) = call.arguments.first() else {
+            return Err(misplaced("an instant vector"));
+        };
+        let series = self.vector(vector, grid)?;
+        match (call.function, &scalars[..]) {
+            (InstantFunction::Round, to) => self.floats(series, |v, step| {
+                let inverse = 1.0 / to.first().map_or(1.0, |to| to[step]);
+                Some((v * inverse + 0.5).floor() / inverse)
+            }),
+            (InstantFunction::Clamp, [least, most]) => self.floats(series, |v, step| {
+                // An empty interval has no values.
+                let (a, b) = (least[step], most[step]);
+                (b >= a || a.is_nan() || b.is_nan()).then(|| go_max(a, go_min(b, v)))
+            }),
+            (InstantFunction::ClampMin, [bound]) => {
+                self.floats(series, |v, step| Some(go_max(bound[step], v)))
             }
-            F::HistogramQuantiles => {
-                let label = text(argument(1)?)?.to_owned();
-                let q: Result<Vec<_>, _> = (2..call.arguments.len()).map(scalar).collect();
-                quantile::quantiles(self, call, (vector(0)?, 0), Some(&label), &q?, grid)?
+            (InstantFunction::ClampMax, [bound]) => {
+                self.floats(series, |v, step| Some(go_min(bound[step], v)))
             }
-            F::HistogramFraction => {
-                let bounds = (scalar(0)?, scalar(1)?);
-                quantile::fractions(self, call, vector(2)?, bounds, grid)?
+            _ => Err(misplaced("bounds")),
+        }
+    }
+
+    /// Functions of histograms.
+    fn of_histograms(&self, call: &Call, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
+        let arguments = &call.arguments[..];
+        match (call.function, arguments) {
+            (InstantFunction::HistogramQuantile, [q, series]) => {
+                let (q, series) = ([self.scalar(q, grid)?], self.vector(series, grid)?);
+                quantile::quantiles(self, call, (series, 1), None, &q, grid)
             }
-            F::Histogram(part) => {
-                let mut series = vector(0)?;
+            (InstantFunction::HistogramQuantiles, [series, label, q @ ..]) => {
+                let q = q
+                    .iter()
+                    .map(|q| self.scalar(q, grid))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let (series, label) = (self.vector(series, grid)?, text(label)?);
+                quantile::quantiles(self, call, (series, 0), Some(label), &q, grid)
+            }
+            (InstantFunction::HistogramFraction, [lower, upper, series]) => {
+                let bounds = (self.scalar(lower, grid)?, self.scalar(upper, grid)?);
+                quantile::fractions(self, call, self.vector(series, grid)?, bounds, grid)
+            }
+            (InstantFunction::Histogram(part), [series]) => {
+                let mut series = self.vector(series, grid)?;
                 for one in &mut series {
                     let mut column = Column::new(grid.count);
                     for (step, histogram) in &one.column.histograms {
@@ -107,9 +124,10 @@ impl Evaluator<'_> {
                     one.column = column;
                 }
                 series.retain(|s| !s.column.present.is_empty());
-                drop_names(series, self.delayed_names)?
+                drop_names(series, self.delayed_names)
             }
-        }))
+            _ => Err(misplaced("another argument")),
+        }
     }
 
     /// Applies a function to floats; histograms and `None` leave a gap.

@@ -3,8 +3,8 @@
 use obs_model::sample::is_stale;
 use obs_model::{Labels, Samples, Timestamp};
 
-use super::series::bounds;
-use super::{Evaluator, notes};
+use super::series::{Bounds, bounds};
+use super::{Evaluator, histogram, notes};
 use crate::column::{Column, Grid};
 use crate::functions::RangeFunction;
 use crate::plan::{Borders, Instant, Over, SelectedSeries};
@@ -66,11 +66,14 @@ pub(super) fn over(
     grid: &Grid,
 ) -> Column {
     let mut column = Column::new(grid.count);
-    if !samples.histograms.is_empty() {
-        evaluator.info(notes::borders_of_histograms(labels, node.place));
-        return column;
-    }
     let smoothed = node.window.borders == Borders::Smoothed;
+    if !samples.histograms.is_empty() {
+        if smoothed {
+            evaluator.info(notes::borders_of_histograms(labels, node.place));
+            return column;
+        }
+        return anchored_histograms(evaluator, node, labels, samples, grid);
+    }
     let counter = node.function != RangeFunction::Delta;
     let inner = bounds(&samples.times, &node.window, grid);
     for (step, b) in inner.iter().enumerate() {
@@ -105,6 +108,31 @@ pub(super) fn over(
     column
 }
 
+/// `anchored` over a series with histograms: the sample before the window joins it.
+fn anchored_histograms(
+    evaluator: &Evaluator<'_>,
+    node: &Over,
+    labels: &Labels,
+    samples: &Samples,
+    grid: &Grid,
+) -> Column {
+    let mut column = Column::new(grid.count);
+    let inner = bounds(&samples.times, &node.window, grid);
+    for (step, b) in inner.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
+        let start = node
+            .window
+            .end(grid.at(step))
+            .saturating_sub(node.window.length);
+        let reached = |i: &usize| samples.times[*i] > start.saturating_sub(REACH);
+        let lo = b.lo.checked_sub(1).filter(reached).unwrap_or(b.lo);
+        let joined = Bounds { lo, hi: b.hi };
+        if let Some(value) = histogram::anchored(evaluator, node, labels, samples, joined) {
+            column.push(step, value);
+        }
+    }
+    column
+}
+
 /// The values of a window with those at its borders; `None` where there is nothing to compare.
 fn bordered(
     samples: &Samples,
@@ -121,6 +149,10 @@ fn bordered(
     let after = (hi < times.len())
         .then_some(hi)
         .filter(|i| times[*i] < end.saturating_add(REACH));
+    // A border alone has no meaning: there must be a sample inside, or one on each side.
+    if lo == hi && !(smoothed && before.is_some() && after.is_some()) {
+        return None;
+    }
     let mut values = Vec::with_capacity(hi - lo + 2);
     match before {
         Some(i) if smoothed && times[i] < start => {

@@ -92,6 +92,22 @@ impl Total {
     }
 }
 
+/// A value as a subquery gives it: steps may jump over resets, so hints of counters are void.
+pub(super) fn unhinted(value: Value) -> Value {
+    match value {
+        Value::Histogram(histogram)
+            if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) =>
+        {
+            let reset_hint = ResetHint::Unknown;
+            Value::Histogram(Arc::new(Histogram {
+                reset_hint,
+                ..histogram.as_ref().clone()
+            }))
+        }
+        value => value,
+    }
+}
+
 /// A histogram times a number.
 pub(super) fn scaled(histogram: &Histogram, factor: f64) -> Arc<Histogram> {
     let mut parts = Parts::new(histogram);
@@ -452,6 +468,48 @@ fn change(
     Some(Value::Histogram(Arc::new(parts.build())))
 }
 
+/// A function over a window that the sample before it has joined; nothing is extrapolated.
+pub(super) fn anchored(
+    evaluator: &Evaluator<'_>,
+    node: &Over,
+    labels: &Labels,
+    samples: &Samples,
+    bounds: Bounds,
+) -> Option<Value> {
+    use RangeFunction as F;
+    let times = &samples.times[bounds.lo..bounds.hi];
+    let window = Windowed {
+        times,
+        samples,
+        bounds,
+    };
+    if matches!(node.function, F::Changes | F::Resets) {
+        return Some(Value::Float(window.transitions(node.function)));
+    }
+    let counter = node.function != F::Delta;
+    let per = match node.function {
+        F::Rate => node.window.length as f64 / 1e9,
+        _ => 1.0,
+    };
+    if let Some(floats) = window.floats() {
+        let falls = floats.windows(2).filter(|p| counter && p[1] < p[0]);
+        let lost: f64 = falls.map(|p| p[0]).sum();
+        return Some(Value::Float(
+            (floats.last()? - floats.first()? + lost) / per,
+        ));
+    }
+    let Some(mut histograms) = window.histograms() else {
+        evaluator.warn(notes::mixed_range(labels, node.place));
+        return None;
+    };
+    if histograms.len() == 1 {
+        histograms.push(Arc::clone(&histograms[0]));
+    }
+    let mut parts = difference(evaluator, node, labels, &histograms, counter)?;
+    parts.scale(1.0 / per);
+    Some(Value::Histogram(Arc::new(parts.build())))
+}
+
 /// Last less first, with what counters lost at resets.
 pub(super) fn difference(
     evaluator: &Evaluator<'_>,
@@ -460,16 +518,18 @@ pub(super) fn difference(
     histograms: &[Arc<Histogram>],
     counter: bool,
 ) -> Option<Parts> {
-    let (first, last) = (histograms.first()?, histograms.last()?);
+    let (first, second) = (histograms.first()?, histograms.get(1)?);
+    let last = histograms.last()?;
     let is_gauge = |h: &Arc<Histogram>| h.reset_hint == ResetHint::Gauge;
     if counter && histograms.iter().any(is_gauge) {
         evaluator.warn(notes::not_counter_histogram(labels, node.place));
     }
-    if !counter && !(is_gauge(first) && is_gauge(last)) {
+    let gauges = is_gauge(first) && is_gauge(last);
+    if !(counter || gauges) {
         evaluator.warn(notes::not_gauge_histogram(labels, node.place));
     }
     // Where a reset follows the first one, its layout does not matter.
-    let skip = counter && was_reset(first, &histograms[1]);
+    let skip = counter && was_reset(first, second);
     let relevant = &histograms[usize::from(skip)..];
     let custom = |h: &Arc<Histogram>| h.has_custom_buckets();
     if relevant.iter().any(|h| custom(h) != custom(last)) {

@@ -18,6 +18,19 @@ impl Evaluator<'_> {
         node: &Instant,
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
+        let out = self.instant_columns(node, grid)?;
+        match node.timestamps {
+            true => drop_names(out, self.delayed_names),
+            false => Ok(out),
+        }
+    }
+
+    /// The columns of an instant selector, with all labels.
+    pub(super) fn instant_columns(
+        &self,
+        node: &Instant,
+        grid: &Grid,
+    ) -> Result<Vec<SeriesColumn>, QueryError> {
         // With `@`, all steps see the same: one is computed.
         let own = match node.window.at {
             Some(_) => Grid {
@@ -39,10 +52,7 @@ impl Evaluator<'_> {
                 one.column = std::mem::take(&mut one.column).broadcast(grid.count);
             }
         }
-        match node.timestamps {
-            true => drop_names(out, self.delayed_names),
-            false => Ok(out),
-        }
+        Ok(out)
     }
 
     /// Computes a column for every series, over the pool where it pays, in order; leaves out

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use obs_model::Labels;
+use obs_model::labels::METRIC_NAME;
 
 use super::Evaluator;
 use super::binary::{combine, keeps_no_name};
-use super::labels::{is_metadata, merge_same, without_name};
+use super::labels::{merge_same, without_name};
 use crate::column::{Bitmap, Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::operators::{BinaryOp, Cardinality, Matching};
@@ -18,7 +19,7 @@ fn signature(labels: &Labels, matching: &Matching) -> Labels {
     if matching.on {
         labels.without(|name| !listed(name))
     } else {
-        labels.without(|name| is_metadata(name) || listed(name))
+        labels.without(|name| name == METRIC_NAME || listed(name))
     }
 }
 

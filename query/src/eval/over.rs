@@ -61,7 +61,7 @@ impl Evaluator<'_> {
             let mut samples = Samples::default();
             for step in one.column.present.iter() {
                 if let Some(value) = one.column.get(step) {
-                    samples.push(inner.at(step), value);
+                    samples.push(inner.at(step), super::histogram::unhinted(value));
                 }
             }
             if one.drop_name {

@@ -127,6 +127,7 @@ pub(super) fn quantiles(
     let place = call.places[vector_at];
     let first_q = if label.is_some() { 2 } else { 0 };
     let classics = classics(evaluator, &series, place);
+    let natives = natives(&series);
     mixed(evaluator, &classics, &series, place);
     let mut out = Vec::new();
     for (index, q) in q.iter().enumerate() {
@@ -166,7 +167,7 @@ pub(super) fn quantiles(
             for (step, q) in q.iter().enumerate() {
                 evaluator.budget.check()?;
                 let (counts, forced) = classic.at(&series, step);
-                if counts.is_empty() || has_native(&series, &classic.labels, step) {
+                if counts.is_empty() || has_native(&natives, &classic.labels, step) {
                     continue;
                 }
                 if forced {
@@ -189,11 +190,20 @@ fn result(labels: Labels, column: Column) -> SeriesColumn {
     }
 }
 
+/// Series with native histograms, by the labels that classic ones would have.
+fn natives(series: &[SeriesColumn]) -> HashMap<Labels, Vec<&Column>> {
+    let mut natives: HashMap<Labels, Vec<&Column>> = HashMap::new();
+    for one in series.iter().filter(|s| !s.column.histograms.is_empty()) {
+        let same = natives.entry(without_name(&one.labels)).or_default();
+        same.push(&one.column);
+    }
+    natives
+}
+
 /// Whether a native histogram has the labels of a classic one at a step.
-fn has_native(series: &[SeriesColumn], labels: &Labels, step: usize) -> bool {
-    series
-        .iter()
-        .any(|s| s.column.histogram(step).is_some() && without_name(&s.labels) == *labels)
+fn has_native(natives: &HashMap<Labels, Vec<&Column>>, labels: &Labels, step: usize) -> bool {
+    let same = natives.get(labels);
+    same.is_some_and(|same| same.iter().any(|column| column.histogram(step).is_some()))
 }
 
 /// Whether a classic histogram has the labels of a native one at a step.
@@ -235,6 +245,7 @@ pub(super) fn fractions(
 ) -> Result<Vec<SeriesColumn>, QueryError> {
     let place = call.places[2];
     let classics = classics(evaluator, &series, place);
+    let natives = natives(&series);
     mixed(evaluator, &classics, &series, place);
     let mut out = Vec::new();
     for one in series.iter().filter(|s| !s.column.histograms.is_empty()) {
@@ -261,7 +272,7 @@ pub(super) fn fractions(
         for step in 0..grid.count {
             evaluator.budget.check()?;
             let (counts, forced) = classic.at(&series, step);
-            if counts.is_empty() || has_native(&series, &classic.labels, step) {
+            if counts.is_empty() || has_native(&natives, &classic.labels, step) {
                 continue;
             }
             if forced {

@@ -109,7 +109,7 @@ pub(super) fn aggregate(
         }
         RangeFunction::Avg => {
             each(bounds, |step, b| {
-                column.set(step, mean(&floats[b.lo..b.hi]))
+                column.set(step, mean(&floats[b.lo..b.hi]));
             });
         }
         _ => {

@@ -7,6 +7,15 @@ use super::buckets::{Parts, bound};
 
 /// Keeps what lies below (`upper`) or above the value; a bucket across it is split.
 pub(super) fn trim(histogram: &Histogram, value: f64, upper: bool) -> Histogram {
+    if value
+        == (if upper {
+            f64::INFINITY
+        } else {
+            f64::NEG_INFINITY
+        })
+    {
+        return histogram.clone();
+    }
     let mut parts = Parts::new(histogram);
     let head = parts.head.clone();
     let custom = head.has_custom_buckets();
@@ -16,24 +25,28 @@ pub(super) fn trim(histogram: &Histogram, value: f64, upper: bool) -> Histogram 
     let no_positive = parts.positive.is_empty() && !parts.negative.is_empty();
     let mut sum = 0.0;
     for (index, count) in &mut parts.positive {
-        let (mut low, high) = (bound(&head, *index - 1), bound(&head, *index));
-        if low == f64::NEG_INFINITY && high > 0.0 {
-            low = 0.0;
-        }
-        *count *= share(low, high, custom);
-        sum += *count * middle(low, high, value, upper, custom);
+        let (low, high) = (bound(&head, *index - 1), bound(&head, *index));
+        let (kept, at) = match custom {
+            true => trim_custom(low, high, value, upper),
+            false => (
+                share(low, high, false),
+                middle(low, high, value, upper, false),
+            ),
+        };
+        *count *= kept;
+        sum += weighted(*count, at);
     }
     for (index, count) in &mut parts.negative {
         let (low, high) = (-bound(&head, *index), -bound(&head, *index - 1));
         *count *= share(low, high, false);
-        sum += *count * middle(low, high, value, upper, false);
+        sum += weighted(*count, middle(low, high, value, upper, false));
     }
     let (low, high) = (
         if no_negative { 0.0 } else { zero.0 },
         if no_positive { 0.0 } else { zero.1 },
     );
     parts.head.zero_count *= share(low, high, true);
-    sum += parts.head.zero_count * middle(low, high, value, upper, true);
+    sum += weighted(parts.head.zero_count, middle(low, high, value, upper, true));
     let lists = parts.positive.iter().chain(&parts.negative);
     let count = parts.head.zero_count + lists.map(|(_, count)| count).sum::<f64>();
     if count != histogram.count {
@@ -42,6 +55,34 @@ pub(super) fn trim(histogram: &Histogram, value: f64, upper: bool) -> Histogram 
     parts.head.count = count;
     parts.head.reset_hint = ResetHint::Gauge;
     parts.build()
+}
+
+/// What a bucket adds to the sum; nothing where it is empty, wherever it lies.
+fn weighted(count: f64, at: f64) -> f64 {
+    if count == 0.0 { 0.0 } else { count * at }
+}
+
+/// The share of a custom bucket that stays, and where its observations are taken to be. Buckets
+/// without a border are cut whole: nothing is known about where their observations are.
+fn trim_custom(low: f64, high: f64, value: f64, upper: bool) -> (f64, f64) {
+    match (low == f64::NEG_INFINITY, high == f64::INFINITY) {
+        (true, true) => (0.0, 0.0),
+        (false, true) if upper || value == f64::INFINITY => (0.0, 0.0),
+        (false, true) => (1.0, low.max(value)),
+        (true, false) if high <= 0.0 => match upper && value > f64::NEG_INFINITY {
+            true => (1.0, high.min(value)),
+            false => (0.0, 0.0),
+        },
+        (true, false) if value < 0.0 => (0.0, 0.0),
+        (true, false) => (
+            keep(0.0, high, value, upper, true),
+            middle(0.0, high, value, upper, true),
+        ),
+        (false, false) => (
+            keep(low, high, value, upper, true),
+            middle(low, high, value, upper, true),
+        ),
+    }
 }
 
 /// The share of a bucket that stays.

@@ -10,7 +10,6 @@ use super::ast::{
 use super::lexer::Token;
 use super::parser::Parser;
 use crate::error::ParseError;
-use crate::tokens::CHAIN_MAX;
 
 type Parsed<T> = Result<T, ParseError>;
 
@@ -22,18 +21,21 @@ impl Parser<'_> {
 
     /// Precedence climbing: operators that bind tighter than `floor`.
     fn binary(&mut self, floor: u8) -> Parsed<MetricExpr> {
+        self.cursor.begin_height();
         let mut left = self.primary()?;
-        for _ in 0..CHAIN_MAX {
+        loop {
             let at = self.cursor.position();
             let Some(op) = self.binary_op().filter(|op| op.precedence() > floor) else {
                 return Ok(left);
             };
+            let height = self.cursor.height();
             self.take_binary_op();
             let matching = self.matching(op)?;
             // `^` binds to the right, the others to the left.
             let next = op.precedence() - u8::from(op == BinaryOp::Pow);
             let right_at = self.cursor.position();
             let right = self.cursor_nested(|parser| parser.binary(next))?;
+            self.cursor.grow(height)?;
             if op.is_set() {
                 for (side, place) in [(&left, at), (&right, right_at)] {
                     if is_scalar(side) {
@@ -51,7 +53,6 @@ impl Parser<'_> {
                 matching,
             };
         }
-        Err(self.error(format!("at most {CHAIN_MAX} operators in a chain")))
     }
 
     fn binary_op(&self) -> Option<BinaryOp> {

@@ -15,7 +15,7 @@ use crate::error::ParseError;
 use crate::tokens::{Cursor, tokenize};
 
 /// Words that can never be label names.
-const KEYWORDS: [&str; 25] = [
+const KEYWORDS: [&str; 23] = [
     "by",
     "without",
     "on",
@@ -39,8 +39,6 @@ const KEYWORDS: [&str; 25] = [
     "keep",
     "unwrap",
     "ip",
-    "label_replace",
-    "vector",
 ];
 
 /// What Loki says when a selector would select every stream.

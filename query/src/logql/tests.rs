@@ -330,6 +330,19 @@ fn bounds() {
             .to_string()
             .contains("256 operators")
     );
+    // Chains inside parentheses: the tree is as deep as all of them together.
+    let mut nested = "1".to_owned();
+    for _ in 0..30 {
+        nested = format!("({nested}{})", "+1".repeat(100));
+    }
+    assert!(
+        parse(&nested, &limits)
+            .unwrap_err()
+            .to_string()
+            .contains("256 operators")
+    );
+    let wide = vec!["sum(vector(1)) * 2 > 3"; 200].join(" or ");
+    assert!(parse(&wide, &limits).is_ok());
     let large = format!("{{a=\"{}\"}}", "x".repeat(200_000));
     assert!(
         parse(&large, &limits)

@@ -1,6 +1,6 @@
 //! The scans behind log queries: a plan and a snapshot in, lines or samples out.
 
-use obs_logstore::{LogFilter, Logs, SelectError, Snapshot, Visitor, scan};
+use obs_logstore::{LogFilter, Logs, Snapshot, Visitor, scan};
 use obs_model::answer::LogLines;
 use obs_model::{Budget, BudgetError, Labels, LogRecord, TimeRange};
 
@@ -31,7 +31,7 @@ pub fn lines(
     };
     let mut collector =
         LineCollector::new(&pipeline, plan.range, plan.limit, plan.direction, budget);
-    scan(snapshot, &filter, budget, &mut collector).map_err(failed)?;
+    scan(snapshot, &filter, budget, &mut collector)?;
     Ok(collector.finish())
 }
 
@@ -51,15 +51,8 @@ pub fn select(
         direction: obs_logstore::Direction::Forward,
     };
     let mut collector = SampleCollector::new(&compiled, range, budget);
-    scan(snapshot, &filter, budget, &mut collector).map_err(failed)?;
+    scan(snapshot, &filter, budget, &mut collector)?;
     collector.finish()
-}
-
-fn failed(error: SelectError) -> QueryError {
-    match error {
-        SelectError::Budget(error) => QueryError::Budget(error),
-        SelectError::Corrupt(error) => QueryError::Corrupt(error.to_string()),
-    }
 }
 
 impl Visitor for LineCollector<'_> {

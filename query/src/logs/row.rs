@@ -93,6 +93,9 @@ impl<'a> Row<'a> {
     /// Sets a label that a parser found: labels of the record keep their names, and the first
     /// value of a name wins.
     pub(crate) fn extract(&mut self, name: &str, value: &str) {
+        if name.is_empty() {
+            return;
+        }
         let mut name = Cow::Borrowed(name);
         if !self.removed.iter().any(|n| *n == name) && self.base(&name).is_some() {
             name.to_mut().push_str(EXTRACTED);

@@ -17,7 +17,8 @@ use crate::error::QueryError;
 use crate::logql::ast::LogExpr;
 use crate::logql::{Expr, parse, plan};
 use crate::plan::Leaf;
-use crate::request::{Direction, Plan, Request, When};
+use crate::request::{Direction, Language, Plan, Request, When};
+use crate::run::{Query, Sources, run};
 
 fn logs(text: &str) -> LogExpr {
     match parse(text, &Limits::default()).unwrap() {
@@ -105,6 +106,7 @@ fn parsers() {
         "plain",
         r#"{__error__="JSONParserErr", __error_details__="malformed JSON at byte 0: expected an object"}"#,
     );
+    parsed("| json", r#"{"":"1"," ":"2","a":{"":"3"}}"#, r#"{a_="3"}"#);
     parsed(
         r#"| json x="a.b[1]", y="n""#,
         r#"{"a":{"b":[1,2]}}"#,
@@ -707,5 +709,59 @@ fn metrics_evaluate_over_ranges() {
     assert_eq!(
         found,
         [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
+    );
+}
+
+#[test]
+fn all_of_it_runs_from_the_text() {
+    let limits = Limits::default();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    let ask = |text: &str, when: When, sources: &Sources| {
+        let query = Query::parse(Language::Logql, text, &limits)?;
+        assert_eq!(query.to_string(), text);
+        let plan = query.plan(&Request::new(when), &limits)?;
+        run(&plan, sources, &Budget::new(&limits), &pool)
+    };
+    let at = When::At(Timestamp::from_seconds(6));
+    let over = When::Range {
+        start: Timestamp::from_seconds(1),
+        end: Timestamp::from_seconds(9),
+        step: 1_000_000_000,
+    };
+    // Grafana's check of a data source, on an empty server.
+    let reply = ask("vector(1) + vector(1)", at, &Sources::default()).unwrap();
+    let Answer::Vector(vector) = reply.answer else {
+        panic!("{:?}", reply.answer);
+    };
+    assert!(vector.len() == 1 && vector[0].value.bit_eq(&Value::Float(2.0)));
+    let sources = Sources {
+        logs: Some(stored()),
+        ..Sources::default()
+    };
+    let reply = ask(r#"{env="test"} |= "bad""#, over, &sources).unwrap();
+    assert!(reply.samples_read > 0);
+    let Answer::Streams(streams) = reply.answer else {
+        panic!("{:?}", reply.answer);
+    };
+    assert_eq!(streams.len(), 2);
+    let error = ask(r#"{env="test"}"#, at, &sources)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("log queries are not supported as an instant query type"),
+        "{error}"
+    );
+    let template = ask(
+        r#"{env="test"} | line_format "{{ .a | lower }}""#,
+        over,
+        &sources,
+    )
+    .unwrap_err();
+    assert!(
+        template.to_string().contains("not supported yet"),
+        "{template}"
     );
 }

@@ -11,8 +11,8 @@ use crate::error::{Place, QueryError};
 use crate::functions::{InstantFunction, RangeFunction};
 use crate::operators::Grouping;
 use crate::plan::{
-    Aggregate, Binary, Borders, Call, Form, Input, Instant, Leaf, LeafId, LeafRead, MetricPlan,
-    Node, Over, Window, add_leaf,
+    Aggregate, Binary, Borders, Call, Form, Info, Input, Instant, Leaf, LeafId, LeafRead,
+    MetricPlan, Node, Over, Window, add_leaf,
 };
 use crate::request::{Request, When};
 
@@ -201,6 +201,7 @@ impl Lower<'_> {
                 return Ok(Node::Number((self.end - self.start) as f64 / 1e9));
             }
             Meaning::Step => return Ok(Node::Number(self.step_seconds)),
+            Meaning::Info => return self.info(arguments, grid),
             Meaning::Instant(function) => function,
             Meaning::Range(function) => {
                 let (ranges, others): (Vec<&Expr>, Vec<&Expr>) = arguments
@@ -235,6 +236,84 @@ impl Lower<'_> {
             places: arguments.iter().map(|a| self.place(a)).collect(),
             labels,
         }))
+    }
+
+    /// The info series are looked at when the first selector of the expression is.
+    fn info(&mut self, arguments: &[Expr], grid: &Grid) -> Result<Node, QueryError> {
+        let Some((base, selector)) = arguments.split_first() else {
+            return refuse("info needs an instant vector".to_owned());
+        };
+        let (mut names, mut data) = (Vec::new(), Vec::new());
+        if let Some(Kind::Selector(selector)) = selector.first().map(|s| &s.kind) {
+            names.extend(
+                selector
+                    .name
+                    .iter()
+                    .map(|name| Matcher::equal(METRIC_NAME, name)),
+            );
+            for matcher in &selector.matchers {
+                let of = if matcher.name == METRIC_NAME {
+                    &mut names
+                } else {
+                    &mut data
+                };
+                of.push(matcher.clone());
+            }
+        }
+        if names.is_empty() {
+            names.push(Matcher::equal(METRIC_NAME, "target_info"));
+        }
+        let positive = |m: &Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Regex);
+        if !names.iter().any(positive) {
+            let all = Matcher::new(METRIC_NAME, MatchOp::Regex, ".+_info");
+            names.push(all.map_err(|e| QueryError::Execution(e.to_string()))?);
+        }
+        let mut window = self.window(self.request.lookback, &Modifiers::default())?;
+        self.reference(base, &mut window)?;
+        let matchers = names.iter().chain(&data).cloned().collect();
+        let leaf = add_leaf(
+            &mut self.leaves,
+            Leaf::Metrics(matchers),
+            window.covers(grid),
+        );
+        let input = self.node(base, grid)?;
+        let info = Instant {
+            leaf,
+            window,
+            timestamps: false,
+        };
+        Ok(Node::Info(Box::new(Info {
+            input,
+            info,
+            names,
+            data,
+        })))
+    }
+
+    /// Moves a window to where the first selector of an expression looks; `false` without one.
+    fn reference(&self, expr: &Expr, window: &mut Window) -> Result<bool, QueryError> {
+        let modifiers = match &expr.kind {
+            Kind::Selector(selector) | Kind::Range(selector, _) => Some(&selector.modifiers),
+            Kind::Subquery(subquery) => Some(&subquery.modifiers),
+            _ => None,
+        };
+        if let Some(modifiers) = modifiers {
+            let own = self.window(0, modifiers)?;
+            window.offset = match own.at {
+                Some(_) => own.offset,
+                None => window.offset.saturating_add(own.offset),
+            };
+            window.at = own.at.or(window.at);
+        }
+        if matches!(expr.kind, Kind::Selector(_) | Kind::Range(..)) {
+            return Ok(true);
+        }
+        for child in expr.kind.children() {
+            if self.reference(child, window)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn over(

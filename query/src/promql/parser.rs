@@ -8,7 +8,7 @@ use obs_model::limits::Limits;
 use super::ast::{Aggregate, Binary, Expr, Kind, Span, Subquery};
 use super::check;
 use super::lexer::{Lexeme, Token, describe, lex};
-use super::signatures::signature;
+use super::signatures::{Meaning, signature};
 use crate::error::ParseError;
 use crate::functions::aggregation;
 use crate::operators::{BinaryOp, Cardinality, Grouping, Matching};
@@ -26,6 +26,8 @@ pub(crate) struct Parser<'a> {
     at: usize,
     depth: usize,
     depth_max: usize,
+    /// Inside `info`, whose selector may match anything.
+    pub(crate) any_selector: bool,
 }
 
 /// Parses and checks a query.
@@ -48,6 +50,7 @@ pub(crate) fn parse(text: &str, limits: &Limits) -> Result<Expr, ParseError> {
         at: 0,
         depth: 0,
         depth_max: limits.depth_max,
+        any_selector: false,
     };
     let expr = parser.binary(0)?;
     match parser.peek() {
@@ -197,14 +200,18 @@ impl Parser<'_> {
     /// Operators that bind at least as tightly as `least`.
     fn binary(&mut self, least: u8) -> Result<Expr, ParseError> {
         let start = self.offset();
-        let mut lhs = self.nested(Self::unary)?;
+        let mut lhs = self.unary()?;
         while let Some(op) = self.operator().filter(|op| op.precedence() >= least) {
             self.take();
             let return_bool = self.accept_keyword("bool");
             let (matching, place) = (self.matching(op)?, self.offset());
             // Only `^` groups to the right.
             let tighter = op.precedence() + u8::from(op != BinaryOp::Pow);
-            let rhs = self.nested(|p| p.binary(tighter))?;
+            // Others recurse at most once per level of precedence.
+            let rhs = match op {
+                BinaryOp::Pow => self.nested(|p| p.binary(tighter))?,
+                _ => self.binary(tighter)?,
+            };
             let binary = check::matching(self.text, place, op, return_bool, matching, lhs, rhs)?;
             lhs = self.make(start, Kind::Binary(Box::new(binary)))?;
         }
@@ -264,16 +271,13 @@ impl Parser<'_> {
             }
         }
         written |= self.fill(op, &mut matching)?;
-        if let Some(label) = matching
+        let both = matching
             .include
             .iter()
-            .find(|l| matching.labels.contains(l))
-        {
-            if matching.on {
-                let expected =
-                    format!("label {label:?} not both in on and group_left or group_right");
-                return Err(self.unexpected(&expected));
-            }
+            .find(|l| matching.labels.contains(l));
+        if let Some(label) = both.filter(|_| matching.on) {
+            let expected = format!("label {label:?} not both in on and group_left or group_right");
+            return Err(self.unexpected(&expected));
         }
         Ok(written.then_some(matching))
     }
@@ -399,7 +403,10 @@ impl Parser<'_> {
                 return Err(self.error(start, "a function", &found));
             };
             self.take();
-            let arguments = self.arguments()?;
+            let arguments = match signature.meaning {
+                Meaning::Info => self.info_arguments()?,
+                _ => self.arguments()?,
+            };
             return self.make(start, Kind::Call(signature, arguments));
         }
         if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name)) {
@@ -424,6 +431,22 @@ impl Parser<'_> {
                 return Err(self.unexpected("\",\" or \")\""));
             }
         }
+    }
+
+    /// An expression, and perhaps a selector in braces.
+    fn info_arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
+        self.expect("(")?;
+        let mut arguments = vec![self.nested(|p| p.binary(0))?];
+        if self.accept(",") {
+            if !self.is_symbol("{") {
+                return Err(self.unexpected("label selectors only"));
+            }
+            self.any_selector = true;
+            arguments.push(self.selector(None)?);
+            self.any_selector = false;
+        }
+        self.expect(")")?;
+        Ok(arguments)
     }
 
     fn grouping(&mut self) -> Result<Option<Grouping>, ParseError> {

@@ -101,7 +101,7 @@ fn duration(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {
         ("ms", 1, false),
     ];
     for (unit, size, exact) in units {
-        if ms < size || (exact && ms % size != 0) {
+        if ms < size || (exact && !ms.is_multiple_of(size)) {
             continue;
         }
         write!(f, "{}{unit}", ms / size)?;

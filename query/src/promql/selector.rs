@@ -25,7 +25,7 @@ impl Parser<'_> {
                 }
             }
         }
-        if name.is_none() && matchers.iter().all(|m| m.matches("")) {
+        if !self.any_selector && name.is_none() && matchers.iter().all(|m| m.matches("")) {
             let expected = "at least one matcher that does not match the empty string";
             return Err(self.error(start, expected, "none"));
         }
@@ -176,7 +176,7 @@ impl Parser<'_> {
     }
 
     fn duration_binary(&mut self, expected: &str, least: u8) -> Result<Duration, ParseError> {
-        let mut lhs = self.nested(|p| p.duration_unary(expected))?;
+        let mut lhs = self.duration_unary(expected)?;
         let mut operators = 0;
         loop {
             let op = match self.peek() {
@@ -197,7 +197,10 @@ impl Parser<'_> {
             }
             self.take();
             let tighter = op.precedence() + u8::from(op != BinaryOp::Pow);
-            let rhs = self.nested(|p| p.duration_binary("duration", tighter))?;
+            let rhs = match op {
+                BinaryOp::Pow => self.nested(|p| p.duration_binary("duration", tighter))?,
+                _ => self.duration_binary("duration", tighter)?,
+            };
             lhs = Duration::Binary(op, Box::new(lhs), Box::new(rhs));
         }
     }

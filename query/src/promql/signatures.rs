@@ -10,6 +10,8 @@ pub enum Meaning {
     Instant(InstantFunction),
     /// A function over windows.
     Range(RangeFunction),
+    /// Labels of info series added.
+    Info,
     /// π
     Pi,
     /// First step of the query, in seconds.
@@ -58,32 +60,33 @@ fn entry(name: &'static str, arguments: &[Type], returns: Type, meaning: Meaning
     }
 }
 
+fn instant(function: InstantFunction, arguments: &[Type], returns: Type) -> Signature {
+    entry(
+        function.as_str(),
+        arguments,
+        returns,
+        Meaning::Instant(function),
+    )
+}
+
+fn optional(mut signature: Signature, optional: usize, more: usize) -> Signature {
+    signature.optional = optional;
+    signature.more = more;
+    signature
+}
+
 fn all() -> Vec<Signature> {
-    use Type::{Range, Scalar, Text, Vector};
-    let mut table = Vec::new();
-    let instant = |f: InstantFunction, arguments: &[Type], returns: Type| {
-        entry(f.as_str(), arguments, returns, Meaning::Instant(f))
-    };
-    let optional = |mut signature: Signature, optional: usize, more: usize| {
-        signature.optional = optional;
-        signature.more = more;
-        signature
-    };
-    for function in MathFunction::ALL {
-        table.push(instant(InstantFunction::Math(function), &[Vector], Vector));
-    }
-    for part in DatePart::ALL {
-        table.push(optional(
-            instant(InstantFunction::Date(part), &[Vector], Vector),
-            1,
-            0,
-        ));
-    }
-    for part in HistogramPart::ALL {
-        table.push(instant(InstantFunction::Histogram(part), &[Vector], Vector));
-    }
+    let mut table = values();
+    table.extend(labels_and_histograms());
+    table.extend(ranges());
+    table
+}
+
+/// Functions of values.
+fn values() -> Vec<Signature> {
     use InstantFunction as I;
-    table.extend([
+    use Type::{Scalar, Vector};
+    let mut table = vec![
         optional(instant(I::Round, &[Vector, Scalar], Vector), 1, 0),
         instant(I::Clamp, &[Vector, Scalar, Scalar], Vector),
         instant(I::ClampMin, &[Vector, Scalar], Vector),
@@ -94,22 +97,42 @@ fn all() -> Vec<Signature> {
         instant(I::Vector, &[Scalar], Vector),
         instant(I::Sort, &[Vector], Vector),
         instant(I::SortDesc, &[Vector], Vector),
-        optional(
-            instant(I::SortByLabel, &[Vector, Text], Vector),
-            1,
-            usize::MAX,
-        ),
-        optional(
-            instant(I::SortByLabelDesc, &[Vector, Text], Vector),
-            1,
-            usize::MAX,
-        ),
         instant(I::Absent, &[Vector], Vector),
+        instant(I::MinOf, &[Scalar, Scalar], Scalar),
+        instant(I::MaxOf, &[Scalar, Scalar], Scalar),
+        entry("pi", &[], Scalar, Meaning::Pi),
+        entry("start", &[], Scalar, Meaning::Start),
+        entry("end", &[], Scalar, Meaning::End),
+        entry("range", &[], Scalar, Meaning::QueryRange),
+        entry("step", &[], Scalar, Meaning::Step),
+    ];
+    for function in MathFunction::ALL {
+        table.push(instant(I::Math(function), &[Vector], Vector));
+    }
+    for part in DatePart::ALL {
+        table.push(optional(instant(I::Date(part), &[Vector], Vector), 1, 0));
+    }
+    table
+}
+
+/// Functions of labels and of histograms.
+fn labels_and_histograms() -> Vec<Signature> {
+    use InstantFunction as I;
+    use Type::{Scalar, Text, Vector};
+    const ANY: usize = usize::MAX;
+    let mut table = vec![
+        optional(instant(I::SortByLabel, &[Vector, Text], Vector), 1, ANY),
+        optional(instant(I::SortByLabelDesc, &[Vector, Text], Vector), 1, ANY),
+        optional(
+            entry("info", &[Vector, Vector], Vector, Meaning::Info),
+            1,
+            0,
+        ),
         instant(I::LabelReplace, &[Vector, Text, Text, Text, Text], Vector),
         optional(
             instant(I::LabelJoin, &[Vector, Text, Text, Text], Vector),
             1,
-            usize::MAX,
+            ANY,
         ),
         instant(I::HistogramQuantile, &[Scalar, Vector], Vector),
         optional(
@@ -118,16 +141,18 @@ fn all() -> Vec<Signature> {
             9,
         ),
         instant(I::HistogramFraction, &[Scalar, Scalar, Vector], Vector),
-        instant(I::MinOf, &[Scalar, Scalar], Scalar),
-        instant(I::MaxOf, &[Scalar, Scalar], Scalar),
-        entry("pi", &[], Scalar, Meaning::Pi),
-        entry("start", &[], Scalar, Meaning::Start),
-        entry("end", &[], Scalar, Meaning::End),
-        entry("range", &[], Scalar, Meaning::QueryRange),
-        entry("step", &[], Scalar, Meaning::Step),
-    ]);
+    ];
+    for part in HistogramPart::ALL {
+        table.push(instant(I::Histogram(part), &[Vector], Vector));
+    }
+    table
+}
+
+/// Functions over windows.
+fn ranges() -> Vec<Signature> {
     use RangeFunction as R;
-    for function in [
+    use Type::{Range, Scalar, Vector};
+    let plain = [
         R::Rate,
         R::Increase,
         R::Delta,
@@ -152,26 +177,16 @@ fn all() -> Vec<Signature> {
         R::TimeOfMax,
         R::TimeOfFirst,
         R::TimeOfLast,
-    ] {
-        table.push(entry(
-            function.as_str(),
-            &[Range],
-            Vector,
-            Meaning::Range(function),
-        ));
-    }
-    let ranges: [(R, &[Type]); 3] = [
+    ];
+    let arguments: [(R, &[Type]); 3] = [
         (R::PredictLinear, &[Range, Scalar]),
         (R::Quantile, &[Scalar, Range]),
         (R::Smoothing, &[Range, Scalar, Scalar]),
     ];
-    for (function, arguments) in ranges {
-        table.push(entry(
-            function.as_str(),
-            arguments,
-            Vector,
-            Meaning::Range(function),
-        ));
-    }
-    table
+    let plain = plain.into_iter().map(|function| (function, &[Range][..]));
+    let all = plain.chain(arguments);
+    let of = |(function, types): (R, &[Type])| {
+        entry(function.as_str(), types, Vector, Meaning::Range(function))
+    };
+    all.map(of).collect()
 }

@@ -14,7 +14,7 @@ use super::ast::{
 use super::lexer::{Token, is_multiple, token};
 use super::types;
 use crate::error::ParseError;
-use crate::tokens::{CHAIN_MAX, Cursor, tokenize};
+use crate::tokens::{Cursor, tokenize};
 
 pub(super) type Parsed<T> = Result<T, ParseError>;
 
@@ -98,7 +98,9 @@ impl Parser<'_> {
     fn pipeline(&mut self) -> Parsed<Vec<Element>> {
         let mut elements = vec![self.element(true)?];
         while self.sign("|") {
+            let height = self.cursor.height();
             elements.push(self.element(false)?);
+            self.cursor.raise_height(height);
         }
         Ok(elements)
     }
@@ -176,20 +178,22 @@ impl Parser<'_> {
 
     /// Span sets: `&&` and `||` bind alike and to the left, structural operators tighter.
     fn spanset_expr(&mut self, floor: u8) -> Parsed<SpansetExpr> {
+        self.cursor.begin_height();
         let mut left = self.spanset()?;
-        for _ in 0..CHAIN_MAX {
+        loop {
             let Some((op, precedence)) = self.spanset_op().filter(|(_, p)| *p > floor) else {
                 return Ok(left);
             };
+            let height = self.cursor.height();
             self.cursor.advance();
             let right = self.nested(|parser| parser.spanset_expr(precedence))?;
+            self.cursor.grow(height)?;
             left = SpansetExpr::Operation {
                 op,
                 left: Box::new(left),
                 right: Box::new(right),
             };
         }
-        Err(self.error(format!("at most {CHAIN_MAX} operators in a chain")))
     }
 
     fn spanset_op(&self) -> Option<(SpansetOp, u8)> {
@@ -245,28 +249,29 @@ impl Parser<'_> {
     }
 
     fn binary(&mut self, floor: u8) -> Parsed<Operand> {
-        let start = self.cursor.position();
+        self.cursor.begin_height();
         let mut left = self.unary()?;
-        for _ in 0..CHAIN_MAX {
+        loop {
             let at = self.cursor.position();
             if let Some(positive) = self
                 .regex_op()
                 .filter(|_| floor < Operator::Equal.precedence())
             {
+                let height = self.cursor.height();
                 left = Operand::Expr(self.regex(left, positive, at)?);
+                self.cursor.grow(height)?;
                 continue;
             }
             let Some(op) = self.operator().filter(|op| op.precedence() > floor) else {
                 return Ok(left);
             };
+            let height = self.cursor.height();
             self.cursor.advance();
             let next = op.precedence() - u8::from(op == Operator::Pow);
             let right = self.nested(|parser| parser.binary(next))?;
             left = Operand::Expr(self.combine(op, left, right, at)?);
+            self.cursor.grow(height)?;
         }
-        Err(self
-            .cursor
-            .error_at(start, format!("at most {CHAIN_MAX} operators in a chain")))
     }
 
     fn combine(&self, op: Operator, left: Operand, right: Operand, at: usize) -> Parsed<FieldExpr> {

@@ -4,7 +4,6 @@ use super::ast::{Aggregate, Operator, ScalarExpr, ScalarFilter, Static};
 use super::lexer::Token;
 use super::parser::{Parsed, Parser};
 use super::types;
-use crate::tokens::CHAIN_MAX;
 
 const AGGREGATES: [Aggregate; 5] = [
     Aggregate::Count,
@@ -32,8 +31,9 @@ impl Parser<'_> {
     }
 
     fn scalar(&mut self, floor: u8) -> Parsed<ScalarExpr> {
+        self.cursor.begin_height();
         let mut left = self.scalar_operand()?;
-        for _ in 0..CHAIN_MAX {
+        loop {
             let arithmetic = |op: &Operator| !op.is_comparison() && !op.is_logical();
             let Some(op) = self
                 .operator()
@@ -42,16 +42,17 @@ impl Parser<'_> {
             else {
                 return Ok(left);
             };
+            let height = self.cursor.height();
             self.cursor.advance();
             let next = op.precedence() - u8::from(op == Operator::Pow);
             let right = self.nested(|parser| parser.scalar(next))?;
+            self.cursor.grow(height)?;
             left = ScalarExpr::Operation {
                 op,
                 left: Box::new(left),
                 right: Box::new(right),
             };
         }
-        Err(self.error(format!("at most {CHAIN_MAX} operators in a chain")))
     }
 
     fn scalar_operand(&mut self) -> Parsed<ScalarExpr> {

@@ -151,7 +151,7 @@ fn nil_and_lexical_errors() {
     );
     check(
         "{ . = 1 }",
-        "1:4: expected an attribute's name, found \" \"",
+        "1:4: expected an attribute's name, found white space",
     );
     check(
         "{ unknown = 1 }",
@@ -263,6 +263,14 @@ fn bounds() {
             .to_string()
             .contains("256 operators")
     );
+    let wide = format!("{{ {} }}", vec![".a = 1"; 200].join(" || "));
+    assert!(parse(&wide, &limits).is_ok());
+    let mut piped = "{ }".to_owned();
+    for _ in 0..10 {
+        piped = format!("({piped}{} | count() > 1)", " || { }".repeat(50));
+    }
+    let error = parse(&piped, &limits).unwrap_err().to_string();
+    assert!(error.contains("256 operators"), "{error}");
     let sets = vec!["{ }"; 1000].join(" || ");
     assert!(
         parse(&sets, &limits)

@@ -1,9 +1,10 @@
-//! What a search asks of some one span in any case: hints with which a store skips traces.
+//! What a search asks of the spans of a trace in any case: hints with which a store skips traces.
 //!
-//! Invariant: a trace without a span that meets all conditions cannot match the query; the
-//! contrary need not hold.
+//! Invariant: a trace that matches has a span for each of the hints, maybe another one for each;
+//! the contrary need not hold.
 
-use obs_model::spans::{AttributeValue, SpanKind, StatusCode};
+use obs_model::spans::AttributeValue;
+use obs_tracestore::Condition;
 
 use super::view::SERVICE_NAME;
 use crate::traceql::Query;
@@ -12,39 +13,15 @@ use crate::traceql::ast::{
     Static,
 };
 
-/// Something that one span must be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Hint {
-    /// `resource.service.name` is this text.
-    Service(String),
-    /// The span's name.
-    Name(String),
-    /// How it ended.
-    Status(StatusCode),
-    /// What it does.
-    Kind(SpanKind),
-    /// It takes at least so many nanoseconds.
-    MinDuration(i64),
-    /// An attribute has this value.
-    Attribute {
-        /// Whose.
-        scope: Scope,
-        /// Its name.
-        name: String,
-        /// Its value.
-        value: AttributeValue,
-    },
-}
-
-/// The hints of a query: all hold of one span in every trace that matches.
-pub fn hints(query: &Query) -> Vec<Hint> {
+/// The hints of a query: in every trace that matches, each holds of some span.
+pub(super) fn hints(query: &Query) -> Vec<Condition> {
     match query.pipeline.first() {
         Some(Element::Spans(expr)) => of_spans(expr),
         _ => Vec::new(),
     }
 }
 
-fn of_spans(expr: &SpansetExpr) -> Vec<Hint> {
+fn of_spans(expr: &SpansetExpr) -> Vec<Condition> {
     let mut hints = Vec::new();
     match expr {
         SpansetExpr::Filter(None) => {}
@@ -57,21 +34,16 @@ fn of_spans(expr: &SpansetExpr) -> Vec<Hint> {
         SpansetExpr::Operation { op, left, right } => match op {
             SpansetOp::Union => {}
             SpansetOp::Structural(_, Gives::NotRight) => return of_spans(right),
-            // Both sides need a span; one side's hints speak of one span.
             SpansetOp::And | SpansetOp::Structural(..) => {
-                let (left, right) = (of_spans(left), of_spans(right));
-                return if left.len() > right.len() {
-                    left
-                } else {
-                    right
-                };
+                hints = of_spans(left);
+                hints.extend(of_spans(right));
             }
         },
     }
     hints
 }
 
-fn of_field(expr: &FieldExpr, hints: &mut Vec<Hint>) {
+fn of_field(expr: &FieldExpr, hints: &mut Vec<Condition>) {
     let FieldExpr::Operation { op, left, right } = expr else {
         return;
     };
@@ -98,14 +70,14 @@ fn of_field(expr: &FieldExpr, hints: &mut Vec<Hint>) {
     }
 }
 
-fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<Hint> {
+fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<Condition> {
     if *attribute == Attribute::Intrinsic(Intrinsic::Duration) {
         let (Static::Duration(nanos) | Static::Int(nanos)) = value else {
             return None;
         };
         return match op {
-            Operator::Greater => Some(Hint::MinDuration(nanos.saturating_add(1))),
-            Operator::GreaterEqual | Operator::Equal => Some(Hint::MinDuration(*nanos)),
+            Operator::Greater => Some(Condition::DurationAtLeast(nanos.saturating_add(1))),
+            Operator::GreaterEqual | Operator::Equal => Some(Condition::DurationAtLeast(*nanos)),
             _ => None,
         };
     }
@@ -114,36 +86,42 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
     }
     match (attribute, value) {
         (Attribute::Intrinsic(Intrinsic::Name), Static::String(name)) => {
-            Some(Hint::Name(name.clone()))
+            Some(Condition::Name(name.clone()))
         }
         (Attribute::Intrinsic(Intrinsic::Status), Static::Status(status)) => {
-            Some(Hint::Status(*status))
+            Some(Condition::Status(*status))
         }
-        (Attribute::Intrinsic(Intrinsic::Kind), Static::Kind(kind)) => Some(Hint::Kind(*kind)),
-        (
-            Attribute::Named {
-                parent: false,
-                scope,
-                name,
-            },
-            value,
-        ) => match value {
-            Static::String(text) if *scope == Scope::Resource && name == SERVICE_NAME => {
-                Some(Hint::Service(text.clone()))
-            }
-            // Numbers are left out: 200 and 200.0 are equal, but not the same to a store.
-            Static::String(text) => Some(Hint::Attribute {
-                scope: *scope,
-                name: name.clone(),
-                value: AttributeValue::String(text.clone()),
-            }),
-            Static::Bool(value) => Some(Hint::Attribute {
-                scope: *scope,
-                name: name.clone(),
-                value: AttributeValue::Bool(*value),
-            }),
-            _ => None,
-        },
+        (Attribute::Intrinsic(Intrinsic::Kind), Static::Kind(kind)) => Some(Condition::Kind(*kind)),
+        (Attribute::Named { scope, name, .. }, value) => {
+            let value = match value {
+                Static::String(text) if *scope == Scope::Resource && name == SERVICE_NAME => {
+                    return Some(Condition::Service(text.clone()));
+                }
+                Static::String(text) => AttributeValue::String(text.clone()),
+                Static::Bool(value) => AttributeValue::Bool(*value),
+                Static::Int(value) => AttributeValue::Int(*value),
+                Static::Float(value) => AttributeValue::Double(*value),
+                // A duration is compared to attributes in nanoseconds, whatever their type.
+                Static::Duration(_) | Static::Status(_) | Static::Kind(_) => return None,
+            };
+            Some(Condition::Attribute {
+                scope: store_scope(*scope),
+                key: name.clone(),
+                value,
+            })
+        }
         _ => None,
+    }
+}
+
+/// Where the store looks; nowhere in particular is the span or its resource.
+fn store_scope(scope: Scope) -> Option<obs_tracestore::Scope> {
+    match scope {
+        Scope::Any => None,
+        Scope::Span => Some(obs_tracestore::Scope::Span),
+        Scope::Resource => Some(obs_tracestore::Scope::Resource),
+        Scope::Event => Some(obs_tracestore::Scope::Event),
+        Scope::Link => Some(obs_tracestore::Scope::Link),
+        Scope::Instrumentation => Some(obs_tracestore::Scope::Instrumentation),
     }
 }

@@ -12,21 +12,17 @@ mod tests;
 mod value;
 mod view;
 
-use std::ops::ControlFlow;
-
 use obs_model::answer::FoundTrace;
-use obs_model::{Budget, BudgetError, SpanBatch, TimeRange, TraceId};
+use obs_model::{Budget, SpanBatch, TimeRange, TraceId};
+use obs_tracestore::{Snapshot, SpanFilter, Spans, scan};
 
-pub use conditions::{Hint, hints};
+use conditions::hints;
 use search::TraceCollector;
 pub use search::TraceMatcher;
 
 use crate::error::QueryError;
 use crate::request::{Plan, Request, When};
 use crate::traceql::Query;
-
-/// Spans that each set of an answer lists where the request does not say; as Tempo.
-pub const SPANS_PER_SET: usize = 3;
 
 /// A search for traces.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +48,7 @@ pub fn plan(query: &Query, request: &Request) -> Result<Plan, QueryError> {
         query: query.clone(),
         range: TimeRange::new(start, end),
         limit: request.limit,
-        spans_per_set: SPANS_PER_SET,
+        spans_per_set: request.spans_per_set,
     }))
 }
 
@@ -63,23 +59,34 @@ impl std::fmt::Display for TracePlan {
     }
 }
 
-/// Runs a search over a scan that gives whole traces, newest first, and stops when told to break.
-/// The scan gets the hints of the query and may leave out traces that do not meet them.
-pub fn search<E>(
+/// Runs a search on a store: whole traces that may match come newest first, until the limit.
+pub fn search(
+    snapshot: &Snapshot<Spans>,
     plan: &TracePlan,
     budget: &Budget,
-    scan: impl FnOnce(
-        &[Hint],
-        &mut dyn FnMut(TraceId, SpanBatch) -> Result<ControlFlow<()>, BudgetError>,
-    ) -> Result<(), E>,
-) -> Result<Vec<FoundTrace>, E> {
+) -> Result<Vec<FoundTrace>, QueryError> {
+    if plan.limit == 0 {
+        return Ok(Vec::new());
+    }
     let matcher = TraceMatcher::new(&plan.query, plan.spans_per_set);
     let mut collector = TraceCollector::new(&matcher, plan.range, plan.limit);
-    if plan.limit > 0 {
-        scan(&hints(&plan.query), &mut |id, batch| {
-            budget.check()?;
-            Ok(collector.trace(id, &batch))
-        })?;
-    }
+    let filter = SpanFilter {
+        range: plan.range,
+        conditions: hints(&plan.query),
+    };
+    let mut visit = |id, batch: SpanBatch| {
+        budget.check()?;
+        Ok(collector.trace(id, &batch))
+    };
+    scan(snapshot, &filter, budget, &mut visit)?;
     Ok(collector.finish())
+}
+
+/// One whole trace by its id.
+pub fn trace(
+    snapshot: &Snapshot<Spans>,
+    id: TraceId,
+    budget: &Budget,
+) -> Result<Option<SpanBatch>, QueryError> {
+    Ok(obs_tracestore::trace(snapshot, id, budget)?)
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a span set is not empty, its spans ascend, and no span is in it twice.
 
+use std::collections::HashMap;
+
 use obs_model::spans::Attribute as SpanAttribute;
 
 use super::field::{evaluate, holds};
@@ -121,9 +123,12 @@ fn operate(
 /// Splits a set by the values of an expression, in order of first occurrence.
 fn group(expr: &FieldExpr, trace: &TraceView<'_>, set: Set) -> Vec<Set> {
     let mut groups: Vec<(Value<'_>, Vec<usize>)> = Vec::new();
+    // By the value as text, types apart: a trace may have as many groups as spans.
+    let mut known: HashMap<String, usize> = HashMap::new();
     for index in set.spans {
         let value = evaluate(expr, trace, index);
-        match groups.iter_mut().find(|(v, _)| *v == value) {
+        let group = *known.entry(format!("{value:?}")).or_insert(groups.len());
+        match groups.get_mut(group) {
             Some((_, spans)) => spans.push(index),
             None => groups.push((value, vec![index])),
         }

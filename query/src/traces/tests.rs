@@ -5,11 +5,13 @@ use obs_model::spans::{
     Attribute, AttributeValue, Resource, ResourceSpans, Scope, ScopeSpans, SpanEvent, SpanKind,
     SpanLink, StatusCode,
 };
-use obs_model::{Budget, BudgetError, Span, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
+use obs_model::{Budget, Span, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
+use obs_tracestore::{Condition, Snapshot, Spans};
 use proptest::prelude::*;
 
+use super::conditions::hints;
 use super::search::TraceCollector;
-use super::{Hint, TraceMatcher, hints, plan, search};
+use super::{TraceMatcher, plan, search};
 use crate::request::{Plan, Request, When};
 use crate::traceql::parse;
 
@@ -162,6 +164,7 @@ fn attributes() {
         "1",
     );
     check(r#"{ span.http.status = "500" }"#, "-");
+    check(r#"{ span.http.status != "500" }"#, "-");
     check(r#"{ span.http.method =~ "G.." }"#, "1");
     check(r#"{ span.http.method =~ "G" }"#, "-");
     check(r#"{ span.http.method !~ "P.*" }"#, "1");
@@ -344,31 +347,103 @@ fn collectors_stop_at_the_limit() {
     assert!(collector.trace(TraceId([2; 16]), &trace()).is_break());
     let ids: Vec<_> = collector.finish().iter().map(|t| t.trace_id.0[0]).collect();
     assert_eq!(ids, [2, 1]);
+}
 
-    let range = When::Range {
-        start: Timestamp::MIN,
-        end: Timestamp::MAX,
-        step: 1,
-    };
-    let Plan::Traces(plan) = plan(&query, &Request::new(range)).unwrap() else {
-        panic!("not a search");
-    };
+/// A store with the trace of [`trace`] under four ids, each a second later than the one before.
+fn stored() -> Snapshot<Spans> {
+    let memory = <Spans as obs_storage::Kind>::Memory::default();
+    for id in 1..=4 {
+        let mut batch = trace();
+        for span in batch
+            .resources
+            .iter_mut()
+            .flat_map(|r| &mut r.scopes)
+            .flat_map(|s| &mut s.spans)
+        {
+            span.trace_id = TraceId([id; 16]);
+            span.start = span.start + i64::from(id) * 1_000_000_000;
+            span.end = span.end + i64::from(id) * 1_000_000_000;
+        }
+        let mut bytes = Vec::new();
+        obs_tracestore::encode(&batch, &mut bytes);
+        <Spans as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    }
+    Snapshot::from_parts(vec![memory], Vec::new()).unwrap()
+}
+
+#[test]
+fn searches_read_the_store() {
+    let snapshot = stored();
     let budget = Budget::new(&Limits::default());
-    let run = || {
-        search(&plan, &budget, |hints, visit| {
-            assert_eq!(hints, []);
-            visit(TraceId([1; 16]), trace()).map(|_| ())
-        })
+    let check = |query: &str, limit: usize, seconds: (i64, i64), expect: &[u8]| {
+        let mut request = Request::new(When::Range {
+            start: Timestamp::from_seconds(seconds.0),
+            end: Timestamp::from_seconds(seconds.1),
+            step: 1,
+        });
+        request.limit = limit;
+        request.spans_per_set = 2;
+        let Plan::Traces(plan) =
+            plan(&parse(query, &Limits::default()).unwrap(), &request).unwrap()
+        else {
+            panic!("{query} is not a search");
+        };
+        let found = search(&snapshot, &plan, &budget).unwrap();
+        let ids: Vec<u8> = found.iter().map(|t| t.trace_id.0[0]).collect();
+        assert_eq!(ids, expect, "{query}");
+        let sets = found.iter().flat_map(|t| &t.span_sets);
+        assert!(sets.into_iter().all(|s| s.spans.len() <= 2), "{query}");
     };
-    assert_eq!(run().unwrap().len(), 1);
-    budget.cancel();
-    assert_eq!(run(), Err(BudgetError::Cancelled));
-    assert!(super::plan(&query, &Request::new(When::At(Timestamp::MIN))).is_err());
+    check("{ }", 2, (0, 100), &[4, 3]);
+    check("{ }", 0, (0, 100), &[]);
+    check("{ }", 9, (50, 100), &[]);
+    check("{ status = error }", 9, (0, 100), &[4, 3, 2, 1]);
+    check(
+        r#"{ resource.service.name = "db" && duration > 500ms }"#,
+        1,
+        (0, 100),
+        &[4],
+    );
+    check(r#"{ resource.service.name = "other" }"#, 9, (0, 100), &[]);
+    check(
+        r#"{ span.http.status = 500.0 } > { name = "query" }"#,
+        9,
+        (0, 100),
+        &[4, 3, 2, 1],
+    );
+    check(
+        r#"{ parent.span.http.status = 200 && name = "pay" }"#,
+        9,
+        (0, 100),
+        &[4, 3, 2, 1],
+    );
+    check(
+        r#"{ span.tags = "b" && .region = "eu" }"#,
+        9,
+        (0, 100),
+        &[4, 3, 2, 1],
+    );
+    check(
+        r#"{ event.exception.type = "Timeout" } && { name = "late" }"#,
+        9,
+        (0, 100),
+        &[4, 3, 2, 1],
+    );
+    check(
+        r#"{ trace:id = "02020202020202020202020202020202" }"#,
+        9,
+        (0, 100),
+        &[2],
+    );
+    let found = super::trace(&snapshot, TraceId([3; 16]), &budget).unwrap();
+    assert_eq!(found.map(|t| t.span_count()), Some(6));
+    let query = parse("{ }", &Limits::default()).unwrap();
+    assert!(plan(&query, &Request::new(When::At(Timestamp::MIN))).is_err());
 }
 
 #[test]
 fn hints_hold_of_every_match() {
-    let check = |query: &str, expect: &[Hint]| {
+    let check = |query: &str, expect: &[Condition]| {
         assert_eq!(
             hints(&parse(query, &Limits::default()).unwrap()),
             expect,
@@ -378,29 +453,40 @@ fn hints_hold_of_every_match() {
     check(
         r#"{ resource.service.name = "db" && (name = "q" && 5ms < duration) && kind = client && status = ok && (.a = 1 || .b = 2) }"#,
         &[
-            Hint::Service("db".to_owned()),
-            Hint::Name("q".to_owned()),
-            Hint::MinDuration(5_000_001),
-            Hint::Kind(SpanKind::Client),
-            Hint::Status(StatusCode::Ok),
+            Condition::Service("db".to_owned()),
+            Condition::Name("q".to_owned()),
+            Condition::DurationAtLeast(5_000_001),
+            Condition::Kind(SpanKind::Client),
+            Condition::Status(StatusCode::Ok),
         ],
     );
     check(r#"{ name = "a" } || { name = "b" }"#, &[]);
     check(
         r#"{ name = "a" } !> { name = "b" }"#,
-        &[Hint::Name("b".to_owned())],
+        &[Condition::Name("b".to_owned())],
     );
     check(
         r#"{ name = "a" && kind = server } >> { name = "b" }"#,
-        &[Hint::Name("a".to_owned()), Hint::Kind(SpanKind::Server)],
+        &[
+            Condition::Name("a".to_owned()),
+            Condition::Kind(SpanKind::Server),
+            Condition::Name("b".to_owned()),
+        ],
     );
     check(
         r#"{ span.x = "y" && .n = 5 && .m != "z" } | count() > 3"#,
-        &[Hint::Attribute {
-            scope: crate::traceql::ast::Scope::Span,
-            name: "x".to_owned(),
-            value: AttributeValue::String("y".to_owned()),
-        }],
+        &[
+            Condition::Attribute {
+                scope: Some(obs_tracestore::Scope::Span),
+                key: "x".to_owned(),
+                value: AttributeValue::String("y".to_owned()),
+            },
+            Condition::Attribute {
+                scope: None,
+                key: "n".to_owned(),
+                value: AttributeValue::Int(5),
+            },
+        ],
     );
     check(r#"{ !(name = "a") }"#, &[]);
 }

@@ -107,8 +107,9 @@ impl<'a> Value<'a> {
             (single, Self::Many(values)) => any_or_all(values, op, |v| single.holds(op, v)),
             (a, b) => {
                 let Some(order) = a.compare(b) else {
-                    // Values of different types are not equal; a missing one is not even that.
-                    return op == Operator::NotEqual && !a.is_missing() && !b.is_missing();
+                    // Values of different types do not compare; a NaN is not equal to any number.
+                    let numbers = a.number().is_some() && b.number().is_some();
+                    return op == Operator::NotEqual && numbers;
                 };
                 match op {
                     Operator::Equal => order.is_eq(),

@@ -13,7 +13,7 @@ use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
 use obs_model::{Answer, Budget, Matcher, Tenant, TimeRange, Timestamp};
 use obs_query::{Direction, Language, Request, When};
 use obs_storage::Snapshot;
-use obs_wire::loki::api as write;
+use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
 use serde_json::json;
 
 use super::{Asker, Plain, evaluate, json, query_error, timeout};
@@ -118,6 +118,7 @@ async fn answer(
     params: &Params,
     request: Request,
 ) -> Result<Response> {
+    let started = clock::Stopwatch::start();
     let text = params.need("query")?;
     let reply = evaluate(
         app,
@@ -138,14 +139,19 @@ async fn answer(
         )
         .into());
     }
-    let flags = headers.get_all("x-loki-response-encoding-flags");
-    let categorize = flags
+    let flags: Vec<&str> = headers
+        .get_all(write::ENCODING_FLAGS_HEADER)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|flag| flag.trim() == "categorize-labels");
+        .collect();
+    let encoding = LabelEncoding::from_header(&flags.join(","));
+    let timing = Timing {
+        exec_seconds: started.elapsed_seconds(),
+        ..Timing::default()
+    };
     let mut body = Vec::new();
-    write::reply(&reply, categorize, &mut body);
+    write::query(&reply, encoding, timing, &mut body)
+        .map_err(|e| HttpError::bad_data(e.to_string()))?;
     Ok(json(body))
 }
 
@@ -154,7 +160,7 @@ fn matchers(app: &App, text: Option<&str>) -> std::result::Result<Vec<Matcher>, 
     let Some(text) = text else {
         return Ok(Vec::new());
     };
-    obs_query::logql::selector(text, &app.rules.limits).map_err(|e| query_error(&e.into()))
+    obs_query::logql::parse_matchers(text, &app.rules.limits).map_err(|e| query_error(&e.into()))
 }
 
 async fn gather<T, F>(

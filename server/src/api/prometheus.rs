@@ -7,13 +7,14 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use obs_collector::HttpError;
+use obs_collector::scrape::{TargetStatus, TargetsSnapshot};
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Budget, Matcher, TimeRange, Timestamp};
+use obs_model::{Annotations, Budget, Labels, Matcher, TimeRange, duration};
 use obs_query::{Language, Request, When};
 use obs_storage::Snapshot;
 use obs_tsdb::{Metrics, SelectError};
 use obs_wire::prometheus::api as write;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Asker, evaluate, json, query_error, timeout};
 use crate::app::App;
@@ -111,7 +112,7 @@ async fn answer(
     )
     .await?;
     let mut body = Vec::new();
-    write::reply(&reply, &mut body);
+    write::query(&reply, &mut body).map_err(|e| HttpError::bad_data(e.to_string()))?;
     Ok(json(body))
 }
 
@@ -120,7 +121,7 @@ fn selectors(params: &Params, app: &App) -> Result<Vec<Vec<Matcher>>> {
     params
         .all("match[]")
         .map(|text| {
-            obs_query::promql::selector(text, &app.rules.limits).map_err(|error| {
+            obs_query::promql::parse_selector(text, &app.rules.limits).map_err(|error| {
                 let mut error = query_error(&error.into());
                 error.message = format!("invalid parameter \"match[]\": {}", error.message);
                 error
@@ -173,8 +174,13 @@ where
         .await
 }
 
-fn list(body: Vec<u8>) -> Result<Response> {
-    Ok(json(body))
+/// As Prometheus warns about a list that the parameter `limit` cut.
+fn cut_note(cut: bool) -> Annotations {
+    let mut notes = Annotations::default();
+    if cut {
+        notes.warn("results truncated due to limit");
+    }
+    notes
 }
 
 async fn labels(
@@ -184,8 +190,8 @@ async fn labels(
 ) -> Result<Response> {
     let (names, cut) = gather(&app, &tenant, &params, obs_tsdb::label_names).await?;
     let mut body = Vec::new();
-    write::strings(&names, cut, &mut body);
-    list(body)
+    write::strings(&names, &cut_note(cut), &mut body);
+    Ok(json(body))
 }
 
 async fn label_values(
@@ -194,7 +200,7 @@ async fn label_values(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Response> {
-    let name = write::unescape_name(&name);
+    let name = unescape(&name);
     if name.is_empty() {
         return Err(HttpError::bad_data("invalid label name: it is empty"));
     }
@@ -203,8 +209,8 @@ async fn label_values(
     };
     let (values, cut) = gather(&app, &tenant, &params, read).await?;
     let mut body = Vec::new();
-    write::strings(&values, cut, &mut body);
-    list(body)
+    write::strings(&values, &cut_note(cut), &mut body);
+    Ok(json(body))
 }
 
 async fn series(
@@ -217,8 +223,8 @@ async fn series(
     }
     let (found, cut) = gather(&app, &tenant, &params, obs_tsdb::series).await?;
     let mut body = Vec::new();
-    write::series(&found, cut, &mut body);
-    list(body)
+    write::series(&found, &cut_note(cut), &mut body);
+    Ok(json(body))
 }
 
 async fn metadata(
@@ -235,14 +241,14 @@ async fn metadata(
     let mut found = app
         .reader
         .run(None, move |_, _| {
-            obs_tsdb::metadata(&snapshot).map_err(|e| query_error(&e.into()))
+            obs_tsdb::metadata(&snapshot).map_err(|e| HttpError::internal(e.to_string()))
         })
         .await?;
     found.retain(|m| metric.as_deref().is_none_or(|name| name == m.family));
     found.truncate(limit);
     let mut body = Vec::new();
-    write::metadata(&found, &mut body);
-    list(body)
+    write::metadata(&found, &Annotations::default(), &mut body);
+    Ok(json(body))
 }
 
 async fn targets(State(app): State<Arc<App>>, params: Params) -> Result<Response> {
@@ -253,12 +259,66 @@ async fn targets(State(app): State<Arc<App>>, params: Params) -> Result<Response
         )));
     }
     let pool = params.get("scrapePool");
-    let data = app.targets.to_json(state, pool);
-    Ok(json(
+    let data = targets_json(&app.scraper.targets().snapshot(), state, pool);
+    Ok(success(&data))
+}
+
+fn success(data: &Value) -> Response {
+    json(
         json!({"status": "success", "data": data})
             .to_string()
             .into_bytes(),
-    ))
+    )
+}
+
+fn targets_json(snapshot: &TargetsSnapshot, state: &str, pool: Option<&str>) -> Value {
+    let in_pool = |name: &str| pool.is_none_or(|wanted| wanted == name);
+    let active: Vec<Value> = snapshot
+        .active
+        .iter()
+        .filter(|status| state != "dropped" && in_pool(&status.pool))
+        .map(target_json)
+        .collect();
+    let dropped: Vec<Value> = snapshot
+        .dropped
+        .iter()
+        .filter(|(name, _)| state != "active" && in_pool(name))
+        .map(|(name, labels)| json!({"discoveredLabels": map(labels), "scrapePool": name}))
+        .collect();
+    json!({
+        "activeTargets": active,
+        "droppedTargets": dropped,
+        "droppedTargetCounts": snapshot.dropped_counts,
+    })
+}
+
+fn target_json(status: &TargetStatus) -> Value {
+    let nanos = |d: std::time::Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+    // Prometheus' word for "never" is the zero time of its language.
+    let never = || "0001-01-01T00:00:00Z".to_owned();
+    let last = status
+        .last_scrape
+        .map_or_else(never, |time| time.to_string());
+    json!({
+        "discoveredLabels": map(&status.target.discovered),
+        "labels": map(&status.target.labels),
+        "scrapePool": status.pool,
+        "scrapeUrl": status.target.url,
+        "globalUrl": status.target.url,
+        "lastError": status.last_error,
+        "lastScrape": last,
+        "lastScrapeDuration": status.last_seconds,
+        "health": status.health.as_str(),
+        "scrapeInterval": duration::format(nanos(status.target.interval)),
+        "scrapeTimeout": duration::format(nanos(status.target.timeout)),
+    })
+}
+
+fn map(labels: &Labels) -> Value {
+    labels
+        .iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect()
 }
 
 async fn build_info() -> Response {
@@ -288,31 +348,80 @@ async fn cardinality(
     let stats = app
         .reader
         .run(None, move |budget, _| {
-            obs_tsdb::cardinality(&snapshot, limit, budget).map_err(|e| query_error(&e.into()))
+            obs_tsdb::cardinality(&snapshot, TimeRange::ALL, limit, budget)
+                .map_err(|e| query_error(&e.into()))
         })
         .await?;
-    let pairs = |list: &[(String, u64)]| -> Vec<serde_json::Value> {
+    let pairs = |list: &[(String, u64)]| -> Vec<Value> {
         list.iter()
             .map(|(name, value)| json!({"name": name, "value": value}))
             .collect()
     };
-    let millis = |time: Option<Timestamp>| time.map_or(0, Timestamp::millis);
-    let data = json!({
+    Ok(success(&json!({
         "headStats": {
             "numSeries": stats.series,
-            "numLabelPairs": stats.label_pairs,
-            "chunkCount": stats.chunks,
-            "minTime": millis(stats.range.map(|r| r.start)),
-            "maxTime": millis(stats.range.map(|r| r.end)),
+            "numLabelPairs": stats.pairs,
+            "numSamples": stats.samples,
         },
         "seriesCountByMetricName": pairs(&stats.series_by_metric),
         "labelValueCountByLabelName": pairs(&stats.values_by_label),
         "memoryInBytesByLabelName": pairs(&stats.bytes_by_label),
         "seriesCountByLabelValuePair": pairs(&stats.series_by_pair),
-    });
-    Ok(json(
-        json!({"status": "success", "data": data})
-            .to_string()
-            .into_bytes(),
-    ))
+    })))
+}
+
+/// A label name as paths carry it: `U__` marks one whose characters outside the old alphabet are
+/// written as `_HEX_` and whose `_` is doubled. Anything else stands for itself.
+fn unescape(text: &str) -> String {
+    let Some(escaped) = text.strip_prefix("U__") else {
+        return text.to_owned();
+    };
+    let mut name = String::with_capacity(escaped.len());
+    let mut rest = escaped;
+    while let Some((before, tail)) = rest.split_once('_') {
+        name.push_str(before);
+        if let Some(after) = tail.strip_prefix('_') {
+            name.push('_');
+            rest = after;
+            continue;
+        }
+        let character = tail.split_once('_').and_then(|(hex, after)| {
+            let code = u32::from_str_radix(hex, 16).ok()?;
+            Some((char::from_u32(code)?, after))
+        });
+        // Not an escape: then the whole text is a name of its own.
+        let Some((character, after)) = character else {
+            return text.to_owned();
+        };
+        name.push(character);
+        rest = after;
+    }
+    name.push_str(rest);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names() {
+        for (text, expect) in [
+            ("job", "job"),
+            ("U__service_2e_name", "service.name"),
+            ("U__a__b", "a_b"),
+            ("U__a_zz_b", "U__a_zz_b"),
+            ("U__", ""),
+        ] {
+            assert_eq!(unescape(text), expect);
+        }
+    }
+
+    #[test]
+    fn targets_that_were_never_scraped() {
+        let json = targets_json(&TargetsSnapshot::default(), "any", None);
+        assert_eq!(json["activeTargets"], json!([]));
+        assert_eq!(json["droppedTargetCounts"], json!({}));
+        assert_eq!(map(&Labels::from_pairs([("a", "b")])), json!({"a": "b"}));
+    }
 }

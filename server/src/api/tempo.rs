@@ -10,7 +10,9 @@ use http::{HeaderMap, header};
 use obs_collector::HttpError;
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Answer, SpanBatch, Tenant, TimeRange, Timestamp, TraceId};
+use obs_query::traceql::ast::{self, Attribute};
 use obs_query::{Language, Request, When};
+use obs_tracestore::Scope;
 use obs_wire::tempo::api as write;
 use serde_json::json;
 
@@ -61,12 +63,11 @@ async fn search(
     let range = range(&params)?;
     let text = match params.get("q") {
         Some(text) => text.to_owned(),
-        None => obs_query::traceql::from_tags(
+        None => from_tags(
             params.get("tags").unwrap_or_default(),
             params.get("minDuration"),
             params.get("maxDuration"),
-        )
-        .map_err(|e| query_error(&e.into()))?,
+        )?,
     };
     let when = When::Range {
         start: range.start,
@@ -75,7 +76,6 @@ async fn search(
     };
     let mut request = Request::new(when);
     request.limit = params.count("limit")?.unwrap_or(TRACES_DEFAULT);
-    request.spans_per_set = params.count("spss")?.unwrap_or(3);
     let reply = evaluate(&app, &tenant, Language::Traceql, &text, request, None).await?;
     let Answer::Traces(traces) = &reply.answer else {
         return Err(HttpError::bad_data(
@@ -84,7 +84,7 @@ async fn search(
         .into());
     };
     let metrics = write::SearchMetrics {
-        inspected_traces: traces.len() as u64,
+        inspected_traces: u32::try_from(traces.len()).unwrap_or(u32::MAX),
         inspected_bytes: reply.bytes_read,
         ..write::SearchMetrics::default()
     };
@@ -172,10 +172,7 @@ async fn tag_names(
             obs_tracestore::tag_names(&snapshot, range, budget).map_err(|e| query_error(&e.into()))
         })
         .await?;
-    let intrinsics = obs_query::traceql::INTRINSICS
-        .iter()
-        .map(|s| (*s).to_owned())
-        .collect();
+    let intrinsics = INTRINSICS.iter().map(|s| (*s).to_owned()).collect();
     found.push(("intrinsic", intrinsics));
     found.retain(|(scope, _)| only.as_deref().is_none_or(|o| o == *scope));
     Ok(found)
@@ -224,12 +221,14 @@ async fn tag_values(
     name: &str,
 ) -> std::result::Result<Vec<write::TagValue>, HttpError> {
     let range = tag_range(params)?;
-    let tag = obs_query::traceql::tag(name);
+    let Some((scope, name)) = tag(name) else {
+        return Ok(Vec::new());
+    };
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let values = app
         .reader
         .run(None, move |budget, _| {
-            obs_tracestore::tag_values(&snapshot, tag.scope, &tag.name, range, budget)
+            obs_tracestore::tag_values(&snapshot, scope, &name, range, budget)
                 .map_err(|e| query_error(&e.into()))
         })
         .await?;
@@ -266,4 +265,108 @@ async fn tag_values_v2(
 async fn build_info() -> Response {
     let body = json!({"status": "success", "data": {"version": TEMPO_VERSION}});
     json(body.to_string().into_bytes())
+}
+
+/// Intrinsics that have values to choose from, or that menus list.
+const INTRINSICS: [&str; 11] = [
+    "duration",
+    "event:name",
+    "instrumentation:name",
+    "kind",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "status",
+    "statusMessage",
+    "traceDuration",
+    "instrumentation:version",
+];
+
+/// What a tag's name asks for; clients encode it once more than the address needs.
+fn tag(text: &str) -> Option<(Option<Scope>, String)> {
+    let escaped = text.replace('+', "%2B");
+    let decoded = form_urlencoded::parse(escaped.as_bytes()).next();
+    let text = decoded.map_or_else(|| text.to_owned(), |(name, _)| name.into_owned());
+    let stripped = text.strip_prefix('.').unwrap_or(&text).to_owned();
+    match obs_query::traceql::parse_attribute(&text) {
+        Some(Attribute::Named { scope, name, .. }) => {
+            let scope = match scope {
+                ast::Scope::Any => None,
+                ast::Scope::Span => Some(Scope::Span),
+                ast::Scope::Resource => Some(Scope::Resource),
+                ast::Scope::Event => Some(Scope::Event),
+                ast::Scope::Link => Some(Scope::Link),
+                ast::Scope::Instrumentation => Some(Scope::Instrumentation),
+            };
+            Some((scope, name))
+        }
+        // The old form names attributes without a scope.
+        Some(Attribute::Intrinsic(_)) | None => (!stripped.is_empty()).then_some((None, stripped)),
+    }
+}
+
+/// The TraceQL query of a search by tags (`a=b c="d e"`) and durations.
+fn from_tags(
+    tags: &str,
+    min: Option<&str>,
+    max: Option<&str>,
+) -> std::result::Result<String, HttpError> {
+    let mut conditions = Vec::new();
+    let mut rest = tags.trim_start();
+    while !rest.is_empty() {
+        let fault = || HttpError::bad_data(format!("invalid tags: {rest:?}, expected key=value"));
+        let (key, tail) = rest.split_once('=').ok_or_else(fault)?;
+        let (value, tail) = match tail.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').ok_or_else(fault)?,
+            None => tail.split_once(' ').unwrap_or((tail, "")),
+        };
+        if key.is_empty() || key.contains(|c: char| c.is_whitespace() || "{}()\"".contains(c)) {
+            return Err(fault());
+        }
+        conditions.push(match key {
+            "status" => format!("status = {value}"),
+            "name" => format!("name = {value:?}"),
+            key => format!(".{key} = {value:?}"),
+        });
+        rest = tail.trim_start();
+    }
+    conditions.extend(min.map(|d| format!("duration >= {d}")));
+    conditions.extend(max.map(|d| format!("duration <= {d}")));
+    Ok(format!("{{ {} }}", conditions.join(" && ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_by_tags() {
+        let check = |tags: &str, expect: &str| {
+            assert_eq!(from_tags(tags, Some("1s"), None).unwrap(), expect);
+        };
+        check("", "{ duration >= 1s }");
+        check(
+            "a=b c=\"d e\"",
+            "{ .a = \"b\" && .c = \"d e\" && duration >= 1s }",
+        );
+        check("status=error", "{ status = error && duration >= 1s }");
+        assert!(from_tags("a", None, None).is_err());
+        assert!(from_tags("a} || {b=1", None, None).is_err());
+    }
+
+    #[test]
+    fn names_of_tags() {
+        let check = |text: &str, scope, name: &str| {
+            assert_eq!(tag(text), Some((scope, name.to_owned())));
+        };
+        check(
+            "resource.service.name",
+            Some(Scope::Resource),
+            "service.name",
+        );
+        check("span.http%2Eroute", Some(Scope::Span), "http.route");
+        check(".a", None, "a");
+        check("name", None, "name");
+        assert_eq!(tag("."), None);
+    }
 }

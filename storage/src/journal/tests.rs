@@ -1,3 +1,5 @@
+//! Damage of every kind, and what the reader makes of it.
+
 use super::*;
 use crate::sim::SimDisk;
 use proptest::prelude::*;

@@ -11,8 +11,8 @@ use super::*;
 use crate::sim::{Random, SimDisk};
 use crate::{Force, JobError, OpenError, Retention};
 
-const SEEDS: u64 = 400;
-const STEPS: u64 = 80;
+const SEEDS: u64 = 1000;
+const STEPS: u64 = 150;
 const WINDOW: i64 = 1000;
 const WINDOWS: u64 = 4;
 const TENANTS: [&str; 3] = ["a", "b", "c"];
@@ -25,7 +25,21 @@ struct Model {
     unknown: Vec<(Tenant, Vec<Row>)>,
 }
 
+/// What happened, so that a simulation that does nothing fails too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    flushes: u64,
+    merges: u64,
+    drops: u64,
+    failed_jobs: u64,
+    poisoned: u64,
+    torn: u64,
+    full: u64,
+    opens_failed: u64,
+}
+
 struct World {
+    seen: Seen,
     seed: u64,
     random: Random,
     disk: SimDisk,
@@ -59,6 +73,7 @@ impl World {
         let mut random = Random::new(seed ^ 0x0b5e_55ed);
         let retention = random.once_in(4).then_some(1500);
         Self {
+            seen: Seen::default(),
             seed,
             random,
             disk: SimDisk::new(seed),
@@ -74,8 +89,23 @@ impl World {
         self.store.as_ref().expect("the store is open")
     }
 
+    /// Ends the store, and remembers what it went through.
+    fn end(&mut self) {
+        let Some(store) = self.store.take() else {
+            return;
+        };
+        let stats = store.stats();
+        let seen = &mut self.seen;
+        seen.flushes += stats.flushes;
+        seen.merges += stats.merges;
+        seen.drops += stats.drops;
+        seen.failed_jobs += stats.failed_jobs;
+        seen.poisoned += u64::from(stats.poisoned.is_some());
+        seen.torn += u64::from(stats.torn_bytes > 0);
+    }
+
     fn open(&mut self) {
-        self.store = None;
+        self.end();
         for attempt in 0..20 {
             if self.random.once_in(6) {
                 self.go_down_after(12);
@@ -90,6 +120,7 @@ impl World {
                 }
                 Err(OpenError::Manifest(error)) => panic!("seed {}: {error}", self.seed),
                 Err(OpenError::Disk(_) | OpenError::Replay(_)) => {
+                    self.seen.opens_failed += 1;
                     assert!(attempt < 19, "seed {}: does not open", self.seed);
                     self.go_down();
                 }
@@ -117,7 +148,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.store = None;
+        self.end();
         self.disk.set_capacity(None);
         self.disk.fail_syncs(0);
         self.go_down();
@@ -142,7 +173,8 @@ impl World {
                 let known = self.model.acknowledged.entry(tenant).or_default();
                 known.extend(batch);
             }
-            Err(AppendError::DiskFull | AppendError::MemoryFull { .. }) => {}
+            Err(AppendError::DiskFull) => self.seen.full += 1,
+            Err(AppendError::MemoryFull { .. }) => {}
             Err(AppendError::Poisoned(_)) => self.model.unknown.push((tenant, batch)),
             Err(error @ (AppendError::Disk(_) | AppendError::TooLarge { .. })) => {
                 // Power was lost before anything was written; it is found by the next check.
@@ -169,17 +201,20 @@ impl World {
 
     fn step(&mut self) {
         self.now += self.random.below(100) as i64;
+        if self.store().poisoned().is_some() && self.random.once_in(4) {
+            return self.restart();
+        }
         match self.random.below(40) {
             0..=19 => self.append(),
             20..=32 => self.upkeep(),
             33 => self.restart(),
             34 => self.go_down_after(30),
             35 => self.disk.fail_syncs(1),
-            36 => {
+            36 if self.random.once_in(2) => {
                 let room = self.random.below(800);
                 self.disk.set_capacity(Some(self.disk.used() + room));
             }
-            37 => self.disk.set_capacity(None),
+            36 | 37 => self.disk.set_capacity(None),
             _ => self.check(),
         }
     }
@@ -276,7 +311,7 @@ impl World {
     }
 }
 
-fn run(seed: u64) {
+fn run(seed: u64) -> Seen {
     let mut world = World::new(seed);
     world.open();
     for _ in 0..STEPS {
@@ -284,19 +319,40 @@ fn run(seed: u64) {
     }
     world.restart();
     world.rot();
+    world.seen
 }
 
 #[test]
 fn every_acknowledged_row_is_found_exactly_once() {
-    #[expect(clippy::disallowed_methods, reason = "a developer chooses the seed")]
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seeds = match number("OBS_SIM_SEED") {
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number(option_env!("OBS_SIM_SEED")) {
         Some(seed) => seed..seed + 1,
-        None => 0..number("OBS_SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..number(option_env!("OBS_SIM_SEEDS")).unwrap_or(SEEDS),
     };
-    let failed = seeds.into_iter().find(|seed| {
-        let ran = std::panic::catch_unwind(|| run(*seed));
-        ran.is_err()
-    });
-    assert_eq!(failed, None, "this seed fails: run it with OBS_SIM_SEED");
+    let many = seeds.end - seeds.start >= SEEDS;
+    let mut all = Seen::default();
+    for seed in seeds {
+        let Ok(seen) = std::panic::catch_unwind(|| run(seed)) else {
+            panic!("seed {seed} fails: run it with OBS_SIM_SEED={seed}");
+        };
+        all.flushes += seen.flushes;
+        all.merges += seen.merges;
+        all.drops += seen.drops;
+        all.failed_jobs += seen.failed_jobs;
+        all.poisoned += seen.poisoned;
+        all.torn += seen.torn;
+        all.full += seen.full;
+        all.opens_failed += seen.opens_failed;
+    }
+    let least = [
+        all.flushes,
+        all.merges,
+        all.drops,
+        all.failed_jobs,
+        all.poisoned,
+        all.torn,
+        all.full,
+        all.opens_failed,
+    ];
+    assert!(!many || least.iter().all(|count| *count >= 100), "{all:?}");
 }

@@ -1,3 +1,5 @@
+//! The life of a store, one property at a time; see `simulation.rs` for all of them at once.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,0 +1,180 @@
+//! The names of attributes and, up to a bound, their values: what menus are filled from.
+//!
+//! Invariant: every name and value in it occurs in the rows; below the bounds none is missing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use obs_model::spans::{Attribute, AttributeValue, attribute};
+use obs_storage::Corrupt;
+use obs_storage::codec::{Reader, put_bytes, varint};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::filter::Scope;
+use crate::row::{Row, SERVICE_NAME};
+use crate::value;
+
+/// Names of one scope that are kept: menus show no more.
+const NAMES_MAX: usize = 4096;
+/// Values of one name that are kept.
+const VALUES_MAX: usize = 1000;
+/// Longest value that is kept; nobody picks a longer one from a menu.
+const VALUE_BYTES_MAX: usize = 256;
+
+/// What a name belongs to: a scope, or the span itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Place {
+    In(Scope),
+    Intrinsic,
+}
+
+/// Values of one name.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    pub(crate) list: Vec<AttributeValue>,
+    seen: HashSet<u64>,
+}
+
+/// Names and values by place.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    pub(crate) names: BTreeMap<Place, BTreeMap<String, Values>>,
+    resources: HashSet<usize>,
+    scopes: HashSet<usize>,
+    /// Addresses are only unique while their owners live.
+    held: Vec<Row>,
+}
+
+impl Catalog {
+    /// Adds all that a row says.
+    pub(crate) fn add(&mut self, row: &Row) {
+        let new_resource = self.resources.insert(Arc::as_ptr(&row.resource).addr());
+        let new_scope = self.scopes.insert(Arc::as_ptr(&row.scope).addr());
+        if new_resource {
+            self.add_all(Scope::Resource, &row.resource.attributes);
+        }
+        if new_scope {
+            self.add_all(Scope::Instrumentation, &row.scope.attributes);
+        }
+        if new_resource || new_scope {
+            self.held.push(row.clone());
+        }
+        let span = &row.span;
+        self.add_all(Scope::Span, &span.attributes);
+        span.events
+            .iter()
+            .for_each(|e| self.add_all(Scope::Event, &e.attributes));
+        span.links
+            .iter()
+            .for_each(|l| self.add_all(Scope::Link, &l.attributes));
+        self.add_text("name", &span.name);
+        self.add_text("status", span.status.as_str());
+        self.add_text("kind", span.kind.as_str());
+        if span.parent_id.is_zero() {
+            self.add_text("rootName", &span.name);
+            let service = attribute(&row.resource.attributes, SERVICE_NAME);
+            if let Some(AttributeValue::String(service)) = service {
+                self.add_text("rootServiceName", service);
+            }
+        }
+    }
+
+    /// Forgets addresses, so that rows seen so far may go.
+    pub(crate) fn release(&mut self) {
+        self.resources.clear();
+        self.scopes.clear();
+        self.held.clear();
+    }
+
+    fn add_text(&mut self, name: &str, text: &str) {
+        if text.len() <= VALUE_BYTES_MAX {
+            self.insert(
+                Place::Intrinsic,
+                name,
+                &AttributeValue::String(text.to_owned()),
+            );
+        }
+    }
+
+    fn add_all(&mut self, scope: Scope, attributes: &[Attribute]) {
+        for attribute in attributes {
+            self.insert(Place::In(scope), &attribute.key, &attribute.value);
+        }
+    }
+
+    /// Adds a name and, where it is simple and short, its value.
+    pub(crate) fn insert(&mut self, place: Place, name: &str, value: &AttributeValue) {
+        let names = self.names.entry(place).or_default();
+        if !names.contains_key(name) {
+            if names.len() >= NAMES_MAX || name.len() > VALUE_BYTES_MAX {
+                return;
+            }
+            names.insert(name.to_owned(), Values::default());
+        }
+        let Some(values) = names.get_mut(name) else {
+            return;
+        };
+        if values.list.len() < VALUES_MAX
+            && let Some(hash) = hash(value)
+            && values.seen.insert(hash)
+        {
+            values.list.push(value.clone());
+        }
+    }
+
+    /// Appends names and values.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let count: usize = self.names.values().map(BTreeMap::len).sum();
+        varint::put(count as u64, out);
+        for (place, names) in &self.names {
+            for (name, values) in names {
+                out.push(match place {
+                    Place::In(scope) => *scope as u8,
+                    Place::Intrinsic => Scope::ALL.len() as u8,
+                });
+                put_bytes(name.as_bytes(), out);
+                varint::put(values.list.len() as u64, out);
+                values.list.iter().for_each(|v| value::put(v, out));
+            }
+        }
+    }
+
+    /// Adds what [`Catalog::encode`] wrote.
+    pub(crate) fn read(&mut self, mut reader: Reader<'_>) -> Result<(), Corrupt> {
+        let count = reader.count(reader.remaining())?;
+        for _ in 0..count {
+            let place = match usize::from(reader.u8()?) {
+                index if index < Scope::ALL.len() => Place::In(Scope::ALL[index]),
+                _ => Place::Intrinsic,
+            };
+            let name = reader.text(VALUE_BYTES_MAX)?;
+            let values = reader.count(VALUES_MAX)?;
+            // A name without simple values is a name all the same.
+            self.insert(place, name, &AttributeValue::Empty);
+            for _ in 0..values {
+                self.insert(place, name, &value::read(&mut reader, value::DEPTH_MAX)?);
+            }
+        }
+        reader.finish()
+    }
+}
+
+/// The hash of a value that menus show.
+fn hash(value: &AttributeValue) -> Option<u64> {
+    let mut hasher = Xxh3Default::new();
+    match value {
+        AttributeValue::String(text) if text.len() <= VALUE_BYTES_MAX => {
+            hasher.update(text.as_bytes());
+        }
+        AttributeValue::Bool(truth) => hasher.update(&[1, u8::from(*truth)]),
+        AttributeValue::Int(number) => hasher.update(&number.to_le_bytes()),
+        AttributeValue::Double(number) => hasher.update(&number.to_bits().to_le_bytes()),
+        AttributeValue::String(_)
+        | AttributeValue::Bytes(_)
+        | AttributeValue::Empty
+        | AttributeValue::Array(_)
+        | AttributeValue::Map(_) => return None,
+    }
+    hasher.update(&[0xff, value::tag(value)]);
+    Some(hasher.digest())
+}

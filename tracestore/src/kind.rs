@@ -1,0 +1,58 @@
+//! What the trace store tells the storage engine about itself.
+//!
+//! Invariant: flush and merge write every row that starts in their range, each identity once.
+
+use obs_model::{TimeRange, Timestamp};
+use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
+
+use crate::memory::Memory;
+use crate::part::Part;
+use crate::write::Writer;
+use crate::{merge, record, row};
+
+/// The signal "spans".
+#[derive(Clone, Copy, Debug)]
+pub enum Spans {}
+
+impl Kind for Spans {
+    const NAME: &'static str = "spans";
+    type Memory = Memory;
+    type Part = Part;
+
+    fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
+        memory.push(record::read(record)?);
+        Ok(())
+    }
+
+    fn bytes(memory: &Memory) -> usize {
+        memory.bytes()
+    }
+
+    fn range(memory: &Memory) -> Option<TimeRange> {
+        memory.range()
+    }
+
+    fn first_row(memory: &Memory, from: Timestamp) -> Option<Timestamp> {
+        memory.first_row(from)
+    }
+
+    fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
+        let mut writer = Writer::new(out);
+        for (_, id) in memory.starting_in(range) {
+            let mut rows = memory.trace(id);
+            rows.retain(|row| range.contains(row.span.start));
+            row::sort(&mut rows);
+            writer.trace(id, rows);
+        }
+        writer.finish();
+        Ok(())
+    }
+
+    fn open(part: PartReader) -> Result<Part, Corrupt> {
+        Part::open(part)
+    }
+
+    fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
+        merge::merge(parts, keep, out)
+    }
+}

@@ -1,0 +1,181 @@
+//! A span together with its resource and scope, and how rows become a batch again.
+//!
+//! Invariant: a batch made of rows does not depend on where the rows came from: spans ascend by
+//! start, equal resources and scopes stand together in order of their first span.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use obs_model::spans::{Resource, ResourceSpans, Scope, ScopeSpans, SpanKind};
+use obs_model::{Span, SpanBatch, SpanId, TimeRange, Timestamp};
+
+use crate::value::{Weight, resource_bytes, scope_bytes};
+
+/// The attribute that names a service.
+pub(crate) const SERVICE_NAME: &str = "service.name";
+
+/// A span with what it shares with others.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) span: Arc<Span>,
+}
+
+/// What makes a span the same span within its trace.
+pub(crate) type Identity = (SpanId, SpanKind);
+
+impl Row {
+    pub(crate) fn identity(&self) -> Identity {
+        (self.span.span_id, self.span.kind)
+    }
+
+    /// From start to end; the start alone where the end lies before it.
+    pub(crate) fn range(&self) -> TimeRange {
+        TimeRange::new(self.span.start, self.span.start.max(self.span.end))
+    }
+
+    fn order(&self) -> (Timestamp, Identity) {
+        (self.span.start, self.identity())
+    }
+}
+
+/// What a span costs to hold, without resource and scope.
+pub(crate) fn weigh(span: &Span) -> Weight {
+    let mut weight = Weight {
+        entries: 1 + span.events.len() + span.links.len(),
+        bytes: size_of::<Span>() + 3 * size_of::<usize>(),
+        depth: 0,
+    };
+    weight.bytes += span.trace_state.len() + span.name.len() + span.status_message.len();
+    weight.add(&span.attributes, 0);
+    for event in &span.events {
+        weight.bytes += size_of_val(event) + event.name.len();
+        weight.add(&event.attributes, 0);
+    }
+    for link in &span.links {
+        weight.bytes += size_of_val(link) + link.trace_state.len();
+        weight.add(&link.attributes, 0);
+    }
+    weight
+}
+
+/// Drops every row whose identity an earlier row has. The rows are of one trace.
+pub(crate) fn keep_first(rows: &mut Vec<Row>) {
+    let mut seen = HashSet::with_capacity(rows.len());
+    rows.retain(|row| seen.insert(row.identity()));
+}
+
+/// The smallest range that holds the ranges of all rows; `None` without rows.
+pub(crate) fn hull(rows: &[Row]) -> Option<TimeRange> {
+    rows.iter().map(Row::range).reduce(TimeRange::union)
+}
+
+/// Rows in the order in which they are stored and given back.
+pub(crate) fn sort(rows: &mut [Row]) {
+    rows.sort_by_key(Row::order);
+}
+
+/// Numbers equal things equally: by address at first, by bytes where the address is new.
+pub(crate) struct Numbers<T> {
+    by_address: HashMap<usize, usize>,
+    by_bytes: HashMap<Vec<u8>, usize>,
+    bytes_of: fn(&T) -> Vec<u8>,
+    /// Addresses are only unique while their owners live.
+    held: Vec<Arc<T>>,
+}
+
+impl<T> Numbers<T> {
+    pub(crate) fn new(bytes_of: fn(&T) -> Vec<u8>) -> Self {
+        Self {
+            by_address: HashMap::new(),
+            by_bytes: HashMap::new(),
+            bytes_of,
+            held: Vec::new(),
+        }
+    }
+
+    /// The number of a thing; numbers are given in order of first appearance.
+    pub(crate) fn number(&mut self, thing: &Arc<T>) -> usize {
+        let address = Arc::as_ptr(thing).addr();
+        if let Some(number) = self.by_address.get(&address) {
+            return *number;
+        }
+        let next = self.by_bytes.len();
+        let bytes = (self.bytes_of)(thing);
+        let number = *self.by_bytes.entry(bytes).or_insert(next);
+        self.by_address.insert(address, number);
+        self.held.push(Arc::clone(thing));
+        number
+    }
+
+    /// The bytes of every thing, by number.
+    pub(crate) fn into_bytes(self) -> Vec<Vec<u8>> {
+        let mut all: Vec<(usize, Vec<u8>)> = self
+            .by_bytes
+            .into_iter()
+            .map(|(bytes, number)| (number, bytes))
+            .collect();
+        all.sort_unstable_by_key(|(number, _)| *number);
+        all.into_iter().map(|(_, bytes)| bytes).collect()
+    }
+}
+
+impl Numbers<Resource> {
+    pub(crate) fn of_resources() -> Self {
+        Self::new(resource_bytes)
+    }
+}
+
+impl Numbers<Scope> {
+    pub(crate) fn of_scopes() -> Self {
+        Self::new(scope_bytes)
+    }
+}
+
+/// Groups rows by resource and scope.
+pub(crate) fn batch(mut rows: Vec<Row>) -> SpanBatch {
+    sort(&mut rows);
+    let mut resources = Numbers::of_resources();
+    let mut scopes = Numbers::of_scopes();
+    let mut places: HashMap<(usize, usize), usize> = HashMap::new();
+    let mut batch = SpanBatch::default();
+    for row in rows {
+        let resource = resources.number(&row.resource);
+        if resource == batch.resources.len() {
+            batch.resources.push(ResourceSpans {
+                resource: (*row.resource).clone(),
+                scopes: Vec::new(),
+            });
+        }
+        let group = &mut batch.resources[resource].scopes;
+        let scope = *places
+            .entry((resource, scopes.number(&row.scope)))
+            .or_insert(group.len());
+        if scope == group.len() {
+            group.push(ScopeSpans {
+                scope: (*row.scope).clone(),
+                spans: Vec::new(),
+            });
+        }
+        group[scope].spans.push(Arc::unwrap_or_clone(row.span));
+    }
+    batch
+}
+
+/// The rows of a batch in order.
+pub(crate) fn rows(batch: &SpanBatch) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(batch.span_count());
+    for group in &batch.resources {
+        let resource = Arc::new(group.resource.clone());
+        for inner in &group.scopes {
+            let scope = Arc::new(inner.scope.clone());
+            rows.extend(inner.spans.iter().map(|span| Row {
+                resource: Arc::clone(&resource),
+                scope: Arc::clone(&scope),
+                span: Arc::new(span.clone()),
+            }));
+        }
+    }
+    rows
+}

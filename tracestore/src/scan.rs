@@ -1,0 +1,206 @@
+//! Reads whole traces: one by id, or all that may match, newest first.
+//!
+//! Invariants: a trace is given with all its spans from all memories and parts, whatever the
+//! range; each trace once; what is held is the list of candidates and a few blocks.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use obs_model::{Budget, BudgetError, SpanBatch, TimeRange, Timestamp, TraceId};
+use obs_storage::Snapshot;
+
+use crate::error::SelectError;
+use crate::filter::{Hints, SpanFilter};
+use crate::kind::Spans;
+use crate::memory::weight_of;
+use crate::row::{Row, batch, keep_first};
+use crate::source::Source;
+
+/// Bytes that a candidate takes in the list.
+const CANDIDATE_BYTES: u64 = 64;
+
+/// What takes the traces of a scan; `Break` ends it.
+pub type Visit<'a> = dyn FnMut(TraceId, SpanBatch) -> Result<ControlFlow<()>, BudgetError> + 'a;
+
+/// One whole trace, duplicates removed, grouped by resource and scope; `None` when no span of it
+/// is there.
+pub fn trace(
+    snapshot: &Snapshot<Spans>,
+    id: TraceId,
+    budget: &Budget,
+) -> Result<Option<SpanBatch>, SelectError> {
+    budget.series(1)?;
+    let mut source = source_of(snapshot);
+    let rows = rows_of(snapshot, &mut source, id, budget)?;
+    Ok((!rows.is_empty()).then(|| batch(rows)))
+}
+
+/// Gives the whole traces that may match, newest first by their first start (equal ones by id).
+pub fn scan(
+    snapshot: &Snapshot<Spans>,
+    filter: &SpanFilter,
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<(), SelectError> {
+    let hints = Hints::new(&filter.conditions);
+    let mut source = source_of(snapshot);
+    let candidates = candidates(snapshot, &mut source, filter.range, &hints, budget)?;
+    for (_, id) in candidates {
+        let rows = rows_of(snapshot, &mut source, id, budget)?;
+        let in_range = rows.iter().any(|row| row.range().overlaps(filter.range));
+        if !in_range || hints.of_rows(&rows) != hints.all() {
+            continue;
+        }
+        if visit(id, batch(rows))?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn source_of(snapshot: &Snapshot<Spans>) -> Source<'_> {
+    Source::new(snapshot.parts.iter().map(|p| &p.part).collect())
+}
+
+/// The rows of a trace, each identity once.
+fn rows_of(
+    snapshot: &Snapshot<Spans>,
+    source: &mut Source<'_>,
+    id: TraceId,
+    budget: &Budget,
+) -> Result<Vec<Row>, SelectError> {
+    budget.check()?;
+    let mut rows = Vec::new();
+    source.trace(id, &mut rows)?;
+    budget.bytes(source.take_bytes())?;
+    for memory in &snapshot.memories {
+        rows.extend(memory.trace(id));
+    }
+    keep_first(&mut rows);
+    budget.samples(rows.len() as u64)?;
+    budget.bytes(weight_of(&rows) as u64)?;
+    Ok(rows)
+}
+
+/// What is known of a trace before it is read.
+struct Candidate {
+    start: Timestamp,
+    /// Conditions that may hold.
+    mask: u64,
+}
+
+/// The traces with a span near the range that may fulfil all conditions, newest first.
+fn candidates(
+    snapshot: &Snapshot<Spans>,
+    source: &mut Source<'_>,
+    range: TimeRange,
+    hints: &Hints<'_>,
+    budget: &Budget,
+) -> Result<Vec<(Timestamp, TraceId)>, SelectError> {
+    let mut found: HashMap<TraceId, Candidate> = HashMap::new();
+    let mut enter = |id: TraceId| {
+        if let std::collections::hash_map::Entry::Vacant(entry) = found.entry(id) {
+            budget.series(1)?;
+            budget.bytes(CANDIDATE_BYTES)?;
+            entry.insert(Candidate {
+                start: Timestamp::MAX,
+                mask: 0,
+            });
+        }
+        Ok::<(), BudgetError>(())
+    };
+    for number in 0..source.parts().len() {
+        let part = source.parts()[number];
+        if !part.hull().overlaps(range) {
+            continue;
+        }
+        let ids = part.ids()?;
+        let table = source.table(number)?;
+        for index in 0..part.trace_count() {
+            if table.hull(ids.place(index)?).overlaps(range) {
+                enter(ids.id(index))?;
+            }
+        }
+        budget.bytes(source.take_bytes())?;
+    }
+    for memory in &snapshot.memories {
+        for (id, _) in memory
+            .hulls()
+            .into_iter()
+            .filter(|(_, hull)| hull.overlaps(range))
+        {
+            enter(id)?;
+        }
+    }
+    // A late span may lie anywhere: every source is asked about every candidate.
+    for number in 0..source.parts().len() {
+        complete_from_part(source, number, hints, &mut found)?;
+        budget.bytes(source.take_bytes())?;
+        budget.check()?;
+    }
+    for memory in &snapshot.memories {
+        for (id, candidate) in &mut found {
+            if let Some(hull) = memory.hull(*id) {
+                candidate.start = candidate.start.min(hull.start);
+                if candidate.mask != hints.all() {
+                    candidate.mask |= hints.of_rows(&memory.trace(*id));
+                }
+            }
+        }
+        budget.check()?;
+    }
+    found.retain(|_, candidate| candidate.mask == hints.all());
+    let mut order: Vec<(Timestamp, TraceId)> = found
+        .into_iter()
+        .map(|(id, candidate)| (candidate.start, id))
+        .collect();
+    order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    Ok(order)
+}
+
+/// Adds what one part knows about the candidates: start and conditions that may hold.
+fn complete_from_part(
+    source: &mut Source<'_>,
+    number: usize,
+    hints: &Hints<'_>,
+    found: &mut HashMap<TraceId, Candidate>,
+) -> Result<(), SelectError> {
+    let part = source.parts()[number];
+    let masks = part.masks(hints)?;
+    let mut places = Vec::new();
+    if part.trace_count() < found.len() {
+        let ids = part.ids()?;
+        for index in 0..part.trace_count() {
+            let id = ids.id(index);
+            if found.contains_key(&id) {
+                places.push((id, ids.place(index)?));
+            }
+        }
+    } else {
+        for id in found.keys() {
+            if let Some(place) = part.find(*id)? {
+                places.push((*id, place));
+            }
+        }
+    }
+    if places.is_empty() {
+        return Ok(());
+    }
+    let table = source.table(number)?;
+    for (id, place) in places {
+        let Some(candidate) = found.get_mut(&id) else {
+            continue;
+        };
+        candidate.start = candidate.start.min(table.hull(place).start);
+        let rows = table.rows(place);
+        if rows.is_empty() {
+            continue;
+        }
+        let (first, _) = part.block_of(rows.start);
+        let (last, _) = part.block_of(rows.end - 1);
+        for mask in &masks[first..=last] {
+            candidate.mask |= mask;
+        }
+    }
+    Ok(())
+}

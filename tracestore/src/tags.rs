@@ -1,0 +1,87 @@
+//! Which attributes there are and which values they have: what menus are filled from.
+//!
+//! Invariant: every answer occurs in a memory or part that touches the range; up to the bounds of
+//! the catalog (4096 names of a scope, 1000 values of a name in one part) none is missing.
+
+use obs_model::spans::AttributeValue;
+use obs_model::{Budget, TimeRange};
+use obs_storage::Snapshot;
+
+use crate::catalog::{Catalog, Place};
+use crate::error::SelectError;
+use crate::filter::Scope;
+use crate::kind::Spans;
+use crate::value::compare;
+
+/// Names that are no attributes but have values to choose from.
+pub const INTRINSICS: [&str; 5] = ["name", "status", "kind", "rootName", "rootServiceName"];
+
+/// The names of attributes by scope, both in TraceQL's words, names sorted; scopes without names
+/// are left out.
+pub fn tag_names(
+    snapshot: &Snapshot<Spans>,
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<(&'static str, Vec<String>)>, SelectError> {
+    let mut catalog = gather(snapshot, range, budget)?;
+    let of_scope = |scope: Scope| {
+        let names = catalog.names.remove(&Place::In(scope))?;
+        let names: Vec<String> = names.into_keys().collect();
+        (!names.is_empty()).then(|| (scope.as_str(), names))
+    };
+    Ok(Scope::ALL.into_iter().filter_map(of_scope).collect())
+}
+
+/// The values of an attribute, sorted, each once. Without a scope the name is one of
+/// [`INTRINSICS`], or an attribute of spans or resources.
+pub fn tag_values(
+    snapshot: &Snapshot<Spans>,
+    scope: Option<Scope>,
+    name: &str,
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Vec<AttributeValue>, SelectError> {
+    let places = match scope {
+        Some(scope) => vec![Place::In(scope)],
+        None if INTRINSICS.contains(&name) => vec![Place::Intrinsic],
+        None => vec![Place::In(Scope::Resource), Place::In(Scope::Span)],
+    };
+    let catalog = gather(snapshot, range, budget)?;
+    let mut found: Vec<AttributeValue> = places
+        .into_iter()
+        .filter_map(|place| catalog.names.get(&place)?.get(name))
+        .flat_map(|values| values.list.iter().cloned())
+        .collect();
+    found.sort_by(compare);
+    found.dedup_by(|a, b| compare(a, b).is_eq());
+    Ok(found)
+}
+
+/// The catalogs of everything that touches the range.
+fn gather(
+    snapshot: &Snapshot<Spans>,
+    range: TimeRange,
+    budget: &Budget,
+) -> Result<Catalog, SelectError> {
+    let mut catalog = Catalog::default();
+    for part in snapshot.parts.iter().map(|p| &p.part) {
+        if part.hull().overlaps(range) {
+            let bytes = part.catalog(&mut catalog)?;
+            budget.bytes(bytes as u64)?;
+        }
+    }
+    for memory in &snapshot.memories {
+        for (id, hull) in memory.hulls() {
+            if !hull.overlaps(range) {
+                continue;
+            }
+            let rows = memory.trace(id);
+            budget.samples(rows.len() as u64)?;
+            for row in rows.iter().filter(|r| r.range().overlaps(range)) {
+                catalog.add(row);
+            }
+        }
+        catalog.release();
+    }
+    Ok(catalog)
+}

@@ -1,0 +1,284 @@
+//! The metric store on the real engine over a disk that crashes, fills and fails: whatever was
+//! acknowledged is found exactly once with its first value, whatever arrives late, twice or in
+//! conflict. `OBS_SIM_SEED=n` runs one seed and `OBS_SIM_SEEDS=n` that many.
+
+use obs_storage::sim::Random;
+use obs_storage::{AppendError, JobError, OpenError};
+
+use super::*;
+
+const SEEDS: u64 = 300;
+const STEPS: u64 = 60;
+/// Milliseconds of a window.
+const WINDOW: u64 = 10_000;
+
+/// A row is its number: series, time and value follow from it, and no two share series and time.
+fn row_of(number: u64, late: bool) -> Row {
+    let millis = number * 37 + if late { 0 } else { WINDOW };
+    // Late rows go where others are already, at times of their own.
+    let time = if late {
+        millis % WINDOW * 4 + 1 + number % 3
+    } else {
+        millis * 4
+    };
+    Row {
+        series: (number % 11) as usize,
+        time: time as i64 * 1000 + number as i64 % 1000,
+        value: match number % 9 {
+            4 => TestValue::Histogram((number % 10) as u8),
+            7 => TestValue::Float(STALE_BITS),
+            _ => TestValue::Float((number as f64 * 0.5).to_bits()),
+        },
+        start: number.is_multiple_of(5).then_some(3),
+    }
+}
+
+fn payload(rows: &[Row]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    crate::encode(&batch_of(rows), &mut payload);
+    payload
+}
+
+struct World {
+    seed: u64,
+    random: Random,
+    disk: SimDisk,
+    store: Option<Engine<Metrics>>,
+    acknowledged: Oracle,
+    /// Rows whose write failed when the disk did: all of a write may be found, or nothing.
+    unknown: Vec<Vec<Row>>,
+    written: Vec<Row>,
+    number: u64,
+    now: i64,
+    /// Flushes and merges that were done.
+    jobs: (u64, u64),
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            random: Random::new(seed ^ 0x7db),
+            disk: SimDisk::new(seed),
+            store: None,
+            acknowledged: Oracle::new(),
+            unknown: Vec::new(),
+            written: Vec::new(),
+            number: 0,
+            now: 0,
+            jobs: (0, 0),
+        }
+    }
+
+    fn store(&self) -> &Engine<Metrics> {
+        self.store.as_ref().expect("the store is open")
+    }
+
+    fn open(&mut self) {
+        self.store = None;
+        for _ in 0..20 {
+            if self.random.once_in(6) {
+                self.disk.crash_after(self.random.below(12));
+            }
+            let options = Options {
+                window: Timestamp::from_millis(WINDOW as i64 * 1000).nanos(),
+                flush_bytes: 25_000,
+                flush_age: 300,
+                memory_bytes_max: 80_000,
+                journal_segment_bytes: 2000,
+                journal_bytes_max: 20_000,
+                part_bytes_max: 30_000,
+                merge_parts: 2,
+                reserve_bytes: 0,
+                ..Options::default()
+            };
+            let seed = self.seed;
+            match Engine::open(Arc::new(self.disk.clone()), options, &|_| {}) {
+                Ok(store) => {
+                    let found = store.quarantined();
+                    assert!(found.is_empty(), "seed {seed}: {found:?}");
+                    self.store = Some(store);
+                    return;
+                }
+                Err(OpenError::Manifest(error)) => panic!("seed {seed}: {error}"),
+                Err(OpenError::Disk(_) | OpenError::Replay(_)) => self.disk.crash(),
+            }
+        }
+        panic!("seed {}: does not open", self.seed);
+    }
+
+    fn restart(&mut self) {
+        let stats = self.store().stats();
+        self.jobs = (self.jobs.0 + stats.flushes, self.jobs.1 + stats.merges);
+        self.store = None;
+        self.disk.set_capacity(None);
+        self.disk.fail_syncs(0);
+        if self.random.once_in(4) {
+            self.disk.kill();
+        } else {
+            self.disk.crash();
+        }
+        self.open();
+        self.check();
+    }
+
+    fn append(&mut self) {
+        let mut rows = Vec::new();
+        for _ in 0..=self.random.below(20) {
+            self.number += 1;
+            rows.push(row_of(self.number, self.random.once_in(4)));
+        }
+        let mut sent = rows.clone();
+        // A sender repeats what was acknowledged, sometimes with another value.
+        for _ in 0..self.random.below(4) {
+            if self.written.is_empty() {
+                break;
+            }
+            let again = self.random.below(self.written.len() as u64) as usize;
+            let mut again = self.written[again].clone();
+            if self.random.once_in(2) {
+                again.value = TestValue::Float((-1.0f64).to_bits());
+            }
+            sent.push(again);
+        }
+        let tenant = Tenant::anonymous();
+        let record = Record {
+            tenant: &tenant,
+            payload: &payload(&sent),
+        };
+        match self.store().append(&[record]) {
+            Ok(()) => self.acknowledge(rows),
+            Err(AppendError::DiskFull | AppendError::MemoryFull { .. }) => {}
+            Err(AppendError::Poisoned(_) | AppendError::Disk(_)) => {
+                self.unknown.push(rows);
+                // What is dead does not stay dead for long.
+                if self.random.once_in(3) {
+                    self.restart();
+                }
+            }
+            Err(error @ (AppendError::TooLarge { .. } | AppendError::Record(_))) => {
+                panic!("seed {}: {error}", self.seed)
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, rows: Vec<Row>) {
+        for row in &rows {
+            let samples = self
+                .acknowledged
+                .entry(series_labels(row.series))
+                .or_default();
+            let before = samples.insert(row.time, (row.value.value(), row.start));
+            assert!(before.is_none(), "no two rows share series and time");
+        }
+        self.written.extend(rows);
+    }
+
+    fn upkeep(&mut self) {
+        let job = match self.random.below(6) {
+            0 => self.store().forced(Force::Flush),
+            1 => self.store().forced(Force::Merge),
+            _ => self.store().next_job(Timestamp::from_nanos(self.now)),
+        };
+        let Some(job) = job else { return };
+        match self.store().run(job) {
+            Ok(()) | Err(JobError::DiskFull(_) | JobError::Poisoned(_) | JobError::Disk(_)) => {}
+            Err(JobError::Corrupt(error)) => panic!("seed {}: {error}", self.seed),
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += self.random.below(100) as i64;
+        match self.random.below(40) {
+            0..=19 => self.append(),
+            20..=33 => self.upkeep(),
+            34 => self.restart(),
+            35 => self.disk.crash_after(self.random.below(30)),
+            36 => self.disk.fail_syncs(1),
+            37 => {
+                let room = self.random.below(8000);
+                self.disk.set_capacity(Some(self.disk.used() + room));
+            }
+            38 => self.disk.set_capacity(None),
+            _ => self.check(),
+        }
+    }
+
+    /// What is found is what was acknowledged, and whole writes that may have reached the disk.
+    fn check(&mut self) {
+        let seed = self.seed;
+        let snapshot = self.store().snapshot(&Tenant::anonymous());
+        let found = crate::select(&snapshot, &[], TimeRange::ALL, &budget());
+        let found = found.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let found: BTreeMap<Labels, Samples> =
+            found.into_iter().map(|s| (s.labels, s.samples)).collect();
+        let has = |row: &Row| {
+            let samples = found.get(&series_labels(row.series));
+            let time = Timestamp::from_millis(row.time);
+            samples.is_some_and(|s| s.times.binary_search(&time).is_ok())
+        };
+        let mut expect = self.acknowledged.clone();
+        for rows in std::mem::take(&mut self.unknown) {
+            let there = rows.iter().filter(|row| has(row)).count();
+            assert!(
+                there == 0 || there == rows.len(),
+                "seed {seed}: half of a write is there"
+            );
+            if there > 0 {
+                for row in &rows {
+                    let samples = expect.entry(series_labels(row.series)).or_default();
+                    samples.insert(row.time, (row.value.value(), row.start));
+                }
+            }
+            if self.store().stats().poisoned.is_some() {
+                self.unknown.push(rows);
+            } else if there > 0 {
+                self.acknowledge(rows);
+            }
+        }
+        assert!(found.keys().eq(expect.keys()), "seed {seed}: other series");
+        for (samples, expect) in found.values().zip(expect.values()) {
+            let expect: Vec<(i64, &Value)> = expect.iter().map(|(t, (v, _))| (*t, v)).collect();
+            assert_samples(samples, &expect);
+        }
+    }
+}
+
+/// Gives the number of flushes and merges.
+fn run(seed: u64) -> (u64, u64) {
+    let mut world = World::new(seed);
+    world.open();
+    for _ in 0..STEPS {
+        world.step();
+    }
+    world.restart();
+    assert_eq!(world.store().stats().quarantined, 0, "seed {seed}");
+    assert!(
+        !world.acknowledged.is_empty(),
+        "seed {seed}: nothing was written"
+    );
+    world.jobs
+}
+
+#[test]
+fn every_acknowledged_sample_is_found_exactly_once() {
+    #[expect(clippy::disallowed_methods, reason = "a developer chooses the seed")]
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seeds = match number("OBS_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("OBS_SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    let (mut flushes, mut merges) = (0, 0);
+    for seed in seeds {
+        match std::panic::catch_unwind(|| run(seed)) {
+            Ok(jobs) => (flushes, merges) = (flushes + jobs.0, merges + jobs.1),
+            Err(_) => panic!("seed {seed} fails: run it with OBS_SIM_SEED={seed}"),
+        }
+    }
+    // One seed alone may have had no time for it.
+    let many = number("OBS_SIM_SEED").is_none();
+    assert!(
+        !many || (flushes > 0 && merges > 0),
+        "{flushes} flushes, {merges} merges"
+    );
+}
