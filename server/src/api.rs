@@ -18,14 +18,13 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
-use obs_collector::{Dialect, ErrorKind, HttpError};
+use obs_collector::{Dialect, HttpError};
 use obs_model::{Reply, Tenant};
-use obs_query::{Language, Query, QueryError};
+use obs_query::{Language, Query};
 use tracing::Instrument;
 
 use crate::app::App;
 use crate::params::Params;
-use crate::read::budget_error;
 
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
@@ -148,27 +147,14 @@ pub(crate) async fn evaluate(
     let sources = app.stores()?.sources(tenant);
     let (text, limits) = (text.to_owned(), app.rules.limits);
     let span = tracing::info_span!("query", query.language = ?language, query.text = text);
-    app.reader
-        .run(timeout, move |budget, pool| {
-            span.in_scope(|| {
-                let query =
-                    Query::parse(language, &text, &limits).map_err(|e| query_error(&e.into()))?;
-                let plan = query.plan(&request, &limits).map_err(|e| query_error(&e))?;
-                obs_query::run(&plan, &sources, budget, pool).map_err(|e| query_error(&e))
-            })
+    app.read(timeout, move |budget, pool| {
+        span.in_scope(|| {
+            let query = Query::parse(language, &text, &limits)?;
+            let plan = query.plan(&request, &limits)?;
+            obs_query::run(&plan, &sources, budget, pool)
         })
-        .await
-}
-
-/// What a query's error means to an HTTP client; Prometheus' classes.
-pub(crate) fn query_error(error: &QueryError) -> HttpError {
-    let kind = match error {
-        QueryError::Parse(_) => ErrorKind::BadData,
-        QueryError::Budget(budget) => return budget_error(budget),
-        QueryError::Execution(_) => ErrorKind::Execution,
-        QueryError::Corrupt(_) => ErrorKind::Internal,
-    };
-    HttpError::new(kind, error.to_string())
+    })
+    .await
 }
 
 /// The `timeout` parameter.

@@ -1,13 +1,16 @@
 //! What handlers share.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
-use obs_collector::{Decoder, HttpError, Sink};
-use obs_model::Timestamp;
+use obs_collector::{Decoder, ErrorKind, HttpError, Sink};
+use obs_model::{Budget, Timestamp};
+use obs_query::QueryError;
+use rayon::ThreadPool;
 
-use crate::read::Reader;
+use crate::read::{Reader, budget_error};
 use crate::stores::Stores;
 use crate::write::{Rules, WriteStats};
 
@@ -39,4 +42,39 @@ impl App {
             )
         })
     }
+
+    /// Runs a read in the query pool. A read that meets damage has the parts checked, so that the
+    /// damaged ones are set aside and the next read goes on without them.
+    pub(crate) async fn read<T, F>(
+        &self,
+        timeout: Option<Duration>,
+        work: F,
+    ) -> Result<T, HttpError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Budget, &ThreadPool) -> Result<T, QueryError> + Send + 'static,
+    {
+        let stores = self.stores()?.clone();
+        let checked = move |budget: &Budget, pool: &ThreadPool| {
+            work(budget, pool).map_err(|error| {
+                if let QueryError::Corrupt(finding) = &error {
+                    tracing::error!(finding, "a query met damage");
+                    stores.scrub();
+                }
+                query_error(&error)
+            })
+        };
+        self.reader.run(timeout, checked).await
+    }
+}
+
+/// What a query's error means to an HTTP client; Prometheus' classes.
+pub(crate) fn query_error(error: &QueryError) -> HttpError {
+    let kind = match error {
+        QueryError::Parse(_) => ErrorKind::BadData,
+        QueryError::Budget(budget) => return budget_error(budget),
+        QueryError::Execution(_) => ErrorKind::Execution,
+        QueryError::Corrupt(_) => ErrorKind::Internal,
+    };
+    HttpError::new(kind, error.to_string())
 }

@@ -318,7 +318,10 @@ async fn open_stores(
         .retention_nanos
         .or(storage.retention)
         .unwrap_or(RETENTION_DEFAULT);
-    let mut settings = obs_storage::Options::default();
+    let mut settings = obs_storage::Options {
+        journal_salt: random_u32(),
+        ..obs_storage::Options::default()
+    };
     settings.retention = Retention {
         age: (retention > 0).then_some(retention),
         bytes: storage.retention_bytes,
@@ -342,6 +345,13 @@ async fn open_stores(
         app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
+}
+
+/// Hard to guess: the hasher of the standard library is seeded by the operating system.
+fn random_u32() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(clock::now().nanos());
+    (random >> 32) as u32
 }
 
 /// obs scrapes itself, and its node exporter where it has one.

@@ -41,6 +41,13 @@ impl Stores {
         }
     }
 
+    /// Checks every part after a query met damage. Blocks.
+    pub(crate) fn scrub(&self) {
+        scrub(&self.metrics);
+        scrub(&self.logs);
+        scrub(&self.spans);
+    }
+
     /// Does everything of a kind that can be done now. Blocks.
     pub(crate) fn force(&self, what: Force) -> Result<(), JobError> {
         force(&self.metrics, what)?;
@@ -63,6 +70,18 @@ fn open<K: Kind>(disk: &Arc<dyn Disk>, options: &Options) -> anyhow::Result<Arc<
         );
     }
     Ok(Arc::new(store))
+}
+
+/// Sets aside the parts of a store that do not pass their checksums; queries go on without them.
+fn scrub<K: Kind>(store: &Store<K>) {
+    match store.scrub() {
+        Ok(damage) => {
+            for finding in damage {
+                tracing::error!(store = K::NAME, %finding, "a damaged part is in quarantine");
+            }
+        }
+        Err(error) => tracing::error!(store = K::NAME, %error, "the parts could not be checked"),
+    }
 }
 
 fn force<K: Kind>(store: &Store<K>, what: Force) -> Result<(), JobError> {

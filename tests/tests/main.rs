@@ -6,10 +6,10 @@
 )]
 
 mod architecture;
-mod simulation;
 mod badinput;
 mod blackbox;
 mod cli;
 mod crash;
 mod process;
 mod send;
+mod simulation;

@@ -16,8 +16,9 @@ use obs_storage::Snapshot;
 use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
 use serde_json::json;
 
-use super::{Asker, Plain, evaluate, json, query_error, timeout};
+use super::{Asker, Plain, evaluate, json, timeout};
 use crate::app::App;
+use crate::app::query_error;
 use crate::clock;
 use crate::params::{Clock, Params};
 
@@ -183,18 +184,17 @@ where
 {
     let (start, end) = range(params, 6 * HOUR)?;
     let snapshot = app.stores()?.logs.snapshot(tenant);
-    app.reader
-        .run(timeout(params)?, move |budget, _| {
-            let mut found = Vec::new();
-            for matchers in &selectors {
-                let more = read(&snapshot, matchers, TimeRange::new(start, end), budget);
-                found.extend(more.map_err(|e| query_error(&e.into()))?);
-            }
-            found.sort();
-            found.dedup();
-            Ok(found)
-        })
-        .await
+    app.read(timeout(params)?, move |budget, _| {
+        let mut found = Vec::new();
+        for matchers in &selectors {
+            let more = read(&snapshot, matchers, TimeRange::new(start, end), budget);
+            found.extend(more?);
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    })
+    .await
 }
 
 async fn labels(

@@ -10,14 +10,15 @@ use obs_collector::HttpError;
 use obs_collector::scrape::{TargetStatus, TargetsSnapshot};
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Annotations, Budget, Labels, Matcher, TimeRange, duration};
-use obs_query::{Language, Request, When};
+use obs_query::{Language, QueryError, Request, When};
 use obs_storage::Snapshot;
 use obs_tsdb::{Metrics, SelectError};
 use obs_wire::prometheus::api as write;
 use serde_json::{Value, json};
 
-use super::{Asker, evaluate, json, query_error, timeout};
+use super::{Asker, evaluate, json, timeout};
 use crate::app::App;
+use crate::app::query_error;
 use crate::clock;
 use crate::params::{Clock, Params};
 
@@ -158,20 +159,19 @@ where
         .filter(|n| *n > 0)
         .unwrap_or(usize::MAX);
     let snapshot = app.stores()?.metrics.snapshot(tenant);
-    app.reader
-        .run(timeout(params)?, move |budget, _| {
-            let mut found = Vec::new();
-            for matchers in &selectors {
-                let more = read(&snapshot, matchers, range, budget);
-                found.extend(more.map_err(|e| query_error(&e.into()))?);
-            }
-            found.sort();
-            found.dedup();
-            let cut = found.len() > limit;
-            found.truncate(limit);
-            Ok((found, cut))
-        })
-        .await
+    app.read(timeout(params)?, move |budget, _| {
+        let mut found = Vec::new();
+        for matchers in &selectors {
+            let more = read(&snapshot, matchers, range, budget);
+            found.extend(more?);
+        }
+        found.sort();
+        found.dedup();
+        let cut = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, cut))
+    })
+    .await
 }
 
 /// As Prometheus warns about a list that the parameter `limit` cut.
@@ -239,9 +239,8 @@ async fn metadata(
         .unwrap_or(usize::MAX);
     let snapshot = app.stores()?.metrics.snapshot(&tenant);
     let mut found = app
-        .reader
-        .run(None, move |_, _| {
-            obs_tsdb::metadata(&snapshot).map_err(|e| HttpError::internal(e.to_string()))
+        .read(None, move |_, _| {
+            obs_tsdb::metadata(&snapshot).map_err(|e| QueryError::Corrupt(e.to_string()))
         })
         .await?;
     found.retain(|m| metric.as_deref().is_none_or(|name| name == m.family));
@@ -346,10 +345,9 @@ async fn cardinality(
     let limit = params.count("limit")?.unwrap_or(10).clamp(1, 10_000);
     let snapshot = app.stores()?.metrics.snapshot(&tenant);
     let stats = app
-        .reader
-        .run(None, move |budget, _| {
+        .read(None, move |budget, _| {
             obs_tsdb::cardinality(&snapshot, TimeRange::ALL, limit, budget)
-                .map_err(|e| query_error(&e.into()))
+                .map_err(QueryError::from)
         })
         .await?;
     let pairs = |list: &[(String, u64)]| -> Vec<Value> {

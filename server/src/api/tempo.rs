@@ -11,12 +11,12 @@ use obs_collector::HttpError;
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Answer, SpanBatch, Tenant, TimeRange, Timestamp, TraceId};
 use obs_query::traceql::ast::{self, Attribute};
-use obs_query::{Language, Request, When};
+use obs_query::{Language, QueryError, Request, When};
 use obs_tracestore::Scope;
 use obs_wire::tempo::api as write;
 use serde_json::json;
 
-use super::{Asker, Plain, evaluate, json, query_error};
+use super::{Asker, Plain, evaluate, json};
 use crate::app::App;
 use crate::clock;
 use crate::params::{Clock, Params};
@@ -76,6 +76,9 @@ async fn search(
     };
     let mut request = Request::new(when);
     request.limit = params.count("limit")?.unwrap_or(TRACES_DEFAULT);
+    if let Some(spans) = params.count("spss")? {
+        request.spans_per_set = spans;
+    }
     let reply = evaluate(&app, &tenant, Language::Traceql, &text, request, None).await?;
     let Answer::Traces(traces) = &reply.answer else {
         return Err(HttpError::bad_data(
@@ -101,9 +104,8 @@ async fn find(app: &App, tenant: &Tenant, id: &str) -> std::result::Result<SpanB
     })?;
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let found = app
-        .reader
-        .run(None, move |budget, _| {
-            obs_tracestore::trace(&snapshot, id, budget).map_err(|e| query_error(&e.into()))
+        .read(None, move |budget, _| {
+            obs_tracestore::trace(&snapshot, id, budget).map_err(QueryError::from)
         })
         .await?;
     found.ok_or_else(|| HttpError::not_found("trace not found"))
@@ -167,9 +169,8 @@ async fn tag_names(
         .map(str::to_owned);
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let mut found = app
-        .reader
-        .run(None, move |budget, _| {
-            obs_tracestore::tag_names(&snapshot, range, budget).map_err(|e| query_error(&e.into()))
+        .read(None, move |budget, _| {
+            obs_tracestore::tag_names(&snapshot, range, budget).map_err(QueryError::from)
         })
         .await?;
     let intrinsics = INTRINSICS.iter().map(|s| (*s).to_owned()).collect();
@@ -226,10 +227,9 @@ async fn tag_values(
     };
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let values = app
-        .reader
-        .run(None, move |budget, _| {
+        .read(None, move |budget, _| {
             obs_tracestore::tag_values(&snapshot, scope, &name, range, budget)
-                .map_err(|e| query_error(&e.into()))
+                .map_err(QueryError::from)
         })
         .await?;
     Ok(values
