@@ -98,14 +98,14 @@ fn bar(begin: usize, length: usize) -> String {
     let mut bar = " ".repeat(begin / 8);
     let end = begin + length;
     let first_full = begin.div_ceil(8);
-    if begin % 8 != 0 {
+    if !begin.is_multiple_of(8) {
         // Only left-aligned eighths exist; a right half stands for a bar that begins mid-column.
         bar.push(if end >= first_full * 8 { '▐' } else { '▏' });
     }
     if end / 8 > first_full {
         bar.extend(std::iter::repeat_n('█', end / 8 - first_full));
     }
-    if end >= first_full * 8 && end % 8 != 0 {
+    if end >= first_full * 8 && !end.is_multiple_of(8) {
         bar.push(LEFT[end % 8]);
     }
     bar

@@ -211,7 +211,7 @@ mod tests {
         );
         let reader = self::reader(Limits::default());
         let error = reader
-            .run(None, |_, _| Err::<(), _>(panic!("broken")))
+            .run::<(), _>(None, |_, _| panic!("broken"))
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Internal);
