@@ -183,6 +183,7 @@ impl Running {
         let rules = Rules {
             limits: config.obs.limits.limits(),
             enrich: config.obs.logs.enrich(),
+            retention: retention(options, config),
         };
         let (sink, inbox) = Sink::channel(rules.limits.write_queue_max);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -314,16 +315,12 @@ async fn open_stores(
     inbox: Inbox,
 ) -> anyhow::Result<(Writers, Upkeep)> {
     let storage = &config.obs.storage;
-    let retention = options
-        .retention_nanos
-        .or(storage.retention)
-        .unwrap_or(RETENTION_DEFAULT);
     let mut settings = obs_storage::Options {
         journal_salt: random_u32(),
         ..obs_storage::Options::default()
     };
     settings.retention = Retention {
-        age: (retention > 0).then_some(retention),
+        age: app.rules.retention,
         bytes: storage.retention_bytes,
     };
     if let Some(bytes) = storage.flush_bytes {
@@ -345,6 +342,12 @@ async fn open_stores(
         app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
+}
+
+/// How long data is kept: by the flag, the file, or as Prometheus does; `None` for ever.
+fn retention(options: &Options, config: &Config) -> Option<i64> {
+    let told = options.retention_nanos.or(config.obs.storage.retention);
+    Some(told.unwrap_or(RETENTION_DEFAULT)).filter(|nanos| *nanos > 0)
 }
 
 /// Hard to guess: the hasher of the standard library is seeded by the operating system.

@@ -10,13 +10,14 @@ use std::thread::JoinHandle;
 use obs_collector::{Accepted, Inbox, SinkError, Write};
 use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
 use obs_model::limits::Limits;
-use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, TimeRange};
 use obs_storage::{AppendError, Kind, Record, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::stores::Stores;
+use crate::{clock, intake};
 
 /// Most batches in one group commit. More would only lengthen the wait of the first one.
 const GROUP_MAX: usize = 256;
@@ -44,6 +45,9 @@ trait Encode: Kind {
     ) -> Accepted
     where
         Self: Sized;
+
+    /// Takes out what is not inside the range and gives its number.
+    fn keep(batch: &mut Self::Batch, taken: TimeRange) -> u64;
 }
 
 /// What the configuration says about intake.
@@ -53,6 +57,8 @@ pub(crate) struct Rules {
     pub(crate) limits: Limits,
     /// How log records are enriched.
     pub(crate) enrich: EnrichOptions,
+    /// Nanoseconds after which data goes; older rows are refused.
+    pub(crate) retention: Option<i64>,
 }
 
 impl Encode for Metrics {
@@ -73,6 +79,10 @@ impl Encode for Metrics {
             refused: refused.samples(),
             reason: refused.to_string(),
         }
+    }
+
+    fn keep(batch: &mut MetricBatch, taken: TimeRange) -> u64 {
+        intake::metrics(batch, taken)
     }
 }
 
@@ -98,6 +108,10 @@ impl Encode for Logs {
             reason: reasons.join("; "),
         }
     }
+
+    fn keep(batch: &mut LogBatch, taken: TimeRange) -> u64 {
+        intake::logs(batch, taken)
+    }
 }
 
 impl Encode for Spans {
@@ -118,6 +132,10 @@ impl Encode for Spans {
             refused: refused.count,
             reason: refused.reason,
         }
+    }
+
+    fn keep(batch: &mut SpanBatch, taken: TimeRange) -> u64 {
+        intake::spans(batch, taken)
     }
 }
 
@@ -199,7 +217,17 @@ fn add<K: Encode>(
     group: &mut Vec<Member>,
 ) -> usize {
     let mut record = Vec::new();
-    let accepted = K::encode(store, &write.tenant, &mut write.batch, rules, &mut record);
+    let taken = intake::taken(clock::now(), rules.retention);
+    let old = K::keep(&mut write.batch, taken);
+    let mut accepted = K::encode(store, &write.tenant, &mut write.batch, rules, &mut record);
+    accepted.refused += old;
+    let reasons = [intake::reason(old, rules.retention), accepted.reason];
+    accepted.reason = reasons
+        .iter()
+        .filter(|r| !r.is_empty())
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
     let bytes = record.len();
     group.push(Member {
         tenant: write.tenant,
