@@ -331,7 +331,7 @@ async fn open_stores(
     }
     tracing::info!(
         data = %options.data.display(),
-        retention = if retention > 0 { duration::format(retention) } else { "for ever".to_owned() },
+        retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
         "opening the stores"
     );
     let data = options.data.clone();
