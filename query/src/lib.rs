@@ -7,7 +7,7 @@
 
 pub mod column;
 #[cfg(test)]
-mod corpus;
+mod corpus_tests;
 pub mod error;
 pub mod eval;
 pub mod functions;

@@ -224,7 +224,7 @@ fn synchronous_rooms_read_no_clock_no_chance_no_environment_no_files() {
         "std::fs",
         "thread::spawn",
         "thread::sleep",
-        "rand::",
+        " rand::",
     ];
     let doors = [
         "storage/src/disk.rs",

@@ -1,6 +1,6 @@
 //! What functions, aggregations and operators compute, in the notation of the corpus.
 
-use crate::corpus::run_file;
+use crate::corpus_tests::run_file;
 
 /// Runs evaluations over series; all must pass.
 fn check(text: &str) {

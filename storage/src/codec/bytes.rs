@@ -1,4 +1,5 @@
 //! A run of bytes, compressed with zstd where that makes it smaller.
+//! Specified in docs/formats/columns-bytes.md.
 //!
 //! Layout: tag (0 = as is, 1 = zstd), varint length as it was, then for zstd a varint length as
 //! stored, then the bytes. Invariants: the length told is checked against the caller's limit

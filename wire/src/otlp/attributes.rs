@@ -9,7 +9,7 @@ use obs_model::labels::LabelsBuilder;
 use obs_model::limits::Limits;
 use obs_model::spans::{Attribute, AttributeValue};
 
-use super::proto::common::{AnyValue, ArrayValue, KeyValue, KeyValueList, Value};
+use super::proto::values::{AnyValue, ArrayValue, KeyValue, KeyValueList, Value};
 use super::shown;
 
 /// The model's attributes of a resource, scope, span, event or link.

@@ -232,7 +232,7 @@ impl Translation<'_> {
 
     fn point(
         &self,
-        list: Vec<super::proto::common::KeyValue>,
+        list: Vec<super::proto::values::KeyValue>,
         family: &Family<'_>,
         (start, time, flags): (u64, u64, u32),
     ) -> Result<Point, String> {

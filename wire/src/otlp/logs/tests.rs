@@ -137,22 +137,22 @@ fn bodies_become_lines() {
 #[test]
 fn scopes_are_metadata_and_protobuf_reads_the_same() {
     let any = |text: &str| {
-        Some(super::super::proto::common::AnyValue {
-            value: Some(super::super::proto::common::Value::String(text.to_owned())),
+        Some(super::super::proto::values::AnyValue {
+            value: Some(super::super::proto::values::Value::String(text.to_owned())),
         })
     };
-    let pair = |key: &str, value: &str| super::super::proto::common::KeyValue {
+    let pair = |key: &str, value: &str| super::super::proto::values::KeyValue {
         key: key.to_owned(),
         value: any(value),
     };
     let data = proto::LogsData {
         resource_logs: vec![proto::ResourceLogs {
-            resource: Some(super::super::proto::common::Resource {
+            resource: Some(super::super::proto::values::Resource {
                 attributes: vec![pair("service.name", "s")],
                 dropped_attributes_count: 3,
             }),
             scope_logs: vec![proto::ScopeLogs {
-                scope: Some(super::super::proto::common::InstrumentationScope {
+                scope: Some(super::super::proto::values::InstrumentationScope {
                     name: "lib".to_owned(),
                     version: "1".to_owned(),
                     attributes: vec![pair("kind", "k")],

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::common::{AnyValue, InstrumentationScope, KeyValue, Resource};
+use super::values::{AnyValue, InstrumentationScope, KeyValue, Resource};
 use crate::otlp::lenient::{hex, number, or_default, severity_number};
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::common::{InstrumentationScope, KeyValue, Resource};
+use super::values::{InstrumentationScope, KeyValue, Resource};
 use crate::otlp::lenient::{hex, number, numbers, optional, or_default, temporality};
 
 /// `DataPointFlags`: the point says that there is no value any more.

@@ -6,7 +6,7 @@
 //! same bytes). Schema: <https://github.com/open-telemetry/opentelemetry-proto>.
 
 pub(crate) mod collector;
-pub(crate) mod common;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod trace;
+pub(crate) mod values;

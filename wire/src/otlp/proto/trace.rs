@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::common::{InstrumentationScope, KeyValue, Resource};
+use super::values::{InstrumentationScope, KeyValue, Resource};
 use crate::otlp::lenient::{hex, number, or_default, span_kind, status_code};
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
