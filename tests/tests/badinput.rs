@@ -428,6 +428,7 @@ fn lines_and_labels_over_their_limits_are_refused() {
     let long = "x".repeat(300);
     let names = ["a", "b", "c", "d", "e", "f"];
     let many: Vec<(&str, &str)> = names.iter().map(|name| (*name, "1")).collect();
+    let named = [&[("__name__", "x")], many.as_slice()].concat();
     let body = |stream: &[(&str, &str)], line: &str| loki_json_body(stream, &[(time, line, &[])]);
     let write = |pairs: &[(&str, &str)]| {
         let one = series(pairs, [(time, 1.0)]);
@@ -461,7 +462,7 @@ fn lines_and_labels_over_their_limits_are_refused() {
                 413,
                 "label_value_bytes_max",
             ),
-            (WRITE, vec![PROTOBUF], write(&many), 413, "labels_max"),
+            (WRITE, vec![PROTOBUF], write(&named), 413, "labels_max"),
         ],
     );
 }
