@@ -10,7 +10,8 @@ run: ui
 
 ## every check and test; what CI runs
 test: ui check
-	$(CARGO) test --workspace --locked
+	$(CARGO) build --workspace --all-targets --locked
+	OBS_BIN=$(CURDIR)/target/debug/obs $(CARGO) test --workspace --locked
 	$(CARGO) build --release --locked -p obs
 	tests/ui/run.sh
 
