@@ -33,8 +33,10 @@ sim:
 soak:
 	OBS_CRASH_ROUNDS=300 OBS_SIM_SEEDS=100000 $(CARGO) test --release --locked -p obs-tests -- --nocapture
 
+## what metrics, logs and traces cost, at a small size; peers: see `obs-bench --help`
 bench:
-	$(CARGO) run --release --locked -p obs-bench
+	$(CARGO) build --release --locked -p obs -p obs-bench
+	./target/release/obs-bench
 
 fmt:
 	$(CARGO) fmt --all
