@@ -9,7 +9,7 @@
 use obs_model::limits::Limits;
 use obs_model::spans::Attribute;
 
-use super::proto::{common, logs, metrics, trace};
+use super::proto::{logs, metrics, trace, values};
 use crate::error::WireError;
 
 /// Bytes of structs that any body may cost.
@@ -31,11 +31,11 @@ const fn size<T>() -> usize {
 
 static LEAF: Shape = Shape(&[]);
 static ANY: Shape = Shape(&[(5, 0, &ARRAY), (6, 0, &LIST)]);
-static ARRAY: Shape = Shape(&[(1, size::<common::AnyValue>(), &ANY)]);
+static ARRAY: Shape = Shape(&[(1, size::<values::AnyValue>(), &ANY)]);
 static LIST: Shape = Shape(&[(1, KEY_VALUE, &PAIR)]);
 static PAIR: Shape = Shape(&[(2, 0, &ANY)]);
-const KEY_VALUE: usize = size::<common::KeyValue>();
-const _: () = assert!(size_of::<Attribute>() <= size_of::<common::KeyValue>());
+const KEY_VALUE: usize = size::<values::KeyValue>();
+const _: () = assert!(size_of::<Attribute>() <= size_of::<values::KeyValue>());
 
 static RESOURCE: Shape = Shape(&[(1, KEY_VALUE, &PAIR)]);
 static SCOPE: Shape = Shape(&[(3, KEY_VALUE, &PAIR)]);

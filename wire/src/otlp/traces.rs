@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::attributes;
 use super::json::{Dialect, write_spans};
-use super::proto::{common, trace};
+use super::proto::{trace, values};
 use super::{Decoded, Rejects, from_json, from_protobuf, shape, timestamp};
 use crate::error::WireError;
 
@@ -57,7 +57,7 @@ fn convert(data: trace::TracesData, limits: &Limits) -> Decoded<SpanBatch> {
 }
 
 fn resource(
-    from: common::Resource,
+    from: values::Resource,
     schema_url: String,
     limits: &Limits,
 ) -> Result<Resource, String> {
@@ -166,7 +166,7 @@ pub(crate) fn to_proto(batch: &SpanBatch) -> trace::TracesData {
 
 fn resource_to_proto(from: &ResourceSpans) -> trace::ResourceSpans {
     trace::ResourceSpans {
-        resource: Some(common::Resource {
+        resource: Some(values::Resource {
             attributes: attributes::to_proto(&from.resource.attributes),
             dropped_attributes_count: from.resource.dropped_attributes,
         }),
@@ -177,7 +177,7 @@ fn resource_to_proto(from: &ResourceSpans) -> trace::ResourceSpans {
 
 fn scope_to_proto(from: &ScopeSpans) -> trace::ScopeSpans {
     trace::ScopeSpans {
-        scope: Some(common::InstrumentationScope {
+        scope: Some(values::InstrumentationScope {
             name: from.scope.name.clone(),
             version: from.scope.version.clone(),
             attributes: attributes::to_proto(&from.scope.attributes),
