@@ -33,7 +33,11 @@ struct Total {
 
 #[test]
 fn every_acknowledged_record_is_found_exactly_once() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let seeds = match number("OBS_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("OBS_SIM_SEEDS").unwrap_or(SEEDS),
@@ -48,14 +52,23 @@ fn every_acknowledged_record_is_found_exactly_once() {
             scope.spawn(|| work(&total, seeds.end));
         }
     });
-    let failures = total.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failures = total
+        .failures
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    let mut seen = total.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut seen = total
+        .seen
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     let text = format!("{seen:?}");
     println!("{} seeds: {text}", seeds.end - seeds.start);
     let many = seeds.end - seeds.start >= SEEDS;
     let least = seen.counts().into_iter().min();
-    assert!(!many || least.is_some_and(|least| *least >= 100), "too little happened: {text}");
+    assert!(
+        !many || least.is_some_and(|least| *least >= 100),
+        "too little happened: {text}"
+    );
 }
 
 /// Runs seeds until there is none, or one failed.
@@ -76,7 +89,10 @@ fn work(total: &Total, end: u64) {
             Err(panic) => {
                 total.failed.store(true, Ordering::Relaxed);
                 let failure = failure(seed, &*panic, &log);
-                let mut failures = total.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut failures = total
+                    .failures
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 failures.push(failure);
             }
         }

@@ -27,10 +27,19 @@ fn stream(row: Row) -> LogStream {
         0 | 1 => format!("level=info msg=\"request served\" tag={tag} took=3ms").into_bytes(),
         2 => format!("{{\"level\":\"warn\",\"tag\":{tag},\"path\":\"/a/b\"}}").into_bytes(),
         3 => format!("tag {tag}").into_bytes(),
-        4 => [b"\xff\xfe\0 tag ".as_slice(), tag.to_string().as_bytes(), b" \x80\n"].concat(),
+        4 => [
+            b"\xff\xfe\0 tag ".as_slice(),
+            tag.to_string().as_bytes(),
+            b" \x80\n",
+        ]
+        .concat(),
         5 => format!("E1121 12:00:00.1 main.rs:1] tag {tag} panicked\n  at frame one").into_bytes(),
-        _ => format!("connection {} from 10.0.0.{} tag {tag}", row.group(), row.member)
-            .into_bytes(),
+        _ => format!(
+            "connection {} from 10.0.0.{} tag {tag}",
+            row.group(),
+            row.member
+        )
+        .into_bytes(),
     };
     let metadata = match row.member {
         1 => Labels::from_pairs([("trace_id", format!("{tag:032x}"))]),
@@ -105,7 +114,7 @@ impl Signal for Logs {
     }
 
     fn find(snapshot: &Snapshot<Self>, way: u64) -> Result<Found, Corrupt> {
-        let direction = if way % 2 == 0 {
+        let direction = if way.is_multiple_of(2) {
             Direction::Backward
         } else {
             Direction::Forward
@@ -114,7 +123,7 @@ impl Signal for Logs {
         let filter = LogFilter {
             matchers: &[],
             range: TimeRange::ALL,
-            needles: if way % 3 == 0 { &needles } else { &[] },
+            needles: if way.is_multiple_of(3) { &needles } else { &[] },
             direction,
         };
         let mut lines = Lines {

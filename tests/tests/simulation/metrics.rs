@@ -136,12 +136,12 @@ impl Signal for Metrics {
 
     fn find(snapshot: &Snapshot<Self>, way: u64) -> Result<Found, Corrupt> {
         let mut found = Found::default();
-        let series = if way % 2 == 0 {
+        let series = if way.is_multiple_of(2) {
             obs_tsdb::select(snapshot, &[], TimeRange::ALL, &budget()).map_err(damage)?
         } else {
             let mut all = Vec::new();
             for member in 0..MEMBERS {
-                let matcher = Matcher::equal("member", &member.to_string());
+                let matcher = Matcher::equal("member", member.to_string());
                 let some = obs_tsdb::select(snapshot, &[matcher], TimeRange::ALL, &budget());
                 all.extend(some.map_err(damage)?);
             }

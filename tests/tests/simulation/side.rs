@@ -258,7 +258,11 @@ impl<S: Signal> Side<S> {
     /// Reads everything of every tenant.
     fn find(&self, way: u64) -> Result<Found, Corrupt> {
         let known: BTreeSet<Tenant> = (0..TENANTS.len() as u8).map(tenant).collect();
-        let strange = self.store().tenants().into_iter().find(|t| !known.contains(t));
+        let strange = self
+            .store()
+            .tenants()
+            .into_iter()
+            .find(|t| !known.contains(t));
         assert_eq!(strange, None, "{}: a tenant from nowhere", S::NAME);
         let mut all = Found::default();
         for index in 0..TENANTS.len() as u8 {
@@ -325,7 +329,9 @@ impl<S: Signal> Side<S> {
             for part in parts {
                 let name = part.reader.name().to_owned();
                 all.parts = vec![part];
-                holdings.parts.insert(name, rows(&all).into_iter().collect());
+                holdings
+                    .parts
+                    .insert(name, rows(&all).into_iter().collect());
             }
         }
         holdings
@@ -371,10 +377,14 @@ impl<S: Signal> Side<S> {
         assert_eq!(set.len(), found.rows.len(), "{}: twice", S::NAME);
         self.model.check_nothing_else::<S>(&set);
         let lost = self.model.lost::<S>(&set, &shared.kept());
-        let (of_parts, others): (Vec<_>, Vec<_>) =
-            lost.iter().copied().partition(|(row, _)| may_lose.contains(row));
+        let (of_parts, others): (Vec<_>, Vec<_>) = lost
+            .iter()
+            .copied()
+            .partition(|(row, _)| may_lose.contains(row));
         let writes: BTreeSet<u64> = others.iter().map(|(_, write)| *write).collect();
-        let strange = others.iter().find(|(row, _)| !holdings.memory.contains(row));
+        let strange = others
+            .iter()
+            .find(|(row, _)| !holdings.memory.contains(row));
         assert_eq!(strange, None, "{}: lost beside the damage", S::NAME);
         assert!(
             writes.len() <= journals,
@@ -383,7 +393,12 @@ impl<S: Signal> Side<S> {
         );
         let torn = self.store().stats().torn_bytes > 0;
         let silent = !others.is_empty() && !torn && !flipped.iter().any(|path| is_told(path));
-        assert!(!silent, "{}: {} rows lost in silence", S::NAME, others.len());
+        assert!(
+            !silent,
+            "{}: {} rows lost in silence",
+            S::NAME,
+            others.len()
+        );
         shared.seen.damaged_journals += u64::from(!others.is_empty());
         shared.log(|| format!("{}: lost {} and {}", S::NAME, of_parts.len(), others.len()));
         self.model.forgive(lost.into_iter().map(|(row, _)| row));

@@ -83,7 +83,10 @@ fn span(row: Row) -> Span {
         attributes: vec![
             attribute("tag", AttributeValue::Int(row.tag())),
             attribute("ratio", AttributeValue::Double(row.tag() as f64 * 0.1)),
-            attribute("list", AttributeValue::Array(vec![AttributeValue::Bool(true)])),
+            attribute(
+                "list",
+                AttributeValue::Array(vec![AttributeValue::Bool(true)]),
+            ),
         ],
         events: events.into_iter().collect(),
         links: links.into_iter().collect(),
@@ -100,7 +103,10 @@ fn batch(rows: &[Row], bad: usize) -> SpanBatch {
             spans: vec![span],
         };
         let resource = resource(row);
-        match resources.last_mut().filter(|last| last.resource == resource) {
+        match resources
+            .last_mut()
+            .filter(|last| last.resource == resource)
+        {
             Some(last) => last.scopes.push(scope),
             None => resources.push(ResourceSpans {
                 resource,
@@ -134,13 +140,7 @@ impl Signal for Spans {
         None
     }
 
-    fn encode(
-        _: &Store<Self>,
-        _: &Tenant,
-        rows: &[Row],
-        bad: usize,
-        out: &mut Vec<u8>,
-    ) -> u64 {
+    fn encode(_: &Store<Self>, _: &Tenant, rows: &[Row], bad: usize, out: &mut Vec<u8>) -> u64 {
         let mut batch = batch(rows, bad);
         let refused = obs_tracestore::admit(&mut batch, &Limits::default());
         if batch.span_count() > 0 {
@@ -175,8 +175,18 @@ impl Signal for Spans {
             rows_of(*id, &batch.expect("scan found the trace"), &mut by_id);
         }
         let by_id: BTreeSet<Row> = by_id.into_iter().collect();
-        let wanted: BTreeSet<i64> = ids.iter().skip((way % 3) as usize).step_by(3).map(|id| at_of(*id)).collect();
-        let scanned: BTreeSet<Row> = found.rows.iter().filter(|r| wanted.contains(&r.at)).copied().collect();
+        let wanted: BTreeSet<i64> = ids
+            .iter()
+            .skip((way % 3) as usize)
+            .step_by(3)
+            .map(|id| at_of(*id))
+            .collect();
+        let scanned: BTreeSet<Row> = found
+            .rows
+            .iter()
+            .filter(|r| wanted.contains(&r.at))
+            .copied()
+            .collect();
         assert_eq!(by_id, scanned, "trace by id and scan differ");
         let nobody = obs_tracestore::trace(snapshot, TraceId([7; 16]), &budget());
         assert_eq!(nobody.map_err(damage)?, None, "a trace that nobody wrote");

@@ -81,7 +81,11 @@ impl Shared {
     fn new(seed: u64, log: Log) -> Self {
         let mut random = Random::new(seed ^ 0x0b5_5eed);
         // Some live in 1970, where late rows have negative times.
-        let start = if random.once_in(8) { 0 } else { 1_795_000_000_000 };
+        let start = if random.once_in(8) {
+            0
+        } else {
+            1_795_000_000_000
+        };
         Self {
             disk: SimDisk::new(seed),
             options: options(&mut random),
