@@ -37,7 +37,7 @@ pub use bucket::{Bucket, LocalBucket};
 pub use disk::{Disk, RealDisk};
 pub use error::{AppendError, Corrupt, DiskError, JobError, OpenError, Quarantined};
 pub use journal::Record;
-pub use kind::Kind;
+pub use kind::{Draft, Kind, Target};
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
 pub use plan::{Force, Job, Options, Retention};

@@ -19,7 +19,7 @@ impl Kind for Spans {
     type Memory = Memory;
     type Part = Part;
 
-    fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
+    fn apply(memory: &Memory, _segment: u64, record: &[u8]) -> Result<(), Corrupt> {
         memory.push(record::read(record)?);
         Ok(())
     }

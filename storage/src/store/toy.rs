@@ -41,7 +41,7 @@ impl Kind for Toy {
     type Memory = Mutex<Vec<Row>>;
     type Part = PartReader;
 
-    fn apply(memory: &Self::Memory, record: &[u8]) -> Result<(), Corrupt> {
+    fn apply(memory: &Self::Memory, _segment: u64, record: &[u8]) -> Result<(), Corrupt> {
         memory.lock().push(Row::decode(record)?);
         Ok(())
     }
