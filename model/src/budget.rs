@@ -73,9 +73,26 @@ impl Budget {
         self.charge(&self.samples, count, self.samples_max, "query_samples_max")
     }
 
-    /// Charges bytes decoded or held.
+    /// Charges bytes that are held until the query ends. What is given back earlier goes through
+    /// [`Budget::holding`].
     pub fn bytes(&self, count: u64) -> Result<(), BudgetError> {
         self.charge(&self.bytes, count, self.bytes_max, "query_bytes_max")
+    }
+
+    /// Gives back bytes that were charged and are held no more.
+    pub fn release_bytes(&self, count: u64) {
+        // Never below zero, or one mistake would lift the limit.
+        let less = |bytes: u64| Some(bytes.saturating_sub(count));
+        let order = Ordering::Relaxed;
+        self.bytes.try_update(order, order, less).expect("it always gives a value");
+    }
+
+    /// A charge for bytes that are held for a while; dropping it gives them back.
+    pub fn holding(&self) -> HeldBytes<'_> {
+        HeldBytes {
+            budget: self,
+            bytes: 0,
+        }
     }
 
     /// Charges series, streams or traces touched.
@@ -102,7 +119,7 @@ impl Budget {
         self.stop.store(CANCELLED, Ordering::Relaxed);
     }
 
-    /// Samples, bytes and series charged so far.
+    /// Samples and series charged so far, and in the middle the bytes that are charged now.
     pub fn spent(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (read(&self.samples), read(&self.bytes), read(&self.series))
@@ -123,9 +140,56 @@ impl Budget {
     }
 }
 
+/// Bytes that a part of a query holds now: the budget gets them back when this is dropped.
+#[derive(Debug)]
+pub struct HeldBytes<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl HeldBytes<'_> {
+    /// Charges more bytes.
+    pub fn add(&mut self, count: u64) -> Result<(), BudgetError> {
+        self.bytes = self.bytes.saturating_add(count);
+        self.budget.bytes(count)
+    }
+
+    /// Gives all back, as if nothing was held.
+    pub fn clear(&mut self) {
+        self.budget.release_bytes(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for HeldBytes<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_no_more_can_be_held_again() {
+        let budget = Budget::new(&Limits {
+            query_bytes_max: 10,
+            ..Limits::default()
+        });
+        for _ in 0..100 {
+            let mut held = budget.holding();
+            assert_eq!(held.add(6), Ok(()));
+            held.clear();
+            assert_eq!(held.add(10), Ok(()));
+        }
+        assert_eq!(budget.bytes(4), Ok(()));
+        let mut held = budget.holding();
+        assert!(held.add(7).is_err());
+        drop(held);
+        assert_eq!(budget.spent().1, 4);
+        budget.release_bytes(100);
+        assert_eq!(budget.spent().1, 0);
+    }
 
     #[test]
     fn names_the_limit_and_stops() {
