@@ -10,7 +10,8 @@ run: ui
 
 ## every check and test; what CI runs
 test: ui check
-	$(CARGO) test --workspace --locked
+	$(CARGO) build --workspace --all-targets --locked
+	OBS_BIN=$(CURDIR)/target/debug/obs $(CARGO) test --workspace --locked
 	$(CARGO) build --release --locked -p obs
 	tests/ui/run.sh
 
@@ -32,8 +33,10 @@ sim:
 soak:
 	OBS_CRASH_ROUNDS=300 OBS_SIM_SEEDS=100000 $(CARGO) test --release --locked -p obs-tests -- --nocapture
 
+## what metrics, logs and traces cost, at a small size; peers: see `obs-bench --help`
 bench:
-	$(CARGO) run --release --locked -p obs-bench
+	$(CARGO) build --release --locked -p obs -p obs-bench
+	./target/release/obs-bench
 
 fmt:
 	$(CARGO) fmt --all

@@ -70,7 +70,7 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (found, max, example) = (self.found, self.max, &self.example);
+        let (found, max, example) = (self.found, self.max, clip(&self.example));
         match self.reason {
             Reason::NoLabels => write!(f, "at least one label pair is required per stream")?,
             Reason::TooManyLabels => write!(
@@ -107,6 +107,17 @@ impl fmt::Display for Refused {
             )?,
         }
         write!(f, " ({} records dropped)", self.records)
+    }
+}
+
+/// The start of a stream's labels, short enough for a message: it is the labels that may be too
+/// many or too long.
+fn clip(labels: &Labels) -> String {
+    const CHARACTERS_MAX: usize = 300;
+    let text = labels.to_string();
+    match text.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -371,6 +382,18 @@ mod tests {
                 ("structured_metadata_too_large", 1),
             ],
         );
+    }
+
+    #[test]
+    fn a_reason_is_short_although_the_labels_are_long() {
+        let value = "ä".repeat(1 << 20);
+        let mut batch = LogBatch {
+            streams: vec![stream(&[("a", &value)], &[("x", &[])])],
+        };
+        let refused = admit(&mut batch, &limits(), &Known(Vec::new()));
+        let told = refused[0].to_string();
+        assert!(told.len() < 1000, "{} bytes", told.len());
+        assert!(told.contains("label_value_bytes_max"), "{told}");
     }
 
     #[test]

@@ -263,7 +263,7 @@ fn bad_queries_name_line_and_column() {
     let promql = [
         ("sum(", "1:5"),
         ("up{job=\"a\"", "1:11"),
-        ("up and\n  or up", "2:3"),
+        ("up and\n  ) up", "2:3"),
         ("rate(up)", "1:"),
         ("nofunction(up)", "1:1"),
         ("up{job=~\"(\"}", "1:"),
@@ -428,6 +428,7 @@ fn lines_and_labels_over_their_limits_are_refused() {
     let long = "x".repeat(300);
     let names = ["a", "b", "c", "d", "e", "f"];
     let many: Vec<(&str, &str)> = names.iter().map(|name| (*name, "1")).collect();
+    let named = [&[("__name__", "x")], many.as_slice()].concat();
     let body = |stream: &[(&str, &str)], line: &str| loki_json_body(stream, &[(time, line, &[])]);
     let write = |pairs: &[(&str, &str)]| {
         let one = series(pairs, [(time, 1.0)]);
@@ -443,25 +444,25 @@ fn lines_and_labels_over_their_limits_are_refused() {
                 PUSH,
                 vec![JSON],
                 body(&[("app", "a")], &long),
-                400,
+                413,
                 "line_bytes_max",
             ),
             (
                 PUSH,
                 vec![JSON],
                 body(&[("app", &long)], "x"),
-                400,
+                413,
                 "label_value_bytes_max",
             ),
-            (PUSH, vec![JSON], body(&many, "x"), 400, "labels_max"),
+            (PUSH, vec![JSON], body(&many, "x"), 413, "labels_max"),
             (
                 WRITE,
                 vec![PROTOBUF],
                 write(&[("__name__", "x"), ("a", &long)]),
-                400,
+                413,
                 "label_value_bytes_max",
             ),
-            (WRITE, vec![PROTOBUF], write(&many), 400, "labels_max"),
+            (WRITE, vec![PROTOBUF], write(&named), 413, "labels_max"),
         ],
     );
 }
@@ -547,7 +548,7 @@ fn configurations_are_checked_with_line_and_column() {
         "2:3",
         "timeout",
     );
-    check("global: [1\n", "2:", "");
+    check("global: [1\n", "1:", "sequence");
     let (code, told, notices) = check_config(
         "global: {scrape_interval: 15s}\nrule_files: [a.yml]\nscrape_configs:\n\
          - job_name: a\n  static_configs: [{targets: ['127.0.0.1:1']}]\n",

@@ -107,6 +107,23 @@ async function filled(page, url, hash) {
   });
 }
 
+/** Lines and bars are in colours; axes and grids are grey. */
+async function coloured(canvas, atLeast) {
+  await canvas.waitFor({ timeout: DEADLINE });
+  await until('colours on the canvas', async () => {
+    const dots = await canvas.evaluate((element) => {
+      const { data } = element.getContext('2d').getImageData(0, 0, element.width, element.height);
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4) {
+        const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+        if (data[i + 3] > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) count += 1;
+      }
+      return count;
+    });
+    return dots >= atLeast;
+  });
+}
+
 async function picture(page, name) {
   await page.screenshot({ path: join(PICTURES, `${name}.png`) });
 }
@@ -136,19 +153,7 @@ const TESTS = {
     });
     await filled(page, url, `#/graph?q=${query(text)}&since=300`);
     const canvas = page.locator('main .chart canvas').first();
-    await canvas.waitFor({ timeout: DEADLINE });
-    const coloured = await until('lines on the canvas', () =>
-      canvas.evaluate((element) => {
-        const { data } = element.getContext('2d').getImageData(0, 0, element.width, element.height);
-        let count = 0;
-        for (let i = 0; i < data.length; i += 4) {
-          const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
-          if (data[i + 3] > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) count += 1;
-        }
-        return count;
-      }),
-    );
-    check(coloured > 20, `only ${coloured} coloured dots`);
+    await coloured(canvas, 20);
     const names = await page.locator('table.legend tbody tr').allInnerTexts();
     for (const mode of ['idle', 'user', 'system']) {
       check(names.some((name) => name.includes(`mode="${mode}"`)), `${mode} is not in ${names}`);
@@ -179,7 +184,7 @@ const TESTS = {
     check((await lines.count()) > 0, 'no lines');
     const all = await lines.allInnerTexts();
     check(all.some((line) => line.includes('ready')), all.join('\n').slice(0, 500));
-    await page.locator('main .chart canvas').first().waitFor({ timeout: DEADLINE });
+    await coloured(page.locator('main .chart canvas').first(), 20);
     await lines.first().locator('button.line').click();
     const labels = await lines.first().locator('dl').innerText();
     check(labels.includes('service_name') && labels.includes('obs'), labels);
@@ -243,10 +248,11 @@ const TESTS = {
     for (const name of ['Logs', 'Traces', 'Targets', 'Graph']) {
       await page.locator('header nav a', { hasText: name }).click();
       await page.locator(`main[data-page="${name.toLowerCase()}"]`).waitFor({ timeout: DEADLINE });
+      if (name !== 'Graph') await state(page, 'ok');
+      const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      check(wider <= 0, `${name} is ${wider} px wider than the screen`);
+      await picture(page, `small-${name.toLowerCase()}`);
     }
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    check(wider <= 0, `the page is ${wider} px wider than the screen`);
-    await picture(page, 'small');
     await page.setViewportSize({ width: 1280, height: 800 });
   },
 };

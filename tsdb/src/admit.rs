@@ -221,7 +221,10 @@ fn drop_long_metadata(batch: &mut MetricBatch, limits: &Limits, refused: &mut Re
 /// Why labels may not be stored, with the words for the sender.
 fn fault_of(labels: &Labels, limits: &Limits) -> Option<(Reason, String)> {
     if labels.metric_name().is_none() {
-        return Some((Reason::NoName, format!("{labels} has no __name__")));
+        return Some((
+            Reason::NoName,
+            format!("{} has no __name__", clip(&labels.to_string())),
+        ));
     }
     let mut count = 0;
     for (name, value) in labels {

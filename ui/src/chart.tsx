@@ -6,9 +6,9 @@ import type { Matrix, Range } from './api';
 import { number, seriesName } from './format';
 import { colour } from './parts';
 
-/** Points of all series on one common clock; `null` where a series has none. */
+/** Points of all series on the clock of the request, from its start by steps; `null` where a series has none. */
 export function align(series: Matrix[], range: Range, step: number): uPlot.AlignedData {
-  const first = Math.ceil(range.start / step) * step;
+  const first = range.start;
   const count = Math.max(1, Math.floor((range.end - first) / step) + 1);
   const times = Array.from({ length: count }, (_, i) => first + i * step);
   const columns = series.map(({ values }) => {

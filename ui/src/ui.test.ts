@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { messageOf, type OtlpSpan } from './api';
+import { align } from './chart';
 import { ago, duration, number, seriesName } from './format';
 import { format, parse } from './location';
 import { rows, text } from './spans';
@@ -27,6 +28,15 @@ describe('rows', () => {
     }]);
     expect([row?.service, row?.failed, row?.nanos]).toEqual(['shop', true, 10]);
     expect(text({ intValue: '7' })).toBe('7');
+  });
+});
+
+describe('align', () => {
+  it('keeps the first and the last point of a range that starts between steps', () => {
+    const values: [number, string][] = [[1007, '1'], [1022, 'NaN'], [1037, '3']];
+    const [times, column] = align([{ metric: {}, values }], { start: 1007, end: 1037 }, 15);
+    expect(times).toEqual([1007, 1022, 1037]);
+    expect(column).toEqual([1, null, 3]);
   });
 });
 

@@ -7,10 +7,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use http::HeaderMap;
-use obs_collector::HttpError;
+use obs_collector::{ErrorKind, HttpError};
 use obs_logstore::{Logs, SelectError};
 use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
-use obs_model::{Answer, Budget, Matcher, Tenant, TimeRange, Timestamp};
+use obs_model::{Budget, Matcher, Tenant, TimeRange, Timestamp};
 use obs_query::{Direction, Language, Request, When};
 use obs_storage::Snapshot;
 use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
@@ -112,6 +112,14 @@ async fn query_range(
     answer(&app, &tenant, &headers, &params, request).await
 }
 
+/// Loki tells everything that is wrong with a query, limits included, by 400; it has no 422.
+fn as_loki(mut error: HttpError) -> HttpError {
+    if error.kind == ErrorKind::Execution {
+        error.kind = ErrorKind::BadData;
+    }
+    error
+}
+
 async fn answer(
     app: &App,
     tenant: &Tenant,
@@ -129,17 +137,8 @@ async fn answer(
         request,
         timeout(params)?,
     )
-    .await?;
-    if matches!(
-        (&reply.answer, request.when),
-        (Answer::Streams(_), When::At(_))
-    ) {
-        return Err(HttpError::bad_data(
-            "log queries are not supported as an instant query type, please change your query to a \
-             range query type",
-        )
-        .into());
-    }
+    .await
+    .map_err(as_loki)?;
     let flags: Vec<&str> = headers
         .get_all(write::ENCODING_FLAGS_HEADER)
         .iter()

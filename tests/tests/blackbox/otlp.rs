@@ -173,7 +173,7 @@ fn metrics_of_the_sdk_over_grpc() {
         &[
             ("{le=\"+Inf\"}", 3.0),
             ("{le=\"0.1\"}", 1.0),
-            ("{le=\"1.0\"}", 2.0),
+            ("{le=\"1\"}", 2.0),
         ],
     );
     check("sum(request_duration_seconds_count)", &[("{}", 3.0)]);

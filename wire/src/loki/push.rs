@@ -2,7 +2,9 @@
 //!
 //! Invariants: the bytes of a line are kept as they are, also where they are not UTF-8; a stream
 //! has at least one label and its names are of LogQL's alphabet; JSON is read without a tree, and
-//! what is unknown is skipped without recursion.
+//! what is unknown is skipped without recursion. Lines, labels and metadata over their limits are
+//! read all the same: the store drops those records alone and keeps the rest of the request, as
+//! Loki does. Only what would grow memory beyond the body's own size is refused here.
 //! Format: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>
 
 mod json;
@@ -21,6 +23,9 @@ pub use json::decode_json;
 
 const FORMAT: &str = "loki push request";
 const LABELS_FORMAT: &str = "loki stream labels";
+/// Pairs of one label set that are read so that a smaller limit can be told; the pairs take more
+/// memory than their text.
+const PAIRS_READ_MAX: usize = 1024;
 
 /// Reads a `logproto.PushRequest` that was already decompressed.
 pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
@@ -46,7 +51,7 @@ fn check_size(body: &[u8], limits: &Limits) -> Result<(), WireError> {
     Ok(())
 }
 
-fn stream(message: Message<'_>, builder: &Builder<'_>) -> Result<LogStream, WireError> {
+fn stream(message: Message<'_>, builder: &Builder) -> Result<LogStream, WireError> {
     let mut stream = LogStream::default();
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
@@ -64,7 +69,7 @@ fn stream(message: Message<'_>, builder: &Builder<'_>) -> Result<LogStream, Wire
     Ok(stream)
 }
 
-fn record(message: Message<'_>, builder: &Builder<'_>) -> Result<LogRecord, WireError> {
+fn record(message: Message<'_>, builder: &Builder) -> Result<LogRecord, WireError> {
     let mut record = LogRecord {
         time: Timestamp::default(),
         line: Vec::new(),
@@ -75,10 +80,7 @@ fn record(message: Message<'_>, builder: &Builder<'_>) -> Result<LogRecord, Wire
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
             (1, Wire::Bytes(time)) => record.time = timestamp(time)?,
-            (2, Wire::Bytes(line)) => {
-                builder.check_line(line.bytes.len())?;
-                record.line = line.bytes.to_vec();
-            }
+            (2, Wire::Bytes(line)) => record.line = line.bytes.to_vec(),
             (3, Wire::Bytes(pair)) => {
                 builder.check_metadata(pairs.len())?;
                 pairs.push(metadata_pair(pair)?);
@@ -134,20 +136,27 @@ pub fn parse_labels(text: &str, limits: &Limits) -> Result<Labels, WireError> {
 }
 
 /// Makes labels and checks what both forms must keep to.
-struct Builder<'l> {
-    limits: &'l Limits,
+struct Builder {
+    limits: Limits,
     metadata_limits: Limits,
     /// Most records have no metadata; they share one allocation.
     empty: Labels,
 }
 
-impl<'l> Builder<'l> {
-    fn new(limits: &'l Limits) -> Self {
+impl Builder {
+    fn new(limits: &Limits) -> Self {
+        let limits = Limits {
+            labels_max: limits.labels_max.max(PAIRS_READ_MAX),
+            metadata_max: limits.metadata_max.max(PAIRS_READ_MAX),
+            label_name_bytes_max: usize::MAX,
+            label_value_bytes_max: usize::MAX,
+            ..*limits
+        };
         Self {
             limits,
             metadata_limits: Limits {
                 labels_max: limits.metadata_max,
-                ..*limits
+                ..limits
             },
             empty: Labels::empty(),
         }
@@ -167,7 +176,7 @@ impl<'l> Builder<'l> {
         let mut cursor = Cursor::new(LABELS_FORMAT, text);
         let mut pairs = Vec::new();
         cursor.blanks();
-        let bare = cursor.braces(Escapes::Go, self.limits, &mut pairs)?;
+        let bare = cursor.braces(Escapes::Go, &self.limits, &mut pairs)?;
         cursor.blanks();
         if cursor.peek().is_some() {
             return Err(cursor.fault("the end of the labels"));
@@ -191,20 +200,12 @@ impl<'l> Builder<'l> {
             let expected = format!("label names of letters, digits and _ only, found {name:?}");
             return Err(malformed(expected));
         }
-        let labels = cursor::labels(pairs, self.limits)
+        let labels = cursor::labels(pairs, &self.limits)
             .map_err(|fault| fault.into_error(FORMAT, &malformed))?;
         if labels.is_empty() {
             return Err(malformed("a stream with at least one label".to_owned()));
         }
         Ok(labels)
-    }
-
-    fn check_line(&self, length: usize) -> Result<(), WireError> {
-        let max = self.limits.line_bytes_max;
-        if length > max {
-            return Err(WireError::too_large(FORMAT, "line_bytes_max", max));
-        }
-        Ok(())
     }
 
     /// Whether one more pair of metadata may follow so many.

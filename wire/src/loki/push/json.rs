@@ -34,13 +34,13 @@ pub fn decode_json(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> 
     })
 }
 
-struct Context<'l> {
-    builder: Builder<'l>,
+struct Context {
+    builder: Builder,
     /// A limit that was reached; the parser can only carry text.
     refused: RefCell<Option<WireError>>,
 }
 
-impl Context<'_> {
+impl Context {
     /// Carries one of our errors through the parser.
     fn refuse<E: Error>(&self, error: WireError) -> E {
         match error {
@@ -78,9 +78,9 @@ fn malformed(error: &serde_json::Error) -> WireError {
     }
 }
 
-struct Body<'c, 'l>(&'c Context<'l>);
+struct Body<'c>(&'c Context);
 
-impl<'de> DeserializeSeed<'de> for Body<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Body<'_> {
     type Value = LogBatch;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogBatch, D::Error> {
@@ -88,7 +88,7 @@ impl<'de> DeserializeSeed<'de> for Body<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Body<'_, '_> {
+impl<'de> Visitor<'de> for Body<'_> {
     type Value = LogBatch;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,9 +108,9 @@ impl<'de> Visitor<'de> for Body<'_, '_> {
     }
 }
 
-struct Streams<'c, 'l>(&'c Context<'l>, &'c mut LogBatch);
+struct Streams<'c>(&'c Context, &'c mut LogBatch);
 
-impl<'de> DeserializeSeed<'de> for Streams<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Streams<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -118,7 +118,7 @@ impl<'de> DeserializeSeed<'de> for Streams<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Streams<'_, '_> {
+impl<'de> Visitor<'de> for Streams<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,9 +133,9 @@ impl<'de> Visitor<'de> for Streams<'_, '_> {
     }
 }
 
-struct Stream<'c, 'l>(&'c Context<'l>);
+struct Stream<'c>(&'c Context);
 
-impl<'de> DeserializeSeed<'de> for Stream<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Stream<'_> {
     type Value = LogStream;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogStream, D::Error> {
@@ -143,7 +143,7 @@ impl<'de> DeserializeSeed<'de> for Stream<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Stream<'_, '_> {
+impl<'de> Visitor<'de> for Stream<'_> {
     type Value = LogStream;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,9 +175,9 @@ impl<'de> Visitor<'de> for Stream<'_, '_> {
     }
 }
 
-struct Values<'c, 'l>(&'c Context<'l>, &'c mut Vec<LogRecord>);
+struct Values<'c>(&'c Context, &'c mut Vec<LogRecord>);
 
-impl<'de> DeserializeSeed<'de> for Values<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Values<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -185,7 +185,7 @@ impl<'de> DeserializeSeed<'de> for Values<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Values<'_, '_> {
+impl<'de> Visitor<'de> for Values<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,9 +200,9 @@ impl<'de> Visitor<'de> for Values<'_, '_> {
     }
 }
 
-struct Entry<'c, 'l>(&'c Context<'l>);
+struct Entry<'c>(&'c Context);
 
-impl<'de> DeserializeSeed<'de> for Entry<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Entry<'_> {
     type Value = LogRecord;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogRecord, D::Error> {
@@ -210,7 +210,7 @@ impl<'de> DeserializeSeed<'de> for Entry<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Entry<'_, '_> {
+impl<'de> Visitor<'de> for Entry<'_> {
     type Value = LogRecord;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,7 +223,6 @@ impl<'de> Visitor<'de> for Entry<'_, '_> {
         let line = seq.next_element_seed(Line)?;
         let line = line.ok_or_else(|| A::Error::invalid_length(1, &self))?;
         let refuse = |error| self.0.refuse::<A::Error>(error);
-        self.0.builder.check_line(line.len()).map_err(refuse)?;
         let max = self.0.builder.limits.metadata_max;
         let pairs = seq.next_element_seed(Pairs(self.0, "metadata_max", max))?;
         let metadata = match pairs {
@@ -295,9 +294,9 @@ impl<'de> Visitor<'de> for Line {
 }
 
 /// An object of strings, at most so many (the limit and its name).
-struct Pairs<'c, 'l>(&'c Context<'l>, &'static str, usize);
+struct Pairs<'c>(&'c Context, &'static str, usize);
 
-impl<'de> DeserializeSeed<'de> for Pairs<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Pairs<'_> {
     type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -305,7 +304,7 @@ impl<'de> DeserializeSeed<'de> for Pairs<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Pairs<'_, '_> {
+impl<'de> Visitor<'de> for Pairs<'_> {
     type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -128,37 +128,64 @@ fn deep_nesting_does_not_overflow() {
     assert!(decode_json(deep.as_bytes(), &Limits::default()).is_err());
 }
 
-fn limits() -> Limits {
+fn limits(decompressed_bytes_max: usize) -> Limits {
     Limits {
         labels_max: 1,
         label_value_bytes_max: 4,
         line_bytes_max: 5,
         metadata_max: 1,
-        decompressed_bytes_max: 150,
+        decompressed_bytes_max,
         ..Limits::default()
     }
 }
 
 #[test]
 fn limits_are_named() {
-    let limit = |labels: &str, entry: &str| {
+    let limit = |limits: &Limits, labels: &str, entry: &str| {
         let body =
             format!("{{\"streams\":[{{\"stream\":{{{labels}}},\"values\":[[\"1\",{entry}]]}}]}}");
-        match decode_json(body.as_bytes(), &limits()) {
+        match decode_json(body.as_bytes(), limits) {
             Err(WireError::TooLarge { limit, .. }) => limit,
             other => panic!("{body}: {other:?}"),
         }
     };
     let good = r#""a":"b""#;
-    assert_eq!(limit(good, r#""123456""#), "line_bytes_max");
-    assert_eq!(limit(good, r#""1",{"a":"b","c":"d"}"#), "metadata_max");
-    assert_eq!(limit(good, r#""1",{"a":"12345"}"#), "label_value_bytes_max");
-    assert_eq!(limit(r#""a":"12345""#, r#""1""#), "label_value_bytes_max");
-    assert_eq!(limit(r#""a":"b","c":"d""#, r#""1""#), "labels_max");
+    let many: Vec<String> = (0..1100).map(|n| format!("\"l{n}\":\"v\"")).collect();
+    let many = many.join(",");
+    let room = limits(1 << 20);
     assert_eq!(
-        limit(good, &format!("\"{}\"", "x".repeat(150))),
-        "decompressed_bytes_max"
+        limit(&room, good, &format!(r#""1",{{{many}}}"#)),
+        "metadata_max"
     );
+    assert_eq!(limit(&room, &many, r#""1""#), "labels_max");
+    let long = format!("\"{}\"", "x".repeat(150));
+    assert_eq!(limit(&limits(150), good, &long), "decompressed_bytes_max");
+}
+
+/// One record over a limit must not cost the others: the store drops it alone and says so.
+#[test]
+fn records_over_a_limit_are_left_to_the_store() {
+    let body = r#"{"streams":[
+        {"stream":{"a":"b"},"values":[
+            ["1","123456"],["2","12"],["3","1",{"a":"b","c":"d"}],["4","1",{"a":"12345"}]]},
+        {"stream":{"a":"12345"},"values":[["5","1"]]},
+        {"stream":{"a":"b","c":"d"},"values":[["6","1"]]}]}"#;
+    let json = decode_json(body.as_bytes(), &limits(1000)).unwrap();
+    assert_eq!(json.record_count(), 6);
+    assert_eq!(json.streams[0].records[0].line, b"123456");
+    assert_eq!(json.streams[0].records[2].metadata.len(), 2);
+    assert_eq!(json.streams[2].labels.len(), 2);
+    let entry = [&b"\x0a\x02\x08\x01\x12\x06"[..], b"123456"].concat();
+    let labels = br#"{a="12345",c="d"}"#;
+    let mut stream = vec![0x0a, u8::try_from(labels.len()).unwrap()];
+    stream.extend_from_slice(labels);
+    stream.extend([0x12, u8::try_from(entry.len()).unwrap()]);
+    stream.extend_from_slice(&entry);
+    let mut body = vec![0x0a, u8::try_from(stream.len()).unwrap()];
+    body.extend_from_slice(&stream);
+    let batch = decode_protobuf(&body, &limits(1000)).unwrap();
+    assert_eq!(batch.streams[0].labels.to_string(), r#"{a="12345", c="d"}"#);
+    assert_eq!(batch.streams[0].records[0].line, b"123456");
 }
 
 #[test]

@@ -1,0 +1,325 @@
+//! One system through one workload: take in, crash, restart, flush and merge, answer.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::http::Client;
+use crate::process::file_bytes;
+use crate::system::{Running, System};
+use crate::workload::{Count, Query, Sent, Signal, Source, Workload};
+
+/// A query is asked at least so many times …
+const QUERY_RUNS_MIN: usize = 10;
+/// … and so long, because the kernel counts CPU in steps of 10 ms.
+const QUERY_TIME_MIN: Duration = Duration::from_millis(1500);
+/// More runs tell nothing new.
+const QUERY_RUNS_MAX: usize = 500;
+/// Tries of a request that is refused because too much waits.
+const TRIES_MAX: u32 = 100;
+
+/// One number of a system.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+}
+
+/// All numbers of a system, in the order of the table, and what went wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) values: Vec<Value>,
+    pub(crate) faults: Vec<String>,
+    /// Of all bodies: equal when two systems got the same bytes.
+    pub(crate) sent_hash: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+impl Measured {
+    fn push(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
+        self.values.push(Value {
+            name: name.into(),
+            unit,
+            value,
+        });
+    }
+}
+
+/// What the connections did together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    sent: Sent,
+    body_bytes: u64,
+    hash: u64,
+    retries: u64,
+}
+
+/// Runs everything on a fresh data folder, which is removed unless `keep`.
+pub(crate) fn run(
+    system: &System,
+    workload: &Workload,
+    connections: usize,
+    data: &Path,
+    keep: bool,
+) -> anyhow::Result<Measured> {
+    fs::create_dir_all(data)?;
+    let mut measured = Measured::default();
+    let totals = take_in(system, workload, connections, data, &mut measured).context("ingest")?;
+    let running = restart(system, data, &mut measured).context("restart")?;
+    settle_disk(system, &running, workload, totals, data, &mut measured).context("merge")?;
+    let mut client = Client::new(running.address);
+    if let Some(count) = &workload.count {
+        match counted(&mut client, count) {
+            Ok(share) => measured.push("found of sent", "%", share * 100.0),
+            Err(error) => measured.faults.push(format!("count: {error:#}")),
+        }
+    }
+    for query in &workload.queries {
+        match ask(&running, &mut client, query) {
+            Ok((p50, cpu)) => {
+                measured.push(format!("{}: p50", query.name), "ms", p50);
+                measured.push(format!("{}: CPU", query.name), "ms", cpu);
+            }
+            Err(error) => measured.faults.push(format!("{}: {error:#}", query.name)),
+        }
+    }
+    let (_, peak) = running.process.resident_bytes()?;
+    measured.push("peak RSS, restart to last query", "MiB", mebibytes(peak));
+    running.process.kill()?;
+    if !keep {
+        fs::remove_dir_all(data)?;
+    }
+    Ok(measured)
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
+}
+
+/// The name and the number of items of what CPU is divided by.
+fn cpu_unit(signal: Signal, sent: Sent) -> (&'static str, f64) {
+    match signal {
+        Signal::Metrics => ("s/M samples", sent.items as f64 / 1e6),
+        Signal::Logs => ("s/GB", sent.raw_bytes as f64 / 1e9),
+        Signal::Traces => ("s/M spans", sent.items as f64 / 1e6),
+    }
+}
+
+fn take_in(
+    system: &System,
+    workload: &Workload,
+    connections: usize,
+    data: &Path,
+    measured: &mut Measured,
+) -> anyhow::Result<Totals> {
+    let running = system.start(data)?;
+    let (empty, _) = running.process.resident_bytes()?;
+    let (cpu, begin) = (running.process.cpu_seconds()?, Instant::now());
+    let sources = (workload.sources)(connections);
+    let totals = send_all(&running, workload.signal, sources)?;
+    let wall = begin.elapsed().as_secs_f64();
+    let cpu = running.process.cpu_seconds()? - cpu;
+    let (resident, peak) = running.process.resident_bytes()?;
+    let (unit, amount) = cpu_unit(workload.signal, totals.sent);
+    measured.push("ingest wall, sender included", "s", wall);
+    measured.push("ingest CPU", "s", cpu);
+    measured.push("ingest CPU per amount", unit, cpu / amount);
+    measured.push("RSS before", "MiB", mebibytes(empty));
+    measured.push("RSS after ingest", "MiB", mebibytes(resident));
+    measured.push("peak RSS of ingest", "MiB", mebibytes(peak));
+    if workload.signal == Signal::Metrics {
+        let each = peak as f64 / workload.series as f64;
+        measured.push("peak resident bytes per series", "B", each);
+    }
+    let (journal, other, _) = disk(system, data)?;
+    let items = totals.sent.items as f64;
+    let item = workload.signal.item();
+    measured.push(
+        format!("journal after ingest, per {item}"),
+        "B",
+        journal as f64 / items,
+    );
+    measured.push(
+        format!("other files after ingest, per {item}"),
+        "B",
+        other as f64 / items,
+    );
+    if totals.retries > 0 {
+        let n = totals.retries;
+        measured
+            .faults
+            .push(format!("{n} requests were refused and sent again"));
+    }
+    measured.sent_hash = totals.hash;
+    measured.sent_bytes = totals.body_bytes;
+    system.stop(running.process)?;
+    Ok(totals)
+}
+
+/// It was ended with everything still in its journal, where it has one; how long until it is back?
+fn restart(system: &System, data: &Path, measured: &mut Measured) -> anyhow::Result<Running> {
+    let running = system.start(data)?;
+    let cpu = running.process.cpu_seconds()?;
+    let wall = running.ready_after.as_secs_f64();
+    measured.push("restart to ready", "s", wall);
+    measured.push("restart CPU", "s", cpu);
+    Ok(running)
+}
+
+fn settle_disk(
+    system: &System,
+    running: &Running,
+    workload: &Workload,
+    totals: Totals,
+    data: &Path,
+    measured: &mut Measured,
+) -> anyhow::Result<()> {
+    let mut client = Client::new(running.address);
+    let (cpu, begin) = (running.process.cpu_seconds()?, Instant::now());
+    if system.flush_and_merge(&mut client)? {
+        let wall = begin.elapsed().as_secs_f64();
+        let cpu = running.process.cpu_seconds()? - cpu;
+        let (unit, amount) = cpu_unit(workload.signal, totals.sent);
+        measured.push("flush and merge wall", "s", wall);
+        measured.push("flush and merge CPU per amount", unit, cpu / amount);
+    }
+    let (journal, other, aside) = disk(system, data)?;
+    let (items, item) = (totals.sent.items as f64, workload.signal.item());
+    measured.push(
+        format!("disk after merge without journal, per {item}"),
+        "B",
+        other as f64 / items,
+    );
+    measured.push(
+        format!("journal after merge, per {item}"),
+        "B",
+        journal as f64 / items,
+    );
+    if aside > 0 {
+        measured.push(
+            "caches and files of fixed size, not counted",
+            "MiB",
+            mebibytes(aside),
+        );
+    }
+    if workload.signal == Signal::Logs {
+        let ratio = totals.sent.raw_bytes as f64 / other as f64;
+        measured.push("raw / disk (more is better)", "x", ratio);
+    }
+    Ok(())
+}
+
+/// Bytes of the journal, of files that grow with data, and of what is aside.
+fn disk(system: &System, data: &Path) -> anyhow::Result<(u64, u64, u64)> {
+    let journal = file_bytes(data, &|p: &Path| system.is_journal(data, p))?;
+    let aside = file_bytes(data, &|p: &Path| system.is_aside(data, p))?;
+    let other = |p: &Path| !system.is_journal(data, p) && !system.is_aside(data, p);
+    Ok((journal, file_bytes(data, &other)?, aside))
+}
+
+fn send_all(
+    running: &Running,
+    signal: Signal,
+    sources: Vec<Box<dyn Source>>,
+) -> anyhow::Result<Totals> {
+    let sum = Mutex::new(Ok(Totals::default()));
+    scope(|threads| {
+        for mut source in sources {
+            threads.spawn(|| {
+                let outcome = send(running, signal, source.as_mut());
+                let mut sum = sum
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                match (sum.as_mut(), outcome) {
+                    (Ok(sum), Ok(totals)) => sum.add(totals),
+                    (Ok(_), Err(error)) => *sum = Err(error),
+                    (Err(_), _) => {}
+                }
+                drop(source);
+            });
+        }
+    });
+    sum.into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Totals {
+    /// Order of connections does not matter.
+    fn add(&mut self, other: Self) {
+        self.sent.items += other.sent.items;
+        self.sent.raw_bytes += other.sent.raw_bytes;
+        self.body_bytes += other.body_bytes;
+        self.hash = self.hash.wrapping_add(other.hash);
+        self.retries += other.retries;
+    }
+}
+
+fn send(running: &Running, signal: Signal, source: &mut dyn Source) -> anyhow::Result<Totals> {
+    let mut client = Client::new(running.address);
+    let (path, headers) = signal.door();
+    let (mut totals, mut hash, mut body) = (Totals::default(), Xxh3Default::new(), Vec::new());
+    while let Some(sent) = source.next(&mut body) {
+        hash.update(&body);
+        totals.sent.items += sent.items;
+        totals.sent.raw_bytes += sent.raw_bytes;
+        totals.body_bytes += body.len() as u64;
+        let mut tries = 0;
+        loop {
+            let answer = client.post(path, headers, &body)?;
+            let busy = matches!(answer.status, 429 | 503);
+            if !busy || tries == TRIES_MAX {
+                answer.success().with_context(|| format!("POST {path}"))?;
+                break;
+            }
+            tries += 1;
+            totals.retries += 1;
+            sleep(Duration::from_millis(50));
+        }
+    }
+    totals.hash = hash.digest();
+    Ok(totals)
+}
+
+/// The share of what was sent that a query counts.
+fn counted(client: &mut Client, count: &Count) -> anyhow::Result<f64> {
+    let body = client.get(&count.path)?.success()?;
+    let json: serde_json::Value = serde_json::from_slice(&body)?;
+    let found = json["data"]["result"][0]["value"][1].as_str();
+    let found: f64 = found
+        .with_context(|| format!("expected one number, found {json}"))?
+        .parse()?;
+    Ok(found / count.expect)
+}
+
+/// Median wall and mean CPU, in milliseconds.
+fn ask(running: &Running, client: &mut Client, query: &Query) -> anyhow::Result<(f64, f64)> {
+    let body = client.get(&query.path)?.success()?;
+    if let Some(text) = &query.holds {
+        let body = String::from_utf8_lossy(&body);
+        if !body.contains(text) {
+            let start: String = body.chars().take(200).collect();
+            bail!("the answer does not hold {text}: {start}");
+        }
+    }
+    let mut walls = Vec::new();
+    let (cpu, begin) = (running.process.cpu_seconds()?, Instant::now());
+    while walls.len() < QUERY_RUNS_MIN
+        || (begin.elapsed() < QUERY_TIME_MIN && walls.len() < QUERY_RUNS_MAX)
+    {
+        let one = Instant::now();
+        client.get(&query.path)?.success()?;
+        walls.push(one.elapsed().as_secs_f64() * 1000.0);
+    }
+    let cpu = (running.process.cpu_seconds()? - cpu) * 1000.0 / walls.len() as f64;
+    walls.sort_by(f64::total_cmp);
+    let p50 = walls
+        .get(walls.len() / 2)
+        .ok_or_else(|| anyhow!("no runs"))?;
+    Ok((*p50, cpu))
+}

@@ -1,0 +1,99 @@
+//! What the simulation writes: rows. A row is a place in time, a member of its group and a variant;
+//! everything that a store is given follows from it, so that what is found can be compared whole.
+//!
+//! Invariant: two rows of one tenant and signal have the same identity only when they differ in
+//! nothing but the variant, and then only where the signal says [`Signal::FIRST_WINS`].
+
+use obs_model::limits::Limits;
+use obs_model::{Budget, Tenant, Timestamp};
+use obs_storage::{Corrupt, Kind, Snapshot, Store};
+
+/// Groups of rows get their number in the time of the group, in milliseconds: every group has a
+/// time of its own, wherever in time it lies.
+pub(crate) const SLOT: i64 = 100_000;
+/// Milliseconds of a retention window.
+pub(crate) const WINDOW: i64 = 4 * SLOT;
+/// Rows of a group.
+pub(crate) const MEMBERS: u8 = 8;
+/// Whose rows.
+pub(crate) const TENANTS: [&str; 3] = ["anonymous", "team-a", "team-b"];
+
+/// Something that is written and must be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    /// Index in [`TENANTS`].
+    pub(crate) tenant: u8,
+    /// Milliseconds; tells the group too.
+    pub(crate) at: i64,
+    /// Which row of the group.
+    pub(crate) member: u8,
+    /// 0, or 1 for other content under the same identity.
+    pub(crate) variant: u8,
+}
+
+impl Row {
+    /// The number of the group.
+    pub(crate) fn group(self) -> i64 {
+        self.at.rem_euclid(SLOT)
+    }
+
+    /// A number that no other row of the signal has, small enough for a float.
+    pub(crate) fn tag(self) -> i64 {
+        let inner = i64::from(self.tenant) * 2 + i64::from(self.variant);
+        (self.group() * i64::from(MEMBERS) + i64::from(self.member)) * 8 + inner
+    }
+
+    /// The row that a tag names, if the group is at `at`.
+    pub(crate) fn of_tag(tag: i64, at: i64) -> Self {
+        let (inner, outer) = (tag.rem_euclid(8), tag.div_euclid(8));
+        let row = Self {
+            tenant: (inner / 2) as u8,
+            at,
+            member: outer.rem_euclid(i64::from(MEMBERS)) as u8,
+            variant: (inner % 2) as u8,
+        };
+        assert_eq!(row.tag(), tag, "a record whose time is not that of its tag");
+        row
+    }
+}
+
+/// What a reader finds.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// In the order in which the store gave them.
+    pub(crate) rows: Vec<Row>,
+    /// Of metrics: the rows whose exemplars were found.
+    pub(crate) exemplars: Vec<Row>,
+}
+
+/// A signal as the simulation sees it.
+pub(crate) trait Signal: Kind + Sized {
+    /// Whether a record with the identity of an earlier one is dropped; otherwise the content is
+    /// part of the identity.
+    const FIRST_WINS: bool;
+    /// Where a row lies in time.
+    fn time(row: Row) -> Timestamp;
+
+    /// What rows share that come back in order of arrival when their times are equal.
+    fn stream(row: Row) -> Option<u8>;
+
+    /// Rows of one tenant as one record for the journal, the way the server makes it, with so
+    /// many rows among them that must be refused; and how many were. Nothing is written to `out`
+    /// when nothing is left.
+    fn encode(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        rows: &[Row],
+        bad: usize,
+        out: &mut Vec<u8>,
+    ) -> u64;
+
+    /// Reads everything, in one of several ways, and checks every record whole. Fails only when a
+    /// part is damaged.
+    fn find(snapshot: &Snapshot<Self>, way: u64) -> Result<Found, Corrupt>;
+}
+
+/// What a query may spend; no simulated query comes near.
+pub(crate) fn budget() -> Budget {
+    Budget::new(&Limits::default())
+}
