@@ -41,6 +41,8 @@ pub struct Budget {
     samples_max: u64,
     bytes: AtomicU64,
     bytes_max: u64,
+    /// All bytes that were ever charged, for reports.
+    bytes_total: AtomicU64,
     series: AtomicU64,
     series_max: u64,
     time_ms_max: u64,
@@ -55,6 +57,7 @@ impl Budget {
             samples_max: limits.query_samples_max,
             bytes: AtomicU64::new(0),
             bytes_max: limits.query_bytes_max,
+            bytes_total: AtomicU64::new(0),
             series: AtomicU64::new(0),
             series_max: limits.query_series_max,
             time_ms_max: limits.query_time_ms_max,
@@ -76,6 +79,7 @@ impl Budget {
     /// Charges bytes that are held until the query ends. What is given back earlier goes through
     /// [`Budget::holding`].
     pub fn bytes(&self, count: u64) -> Result<(), BudgetError> {
+        self.bytes_total.fetch_add(count, Ordering::Relaxed);
         self.charge(&self.bytes, count, self.bytes_max, "query_bytes_max")
     }
 
@@ -84,7 +88,13 @@ impl Budget {
         // Never below zero, or one mistake would lift the limit.
         let less = |bytes: u64| Some(bytes.saturating_sub(count));
         let order = Ordering::Relaxed;
-        self.bytes.try_update(order, order, less).expect("it always gives a value");
+        let updated = self.bytes.fetch_update(order, order, less);
+        updated.expect("it always gives a value");
+    }
+
+    /// Bytes that are charged now.
+    pub fn bytes_held(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// A charge for bytes that are held for a while; dropping it gives them back.
@@ -119,10 +129,11 @@ impl Budget {
         self.stop.store(CANCELLED, Ordering::Relaxed);
     }
 
-    /// Samples and series charged so far, and in the middle the bytes that are charged now.
+    /// Samples, bytes and series charged so far; bytes that were given back count too.
     pub fn spent(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.samples), read(&self.bytes), read(&self.series))
+        let bytes = read(&self.bytes_total);
+        (read(&self.samples), bytes, read(&self.series))
     }
 
     fn charge(
@@ -154,9 +165,32 @@ impl HeldBytes<'_> {
         self.budget.bytes(count)
     }
 
+    /// Charges or gives back what `count` differs from what is held.
+    pub fn set(&mut self, count: u64) -> Result<(), BudgetError> {
+        match count.checked_sub(self.bytes) {
+            Some(more) => self.add(more),
+            None => {
+                self.give_back(self.bytes - count);
+                self.budget.check()
+            }
+        }
+    }
+
+    /// Gives back some bytes; never more than are held.
+    pub fn give_back(&mut self, count: u64) {
+        let count = count.min(self.bytes);
+        self.bytes -= count;
+        self.budget.release_bytes(count);
+    }
+
     /// Gives all back, as if nothing was held.
     pub fn clear(&mut self) {
-        self.budget.release_bytes(std::mem::take(&mut self.bytes));
+        self.give_back(self.bytes);
+    }
+
+    /// Leaves all charged until the query ends.
+    pub fn keep(mut self) {
+        self.bytes = 0;
     }
 }
 
@@ -186,9 +220,28 @@ mod tests {
         let mut held = budget.holding();
         assert!(held.add(7).is_err());
         drop(held);
-        assert_eq!(budget.spent().1, 4);
+        assert_eq!(budget.bytes_held(), 4);
         budget.release_bytes(100);
-        assert_eq!(budget.spent().1, 0);
+        assert_eq!(budget.bytes_held(), 0);
+        // Reports tell all that was read.
+        assert_eq!(budget.spent().1, 100 * 16 + 4 + 7);
+    }
+
+    #[test]
+    fn what_is_held_follows_what_is_told() {
+        let budget = Budget::new(&Limits {
+            query_bytes_max: 10,
+            ..Limits::default()
+        });
+        let mut held = budget.holding();
+        for (count, fits) in [(7, true), (3, true), (10, true), (11, false), (0, true)] {
+            assert_eq!(held.set(count).is_ok(), fits, "{count}");
+            assert_eq!(budget.bytes_held(), count);
+        }
+        assert_eq!(held.set(5), Ok(()));
+        held.give_back(2);
+        held.keep();
+        assert_eq!(budget.bytes_held(), 3);
     }
 
     #[test]
