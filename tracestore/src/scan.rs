@@ -48,7 +48,14 @@ pub fn scan(
     let hints = Hints::new(&filter.conditions);
     let mut source = source_of(snapshot);
     let mut read = budget.holding();
-    let candidates = candidates(snapshot, &mut source, filter.range, &hints, budget, &mut read)?;
+    let candidates = candidates(
+        snapshot,
+        &mut source,
+        filter.range,
+        &hints,
+        budget,
+        &mut read,
+    )?;
     let mut listed = budget.holding();
     listed.add(candidates.len() as u64 * CANDIDATE_BYTES)?;
     for (_, id) in candidates {

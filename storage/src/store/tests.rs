@@ -126,6 +126,27 @@ fn memory_is_flushed_by_age_and_by_size() {
 }
 
 #[test]
+fn memory_is_flushed_when_asked() {
+    let store = open(&SimDisk::new(1), options());
+    store.ask_flush();
+    assert_eq!(store.next_job(at(0)), None);
+    let day = 86_400_000_000_000;
+    append(&store, &[(1, 1), (2, -1), (3, 2 * day), (4, i64::MAX)]).unwrap();
+    let days: Vec<i64> = store
+        .snapshot(&Tenant::anonymous())
+        .memory_days()
+        .into_iter()
+        .collect();
+    assert_eq!(days, [-1, 0, 2, i64::MAX / day]);
+    assert_eq!(store.next_job(at(0)), Some(Job::Flush));
+    store.run(Job::Flush).unwrap();
+    append(&store, &[(5, 1)]).unwrap();
+    assert_eq!(store.next_job(at(0)), None);
+    store.ask_flush();
+    assert_eq!(store.next_job(at(0)), Some(Job::Flush));
+}
+
+#[test]
 fn tenants_are_apart() {
     let disk = SimDisk::new(1);
     let store = open(&disk, options());
