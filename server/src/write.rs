@@ -330,3 +330,77 @@ fn refusal(error: &AppendError) -> SinkError {
         reason: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_model::time::NANOS_PER_DAY;
+    use obs_model::{Labels, LogRecord, LogStream};
+    use obs_storage::{Options, SimDisk};
+
+    /// Sends a batch with a record on each day; gives what its sender is told.
+    fn send(store: &Store<Logs>, rules: &Rules, days: &[i64]) -> Result<Accepted, SinkError> {
+        let record = |day: &i64| LogRecord {
+            time: Timestamp::from_nanos(day * NANOS_PER_DAY),
+            line: b"x".to_vec(),
+            metadata: Labels::empty(),
+        };
+        let stream = LogStream {
+            labels: Labels::from_pairs([("app", "a")]),
+            records: days.iter().map(record).collect(),
+        };
+        let (done, mut told) = oneshot::channel();
+        let write = Write {
+            tenant: Tenant::anonymous(),
+            batch: LogBatch {
+                streams: vec![stream],
+            },
+            done,
+        };
+        let mut group = Vec::new();
+        add(store, write, rules, &mut group);
+        commit(store, group);
+        told.try_recv().expect("the outcome is told by commit")
+    }
+
+    #[test]
+    fn days_in_memory_are_bounded_and_a_flush_makes_room() {
+        let disk = Arc::new(SimDisk::new(1));
+        let store = Store::<Logs>::open(disk, Options::default(), &|_| {}).unwrap();
+        let limits = Limits {
+            memory_days_max: 3,
+            ..Limits::default()
+        };
+        let rules = Rules {
+            limits,
+            ..Rules::default()
+        };
+        assert_eq!(send(&store, &rules, &[1, 2, 1]), Ok(Accepted::default()));
+        assert_eq!(send(&store, &rules, &[2, 3]), Ok(Accepted::default()));
+        assert_eq!(store.next_job(Timestamp::from_nanos(0)), None);
+        let refused = send(&store, &rules, &[3, 4]);
+        let Err(SinkError::Unavailable { reason }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(
+            reason.contains("obs.limits.memory_days_max = 3"),
+            "{reason}"
+        );
+        assert_eq!(store.stats().records, 2);
+        // Known days go on, and the flush that makes room is due.
+        assert_eq!(send(&store, &rules, &[1, 2, 3]), Ok(Accepted::default()));
+        while let Some(job) = store.next_job(Timestamp::from_nanos(0)) {
+            store.run(job).unwrap();
+        }
+        assert_eq!(send(&store, &rules, &[3, 4]), Ok(Accepted::default()));
+        // More than ever fits: the newest days stay.
+        while let Some(job) = store.forced(obs_storage::Force::Flush) {
+            store.run(job).unwrap();
+        }
+        let accepted = send(&store, &rules, &[5, 9, 6, 7, 8]).unwrap();
+        assert_eq!(accepted.refused, 2);
+        assert!(accepted.reason.contains("memory_days_max"), "{accepted:?}");
+        let days = store.snapshot(&Tenant::anonymous()).memory_days();
+        assert_eq!(days, BTreeSet::from([7, 8, 9]));
+    }
+}

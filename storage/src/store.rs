@@ -315,7 +315,10 @@ impl<K: Kind> Store<K> {
         let since = if view.active.is_empty() {
             None
         } else {
-            Some(*planning.unflushed_since.get_or_insert(now))
+            // A clock that was set back must not put the flush off.
+            let since = planning.unflushed_since.get_or_insert(now);
+            *since = now.min(*since);
+            Some(*since)
         };
         let active = self.counters.active_bytes.load(Ordering::Relaxed);
         let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
