@@ -181,7 +181,7 @@ impl<'a> Cursor<'a> {
                 let blocks = &self.page.blocks[group.blocks.clone()];
                 let rows = blocks.iter().map(|b| b.rows).sum();
                 let group = self.part.group(group, rows, &[])?;
-                group.expect("without needles every group is wanted")
+                Rc::new(group.expect("without needles every group is wanted"))
             }
         };
         let frame = block.stream as usize / FRAME_STREAMS;

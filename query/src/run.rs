@@ -162,7 +162,6 @@ mod tests {
     use crate::request::When;
     use obs_model::metrics::Sample;
     use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
-    use obs_storage::Kind;
 
     /// A snapshot of a counter that grows by 60 a minute.
     fn sources() -> Sources {
@@ -181,9 +180,7 @@ mod tests {
             series: vec![series],
             metadata: Vec::new(),
         };
-        let mut record = Vec::new();
-        obs_tsdb::encode(&batch, &mut record);
-        Metrics::apply(&memory, &record).unwrap();
+        memory.insert(batch);
         Sources {
             metrics: Some(Snapshot::from_parts(vec![memory], Vec::new()).unwrap()),
             logs: None,
@@ -213,6 +210,22 @@ mod tests {
         assert_eq!(vector[0].labels.to_string(), "{job=\"a\"}");
         assert!(matches!(vector[0].value, Value::Float(rate) if (rate - 1.0).abs() < 1e-9));
         assert!(reply.samples_read > 0);
+    }
+
+    #[test]
+    fn what_inputs_took_is_given_back() {
+        let steps = When::Range {
+            start: Timestamp::from_seconds(0),
+            end: Timestamp::from_seconds(3600),
+            step: 4_000_000_000,
+        };
+        let chain = vec!["rate(c_total[5m])"; 64].join(" + ");
+        let limits = Limits {
+            query_bytes_max: 100 << 10,
+            ..Limits::default()
+        };
+        let reply = ask(&chain, steps, &limits).unwrap();
+        assert!(reply.bytes_read > 4 * limits.query_bytes_max);
     }
 
     #[test]

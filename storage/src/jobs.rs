@@ -353,8 +353,18 @@ impl<K: Kind> Store<K> {
             if number >= upkeep.manifest.journal_from {
                 break;
             }
+            let path = segment_path(&folder, number);
+            let mut quarantine = self.quarantine.lock();
+            let taken = quarantine.take_uncopied(&*self.disk, &path);
+            drop(quarantine);
+            let gone = match taken {
+                Ok(true) => true,
+                Ok(false) => self.disk.remove(&path).is_ok(),
+                Err(error @ DiskError::Sync { .. }) => return Err(self.job_error(error)),
+                Err(_) => false,
+            };
             // What stays is ignored by replay, and removed by the next flush.
-            if self.disk.remove(&segment_path(&folder, number)).is_ok() {
+            if gone {
                 let counter = &self.counters.journal_bytes;
                 let left = counter.load(Ordering::Relaxed).min(bytes);
                 counter.fetch_sub(left, Ordering::Relaxed);

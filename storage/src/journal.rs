@@ -10,7 +10,7 @@ use std::sync::Arc;
 use obs_model::Tenant;
 
 use crate::cursor::Cursor;
-use crate::disk::{AppendFile, Disk, folder_of};
+use crate::disk::{AppendFile, Disk, folder_of, number_of};
 use crate::error::{Corrupt, DiskError};
 use crate::part::push_short;
 
@@ -26,6 +26,8 @@ const HEADS_BYTES: usize = 2 * HEAD_BYTES;
 const FRAME_HEAD_BYTES: usize = 4 + 4 + 8 + 4;
 /// The largest payload of one frame: 64 MiB, far above the 1 MiB of a usual group commit.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// The sequence of the first frame of a store.
+pub(crate) const FIRST_SEQUENCE: u64 = 1;
 /// How many places that look like a frame are tried behind a damaged one. Records may hold the
 /// magic by chance or by malice; each try costs a checksum over at most the segment.
 const CANDIDATES_MAX: usize = 4096;
@@ -195,7 +197,7 @@ pub(crate) fn segment_path(folder: &str, number: u64) -> String {
 /// The segments of a folder: number and length, in order.
 pub(crate) fn segments(disk: &dyn Disk, folder: &str) -> Result<Vec<(u64, u64)>, DiskError> {
     let entries = disk.list(folder)?;
-    let number = |name: &str| name.strip_suffix(".journal")?.parse::<u64>().ok();
+    let number = |name: &str| number_of(name, ".journal");
     let found = entries
         .iter()
         .filter_map(|e| Some((number(&e.name)?, e.bytes)));
@@ -277,6 +279,11 @@ pub(crate) fn read(place: &str, bytes: &[u8], last: bool, expected: Option<u64>)
     }
     reading.next_sequence = Some(next);
     reading
+}
+
+/// The sequence that a segment starts with, from its head; `None` when the head is damaged.
+pub(crate) fn first_sequence(bytes: &[u8]) -> Option<u64> {
+    read_heads("", bytes, &mut Vec::new()).map(|(sequence, _)| sequence)
 }
 
 /// First sequence and salt, from the first copy of the head that is whole.

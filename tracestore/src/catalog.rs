@@ -43,9 +43,19 @@ pub(crate) struct Catalog {
     scopes: HashSet<usize>,
     /// Addresses are only unique while their owners live.
     held: Vec<Row>,
+    /// Estimate of what names and values take.
+    bytes: usize,
 }
 
+/// What a name or value takes beside its text: map entry, list, hash.
+const ENTRY_BYTES: usize = 96;
+
 impl Catalog {
+    /// Estimate of the bytes that names and values take in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// Adds all that a row says.
     pub(crate) fn add(&mut self, row: &Row) {
         let new_resource = self.resources.insert(Arc::as_ptr(&row.resource).addr());
@@ -110,6 +120,7 @@ impl Catalog {
                 return;
             }
             names.insert(name.to_owned(), Values::default());
+            self.bytes += ENTRY_BYTES + name.len();
         }
         let Some(values) = names.get_mut(name) else {
             return;
@@ -119,6 +130,10 @@ impl Catalog {
             && values.seen.insert(hash)
         {
             values.list.push(value.clone());
+            self.bytes += ENTRY_BYTES;
+            if let AttributeValue::String(text) = value {
+                self.bytes += text.len();
+            }
         }
     }
 

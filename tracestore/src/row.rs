@@ -30,9 +30,9 @@ impl Row {
         (self.span.span_id, self.span.kind)
     }
 
-    /// From start to end; the start alone where the end lies before it.
+    /// From start to end.
     pub(crate) fn range(&self) -> TimeRange {
-        TimeRange::new(self.span.start, self.span.start.max(self.span.end))
+        self.span.range()
     }
 
     fn order(&self) -> (Timestamp, Identity) {

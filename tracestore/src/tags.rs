@@ -64,10 +64,11 @@ fn gather(
     budget: &Budget,
 ) -> Result<Catalog, SelectError> {
     let mut catalog = Catalog::default();
+    let mut held = budget.holding();
     for part in snapshot.parts.iter().map(|p| &p.part) {
         if part.hull().overlaps(range) {
-            let bytes = part.catalog(&mut catalog)?;
-            budget.bytes(bytes as u64)?;
+            part.catalog(&mut catalog)?;
+            held.set(catalog.bytes())?;
         }
     }
     for memory in &snapshot.memories {
@@ -82,6 +83,8 @@ fn gather(
             }
         }
         catalog.release();
+        held.set(catalog.bytes())?;
     }
+    held.keep();
     Ok(catalog)
 }

@@ -790,6 +790,50 @@ fn tags_of_memories_and_parts() {
 }
 
 #[test]
+fn the_budget_bounds_what_is_held_at_a_time() {
+    let long = |n: u16| {
+        let mut span = simple(1, 1, i64::from(n));
+        span.trace_id.0[..2].copy_from_slice(&n.to_be_bytes());
+        let mut state = u64::from(n);
+        let noise = (0..3000).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            char::from(b'a' + (state >> 60) as u8)
+        });
+        span.attributes = vec![Attribute::string("noise", noise.collect::<String>())];
+        span
+    };
+    let spans: Vec<Span> = (0..400).map(long).collect();
+    for step in [Step::Flush, Step::Nothing] {
+        let (snapshot, _) = build(&[(one(Vec::clone(&spans)), step)]);
+        let filter = SpanFilter {
+            range: TimeRange::ALL,
+            conditions: Vec::new(),
+        };
+        let run = |budget: &Budget| {
+            let mut count = 0;
+            scan(&snapshot, &filter, budget, &mut |_, _| {
+                count += 1;
+                Ok(ControlFlow::Continue(()))
+            })
+            .map(|()| count)
+        };
+        let all = budget();
+        assert_eq!(run(&all), Ok(400));
+        assert_eq!(all.bytes_held(), 0);
+        let half = Budget::new(&Limits {
+            query_bytes_max: all.spent().1 * 3 / 4,
+            ..Limits::default()
+        });
+        assert_eq!(run(&half), Ok(400));
+        let days: Vec<i64> = snapshot.memory_days().into_iter().collect();
+        let in_memory = matches!(step, Step::Nothing);
+        assert_eq!(days, vec![0; usize::from(in_memory)]);
+    }
+}
+
+#[test]
 fn scans_stop_and_keep_to_the_budget() {
     let spans = (1..=9).map(|n| simple(n, 1, i64::from(n))).collect();
     let (snapshot, _) = build(&[(one(spans), Step::Flush)]);

@@ -174,9 +174,14 @@ impl<'a> Builder<'a> {
         self.group.push((labels.clone(), column));
     }
 
-    /// Writes everything but the blocks. Without rows nothing more is written.
-    pub(crate) fn finish(mut self, metadata: &[Metadata]) {
+    /// Writes everything but the blocks. Where there are no rows, metadata stands at `lone` and
+    /// each family counts as a row; without both nothing more is written.
+    pub(crate) fn finish(mut self, metadata: &[Metadata], lone: Option<MilliRange>) {
         self.end_group();
+        if self.range.is_none() && !metadata.is_empty() {
+            self.range = lone;
+            self.rows = metadata.len() as u64;
+        }
         let Some(range) = self.range else {
             return;
         };

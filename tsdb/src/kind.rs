@@ -1,6 +1,6 @@
 //! What metrics say about themselves to the storage engine: apply, flush, open, merge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Labels, TimeRange, Timestamp};
@@ -20,12 +20,12 @@ impl Kind for Metrics {
     type Memory = Memory;
     type Part = Part;
 
-    fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
-        memory.apply(record)
+    fn apply(memory: &Memory, segment: u64, record: &[u8]) -> Result<(), Corrupt> {
+        memory.apply(segment, record)
     }
 
     fn bytes(memory: &Memory) -> usize {
-        memory.read().bytes
+        memory.read().bytes()
     }
 
     fn range(memory: &Memory) -> Option<TimeRange> {
@@ -36,22 +36,28 @@ impl Kind for Metrics {
         memory.read().first_row(from)
     }
 
+    fn days(memory: &Memory) -> BTreeSet<i64> {
+        memory.read().days()
+    }
+
     fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
         let head = memory.read();
         let range = MilliRange::of(range);
         // The order of `series_order`, with each name looked up once.
         let mut series = Vec::with_capacity(head.series.len());
-        for one in &head.series {
-            series.push((one.labels.metric_name().unwrap_or(""), one));
+        for (id, one) in head.series.iter().enumerate() {
+            let name = one.labels.metric_name().unwrap_or("");
+            series.push((name, &one.labels, id as u32));
         }
-        series.sort_by(|(x, a), (y, b)| x.cmp(y).then_with(|| a.labels.cmp(&b.labels)));
+        series.sort_by(|(x, a, _), (y, b, _)| x.cmp(y).then_with(|| a.cmp(b)));
         let mut builder = Builder::new(out);
-        for (_, one) in series {
-            let exemplars = exemplars_within(&one.exemplars, range);
-            builder.add(&one.labels, one.column.within(range), &exemplars);
+        for (_, labels, id) in series {
+            let exemplars = exemplars_within(head.exemplars(id), range);
+            builder.add(labels, head.column(id, range)?, &exemplars);
         }
         let metadata: Vec<Metadata> = head.metadata.values().cloned().collect();
-        builder.finish(&metadata);
+        let lone = head.lone_metadata();
+        builder.finish(&metadata, lone.filter(|at| range.contains(at.start)));
         Ok(())
     }
 
@@ -87,7 +93,10 @@ impl Kind for Metrics {
             builder.add(&labels, column, &exemplars);
         }
         let metadata: Vec<Metadata> = metadata.into_values().collect();
-        builder.finish(&metadata);
+        // Parts without samples stay without samples, where the last of them was.
+        let last = parts.iter().map(|part| MilliRange::of(part.range()).end);
+        let last = last.max().filter(|end| keep.contains(*end));
+        builder.finish(&metadata, last.map(|end| MilliRange { start: end, end }));
         Ok(())
     }
 }

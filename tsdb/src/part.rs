@@ -84,6 +84,14 @@ pub(crate) struct OpenBlock {
     chunks: Vec<Option<(u64, std::ops::Range<usize>)>>,
 }
 
+impl OpenBlock {
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.body.len() + self.chunks.len() * size_of::<Option<(u64, std::ops::Range<usize>)>>())
+            as u64
+    }
+}
+
 /// Time columns that were read already; neighbours share them.
 pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
 

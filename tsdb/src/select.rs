@@ -121,22 +121,13 @@ fn select_head(
     gathered: &mut Gathered<'_>,
 ) -> Result<(), SelectError> {
     for id in find(head, matchers)? {
-        let series = &head.series[id as usize];
-        let (from, to) = range.find(&series.column.times);
-        if from == to {
+        let column = head.column(id, range)?;
+        if column.is_empty() {
             continue;
         }
-        gathered.charge_samples(to - from)?;
-        let column = gathered.column(&series.labels)?;
-        if column
-            .times
-            .last()
-            .is_none_or(|last| *last < series.column.times[from])
-        {
-            column.extend(&series.column, from, to);
-        } else {
-            column.merge_later(&series.column.slice(from, to));
-        }
+        gathered.charge_samples(column.len())?;
+        let labels = &head.series[id as usize].labels;
+        gathered.column(labels)?.merge_later(&column);
     }
     Ok(())
 }
@@ -148,6 +139,7 @@ fn select_part(
     gathered: &mut Gathered<'_>,
 ) -> Result<(), SelectError> {
     let mut cache = TimesCache::new();
+    let mut held = gathered.budget.holding();
     for_groups(part, &find(part, matchers)?, &mut |group, places| {
         gathered.budget.check()?;
         let blocks = &part.blocks[group.blocks.clone()];
@@ -156,8 +148,9 @@ fn select_part(
         }
         let labels = part.labels(group)?;
         for block in blocks.iter().filter(|b| b.range.overlaps(range)) {
-            gathered.budget.bytes(block.bytes)?;
+            held.set(block.bytes)?;
             let open = part.open_block(group, block)?;
+            held.set(open.bytes())?;
             for place in places {
                 let Some(times) = part.times(&open, *place, &mut cache)? else {
                     continue;
@@ -222,10 +215,8 @@ fn for_labels(
         Source::Memory(memory) => {
             let head = memory.read();
             for id in find(&*head, matchers)? {
-                let series = &head.series[id as usize];
-                let (from, to) = range.find(&series.column.times);
-                if from < to {
-                    each(&series.labels)?;
+                if head.has_samples(id, range)? {
+                    each(&head.series[id as usize].labels)?;
                 }
             }
             Ok(())
@@ -346,14 +337,18 @@ pub fn label_values(
         let mut failed: Result<(), SelectError> = Ok(());
         index.values(name, &mut |value| {
             let used = || -> Result<bool, SelectError> {
+                budget.check()?;
                 if values.contains(value) {
                     return Ok(false);
                 }
-                budget.bytes(value.len() as u64)?;
-                match set {
-                    Some(set) => Ok(!index.with_value(name, value)?.is_disjoint(set)),
-                    None => Ok(true),
+                let used = match set {
+                    Some(set) => !index.with_value(name, value)?.is_disjoint(set),
+                    None => true,
+                };
+                if used {
+                    budget.bytes(value.len() as u64)?;
                 }
+                Ok(used)
             };
             match used() {
                 Ok(true) => drop(values.insert(value.to_owned())),
@@ -383,6 +378,11 @@ pub fn metadata(snapshot: &Snapshot<Metrics>) -> Result<Vec<Metadata>, Corrupt> 
     Ok(all.into_values().collect())
 }
 
+/// Bytes of an exemplar in memory.
+fn exemplar_bytes(exemplar: &Exemplar) -> u64 {
+    (size_of::<(u32, Exemplar)>() + exemplar.labels.packed().len()) as u64
+}
+
 /// The exemplars in the range of the series that meet all matchers; series sorted by labels,
 /// exemplars by time.
 pub fn exemplars(
@@ -396,6 +396,7 @@ pub fn exemplars(
     let mut add = |labels: &Labels, exemplar: &Exemplar| {
         if millis.contains(exemplar.time.millis()) {
             budget.samples(1)?;
+            budget.bytes(exemplar_bytes(exemplar))?;
             push_exemplar(all.entry(labels.clone()).or_default(), exemplar);
         }
         Ok::<(), SelectError>(())
@@ -405,9 +406,8 @@ pub fn exemplars(
             Source::Memory(memory) => {
                 let head = memory.read();
                 for id in find(&*head, matchers)? {
-                    let series = &head.series[id as usize];
-                    for exemplar in &series.exemplars {
-                        add(&series.labels, exemplar)?;
+                    for exemplar in head.exemplars(id) {
+                        add(&head.series[id as usize].labels, exemplar)?;
                     }
                 }
             }
@@ -416,6 +416,9 @@ pub fn exemplars(
                 if found.is_empty() {
                     continue;
                 }
+                let bytes = found.iter().map(|(_, e)| exemplar_bytes(e)).sum();
+                let mut held = budget.holding();
+                held.add(bytes)?;
                 let set = find(part, matchers)?;
                 let with: RoaringBitmap = found.iter().map(|(series, _)| *series).collect();
                 for_groups(part, &(set & with), &mut |group, places| {

@@ -10,6 +10,7 @@ use obs_model::limits::Limits;
 use obs_model::matcher::all_match;
 use obs_model::metrics::{Exemplar, Metadata, MetricBatch, MetricKind, Sample};
 use obs_model::sample::{STALE_BITS, stale};
+use obs_model::time::NANOS_PER_DAY;
 use obs_model::{
     Budget, BudgetError, Labels, MatchOp, Matcher, Samples, Series, Tenant, TimeRange, Timestamp,
     Value,
@@ -37,10 +38,13 @@ fn budget() -> Budget {
     Budget::new(&Limits::default())
 }
 
+/// When batches of tests are received.
+const RECEIVED: Timestamp = Timestamp::from_nanos(0);
+
 fn apply(memory: &Memory, batch: &MetricBatch) {
     let mut record = Vec::new();
-    crate::encode(batch, &mut record);
-    Metrics::apply(memory, &record).unwrap();
+    crate::encode(batch, RECEIVED, &mut record);
+    Metrics::apply(memory, 1, &record).unwrap();
 }
 
 /// A part of the rows of a memory; `None` without rows.
@@ -188,6 +192,7 @@ fn batch_of(rows: &[Row]) -> MetricBatch {
             value: row.value.value(),
         }],
         exemplars: Vec::new(),
+        ..Default::default()
     };
     let mut batch = MetricBatch::default();
     for row in rows {
@@ -372,12 +377,12 @@ proptest! {
             let series = Series {
                 labels: labels.clone(),
                 samples: vec![sample],
-                exemplars: Vec::new(),
-            };
+                exemplars: Vec::new(), ..Default::default()
+};
             let batch = MetricBatch {
                 series: vec![series],
-                metadata: Vec::new(),
-            };
+                metadata: Vec::new(), ..Default::default()
+};
             apply(&memories[usize::from(index >= flushed)], &batch);
         }
         let [first, second] = memories;
@@ -499,6 +504,7 @@ fn full_batch() -> MetricBatch {
             } else {
                 Vec::new()
             },
+            ..Default::default()
         });
     }
     batch.metadata.push(Metadata {
@@ -522,10 +528,12 @@ fn blocks_are_cut_and_read_selectively() {
         labels: series_labels(index),
         samples: (0..5000).map(sample).collect(),
         exemplars: Vec::new(),
+        ..Default::default()
     };
     let batch = MetricBatch {
         series: (0..10).map(series).collect(),
         metadata: Vec::new(),
+        ..Default::default()
     };
     apply(&memory, &batch);
     let part = flush(&memory, TimeRange::ALL).unwrap();
@@ -573,6 +581,141 @@ fn a_part_goes_on_where_the_budget_ends() {
             ..limits
         },
         "query_bytes_max",
+    );
+}
+
+#[test]
+fn the_budget_bounds_what_is_held_at_a_time() {
+    let memory = Memory::default();
+    let samples = |seed: u64| {
+        let value = move |n: u64| {
+            f64::from_bits((seed * 1000 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2)
+        };
+        let sample = move |n: u64| Sample {
+            time: Timestamp::from_millis(n as i64),
+            start: None,
+            value: Value::Float(value(n)),
+        };
+        (0..1000).map(sample).collect()
+    };
+    // Metrics of their own stand in groups and blocks of their own.
+    let series = |n: u64| Series {
+        labels: labels(&[("__name__", &format!("m{n:02}"))]),
+        samples: samples(n),
+        exemplars: Vec::new(),
+        ..Default::default()
+    };
+    let batch = MetricBatch {
+        series: (0..40).map(series).collect(),
+        metadata: Vec::new(),
+        ..Default::default()
+    };
+    apply(&memory, &batch);
+    let part = flush(&memory, TimeRange::ALL).unwrap();
+    let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![part]).unwrap();
+    let budget = Budget::new(&Limits {
+        query_bytes_max: 30_000,
+        ..Limits::default()
+    });
+    let found = crate::select(&snapshot, &[], millis(5, 5), &budget).unwrap();
+    assert_eq!(found.len(), 40);
+    assert!(budget.spent().1 > 90_000, "{:?}", budget.spent());
+    assert!(budget.bytes_held() < 2000, "{}", budget.bytes_held());
+}
+
+#[test]
+fn metadata_without_samples_is_kept() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        retention: obs_storage::Retention {
+            age: Some(10 * NANOS_PER_DAY),
+            bytes: None,
+        },
+        ..Options::default()
+    };
+    let open =
+        || Engine::<Metrics>::open(Arc::new(disk.clone()), options.clone(), &|_| {}).unwrap();
+    let tenant = Tenant::anonymous();
+    let write = |store: &Engine<Metrics>, family: &str, received: i64| {
+        let entry = Metadata {
+            family: family.to_owned(),
+            kind: MetricKind::Gauge,
+            unit: "bytes".to_owned(),
+            help: format!("what {family} is"),
+        };
+        let batch = MetricBatch {
+            series: Vec::new(),
+            metadata: vec![entry],
+            ..Default::default()
+        };
+        let mut payload = Vec::new();
+        let received = Timestamp::from_nanos(received);
+        crate::encode(&batch, received, &mut payload);
+        let record = Record {
+            tenant: &tenant,
+            payload: &payload,
+        };
+        store.append(&[record]).unwrap();
+    };
+    let run = |store: &Engine<Metrics>, force: Force| {
+        while let Some(job) = store.forced(force) {
+            store.run(job).unwrap();
+        }
+    };
+    let families = |store: &Engine<Metrics>| -> Vec<String> {
+        let all = crate::metadata(&store.snapshot(&tenant)).unwrap();
+        all.into_iter().map(|m| m.help).collect()
+    };
+    let day = 20_000 * NANOS_PER_DAY;
+    let store = open();
+    write(&store, "a", day + 5);
+    assert_eq!(store.snapshot(&tenant).memory_days(), [20_000].into());
+    run(&store, Force::Flush);
+    assert_eq!(families(&store), ["what a is"]);
+    write(&store, "b", day + 6);
+    run(&store, Force::Flush);
+    drop(store);
+    disk.crash();
+    let store = open();
+    assert_eq!(families(&store), ["what a is", "what b is"]);
+    run(&store, Force::Merge);
+    assert_eq!(store.snapshot(&tenant).parts.len(), 1);
+    assert_eq!(families(&store), ["what a is", "what b is"]);
+    let selected = crate::select(&store.snapshot(&tenant), &[], TimeRange::ALL, &budget());
+    assert!(selected.unwrap().is_empty());
+    // It goes with the samples of its day.
+    assert_eq!(
+        store.next_job(Timestamp::from_nanos(day + 10 * NANOS_PER_DAY)),
+        None
+    );
+    let job = store
+        .next_job(Timestamp::from_nanos(day + 11 * NANOS_PER_DAY))
+        .unwrap();
+    store.run(job).unwrap();
+    assert_eq!(families(&store), Vec::<String>::new());
+}
+
+#[test]
+fn days_in_memory_are_told() {
+    let check = |times: &[i64], expect: &[i64]| {
+        let memory = Memory::default();
+        let row = |time: &i64| Row {
+            series: 1,
+            time: *time,
+            value: TestValue::Float(0),
+            start: None,
+        };
+        let rows: Vec<Row> = times.iter().map(row).collect();
+        apply(&memory, &batch_of(&rows));
+        let found: Vec<i64> = Metrics::days(&memory).into_iter().collect();
+        assert_eq!(found, expect, "{times:?}");
+    };
+    check(&[], &[]);
+    check(&[0, 86_399_999], &[0]);
+    check(&[-1, 86_400_000], &[-1, 1]);
+    check(
+        &[5 * 86_400_000, 3 * 86_400_000, 7 * 86_400_000],
+        &[3, 5, 7],
     );
 }
 
@@ -636,14 +779,14 @@ fn a_refused_record_changes_nothing() {
         start: None,
     }];
     let mut record = Vec::new();
-    crate::encode(&batch_of(&rows), &mut record);
+    crate::encode(&batch_of(&rows), RECEIVED, &mut record);
     for end in 0..record.len() {
-        assert!(Metrics::apply(&memory, &record[..end]).is_err());
+        assert!(Metrics::apply(&memory, 1, &record[..end]).is_err());
     }
     assert_eq!((memory.series_count(), Metrics::bytes(&memory)), (0, 0));
     assert_eq!(Metrics::range(&memory), None);
-    Metrics::apply(&memory, &record).unwrap();
-    Metrics::apply(&memory, &record).unwrap();
+    Metrics::apply(&memory, 1, &record).unwrap();
+    Metrics::apply(&memory, 1, &record).unwrap();
     assert_eq!(memory.series_count(), 1);
     assert_eq!(Metrics::range(&memory), Some(millis(1, 1)));
     let first = |from| Metrics::first_row(&memory, Timestamp::from_nanos(from));
@@ -665,7 +808,11 @@ fn the_engine_drives_it() {
             start: None,
         };
         let mut payload = Vec::new();
-        crate::encode(&batch_of(&times.map(row).collect::<Vec<_>>()), &mut payload);
+        crate::encode(
+            &batch_of(&times.map(row).collect::<Vec<_>>()),
+            RECEIVED,
+            &mut payload,
+        );
         let record = Record {
             tenant: &tenant,
             payload: &payload,
@@ -703,14 +850,14 @@ const PART_V1: &[u8] = include_bytes!("../fixtures/v1/metric.part");
 #[test]
 fn files_of_version_1_are_read_and_written_alike() {
     let memory = Memory::default();
-    Metrics::apply(&memory, RECORD_V1).unwrap();
+    Metrics::apply(&memory, 1, RECORD_V1).unwrap();
     let part = PartReader::open("metric.part", Blob::heap(PART_V1.to_vec())).unwrap();
     part.verify().unwrap();
 
     // Compressed bytes may differ with the version of zstd, what is in them may not.
     let body = |record: &[u8]| bytes::decode(&mut Reader::new("", &record[1..]), 1 << 20).unwrap();
     let mut record = Vec::new();
-    crate::encode(&full_batch(), &mut record);
+    crate::encode(&full_batch(), RECEIVED, &mut record);
     assert_eq!((record[0], body(&record)), (RECORD_V1[0], body(RECORD_V1)));
     for section in ["times", "postings"] {
         let (old, new) = (part.section(section), full_part());

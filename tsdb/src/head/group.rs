@@ -37,6 +37,7 @@ pub(crate) struct Group {
     pub(crate) last: i64,
     /// The newest sample of any of the series that is not in a row.
     pub(crate) irregular: i64,
+    closed_bytes: usize,
 }
 
 /// Closed rows as columns.
@@ -61,6 +62,7 @@ impl Group {
             cells: Vec::new(),
             last: i64::MIN,
             irregular: i64::MIN,
+            closed_bytes: 0,
         }
     }
 
@@ -137,6 +139,8 @@ impl Group {
             varint::put(encoded.len() as u64, &mut bytes);
             bytes.extend_from_slice(&encoded);
         }
+        self.closed_bytes +=
+            bytes.len() + 8 * self.times.len() + 4 * anchors.len() + size_of::<Chunk>();
         self.chunks.push(Chunk {
             times: self.times.as_slice().into(),
             columns: width,
@@ -200,27 +204,12 @@ impl Group {
         })
     }
 
-    /// Number of rows.
-    pub(crate) fn rows(&self) -> usize {
-        self.chunks.iter().map(|c| c.times.len()).sum::<usize>() + self.times.len()
-    }
-
-    /// Bytes of the closed rows.
-    pub(crate) fn closed_bytes(&self) -> usize {
-        let chunk = |c: &Chunk| c.bytes.len() + 8 * c.times.len() + 4 * c.anchors.len() + 64;
-        self.chunks.iter().map(chunk).sum()
-    }
-
-    /// Bytes of the rest.
-    pub(crate) fn open_bytes(&self) -> usize {
+    /// Estimate of the resident bytes.
+    pub(crate) fn bytes(&self) -> usize {
         8 * (self.cells.capacity() + self.times.capacity())
             + 4 * self.series.capacity()
             + size_of::<Self>()
-    }
-
-    /// Number of closed chunks.
-    pub(crate) fn chunk_count(&self) -> usize {
-        self.chunks.len()
+            + self.closed_bytes
     }
 }
 
@@ -268,8 +257,7 @@ mod tests {
             assert!(group.takes(row * 10));
             group.push_row(row * 10, &[1.5, row as f64, -0.0]);
         }
-        assert_eq!(group.rows() as i64, rows);
-        assert_eq!(group.chunk_count(), 3);
+        assert_eq!(group.chunks.len(), 3);
         let expect: Vec<_> = (0..rows).map(|row| (row * 10, row as f64)).collect();
         assert_eq!(column(&group, 1, ALL), expect);
         let range = MilliRange {
@@ -277,7 +265,11 @@ mod tests {
             end: 500,
         };
         assert_eq!(column(&group, 1, range), expect[15..51]);
-        assert!(column(&group, 2, ALL).iter().all(|(_, v)| v.to_bits() == (-0.0f64).to_bits()));
+        assert!(
+            column(&group, 2, ALL)
+                .iter()
+                .all(|(_, v)| v.to_bits() == (-0.0f64).to_bits())
+        );
         assert_eq!(group.first_row(range), Some(150));
         assert!(!group.takes((rows - 1) * 10));
     }

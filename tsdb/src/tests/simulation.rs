@@ -33,12 +33,6 @@ fn row_of(number: u64, late: bool) -> Row {
     }
 }
 
-fn payload(rows: &[Row]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    crate::encode(&batch_of(rows), &mut payload);
-    payload
-}
-
 struct World {
     seed: u64,
     random: Random,
@@ -142,11 +136,8 @@ impl World {
             sent.push(again);
         }
         let tenant = Tenant::anonymous();
-        let record = Record {
-            tenant: &tenant,
-            payload: &payload(&sent),
-        };
-        match self.store().append(&[record]) {
+        let mut draft = crate::MetricDraft::new(vec![batch_of(&sent)], Timestamp::default());
+        match self.store().append_drafts(&mut [(&tenant, &mut draft)]) {
             Ok(()) => self.acknowledge(rows),
             Err(AppendError::DiskFull | AppendError::MemoryFull { .. }) => {}
             Err(AppendError::Poisoned(_) | AppendError::Disk(_)) => {
