@@ -145,13 +145,13 @@ impl Head {
         }
         self.received = self.received.max(record.received);
         for metadata in &record.metadata {
-            let size = 2 * metadata.family.len() + metadata.unit.len() + metadata.help.len();
+            let size = |m: &Metadata| 2 * m.family.len() + m.unit.len() + m.help.len() + 128;
             let old = self
                 .metadata
                 .insert(metadata.family.clone(), metadata.clone());
-            if old.is_none() {
-                self.bytes += size + 128;
-            }
+            // What is replaced may have been shorter.
+            let before = old.as_ref().map_or(0, size);
+            self.bytes = (self.bytes + size(metadata)).saturating_sub(before);
         }
         Ok(())
     }
