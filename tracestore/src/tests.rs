@@ -904,3 +904,42 @@ fn admission_drops_with_a_reason() {
         "nested deeper",
     );
 }
+
+#[test]
+fn long_texts_of_resources_and_scopes_count() {
+    let check = |change: fn(&mut SpanBatch), kept: usize| {
+        let mut batch = one(vec![simple(1, 1, 1)]);
+        change(&mut batch);
+        let refused = admit(&mut batch, &Limits::default());
+        assert_eq!((batch.span_count(), refused.count), (kept, 1 - kept as u64));
+    };
+    let long = || "x".repeat(17 << 20);
+    check(|_| {}, 1);
+    check(
+        |b| b.resources[0].resource.schema_url = "x".repeat(17 << 20),
+        0,
+    );
+    check(
+        |b| b.resources[0].scopes[0].scope.name = "x".repeat(17 << 20),
+        0,
+    );
+    check(
+        |b| b.resources[0].scopes[0].scope.version = "x".repeat(17 << 20),
+        0,
+    );
+    // They fill a block, so that a block can always be read back.
+    let mut filling = block::Filling::default();
+    let mut rows = record::read(&{
+        let mut bytes = Vec::new();
+        encode(&one(vec![simple(1, 1, 1)]), &mut bytes);
+        bytes
+    })
+    .unwrap();
+    let row = &mut rows[0];
+    assert!(!filling.add(row));
+    row.resource = Arc::new(Resource {
+        schema_url: long(),
+        ..Resource::default()
+    });
+    assert!(filling.add(row));
+}
