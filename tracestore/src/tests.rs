@@ -943,3 +943,27 @@ fn long_texts_of_resources_and_scopes_count() {
     });
     assert!(filling.add(row));
 }
+
+#[test]
+fn values_for_menus_are_bounded() {
+    let span = |n: u64| {
+        let mut span = simple(1, n + 1, 1);
+        let value = |key: u64| Attribute::string(format!("key {key}"), format!("{n:0200}"));
+        span.attributes = (0..20).map(value).collect();
+        span
+    };
+    let batch = one((0..200).map(span).collect());
+    for step in [Step::Nothing, Step::Flush] {
+        let (snapshot, _) = build(&[(batch.clone(), step)]);
+        let names = tag_names(&snapshot, TimeRange::ALL, &budget()).unwrap();
+        let span_names = names.iter().find(|(scope, _)| *scope == "span");
+        assert_eq!(span_names.map(|(_, names)| names.len()), Some(20));
+        let values = |key: u64| {
+            let name = format!("key {key}");
+            let scope = Some(Scope::Span);
+            tag_values(&snapshot, scope, &name, TimeRange::ALL, &budget()).unwrap()
+        };
+        let total: usize = (0..20).map(|key| values(key).len()).sum();
+        assert!((100..400).contains(&total), "{total}");
+    }
+}
