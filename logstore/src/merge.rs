@@ -37,6 +37,10 @@ pub(crate) fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> R
             next.advance()?;
             at.retain(|cursor| cursor.labels() == Some(&labels));
         }
+        if !writer.labels_fit() {
+            // The parts stay as they are; they can be read, what is made of them could not.
+            return Err(Corrupt::new("merged part", 0, "fewer bytes of labels"));
+        }
     }
     writer.finish();
     Ok(())

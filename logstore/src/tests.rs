@@ -569,6 +569,27 @@ fn the_budget_bounds_what_is_held_at_a_time() {
 }
 
 #[test]
+fn parts_with_more_labels_than_one_can_have_stay_apart() {
+    let stream = |n: usize| LogStream {
+        labels: Labels::from_pairs([("long", format!("{n:0300}"))]),
+        records: vec![record(n as i64, "x")],
+    };
+    let half = |streams: std::ops::Range<usize>| {
+        let streams = streams.map(stream).collect();
+        [Step::Write(LogBatch { streams }), Step::Flush(i64::MAX)]
+    };
+    let engine = Engine::run(&[half(0..150), half(150..300)].concat());
+    let merged = |parts: &[&crate::part::Part]| {
+        let mut out = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
+        Logs::merge(parts, TimeRange::ALL, &mut out)
+    };
+    let parts: Vec<_> = engine.parts.iter().map(|p| &p.part).collect();
+    assert_eq!(merged(&parts[..1]), Ok(()));
+    let refused = merged(&parts).unwrap_err();
+    assert!(refused.to_string().contains("bytes of labels"), "{refused}");
+}
+
+#[test]
 fn days_in_memory_are_told() {
     let engine = Engine::run(&[Step::Write(LogBatch {
         streams: vec![LogStream {

@@ -312,6 +312,13 @@ fn commit<K: Encode>(store: &Store<K>, group: Vec<Member>) {
     } else {
         store.append(&records)
     };
+    if let (Err(AppendError::TooLarge { .. }), 2..) = (&outcome, group.len()) {
+        // One batch may be too large; the others are not to suffer for it.
+        for member in group {
+            commit(store, vec![member]);
+        }
+        return;
+    }
     if let Err(error) = &outcome {
         tracing::error!(store = K::NAME, %error, "append failed");
     }
@@ -326,8 +333,15 @@ fn commit<K: Encode>(store: &Store<K>, group: Vec<Member>) {
 }
 
 fn refusal(error: &AppendError) -> SinkError {
-    SinkError::Unavailable {
-        reason: error.to_string(),
+    let reason = error.to_string();
+    match error {
+        // It is as large when it is sent again.
+        AppendError::TooLarge { .. } => SinkError::Refused { reason },
+        AppendError::DiskFull
+        | AppendError::MemoryFull { .. }
+        | AppendError::Poisoned(_)
+        | AppendError::Record(_)
+        | AppendError::Disk(_) => SinkError::Unavailable { reason },
     }
 }
 
@@ -402,5 +416,34 @@ mod tests {
         assert!(accepted.reason.contains("memory_days_max"), "{accepted:?}");
         let days = store.snapshot(&Tenant::anonymous()).memory_days();
         assert_eq!(days, BTreeSet::from([7, 8, 9]));
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_is_refused_alone() {
+        let disk = Arc::new(SimDisk::new(1));
+        let store = Store::<Logs>::open(disk, Options::default(), &|_| {}).unwrap();
+        let mut small = Vec::new();
+        obs_logstore::encode(&LogBatch::default(), &mut small);
+        let member = |record: Vec<u8>| {
+            let (done, told) = oneshot::channel();
+            let member = Member {
+                tenant: Tenant::anonymous(),
+                record,
+                accepted: Ok(Accepted::default()),
+                fresh_days: false,
+                done,
+            };
+            (member, told)
+        };
+        let (first, mut told_first) = member(small);
+        let (large, mut told_large) = member(vec![0; 65 << 20]);
+        commit(&store, vec![first, large]);
+        assert_eq!(told_first.try_recv(), Ok(Ok(Accepted::default())));
+        let refused = told_large.try_recv().expect("it is told");
+        assert!(
+            matches!(refused, Err(SinkError::Refused { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(store.stats().records, 1);
     }
 }

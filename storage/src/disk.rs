@@ -173,7 +173,7 @@ fn create_durably(dir: &Path) -> io::Result<()> {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
         Ok(()) | Err(_) => {}
     }
-    File::open(parent)?.sync_all()
+    OpenOptions::new().read(true).open(parent)?.sync_all()
 }
 
 impl Disk for RealDisk {

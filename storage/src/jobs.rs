@@ -90,7 +90,7 @@ impl<K: Kind> Store<K> {
     /// Turns the oldest sealed memory into parts; seals the active one when there is none.
     pub(crate) fn flush(&self, upkeep: &mut Upkeep) -> Result<(), JobError> {
         if self.view.read().sealed.is_empty() {
-            self.seal();
+            self.seal()?;
         }
         let Some(sealed) = self.view.read().sealed.first().cloned() else {
             return Ok(());

@@ -52,6 +52,9 @@ pub(crate) struct Journal {
     next_segment: u64,
     next_sequence: u64,
     current: Option<Box<dyn AppendFile>>,
+    /// Whether a frame was cut off again since the last sync: should the cut not be durable, what
+    /// is left of the frame would pass for corruption once another segment follows.
+    cut: bool,
     buffer: Vec<u8>,
 }
 
@@ -72,6 +75,7 @@ impl Journal {
             next_segment: next.0,
             next_sequence: next.1,
             current: None,
+            cut: false,
             buffer: Vec::new(),
         }
     }
@@ -96,7 +100,10 @@ impl Journal {
         let before = file.bytes();
         if let Err(error) = file.write(&self.buffer) {
             return match file.truncate(before) {
-                Ok(()) => Err(error),
+                Ok(()) => {
+                    self.cut = true;
+                    Err(error)
+                }
                 // A frame of unknown extent is in the way: nothing may follow it.
                 Err(second) => Err(DiskError::Sync {
                     path: self.folder.clone(),
@@ -112,6 +119,7 @@ impl Journal {
                 reason: error.to_string(),
             },
         })?;
+        self.cut = false;
         self.next_sequence += 1;
         if file.bytes() >= self.segment_bytes {
             self.current = None;
@@ -129,10 +137,15 @@ impl Journal {
         self.next_sequence = sequence;
     }
 
-    /// Ends the current segment; returns the first segment that later records may be in.
-    pub(crate) fn seal(&mut self) -> u64 {
+    /// Ends the current segment; returns the first segment that later records may be in. The
+    /// caller calls nothing more after an error.
+    pub(crate) fn seal(&mut self) -> Result<u64, DiskError> {
+        if let (true, Some(file)) = (self.cut, &mut self.current) {
+            file.sync()?;
+        }
+        self.cut = false;
         self.current = None;
-        self.next_segment
+        Ok(self.next_segment)
     }
 
     fn encode_frame(&mut self, records: &[Record<'_>]) {

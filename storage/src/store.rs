@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::bucket::LocalBucket;
 use crate::disk::Disk;
-use crate::error::{AppendError, Corrupt, DiskError, Quarantined};
+use crate::error::{AppendError, Corrupt, DiskError, JobError, Quarantined};
 use crate::journal::{FRAME_BYTES_MAX, Journal, Record};
 use crate::kind::{Draft, Kind, Target};
 use crate::manifest::Manifest;
@@ -312,10 +312,12 @@ impl<K: Kind> Store<K> {
 
     /// Ends the active memory under the writer's lock, so that no record is between a sealed and
     /// an active memory. Nothing happens when there is none.
-    pub(crate) fn seal(&self) {
+    pub(crate) fn seal(&self) -> Result<(), JobError> {
         let mut writer = self.writer.lock();
-        let journal_from = writer.journal.seal();
+        let sealed = writer.journal.seal();
+        let journal_from = sealed.map_err(|e| JobError::Poisoned(self.set_poison(&e)))?;
         self.seal_active(&mut writer, journal_from);
+        Ok(())
     }
 
     /// The same in the middle of replay, where later segments exist already.

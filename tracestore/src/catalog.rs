@@ -47,6 +47,9 @@ pub(crate) struct Catalog {
     bytes: usize,
 }
 
+/// Values are kept up to about so many bytes in all: many names with many long values must neither
+/// fill the memory nor make a catalog that is too large to be read. Small in tests.
+const VALUES_BYTES_MAX: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
 /// What a name or value takes beside its text: map entry, list, hash.
 const ENTRY_BYTES: usize = 96;
 
@@ -126,6 +129,7 @@ impl Catalog {
             return;
         };
         if values.list.len() < VALUES_MAX
+            && self.bytes < VALUES_BYTES_MAX
             && let Some(hash) = hash(value)
             && values.seen.insert(hash)
         {

@@ -40,6 +40,26 @@ impl Row {
     }
 }
 
+/// What a resource costs to hold.
+pub(crate) fn weigh_resource(resource: &Resource) -> Weight {
+    let mut weight = Weight {
+        bytes: resource.schema_url.len(),
+        ..Weight::default()
+    };
+    weight.add(&resource.attributes, 0);
+    weight
+}
+
+/// What a scope costs to hold.
+pub(crate) fn weigh_scope(scope: &Scope) -> Weight {
+    let mut weight = Weight {
+        bytes: scope.name.len() + scope.version.len() + scope.schema_url.len(),
+        ..Weight::default()
+    };
+    weight.add(&scope.attributes, 0);
+    weight
+}
+
 /// What a span costs to hold, without resource and scope.
 pub(crate) fn weigh(span: &Span) -> Weight {
     let mut weight = Weight {

@@ -1,7 +1,7 @@
 //! Which attributes there are and which values they have: what menus are filled from.
 //!
 //! Invariant: every answer occurs in a memory or part that touches the range; up to the bounds of
-//! the catalog (4096 names of a scope, 1000 values of a name in one part) none is missing.
+//! the catalog (4096 names of a scope; 1000 values of a name, 32 MiB of values in all) none is missing.
 
 use obs_model::spans::AttributeValue;
 use obs_model::{Budget, TimeRange};

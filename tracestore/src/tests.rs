@@ -904,3 +904,66 @@ fn admission_drops_with_a_reason() {
         "nested deeper",
     );
 }
+
+#[test]
+fn long_texts_of_resources_and_scopes_count() {
+    let check = |change: fn(&mut SpanBatch), kept: usize| {
+        let mut batch = one(vec![simple(1, 1, 1)]);
+        change(&mut batch);
+        let refused = admit(&mut batch, &Limits::default());
+        assert_eq!((batch.span_count(), refused.count), (kept, 1 - kept as u64));
+    };
+    let long = || "x".repeat(17 << 20);
+    check(|_| {}, 1);
+    check(
+        |b| b.resources[0].resource.schema_url = "x".repeat(17 << 20),
+        0,
+    );
+    check(
+        |b| b.resources[0].scopes[0].scope.name = "x".repeat(17 << 20),
+        0,
+    );
+    check(
+        |b| b.resources[0].scopes[0].scope.version = "x".repeat(17 << 20),
+        0,
+    );
+    // They fill a block, so that a block can always be read back.
+    let mut filling = block::Filling::default();
+    let mut rows = record::read(&{
+        let mut bytes = Vec::new();
+        encode(&one(vec![simple(1, 1, 1)]), &mut bytes);
+        bytes
+    })
+    .unwrap();
+    let row = &mut rows[0];
+    assert!(!filling.add(row));
+    row.resource = Arc::new(Resource {
+        schema_url: long(),
+        ..Resource::default()
+    });
+    assert!(filling.add(row));
+}
+
+#[test]
+fn values_for_menus_are_bounded() {
+    let span = |n: u64| {
+        let mut span = simple(1, n + 1, 1);
+        let value = |key: u64| Attribute::string(format!("key {key}"), format!("{n:0200}"));
+        span.attributes = (0..20).map(value).collect();
+        span
+    };
+    let batch = one((0..200).map(span).collect());
+    for step in [Step::Nothing, Step::Flush] {
+        let (snapshot, _) = build(&[(batch.clone(), step)]);
+        let names = tag_names(&snapshot, TimeRange::ALL, &budget()).unwrap();
+        let span_names = names.iter().find(|(scope, _)| *scope == "span");
+        assert_eq!(span_names.map(|(_, names)| names.len()), Some(20));
+        let values = |key: u64| {
+            let name = format!("key {key}");
+            let scope = Some(Scope::Span);
+            tag_values(&snapshot, scope, &name, TimeRange::ALL, &budget()).unwrap()
+        };
+        let total: usize = (0..20).map(|key| values(key).len()).sum();
+        assert!((100..400).contains(&total), "{total}");
+    }
+}

@@ -4,7 +4,9 @@
 //! Invariants: what is encoded is what is applied; a sample whose number belongs to a memory that
 //! is gone is never guessed, its batch is told to come again.
 
-use obs_model::metrics::{KnownSamples, MetricBatch, Series};
+use std::collections::HashSet;
+
+use obs_model::metrics::{KnownSamples, MetricBatch, Sample, Series};
 use obs_model::numbers::SeriesKey;
 use obs_model::{Labels, Timestamp, Value};
 use obs_storage::{Corrupt, Draft, Target};
@@ -159,28 +161,54 @@ fn add_known(
     }
     entries.times.extend_from_slice(&known.times);
     entries.values.extend_from_slice(&known.values);
+    entries.keep_order(entries.series.len() - known.times.len());
     true
 }
 
 impl Entries {
+    /// Moves samples from an index on behind the other samples of their series, if there are some.
+    fn keep_order(&mut self, from: usize) {
+        if self.others.is_empty() {
+            return;
+        }
+        let others: HashSet<u32> = self.others.iter().map(|(series, _)| *series).collect();
+        let mut kept = from;
+        for at in from..self.series.len() {
+            let (series, time, value) = (self.series[at], self.times[at], self.values[at]);
+            if others.contains(&series) {
+                let mut column = Column::default();
+                column.push(time, Ok(value), NO_START);
+                self.others.push((series, column));
+                continue;
+            }
+            (self.series[kept], self.times[kept], self.values[kept]) = (series, time, value);
+            kept += 1;
+        }
+        self.series.truncate(kept);
+        self.times.truncate(kept);
+        self.values.truncate(kept);
+    }
+
     /// Adds what a batch has of one series; gives its number.
     pub(crate) fn add_series(&mut self, head: &mut Head, series: Series) -> u32 {
         let number = head.find_or_add(series.labels);
+        let plain = |s: &Sample| s.start.is_none() && matches!(s.value, Value::Float(_));
+        // Samples of one series stay in the order in which they came.
+        let in_order = self.others.iter().any(|(other, _)| *other == number);
+        let plain = !in_order && series.samples.iter().all(plain);
         let mut other = Column::default();
         for sample in series.samples {
             let time = sample.time.millis();
-            match (sample.start, sample.value) {
-                (None, Value::Float(float)) => {
+            match sample.value {
+                Value::Float(float) if plain => {
                     self.series.push(number);
                     self.times.push(time);
                     self.values.push(float);
+                    continue;
                 }
-                (start, value) => {
-                    let value = match value {
-                        Value::Float(float) => Ok(float),
-                        Value::Histogram(histogram) => Err(histogram),
-                    };
-                    other.push(time, value, start.map_or(NO_START, Timestamp::millis));
+                Value::Float(float) => other.push(time, Ok(float), start_of(sample.start)),
+                Value::Histogram(histogram) => {
+                    other.push(time, Err(histogram), start_of(sample.start));
                 }
             }
         }
@@ -191,6 +219,10 @@ impl Entries {
         self.exemplars.extend(exemplars.map(|e| (number, e)));
         number
     }
+}
+
+fn start_of(start: Option<Timestamp>) -> i64 {
+    start.map_or(NO_START, Timestamp::millis)
 }
 
 /// Appends the record of one batch that leans on no other record, for

@@ -182,11 +182,12 @@ impl Head {
             self.received = self.received.max(Some(entries.received));
         }
         for metadata in &entries.metadata {
-            let size = 2 * metadata.family.len() + metadata.unit.len() + metadata.help.len();
+            let size = |m: &Metadata| 2 * m.family.len() + m.unit.len() + m.help.len() + 128;
             let family = metadata.family.clone();
-            if self.metadata.insert(family, metadata.clone()).is_none() {
-                self.static_bytes += size + 128;
-            }
+            let old = self.metadata.insert(family, metadata.clone());
+            // What is replaced may have been shorter.
+            let before = old.as_ref().map_or(0, size);
+            self.static_bytes = (self.static_bytes + size(metadata)).saturating_sub(before);
         }
     }
 

@@ -696,6 +696,66 @@ fn metadata_without_samples_is_kept() {
 }
 
 #[test]
+fn long_labels_and_many_exemplars_make_several_runs() {
+    let series = |n: i64| Series {
+        labels: labels(&[
+            ("__name__", "up"),
+            ("long", &format!("{n:02}{}", "x".repeat(4000))),
+        ]),
+        samples: Vec::new(),
+        exemplars: (0..10).map(|at| exemplar(100 * n + at)).collect(),
+    };
+    let entry = |n: i64| Metadata {
+        family: format!("family_{n:03}"),
+        help: "x".repeat(30),
+        ..Metadata::default()
+    };
+    let batch = MetricBatch {
+        series: (0..20).map(series).collect(),
+        metadata: (0..50).map(entry).collect(),
+    };
+    let memory = Memory::default();
+    apply(&memory, &batch);
+    let part = flush(&memory, TimeRange::ALL).unwrap();
+    let merged = merge(&[part.clone(), part.clone()], TimeRange::ALL);
+    for part in [part, merged.unwrap().unwrap()] {
+        let sections = |what: &str| part.sections().filter(|(n, _)| n.starts_with(what)).count();
+        assert!(
+            sections("exemplars") > 2 && sections("metadata") > 2,
+            "{part:?}"
+        );
+        assert!(Part::open(part.clone()).unwrap().groups.len() > 4);
+        let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![part]).unwrap();
+        let found = crate::exemplars(&snapshot, &[], TimeRange::ALL, &budget()).unwrap();
+        let expect = batch
+            .series
+            .iter()
+            .map(|s| (s.labels.clone(), s.exemplars.clone()));
+        assert_eq!(found, expect.collect::<Vec<_>>());
+        assert_eq!(crate::metadata(&snapshot).unwrap(), batch.metadata);
+    }
+}
+
+#[test]
+fn metadata_that_grows_is_weighed() {
+    let memory = Memory::default();
+    let weigh = |help: usize| {
+        let entry = Metadata {
+            family: "up".to_owned(),
+            help: "x".repeat(help),
+            ..Metadata::default()
+        };
+        let metadata = vec![entry];
+        let series = Vec::new();
+        apply(&memory, &MetricBatch { series, metadata });
+        Metrics::bytes(&memory)
+    };
+    let small = weigh(0);
+    assert_eq!(weigh(50_000), small + 50_000);
+    assert_eq!(weigh(10), small + 10);
+}
+
+#[test]
 fn days_in_memory_are_told() {
     let check = |times: &[i64], expect: &[i64]| {
         let memory = Memory::default();

@@ -177,11 +177,13 @@ proptest! {
             write(&[(2, 3, second)]),
             write(&[(3, 3, second)]),
         ];
-        let mut read = |at: usize| reader.decode(1, &records[at]).map(|e| e.values.len());
+        let mut read = |at: usize| reader.decode(1, &records[at]).map(|e| e.values[0].to_bits());
         prop_assert!(read(0).is_ok());
-        // Values go on from the missing one, and series 2 was numbered there.
-        prop_assert!(read(2).is_err() && read(3).is_err());
-        prop_assert_eq!(read(4).unwrap(), 1);
+        // Values go on from the missing one: either that is seen, or it did not matter.
+        prop_assert!(read(2).is_ok_and(|bits| bits == second) || read(2).is_err());
+        // Series 2 was numbered in the missing one.
+        prop_assert!(read(3).is_err());
+        prop_assert_eq!(read(4).unwrap(), second);
     }
 
     #[test]
