@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use obs_model::Timestamp;
 use obs_model::time::parse_rfc3339;
 use serde_json::Value;
@@ -22,10 +22,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(options: &ServerOptions) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let settings = || {
+            Ok(reqwest::Client::builder()
+                .timeout(TIMEOUT)
+                .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION"))))
+        };
+        let http = obs_server::http_client::build(settings, reqwest::ClientBuilder::build);
+        let http = http.map_err(|e| anyhow!("set up the HTTP client: {e}"))?;
         let server = options.server.trim_end_matches('/').to_owned();
         Ok(Self {
             http,

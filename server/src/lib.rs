@@ -23,6 +23,8 @@ mod write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// For the command line, whose clients are built in the same way.
+pub use obs_collector::http_client;
 pub use start::serve;
 pub use telemetry::LogFormat;
 

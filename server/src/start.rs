@@ -396,7 +396,7 @@ fn start_intake(
             tenant: Tenant::anonymous(),
             limits: app.rules.limits,
             counters: Arc::clone(&app.counters),
-            checkpoint: data.join("tail.json"),
+            checkpoint: data.join("tail.checkpoint"),
         };
         tasks.spawn(tail::run(logs, setting, stop.clone()));
     }
