@@ -1,3 +1,5 @@
+//! The fleet is the same in each run, and its values look like those of real exporters.
+
 use super::*;
 
 fn fleet(series: u64, samples: u64, lifetime: u64) -> Fleet {
