@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use obs_collector::config::Job;
 use obs_collector::receive::{self, Receiver};
@@ -72,16 +72,6 @@ fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
     let jobs = config
         .jobs(&text, folder)
         .with_context(|| format!("{}", path.display()))?;
-    if let Some(job) = jobs
-        .iter()
-        .find(|j| j.name == "obs" || j.name == "node" && config.obs.node_exporter.is_some())
-    {
-        bail!(
-            "{}: the job name {:?} is taken by obs' own job",
-            path.display(),
-            job.name
-        );
-    }
     Ok((config, jobs))
 }
 
