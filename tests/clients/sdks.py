@@ -203,8 +203,8 @@ def otlp(obs, addresses):
 
 
 def loki(obs):
-    """A logging handler that pushes to Loki."""
-    for version, path in (("1", "/loki/api/v1/push"),):
+    """A logging handler that pushes to Loki, in its new and its old form."""
+    for version, path in ("1", "/loki/api/v1/push"), ("0", "/api/prom/push"):
         handler = logging_loki.LokiHandler(f"{obs}{path}", tags={"app": f"loki-v{version}"}, version=version)
         problems = []
         handler.handleError = lambda record, problems=problems: problems.append(sys.exc_info()[1])
@@ -218,7 +218,7 @@ def loki(obs):
         found = wait_for(f"lines of push {version}", lambda q=query: len(got := lines(obs, q)) == 3 and got)
         wanted = [f'pushed {i} äöü "quoted"' for i in range(3)]
         expect(f"lines of push {version}", wanted, sorted(line for _, line in found))
-    print("loki push: a logging handler", flush=True)
+    print("loki push: both versions", flush=True)
 
 
 def reading(obs):
