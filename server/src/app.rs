@@ -71,7 +71,7 @@ impl App {
 /// What a query's error means to an HTTP client; Prometheus' classes.
 pub(crate) fn query_error(error: &QueryError) -> HttpError {
     let kind = match error {
-        QueryError::Parse(_) => ErrorKind::BadData,
+        QueryError::Parse(_) | QueryError::Unsuitable(_) => ErrorKind::BadData,
         QueryError::Budget(budget) => return budget_error(budget),
         QueryError::Execution(_) => ErrorKind::Execution,
         QueryError::Corrupt(_) => ErrorKind::Internal,

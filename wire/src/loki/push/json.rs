@@ -1,4 +1,5 @@
-//! The JSON form: `{"streams":[{"stream":{},"values":[["ns","line",{}]]}]}`.
+//! The JSON form: `{"streams":[{"stream":{},"values":[["ns","line",{}]]}]}`, and the one before
+//! Loki 0.4: `{"streams":[{"labels":"{}","entries":[{"ts":"RFC 3339","line":""}]}]}`.
 //!
 //! Invariant: the parser hands every value straight to its place; each level of the shape has its
 //! own seed, so that the depth is fixed. Faults come with line and column.
@@ -10,6 +11,7 @@ use std::fmt;
 use obs_model::Timestamp;
 use obs_model::limits::Limits;
 use obs_model::logs::{LogBatch, LogRecord, LogStream};
+use obs_model::time::parse_rfc3339;
 use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
@@ -162,7 +164,13 @@ impl<'de> Visitor<'de> for Stream<'_> {
                     });
                     stream.labels = made.map_err(|error| self.0.refuse(error))?;
                 }
-                "values" => map.next_value_seed(Values(self.0, &mut stream.records))?,
+                "values" => map.next_value_seed(Values(&mut stream.records, || Entry(self.0)))?,
+                "labels" => {
+                    let Key(text) = map.next_value_seed(KeySeed)?;
+                    let made = self.0.builder.parse(&text);
+                    stream.labels = made.map_err(|error| self.0.refuse(error))?;
+                }
+                "entries" => map.next_value_seed(Values(&mut stream.records, || Old(self.0)))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -175,9 +183,14 @@ impl<'de> Visitor<'de> for Stream<'_> {
     }
 }
 
-struct Values<'c>(&'c Context, &'c mut Vec<LogRecord>);
+/// The records of a stream and what reads one.
+struct Values<'c, F>(&'c mut Vec<LogRecord>, F);
 
-impl<'de> DeserializeSeed<'de> for Values<'_> {
+impl<'de, S, F> DeserializeSeed<'de> for Values<'_, F>
+where
+    S: DeserializeSeed<'de, Value = LogRecord>,
+    F: Fn() -> S,
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -185,7 +198,11 @@ impl<'de> DeserializeSeed<'de> for Values<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Values<'_> {
+impl<'de, S, F> Visitor<'de> for Values<'_, F>
+where
+    S: DeserializeSeed<'de, Value = LogRecord>,
+    F: Fn() -> S,
+{
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,8 +210,8 @@ impl<'de> Visitor<'de> for Values<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(record) = seq.next_element_seed(Entry(self.0))? {
-            self.1.push(record);
+        while let Some(record) = seq.next_element_seed((self.1)())? {
+            self.0.push(record);
         }
         Ok(())
     }
@@ -237,6 +254,52 @@ impl<'de> Visitor<'de> for Entry<'_> {
             time,
             line: line.into_owned(),
             metadata,
+        })
+    }
+}
+
+/// An entry of the old form.
+struct Old<'c>(&'c Context);
+
+impl<'de> DeserializeSeed<'de> for Old<'_> {
+    type Value = LogRecord;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogRecord, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Old<'_> {
+    type Value = LogRecord;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry {\"ts\": \"RFC 3339\", \"line\": \"line\"}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogRecord, A::Error> {
+        let (mut time, mut line) = (None, None);
+        while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
+            match &*key {
+                "ts" => {
+                    let Key(text) = map.next_value_seed(KeySeed)?;
+                    let parsed = parse_rfc3339(&text);
+                    time = Some(parsed.ok_or_else(|| {
+                        let expected = &"a timestamp in RFC 3339";
+                        A::Error::invalid_value(Unexpected::Str(&text), expected)
+                    })?);
+                }
+                "line" => line = Some(map.next_value_seed(Line)?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(LogRecord {
+            time: time.ok_or_else(|| A::Error::missing_field("ts"))?,
+            line: line
+                .ok_or_else(|| A::Error::missing_field("line"))?
+                .into_owned(),
+            metadata: self.0.builder.empty.clone(),
         })
     }
 }

@@ -46,6 +46,38 @@ fn json() {
 }
 
 #[test]
+fn old_json() {
+    check(
+        r#"{"streams":[{"labels":"{job=\"j\", app=\"a\"}","entries":[
+            {"line":"a","ts":"1970-01-01T00:00:01.5+00:00","more":{}},
+            {"ts":"1970-01-01T00:00:00Z","line":"b"}]}]}"#,
+        expect![[r#"
+            {app="a", job="j"}
+              1500000000 a {}
+              0 b {}
+        "#]],
+    );
+    let entry = |entry: &str, expect: Expect| {
+        let body = format!(r#"{{"streams":[{{"labels":"{{a=\"b\"}}","entries":[{entry}]}}]}}"#);
+        check(&body, expect);
+    };
+    entry(
+        r#"{"ts":"now","line":""}"#,
+        expect![
+            "loki push request is malformed at 1:56: expected a timestamp in RFC 3339, found string \"now\""
+        ],
+    );
+    entry(
+        r#"{"line":""}"#,
+        expect!["loki push request is malformed at 1:56: expected missing field `ts`"],
+    );
+    check(
+        r#"{"streams":[{"labels":"{a}"}]}"#,
+        expect![[r#"loki push request is malformed at 1:28: expected "=", found "}""#]],
+    );
+}
+
+#[test]
 fn json_faults_have_line_and_column() {
     let entry = |entry: &str, expect: Expect| {
         let body =
