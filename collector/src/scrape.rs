@@ -27,11 +27,11 @@ use crate::decode::Decoder;
 use crate::discovery::{Sources, Target, resolve_all};
 use crate::metrics::Counters;
 use crate::sink::Sink;
-use assemble::{Assembled, Attempt, State, assemble};
+use assemble::{Assembled, Attempt, Refused, State, assemble};
 use fetch::{FetchError, Fetched, Format};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
 
-/// Most bodies that are received at one time; bounds the memory of many slow, large targets.
+/// Most bodies that are received or decoded at one time; bounds the memory of many large targets.
 const BODIES_AT_ONCE: usize = 64;
 
 /// What scraping needs from the rest of the house.
@@ -81,7 +81,7 @@ impl Scraper {
         let shared = Arc::new(Shared {
             setting,
             targets: self.targets.clone(),
-            bodies: Semaphore::new(BODIES_AT_ONCE),
+            bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
         });
         let mut wanted = self.jobs.subscribe();
         let mut running: HashMap<String, watch::Sender<Option<Arc<Job>>>> = HashMap::new();
@@ -136,7 +136,7 @@ impl Default for Scraper {
 struct Shared {
     setting: Setting,
     targets: Targets,
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
 }
 
 /// A target's identity: its labels and URL, and its times.
@@ -379,13 +379,17 @@ async fn scrape(
             if matches!(error, FetchError::TooLarge(_)) {
                 attempt.body_bytes = -1;
             }
-            Err(error.to_string())
+            Err(error.to_string().into())
         }
     };
     let up = outcome.is_ok();
     let (mut assembled, mut fault) = match outcome {
         Ok(assembled) => (assembled, String::new()),
-        Err(fault) => (assemble::failed(state, time), fault),
+        Err(Refused { fault, counts }) => {
+            let mut assembled = assemble::failed(state, time);
+            assembled.counts = counts;
+            (assembled, fault)
+        }
     };
     let timeout = target.timeout.as_secs_f64();
     assemble::report(
@@ -417,10 +421,8 @@ async fn scrape(
 }
 
 async fn ask(run: &Run, target: &Target) -> Result<Fetched, FetchError> {
-    let permit = run.shared.bodies.acquire().await;
-    let _permit = permit.map_err(|_| FetchError::Failed("scraping has shut down".to_owned()))?;
     let most = run.shared.setting.limits.decompressed_bytes_max as u64;
-    fetch::fetch(&run.client, &run.job, target, most).await
+    fetch::fetch(&run.client, &run.job, target, most, &run.shared.bodies).await
 }
 
 /// Decodes and assembles away from the event loop.
@@ -430,23 +432,26 @@ async fn read(
     fetched: Fetched,
     state: &Arc<State>,
     time: obs_model::Timestamp,
-) -> Result<Assembled, String> {
+) -> Result<Assembled, Refused> {
     let setting = &run.shared.setting;
     let (limits, job, labels) = (setting.limits, Arc::clone(&run.job), target.labels.clone());
-    let (state, bytes) = (Arc::clone(state), fetched.body.len());
+    let Fetched {
+        body,
+        format,
+        place: _place,
+    } = fetched;
+    let (state, bytes) = (Arc::clone(state), body.len());
     let work = move || {
-        let exposition = match fetched.format {
-            Format::OpenMetrics => {
-                obs_wire::prometheus::openmetrics::decode(&fetched.body, &limits)
-            }
-            Format::Text => obs_wire::prometheus::text::decode(&fetched.body, &limits),
+        let exposition = match format {
+            Format::OpenMetrics => obs_wire::prometheus::openmetrics::decode(&body, &limits),
+            Format::Text => obs_wire::prometheus::text::decode(&body, &limits),
         };
-        let exposition = exposition.map_err(|e| e.to_string())?;
+        let exposition = exposition.map_err(|e| Refused::from(e.to_string()))?;
         assemble(&job, &labels, exposition, &state, time)
     };
     match setting.decoder.run(bytes, work).await {
         Ok(outcome) => outcome,
-        Err(lost) => Err(lost.to_string()),
+        Err(lost) => Err(lost.to_string().into()),
     }
 }
 
