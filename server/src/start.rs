@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::app::App;
+use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::read::Reader;
 use crate::stores::Stores;
@@ -189,6 +189,7 @@ impl Running {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let app = Arc::new(App {
             stores: OnceLock::new(),
+            opening: Opening::default(),
             writes: OnceLock::new(),
             reader: Reader::new(threads, rules.limits)?,
             scraper: Scraper::new(),
@@ -334,8 +335,13 @@ async fn open_stores(
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
         "opening the stores"
     );
-    let data = options.data.clone();
-    let stores = tokio::task::spawn_blocking(move || Stores::open(&data, &settings)).await??;
+    let (data, told) = (options.data.clone(), Arc::clone(app));
+    let open = move || {
+        Stores::open(&data, &settings, &|store, progress| {
+            told.opening.note(store, progress);
+        })
+    };
+    let stores = tokio::task::spawn_blocking(open).await??;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =
