@@ -11,7 +11,7 @@ mod schedule;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use obs_model::limits::Limits;
@@ -181,6 +181,7 @@ async fn run_job(
                 shared: Arc::clone(&shared),
                 job,
                 client,
+                refused: Mutex::default(),
             });
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -207,6 +208,20 @@ struct Run {
     shared: Arc<Shared>,
     job: Arc<Job>,
     client: reqwest::Client,
+    /// Why no target is asked at all: there are more than `target_limit`.
+    refused: Mutex<Option<String>>,
+}
+
+impl Run {
+    /// Fails every scrape from now on, or none.
+    fn refuse(&self, fault: Option<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.clone()
+    }
 }
 
 /// What a target's task leaves behind.
@@ -228,14 +243,14 @@ impl Pool {
             let (_, mut faults) = sources.refresh().await;
             let mut resolved = resolve_all(&run.job, sources.discovered());
             faults.append(&mut resolved.faults);
-            let limit = run.job.target_limit;
-            if limit > 0 && resolved.active.len() as u64 > limit {
-                faults.push(format!(
-                    "target_limit exceeded (number of targets: {}, limit: {limit})",
-                    resolved.active.len()
-                ));
-                resolved.active.clear();
-            }
+            let (limit, count) = (run.job.target_limit, resolved.active.len());
+            let over = limit > 0 && count as u64 > limit;
+            let refusal = over.then(|| {
+                format!("target_limit exceeded (number of targets: {count}, limit: {limit})")
+            });
+            // As Prometheus: the targets stay, and each one's `up` is 0.
+            faults.extend(refusal.clone());
+            run.refuse(refusal);
             for fault in &faults {
                 tracing::warn!(job = %run.job.name, error = %fault, "discovery fault");
             }
@@ -357,7 +372,11 @@ async fn scrape(
 ) -> State {
     let began = Instant::now();
     let setting = &run.shared.setting;
-    let outcome = match tokio::time::timeout(target.timeout, ask(run, target)).await {
+    let asked = match run.refusal() {
+        Some(fault) => Ok(Err(FetchError::Failed(fault))),
+        None => tokio::time::timeout(target.timeout, ask(run, target)).await,
+    };
+    let outcome = match asked {
         Ok(outcome) => outcome,
         Err(_) => Err(FetchError::Failed(format!(
             "scrape timed out after {:?}",

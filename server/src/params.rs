@@ -221,9 +221,7 @@ mod tests {
     use super::*;
 
     async fn params(request: http::request::Builder, body: &str) -> Params {
-        let request = request
-            .body(Body::from(body.to_owned()))
-            .unwrap();
+        let request = request.body(Body::from(body.to_owned())).unwrap();
         Params::from_request(request, &()).await.unwrap()
     }
 

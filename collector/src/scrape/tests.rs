@@ -210,6 +210,33 @@ async fn bodies_are_bounded() {
 }
 
 #[tokio::test]
+async fn targets_over_their_limit_are_down() {
+    let server = Server::start("a 1\n").await;
+    let two = |limit| {
+        let labels = |n: u8| format!("{{targets: ['{}'], labels: {{n: '{n}'}}}}", server.address);
+        parse(&format!(
+            "[{{job_name: j, scrape_interval: 50ms, scrape_timeout: 50ms, target_limit: {limit}, static_configs: [{}, {}]}}]",
+            labels(1),
+            labels(2)
+        ))
+    };
+    let mut rig = Rig::start(&yaml(&server.address, ""));
+    rig.scraper.apply(two(1));
+    rig.until(&["up 0"]).await;
+    rig.until(&["up 0"]).await;
+    let active = rig.scraper.targets().snapshot().active;
+    assert_eq!(active.len(), 2);
+    let fault = "target_limit exceeded (number of targets: 2, limit: 1)";
+    assert!(
+        active.iter().any(|target| target.last_error == fault),
+        "{active:?}"
+    );
+    rig.scraper.apply(two(2));
+    rig.until(&["a 1", "up 1"]).await;
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn a_place_is_taken_by_bodies_only() {
     let server = Server::start("a 1\n").await;
     let job = Arc::new(parse(&yaml(&server.address, "")).remove(0));
