@@ -21,6 +21,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
+use crate::connections::Guarded;
 use crate::read::Reader;
 use crate::stores::Stores;
 use crate::upkeep::Upkeep;
@@ -168,6 +169,8 @@ struct Running {
     stop_intake: CancellationToken,
     /// Ends the listeners.
     stop_listening: CancellationToken,
+    /// Ends the connections that did not end with them.
+    cut: CancellationToken,
     intake: TaskTracker,
     writers: Writers,
     upkeep: Upkeep,
@@ -206,7 +209,13 @@ impl Running {
             .map(TcpListener::local_addr)
             .transpose()?;
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
-        listen(&tasks, &stop_listening, &app, listeners);
+        let cut = CancellationToken::new();
+        let serving = Serving {
+            tasks: &tasks,
+            stop: &stop_listening,
+            cut: &cut,
+        };
+        serving.listen(&app, listeners);
         let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         let jobs = with_own_jobs(jobs, config, http, node)?;
@@ -217,6 +226,7 @@ impl Running {
             tasks,
             stop_intake,
             stop_listening,
+            cut,
             intake,
             writers,
             upkeep,
@@ -235,6 +245,8 @@ impl Running {
         self.stop_listening.cancel();
         self.tasks.close();
         within("requests", self.tasks.wait()).await;
+        // Whoever still holds a connection holds the queues with it.
+        self.cut.cancel();
         // The last handle on the queues: the writers finish what waits, then end.
         drop(self.app);
         let (writers, upkeep) = (self.writers, self.upkeep);
@@ -255,53 +267,50 @@ async fn within(what: &str, work: impl Future<Output = ()>) {
     }
 }
 
-fn listen(tasks: &TaskTracker, stop: &CancellationToken, app: &Arc<App>, listeners: Listeners) {
-    let receiver = Receiver::new(
-        app.sink.clone(),
-        app.rules.limits,
-        app.decoder.clone(),
-        Arc::clone(&app.counters),
-    );
-    let all = api::routes(app).merge(receive::routes(receiver.clone()));
-    serve_http(tasks, stop, listeners.http, all);
-    serve_http(
-        tasks,
-        stop,
-        listeners.otlp_http,
-        receive::otlp_routes(receiver.clone()),
-    );
-    serve_http(
-        tasks,
-        stop,
-        listeners.otlp_grpc,
-        receive::grpc::routes(receiver),
-    );
-    if let Some(listener) = listeners.node_exporter {
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            let (source, what) = (Arc::default(), Arc::default());
-            if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
-                tracing::error!(%error, "the node exporter failed");
+/// What the listeners run in and end by.
+#[derive(Clone, Copy)]
+struct Serving<'a> {
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+    cut: &'a CancellationToken,
+}
+
+impl Serving<'_> {
+    fn listen(self, app: &Arc<App>, listeners: Listeners) {
+        let receiver = Receiver::new(
+            app.sink.clone(),
+            app.rules.limits,
+            app.decoder.clone(),
+            Arc::clone(&app.counters),
+        );
+        let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        self.serve(listeners.http, all);
+        let otlp = receive::otlp_routes(receiver.clone());
+        self.serve(listeners.otlp_http, otlp);
+        self.serve(listeners.otlp_grpc, receive::grpc::routes(receiver));
+        if let Some(listener) = listeners.node_exporter {
+            let stopped = self.stop.clone().cancelled_owned();
+            self.tasks.spawn(async move {
+                let (source, what) = (Arc::default(), Arc::default());
+                if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
+                    tracing::error!(%error, "the node exporter failed");
+                }
+            });
+        }
+    }
+
+    fn serve(self, listener: TcpListener, routes: Router) {
+        let stopped = self.stop.clone().cancelled_owned();
+        let listener = Guarded::new(listener, self.cut.clone());
+        self.tasks.spawn(async move {
+            let served = axum::serve(listener, routes)
+                .with_graceful_shutdown(stopped)
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "an HTTP listener failed");
             }
         });
     }
-}
-
-fn serve_http(
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    listener: TcpListener,
-    routes: Router,
-) {
-    let stopped = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, routes)
-            .with_graceful_shutdown(stopped)
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "an HTTP listener failed");
-        }
-    });
 }
 
 /// Opens the stores off the event loop; requests are answered "starting" meanwhile.
