@@ -370,37 +370,8 @@ async fn scrape(
     state: &Arc<State>,
     time: obs_model::Timestamp,
 ) -> State {
-    let began = Instant::now();
     let setting = &run.shared.setting;
-    let asked = match run.refusal() {
-        Some(fault) => Ok(Err(FetchError::Failed(fault))),
-        None => tokio::time::timeout(target.timeout, ask(run, target)).await,
-    };
-    let outcome = match asked {
-        Ok(outcome) => outcome,
-        Err(_) => Err(FetchError::Failed(format!(
-            "scrape timed out after {:?}",
-            target.timeout
-        ))),
-    };
-    let took = began.elapsed();
-    let mut attempt = Attempt {
-        time,
-        seconds: took.as_secs_f64(),
-        body_bytes: 0,
-    };
-    let outcome = match outcome {
-        Ok(fetched) => {
-            attempt.body_bytes = i64::try_from(fetched.body.len()).unwrap_or(i64::MAX);
-            read(run, target, fetched, state, time).await
-        }
-        Err(error) => {
-            if matches!(error, FetchError::TooLarge(_)) {
-                attempt.body_bytes = -1;
-            }
-            Err(error.to_string().into())
-        }
-    };
+    let (outcome, attempt) = attempt(run, target, state, time).await;
     let up = outcome.is_ok();
     let (mut assembled, mut fault) = match outcome {
         Ok(assembled) => (assembled, String::new()),
@@ -410,25 +381,26 @@ async fn scrape(
             (assembled, fault)
         }
     };
-    let timeout = target.timeout.as_secs_f64();
-    assemble::report(
-        &run.job,
-        &target.labels,
-        &mut assembled,
-        &attempt,
-        timeout,
-        up,
-    );
+    let (labels, timeout) = (&target.labels, target.timeout.as_secs_f64());
+    assemble::report(&run.job, labels, &mut assembled, &attempt, timeout, up);
     let Assembled {
         batch,
         state: mut next,
         ..
     } = assembled;
-    if let Err(error) = setting.sink.metrics(setting.tenant.clone(), batch).await {
-        // What was known before and what may have been written both need markers later.
-        next.keep(state);
-        fault = format!("scrape not stored: {error}");
+    match setting.sink.metrics(setting.tenant.clone(), batch).await {
+        Ok(stored) if stored.refused > 0 => {
+            let (refused, reason) = (stored.refused, stored.reason);
+            tracing::warn!(url = %target.url, refused, reason, "samples of a scrape refused");
+        }
+        Ok(_) => {}
+        Err(error) => {
+            // What was known before and what may have been written both need markers later.
+            next.keep(state);
+            fault = format!("scrape not stored: {error}");
+        }
     }
+    let took = Duration::from_secs_f64(attempt.seconds);
     setting.counters.scraped(took, &fault);
     if !fault.is_empty() {
         tracing::debug!(url = %target.url, error = %fault, "scrape failed");
@@ -437,6 +409,39 @@ async fn scrape(
         .targets
         .scraped(&run.job.name, target, time, took, &fault);
     next
+}
+
+/// Asks a target and reads what it answers.
+async fn attempt(
+    run: &Run,
+    target: &Target,
+    state: &Arc<State>,
+    time: obs_model::Timestamp,
+) -> (Result<Assembled, Refused>, Attempt) {
+    let began = Instant::now();
+    let asked = match run.refusal() {
+        Some(fault) => Ok(Err(FetchError::Failed(fault))),
+        None => tokio::time::timeout(target.timeout, ask(run, target)).await,
+    };
+    let mut attempt = Attempt {
+        time,
+        seconds: began.elapsed().as_secs_f64(),
+        body_bytes: 0,
+    };
+    let fault = match asked {
+        Ok(Ok(fetched)) => {
+            attempt.body_bytes = i64::try_from(fetched.body.len()).unwrap_or(i64::MAX);
+            return (read(run, target, fetched, state, time).await, attempt);
+        }
+        Ok(Err(error)) => {
+            if matches!(error, FetchError::TooLarge(_)) {
+                attempt.body_bytes = -1;
+            }
+            error.to_string()
+        }
+        Err(_) => format!("scrape timed out after {:?}", target.timeout),
+    };
+    (Err(fault.into()), attempt)
 }
 
 async fn ask(run: &Run, target: &Target) -> Result<Fetched, FetchError> {
