@@ -16,7 +16,11 @@ const FORM_BYTES_MAX: usize = 4 << 20;
 /// Longest wait for a form body: a slow client must not hold a request for ever.
 const FORM_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Names and values in the order given; the form comes after the address.
+/// Most parameters of one request: each takes far more memory than its two bytes at least.
+const PAIRS_MAX: usize = 10_000;
+
+/// Names and values in the order given; the form comes before the address and so wins, as in
+/// Prometheus and Loki.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
 
@@ -24,13 +28,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = HttpError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
-        let mut pairs = Vec::new();
-        let mut read = |bytes: &[u8]| {
-            pairs.extend(
-                form_urlencoded::parse(bytes).map(|(n, v)| (n.into_owned(), v.into_owned())),
-            );
-        };
-        read(request.uri().query().unwrap_or_default().as_bytes());
+        let address = request.uri().query().unwrap_or_default().to_owned();
         let form = request
             .headers()
             .get(header::CONTENT_TYPE)
@@ -38,8 +36,20 @@ impl<S: Send + Sync> FromRequest<S> for Params {
                 t.as_bytes()
                     .starts_with(b"application/x-www-form-urlencoded")
             });
-        if form {
-            read(&form_body(request.into_body()).await?);
+        let body = if form {
+            form_body(request.into_body()).await?
+        } else {
+            Bytes::new()
+        };
+        let both = [&body, address.as_bytes()];
+        let pairs = both.into_iter().flat_map(form_urlencoded::parse);
+        let pairs: Vec<(String, String)> = pairs
+            .take(PAIRS_MAX + 1)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        if pairs.len() > PAIRS_MAX {
+            let message = format!("more than {PAIRS_MAX} parameters");
+            return Err(HttpError::too_large(message));
         }
         Ok(Self(pairs))
     }
@@ -227,12 +237,13 @@ mod tests {
 
     #[tokio::test]
     async fn address_and_form() {
-        let request = http::Request::post("/x?query=up&match[]=a&match%5B%5D=b").header(
+        let request = http::Request::post("/x?limit=2&query=up&match[]=a&match%5B%5D=b").header(
             "content-type",
             "application/x-www-form-urlencoded; charset=utf-8",
         );
-        let params = params(request, "time=1.5&step=1m&empty=").await;
+        let params = params(request, "time=1.5&step=1m&empty=&limit=1").await;
         assert_eq!(params.need("query").unwrap(), "up");
+        assert_eq!(params.get("limit"), Some("1"), "the form wins");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(
             params

@@ -238,6 +238,9 @@ async fn faults_are_told_in_the_language_of_the_route() {
         let told = rig.ask(post, &large).await;
         check(&told, 413, kind, "form body");
     }
+    let many = Request::post("/api/v1/query").header("content-type", form);
+    let told = rig.ask(many, &"a&".repeat(20_000)).await;
+    check(&told, 413, JSON, "more than 10000 parameters");
     for path in [
         "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&limit=0",
         "/tempo/api/search?limit=0",
