@@ -9,6 +9,7 @@ pub mod node_exporter;
 mod api;
 mod app;
 mod clock;
+mod connections;
 mod intake;
 mod metrics;
 mod params;

@@ -2,10 +2,12 @@
 //! of the answer.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{
     Auth, ClientConfig, Credential, Job, NameEscaping, Protocol, TlsConfig, TlsVersion,
@@ -23,6 +25,8 @@ const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Fetched {
     pub body: Bytes,
     pub format: Format,
+    /// The body's place among those in memory; held until it is decoded.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// How the body is written.
@@ -167,12 +171,14 @@ pub(crate) fn accept(protocols: &[Protocol], escaping: NameEscaping) -> String {
     out
 }
 
-/// Asks once. The deadline is the caller's.
+/// Asks once. The deadline is the caller's. A place is taken only when there is a body to receive:
+/// targets that do not answer must not hold up those that do.
 pub(crate) async fn fetch(
     client: &Client,
     job: &Job,
     target: &Target,
     body_bytes_max: u64,
+    places: &Arc<Semaphore>,
 ) -> Result<Fetched, FetchError> {
     let headers = request_headers(job, target)
         .await
@@ -191,6 +197,8 @@ pub(crate) async fn fetch(
         0 => body_bytes_max,
         own => own.min(body_bytes_max),
     };
+    let place = Arc::clone(places).acquire_owned().await;
+    let place = place.map_err(|_| FetchError::Failed("scraping has shut down".to_owned()))?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if (body.len() + chunk.len()) as u64 > limit {
@@ -199,7 +207,11 @@ pub(crate) async fn fetch(
         body.extend_from_slice(&chunk);
     }
     let body = body.freeze();
-    Ok(Fetched { body, format })
+    Ok(Fetched {
+        body,
+        format,
+        place,
+    })
 }
 
 async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String> {

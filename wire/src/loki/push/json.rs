@@ -16,30 +16,37 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::{Builder, FORMAT, check_size};
+use super::{Builder, FORMAT, NO_LABELS, Read, check_size, own_fault};
 use crate::error::{Position, WireError};
+use crate::rejects::{Decoded, Rejects};
 
 /// Reads the JSON form.
-pub fn decode_json(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
+pub fn decode_json(body: &[u8], limits: &Limits) -> Result<Decoded<LogBatch>, WireError> {
     check_size(body, limits)?;
     let context = Context {
         builder: Builder::new(limits),
         refused: RefCell::new(None),
+        rejects: RefCell::default(),
     };
     let mut json = serde_json::Deserializer::from_slice(body);
     let result = Body(&context)
         .deserialize(&mut json)
         .and_then(|batch| json.end().map(|()| batch));
-    result.map_err(|error| match context.refused.take() {
-        Some(refused) => refused,
-        None => malformed(&error),
-    })
+    match result {
+        Ok(batch) => Ok(context.rejects.take().into_decoded(batch)),
+        Err(error) => Err(match context.refused.take() {
+            Some(refused) => refused,
+            None => malformed(&error),
+        }),
+    }
 }
 
 struct Context {
     builder: Builder,
     /// A limit that was reached; the parser can only carry text.
     refused: RefCell<Option<WireError>>,
+    /// Streams whose labels are wrong.
+    rejects: RefCell<Rejects>,
 }
 
 impl Context {
@@ -128,58 +135,65 @@ impl<'de> Visitor<'de> for Streams<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(stream) = seq.next_element_seed(Stream(self.0))? {
-            self.1.streams.push(stream);
+        let mut index = 0;
+        while let Some((labels, records)) = seq.next_element_seed(Stream(self.0, index))? {
+            index += 1;
+            match labels {
+                Ok(labels) => self.1.streams.push(LogStream { labels, records }),
+                Err(fault) => {
+                    let mut rejects = self.0.rejects.borrow_mut();
+                    rejects.add(records.len(), fault.to_string());
+                }
+            }
         }
         Ok(())
     }
 }
 
-struct Stream<'c>(&'c Context);
+/// One stream and its place in the array.
+struct Stream<'c>(&'c Context, usize);
 
 impl<'de> DeserializeSeed<'de> for Stream<'_> {
-    type Value = LogStream;
+    type Value = Read;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogStream, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Read, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Stream<'_> {
-    type Value = LogStream;
+    type Value = Read;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with \"stream\" and \"values\"")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogStream, A::Error> {
-        let mut stream = LogStream::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Read, A::Error> {
+        let fault =
+            |expected| WireError::at_path(FORMAT, format!("streams[{}].stream", self.1), expected);
+        let mut labels = Err(fault(NO_LABELS.to_owned()));
+        let mut records = Vec::new();
         while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
             match &*key {
                 "stream" => {
                     let max = self.0.builder.limits.labels_max;
                     let mut pairs = map.next_value_seed(Pairs(self.0, "labels_max", max))?;
-                    let made = self.0.builder.labels(&mut pairs, |expected| {
-                        WireError::at_path(FORMAT, "stream", expected)
-                    });
-                    stream.labels = made.map_err(|error| self.0.refuse(error))?;
+                    let made = own_fault(self.0.builder.labels(&mut pairs, fault));
+                    labels = made.map_err(|error| self.0.refuse(error))?;
                 }
-                "values" => map.next_value_seed(Values(&mut stream.records, || Entry(self.0)))?,
+                "values" => map.next_value_seed(Values(&mut records, || Entry(self.0)))?,
                 "labels" => {
                     let Key(text) = map.next_value_seed(KeySeed)?;
-                    let made = self.0.builder.parse(&text);
-                    stream.labels = made.map_err(|error| self.0.refuse(error))?;
+                    let made = own_fault(self.0.builder.parse(&text));
+                    labels = made.map_err(|error| self.0.refuse(error))?;
                 }
-                "entries" => map.next_value_seed(Values(&mut stream.records, || Old(self.0)))?,
+                "entries" => map.next_value_seed(Values(&mut records, || Old(self.0)))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        if stream.labels.is_empty() {
-            return Err(A::Error::custom("a stream with at least one label"));
-        }
-        Ok(stream)
+        Ok((labels, records))
     }
 }
 
