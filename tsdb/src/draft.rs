@@ -4,8 +4,6 @@
 //! Invariants: what is encoded is what is applied; a sample whose number belongs to a memory that
 //! is gone is never guessed, its batch is told to come again.
 
-use std::collections::HashSet;
-
 use obs_model::metrics::{KnownSamples, MetricBatch, Sample, Series};
 use obs_model::numbers::SeriesKey;
 use obs_model::{Labels, Timestamp, Value};
@@ -171,11 +169,10 @@ impl Entries {
         if self.others.is_empty() {
             return;
         }
-        let others: HashSet<u32> = self.others.iter().map(|(series, _)| *series).collect();
         let mut kept = from;
         for at in from..self.series.len() {
             let (series, time, value) = (self.series[at], self.times[at], self.values[at]);
-            if others.contains(&series) {
+            if self.with_others.contains(&series) {
                 let mut column = Column::default();
                 column.push(time, Ok(value), NO_START);
                 self.others.push((series, column));
@@ -194,7 +191,7 @@ impl Entries {
         let number = head.find_or_add(series.labels);
         let plain = |s: &Sample| s.start.is_none() && matches!(s.value, Value::Float(_));
         // Samples of one series stay in the order in which they came.
-        let in_order = self.others.iter().any(|(other, _)| *other == number);
+        let in_order = self.with_others.contains(&number);
         let plain = !in_order && series.samples.iter().all(plain);
         let mut other = Column::default();
         for sample in series.samples {
@@ -214,6 +211,7 @@ impl Entries {
         }
         if !other.is_empty() {
             self.others.push((number, other));
+            self.with_others.insert(number);
         }
         let exemplars = series.exemplars.into_iter();
         self.exemplars.extend(exemplars.map(|e| (number, e)));

@@ -7,6 +7,7 @@
 //! out by a checksum of its values when one of them is missing; numbers belong to the segment, not
 //! to memory; nothing is allocated per sample.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use obs_model::metrics::{Exemplar, Metadata, MetricKind};
@@ -19,7 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::column::Column;
 use crate::histograms;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 1;
 /// Bytes of one record once decompressed; several times the largest accepted request.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 /// Bytes of all labels of one batch; front coding makes them dense, so they have their own bound.
@@ -47,6 +48,8 @@ pub(crate) struct Entries {
     pub(crate) values: Vec<f64>,
     /// All other samples, in order of arrival within a series.
     pub(crate) others: Vec<(u32, Column)>,
+    /// The series that `others` has something of; filled while entries are gathered.
+    pub(crate) with_others: HashSet<u32>,
     /// Exemplars with their series.
     pub(crate) exemplars: Vec<(u32, Exemplar)>,
     /// Metadata of families.
@@ -310,7 +313,7 @@ pub(crate) fn decode(
 ) -> Result<Entries, Corrupt> {
     let mut outer = Reader::new("metric record", record);
     if outer.u8()? != VERSION {
-        return Err(Corrupt::new("metric record", 0, "version 3"));
+        return Err(Corrupt::new("metric record", 0, "version 1"));
     }
     let body = bytes::decode(&mut outer, RECORD_BYTES_MAX)?;
     outer.finish()?;

@@ -918,6 +918,7 @@ fn files_of_version_1_are_read_and_written_alike() {
     let body = |record: &[u8]| bytes::decode(&mut Reader::new("", &record[1..]), 1 << 20).unwrap();
     let mut record = Vec::new();
     crate::encode(&full_batch(), RECEIVED, &mut record);
+    std::fs::write("fixtures/v1/metric-record.bin", &record).unwrap();
     assert_eq!((record[0], body(&record)), (RECORD_V1[0], body(RECORD_V1)));
     for section in ["times", "postings"] {
         let (old, new) = (part.section(section), full_part());
