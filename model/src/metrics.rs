@@ -127,21 +127,27 @@ impl KnownSamples {
         self.values.push(value);
     }
 
-    /// Keeps the samples whose milliseconds are accepted.
-    pub fn retain(&mut self, keep: impl Fn(i64) -> bool) {
-        if self.times.iter().all(|time| keep(*time)) {
-            return;
-        }
-        let mut kept = Self {
-            epoch: self.epoch,
-            ..Self::default()
-        };
-        for (index, time) in self.times.iter().enumerate() {
-            if keep(*time) {
-                kept.push(self.numbers[index], *time, self.values[index]);
+    /// Keeps the samples whose milliseconds are accepted; each run of equal ones is asked once.
+    pub fn retain(&mut self, mut keep: impl FnMut(i64) -> bool) {
+        let mut kept = 0;
+        let mut last = None;
+        for at in 0..self.times.len() {
+            let time = self.times[at];
+            let accepted = match last {
+                Some((asked, accepted)) if asked == time => accepted,
+                _ => keep(time),
+            };
+            last = Some((time, accepted));
+            if accepted {
+                self.numbers[kept] = self.numbers[at];
+                self.times[kept] = time;
+                self.values[kept] = self.values[at];
+                kept += 1;
             }
         }
-        *self = kept;
+        self.numbers.truncate(kept);
+        self.times.truncate(kept);
+        self.values.truncate(kept);
     }
 }
 

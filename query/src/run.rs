@@ -174,11 +174,11 @@ mod tests {
         let series = Series {
             labels: Labels::from_pairs([("__name__", "c_total"), ("job", "a")]),
             samples: (0..60).map(sample).collect(),
-            exemplars: Vec::new(),
+            ..Series::default()
         };
         let batch = MetricBatch {
             series: vec![series],
-            metadata: Vec::new(),
+            ..MetricBatch::default()
         };
         memory.insert(batch);
         Sources {
