@@ -4,6 +4,7 @@
 //! Invariant: the result does not depend on the pool: work is split by series, and partial results
 //! are put together in the order of series.
 
+mod accumulate;
 mod aggregate;
 mod answer;
 mod binary;
@@ -22,6 +23,8 @@ mod quantile;
 mod rate;
 mod series;
 mod sliding;
+mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -35,6 +38,7 @@ use crate::error::QueryError;
 use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 
 pub(crate) use binary::arithmetic;
+pub(crate) use source::LeafSeries;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
 pub fn eval(
@@ -43,8 +47,20 @@ pub fn eval(
     budget: &Budget,
     pool: &rayon::ThreadPool,
 ) -> Result<(Answer, Annotations), QueryError> {
+    let leaves: Vec<LeafSeries<'_>> = selected.iter().map(|s| LeafSeries::Ready(s)).collect();
+    eval_leaves(plan, &leaves, budget, pool)
+}
+
+/// Computes the answer of a plan from its leaves, in order.
+pub(crate) fn eval_leaves(
+    plan: &MetricPlan,
+    leaves: &[LeafSeries<'_>],
+    budget: &Budget,
+    pool: &rayon::ThreadPool,
+) -> Result<(Answer, Annotations), QueryError> {
     let evaluator = Evaluator {
-        selected,
+        plan,
+        leaves,
         budget,
         pool,
         delayed_names: plan.delayed_names,
@@ -58,7 +74,8 @@ pub fn eval(
 
 /// What evaluation needs at every node.
 struct Evaluator<'a> {
-    selected: &'a [Vec<SelectedSeries>],
+    plan: &'a MetricPlan,
+    leaves: &'a [LeafSeries<'a>],
     budget: &'a Budget,
     pool: &'a rayon::ThreadPool,
     delayed_names: bool,
