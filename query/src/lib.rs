@@ -5,6 +5,7 @@
 //! computes the tree over all steps at once. Invariant: no loop over data runs without charging or
 //! checking the budget; nothing here reads a clock or spawns a thread.
 
+mod cache;
 pub mod column;
 #[cfg(test)]
 mod corpus_tests;
@@ -22,6 +23,7 @@ mod tokens;
 pub mod traceql;
 pub mod traces;
 
+pub use cache::{CacheStats, ResultCache, TenantCache};
 pub use error::{ParseError, Place, QueryError};
 pub use request::{Direction, Language, Plan, Request, When};
 pub use run::{Query, Sources, run};
