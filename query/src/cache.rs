@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use obs_model::answer::MatrixSeries;
 use obs_model::{Samples, Tenant, TimeRange, Timestamp};
-use obs_storage::OpenPart;
-use obs_tsdb::{Metrics, Snapshot};
+use obs_tsdb::{Metrics, OpenPart, Snapshot};
 
 use crate::column::Grid;
 use crate::plan::{Borders, Form, Input, Leaf, MetricPlan, Node, Window};

@@ -19,9 +19,12 @@ mod labels;
 mod matching;
 mod notes;
 mod over;
+#[cfg(test)]
+mod properties;
 mod quantile;
 mod rate;
 mod series;
+mod shared;
 mod sliding;
 mod source;
 mod stream;
@@ -29,6 +32,7 @@ mod stream;
 mod tests;
 mod trim;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use obs_model::{Annotations, Answer, Budget};
@@ -39,6 +43,8 @@ use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 
 pub(crate) use binary::arithmetic;
 pub(crate) use source::LeafSeries;
+
+use shared::Shared;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
 pub fn eval(
@@ -66,6 +72,8 @@ pub(crate) fn eval_leaves(
         delayed_names: plan.delayed_names,
         is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
+        noted: AtomicUsize::new(0),
+        shared: Shared::of(plan),
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
@@ -81,10 +89,29 @@ struct Evaluator<'a> {
     delayed_names: bool,
     is_range: bool,
     notes: Mutex<Annotations>,
+    /// Number of notes, repeated ones included.
+    noted: AtomicUsize,
+    shared: Shared,
 }
 
 impl Evaluator<'_> {
     fn node(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
+        let Some(key) = self.shared.key(node, grid) else {
+            return self.compute(node, grid);
+        };
+        if let Some(known) = self.shared.take(key) {
+            return Ok(known);
+        }
+        let before = self.noted.load(Ordering::Relaxed);
+        let value = self.compute(node, grid)?;
+        // A note names its place, so that a node which makes one is computed at each place.
+        if self.noted.load(Ordering::Relaxed) == before {
+            self.shared.keep(key, &value, self.budget)?;
+        }
+        Ok(value)
+    }
+
+    fn compute(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         self.budget.check()?;
         Ok(match node {
             Node::Number(value) => {
@@ -126,11 +153,13 @@ impl Evaluator<'_> {
     }
 
     fn warn(&self, text: String) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.warn(text);
     }
 
     fn info(&self, text: String) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.info(text);
     }

@@ -11,6 +11,7 @@ pub mod column;
 mod corpus_tests;
 pub mod error;
 pub mod eval;
+mod explain;
 pub mod functions;
 pub mod logql;
 pub mod logs;
@@ -25,5 +26,6 @@ pub mod traces;
 
 pub use cache::{CacheStats, ResultCache, TenantCache};
 pub use error::{ParseError, Place, QueryError};
+pub use explain::{Explanation, Read, explain};
 pub use request::{Direction, Language, Plan, Request, When};
 pub use run::{Query, Sources, run};

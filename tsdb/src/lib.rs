@@ -37,7 +37,7 @@ pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;
 pub use kind::Metrics;
-pub use obs_storage::Snapshot;
+pub use obs_storage::{OpenPart, Snapshot};
 pub use part::Part;
 pub use record::{RECORD_SAMPLES_MAX, encode};
 pub use select::{
