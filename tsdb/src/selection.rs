@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use obs_model::histogram::Histogram;
-use obs_model::{Budget, Labels, Matcher, TimeRange, Timestamp};
+use obs_model::{Budget, HeldBytes, Labels, Matcher, TimeRange, Timestamp};
 use obs_storage::Snapshot;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -274,6 +274,11 @@ impl<'a> Selection<'a> {
         let first = chunk.start;
         let mut gathered: Vec<Gathering> = Vec::new();
         gathered.resize_with(chunk.len(), Gathering::default);
+        let mut charge = Charge {
+            budget,
+            block: budget.holding(),
+            samples: budget.holding(),
+        };
         let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(chunk.len());
         for index in chunk {
             let at = (index - first) as u32;
@@ -288,10 +293,10 @@ impl<'a> Selection<'a> {
             rest = others;
             match &self.sources[source as usize] {
                 Source::Part(part) => {
-                    self.read_part((part, source), mine, times, budget, &mut gathered)?;
+                    self.read_part((part, source), mine, times, &mut charge, &mut gathered)?;
                 }
                 Source::Memory(memory) => {
-                    self.read_memory(memory, mine, times, budget, &mut gathered)?;
+                    self.read_memory(memory, mine, times, &mut charge, &mut gathered)?;
                 }
             }
         }
@@ -315,7 +320,7 @@ impl<'a> Selection<'a> {
         memory: &crate::Memory,
         jobs: &[(Place, u32)],
         times: &mut TimesTable,
-        budget: &Budget,
+        charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
         let head = memory.read();
@@ -325,7 +330,7 @@ impl<'a> Selection<'a> {
             if from == to {
                 continue;
             }
-            budget.samples((to - from) as u64)?;
+            charge.samples(to - from)?;
             let piece = times.intern(&column.times[from..to]);
             let mut values = Column::default();
             let into = &mut gathered[*at as usize];
@@ -344,20 +349,21 @@ impl<'a> Selection<'a> {
         (part, source): (&Part, u32),
         jobs: &[(Place, u32)],
         times: &mut TimesTable,
-        budget: &Budget,
+        charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
         let mut rest = jobs;
         while let Some((place, _)) = rest.first() {
-            budget.check()?;
+            charge.budget.check()?;
             let group = &part.groups[part.group_of(place.number)];
             let end = group.first + group.series;
             let (mine, others) = rest.split_at(rest.partition_point(|(p, _)| p.number < end));
             rest = others;
             let blocks = part.blocks[group.blocks.clone()].iter();
             for block in blocks.filter(|b| b.range.overlaps(self.range)) {
-                budget.bytes(block.bytes)?;
+                charge.block.set(block.bytes)?;
                 let open = part.open_block(group, block)?;
+                charge.block.set(open.bytes())?;
                 for (place, at) in mine {
                     let number = (place.number - group.first) as usize;
                     let cache = times.caches.entry(source).or_default();
@@ -369,7 +375,7 @@ impl<'a> Selection<'a> {
                     if from == to {
                         continue;
                     }
-                    budget.samples((to - from) as u64)?;
+                    charge.samples(to - from)?;
                     let (mut floats, mut histograms) = part.values(&open, number, column.len())?;
                     if (from, to) != (0, column.len()) {
                         floats.truncate(to);
@@ -381,6 +387,23 @@ impl<'a> Selection<'a> {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+/// What a read costs while it lasts.
+struct Charge<'b> {
+    budget: &'b Budget,
+    /// The block that is open.
+    block: HeldBytes<'b>,
+    /// The samples of the chunk.
+    samples: HeldBytes<'b>,
+}
+
+impl Charge<'_> {
+    fn samples(&mut self, count: usize) -> Result<(), SelectError> {
+        self.budget.samples(count as u64)?;
+        self.samples.add(8 * count as u64)?;
         Ok(())
     }
 }
