@@ -43,4 +43,4 @@ pub use record::{RECORD_SAMPLES_MAX, encode, encode_received};
 pub use select::{
     SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
 };
-pub use selection::{Estimate, Samples, Selection, TimesTable};
+pub use selection::{Estimate, Need, Samples, Selection, TimesTable};

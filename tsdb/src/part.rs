@@ -342,6 +342,12 @@ impl Part {
         Ok((values, Vec::new()))
     }
 
+    /// Whether the values of a series (by its place in the group) in a block are numbers for sure:
+    /// no histograms, no NaN and so no end of the series.
+    pub(crate) fn has_plain_values(&self, _: &OpenBlock, _: usize) -> bool {
+        false
+    }
+
     /// All exemplars with the number of their series, ascending.
     pub(crate) fn exemplars(&self) -> Result<Vec<(u32, Exemplar)>, Corrupt> {
         let mut exemplars: Vec<(u32, Exemplar)> = Vec::new();

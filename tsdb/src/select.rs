@@ -17,7 +17,7 @@ use crate::head::push_exemplar;
 use crate::kind::Metrics;
 use crate::part::{Group, Part};
 use crate::postings::{Index, find};
-use crate::selection::{Selection, TimesTable};
+use crate::selection::{Need, Selection, TimesTable};
 
 /// One series of a selection.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub fn select(
     let mut times = TimesTable::default();
     let mut selected = Vec::with_capacity(selection.len());
     for chunk in selection.chunks(0) {
-        selection.read(chunk, &mut times, budget, |one| {
+        selection.read(chunk, Need::Values, &mut times, budget, |one| {
             budget.bytes(16 * one.floats.len() as u64)?;
             selected.push(SelectedSeries {
                 labels: selection.labels(one.index).clone(),

@@ -80,6 +80,15 @@ pub struct Samples<'a> {
     pub histograms: &'a [(u32, Arc<Histogram>)],
 }
 
+/// What a reader wants to know of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Times and values.
+    Values,
+    /// Times, and which samples are histograms or end a series; other values may be anything.
+    Presence,
+}
+
 /// Hashes labels by xxh3.
 #[derive(Debug, Default)]
 struct Xxh3(u64);
@@ -266,6 +275,7 @@ impl<'a> Selection<'a> {
     pub fn read<E: From<SelectError>>(
         &self,
         chunk: Range<usize>,
+        need: Need,
         times: &mut TimesTable,
         budget: &Budget,
         mut each: impl FnMut(Samples<'_>) -> Result<(), E>,
@@ -275,6 +285,7 @@ impl<'a> Selection<'a> {
         let mut gathered: Vec<Gathering> = Vec::new();
         gathered.resize_with(chunk.len(), Gathering::default);
         let mut charge = Charge {
+            need,
             budget,
             block: budget.holding(),
             samples: budget.holding(),
@@ -376,6 +387,10 @@ impl<'a> Selection<'a> {
                         continue;
                     }
                     charge.samples(to - from)?;
+                    if charge.need == Need::Presence && part.has_plain_values(&open, number) {
+                        gathered[*at as usize].add(times, piece, vec![0.0; to - from], Vec::new());
+                        continue;
+                    }
                     let (mut floats, mut histograms) = part.values(&open, number, column.len())?;
                     if (from, to) != (0, column.len()) {
                         floats.truncate(to);
@@ -393,6 +408,7 @@ impl<'a> Selection<'a> {
 
 /// What a read costs while it lasts.
 struct Charge<'b> {
+    need: Need,
     budget: &'b Budget,
     /// The block that is open.
     block: HeldBytes<'b>,

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use obs_model::sample::is_stale;
 use obs_model::{Labels, Samples, Value};
 
+use obs_tsdb::Need;
+
 use super::labels::drop_names;
 use super::series::Windows;
 use super::source::{LeafSeries, Scratch, View};
@@ -45,7 +47,7 @@ impl Evaluator<'_> {
         if over.function == RangeFunction::Absent {
             return self.absent_over(over, series, grid);
         }
-        self.columns(series, grid, |view, scratch| {
+        self.columns((series, need(over)), grid, |view, scratch| {
             self.over_series(over, view, &parameters, grid, scratch)
         })
     }
@@ -135,7 +137,7 @@ impl Evaluator<'_> {
             });
             Ok(Some(present))
         };
-        self.for_series(series, grid, &compute, &mut |_, found| {
+        self.for_series((series, need(over)), grid, &compute, &mut |_, found| {
             present.or(&found);
             Ok(())
         })?;
@@ -188,6 +190,15 @@ impl Evaluator<'_> {
             }
             floats(over, view, windows, parameters, grid)
         })
+    }
+}
+
+/// What a function reads of samples.
+pub(super) fn need(over: &Over) -> Need {
+    use RangeFunction as F;
+    match over.function {
+        F::Count | F::Present | F::Absent | F::TimeOfFirst | F::TimeOfLast => Need::Presence,
+        _ => Need::Values,
     }
 }
 
