@@ -11,6 +11,7 @@
 
 mod workload;
 
+mod codec;
 mod fleet;
 mod lines;
 mod spans;
@@ -55,6 +56,8 @@ enum Wanted {
     Metrics(MetricsOptions),
     /// Logs of many pods over Loki's push API
     Logs(LogsOptions),
+    /// The part format alone: the fleet without a server, bytes by section and speed
+    Codec(MetricsOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
 }
@@ -140,6 +143,9 @@ fn main() -> anyhow::Result<()> {
     };
     let options = &cli.options;
     let workloads = match cli.command {
+        Some(Wanted::Codec(m)) => {
+            return print_codec(&codec::run(&fleet(&m, options, end))?, options.output);
+        }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],
         Some(Wanted::Logs(l)) => vec![logs(&l, options, end)],
@@ -203,16 +209,28 @@ fn defaults(options: &Options, end: i64) -> Vec<Workload> {
     ]
 }
 
-fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
-    let fleet = Fleet {
+fn fleet(m: &MetricsOptions, options: &Options, end: i64) -> Fleet {
+    Fleet {
         series: m.series,
         samples: m.samples,
         interval_ms: i64::from(m.interval) * 1000,
         lifetime: m.lifetime,
         end_ms: end * 1000,
         seed: options.seed,
-    };
-    fleet.workload()
+    }
+}
+
+fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
+    fleet(m, options, end).workload()
+}
+
+fn print_codec(measured: &codec::Measured, output: Output) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Table => write!(out, "{}", measured.table())?,
+        Output::Json => writeln!(out, "{:#}", measured.json())?,
+    }
+    Ok(())
 }
 
 fn logs(l: &LogsOptions, options: &Options, end: i64) -> Workload {

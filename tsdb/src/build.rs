@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use obs_model::Labels;
+use obs_model::{Labels, Samples};
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_storage::PartWriter;
 use obs_storage::codec::{bitmap, bytes, floats, ints, put_bytes, varint};
@@ -37,6 +37,26 @@ pub(crate) const POSTINGS_PLAIN_MAX: usize = 8;
 pub(crate) fn series_order(a: &Labels, b: &Labels) -> Ordering {
     let (x, y) = (a.metric_name(), b.metric_name());
     x.unwrap_or("").cmp(y.unwrap_or("")).then_with(|| a.cmp(b))
+}
+
+/// Writes a whole part from series that come in order of metric name, then of all labels, none
+/// twice: for imports and measurements that have no use for a memory.
+pub fn write_part<'a>(
+    series: impl IntoIterator<Item = (&'a Labels, Samples)>,
+    metadata: &[Metadata],
+    out: &mut PartWriter,
+) {
+    let mut builder = Builder::new(out);
+    for (labels, samples) in series {
+        let column = Column {
+            times: samples.times.iter().map(|t| t.millis()).collect(),
+            values: samples.floats,
+            histograms: samples.histograms,
+            starts: Vec::new(),
+        };
+        builder.add(labels, column, &[]);
+    }
+    builder.finish(metadata);
 }
 
 /// A part in the making.

@@ -32,6 +32,7 @@ mod select;
 mod tests;
 
 pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
+pub use build::write_part;
 pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;

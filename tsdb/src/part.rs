@@ -356,6 +356,24 @@ impl Part {
         }))
     }
 
+    /// Decodes everything that is in the blocks; gives the number of samples. For measurements and
+    /// for checks of a whole part.
+    pub fn decode_all(&self) -> Result<u64, Corrupt> {
+        let mut samples = 0;
+        let mut cache = TimesCache::new();
+        for group in &self.groups {
+            for block in &self.blocks[group.blocks.clone()] {
+                let open = self.open_block(group, block)?;
+                for series in 0..group.series as usize {
+                    if let Some(times) = self.times(&open, series, &mut cache)? {
+                        samples += self.column(&open, series, &times)?.len() as u64;
+                    }
+                }
+            }
+        }
+        Ok(samples)
+    }
+
     /// Samples in all blocks, by the directory.
     pub(crate) fn samples(&self) -> u64 {
         self.blocks.iter().map(|b| b.samples).sum()
