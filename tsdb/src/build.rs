@@ -12,7 +12,8 @@ use std::sync::Arc;
 use obs_model::{Labels, Samples};
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_storage::PartWriter;
-use obs_storage::codec::{bitmap, bytes, floats, ints, put_bytes, varint};
+use obs_storage::codec::bundle::BundleWriter;
+use obs_storage::codec::{bitmap, bytes, ints, put_bytes, varint};
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -75,6 +76,8 @@ pub(crate) struct Builder<'a> {
     block_ends: Vec<i64>,
     labels: Vec<u8>,
     times: Times,
+    bundle: BundleWriter,
+    packer: bytes::Encoder,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
     exemplars: Vec<u8>,
     exemplar_count: u64,
@@ -148,6 +151,8 @@ impl<'a> Builder<'a> {
             block_ends: Vec::new(),
             labels: Vec::new(),
             times: Times::default(),
+            bundle: BundleWriter::default(),
+            packer: bytes::Encoder::new(bytes::LEVEL_FAST),
             postings: BTreeMap::new(),
             exemplars: Vec::new(),
             exemplar_count: 0,
@@ -279,35 +284,41 @@ impl<'a> Builder<'a> {
     fn write_block(&mut self, group: &[(Labels, Column)], block: usize, chunk: usize) {
         let mut numbers = Vec::with_capacity(group.len());
         let mut lengths = Vec::with_capacity(group.len());
-        let mut chunks = Vec::new();
+        let mut extras = Vec::new();
         let mut samples = 0;
         let mut range: Option<MilliRange> = None;
         for (_, column) in group {
-            let before = chunks.len();
+            let before = extras.len();
             let (from, to) = (block * chunk, column.len().min((block + 1) * chunk));
             if from < to {
-                let slice = column.slice(from, to);
-                numbers.push(u64::from(self.times.number(&slice.times, block)) + 1);
+                let times = &column.times[from..to];
+                let number = u64::from(self.times.number(times, block)) + 1;
+                let near = numbers.last() == Some(&number);
+                numbers.push(number);
                 let bounds = MilliRange {
-                    start: slice.times[0],
-                    end: slice.times[to - from - 1],
+                    start: times[0],
+                    end: times[to - from - 1],
                 };
                 range = Some(range.map_or(bounds, |r| r.union(bounds)));
                 samples += to - from;
-                floats::encode_aligned(&slice.values, &mut chunks);
-                ints::encode_aligned(&slice.starts, &mut chunks);
-                put_histograms(&slice, &mut chunks);
+                self.bundle.push(&column.values[from..to], near);
+                if !column.starts.is_empty() || !column.histograms.is_empty() {
+                    let slice = column.slice(from, to);
+                    ints::encode_aligned(&slice.starts, &mut extras);
+                    put_histograms(&slice, &mut extras);
+                }
             } else {
                 numbers.push(0);
             }
-            lengths.push((chunks.len() - before) as u64);
+            lengths.push((extras.len() - before) as u64);
         }
-        let mut body = Vec::with_capacity(chunks.len() + 3 * group.len());
+        let mut body = Vec::with_capacity(extras.len() + 3 * group.len());
         ints::encode_u64(&numbers, &mut body);
         ints::encode_u64(&lengths, &mut body);
-        body.extend_from_slice(&chunks);
+        body.extend_from_slice(&extras);
         let mut run = Vec::new();
-        bytes::encode(&body, bytes::LEVEL_FAST, &mut run);
+        self.packer.encode(&body, &mut run);
+        self.bundle.finish(&mut self.packer, &mut run);
         self.out.extend(&run);
         let range = range.expect("a block has samples of the longest column");
         self.block_bytes.push(run.len() as u64);

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use obs_model::Labels;
 use obs_model::metrics::{Exemplar, Metadata};
-use obs_storage::codec::{Reader, bitmap, bytes, floats, ints};
+use obs_storage::codec::bundle::{Bundle, Scratch};
+use obs_storage::codec::{Reader, bitmap, bytes, ints};
 use obs_storage::{Corrupt, PartReader};
+use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use crate::build::{CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, POSTINGS_PLAIN_MAX, VERSION};
@@ -78,10 +80,24 @@ struct Name {
 
 /// A block after decompression.
 #[derive(Debug)]
-pub(crate) struct OpenBlock {
-    body: Vec<u8>,
-    /// Per series: number of its time column and where its chunk is; `None` without samples.
-    chunks: Vec<Option<(u64, std::ops::Range<usize>)>>,
+pub(crate) struct OpenBlock<'a> {
+    extras: Vec<u8>,
+    bundle: Bundle<'a>,
+    /// Per series; `None` without samples.
+    chunks: Vec<Option<Chunk>>,
+    /// Columns may refer to the one before: what the last one left behind.
+    scratch: Mutex<Scratch>,
+}
+
+/// The samples of one series in a block.
+#[derive(Clone, Debug)]
+struct Chunk {
+    /// Number of its time column.
+    times: u64,
+    /// Its column in the bundle.
+    column: usize,
+    /// Where its start timestamps and histograms are, if it has any.
+    extras: std::ops::Range<usize>,
 }
 
 /// Time columns that were read already; neighbours share them.
@@ -210,12 +226,17 @@ impl Part {
     }
 
     /// Decompresses a block of a group.
-    pub(crate) fn open_block(&self, group: &Group, block: &Block) -> Result<OpenBlock, Corrupt> {
+    pub(crate) fn open_block(
+        &self,
+        group: &Group,
+        block: &Block,
+    ) -> Result<OpenBlock<'_>, Corrupt> {
         let place = self.places.values.as_str();
         let section = self.reader.section("values")?;
         let run = &section[block.offset as usize..(block.offset + block.bytes) as usize];
-        let body = bytes::decode(&mut Reader::new(place, run), RUN_BYTES_MAX)?;
-        let mut reader = Reader::new(place, &body);
+        let mut run = Reader::new(place, run);
+        let extras = bytes::decode(&mut run, RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(place, &extras);
         let series = group.series as usize;
         let numbers = ints::decode_u64(&mut reader, series)?;
         let lengths = ints::decode_u64(&mut reader, series)?;
@@ -225,34 +246,55 @@ impl Part {
             || lengths.len() != series
             || ends.last() != Some(&(reader.remaining() as u64))
         {
-            return Err(reader.corrupt("chunks that fill the block"));
+            return Err(reader.corrupt("extras that fill the block"));
         }
+        let bundle = Bundle::open(&mut run, series, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX)?;
+        run.finish()?;
+        let mut columns = 0;
         let chunk = |(index, number): (usize, &u64)| {
-            let range = base + ends[index] as usize..base + ends[index + 1] as usize;
-            (*number > 0).then(|| (number - 1, range))
+            let chunk = Chunk {
+                times: number.checked_sub(1)?,
+                column: columns,
+                extras: base + ends[index] as usize..base + ends[index + 1] as usize,
+            };
+            columns += 1;
+            Some(chunk)
         };
         let chunks = numbers.iter().enumerate().map(chunk).collect();
-        Ok(OpenBlock { body, chunks })
+        if columns != bundle.len() {
+            return Err(Corrupt::new(
+                place,
+                block.offset,
+                format!("{columns} columns"),
+            ));
+        }
+        Ok(OpenBlock {
+            extras,
+            bundle,
+            chunks,
+            scratch: Mutex::default(),
+        })
     }
 
     /// The times of a series (by its place in the group) in a block.
     pub(crate) fn times(
         &self,
-        block: &OpenBlock,
+        block: &OpenBlock<'_>,
         series: usize,
         cache: &mut TimesCache,
     ) -> Result<Option<Arc<Vec<i64>>>, Corrupt> {
-        let Some(Some((number, _))) = block.chunks.get(series) else {
+        let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(None);
         };
-        if let Some(times) = cache.get(number) {
+        let number = chunk.times;
+        if let Some(times) = cache.get(&number) {
             return Ok(Some(Arc::clone(times)));
         }
         let place = self.places.times.as_str();
         let section = self.reader.section("times")?;
         let (Some(from), Some(to)) = (
-            self.times.get(*number as usize),
-            self.times.get((*number as usize).saturating_add(1)),
+            self.times.get(number as usize),
+            self.times.get((number as usize).saturating_add(1)),
         ) else {
             return Err(Corrupt::new(place, 0, format!("a time column {number}")));
         };
@@ -267,31 +309,41 @@ impl Part {
         if cache.len() >= TIMES_CACHE_MAX {
             cache.clear();
         }
-        cache.insert(*number, Arc::clone(&times));
+        cache.insert(number, Arc::clone(&times));
         Ok(Some(times))
     }
 
     /// The samples of a series (by its place in the group) in a block.
     pub(crate) fn column(
         &self,
-        block: &OpenBlock,
+        block: &OpenBlock<'_>,
         series: usize,
         times: &[i64],
     ) -> Result<Column, Corrupt> {
         let place = self.places.values.as_str();
-        let Some(Some((_, range))) = block.chunks.get(series) else {
+        let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(Column::default());
         };
-        let mut reader = Reader::new(place, &block.body[range.clone()]);
+        let values = block
+            .bundle
+            .decode(chunk.column, &mut block.scratch.lock())?;
         let mut column = Column {
             times: times.to_vec(),
-            values: floats::decode(&mut reader, times.len())?,
-            starts: ints::decode(&mut reader, times.len())?,
+            values,
+            starts: Vec::new(),
             histograms: Vec::new(),
         };
+        let mut reader = Reader::new(place, &block.extras[chunk.extras.clone()]);
+        if column.values.len() != times.len() {
+            return Err(reader.corrupt(format!("{} values", times.len())));
+        }
+        if chunk.extras.is_empty() {
+            return Ok(column);
+        }
+        column.starts = ints::decode(&mut reader, times.len())?;
         let starts = column.starts.len();
-        if column.values.len() != times.len() || (starts > 0 && starts != times.len()) {
-            return Err(reader.corrupt(format!("columns of {} samples", times.len())));
+        if starts > 0 && starts != times.len() {
+            return Err(reader.corrupt(format!("{} start timestamps", times.len())));
         }
         let mut allowance = histograms::BUCKETS_TOTAL_MAX;
         read_histograms(&mut reader, &mut allowance, &mut column)?;
