@@ -49,6 +49,9 @@ pub(crate) fn run(fleet: &Fleet) -> anyhow::Result<Measured> {
         sections: BTreeMap::new(),
         steps: Vec::new(),
     };
+    if std::env::var_os("OBS_BENCH_BY_METRIC").is_some() {
+        by_metric(&series)?;
+    }
     let (flushed, step) = timed("flush", samples, || flush(&series));
     measured.steps.push(step);
     for (name, bytes) in flushed.iter().flat_map(PartReader::sections) {
@@ -63,6 +66,28 @@ pub(crate) fn run(fleet: &Fleet) -> anyhow::Result<Measured> {
     let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![merged])?;
     read(&snapshot, &series, &mut measured)?;
     Ok(measured)
+}
+
+fn by_metric(series: &[(Labels, Samples)]) -> anyhow::Result<()> {
+    for group in series.chunk_by(|(a, _), (b, _)| a.metric_name() == b.metric_name()) {
+        let mut out = PartWriter::in_memory(Metrics::NAME, &Tenant::anonymous());
+        let all = group.iter().map(|(labels, samples)| (labels, samples.clone()));
+        obs_tsdb::write_part(all, &[], &mut out);
+        let part = out.finish_in_memory();
+        let samples: usize = group.iter().map(|(_, s)| s.len()).sum();
+        let values = part.sections().find(|(name, _)| *name == "values");
+        let values = values.map_or(0, |(_, bytes)| bytes);
+        use std::io::Write;
+        writeln!(
+            std::io::stdout(),
+            "{:<45} {:>6} {:>9} {:.3} bits",
+            group[0].0.metric_name().unwrap_or(""),
+            group.len(),
+            values,
+            values as f64 * 8.0 / samples as f64
+        )?;
+    }
+    Ok(())
 }
 
 fn flush(series: &[(Labels, Samples)]) -> Vec<PartReader> {

@@ -287,13 +287,14 @@ impl<'a> Builder<'a> {
         let mut extras = Vec::new();
         let mut samples = 0;
         let mut range: Option<MilliRange> = None;
-        for (_, column) in group {
+        // Buckets of one histogram: the column of the last one and its times.
+        let mut buckets: HashMap<u64, (usize, u64)> = HashMap::new();
+        for (labels, column) in group {
             let before = extras.len();
             let (from, to) = (block * chunk, column.len().min((block + 1) * chunk));
             if from < to {
                 let times = &column.times[from..to];
                 let number = u64::from(self.times.number(times, block)) + 1;
-                let near = numbers.last() == Some(&number);
                 numbers.push(number);
                 let bounds = MilliRange {
                     start: times[0],
@@ -301,7 +302,14 @@ impl<'a> Builder<'a> {
                 };
                 range = Some(range.map_or(bounds, |r| r.union(bounds)));
                 samples += to - from;
-                self.bundle.push(&column.values[from..to], near);
+                let bucket = histogram_of(labels);
+                let like = bucket.and_then(|histogram| buckets.get(&histogram));
+                let like = like.filter(|(_, times)| *times == number);
+                let like = like.map(|(column, _)| *column);
+                let pushed = self.bundle.push(&column.values[from..to], like);
+                if let Some(histogram) = bucket {
+                    buckets.insert(histogram, (pushed, number));
+                }
                 if !column.starts.is_empty() || !column.histograms.is_empty() {
                     let slice = column.slice(from, to);
                     ints::encode_aligned(&slice.starts, &mut extras);
@@ -376,6 +384,12 @@ impl<'a> Builder<'a> {
         }
         self.out.section("meta", &meta);
     }
+}
+
+/// What the buckets of one histogram have in common, as a hash; `None` for other series.
+fn histogram_of(labels: &Labels) -> Option<u64> {
+    labels.get("le")?;
+    Some(labels.without(|name| name == "le").hash64())
 }
 
 /// Appends a set of ascending series numbers.

@@ -1,16 +1,22 @@
 //! Many float columns that look alike, compressed together and read one by one; bit by bit exact.
 //!
 //! A column becomes integers (its decimals scaled by a power of ten, or the bits of its floats in
-//! order of value), these become residuals (differences of order 0 to 2, perhaps to the column
-//! before), and a residual becomes a symbol of 8 bits and some low bits. The low bits are noise and
-//! stand as they are; the symbols of all columns are scaled alike and go through zstd in one run,
-//! whose Huffman table then fits all of them. Specified in docs/formats/columns-bundle.md.
+//! order of value), these become residuals (differences of order 0 to 2, perhaps to another
+//! column), and a residual becomes a symbol of 8 bits and some low bits. The low bits are noise and
+//! stand as they are. The symbols of columns of about the same entropy form a class, which is coded
+//! by its own frequencies, or by zstd where symbols repeat in runs. Specified in
+//! docs/formats/columns-bundle.md.
 //!
 //! Invariants: what a head says is checked against the limits and the bytes that are there when the
-//! bundle is opened; a column that refers to the one before ends a chain of at most [`CHAIN_MAX`].
+//! bundle is opened; a column that refers to another one refers to one before it and ends a chain
+//! of at most [`CHAIN_MAX`].
 
 mod bits;
+mod classes;
+mod entropy;
 mod fit;
+
+use std::collections::HashMap;
 
 use super::{Reader, bytes, floats, ints, varint};
 use crate::error::Corrupt;
@@ -30,7 +36,7 @@ const ORDER_SHIFT: u8 = 2;
 const PATCHED: u8 = 1 << 4;
 /// The column has residuals that do not fit into a symbol.
 const ESCAPED: u8 = 1 << 5;
-/// The integers are differences to those of the column before.
+/// The integers are differences to those of another column.
 const NEAR: u8 = 1 << 6;
 /// The symbols are indices of the few integers that occur.
 const LISTED: u8 = 1 << 7;
@@ -38,7 +44,7 @@ const LISTED: u8 = 1 << 7;
 const FLAT: u8 = 64;
 /// Most low bits: with a shift of up to 7 bits they are read from 8 bytes.
 const SHIFT_MAX: u8 = 57;
-/// Most columns of which each refers to the one before.
+/// Most columns of which each refers to another one.
 const CHAIN_MAX: usize = 16;
 /// Most integers of a listed column.
 const LIST_MAX: usize = 48;
@@ -52,35 +58,48 @@ pub struct BundleWriter {
     shifts: Vec<u8>,
     fields: Vec<u8>,
     symbols: Vec<u8>,
+    /// Where the symbols of each column end.
+    ends: Vec<usize>,
     raw: Vec<u8>,
-    body: Vec<u8>,
     fitter: Fitter,
 }
 
 impl BundleWriter {
-    /// Adds a column. `near` says that it belongs to the same times as the one before.
-    pub fn push(&mut self, values: &[f64], near: bool) {
+    /// Adds a column; its number, from 0 in each bundle. `like` is the number of a column before it
+    /// with the same times that may look like it.
+    pub fn push(&mut self, values: &[f64], like: Option<usize>) -> usize {
         self.counts.push(values.len() as u64);
-        let fit = self.fitter.fit(values, near);
+        let fit = self.fitter.fit(values, like);
         self.tags.push(fit.tag());
         self.exponents.push(fit.exponent);
         self.shifts.push(fit.shift);
         fit.put(&mut self.fields, &mut self.symbols, &mut self.raw);
+        self.ends.push(self.symbols.len());
+        self.ends.len() - 1
     }
 
-    /// Appends the bundle, its symbols compressed at a zstd level, and starts the next one.
+    /// Appends the bundle and starts the next one; zstd works at the encoder's level.
     pub fn finish(&mut self, encoder: &mut bytes::Encoder, out: &mut Vec<u8>) {
-        let Self { body, .. } = self;
-        body.clear();
-        ints::encode_u64(&self.counts, body);
-        for part in [&self.tags, &self.exponents, &self.shifts, &self.fields] {
+        let coded = classes::code(&self.symbols, &self.ends, encoder);
+        let mut body = Vec::new();
+        ints::encode_u64(&self.counts, &mut body);
+        for part in [
+            &self.tags,
+            &self.exponents,
+            &self.shifts,
+            &coded.classes,
+            &self.fields,
+            &coded.tables,
+            &coded.plain,
+        ] {
             body.extend_from_slice(part);
         }
         varint::put(self.fields.len() as u64, out);
-        body.extend_from_slice(&self.symbols);
-        encoder.encode(body, out);
+        encoder.encode(&body, out);
+        super::put_bytes(&coded.streams, out);
         super::put_bytes(&self.raw, out);
         self.counts.clear();
+        self.ends.clear();
         for part in [
             &mut self.tags,
             &mut self.exponents,
@@ -100,6 +119,7 @@ impl BundleWriter {
 pub struct Bundle<'a> {
     place: &'a str,
     body: Vec<u8>,
+    symbols: Vec<u8>,
     raw: &'a [u8],
     heads: Vec<Head>,
 }
@@ -119,12 +139,16 @@ struct Head {
     base: i64,
     /// Where its lists (escapes, patches, listed integers) stand in the body.
     lists: usize,
-    /// Where its symbols stand in the body.
+    /// Where its symbols stand among all.
     symbols: usize,
     /// Where its low bits stand in the raw bytes.
     raw: usize,
-    /// Columns before it that are needed to read it.
+    /// The column that it refers to.
+    like: Option<usize>,
+    /// Columns that are needed to read it.
     chain: usize,
+    /// Whether a column refers to it.
+    needed: bool,
 }
 
 impl Head {
@@ -161,12 +185,12 @@ impl Head {
     }
 }
 
-/// What a reader keeps between columns: the integers of the last one, which the next may refer to.
+/// What a reader keeps between columns: the integers of those that others refer to.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    /// The column that the integers belong to.
-    column: Option<usize>,
+    /// The integers of the column that is read.
     integers: Vec<i64>,
+    kept: HashMap<usize, Vec<i64>>,
 }
 
 impl<'a> Bundle<'a> {
@@ -180,12 +204,21 @@ impl<'a> Bundle<'a> {
     ) -> Result<Self, Corrupt> {
         let fields = reader.count(bytes_max)?;
         let body = bytes::decode(reader, bytes_max)?;
+        let streams = reader.bytes(reader.remaining())?;
         let raw = reader.bytes(reader.remaining())?;
         let place = reader.place();
-        let heads = read_heads(place, &body, raw.len(), fields, (columns_max, count_max))?;
+        let mut inner = Reader::new(place, &body);
+        let limits = (columns_max, count_max);
+        let (mut heads, classes) = read_heads(&mut inner, raw.len(), fields, limits)?;
+        let lengths: Vec<usize> = heads.iter().map(Head::symbol_count).collect();
+        let (symbols, starts) = classes::decode(inner, streams, &classes, &lengths, bytes_max)?;
+        for (head, start) in heads.iter_mut().zip(starts) {
+            head.symbols = start;
+        }
         Ok(Self {
             place,
             body,
+            symbols,
             raw,
             heads,
         })
@@ -223,16 +256,7 @@ impl<'a> Bundle<'a> {
             }
             _ => {}
         }
-        let known = scratch.column.filter(|known| *known < column);
-        let start = match known {
-            Some(known) if known + head.chain >= column => known + 1,
-            _ => column - head.chain,
-        };
-        for needed in start..=column {
-            scratch.column = None;
-            self.integers(&self.heads[needed], &mut scratch.integers)?;
-            scratch.column = Some(needed);
-        }
+        self.read(column, head, scratch)?;
         let mut values = Vec::with_capacity(head.count);
         if head.kind() == DECIMAL {
             floats::decimals(&scratch.integers, head.exponent, &mut values);
@@ -245,27 +269,42 @@ impl<'a> Bundle<'a> {
         Ok(values)
     }
 
-    /// The integers of a column; `integers` holds those of the column before.
+    /// Reads the integers of a column and of those that it refers to.
+    fn read(&self, column: usize, head: &Head, scratch: &mut Scratch) -> Result<(), Corrupt> {
+        let mut chain = vec![column];
+        let mut next = head.like;
+        while let Some(like) = next.filter(|like| !scratch.kept.contains_key(like)) {
+            chain.push(like);
+            next = self.heads[like].like;
+        }
+        for column in chain.into_iter().rev() {
+            let head = &self.heads[column];
+            self.integers(head, &mut scratch.integers)?;
+            let like = head.like.and_then(|like| scratch.kept.get(&like));
+            for (integer, like) in scratch.integers.iter_mut().zip(like.into_iter().flatten()) {
+                *integer = integer.wrapping_add(*like);
+            }
+            if head.needed {
+                scratch.kept.insert(column, scratch.integers.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The integers of a column, or their differences to those that it refers to.
     fn integers(&self, head: &Head, integers: &mut Vec<i64>) -> Result<(), Corrupt> {
-        let near = head.has(NEAR).then(|| std::mem::take(integers));
         integers.clear();
         let order = head.order();
         integers.extend_from_slice(&head.firsts[..order.min(head.count)]);
         let first = integers.len();
         if head.has(LISTED) {
-            self.listed(head, integers)?;
-        } else {
-            self.residuals(head, integers);
-            if head.has(ESCAPED) {
-                self.escapes(head, &mut integers[first..])?;
-            }
-            restore(head, integers);
+            return self.listed(head, integers);
         }
-        if let Some(near) = near {
-            for (integer, near) in integers.iter_mut().zip(&near) {
-                *integer = integer.wrapping_add(*near);
-            }
+        self.residuals(head, integers);
+        if head.has(ESCAPED) {
+            self.escapes(head, &mut integers[first..])?;
         }
+        restore(head, integers);
         Ok(())
     }
 
@@ -275,7 +314,7 @@ impl<'a> Bundle<'a> {
             out.resize(out.len() + head.residuals(), head.base);
             return;
         }
-        let symbols = &self.body[head.symbols..head.symbols + count];
+        let symbols = &self.symbols[head.symbols..head.symbols + count];
         let base = head.base;
         if head.shift == 0 {
             out.extend(symbols.iter().map(|s| base.wrapping_add(i64::from(*s))));
@@ -301,6 +340,9 @@ impl<'a> Bundle<'a> {
 
     fn patch(&self, head: &Head, values: &mut [f64]) -> Result<(), Corrupt> {
         let mut lists = self.lists(head);
+        if head.has(LISTED) {
+            skip_list(&mut lists)?;
+        }
         if head.has(ESCAPED) {
             skip_escapes(&mut lists, head.count)?;
         }
@@ -325,7 +367,7 @@ impl<'a> Bundle<'a> {
             last = last.wrapping_add(lists.signed()?);
             *slot = last;
         }
-        let symbols = &self.body[head.symbols..head.symbols + head.symbol_count()];
+        let symbols = &self.symbols[head.symbols..head.symbols + head.symbol_count()];
         for symbol in symbols {
             match list[..length].get(usize::from(*symbol)) {
                 Some(value) => out.push(*value),
@@ -377,63 +419,72 @@ fn restore(head: &Head, integers: &mut [i64]) {
     }
 }
 
+/// The heads and the class of each column; the reader stands behind the fields then.
 fn read_heads(
-    place: &str,
-    body: &[u8],
+    reader: &mut Reader<'_>,
     raw_bytes: usize,
     fields: usize,
     (columns_max, count_max): (usize, usize),
-) -> Result<Vec<Head>, Corrupt> {
-    let mut reader = Reader::new(place, body);
-    let counts = ints::decode_u64(&mut reader, columns_max)?;
+) -> Result<(Vec<Head>, Vec<u8>), Corrupt> {
+    let counts = ints::decode_u64(reader, columns_max)?;
     let columns = counts.len();
     let tags = reader.slice(columns)?;
     let exponents = reader.slice(columns)?;
     let shifts = reader.slice(columns)?;
+    let classes = reader.slice(columns)?;
     let fields_end = reader.position().saturating_add(fields);
-    if fields_end > body.len() {
-        return Err(reader.corrupt(format!("{fields} bytes of fields")));
-    }
     let mut heads: Vec<Head> = Vec::with_capacity(columns);
-    let (mut symbols, mut raw) = (fields_end, 0usize);
+    let mut raw = 0usize;
     for column in 0..columns {
         let mut head = Head {
             tag: tags[column],
             exponent: exponents[column],
             shift: shifts[column],
             count: counts[column].min(usize::MAX as u64) as usize,
-            symbols,
             raw,
             ..Head::default()
         };
-        let before = heads.last();
-        if head.has(NEAR) {
-            head.chain = before.map_or(usize::MAX, |b| b.chain + 1);
-        }
         let sound = head.count <= count_max
             && head.order() <= 2
             && usize::from(head.exponent) <= floats::EXPONENT_MAX
             && (head.shift <= SHIFT_MAX || head.shift == FLAT)
-            && head.chain <= CHAIN_MAX
-            && (!head.has(NEAR)
-                || before.is_some_and(|b| b.count == head.count && b.kind() >= DECIMAL))
             && (!head.has(LISTED)
                 || (head.shift == 0 && head.order() == 0 && !head.has(ESCAPED | NEAR)));
         if !sound {
             return Err(reader.corrupt("a head of a column"));
         }
-        read_fields(&mut reader, &mut head)?;
-        symbols = symbols.saturating_add(head.symbol_count());
+        read_fields(reader, &mut head, &mut heads)?;
         raw = raw.saturating_add(head.raw_bytes());
         heads.push(head);
     }
-    if reader.position() != fields_end || symbols != body.len() || raw != raw_bytes {
+    if reader.position() != fields_end || raw != raw_bytes {
         return Err(reader.corrupt("columns that fill their bundle"));
     }
-    Ok(heads)
+    Ok((heads, classes.to_vec()))
 }
 
-fn read_fields(reader: &mut Reader<'_>, head: &mut Head) -> Result<(), Corrupt> {
+/// Reads what differs by kind; `before` are the heads of the columns before.
+fn read_fields(
+    reader: &mut Reader<'_>,
+    head: &mut Head,
+    before: &mut [Head],
+) -> Result<(), Corrupt> {
+    if head.kind() >= DECIMAL && head.has(NEAR) {
+        let distance = reader.varint()?;
+        let like = usize::try_from(distance).ok();
+        let like = like.and_then(|distance| before.len().checked_sub(distance));
+        let sound = |b: &Head| {
+            b.count == head.count && b.kind() >= DECIMAL && b.chain < CHAIN_MAX
+        };
+        match like.and_then(|like| before.get_mut(like)) {
+            Some(found) if sound(found) => {
+                found.needed = true;
+                head.chain = found.chain + 1;
+                head.like = like;
+            }
+            _ => return Err(reader.corrupt("a column to refer to before here")),
+        }
+    }
     if head.kind() == CONSTANT_BITS {
         head.firsts[0] = reader.u64()? as i64;
         return Ok(());
@@ -454,9 +505,7 @@ fn read_fields(reader: &mut Reader<'_>, head: &mut Head) -> Result<(), Corrupt> 
     }
     head.lists = reader.position();
     if head.has(LISTED) {
-        for _ in 0..reader.count(LIST_MAX)? {
-            reader.varint()?;
-        }
+        skip_list(reader)?;
     }
     if head.has(ESCAPED) {
         skip_escapes(reader, head.count)?;
@@ -466,6 +515,13 @@ fn read_fields(reader: &mut Reader<'_>, head: &mut Head) -> Result<(), Corrupt> 
             reader.varint()?;
             reader.slice(8)?;
         }
+    }
+    Ok(())
+}
+
+fn skip_list(reader: &mut Reader<'_>) -> Result<(), Corrupt> {
+    for _ in 0..reader.count(LIST_MAX)? {
+        reader.varint()?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ const SHAPE_BITS: u32 = 5;
 const COARSE_COST: [u64; 6] = [0, 1, 4, 15, 45, 100];
 /// Bits of an escape: its index, its value and what its symbol costs.
 const ESCAPE_BITS: u64 = 40;
-/// A reference to the column before makes reading one column dearer, so it must gain bits: 1/64
+/// A reference to another column makes reading one column dearer, so it must gain bits: 1/64
 /// bits a value.
 const NEAR_GAIN: u64 = 16;
 
@@ -31,7 +31,8 @@ pub(super) struct Fit<'a> {
     pub(super) order: u8,
     pub(super) exponent: u8,
     pub(super) shift: u8,
-    near: bool,
+    /// Distance to the column that it refers to.
+    distance: usize,
     listed: &'a [i64],
     indices: &'a [u8],
     firsts: [i64; 2],
@@ -47,19 +48,29 @@ pub(super) struct Fit<'a> {
 pub(super) struct Fitter {
     decimal: Decimal,
     integers: Vec<i64>,
-    /// The integers of the column before, and how many columns it needs itself; `None` when it
-    /// cannot be referred to.
-    before: Vec<i64>,
-    before_is: Option<(u8, usize)>,
+    /// The columns of the bundle so far.
+    before: Vec<Known>,
+    /// Buffers to be used again.
+    spare: Vec<Vec<i64>>,
     differences: Vec<i64>,
-    residuals: [Vec<i64>; 2],
+    residuals: Vec<i64>,
     sample: Vec<i64>,
     escapes: Vec<usize>,
     list: Vec<i64>,
     indices: Vec<u8>,
 }
 
-/// A candidate: order of differences, to the column before or not, and its bits in 1/64 a value.
+/// A column that later ones may refer to.
+#[derive(Debug, Default)]
+struct Known {
+    /// Empty when nothing may refer to it.
+    integers: Vec<i64>,
+    exponent: u8,
+    /// How many columns it needs itself.
+    chain: usize,
+}
+
+/// A candidate: order of differences, to another column or not, and its bits in 1/64 a value.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     order: u8,
@@ -68,21 +79,21 @@ struct Candidate {
 }
 
 impl Fitter {
-    /// The next column has none before it.
+    /// The next column is the first of its bundle.
     pub(super) fn forget(&mut self) {
-        self.before_is = None;
+        let used = self.before.drain(..).map(|known| known.integers);
+        self.spare.extend(used.filter(|buffer| buffer.capacity() > 0));
     }
 
-    /// Chooses for a column; `near` when it may refer to the one before.
-    pub(super) fn fit(&mut self, values: &[f64], near: bool) -> Fit<'_> {
+    /// Chooses for a column; `like` is the number of one that it may refer to.
+    pub(super) fn fit(&mut self, values: &[f64], like: Option<usize>) -> Fit<'_> {
         let first = values.first().map_or(0, |v| v.to_bits());
         if values.iter().all(|v| v.to_bits() == first) {
-            self.before_is = None;
+            self.before.push(Known::default());
             return constant(f64::from_bits(first));
         }
-        let decimal = self.decimal.fit(values);
         self.integers.clear();
-        let (kind, exponent) = match decimal {
+        let (kind, exponent) = match self.decimal.fit(values) {
             Some(exponent) => {
                 self.integers.extend_from_slice(self.decimal.integers());
                 (DECIMAL, exponent as u8)
@@ -92,19 +103,15 @@ impl Fitter {
                 (BITS, 0)
             }
         };
-        let chain = match self.before_is {
-            Some((known, chain))
-                if near
-                    && kind == DECIMAL
-                    && known == exponent
-                    && chain < CHAIN_MAX
-                    && self.before.len() == values.len() =>
-            {
-                Some(chain)
-            }
-            _ => None,
-        };
-        let mut best = self.best(chain.is_some());
+        let like = like.filter(|like| {
+            self.before.get(*like).is_some_and(|known| {
+                kind == DECIMAL
+                    && known.exponent == exponent
+                    && known.chain < CHAIN_MAX
+                    && known.integers.len() == values.len()
+            })
+        });
+        let mut best = self.best(like);
         let list_cost = self.list(best.cost);
         let listed = list_cost.is_some();
         if listed {
@@ -116,10 +123,20 @@ impl Fitter {
         } else {
             self.prepare(best);
         }
-        self.before_is = (kind == DECIMAL).then(|| {
-            let chain = chain.filter(|_| best.near).map_or(0, |chain| chain + 1);
-            (exponent, chain)
-        });
+        let like = like.filter(|_| best.near);
+        let number = self.before.len();
+        let mut known = Known::default();
+        if kind == DECIMAL {
+            known.exponent = exponent;
+            known.chain = like.map_or(0, |like| self.before[like].chain + 1);
+            let spare = self.spare.pop().unwrap_or_default();
+            known.integers = std::mem::replace(&mut self.integers, spare);
+        }
+        self.before.push(known);
+        let integers = match kind {
+            DECIMAL => &self.before[number].integers,
+            _ => &self.integers,
+        };
         let patches = if kind == DECIMAL {
             self.decimal.patches()
         } else {
@@ -128,13 +145,13 @@ impl Fitter {
         let firsts = if best.near {
             [self.differences[0], second(&self.differences)]
         } else {
-            [self.integers[0], second(&self.integers)]
+            [integers[0], second(integers)]
         };
         let mut fit = Fit {
             kind,
             order: best.order,
             exponent,
-            near: best.near,
+            distance: like.map_or(0, |like| number - like),
             firsts,
             patches,
             ..Fit::default()
@@ -143,7 +160,7 @@ impl Fitter {
             fit.listed = &self.list;
             fit.indices = &self.indices;
         } else {
-            let residuals = &mut self.residuals[0];
+            let residuals = &mut self.residuals;
             fit.unit = scale(residuals);
             let middle = middle(residuals, &mut self.sample);
             (fit.shift, fit.base) = place(residuals, middle);
@@ -157,36 +174,36 @@ impl Fitter {
             fit.residuals = residuals;
             fit.escapes = &self.escapes;
         }
-        std::mem::swap(&mut self.integers, &mut self.before);
         fit
     }
 
-    /// The cheapest order of differences, alone or to the column before.
-    fn best(&mut self, near: bool) -> Candidate {
+    /// The cheapest order of differences, alone or to another column.
+    fn best(&mut self, like: Option<usize>) -> Candidate {
         let mut best = Candidate {
             order: 0,
             near: false,
             cost: u64::MAX,
         };
-        if near {
+        if let Some(like) = like {
             self.differences.clear();
-            let pairs = self.integers.iter().zip(&self.before);
+            let pairs = self.integers.iter().zip(&self.before[like].integers);
             self.differences
                 .extend(pairs.map(|(integer, before)| integer.wrapping_sub(*before)));
         }
         let Self {
             integers,
             differences,
-            residuals: [residuals, _],
+            residuals,
             sample,
             ..
         } = self;
         for (source, near) in [(&*integers, false), (&*differences, true)]
             .into_iter()
-            .take(1 + usize::from(near))
+            .take(1 + usize::from(like.is_some()))
         {
             residuals.clear();
             residuals.extend_from_slice(source);
+            let mut last = u64::MAX;
             for order in 0..=2u8 {
                 if order > 0 {
                     differentiate(residuals, usize::from(order));
@@ -201,9 +218,12 @@ impl Fitter {
                 let cost = cost(body, middle).saturating_add(gain);
                 if cost < best.cost {
                     best = Candidate { order, near, cost };
-                } else if order == 2 || cost > best.cost.saturating_add(128) {
+                }
+                // What differences make noisier, further differences do too.
+                if cost > last {
                     break;
                 }
+                last = cost;
             }
         }
         best
@@ -216,7 +236,7 @@ impl Fitter {
         } else {
             &self.integers
         };
-        let residuals = &mut self.residuals[0];
+        let residuals = &mut self.residuals;
         residuals.clear();
         residuals.extend_from_slice(source);
         if candidate.order == 0 {
@@ -407,7 +427,7 @@ impl Fit<'_> {
             | self.order << ORDER_SHIFT
             | flag(!self.patches.is_empty(), PATCHED)
             | flag(!self.escapes.is_empty(), ESCAPED)
-            | flag(self.near, NEAR)
+            | flag(self.distance > 0, NEAR)
             | flag(!self.listed.is_empty(), LISTED)
     }
 
@@ -420,6 +440,9 @@ impl Fit<'_> {
         if self.kind == CONSTANT {
             varint::put_signed(self.firsts[0], fields);
             return;
+        }
+        if self.distance > 0 {
+            varint::put(self.distance as u64, fields);
         }
         if self.listed.is_empty() {
             self.put_residuals(fields, symbols, raw);
