@@ -17,6 +17,9 @@ use crate::fleet::Fleet;
 /// Files that a merge gets, as three flushes would leave them.
 const FLUSHES: usize = 3;
 
+/// Times that everything is decoded; the fastest counts, as it is the least disturbed.
+const DECODES: usize = 5;
+
 /// One measurement of a step.
 #[derive(Debug)]
 struct Step {
@@ -137,12 +140,21 @@ fn read(
         ..Limits::default()
     };
     let part = &snapshot.parts[0].part;
-    let (decoded, step) = timed("decode", measured.samples, || part.decode_all());
-    ensure!(
-        decoded.context("decode")? == measured.samples,
-        "samples are lost"
-    );
-    measured.steps.push(step);
+    let mut best: Option<Step> = None;
+    for _ in 0..DECODES {
+        let (decoded, step) = timed("decode", measured.samples, || part.decode_all());
+        ensure!(
+            decoded.context("decode")? == measured.samples,
+            "samples are lost"
+        );
+        if best
+            .as_ref()
+            .is_none_or(|best| step.cpu_seconds < best.cpu_seconds)
+        {
+            best = Some(step);
+        }
+    }
+    measured.steps.extend(best);
     let budget = Budget::new(&limits);
     let select = || obs_tsdb::select(snapshot, &[], TimeRange::ALL, &budget);
     let (found, step) = timed("select", measured.samples, select);

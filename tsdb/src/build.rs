@@ -78,6 +78,7 @@ pub(crate) struct Builder<'a> {
     times: Times,
     bundle: BundleWriter,
     packer: bytes::Encoder,
+    label_packer: bytes::Encoder,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
     exemplars: Vec<u8>,
     exemplar_count: u64,
@@ -153,6 +154,7 @@ impl<'a> Builder<'a> {
             times: Times::default(),
             bundle: BundleWriter::default(),
             packer: bytes::Encoder::new(bytes::LEVEL_FAST),
+            label_packer: bytes::Encoder::new(bytes::LEVEL),
             postings: BTreeMap::new(),
             exemplars: Vec::new(),
             exemplar_count: 0,
@@ -263,7 +265,7 @@ impl<'a> Builder<'a> {
             last = labels.packed();
         }
         let before = self.labels.len();
-        bytes::encode(&packed, bytes::LEVEL, &mut self.labels);
+        self.label_packer.encode(&packed, &mut self.labels);
         self.group_labels.push((self.labels.len() - before) as u64);
         self.group_series.push(group.len() as u64);
 
