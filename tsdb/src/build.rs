@@ -19,7 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::column::{Column, MilliRange};
 use crate::dictionary;
-use crate::record::{encode_metadata, put_exemplar, put_front_coded, put_histograms};
+use crate::histograms;
+use crate::record::{encode_metadata, put_exemplar, put_front_coded};
 
 /// Version of the section `meta` and with it of the whole layout.
 pub(crate) const VERSION: u8 = 1;
@@ -28,7 +29,7 @@ pub(crate) const GROUP_SERIES_MAX: usize = 64;
 /// Samples of one series in one block: 720 are clearly denser than 240, thousands a little more.
 pub(crate) const CHUNK_SAMPLES_MAX: usize = 2048;
 /// The same where a series has histograms, which are a hundred times larger.
-const CHUNK_HISTOGRAMS_MAX: usize = 128;
+const CHUNK_HISTOGRAMS_MAX: usize = 512;
 /// A group ends when its samples and buckets reach this: bounds what is held while writing.
 const GROUP_WEIGHT_MAX: usize = 1 << 20;
 /// Sets of at most so many series are written as numbers; a bitmap has 16 bytes of its own.
@@ -77,6 +78,7 @@ pub(crate) struct Builder<'a> {
     labels: Vec<u8>,
     times: Times,
     bundle: BundleWriter,
+    histograms: BundleWriter,
     packer: bytes::Encoder,
     label_packer: bytes::Encoder,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
@@ -153,6 +155,7 @@ impl<'a> Builder<'a> {
             labels: Vec::new(),
             times: Times::default(),
             bundle: BundleWriter::default(),
+            histograms: BundleWriter::default(),
             packer: bytes::Encoder::new(bytes::LEVEL_FAST),
             label_packer: bytes::Encoder::new(bytes::LEVEL),
             postings: BTreeMap::new(),
@@ -269,8 +272,8 @@ impl<'a> Builder<'a> {
         self.group_labels.push((self.labels.len() - before) as u64);
         self.group_series.push(group.len() as u64);
 
-        let histograms = group.iter().any(|(_, c)| !c.histograms.is_empty());
-        let chunk = if histograms {
+        let wide = group.iter().any(|(_, c)| !c.histograms.is_empty());
+        let chunk = if wide {
             CHUNK_HISTOGRAMS_MAX
         } else {
             CHUNK_SAMPLES_MAX
@@ -287,6 +290,7 @@ impl<'a> Builder<'a> {
         let mut numbers = Vec::with_capacity(group.len());
         let mut lengths = Vec::with_capacity(group.len());
         let mut extras = Vec::new();
+        let mut histogram_columns = 0;
         let mut samples = 0;
         let mut range: Option<MilliRange> = None;
         // Buckets of one histogram: the column of the last one and its times.
@@ -315,7 +319,9 @@ impl<'a> Builder<'a> {
                 if !column.starts.is_empty() || !column.histograms.is_empty() {
                     let slice = column.slice(from, to);
                     ints::encode_aligned(&slice.starts, &mut extras);
-                    put_histograms(&slice, &mut extras);
+                    let columns = &mut histogram_columns;
+                    let bundle = &mut self.histograms;
+                    histograms::encode_columns(&slice, bundle, columns, &mut extras);
                 }
             } else {
                 numbers.push(0);
@@ -325,10 +331,14 @@ impl<'a> Builder<'a> {
         let mut body = Vec::with_capacity(extras.len() + 3 * group.len());
         ints::encode_u64(&numbers, &mut body);
         ints::encode_u64(&lengths, &mut body);
+        body.push(u8::from(histogram_columns > 0));
         body.extend_from_slice(&extras);
         let mut run = Vec::new();
         self.packer.encode(&body, &mut run);
         self.bundle.finish(&mut self.packer, &mut run);
+        if histogram_columns > 0 {
+            self.histograms.finish(&mut self.packer, &mut run);
+        }
         self.out.extend(&run);
         let range = range.expect("a block has samples of the longest column");
         self.block_bytes.push(run.len() as u64);

@@ -19,7 +19,7 @@ use crate::column::{Column, MilliRange};
 use crate::dictionary::Dictionary;
 use crate::histograms;
 use crate::postings::Index;
-use crate::record::{check_times, decode_metadata, read_exemplar, read_histograms};
+use crate::record::{check_times, decode_metadata, read_exemplar};
 
 /// Bytes of one run of a part once decompressed; a block of 64 × 2048 random floats has 1.3 MiB,
 /// blocks of wide histograms have some hundred.
@@ -83,10 +83,11 @@ struct Name {
 pub(crate) struct OpenBlock<'a> {
     extras: Vec<u8>,
     bundle: Bundle<'a>,
+    histograms: Option<Bundle<'a>>,
     /// Per series; `None` without samples.
     chunks: Vec<Option<Chunk>>,
-    /// Columns may refer to the one before: what the last one left behind.
-    scratch: Mutex<Scratch>,
+    /// Columns that others refer to, of both bundles.
+    scratch: Mutex<(Scratch, Scratch)>,
 }
 
 /// The samples of one series in a block.
@@ -241,14 +242,24 @@ impl Part {
         let numbers = ints::decode_u64(&mut reader, series)?;
         let lengths = ints::decode_u64(&mut reader, series)?;
         let ends = offsets(&lengths);
+        let has_histograms = reader.u8()?;
         let base = reader.position();
         if numbers.len() != series
             || lengths.len() != series
+            || has_histograms > 1
             || ends.last() != Some(&(reader.remaining() as u64))
         {
             return Err(reader.corrupt("extras that fill the block"));
         }
         let bundle = Bundle::open(&mut run, series, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX)?;
+        let histograms = match has_histograms {
+            0 => None,
+            _ => {
+                let columns = histograms::COLUMNS_MAX;
+                let open = Bundle::open(&mut run, columns, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX);
+                Some(open?)
+            }
+        };
         run.finish()?;
         let mut columns = 0;
         let chunk = |(index, number): (usize, &u64)| {
@@ -271,6 +282,7 @@ impl Part {
         Ok(OpenBlock {
             extras,
             bundle,
+            histograms,
             chunks,
             scratch: Mutex::default(),
         })
@@ -324,9 +336,8 @@ impl Part {
         let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(Column::default());
         };
-        let values = block
-            .bundle
-            .decode(chunk.column, &mut block.scratch.lock())?;
+        let mut scratch = block.scratch.lock();
+        let values = block.bundle.decode(chunk.column, &mut scratch.0)?;
         let mut column = Column {
             times: times.to_vec(),
             values,
@@ -345,8 +356,8 @@ impl Part {
         if starts > 0 && starts != times.len() {
             return Err(reader.corrupt(format!("{} start timestamps", times.len())));
         }
-        let mut allowance = histograms::BUCKETS_TOTAL_MAX;
-        read_histograms(&mut reader, &mut allowance, &mut column)?;
+        let bundle = block.histograms.as_ref();
+        histograms::decode_columns(&mut reader, bundle, &mut scratch.1, &mut column)?;
         reader.finish()?;
         Ok(column)
     }
