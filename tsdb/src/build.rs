@@ -23,7 +23,7 @@ use crate::histograms;
 use crate::record::{encode_metadata, put_exemplar, put_front_coded};
 
 /// Version of the section `meta` and with it of the whole layout.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Series of one group: more gain little in size and cost each reader of one of them more.
 pub(crate) const GROUP_SERIES_MAX: usize = 64;
 /// Samples of one series in one block: 720 are clearly denser than 240, thousands a little more.

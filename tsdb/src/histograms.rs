@@ -202,16 +202,17 @@ fn encode_run(run: &[&Histogram], bundle: &mut BundleWriter, out: &mut Vec<u8>) 
     }
 }
 
-/// Reads what [`encode_columns`] wrote into a column that has its times and values already.
+/// Reads what [`encode_columns`] wrote into a column that has its values already.
 pub(crate) fn decode_columns(
     reader: &mut Reader<'_>,
     bundle: Option<&Bundle<'_>>,
     scratch: &mut Scratch,
     column: &mut Column,
 ) -> Result<(), Corrupt> {
-    let places = ints::decode_u64(reader, column.len())?;
+    let count = column.values.len();
+    let places = ints::decode_u64(reader, count)?;
     let ascending = places.windows(2).all(|w| w[0] < w[1]);
-    let inside = places.last().is_none_or(|i| *i < column.len() as u64);
+    let inside = places.last().is_none_or(|i| *i < count as u64);
     if !ascending || !inside {
         return Err(reader.corrupt("ascending indices of histograms before here"));
     }
@@ -219,7 +220,7 @@ pub(crate) fn decode_columns(
     let mut allowance = BUCKETS_TOTAL_MAX;
     let mut found: Vec<Histogram> = Vec::new();
     while found.len() < places.len() {
-        let head = reader.count(2 * column.len() + 1)?;
+        let head = reader.count(2 * count + 1)?;
         let length = head >> 1;
         if length == 0 || length > places.len() - found.len() {
             return Err(reader.corrupt("a run of histograms before here"));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use obs_model::Labels;
+use obs_model::histogram::Histogram;
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_storage::codec::bundle::{Bundle, Scratch};
 use obs_storage::codec::{Reader, bitmap, bytes, ints};
@@ -101,6 +102,9 @@ struct Chunk {
     extras: std::ops::Range<usize>,
 }
 
+/// Floats, and histograms by index.
+pub(crate) type Values = (Vec<f64>, Vec<(u32, Arc<Histogram>)>);
+
 /// Time columns that were read already; neighbours share them.
 pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
 
@@ -126,7 +130,7 @@ impl Part {
         let place = format!("{}/meta", reader.name());
         let mut meta = Reader::new(&place, reader.section("meta")?);
         if meta.u8()? != VERSION {
-            return Err(Corrupt::new(&place, 0, "version 1"));
+            return Err(Corrupt::new(&place, 0, format!("version {VERSION}")));
         }
         // Groups, blocks and time columns take at least two bytes each in their sections.
         let groups_max = length("labels") as usize / 2;
@@ -332,34 +336,75 @@ impl Part {
         series: usize,
         times: &[i64],
     ) -> Result<Column, Corrupt> {
-        let place = self.places.values.as_str();
         let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(Column::default());
         };
-        let mut scratch = block.scratch.lock();
-        let values = block.bundle.decode(chunk.column, &mut scratch.0)?;
         let mut column = Column {
-            times: times.to_vec(),
-            values,
-            starts: Vec::new(),
-            histograms: Vec::new(),
+            values: self.floats(block, chunk, times.len())?,
+            ..Column::default()
         };
-        let mut reader = Reader::new(place, &block.extras[chunk.extras.clone()]);
-        if column.values.len() != times.len() {
-            return Err(reader.corrupt(format!("{} values", times.len())));
+        if !chunk.extras.is_empty() {
+            self.extras(block, chunk, &mut column)?;
         }
+        column.times = times.to_vec();
+        Ok(column)
+    }
+
+    /// The values of a series (by its place in the group) in a block, without times and starts.
+    pub(crate) fn values(
+        &self,
+        block: &OpenBlock<'_>,
+        series: usize,
+        count: usize,
+    ) -> Result<Values, Corrupt> {
+        let Some(Some(chunk)) = block.chunks.get(series) else {
+            return Ok(Values::default());
+        };
+        let values = self.floats(block, chunk, count)?;
         if chunk.extras.is_empty() {
-            return Ok(column);
+            return Ok((values, Vec::new()));
         }
-        column.starts = ints::decode(&mut reader, times.len())?;
+        let mut column = Column {
+            values,
+            ..Column::default()
+        };
+        self.extras(block, chunk, &mut column)?;
+        Ok((column.values, column.histograms))
+    }
+
+    fn floats(
+        &self,
+        block: &OpenBlock<'_>,
+        chunk: &Chunk,
+        count: usize,
+    ) -> Result<Vec<f64>, Corrupt> {
+        if block.bundle.count(chunk.column) != count {
+            let place = self.places.values.as_str();
+            return Err(Corrupt::new(place, 0, format!("a column of {count} values")));
+        }
+        block
+            .bundle
+            .decode(chunk.column, &mut block.scratch.lock().0)
+    }
+
+    /// Start timestamps and histograms for a column that has its values.
+    fn extras(
+        &self,
+        block: &OpenBlock<'_>,
+        chunk: &Chunk,
+        column: &mut Column,
+    ) -> Result<(), Corrupt> {
+        let place = self.places.values.as_str();
+        let mut reader = Reader::new(place, &block.extras[chunk.extras.clone()]);
+        let count = column.values.len();
+        column.starts = ints::decode(&mut reader, count)?;
         let starts = column.starts.len();
-        if starts > 0 && starts != times.len() {
-            return Err(reader.corrupt(format!("{} start timestamps", times.len())));
+        if starts > 0 && starts != count {
+            return Err(reader.corrupt(format!("{count} start timestamps")));
         }
         let bundle = block.histograms.as_ref();
-        histograms::decode_columns(&mut reader, bundle, &mut scratch.1, &mut column)?;
-        reader.finish()?;
-        Ok(column)
+        histograms::decode_columns(&mut reader, bundle, &mut block.scratch.lock().1, column)?;
+        reader.finish()
     }
 
     /// All exemplars with the number of their series, ascending.
@@ -429,7 +474,7 @@ impl Part {
                 let open = self.open_block(group, block)?;
                 for series in 0..group.series as usize {
                     if let Some(times) = self.times(&open, series, &mut cache)? {
-                        samples += self.column(&open, series, &times)?.len() as u64;
+                        samples += self.values(&open, series, times.len())?.0.len() as u64;
                     }
                 }
             }

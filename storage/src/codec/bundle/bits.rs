@@ -52,23 +52,26 @@ pub(super) fn unpack(
     let fast = (packed.len().saturating_sub(7) * 8).div_ceil(width);
     let fast = fast.min(symbols.len());
     let (head, tail) = symbols.split_at(fast);
+    let start = out.len();
+    out.resize(start + symbols.len(), 0);
+    let (fast, slow) = out[start..].split_at_mut(fast);
     let mut bit = 0usize;
-    for symbol in head {
-        let mut word = [0; 8];
-        word.copy_from_slice(&packed[bit / 8..bit / 8 + 8]);
-        let low = u64::from_le_bytes(word) >> (bit % 8) & mask;
-        let residual = u64::from(*symbol) << width | low;
-        out.push(base.wrapping_add(residual as i64));
+    for (slot, symbol) in fast.iter_mut().zip(head) {
+        let at = bit / 8;
+        let Some(word) = packed[at..].first_chunk::<8>() else {
+            break; // `fast` is as many as have eight bytes
+        };
+        let low = (u64::from_le_bytes(*word) >> (bit % 8)) & mask;
+        *slot = base.wrapping_add((u64::from(*symbol) << width | low) as i64);
         bit += width;
     }
-    for symbol in tail {
+    for (slot, symbol) in slow.iter_mut().zip(tail) {
         let mut word = [0; 8];
         let rest = &packed[(bit / 8).min(packed.len())..];
         let length = rest.len().min(8);
         word[..length].copy_from_slice(&rest[..length]);
-        let low = u64::from_le_bytes(word) >> (bit % 8) & mask;
-        let residual = u64::from(*symbol) << width | low;
-        out.push(base.wrapping_add(residual as i64));
+        let low = (u64::from_le_bytes(word) >> (bit % 8)) & mask;
+        *slot = base.wrapping_add((u64::from(*symbol) << width | low) as i64);
         bit += width;
     }
 }

@@ -7,7 +7,7 @@ use crate::codec::{Reader, varint};
 use crate::error::Corrupt;
 
 /// Bits of a frequency.
-const BITS: u32 = 12;
+const BITS: u32 = 11;
 /// Sum of the frequencies of a table.
 const TOTAL: u32 = 1 << BITS;
 /// Smallest state; a state moves by words of 16 bits.
@@ -139,16 +139,15 @@ impl Table {
 
     /// Appends `count` symbols of a stream; `None` when they do not fill it exactly.
     pub(super) fn decode(&self, stream: &[u8], count: usize, out: &mut Vec<u8>) -> Option<()> {
-        let mut slots = vec![0u32; TOTAL as usize];
-        for symbol in 0..256usize {
-            let frequency = u32::from(self.frequencies[symbol]);
-            let start = u32::from(self.starts[symbol]);
-            for offset in 0..frequency {
-                slots[(start + offset) as usize] =
-                    symbol as u32 | (frequency - 1) << 8 | offset << 20;
+        let mut slots = [0u32; TOTAL as usize];
+        for (symbol, frequency) in self.frequencies.iter().enumerate() {
+            let frequency = u32::from(*frequency);
+            let start = usize::from(self.starts[symbol]);
+            let slots = &mut slots[start..start + frequency as usize];
+            for (offset, slot) in slots.iter_mut().enumerate() {
+                *slot = symbol as u32 | (frequency - 1) << 8 | (offset as u32) << 20;
             }
         }
-        let slots: &[u32; TOTAL as usize] = slots.as_slice().try_into().ok()?;
         let (head, mut words) = stream.split_at_checked(4 * STATES)?;
         let mut states = [0u32; STATES];
         for (state, bytes) in states.iter_mut().zip(head.chunks_exact(4)) {
@@ -162,7 +161,7 @@ impl Table {
             if let Some(ahead) = words.first_chunk::<{ 2 * STATES }>() {
                 let mut taken = 0;
                 for (symbol, state) in turn.iter_mut().zip(&mut states) {
-                    *symbol = step(state, slots);
+                    *symbol = step(state, &slots);
                     if *state < LOW {
                         let word = u16::from_le_bytes([ahead[taken & 7], ahead[taken & 7 | 1]]);
                         *state = *state << 16 | u32::from(word);
@@ -172,13 +171,13 @@ impl Table {
                 words = &words[taken..];
             } else {
                 for (symbol, state) in turn.iter_mut().zip(&mut states) {
-                    *symbol = step(state, slots);
+                    *symbol = step(state, &slots);
                     refill(state, &mut words)?;
                 }
             }
         }
         for (symbol, state) in rest.iter_mut().zip(&mut states) {
-            *symbol = step(state, slots);
+            *symbol = step(state, &slots);
             refill(state, &mut words)?;
         }
         (words.is_empty() && states == [LOW; STATES]).then_some(())
