@@ -447,7 +447,10 @@ proptest! {
     }
 }
 
-const PATTERNS: [&str; 14] = [
+const PATTERNS: [&str; 17] = [
+    "x.+|yy?.*|x",
+    "(z|xz|[é-ü]).*",
+    "zz.*|xyx.*|xy.*",
     "",
     "x",
     "xy",

@@ -15,7 +15,7 @@ const MIDDLE: i64 = 128;
 /// Residuals that are looked at to find their middle.
 const SAMPLE: usize = 63;
 /// Bits of the median distance that the symbol keeps: enough to show the shape of the distribution.
-const SHAPE_BITS: u32 = 5;
+const SHAPE_BITS: u32 = 4;
 /// Bits that are lost per residual when a symbol keeps 0, 1, 2, … bits less than that; in 1/64.
 const COARSE_COST: [u64; 6] = [0, 1, 4, 15, 45, 100];
 /// Bits of an escape: its index, its value and what its symbol costs.
