@@ -46,6 +46,9 @@ const FLAT: u8 = 64;
 const SHIFT_MAX: u8 = 57;
 /// Most columns of which each refers to another one.
 const CHAIN_MAX: usize = 16;
+/// Most symbols of a bundle: a symbol that always comes takes no bits, so that the bytes that are
+/// there do not bound them.
+const SYMBOLS_MAX: usize = 1 << 24;
 /// Most integers of a listed column.
 const LIST_MAX: usize = 48;
 
@@ -65,7 +68,8 @@ pub struct BundleWriter {
 }
 
 impl BundleWriter {
-    /// Adds a column; its number, from 0 in each bundle. `like` is the number of a column before it
+    /// Adds a column; its number, from 0 in each bundle. All columns of a bundle together have at
+    /// most 2^24 values. `like` is the number of a column before it
     /// with the same times that may look like it.
     pub fn push(&mut self, values: &[f64], like: Option<usize>) -> usize {
         self.counts.push(values.len() as u64);
@@ -119,7 +123,9 @@ impl BundleWriter {
 pub struct Bundle<'a> {
     place: &'a str,
     body: Vec<u8>,
-    symbols: Vec<u8>,
+    /// The coded symbols of all classes.
+    coded: &'a [u8],
+    streams: Vec<classes::Stream>,
     raw: &'a [u8],
     heads: Vec<Head>,
 }
@@ -139,7 +145,8 @@ struct Head {
     base: i64,
     /// Where its lists (escapes, patches, listed integers) stand in the body.
     lists: usize,
-    /// Where its symbols stand among all.
+    class: usize,
+    /// Where its symbols stand in their class.
     symbols: usize,
     /// Where its low bits stand in the raw bytes.
     raw: usize,
@@ -185,11 +192,13 @@ impl Head {
     }
 }
 
-/// What a reader keeps between columns: the integers of those that others refer to.
+/// What a reader keeps between columns: the symbols of classes that were read, and the integers of
+/// columns that others refer to.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     /// The integers of the column that is read.
     integers: Vec<i64>,
+    symbols: Vec<Option<Vec<u8>>>,
     kept: HashMap<usize, Vec<i64>>,
 }
 
@@ -204,21 +213,26 @@ impl<'a> Bundle<'a> {
     ) -> Result<Self, Corrupt> {
         let fields = reader.count(bytes_max)?;
         let body = bytes::decode(reader, bytes_max)?;
-        let streams = reader.bytes(reader.remaining())?;
+        let coded = reader.bytes(reader.remaining())?;
         let raw = reader.bytes(reader.remaining())?;
         let place = reader.place();
         let mut inner = Reader::new(place, &body);
         let limits = (columns_max, count_max);
         let (mut heads, classes) = read_heads(&mut inner, raw.len(), fields, limits)?;
         let lengths: Vec<usize> = heads.iter().map(Head::symbol_count).collect();
-        let (symbols, starts) = classes::decode(inner, streams, &classes, &lengths, bytes_max)?;
-        for (head, start) in heads.iter_mut().zip(starts) {
+        if lengths.iter().fold(0, |sum: usize, n| sum.saturating_add(*n)) > SYMBOLS_MAX {
+            return Err(inner.corrupt(format!("at most {SYMBOLS_MAX} symbols")));
+        }
+        let (streams, starts) = classes::open(inner, coded.len(), &classes, &lengths)?;
+        for (head, (start, class)) in heads.iter_mut().zip(starts.into_iter().zip(classes)) {
             head.symbols = start;
+            head.class = usize::from(class);
         }
         Ok(Self {
             place,
             body,
-            symbols,
+            coded,
+            streams,
             raw,
             heads,
         })
@@ -279,7 +293,10 @@ impl<'a> Bundle<'a> {
         }
         for column in chain.into_iter().rev() {
             let head = &self.heads[column];
-            self.integers(head, &mut scratch.integers)?;
+            let Scratch {
+                integers, symbols, ..
+            } = scratch;
+            self.integers(head, self.symbols(head, symbols)?, integers)?;
             let like = head.like.and_then(|like| scratch.kept.get(&like));
             for (integer, like) in scratch.integers.iter_mut().zip(like.into_iter().flatten()) {
                 *integer = integer.wrapping_add(*like);
@@ -291,16 +308,43 @@ impl<'a> Bundle<'a> {
         Ok(())
     }
 
+    /// The symbols of a column.
+    fn symbols<'s>(
+        &self,
+        head: &Head,
+        known: &'s mut Vec<Option<Vec<u8>>>,
+    ) -> Result<&'s [u8], Corrupt> {
+        let count = head.symbol_count();
+        if count == 0 {
+            return Ok(&[]);
+        }
+        if known.len() < self.streams.len() {
+            known.resize(self.streams.len(), None);
+        }
+        let class = &mut known[head.class];
+        if class.is_none() {
+            *class = self.streams[head.class].symbols(&self.body, self.coded);
+        }
+        let found = class.as_deref();
+        let found = found.and_then(|all| all.get(head.symbols..head.symbols + count));
+        found.ok_or_else(|| Corrupt::new(self.place, 0, format!("{count} symbols of a class")))
+    }
+
     /// The integers of a column, or their differences to those that it refers to.
-    fn integers(&self, head: &Head, integers: &mut Vec<i64>) -> Result<(), Corrupt> {
+    fn integers(
+        &self,
+        head: &Head,
+        symbols: &[u8],
+        integers: &mut Vec<i64>,
+    ) -> Result<(), Corrupt> {
         integers.clear();
         let order = head.order();
         integers.extend_from_slice(&head.firsts[..order.min(head.count)]);
         let first = integers.len();
         if head.has(LISTED) {
-            return self.listed(head, integers);
+            return self.listed(head, symbols, integers);
         }
-        self.residuals(head, integers);
+        self.residuals(head, symbols, integers);
         if head.has(ESCAPED) {
             self.escapes(head, &mut integers[first..])?;
         }
@@ -308,13 +352,11 @@ impl<'a> Bundle<'a> {
         Ok(())
     }
 
-    fn residuals(&self, head: &Head, out: &mut Vec<i64>) {
-        let count = head.symbol_count();
+    fn residuals(&self, head: &Head, symbols: &[u8], out: &mut Vec<i64>) {
         if head.shift == FLAT {
             out.resize(out.len() + head.residuals(), head.base);
             return;
         }
-        let symbols = &self.symbols[head.symbols..head.symbols + count];
         let base = head.base;
         if head.shift == 0 {
             out.extend(symbols.iter().map(|s| base.wrapping_add(i64::from(*s))));
@@ -358,7 +400,7 @@ impl<'a> Bundle<'a> {
         Ok(())
     }
 
-    fn listed(&self, head: &Head, out: &mut Vec<i64>) -> Result<(), Corrupt> {
+    fn listed(&self, head: &Head, symbols: &[u8], out: &mut Vec<i64>) -> Result<(), Corrupt> {
         let mut lists = self.lists(head);
         let mut list = [0; LIST_MAX];
         let length = lists.count(LIST_MAX)?;
@@ -367,7 +409,6 @@ impl<'a> Bundle<'a> {
             last = last.wrapping_add(lists.signed()?);
             *slot = last;
         }
-        let symbols = &self.symbols[head.symbols..head.symbols + head.symbol_count()];
         for symbol in symbols {
             match list[..length].get(usize::from(*symbol)) {
                 Some(value) => out.push(*value),

@@ -3,6 +3,8 @@
 //! Class 0 is plain: its symbols go through zstd with the heads, which sees repetitions. The others
 //! have a table of frequencies and a stream each. Columns of one class follow each other in it.
 
+use std::ops::Range;
+
 use super::entropy::{self, Counts, Table};
 use crate::codec::{Reader, bytes, varint};
 use crate::error::Corrupt;
@@ -133,55 +135,75 @@ fn cost(counts: &Counts) -> f64 {
     entropy::bits(counts) + STREAM_BITS + ENTRY_BITS * entries as f64
 }
 
-/// Reads tables and plain symbols from `reader`, which ends with them, and the streams. Gives all
-/// symbols and where those of each column start; `lengths` are the symbols of each column.
-pub(super) fn decode(
+/// Where the symbols of a class are and how they are coded.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// `None` where they stand as they are.
+    table: Option<Table>,
+    /// Bytes of the streams, or of the body for class 0.
+    bytes: Range<usize>,
+    symbols: usize,
+}
+
+impl Stream {
+    /// The symbols; `body` and `streams` are those that the stream was found in.
+    pub(super) fn symbols(&self, body: &[u8], streams: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match &self.table {
+            None => out.extend_from_slice(body.get(self.bytes.clone())?),
+            Some(table) => {
+                let stream = streams.get(self.bytes.clone())?;
+                table.decode(stream, self.symbols, &mut out)?;
+            }
+        }
+        Some(out)
+    }
+}
+
+/// Reads the tables from `reader`, behind which the plain symbols end the body; gives the stream of
+/// each class and where in it the symbols of each column start. `lengths` are the symbols of each
+/// column; the caller has bounded them.
+pub(super) fn open(
     mut reader: Reader<'_>,
-    streams: &[u8],
+    streams: usize,
     classes: &[u8],
     lengths: &[usize],
-    symbols_max: usize,
-) -> Result<(Vec<u8>, Vec<usize>), Corrupt> {
+) -> Result<(Vec<Stream>, Vec<usize>), Corrupt> {
     let tables = usize::from(reader.u8()?);
     if tables > CLASSES_MAX || classes.iter().any(|class| usize::from(*class) > tables) {
         return Err(reader.corrupt("classes of the bundle before here"));
     }
-    let mut totals = [0usize; CLASSES_MAX + 1];
-    for (class, length) in classes.iter().zip(lengths) {
-        let total = &mut totals[usize::from(*class)];
-        *total = total.saturating_add(*length);
-    }
-    let all = totals.iter().fold(0usize, |sum, n| sum.saturating_add(*n));
-    // A symbol that always comes takes no bits, so that the bytes do not bound the symbols; what
-    // the columns may hold does.
-    if all > symbols_max {
-        return Err(reader.corrupt(format!("at most {symbols_max} symbols")));
-    }
-    let mut firsts = [0usize; CLASSES_MAX + 1];
-    let mut coded = Vec::new();
-    let mut rest = streams;
-    for class in 1..=tables {
-        let table = Table::read(&mut reader)?;
-        let length = reader.count(rest.len())?;
-        let (stream, after) = rest.split_at(length);
-        rest = after;
-        firsts[class] = coded.len();
-        if table.decode(stream, totals[class], &mut coded).is_none() {
-            return Err(reader.corrupt(format!("a stream of {} symbols", totals[class])));
-        }
-    }
-    firsts[0] = coded.len();
-    coded.extend_from_slice(reader.slice(totals[0])?);
-    if !rest.is_empty() {
-        return Err(reader.corrupt("streams that are all used"));
-    }
-    reader.finish()?;
+    let mut totals = vec![0usize; tables + 1];
     let starts = classes.iter().zip(lengths).map(|(class, length)| {
-        let first = &mut firsts[usize::from(*class)];
-        let start = *first;
-        *first += length;
+        let total = &mut totals[usize::from(*class)];
+        let start = *total;
+        *total = total.saturating_add(*length);
         start
     });
     let starts = starts.collect();
-    Ok((coded, starts))
+    let mut found = Vec::with_capacity(tables + 1);
+    found.push(Stream {
+        table: None,
+        bytes: 0..0,
+        symbols: totals[0],
+    });
+    let mut end = 0usize;
+    for symbols in &totals[1..] {
+        let table = Some(Table::read(&mut reader)?);
+        let start = end;
+        end += reader.count(streams - start)?;
+        found.push(Stream {
+            table,
+            bytes: start..end,
+            symbols: *symbols,
+        });
+    }
+    let plain = reader.position();
+    reader.slice(totals[0])?;
+    found[0].bytes = plain..reader.position();
+    if end != streams {
+        return Err(reader.corrupt("streams that are all used"));
+    }
+    reader.finish()?;
+    Ok((found, starts))
 }
