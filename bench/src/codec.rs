@@ -36,10 +36,12 @@ pub(crate) struct Measured {
     /// Bytes by section, flushed and merged.
     sections: BTreeMap<String, (u64, u64)>,
     steps: Vec<Step>,
+    /// Bits of values per sample of each metric, when asked for.
+    metrics: Vec<(String, f64)>,
 }
 
 /// Writes, merges and reads parts of a fleet.
-pub(crate) fn run(fleet: &Fleet) -> anyhow::Result<Measured> {
+pub(crate) fn run(fleet: &Fleet, by_metric: bool) -> anyhow::Result<Measured> {
     let mut series = fleet.columns();
     series.sort_by(|(a, _), (b, _)| {
         let names = a.metric_name().cmp(&b.metric_name());
@@ -51,9 +53,10 @@ pub(crate) fn run(fleet: &Fleet) -> anyhow::Result<Measured> {
         samples,
         sections: BTreeMap::new(),
         steps: Vec::new(),
+        metrics: Vec::new(),
     };
-    if std::env::var_os("OBS_BENCH_BY_METRIC").is_some() {
-        by_metric(&series)?;
+    if by_metric {
+        measured.metrics = metrics(&series);
     }
     let (flushed, step) = timed("flush", samples, || flush(&series));
     measured.steps.push(step);
@@ -71,26 +74,23 @@ pub(crate) fn run(fleet: &Fleet) -> anyhow::Result<Measured> {
     Ok(measured)
 }
 
-fn by_metric(series: &[(Labels, Samples)]) -> anyhow::Result<()> {
-    for group in series.chunk_by(|(a, _), (b, _)| a.metric_name() == b.metric_name()) {
+/// Bits of values per sample of each metric, each in a part of its own.
+fn metrics(series: &[(Labels, Samples)]) -> Vec<(String, f64)> {
+    let groups = series.chunk_by(|(a, _), (b, _)| a.metric_name() == b.metric_name());
+    let bits = groups.map(|group| {
         let mut out = PartWriter::in_memory(Metrics::NAME, &Tenant::anonymous());
-        let all = group.iter().map(|(labels, samples)| (labels, samples.clone()));
+        let all = group
+            .iter()
+            .map(|(labels, samples)| (labels, samples.clone()));
         obs_tsdb::write_part(all, &[], &mut out);
         let part = out.finish_in_memory();
         let samples: usize = group.iter().map(|(_, s)| s.len()).sum();
         let values = part.sections().find(|(name, _)| *name == "values");
-        let values = values.map_or(0, |(_, bytes)| bytes);
-        use std::io::Write;
-        writeln!(
-            std::io::stdout(),
-            "{:<45} {:>6} {:>9} {:.3} bits",
-            group[0].0.metric_name().unwrap_or(""),
-            group.len(),
-            values,
-            values as f64 * 8.0 / samples as f64
-        )?;
-    }
-    Ok(())
+        let bytes = values.map_or(0, |(_, bytes)| bytes);
+        let name = group[0].0.metric_name().unwrap_or("").to_owned();
+        (name, bytes as f64 * 8.0 / samples as f64)
+    });
+    bits.collect()
 }
 
 fn flush(series: &[(Labels, Samples)]) -> Vec<PartReader> {
@@ -210,6 +210,9 @@ impl Measured {
             total = (total.0 + flushed, total.1 + merged);
         }
         out += &self.row("all", total.0, total.1);
+        for (name, bits) in &self.metrics {
+            out += &format!("{name:<45} {bits:>8.3} bits a value\n");
+        }
         for step in &self.steps {
             let million = step.samples as f64 / 1e6;
             out += &format!(
@@ -257,6 +260,7 @@ impl Measured {
             "samples": self.samples,
             "sections": sections,
             "steps": steps,
+            "bits_by_metric": self.metrics.iter().cloned().collect::<BTreeMap<String, f64>>(),
         })
     }
 }
@@ -264,10 +268,7 @@ impl Measured {
 /// A column of an instance as the store takes it.
 pub(crate) fn samples(times: &[i64], values: Vec<f64>) -> Samples {
     Samples {
-        times: times
-            .iter()
-            .map(|ms| Timestamp::from_millis(*ms))
-            .collect(),
+        times: times.iter().map(|ms| Timestamp::from_millis(*ms)).collect(),
         floats: values,
         histograms: Vec::new(),
     }

@@ -57,7 +57,7 @@ enum Wanted {
     /// Logs of many pods over Loki's push API
     Logs(LogsOptions),
     /// The part format alone: the fleet without a server, bytes by section and speed
-    Codec(MetricsOptions),
+    Codec(CodecOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
 }
@@ -76,6 +76,15 @@ struct MetricsOptions {
     /// Replace each instance after so many samples; 0 for never
     #[arg(long, value_name = "N", default_value_t = 0)]
     lifetime: u64,
+}
+
+#[derive(Args, Debug)]
+struct CodecOptions {
+    #[command(flatten)]
+    fleet: MetricsOptions,
+    /// Also tell how many bits a sample of each metric takes
+    #[arg(long)]
+    by_metric: bool,
 }
 
 #[derive(Args, Debug)]
@@ -143,8 +152,9 @@ fn main() -> anyhow::Result<()> {
     };
     let options = &cli.options;
     let workloads = match cli.command {
-        Some(Wanted::Codec(m)) => {
-            return print_codec(&codec::run(&fleet(&m, options, end))?, options.output);
+        Some(Wanted::Codec(c)) => {
+            let measured = codec::run(&fleet(&c.fleet, options, end), c.by_metric)?;
+            return print_codec(&measured, options.output);
         }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use obs_model::{Labels, Samples};
 use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::{Labels, Samples};
 use obs_storage::PartWriter;
 use obs_storage::codec::bundle::BundleWriter;
 use obs_storage::codec::{bitmap, bytes, ints, put_bytes, varint};

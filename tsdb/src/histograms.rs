@@ -241,9 +241,7 @@ pub(crate) fn decode_columns(
     }
     for (place, histogram) in places.into_iter().zip(found) {
         column.values[place as usize] = f64::NAN;
-        column
-            .histograms
-            .push((place as u32, Arc::new(histogram)));
+        column.histograms.push((place as u32, Arc::new(histogram)));
     }
     Ok(())
 }
@@ -336,4 +334,127 @@ pub(crate) fn bytes(histogram: &Histogram) -> usize {
             + histogram.custom_bounds.len()
             + histogram.positive_spans.len()
             + histogram.negative_spans.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_storage::codec::bytes;
+    use proptest::prelude::*;
+
+    /// A histogram after so many observations; the layout says which buckets there are.
+    fn histogram(layout: u8, observed: u32, hint: u8) -> Histogram {
+        let buckets = u32::from(layout % 3) * 4;
+        let count = |bucket: u32| f64::from(observed / (bucket + 1));
+        Histogram {
+            integer: layout.is_multiple_of(2),
+            reset_hint: match hint % 4 {
+                0 => ResetHint::Unknown,
+                1 => ResetHint::Reset,
+                2 => ResetHint::NotReset,
+                _ => ResetHint::Gauge,
+            },
+            schema: if layout == 3 { -53 } else { 3 },
+            zero_threshold: 1e-128,
+            zero_count: count(9),
+            count: f64::from(observed),
+            sum: f64::from(observed) * 0.1,
+            positive_spans: vec![BucketSpan {
+                offset: -4,
+                length: buckets,
+            }],
+            positive: (0..buckets).map(count).collect(),
+            negative_spans: vec![BucketSpan {
+                offset: 2,
+                length: 1,
+            }],
+            negative: vec![count(3)],
+            custom_bounds: if layout == 3 { vec![0.5] } else { Vec::new() },
+        }
+    }
+
+    fn write(histograms: &[Histogram]) -> (Vec<u8>, Option<Vec<u8>>) {
+        let mut column = Column::default();
+        for (index, histogram) in histograms.iter().enumerate() {
+            column.push(2 * index as i64, Ok(1.5), crate::column::NO_START);
+            let histogram = Arc::new(histogram.clone());
+            column.push(
+                2 * index as i64 + 1,
+                Err(histogram),
+                crate::column::NO_START,
+            );
+        }
+        let (mut bundle, mut columns, mut out) = (BundleWriter::default(), 0, Vec::new());
+        encode_columns(&column, &mut bundle, &mut columns, &mut out);
+        let mut packed = Vec::new();
+        bundle.finish(&mut bytes::Encoder::new(1), &mut packed);
+        (out, (columns > 0).then_some(packed))
+    }
+
+    fn read(count: usize, bytes: &[u8], bundle: Option<&[u8]>) -> Result<Column, Corrupt> {
+        let mut column = Column {
+            values: vec![1.5; count],
+            ..Column::default()
+        };
+        let bundle = bundle.map(|bytes| {
+            Bundle::open(
+                &mut Reader::new("columns", bytes),
+                COLUMNS_MAX,
+                4096,
+                1 << 24,
+            )
+        });
+        let bundle = bundle.transpose()?;
+        let mut reader = Reader::new("histograms", bytes);
+        decode_columns(
+            &mut reader,
+            bundle.as_ref(),
+            &mut Scratch::default(),
+            &mut column,
+        )?;
+        reader.finish()?;
+        Ok(column)
+    }
+
+    #[test]
+    fn a_run_of_one_layout_costs_its_changes() {
+        let all: Vec<_> = (0..500).map(|n| histogram(2, 1000 + 7 * n, 2)).collect();
+        let (bytes, bundle) = write(&all);
+        let size = bytes.len() + bundle.map_or(0, |b| b.len());
+        assert!(size < 500 * 8, "{size} bytes");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn columns_round_trip(
+            runs in prop::collection::vec((0u8..4, 1u32..9, any::<u16>(), any::<u8>()), 0..6),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut all = Vec::new();
+            for (layout, length, observed, hint) in runs {
+                let observed = u32::from(observed);
+                all.extend((0..length).map(|n| histogram(layout, observed + n * n, hint.wrapping_add(n as u8 / 5))));
+            }
+            let (mut bytes, mut bundle) = write(&all);
+            let column = read(2 * all.len(), &bytes, bundle.as_deref()).unwrap();
+            prop_assert_eq!(column.histograms.len(), all.len());
+            for (index, (place, histogram)) in column.histograms.iter().enumerate() {
+                prop_assert_eq!(*place as usize, 2 * index + 1);
+                prop_assert!(histogram.bit_eq(&all[index]));
+            }
+            for (at, bits) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= bits;
+                if let Some(bundle) = &mut bundle {
+                    let at = at % bundle.len();
+                    bundle[at] ^= bits;
+                }
+            }
+            if let Ok(column) = read(2 * all.len(), &bytes, bundle.as_deref()) {
+                prop_assert!(column.histograms.len() <= 2 * all.len());
+            }
+        }
+    }
 }

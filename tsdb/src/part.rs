@@ -380,7 +380,11 @@ impl Part {
     ) -> Result<Vec<f64>, Corrupt> {
         if block.bundle.count(chunk.column) != count {
             let place = self.places.values.as_str();
-            return Err(Corrupt::new(place, 0, format!("a column of {count} values")));
+            return Err(Corrupt::new(
+                place,
+                0,
+                format!("a column of {count} values"),
+            ));
         }
         block
             .bundle

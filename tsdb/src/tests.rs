@@ -704,24 +704,6 @@ const RECORD_V1: &[u8] = include_bytes!("../fixtures/v1/metric-record.bin");
 const PART_V2: &[u8] = include_bytes!("../fixtures/v2/metric.part");
 
 #[test]
-fn zz_write_fixture() {
-    let memory = Memory::default();
-    apply(&memory, &full_batch());
-    let disk = SimDisk::new(1);
-    let store = Engine::<Metrics>::open(Arc::new(disk.clone()), Options::default(), &|_| {}).unwrap();
-    let mut payload = Vec::new();
-    crate::encode(&full_batch(), &mut payload);
-    let tenant = Tenant::anonymous();
-    store.append(&[Record { tenant: &tenant, payload: &payload }]).unwrap();
-    while let Some(job) = store.forced(Force::Flush) { store.run(job).unwrap(); }
-    use obs_storage::Disk;
-    for f in disk.list("metrics/parts").unwrap() {
-        let b = disk.blob(&format!("metrics/parts/{}", f.name)).unwrap();
-        std::fs::write("/tmp/metric.part", &b[..]).unwrap();
-    }
-}
-
-#[test]
 fn every_flipped_bit_of_a_part_is_found() {
     let part = PART_V2;
     let step = (part.len() / 1000).max(1);

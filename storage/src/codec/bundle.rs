@@ -220,7 +220,11 @@ impl<'a> Bundle<'a> {
         let limits = (columns_max, count_max);
         let (mut heads, classes) = read_heads(&mut inner, raw.len(), fields, limits)?;
         let lengths: Vec<usize> = heads.iter().map(Head::symbol_count).collect();
-        if lengths.iter().fold(0, |sum: usize, n| sum.saturating_add(*n)) > SYMBOLS_MAX {
+        if lengths
+            .iter()
+            .fold(0, |sum: usize, n| sum.saturating_add(*n))
+            > SYMBOLS_MAX
+        {
             return Err(inner.corrupt(format!("at most {SYMBOLS_MAX} symbols")));
         }
         let (streams, starts) = classes::open(inner, coded.len(), &classes, &lengths)?;
@@ -514,9 +518,7 @@ fn read_fields(
         let distance = reader.varint()?;
         let like = usize::try_from(distance).ok();
         let like = like.and_then(|distance| before.len().checked_sub(distance));
-        let sound = |b: &Head| {
-            b.count == head.count && b.kind() >= DECIMAL && b.chain < CHAIN_MAX
-        };
+        let sound = |b: &Head| b.count == head.count && b.kind() >= DECIMAL && b.chain < CHAIN_MAX;
         match like.and_then(|like| before.get_mut(like)) {
             Some(found) if sound(found) => {
                 found.needed = true;

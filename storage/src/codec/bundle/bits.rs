@@ -28,7 +28,11 @@ pub(super) fn pack(numbers: impl Iterator<Item = u64>, width: u8, out: &mut Vec<
             out.extend_from_slice(&pending.to_le_bytes());
             filled -= 64;
             // The bits that did not fit; a shift by the whole width cannot be, as filled < 64.
-            pending = if filled == 0 { 0 } else { number >> (width - filled) };
+            pending = if filled == 0 {
+                0
+            } else {
+                number >> (width - filled)
+            };
         }
     }
     let left = pending.to_le_bytes();

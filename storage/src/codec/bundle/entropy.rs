@@ -189,7 +189,9 @@ impl Table {
 fn step(state: &mut u32, slots: &[u32; TOTAL as usize]) -> u8 {
     let slot = slots[(*state % TOTAL) as usize];
     let frequency = (slot >> 8 & (TOTAL - 1)) + 1;
-    *state = frequency.wrapping_mul(*state >> BITS).wrapping_add(slot >> 20);
+    *state = frequency
+        .wrapping_mul(*state >> BITS)
+        .wrapping_add(slot >> 20);
     slot as u8
 }
 

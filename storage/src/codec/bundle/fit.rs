@@ -82,7 +82,8 @@ impl Fitter {
     /// The next column is the first of its bundle.
     pub(super) fn forget(&mut self) {
         let used = self.before.drain(..).map(|known| known.integers);
-        self.spare.extend(used.filter(|buffer| buffer.capacity() > 0));
+        self.spare
+            .extend(used.filter(|buffer| buffer.capacity() > 0));
     }
 
     /// Chooses for a column; `like` is the number of one that it may refer to.
@@ -99,7 +100,8 @@ impl Fitter {
                 (DECIMAL, exponent as u8)
             }
             None => {
-                self.integers.extend(values.iter().map(|v| bits::integer(*v)));
+                self.integers
+                    .extend(values.iter().map(|v| bits::integer(*v)));
                 (BITS, 0)
             }
         };
@@ -481,7 +483,11 @@ impl Fit<'_> {
             }
         }
         let start = symbols.len();
-        let distances = || self.residuals.iter().map(|r| r.wrapping_sub(self.base) as u64);
+        let distances = || {
+            self.residuals
+                .iter()
+                .map(|r| r.wrapping_sub(self.base) as u64)
+        };
         symbols.extend(distances().map(|d| (d >> self.shift) as u8));
         for index in self.escapes {
             symbols[start + index] = MIDDLE as u8;

@@ -83,8 +83,17 @@ fn shapes_take_about_their_entropy() {
     check(counter(1 << 20, 1.0), 20.6);
     check(counter(1 << 20, 4096.0), 20.6);
     check(counter(1 << 28, 1.0), 28.6);
-    check(noise(1).take(2000).map(|n| (n % 2) as f64 * 1e15).collect(), 1.3);
-    check(noise(2).take(2000).map(|n| n as f64 / 9007199254740992.0).collect(), 54.0);
+    check(
+        noise(1).take(2000).map(|n| (n % 2) as f64 * 1e15).collect(),
+        1.3,
+    );
+    check(
+        noise(2)
+            .take(2000)
+            .map(|n| n as f64 / 9007199254740992.0)
+            .collect(),
+        55.0,
+    );
 }
 
 #[test]
@@ -112,8 +121,23 @@ fn a_neighbour_helps_and_chains_end() {
 fn odd_values() {
     let nan = f64::from_bits(0x7ff0_0000_0000_0002);
     let odd = [
-        0.0, -0.0, nan, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN,
-        f64::MIN_POSITIVE, 5e-324, 1.0, 0.1, 1e15, 9007199254740993.0, 4503599627370497.0, -1e-17,
+        0.0,
+        -0.0,
+        nan,
+        f64::NAN,
+        -f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        1.0,
+        0.1,
+        1e15,
+        9007199254740993.0,
+        4503599627370497.0,
+        -1e-17,
     ];
     let columns: Vec<_> = odd.iter().map(|v| (vec![*v; 3], true)).collect();
     round_trip(&columns);
