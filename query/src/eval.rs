@@ -67,8 +67,22 @@ struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
+    /// Evaluates a node. What its inputs were charged is given back: only its own columns live on.
     fn node(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         self.budget.check()?;
+        // One node is evaluated at a time, so that the difference is this node's and its inputs'.
+        let before = self.budget.bytes_held();
+        let evaluated = self.evaluate(node, grid)?;
+        let charged = self.budget.bytes_held().saturating_sub(before);
+        let kept = evaluated.bytes();
+        match charged.checked_sub(kept) {
+            Some(dropped) => self.budget.release_bytes(dropped),
+            None => self.budget.bytes(kept - charged)?,
+        }
+        Ok(evaluated)
+    }
+
+    fn evaluate(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         Ok(match node {
             Node::Number(value) => {
                 self.reserve(grid, 1)?;

@@ -32,8 +32,21 @@ pub(crate) const CHUNK_SAMPLES_MAX: usize = 2048;
 const CHUNK_HISTOGRAMS_MAX: usize = 512;
 /// A group ends when its samples and buckets reach this: bounds what is held while writing.
 const GROUP_WEIGHT_MAX: usize = 1 << 20;
+/// A group ends when its labels reach this: they are one run, which a reader takes whole.
+const GROUP_LABELS_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 16 << 20 };
+/// A run of exemplars or metadata ends when it has so many bytes. Small in tests, so that few make
+/// several runs.
+const RUN_BYTES: usize = if cfg!(test) { 100 } else { 16 << 20 };
 /// Sets of at most so many series are written as numbers; a bitmap has 16 bytes of its own.
 pub(crate) const POSTINGS_PLAIN_MAX: usize = 8;
+
+/// The name of the n-th section of what is cut into runs.
+pub(crate) fn run_name(what: &str, number: usize) -> String {
+    match number {
+        0 => what.to_owned(),
+        number => format!("{what}/{number}"),
+    }
+}
 
 /// The order of series in a part: by metric name, then by all labels.
 pub(crate) fn series_order(a: &Labels, b: &Labels) -> Ordering {
@@ -58,7 +71,7 @@ pub fn write_part<'a>(
         };
         builder.add(labels, column, &[]);
     }
-    builder.finish(metadata);
+    builder.finish(metadata, None);
 }
 
 /// A part in the making.
@@ -66,6 +79,7 @@ pub(crate) struct Builder<'a> {
     out: &'a mut PartWriter,
     group: Vec<(Labels, Column)>,
     group_weight: usize,
+    group_labels_bytes: usize,
     /// Per group: series, bytes of labels, blocks.
     group_series: Vec<u64>,
     group_labels: Vec<u64>,
@@ -82,8 +96,10 @@ pub(crate) struct Builder<'a> {
     packer: bytes::Encoder,
     label_packer: bytes::Encoder,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
+    /// The run in the making, the number of its exemplars, and the runs before it.
     exemplars: Vec<u8>,
     exemplar_count: u64,
+    exemplar_runs: Vec<Vec<u8>>,
     series: u32,
     rows: u64,
     range: Option<MilliRange>,
@@ -145,6 +161,7 @@ impl<'a> Builder<'a> {
             out,
             group: Vec::new(),
             group_weight: 0,
+            group_labels_bytes: 0,
             group_series: Vec::new(),
             group_labels: Vec::new(),
             group_blocks: Vec::new(),
@@ -161,6 +178,7 @@ impl<'a> Builder<'a> {
             postings: BTreeMap::new(),
             exemplars: Vec::new(),
             exemplar_count: 0,
+            exemplar_runs: Vec::new(),
             series: 0,
             rows: 0,
             range: None,
@@ -183,6 +201,7 @@ impl<'a> Builder<'a> {
             first.metric_name() != labels.metric_name()
                 || self.group.len() == GROUP_SERIES_MAX
                 || self.group_weight + weight > GROUP_WEIGHT_MAX
+                || self.group_labels_bytes + labels.packed().len() > GROUP_LABELS_BYTES_MAX
         });
         if ends {
             self.end_group();
@@ -191,22 +210,31 @@ impl<'a> Builder<'a> {
         for exemplar in exemplars {
             varint::put(u64::from(self.series), &mut self.exemplars);
             put_exemplar(exemplar, &mut self.exemplars);
+            self.exemplar_count += 1;
+            if self.exemplars.len() >= RUN_BYTES {
+                self.end_exemplars();
+            }
             let time = exemplar.time.millis();
             self.cover(time, time);
         }
-        self.exemplar_count += exemplars.len() as u64;
         self.rows += (column.len() + exemplars.len()) as u64;
         if let (Some(first), Some(last)) = (column.times.first(), column.times.last()) {
             self.cover(*first, *last);
         }
         self.series = self.series.checked_add(1).expect("fewer than 2^32 series");
         self.group_weight += weight;
+        self.group_labels_bytes += labels.packed().len();
         self.group.push((labels.clone(), column));
     }
 
-    /// Writes everything but the blocks. Without rows nothing more is written.
-    pub(crate) fn finish(mut self, metadata: &[Metadata]) {
+    /// Writes everything but the blocks. Where there are no rows, metadata stands at `lone` and
+    /// each family counts as a row; without both nothing more is written.
+    pub(crate) fn finish(mut self, metadata: &[Metadata], lone: Option<MilliRange>) {
         self.end_group();
+        if self.range.is_none() && !metadata.is_empty() {
+            self.range = lone;
+            self.rows = metadata.len() as u64;
+        }
         let Some(range) = self.range else {
             return;
         };
@@ -214,22 +242,24 @@ impl<'a> Builder<'a> {
         self.out.section("times", &self.times.bytes);
         let names = self.write_postings();
         self.write_meta(&names);
-        if self.exemplar_count > 0 {
-            let mut body = Vec::new();
-            varint::put(self.exemplar_count, &mut body);
-            body.extend_from_slice(&self.exemplars);
-            self.compressed("exemplars", &body);
+        self.end_exemplars();
+        for (number, run) in self.exemplar_runs.iter().enumerate() {
+            self.out.section(&run_name("exemplars", number), run);
         }
-        let mut body = Vec::new();
-        encode_metadata(metadata, &mut body);
-        self.compressed("metadata", &body);
+        for (number, run) in metadata_runs(metadata).iter().enumerate() {
+            self.out.section(&run_name("metadata", number), run);
+        }
         self.out.rows(self.rows, range.nanos());
     }
 
-    fn compressed(&mut self, name: &str, body: &[u8]) {
-        let mut run = Vec::new();
-        bytes::encode(body, bytes::LEVEL, &mut run);
-        self.out.section(name, &run);
+    fn end_exemplars(&mut self) {
+        if self.exemplar_count > 0 {
+            let mut body = Vec::new();
+            varint::put(self.exemplar_count, &mut body);
+            body.append(&mut self.exemplars);
+            self.exemplar_runs.push(compressed(&body));
+            self.exemplar_count = 0;
+        }
     }
 
     fn cover(&mut self, min: i64, max: i64) {
@@ -257,7 +287,7 @@ impl<'a> Builder<'a> {
 
     fn end_group(&mut self) {
         let group = std::mem::take(&mut self.group);
-        self.group_weight = 0;
+        (self.group_weight, self.group_labels_bytes) = (0, 0);
         if group.is_empty() {
             return;
         }
@@ -402,6 +432,34 @@ impl<'a> Builder<'a> {
 fn histogram_of(labels: &Labels) -> Option<u64> {
     labels.get("le")?;
     Some(labels.without(|name| name == "le").hash64())
+}
+
+fn compressed(body: &[u8]) -> Vec<u8> {
+    let mut run = Vec::new();
+    bytes::encode(body, bytes::LEVEL, &mut run);
+    run
+}
+
+/// Metadata in runs, at least one.
+fn metadata_runs(metadata: &[Metadata]) -> Vec<Vec<u8>> {
+    let mut runs = Vec::new();
+    let mut rest = metadata;
+    loop {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|entry| {
+            let before = bytes;
+            bytes += entry.family.len() + entry.unit.len() + entry.help.len();
+            before < RUN_BYTES
+        });
+        let (run, later) = rest.split_at(fits.count());
+        let mut body = Vec::new();
+        encode_metadata(run, &mut body);
+        runs.push(compressed(&body));
+        rest = later;
+        if rest.is_empty() {
+            return runs;
+        }
+    }
 }
 
 /// Appends a set of ascending series numbers.

@@ -39,5 +39,5 @@ pub use head::Memory;
 pub use kind::Metrics;
 pub use obs_storage::Snapshot;
 pub use part::Part;
-pub use record::{RECORD_SAMPLES_MAX, encode};
+pub use record::{RECORD_SAMPLES_MAX, encode, encode_received};
 pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};

@@ -15,7 +15,7 @@ use obs_storage::{Corrupt, PartReader};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
-use crate::build::{CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, POSTINGS_PLAIN_MAX, VERSION};
+use crate::build::{CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, POSTINGS_PLAIN_MAX, VERSION, run_name};
 use crate::column::{Column, MilliRange};
 use crate::dictionary::Dictionary;
 use crate::histograms;
@@ -89,6 +89,15 @@ pub(crate) struct OpenBlock<'a> {
     chunks: Vec<Option<Chunk>>,
     /// Columns that others refer to, of both bundles.
     scratch: Mutex<(Scratch, Scratch)>,
+}
+
+impl OpenBlock<'_> {
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        let histograms = self.histograms.as_ref().map_or(0, Bundle::bytes);
+        let chunks = size_of::<Option<Chunk>>() * self.chunks.len();
+        (self.extras.len() + self.bundle.bytes() + histograms + chunks) as u64
+    }
 }
 
 /// The samples of one series in a block.
@@ -219,10 +228,16 @@ impl Part {
         let mut reader = Reader::new(place, &body);
         let mut labels = Vec::with_capacity(group.series as usize);
         let mut packed = Vec::new();
+        // What is shared costs no bytes of the run, so that all labels have a bound of their own.
+        let mut total = 0;
         for _ in 0..group.series {
             let shared = reader.count(packed.len())?;
             packed.truncate(shared);
             packed.extend_from_slice(reader.bytes(reader.remaining())?);
+            total += packed.len();
+            if total > RUN_BYTES_MAX {
+                return Err(reader.corrupt("labels within the bound of a run before here"));
+            }
             let one = Labels::from_packed(&packed);
             labels.push(one.map_err(|e| reader.corrupt(e.to_string()))?);
         }
@@ -413,35 +428,50 @@ impl Part {
 
     /// All exemplars with the number of their series, ascending.
     pub(crate) fn exemplars(&self) -> Result<Vec<(u32, Exemplar)>, Corrupt> {
-        let place = format!("{}/exemplars", self.reader.name());
-        let Some(section) = self.reader.section_if_any("exemplars")? else {
-            return Ok(Vec::new());
-        };
-        let body = bytes::decode(&mut Reader::new(&place, section), RUN_BYTES_MAX)?;
-        let mut reader = Reader::new(&place, &body);
-        let count = reader.count(reader.remaining())?;
         let mut exemplars: Vec<(u32, Exemplar)> = Vec::new();
-        for _ in 0..count {
-            let series = reader.u32_varint()?;
-            let ascends = exemplars.last().is_none_or(|(last, _)| *last <= series);
-            if series >= self.series || !ascends {
-                return Err(reader.corrupt("an ascending series number before here"));
+        self.runs("exemplars", &mut |reader| {
+            for _ in 0..reader.count(reader.remaining())? {
+                let series = reader.u32_varint()?;
+                let ascends = exemplars.last().is_none_or(|(last, _)| *last <= series);
+                if series >= self.series || !ascends {
+                    return Err(reader.corrupt("an ascending series number before here"));
+                }
+                exemplars.push((series, read_exemplar(reader)?));
             }
-            exemplars.push((series, read_exemplar(&mut reader)?));
-        }
-        reader.finish()?;
+            Ok(())
+        })?;
         Ok(exemplars)
     }
 
     /// Metadata of the families that were known when the part was written.
     pub(crate) fn metadata(&self) -> Result<Vec<Metadata>, Corrupt> {
-        let place = format!("{}/metadata", self.reader.name());
-        let section = self.reader.section("metadata")?;
-        let body = bytes::decode(&mut Reader::new(&place, section), RUN_BYTES_MAX)?;
-        let mut reader = Reader::new(&place, &body);
-        let metadata = decode_metadata(&mut reader)?;
-        reader.finish()?;
+        self.reader.section("metadata")?;
+        let mut metadata = Vec::new();
+        self.runs("metadata", &mut |reader| {
+            metadata.append(&mut decode_metadata(reader)?);
+            Ok(())
+        })?;
         Ok(metadata)
+    }
+
+    /// Calls back with each run of what is cut into runs, each a section of its own.
+    fn runs(
+        &self,
+        what: &str,
+        each: &mut dyn FnMut(&mut Reader<'_>) -> Result<(), Corrupt>,
+    ) -> Result<(), Corrupt> {
+        for number in 0.. {
+            let name = run_name(what, number);
+            let Some(section) = self.reader.section_if_any(&name)? else {
+                break;
+            };
+            let place = format!("{}/{name}", self.reader.name());
+            let body = bytes::decode(&mut Reader::new(&place, section), RUN_BYTES_MAX)?;
+            let mut reader = Reader::new(&place, &body);
+            each(&mut reader)?;
+            reader.finish()?;
+        }
+        Ok(())
     }
 
     /// Reads the dictionary of a label, the set of its series, and the table and bytes of the sets

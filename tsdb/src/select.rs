@@ -148,6 +148,7 @@ fn select_part(
     gathered: &mut Gathered<'_>,
 ) -> Result<(), SelectError> {
     let mut cache = TimesCache::new();
+    let mut held = gathered.budget.holding();
     for_groups(part, &find(part, matchers)?, &mut |group, places| {
         gathered.budget.check()?;
         let blocks = &part.blocks[group.blocks.clone()];
@@ -156,8 +157,9 @@ fn select_part(
         }
         let labels = part.labels(group)?;
         for block in blocks.iter().filter(|b| b.range.overlaps(range)) {
-            gathered.budget.bytes(block.bytes)?;
+            held.set(block.bytes)?;
             let open = part.open_block(group, block)?;
+            held.set(open.bytes())?;
             for place in places {
                 let Some(times) = part.times(&open, *place, &mut cache)? else {
                     continue;
@@ -346,14 +348,18 @@ pub fn label_values(
         let mut failed: Result<(), SelectError> = Ok(());
         index.values(name, &mut |value| {
             let used = || -> Result<bool, SelectError> {
+                budget.check()?;
                 if values.contains(value) {
                     return Ok(false);
                 }
-                budget.bytes(value.len() as u64)?;
-                match set {
-                    Some(set) => Ok(!index.with_value(name, value)?.is_disjoint(set)),
-                    None => Ok(true),
+                let used = match set {
+                    Some(set) => !index.with_value(name, value)?.is_disjoint(set),
+                    None => true,
+                };
+                if used {
+                    budget.bytes(value.len() as u64)?;
                 }
+                Ok(used)
             };
             match used() {
                 Ok(true) => drop(values.insert(value.to_owned())),
@@ -383,6 +389,11 @@ pub fn metadata(snapshot: &Snapshot<Metrics>) -> Result<Vec<Metadata>, Corrupt> 
     Ok(all.into_values().collect())
 }
 
+/// Bytes of an exemplar in memory.
+fn exemplar_bytes(exemplar: &Exemplar) -> u64 {
+    (size_of::<(u32, Exemplar)>() + exemplar.labels.packed().len()) as u64
+}
+
 /// The exemplars in the range of the series that meet all matchers; series sorted by labels,
 /// exemplars by time.
 pub fn exemplars(
@@ -396,6 +407,7 @@ pub fn exemplars(
     let mut add = |labels: &Labels, exemplar: &Exemplar| {
         if millis.contains(exemplar.time.millis()) {
             budget.samples(1)?;
+            budget.bytes(exemplar_bytes(exemplar))?;
             push_exemplar(all.entry(labels.clone()).or_default(), exemplar);
         }
         Ok::<(), SelectError>(())
@@ -416,6 +428,9 @@ pub fn exemplars(
                 if found.is_empty() {
                     continue;
                 }
+                let bytes = found.iter().map(|(_, e)| exemplar_bytes(e)).sum();
+                let mut held = budget.holding();
+                held.add(bytes)?;
                 let set = find(part, matchers)?;
                 let with: RoaringBitmap = found.iter().map(|(series, _)| *series).collect();
                 for_groups(part, &(set & with), &mut |group, places| {

@@ -6,7 +6,7 @@ use obs_model::{Labels, LabelsBuilder, Value};
 
 use super::histogram::Total;
 use super::kahan::{Kahan, Mean, Spread};
-use super::labels::{group_labels, merge_same};
+use super::labels::group_labels;
 use super::sliding::{order, quantile_sorted};
 use super::{Evaluator, misplaced, notes};
 use crate::column::{Bitmap, Column, Grid, SeriesColumn};
@@ -37,7 +37,7 @@ impl Evaluator<'_> {
             | AggregateOp::Bottomk
             | AggregateOp::Limitk
             | AggregateOp::LimitRatio => self.select(node, series, &groups, &parameter, grid),
-            AggregateOp::CountValues => self.count_values(node, &series, &groups, grid),
+            AggregateOp::CountValues => self.count_values(node, &series, grid),
             AggregateOp::Quantile => self.quantile(node, &series, &groups, &parameter, grid),
             AggregateOp::Sum
             | AggregateOp::Avg
@@ -272,7 +272,6 @@ impl Evaluator<'_> {
         &self,
         node: &Aggregate,
         series: &[SeriesColumn],
-        groups: &[Group],
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
         let Some(Node::Text(label)) = &node.parameter else {
@@ -282,43 +281,55 @@ impl Evaluator<'_> {
             let text = format!("invalid label name \"{label}\"");
             return Err(QueryError::Execution(text));
         }
+        let mut grouping = node.grouping.clone();
+        if !grouping.without {
+            grouping.labels.push(label.clone());
+        }
         let mut out: Vec<SeriesColumn> = Vec::new();
-        for group in groups {
+        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        for one in series {
+            self.budget.check()?;
+            // The value stands in the series' own label before it is grouped.
             let mut by_value: HashMap<String, usize> = HashMap::new();
-            for at in &group.members {
-                self.budget.check()?;
-                let one = &series[*at];
-                for step in one.column.present.iter() {
-                    let value = match one.column.histogram(step) {
-                        Some(histogram) => super::histogram::text(histogram),
-                        None => full_float(one.column.values[step]),
-                    };
-                    let index = match by_value.get(&value) {
-                        Some(index) => *index,
-                        None => {
-                            self.reserve(grid, 1)?;
-                            let mut labels: LabelsBuilder = group.labels.to_builder();
-                            labels.set(label, &value);
-                            out.push(SeriesColumn {
-                                labels: labels.build(),
-                                drop_name: one.drop_name,
-                                column: Column::new(grid.count),
-                            });
-                            by_value.insert(value, out.len() - 1);
-                            out.len() - 1
-                        }
-                    };
-                    let column = &mut out[index].column;
-                    let before = if column.present.get(step) {
-                        column.values[step]
-                    } else {
-                        0.0
-                    };
-                    column.set(step, before + 1.0);
-                }
+            for step in one.column.present.iter() {
+                let value = match one.column.histogram(step) {
+                    Some(histogram) => super::histogram::text(histogram),
+                    None => full_float(one.column.values[step]),
+                };
+                let index = match by_value.get(&value) {
+                    Some(index) => *index,
+                    None => {
+                        let mut labels: LabelsBuilder = one.labels.to_builder();
+                        labels.set(label, &value);
+                        let labels = group_labels(&labels.build(), &grouping);
+                        let index = match by_labels.get(&labels) {
+                            Some(index) => *index,
+                            None => {
+                                self.reserve(grid, 1)?;
+                                out.push(SeriesColumn {
+                                    labels: labels.clone(),
+                                    drop_name: one.drop_name,
+                                    column: Column::new(grid.count),
+                                });
+                                by_labels.insert(labels, out.len() - 1);
+                                out.len() - 1
+                            }
+                        };
+                        by_value.insert(value, index);
+                        index
+                    }
+                };
+                out[index].drop_name |= one.drop_name;
+                let column = &mut out[index].column;
+                let before = if column.present.get(step) {
+                    column.values[step]
+                } else {
+                    0.0
+                };
+                column.set(step, before + 1.0);
             }
         }
-        merge_same(out)
+        Ok(out)
     }
 
     /// Keeps some series of each group at each step.

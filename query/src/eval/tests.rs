@@ -259,6 +259,13 @@ eval instant at 0 count_values by (b) ("b", m{b="x"})
     {b="1"} 1
     {b="3"} 1
 
+eval instant at 0 count_values by (b) ("b", m * 0 + 7)
+    {b="7"} 3
+    {b="NaN"} 1
+
+eval instant at 0 count_values without (a) ("a", m{b="x"})
+    {b="x"} 2
+
 eval instant at 0 sort_desc(m)
     expect ordered
     m{a="3", b="y"} 10

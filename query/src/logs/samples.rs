@@ -285,6 +285,7 @@ impl<'a> SampleCollector<'a> {
                     });
                     if samples.is_empty() {
                         self.budget.series(1)?;
+                        self.budget.bytes(group.packed().len() as u64)?;
                     }
                     samples.times.push(record.time);
                     samples.floats.push(value);

@@ -16,14 +16,20 @@ impl Parser<'_> {
     pub(crate) fn selector(&mut self, name: Option<(String, usize)>) -> Result<Expr, ParseError> {
         let start = name.as_ref().map_or(self.offset(), |(_, start)| *start);
         let mut name = name.map(|(name, _)| name);
+        // Whether the name stands as such, not only in a matcher of the label.
+        let mut named = name.is_some();
         let mut matchers = Vec::new();
         if self.accept("{") {
             while !self.accept("}") {
-                self.matcher(&mut name, &mut matchers)?;
+                named |= self.matcher(&mut name, &mut matchers)?;
                 if !self.is_symbol("}") && !self.accept(",") {
                     return Err(self.unexpected("\",\" or \"}\""));
                 }
             }
+        }
+        if named && let Some(second) = matchers.iter().find(|m| m.name == NAME) {
+            let found = format!("{:?} and {:?}", name.unwrap_or_default(), second.value);
+            return Err(self.error(start, "the metric name only once", &found));
         }
         if !self.any_selector && name.is_none() && matchers.iter().all(|m| m.matches("")) {
             let expected = "at least one matcher that does not match the empty string";
@@ -42,11 +48,12 @@ impl Parser<'_> {
         )
     }
 
+    /// Takes a matcher or a quoted metric name; `true` for the latter.
     fn matcher(
         &mut self,
         name: &mut Option<String>,
         matchers: &mut Vec<Matcher>,
-    ) -> Result<(), ParseError> {
+    ) -> Result<bool, ParseError> {
         let start = self.offset();
         let (label, quoted) = match self.peek() {
             Token::Name(label) => (label.clone(), false),
@@ -64,7 +71,7 @@ impl Parser<'_> {
                     let found = format!("{first:?} and {label:?}");
                     return Err(self.error(start, "the metric name only once", &found));
                 }
-                return Ok(());
+                return Ok(true);
             }
             _ => return Err(self.unexpected("\"=\", \"!=\", \"=~\" or \"!~\"")),
         };
@@ -74,22 +81,14 @@ impl Parser<'_> {
             return Err(self.unexpected("a quoted label value"));
         };
         self.take();
-        if label == NAME && op == MatchOp::Equal && !value.is_empty() {
-            match name {
-                None => {
-                    *name = Some(value);
-                    return Ok(());
-                }
-                Some(first) if *first != value && matchers.is_empty() && start == 0 => {
-                    return Err(self.error(start, "the metric name only once", &value));
-                }
-                Some(_) => {}
-            }
+        if label == NAME && op == MatchOp::Equal && !value.is_empty() && name.is_none() {
+            *name = Some(value);
+            return Ok(false);
         }
         let matcher = Matcher::new(label, op, value)
             .map_err(|fault| self.error(place, "a regular expression", &fault.to_string()))?;
         matchers.push(matcher);
-        Ok(())
+        Ok(false)
     }
 
     /// Takes one modifier behind an expression; `false` where none stands.

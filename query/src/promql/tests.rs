@@ -128,6 +128,10 @@ fn errors_tell_place_and_expectation() {
         "sum(a) offset 5m",
         "1:8: expected offset only behind a vector selector, range selector or subquery, found another expression before it",
     );
+    for text in ["a{__name__=\"b\"}", "{__name__=~\"b\", \"a\"}"] {
+        let twice = "1:1: expected the metric name only once, found \"a\" and \"b\"";
+        check(text, twice);
+    }
     check("a[0s]", "1:3: expected a duration greater than 0, found 0");
     check(
         "a offset 5m offset 5m",

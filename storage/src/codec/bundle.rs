@@ -252,6 +252,12 @@ impl<'a> Bundle<'a> {
         self.heads.is_empty()
     }
 
+    /// Bytes in memory, with all symbols once they are asked for.
+    pub fn bytes(&self) -> usize {
+        let symbols: usize = self.heads.iter().map(Head::symbol_count).sum();
+        self.body.len() + size_of::<Head>() * self.heads.len() + symbols
+    }
+
     /// Number of values of a column; 0 where there is none.
     pub fn count(&self, column: usize) -> usize {
         self.heads.get(column).map_or(0, |head| head.count)

@@ -93,18 +93,7 @@ impl Fitter {
             self.before.push(Known::default());
             return constant(f64::from_bits(first));
         }
-        self.integers.clear();
-        let (kind, exponent) = match self.decimal.fit(values) {
-            Some(exponent) => {
-                self.integers.extend_from_slice(self.decimal.integers());
-                (DECIMAL, exponent as u8)
-            }
-            None => {
-                self.integers
-                    .extend(values.iter().map(|v| bits::integer(*v)));
-                (BITS, 0)
-            }
-        };
+        let (kind, exponent) = self.convert(values);
         let like = like.filter(|like| {
             self.before.get(*like).is_some_and(|known| {
                 kind == DECIMAL
@@ -114,8 +103,7 @@ impl Fitter {
             })
         });
         let mut best = self.best(like);
-        let list_cost = self.list(best.cost);
-        let listed = list_cost.is_some();
+        let listed = self.list(best.cost);
         if listed {
             best = Candidate {
                 order: 0,
@@ -125,8 +113,65 @@ impl Fitter {
         } else {
             self.prepare(best);
         }
-        let like = like.filter(|_| best.near);
+        let source = if best.near {
+            &self.differences
+        } else {
+            &self.integers
+        };
+        let firsts = [source[0], second(source)];
         let number = self.before.len();
+        let like = like.filter(|_| best.near);
+        self.remember(kind, exponent, like);
+        let mut fit = Fit {
+            kind,
+            order: best.order,
+            exponent,
+            distance: like.map_or(0, |like| number - like),
+            firsts,
+            ..Fit::default()
+        };
+        if kind == DECIMAL {
+            fit.patches = self.decimal.patches();
+        }
+        if listed {
+            fit.listed = &self.list;
+            fit.indices = &self.indices;
+            return fit;
+        }
+        let residuals = &mut self.residuals;
+        fit.unit = scale(residuals);
+        let middle = middle(residuals, &mut self.sample);
+        (fit.shift, fit.base) = place(residuals, middle);
+        self.escapes.clear();
+        if fit.shift != FLAT {
+            let top = 256u64 << fit.shift;
+            let misfits = residuals.iter().enumerate();
+            let misfits = misfits.filter(|(_, r)| r.wrapping_sub(fit.base) as u64 >= top);
+            self.escapes.extend(misfits.map(|(index, _)| index));
+        }
+        fit.residuals = residuals;
+        fit.escapes = &self.escapes;
+        fit
+    }
+
+    /// The integers of a column; their kind and exponent.
+    fn convert(&mut self, values: &[f64]) -> (u8, u8) {
+        self.integers.clear();
+        match self.decimal.fit(values) {
+            Some(exponent) => {
+                self.integers.extend_from_slice(self.decimal.integers());
+                (DECIMAL, exponent as u8)
+            }
+            None => {
+                let integers = values.iter().map(|v| bits::integer(*v));
+                self.integers.extend(integers);
+                (BITS, 0)
+            }
+        }
+    }
+
+    /// Keeps the integers of the column, which later ones may refer to.
+    fn remember(&mut self, kind: u8, exponent: u8, like: Option<usize>) {
         let mut known = Known::default();
         if kind == DECIMAL {
             known.exponent = exponent;
@@ -135,48 +180,6 @@ impl Fitter {
             known.integers = std::mem::replace(&mut self.integers, spare);
         }
         self.before.push(known);
-        let integers = match kind {
-            DECIMAL => &self.before[number].integers,
-            _ => &self.integers,
-        };
-        let patches = if kind == DECIMAL {
-            self.decimal.patches()
-        } else {
-            &[]
-        };
-        let firsts = if best.near {
-            [self.differences[0], second(&self.differences)]
-        } else {
-            [integers[0], second(integers)]
-        };
-        let mut fit = Fit {
-            kind,
-            order: best.order,
-            exponent,
-            distance: like.map_or(0, |like| number - like),
-            firsts,
-            patches,
-            ..Fit::default()
-        };
-        if listed {
-            fit.listed = &self.list;
-            fit.indices = &self.indices;
-        } else {
-            let residuals = &mut self.residuals;
-            fit.unit = scale(residuals);
-            let middle = middle(residuals, &mut self.sample);
-            (fit.shift, fit.base) = place(residuals, middle);
-            self.escapes.clear();
-            if fit.shift != FLAT {
-                let top = 256u64 << fit.shift;
-                let misfits = residuals.iter().enumerate();
-                let misfits = misfits.filter(|(_, r)| r.wrapping_sub(fit.base) as u64 >= top);
-                self.escapes.extend(misfits.map(|(index, _)| index));
-            }
-            fit.residuals = residuals;
-            fit.escapes = &self.escapes;
-        }
-        fit
     }
 
     /// The cheapest order of differences, alone or to another column.
@@ -253,8 +256,8 @@ impl Fitter {
         residuals.drain(..usize::from(candidate.order).min(residuals.len()));
     }
 
-    /// Lists the distinct integers when they are few and their indices cost less; its cost.
-    fn list(&mut self, limit: u64) -> Option<u64> {
+    /// Lists the distinct integers; whether they are few and their indices cost less.
+    fn list(&mut self, limit: u64) -> bool {
         let Self {
             list,
             indices,
@@ -271,7 +274,7 @@ impl Fitter {
                     list.push(*integer);
                     list.len() - 1
                 }
-                None => return None,
+                None => return false,
             };
             counts[index] += 1;
             indices.push(index as u8);
@@ -287,7 +290,7 @@ impl Fitter {
         // A listed integer takes some three bytes; the estimate of residuals leaves out two bits.
         let bits = entropy + 24.0 * list.len() as f64;
         let cost = (bits * 64.0 / total as f64) as u64;
-        (cost < limit.saturating_add(100)).then_some(cost)
+        cost < limit.saturating_add(100)
     }
 }
 
