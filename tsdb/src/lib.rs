@@ -33,6 +33,7 @@ mod selection;
 mod tests;
 
 pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
+pub use build::write_part;
 pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;
