@@ -361,10 +361,22 @@ impl Head {
 
     /// The samples of a series inside a range, ascending.
     pub(crate) fn column(&self, id: u32, range: MilliRange) -> Result<Column, Corrupt> {
-        let series = &self.series[id as usize];
         let mut column = Column::default();
+        self.read_column(id, range, &mut column)?;
+        Ok(column)
+    }
+
+    /// The same into a column that had other samples before.
+    pub(crate) fn read_column(
+        &self,
+        id: u32,
+        range: MilliRange,
+        column: &mut Column,
+    ) -> Result<(), Corrupt> {
+        let series = &self.series[id as usize];
+        column.clear();
         if let Some(group) = self.groups.get(series.group as usize) {
-            group.read(series.column as usize, range, &mut column)?;
+            group.read(series.column as usize, range, column)?;
         }
         if let Some(own) = &series.own {
             let (from, to) = range.find(&own.column.times);
@@ -372,7 +384,18 @@ impl Head {
                 column.merge_later(&own.column.slice(from, to));
             }
         }
-        Ok(column)
+        Ok(())
+    }
+
+    /// How many samples a series can have inside a range.
+    pub(crate) fn samples_at_most(&self, id: u32, range: MilliRange) -> usize {
+        let series = &self.series[id as usize];
+        let own = series.own.as_ref().map_or(0, |own| {
+            let (from, to) = range.find(&own.column.times);
+            to - from
+        });
+        let group = self.groups.get(series.group as usize);
+        own + group.map_or(0, |group| group.rows_in(range))
     }
 
     /// Whether a series has samples inside a range.

@@ -204,6 +204,17 @@ impl Group {
         })
     }
 
+    /// Number of rows inside a range.
+    pub(crate) fn rows_in(&self, range: MilliRange) -> usize {
+        let closed = self.chunks.iter().map(|chunk| &*chunk.times);
+        let all = closed.chain([self.times.as_slice()]);
+        all.map(|times| {
+            let (from, to) = range.find(times);
+            to - from
+        })
+        .sum()
+    }
+
     /// Estimate of the resident bytes.
     pub(crate) fn bytes(&self) -> usize {
         8 * (self.cells.capacity() + self.times.capacity())
