@@ -69,7 +69,8 @@ pub(crate) struct Block {
     pub(crate) range: MilliRange,
     /// Bytes as stored.
     pub(crate) bytes: u64,
-    samples: u64,
+    /// Samples of all series.
+    pub(crate) samples: u64,
     offset: u64,
 }
 
