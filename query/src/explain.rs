@@ -121,7 +121,7 @@ mod tests {
     use obs_model::limits::Limits;
     use obs_model::metrics::Sample;
     use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
-    use obs_tsdb::{Memory, Metrics, Snapshot};
+    use obs_tsdb::{Memory, Snapshot};
 
     fn sources() -> Sources {
         let memory = Memory::default();
