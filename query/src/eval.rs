@@ -4,6 +4,7 @@
 //! Invariant: the result does not depend on the pool: work is split by series, and partial results
 //! are put together in the order of series.
 
+mod accumulate;
 mod aggregate;
 mod answer;
 mod binary;
@@ -22,7 +23,9 @@ mod quantile;
 mod rate;
 mod series;
 mod sliding;
+mod source;
 mod starts;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -39,6 +42,7 @@ use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 
 pub(crate) use answer::{fixed, float};
 pub(crate) use binary::arithmetic;
+pub(crate) use source::LeafSeries;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
 pub fn eval(
@@ -47,15 +51,26 @@ pub fn eval(
     budget: &Budget,
     pool: &rayon::ThreadPool,
 ) -> Result<(Answer, Annotations), QueryError> {
+    let leaves: Vec<LeafSeries<'_>> = selected.iter().map(|s| LeafSeries::Ready(s)).collect();
+    eval_leaves(plan, &leaves, budget, pool)
+}
+
+/// Computes the answer of a plan from its leaves, in order.
+pub(crate) fn eval_leaves(
+    plan: &MetricPlan,
+    leaves: &[LeafSeries<'_>],
+    budget: &Budget,
+    pool: &rayon::ThreadPool,
+) -> Result<(Answer, Annotations), QueryError> {
     let evaluator = Evaluator {
-        selected,
+        plan,
+        leaves,
         budget,
         pool,
         delayed_names: plan.delayed_names,
         is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
         counted: Mutex::default(),
-        type_labels: plan.type_and_unit_labels,
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
@@ -69,7 +84,8 @@ pub fn eval(
 
 /// What evaluation needs at every node.
 struct Evaluator<'a> {
-    selected: &'a [Vec<SelectedSeries>],
+    plan: &'a MetricPlan,
+    leaves: &'a [LeafSeries<'a>],
     budget: &'a Budget,
     pool: &'a rayon::ThreadPool,
     delayed_names: bool,
@@ -77,7 +93,6 @@ struct Evaluator<'a> {
     notes: Mutex<Annotations>,
     /// Notes that count, by their text without numbers.
     counted: Mutex<BTreeMap<String, notes::Counted>>,
-    type_labels: bool,
 }
 
 impl Evaluator<'_> {
@@ -150,12 +165,10 @@ impl Evaluator<'_> {
     }
 }
 
-#[cfg(test)]
 pub(crate) use buckets::was_reset;
 
-/// A histogram without empty buckets (for the corpus).
-#[cfg(test)]
-pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {
+/// A histogram without empty buckets.
+pub(crate) fn compacted(histogram: &obs_model::Histogram) -> obs_model::Histogram {
     let hint = histogram.reset_hint;
     obs_model::Histogram {
         reset_hint: hint,
@@ -163,9 +176,8 @@ pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {
     }
 }
 
-/// A histogram plus `factor` times a step, keeping the hint of the step (for the corpus).
-#[cfg(test)]
-pub(crate) fn sum(
+/// A histogram plus `factor` times a step, with the hint of the step.
+pub(crate) fn stepped(
     histogram: &obs_model::Histogram,
     step: &obs_model::Histogram,
     factor: f64,
@@ -176,9 +188,8 @@ pub(crate) fn sum(
     Some(sum.build())
 }
 
-/// The filled buckets of a histogram by sign and index (for the corpus).
-#[cfg(test)]
-pub(crate) fn buckets(histogram: &obs_model::Histogram) -> Vec<((bool, i32), f64)> {
+/// The filled buckets of a histogram by sign and index.
+pub(crate) fn filled_buckets(histogram: &obs_model::Histogram) -> Vec<((bool, i32), f64)> {
     let parts = buckets::Parts::new(histogram);
     let signed = |positive: bool, list: buckets::List| {
         let filled = list.into_iter().filter(|(_, count)| *count != 0.0);

@@ -6,8 +6,6 @@
 //! checking the budget; nothing here reads a clock or spawns a thread.
 
 pub mod column;
-#[cfg(test)]
-mod corpus_tests;
 pub mod error;
 pub mod eval;
 pub mod functions;
@@ -16,6 +14,7 @@ pub mod logs;
 pub mod operators;
 pub mod plan;
 pub mod promql;
+pub mod promqltest;
 pub mod request;
 mod run;
 mod tokens;

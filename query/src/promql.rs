@@ -101,6 +101,11 @@ pub fn parse_selector(text: &str, limits: &Limits) -> Result<Vec<Matcher>, Parse
     Ok(matchers)
 }
 
+/// Parses a selector as test files write metrics: it may be empty.
+pub(crate) fn parse_metric(text: &str, limits: &Limits) -> Result<ast::Expr, ParseError> {
+    parser::parse_selector(text, limits)
+}
+
 /// What is wrong with a regular expression, in the words of Go where they are known.
 fn regex_fault(pattern: &str, fault: &PatternError) -> String {
     let PatternError::Syntax { reason, .. } = fault else {

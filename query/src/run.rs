@@ -6,10 +6,10 @@ use obs_logstore::Logs;
 use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Budget, Reply};
 use obs_tracestore::Spans;
-use obs_tsdb::{Metrics, Snapshot};
+use obs_tsdb::{Metrics, Selection, Snapshot};
 
 use crate::error::{ParseError, QueryError};
-use crate::eval::eval;
+use crate::eval::{LeafSeries, eval_leaves};
 use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
 use crate::request::{Language, Plan, Request};
 use crate::{logql, logs, promql, traceql, traces};
@@ -93,8 +93,9 @@ pub fn run(
 ) -> Result<Reply, QueryError> {
     let (answer, annotations) = match plan {
         Plan::Metric(plan) => {
-            let selected = select(plan, sources, budget)?;
-            eval(plan, &selected, budget, pool)?
+            let leaves = open(plan, sources, budget)?;
+            let leaves: Vec<LeafSeries<'_>> = leaves.iter().map(Opened::series).collect();
+            eval_leaves(plan, &leaves, budget, pool)?
         }
         Plan::Logs(plan) => {
             let lines = match &sources.logs {
@@ -120,46 +121,49 @@ pub fn run(
     })
 }
 
-fn select(
+/// A leaf whose series are known.
+enum Opened<'a> {
+    /// Read already.
+    Ready(Vec<SelectedSeries>),
+    /// To be read while it is computed.
+    Stored(Selection<'a>),
+}
+
+impl Opened<'_> {
+    fn series(&self) -> LeafSeries<'_> {
+        match self {
+            Self::Ready(series) => LeafSeries::Ready(series),
+            Self::Stored(selection) => LeafSeries::Stored(selection),
+        }
+    }
+}
+
+/// Finds the series of all leaves.
+fn open<'a>(
     plan: &MetricPlan,
-    sources: &Sources,
+    sources: &'a Sources,
     budget: &Budget,
-) -> Result<Vec<Vec<SelectedSeries>>, QueryError> {
+) -> Result<Vec<Opened<'a>>, QueryError> {
     plan.leaves
         .iter()
-        .map(|read| fetch(read, plan.start_timestamps, sources, budget))
+        .map(|read| open_leaf(read, sources, budget))
         .collect()
 }
 
-/// The series of one leaf.
-fn fetch(
+fn open_leaf<'a>(
     read: &LeafRead,
-    start_timestamps: bool,
-    sources: &Sources,
+    sources: &'a Sources,
     budget: &Budget,
-) -> Result<Vec<SelectedSeries>, QueryError> {
-    match &read.leaf {
-        Leaf::Metrics(matchers) => {
-            let Some(snapshot) = &sources.metrics else {
-                return Ok(Vec::new());
-            };
-            let series = obs_tsdb::select(snapshot, matchers, read.range, budget)?;
-            let of = |mut s: obs_tsdb::SelectedSeries| {
-                if !start_timestamps {
-                    s.samples.starts.clear();
-                }
-                SelectedSeries {
-                    labels: s.labels,
-                    samples: s.samples,
-                }
-            };
-            Ok(series.into_iter().map(of).collect())
+) -> Result<Opened<'a>, QueryError> {
+    Ok(match (&read.leaf, &sources.metrics, &sources.logs) {
+        (Leaf::Metrics(matchers), Some(snapshot), _) => {
+            Opened::Stored(Selection::open(snapshot, matchers, read.range, budget)?)
         }
-        Leaf::Logs(leaf) => match &sources.logs {
-            Some(snapshot) => logs::select(snapshot, leaf, read.range, budget),
-            None => Ok(Vec::new()),
-        },
-    }
+        (Leaf::Logs(leaf), _, Some(snapshot)) => {
+            Opened::Ready(logs::select(snapshot, leaf, read.range, budget)?)
+        }
+        (Leaf::Metrics(_), None, _) | (Leaf::Logs(_), _, None) => Opened::Ready(Vec::new()),
+    })
 }
 
 #[cfg(test)]
@@ -234,7 +238,7 @@ mod tests {
         };
         check("rate(c_total[5m])", at, few, "query_samples_max");
         let bytes = Limits {
-            query_bytes_max: 100,
+            query_bytes_max: 80,
             ..Limits::default()
         };
         check("rate(c_total[5m])", at, bytes, "query_bytes_max");

@@ -27,6 +27,7 @@ mod kind;
 mod admit;
 mod cardinality;
 mod select;
+mod selection;
 
 #[cfg(test)]
 mod tests;
@@ -40,3 +41,4 @@ pub use obs_storage::Snapshot;
 pub use part::Part;
 pub use record::{RECORD_SAMPLES_MAX, encode};
 pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};
+pub use selection::{Estimate, Samples, Selection, TimesTable};

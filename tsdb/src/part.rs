@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use obs_model::Labels;
+use obs_model::histogram::Histogram;
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_storage::codec::{Reader, bitmap, bytes, floats, ints};
 use obs_storage::{Corrupt, PartReader};
@@ -66,7 +67,8 @@ pub(crate) struct Block {
     pub(crate) range: MilliRange,
     /// Bytes as stored.
     pub(crate) bytes: u64,
-    samples: u64,
+    /// Samples of all series.
+    pub(crate) samples: u64,
     offset: u64,
 }
 
@@ -83,6 +85,9 @@ pub(crate) struct OpenBlock {
     /// Per series: number of its time column and where its chunk is; `None` without samples.
     chunks: Vec<Option<(u64, std::ops::Range<usize>)>>,
 }
+
+/// Floats, histograms by index, and starts (none, or as many as floats).
+pub(crate) type Values = (Vec<f64>, Vec<(u32, Arc<Histogram>)>, Vec<i64>);
 
 /// Time columns that were read already; neighbours share them.
 pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
@@ -297,6 +302,30 @@ impl Part {
         read_histograms(&mut reader, &mut allowance, &mut column)?;
         reader.finish()?;
         Ok(column)
+    }
+
+    /// The values and starts of a series (by its place in the group) in a block, without times.
+    pub(crate) fn values(
+        &self,
+        block: &OpenBlock,
+        series: usize,
+        count: usize,
+    ) -> Result<Values, Corrupt> {
+        let place = self.places.values.as_str();
+        let Some(Some((_, range))) = block.chunks.get(series) else {
+            return Ok(Values::default());
+        };
+        let mut reader = Reader::new(place, &block.body[range.clone()]);
+        let values = floats::decode(&mut reader, count)?;
+        let starts = ints::decode(&mut reader, count)?;
+        if ints::decode_u64(&mut reader.clone(), 0).is_err() {
+            let column = self.column(block, series, &vec![0; count])?;
+            return Ok((column.values, column.histograms, column.starts));
+        }
+        if values.len() != count || (!starts.is_empty() && starts.len() != count) {
+            return Err(reader.corrupt(format!("a column of {count} values")));
+        }
+        Ok((values, Vec::new(), starts))
     }
 
     /// All exemplars with the number of their series, ascending.

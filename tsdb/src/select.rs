@@ -4,19 +4,20 @@
 //! here as it does in flush and merge, and the answer does not depend on which of them ran; what a
 //! read costs is charged to the budget before it is decoded or copied.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Budget, Labels, Matcher, Samples, TimeRange};
 use obs_storage::{Corrupt, Snapshot};
 use roaring::RoaringBitmap;
 
-use crate::column::{Column, MilliRange};
+use crate::column::MilliRange;
 use crate::error::SelectError;
-use crate::head::{Head, push_exemplar};
+use crate::head::push_exemplar;
 use crate::kind::Metrics;
-use crate::part::{Group, Part, TimesCache};
+use crate::part::{Group, Part};
 use crate::postings::{Index, find};
+use crate::selection::{Selection, TimesTable};
 
 /// One series of a selection.
 #[derive(Clone, Debug)]
@@ -34,72 +35,35 @@ pub fn select(
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<SelectedSeries>, SelectError> {
-    let millis = MilliRange::of(range);
-    let mut gathered = Gathered::new(budget);
-    for source in sources(snapshot, range) {
-        match source {
-            Source::Part(part) => select_part(part, matchers, millis, &mut gathered)?,
-            Source::Memory(memory) => select_head(&memory.read(), matchers, millis, &mut gathered)?,
-        }
+    let selection = Selection::open(snapshot, matchers, range, budget)?;
+    let mut times = TimesTable::default();
+    let mut selected = Vec::with_capacity(selection.len());
+    for chunk in selection.chunks(0) {
+        selection.read(chunk, &mut times, budget, |one| {
+            budget.bytes(16 * one.floats.len() as u64)?;
+            selected.push(SelectedSeries {
+                labels: selection.labels(one.index).clone(),
+                samples: Samples {
+                    times: one.times.to_vec(),
+                    floats: one.floats.to_vec(),
+                    histograms: one.histograms.to_vec(),
+                    starts: one.starts.to_vec(),
+                },
+            });
+            Ok::<(), SelectError>(())
+        })?;
     }
-    let mut selected: Vec<SelectedSeries> = gathered
-        .series
-        .into_iter()
-        .map(|(labels, column)| SelectedSeries {
-            labels,
-            samples: column.into_samples(),
-        })
-        .collect();
-    selected.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(selected)
 }
 
-/// Columns by series while sources are read.
-struct Gathered<'a> {
-    budget: &'a Budget,
-    numbers: HashMap<Labels, usize>,
-    series: Vec<(Labels, Column)>,
-}
-
-impl<'a> Gathered<'a> {
-    fn new(budget: &'a Budget) -> Self {
-        Self {
-            budget,
-            numbers: HashMap::new(),
-            series: Vec::new(),
-        }
-    }
-
-    /// The column of a series; a new one is charged.
-    fn column(&mut self, labels: &Labels) -> Result<&mut Column, SelectError> {
-        let number = match self.numbers.get(labels) {
-            Some(number) => *number,
-            None => {
-                self.budget.series(1)?;
-                self.budget.bytes(labels.packed().len() as u64)?;
-                self.numbers.insert(labels.clone(), self.series.len());
-                self.series.push((labels.clone(), Column::default()));
-                self.series.len() - 1
-            }
-        };
-        Ok(&mut self.series[number].1)
-    }
-
-    fn charge_samples(&self, count: usize) -> Result<(), SelectError> {
-        self.budget.samples(count as u64)?;
-        self.budget.bytes(16 * count as u64)?;
-        Ok(())
-    }
-}
-
 /// Where series are read from, in order of arrival.
-enum Source<'a> {
+pub(crate) enum Source<'a> {
     Part(&'a Part),
     Memory(&'a crate::Memory),
 }
 
 /// The parts and memories that may have rows in the range.
-fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
+pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
     let parts = snapshot.parts.iter().map(|open| &open.part);
     let parts = parts.filter(|part| part.range().overlaps(range));
     let memories = snapshot.memories.iter().map(|memory| &**memory);
@@ -112,76 +76,6 @@ fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
         .map(Source::Part)
         .chain(memories.map(Source::Memory))
         .collect()
-}
-
-fn select_head(
-    head: &Head,
-    matchers: &[Matcher],
-    range: MilliRange,
-    gathered: &mut Gathered<'_>,
-) -> Result<(), SelectError> {
-    for id in find(head, matchers)? {
-        let series = &head.series[id as usize];
-        let (from, to) = range.find(&series.column.times);
-        if from == to {
-            continue;
-        }
-        gathered.charge_samples(to - from)?;
-        let column = gathered.column(&series.labels)?;
-        if column
-            .times
-            .last()
-            .is_none_or(|last| *last < series.column.times[from])
-        {
-            column.extend(&series.column, from, to);
-        } else {
-            column.merge_later(&series.column.slice(from, to));
-        }
-    }
-    Ok(())
-}
-
-fn select_part(
-    part: &Part,
-    matchers: &[Matcher],
-    range: MilliRange,
-    gathered: &mut Gathered<'_>,
-) -> Result<(), SelectError> {
-    let mut cache = TimesCache::new();
-    for_groups(part, &find(part, matchers)?, &mut |group, places| {
-        gathered.budget.check()?;
-        let blocks = &part.blocks[group.blocks.clone()];
-        if !blocks.iter().any(|b| b.range.overlaps(range)) {
-            return Ok(());
-        }
-        let labels = part.labels(group)?;
-        for block in blocks.iter().filter(|b| b.range.overlaps(range)) {
-            gathered.budget.bytes(block.bytes)?;
-            let open = part.open_block(group, block)?;
-            for place in places {
-                let Some(times) = part.times(&open, *place, &mut cache)? else {
-                    continue;
-                };
-                let (from, to) = range.find(&times);
-                if from == to {
-                    continue;
-                }
-                gathered.charge_samples(to - from)?;
-                let chunk = part.column(&open, *place, &times)?;
-                let column = gathered.column(&labels[*place])?;
-                if column
-                    .times
-                    .last()
-                    .is_none_or(|last| *last < chunk.times[from])
-                {
-                    column.extend(&chunk, from, to);
-                } else {
-                    column.merge_later(&chunk.slice(from, to));
-                }
-            }
-        }
-        Ok(())
-    })
 }
 
 /// Takes a group and the places of series in it.

@@ -159,8 +159,9 @@ fn floats(node: &Over, samples: &Samples, bounds: &[Bounds], grid: &Grid) -> Col
 }
 
 /// Where the samples of a window lie.
-struct Window {
+struct Window<'a> {
     bounds: Bounds,
+    times: &'a [Timestamp],
     first: Timestamp,
     last: Timestamp,
     end: Timestamp,
@@ -170,14 +171,15 @@ struct Window {
     per_second: bool,
 }
 
-impl Window {
-    fn new(samples: &Samples, bounds: Bounds, end: Timestamp, node: &Over) -> Self {
+impl<'a> Window<'a> {
+    fn new(samples: &'a Samples, bounds: Bounds, end: Timestamp, node: &Over) -> Self {
         let first = samples.times[bounds.lo];
         let start = samples.start(bounds.lo);
         let begin = end.saturating_sub(node.window.length).millis();
         let inside = start != 0 && start > begin && start < first.millis();
         Self {
             bounds,
+            times: &samples.times[bounds.lo..bounds.hi],
             first,
             last: samples.times[bounds.hi - 1],
             end,
@@ -189,16 +191,10 @@ impl Window {
 
     /// What the change is multiplied with; nothing for one sample without a start.
     fn factor(&self, zero: Option<f64>) -> Option<f64> {
-        let intervals = (self.bounds.hi - self.bounds.lo - 1) as f64;
+        let intervals = (self.times.len() - 1) as f64;
         let Some(start) = self.start else {
-            let shape = rate::Shape {
-                first: self.first,
-                last: self.last,
-                intervals,
-                end: self.end,
-                length: self.length,
-            };
-            return (intervals > 0.0).then(|| shape.factor(zero, self.per_second));
+            let extent = || rate::Extent::new(self.times, self.end, self.length);
+            return (intervals > 0.0).then(|| extent().factor(zero, self.per_second));
         };
         let sampled = (self.last - start) as f64 / 1e9;
         let average = match intervals > 0.0 {

@@ -1,11 +1,13 @@
 //! What functions, aggregations and operators compute, in the notation of the corpus.
 
-use crate::corpus_tests::run_file;
+use crate::promqltest::run;
 
 /// Runs evaluations over series; all must pass.
 fn check(text: &str) {
-    let (passed, failed, report) = run_file(text);
-    assert!(failed == 0 && passed > 0 && report.is_empty(), "{report}");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let outcome = run(text, true, &pool.unwrap());
+    assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
+    assert!(outcome.passed > 0);
 }
 
 #[test]
