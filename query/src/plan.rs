@@ -130,6 +130,8 @@ pub struct Instant {
     pub window: Window,
     /// What of the sample is given.
     pub gives: Gives,
+    /// Only counts and sums of histograms are asked for: resets are found while reading.
+    pub finds_resets: bool,
     /// Where the selector stands.
     pub place: Place,
 }
@@ -145,6 +147,8 @@ pub struct Over {
     pub input: Input,
     /// The windows.
     pub window: Window,
+    /// Only counts and sums of histograms are asked for: resets are found while reading.
+    pub finds_resets: bool,
     /// Labels of the result of `absent_over_time`.
     pub labels: Labels,
     /// Place of the range argument.

@@ -258,12 +258,35 @@ fn rank(a: f64, b: f64, largest: bool) -> std::cmp::Ordering {
 
 /// Whether the hash of labels lies in the share; a negative share is the exact complement.
 fn in_ratio(labels: &Labels, ratio: f64) -> bool {
-    let position = labels.hash64() as f64 / u64::MAX as f64;
+    let position = prometheus_hash(labels) as f64 / u64::MAX as f64;
     if ratio >= 0.0 {
         position < ratio || ratio >= 1.0
     } else {
         position >= 1.0 + ratio
     }
+}
+
+/// The hash that Prometheus gives labels: XXH64 of all names and values with their lengths, so that
+/// `limit_ratio` picks the same series here and there.
+fn prometheus_hash(labels: &Labels) -> u64 {
+    let mut packed = Vec::new();
+    for (name, value) in labels {
+        for text in [name, value] {
+            let length = text.len();
+            match u8::try_from(length) {
+                Ok(short) if short < 255 => packed.push(short),
+                // 255, then three bytes, the lowest first.
+                _ => packed.extend([
+                    255,
+                    length as u8,
+                    (length >> 8) as u8,
+                    (length >> 16) as u8,
+                ]),
+            }
+            packed.extend_from_slice(text.as_bytes());
+        }
+    }
+    xxhash_rust::xxh64::xxh64(&packed, 0)
 }
 
 /// A float without exponent, as Go's `'f', -1`.

@@ -4,7 +4,7 @@ use obs_model::sample::is_stale;
 
 use super::Evaluator;
 use super::labels::drop_names;
-use super::source::{Scratch, View};
+use super::source::{Scratch, View, found_resets};
 use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::plan::{Borders, Gives, Instant};
@@ -55,6 +55,11 @@ impl Evaluator<'_> {
         grid: &Grid,
         scratch: &mut Scratch,
     ) -> Column {
+        let found = node.finds_resets.then(|| found_resets(view)).flatten();
+        let view = &match &found {
+            Some(histograms) => View { histograms, ..*view },
+            None => *view,
+        };
         match node.window.borders {
             Borders::Smoothed => super::extended::smoothed_instant(self, view, node, grid),
             Borders::Plain | Borders::Anchored => last_samples(view, node, grid, scratch),

@@ -7,7 +7,7 @@ use obs_model::{Labels, Samples, Value};
 
 use super::labels::drop_names;
 use super::series::Windows;
-use super::source::{LeafSeries, Scratch, View};
+use super::source::{found_resets, LeafSeries, Scratch, View};
 use super::{Evaluator, misplaced, notes, rate, sliding, subquery_grid};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
@@ -163,6 +163,11 @@ impl Evaluator<'_> {
         grid: &Grid,
         scratch: &mut Scratch,
     ) -> Column {
+        let found = over.finds_resets.then(|| found_resets(view)).flatten();
+        let view = &match &found {
+            Some(histograms) => View { histograms, ..*view },
+            None => *view,
+        };
         if over.window.borders != Borders::Plain {
             let samples = without_stale(view).unwrap_or_else(|| view.samples());
             return super::extended::over(self, over, view.labels, &samples, grid);

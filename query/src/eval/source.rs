@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use obs_model::histogram::ResetHint;
 use obs_model::{Histogram, Labels, Samples, Timestamp, Value};
 use obs_tsdb::{Selection, TimesTable};
 use rayon::prelude::*;
@@ -45,7 +46,7 @@ pub(super) struct View<'a> {
     /// When counters started, as in [`Samples`].
     pub(super) starts: &'a [i64],
     /// The allocation of the times, where other series have it too.
-    shared: Option<&'a Arc<Vec<Timestamp>>>,
+    pub(super) shared: Option<&'a Arc<Vec<Timestamp>>>,
 }
 
 impl<'a> View<'a> {
@@ -80,6 +81,33 @@ impl<'a> View<'a> {
             starts: self.starts.to_vec(),
         }
     }
+}
+
+/// The histograms of a series with hints of resets where nothing was known; `None` where there are
+/// no histograms.
+pub(super) fn found_resets(view: &View<'_>) -> Option<Vec<(u32, Arc<Histogram>)>> {
+    let mut before: Option<Arc<Histogram>> = None;
+    let mut found = Vec::with_capacity(view.histograms.len());
+    for (index, histogram) in view.histograms {
+        let mut now = Arc::clone(histogram);
+        if let (Some(before), ResetHint::Unknown, false) =
+            (&before, now.reset_hint, now.is_stale())
+        {
+            let reset_hint = match super::was_reset(before, &now) {
+                true => ResetHint::Reset,
+                false => ResetHint::NotReset,
+            };
+            now = Arc::new(Histogram {
+                reset_hint,
+                ..histogram.as_ref().clone()
+            });
+        }
+        if !now.is_stale() {
+            before = Some(Arc::clone(&now));
+        }
+        found.push((*index, now));
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 /// What one thread keeps from series to series.

@@ -242,6 +242,7 @@ impl Lowering {
             input: Input::Leaf(leaf),
             window,
             labels,
+            finds_resets: false,
             place: PLACE,
             parameter_place: PLACE,
         }))

@@ -9,8 +9,8 @@ use super::ast::{At, Duration, Expr, Kind, Modifiers, Selector, Subquery, Type};
 use super::signatures::{Meaning, Signature};
 use crate::column::Grid;
 use crate::error::{Place, QueryError};
-use crate::functions::{InstantFunction, RangeFunction};
-use crate::operators::Grouping;
+use crate::functions::{HistogramPart, InstantFunction, RangeFunction};
+use crate::operators::{BinaryOp, Grouping};
 use crate::plan::{
     Aggregate, Binary, Borders, Call, Form, Gives, Info, Input, Instant, Leaf, LeafId, LeafRead,
     MetricPlan, Node, Over, Window, add_leaf,
@@ -28,6 +28,10 @@ struct Lower<'a> {
     end: Timestamp,
     step_seconds: f64,
     leaves: Vec<LeafRead>,
+    /// Inside a function that asks only for counts and sums of histograms …
+    counts: bool,
+    /// … and inside something that needs their buckets.
+    buckets: bool,
 }
 
 pub(super) fn plan(
@@ -51,6 +55,8 @@ pub(super) fn plan(
             0.0
         },
         leaves: Vec::new(),
+        counts: false,
+        buckets: false,
     };
     let kind = expr.value_type();
     if is_range && matches!(kind, Type::Text | Type::Range) {
@@ -91,7 +97,36 @@ impl Lower<'_> {
         Place::of_bytes(self.text, expr.span.start)
     }
 
+    fn finds_resets(&self) -> bool {
+        self.counts && !self.buckets
+    }
+
     fn node(&mut self, expr: &Expr, grid: &Grid) -> Result<Node, QueryError> {
+        use InstantFunction as F;
+        let before = (self.counts, self.buckets);
+        match &expr.kind {
+            Kind::Call(signature, _) => match signature.meaning {
+                Meaning::Instant(F::Histogram(
+                    HistogramPart::Count | HistogramPart::Sum | HistogramPart::Avg,
+                )) => self.counts = true,
+                Meaning::Instant(
+                    F::HistogramQuantile | F::HistogramQuantiles | F::HistogramFraction,
+                ) => self.buckets = true,
+                _ => {}
+            },
+            Kind::Binary(binary)
+                if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) =>
+            {
+                self.buckets = true;
+            }
+            _ => {}
+        }
+        let node = self.node_inside(expr, grid);
+        (self.counts, self.buckets) = before;
+        node
+    }
+
+    fn node_inside(&mut self, expr: &Expr, grid: &Grid) -> Result<Node, QueryError> {
         Ok(match &expr.kind {
             Kind::Number(value, _) => Node::Number(*value),
             Kind::Text(text) => Node::Text(text.clone()),
@@ -202,6 +237,7 @@ impl Lower<'_> {
             leaf,
             window,
             gives,
+            finds_resets: self.finds_resets(),
             place,
         })
     }
@@ -304,6 +340,7 @@ impl Lower<'_> {
             leaf,
             window,
             gives: Gives::Value,
+            finds_resets: false,
             place: self.place(base),
         };
         Ok(Node::Info(Box::new(Info {
@@ -371,6 +408,7 @@ impl Lower<'_> {
             parameters: nodes,
             input,
             window,
+            finds_resets: self.finds_resets(),
             labels,
             place,
             parameter_place,
@@ -394,7 +432,11 @@ impl Lower<'_> {
                 inner.count, self.steps_max
             ));
         }
-        let node = Box::new(self.node(&subquery.expr, &inner)?);
+        // Steps may jump over resets, which then show only in buckets.
+        let before = std::mem::replace(&mut self.buckets, true);
+        let node = self.node(&subquery.expr, &inner);
+        self.buckets = before;
+        let node = Box::new(node?);
         Ok((Input::Subquery { node, step }, window))
     }
 }
