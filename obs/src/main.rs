@@ -11,6 +11,7 @@ mod logs;
 mod node_exporter;
 mod query;
 mod table;
+mod test_promql;
 mod traces;
 mod waterfall;
 
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use arguments::{Check, Cli, Command};
+use arguments::{Check, Cli, Command, Test};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -44,6 +45,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
+        Command::Test(Test::Promql(options)) => test_promql::run(&options),
         Command::Query(options) => query::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
