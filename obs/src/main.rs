@@ -6,6 +6,7 @@
 mod arguments;
 mod check;
 mod client;
+mod explain;
 mod graph;
 mod logs;
 mod node_exporter;
@@ -47,6 +48,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Test(Test::Promql(options)) => test_promql::run(&options),
         Command::Query(options) => query::run(&options).await,
+        Command::Explain(options) => explain::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,

@@ -19,9 +19,12 @@ mod labels;
 mod matching;
 mod notes;
 mod over;
+#[cfg(test)]
+mod properties;
 mod quantile;
 mod rate;
 mod series;
+mod shared;
 mod sliding;
 mod source;
 mod starts;
@@ -32,6 +35,7 @@ mod trim;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use obs_model::{Annotations, Answer, Budget, Labels};
@@ -43,6 +47,8 @@ use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 pub(crate) use answer::{fixed, float};
 pub(crate) use binary::arithmetic;
 pub(crate) use source::LeafSeries;
+
+use shared::Shared;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
 pub fn eval(
@@ -71,6 +77,8 @@ pub(crate) fn eval_leaves(
         is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
         counted: Mutex::default(),
+        noted: AtomicUsize::new(0),
+        shared: Shared::of(plan),
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
@@ -79,6 +87,8 @@ pub(crate) fn eval_leaves(
     for note in counted.unwrap_or_else(PoisonError::into_inner).values() {
         note.tell(&mut notes);
     }
+    notes::tell_once(&mut notes.warnings);
+    notes::tell_once(&mut notes.infos);
     Ok((answer, notes))
 }
 
@@ -93,10 +103,29 @@ struct Evaluator<'a> {
     notes: Mutex<Annotations>,
     /// Notes that count, by their text without numbers.
     counted: Mutex<BTreeMap<String, notes::Counted>>,
+    /// Number of notes, repeated ones included.
+    noted: AtomicUsize,
+    shared: Shared,
 }
 
 impl Evaluator<'_> {
     fn node(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
+        let Some(key) = self.shared.key(node, grid) else {
+            return self.compute(node, grid);
+        };
+        if let Some(known) = self.shared.take(key) {
+            return Ok(known);
+        }
+        let before = self.noted.load(Ordering::Relaxed);
+        let value = self.compute(node, grid)?;
+        // A note names its place, so that a node which makes one is computed at each place.
+        if self.noted.load(Ordering::Relaxed) == before {
+            self.shared.keep(key, &value, self.budget)?;
+        }
+        Ok(value)
+    }
+
+    fn compute(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         self.budget.check()?;
         Ok(match node {
             Node::Number(value) => {
@@ -138,12 +167,14 @@ impl Evaluator<'_> {
     }
 
     fn warn(&self, text: String) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.warn(text);
     }
 
     /// A note that counts how often it is told.
     fn count(&self, key: String, note: notes::Counted) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         match counted.entry(key) {
             Entry::Vacant(place) => {
@@ -160,6 +191,7 @@ impl Evaluator<'_> {
     }
 
     fn info(&self, text: String) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.info(text);
     }

@@ -99,6 +99,8 @@ pub struct Request {
     /// The label `__type__` says what is a counter, not the name (Prometheus'
     /// `type-and-unit-labels`).
     pub type_and_unit_labels: bool,
+    /// Steps that were computed before may be taken from the cache.
+    pub cached: bool,
     /// Most lines, traces or series of an answer.
     pub limit: usize,
     /// In which order lines come.
@@ -118,6 +120,7 @@ impl Request {
             delayed_names: false,
             start_timestamps: false,
             type_and_unit_labels: false,
+            cached: true,
             limit: 100,
             direction: Direction::Backward,
             spans_per_set: 3, // as Tempo

@@ -4,6 +4,7 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod explain;
 mod loki;
 mod prometheus;
 mod tempo;
@@ -29,7 +30,7 @@ use crate::params::Params;
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()
-        .nest("/api/v1", prometheus::routes())
+        .nest("/api/v1", prometheus::routes().merge(explain::routes()))
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
@@ -144,10 +145,13 @@ pub(crate) async fn evaluate(
     request: obs_query::Request,
     timeout: Option<Duration>,
 ) -> Result<Reply, HttpError> {
-    let sources = app.stores()?.sources(tenant);
+    let mut sources = app.stores()?.sources(tenant);
+    if !request.cached {
+        sources.cache = None;
+    }
     let (text, limits) = (text.to_owned(), app.rules.limits);
     let span = tracing::info_span!("query", query.language = ?language, query.text = text);
-    app.read(timeout, move |budget, pool| {
+    app.read_for(tenant, timeout, move |budget, pool| {
         span.in_scope(|| {
             let query = Query::parse(language, &text, &limits)?;
             let plan = query.plan(&request, &limits)?;

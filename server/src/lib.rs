@@ -17,6 +17,7 @@ mod read;
 mod start;
 mod stores;
 mod telemetry;
+mod turns;
 mod upkeep;
 mod write;
 

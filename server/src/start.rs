@@ -335,7 +335,9 @@ async fn open_stores(
         "opening the stores"
     );
     let data = options.data.clone();
-    let stores = tokio::task::spawn_blocking(move || Stores::open(&data, &settings)).await??;
+    let cache = app.rules.limits.query_cache_bytes_max;
+    let stores =
+        tokio::task::spawn_blocking(move || Stores::open(&data, &settings, cache)).await??;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use obs_logstore::Logs;
 use obs_model::Tenant;
-use obs_query::Sources;
+use obs_query::{ResultCache, Sources, TenantCache};
 use obs_storage::{Disk, Force, JobError, Kind, Options, RealDisk, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
@@ -17,11 +17,17 @@ pub(crate) struct Stores {
     pub(crate) metrics: Arc<Store<Metrics>>,
     pub(crate) logs: Arc<Store<Logs>>,
     pub(crate) spans: Arc<Store<Spans>>,
+    /// Answers of range queries, of all tenants.
+    pub(crate) answers: Arc<ResultCache>,
 }
 
 impl Stores {
     /// Opens the stores below `data` and replays their journals. Blocks.
-    pub(crate) fn open(data: &Path, options: &Options) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        data: &Path,
+        options: &Options,
+        cache_bytes_max: usize,
+    ) -> anyhow::Result<Self> {
         let disk =
             RealDisk::open(data).with_context(|| format!("open the folder {}", data.display()))?;
         let disk: Arc<dyn Disk> = Arc::new(disk);
@@ -29,6 +35,7 @@ impl Stores {
             metrics: open(&disk, options)?,
             logs: open(&disk, options)?,
             spans: open(&disk, options)?,
+            answers: Arc::new(ResultCache::new(cache_bytes_max)),
         })
     }
 
@@ -38,6 +45,10 @@ impl Stores {
             metrics: Some(self.metrics.snapshot(tenant)),
             logs: Some(self.logs.snapshot(tenant)),
             spans: Some(self.spans.snapshot(tenant)),
+            cache: Some(TenantCache {
+                cache: Arc::clone(&self.answers),
+                tenant: tenant.clone(),
+            }),
         }
     }
 

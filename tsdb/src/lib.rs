@@ -37,8 +37,10 @@ pub use cardinality::{Cardinality, cardinality};
 pub use error::SelectError;
 pub use head::Memory;
 pub use kind::Metrics;
-pub use obs_storage::Snapshot;
+pub use obs_storage::{OpenPart, Snapshot};
 pub use part::Part;
 pub use record::{RECORD_SAMPLES_MAX, encode};
-pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};
+pub use select::{
+    SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
+};
 pub use selection::{Estimate, Samples, Selection, TimesTable};

@@ -78,6 +78,15 @@ pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Sou
         .collect()
 }
 
+/// The smallest range that holds all rows of the memories: what may still change. Parts do not.
+pub fn recent(snapshot: &Snapshot<Metrics>) -> Option<TimeRange> {
+    let ranges = snapshot
+        .memories
+        .iter()
+        .filter_map(|m| m.read().time_range());
+    ranges.reduce(TimeRange::union)
+}
+
 /// Takes a group and the places of series in it.
 type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
 

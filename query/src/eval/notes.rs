@@ -1,5 +1,7 @@
 //! The texts of warnings and infos, as Prometheus writes them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use obs_model::{Annotations, Labels, Timestamp};
 
 use crate::error::Place;
@@ -138,6 +140,27 @@ impl Counted {
             }
         }
     }
+}
+
+/// Of notes that differ only in their place the last one in the text stays, as in Prometheus.
+pub(super) fn tell_once(notes: &mut BTreeSet<String>) {
+    let mut last: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    for note in notes.iter() {
+        let (text, place) = place_of(note).unwrap_or((note, (0, 0)));
+        let known = last.entry(text.to_owned()).or_default();
+        *known = place.max(*known);
+    }
+    notes.retain(|note| match place_of(note) {
+        Some((text, place)) => last.get(text) == Some(&place),
+        None => true,
+    });
+}
+
+/// A note without its place, and the place.
+fn place_of(note: &str) -> Option<(&str, (u32, u32))> {
+    let (text, place) = note.strip_suffix(')')?.rsplit_once(" (")?;
+    let (line, column) = place.split_once(':')?;
+    Some((text, (line.parse().ok()?, column.parse().ok()?)))
 }
 
 /// A number as Go's `%.2g` writes it.

@@ -4,7 +4,7 @@ use obs_model::Timestamp;
 
 use super::kahan::Kahan;
 use super::series::Bounds;
-use crate::column::Column;
+use crate::column::{Bitmap, Column};
 use crate::functions::RangeFunction;
 
 /// `rate`, `increase` and `delta`: the change between first and last sample, resets added for
@@ -25,8 +25,26 @@ pub(super) fn extrapolated(
             .collect(),
         false => Vec::new(),
     };
+    let factor = |change: f64, first: f64, extent: &Extent| {
+        let cut = counter && change > 0.0 && first >= 0.0 && extent.reaches_zero(first, change);
+        match cut {
+            true => extent.factor(Some(first / change), rate),
+            false if rate => extent.rate,
+            false => extent.whole,
+        }
+    };
+    let windows = bounds.iter().zip(extents);
+    if resets.is_empty() && bounds.iter().all(|b| b.hi - b.lo >= 2) {
+        for (value, (b, extent)) in column.values.iter_mut().zip(windows) {
+            let first = floats[b.lo];
+            let change = floats[b.hi - 1] - first;
+            *value = change * factor(change, first, extent);
+        }
+        column.present = Bitmap::full(column.values.len());
+        return;
+    }
     let mut first_reset = 0;
-    for (step, (&Bounds { lo, hi }, extent)) in bounds.iter().zip(extents).enumerate() {
+    for (step, (&Bounds { lo, hi }, extent)) in windows.enumerate() {
         if hi - lo < 2 {
             continue;
         }
@@ -41,13 +59,7 @@ pub(super) fn extrapolated(
         {
             change += floats[reset - 1];
         }
-        let cut = counter && change > 0.0 && first >= 0.0 && extent.reaches_zero(first, change);
-        let factor = match cut {
-            true => extent.factor(Some(first / change), rate),
-            false if rate => extent.rate,
-            false => extent.whole,
-        };
-        column.set(step, change * factor);
+        column.set(step, change * factor(change, first, extent));
     }
 }
 

@@ -147,6 +147,14 @@ type Compute<'a, T> = dyn Fn(&View<'_>, &mut Scratch) -> Result<Option<T>, Query
 type Consume<'a, T> = dyn FnMut(&Labels, T) -> Result<(), QueryError> + Send + 'a;
 
 impl<'a> LeafSeries<'a> {
+    /// Number of series.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ready(series) => series.len(),
+            Self::Stored(selection) => selection.len(),
+        }
+    }
+
     fn labels(&self, index: usize) -> &'a Labels {
         match self {
             Self::Ready(series) => &series[index].labels,

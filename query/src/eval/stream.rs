@@ -19,6 +19,9 @@ use crate::functions::RangeFunction;
 use crate::operators::{AggregateOp, Grouping};
 use crate::plan::{Aggregate, Gives, Input, Leaf, LeafId, Node};
 
+/// Columns of an input that are held for a second use, rather than read and computed again.
+const SHARED_BYTES_MAX: usize = 32 << 20;
+
 /// Groups in order of their first series.
 pub(super) struct Groups<'a> {
     grouping: &'a Grouping,
@@ -149,7 +152,7 @@ impl Evaluator<'_> {
         node: &Aggregate,
         grid: &Grid,
     ) -> Result<Option<Vec<SeriesColumn>>, QueryError> {
-        if !reduces(node.op) {
+        if !reduces(node.op) || self.worth_sharing(&node.input, grid) {
             return Ok(None);
         }
         match &node.input {
@@ -184,6 +187,20 @@ impl Evaluator<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether an input stands elsewhere too and is small enough to be held until then.
+    fn worth_sharing(&self, input: &Node, grid: &Grid) -> bool {
+        let leaf = match input {
+            Node::Instant(instant) => instant.leaf,
+            Node::Over(over) => match over.input {
+                Input::Leaf(leaf) => leaf,
+                Input::Subquery { .. } => return false,
+            },
+            _ => return false,
+        };
+        let bytes = self.leaves[leaf].len().saturating_mul(9 * grid.count);
+        bytes <= SHARED_BYTES_MAX && self.shared.key(input, grid).is_some()
     }
 
     fn total(
