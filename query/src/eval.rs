@@ -74,7 +74,6 @@ pub(crate) fn eval_leaves(
         budget,
         pool,
         delayed_names: plan.delayed_names,
-        is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
         counted: Mutex::default(),
         noted: AtomicUsize::new(0),
@@ -99,7 +98,6 @@ struct Evaluator<'a> {
     budget: &'a Budget,
     pool: &'a rayon::ThreadPool,
     delayed_names: bool,
-    is_range: bool,
     notes: Mutex<Annotations>,
     /// Notes that count, by their text without numbers.
     counted: Mutex<BTreeMap<String, notes::Counted>>,

@@ -178,6 +178,8 @@ pub struct Call {
     pub function: InstantFunction,
     /// Its arguments.
     pub arguments: Vec<Node>,
+    /// Where it stands.
+    pub place: Place,
     /// Where the arguments stand.
     pub places: Vec<Place>,
     /// Labels of the result of `absent`.
@@ -195,6 +197,8 @@ pub struct Aggregate {
     pub input: Node,
     /// The groups.
     pub grouping: Grouping,
+    /// Where the aggregation stands.
+    pub own_place: Place,
     /// Where the parameter stands (the aggregation where there is none).
     pub parameter_place: Place,
     /// Where the series' expression stands.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use obs_model::{Labels, LabelsBuilder};
 
-use super::labels::merge_same;
+use super::labels::group_labels;
 use super::sliding::{order, quantile_sorted};
 use super::stream::{Groups, Totals, reduces};
 use super::{Evaluator, misplaced, notes};
@@ -41,9 +41,11 @@ impl Evaluator<'_> {
             }
             return Ok(totals.finish());
         }
+        if node.op == AggregateOp::CountValues {
+            return self.count_values(node, &series, grid);
+        }
         let groups = self.groups(node, &series)?;
         match node.op {
-            AggregateOp::CountValues => self.count_values(node, &series, &groups, grid),
             AggregateOp::Quantile => self.quantile(node, &series, &groups, &parameter, grid),
             _ => self.select(node, series, &groups, &parameter, grid),
         }
@@ -78,8 +80,12 @@ impl Evaluator<'_> {
         q: &[f64],
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
-        for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-            self.warn(notes::bad_quantile(*q, node.parameter_place));
+        if q.iter().any(|q| q.is_nan()) {
+            self.warn(notes::bad_quantile(f64::NAN, node.parameter_place));
+        }
+        let (least, most) = extremes(q);
+        for bad in [most, least].iter().filter(|q| **q > 1.0 || **q < 0.0) {
+            self.warn(notes::bad_quantile(*bad, node.parameter_place));
         }
         let mut out = Vec::with_capacity(groups.len());
         let mut values = Vec::new();
@@ -118,7 +124,6 @@ impl Evaluator<'_> {
         &self,
         node: &Aggregate,
         series: &[SeriesColumn],
-        groups: &[Group],
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
         let Some(Node::Text(label)) = &node.parameter else {
@@ -128,43 +133,53 @@ impl Evaluator<'_> {
             let text = format!("invalid label name \"{label}\"");
             return Err(QueryError::Execution(text));
         }
+        // The value is a label before series are grouped, so that it may replace one of the groups'.
+        let mut grouping = node.grouping.clone();
+        if !grouping.without {
+            grouping.labels.push(label.clone());
+        }
         let mut out: Vec<SeriesColumn> = Vec::new();
-        for group in groups {
-            let mut by_value: HashMap<String, usize> = HashMap::new();
-            for at in &group.members {
+        let mut known: HashMap<Labels, usize> = HashMap::new();
+        for one in series {
+            let mut of_value: HashMap<String, usize> = HashMap::new();
+            for step in one.column.present.iter() {
                 self.budget.check()?;
-                let one = &series[*at];
-                for step in one.column.present.iter() {
-                    let value = match one.column.histogram(step) {
-                        Some(histogram) => super::histogram::text(histogram),
-                        None => full_float(one.column.values[step]),
-                    };
-                    let index = match by_value.get(&value) {
-                        Some(index) => *index,
-                        None => {
-                            self.reserve(grid, 1)?;
-                            let mut labels: LabelsBuilder = group.labels.to_builder();
-                            labels.set(label, &value);
-                            out.push(SeriesColumn {
-                                labels: labels.build(),
-                                drop_name: one.drop_name,
-                                column: Column::new(grid.count),
-                            });
-                            by_value.insert(value, out.len() - 1);
-                            out.len() - 1
-                        }
-                    };
-                    let column = &mut out[index].column;
-                    let before = if column.present.get(step) {
-                        column.values[step]
-                    } else {
-                        0.0
-                    };
-                    column.set(step, before + 1.0);
-                }
+                let value = match one.column.histogram(step) {
+                    Some(histogram) => super::histogram::text(histogram),
+                    None => full_float(one.column.values[step]),
+                };
+                let index = match of_value.get(&value) {
+                    Some(index) => *index,
+                    None => {
+                        let mut labels: LabelsBuilder = one.labels.to_builder();
+                        labels.set(label, &value);
+                        let labels = group_labels(&labels.build(), &grouping);
+                        let index = match known.get(&labels) {
+                            Some(index) => *index,
+                            None => {
+                                self.reserve(grid, 1)?;
+                                known.insert(labels.clone(), out.len());
+                                out.push(SeriesColumn {
+                                    labels,
+                                    drop_name: false,
+                                    column: Column::new(grid.count),
+                                });
+                                out.len() - 1
+                            }
+                        };
+                        of_value.insert(value, index);
+                        index
+                    }
+                };
+                let column = &mut out[index].column;
+                let before = match column.present.get(step) {
+                    true => column.values[step],
+                    false => 0.0,
+                };
+                column.set(step, before + 1.0);
             }
         }
-        merge_same(out)
+        Ok(out)
     }
 
     /// Keeps some series of each group at each step.
@@ -176,13 +191,35 @@ impl Evaluator<'_> {
         parameter: &[f64],
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
-        if parameter.iter().any(|p| p.is_nan()) && !series.is_empty() {
-            let what = if node.op == AggregateOp::LimitRatio {
-                "Ratio"
-            } else {
-                "Parameter"
-            };
-            return Err(QueryError::Execution(format!("{what} value is NaN")));
+        let (least, most) = extremes(parameter);
+        match node.op {
+            AggregateOp::LimitRatio => {
+                if most == 0.0 && least == 0.0 {
+                    return Ok(Vec::new());
+                }
+                check_number("Ratio", parameter)?;
+                if most > 1.0 {
+                    self.warn(notes::bad_ratio(most, 1.0, node.parameter_place));
+                }
+                if least < -1.0 {
+                    self.warn(notes::bad_ratio(least, -1.0, node.parameter_place));
+                }
+            }
+            _ if most < 1.0 => return Ok(Vec::new()),
+            _ => {
+                check_number("Parameter", parameter)?;
+                // 2⁶³: what does not fit into a signed integer.
+                const OVER: f64 = 9_223_372_036_854_775_808.0;
+                let float = super::answer::float;
+                if least <= -OVER {
+                    let text = format!("Scalar value {} underflows int64", float(least));
+                    return Err(QueryError::Execution(text));
+                }
+                if most >= OVER {
+                    let text = format!("Scalar value {} overflows int64", float(most));
+                    return Err(QueryError::Execution(text));
+                }
+            }
         }
         let mut keep = vec![Bitmap::new(grid.count); series.len()];
         let mut ranked: Vec<usize> = Vec::new();
@@ -194,7 +231,7 @@ impl Evaluator<'_> {
                 chosen.retain(|at| series[*at].column.present.get(step));
                 match node.op {
                     AggregateOp::LimitRatio => {
-                        let ratio = self.ratio(node, *parameter);
+                        let ratio = parameter.clamp(-1.0, 1.0);
                         chosen.retain(|at| in_ratio(&series[*at].labels, ratio));
                     }
                     AggregateOp::Limitk => chosen.truncate(count(*parameter)),
@@ -215,7 +252,8 @@ impl Evaluator<'_> {
             }
         }
         if ignored {
-            self.ignored(node);
+            let op = node.op.as_str();
+            self.info(notes::ignored_in_aggregation(op, node.own_place));
         }
         for (one, keep) in series.iter_mut().zip(&keep) {
             one.column.mask(keep);
@@ -230,13 +268,26 @@ impl Evaluator<'_> {
         series.retain(|s| !s.column.present.is_empty());
         Ok(series)
     }
+}
 
-    fn ratio(&self, node: &Aggregate, ratio: f64) -> f64 {
-        let capped = ratio.clamp(-1.0, 1.0);
-        if capped != ratio {
-            self.warn(notes::bad_ratio(ratio, capped, node.parameter_place));
-        }
-        capped
+/// The least and the greatest parameter; NaN where there is one.
+fn extremes(parameter: &[f64]) -> (f64, f64) {
+    let Some((first, rest)) = parameter.split_first() else {
+        return (0.0, 0.0);
+    };
+    rest.iter().fold((*first, *first), |(least, most), value| {
+        let known = |extreme: f64| match value.is_nan() || least.is_nan() {
+            true => f64::NAN,
+            false => extreme,
+        };
+        (known(least.min(*value)), known(most.max(*value)))
+    })
+}
+
+fn check_number(what: &str, parameter: &[f64]) -> Result<(), QueryError> {
+    match parameter.iter().any(|p| p.is_nan()) {
+        true => Err(QueryError::Execution(format!("{what} value is NaN"))),
+        false => Ok(()),
     }
 }
 

@@ -97,11 +97,6 @@ impl Evaluator<'_> {
 
     fn check_parameters(&self, over: &Over, parameters: &[Vec<f64>]) -> Result<(), QueryError> {
         match (over.function, parameters) {
-            (RangeFunction::Quantile, [q]) => {
-                for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-                    self.warn(notes::bad_quantile(*q, over.parameter_place));
-                }
-            }
             (RangeFunction::Smoothing, [level, trend]) => {
                 for (what, values) in [("smoothing", level), ("trend", trend)] {
                     let short = if what == "smoothing" { "sf" } else { "tf" };
@@ -183,6 +178,12 @@ impl Evaluator<'_> {
                 floats(over, view, windows, parameters, grid)
             };
             self.check_counter(over, labels, &column);
+            if let (RangeFunction::Quantile, [q]) = (over.function, parameters) {
+                let told = column.present.iter().map(|step| q[step]);
+                for q in told.filter(|q| !(0.0..=1.0).contains(q)) {
+                    self.warn(notes::bad_quantile(q, over.parameter_place));
+                }
+            }
             column
         })
     }

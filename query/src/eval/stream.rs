@@ -130,7 +130,7 @@ impl<'a> Totals<'a> {
         }
         let (sum, drops) = &mut self.sums[group];
         *drops |= drop_name;
-        sum.add(self.evaluator, self.node, column);
+        sum.add(self.evaluator, self.node, labels, column);
         Ok(())
     }
 

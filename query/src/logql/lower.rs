@@ -155,6 +155,7 @@ impl Lowering {
                 without: g.without,
                 labels: g.labels.clone(),
             }),
+            own_place: PLACE,
             parameter_place: PLACE,
             place: PLACE,
         })))
@@ -252,6 +253,7 @@ impl Lowering {
 fn call(function: InstantFunction, arguments: Vec<Node>) -> Node {
     Node::Call(Call {
         function,
+        place: PLACE,
         places: vec![PLACE; arguments.len()],
         arguments,
         labels: Labels::empty(),

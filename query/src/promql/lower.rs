@@ -144,6 +144,7 @@ impl Lower<'_> {
                     parameter: parameter.map(|p| self.node(p, grid)).transpose()?,
                     input: self.node(&aggregate.expr, grid)?,
                     grouping: aggregate.grouping.clone().unwrap_or_else(Grouping::default),
+                    own_place: self.place(expr),
                     parameter_place: self.place(parameter.unwrap_or(expr)),
                     place: self.place(&aggregate.expr),
                 }))
@@ -292,12 +293,14 @@ impl Lower<'_> {
             nodes.push(self.node(argument, grid)?);
         }
         if nodes.is_empty() && matches!(function, InstantFunction::Date(_)) {
-            let time = call_node(InstantFunction::Time, Vec::new());
-            nodes.push(call_node(InstantFunction::Vector, vec![time]));
+            let place = self.place(expr);
+            let time = call_node(InstantFunction::Time, Vec::new(), place);
+            nodes.push(call_node(InstantFunction::Vector, vec![time], place));
         }
         Ok(Node::Call(Call {
             function,
             arguments: nodes,
+            place: self.place(expr),
             places: arguments.iter().map(|a| self.place(a)).collect(),
             labels,
         }))
@@ -441,10 +444,11 @@ impl Lower<'_> {
     }
 }
 
-fn call_node(function: InstantFunction, arguments: Vec<Node>) -> Node {
+fn call_node(function: InstantFunction, arguments: Vec<Node>, place: Place) -> Node {
     Node::Call(Call {
         function,
         arguments,
+        place,
         places: Vec::new(),
         labels: Labels::empty(),
     })
