@@ -73,8 +73,10 @@ pub(crate) enum Test {
     ///
     /// Every instant evaluation is also run at other times with `@` on each selector, and in the
     /// middle of a range, as Prometheus' own runner does.
-    #[command(after_help = "Examples:\n  obs test promql functions.test operators.test\n  \
-        obs test promql --names=at-once functions.test")]
+    #[command(
+        after_help = "Examples:\n  obs test promql functions.test operators.test\n  \
+        obs test promql --names=at-once functions.test"
+    )]
     Promql(TestPromqlOptions),
 }
 

@@ -115,13 +115,19 @@ fn regex_fault(pattern: &str, fault: &PatternError) -> String {
         ("unclosed group", "missing closing )"),
         ("unopened group", "unexpected )"),
         ("unclosed character class", "missing closing ]"),
-        ("invalid character class range", "invalid character class range"),
+        (
+            "invalid character class range",
+            "invalid character class range",
+        ),
         (
             "repetition operator missing expression",
             "missing argument to repetition operator",
         ),
         ("unrecognized escape sequence", "invalid escape sequence"),
-        ("incomplete escape sequence", "trailing backslash at end of expression"),
+        (
+            "incomplete escape sequence",
+            "trailing backslash at end of expression",
+        ),
         ("invalid repetition count range", "invalid repeat count"),
     ];
     let code = code.iter().find(|(ours, _)| reason.contains(ours));

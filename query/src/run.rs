@@ -371,6 +371,11 @@ mod tests {
             step: 1_000_000_000,
         };
         check("c_total[5m]", narrow, few, "invalid expression type");
-        check("rate(c_total[5m", at, few, "1:16: parse error: unclosed left parenthesis");
+        check(
+            "rate(c_total[5m",
+            at,
+            few,
+            "1:16: parse error: unclosed left parenthesis",
+        );
     }
 }

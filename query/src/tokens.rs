@@ -94,7 +94,12 @@ pub(crate) fn tokenize<'a, T>(
             "at most {} bytes of query (obs.limits.query_text_bytes_max)",
             limits.query_text_bytes_max
         );
-        return Err(ParseError::at("", 0, expected, format!("{} bytes", text.len())));
+        return Err(ParseError::at(
+            "",
+            0,
+            expected,
+            format!("{} bytes", text.len()),
+        ));
     }
     let mut tokens = Vec::new();
     let mut rest = skip(text);

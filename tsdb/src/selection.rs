@@ -302,7 +302,10 @@ impl<'a> Selection<'a> {
                 continue;
             }
             let shared = times.resolve(&mut one);
-            one.starts.iter_mut().filter(|s| **s == NO_START).for_each(|s| *s = 0);
+            one.starts
+                .iter_mut()
+                .filter(|s| **s == NO_START)
+                .for_each(|s| *s = 0);
             each(Samples {
                 index: first + at,
                 times: &shared,
@@ -339,7 +342,11 @@ impl<'a> Selection<'a> {
                 continue;
             }
             values.extend(column, from, to);
-            into.add(times, piece, (values.values, values.histograms, values.starts));
+            into.add(
+                times,
+                piece,
+                (values.values, values.histograms, values.starts),
+            );
         }
         Ok(())
     }
@@ -494,12 +501,7 @@ impl Gathering {
     }
 
     /// Adds what arrived later than all of this.
-    fn add(
-        &mut self,
-        times: &TimesTable,
-        piece: u32,
-        (floats, histograms, starts): Values,
-    ) {
+    fn add(&mut self, times: &TimesTable, piece: u32, (floats, histograms, starts): Values) {
         let mine = times.millis(piece);
         let (Some(first), Some(last)) = (mine.first(), mine.last()) else {
             return;
@@ -509,7 +511,8 @@ impl Gathering {
             if !(starts.is_empty() && self.starts.is_empty()) {
                 self.starts.resize(self.floats.len(), NO_START);
                 self.starts.extend_from_slice(&starts);
-                self.starts.resize(self.floats.len() + floats.len(), NO_START);
+                self.starts
+                    .resize(self.floats.len() + floats.len(), NO_START);
             }
             let moved = histograms.into_iter().map(|(i, h)| (i + base, h));
             self.histograms.extend(moved);

@@ -327,12 +327,7 @@ fn prometheus_hash(labels: &Labels) -> u64 {
             match u8::try_from(length) {
                 Ok(short) if short < 255 => packed.push(short),
                 // 255, then three bytes, the lowest first.
-                _ => packed.extend([
-                    255,
-                    length as u8,
-                    (length >> 8) as u8,
-                    (length >> 16) as u8,
-                ]),
+                _ => packed.extend([255, length as u8, (length >> 8) as u8, (length >> 16) as u8]),
             }
             packed.extend_from_slice(text.as_bytes());
         }

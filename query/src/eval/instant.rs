@@ -57,7 +57,10 @@ impl Evaluator<'_> {
     ) -> Column {
         let found = node.finds_resets.then(|| found_resets(view)).flatten();
         let view = &match &found {
-            Some(histograms) => View { histograms, ..*view },
+            Some(histograms) => View {
+                histograms,
+                ..*view
+            },
             None => *view,
         };
         match node.window.borders {

@@ -22,7 +22,11 @@ fn for_metric(labels: &Labels) -> String {
 
 /// The same where names are told at all.
 fn for_named(labels: &Labels, named: bool) -> String {
-    if named { for_metric(labels) } else { String::new() }
+    if named {
+        for_metric(labels)
+    } else {
+        String::new()
+    }
 }
 
 /// Notes that are told once for many samples, with what they have in common.

@@ -7,7 +7,7 @@ use obs_model::{Labels, Samples, Value};
 
 use super::labels::drop_names;
 use super::series::Windows;
-use super::source::{found_resets, LeafSeries, Scratch, View};
+use super::source::{LeafSeries, Scratch, View, found_resets};
 use super::{Evaluator, misplaced, notes, rate, sliding, subquery_grid};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
@@ -160,7 +160,10 @@ impl Evaluator<'_> {
     ) -> Column {
         let found = over.finds_resets.then(|| found_resets(view)).flatten();
         let view = &match &found {
-            Some(histograms) => View { histograms, ..*view },
+            Some(histograms) => View {
+                histograms,
+                ..*view
+            },
             None => *view,
         };
         if over.window.borders != Borders::Plain {
@@ -194,7 +197,8 @@ impl Evaluator<'_> {
         let floats = || column.present.count() > column.histograms.len();
         if rates
             && floats()
-            && let Some(note) = notes::not_a_counter(labels, self.plan.type_and_unit_labels, over.place)
+            && let Some(note) =
+                notes::not_a_counter(labels, self.plan.type_and_unit_labels, over.place)
         {
             self.info(note);
         }

@@ -193,7 +193,8 @@ pub(super) fn quantiles(
                     continue;
                 }
                 let complete = counts.last().is_some_and(|(b, _)| *b == f64::INFINITY);
-                if complete && (0.0..=1.0).contains(q)
+                if complete
+                    && (0.0..=1.0).contains(q)
                     && let Some(forced) = monotonic(&mut counts)
                 {
                     let (labels, at) = (told(&classic.labels), grid.at(step));
@@ -254,7 +255,11 @@ fn has_classic(
 /// A classic and a native histogram of the same name and labels at one step have no common answer.
 fn mixed(evaluator: &Evaluator<'_>, classics: &[Classic], series: &[SeriesColumn], place: Place) {
     for native in series.iter().filter(|s| !s.column.histograms.is_empty()) {
-        let mut steps = native.column.histograms.iter().map(|(step, _)| *step as usize);
+        let mut steps = native
+            .column
+            .histograms
+            .iter()
+            .map(|(step, _)| *step as usize);
         if steps.any(|step| has_classic(series, classics, &native.labels, step)) {
             let named = evaluator.delayed_names;
             evaluator.warn(notes::mixed_kinds(&native.labels, named, place));

@@ -133,9 +133,8 @@ fn children<'a>(node: &'a Node, grid: &Grid) -> Vec<(&'a Node, Grid)> {
 
 /// What a node is without its children and places.
 fn write_own(node: &Node, out: &mut String) -> std::fmt::Result {
-    let instant = |i: &Instant| {
-        format!("{} {:?} {:?} {}", i.leaf, i.window, i.gives, i.finds_resets)
-    };
+    let instant =
+        |i: &Instant| format!("{} {:?} {:?} {}", i.leaf, i.window, i.gives, i.finds_resets);
     match node {
         Node::Number(value) => write!(out, "n{:x}", value.to_bits()),
         Node::Text(text) => write!(out, "t{text}"),

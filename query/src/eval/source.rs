@@ -90,8 +90,7 @@ pub(super) fn found_resets(view: &View<'_>) -> Option<Vec<(u32, Arc<Histogram>)>
     let mut found = Vec::with_capacity(view.histograms.len());
     for (index, histogram) in view.histograms {
         let mut now = Arc::clone(histogram);
-        if let (Some(before), ResetHint::Unknown, false) =
-            (&before, now.reset_hint, now.is_stale())
+        if let (Some(before), ResetHint::Unknown, false) = (&before, now.reset_hint, now.is_stale())
         {
             let reset_hint = match super::was_reset(before, &now) {
                 true => ResetHint::Reset,
@@ -251,7 +250,11 @@ impl Evaluator<'_> {
                         times: one.times,
                         floats: one.floats,
                         histograms: one.histograms,
-                        starts: if self.plan.start_timestamps { one.starts } else { &[] },
+                        starts: if self.plan.start_timestamps {
+                            one.starts
+                        } else {
+                            &[]
+                        },
                         shared: Some(one.times),
                     };
                     let computed = compute(&view, scratch)?;

@@ -20,7 +20,10 @@ use crate::plan::Over;
 pub(super) fn applies(function: RangeFunction) -> bool {
     matches!(
         function,
-        RangeFunction::Rate | RangeFunction::Increase | RangeFunction::Irate | RangeFunction::Resets
+        RangeFunction::Rate
+            | RangeFunction::Increase
+            | RangeFunction::Irate
+            | RangeFunction::Resets
     )
 }
 
@@ -77,8 +80,12 @@ pub(super) fn over(
     let mut out = Column::new(grid.count);
     for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
         let window = Window::new(samples, *b, node.window.end(grid.at(step)), node);
-        let first = samples.histograms.partition_point(|(i, _)| (*i as usize) < b.lo);
-        let last = samples.histograms.partition_point(|(i, _)| (*i as usize) < b.hi);
+        let first = samples
+            .histograms
+            .partition_point(|(i, _)| (*i as usize) < b.lo);
+        let last = samples
+            .histograms
+            .partition_point(|(i, _)| (*i as usize) < b.hi);
         match last - first {
             0 => {
                 let value = window.floats(samples, &resets(samples, *b));
@@ -237,7 +244,9 @@ impl<'a> Window<'a> {
             1 => None,
             _ => Some(difference(evaluator, node, labels, histograms, true)?),
         };
-        let zero = parts.as_ref().filter(|p| p.head.count > 0.0 && first.count >= 0.0);
+        let zero = parts
+            .as_ref()
+            .filter(|p| p.head.count > 0.0 && first.count >= 0.0);
         let factor = self.factor(zero.map(|p| first.count / p.head.count))?;
         if self.start.is_some() {
             match &mut parts {

@@ -172,8 +172,7 @@ fn check_binary(text: &str, expr: &Expr, binary: &Binary) -> Result<(), ParseErr
         let both = |label: &&String| matching.include.contains(label);
         if let Some(label) = matching.labels.iter().find(both) {
             let label = quote(label);
-            let message =
-                format!("label {label} must not occur in ON and GROUP clause at once");
+            let message = format!("label {label} must not occur in ON and GROUP clause at once");
             return fault(operator, &message);
         }
     }

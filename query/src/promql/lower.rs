@@ -97,6 +97,11 @@ impl Lower<'_> {
         Place::of_bytes(self.text, expr.span.start)
     }
 
+    /// The place of an argument: Prometheus takes parentheses around it away.
+    fn argument_place(&self, expr: &Expr) -> Place {
+        self.place(expr.bare())
+    }
+
     fn finds_resets(&self) -> bool {
         self.counts && !self.buckets
     }
@@ -145,8 +150,8 @@ impl Lower<'_> {
                     input: self.node(&aggregate.expr, grid)?,
                     grouping: aggregate.grouping.clone().unwrap_or_else(Grouping::default),
                     own_place: self.place(expr),
-                    parameter_place: self.place(parameter.unwrap_or(expr)),
-                    place: self.place(&aggregate.expr),
+                    parameter_place: parameter.map_or(self.place(expr), |p| self.argument_place(p)),
+                    place: self.argument_place(&aggregate.expr),
                 }))
             }
             Kind::Binary(binary) => Node::Binary(Box::new(Binary {
@@ -267,7 +272,8 @@ impl Lower<'_> {
                 let [range] = ranges[..] else {
                     return refuse(format!("{function} needs one range vector"));
                 };
-                let place = self.place(others.first().copied().unwrap_or(expr));
+                let other = others.first().copied();
+                let place = other.map_or(self.place(expr), |o| self.argument_place(o));
                 return self.over(function, range, others, place, grid);
             }
         };
@@ -280,11 +286,11 @@ impl Lower<'_> {
             _ => None,
         };
         if let (Some(gives), Some(Kind::Selector(selector))) = (gives, first) {
-            let place = self.place(&arguments[0]);
+            let place = self.argument_place(&arguments[0]);
             let instant = self.instant(selector, (gives, place), grid)?;
             return Ok(Node::Instant(instant));
         }
-        let labels = match (function, arguments.first().map(|a| &a.kind)) {
+        let labels = match (function, first) {
             (InstantFunction::Absent, Some(Kind::Selector(selector))) => absent_labels(selector),
             _ => Labels::empty(),
         };
@@ -301,7 +307,7 @@ impl Lower<'_> {
             function,
             arguments: nodes,
             place: self.place(expr),
-            places: arguments.iter().map(|a| self.place(a)).collect(),
+            places: arguments.iter().map(|a| self.argument_place(a)).collect(),
             labels,
         }))
     }
@@ -388,14 +394,12 @@ impl Lower<'_> {
         parameter_place: Place,
         grid: &Grid,
     ) -> Result<Node, QueryError> {
-        let place = self.place(range);
+        let place = self.argument_place(range);
         let mut labels = Labels::empty();
         let (input, window) = match &range.bare().kind {
             Kind::Range(selector, length) => {
                 allowed_borders(function, selector.modifiers.borders)?;
-                if let Kind::Range(..) = range.kind {
-                    labels = absent_labels(selector);
-                }
+                labels = absent_labels(selector);
                 let window = self.window(self.positive(length)?, &selector.modifiers)?;
                 (Input::Leaf(self.leaf(selector, &window, grid)), window)
             }

@@ -81,7 +81,10 @@ fn aggregate_head(expr: &Expr) -> String {
 /// A binary operator with all that stands between its sides.
 fn operator(binary: &Binary) -> String {
     let is_bool = if binary.return_bool { " bool" } else { "" };
-    let matching = binary.matching.as_ref().map(|m| MatchingText(m).to_string());
+    let matching = binary
+        .matching
+        .as_ref()
+        .map(|m| MatchingText(m).to_string());
     format!(
         "{}{is_bool}{}",
         binary.op.as_str(),

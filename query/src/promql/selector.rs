@@ -173,7 +173,10 @@ impl Parser<'_> {
         negative: bool,
         value: Duration,
     ) -> Result<Duration, ParseError> {
-        let span = Span { start, ..value.span };
+        let span = Span {
+            start,
+            ..value.span
+        };
         let kind = match value.kind {
             DurationKind::Number(value, written) => {
                 let value = if negative { -value } else { value };
@@ -263,7 +266,10 @@ impl Parser<'_> {
                 return Ok(inner);
             }
             let span = match inner.kind {
-                DurationKind::Number(..) => Span { start, ..inner.span },
+                DurationKind::Number(..) => Span {
+                    start,
+                    ..inner.span
+                },
                 _ => inner.span,
             };
             let kind = DurationKind::Paren(Box::new(inner));

@@ -87,7 +87,10 @@ fn operators_and_calls() {
 #[test]
 fn errors_are_in_the_words_of_prometheus() {
     let check = |text: &str, expect: &str| assert_eq!(printed(text), expect, "{text}");
-    check("", "unknown position: parse error: no expression found in input");
+    check(
+        "",
+        "unknown position: parse error: no expression found in input",
+    );
     check(" ", "1:1: parse error: no expression found in input");
     check(
         "rate(http_reqs[])",
@@ -102,7 +105,10 @@ fn errors_are_in_the_words_of_prometheus() {
     check("a sum b", "1:3: parse error: unexpected <aggr:sum>");
     check("a by b", "1:3: parse error: unexpected <by>");
     check("a * / b", "1:5: parse error: unexpected <op:/>");
-    check("sum(a b)", "1:7: parse error: unexpected identifier \"b\" in aggregation");
+    check(
+        "sum(a b)",
+        "1:7: parse error: unexpected identifier \"b\" in aggregation",
+    );
     check("rate(a b)", "1:8: parse error: unexpected identifier \"b\"");
     check(
         "sum by (x y) (a)",
@@ -128,7 +134,10 @@ fn errors_are_in_the_words_of_prometheus() {
         "a{b=~\"(\"}",
         "1:3: parse error: error parsing regexp: missing closing ): `(`",
     );
-    check("foo(a)", "1:1: parse error: unknown function with name \"foo\"");
+    check(
+        "foo(a)",
+        "1:1: parse error: unknown function with name \"foo\"",
+    );
     check(
         "rate(a)",
         "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
@@ -189,10 +198,7 @@ fn errors_are_in_the_words_of_prometheus() {
         "a offset 5m [5m]",
         "1:13: parse error: no offset modifiers allowed before range",
     );
-    check(
-        "a[5m:1m",
-        "1:8: parse error: unclosed left bracket",
-    );
+    check("a[5m:1m", "1:8: parse error: unclosed left bracket");
     check(
         "sum(a) offset 5m",
         "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
@@ -201,7 +207,10 @@ fn errors_are_in_the_words_of_prometheus() {
         "a offset b",
         "1:10: parse error: unexpected identifier \"b\" in offset, expected number, duration, step(), or range()",
     );
-    check("a @ b", "1:5: parse error: unexpected identifier \"b\" in @, expected timestamp");
+    check(
+        "a @ b",
+        "1:5: parse error: unexpected identifier \"b\" in @, expected timestamp",
+    );
     check(
         "a @ Inf",
         "1:1: parse error: timestamp out of bounds for @ modifier: +Inf",
@@ -250,11 +259,17 @@ fn errors_are_in_the_words_of_prometheus() {
         "1:1: parse error: no arguments for aggregate expression provided",
     );
     check("a ~ b", "1:3: parse error: unexpected character: '~'");
-    check("a ! b", "1:3: parse error: unexpected character after '!': ' '");
+    check(
+        "a ! b",
+        "1:3: parse error: unexpected character after '!': ' '",
+    );
     check("(a", "1:3: parse error: unclosed left parenthesis");
     check("a)", "1:3: parse error: unexpected right parenthesis ')'");
     check("a]", "1:2: parse error: unexpected right bracket ']'");
-    check("1h5h", "1:1: parse error: not a valid duration string: \"1h5h\"");
+    check(
+        "1h5h",
+        "1:1: parse error: not a valid duration string: \"1h5h\"",
+    );
     check("ü", "1:1: parse error: unexpected character: 'ü'");
     check(
         "info(a, b)",
@@ -269,7 +284,10 @@ fn features_can_be_off() {
         assert_eq!(parsed.unwrap_err().to_string(), expect);
         assert!(parse(text, &Limits::default()).is_ok(), "{text}");
     };
-    check("info(a)", "1:1: parse error: function \"info\" is not enabled");
+    check(
+        "info(a)",
+        "1:1: parse error: function \"info\" is not enabled",
+    );
     check(
         "limitk(1, a)",
         "1:1: parse error: limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
@@ -359,7 +377,10 @@ fn nesting_is_bounded() {
     let minus = format!("a[{}1s]", "-".repeat(10_000));
     assert!(printed(&minus).contains("obs.limits.depth_max"));
     let durations = format!("a[{}]", vec!["1s"; 10_000].join("+"));
-    assert!(printed(&durations).contains("shorter duration"), "{durations}");
+    assert!(
+        printed(&durations).contains("shorter duration"),
+        "{durations}"
+    );
     let text = " ".repeat(200_000);
     assert!(printed(&text).contains("query_text_bytes_max"));
 }

@@ -98,10 +98,8 @@ fn node(expr: &Expr) -> Json {
             Json::Map(entries)
         }
         Kind::Subquery(subquery) => {
-            let mut entries = BTreeMap::from([
-                ("type", text("subquery")),
-                ("expr", node(&subquery.expr)),
-            ]);
+            let mut entries =
+                BTreeMap::from([("type", text("subquery")), ("expr", node(&subquery.expr))]);
             entries.extend(duration(["range", "rangeExpr"], Some(&subquery.range)));
             entries.extend(duration(["step", "stepExpr"], subquery.step.as_ref()));
             entries.extend(moved(&subquery.modifiers));

@@ -251,7 +251,8 @@ impl<'a> Eval<'a> {
             return Ok(true);
         }
         if let Some(text) = line.strip_prefix("expect string") {
-            let fault = "expected string literal not valid - check that the string is correctly quoted";
+            let fault =
+                "expected string literal not valid - check that the string is correctly quoted";
             let text = text.trim_start();
             let quoted = text.starts_with(['"', '`']);
             let found = quoted.then(|| crate::promql::strings::unquote(text).ok());
@@ -288,7 +289,10 @@ impl<'a> Eval<'a> {
     }
 
     fn expect(&mut self, line: &'a str) -> Result<(), String> {
-        let invalid = || "invalid expect statement, must match `expect <type> <match_type>: <string>` format".to_owned();
+        let invalid = || {
+            "invalid expect statement, must match `expect <type> <match_type>: <string>` format"
+                .to_owned()
+        };
         let rest = line.strip_prefix("expect").unwrap_or(line).trim_start();
         let (word, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let rest = rest.trim_start();
@@ -303,7 +307,8 @@ impl<'a> Eval<'a> {
             "fail" => {
                 if self.fail.replace(said).is_some() {
                     return Err(
-                        "invalid expect lines, multiple expect fail lines are not allowed".to_owned(),
+                        "invalid expect lines, multiple expect fail lines are not allowed"
+                            .to_owned(),
                     );
                 }
             }

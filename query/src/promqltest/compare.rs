@@ -80,7 +80,9 @@ fn notes_fit(word: &str, notes: &Notes<'_>, found: &[&str]) -> Result<(), String
     }
     for said in &notes.said {
         if !found.iter().any(|text| said.fits(text)) {
-            return Err(format!("expected {word} annotation {said}, found {found:?}"));
+            return Err(format!(
+                "expected {word} annotation {said}, found {found:?}"
+            ));
         }
     }
     let covered = |text: &&&str| notes.said.iter().any(|said| said.fits(text));
@@ -143,7 +145,9 @@ pub(super) fn vector(
     for (position, (labels, value)) in found.iter().enumerate() {
         let Some(at) = rows.iter().position(|(of, _)| of == *labels) else {
             let value = shown(value);
-            return Err(format!("unexpected metric {labels} in result, has value {value}"));
+            return Err(format!(
+                "unexpected metric {labels} in result, has value {value}"
+            ));
         };
         if eval.ordered && at != position {
             return Err(format!(
@@ -153,11 +157,17 @@ pub(super) fn vector(
             ));
         }
         let Some(Some(expected)) = rows[at].1.first() else {
-            return Err(format!("expected no value for {labels}, found {}", shown(value)));
+            return Err(format!(
+                "expected no value for {labels}, found {}",
+                shown(value)
+            ));
         };
         if !same(expected, value) {
             let expected = shown(&expected.value);
-            return Err(format!("expected {expected} for {labels}, found {}", shown(value)));
+            return Err(format!(
+                "expected {expected} for {labels}, found {}",
+                shown(value)
+            ));
         }
     }
     let missing = |row: &&Row| !found.iter().any(|(labels, _)| **labels == row.0);
@@ -181,7 +191,9 @@ fn matrix(
     for (labels, points) in &found {
         let Some((_, items)) = rows.iter().find(|(of, _)| of == *labels) else {
             let shown: Vec<String> = points.iter().map(|(_, v)| shown(v)).collect();
-            return Err(format!("unexpected metric {labels} in result, has {shown:?}"));
+            return Err(format!(
+                "unexpected metric {labels} in result, has {shown:?}"
+            ));
         };
         let time = |index: usize| start.saturating_add(step.saturating_mul(index as i64));
         if items.len() > 1 && time(items.len() - 1) > end {
@@ -214,7 +226,11 @@ fn matrix(
         }
     }
     let missing = |row: &&Row| !found.iter().any(|(labels, _)| **labels == row.0);
-    match rows.iter().filter(|row| row.1.iter().any(Option::is_some)).find(missing) {
+    match rows
+        .iter()
+        .filter(|row| row.1.iter().any(Option::is_some))
+        .find(missing)
+    {
         Some((labels, _)) => Err(format!("expected metric {labels} not found")),
         None => Ok(()),
     }

@@ -227,7 +227,10 @@ impl Classic {
         self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         self.buckets.dedup_by_key(|(bound, _)| *bound);
         let highest = self.buckets.last().copied();
-        let count = self.count.or(highest.map(|(_, count)| count)).unwrap_or(0.0);
+        let count = self
+            .count
+            .or(highest.map(|(_, count)| count))
+            .unwrap_or(0.0);
         if highest.is_none_or(|(bound, _)| bound != f64::INFINITY) {
             self.buckets.push((f64::INFINITY, count));
         }
@@ -249,7 +252,9 @@ impl Classic {
             }
         }
         if before != count {
-            return Err(format!("count mismatch: count={count} != le=+Inf count={before}"));
+            return Err(format!(
+                "count mismatch: count={count} != le=+Inf count={before}"
+            ));
         }
         histogram.positive_spans = vec![BucketSpan {
             offset: 0,

@@ -163,9 +163,8 @@ fn floats(token: &str, out: &mut Vec<Option<Item>>) -> Result<(), String> {
     }
     // A sign behind the first character, but not of an exponent, separates the step.
     let bytes = base.as_bytes();
-    let sign = (1..bytes.len()).find(|i| {
-        b"+-".contains(&bytes[*i]) && !b"eE".contains(&bytes[*i - 1]) && times.is_some()
-    });
+    let sign = (1..bytes.len())
+        .find(|i| b"+-".contains(&bytes[*i]) && !b"eE".contains(&bytes[*i - 1]) && times.is_some());
     let (first, step) = match sign {
         Some(at) => (&base[..at], number(&base[at..]).ok_or_else(fault)?),
         None => (base, 0.0),
@@ -200,7 +199,9 @@ fn histogram(inner: &str) -> Result<Histogram, String> {
     let mut offsets = [0i32; 2];
     let mut rest = inner.trim();
     while !rest.is_empty() {
-        let fault = || format!("expected a histogram description key, e.g. buckets:[5 10 7], found {rest:?}");
+        let fault = || {
+            format!("expected a histogram description key, e.g. buckets:[5 10 7], found {rest:?}")
+        };
         let (key, after) = rest.split_once(':').ok_or_else(fault)?;
         let (value, next) = match after.strip_prefix('[') {
             Some(list) => list.split_once(']').ok_or("expected \"]\"")?,
