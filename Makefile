@@ -14,6 +14,7 @@ test: ui check
 	OBS_BIN=$(CURDIR)/target/debug/obs $(CARGO) test --workspace --locked
 	$(CARGO) build --release --locked -p obs
 	tests/ui/run.sh
+	tests/clients/run.sh
 
 ## formatting and lints
 check:

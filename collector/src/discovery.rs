@@ -243,7 +243,10 @@ impl Sources {
             faults.extend(more);
         }
         let before = self.files.len();
-        self.files.retain(|path, _| paths.contains(path));
+        // Files in a folder that cannot be listed now are not known to be gone.
+        if faults.is_empty() {
+            self.files.retain(|path, _| paths.contains(path));
+        }
         let mut changed = self.files.len() != before;
         for path in paths {
             let state = self.files.entry(path.clone()).or_default();

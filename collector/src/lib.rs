@@ -8,6 +8,7 @@ pub mod config;
 pub mod decode;
 pub mod discovery;
 mod glob;
+pub mod http_client;
 pub mod http_error;
 pub mod metrics;
 pub mod receive;

@@ -11,7 +11,7 @@ mod schedule;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use obs_model::limits::Limits;
@@ -27,11 +27,11 @@ use crate::decode::Decoder;
 use crate::discovery::{Sources, Target, resolve_all};
 use crate::metrics::Counters;
 use crate::sink::Sink;
-use assemble::{Assembled, Attempt, State, assemble};
+use assemble::{Assembled, Attempt, Refused, State, assemble};
 use fetch::{FetchError, Fetched, Format};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
 
-/// Most bodies that are received at one time; bounds the memory of many slow, large targets.
+/// Most bodies that are received or decoded at one time; bounds the memory of many large targets.
 const BODIES_AT_ONCE: usize = 64;
 
 /// What scraping needs from the rest of the house.
@@ -81,7 +81,7 @@ impl Scraper {
         let shared = Arc::new(Shared {
             setting,
             targets: self.targets.clone(),
-            bodies: Semaphore::new(BODIES_AT_ONCE),
+            bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
         });
         let mut wanted = self.jobs.subscribe();
         let mut running: HashMap<String, watch::Sender<Option<Arc<Job>>>> = HashMap::new();
@@ -136,7 +136,7 @@ impl Default for Scraper {
 struct Shared {
     setting: Setting,
     targets: Targets,
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
 }
 
 /// A target's identity: its labels and URL, and its times.
@@ -181,6 +181,7 @@ async fn run_job(
                 shared: Arc::clone(&shared),
                 job,
                 client,
+                refused: Mutex::default(),
             });
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -207,6 +208,20 @@ struct Run {
     shared: Arc<Shared>,
     job: Arc<Job>,
     client: reqwest::Client,
+    /// Why no target is asked at all: there are more than `target_limit`.
+    refused: Mutex<Option<String>>,
+}
+
+impl Run {
+    /// Fails every scrape from now on, or none.
+    fn refuse(&self, fault: Option<String>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.clone()
+    }
 }
 
 /// What a target's task leaves behind.
@@ -228,14 +243,14 @@ impl Pool {
             let (_, mut faults) = sources.refresh().await;
             let mut resolved = resolve_all(&run.job, sources.discovered());
             faults.append(&mut resolved.faults);
-            let limit = run.job.target_limit;
-            if limit > 0 && resolved.active.len() as u64 > limit {
-                faults.push(format!(
-                    "target_limit exceeded (number of targets: {}, limit: {limit})",
-                    resolved.active.len()
-                ));
-                resolved.active.clear();
-            }
+            let (limit, count) = (run.job.target_limit, resolved.active.len());
+            let over = limit > 0 && count as u64 > limit;
+            let refusal = over.then(|| {
+                format!("target_limit exceeded (number of targets: {count}, limit: {limit})")
+            });
+            // As Prometheus: the targets stay, and each one's `up` is 0.
+            faults.extend(refusal.clone());
+            run.refuse(refusal);
             for fault in &faults {
                 tracing::warn!(job = %run.job.name, error = %fault, "discovery fault");
             }
@@ -355,57 +370,37 @@ async fn scrape(
     state: &Arc<State>,
     time: obs_model::Timestamp,
 ) -> State {
-    let began = Instant::now();
     let setting = &run.shared.setting;
-    let outcome = match tokio::time::timeout(target.timeout, ask(run, target)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(FetchError::Failed(format!(
-            "scrape timed out after {:?}",
-            target.timeout
-        ))),
-    };
-    let took = began.elapsed();
-    let mut attempt = Attempt {
-        time,
-        seconds: took.as_secs_f64(),
-        body_bytes: 0,
-    };
-    let outcome = match outcome {
-        Ok(fetched) => {
-            attempt.body_bytes = i64::try_from(fetched.body.len()).unwrap_or(i64::MAX);
-            read(run, target, fetched, state, time).await
-        }
-        Err(error) => {
-            if matches!(error, FetchError::TooLarge(_)) {
-                attempt.body_bytes = -1;
-            }
-            Err(error.to_string())
-        }
-    };
+    let (outcome, attempt) = attempt(run, target, state, time).await;
     let up = outcome.is_ok();
     let (mut assembled, mut fault) = match outcome {
         Ok(assembled) => (assembled, String::new()),
-        Err(fault) => (assemble::failed(state, time), fault),
+        Err(Refused { fault, counts }) => {
+            let mut assembled = assemble::failed(state, time);
+            assembled.counts = counts;
+            (assembled, fault)
+        }
     };
-    let timeout = target.timeout.as_secs_f64();
-    assemble::report(
-        &run.job,
-        &target.labels,
-        &mut assembled,
-        &attempt,
-        timeout,
-        up,
-    );
+    let (labels, timeout) = (&target.labels, target.timeout.as_secs_f64());
+    assemble::report(&run.job, labels, &mut assembled, &attempt, timeout, up);
     let Assembled {
         batch,
         state: mut next,
         ..
     } = assembled;
-    if let Err(error) = setting.sink.metrics(setting.tenant.clone(), batch).await {
-        // What was known before and what may have been written both need markers later.
-        next.keep(state);
-        fault = format!("scrape not stored: {error}");
+    match setting.sink.metrics(setting.tenant.clone(), batch).await {
+        Ok(stored) if stored.refused > 0 => {
+            let (refused, reason) = (stored.refused, stored.reason);
+            tracing::warn!(url = %target.url, refused, reason, "samples of a scrape refused");
+        }
+        Ok(_) => {}
+        Err(error) => {
+            // What was known before and what may have been written both need markers later.
+            next.keep(state);
+            fault = format!("scrape not stored: {error}");
+        }
     }
+    let took = Duration::from_secs_f64(attempt.seconds);
     setting.counters.scraped(took, &fault);
     if !fault.is_empty() {
         tracing::debug!(url = %target.url, error = %fault, "scrape failed");
@@ -416,11 +411,42 @@ async fn scrape(
     next
 }
 
+/// Asks a target and reads what it answers.
+async fn attempt(
+    run: &Run,
+    target: &Target,
+    state: &Arc<State>,
+    time: obs_model::Timestamp,
+) -> (Result<Assembled, Refused>, Attempt) {
+    let began = Instant::now();
+    let asked = match run.refusal() {
+        Some(fault) => Ok(Err(FetchError::Failed(fault))),
+        None => tokio::time::timeout(target.timeout, ask(run, target)).await,
+    };
+    let mut attempt = Attempt {
+        time,
+        seconds: began.elapsed().as_secs_f64(),
+        body_bytes: 0,
+    };
+    let fault = match asked {
+        Ok(Ok(fetched)) => {
+            attempt.body_bytes = i64::try_from(fetched.body.len()).unwrap_or(i64::MAX);
+            return (read(run, target, fetched, state, time).await, attempt);
+        }
+        Ok(Err(error)) => {
+            if matches!(error, FetchError::TooLarge(_)) {
+                attempt.body_bytes = -1;
+            }
+            error.to_string()
+        }
+        Err(_) => format!("scrape timed out after {:?}", target.timeout),
+    };
+    (Err(fault.into()), attempt)
+}
+
 async fn ask(run: &Run, target: &Target) -> Result<Fetched, FetchError> {
-    let permit = run.shared.bodies.acquire().await;
-    let _permit = permit.map_err(|_| FetchError::Failed("scraping has shut down".to_owned()))?;
     let most = run.shared.setting.limits.decompressed_bytes_max as u64;
-    fetch::fetch(&run.client, &run.job, target, most).await
+    fetch::fetch(&run.client, &run.job, target, most, &run.shared.bodies).await
 }
 
 /// Decodes and assembles away from the event loop.
@@ -430,23 +456,26 @@ async fn read(
     fetched: Fetched,
     state: &Arc<State>,
     time: obs_model::Timestamp,
-) -> Result<Assembled, String> {
+) -> Result<Assembled, Refused> {
     let setting = &run.shared.setting;
     let (limits, job, labels) = (setting.limits, Arc::clone(&run.job), target.labels.clone());
-    let (state, bytes) = (Arc::clone(state), fetched.body.len());
+    let Fetched {
+        body,
+        format,
+        place: _place,
+    } = fetched;
+    let (state, bytes) = (Arc::clone(state), body.len());
     let work = move || {
-        let exposition = match fetched.format {
-            Format::OpenMetrics => {
-                obs_wire::prometheus::openmetrics::decode(&fetched.body, &limits)
-            }
-            Format::Text => obs_wire::prometheus::text::decode(&fetched.body, &limits),
+        let exposition = match format {
+            Format::OpenMetrics => obs_wire::prometheus::openmetrics::decode(&body, &limits),
+            Format::Text => obs_wire::prometheus::text::decode(&body, &limits),
         };
-        let exposition = exposition.map_err(|e| e.to_string())?;
+        let exposition = exposition.map_err(|e| Refused::from(e.to_string()))?;
         assemble(&job, &labels, exposition, &state, time)
     };
     match setting.decoder.run(bytes, work).await {
         Ok(outcome) => outcome,
-        Err(lost) => Err(lost.to_string()),
+        Err(lost) => Err(lost.to_string().into()),
     }
 }
 

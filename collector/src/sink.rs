@@ -26,6 +26,21 @@ pub struct Accepted {
     pub reason: String,
 }
 
+impl Accepted {
+    /// This, and what the decoder refused before.
+    pub(crate) fn and(self, rejected: u64, message: String) -> Self {
+        let reason = match (message.is_empty(), self.reason.is_empty()) {
+            (true, _) => self.reason,
+            (false, true) => message,
+            (false, false) => format!("{message}; {}", self.reason),
+        };
+        Self {
+            refused: self.refused.saturating_add(rejected),
+            reason,
+        }
+    }
+}
+
 /// Nothing of the batch may be taken as stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {

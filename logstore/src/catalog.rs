@@ -170,9 +170,12 @@ pub fn label_values(
         // The postings answer for parts that lie inside the range.
         for part in &snapshot.parts {
             if covers(range, part.part.range()) {
-                let values = part.part.label_values(name)?;
-                budget.bytes(values.iter().map(|v| v.len() as u64).sum())?;
-                found.extend(values);
+                for value in part.part.label_values(name)? {
+                    if !found.contains(&value) {
+                        budget.bytes(value.len() as u64)?;
+                        found.insert(value);
+                    }
+                }
             }
         }
         rest.parts.retain(|part| !covers(range, part.part.range()));

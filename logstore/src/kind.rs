@@ -3,6 +3,8 @@
 //! Invariant: flush and merge write the rows of a stream in order of time, equal times in order
 //! of arrival, each record once.
 
+use std::collections::BTreeSet;
+
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::codec::bytes;
 use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
@@ -37,6 +39,10 @@ impl Kind for Logs {
 
     fn first_row(memory: &Memory, from: Timestamp) -> Option<Timestamp> {
         memory.first_row(from)
+    }
+
+    fn days(memory: &Memory) -> BTreeSet<i64> {
+        memory.days()
     }
 
     fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {

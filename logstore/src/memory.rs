@@ -3,8 +3,9 @@
 //! Invariants: rows are only appended, so that a row's number stays its number; a record enters
 //! as a whole or not at all. Retried records are kept here and dropped by readers and by flush.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use obs_model::time::NANOS_PER_DAY;
 use obs_model::{Labels, TimeRange, Timestamp};
 use parking_lot::RwLock;
 
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     pub(crate) postings: GrowingPostings,
     bytes: usize,
     range: Option<TimeRange>,
+    /// Days (UTC) that have rows.
+    days: BTreeSet<i64>,
 }
 
 /// The rows of one stream in order of arrival.
@@ -67,8 +70,14 @@ impl Memory {
         for stream in record.streams.iter().filter(|s| !s.rows.is_empty()) {
             let id = inner.stream(&record.sets[stream.labels]);
             let mut bytes = 0;
+            let inner = &mut *inner;
             let rows = &mut inner.streams[id as usize];
+            let mut last = None;
             for row in &stream.rows {
+                let day = row.time.div_euclid(NANOS_PER_DAY);
+                if last.replace(day) != Some(day) {
+                    inner.days.insert(day);
+                }
                 let line = record.line(row);
                 rows.push(row.time, line, record.sets[row.metadata].clone());
                 bytes += ROW_BYTES + line.len();
@@ -92,6 +101,11 @@ impl Memory {
     /// The smallest range that holds every row.
     pub(crate) fn range(&self) -> Option<TimeRange> {
         self.inner.read().range
+    }
+
+    /// The days (UTC, since the epoch) that have rows.
+    pub(crate) fn days(&self) -> BTreeSet<i64> {
+        self.inner.read().days.clone()
     }
 
     /// Number of streams.

@@ -37,6 +37,10 @@ pub(crate) fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> R
             next.advance()?;
             at.retain(|cursor| cursor.labels() == Some(&labels));
         }
+        if !writer.labels_fit() {
+            // The parts stay as they are; they can be read, what is made of them could not.
+            return Err(Corrupt::new("merged part", 0, "fewer bytes of labels"));
+        }
     }
     writer.finish();
     Ok(())
@@ -181,7 +185,7 @@ impl<'a> Cursor<'a> {
                 let blocks = &self.page.blocks[group.blocks.clone()];
                 let rows = blocks.iter().map(|b| b.rows).sum();
                 let group = self.part.group(group, rows, &[])?;
-                group.expect("without needles every group is wanted")
+                Rc::new(group.expect("without needles every group is wanted"))
             }
         };
         let frame = block.stream as usize / FRAME_STREAMS;

@@ -6,7 +6,6 @@
 //! is used; a part that contradicts itself is `Corrupt`, never a panic.
 
 use std::ops::{Range, RangeInclusive};
-use std::rc::Rc;
 
 use memchr::memmem::Finder;
 use obs_model::{Labels, Matcher, TimeRange, Timestamp};
@@ -235,15 +234,14 @@ impl Part {
         group: &Group,
         rows: usize,
         needles: &[Finder<'_>],
-    ) -> Result<Option<Rc<DecodedGroup>>, Corrupt> {
+    ) -> Result<Option<DecodedGroup>, Corrupt> {
         let name = rows_section(group.section);
         let section = self.reader.section(&name)?;
         let columns = section
             .get(group.offset..)
             .ok_or_else(|| self.corrupt(&name, "a group".to_owned()))?;
         let place = place(&self.reader, &name);
-        let decoded = DecodedGroup::decode(&place, columns, group.lengths, rows, needles)?;
-        Ok(decoded.map(Rc::new))
+        DecodedGroup::decode(&place, columns, group.lengths, rows, needles)
     }
 
     fn postings_body(&self, name: &str) -> Result<Option<Vec<u8>>, Corrupt> {

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
 use memchr::memmem::Finder;
-use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, TimeRange, Timestamp};
+use obs_model::{Budget, BudgetError, HeldBytes, Labels, LogRecord, Matcher, TimeRange, Timestamp};
 use obs_storage::Snapshot;
 use roaring::RoaringBitmap;
 
@@ -93,7 +93,12 @@ pub fn scan(
     if filter.range.is_empty() {
         return Ok(());
     }
-    let mut found = Found::default();
+    let mut found = Found {
+        streams: Vec::new(),
+        ids: HashMap::new(),
+        pieces: Vec::new(),
+        held: budget.holding(),
+    };
     for (rank, part) in snapshot.parts.iter().enumerate() {
         found.add_part(rank, &part.part, filter, budget)?;
     }
@@ -142,11 +147,12 @@ struct SharedGroup {
     rows: usize,
 }
 
-#[derive(Default)]
 struct Found<'a> {
     streams: Vec<Labels>,
     ids: HashMap<Labels, usize>,
     pieces: Vec<Piece<'a>>,
+    /// What all of these take, until the scan ends.
+    held: HeldBytes<'a>,
 }
 
 impl<'a> Found<'a> {
@@ -155,7 +161,7 @@ impl<'a> Found<'a> {
             return Ok(*id);
         }
         budget.series(1)?;
-        budget.bytes(labels.packed().len() as u64)?;
+        self.held.add(labels.packed().len() as u64)?;
         let id = self.streams.len();
         self.ids.insert(labels.clone(), id);
         self.streams.push(labels);
@@ -173,7 +179,7 @@ impl<'a> Found<'a> {
         let first = self.pieces.len();
         let mut last: Option<(Rc<SharedGroup>, bool)> = None;
         let mut streams = RoaringBitmap::new();
-        let pieces = &mut self.pieces;
+        let (pieces, held) = (&mut self.pieces, &mut self.held);
         part_blocks(part, filter.matchers, filter.range, budget, &mut |place| {
             let id = (rank, place.group.section, place.group.offset);
             let known = last.as_ref().filter(|(group, _)| group.id == id);
@@ -193,7 +199,7 @@ impl<'a> Found<'a> {
                 return Ok(());
             }
             streams.insert(place.block.stream);
-            budget.bytes(size_of::<Piece<'_>>() as u64)?;
+            held.add(size_of::<Piece<'_>>() as u64)?;
             let (min, max) = (place.block.min, place.block.max);
             let ends = [min, max].map(|time| filter.direction.sweep(time));
             pieces.push(Piece {
@@ -242,7 +248,7 @@ impl<'a> Found<'a> {
                 if ordered.is_empty() {
                     continue;
                 }
-                budget.bytes(size_of_val(&*ordered) as u64)?;
+                self.held.add(size_of_val(&*ordered) as u64)?;
                 let id = self.stream(rows.labels.clone(), budget)?;
                 let mut first_row = 0;
                 let mut bytes = 0;
@@ -274,11 +280,17 @@ impl<'a> Found<'a> {
     }
 }
 
+/// A group in memory; its bytes are given back to the budget with it.
+struct HeldGroup<'a> {
+    decoded: DecodedGroup,
+    _held: HeldBytes<'a>,
+}
+
 /// A piece that the sweep is in.
 struct Open<'a> {
     piece: Piece<'a>,
     /// The decoded rows of a part.
-    group: Option<Rc<DecodedGroup>>,
+    group: Option<Rc<HeldGroup<'a>>>,
     direction: Direction,
     /// Rows that the sweep has passed.
     passed: usize,
@@ -298,7 +310,7 @@ impl Open<'_> {
                 },
                 _,
             ) => rows[first_row + row].time,
-            (Source::Part { first_row, .. }, Some(group)) => group.times[first_row + row],
+            (Source::Part { first_row, .. }, Some(group)) => group.decoded.times[first_row + row],
             (Source::Part { .. }, None) => unreachable!("a piece of a part is opened decoded"),
         };
         self.direction.sweep(time)
@@ -367,6 +379,7 @@ impl Open<'_> {
                 });
             }
             (Source::Part { first_row, .. }, Some(group)) => {
+                let group = &group.decoded;
                 for row in first_row + rows.start..first_row + rows.end {
                     let line = group.line(row);
                     if wanted(line) {
@@ -392,14 +405,16 @@ struct Sweep<'a> {
     open: Vec<Open<'a>>,
     /// Groups that were looked at: without a needle (`None`), or decoded for as long as an open
     /// piece or `recent` holds them.
-    met: HashMap<GroupId, Option<Weak<DecodedGroup>>>,
-    recent: VecDeque<Rc<DecodedGroup>>,
+    met: HashMap<GroupId, Option<Weak<HeldGroup<'a>>>>,
+    recent: VecDeque<Rc<HeldGroup<'a>>>,
     needles: Vec<Finder<'a>>,
     direction: Direction,
     /// Where the next slice begins, and where the last one ends.
     at: i64,
     end: i64,
     budget: &'a Budget,
+    /// What the list of pieces takes.
+    _held: HeldBytes<'a>,
 }
 
 impl<'a> Sweep<'a> {
@@ -419,6 +434,7 @@ impl<'a> Sweep<'a> {
             at: ends[0].min(ends[1]),
             end: ends[0].max(ends[1]),
             budget,
+            _held: found.held,
         }
     }
 
@@ -461,10 +477,8 @@ impl<'a> Sweep<'a> {
                 more -= 1;
             }
             let group = match &piece.source {
-                Source::Memory { .. } => {
-                    self.budget.bytes(piece.bytes)?;
-                    None
-                }
+                // Its rows are copied slice by slice.
+                Source::Memory { .. } => None,
                 Source::Part { part, group, .. } => match self.decode(part, group)? {
                     None => continue,
                     some => some,
@@ -491,7 +505,7 @@ impl<'a> Sweep<'a> {
         &mut self,
         part: &Part,
         group: &SharedGroup,
-    ) -> Result<Option<Rc<DecodedGroup>>, SelectError> {
+    ) -> Result<Option<Rc<HeldGroup<'a>>>, SelectError> {
         self.budget.check()?;
         match self.met.get(&group.id) {
             Some(None) => return Ok(None),
@@ -502,12 +516,16 @@ impl<'a> Sweep<'a> {
             }
             None => {}
         }
-        let decoded = part.group(&group.group, group.rows, &self.needles)?;
-        let bytes = match &decoded {
-            Some(decoded) => decoded.bytes(),
-            None => group.group.lengths.lines,
+        let mut held = self.budget.holding();
+        held.add(group.group.lengths.lines as u64)?;
+        let decoded = match part.group(&group.group, group.rows, &self.needles)? {
+            Some(decoded) => {
+                held.set(decoded.bytes() as u64)?;
+                let _held = held;
+                Some(Rc::new(HeldGroup { decoded, _held }))
+            }
+            None => None,
         };
-        self.budget.bytes(bytes as u64)?;
         self.met
             .insert(group.id, decoded.as_ref().map(Rc::downgrade));
         if let Some(decoded) = &decoded {
@@ -558,11 +576,15 @@ impl<'a> Sweep<'a> {
             let mut records = Vec::new();
             let mut sources = 0;
             let mut last = None;
+            // Until the visitor has taken the records; what it keeps it charges itself.
+            let mut held = self.budget.holding();
             for open in pieces.iter_mut() {
                 let upto = open.passed_at(limit);
                 if upto == open.passed {
                     continue;
                 }
+                let rows = (upto - open.passed) as u64;
+                held.add(open.bytes(upto - open.passed) + rows * size_of::<LogRecord>() as u64)?;
                 self.budget.samples((upto - open.passed) as u64)?;
                 open.take(upto, &self.needles, &mut records)?;
                 if last.replace(open.piece.order.0) != Some(open.piece.order.0) {

@@ -542,6 +542,68 @@ fn a_reader_that_stops_early_reads_little() {
 }
 
 #[test]
+fn the_budget_bounds_what_is_held_at_a_time() {
+    for flush in [true, false] {
+        let mut steps = vec![Step::Write(many(3, 8000))];
+        steps.extend(flush.then_some(Step::Flush(i64::MAX)));
+        let engine = Engine::run(&steps);
+        for direction in [Direction::Forward, Direction::Backward] {
+            let filter = LogFilter {
+                matchers: &[],
+                range: TimeRange::ALL,
+                needles: &[],
+                direction,
+            };
+            let budget = budget();
+            let mut count = Count(0);
+            scan(&engine.snapshot(), &filter, &budget, &mut count).unwrap();
+            let read = budget.spent().1;
+            assert_eq!((count.0, budget.bytes_held()), (24_000, 0));
+            let half = Budget::new(&Limits {
+                query_bytes_max: read / 2,
+                ..Limits::default()
+            });
+            scan(&engine.snapshot(), &filter, &half, &mut Count(0)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn parts_with_more_labels_than_one_can_have_stay_apart() {
+    let stream = |n: usize| LogStream {
+        labels: Labels::from_pairs([("long", format!("{n:0300}"))]),
+        records: vec![record(n as i64, "x")],
+    };
+    let half = |streams: std::ops::Range<usize>| {
+        let streams = streams.map(stream).collect();
+        [Step::Write(LogBatch { streams }), Step::Flush(i64::MAX)]
+    };
+    let engine = Engine::run(&[half(0..150), half(150..300)].concat());
+    let merged = |parts: &[&crate::part::Part]| {
+        let mut out = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
+        Logs::merge(parts, TimeRange::ALL, &mut out)
+    };
+    let parts: Vec<_> = engine.parts.iter().map(|p| &p.part).collect();
+    assert_eq!(merged(&parts[..1]), Ok(()));
+    let refused = merged(&parts).unwrap_err();
+    assert!(refused.to_string().contains("bytes of labels"), "{refused}");
+}
+
+#[test]
+fn days_in_memory_are_told() {
+    let engine = Engine::run(&[Step::Write(LogBatch {
+        streams: vec![LogStream {
+            labels: Labels::from_pairs([("a", "b")]),
+            records: [-1, 0, 1, 86_400_000_000_000, -2]
+                .map(|at| record(at, "x"))
+                .to_vec(),
+        }],
+    })]);
+    let days: Vec<i64> = engine.snapshot().memory_days().into_iter().collect();
+    assert_eq!(days, [-1, 0, 1]);
+}
+
+#[test]
 fn many_streams_make_several_frames_and_pages() {
     let engine = Engine::run(&[Step::Write(many(600, 3)), Step::Flush(i64::MAX)]);
     let snapshot = engine.snapshot();

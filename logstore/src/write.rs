@@ -121,6 +121,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Whether the labels so far fit into frames and postings that can be read back.
+    pub(crate) fn labels_fit(&self) -> bool {
+        self.labels.total <= LABELS_BYTES_MAX
+    }
+
     /// Writes what is left, the index and the directory. Without rows nothing is written.
     pub(crate) fn finish(mut self) {
         self.end_group();
@@ -201,6 +206,10 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Bytes of all labels of one part: half of what one frame or list of postings may have, so that
+/// none of them can be too large. Small in tests.
+const LABELS_BYTES_MAX: usize = if cfg!(test) { 64 << 10 } else { 1 << 29 };
+
 /// The labels of the streams in frames of [`FRAME_STREAMS`], each compressed on its own.
 #[derive(Default)]
 struct LabelFrames {
@@ -208,10 +217,13 @@ struct LabelFrames {
     in_frame: usize,
     bytes: Vec<u8>,
     ends: Vec<i64>,
+    /// Bytes of all labels.
+    total: usize,
 }
 
 impl LabelFrames {
     fn push(&mut self, labels: &Labels) {
+        self.total += labels.packed().len();
         put_bytes(labels.packed(), &mut self.frame);
         self.in_frame += 1;
         if self.in_frame == FRAME_STREAMS {

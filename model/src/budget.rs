@@ -41,6 +41,8 @@ pub struct Budget {
     samples_max: u64,
     bytes: AtomicU64,
     bytes_max: u64,
+    /// All bytes that were ever charged, for reports.
+    bytes_total: AtomicU64,
     series: AtomicU64,
     series_max: u64,
     time_ms_max: u64,
@@ -55,6 +57,7 @@ impl Budget {
             samples_max: limits.query_samples_max,
             bytes: AtomicU64::new(0),
             bytes_max: limits.query_bytes_max,
+            bytes_total: AtomicU64::new(0),
             series: AtomicU64::new(0),
             series_max: limits.query_series_max,
             time_ms_max: limits.query_time_ms_max,
@@ -73,9 +76,33 @@ impl Budget {
         self.charge(&self.samples, count, self.samples_max, "query_samples_max")
     }
 
-    /// Charges bytes decoded or held.
+    /// Charges bytes that are held until the query ends. What is given back earlier goes through
+    /// [`Budget::holding`].
     pub fn bytes(&self, count: u64) -> Result<(), BudgetError> {
+        self.bytes_total.fetch_add(count, Ordering::Relaxed);
         self.charge(&self.bytes, count, self.bytes_max, "query_bytes_max")
+    }
+
+    /// Gives back bytes that were charged and are held no more.
+    pub fn release_bytes(&self, count: u64) {
+        // Never below zero, or one mistake would lift the limit.
+        let less = |bytes: u64| Some(bytes.saturating_sub(count));
+        let order = Ordering::Relaxed;
+        let updated = self.bytes.fetch_update(order, order, less);
+        updated.expect("it always gives a value");
+    }
+
+    /// Bytes that are charged now.
+    pub fn bytes_held(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A charge for bytes that are held for a while; dropping it gives them back.
+    pub fn holding(&self) -> HeldBytes<'_> {
+        HeldBytes {
+            budget: self,
+            bytes: 0,
+        }
     }
 
     /// Charges series, streams or traces touched.
@@ -102,10 +129,11 @@ impl Budget {
         self.stop.store(CANCELLED, Ordering::Relaxed);
     }
 
-    /// Samples, bytes and series charged so far.
+    /// Samples, bytes and series charged so far; bytes that were given back count too.
     pub fn spent(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.samples), read(&self.bytes), read(&self.series))
+        let bytes = read(&self.bytes_total);
+        (read(&self.samples), bytes, read(&self.series))
     }
 
     fn charge(
@@ -123,9 +151,98 @@ impl Budget {
     }
 }
 
+/// Bytes that a part of a query holds now: the budget gets them back when this is dropped.
+#[derive(Debug)]
+pub struct HeldBytes<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+}
+
+impl HeldBytes<'_> {
+    /// Charges more bytes.
+    pub fn add(&mut self, count: u64) -> Result<(), BudgetError> {
+        self.bytes = self.bytes.saturating_add(count);
+        self.budget.bytes(count)
+    }
+
+    /// Charges or gives back what `count` differs from what is held.
+    pub fn set(&mut self, count: u64) -> Result<(), BudgetError> {
+        match count.checked_sub(self.bytes) {
+            Some(more) => self.add(more),
+            None => {
+                self.give_back(self.bytes - count);
+                self.budget.check()
+            }
+        }
+    }
+
+    /// Gives back some bytes; never more than are held.
+    pub fn give_back(&mut self, count: u64) {
+        let count = count.min(self.bytes);
+        self.bytes -= count;
+        self.budget.release_bytes(count);
+    }
+
+    /// Gives all back, as if nothing was held.
+    pub fn clear(&mut self) {
+        self.give_back(self.bytes);
+    }
+
+    /// Leaves all charged until the query ends.
+    pub fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for HeldBytes<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_no_more_can_be_held_again() {
+        let budget = Budget::new(&Limits {
+            query_bytes_max: 10,
+            ..Limits::default()
+        });
+        for _ in 0..100 {
+            let mut held = budget.holding();
+            assert_eq!(held.add(6), Ok(()));
+            held.clear();
+            assert_eq!(held.add(10), Ok(()));
+        }
+        assert_eq!(budget.bytes(4), Ok(()));
+        let mut held = budget.holding();
+        assert!(held.add(7).is_err());
+        drop(held);
+        assert_eq!(budget.bytes_held(), 4);
+        budget.release_bytes(100);
+        assert_eq!(budget.bytes_held(), 0);
+        // Reports tell all that was read.
+        assert_eq!(budget.spent().1, 100 * 16 + 4 + 7);
+    }
+
+    #[test]
+    fn what_is_held_follows_what_is_told() {
+        let budget = Budget::new(&Limits {
+            query_bytes_max: 10,
+            ..Limits::default()
+        });
+        let mut held = budget.holding();
+        for (count, fits) in [(7, true), (3, true), (10, true), (11, false), (0, true)] {
+            assert_eq!(held.set(count).is_ok(), fits, "{count}");
+            assert_eq!(budget.bytes_held(), count);
+        }
+        assert_eq!(held.set(5), Ok(()));
+        held.give_back(2);
+        held.keep();
+        assert_eq!(budget.bytes_held(), 3);
+    }
 
     #[test]
     fn names_the_limit_and_stops() {

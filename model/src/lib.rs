@@ -20,7 +20,7 @@ pub mod tenant;
 pub mod time;
 
 pub use answer::{Annotations, Answer, Reply};
-pub use budget::{Budget, BudgetError};
+pub use budget::{Budget, BudgetError, HeldBytes};
 pub use histogram::Histogram;
 pub use labels::{Labels, LabelsBuilder};
 pub use logs::{LogBatch, LogRecord, LogStream};

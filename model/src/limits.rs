@@ -27,9 +27,12 @@ pub struct Limits {
     pub series_max: usize,
     /// Active log streams of one tenant.
     pub streams_max: usize,
+    /// Distinct days (UTC) in which the rows lie that a tenant has in memory: each becomes a part.
+    /// Rows of further days are refused until a flush has made room.
+    pub memory_days_max: usize,
     /// Samples that one query may read.
     pub query_samples_max: u64,
-    /// Bytes that one query may read and hold.
+    /// Bytes that one query may hold at one time.
     pub query_bytes_max: u64,
     /// Series that one query may touch.
     pub query_series_max: u64,
@@ -61,6 +64,7 @@ impl Default for Limits {
             attributes_max: 1024,
             series_max: 10_000_000,
             streams_max: 1_000_000,
+            memory_days_max: 512,
             query_samples_max: 50_000_000, // as Prometheus' query.max-samples
             query_bytes_max: 1 << 30,
             query_series_max: 2_000_000,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::time::Timestamp;
+use crate::time::{TimeRange, Timestamp};
 
 /// The id of a trace.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -278,6 +278,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// From start to end; the start alone where the end lies before it.
+    pub fn range(&self) -> TimeRange {
+        TimeRange::new(self.start, self.start.max(self.end))
+    }
+
     /// Nanoseconds from begin to end; 0 where the end lies before the begin.
     pub fn duration_nanos(&self) -> i64 {
         (self.end - self.start).max(0)

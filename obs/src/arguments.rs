@@ -112,6 +112,7 @@ pub(crate) struct ServeOptions {
         long,
         value_name = "ADDR",
         env = "OBS_LISTEN",
+        value_parser = address,
         default_value = "127.0.0.1:9090"
     )]
     listen: SocketAddr,
@@ -120,6 +121,7 @@ pub(crate) struct ServeOptions {
         long,
         value_name = "ADDR",
         env = "OBS_OTLP_GRPC_LISTEN",
+        value_parser = address,
         default_value = "127.0.0.1:4317"
     )]
     otlp_grpc_listen: SocketAddr,
@@ -128,11 +130,12 @@ pub(crate) struct ServeOptions {
         long,
         value_name = "ADDR",
         env = "OBS_OTLP_HTTP_LISTEN",
+        value_parser = address,
         default_value = "127.0.0.1:4318"
     )]
     otlp_http_listen: SocketAddr,
     /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
-    #[arg(long, value_name = "DURATION", env = "OBS_RETENTION")]
+    #[arg(long, value_name = "DURATION", env = "OBS_RETENTION", value_parser = duration_text)]
     retention: Option<String>,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
@@ -175,6 +178,7 @@ pub(crate) struct ServerOptions {
         long,
         value_name = "URL",
         env = "OBS_SERVER",
+        value_parser = server_url,
         default_value = "http://127.0.0.1:9090"
     )]
     pub(crate) server: String,
@@ -187,13 +191,13 @@ pub(crate) struct ServerOptions {
 #[derive(Debug, Args)]
 pub(crate) struct TimeOptions {
     /// From so long ago until now, for example 1h
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to"], value_parser = duration_text)]
     pub(crate) since: Option<String>,
     /// From this time: RFC 3339 or seconds since the epoch
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time_text)]
     pub(crate) from: Option<String>,
     /// Until this time (default: now)
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time_text)]
     pub(crate) to: Option<String>,
 }
 
@@ -223,7 +227,7 @@ pub(crate) struct QueryOptions {
     #[arg(long, value_enum, default_value_t = Lang::Promql)]
     pub(crate) lang: Lang,
     /// Time between points of a range, for example 30s [default: about 240 points]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub(crate) step: Option<String>,
     /// Most series, lines or traces
     #[arg(long, value_name = "N")]
@@ -244,6 +248,8 @@ pub(crate) enum LogOutput {
     Raw,
     /// One JSON object a line
     Json,
+    /// Time, a column for each label, and the line
+    Csv,
 }
 
 #[derive(Debug, Args)]
@@ -300,6 +306,7 @@ pub(crate) struct NodeExporterOptions {
         long,
         alias = "web.listen-address",
         value_name = "ADDR",
+        value_parser = address,
         default_value = "127.0.0.1:9100"
     )]
     pub(crate) listen: SocketAddr,
@@ -321,4 +328,34 @@ pub(crate) struct NodeExporterOptions {
 pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
     obs_model::duration::parse(text)
         .with_context(|| format!("{text:?} is not a duration such as 15s, 1h30m or 7d"))
+}
+
+// What follows checks values while the command line is read, so that a wrong one is misuse (exit
+// code 2) and the message names its flag.
+
+fn duration_text(text: &str) -> Result<String, String> {
+    duration(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "expected a duration such as 15s, 1h30m or 7d".to_owned())
+}
+
+fn time_text(text: &str) -> Result<String, String> {
+    crate::client::time(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "expected a time such as 2026-11-21T10:00:00Z or 1795255200".to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port such as 127.0.0.1:9090".to_owned())
+}
+
+fn server_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let known = url.is_some_and(|u| ["http", "https"].contains(&u.scheme()) && u.has_host());
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a URL such as http://127.0.0.1:9090".to_owned())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use obs_model::Timestamp;
 use obs_model::time::parse_rfc3339;
 use serde_json::Value;
@@ -22,10 +22,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(options: &ServerOptions) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let settings = || {
+            Ok(reqwest::Client::builder()
+                .timeout(TIMEOUT)
+                .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION"))))
+        };
+        let http = obs_server::http_client::build(settings, reqwest::ClientBuilder::build);
+        let http = http.map_err(|e| anyhow!("set up the HTTP client: {e}"))?;
         let server = options.server.trim_end_matches('/').to_owned();
         Ok(Self {
             http,
@@ -50,10 +53,21 @@ impl Client {
         if let Some(tenant) = &self.tenant {
             request = request.header("x-scope-orgid", tenant);
         }
-        let asked = || format!("ask {} for {path}", self.server);
-        let response = request.send().await.with_context(asked)?;
+        let fault = |error: reqwest::Error| {
+            let what = if error.is_connect() {
+                format!(
+                    "no connection to {} (--server or OBS_SERVER names another server)",
+                    self.server
+                )
+            } else {
+                format!("ask {} for {path}", self.server)
+            };
+            // The URL is long and says nothing that is not said already.
+            anyhow::Error::from(error.without_url()).context(what)
+        };
+        let response = request.send().await.map_err(fault)?;
         let status = response.status();
-        let body = response.bytes().await.with_context(asked)?.to_vec();
+        let body = response.bytes().await.map_err(fault)?.to_vec();
         if !status.is_success() {
             bail!("{}", server_message(status.as_u16(), &body));
         }
@@ -152,7 +166,7 @@ impl TimeOptions {
 }
 
 /// A point of time: RFC 3339 or seconds since the epoch.
-fn time(text: &str) -> anyhow::Result<Timestamp> {
+pub(crate) fn time(text: &str) -> anyhow::Result<Timestamp> {
     let seconds = text.parse().ok().and_then(Timestamp::from_seconds_f64);
     seconds.or_else(|| parse_rfc3339(text)).with_context(|| {
         format!("{text:?} is not a time such as 2026-11-21T10:00:00Z or 1795255200")

@@ -1,17 +1,17 @@
 //! `obs logs`: lines, once or as they arrive.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use obs_model::Timestamp;
 use serde_json::Value;
 
 use crate::arguments::{LogOutput, LogsOptions, Output, QueryOptions};
 use crate::client::{Client, now};
 use crate::query::colours;
-use crate::table::one_line;
+use crate::table::{Table, one_line};
 
 /// Between two looks for new lines.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
@@ -27,6 +27,9 @@ struct Line {
 }
 
 pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
+    if options.follow && options.output == LogOutput::Csv {
+        bail!("the columns of csv are known at the end only; follow with table, raw or json");
+    }
     let client = Client::new(&options.server)?;
     let (start, end) = options.time.range("1h")?;
     let lines = fetch(
@@ -37,6 +40,7 @@ pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
         "backward",
     )
     .await?;
+    tell_none(&lines)?;
     print(&lines, options.output)?;
     if options.follow {
         follow(&client, options, lines, end).await?;
@@ -51,9 +55,19 @@ pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Re
     let lines = fetch(client, &options.query, range, limit, "backward").await?;
     let output = match options.output {
         Some(Output::Json) => LogOutput::Json,
-        Some(Output::Table | Output::Csv) | None => LogOutput::Table,
+        Some(Output::Csv) => LogOutput::Csv,
+        Some(Output::Table) | None => LogOutput::Table,
     };
+    tell_none(&lines)?;
     print(&lines, output)
+}
+
+/// An answer without lines is told, so that nobody waits for more.
+fn tell_none(lines: &[Line]) -> std::io::Result<()> {
+    if lines.is_empty() {
+        writeln!(std::io::stderr(), "no lines match in this time")?;
+    }
+    Ok(())
 }
 
 async fn follow(
@@ -126,14 +140,36 @@ fn lines(answer: &Value) -> anyhow::Result<Vec<Line>> {
 fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {
     let colour = colours();
     let mut out = std::io::stdout().lock();
+    if output == LogOutput::Csv {
+        out.write_all(table(lines).csv().as_bytes())?;
+    }
     for line in lines {
         match output {
+            LogOutput::Csv => {}
             LogOutput::Raw => writeln!(out, "{}", line.text)?,
             LogOutput::Json => writeln!(out, "{}", json(line))?,
             LogOutput::Table => writeln!(out, "{}", row(line, colour))?,
         }
     }
     Ok(out.flush()?)
+}
+
+/// Time, every label of any line, and the line.
+fn table(lines: &[Line]) -> Table {
+    let names: BTreeSet<&str> = lines
+        .iter()
+        .flat_map(|line| line.labels.iter().map(|(name, _)| name.as_str()))
+        .collect();
+    let mut table = Table::new(["time"].into_iter().chain(names.clone()).chain(["line"]));
+    for line in lines {
+        let value = |name: &&str| line.labels.iter().find(|(own, _)| own == name);
+        let mut row = vec![Timestamp::from_nanos(line.nanos).to_string()];
+        let labels = names.iter().map(value);
+        row.extend(labels.map(|found| found.map_or_else(String::new, |(_, value)| value.clone())));
+        row.push(line.text.clone());
+        table.push(row);
+    }
+    table
 }
 
 fn json(line: &Line) -> Value {
@@ -189,6 +225,11 @@ mod tests {
         assert_eq!(
             json(&lines[0]).to_string(),
             r#"{"labels":{"app":"b"},"line":"a","time":"1970-01-01T00:00:00.001Z"}"#
+        );
+        assert_eq!(
+            table(&lines).csv(),
+            "time,app,detected_level,line\n1970-01-01T00:00:00.001Z,b,,a\n\
+             1970-01-01T00:00:00.002Z,a,warn,b\u{1b}[2J\n"
         );
         let matrix = serde_json::json!({"data": {"result": [{"metric": {}}]}});
         assert!(super::lines(&matrix).is_err());

@@ -40,8 +40,6 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    // One provider for every TLS client in the process; a second call has nothing to set.
-    drop(rustls::crypto::ring::default_provider().install_default());
     match cli.command {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,

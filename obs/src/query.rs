@@ -87,6 +87,12 @@ fn print(text: &str, answer: &Value) -> anyhow::Result<()> {
             writeln!(std::io::stderr(), "{}", note.as_str().unwrap_or_default())?;
         }
     }
+    if answer["data"]["result"]
+        .as_array()
+        .is_some_and(Vec::is_empty)
+    {
+        writeln!(std::io::stderr(), "no series match")?;
+    }
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 

@@ -44,6 +44,9 @@ async fn ask(
 }
 
 fn print(answer: &Value, output: Output) -> anyhow::Result<()> {
+    if answer["traces"].as_array().is_none_or(Vec::is_empty) {
+        writeln!(std::io::stderr(), "no traces match in this time")?;
+    }
     let text = match output {
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&answer["traces"])?),
         Output::Table => table(answer)?.text(),
@@ -69,7 +72,12 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
         table.push(vec![
             id.to_string(),
             seconds_text(start.unwrap_or_default()),
-            nanos_text(millis * 1_000_000),
+            // The search tells whole milliseconds.
+            if millis == 0 {
+                "<1ms".to_owned()
+            } else {
+                nanos_text(millis * 1_000_000)
+            },
             text("rootServiceName"),
             text("rootTraceName"),
             matched.to_string(),

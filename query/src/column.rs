@@ -282,6 +282,20 @@ pub enum Evaluated {
     Vector(Vec<SeriesColumn>),
 }
 
+impl Evaluated {
+    /// Resident bytes, for the budget.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Scalar(values) => 8 * values.len() as u64,
+            Self::Text(text) => text.len() as u64,
+            Self::Vector(series) => {
+                let one = |s: &SeriesColumn| size_of::<SeriesColumn>() as u64 + s.column.bytes();
+                series.iter().map(one).sum()
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,6 +102,9 @@ pub enum QueryError {
     /// The text is not of the language.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// The text is fine, but not for the kind of request; for example a range vector as a graph.
+    #[error("{0}")]
+    Unsuitable(String),
     /// A limit was reached, the deadline passed or the client left.
     #[error(transparent)]
     Budget(#[from] BudgetError),

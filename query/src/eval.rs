@@ -107,11 +107,13 @@ struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
+    /// Evaluates a node. What its inputs were charged is given back: only its own columns live on.
     fn node(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         let Some(key) = self.shared.key(node, grid) else {
             return self.compute(node, grid);
         };
-        if let Some(known) = self.shared.take(key) {
+        if let Some(known) = self.shared.take(key, self.budget) {
+            self.budget.bytes(known.bytes())?;
             return Ok(known);
         }
         let before = self.noted.load(Ordering::Relaxed);
@@ -125,6 +127,25 @@ impl Evaluator<'_> {
 
     fn compute(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         self.budget.check()?;
+        // One node is evaluated at a time, so that the difference is this node's and its inputs'.
+        let before = self.own_bytes();
+        let evaluated = self.evaluate(node, grid)?;
+        let charged = self.own_bytes().saturating_sub(before);
+        let kept = evaluated.bytes();
+        match charged.checked_sub(kept) {
+            Some(dropped) => self.budget.release_bytes(dropped),
+            None => self.budget.bytes(kept - charged)?,
+        }
+        Ok(evaluated)
+    }
+
+    /// Bytes that are charged now, but for what is held for a second use.
+    fn own_bytes(&self) -> u64 {
+        let held = self.budget.bytes_held();
+        held.saturating_sub(self.shared.bytes())
+    }
+
+    fn evaluate(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         Ok(match node {
             Node::Number(value) => {
                 self.reserve(grid, 1)?;

@@ -331,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn what_inputs_took_is_given_back() {
+        let steps = When::Range {
+            start: Timestamp::from_seconds(0),
+            end: Timestamp::from_seconds(3600),
+            step: 4_000_000_000,
+        };
+        let chain = vec!["rate(c_total[5m])"; 64].join(" + ");
+        let limits = Limits {
+            query_bytes_max: 100 << 10,
+            ..Limits::default()
+        };
+        let reply = ask(&chain, steps, &limits).unwrap();
+        assert!(reply.bytes_read > 4 * limits.query_bytes_max);
+    }
+
+    #[test]
     fn limits_are_named() {
         let at = When::At(Timestamp::from_seconds(1800));
         let check = |text: &str, when: When, limits: Limits, expect: &str| {

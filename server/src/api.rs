@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_collector::{Dialect, HttpError};
+use obs_model::limits::Limits;
 use obs_model::{Reply, Tenant};
 use obs_query::{Language, Query};
 use tracing::Instrument;
@@ -101,13 +103,10 @@ async fn cross_origin(request: Request, next: Next) -> Response {
 /// The tenant that a request names.
 pub(crate) struct Asker(pub(crate) Tenant);
 
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Asker {
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = HttpError;
 
-    async fn from_request_parts(
-        parts: &mut http::request::Parts,
-        _: &S,
-    ) -> Result<Self, HttpError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
         obs_collector::receive::tenant_of(&parts.headers).map(Self)
     }
 }
@@ -124,6 +123,35 @@ impl From<HttpError> for Plain {
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
         self.0.render(Dialect::Plain)
+    }
+}
+
+/// An extractor whose fault is told as plain text.
+pub(crate) struct Told<E>(pub(crate) E);
+
+impl<S, E> FromRequestParts<S> for Told<E>
+where
+    S: Send + Sync,
+    E: FromRequestParts<S, Rejection = HttpError>,
+{
+    type Rejection = Plain;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Plain> {
+        let found = E::from_request_parts(parts, state).await;
+        found.map(Self).map_err(Plain)
+    }
+}
+
+impl<S, E> FromRequest<S> for Told<E>
+where
+    S: Send + Sync,
+    E: FromRequest<S, Rejection = HttpError>,
+{
+    type Rejection = Plain;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Plain> {
+        let found = E::from_request(request, state).await;
+        found.map(Self).map_err(Plain)
     }
 }
 
@@ -150,11 +178,16 @@ pub(crate) async fn evaluate(
         sources.cache = None;
     }
     let (text, limits) = (text.to_owned(), app.rules.limits);
+    // Prometheus and Loki bound the steps between the points; Grafana asks for as many as may be.
+    let between = Limits {
+        query_steps_max: limits.query_steps_max.saturating_add(1),
+        ..limits
+    };
     let span = tracing::info_span!("query", query.language = ?language, query.text = text);
     app.read_for(tenant, timeout, move |budget, pool| {
         span.in_scope(|| {
             let query = Query::parse(language, &text, &limits)?;
-            let plan = query.plan(&request, &limits)?;
+            let plan = query.plan(&request, &between)?;
             obs_query::run(&plan, &sources, budget, pool)
         })
     })
@@ -166,3 +199,6 @@ pub(crate) fn timeout(params: &Params) -> Result<Option<Duration>, HttpError> {
     let nanos = params.duration("timeout")?;
     Ok(nanos.map(|n| Duration::from_nanos(n.unsigned_abs())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What handlers share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use obs_collector::metrics::Counters;
@@ -8,6 +8,7 @@ use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, ErrorKind, HttpError, Sink};
 use obs_model::{Budget, Tenant, Timestamp};
 use obs_query::QueryError;
+use obs_storage::Progress;
 use rayon::ThreadPool;
 
 use crate::read::{Reader, budget_error};
@@ -17,11 +18,33 @@ use crate::write::{Rules, WriteStats};
 /// Seconds after which a client should ask a starting server again.
 const RETRY_WHILE_STARTING: u64 = 1;
 
+/// How far the start is, for those who ask meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Opening(Mutex<Option<(&'static str, Progress)>>);
+
+impl Opening {
+    /// The store of a signal came this far.
+    pub(crate) fn note(&self, store: &'static str, progress: Progress) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((store, progress));
+    }
+
+    fn tell(&self) -> String {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = "obs is starting: the journal is replayed".to_owned();
+        if let Some((store, progress)) = last {
+            let (done, total) = (progress.journal_bytes, progress.journal_bytes_total);
+            text.push_str(&format!(" ({store}: {done} of {total} bytes)"));
+        }
+        text
+    }
+}
+
 /// The server as its handlers see it. HTTP is served while the journals are still replayed: until
 /// then [`App::stores`] is an error that says so.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
+    pub(crate) opening: Opening,
     pub(crate) sink: Sink,
     pub(crate) reader: Reader,
     pub(crate) scraper: Scraper,
@@ -35,12 +58,9 @@ pub(crate) struct App {
 impl App {
     /// The stores, once they are open.
     pub(crate) fn stores(&self) -> Result<&Stores, HttpError> {
-        self.stores.get().ok_or_else(|| {
-            HttpError::unavailable(
-                "obs is starting: the journal is replayed",
-                RETRY_WHILE_STARTING,
-            )
-        })
+        self.stores
+            .get()
+            .ok_or_else(|| HttpError::unavailable(self.opening.tell(), RETRY_WHILE_STARTING))
     }
 
     /// Runs a read of nobody's in the query pool.
@@ -85,7 +105,7 @@ impl App {
 /// What a query's error means to an HTTP client; Prometheus' classes.
 pub(crate) fn query_error(error: &QueryError) -> HttpError {
     let kind = match error {
-        QueryError::Parse(_) => ErrorKind::BadData,
+        QueryError::Parse(_) | QueryError::Unsuitable(_) => ErrorKind::BadData,
         QueryError::Budget(budget) => return budget_error(budget),
         QueryError::Execution(_) => ErrorKind::Execution,
         QueryError::Corrupt(_) => ErrorKind::Internal,

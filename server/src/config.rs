@@ -130,6 +130,7 @@ pub struct LimitsConfig {
     pub attributes_max: Option<usize>,
     pub series_max: Option<usize>,
     pub streams_max: Option<usize>,
+    pub memory_days_max: Option<usize>,
     pub query_samples_max: Option<u64>,
     pub query_bytes_max: Option<u64>,
     pub query_series_max: Option<u64>,
@@ -161,6 +162,7 @@ impl LimitsConfig {
             attributes_max: self.attributes_max.unwrap_or(d.attributes_max),
             series_max: self.series_max.unwrap_or(d.series_max),
             streams_max: self.streams_max.unwrap_or(d.streams_max),
+            memory_days_max: self.memory_days_max.unwrap_or(d.memory_days_max),
             query_samples_max: self.query_samples_max.unwrap_or(d.query_samples_max),
             query_bytes_max: self.query_bytes_max.unwrap_or(d.query_bytes_max),
             query_series_max: self.query_series_max.unwrap_or(d.query_series_max),
@@ -190,6 +192,15 @@ impl Config {
     /// The scrape jobs with defaults and checks applied; `text` is the file, for places of errors,
     /// `folder` is what relative paths start from.
     pub fn jobs(&self, text: &str, folder: &Path) -> Result<Vec<Job>, ConfigError> {
+        for (index, config) in self.scrape_configs.iter().enumerate() {
+            let name = config.job_name();
+            if name == "obs" || name == "node" && self.obs.node_exporter.is_some() {
+                let message = format!(
+                    "scrape_configs[{index}]: the job name {name:?} is taken by obs' own job"
+                );
+                return Err(ConfigError::near_job(text, index, message));
+            }
+        }
         obs_collector::config::jobs(&self.global, self.scrape_configs.clone(), text, folder)
     }
 
@@ -308,6 +319,23 @@ mod tests {
             Limits::default().depth_max
         );
         assert!(config.obs.logs.discover_log_levels && config.obs.telemetry.logs);
+    }
+
+    #[test]
+    fn names_of_own_jobs_are_taken() {
+        let check = |text: &str, expect: Option<&str>| {
+            let jobs = parse(text).unwrap().jobs(text, Path::new(""));
+            assert_eq!(jobs.err().map(|e| e.to_string()).as_deref(), expect);
+        };
+        check(
+            "scrape_configs:\n- job_name: a\n- job_name: obs\n",
+            Some("3:3: scrape_configs[1]: the job name \"obs\" is taken by obs' own job"),
+        );
+        check("scrape_configs:\n- job_name: node\n", None);
+        check(
+            "obs: {node_exporter: {listen: '127.0.0.1:0'}}\nscrape_configs:\n- job_name: node\n",
+            Some("3:3: scrape_configs[0]: the job name \"node\" is taken by obs' own job"),
+        );
     }
 
     #[test]

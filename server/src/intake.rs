@@ -1,6 +1,8 @@
 //! What is too old or too far in the future to be kept, decided before it is acknowledged: what
 //! retention would remove at once must not be acknowledged as stored.
 
+use std::collections::BTreeSet;
+
 use obs_model::time::NANOS_PER_DAY;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, TimeRange, Timestamp, duration};
 
@@ -27,30 +29,75 @@ pub(crate) fn reason(refused: u64, retention: Option<i64>) -> String {
     }
 }
 
-/// Takes out what is not inside the range; gives the number of samples.
-pub(crate) fn metrics(batch: &mut MetricBatch, taken: TimeRange) -> u64 {
+/// Whether there is room in memory for the days (UTC) that the rows of a batch lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// All are there already.
+    Known,
+    /// Some are new, and there is room for them.
+    Fresh,
+    /// Only after a flush.
+    None,
+}
+
+/// Room for `days` beside those in memory.
+pub(crate) fn room(days: &BTreeSet<i64>, known: &BTreeSet<i64>, max: usize) -> Room {
+    let fresh = days.difference(known).count();
+    match fresh {
+        0 => Room::Known,
+        _ if known.len() + fresh <= max => Room::Fresh,
+        _ => Room::None,
+    }
+}
+
+/// Why a batch is refused for now, for its sender.
+pub(crate) fn no_room(max: usize) -> String {
+    format!(
+        "the rows in memory lie in too many different days, at most obs.limits.memory_days_max = \
+         {max}; send again once they are flushed"
+    )
+}
+
+/// Why rows were refused for good, for their sender; empty when none was.
+pub(crate) fn too_wide(refused: u64, max: usize) -> String {
+    if refused == 0 {
+        return String::new();
+    }
+    format!(
+        "{refused} refused: one batch has rows of more different days than \
+         obs.limits.memory_days_max = {max}, all but the newest days; send them in parts"
+    )
+}
+
+/// The day (UTC) of a time, since the epoch.
+pub(crate) fn day(time: Timestamp) -> i64 {
+    time.nanos().div_euclid(NANOS_PER_DAY)
+}
+
+/// Takes out the rows at times that are not to be kept; gives the number of samples.
+pub(crate) fn metrics(batch: &mut MetricBatch, mut keep: impl FnMut(Timestamp) -> bool) -> u64 {
     let before = batch.sample_count();
     for series in &mut batch.series {
-        series.samples.retain(|s| taken.contains(s.time));
-        series.exemplars.retain(|e| taken.contains(e.time));
+        series.samples.retain(|s| keep(s.time));
+        series.exemplars.retain(|e| keep(e.time));
     }
     (before - batch.sample_count()) as u64
 }
 
-/// Takes out what is not inside the range; gives the number of records.
-pub(crate) fn logs(batch: &mut LogBatch, taken: TimeRange) -> u64 {
+/// Takes out the records at times that are not to be kept; gives their number.
+pub(crate) fn logs(batch: &mut LogBatch, mut keep: impl FnMut(Timestamp) -> bool) -> u64 {
     let before = batch.record_count();
     for stream in &mut batch.streams {
-        stream.records.retain(|r| taken.contains(r.time));
+        stream.records.retain(|r| keep(r.time));
     }
     (before - batch.record_count()) as u64
 }
 
-/// Takes out what does not begin inside the range; gives the number of spans.
-pub(crate) fn spans(batch: &mut SpanBatch, taken: TimeRange) -> u64 {
+/// Takes out the spans that begin at times that are not to be kept; gives their number.
+pub(crate) fn spans(batch: &mut SpanBatch, mut keep: impl FnMut(Timestamp) -> bool) -> u64 {
     let before = batch.span_count();
     for scope in batch.resources.iter_mut().flat_map(|r| &mut r.scopes) {
-        scope.spans.retain(|s| taken.contains(s.start));
+        scope.spans.retain(|s| keep(s.start));
     }
     (before - batch.span_count()) as u64
 }
@@ -81,7 +128,8 @@ mod tests {
                 records,
             }];
             let mut batch = LogBatch { streams };
-            assert_eq!(logs(&mut batch, taken(now, retention)), refused);
+            let taken = taken(now, retention);
+            assert_eq!(logs(&mut batch, |at| taken.contains(at)), refused);
             assert_eq!(batch.record_count() as u64, 4 - refused);
         };
         check(None, 0);
@@ -91,5 +139,24 @@ mod tests {
             "2 refused: older than the retention of 15d, or more than 1d in the future"
         );
         assert_eq!(reason(0, Some(1)), "");
+    }
+
+    #[test]
+    fn days_in_memory_are_bounded() {
+        let check = |days: &[i64], known: &[i64], expect: Room| {
+            let set = |all: &[i64]| all.iter().copied().collect::<BTreeSet<i64>>();
+            assert_eq!(
+                room(&set(days), &set(known), 3),
+                expect,
+                "{days:?} {known:?}"
+            );
+        };
+        check(&[], &[1, 2, 3, 4], Room::Known);
+        check(&[2], &[1, 2, 3, 4], Room::Known);
+        check(&[1, 2, 3], &[], Room::Fresh);
+        check(&[1, 4], &[1, 2], Room::Fresh);
+        check(&[1, 4, 5], &[1, 2], Room::None);
+        assert_eq!(day(Timestamp::from_seconds(-1)), -1);
+        assert_eq!(day(Timestamp::from_seconds(86_400)), 1);
     }
 }

@@ -9,6 +9,7 @@ pub mod node_exporter;
 mod api;
 mod app;
 mod clock;
+mod connections;
 mod intake;
 mod metrics;
 mod params;
@@ -24,6 +25,8 @@ mod write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// For the command line, whose clients are built in the same way.
+pub use obs_collector::http_client;
 pub use start::serve;
 pub use telemetry::LogFormat;
 

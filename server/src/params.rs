@@ -2,31 +2,33 @@
 //!
 //! Names may repeat (`match[]`). Errors name the parameter and what was expected.
 
-use axum::body::Bytes;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use http::header;
-use obs_collector::HttpError;
+use obs_collector::{ErrorKind, HttpError};
 use obs_model::time::{NANOS_PER_SECOND, parse_rfc3339};
 use obs_model::{TimeRange, Timestamp, duration};
 
 /// Largest form body; a query text has its own, smaller limit.
 const FORM_BYTES_MAX: usize = 4 << 20;
+/// Longest wait for a form body: a slow client must not hold a request for ever.
+const FORM_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Names and values in the order given; the form comes after the address.
+/// Most parameters of one request: each takes far more memory than its two bytes at least.
+const PAIRS_MAX: usize = 10_000;
+
+/// Names and values in the order given; the form comes before the address and so wins, as in
+/// Prometheus and Loki.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = HttpError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
-        let mut pairs = Vec::new();
-        let mut read = |bytes: &[u8]| {
-            pairs.extend(
-                form_urlencoded::parse(bytes).map(|(n, v)| (n.into_owned(), v.into_owned())),
-            );
-        };
-        read(request.uri().query().unwrap_or_default().as_bytes());
+    async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
+        let address = request.uri().query().unwrap_or_default().to_owned();
         let form = request
             .headers()
             .get(header::CONTENT_TYPE)
@@ -34,21 +36,40 @@ impl<S: Send + Sync> FromRequest<S> for Params {
                 t.as_bytes()
                     .starts_with(b"application/x-www-form-urlencoded")
             });
-        if form {
-            let body = axum::RequestExt::with_limited_body(request);
-            let body = Bytes::from_request(body, state)
-                .await
-                .map_err(|e| HttpError::too_large(format!("form body: {e}")))?;
-            if body.len() > FORM_BYTES_MAX {
-                let message = format!(
-                    "form body has {} bytes, at most {FORM_BYTES_MAX}",
-                    body.len()
-                );
-                return Err(HttpError::too_large(message));
-            }
-            read(&body);
+        let body = if form {
+            form_body(request.into_body()).await?
+        } else {
+            Bytes::new()
+        };
+        let both = [&body, address.as_bytes()];
+        let pairs = both.into_iter().flat_map(form_urlencoded::parse);
+        let pairs: Vec<(String, String)> = pairs
+            .take(PAIRS_MAX + 1)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        if pairs.len() > PAIRS_MAX {
+            let message = format!("more than {PAIRS_MAX} parameters");
+            return Err(HttpError::too_large(message));
         }
         Ok(Self(pairs))
+    }
+}
+
+async fn form_body(body: Body) -> Result<Bytes, HttpError> {
+    let body = axum::body::to_bytes(body, FORM_BYTES_MAX);
+    match tokio::time::timeout(FORM_DEADLINE, body).await {
+        Ok(read) => read.map_err(|e| {
+            HttpError::too_large(format!(
+                "form body: {e}, at most {FORM_BYTES_MAX} bytes are read"
+            ))
+        }),
+        Err(_) => Err(HttpError::new(
+            ErrorKind::Timeout,
+            format!(
+                "the form body did not arrive within {} s",
+                FORM_DEADLINE.as_secs()
+            ),
+        )),
     }
 }
 
@@ -122,6 +143,14 @@ impl Params {
             .map_err(|_| invalid(name, text, "a number of at least 0"))
     }
 
+    /// A whole number of at least 1, if given.
+    pub(crate) fn positive(&self, name: &str) -> Result<Option<usize>, HttpError> {
+        match self.count(name)? {
+            Some(0) => Err(invalid(name, "0", "a number of at least 1")),
+            count => Ok(count),
+        }
+    }
+
     /// The range from `start` to `end`; what is missing reaches as far as time does.
     pub(crate) fn open_range(&self, clock: Clock) -> Result<TimeRange, HttpError> {
         let start = self.time("start", clock)?.unwrap_or(Timestamp::MIN);
@@ -141,7 +170,12 @@ fn invalid(name: &str, text: &str, expected: &str) -> HttpError {
     ))
 }
 
-/// A point of time as users and clients write it.
+/// How Prometheus writes the least and the largest time that it knows.
+const FIRST_TIME: &str = "-292273086-05-16T16:47:06Z";
+const LAST_TIME: &str = "292277025-08-18T07:12:54.999999999Z";
+
+/// A point of time as users and clients write it. Times before or after all that can be stored
+/// stand for "from the first" and "to the last".
 pub(crate) fn parse_time(text: &str, clock: Clock) -> Option<Timestamp> {
     if clock == Clock::Nanoseconds
         && let Ok(number) = text.parse::<i64>()
@@ -153,9 +187,32 @@ pub(crate) fn parse_time(text: &str, clock: Clock) -> Option<Timestamp> {
         });
     }
     match text.parse::<f64>() {
-        Ok(seconds) => Timestamp::from_seconds_f64(seconds),
-        Err(_) => parse_rfc3339(text),
+        Ok(seconds) if seconds.is_finite() => {
+            let beyond = if seconds > 0.0 {
+                Timestamp::MAX
+            } else {
+                Timestamp::MIN
+            };
+            Some(Timestamp::from_seconds_f64(seconds).unwrap_or(beyond))
+        }
+        Ok(_) => None,
+        Err(_) if text == FIRST_TIME => Some(Timestamp::MIN),
+        Err(_) if text == LAST_TIME => Some(Timestamp::MAX),
+        Err(_) => parse_rfc3339(text).or_else(|| beyond_rfc3339(text)),
     }
+}
+
+/// A time in RFC 3339 whose year does not fit in 64 bits of nanoseconds.
+fn beyond_rfc3339(text: &str) -> Option<Timestamp> {
+    let (year, rest) = text.split_at_checked(4)?;
+    let year = year.parse::<u32>().ok()?;
+    // Another leap year: is the rest well-formed?
+    parse_rfc3339(&format!("2000{rest}"))?;
+    Some(if year > 2000 {
+        Timestamp::MAX
+    } else {
+        Timestamp::MIN
+    })
 }
 
 /// Nanoseconds of `1m30s` or of a number of seconds; not negative.
@@ -174,20 +231,19 @@ mod tests {
     use super::*;
 
     async fn params(request: http::request::Builder, body: &str) -> Params {
-        let request = request
-            .body(axum::body::Body::from(body.to_owned()))
-            .unwrap();
+        let request = request.body(Body::from(body.to_owned())).unwrap();
         Params::from_request(request, &()).await.unwrap()
     }
 
     #[tokio::test]
     async fn address_and_form() {
-        let request = http::Request::post("/x?query=up&match[]=a&match%5B%5D=b").header(
+        let request = http::Request::post("/x?limit=2&query=up&match[]=a&match%5B%5D=b").header(
             "content-type",
             "application/x-www-form-urlencoded; charset=utf-8",
         );
-        let params = params(request, "time=1.5&step=1m&empty=").await;
+        let params = params(request, "time=1.5&step=1m&empty=&limit=1").await;
         assert_eq!(params.need("query").unwrap(), "up");
+        assert_eq!(params.get("limit"), Some("1"), "the form wins");
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(
             params
@@ -232,6 +288,21 @@ mod tests {
             nanos("2023-11-14T22:13:20Z", Clock::Seconds),
             Some(1_700_000_000_000_000_000)
         );
+        // Sentinels of clients: beyond what 64 bits of nanoseconds hold.
+        for text in ["9999999999", "1e300", "9999-12-31T23:59:59Z", LAST_TIME] {
+            assert_eq!(nanos(text, Clock::Seconds), Some(i64::MAX), "{text}");
+        }
+        assert_eq!(
+            nanos("99999999999999999999", Clock::Nanoseconds),
+            Some(i64::MAX)
+        );
+        for text in ["-1e11", "0001-01-01T00:00:00Z", FIRST_TIME] {
+            assert_eq!(nanos(text, Clock::Seconds), Some(i64::MIN), "{text}");
+        }
+        for text in ["inf", "9999-99-31T23:59:59Z", "99999", "year"] {
+            let expect = (text == "99999").then_some(99_999_000_000_000);
+            assert_eq!(nanos(text, Clock::Seconds), expect, "{text}");
+        }
         assert_eq!(nanos("yesterday", Clock::Seconds), None);
         assert_eq!(nanos("NaN", Clock::Seconds), None);
         assert_eq!(parse_duration("-1"), None);

@@ -207,7 +207,8 @@ mod tests {
         let reader = reader(Limits::default());
         let (told, heard) = std::sync::mpsc::channel();
         let (started, starts) = tokio::sync::oneshot::channel();
-        let query = reader.run(&Tenant::anonymous(), None, move |budget, _| {
+        let tenant = Tenant::anonymous();
+        let query = reader.run(&tenant, None, move |budget, _| {
             started.send(()).unwrap();
             let error = spin(budget);
             told.send(error.kind).unwrap();

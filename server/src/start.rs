@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use obs_collector::config::Job;
 use obs_collector::receive::{self, Receiver};
@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::app::App;
+use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
+use crate::connections::Guarded;
 use crate::read::Reader;
 use crate::stores::Stores;
 use crate::upkeep::Upkeep;
@@ -72,16 +73,6 @@ fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
     let jobs = config
         .jobs(&text, folder)
         .with_context(|| format!("{}", path.display()))?;
-    if let Some(job) = jobs
-        .iter()
-        .find(|j| j.name == "obs" || j.name == "node" && config.obs.node_exporter.is_some())
-    {
-        bail!(
-            "{}: the job name {:?} is taken by obs' own job",
-            path.display(),
-            job.name
-        );
-    }
     Ok((config, jobs))
 }
 
@@ -168,6 +159,8 @@ struct Running {
     stop_intake: CancellationToken,
     /// Ends the listeners.
     stop_listening: CancellationToken,
+    /// Ends the connections that did not end with them.
+    cut: CancellationToken,
     intake: TaskTracker,
     writers: Writers,
     upkeep: Upkeep,
@@ -189,6 +182,7 @@ impl Running {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let app = Arc::new(App {
             stores: OnceLock::new(),
+            opening: Opening::default(),
             writes: OnceLock::new(),
             reader: Reader::new(threads, rules.limits)?,
             scraper: Scraper::new(),
@@ -205,7 +199,13 @@ impl Running {
             .map(TcpListener::local_addr)
             .transpose()?;
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
-        listen(&tasks, &stop_listening, &app, listeners);
+        let cut = CancellationToken::new();
+        let serving = Serving {
+            tasks: &tasks,
+            stop: &stop_listening,
+            cut: &cut,
+        };
+        serving.listen(&app, listeners);
         let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         let jobs = with_own_jobs(jobs, config, http, node)?;
@@ -216,6 +216,7 @@ impl Running {
             tasks,
             stop_intake,
             stop_listening,
+            cut,
             intake,
             writers,
             upkeep,
@@ -234,6 +235,8 @@ impl Running {
         self.stop_listening.cancel();
         self.tasks.close();
         within("requests", self.tasks.wait()).await;
+        // Whoever still holds a connection holds the queues with it.
+        self.cut.cancel();
         // The last handle on the queues: the writers finish what waits, then end.
         drop(self.app);
         let (writers, upkeep) = (self.writers, self.upkeep);
@@ -254,53 +257,50 @@ async fn within(what: &str, work: impl Future<Output = ()>) {
     }
 }
 
-fn listen(tasks: &TaskTracker, stop: &CancellationToken, app: &Arc<App>, listeners: Listeners) {
-    let receiver = Receiver::new(
-        app.sink.clone(),
-        app.rules.limits,
-        app.decoder.clone(),
-        Arc::clone(&app.counters),
-    );
-    let all = api::routes(app).merge(receive::routes(receiver.clone()));
-    serve_http(tasks, stop, listeners.http, all);
-    serve_http(
-        tasks,
-        stop,
-        listeners.otlp_http,
-        receive::otlp_routes(receiver.clone()),
-    );
-    serve_http(
-        tasks,
-        stop,
-        listeners.otlp_grpc,
-        receive::grpc::routes(receiver),
-    );
-    if let Some(listener) = listeners.node_exporter {
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            let (source, what) = (Arc::default(), Arc::default());
-            if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
-                tracing::error!(%error, "the node exporter failed");
+/// What the listeners run in and end by.
+#[derive(Clone, Copy)]
+struct Serving<'a> {
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+    cut: &'a CancellationToken,
+}
+
+impl Serving<'_> {
+    fn listen(self, app: &Arc<App>, listeners: Listeners) {
+        let receiver = Receiver::new(
+            app.sink.clone(),
+            app.rules.limits,
+            app.decoder.clone(),
+            Arc::clone(&app.counters),
+        );
+        let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        self.serve(listeners.http, all);
+        let otlp = receive::otlp_routes(receiver.clone());
+        self.serve(listeners.otlp_http, otlp);
+        self.serve(listeners.otlp_grpc, receive::grpc::routes(receiver));
+        if let Some(listener) = listeners.node_exporter {
+            let stopped = self.stop.clone().cancelled_owned();
+            self.tasks.spawn(async move {
+                let (source, what) = (Arc::default(), Arc::default());
+                if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
+                    tracing::error!(%error, "the node exporter failed");
+                }
+            });
+        }
+    }
+
+    fn serve(self, listener: TcpListener, routes: Router) {
+        let stopped = self.stop.clone().cancelled_owned();
+        let listener = Guarded::new(listener, self.cut.clone());
+        self.tasks.spawn(async move {
+            let served = axum::serve(listener, routes)
+                .with_graceful_shutdown(stopped)
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "an HTTP listener failed");
             }
         });
     }
-}
-
-fn serve_http(
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    listener: TcpListener,
-    routes: Router,
-) {
-    let stopped = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, routes)
-            .with_graceful_shutdown(stopped)
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "an HTTP listener failed");
-        }
-    });
 }
 
 /// Opens the stores off the event loop; requests are answered "starting" meanwhile.
@@ -334,10 +334,14 @@ async fn open_stores(
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
         "opening the stores"
     );
-    let data = options.data.clone();
+    let (data, told) = (options.data.clone(), Arc::clone(app));
     let cache = app.rules.limits.query_cache_bytes_max;
-    let stores =
-        tokio::task::spawn_blocking(move || Stores::open(&data, &settings, cache)).await??;
+    let open = move || {
+        Stores::open(&data, &settings, cache, &|store, progress| {
+            told.opening.note(store, progress);
+        })
+    };
+    let stores = tokio::task::spawn_blocking(open).await??;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =
@@ -398,7 +402,7 @@ fn start_intake(
             tenant: Tenant::anonymous(),
             limits: app.rules.limits,
             counters: Arc::clone(&app.counters),
-            checkpoint: data.join("tail.json"),
+            checkpoint: data.join("tail.checkpoint"),
         };
         tasks.spawn(tail::run(logs, setting, stop.clone()));
     }

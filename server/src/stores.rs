@@ -7,7 +7,7 @@ use anyhow::Context;
 use obs_logstore::Logs;
 use obs_model::Tenant;
 use obs_query::{ResultCache, Sources, TenantCache};
-use obs_storage::{Disk, Force, JobError, Kind, Options, RealDisk, Store};
+use obs_storage::{Disk, Force, JobError, Kind, Options, Progress, RealDisk, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
 
@@ -22,19 +22,21 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Opens the stores below `data` and replays their journals. Blocks.
+    /// Opens the stores below `data` and replays their journals. Blocks; tells which store is how
+    /// far.
     pub(crate) fn open(
         data: &Path,
         options: &Options,
         cache_bytes_max: usize,
+        tell: &dyn Fn(&'static str, Progress),
     ) -> anyhow::Result<Self> {
         let disk =
             RealDisk::open(data).with_context(|| format!("open the folder {}", data.display()))?;
         let disk: Arc<dyn Disk> = Arc::new(disk);
         Ok(Self {
-            metrics: open(&disk, options)?,
-            logs: open(&disk, options)?,
-            spans: open(&disk, options)?,
+            metrics: open(&disk, options, tell)?,
+            logs: open(&disk, options, tell)?,
+            spans: open(&disk, options, tell)?,
             answers: Arc::new(ResultCache::new(cache_bytes_max)),
         })
     }
@@ -67,9 +69,14 @@ impl Stores {
     }
 }
 
-fn open<K: Kind>(disk: &Arc<dyn Disk>, options: &Options) -> anyhow::Result<Arc<Store<K>>> {
+fn open<K: Kind>(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    tell: &dyn Fn(&'static str, Progress),
+) -> anyhow::Result<Arc<Store<K>>> {
     let store = Store::open(Arc::clone(disk), options.clone(), &|progress| {
         tracing::debug!(store = K::NAME, ?progress, "opening");
+        tell(K::NAME, progress);
     })
     .with_context(|| format!("open the store of {}", K::NAME))?;
     for file in store.quarantined() {

@@ -7,11 +7,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use obs_collector::http_client;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{
     BatchConfigBuilder as LogBatch, BatchLogProcessor, SdkLoggerProvider,
@@ -109,12 +110,25 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("obs") && *metadata.level() <= tracing::Level::INFO
 }
 
+/// The exporters run on threads of their own, so their client blocks. It asks this very process:
+/// a proxy of the environment is not for it.
+fn client() -> anyhow::Result<reqwest::blocking::Client> {
+    let settings = || Ok(reqwest::Client::builder().no_proxy());
+    let finish = |builder| {
+        reqwest::blocking::ClientBuilder::from(builder)
+            .timeout(EXPORT_TIMEOUT)
+            .build()
+    };
+    http_client::build(settings, finish)
+        .map_err(|e| anyhow!("set up the HTTP client of own telemetry: {e}"))
+}
+
 fn traces(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("http://{to}/v1/traces"))
-        .with_timeout(EXPORT_TIMEOUT)
+        .with_http_client(client()?)
         .build()
         .context("set up the exporter of own traces")?;
     let config = SpanBatch::default()
@@ -134,7 +148,7 @@ fn logs(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkLoggerProvider>
         .with_http()
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("http://{to}/v1/logs"))
-        .with_timeout(EXPORT_TIMEOUT)
+        .with_http_client(client()?)
         .build()
         .context("set up the exporter of own logs")?;
     let config = LogBatch::default()

@@ -80,6 +80,15 @@ fn write_and_link(disk: &dyn Disk, temp: &str, path: &str, bytes: &[u8]) -> Resu
     disk.link(temp, path)
 }
 
+/// The number in a name of twenty digits and an ending; `None` for names that are not ours.
+pub(crate) fn number_of(name: &str, ending: &str) -> Option<u64> {
+    let digits = name.strip_suffix(ending)?;
+    let ours = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    let number = digits.parse::<u64>().ok().filter(|_| ours)?;
+    // Room to count on: nobody makes so many files.
+    (number < u64::MAX / 2).then_some(number)
+}
+
 /// The folder of a path; empty for the data directory itself.
 pub fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
@@ -97,20 +106,37 @@ impl RealDisk {
     /// Opens a data directory, creates it if it is missing, and locks it.
     pub fn open(dir: &Path) -> Result<Self, DiskError> {
         let shown = dir.display().to_string();
-        fs::create_dir_all(dir).map_err(|e| failed("create folder", &shown, &e))?;
+        create_durably(dir).map_err(|e| failed("create folder", &shown, &e))?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         let lock = options
             .open(dir.join("lock"))
             .map_err(|e| failed("open lock of", &shown, &e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                root: dir.to_owned(),
-                _lock: lock,
-            }),
-            Err(fs::TryLockError::WouldBlock) => Err(DiskError::Locked { path: shown }),
-            Err(fs::TryLockError::Error(e)) => Err(failed("lock", &shown, &e)),
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(DiskError::Locked { path: shown }),
+            Err(fs::TryLockError::Error(e)) => return Err(failed("lock", &shown, &e)),
         }
+        let disk = Self {
+            root: dir.to_owned(),
+            _lock: lock,
+        };
+        disk.sync_folders()?;
+        Ok(disk)
+    }
+
+    /// Makes the names of folders durable: a process that was killed may have made one without
+    /// living to sync it, and whoever finds it relies on it.
+    fn sync_folders(&self) -> Result<(), DiskError> {
+        let entries = fs::read_dir(&self.root).map_err(|e| failed("list", "", &e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| failed("list", "", &e))?;
+            let is_folder = entry.file_type().is_ok_and(|t| t.is_dir());
+            if let (true, Ok(name)) = (is_folder, entry.file_name().into_string()) {
+                self.sync_folder(&name)?;
+            }
+        }
+        self.sync_folder("")
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -130,6 +156,24 @@ impl RealDisk {
             Err(e) => Err(failed("create folder", folder, &e)),
         }
     }
+}
+
+/// Creates a folder with all that it needs, so that none of the names goes with the power.
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) => Path::new("."),
+        None => return Ok(()),
+    };
+    create_durably(parent)?;
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().read(true).open(parent)?.sync_all()
 }
 
 impl Disk for RealDisk {
@@ -324,6 +368,32 @@ mod tests {
         assert_eq!(write_new(&disk, "m/1", b"second"), Err(exists));
         assert_eq!(&*disk.blob("m/1").unwrap(), b"first");
         assert_eq!(disk.list("m").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_directory_is_made_with_all_that_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        let disk = RealDisk::open(&deep).unwrap();
+        write_new(&disk, "m/n/1", b"x").unwrap();
+        drop(disk);
+        let again = RealDisk::open(&deep).unwrap();
+        assert_eq!(&*again.blob("m/n/1").unwrap(), b"x");
+        // Where a file stands in the way there is no folder.
+        assert!(RealDisk::open(&deep.join("m/n/1/x")).is_err());
+    }
+
+    #[test]
+    fn only_our_names_have_numbers() {
+        let check = |name: &str, expect: Option<u64>| {
+            assert_eq!(number_of(name, ".part"), expect, "{name}");
+        };
+        check("00000000000000000042.part", Some(42));
+        check("00000000000000000042.edit", None);
+        check("42.part", None);
+        check("+0000000000000000042.part", None);
+        check("18446744073709551615.part", None);
+        check("99999999999999999999.part", None);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl<K: Kind> Store<K> {
     /// Turns the oldest sealed memory into parts; seals the active one when there is none.
     pub(crate) fn flush(&self, upkeep: &mut Upkeep) -> Result<(), JobError> {
         if self.view.read().sealed.is_empty() {
-            self.seal();
+            self.seal()?;
         }
         let Some(sealed) = self.view.read().sealed.first().cloned() else {
             return Ok(());
@@ -353,8 +353,18 @@ impl<K: Kind> Store<K> {
             if number >= upkeep.manifest.journal_from {
                 break;
             }
+            let path = segment_path(&folder, number);
+            let mut quarantine = self.quarantine.lock();
+            let taken = quarantine.take_uncopied(&*self.disk, &path);
+            drop(quarantine);
+            let gone = match taken {
+                Ok(true) => true,
+                Ok(false) => self.disk.remove(&path).is_ok(),
+                Err(error @ DiskError::Sync { .. }) => return Err(self.job_error(error)),
+                Err(_) => false,
+            };
             // What stays is ignored by replay, and removed by the next flush.
-            if self.disk.remove(&segment_path(&folder, number)).is_ok() {
+            if gone {
                 let counter = &self.counters.journal_bytes;
                 let left = counter.load(Ordering::Relaxed).min(bytes);
                 counter.fetch_sub(left, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use obs_model::Tenant;
 
 use crate::cursor::Cursor;
-use crate::disk::{AppendFile, Disk, folder_of};
+use crate::disk::{AppendFile, Disk, folder_of, number_of};
 use crate::error::{Corrupt, DiskError};
 use crate::part::push_short;
 
@@ -26,6 +26,8 @@ const HEADS_BYTES: usize = 2 * HEAD_BYTES;
 const FRAME_HEAD_BYTES: usize = 4 + 4 + 8 + 4;
 /// The largest payload of one frame: 64 MiB, far above the 1 MiB of a usual group commit.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// The sequence of the first frame of a store.
+pub(crate) const FIRST_SEQUENCE: u64 = 1;
 /// How many places that look like a frame are tried behind a damaged one. Records may hold the
 /// magic by chance or by malice; each try costs a checksum over at most the segment.
 const CANDIDATES_MAX: usize = 4096;
@@ -50,6 +52,9 @@ pub(crate) struct Journal {
     next_segment: u64,
     next_sequence: u64,
     current: Option<Box<dyn AppendFile>>,
+    /// Whether a frame was cut off again since the last sync: should the cut not be durable, what
+    /// is left of the frame would pass for corruption once another segment follows.
+    cut: bool,
     buffer: Vec<u8>,
 }
 
@@ -70,6 +75,7 @@ impl Journal {
             next_segment: next.0,
             next_sequence: next.1,
             current: None,
+            cut: false,
             buffer: Vec::new(),
         }
     }
@@ -94,7 +100,10 @@ impl Journal {
         let before = file.bytes();
         if let Err(error) = file.write(&self.buffer) {
             return match file.truncate(before) {
-                Ok(()) => Err(error),
+                Ok(()) => {
+                    self.cut = true;
+                    Err(error)
+                }
                 // A frame of unknown extent is in the way: nothing may follow it.
                 Err(second) => Err(DiskError::Sync {
                     path: self.folder.clone(),
@@ -110,6 +119,7 @@ impl Journal {
                 reason: error.to_string(),
             },
         })?;
+        self.cut = false;
         self.next_sequence += 1;
         if file.bytes() >= self.segment_bytes {
             self.current = None;
@@ -122,10 +132,15 @@ impl Journal {
         self.next_sequence = sequence;
     }
 
-    /// Ends the current segment; returns the first segment that later records may be in.
-    pub(crate) fn seal(&mut self) -> u64 {
+    /// Ends the current segment; returns the first segment that later records may be in. The
+    /// caller calls nothing more after an error.
+    pub(crate) fn seal(&mut self) -> Result<u64, DiskError> {
+        if let (true, Some(file)) = (self.cut, &mut self.current) {
+            file.sync()?;
+        }
+        self.cut = false;
         self.current = None;
-        self.next_segment
+        Ok(self.next_segment)
     }
 
     fn encode_frame(&mut self, records: &[Record<'_>]) {
@@ -190,7 +205,7 @@ pub(crate) fn segment_path(folder: &str, number: u64) -> String {
 /// The segments of a folder: number and length, in order.
 pub(crate) fn segments(disk: &dyn Disk, folder: &str) -> Result<Vec<(u64, u64)>, DiskError> {
     let entries = disk.list(folder)?;
-    let number = |name: &str| name.strip_suffix(".journal")?.parse::<u64>().ok();
+    let number = |name: &str| number_of(name, ".journal");
     let found = entries
         .iter()
         .filter_map(|e| Some((number(&e.name)?, e.bytes)));
@@ -272,6 +287,11 @@ pub(crate) fn read(place: &str, bytes: &[u8], last: bool, expected: Option<u64>)
     }
     reading.next_sequence = Some(next);
     reading
+}
+
+/// The sequence that a segment starts with, from its head; `None` when the head is damaged.
+pub(crate) fn first_sequence(bytes: &[u8]) -> Option<u64> {
+    read_heads("", bytes, &mut Vec::new()).map(|(sequence, _)| sequence)
 }
 
 /// First sequence and salt, from the first copy of the head that is whole.

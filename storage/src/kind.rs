@@ -3,6 +3,9 @@
 //!
 //! Invariant: every function is deterministic in its inputs, so that replay rebuilds what was lost.
 
+use std::collections::BTreeSet;
+
+use obs_model::time::NANOS_PER_DAY;
 use obs_model::{TimeRange, Timestamp};
 
 use crate::error::Corrupt;
@@ -37,6 +40,22 @@ pub trait Kind: Send + Sync + 'static {
     fn first_row(memory: &Self::Memory, from: Timestamp) -> Option<Timestamp> {
         let range = Self::range(memory)?;
         (from <= range.end).then_some(from.max(range.start))
+    }
+
+    /// The days (UTC, counted from the epoch) that rows lie in; asked before a batch is taken in.
+    /// The default walks from row to row.
+    fn days(memory: &Self::Memory) -> BTreeSet<i64> {
+        let mut days = BTreeSet::new();
+        let mut next = Self::range(memory).and_then(|r| Self::first_row(memory, r.start));
+        while let Some(row) = next {
+            let day = row.nanos().div_euclid(NANOS_PER_DAY);
+            if !days.insert(day) {
+                break; // the last day of time has no next one
+            }
+            let from = (day + 1).saturating_mul(NANOS_PER_DAY);
+            next = Self::first_row(memory, Timestamp::from_nanos(from));
+        }
+        days
     }
 
     /// Writes the rows inside `range` as sections, then tells their number with

@@ -11,6 +11,7 @@ use obs_model::{Tenant, TimeRange, Timestamp};
 
 use crate::bucket::Bucket;
 use crate::cursor::Cursor;
+use crate::disk::number_of;
 use crate::error::{Corrupt, DiskError, OpenError};
 use crate::part::push_short;
 
@@ -128,7 +129,7 @@ impl Manifest {
             self.parts.remove(number);
         }
         for part in &edit.added {
-            self.next_part = self.next_part.max(part.number + 1);
+            self.next_part = self.next_part.max(part.number.saturating_add(1));
             self.parts.insert(part.number, part.clone());
         }
         self.journal_from = edit.journal_from.unwrap_or(self.journal_from);
@@ -243,7 +244,7 @@ fn edit_path(folder: &str, number: u64) -> String {
 }
 
 fn numbers(bucket: &dyn Bucket, folder: &str) -> Result<Vec<u64>, DiskError> {
-    let number = |name: &str| name.strip_suffix(".edit")?.parse::<u64>().ok();
+    let number = |name: &str| number_of(name, ".edit");
     let entries = bucket.list(folder)?;
     let mut numbers: Vec<u64> = entries.iter().filter_map(|e| number(&e.name)).collect();
     numbers.sort_unstable();

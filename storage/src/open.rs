@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use obs_model::Tenant;
 
 use crate::bucket::LocalBucket;
-use crate::disk::Disk;
+use crate::disk::{Disk, number_of};
 use crate::error::{Corrupt, DiskError, JobError, OpenError};
 use crate::jobs::{journal_folder, manifest_folder, open_part, part_path, parts_folder};
-use crate::journal::{self, Journal, segment_path, segments};
+use crate::journal::{self, FIRST_SEQUENCE, Journal, segment_path, segments};
 use crate::kind::Kind;
 use crate::manifest::{Edit, Manifest, PartEntry};
 use crate::plan::Options;
@@ -48,7 +48,9 @@ impl<K: Kind> Store<K> {
         let mut quarantine = Quarantine::open(&*disk, format!("{}/quarantine", K::NAME))?;
         let mut damage = Vec::new();
         let mut manifest = Manifest::open(&bucket, &folder, &mut damage)?;
-        if manifest.number > 0 {
+        if manifest.number == 0 {
+            refuse_lost_manifest::<K>(&*disk)?;
+        } else {
             // A process that was killed in the middle of a commit leaves an edit whose name is
             // not durable; what follows removes files because of it.
             disk.sync_folder(&folder)?;
@@ -74,7 +76,7 @@ impl<K: Kind> Store<K> {
         let folder = journal_folder::<K>();
         let found = segments(&*disk, &folder)?;
         let last = found.last().map_or(0, |(number, _)| number + 1);
-        let next = (last.max(manifest.journal_from).max(1), 1);
+        let next = (last.max(manifest.journal_from).max(1), FIRST_SEQUENCE);
         let (segment_bytes, salt) = (options.journal_segment_bytes, options.journal_salt);
         let journal = Journal::new(Arc::clone(&disk), folder, segment_bytes, salt, next);
         let mut reserve = Reserve::new(K::NAME, options.reserve_bytes);
@@ -202,13 +204,38 @@ impl<K: Kind> Store<K> {
     }
 }
 
+/// Parts without any manifest are those of a first flush that did not end: then the journal still
+/// holds the very first frame. Otherwise the manifest is lost, and its parts must not be taken for
+/// orphans.
+fn refuse_lost_manifest<K: Kind>(disk: &dyn Disk) -> Result<(), OpenError> {
+    let parts = disk.list(&parts_folder::<K>())?;
+    if !parts.iter().any(|e| number_of(&e.name, ".part").is_some()) {
+        return Ok(());
+    }
+    let folder = journal_folder::<K>();
+    let first = match segments(disk, &folder)?.first() {
+        Some((number, _)) => {
+            let blob = disk.blob(&segment_path(&folder, *number))?;
+            journal::first_sequence(&blob)
+        }
+        None => None,
+    };
+    if first == Some(FIRST_SEQUENCE) {
+        return Ok(());
+    }
+    let expected = "the edits that name the parts, found none";
+    let lost = Corrupt::new(manifest_folder::<K>(), 0, expected);
+    Err(OpenError::Manifest(lost))
+}
+
 /// Removes files that no edit names: parts of jobs that did not end. Returns a part number above
 /// all that were found.
 fn remove_orphans<K: Kind>(disk: &dyn Disk, manifest: &Manifest) -> Result<u64, DiskError> {
     let mut next = 0;
     for entry in disk.list(&parts_folder::<K>())? {
-        let number = entry.name.strip_suffix(".part").map(str::parse::<u64>);
-        let Some(Ok(number)) = number else { continue };
+        let Some(number) = number_of(&entry.name, ".part") else {
+            continue;
+        };
         next = next.max(number + 1);
         if !manifest.parts.contains_key(&number) {
             disk.remove(&part_path::<K>(number))?;

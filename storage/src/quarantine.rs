@@ -2,9 +2,9 @@
 //!
 //! Invariant: bytes are never destroyed because they are damaged; what is here is not served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::disk::{Disk, folder_of, write_new};
+use crate::disk::{Disk, TEMPORARY, folder_of, write_new};
 use crate::error::{Corrupt, DiskError, Quarantined};
 
 /// The ending of the text that says why.
@@ -14,7 +14,10 @@ const REASON: &str = ".reason";
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
     folder: String,
-    found: BTreeMap<String, String>,
+    /// Names and reasons; a crash or a full disk may have kept a reason from being written.
+    found: BTreeMap<String, Option<String>>,
+    /// Files that are in use and of which there was no room for a copy.
+    uncopied: BTreeSet<String>,
 }
 
 impl Quarantine {
@@ -24,10 +27,17 @@ impl Quarantine {
         for entry in disk.list(&folder)? {
             if let Some(name) = entry.name.strip_suffix(REASON) {
                 let text = disk.blob(&format!("{folder}/{}", entry.name))?;
-                found.insert(name.to_owned(), String::from_utf8_lossy(&text).into_owned());
+                let text = String::from_utf8_lossy(&text).into_owned();
+                found.insert(name.to_owned(), Some(text));
+            } else if !entry.name.ends_with(TEMPORARY) {
+                found.entry(entry.name).or_insert(None);
             }
         }
-        Ok(Self { folder, found })
+        Ok(Self {
+            folder,
+            found,
+            uncopied: BTreeSet::new(),
+        })
     }
 
     /// Where a file of that name is kept.
@@ -35,9 +45,9 @@ impl Quarantine {
         format!("{}/{name}", self.folder)
     }
 
-    /// Whether the name is here already.
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.found.contains_key(name)
+    /// Whether the name is here already, with its reason.
+    fn contains(&self, name: &str) -> bool {
+        self.found.get(name).is_some_and(Option::is_some)
     }
 
     /// Notes a finding that has no file of its own, or whose file stays where it is.
@@ -54,7 +64,7 @@ impl Quarantine {
         let reason = findings.join("\n");
         let path = format!("{}{REASON}", self.path(name));
         accept_existing(write_new(disk, &path, reason.as_bytes()))?;
-        self.found.insert(name.to_owned(), reason);
+        self.found.insert(name.to_owned(), Some(reason));
         Ok(())
     }
 
@@ -77,7 +87,8 @@ impl Quarantine {
         }
     }
 
-    /// Keeps a copy of a file that is still in use.
+    /// Keeps a copy of a file that is still in use. Without room for it the file itself comes here
+    /// when it is no longer in use: see [`Self::take_uncopied`].
     pub(crate) fn copy(
         &mut self,
         disk: &dyn Disk,
@@ -88,15 +99,33 @@ impl Quarantine {
         if self.contains(name) {
             return Ok(());
         }
-        accept_existing(write_new(disk, &self.path(name), bytes))?;
+        match write_new(disk, &self.path(name), bytes) {
+            Err(DiskError::Full { .. }) => drop(self.uncopied.insert(name.to_owned())),
+            result => accept_existing(result)?,
+        }
         self.note(disk, name, findings)
+    }
+
+    /// Moves a file here that is no longer in use, if it is damaged and was not copied; whether
+    /// it was.
+    pub(crate) fn take_uncopied(&mut self, disk: &dyn Disk, path: &str) -> Result<bool, DiskError> {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        if !self.uncopied.contains(name) {
+            return Ok(false);
+        }
+        disk.rename(path, &self.path(name))?;
+        self.uncopied.remove(name);
+        disk.sync_folder(&self.folder)?;
+        Ok(true)
     }
 
     /// Everything that is here.
     pub(crate) fn all(&self) -> Vec<Quarantined> {
-        let one = |(name, reason): (&String, &String)| Quarantined {
+        let one = |(name, reason): (&String, &Option<String>)| Quarantined {
             path: self.path(name),
-            reason: reason.clone(),
+            reason: reason
+                .clone()
+                .unwrap_or_else(|| "damaged, the reason was not written".to_owned()),
         };
         self.found.iter().map(one).collect()
     }

@@ -3,6 +3,7 @@
 //! Invariant: every acknowledged record is in exactly one memory or part of a snapshot, and stays
 //! readable for as long as the snapshot lives, whatever flush, merge and retention do meanwhile.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +58,18 @@ impl<K: Kind> Snapshot<K> {
             parts: parts.into_iter().map(open).collect::<Result<_, _>>()?,
             manifest: 0,
         })
+    }
+}
+
+impl<K: Kind> Snapshot<K> {
+    /// The days (UTC, counted from the epoch) that rows in memory lie in: each becomes a part.
+    pub fn memory_days(&self) -> BTreeSet<i64> {
+        let days = self.memories.iter().map(|memory| K::days(memory));
+        days.reduce(|mut all, more| {
+            all.extend(more);
+            all
+        })
+        .unwrap_or_default()
     }
 }
 

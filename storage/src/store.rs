@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::bucket::LocalBucket;
 use crate::disk::Disk;
-use crate::error::{AppendError, Corrupt, DiskError, Quarantined};
+use crate::error::{AppendError, Corrupt, DiskError, JobError, Quarantined};
 use crate::journal::{FRAME_BYTES_MAX, Journal, Record};
 use crate::kind::Kind;
 use crate::manifest::Manifest;
@@ -72,6 +72,8 @@ impl<K: Kind> Writer<K> {
 struct Planning {
     /// When `next_job` first saw records in memory since it was sealed.
     unflushed_since: Option<Timestamp>,
+    /// Somebody waits for the memory to become parts.
+    flush_asked: bool,
     /// Parts whose merge failed although each of them is whole.
     unmergeable: BTreeSet<u64>,
 }
@@ -257,10 +259,12 @@ impl<K: Kind> Store<K> {
 
     /// Ends the active memory under the writer's lock, so that no record is between a sealed and
     /// an active memory. Nothing happens when there is none.
-    pub(crate) fn seal(&self) {
+    pub(crate) fn seal(&self) -> Result<(), JobError> {
         let mut writer = self.writer.lock();
-        let journal_from = writer.journal.seal();
+        let sealed = writer.journal.seal();
+        let journal_from = sealed.map_err(|e| JobError::Poisoned(self.set_poison(&e)))?;
         self.seal_active(&mut writer, journal_from);
+        Ok(())
     }
 
     /// The same in the middle of replay, where later segments exist already.
@@ -282,7 +286,9 @@ impl<K: Kind> Store<K> {
             bytes,
         }));
         drop(view);
-        self.planning.lock().unflushed_since = None;
+        let mut planning = self.planning.lock();
+        planning.unflushed_since = None;
+        planning.flush_asked = false;
     }
 
     /// What a reader of one tenant sees now.
@@ -311,16 +317,25 @@ impl<K: Kind> Store<K> {
         let since = if view.active.is_empty() {
             None
         } else {
-            Some(*planning.unflushed_since.get_or_insert(now))
+            // A clock that was set back must not put the flush off.
+            let since = planning.unflushed_since.get_or_insert(now);
+            *since = now.min(*since);
+            Some(*since)
         };
         let active = self.counters.active_bytes.load(Ordering::Relaxed);
         let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
         let old = since.is_some_and(|since| now - since >= self.options.flush_age);
         let large = active >= self.options.flush_bytes || journal >= self.options.journal_bytes_max;
-        if !view.sealed.is_empty() || old || (since.is_some() && large) {
+        let wanted = large || planning.flush_asked;
+        if !view.sealed.is_empty() || old || (since.is_some() && wanted) {
             return Some(Job::Flush);
         }
         self.next_merge(&view, &planning, Some(now))
+    }
+
+    /// Makes a flush the next job if there is memory: a write was refused for want of room in it.
+    pub fn ask_flush(&self) {
+        self.planning.lock().flush_asked = true;
     }
 
     /// A merge; at `now` what is worth it, and without what is possible.

@@ -364,6 +364,49 @@ fn formats_are_documented_and_named_by_their_code() {
     refuse("formats that no source names", &faults);
 }
 
+/// The page of settings names every limit with its default, and no limit that is gone.
+#[test]
+fn limits_are_on_the_page_of_settings() {
+    let text = |path: &str| fs::read_to_string(root().join(path)).expect("file is readable");
+    let config = text("server/src/config.rs");
+    let fields = |start: &str| -> BTreeSet<String> {
+        let (_, rest) = config.split_once(start).expect("the struct is there");
+        let (body, _) = rest.split_once("\n}").expect("the struct ends");
+        let fields = body.lines().filter_map(|l| l.trim().strip_prefix("pub "));
+        fields
+            .filter_map(|l| Some(l.split_once(':')?.0.to_owned()))
+            .collect()
+    };
+    let limits = fields("pub struct LimitsConfig {");
+    assert!(limits.len() > 10, "limits were found: {limits:?}");
+    let page = text("docs/configuration.md");
+    let rows: BTreeMap<&str, &str> = page
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `")?.split_once("` | "))
+        .collect();
+    let debug = format!("{:?}", obs_model::limits::Limits::default());
+    let mut faults = Vec::new();
+    for limit in &limits {
+        let (_, rest) = debug
+            .split_once(&format!("{limit}: "))
+            .expect("a setting is a limit");
+        let value: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        match rows.get(limit.as_str()) {
+            None => faults.push(format!("{limit} is not on the page")),
+            Some(row) if row.split([' ', '|']).next() != Some(value.as_str()) => {
+                faults.push(format!("{limit} is {value} and not: {row}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for row in rows.keys().filter(|r| r.ends_with("_max")) {
+        if !limits.contains(*row) {
+            faults.push(format!("{row} is not a limit any more"));
+        }
+    }
+    refuse("limits that docs/configuration.md has wrong", &faults);
+}
+
 #[test]
 fn dependencies_are_few_and_permissive() {
     let metadata = metadata();

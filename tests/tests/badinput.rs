@@ -459,10 +459,10 @@ fn lines_and_labels_over_their_limits_are_refused() {
                 WRITE,
                 vec![PROTOBUF],
                 write(&[("__name__", "x"), ("a", &long)]),
-                413,
+                400,
                 "label_value_bytes_max",
             ),
-            (WRITE, vec![PROTOBUF], write(&named), 413, "labels_max"),
+            (WRITE, vec![PROTOBUF], write(&named), 400, "labels_max"),
         ],
     );
 }

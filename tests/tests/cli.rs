@@ -223,6 +223,61 @@ fn traces_and_the_waterfall() {
 }
 
 #[test]
+fn an_empty_answer_is_told_beside_the_output() {
+    let obs = server();
+    let check = |arguments: &[&str], told: &str| {
+        let output = obs.client(arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(text(&output.stderr), told);
+    };
+    check(&["query", "nothing"], "no series match\n");
+    check(&["query", "nothing", "-o", "json"], "no series match\n");
+    check(&["query", "requests_total"], "");
+    check(
+        &["logs", r#"{app="nobody"}"#],
+        "no lines match in this time\n",
+    );
+    check(&["logs", r#"{app="shop"}"#], "");
+    check(
+        &["traces", "{ name = `nobody` }"],
+        "no traces match in this time\n",
+    );
+    check(&["traces"], "");
+}
+
+#[test]
+fn a_machine_without_certificates_speaks_http() {
+    let without = |command: &mut std::process::Command| -> Output {
+        command
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "/nowhere")
+            .output()
+            .expect("obs runs")
+    };
+    let obs = server();
+    let url = obs.url();
+    let answer = without(&mut command(&["query", "requests_total", "--server", &url]));
+    assert!(out(&answer).contains("requests_total"));
+    // The exporters of own telemetry are set up before the data directory is opened.
+    let busy = obs.path("data").display().to_string();
+    let config = obs.path("own.yml");
+    std::fs::write(&config, "obs: {telemetry: {logs: true, traces: true}}\n").expect("written");
+    let config = config.display().to_string();
+    let mut arguments = vec![
+        "serve",
+        "--data",
+        busy.as_str(),
+        "--config",
+        config.as_str(),
+    ];
+    for flag in ["--listen", "--otlp-grpc-listen", "--otlp-http-listen"] {
+        arguments.extend([flag, "127.0.0.1:0"]);
+    }
+    let refused = text(&without(&mut command(&arguments)).stderr);
+    assert!(refused.contains("in use by another process"), "{refused}");
+}
+
+#[test]
 fn failures_are_1_and_misuse_is_2() {
     let obs = server();
     let ends = |output: &Output, code: i32, part: &str| {
@@ -236,7 +291,13 @@ fn failures_are_1_and_misuse_is_2() {
     ends(&obs.client(&["traces", "{"]), 1, "1:");
     ends(&obs.client(&["trace", "xyz"]), 1, "hexadecimal");
     ends(&obs.client(&["trace", "99"]), 1, "not found");
-    ends(&obs.client(&["query", "up", "--since", "soon"]), 1, "soon");
+    for (flag, value) in [
+        ("--since", "soon"),
+        ("--from", "yesterday"),
+        ("--step", "1"),
+    ] {
+        ends(&obs.client(&["query", "up", flag, value]), 2, flag);
+    }
     ends(&obs.client(&["query", "up", "--nothing"]), 2, "--nothing");
     ends(
         &obs.client(&["query", "up", "--since", "1h", "--from", "1"]),
@@ -248,8 +309,14 @@ fn failures_are_1_and_misuse_is_2() {
     ends(
         &run(&["query", "up", "--server", "http://127.0.0.1:1"]),
         1,
-        "127.0.0.1:1",
+        "no connection to http://127.0.0.1:1 (--server or OBS_SERVER",
     );
+    for server in ["127.0.0.1:9090", "nonsense", "ftp://127.0.0.1"] {
+        let wrong = run(&["query", "up", "--server", server]);
+        ends(&wrong, 2, "expected a URL such as http://127.0.0.1:9090");
+    }
+    let wrong = run(&["serve", "--listen", "9090", "--data", "/nowhere/data"]);
+    ends(&wrong, 2, "such as 127.0.0.1:9090");
     ends(
         &run(&["check", "config", "/nowhere/obs.yml"]),
         1,
@@ -257,7 +324,7 @@ fn failures_are_1_and_misuse_is_2() {
     );
     ends(
         &run(&["serve", "--retention", "soon", "--data", "/nowhere/data"]),
-        1,
+        2,
         "--retention",
     );
 }

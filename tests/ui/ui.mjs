@@ -124,6 +124,20 @@ async function coloured(canvas, atLeast) {
   });
 }
 
+/** Points at the end of the first chart; gives what the tip says. */
+async function pointAtEnd(page) {
+  const over = page.locator('main .chart .u-over').first();
+  const { x, y, width, height } = await over.boundingBox();
+  const tip = page.locator('main .chart .tip').first();
+  await until('the tip of the chart', async () => {
+    // A pointer that does not move tells nothing: it comes from elsewhere each time.
+    await page.mouse.move(x + width / 2, y + height / 2);
+    await page.mouse.move(x + width - 1, y + height / 2);
+    return tip.isVisible();
+  });
+  return tip;
+}
+
 async function picture(page, name) {
   await page.screenshot({ path: join(PICTURES, `${name}.png`) });
 }
@@ -158,6 +172,8 @@ const TESTS = {
     for (const mode of ['idle', 'user', 'system']) {
       check(names.some((name) => name.includes(`mode="${mode}"`)), `${mode} is not in ${names}`);
     }
+    const tip = await (await pointAtEnd(page)).innerText();
+    check(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b/.test(tip) && tip.includes('mode="idle"'), `the tip says ${tip}`);
     await picture(page, 'graph');
   },
 
@@ -229,6 +245,8 @@ const TESTS = {
       return found.first();
     };
     await shows('#/graph?q=markup', 'table.legend td');
+    const tip = await (await pointAtEnd(page)).innerText();
+    check(tip.includes('<img src=x'), `the tip says ${tip}`);
     const line = await shows(`#/logs?q=${query('{app="markup"}')}`, 'ol.lines > li');
     await line.locator('button.line').click();
     await line.locator('dd', { hasText: '<img src=x' }).first().waitFor({ timeout: DEADLINE });
@@ -253,6 +271,10 @@ const TESTS = {
       check(wider <= 0, `${name} is ${wider} px wider than the screen`);
       await picture(page, `small-${name.toLowerCase()}`);
     }
+    await filled(page, url, `#/graph?q=up`);
+    await picture(page, 'small-graph-up');
+    await filled(page, url, `#/traces?trace=${TRACE}`);
+    await picture(page, 'small-trace');
     await page.setViewportSize({ width: 1280, height: 800 });
   },
 };

@@ -10,7 +10,7 @@ use obs_model::spans::Attribute;
 use obs_model::{Span, SpanBatch};
 
 use crate::block::SPAN_ENTRIES_MAX;
-use crate::row::weigh;
+use crate::row::{weigh, weigh_resource, weigh_scope};
 use crate::value::{DEPTH_MAX, Weight};
 
 /// Largest span, its resource or its scope, as an estimate in memory; Tempo takes 5 MB a trace.
@@ -29,9 +29,19 @@ pub struct Refused {
 pub fn admit(batch: &mut SpanBatch, limits: &Limits) -> Refused {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for group in &mut batch.resources {
-        let of_resource = list_fault("resource", &group.resource.attributes, limits);
+        let of_resource = list_fault(
+            "resource",
+            &group.resource.attributes,
+            weigh_resource(&group.resource),
+            limits,
+        );
         for inner in &mut group.scopes {
-            let of_scope = list_fault("scope", &inner.scope.attributes, limits);
+            let of_scope = list_fault(
+                "scope",
+                &inner.scope.attributes,
+                weigh_scope(&inner.scope),
+                limits,
+            );
             let above = of_resource.clone().or(of_scope);
             inner
                 .spans
@@ -55,15 +65,18 @@ pub fn admit(batch: &mut SpanBatch, limits: &Limits) -> Refused {
     }
 }
 
-fn list_fault(what: &str, attributes: &[Attribute], limits: &Limits) -> Option<String> {
+fn list_fault(
+    what: &str,
+    attributes: &[Attribute],
+    weight: Weight,
+    limits: &Limits,
+) -> Option<String> {
     let max = limits.attributes_max;
     if attributes.len() > max {
         return Some(format!(
             "a {what} has more attributes than obs.limits.attributes_max = {max}"
         ));
     }
-    let mut weight = Weight::default();
-    weight.add(attributes, 0);
     weight_fault(what, weight)
 }
 

@@ -14,7 +14,7 @@ use obs_storage::codec::strings::Texts;
 use obs_storage::codec::{Reader, bytes, ints, strings, varint};
 
 use crate::attributes::{self, Attributes, read_ints, read_strings, read_texts};
-use crate::row::{Numbers, Row, weigh};
+use crate::row::{Numbers, Row, weigh, weigh_resource, weigh_scope};
 use crate::value::{read_resource, read_scope};
 
 /// Rows after which a block is closed: large enough for zstd, small enough to read for one trace.
@@ -470,12 +470,16 @@ pub(crate) struct Filling {
 impl Filling {
     /// Counts a row; whether the block must be closed after it.
     pub(crate) fn add(&mut self, row: &Row) -> bool {
-        let mut weight = weigh(&row.span);
+        let weight = weigh(&row.span);
         if self.groups.insert(Arc::as_ptr(&row.resource).addr()) {
-            weight.add(&row.resource.attributes, 0);
+            let more = weigh_resource(&row.resource);
+            self.entries += more.entries;
+            self.bytes += more.bytes;
         }
         if self.groups.insert(Arc::as_ptr(&row.scope).addr()) {
-            weight.add(&row.scope.attributes, 0);
+            let more = weigh_scope(&row.scope);
+            self.entries += more.entries;
+            self.bytes += more.bytes;
         }
         self.rows += 1;
         self.entries += weight.entries;

@@ -43,9 +43,22 @@ pub(crate) struct Catalog {
     scopes: HashSet<usize>,
     /// Addresses are only unique while their owners live.
     held: Vec<Row>,
+    /// Estimate of what names and values take.
+    bytes: usize,
 }
 
+/// Values are kept up to about so many bytes in all: many names with many long values must neither
+/// fill the memory nor make a catalog that is too large to be read. Small in tests.
+const VALUES_BYTES_MAX: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
+/// What a name or value takes beside its text: map entry, list, hash.
+const ENTRY_BYTES: usize = 96;
+
 impl Catalog {
+    /// Estimate of the bytes that names and values take in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// Adds all that a row says.
     pub(crate) fn add(&mut self, row: &Row) {
         let new_resource = self.resources.insert(Arc::as_ptr(&row.resource).addr());
@@ -110,15 +123,21 @@ impl Catalog {
                 return;
             }
             names.insert(name.to_owned(), Values::default());
+            self.bytes += ENTRY_BYTES + name.len();
         }
         let Some(values) = names.get_mut(name) else {
             return;
         };
         if values.list.len() < VALUES_MAX
+            && self.bytes < VALUES_BYTES_MAX
             && let Some(hash) = hash(value)
             && values.seen.insert(hash)
         {
             values.list.push(value.clone());
+            self.bytes += ENTRY_BYTES;
+            if let AttributeValue::String(text) = value {
+                self.bytes += text.len();
+            }
         }
     }
 

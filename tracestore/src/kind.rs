@@ -2,6 +2,8 @@
 //!
 //! Invariant: flush and merge write every row that starts in their range, each identity once.
 
+use std::collections::BTreeSet;
+
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
 
@@ -34,6 +36,10 @@ impl Kind for Spans {
 
     fn first_row(memory: &Memory, from: Timestamp) -> Option<Timestamp> {
         memory.first_row(from)
+    }
+
+    fn days(memory: &Memory) -> BTreeSet<i64> {
+        memory.days()
     }
 
     fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use obs_model::spans::{Resource, Scope};
-use obs_model::time::NANOS_PER_SECOND;
+use obs_model::time::{NANOS_PER_DAY, NANOS_PER_SECOND};
 use obs_model::{TimeRange, Timestamp, TraceId};
 use parking_lot::RwLock;
 
@@ -20,6 +20,7 @@ const TRACE_BYTES: usize = 200;
 const SEARCHED_MAX: usize = 16;
 /// Spans are looked up by time in steps of this: a window is hours to days.
 const STEP_NANOS: i64 = 600 * NANOS_PER_SECOND;
+const STEPS_PER_DAY: i64 = NANOS_PER_DAY / STEP_NANOS;
 
 /// Spans in memory. Readers and the writer share it.
 #[derive(Debug, Default)]
@@ -131,6 +132,13 @@ impl Memory {
         let at = from.max(Timestamp::from_nanos(step.saturating_mul(STEP_NANOS)));
         let at = at.max(range.start);
         (at <= range.end).then_some(at)
+    }
+
+    /// The days (UTC, since the epoch) in which spans start.
+    pub(crate) fn days(&self) -> BTreeSet<i64> {
+        let inner = self.inner.read();
+        let steps = inner.steps.iter();
+        steps.map(|s| s.div_euclid(STEPS_PER_DAY)).collect()
     }
 
     /// The rows of one trace.

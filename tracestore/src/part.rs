@@ -200,13 +200,12 @@ impl Part {
     }
 
     /// Adds the names and values of this part.
-    pub(crate) fn catalog(&self, into: &mut Catalog) -> Result<usize, Corrupt> {
+    pub(crate) fn catalog(&self, into: &mut Catalog) -> Result<(), Corrupt> {
         let place = format!("{}/catalog", self.reader.name());
         let mut reader = Reader::new(&place, self.reader.section("catalog")?);
         let content = bytes::decode(&mut reader, CATALOG_BYTES_MAX)?;
         reader.finish()?;
-        into.read(Reader::new(&place, &content))?;
-        Ok(content.len())
+        into.read(Reader::new(&place, &content))
     }
 }
 

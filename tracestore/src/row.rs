@@ -30,14 +30,34 @@ impl Row {
         (self.span.span_id, self.span.kind)
     }
 
-    /// From start to end; the start alone where the end lies before it.
+    /// From start to end.
     pub(crate) fn range(&self) -> TimeRange {
-        TimeRange::new(self.span.start, self.span.start.max(self.span.end))
+        self.span.range()
     }
 
     fn order(&self) -> (Timestamp, Identity) {
         (self.span.start, self.identity())
     }
+}
+
+/// What a resource costs to hold.
+pub(crate) fn weigh_resource(resource: &Resource) -> Weight {
+    let mut weight = Weight {
+        bytes: resource.schema_url.len(),
+        ..Weight::default()
+    };
+    weight.add(&resource.attributes, 0);
+    weight
+}
+
+/// What a scope costs to hold.
+pub(crate) fn weigh_scope(scope: &Scope) -> Weight {
+    let mut weight = Weight {
+        bytes: scope.name.len() + scope.version.len() + scope.schema_url.len(),
+        ..Weight::default()
+    };
+    weight.add(&scope.attributes, 0);
+    weight
 }
 
 /// What a span costs to hold, without resource and scope.

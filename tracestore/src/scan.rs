@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use obs_model::{Budget, BudgetError, SpanBatch, TimeRange, Timestamp, TraceId};
+use obs_model::{Budget, BudgetError, HeldBytes, SpanBatch, TimeRange, Timestamp, TraceId};
 use obs_storage::Snapshot;
 
 use crate::error::SelectError;
@@ -31,7 +31,8 @@ pub fn trace(
 ) -> Result<Option<SpanBatch>, SelectError> {
     budget.series(1)?;
     let mut source = source_of(snapshot);
-    let rows = rows_of(snapshot, &mut source, id, budget)?;
+    let (rows, held) = rows_of(snapshot, &mut source, id, budget, &mut budget.holding())?;
+    held.keep();
     Ok((!rows.is_empty()).then(|| batch(rows)))
 }
 
@@ -46,9 +47,20 @@ pub fn scan(
 ) -> Result<(), SelectError> {
     let hints = Hints::new(&filter.conditions);
     let mut source = source_of(snapshot);
-    let candidates = candidates(snapshot, &mut source, filter.range, &hints, budget)?;
+    let mut read = budget.holding();
+    let candidates = candidates(
+        snapshot,
+        &mut source,
+        filter.range,
+        &hints,
+        budget,
+        &mut read,
+    )?;
+    let mut listed = budget.holding();
+    listed.add(candidates.len() as u64 * CANDIDATE_BYTES)?;
     for (_, id) in candidates {
-        let rows = rows_of(snapshot, &mut source, id, budget)?;
+        // Until the visitor is done with the trace; what it keeps it charges itself.
+        let (rows, _held) = rows_of(snapshot, &mut source, id, budget, &mut read)?;
         let in_range = rows.iter().any(|row| row.range().overlaps(filter.range));
         if !in_range || hints.of_rows(&rows) != hints.all() {
             continue;
@@ -64,24 +76,27 @@ fn source_of(snapshot: &Snapshot<Spans>) -> Source<'_> {
     Source::new(snapshot.parts.iter().map(|p| &p.part).collect())
 }
 
-/// The rows of a trace, each identity once.
-fn rows_of(
+/// The rows of a trace, each identity once, and the charge for them. `read` follows what the source
+/// holds.
+fn rows_of<'b>(
     snapshot: &Snapshot<Spans>,
     source: &mut Source<'_>,
     id: TraceId,
-    budget: &Budget,
-) -> Result<Vec<Row>, SelectError> {
+    budget: &'b Budget,
+    read: &mut HeldBytes<'_>,
+) -> Result<(Vec<Row>, HeldBytes<'b>), SelectError> {
     budget.check()?;
     let mut rows = Vec::new();
     source.trace(id, &mut rows)?;
-    budget.bytes(source.take_bytes())?;
+    read.set(source.bytes())?;
     for memory in &snapshot.memories {
         rows.extend(memory.trace(id));
     }
     keep_first(&mut rows);
     budget.samples(rows.len() as u64)?;
-    budget.bytes(weight_of(&rows) as u64)?;
-    Ok(rows)
+    let mut held = budget.holding();
+    held.add(weight_of(&rows) as u64)?;
+    Ok((rows, held))
 }
 
 /// What is known of a trace before it is read.
@@ -98,12 +113,14 @@ fn candidates(
     range: TimeRange,
     hints: &Hints<'_>,
     budget: &Budget,
+    read: &mut HeldBytes<'_>,
 ) -> Result<Vec<(Timestamp, TraceId)>, SelectError> {
     let mut found: HashMap<TraceId, Candidate> = HashMap::new();
+    let mut held = budget.holding();
     let mut enter = |id: TraceId| {
         if let std::collections::hash_map::Entry::Vacant(entry) = found.entry(id) {
             budget.series(1)?;
-            budget.bytes(CANDIDATE_BYTES)?;
+            held.add(CANDIDATE_BYTES)?;
             entry.insert(Candidate {
                 start: Timestamp::MAX,
                 mask: 0,
@@ -123,7 +140,7 @@ fn candidates(
                 enter(ids.id(index))?;
             }
         }
-        budget.bytes(source.take_bytes())?;
+        read.set(source.bytes())?;
     }
     for memory in &snapshot.memories {
         for (id, _) in memory
@@ -137,7 +154,7 @@ fn candidates(
     // A late span may lie anywhere: every source is asked about every candidate.
     for number in 0..source.parts().len() {
         complete_from_part(source, number, hints, &mut found)?;
-        budget.bytes(source.take_bytes())?;
+        read.set(source.bytes())?;
         budget.check()?;
     }
     for memory in &snapshot.memories {

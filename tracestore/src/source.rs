@@ -20,6 +20,7 @@ pub(crate) struct Source<'a> {
     traces: Vec<Option<Traces>>,
     /// The least recently used one first.
     blocks: Vec<(usize, usize, Arc<Block>)>,
+    /// Of tables and blocks.
     bytes: usize,
 }
 
@@ -38,9 +39,9 @@ impl<'a> Source<'a> {
         &self.parts
     }
 
-    /// Bytes that were read since the last time this was asked.
-    pub(crate) fn take_bytes(&mut self) -> u64 {
-        std::mem::take(&mut self.bytes) as u64
+    /// Bytes that are held now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
     }
 
     /// The table of traces of a part.
@@ -95,7 +96,8 @@ impl<'a> Source<'a> {
         let block = Arc::new(self.parts[part].block(number)?);
         self.bytes += block.bytes();
         if self.blocks.len() >= BLOCKS_MAX {
-            self.blocks.remove(0);
+            let (_, _, oldest) = self.blocks.remove(0);
+            self.bytes -= oldest.bytes();
         }
         self.blocks.push((part, number, Arc::clone(&block)));
         Ok(block)

@@ -790,6 +790,50 @@ fn tags_of_memories_and_parts() {
 }
 
 #[test]
+fn the_budget_bounds_what_is_held_at_a_time() {
+    let long = |n: u16| {
+        let mut span = simple(1, 1, i64::from(n));
+        span.trace_id.0[..2].copy_from_slice(&n.to_be_bytes());
+        let mut state = u64::from(n);
+        let noise = (0..3000).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            char::from(b'a' + (state >> 60) as u8)
+        });
+        span.attributes = vec![Attribute::string("noise", noise.collect::<String>())];
+        span
+    };
+    let spans: Vec<Span> = (0..400).map(long).collect();
+    for step in [Step::Flush, Step::Nothing] {
+        let (snapshot, _) = build(&[(one(Vec::clone(&spans)), step)]);
+        let filter = SpanFilter {
+            range: TimeRange::ALL,
+            conditions: Vec::new(),
+        };
+        let run = |budget: &Budget| {
+            let mut count = 0;
+            scan(&snapshot, &filter, budget, &mut |_, _| {
+                count += 1;
+                Ok(ControlFlow::Continue(()))
+            })
+            .map(|()| count)
+        };
+        let all = budget();
+        assert_eq!(run(&all), Ok(400));
+        assert_eq!(all.bytes_held(), 0);
+        let half = Budget::new(&Limits {
+            query_bytes_max: all.spent().1 * 3 / 4,
+            ..Limits::default()
+        });
+        assert_eq!(run(&half), Ok(400));
+        let days: Vec<i64> = snapshot.memory_days().into_iter().collect();
+        let in_memory = matches!(step, Step::Nothing);
+        assert_eq!(days, vec![0; usize::from(in_memory)]);
+    }
+}
+
+#[test]
 fn scans_stop_and_keep_to_the_budget() {
     let spans = (1..=9).map(|n| simple(n, 1, i64::from(n))).collect();
     let (snapshot, _) = build(&[(one(spans), Step::Flush)]);
@@ -859,4 +903,67 @@ fn admission_drops_with_a_reason() {
         },
         "nested deeper",
     );
+}
+
+#[test]
+fn long_texts_of_resources_and_scopes_count() {
+    let check = |change: fn(&mut SpanBatch), kept: usize| {
+        let mut batch = one(vec![simple(1, 1, 1)]);
+        change(&mut batch);
+        let refused = admit(&mut batch, &Limits::default());
+        assert_eq!((batch.span_count(), refused.count), (kept, 1 - kept as u64));
+    };
+    let long = || "x".repeat(17 << 20);
+    check(|_| {}, 1);
+    check(
+        |b| b.resources[0].resource.schema_url = "x".repeat(17 << 20),
+        0,
+    );
+    check(
+        |b| b.resources[0].scopes[0].scope.name = "x".repeat(17 << 20),
+        0,
+    );
+    check(
+        |b| b.resources[0].scopes[0].scope.version = "x".repeat(17 << 20),
+        0,
+    );
+    // They fill a block, so that a block can always be read back.
+    let mut filling = block::Filling::default();
+    let mut rows = record::read(&{
+        let mut bytes = Vec::new();
+        encode(&one(vec![simple(1, 1, 1)]), &mut bytes);
+        bytes
+    })
+    .unwrap();
+    let row = &mut rows[0];
+    assert!(!filling.add(row));
+    row.resource = Arc::new(Resource {
+        schema_url: long(),
+        ..Resource::default()
+    });
+    assert!(filling.add(row));
+}
+
+#[test]
+fn values_for_menus_are_bounded() {
+    let span = |n: u64| {
+        let mut span = simple(1, n + 1, 1);
+        let value = |key: u64| Attribute::string(format!("key {key}"), format!("{n:0200}"));
+        span.attributes = (0..20).map(value).collect();
+        span
+    };
+    let batch = one((0..200).map(span).collect());
+    for step in [Step::Nothing, Step::Flush] {
+        let (snapshot, _) = build(&[(batch.clone(), step)]);
+        let names = tag_names(&snapshot, TimeRange::ALL, &budget()).unwrap();
+        let span_names = names.iter().find(|(scope, _)| *scope == "span");
+        assert_eq!(span_names.map(|(_, names)| names.len()), Some(20));
+        let values = |key: u64| {
+            let name = format!("key {key}");
+            let scope = Some(Scope::Span);
+            tag_values(&snapshot, scope, &name, TimeRange::ALL, &budget()).unwrap()
+        };
+        let total: usize = (0..20).map(|key| values(key).len()).sum();
+        assert!((100..400).contains(&total), "{total}");
+    }
 }

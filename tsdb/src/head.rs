@@ -5,12 +5,13 @@
 //! before anything of it is applied, so that a refused one changes nothing.
 //! Sketch per series: labels ~150 bytes, columns 96 + 16 a sample, postings ~10 × labels.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::time::{NANOS_PER_DAY, NANOS_PER_MILLI};
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::Corrupt;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -75,7 +76,11 @@ pub(crate) struct Head {
     by_hash: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, RoaringBitmap>>,
     pub(crate) metadata: BTreeMap<String, Metadata>,
-    pub(crate) range: Option<MilliRange>,
+    /// When metadata was last received, where that is known.
+    received: Option<i64>,
+    range: Option<MilliRange>,
+    /// Days (UTC) that have a sample or exemplar.
+    days: BTreeSet<i64>,
     pub(crate) bytes: usize,
 }
 
@@ -138,14 +143,15 @@ impl Head {
         for (index, exemplar) in &record.exemplars {
             self.add_exemplar(ids[*index], exemplar);
         }
+        self.received = self.received.max(record.received);
         for metadata in &record.metadata {
-            let size = 2 * metadata.family.len() + metadata.unit.len() + metadata.help.len();
+            let size = |m: &Metadata| 2 * m.family.len() + m.unit.len() + m.help.len() + 128;
             let old = self
                 .metadata
                 .insert(metadata.family.clone(), metadata.clone());
-            if old.is_none() {
-                self.bytes += size + 128;
-            }
+            // What is replaced may have been shorter.
+            let before = old.as_ref().map_or(0, size);
+            self.bytes = (self.bytes + size(metadata)).saturating_sub(before);
         }
         Ok(())
     }
@@ -191,6 +197,9 @@ impl Head {
             return;
         };
         self.cover(*min, *max);
+        if day_of(*min) < day_of(*max) {
+            self.days.extend(times.iter().map(|t| day_of(*t)));
+        }
         let column = &mut self.series[id as usize].column;
         let before = column.bytes();
         let count = column.histograms.len();
@@ -224,15 +233,36 @@ impl Head {
             end: max,
         };
         self.range = Some(self.range.map_or(range, |r| r.union(range)));
+        self.days.extend([day_of(min), day_of(max)]);
     }
 
-    /// The smallest range that holds every sample and exemplar.
+    /// Where metadata stands that has no samples around it: when it was received. A record that
+    /// does not say when is from 1970.
+    pub(crate) fn lone_metadata(&self) -> Option<MilliRange> {
+        let at = self.received.unwrap_or(0);
+        let lone = self.range.is_none() && !self.metadata.is_empty();
+        lone.then_some(MilliRange { start: at, end: at })
+    }
+
+    /// The smallest range that holds every sample and exemplar, or metadata without them.
     pub(crate) fn time_range(&self) -> Option<TimeRange> {
-        self.range.map(MilliRange::nanos)
+        let range = self.range.or_else(|| self.lone_metadata());
+        range.map(MilliRange::nanos)
     }
 
-    /// The earliest sample or exemplar at or after a time.
+    /// The days (UTC, since the epoch) that have rows.
+    pub(crate) fn days(&self) -> BTreeSet<i64> {
+        let lone = self.lone_metadata();
+        let lone = lone.map(|at| day_of(at.start));
+        self.days.iter().copied().chain(lone).collect()
+    }
+
+    /// The earliest sample or exemplar at or after a time, or metadata without them.
     pub(crate) fn first_row(&self, from: Timestamp) -> Option<Timestamp> {
+        if let Some(at) = self.lone_metadata() {
+            let at = Timestamp::from_millis(at.start);
+            return (at >= from).then_some(at);
+        }
         let range = MilliRange::of(TimeRange::new(from, Timestamp::MAX));
         let first = |series: &HeadSeries| {
             let (at, _) = range.find(&series.column.times);
@@ -244,6 +274,11 @@ impl Head {
         let first = self.series.iter().filter_map(first).min()?;
         Some(Timestamp::from_millis(first))
     }
+}
+
+/// The day of a millisecond, since the epoch.
+fn day_of(millis: i64) -> i64 {
+    millis.div_euclid(NANOS_PER_DAY / NANOS_PER_MILLI)
 }
 
 /// Puts an exemplar at its place in ascending time, unless it is there; keeps the newest

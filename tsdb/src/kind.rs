@@ -1,6 +1,6 @@
 //! What metrics say about themselves to the storage engine: apply, flush, open, merge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Labels, TimeRange, Timestamp};
@@ -36,6 +36,10 @@ impl Kind for Metrics {
         memory.read().first_row(from)
     }
 
+    fn days(memory: &Memory) -> BTreeSet<i64> {
+        memory.read().days()
+    }
+
     fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
         let head = memory.read();
         let range = MilliRange::of(range);
@@ -51,7 +55,8 @@ impl Kind for Metrics {
             builder.add(&one.labels, one.column.within(range), &exemplars);
         }
         let metadata: Vec<Metadata> = head.metadata.values().cloned().collect();
-        builder.finish(&metadata);
+        let lone = head.lone_metadata();
+        builder.finish(&metadata, lone.filter(|at| range.contains(at.start)));
         Ok(())
     }
 
@@ -87,7 +92,10 @@ impl Kind for Metrics {
             builder.add(&labels, column, &exemplars);
         }
         let metadata: Vec<Metadata> = metadata.into_values().collect();
-        builder.finish(&metadata);
+        // Parts without samples stay without samples, where the last of them was.
+        let last = parts.iter().map(|part| MilliRange::of(part.range()).end);
+        let last = last.max().filter(|end| keep.contains(*end));
+        builder.finish(&metadata, last.map(|end| MilliRange { start: end, end }));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use obs_model::metrics::{Exemplar, Metadata, MetricBatch, MetricKind, Sample};
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Labels, Timestamp, Value};
+use obs_model::{Labels, Series, Timestamp, Value};
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes, floats, ints, put_bytes, varint};
 
@@ -18,6 +18,9 @@ use crate::column::{Column, NO_START};
 use crate::histograms;
 
 const VERSION: u8 = 1;
+/// The same with the time of receipt at the end, for batches of nothing but metadata: metadata has
+/// no time of its own, and what becomes a part needs a place in time.
+const VERSION_RECEIVED: u8 = 2;
 /// Bytes of one record once decompressed; several times the largest accepted request.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 /// Bytes of all labels of one record; front coding makes them dense, so they have their own bound.
@@ -41,18 +44,37 @@ pub(crate) struct Record {
     pub(crate) exemplars: Vec<(usize, Exemplar)>,
     /// Metadata of families.
     pub(crate) metadata: Vec<Metadata>,
+    /// When it was received, in milliseconds; only where there is nothing but metadata.
+    pub(crate) received: Option<i64>,
+}
+
+/// Appends the journal record of a batch that was received at a time, as [`encode()`] does. A batch
+/// of nothing but metadata is kept as long as a sample of that time would be.
+pub fn encode_received(batch: &MetricBatch, received: Timestamp, out: &mut Vec<u8>) {
+    let is_row = |s: &Series| !s.samples.is_empty() || !s.exemplars.is_empty();
+    if batch.series.iter().any(is_row) {
+        return encode(batch, out);
+    }
+    let mut body = encode_body(batch);
+    varint::put_signed(received.millis(), &mut body);
+    out.push(VERSION_RECEIVED);
+    bytes::encode(&body, bytes::LEVEL_FAST, out);
 }
 
 /// Appends the journal record of a batch. A batch holds at most [`RECORD_SAMPLES_MAX`] samples;
 /// [`admit`](crate::admit()) sees to that.
 pub fn encode(batch: &MetricBatch, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    bytes::encode(&encode_body(batch), bytes::LEVEL_FAST, out);
+}
+
+fn encode_body(batch: &MetricBatch) -> Vec<u8> {
     let mut body = Vec::new();
     encode_labels(batch, &mut body);
     encode_samples(batch, &mut body);
     encode_exemplars(batch, &mut body);
     encode_metadata(&batch.metadata, &mut body);
-    out.push(VERSION);
-    bytes::encode(&body, bytes::LEVEL_FAST, out);
+    body
 }
 
 fn encode_labels(batch: &MetricBatch, out: &mut Vec<u8>) {
@@ -214,8 +236,9 @@ pub(crate) fn put_front_coded(last: &[u8], bytes: &[u8], out: &mut Vec<u8>) {
 /// Reads a record.
 pub(crate) fn decode(record: &[u8]) -> Result<Record, Corrupt> {
     let mut outer = Reader::new("metric record", record);
-    if outer.u8()? != VERSION {
-        return Err(Corrupt::new("metric record", 0, "version 1"));
+    let version = outer.u8()?;
+    if version != VERSION && version != VERSION_RECEIVED {
+        return Err(Corrupt::new("metric record", 0, "version 1 or 2"));
     }
     let body = bytes::decode(&mut outer, RECORD_BYTES_MAX)?;
     outer.finish()?;
@@ -234,6 +257,11 @@ pub(crate) fn decode(record: &[u8]) -> Result<Record, Corrupt> {
             .push((series, read_exemplar(&mut reader)?));
     }
     decoded.metadata = decode_metadata(&mut reader)?;
+    if version == VERSION_RECEIVED {
+        let received = reader.signed()?;
+        check_times(&[received], &reader)?;
+        decoded.received = Some(received);
+    }
     reader.finish()?;
     Ok(decoded)
 }
@@ -298,7 +326,6 @@ pub(crate) fn check_times(times: &[i64], reader: &Reader<'_>) -> Result<(), Corr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_model::Series;
     use obs_model::histogram::BucketSpan;
     use proptest::prelude::*;
 
@@ -390,10 +417,12 @@ mod tests {
                 body[index] ^= bits;
             }
             for body in [body, noise] {
-                let mut record = vec![VERSION];
-                bytes::encode_raw(&body, &mut record);
-                if let Ok(record) = decode(&record) {
-                    prop_assert_eq!(record.column.times.len(), record.column.values.len());
+                for version in [VERSION, VERSION_RECEIVED] {
+                    let mut record = vec![version];
+                    bytes::encode_raw(&body, &mut record);
+                    if let Ok(record) = decode(&record) {
+                        prop_assert_eq!(record.column.times.len(), record.column.values.len());
+                    }
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::head::push_exemplar;
 use crate::kind::Metrics;
 use crate::part::{Group, Part};
 use crate::postings::{Index, find};
-use crate::selection::{Selection, TimesTable};
+use crate::selection::{Need, Selection, TimesTable};
 
 /// One series of a selection.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub fn select(
     let mut times = TimesTable::default();
     let mut selected = Vec::with_capacity(selection.len());
     for chunk in selection.chunks(0) {
-        selection.read(chunk, &mut times, budget, |one| {
+        selection.read(chunk, Need::Values, &mut times, budget, |one| {
             budget.bytes(16 * one.floats.len() as u64)?;
             selected.push(SelectedSeries {
                 labels: selection.labels(one.index).clone(),
@@ -249,14 +249,18 @@ pub fn label_values(
         let mut failed: Result<(), SelectError> = Ok(());
         index.values(name, &mut |value| {
             let used = || -> Result<bool, SelectError> {
+                budget.check()?;
                 if values.contains(value) {
                     return Ok(false);
                 }
-                budget.bytes(value.len() as u64)?;
-                match set {
-                    Some(set) => Ok(!index.with_value(name, value)?.is_disjoint(set)),
-                    None => Ok(true),
+                let used = match set {
+                    Some(set) => !index.with_value(name, value)?.is_disjoint(set),
+                    None => true,
+                };
+                if used {
+                    budget.bytes(value.len() as u64)?;
                 }
+                Ok(used)
             };
             match used() {
                 Ok(true) => drop(values.insert(value.to_owned())),
@@ -286,6 +290,11 @@ pub fn metadata(snapshot: &Snapshot<Metrics>) -> Result<Vec<Metadata>, Corrupt> 
     Ok(all.into_values().collect())
 }
 
+/// Bytes of an exemplar in memory.
+fn exemplar_bytes(exemplar: &Exemplar) -> u64 {
+    (size_of::<(u32, Exemplar)>() + exemplar.labels.packed().len()) as u64
+}
+
 /// The exemplars in the range of the series that meet all matchers; series sorted by labels,
 /// exemplars by time.
 pub fn exemplars(
@@ -299,6 +308,7 @@ pub fn exemplars(
     let mut add = |labels: &Labels, exemplar: &Exemplar| {
         if millis.contains(exemplar.time.millis()) {
             budget.samples(1)?;
+            budget.bytes(exemplar_bytes(exemplar))?;
             push_exemplar(all.entry(labels.clone()).or_default(), exemplar);
         }
         Ok::<(), SelectError>(())
@@ -319,6 +329,9 @@ pub fn exemplars(
                 if found.is_empty() {
                     continue;
                 }
+                let bytes = found.iter().map(|(_, e)| exemplar_bytes(e)).sum();
+                let mut held = budget.holding();
+                held.add(bytes)?;
                 let set = find(part, matchers)?;
                 let with: RoaringBitmap = found.iter().map(|(series, _)| *series).collect();
                 for_groups(part, &(set & with), &mut |group, places| {

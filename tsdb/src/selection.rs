@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use obs_model::histogram::Histogram;
-use obs_model::{Budget, Labels, Matcher, TimeRange, Timestamp};
+use obs_model::{Budget, HeldBytes, Labels, Matcher, TimeRange, Timestamp};
 use obs_storage::Snapshot;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -80,6 +80,15 @@ pub struct Samples<'a> {
     pub histograms: &'a [(u32, Arc<Histogram>)],
     /// When counters started, in milliseconds, 0 where not known; empty where it is known of none.
     pub starts: &'a [i64],
+}
+
+/// What a reader wants to know of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Times and values.
+    Values,
+    /// Times, and which samples are histograms or end a series; other values may be anything.
+    Presence,
 }
 
 /// Hashes labels by xxh3.
@@ -268,6 +277,7 @@ impl<'a> Selection<'a> {
     pub fn read<E: From<SelectError>>(
         &self,
         chunk: Range<usize>,
+        need: Need,
         times: &mut TimesTable,
         budget: &Budget,
         mut each: impl FnMut(Samples<'_>) -> Result<(), E>,
@@ -276,6 +286,12 @@ impl<'a> Selection<'a> {
         let first = chunk.start;
         let mut gathered: Vec<Gathering> = Vec::new();
         gathered.resize_with(chunk.len(), Gathering::default);
+        let mut charge = Charge {
+            need,
+            budget,
+            block: budget.holding(),
+            samples: budget.holding(),
+        };
         let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(chunk.len());
         for index in chunk {
             let at = (index - first) as u32;
@@ -290,10 +306,10 @@ impl<'a> Selection<'a> {
             rest = others;
             match &self.sources[source as usize] {
                 Source::Part(part) => {
-                    self.read_part((part, source), mine, times, budget, &mut gathered)?;
+                    self.read_part((part, source), mine, times, &mut charge, &mut gathered)?;
                 }
                 Source::Memory(memory) => {
-                    self.read_memory(memory, mine, times, budget, &mut gathered)?;
+                    self.read_memory(memory, mine, times, &mut charge, &mut gathered)?;
                 }
             }
         }
@@ -322,7 +338,7 @@ impl<'a> Selection<'a> {
         memory: &crate::Memory,
         jobs: &[(Place, u32)],
         times: &mut TimesTable,
-        budget: &Budget,
+        charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
         let head = memory.read();
@@ -332,7 +348,7 @@ impl<'a> Selection<'a> {
             if from == to {
                 continue;
             }
-            budget.samples((to - from) as u64)?;
+            charge.samples(to - from)?;
             let piece = times.intern(&column.times[from..to]);
             let mut values = Column::default();
             let into = &mut gathered[*at as usize];
@@ -356,20 +372,21 @@ impl<'a> Selection<'a> {
         (part, source): (&Part, u32),
         jobs: &[(Place, u32)],
         times: &mut TimesTable,
-        budget: &Budget,
+        charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
         let mut rest = jobs;
         while let Some((place, _)) = rest.first() {
-            budget.check()?;
+            charge.budget.check()?;
             let group = &part.groups[part.group_of(place.number)];
             let end = group.first + group.series;
             let (mine, others) = rest.split_at(rest.partition_point(|(p, _)| p.number < end));
             rest = others;
             let blocks = part.blocks[group.blocks.clone()].iter();
             for block in blocks.filter(|b| b.range.overlaps(self.range)) {
-                budget.bytes(block.bytes)?;
+                charge.block.set(block.bytes)?;
                 let open = part.open_block(group, block)?;
+                charge.block.set(open.bytes())?;
                 for (place, at) in mine {
                     let number = (place.number - group.first) as usize;
                     let cache = times.caches.entry(source).or_default();
@@ -381,7 +398,12 @@ impl<'a> Selection<'a> {
                     if from == to {
                         continue;
                     }
-                    budget.samples((to - from) as u64)?;
+                    charge.samples(to - from)?;
+                    if charge.need == Need::Presence && part.has_plain_values(&open, number) {
+                        let nothing = (vec![0.0; to - from], Vec::new(), Vec::new());
+                        gathered[*at as usize].add(times, piece, nothing);
+                        continue;
+                    }
                     let values = part.values(&open, number, column.len())?;
                     let (mut floats, mut histograms, mut starts) = values;
                     if (from, to) != (0, column.len()) {
@@ -396,6 +418,24 @@ impl<'a> Selection<'a> {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+/// What a read costs while it lasts.
+struct Charge<'b> {
+    need: Need,
+    budget: &'b Budget,
+    /// The block that is open.
+    block: HeldBytes<'b>,
+    /// The samples of the chunk.
+    samples: HeldBytes<'b>,
+}
+
+impl Charge<'_> {
+    fn samples(&mut self, count: usize) -> Result<(), SelectError> {
+        self.budget.samples(count as u64)?;
+        self.samples.add(8 * count as u64)?;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use obs_model::limits::Limits;
 use obs_model::matcher::all_match;
 use obs_model::metrics::{Exemplar, Metadata, MetricBatch, MetricKind, Sample};
 use obs_model::sample::{STALE_BITS, stale};
+use obs_model::time::NANOS_PER_DAY;
 use obs_model::{
     Budget, BudgetError, Labels, MatchOp, Matcher, Samples, Series, Tenant, TimeRange, Timestamp,
     Value,
@@ -447,7 +448,10 @@ proptest! {
     }
 }
 
-const PATTERNS: [&str; 14] = [
+const PATTERNS: [&str; 17] = [
+    "x.+|yy?.*|x",
+    "(z|xz|[é-ü]).*",
+    "zz.*|xyx.*|xy.*",
     "",
     "x",
     "xy",
@@ -577,6 +581,198 @@ fn a_part_goes_on_where_the_budget_ends() {
 }
 
 #[test]
+fn the_budget_bounds_what_is_held_at_a_time() {
+    let memory = Memory::default();
+    let samples = |seed: u64| {
+        let value = move |n: u64| {
+            f64::from_bits((seed * 1000 + n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2)
+        };
+        let sample = move |n: u64| Sample {
+            time: Timestamp::from_millis(n as i64),
+            start: None,
+            value: Value::Float(value(n)),
+        };
+        (0..1000).map(sample).collect()
+    };
+    // Metrics of their own stand in groups and blocks of their own.
+    let series = |n: u64| Series {
+        labels: labels(&[("__name__", &format!("m{n:02}"))]),
+        samples: samples(n),
+        exemplars: Vec::new(),
+    };
+    let batch = MetricBatch {
+        series: (0..40).map(series).collect(),
+        metadata: Vec::new(),
+    };
+    apply(&memory, &batch);
+    let part = flush(&memory, TimeRange::ALL).unwrap();
+    let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![part]).unwrap();
+    let budget = Budget::new(&Limits {
+        query_bytes_max: 30_000,
+        ..Limits::default()
+    });
+    let found = crate::select(&snapshot, &[], millis(5, 5), &budget).unwrap();
+    assert_eq!(found.len(), 40);
+    assert!(budget.spent().1 > 90_000, "{:?}", budget.spent());
+    assert!(budget.bytes_held() < 2000, "{}", budget.bytes_held());
+}
+
+#[test]
+fn metadata_without_samples_is_kept() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        retention: obs_storage::Retention {
+            age: Some(10 * NANOS_PER_DAY),
+            bytes: None,
+        },
+        ..Options::default()
+    };
+    let open =
+        || Engine::<Metrics>::open(Arc::new(disk.clone()), options.clone(), &|_| {}).unwrap();
+    let tenant = Tenant::anonymous();
+    let write = |store: &Engine<Metrics>, family: &str, received: i64| {
+        let entry = Metadata {
+            family: family.to_owned(),
+            kind: MetricKind::Gauge,
+            unit: "bytes".to_owned(),
+            help: format!("what {family} is"),
+        };
+        let batch = MetricBatch {
+            series: Vec::new(),
+            metadata: vec![entry],
+        };
+        let mut payload = Vec::new();
+        let received = Timestamp::from_nanos(received);
+        crate::encode_received(&batch, received, &mut payload);
+        let record = Record {
+            tenant: &tenant,
+            payload: &payload,
+        };
+        store.append(&[record]).unwrap();
+    };
+    let run = |store: &Engine<Metrics>, force: Force| {
+        while let Some(job) = store.forced(force) {
+            store.run(job).unwrap();
+        }
+    };
+    let families = |store: &Engine<Metrics>| -> Vec<String> {
+        let all = crate::metadata(&store.snapshot(&tenant)).unwrap();
+        all.into_iter().map(|m| m.help).collect()
+    };
+    let day = 20_000 * NANOS_PER_DAY;
+    let store = open();
+    write(&store, "a", day + 5);
+    assert_eq!(store.snapshot(&tenant).memory_days(), [20_000].into());
+    run(&store, Force::Flush);
+    assert_eq!(families(&store), ["what a is"]);
+    write(&store, "b", day + 6);
+    run(&store, Force::Flush);
+    drop(store);
+    disk.crash();
+    let store = open();
+    assert_eq!(families(&store), ["what a is", "what b is"]);
+    run(&store, Force::Merge);
+    assert_eq!(store.snapshot(&tenant).parts.len(), 1);
+    assert_eq!(families(&store), ["what a is", "what b is"]);
+    let selected = crate::select(&store.snapshot(&tenant), &[], TimeRange::ALL, &budget());
+    assert!(selected.unwrap().is_empty());
+    // It goes with the samples of its day.
+    assert_eq!(
+        store.next_job(Timestamp::from_nanos(day + 10 * NANOS_PER_DAY)),
+        None
+    );
+    let job = store
+        .next_job(Timestamp::from_nanos(day + 11 * NANOS_PER_DAY))
+        .unwrap();
+    store.run(job).unwrap();
+    assert_eq!(families(&store), Vec::<String>::new());
+}
+
+#[test]
+fn long_labels_and_many_exemplars_make_several_runs() {
+    let series = |n: i64| Series {
+        labels: labels(&[
+            ("__name__", "up"),
+            ("long", &format!("{n:02}{}", "x".repeat(4000))),
+        ]),
+        samples: Vec::new(),
+        exemplars: (0..10).map(|at| exemplar(100 * n + at)).collect(),
+    };
+    let entry = |n: i64| Metadata {
+        family: format!("family_{n:03}"),
+        help: "x".repeat(30),
+        ..Metadata::default()
+    };
+    let batch = MetricBatch {
+        series: (0..20).map(series).collect(),
+        metadata: (0..50).map(entry).collect(),
+    };
+    let memory = Memory::default();
+    apply(&memory, &batch);
+    let part = flush(&memory, TimeRange::ALL).unwrap();
+    let merged = merge(&[part.clone(), part.clone()], TimeRange::ALL);
+    for part in [part, merged.unwrap().unwrap()] {
+        let sections = |what: &str| part.sections().filter(|(n, _)| n.starts_with(what)).count();
+        assert!(
+            sections("exemplars") > 2 && sections("metadata") > 2,
+            "{part:?}"
+        );
+        assert!(Part::open(part.clone()).unwrap().groups.len() > 4);
+        let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![part]).unwrap();
+        let found = crate::exemplars(&snapshot, &[], TimeRange::ALL, &budget()).unwrap();
+        let expect = batch
+            .series
+            .iter()
+            .map(|s| (s.labels.clone(), s.exemplars.clone()));
+        assert_eq!(found, expect.collect::<Vec<_>>());
+        assert_eq!(crate::metadata(&snapshot).unwrap(), batch.metadata);
+    }
+}
+
+#[test]
+fn metadata_that_grows_is_weighed() {
+    let memory = Memory::default();
+    let weigh = |help: usize| {
+        let entry = Metadata {
+            family: "up".to_owned(),
+            help: "x".repeat(help),
+            ..Metadata::default()
+        };
+        let metadata = vec![entry];
+        let series = Vec::new();
+        apply(&memory, &MetricBatch { series, metadata });
+        Metrics::bytes(&memory)
+    };
+    let small = weigh(0);
+    assert_eq!(weigh(50_000), small + 50_000);
+    assert_eq!(weigh(10), small + 10);
+}
+
+#[test]
+fn days_in_memory_are_told() {
+    let check = |times: &[i64], expect: &[i64]| {
+        let memory = Memory::default();
+        let row = |time: &i64| Row {
+            series: 1,
+            time: *time,
+            value: TestValue::Float(0),
+            start: None,
+        };
+        let rows: Vec<Row> = times.iter().map(row).collect();
+        apply(&memory, &batch_of(&rows));
+        let found: Vec<i64> = Metrics::days(&memory).into_iter().collect();
+        assert_eq!(found, expect, "{times:?}");
+    };
+    check(&[], &[]);
+    check(&[0, 86_399_999], &[0]);
+    check(&[-1, 86_400_000], &[-1, 1]);
+    check(
+        &[5 * 86_400_000, 3 * 86_400_000, 7 * 86_400_000],
+        &[3, 5, 7],
+    );
+}
+
+#[test]
 fn exemplars_metadata_and_cardinality_come_from_everywhere() {
     let memory = Memory::default();
     let mut batch = batch_of(&[Row {
@@ -696,15 +892,29 @@ fn the_engine_drives_it() {
     assert_eq!(samples(&open().unwrap()), 250);
 }
 
-/// Written by the first version; what is read from them never changes.
+/// Written by the first released versions; what is read from them never changes.
 const RECORD_V1: &[u8] = include_bytes!("../fixtures/v1/metric-record.bin");
-const PART_V1: &[u8] = include_bytes!("../fixtures/v1/metric.part");
+const PART_V2: &[u8] = include_bytes!("../fixtures/v2/metric.part");
 
 #[test]
-fn files_of_version_1_are_read_and_written_alike() {
+fn every_flipped_bit_of_a_part_is_found() {
+    let part = PART_V2;
+    let step = (part.len() / 1000).max(1);
+    for at in (0..part.len()).step_by(step) {
+        for bit in 0..8 {
+            let mut flipped = part.to_vec();
+            flipped[at] ^= 1 << bit;
+            let found = PartReader::open("flipped", Blob::heap(flipped)).and_then(|p| p.verify());
+            assert!(found.is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}
+
+#[test]
+fn files_of_old_versions_are_read_and_written_alike() {
     let memory = Memory::default();
     Metrics::apply(&memory, RECORD_V1).unwrap();
-    let part = PartReader::open("metric.part", Blob::heap(PART_V1.to_vec())).unwrap();
+    let part = PartReader::open("metric.part", Blob::heap(PART_V2.to_vec())).unwrap();
     part.verify().unwrap();
 
     // Compressed bytes may differ with the version of zstd, what is in them may not.

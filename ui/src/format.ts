@@ -19,14 +19,39 @@ export function number(value: number): string {
   return `${Number(value.toPrecision(4))}`;
 }
 
+const two = (n: number) => `${n}`.padStart(2, '0');
+const day = (date: Date) => `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+const minutes = (date: Date) => `${two(date.getHours())}:${two(date.getMinutes())}`;
+
 /** `2026-11-21 10:00:00.123` in the reader's zone. */
 export function time(nanos: bigint): string {
   const millis = Number(nanos / 1_000_000n);
-  const date = new Date(millis);
-  const two = (n: number) => `${n}`.padStart(2, '0');
-  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  const clock = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-  return `${day} ${clock}.${`${date.getMilliseconds()}`.padStart(3, '0')}`;
+  return `${moment(millis / 1000)}.${`${new Date(millis).getMilliseconds()}`.padStart(3, '0')}`;
+}
+
+/** `2026-11-21 10:00:00` in the reader's zone, from seconds. */
+export function moment(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  return `${day(date)} ${minutes(date)}:${two(date.getSeconds())}`;
+}
+
+/** Marks of a time axis that are `step` seconds apart, by a 24-hour clock; a new day is told once. */
+export function marks(ticks: number[], step: number): string[] {
+  let told = '';
+  return ticks.map((tick) => {
+    const date = new Date(tick * 1000);
+    const today = day(date);
+    if (step >= 86400) return today;
+    const clock = step >= 60 ? minutes(date) : `${minutes(date)}:${two(date.getSeconds())}`;
+    const mark = today === told ? clock : `${clock}\n${today}`;
+    told = today;
+    return mark;
+  });
+}
+
+/** `1 span`, `2 spans` */
+export function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
 /** `12 s ago` */

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { graph, metricNames } from './api';
-import { Chart } from './chart';
+import { Chart, rangeOf } from './chart';
 import { number, seriesName } from './format';
 import { useLoad } from './load';
 import type { State } from './location';
@@ -24,8 +24,7 @@ export function GraphPage({ state, change }: { state: State; change: (part: Part
   const query = state.q;
   const answer = useLoad([query, state.since, refresh], async (signal) => {
     const step = Math.max(1, Math.ceil(state.since / 360));
-    const end = Math.floor(Date.now() / 1000 / step) * step;
-    const range = { start: end - state.since, end };
+    const range = rangeOf(state.since, step);
     const found = query ? await graph(query, range, step, signal) : { series: [], notes: [] };
     return { ...found, range, step };
   });

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { logs, volume, type LogLine } from './api';
-import { Chart } from './chart';
+import { Chart, rangeOf } from './chart';
 import { time } from './format';
 import { useLoad, useTick } from './load';
 import { format, type State } from './location';
@@ -27,10 +27,10 @@ export function LogsPage({ state, change }: { state: State; change: (part: Parti
   const tick = useTick(LIVE_SECONDS);
   const query = state.q || QUERY_DEFAULT;
   const keys = [query, state.since, refresh, live ? tick : 0];
-  const lines = useLoad(keys, (signal) => logs(query, rangeOf(state.since), LINES, signal));
+  const lines = useLoad(keys, (signal) => logs(query, rangeOf(state.since, 1), LINES, signal));
   const counts = useLoad(keys, async (signal) => {
     const step = Math.max(1, Math.ceil(state.since / 120));
-    const range = rangeOf(state.since);
+    const range = rangeOf(state.since, step);
     return { series: await volume(query, range, step, signal), range, step };
   });
   return (
@@ -67,11 +67,6 @@ export function LogsPage({ state, change }: { state: State; change: (part: Parti
       </Show>
     </>
   );
-}
-
-function rangeOf(since: number) {
-  const end = Math.ceil(Date.now() / 1000);
-  return { start: end - since, end };
 }
 
 function Line({ line }: { line: LogLine }) {

@@ -25,7 +25,7 @@ function Pool({ name, targets: list }: { name: string; targets: Target[] }) {
   return (
     <section class="pool">
       <h2>{name} <small class={up === list.length ? 'up' : 'down'}>{up} of {list.length} up</small></h2>
-      <table>
+      <table class="targets stack">
         <thead>
           <tr><th>target</th><th>health</th><th>labels</th><th>last scrape</th><th class="number">took</th><th>error</th></tr>
         </thead>
@@ -35,8 +35,8 @@ function Pool({ name, targets: list }: { name: string; targets: Target[] }) {
               <td><a href={t.scrapeUrl}>{t.scrapeUrl}</a></td>
               <td><span class={`badge ${t.health}`}>{t.health}</span></td>
               <td>{Object.entries(t.labels).map(([key, value]) => <code key={key} class="label">{key}="{value}"</code>)}</td>
-              <td>{ago(t.lastScrape, Date.now())}</td>
-              <td class="number">{duration(t.lastScrapeDuration * 1e9)}</td>
+              <td data-label="last scrape">{ago(t.lastScrape, Date.now())}</td>
+              <td class="number" data-label="took">{duration(t.lastScrapeDuration * 1e9)}</td>
               <td class="error">{t.lastError}</td>
             </tr>
           ))}

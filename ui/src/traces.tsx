@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { searchTraces, trace } from './api';
-import { duration, time } from './format';
+import { count, duration, time } from './format';
 import { useLoad } from './load';
 import { format, type State } from './location';
 import { QueryBar, Show, colourOf } from './parts';
@@ -36,7 +36,7 @@ function Search({ state, change }: { state: State; change: (part: Partial<State>
       />
       <Show of={found} empty={(all) => all.length === 0} whenEmpty="No traces in this range.">
         {(all) => (
-          <table class="traces">
+          <table class="traces stack">
             <thead>
               <tr><th>started</th><th>service</th><th>root</th><th class="number">duration</th><th class="number">matched spans</th><th>trace</th></tr>
             </thead>
@@ -46,8 +46,8 @@ function Search({ state, change }: { state: State; change: (part: Partial<State>
                   <td>{time(BigInt(t.startTimeUnixNano))}</td>
                   <td><i style={{ background: colourOf(t.rootServiceName) }} />{t.rootServiceName}</td>
                   <td>{t.rootTraceName}</td>
-                  <td class="number">{duration((t.durationMs ?? 0) * 1e6)}</td>
-                  <td class="number">{(t.spanSets ?? []).reduce((n, s) => n + (s.matched ?? 0), 0)}</td>
+                  <td class="number" data-label="duration">{t.durationMs ? duration(t.durationMs * 1e6) : '< 1 ms'}</td>
+                  <td class="number" data-label="matched spans">{(t.spanSets ?? []).reduce((n, s) => n + (s.matched ?? 0), 0)}</td>
                   <td><a href={format({ ...state, trace: t.traceID })}><code>{t.traceID.padStart(32, '0')}</code></a></td>
                 </tr>
               ))}
@@ -79,8 +79,8 @@ function Waterfall({ all, open, setOpen }: { all: Row[]; open?: string; setOpen:
   return (
     <>
       <p class="quiet">
-        {time(start)} · {duration(total)} · {all.length} spans · {services.length} services ·{' '}
-        {all.filter((r) => r.failed).length} errors
+        {time(start)} · {duration(total)} · {count(all.length, 'span')} · {count(services.length, 'service')} ·{' '}
+        {count(all.filter((r) => r.failed).length, 'error')}
       </p>
       <ol class="waterfall">
         {all.slice(0, ROWS_MAX).map((row) => {

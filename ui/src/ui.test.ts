@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { messageOf, type OtlpSpan } from './api';
-import { align } from './chart';
-import { ago, duration, number, seriesName } from './format';
+import { align, lonely, rangeOf } from './chart';
+import { ago, count, duration, marks, moment, number, seriesName } from './format';
 import { format, parse } from './location';
 import { rows, text } from './spans';
 
@@ -40,6 +40,26 @@ describe('align', () => {
   });
 });
 
+describe('chart', () => {
+  it('ends now, whatever the step', () => {
+    expect(rangeOf(900, 8, 1_000_000_500)).toEqual({ start: 1_000_001 - 904, end: 1_000_001 });
+    expect(rangeOf(604800, 1680, 1_700_000_000_000)).toEqual({ start: 1_700_000_000 - 604800, end: 1_700_000_000 });
+  });
+
+  it('draws points without a neighbour', () => {
+    expect(lonely([1, null, 2, 3, null, 4])).toEqual([0, 5]);
+    expect(lonely([])).toEqual([]);
+  });
+
+  it('tells the time by a 24-hour clock and each day once', () => {
+    const at = (...when: [number, number, number]) => new Date(2026, 10, ...when).getTime() / 1000;
+    expect(marks([at(21, 23, 50), at(21, 23, 55), at(22, 0, 0)], 300)).toEqual(['23:50\n2026-11-21', '23:55', '00:00\n2026-11-22']);
+    expect(marks([at(21, 14, 5)], 15)).toEqual(['14:05:00\n2026-11-21']);
+    expect(marks([at(21, 0, 0), at(22, 0, 0)], 86400)).toEqual(['2026-11-21', '2026-11-22']);
+    expect(moment(at(21, 14, 5))).toBe('2026-11-21 14:05:00');
+  });
+});
+
 describe('address', () => {
   it('keeps a state', () => {
     const state = { page: 'logs' as const, q: '{a="b"} |= "x & y"', since: 60, trace: '' };
@@ -54,6 +74,7 @@ describe('format', () => {
     expect([duration(999), duration(1_234_567), duration(2.5e9)]).toEqual(['999 ns', '1.23 ms', '2.5 s']);
     expect([number(0), number(12345), number(2.5e9)]).toEqual(['0', '12.35k', '2.5G']);
     expect(seriesName({ __name__: 'up', job: 'a' })).toBe('up{job="a"}');
+    expect([count(1, 'span'), count(0, 'span')]).toEqual(['1 span', '0 spans']);
     expect(seriesName({})).toBe('{}');
     expect(ago('0001-01-01T00:00:00Z', 0)).toBe('never');
     expect(messageOf('{"status":"error","error":"no"}')).toBe('no');

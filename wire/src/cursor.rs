@@ -9,6 +9,7 @@ use obs_model::Labels;
 use obs_model::limits::Limits;
 
 use crate::error::{Position, WireError};
+use crate::rejects::shown;
 
 /// A label as read: name and value, lent where nothing was escaped.
 pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
@@ -298,9 +299,10 @@ impl LabelFault {
         malformed: impl FnOnce(String) -> WireError,
     ) -> WireError {
         match self {
-            Self::Duplicate(name) => {
-                malformed(format!("label names once each, found {name:?} twice"))
-            }
+            Self::Duplicate(name) => malformed(format!(
+                "label names once each, found {} twice",
+                shown(&name)
+            )),
             Self::Limit(limit, max) => WireError::too_large(format, limit, max),
         }
     }

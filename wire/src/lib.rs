@@ -16,8 +16,10 @@ mod cursor;
 pub mod json;
 mod number;
 mod protobuf;
+mod rejects;
 
 pub mod loki;
 pub mod prometheus;
 
 pub use error::{Position, WireError};
+pub use rejects::Decoded;

@@ -47,7 +47,7 @@ impl ConfigError {
     }
 
     /// A fault of the scrape configuration with this index: where its `job_name` stands.
-    pub(super) fn near_job(text: &str, index: usize, message: String) -> Self {
+    pub fn near_job(text: &str, index: usize, message: String) -> Self {
         let position = text
             .lines()
             .enumerate()

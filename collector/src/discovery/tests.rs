@@ -142,3 +142,23 @@ async fn files_come_change_and_go() {
     assert_eq!(sources.refresh().await, (true, vec![]));
     assert_eq!(sources.discovered().count(), 1);
 }
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_listed_keeps_its_targets() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("sd");
+    tokio::fs::create_dir(&folder).await.expect("made");
+    write(&folder.join("a.yml"), "- targets: [h:1]\n").await;
+    let mut sources = Sources::new(&[Discovery::Files {
+        files: vec![folder.join("*.yml")],
+        refresh: Duration::from_secs(300),
+    }]);
+    assert_eq!(sources.refresh().await, (true, vec![]));
+    // A link to itself: reading it fails for everybody, root included.
+    let aside = dir.path().join("aside");
+    tokio::fs::rename(&folder, &aside).await.expect("renamed");
+    tokio::fs::symlink(&folder, &folder).await.expect("linked");
+    let (changed, faults) = sources.refresh().await;
+    assert!(!changed && faults.len() == 1, "{faults:?}");
+    assert_eq!(sources.discovered().count(), 1);
+}

@@ -100,7 +100,18 @@ async fn export(
         .max_decoding_message_size(limit);
     let answer = tokio::time::timeout(CALL_DEADLINE, grpc.unary(service, request));
     let late = |_| Status::deadline_exceeded("the call took too long").into_http();
-    answer.await.unwrap_or_else(late)
+    settled(answer.await.unwrap_or_else(late))
+}
+
+/// tonic tells a message over its limit by `OUT_OF_RANGE`, after which OTLP clients send it again,
+/// for ever; without `RetryInfo`, `RESOURCE_EXHAUSTED` is final.
+fn settled(mut answer: Answer) -> Answer {
+    let code = |code: Code| HeaderValue::from(code as i32);
+    if answer.headers().get(Status::GRPC_STATUS) == Some(&code(Code::OutOfRange)) {
+        let exhausted = code(Code::ResourceExhausted);
+        answer.headers_mut().insert(Status::GRPC_STATUS, exhausted);
+    }
+    answer
 }
 
 /// One call.

@@ -8,6 +8,7 @@ use obs_wire::loki::push;
 use super::{Receiver, RequestTenant, media_type, text_header};
 use crate::http_error::{Dialect, HttpError};
 use crate::metrics::Door;
+use crate::sink::Accepted;
 
 pub(super) async fn push(
     State(receiver): State<Receiver>,
@@ -21,7 +22,7 @@ pub(super) async fn push(
         let form = form(&parts.headers)?;
         let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
-        let batch = match form {
+        let decoded = match form {
             Form::Json { encoding } => {
                 let decode = receiver.decode(&mut body, (&encoding, usize::MAX), push::decode_json);
                 decode.await?
@@ -32,12 +33,17 @@ pub(super) async fn push(
                 decode.await?
             }
         };
-        let accepted = receiver.sink.logs(tenant, batch).await?;
-        if accepted.refused > 0 {
+        let accepted = if decoded.batch.streams.is_empty() {
+            Accepted::default()
+        } else {
+            receiver.sink.logs(tenant, decoded.batch).await?
+        };
+        let told = accepted.and(decoded.rejected, decoded.message);
+        if told.refused > 0 || !told.reason.is_empty() {
             // As Loki: what was good is kept, the rest is told with 400.
             return Err(HttpError::bad_data(format!(
                 "{} lines refused: {}",
-                accepted.refused, accepted.reason
+                told.refused, told.reason
             )));
         }
         Ok(())

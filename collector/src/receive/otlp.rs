@@ -109,7 +109,7 @@ pub(super) async fn store(
             } else {
                 sink.metrics(tenant, decoded.batch).await?
             };
-            Ok(told(accepted, decoded.rejected, decoded.message))
+            Ok(accepted.and(decoded.rejected, decoded.message))
         }
         Signal::Logs => {
             let work = move |bytes: &[u8], limits: &Limits| decode_logs(bytes, encoding, limits);
@@ -120,7 +120,7 @@ pub(super) async fn store(
             } else {
                 sink.logs(tenant, decoded.batch).await?
             };
-            Ok(told(accepted, decoded.rejected, decoded.message))
+            Ok(accepted.and(decoded.rejected, decoded.message))
         }
         Signal::Traces => {
             let work = move |bytes: &[u8], limits: &Limits| decode_traces(bytes, encoding, limits);
@@ -130,7 +130,7 @@ pub(super) async fn store(
             } else {
                 sink.spans(tenant, decoded.batch).await?
             };
-            Ok(told(accepted, decoded.rejected, decoded.message))
+            Ok(accepted.and(decoded.rejected, decoded.message))
         }
     }
 }
@@ -165,19 +165,6 @@ fn decode_traces(
     match encoding {
         Encoding::Protobuf => otlp::traces::decode_protobuf(bytes, limits),
         Encoding::Json => otlp::traces::decode_json(bytes, limits),
-    }
-}
-
-/// Joins what the decoder and what the store refused.
-fn told(accepted: Accepted, rejected: u64, message: String) -> Accepted {
-    let reason = match (message.is_empty(), accepted.reason.is_empty()) {
-        (true, _) => accepted.reason,
-        (false, true) => message,
-        (false, false) => format!("{message}; {}", accepted.reason),
-    };
-    Accepted {
-        refused: accepted.refused.saturating_add(rejected),
-        reason,
     }
 }
 

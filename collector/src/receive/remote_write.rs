@@ -9,6 +9,7 @@ use obs_wire::prometheus::remote_write;
 use super::{Receiver, RequestTenant, media_type, text_header};
 use crate::http_error::{Dialect, HttpError};
 use crate::metrics::Door;
+use crate::sink::Accepted;
 
 /// Largest decompressed request, as Prometheus (3.12) bounds it: 32 MB.
 const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
@@ -26,15 +27,22 @@ pub(super) async fn push(
         let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
         let form = ("snappy", DECOMPRESSED_BYTES_MAX);
-        let batch = receiver
+        let decoded = receiver
             .decode(&mut body, form, remote_write::decode_v1)
             .await?;
-        let accepted = receiver.sink.metrics(tenant, batch).await?;
-        if accepted.refused > 0 {
-            // 1.0 knows no partial success: 400 makes the sender drop what it sent and log why.
+        let batch = decoded.batch;
+        let accepted = if batch.series.is_empty() && batch.metadata.is_empty() {
+            Accepted::default()
+        } else {
+            receiver.sink.metrics(tenant, batch).await?
+        };
+        let told = accepted.and(decoded.rejected, decoded.message);
+        if told.refused > 0 {
+            // 1.0 knows no partial success: what was good is kept, and 400 makes the sender log
+            // why the rest was not, and not send it again.
             return Err(HttpError::bad_data(format!(
                 "{} samples refused: {}",
-                accepted.refused, accepted.reason
+                told.refused, told.reason
             )));
         }
         Ok(())

@@ -235,6 +235,33 @@ async fn loki_push_in_all_forms() {
     check(&zipped, b"\x1f\x8bnot", 400).await;
 }
 
+#[tokio::test]
+async fn what_is_wrong_is_told_and_the_rest_is_stored() {
+    let rig = Rig::new();
+    let push = br#"{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]},
+        {"stream":{"a-b":"c"},"values":[["1","x"],["2","y"]]}]}"#;
+    let (status, body) = rig.post(PUSH, &[JSON], push).await;
+    let body = String::from_utf8(body).expect("text");
+    assert!(
+        status == 400 && body.starts_with("2 lines refused: "),
+        "{status} {body}"
+    );
+    let (status, _) = rig
+        .post(PUSH, &[JSON], br#"{"streams":[{"stream":{}}]}"#)
+        .await;
+    assert_eq!(status, 400);
+    let mut write = snappy::decode(&samples(3), 1000).expect("a block");
+    // Another series, without any label: TimeSeries{samples:[{timestamp: 1}]}
+    write.extend(b"\x0a\x04\x12\x02\x10\x01");
+    let (status, body) = rig.post(WRITE, &[], &snappy::encode(&write)).await;
+    let body = String::from_utf8(body).expect("text");
+    assert!(
+        status == 400 && body.starts_with("1 samples refused: "),
+        "{status} {body}"
+    );
+    assert_eq!(rig.seen(), ["anonymous logs 1", "anonymous metrics 3"]);
+}
+
 /// One gzip member with a stored block: enough for a test without a compressor.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
@@ -440,7 +467,9 @@ async fn grpc_errors_have_their_codes() {
         "3",
     )
     .await;
-    check(ok(), TRACE_EXPORT, &[], &vec![0; 5000], "11").await;
+    // Too large for ever: not a code after which clients try again.
+    let told = check(ok(), TRACE_EXPORT, &[], &vec![0; 5000], "8").await;
+    assert!(!told.contains_key("grpc-status-details-bin"));
     check(ok(), "/other.Service/Call", &[], b"", "12").await;
     let gone = SinkError::Unavailable { reason: "x".into() };
     check(Err(gone), TRACE_EXPORT, &[], &traces, "14").await;

@@ -66,6 +66,21 @@ pub(crate) struct Assembled {
     pub counts: Counts,
 }
 
+/// Why a scrape fails although there was a body, and what was counted all the same: who is over a
+/// limit sees by how much.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Refused {
+    pub fault: String,
+    pub counts: Counts,
+}
+
+impl From<String> for Refused {
+    fn from(fault: String) -> Self {
+        let counts = Counts::default();
+        Self { fault, counts }
+    }
+}
+
 /// The samples of a successful scrape, without the series about it.
 pub(crate) fn assemble(
     job: &Job,
@@ -73,21 +88,21 @@ pub(crate) fn assemble(
     exposition: Exposition,
     previous: &State,
     time: Timestamp,
-) -> Result<Assembled, String> {
+) -> Result<Assembled, Refused> {
     let mut out = Assembled::default();
     let mut tracked = HashSet::with_capacity(exposition.samples.len());
     out.counts.scraped = exposition.samples.len();
     for scraped in exposition.samples {
-        let Some(labels) = rewrite(job, target, &scraped.labels) else {
+        let Some(labels) = rewrite(job, target, &scraped) else {
             continue;
         };
-        check(job, &labels)?;
+        if let Err(fault) = check(job, &labels) {
+            let counts = out.counts;
+            return Err(Refused { fault, counts });
+        }
         out.counts.kept += 1;
-        if job.limits.samples > 0 && out.counts.kept as u64 > job.limits.samples {
-            return Err(format!(
-                "sample limit exceeded (limit: {})",
-                job.limits.samples
-            ));
+        if over_sample_limit(job, out.counts) {
+            continue; // Only to count the rest.
         }
         let own_time = scraped.time.filter(|_| job.honor_timestamps);
         let track = own_time.is_none() || job.track_timestamps_staleness;
@@ -101,6 +116,15 @@ pub(crate) fn assemble(
             .series
             .push(series(labels, scraped, own_time.unwrap_or(time)));
     }
+    if over_sample_limit(job, out.counts) {
+        return Err(Refused {
+            fault: format!("sample limit exceeded (limit: {})", job.limits.samples),
+            counts: Counts {
+                added: 0,
+                ..out.counts
+            },
+        });
+    }
     for gone in previous.series.difference(&tracked) {
         out.batch.series.push(one(gone.clone(), time, stale()));
     }
@@ -113,6 +137,10 @@ pub(crate) fn assemble(
         }
     }
     Ok(out)
+}
+
+fn over_sample_limit(job: &Job, counts: Counts) -> bool {
+    job.limits.samples > 0 && counts.kept as u64 > job.limits.samples
 }
 
 /// Staleness markers for all that the scrape before wrote, because this one failed.
@@ -213,9 +241,12 @@ fn series(labels: Labels, scraped: ScrapedSample, time: Timestamp) -> Series {
 }
 
 /// Joins the labels of a sample and its target, then relabels; `None` where it is dropped.
-fn rewrite(job: &Job, target: &Labels, scraped: &Labels) -> Option<Labels> {
-    let mut builder = scraped.to_builder();
+fn rewrite(job: &Job, target: &Labels, scraped: &ScrapedSample) -> Option<Labels> {
+    let mut builder = scraped.labels.to_builder();
     for (name, value) in target {
+        if job.honor_labels && scraped.unset.iter().any(|unset| unset == name) {
+            continue; // Said to be empty, as the push gateway does: it has no such label.
+        }
         match builder.get(name).map(str::to_owned) {
             Some(_) if job.honor_labels => {}
             Some(exposed) => {

@@ -2,14 +2,18 @@
 //! of the answer.
 
 use std::path::Path;
-use std::sync::Once;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{Auth, ClientConfig, Credential, Job, NameEscaping, Protocol, TlsVersion};
+use crate::config::{
+    Auth, ClientConfig, Credential, Job, NameEscaping, Protocol, TlsConfig, TlsVersion,
+};
 use crate::discovery::Target;
+use crate::http_client::{self, chain};
 
 /// Most redirects that are followed, as Prometheus' HTTP client.
 const REDIRECTS_MAX: usize = 10;
@@ -21,6 +25,8 @@ const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Fetched {
     pub body: Bytes,
     pub format: Format,
+    /// The body's place among those in memory; held until it is decoded.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// How the body is written.
@@ -50,25 +56,40 @@ impl std::fmt::Display for FetchError {
 
 /// The client of one job. Certificates are read now.
 pub(crate) async fn client(config: &ClientConfig, compression: bool) -> Result<Client, String> {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // An error means that another part of the process has chosen a provider already.
-        drop(rustls::crypto::ring::default_provider().install_default());
-    });
-    let fault = match builder(config, compression).await?.build() {
-        Ok(client) => return Ok(client),
-        Err(error) => chain(&error),
-    };
-    if config.tls.ca.is_some() || config.tls.ca_file.is_some() {
-        return Err(fault);
+    let certificates = Certificates::read(&config.tls).await?;
+    let make = || builder(config, compression, &certificates);
+    if certificates.trusted.is_none() {
+        return http_client::build(make, ClientBuilder::build);
     }
-    // A machine without any certificates can still scrape over plain HTTP; HTTPS fails then.
-    tracing::warn!(error = %fault, "no certificates of the system are trusted");
-    let without_roots = builder(config, compression).await?.tls_certs_only([]);
-    without_roots.build().map_err(|e| chain(&e))
+    http_client::choose_provider();
+    make()?.build().map_err(|e| chain(&e))
 }
 
-async fn builder(config: &ClientConfig, compression: bool) -> Result<ClientBuilder, String> {
+/// What the files of `tls_config` hold, in PEM.
+struct Certificates {
+    trusted: Option<Vec<u8>>,
+    /// Certificate and key of this client.
+    identity: Option<Vec<u8>>,
+}
+
+impl Certificates {
+    async fn read(tls: &TlsConfig) -> Result<Self, String> {
+        let trusted = pem(tls.ca.as_deref(), tls.ca_file.as_deref()).await?;
+        let mut identity = pem(tls.cert.as_deref(), tls.cert_file.as_deref()).await?;
+        if let Some(identity) = &mut identity {
+            let key = tls.key.as_ref().map(|key| key.reveal());
+            identity.push(b'\n');
+            identity.extend(pem(key, tls.key_file.as_deref()).await?.unwrap_or_default());
+        }
+        Ok(Self { trusted, identity })
+    }
+}
+
+fn builder(
+    config: &ClientConfig,
+    compression: bool,
+    certificates: &Certificates,
+) -> Result<ClientBuilder, String> {
     let redirects = if config.follow_redirects {
         reqwest::redirect::Policy::limited(REDIRECTS_MAX)
     } else {
@@ -90,15 +111,12 @@ async fn builder(config: &ClientConfig, compression: bool) -> Result<ClientBuild
         builder = builder.no_proxy();
     }
     let tls = &config.tls;
-    if let Some(pem) = pem(tls.ca.as_deref(), tls.ca_file.as_deref()).await? {
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem);
-        builder = builder.tls_certs_only(certificates.map_err(|e| format!("tls_config.ca: {e}"))?);
+    if let Some(pem) = &certificates.trusted {
+        let trusted = reqwest::Certificate::from_pem_bundle(pem);
+        builder = builder.tls_certs_only(trusted.map_err(|e| format!("tls_config.ca: {e}"))?);
     }
-    if let Some(mut identity) = pem(tls.cert.as_deref(), tls.cert_file.as_deref()).await? {
-        let key = tls.key.as_ref().map(|key| key.reveal());
-        identity.push(b'\n');
-        identity.extend(pem(key, tls.key_file.as_deref()).await?.unwrap_or_default());
-        let identity = reqwest::Identity::from_pem(&identity);
+    if let Some(pem) = &certificates.identity {
+        let identity = reqwest::Identity::from_pem(pem);
         builder = builder.identity(identity.map_err(|e| format!("tls_config.cert: {e}"))?);
     }
     let version = |version: TlsVersion| match version {
@@ -153,12 +171,14 @@ pub(crate) fn accept(protocols: &[Protocol], escaping: NameEscaping) -> String {
     out
 }
 
-/// Asks once. The deadline is the caller's.
+/// Asks once. The deadline is the caller's. A place is taken only when there is a body to receive:
+/// targets that do not answer must not hold up those that do.
 pub(crate) async fn fetch(
     client: &Client,
     job: &Job,
     target: &Target,
     body_bytes_max: u64,
+    places: &Arc<Semaphore>,
 ) -> Result<Fetched, FetchError> {
     let headers = request_headers(job, target)
         .await
@@ -177,6 +197,8 @@ pub(crate) async fn fetch(
         0 => body_bytes_max,
         own => own.min(body_bytes_max),
     };
+    let place = Arc::clone(places).acquire_owned().await;
+    let place = place.map_err(|_| FetchError::Failed("scraping has shut down".to_owned()))?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if (body.len() + chunk.len()) as u64 > limit {
@@ -185,7 +207,11 @@ pub(crate) async fn fetch(
         body.extend_from_slice(&chunk);
     }
     let body = body.freeze();
-    Ok(Fetched { body, format })
+    Ok(Fetched {
+        body,
+        format,
+        place,
+    })
 }
 
 async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String> {
@@ -296,21 +322,6 @@ fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<Format, S
             "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for target"
         )),
     }
-}
-
-/// An error with all that caused it, in one line, without the URL (the target is named anyway).
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

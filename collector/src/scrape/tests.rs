@@ -208,3 +208,75 @@ async fn bodies_are_bounded() {
     );
     rig.end().await;
 }
+
+#[tokio::test]
+async fn targets_over_their_limit_are_down() {
+    let server = Server::start("a 1\n").await;
+    let two = |limit| {
+        let labels = |n: u8| format!("{{targets: ['{}'], labels: {{n: '{n}'}}}}", server.address);
+        parse(&format!(
+            "[{{job_name: j, scrape_interval: 50ms, scrape_timeout: 50ms, target_limit: {limit}, static_configs: [{}, {}]}}]",
+            labels(1),
+            labels(2)
+        ))
+    };
+    let mut rig = Rig::start(&yaml(&server.address, ""));
+    rig.scraper.apply(two(1));
+    rig.until(&["up 0"]).await;
+    rig.until(&["up 0"]).await;
+    let active = rig.scraper.targets().snapshot().active;
+    assert_eq!(active.len(), 2);
+    let fault = "target_limit exceeded (number of targets: 2, limit: 1)";
+    assert!(
+        active.iter().any(|target| target.last_error == fault),
+        "{active:?}"
+    );
+    rig.scraper.apply(two(2));
+    rig.until(&["a 1", "up 1"]).await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_place_is_taken_by_bodies_only() {
+    let server = Server::start("a 1\n").await;
+    let job = Arc::new(parse(&yaml(&server.address, "")).remove(0));
+    let sources = Sources::new(&job.discovery);
+    let target = resolve_all(&job, sources.discovered()).active.remove(0);
+    let client = fetch::client(&job.client, true).await.expect("a client");
+    let limit = 1000;
+    // A target that gives no body gets its word although no place is free.
+    server.answer(500, "text/plain", "");
+    let none = Arc::new(Semaphore::new(0));
+    let refused = fetch::fetch(&client, &job, &target, limit, &none).await;
+    assert!(matches!(refused, Err(FetchError::Failed(_))));
+    server.answer(200, "text/plain", "a 1\n");
+    let one = Arc::new(Semaphore::new(1));
+    let fetched = fetch::fetch(&client, &job, &target, limit, &one).await;
+    let fetched = fetched.expect("a body");
+    assert_eq!(
+        (&fetched.body[..], one.available_permits()),
+        (&b"a 1\n"[..], 0)
+    );
+    drop(fetched.place);
+    assert_eq!(one.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn counts_of_a_scrape_over_its_sample_limit_are_written() {
+    let server = Server::start("a 1\nb 2\nc 3\n").await;
+    let mut rig = Rig::start(&yaml(&server.address, ", sample_limit: 2"));
+    let write = rig.inbox.metrics.recv().await.expect("a batch");
+    let value = |name: &str| {
+        let mut found = write.batch.series.iter();
+        let series = found.find(|s| s.labels.metric_name() == Some(name));
+        match series.map(|s| &s.samples[0].value) {
+            Some(obs_model::Value::Float(value)) => *value,
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    assert_eq!(value("up"), 0.0);
+    assert_eq!(value("scrape_samples_scraped"), 3.0);
+    assert_eq!(value("scrape_samples_post_metric_relabeling"), 3.0);
+    drop(write);
+    rig.end().await;
+}

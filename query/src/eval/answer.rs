@@ -2,11 +2,13 @@
 
 use obs_model::answer::{MatrixSeries, VectorSample};
 use obs_model::{Answer, Samples, Value};
+use obs_tsdb::Need;
 
 use super::Evaluator;
 use super::labels::{merge_same, without_name};
 use super::series::bounds;
 use super::source::{LeafSeries, Scratch, View};
+
 use crate::column::{Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::plan::{Form, Input, MetricPlan, Node};
@@ -121,14 +123,19 @@ impl Evaluator<'_> {
             self.budget.bytes(16 * samples.len() as u64)?;
             Ok((!samples.is_empty()).then_some(samples))
         };
-        self.for_series(series, &plan.grid, &compute, &mut |labels, samples| {
-            let labels = match dropped.contains(labels) {
-                true => without_name(labels),
-                false => labels.clone(),
-            };
-            out.push(MatrixSeries { labels, samples });
-            Ok(())
-        })?;
+        self.for_series(
+            (series, Need::Values),
+            &plan.grid,
+            &compute,
+            &mut |labels, samples| {
+                let labels = match dropped.contains(labels) {
+                    true => without_name(labels),
+                    false => labels.clone(),
+                };
+                out.push(MatrixSeries { labels, samples });
+                Ok(())
+            },
+        )?;
         Ok(matrix(out.into_iter()))
     }
 }

@@ -2,6 +2,8 @@
 
 use obs_model::sample::is_stale;
 
+use obs_tsdb::Need;
+
 use super::Evaluator;
 use super::labels::drop_names;
 use super::source::{Scratch, View, found_resets};
@@ -36,9 +38,11 @@ impl Evaluator<'_> {
             },
             None => *grid,
         };
-        let mut out = self.columns(self.leaves[node.leaf], grid, |view, scratch| {
-            self.instant_series(node, view, &own, scratch)
-        })?;
+        let mut out = self.columns(
+            (self.leaves[node.leaf], need(node)),
+            grid,
+            |view, scratch| self.instant_series(node, view, &own, scratch),
+        )?;
         if node.window.at.is_some() {
             for one in &mut out {
                 one.column = std::mem::take(&mut one.column).broadcast(grid.count);
@@ -67,6 +71,14 @@ impl Evaluator<'_> {
             Borders::Smoothed => super::extended::smoothed_instant(self, view, node, grid),
             Borders::Plain | Borders::Anchored => last_samples(view, node, grid, scratch),
         }
+    }
+}
+
+/// What an instant selector reads of samples.
+fn need(node: &Instant) -> Need {
+    match (node.gives, node.window.borders) {
+        (Gives::Time, Borders::Plain | Borders::Anchored) => Need::Presence,
+        _ => Need::Values,
     }
 }
 

@@ -105,10 +105,11 @@ impl Spread {
     /// Adds a value.
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;
-        let delta = value - (self.mean.sum + self.mean.lost);
+        // What the sum lost counts: deviations may be smaller than the mean's last digit.
+        let delta = value - self.mean.sum - self.mean.lost;
         self.mean.add(delta / self.count);
         self.squares
-            .add(delta * (value - (self.mean.sum + self.mean.lost)));
+            .add(delta * (value - self.mean.sum - self.mean.lost));
     }
 
     /// Adds another's values (Chan, Golub and LeVeque 1979).
@@ -120,7 +121,7 @@ impl Spread {
             return self;
         }
         let count = self.count + other.count;
-        let delta = (other.mean.sum + other.mean.lost) - (self.mean.sum + self.mean.lost);
+        let delta = (other.mean.sum - self.mean.sum) + (other.mean.lost - self.mean.lost);
         let mut mean = self.mean;
         mean.add(delta * (other.count / count));
         let mut squares = self.squares.merge(other.squares);
@@ -135,5 +136,27 @@ impl Spread {
     /// Population variance.
     pub(crate) fn variance(self) -> f64 {
         (self.squares.sum + self.squares.lost) / self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_deviations_from_a_large_mean() {
+        let spread = |range: std::ops::Range<i32>| {
+            let mut spread = Spread::default();
+            range.for_each(|k| spread.add(1e9 + f64::from(k) * 0.25));
+            spread
+        };
+        let expect = 0.0625 * (100.0 * 100.0 - 1.0) / 12.0;
+        for (what, got) in [
+            ("added", spread(0..100)),
+            ("merged", spread(0..37).merge(spread(37..100))),
+        ] {
+            let error = (got.variance() - expect).abs() / expect;
+            assert!(error < 1e-12, "{what}: off by {error}");
+        }
     }
 }

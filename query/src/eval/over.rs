@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use obs_model::sample::is_stale;
 use obs_model::{Labels, Samples, Value};
 
+use obs_tsdb::Need;
+
 use super::labels::drop_names;
 use super::series::Windows;
 use super::source::{LeafSeries, Scratch, View, found_resets};
@@ -45,7 +47,7 @@ impl Evaluator<'_> {
         if over.function == RangeFunction::Absent {
             return self.absent_over(over, series, grid);
         }
-        self.columns(series, grid, |view, scratch| {
+        self.columns((series, need(over)), grid, |view, scratch| {
             self.over_series(over, view, &parameters, grid, scratch)
         })
     }
@@ -130,7 +132,7 @@ impl Evaluator<'_> {
             });
             Ok(Some(present))
         };
-        self.for_series(series, grid, &compute, &mut |_, found| {
+        self.for_series((series, need(over)), grid, &compute, &mut |_, found| {
             present.or(&found);
             Ok(())
         })?;
@@ -168,7 +170,9 @@ impl Evaluator<'_> {
         };
         if over.window.borders != Borders::Plain {
             let samples = without_stale(view).unwrap_or_else(|| view.samples());
-            return super::extended::over(self, over, view.labels, &samples, grid);
+            let column = super::extended::over(self, over, view.labels, &samples, grid);
+            self.check_counter(over, view.labels, &column);
+            return column;
         }
         with_windows(view, over, grid, scratch, |view, windows| {
             let (labels, bounds) = (view.labels, &windows.bounds);
@@ -202,6 +206,15 @@ impl Evaluator<'_> {
         {
             self.info(note);
         }
+    }
+}
+
+/// What a function reads of samples.
+pub(super) fn need(over: &Over) -> Need {
+    use RangeFunction as F;
+    match over.function {
+        F::Count | F::Present | F::Absent | F::TimeOfFirst | F::TimeOfLast => Need::Presence,
+        _ => Need::Values,
     }
 }
 

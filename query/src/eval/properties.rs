@@ -181,7 +181,7 @@ fn fleet(seed: u64) -> Vec<SelectedSeries> {
         for at in 0..40u64 {
             let noise = (seed ^ (n << 20) ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
             let time = (at * 30 + n % 3) as i64;
-            if noise % 50 != 0 {
+            if !noise.is_multiple_of(50) {
                 let value = at as f64 * (n as f64 + 0.1) + noise as f64 / 3e6;
                 samples.push(Timestamp::from_seconds(time), Value::Float(value));
             }

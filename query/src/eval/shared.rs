@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::hash::Hasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use obs_model::Budget;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     /// By the address of the node, which stays while the plan does.
     keys: HashMap<usize, (Key, Grid)>,
     held: Mutex<HashMap<Key, Held>>,
+    bytes: AtomicU64,
 }
 
 /// A value and how often it will still be asked for.
@@ -52,6 +54,7 @@ impl Shared {
         Self {
             keys,
             held: Mutex::new(held.collect()),
+            bytes: AtomicU64::new(0),
         }
     }
 
@@ -66,15 +69,24 @@ impl Shared {
     }
 
     /// The value of an equal node. Its last use takes it away.
-    pub(super) fn take(&self, key: Key) -> Option<Evaluated> {
+    pub(super) fn take(&self, key: Key, budget: &Budget) -> Option<Evaluated> {
         let mut held = self.held();
         let one = held.get_mut(&key)?;
         one.value.as_ref()?;
         one.uses = one.uses.saturating_sub(1);
-        if one.uses == 0 {
-            return held.remove(&key)?.value;
+        if one.uses > 0 {
+            return one.value.clone();
         }
-        one.value.clone()
+        let value = held.remove(&key)?.value?;
+        let bytes = value.bytes();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        budget.release_bytes(bytes);
+        Some(value)
+    }
+
+    /// Bytes that are held, which are charged.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Holds a value for the uses that follow.
@@ -84,16 +96,15 @@ impl Shared {
         value: &Evaluated,
         budget: &Budget,
     ) -> Result<(), QueryError> {
-        let bytes = match value {
-            Evaluated::Scalar(values) => 8 * values.len() as u64,
-            Evaluated::Text(text) => text.len() as u64,
-            Evaluated::Vector(series) => series.iter().map(|s| s.column.bytes()).sum(),
-        };
-        budget.bytes(bytes)?;
         let mut held = self.held();
         if let Some(one) = held.get_mut(&key) {
             one.uses = one.uses.saturating_sub(1);
-            one.value = (one.uses > 0).then(|| value.clone());
+            if one.uses > 0 && one.value.is_none() {
+                let bytes = value.bytes();
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
+                budget.bytes(bytes)?;
+                one.value = Some(value.clone());
+            }
         }
         Ok(())
     }

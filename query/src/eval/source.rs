@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use obs_model::histogram::ResetHint;
 use obs_model::{Histogram, Labels, Samples, Timestamp, Value};
-use obs_tsdb::{Selection, TimesTable};
+use obs_tsdb::{Need, Selection, TimesTable};
 use rayon::prelude::*;
 
 use super::Evaluator;
@@ -183,7 +183,7 @@ impl Evaluator<'_> {
     /// Computes something of every series, over the pool where there is more than a chunk.
     pub(super) fn for_series<T: Send>(
         &self,
-        series: LeafSeries<'_>,
+        (series, need): (LeafSeries<'_>, Need),
         grid: &Grid,
         compute: &Compute<'_, T>,
         consume: &mut Consume<'_, T>,
@@ -194,7 +194,7 @@ impl Evaluator<'_> {
             self.budget.check()?;
             let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
             let mut scratch = lock().pop().unwrap_or_default();
-            let out = self.chunk(series, chunk.clone(), &mut scratch, compute)?;
+            let out = self.chunk((series, need), chunk.clone(), &mut scratch, compute)?;
             lock().push(scratch);
             Ok(out)
         };
@@ -224,7 +224,7 @@ impl Evaluator<'_> {
     /// Computes the series of one chunk.
     fn chunk<T>(
         &self,
-        series: LeafSeries<'_>,
+        (series, need): (LeafSeries<'_>, Need),
         chunk: Range<usize>,
         scratch: &mut Scratch,
         compute: &Compute<'_, T>,
@@ -244,7 +244,7 @@ impl Evaluator<'_> {
             }
             LeafSeries::Stored(selection) => {
                 let mut times = std::mem::take(&mut scratch.times);
-                selection.read(chunk, &mut times, self.budget, |one| {
+                selection.read(chunk, need, &mut times, self.budget, |one| {
                     let view = View {
                         labels: selection.labels(one.index),
                         times: one.times,
@@ -270,7 +270,7 @@ impl Evaluator<'_> {
     /// The column of every series that has any value.
     pub(super) fn columns(
         &self,
-        series: LeafSeries<'_>,
+        series: (LeafSeries<'_>, Need),
         grid: &Grid,
         compute: impl Fn(&View<'_>, &mut Scratch) -> Column + Sync,
     ) -> Result<Vec<SeriesColumn>, QueryError> {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::{Labels, MatchOp};
+use obs_tsdb::Need;
 
 use super::Evaluator;
 use super::accumulate::Accumulator;
@@ -17,7 +18,7 @@ use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::functions::RangeFunction;
 use crate::operators::{AggregateOp, Grouping};
-use crate::plan::{Aggregate, Gives, Input, Leaf, LeafId, Node};
+use crate::plan::{Aggregate, Borders, Gives, Input, Leaf, LeafId, Node};
 
 /// Columns of an input that are held for a second use, rather than read and computed again.
 const SHARED_BYTES_MAX: usize = 32 << 20;
@@ -162,7 +163,13 @@ impl Evaluator<'_> {
                     return Ok(None);
                 }
                 let drop_name = nameless && self.delayed_names;
-                let series = self.leaves[instant.leaf];
+                // A count does not ask for values, but it is told which samples end a series.
+                let counts = matches!(node.op, AggregateOp::Count | AggregateOp::Group);
+                let need = match counts && instant.window.borders != Borders::Smoothed {
+                    true => Need::Presence,
+                    false => Need::Values,
+                };
+                let series = (self.leaves[instant.leaf], need);
                 let compute = |view: &View<'_>, scratch: &mut Scratch| {
                     self.instant_series(instant, view, grid, scratch)
                 };
@@ -182,7 +189,7 @@ impl Evaluator<'_> {
                 let compute = |view: &View<'_>, scratch: &mut Scratch| {
                     self.over_series(over, view, &parameters, grid, scratch)
                 };
-                let series = self.leaves[leaf];
+                let series = (self.leaves[leaf], super::over::need(over));
                 self.total(node, series, drop_name, grid, compute).map(Some)
             }
             _ => Ok(None),
@@ -206,7 +213,7 @@ impl Evaluator<'_> {
     fn total(
         &self,
         node: &Aggregate,
-        series: LeafSeries<'_>,
+        series: (LeafSeries<'_>, Need),
         drop_name: bool,
         grid: &Grid,
         compute: impl Fn(&View<'_>, &mut Scratch) -> Column + Sync,

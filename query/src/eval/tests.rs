@@ -261,6 +261,13 @@ eval instant at 0 count_values by (b) ("b", m{b="x"})
     {b="1"} 1
     {b="3"} 1
 
+eval instant at 0 count_values by (b) ("b", m * 0 + 7)
+    {b="7"} 3
+    {b="NaN"} 1
+
+eval instant at 0 count_values without (a) ("a", m{b="x"})
+    {b="x"} 2
+
 eval instant at 0 sort_desc(m)
     expect ordered
     m{a="3", b="y"} 10
@@ -565,11 +572,11 @@ eval instant at 0 absent((none{a="b"}))
 eval instant at 10m rate((c_total[10m])) + rate(v[10m])
     expect no_info
 
-eval instant at 3m increase((v[5m])) + increase(((gaps[5m])))
-    expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "gaps" (1:32)
+eval instant at 3m increase(((gaps[5m]))) + increase((v[5m]))
+    expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "gaps" (1:12)
 
 eval instant at 1m stddev((mixed))
-    expect info msg: PromQL info: ignored histogram in stddev aggregation (1:8)
+    expect info msg: PromQL info: ignored histogram in stddev aggregation (1:9)
 
 eval instant at 1m topk(1, (mixed))
     expect info msg: PromQL info: ignored histogram in topk aggregation (1:1)

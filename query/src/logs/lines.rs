@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use obs_model::answer::LogLines;
-use obs_model::{Budget, BudgetError, Labels, LogRecord, LogStream, TimeRange};
+use obs_model::{Budget, BudgetError, HeldBytes, Labels, LogRecord, LogStream, TimeRange};
 
 use super::pipeline::Pipeline;
 use super::row::Row;
@@ -20,6 +20,15 @@ struct Found {
     parsed: Labels,
 }
 
+impl Found {
+    /// Bytes in memory, for the budget.
+    fn bytes(&self) -> u64 {
+        let labels = [&self.record.metadata, &self.stream, &self.parsed];
+        let labels: usize = labels.iter().map(|l| l.packed().len()).sum();
+        (size_of::<Self>() + self.record.line.len() + labels) as u64
+    }
+}
+
 /// Collects lines from the slices of a scan.
 #[derive(Debug)]
 pub(crate) struct LineCollector<'a> {
@@ -29,6 +38,8 @@ pub(crate) struct LineCollector<'a> {
     direction: Direction,
     budget: &'a Budget,
     found: Vec<Found>,
+    /// What `found` takes.
+    held: HeldBytes<'a>,
 }
 
 impl<'a> LineCollector<'a> {
@@ -46,6 +57,7 @@ impl<'a> LineCollector<'a> {
             direction,
             budget,
             found: Vec::new(),
+            held: budget.holding(),
         }
     }
 
@@ -73,15 +85,17 @@ impl<'a> LineCollector<'a> {
         self.budget.check()?;
         // Of one stream, at most the limit's number of lines can be in the answer.
         let mut room = self.limit;
-        let direction = self.direction;
-        let mut run = |record: LogRecord| {
-            if room > 0 && self.range.contains(record.time) && self.record(labels, record) {
+        let mut records = records;
+        if self.direction == Direction::Backward {
+            records.reverse();
+        }
+        for record in records {
+            if room == 0 {
+                break;
+            }
+            if self.range.contains(record.time) && self.record(labels, record)? {
                 room -= 1;
             }
-        };
-        match direction {
-            Direction::Forward => records.into_iter().for_each(&mut run),
-            Direction::Backward => records.into_iter().rev().for_each(&mut run),
         }
         // Many streams in one slice: do not hold more than a few answers' worth.
         if self.found.len() > self.limit.saturating_mul(4).max(4096) {
@@ -90,11 +104,11 @@ impl<'a> LineCollector<'a> {
         Ok(())
     }
 
-    fn record(&mut self, labels: &Labels, mut record: LogRecord) -> bool {
+    fn record(&mut self, labels: &Labels, mut record: LogRecord) -> Result<bool, BudgetError> {
         let line = std::mem::take(&mut record.line);
         let mut row = Row::new(&line, labels, &record.metadata, None);
         if !self.pipeline.run(&mut row) {
-            return false;
+            return Ok(false);
         }
         let (stream, parsed) = (row.stream_labels(), row.parsed_labels());
         let metadata = row.metadata_labels();
@@ -103,7 +117,7 @@ impl<'a> LineCollector<'a> {
             std::borrow::Cow::Borrowed(_) => None,
         };
         let time = record.time;
-        self.found.push(Found {
+        let found = Found {
             record: LogRecord {
                 time,
                 line: changed.unwrap_or(line),
@@ -111,8 +125,10 @@ impl<'a> LineCollector<'a> {
             },
             stream,
             parsed,
-        });
-        true
+        };
+        self.held.add(found.bytes())?;
+        self.found.push(found);
+        Ok(true)
     }
 
     /// Orders what was found and cuts it to the limit. The sort is stable: of equal times the
@@ -122,12 +138,15 @@ impl<'a> LineCollector<'a> {
             Direction::Forward => self.found.sort_by_key(|f| f.record.time),
             Direction::Backward => self.found.sort_by_key(|f| std::cmp::Reverse(f.record.time)),
         }
-        self.found.truncate(self.limit);
+        let kept = self.limit.min(self.found.len());
+        let cut: u64 = self.found.drain(kept..).map(|f| f.bytes()).sum();
+        self.held.give_back(cut);
     }
 
-    /// The answer: streams in order of labels, lines in the order asked for.
+    /// The answer: streams in order of labels, lines in the order asked for. It stays charged.
     pub(crate) fn finish(mut self) -> Vec<LogLines> {
         self.cut();
+        self.held.keep();
         let mut streams: BTreeMap<Labels, LogLines> = BTreeMap::new();
         for found in self.found {
             let lines = streams.entry(found.stream).or_default();

@@ -281,6 +281,7 @@ impl<'a> SampleCollector<'a> {
                     let mut samples = self.series.remove(&group).unwrap_or_default();
                     if samples.is_empty() {
                         self.budget.series(1)?;
+                        self.budget.bytes(group.packed().len() as u64)?;
                     }
                     samples.times.push(record.time);
                     samples.floats.push(value);

@@ -60,10 +60,10 @@ pub(super) fn plan(
     };
     let kind = expr.value_type();
     if is_range && matches!(kind, Type::Text | Type::Range) {
-        return refuse(format!(
+        return Err(QueryError::Unsuitable(format!(
             "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
             kind.as_str()
-        ));
+        )));
     }
     let (root, form) = match kind {
         // The function is not applied: the samples of the window are the answer.

@@ -76,7 +76,9 @@ pub fn search(
     };
     let mut visit = |id, batch: SpanBatch| {
         budget.check()?;
-        Ok(collector.trace(id, &batch))
+        let flow = collector.trace(id, &batch);
+        budget.bytes(collector.take_bytes())?;
+        Ok(flow)
     };
     scan(snapshot, &filter, budget, &mut visit)?;
     Ok(collector.finish())

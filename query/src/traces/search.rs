@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use obs_model::answer::{FoundSpan, FoundTrace, SpanSet};
-use obs_model::spans::Attribute as SpanAttribute;
+use obs_model::spans::{Attribute as SpanAttribute, AttributeValue};
 use obs_model::{SpanBatch, TimeRange, TraceId};
 
 use super::field::lookup;
@@ -52,11 +52,11 @@ impl TraceMatcher {
         }
     }
 
-    /// The answer's entry for a whole trace; `None` where nothing matches or it lies outside.
+    /// The answer's entry for a whole trace; `None` where nothing matches, or where no span has a
+    /// point in common with the range, as the store's scan decides it.
     pub fn find(&self, id: TraceId, batch: &SpanBatch, range: TimeRange) -> Option<FoundTrace> {
         let trace = TraceView::new(batch)?;
-        let lasted = TimeRange::new(trace.start, trace.start.saturating_add(trace.duration));
-        if !range.overlaps(lasted) {
+        if !trace.spans.iter().any(|s| s.span.range().overlaps(range)) {
             return None;
         }
         let sets = run(&self.query.pipeline, &trace);
@@ -172,6 +172,30 @@ pub(crate) struct TraceCollector<'a> {
     range: TimeRange,
     limit: usize,
     found: Vec<FoundTrace>,
+    /// Estimate of what was found since it was last asked.
+    bytes: u64,
+}
+
+/// Estimate of the bytes of an entry of the answer.
+fn bytes_of(found: &FoundTrace) -> u64 {
+    let attributes = |all: &[SpanAttribute]| -> usize {
+        let one = |a: &SpanAttribute| {
+            let text = match &a.value {
+                AttributeValue::String(text) => text.len(),
+                AttributeValue::Bytes(bytes) => bytes.len(),
+                _ => 0,
+            };
+            size_of::<SpanAttribute>() + a.key.len() + text
+        };
+        all.iter().map(one).sum()
+    };
+    let span = |s: &FoundSpan| size_of::<FoundSpan>() + s.name.len() + attributes(&s.attributes);
+    let set = |s: &SpanSet| {
+        let spans: usize = s.spans.iter().map(span).sum();
+        size_of::<SpanSet>() + attributes(&s.attributes) + spans
+    };
+    let sets: usize = found.span_sets.iter().map(set).sum();
+    (size_of::<FoundTrace>() + sets) as u64
 }
 
 impl<'a> TraceCollector<'a> {
@@ -181,7 +205,13 @@ impl<'a> TraceCollector<'a> {
             range,
             limit,
             found: Vec::new(),
+            bytes: 0,
         }
+    }
+
+    /// Estimate of the bytes that were found since this was last asked, for the budget.
+    pub(crate) fn take_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Takes a trace; breaks when the answer is complete.
@@ -189,6 +219,7 @@ impl<'a> TraceCollector<'a> {
         if self.found.len() < self.limit
             && let Some(found) = self.matcher.find(id, batch, self.range)
         {
+            self.bytes += bytes_of(&found);
             self.found.push(found);
         }
         if self.found.len() < self.limit {

@@ -334,6 +334,42 @@ fn entries() {
 }
 
 #[test]
+fn a_trace_with_a_gap_over_the_range_is_outside_everywhere() {
+    let spans = vec![span(1, 0, "early", 0, 1000), span(2, 1, "late", 9000, 1000)];
+    let batch = SpanBatch {
+        resources: vec![resource("shop", spans)],
+    };
+    let memory = <Spans as obs_storage::Kind>::Memory::default();
+    let mut bytes = Vec::new();
+    obs_tracestore::encode(&batch, &mut bytes);
+    <Spans as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    let snapshot = Snapshot::from_parts(vec![memory], Vec::new()).unwrap();
+    let query = parse("{ }", &Limits::default()).unwrap();
+    let matcher = TraceMatcher::new(&query, 1);
+    for (start, end, expect) in [
+        (0, 0, 1),
+        (1, 1, 1),
+        (2, 8, 0),
+        (5, 9, 1),
+        (10, 99, 1),
+        (11, 99, 0),
+    ] {
+        let range = TimeRange::new(Timestamp::from_seconds(start), Timestamp::from_seconds(end));
+        let matched = matcher.find(TraceId([1; 16]), &batch, range);
+        let plan = super::TracePlan {
+            query: query.clone(),
+            range,
+            limit: 10,
+            spans_per_set: 1,
+        };
+        let budget = Budget::new(&Limits::default());
+        let searched = search(&snapshot, &plan, &budget).unwrap();
+        let found = (matched.is_some() as usize, searched.len());
+        assert_eq!(found, (expect, expect), "{start} to {end}");
+    }
+}
+
+#[test]
 fn collectors_stop_at_the_limit() {
     let query = parse("{ }", &Limits::default()).unwrap();
     let matcher = TraceMatcher::new(&query, 3);

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{StatusCode, header};
-use obs_collector::HttpError;
+use http::{HeaderMap, StatusCode, Uri, header};
+use obs_collector::{Dialect, ErrorKind, HttpError};
 use obs_storage::Force;
 
 use crate::app::App;
@@ -18,6 +19,33 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/flush", post(flush))
         .route("/merge", post(merge))
+        .layer(from_fn(same_site))
+}
+
+/// A page of another site must not make a browser call these.
+async fn same_site(request: Request, next: Next) -> Response {
+    if is_foreign(request.headers(), request.uri()) {
+        let message = "a page of another site may not call the admin API";
+        return HttpError::new(ErrorKind::Forbidden, message).into_response();
+    }
+    next.run(request).await
+}
+
+/// Browsers say where a request comes from: new ones with `Sec-Fetch-Site`, old ones with
+/// `Origin`. Other clients say nothing.
+fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(site) = text("sec-fetch-site") {
+        return !["same-origin", "none"].contains(&site);
+    }
+    let Some(origin) = text("origin") else {
+        return false;
+    };
+    let host = uri.authority().map(http::uri::Authority::as_str);
+    let host = host.or_else(|| text("host")).unwrap_or("");
+    origin
+        .split_once("://")
+        .is_none_or(|(_, from)| from != host)
 }
 
 /// `/-/healthy`, `/-/ready` and `/metrics`.
@@ -33,7 +61,7 @@ pub(super) fn health(app: &Arc<App>) -> Router {
 async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.stores() {
         Ok(_) => "obs is ready.\n".into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(error) => error.render(Dialect::Plain),
     }
 }
 
@@ -62,4 +90,41 @@ async fn force(app: &App, what: Force) -> Result<StatusCode, HttpError> {
     done.map_err(|e| HttpError::internal(e.to_string()))?
         .map_err(|e| HttpError::internal(e.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites_are_foreign() {
+        let check = |pairs: &[(&'static str, &str)], expect: bool| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                let name = http::HeaderName::from_static(name);
+                (name, value.parse().expect("a header value"))
+            });
+            let headers: HeaderMap = pairs.collect();
+            assert_eq!(
+                is_foreign(&headers, &Uri::from_static("/x")),
+                expect,
+                "{headers:?}"
+            );
+        };
+        let host = ("host", "obs:9090");
+        check(&[host], false);
+        check(&[host, ("origin", "http://obs:9090")], false);
+        check(&[host, ("origin", "http://evil")], true);
+        check(&[host, ("origin", "null")], true);
+        check(
+            &[
+                host,
+                ("sec-fetch-site", "same-origin"),
+                ("origin", "https://proxy"),
+            ],
+            false,
+        );
+        check(&[host, ("sec-fetch-site", "none")], false);
+        check(&[host, ("sec-fetch-site", "cross-site")], true);
+        check(&[host, ("sec-fetch-site", "same-site")], true);
+    }
 }

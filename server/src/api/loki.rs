@@ -16,7 +16,7 @@ use obs_storage::Snapshot;
 use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
 use serde_json::json;
 
-use super::{Asker, Plain, evaluate, json, timeout};
+use super::{Asker, Plain, Told, evaluate, json, timeout};
 use crate::app::App;
 use crate::app::query_error;
 use crate::clock;
@@ -66,7 +66,7 @@ fn range(
 
 fn request(params: &Params, when: When) -> std::result::Result<Request, HttpError> {
     let mut request = Request::new(when);
-    request.limit = params.count("limit")?.unwrap_or(LINES_DEFAULT);
+    request.limit = params.positive("limit")?.unwrap_or(LINES_DEFAULT);
     request.direction = match params
         .get("direction")
         .map(str::to_ascii_lowercase)
@@ -85,9 +85,9 @@ fn request(params: &Params, when: When) -> std::result::Result<Request, HttpErro
 
 async fn query(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     headers: HeaderMap,
-    params: Params,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let at = params
         .time("time", Clock::Nanoseconds)?
@@ -98,9 +98,9 @@ async fn query(
 
 async fn query_range(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     headers: HeaderMap,
-    params: Params,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let (start, end) = range(&params, HOUR)?;
     let step = match params.duration("step")? {
@@ -198,8 +198,8 @@ where
 
 async fn labels(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
-    params: Params,
+    Told(Asker(tenant)): Told<Asker>,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let matchers = matchers(&app, params.get("query"))?;
     let names = gather(
@@ -217,9 +217,9 @@ async fn labels(
 
 async fn label_values(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     Path(name): Path<String>,
-    params: Params,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let matchers = matchers(&app, params.get("query"))?;
     let read = move |s: &Snapshot<Logs>, m: &[Matcher], r, b: &Budget| {
@@ -233,8 +233,8 @@ async fn label_values(
 
 async fn series(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
-    params: Params,
+    Told(Asker(tenant)): Told<Asker>,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let texts = params.all("match[]").chain(params.all("match"));
     let mut selectors: Vec<Vec<Matcher>> = texts

@@ -9,7 +9,7 @@ use axum::routing::get;
 use obs_collector::HttpError;
 use obs_collector::scrape::{TargetStatus, TargetsSnapshot};
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Annotations, Budget, Labels, Matcher, TimeRange, duration};
+use obs_model::{Annotations, Answer, Budget, Labels, Matcher, TimeRange, duration};
 use obs_query::{Language, QueryError, Request, When};
 use obs_storage::Snapshot;
 use obs_tsdb::{Metrics, SelectError};
@@ -26,6 +26,8 @@ type Result<T> = std::result::Result<T, HttpError>;
 
 /// The version whose API this is: clients decide by it what they may ask.
 const PROMETHEUS_VERSION: &str = "3.14.0";
+/// As Prometheus warns about an answer that the parameter `limit` cut.
+const CUT: &str = "results truncated due to limit";
 
 /// Below `/api/v1`.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -79,7 +81,7 @@ async fn query_range(
         ));
     }
     let max = app.rules.limits.query_steps_max;
-    if (end - start) / step >= i64::try_from(max).unwrap_or(i64::MAX) {
+    if (end - start) / step > i64::try_from(max).unwrap_or(i64::MAX) {
         return Err(HttpError::bad_data(format!(
             "exceeded maximum resolution of {max} points per timeseries. Try decreasing the query \
              resolution (?step=XX)"
@@ -104,7 +106,8 @@ async fn answer(
         .unwrap_or(usize::MAX);
     let text = params.need("query")?;
     request.cached = params.get("nocache") != Some("1");
-    let reply = evaluate(
+    let limit = request.limit;
+    let mut reply = evaluate(
         app,
         tenant,
         Language::Promql,
@@ -113,9 +116,26 @@ async fn answer(
         timeout(params)?,
     )
     .await?;
+    if cut(&mut reply.answer, limit) {
+        reply.annotations.warn(CUT);
+    }
     let mut body = Vec::new();
     write::query(&reply, &mut body).map_err(|e| HttpError::bad_data(e.to_string()))?;
     Ok(json(body))
+}
+
+/// Keeps the first series up to a limit; says whether there were more.
+fn cut(answer: &mut Answer, limit: usize) -> bool {
+    fn shorten<T>(series: &mut Vec<T>, limit: usize) -> bool {
+        let more = series.len() > limit;
+        series.truncate(limit);
+        more
+    }
+    match answer {
+        Answer::Vector(series) => shorten(series, limit),
+        Answer::Matrix(series) => shorten(series, limit),
+        Answer::Scalar(..) | Answer::String(..) | Answer::Streams(_) | Answer::Traces(_) => false,
+    }
 }
 
 /// Series selectors from `match[]`.
@@ -175,11 +195,11 @@ where
     .await
 }
 
-/// As Prometheus warns about a list that the parameter `limit` cut.
+/// The note of a list that was cut.
 fn cut_note(cut: bool) -> Annotations {
     let mut notes = Annotations::default();
     if cut {
-        notes.warn("results truncated due to limit");
+        notes.warn(CUT);
     }
     notes
 }

@@ -16,7 +16,7 @@ use obs_tracestore::Scope;
 use obs_wire::tempo::api as write;
 use serde_json::json;
 
-use super::{Asker, Plain, evaluate, json};
+use super::{Asker, Plain, Told, evaluate, json};
 use crate::app::App;
 use crate::clock;
 use crate::params::{Clock, Params};
@@ -57,8 +57,8 @@ fn range(params: &Params) -> std::result::Result<TimeRange, HttpError> {
 
 async fn search(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
-    params: Params,
+    Told(Asker(tenant)): Told<Asker>,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let range = range(&params)?;
     let text = match params.get("q") {
@@ -75,7 +75,7 @@ async fn search(
         step: NANOS_PER_SECOND,
     };
     let mut request = Request::new(when);
-    request.limit = params.count("limit")?.unwrap_or(TRACES_DEFAULT);
+    request.limit = params.positive("limit")?.unwrap_or(TRACES_DEFAULT);
     if let Some(spans) = params.count("spss")? {
         request.spans_per_set = spans;
     }
@@ -125,7 +125,7 @@ fn protobuf(body: Vec<u8>) -> Response {
 
 async fn trace_v1(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -141,7 +141,7 @@ async fn trace_v1(
 
 async fn trace_v2(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -192,8 +192,8 @@ fn tag_range(params: &Params) -> std::result::Result<TimeRange, HttpError> {
 
 async fn tags_v1(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
-    params: Params,
+    Told(Asker(tenant)): Told<Asker>,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let scopes = tag_names(&app, &tenant, &params).await?;
     let mut names: Vec<String> = scopes.into_iter().flat_map(|(_, names)| names).collect();
@@ -206,8 +206,8 @@ async fn tags_v1(
 
 async fn tags_v2(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
-    params: Params,
+    Told(Asker(tenant)): Told<Asker>,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let scopes = tag_names(&app, &tenant, &params).await?;
     let mut body = Vec::new();
@@ -240,9 +240,9 @@ async fn tag_values(
 
 async fn tag_values_v1(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     Path(name): Path<String>,
-    params: Params,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let values = tag_values(&app, &tenant, &params, &name).await?;
     let mut body = Vec::new();
@@ -252,9 +252,9 @@ async fn tag_values_v1(
 
 async fn tag_values_v2(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Told(Asker(tenant)): Told<Asker>,
     Path(name): Path<String>,
-    params: Params,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
     let values = tag_values(&app, &tenant, &params, &name).await?;
     let mut body = Vec::new();

@@ -126,6 +126,104 @@ fn memory_is_flushed_by_age_and_by_size() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_put_the_flush_off() {
+    let store = open(&SimDisk::new(1), options());
+    append(&store, &[(1, 1)]).unwrap();
+    assert_eq!(store.next_job(at(1_000_000)), None);
+    assert_eq!(store.next_job(at(50)), None);
+    assert_eq!(store.next_job(at(150)), Some(Job::Flush));
+}
+
+#[test]
+fn parts_of_a_lost_manifest_are_not_removed() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 1)]).unwrap();
+    force(&store, Force::Flush);
+    append(&store, &[(2, 2)]).unwrap();
+    drop(store);
+    let edits: Vec<String> = disk.paths();
+    let edits = edits.iter().filter(|p| p.ends_with(".edit"));
+    edits.for_each(|path| disk.remove(path).unwrap());
+    let before = disk.paths();
+    let refused = Store::<Toy>::open(Arc::new(disk.clone()), options(), &|_| {});
+    let Err(OpenError::Manifest(found)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(found.place, "toy/manifest");
+    assert_eq!(disk.paths(), before);
+}
+
+#[test]
+fn files_with_other_names_are_left_alone() {
+    let disk = SimDisk::new(1);
+    let strange = [
+        "toy/parts/18446744073709551615.part",
+        "toy/parts/+5.part",
+        "toy/journal/18446744073709551615.journal",
+        "toy/manifest/18446744073709551615.edit",
+    ];
+    for path in strange {
+        disk.create(path).unwrap().sync().unwrap();
+    }
+    let store = open(&disk, options());
+    append(&store, &[(1, 1)]).unwrap();
+    force(&store, Force::Flush);
+    drop(store);
+    assert_eq!(numbers(&open(&disk, options())), [1]);
+    let left = disk.paths();
+    assert!(
+        strange.iter().all(|p| left.iter().any(|l| l == p)),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn damage_is_kept_where_there_is_no_room_for_a_copy() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 1)]).unwrap();
+    append(&store, &[(2, 2)]).unwrap();
+    drop(store);
+    let segment = disk.paths().into_iter().find(|p| p.ends_with(".journal"));
+    let segment = segment.unwrap();
+    assert!(disk.flip(&segment, 8 * 90));
+    disk.set_capacity(Some(disk.used()));
+    let store = open(&disk, options());
+    assert_eq!(numbers(&store), [2]);
+    assert_eq!(store.quarantined().len(), 1);
+    disk.set_capacity(None);
+    force(&store, Force::Flush);
+    let kept = "toy/quarantine/00000000000000000001.journal";
+    assert!(disk.paths().iter().any(|p| p == kept), "{:?}", disk.paths());
+    assert!(!disk.paths().contains(&segment));
+    drop(store);
+    let found = open(&disk, options()).quarantined();
+    assert_eq!((found.len(), found[0].path.as_str()), (1, kept));
+}
+
+#[test]
+fn memory_is_flushed_when_asked() {
+    let store = open(&SimDisk::new(1), options());
+    store.ask_flush();
+    assert_eq!(store.next_job(at(0)), None);
+    let day = 86_400_000_000_000;
+    append(&store, &[(1, 1), (2, -1), (3, 2 * day), (4, i64::MAX)]).unwrap();
+    let days: Vec<i64> = store
+        .snapshot(&Tenant::anonymous())
+        .memory_days()
+        .into_iter()
+        .collect();
+    assert_eq!(days, [-1, 0, 2, i64::MAX / day]);
+    assert_eq!(store.next_job(at(0)), Some(Job::Flush));
+    store.run(Job::Flush).unwrap();
+    append(&store, &[(5, 1)]).unwrap();
+    assert_eq!(store.next_job(at(0)), None);
+    store.ask_flush();
+    assert_eq!(store.next_job(at(0)), Some(Job::Flush));
+}
+
+#[test]
 fn tenants_are_apart() {
     let disk = SimDisk::new(1);
     let store = open(&disk, options());

@@ -2,9 +2,10 @@
 //!
 //! Invariants: the bytes of a line are kept as they are, also where they are not UTF-8; a stream
 //! has at least one label and its names are of LogQL's alphabet; JSON is read without a tree, and
-//! what is unknown is skipped without recursion. Lines, labels and metadata over their limits are
-//! read all the same: the store drops those records alone and keeps the rest of the request, as
-//! Loki does. Only what would grow memory beyond the body's own size is refused here.
+//! what is unknown is skipped without recursion. As in Loki, a stream whose labels are wrong costs
+//! its own records only. Lines, labels and metadata over their limits are read all the same: the
+//! store drops those records alone and keeps the rest of the request. Only what would grow memory
+//! beyond the body's own size is refused here.
 //! Format: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>
 
 mod json;
@@ -18,29 +19,38 @@ use obs_model::{Labels, Timestamp};
 use crate::cursor::{self, Cursor, Escapes, LabelFault};
 use crate::error::WireError;
 use crate::protobuf::{Message, Wire};
+use crate::rejects::{Decoded, Rejects, shown};
 
 pub use json::decode_json;
 
 const FORMAT: &str = "loki push request";
 const LABELS_FORMAT: &str = "loki stream labels";
+/// What an empty label set should be.
+const NO_LABELS: &str = "a stream with at least one label";
 /// Pairs of one label set that are read so that a smaller limit can be told; the pairs take more
 /// memory than their text.
 const PAIRS_READ_MAX: usize = 1024;
 
 /// Reads a `logproto.PushRequest` that was already decompressed.
-pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
+pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded<LogBatch>, WireError> {
     check_size(body, limits)?;
     let builder = Builder::new(limits);
-    let mut batch = LogBatch::default();
+    let (mut batch, mut rejects) = (LogBatch::default(), Rejects::default());
     let mut fields = Message::new(FORMAT, body).fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
-            (1, Wire::Bytes(message)) => batch.streams.push(stream(message, &builder)?),
+            (1, Wire::Bytes(message)) => {
+                let (labels, records) = stream(message, &builder)?;
+                match labels {
+                    Ok(labels) => batch.streams.push(LogStream { labels, records }),
+                    Err(fault) => rejects.add(records.len(), fault.to_string()),
+                }
+            }
             (1, _) => return Err(fields.mistyped(number, "a message")),
             _ => {}
         }
     }
-    Ok(batch)
+    Ok(rejects.into_decoded(batch))
 }
 
 fn check_size(body: &[u8], limits: &Limits) -> Result<(), WireError> {
@@ -51,22 +61,31 @@ fn check_size(body: &[u8], limits: &Limits) -> Result<(), WireError> {
     Ok(())
 }
 
-fn stream(message: Message<'_>, builder: &Builder) -> Result<LogStream, WireError> {
-    let mut stream = LogStream::default();
+/// Labels, or what is wrong with them, and what came under them.
+type Read = (Result<Labels, WireError>, Vec<LogRecord>);
+
+fn stream(message: Message<'_>, builder: &Builder) -> Result<Read, WireError> {
+    let mut labels = Err(message.fault(NO_LABELS));
+    let mut records = Vec::new();
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
-            (1, Wire::Bytes(text)) => stream.labels = builder.label_text(text)?,
-            (2, Wire::Bytes(entry)) => stream.records.push(record(entry, builder)?),
+            (1, Wire::Bytes(text)) => labels = builder.label_text(text)?,
+            (2, Wire::Bytes(entry)) => records.push(record(entry, builder)?),
             (1, _) => return Err(fields.mistyped(number, "a string")),
             (2, _) => return Err(fields.mistyped(number, "a message")),
             _ => {}
         }
     }
-    if stream.labels.is_empty() {
-        return Err(message.fault("a stream with at least one label"));
+    Ok((labels, records))
+}
+
+/// A limit refuses the request; anything else that is wrong with labels is their stream's fault.
+fn own_fault<T>(result: Result<T, WireError>) -> Result<Result<T, WireError>, WireError> {
+    match result {
+        Err(error @ (WireError::TooLarge { .. } | WireError::Unsupported { .. })) => Err(error),
+        other => Ok(other),
     }
-    Ok(stream)
 }
 
 fn record(message: Message<'_>, builder: &Builder) -> Result<LogRecord, WireError> {
@@ -163,13 +182,14 @@ impl Builder {
     }
 
     /// Label text inside of a message: faults tell the byte in the body.
-    fn label_text(&self, message: Message<'_>) -> Result<Labels, WireError> {
-        self.parse(message.text()?).map_err(|error| match error {
+    fn label_text(&self, message: Message<'_>) -> Result<Result<Labels, WireError>, WireError> {
+        let labels = self.parse(message.text()?).map_err(|error| match error {
             WireError::Malformed {
                 position, expected, ..
             } => message.fault(format!("stream labels; at {position} of them: {expected}")),
             other => other,
-        })
+        });
+        own_fault(labels)
     }
 
     fn parse(&self, text: &str) -> Result<Labels, WireError> {
@@ -196,14 +216,14 @@ impl Builder {
             .iter()
             .find(|(name, _)| !is_legacy_name(name.as_ref()));
         if let Some((name, _)) = odd {
-            let name = name.as_ref();
-            let expected = format!("label names of letters, digits and _ only, found {name:?}");
+            let name = shown(name.as_ref());
+            let expected = format!("label names of letters, digits and _ only, found {name}");
             return Err(malformed(expected));
         }
         let labels = cursor::labels(pairs, &self.limits)
             .map_err(|fault| fault.into_error(FORMAT, &malformed))?;
         if labels.is_empty() {
-            return Err(malformed("a stream with at least one label".to_owned()));
+            return Err(malformed(NO_LABELS.to_owned()));
         }
         Ok(labels)
     }

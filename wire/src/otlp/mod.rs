@@ -19,57 +19,10 @@ use obs_model::limits::Limits;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Position, WireError};
+use crate::rejects::{Rejects, shown};
 
+pub use crate::rejects::Decoded;
 pub use reply::{Encoding, Signal, response, status};
-
-/// What a request brought, and what of it was not taken.
-#[derive(Clone, Debug, Default)]
-pub struct Decoded<B> {
-    /// What was taken.
-    pub batch: B,
-    /// Spans, log records or data points that were not.
-    pub rejected: u64,
-    /// Why they were not; a warning where nothing was rejected; else empty.
-    pub message: String,
-}
-
-/// Distinct reasons told in one message; the rest is only counted.
-const REASONS_MAX: usize = 5;
-/// Characters of a foreign text shown in a message.
-const SHOWN_CHARS: usize = 100;
-
-/// Collects what was rejected and why.
-#[derive(Default)]
-struct Rejects {
-    count: u64,
-    reasons: Vec<String>,
-    untold: bool,
-}
-
-impl Rejects {
-    fn add(&mut self, count: usize, reason: String) {
-        self.count += count as u64;
-        if self.reasons.contains(&reason) {
-            return;
-        }
-        if self.reasons.len() < REASONS_MAX {
-            self.reasons.push(reason);
-        } else {
-            self.untold = true;
-        }
-    }
-
-    fn into_decoded<B>(mut self, batch: B) -> Decoded<B> {
-        if self.untold {
-            self.reasons.push("and other reasons".to_owned());
-        }
-        Decoded {
-            batch,
-            rejected: self.count,
-            message: self.reasons.join("; "),
-        }
-    }
-}
 
 /// Bytes that the labels and records made for one request may still take: attributes of a resource
 /// are copied into each of its series and records, which multiplies them.
@@ -90,14 +43,6 @@ impl Room {
             || format!("the request unfolds beyond the limit decompressed_bytes_max of {max}");
         self.left = self.left.checked_sub(bytes).ok_or_else(over)?;
         Ok(())
-    }
-}
-
-/// A foreign text, quoted and cut for a message.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
     }
 }
 

@@ -42,6 +42,8 @@ impl ScrapedExemplar {
 pub struct ScrapedSample {
     /// The labels, with the metric's name as `__name__`.
     pub labels: Labels,
+    /// Names of labels that the line gives an empty value: it says that it has no such label.
+    pub unset: Vec<String>,
     /// When, if the line says so.
     pub time: Option<Timestamp>,
     /// The value.
@@ -142,6 +144,12 @@ impl<'a, 'l> Lines<'a, 'l> {
             (_, Some(_)) => return Err(self.cursor.fault_at(start, "one metric name, not two")),
         }
         self.labels(start)
+    }
+
+    /// Labels of the series read last that have an empty value.
+    pub(super) fn unset(&self) -> Vec<String> {
+        let empty = self.pairs.iter().filter(|(_, value)| value.is_empty());
+        empty.map(|(name, _)| name.clone().into_owned()).collect()
     }
 
     /// Labels of an exemplar.
@@ -282,6 +290,7 @@ mod tests {
         let exposition = Exposition {
             samples: vec![ScrapedSample {
                 labels: Labels::from_pairs([(METRIC_NAME, "a")]),
+                unset: Vec::new(),
                 time: None,
                 value: 1.0,
                 exemplar: Some(Box::new(ScrapedExemplar {

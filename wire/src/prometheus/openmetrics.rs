@@ -55,6 +55,7 @@ fn comment(lines: &mut Lines<'_, '_>) -> Result<bool, WireError> {
 
 fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
     let labels = lines.series()?;
+    let unset = lines.unset();
     let value = lines.value()?;
     let time = time(lines)?;
     lines.cursor.blanks();
@@ -65,6 +66,7 @@ fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
     lines.end_of_line()?;
     lines.exposition.samples.push(ScrapedSample {
         labels,
+        unset,
         time,
         value,
         exemplar,

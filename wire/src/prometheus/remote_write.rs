@@ -1,6 +1,8 @@
 //! Remote write 1.0: `prometheus.WriteRequest` after snappy, read and written by hand.
 //!
-//! Invariants: series come out with sorted, unique labels and a name; bucket counts are absolute;
+//! Invariants: series come out with sorted, unique labels and a name; those that cannot are rejected
+//! alone, as by Prometheus, because a sender drops a refused request as a whole. Labels over their
+//! limits are read all the same: the store refuses their series. Bucket counts are absolute;
 //! nothing is allocated but what the bytes themselves hold (a bucket is at least one byte).
 //! Format: <https://prometheus.io/docs/specs/prw/remote_write_spec/>
 
@@ -15,6 +17,7 @@ use crate::cursor;
 use crate::error::WireError;
 use crate::number;
 use crate::protobuf::{Fields, Message, Wire, put, read_varint, zigzag};
+use crate::rejects::{Decoded, Rejects};
 
 const FORMAT: &str = "remote write request";
 
@@ -30,6 +33,10 @@ const KINDS: [MetricKind; 8] = [
     MetricKind::StateSet,
 ];
 
+/// Labels of one series that are read so that a smaller limit can be told; the pairs take more
+/// memory than their text.
+const PAIRS_READ_MAX: usize = 1024;
+
 /// The reset hints, by their numbers.
 const HINTS: [ResetHint; 4] = [
     ResetHint::Unknown,
@@ -39,38 +46,47 @@ const HINTS: [ResetHint; 4] = [
 ];
 
 /// Reads a request that was already decompressed.
-pub fn decode_v1(body: &[u8], limits: &Limits) -> Result<MetricBatch, WireError> {
+pub fn decode_v1(body: &[u8], limits: &Limits) -> Result<Decoded<MetricBatch>, WireError> {
     let max = limits.decompressed_bytes_max;
     if body.len() > max {
         return Err(WireError::too_large(FORMAT, crate::capped::LIMIT, max));
     }
-    let mut batch = MetricBatch::default();
-    let mut pairs = Vec::new();
+    let limits = Limits {
+        labels_max: limits.labels_max.max(PAIRS_READ_MAX),
+        label_name_bytes_max: usize::MAX,
+        label_value_bytes_max: usize::MAX,
+        ..*limits
+    };
+    let (mut batch, mut rejects) = (MetricBatch::default(), Rejects::default());
+    let (mut index, mut pairs) = (0, Vec::new());
     let mut fields = Message::new(FORMAT, body).fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
             (1, Wire::Bytes(message)) => {
-                let index = batch.series.len();
-                batch
-                    .series
-                    .push(series(message, index, limits, &mut pairs)?);
+                let (series, fault) = series(message, index, &limits, &mut pairs)?;
+                match fault {
+                    None => batch.series.push(series),
+                    Some(fault) => rejects.add(series.samples.len(), fault.to_string()),
+                }
+                index += 1;
             }
             (3, Wire::Bytes(message)) => batch.metadata.push(metadata(message)?),
             (1 | 3, _) => return Err(fields.mistyped(number, "a message")),
             _ => {}
         }
     }
-    Ok(batch)
+    Ok(rejects.into_decoded(batch))
 }
 
 type Pairs<'a> = Vec<(&'a str, &'a str)>;
 
+/// A series, and what is wrong with its labels.
 fn series<'a>(
     message: Message<'a>,
     index: usize,
     limits: &Limits,
     pairs: &mut Pairs<'a>,
-) -> Result<Series, WireError> {
+) -> Result<(Series, Option<WireError>), WireError> {
     pairs.clear();
     let mut series = Series::default();
     let mut fields = message.fields();
@@ -86,16 +102,17 @@ fn series<'a>(
             _ => {}
         }
     }
-    series.labels = labels(pairs, limits, || format!("timeseries[{index}].labels"))?;
-    if series.labels.metric_name().is_none() {
-        let path = format!("timeseries[{index}].labels");
-        return Err(WireError::at_path(
-            FORMAT,
-            path,
-            "the label __name__ with a value",
-        ));
-    }
-    Ok(series)
+    let path = || format!("timeseries[{index}].labels");
+    let fault = match labels(pairs, limits, path) {
+        Ok(labels) => {
+            series.labels = labels;
+            let unnamed = series.labels.metric_name().is_none();
+            unnamed.then(|| WireError::at_path(FORMAT, path(), "the label __name__ with a value"))
+        }
+        Err(fault @ WireError::Malformed { .. }) => Some(fault),
+        Err(limit) => return Err(limit),
+    };
+    Ok((series, fault))
 }
 
 fn push_label<'a>(
@@ -112,9 +129,6 @@ fn push_label<'a>(
             (1 | 2, _) => return Err(fields.mistyped(number, "a string")),
             _ => {}
         }
-    }
-    if name.is_empty() {
-        return Err(message.fault("a label name"));
     }
     if pairs.len() > limits.labels_max {
         return Err(WireError::too_large(
@@ -133,6 +147,9 @@ fn labels(
     limits: &Limits,
     path: impl FnOnce() -> String,
 ) -> Result<Labels, WireError> {
+    if pairs.iter().any(|(name, _)| name.is_empty()) {
+        return Err(WireError::at_path(FORMAT, path(), "a name for every label"));
+    }
     cursor::labels(pairs, limits).map_err(|fault| {
         fault.into_error(FORMAT, |expected| {
             WireError::at_path(FORMAT, path(), expected)

@@ -52,6 +52,7 @@ fn comment(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
 
 fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
     let labels = lines.series()?;
+    let unset = lines.unset();
     let value = lines.value()?;
     lines.cursor.blanks();
     let start = lines.cursor.offset();
@@ -66,6 +67,7 @@ fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
     lines.end_of_line()?;
     lines.exposition.samples.push(ScrapedSample {
         labels,
+        unset,
         time,
         value,
         exemplar: None,

@@ -137,6 +137,47 @@ fn labels_of_the_target_win_unless_honored() {
 }
 
 #[test]
+fn labels_said_to_be_empty_are_honored_too() {
+    let check = |yaml: &str, expect: &str| {
+        let body = exposition("a{instance=\"\",job=\"x\"} 1\n");
+        let out = assemble(
+            &job(yaml),
+            &target(),
+            body,
+            &State::default(),
+            Timestamp::default(),
+        );
+        let labels = out.expect("kept").batch.series[0].labels.to_string();
+        assert_eq!(labels, expect);
+    };
+    // As the push gateway says that a group has no instance.
+    check("honor_labels: true", r#"{__name__="a", job="x"}"#);
+    check(
+        "honor_labels: false",
+        r#"{__name__="a", exported_job="x", instance="i", job="j"}"#,
+    );
+}
+
+#[test]
+fn what_is_over_the_sample_limit_is_counted() {
+    let out = assemble(
+        &job(
+            "sample_limit: 1, metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]",
+        ),
+        &target(),
+        exposition("a 1\nb 2\nc 3\nd 4\n"),
+        &State::default(),
+        Timestamp::default(),
+    );
+    let expect = Counts {
+        scraped: 4,
+        kept: 3,
+        added: 0,
+    };
+    assert_eq!(out.expect_err("over the limit").counts, expect);
+}
+
+#[test]
 fn relabelling_drops_and_joins_series() {
     check(
         "metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop},
@@ -183,8 +224,8 @@ fn limits_fail_the_scrape() {
             &State::default(),
             Timestamp::default(),
         );
-        let fault = out.expect_err(yaml);
-        assert!(fault.starts_with(expect), "{fault}");
+        let refused = out.expect_err(yaml);
+        assert!(refused.fault.starts_with(expect), "{refused:?}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! The JSON form: `{"streams":[{"stream":{},"values":[["ns","line",{}]]}]}`.
+//! The JSON form: `{"streams":[{"stream":{},"values":[["ns","line",{}]]}]}`, and the one before
+//! Loki 0.4: `{"streams":[{"labels":"{}","entries":[{"ts":"RFC 3339","line":""}]}]}`.
 //!
 //! Invariant: the parser hands every value straight to its place; each level of the shape has its
 //! own seed, so that the depth is fixed. Faults come with line and column.
@@ -10,34 +11,42 @@ use std::fmt;
 use obs_model::Timestamp;
 use obs_model::limits::Limits;
 use obs_model::logs::{LogBatch, LogRecord, LogStream};
+use obs_model::time::parse_rfc3339;
 use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::{Builder, FORMAT, check_size};
+use super::{Builder, FORMAT, NO_LABELS, Read, check_size, own_fault};
 use crate::error::{Position, WireError};
+use crate::rejects::{Decoded, Rejects};
 
 /// Reads the JSON form.
-pub fn decode_json(body: &[u8], limits: &Limits) -> Result<LogBatch, WireError> {
+pub fn decode_json(body: &[u8], limits: &Limits) -> Result<Decoded<LogBatch>, WireError> {
     check_size(body, limits)?;
     let context = Context {
         builder: Builder::new(limits),
         refused: RefCell::new(None),
+        rejects: RefCell::default(),
     };
     let mut json = serde_json::Deserializer::from_slice(body);
     let result = Body(&context)
         .deserialize(&mut json)
         .and_then(|batch| json.end().map(|()| batch));
-    result.map_err(|error| match context.refused.take() {
-        Some(refused) => refused,
-        None => malformed(&error),
-    })
+    match result {
+        Ok(batch) => Ok(context.rejects.take().into_decoded(batch)),
+        Err(error) => Err(match context.refused.take() {
+            Some(refused) => refused,
+            None => malformed(&error),
+        }),
+    }
 }
 
 struct Context {
     builder: Builder,
     /// A limit that was reached; the parser can only carry text.
     refused: RefCell<Option<WireError>>,
+    /// Streams whose labels are wrong.
+    rejects: RefCell<Rejects>,
 }
 
 impl Context {
@@ -126,58 +135,76 @@ impl<'de> Visitor<'de> for Streams<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(stream) = seq.next_element_seed(Stream(self.0))? {
-            self.1.streams.push(stream);
+        let mut index = 0;
+        while let Some((labels, records)) = seq.next_element_seed(Stream(self.0, index))? {
+            index += 1;
+            match labels {
+                Ok(labels) => self.1.streams.push(LogStream { labels, records }),
+                Err(fault) => {
+                    let mut rejects = self.0.rejects.borrow_mut();
+                    rejects.add(records.len(), fault.to_string());
+                }
+            }
         }
         Ok(())
     }
 }
 
-struct Stream<'c>(&'c Context);
+/// One stream and its place in the array.
+struct Stream<'c>(&'c Context, usize);
 
 impl<'de> DeserializeSeed<'de> for Stream<'_> {
-    type Value = LogStream;
+    type Value = Read;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogStream, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Read, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Stream<'_> {
-    type Value = LogStream;
+    type Value = Read;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with \"stream\" and \"values\"")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogStream, A::Error> {
-        let mut stream = LogStream::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Read, A::Error> {
+        let fault =
+            |expected| WireError::at_path(FORMAT, format!("streams[{}].stream", self.1), expected);
+        let mut labels = Err(fault(NO_LABELS.to_owned()));
+        let mut records = Vec::new();
         while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
             match &*key {
                 "stream" => {
                     let max = self.0.builder.limits.labels_max;
                     let mut pairs = map.next_value_seed(Pairs(self.0, "labels_max", max))?;
-                    let made = self.0.builder.labels(&mut pairs, |expected| {
-                        WireError::at_path(FORMAT, "stream", expected)
-                    });
-                    stream.labels = made.map_err(|error| self.0.refuse(error))?;
+                    let made = own_fault(self.0.builder.labels(&mut pairs, fault));
+                    labels = made.map_err(|error| self.0.refuse(error))?;
                 }
-                "values" => map.next_value_seed(Values(self.0, &mut stream.records))?,
+                "values" => map.next_value_seed(Values(&mut records, || Entry(self.0)))?,
+                "labels" => {
+                    let Key(text) = map.next_value_seed(KeySeed)?;
+                    let made = own_fault(self.0.builder.parse(&text));
+                    labels = made.map_err(|error| self.0.refuse(error))?;
+                }
+                "entries" => map.next_value_seed(Values(&mut records, || Old(self.0)))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        if stream.labels.is_empty() {
-            return Err(A::Error::custom("a stream with at least one label"));
-        }
-        Ok(stream)
+        Ok((labels, records))
     }
 }
 
-struct Values<'c>(&'c Context, &'c mut Vec<LogRecord>);
+/// The records of a stream and what reads one.
+struct Values<'c, F>(&'c mut Vec<LogRecord>, F);
 
-impl<'de> DeserializeSeed<'de> for Values<'_> {
+impl<'de, S, F> DeserializeSeed<'de> for Values<'_, F>
+where
+    S: DeserializeSeed<'de, Value = LogRecord>,
+    F: Fn() -> S,
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -185,7 +212,11 @@ impl<'de> DeserializeSeed<'de> for Values<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Values<'_> {
+impl<'de, S, F> Visitor<'de> for Values<'_, F>
+where
+    S: DeserializeSeed<'de, Value = LogRecord>,
+    F: Fn() -> S,
+{
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,8 +224,8 @@ impl<'de> Visitor<'de> for Values<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(record) = seq.next_element_seed(Entry(self.0))? {
-            self.1.push(record);
+        while let Some(record) = seq.next_element_seed((self.1)())? {
+            self.0.push(record);
         }
         Ok(())
     }
@@ -237,6 +268,52 @@ impl<'de> Visitor<'de> for Entry<'_> {
             time,
             line: line.into_owned(),
             metadata,
+        })
+    }
+}
+
+/// An entry of the old form.
+struct Old<'c>(&'c Context);
+
+impl<'de> DeserializeSeed<'de> for Old<'_> {
+    type Value = LogRecord;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogRecord, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Old<'_> {
+    type Value = LogRecord;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry {\"ts\": \"RFC 3339\", \"line\": \"line\"}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogRecord, A::Error> {
+        let (mut time, mut line) = (None, None);
+        while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
+            match &*key {
+                "ts" => {
+                    let Key(text) = map.next_value_seed(KeySeed)?;
+                    let parsed = parse_rfc3339(&text);
+                    time = Some(parsed.ok_or_else(|| {
+                        let expected = &"a timestamp in RFC 3339";
+                        A::Error::invalid_value(Unexpected::Str(&text), expected)
+                    })?);
+                }
+                "line" => line = Some(map.next_value_seed(Line)?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(LogRecord {
+            time: time.ok_or_else(|| A::Error::missing_field("ts"))?,
+            line: line
+                .ok_or_else(|| A::Error::missing_field("line"))?
+                .into_owned(),
+            metadata: self.0.builder.empty.clone(),
         })
     }
 }

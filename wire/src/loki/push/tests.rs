@@ -21,7 +21,9 @@ fn print(batch: &LogBatch) -> String {
 
 fn check(body: &str, expect: Expect) {
     let result = decode_json(body.as_bytes(), &Limits::default());
-    expect.assert_eq(&result.map_or_else(|error| error.to_string(), |b| print(&b)));
+    expect.assert_eq(
+        &result.map_or_else(|error| error.to_string(), |d| print(&d.batch) + &d.message),
+    );
 }
 
 #[test]
@@ -41,8 +43,40 @@ fn json() {
     );
     check("{}", expect![[""]]);
     let raw = b"{\"streams\":[{\"stream\":{\"a\":\"b\"},\"values\":[[\"1\",\"x\xff\\ud800\"]]}]}";
-    let batch = decode_json(raw, &Limits::default()).unwrap();
+    let batch = decode_json(raw, &Limits::default()).unwrap().batch;
     assert_eq!(batch.streams[0].records[0].line, b"x\xff\xed\xa0\x80");
+}
+
+#[test]
+fn old_json() {
+    check(
+        r#"{"streams":[{"labels":"{job=\"j\", app=\"a\"}","entries":[
+            {"line":"a","ts":"1970-01-01T00:00:01.5+00:00","more":{}},
+            {"ts":"1970-01-01T00:00:00Z","line":"b"}]}]}"#,
+        expect![[r#"
+            {app="a", job="j"}
+              1500000000 a {}
+              0 b {}
+        "#]],
+    );
+    let entry = |entry: &str, expect: Expect| {
+        let body = format!(r#"{{"streams":[{{"labels":"{{a=\"b\"}}","entries":[{entry}]}}]}}"#);
+        check(&body, expect);
+    };
+    entry(
+        r#"{"ts":"now","line":""}"#,
+        expect![
+            "loki push request is malformed at 1:56: expected a timestamp in RFC 3339, found string \"now\""
+        ],
+    );
+    entry(
+        r#"{"line":""}"#,
+        expect!["loki push request is malformed at 1:56: expected missing field `ts`"],
+    );
+    check(
+        r#"{"streams":[{"labels":"{a}"}]}"#,
+        expect![[r#"loki stream labels is malformed at 1:3: expected "=", found "}""#]],
+    );
 }
 
 #[test]
@@ -95,19 +129,19 @@ fn json_faults_have_line_and_column() {
     check(
         "{\"streams\":[{\"stream\":{}}]}",
         expect![
-            "loki push request is malformed at 1:25: expected a stream with at least one label"
+            "loki push request is malformed at streams[0].stream: expected a stream with at least one label"
         ],
     );
     check(
         "{\"streams\":[{\"values\":[]}]}",
         expect![[
-            r#"loki push request is malformed at 1:25: expected a stream with at least one label"#
+            r#"loki push request is malformed at streams[0].stream: expected a stream with at least one label"#
         ]],
     );
     check(
         "{\"streams\":[{\"stream\":{\"a-b\":\"c\"}}]}",
         expect![[
-            r#"loki push request is malformed at 1:34: expected label names of letters, digits and _ only, found "a-b""#
+            r#"loki push request is malformed at streams[0].stream: expected label names of letters, digits and _ only, found "a-b""#
         ]],
     );
     check(
@@ -162,6 +196,40 @@ fn limits_are_named() {
     assert_eq!(limit(&limits(150), good, &long), "decompressed_bytes_max");
 }
 
+/// A stream without usable labels must not cost the others, as in Loki.
+#[test]
+fn streams_with_wrong_labels_are_rejected_alone() {
+    let body = r#"{"streams":[
+        {"stream":{"a-b":"c"},"values":[["1","x"],["2","y"]]},
+        {"values":[["3","kept"]],"stream":{"a":"b"}},
+        {"stream":{},"values":[["4","z"]]},
+        {"stream":{"a":"1","a":"2"},"values":[["5","z"]]}]}"#;
+    let json = decode_json(body.as_bytes(), &Limits::default()).unwrap();
+    assert_eq!(print(&json.batch), "{a=\"b\"}\n  3 kept {}\n");
+    assert_eq!(json.rejected, 4);
+    for reason in [
+        "streams[0].stream: expected label names",
+        "streams[2].stream: expected a stream with",
+        "found \"a\" twice",
+    ] {
+        assert!(json.message.contains(reason), "{}", json.message);
+    }
+    let mut body = Vec::new();
+    for labels in [&b"{a=b}"[..], b"{a=\"b\"}", b""] {
+        put::message(&mut body, 1, |out| {
+            put::bytes(out, 1, labels);
+            put::message(out, 2, |out| put::bytes(out, 2, b"x"));
+        });
+    }
+    let read = decode_protobuf(&body, &Limits::default()).unwrap();
+    assert_eq!((read.batch.streams.len(), read.rejected), (1, 2));
+    assert!(
+        read.message.contains("a string in double quotes"),
+        "{}",
+        read.message
+    );
+}
+
 /// One record over a limit must not cost the others: the store drops it alone and says so.
 #[test]
 fn records_over_a_limit_are_left_to_the_store() {
@@ -170,7 +238,7 @@ fn records_over_a_limit_are_left_to_the_store() {
             ["1","123456"],["2","12"],["3","1",{"a":"b","c":"d"}],["4","1",{"a":"12345"}]]},
         {"stream":{"a":"12345"},"values":[["5","1"]]},
         {"stream":{"a":"b","c":"d"},"values":[["6","1"]]}]}"#;
-    let json = decode_json(body.as_bytes(), &limits(1000)).unwrap();
+    let json = decode_json(body.as_bytes(), &limits(1000)).unwrap().batch;
     assert_eq!(json.record_count(), 6);
     assert_eq!(json.streams[0].records[0].line, b"123456");
     assert_eq!(json.streams[0].records[2].metadata.len(), 2);
@@ -183,7 +251,7 @@ fn records_over_a_limit_are_left_to_the_store() {
     stream.extend_from_slice(&entry);
     let mut body = vec![0x0a, u8::try_from(stream.len()).unwrap()];
     body.extend_from_slice(&stream);
-    let batch = decode_protobuf(&body, &limits(1000)).unwrap();
+    let batch = decode_protobuf(&body, &limits(1000)).unwrap().batch;
     assert_eq!(batch.streams[0].labels.to_string(), r#"{a="12345", c="d"}"#);
     assert_eq!(batch.streams[0].records[0].line, b"123456");
 }
@@ -286,8 +354,11 @@ fn encode_protobuf(batch: &LogBatch) -> Vec<u8> {
 #[test]
 fn protobuf_faults() {
     let check = |body: &[u8], expect: Expect| {
-        let error = decode_protobuf(body, &Limits::default()).unwrap_err();
-        expect.assert_eq(&error.to_string());
+        let told = match decode_protobuf(body, &Limits::default()) {
+            Ok(decoded) => decoded.message,
+            Err(error) => error.to_string(),
+        };
+        expect.assert_eq(&told);
     };
     let mut bad_labels = Vec::new();
     put::message(&mut bad_labels, 1, |out| put::bytes(out, 1, b"{a=b}"));
@@ -336,7 +407,7 @@ fn of_equal_metadata_the_last_wins() {
             }
         });
     });
-    let batch = decode_protobuf(&body, &Limits::default()).unwrap();
+    let batch = decode_protobuf(&body, &Limits::default()).unwrap().batch;
     assert_eq!(batch.streams[0].records[0].metadata.get("m"), Some("2"));
 }
 
@@ -362,11 +433,11 @@ proptest! {
     #[test]
     fn round_trips(batch in batches()) {
         let limits = Limits::default();
-        prop_assert_eq!(&decode_json(&encode_json(&batch), &limits).unwrap(), &batch);
+        prop_assert_eq!(&decode_json(&encode_json(&batch), &limits).unwrap().batch, &batch);
         // The first second that 64 bits cannot hold whole is refused.
         let low = Timestamp::from_nanos(i64::MIN + NANOS_PER_SECOND);
         prop_assume!(batch.streams.iter().flat_map(|s| &s.records).all(|r| r.time > low));
-        prop_assert_eq!(&decode_protobuf(&encode_protobuf(&batch), &limits).unwrap(), &batch);
+        prop_assert_eq!(&decode_protobuf(&encode_protobuf(&batch), &limits).unwrap().batch, &batch);
     }
 
     #[test]
@@ -380,7 +451,7 @@ proptest! {
         let index = at.index(json.len());
         json[index] = byte;
         if let Ok(read) = decode_json(&json, &Limits::default()) {
-            prop_assert!(read.record_count() <= json.len());
+            prop_assert!(read.batch.record_count() <= json.len());
         }
         let mut protobuf = encode_protobuf(&batch);
         if !protobuf.is_empty() {
@@ -389,7 +460,7 @@ proptest! {
         }
         for input in [protobuf, noise] {
             if let Ok(read) = decode_protobuf(&input, &Limits::default()) {
-                prop_assert!(read.record_count() <= input.len());
+                prop_assert!(read.batch.record_count() <= input.len());
             }
         }
     }

@@ -19,9 +19,12 @@ fn timeseries(pairs: &[(&str, &str)], body: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 fn check(body: &[u8], expect: &str) {
-    let error = decode_v1(body, &Limits::default()).unwrap_err().to_string();
+    let told = match decode_v1(body, &Limits::default()) {
+        Ok(decoded) => decoded.message,
+        Err(error) => error.to_string(),
+    };
     let expect = format!("remote write request is malformed at {expect}");
-    assert_eq!(error, expect);
+    assert_eq!(told, expect);
 }
 
 #[test]
@@ -45,7 +48,7 @@ fn faults_name_the_series() {
     );
     check(
         &timeseries(&[("", "x")], |_| {}),
-        "byte 4: expected a label name",
+        "timeseries[0].labels: expected a name for every label",
     );
     let mut broken = timeseries(&[("__name__", "xy")], |_| {});
     let last = broken.len() - 1;
@@ -72,7 +75,7 @@ fn faults_name_the_series() {
 #[test]
 fn unsorted_labels_are_sorted_and_empty_values_dropped() {
     let body = timeseries(&[("z", "1"), ("__name__", "x"), ("b", "")], |_| {});
-    let batch = decode_v1(&body, &Limits::default()).unwrap();
+    let batch = decode_v1(&body, &Limits::default()).unwrap().batch;
     assert_eq!(
         batch.series[0].labels.to_string(),
         r#"{__name__="x", z="1"}"#
@@ -83,28 +86,45 @@ fn unsorted_labels_are_sorted_and_empty_values_dropped() {
 fn limits_are_named() {
     let limits = Limits {
         labels_max: 1,
-        label_name_bytes_max: 8,
-        label_value_bytes_max: 2,
-        decompressed_bytes_max: 60,
+        decompressed_bytes_max: 20_000,
         ..Limits::default()
     };
     let limit = |pairs: &[(&str, &str)]| match decode_v1(&timeseries(pairs, |_| {}), &limits) {
         Err(WireError::TooLarge { limit, .. }) => limit,
         other => panic!("{other:?}"),
     };
-    assert_eq!(
-        limit(&[("__name__", "x"), ("a", "1"), ("b", "1")]),
-        "labels_max"
-    );
-    assert_eq!(limit(&[("__name__", "xyz")]), "label_value_bytes_max");
-    assert_eq!(
-        limit(&[("__name__", "x"), ("label_name", "1")]),
-        "label_name_bytes_max"
-    );
-    assert_eq!(
-        limit(&[("__name__", &"x".repeat(60))]),
-        "decompressed_bytes_max"
-    );
+    assert_eq!(limit(&[("a", ""); 1100]), "labels_max");
+    let long = "x".repeat(20_000);
+    assert_eq!(limit(&[("__name__", &long)]), "decompressed_bytes_max");
+}
+
+/// A sender drops a request that is refused: one series must not cost the others.
+#[test]
+fn series_with_wrong_labels_are_rejected_alone() {
+    let one = |out: &mut Vec<u8>| put::message(out, 2, |out| put::uint(out, 2, 1));
+    let mut body = timeseries(&[("a", "b")], one);
+    body.extend(timeseries(&[("__name__", "kept"), ("l", "12345")], one));
+    body.extend(timeseries(
+        &[("__name__", "x"), ("a", "1"), ("a", "2")],
+        one,
+    ));
+    body.extend(timeseries(&[("__name__", "x"), ("", "1")], one));
+    let limits = Limits {
+        labels_max: 0,
+        label_value_bytes_max: 2,
+        ..Limits::default()
+    };
+    let read = decode_v1(&body, &limits).unwrap();
+    assert_eq!((read.batch.series.len(), read.rejected), (1, 3));
+    // What is over a limit is left to the store, which refuses it alone.
+    assert_eq!(read.batch.series[0].labels.get("l"), Some("12345"));
+    for part in [
+        "timeseries[0].labels: expected the label __name__",
+        "timeseries[2]",
+        "timeseries[3]",
+    ] {
+        assert!(read.message.contains(part), "{}", read.message);
+    }
 }
 
 #[test]
@@ -211,7 +231,7 @@ proptest! {
     fn round_trip(batch in batch_strategy()) {
         let mut body = Vec::new();
         encode_v1(&batch, &mut body);
-        let read = decode_v1(&body, &Limits::default()).unwrap();
+        let read = decode_v1(&body, &Limits::default()).unwrap().batch;
         prop_assert_eq!(read.series.len(), batch.series.len());
         prop_assert_eq!(&read.metadata, &batch.metadata);
         for (read, sent) in read.series.iter().zip(&batch.series) {
@@ -240,7 +260,7 @@ proptest! {
         }
         for input in [body, noise] {
             if let Ok(read) = decode_v1(&input, &Limits::default()) {
-                prop_assert!(read.series.len() + read.sample_count() <= input.len());
+                prop_assert!(read.batch.series.len() + read.batch.sample_count() <= input.len());
             }
         }
     }

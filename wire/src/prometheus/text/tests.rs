@@ -283,3 +283,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn empty_values_are_remembered() {
+    let read = decode(b"a{b=\"\",c=\"1\"} 2\n", &Limits::default()).unwrap();
+    let sample = &read.samples[0];
+    assert_eq!(sample.labels.to_string(), r#"{__name__="a", c="1"}"#);
+    assert_eq!(sample.unset, ["b"]);
+}

@@ -1,0 +1,53 @@
+//! How every HTTP client of obs is built: the scraper's, the command line's, and that of obs' own
+//! telemetry.
+//!
+//! Invariant: a machine without any certificate of the system still speaks plain HTTP; only HTTPS
+//! fails there, with an error of its own.
+
+use std::error::Error;
+use std::sync::Once;
+
+use reqwest::ClientBuilder;
+
+/// Builds a client that trusts the certificates of the system, or none where there are none.
+///
+/// `make` gives the settings, `finish` turns them into a client, be it one that waits or one that
+/// blocks. Callers that bring certificates of their own have no use for this: falling back to
+/// none would hide why theirs cannot be read.
+pub fn build<C>(
+    make: impl Fn() -> Result<ClientBuilder, String>,
+    finish: impl Fn(ClientBuilder) -> reqwest::Result<C>,
+) -> Result<C, String> {
+    choose_provider();
+    let fault = match finish(make()?) {
+        Ok(client) => return Ok(client),
+        Err(error) => chain(&error),
+    };
+    let client = finish(make()?.tls_certs_only([])).map_err(|e| chain(&e))?;
+    tracing::warn!(error = %fault, "no certificates of the system are trusted");
+    Ok(client)
+}
+
+/// Chooses who does the cryptography of TLS; the first call of the process counts.
+pub(crate) fn choose_provider() {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // An error means that another part of the process has chosen a provider already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+    });
+}
+
+/// An error with all that caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

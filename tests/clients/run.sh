@@ -1,0 +1,39 @@
+#!/bin/sh
+# Real clients against a real server: Debian's Prometheus beside obs with the same questions to
+# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client.
+# OBS_BIN names the binary (default: target/release/obs). What cannot be installed is skipped.
+set -eu
+cd "$(dirname "$0")/../.."
+OBS_BIN=$(realpath "${OBS_BIN:-target/release/obs}")
+here=tests/clients
+export PYTHONDONTWRITEBYTECODE=1
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+install() {
+    apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
+if ! command -v python3 >/dev/null && ! install python3 >/dev/null 2>&1; then
+    echo "skipped: python3 cannot be installed"
+    exit 0
+fi
+if ! { command -v prometheus && command -v promtool; } >/dev/null && ! install prometheus >/dev/null 2>&1; then
+    echo "skipped: prometheus cannot be installed"
+else
+    python3 $here/promql.py "$OBS_BIN"
+fi
+
+venv() {
+    python3 -m venv "$work/venv" || { install python3-venv && python3 -m venv "$work/venv"; }
+}
+if ! venv >"$work/log" 2>&1; then
+    echo "skipped: no virtual environment for Python: $(tail -n 1 "$work/log")"
+elif ! "$work/venv/bin/pip" install -q --disable-pip-version-check --retries 2 -r $here/requirements.txt >"$work/log" 2>&1; then
+    echo "skipped: the client libraries cannot be installed: $(tail -n 1 "$work/log")"
+else
+    "$work/venv/bin/python" $here/sdks.py "$OBS_BIN"
+fi
