@@ -98,18 +98,15 @@ impl Evaluator<'_> {
     }
 
     fn check_parameters(&self, over: &Over, parameters: &[Vec<f64>]) -> Result<(), QueryError> {
-        match (over.function, parameters) {
-            (RangeFunction::Smoothing, [level, trend]) => {
-                for (what, values) in [("smoothing", level), ("trend", trend)] {
-                    let short = if what == "smoothing" { "sf" } else { "tf" };
-                    if let Some(bad) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
-                        return Err(QueryError::Execution(format!(
-                            "invalid {what} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
-                        )));
-                    }
+        if let (RangeFunction::Smoothing, [level, trend]) = (over.function, parameters) {
+            for (what, values) in [("smoothing", level), ("trend", trend)] {
+                let short = if what == "smoothing" { "sf" } else { "tf" };
+                if let Some(bad) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
+                    return Err(QueryError::Execution(format!(
+                        "invalid {what} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
+                    )));
                 }
             }
-            _ => {}
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::plan::{
 use crate::request::{Request, When};
 
 /// Seconds that fit into 64 bits of nanoseconds.
-const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+const SECONDS_MAX: f64 = 9_223_372_036.854_775;
 
 struct Lower<'a> {
     text: &'a str,

@@ -10,7 +10,7 @@ use crate::operators::BinaryOp;
 use crate::plan::Borders;
 
 /// Seconds that fit into 64 bits of nanoseconds.
-const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+const SECONDS_MAX: f64 = 9_223_372_036.854_775;
 
 const DURATION: &str = "number, duration, step(), or range()";
 

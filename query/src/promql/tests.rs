@@ -84,197 +84,203 @@ fn operators_and_calls() {
     check("\"text\"", "\"text\"");
 }
 
-#[test]
-fn errors_are_in_the_words_of_prometheus() {
-    let check = |text: &str, expect: &str| assert_eq!(printed(text), expect, "{text}");
-    check(
+/// Texts and what Prometheus says about them.
+const ERRORS: &[(&str, &str)] = &[
+    (
         "",
         "unknown position: parse error: no expression found in input",
-    );
-    check(" ", "1:1: parse error: no expression found in input");
-    check(
+    ),
+    (" ", "1:1: parse error: no expression found in input"),
+    (
         "rate(http_reqs[])",
         "1:16: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
-    );
-    check(
+    ),
+    (
         "sum(\n  rate(a[5q])\n)",
         "2:10: parse error: bad number or duration syntax: \"5\"",
-    );
-    check("a +", "1:4: parse error: unexpected end of input");
-    check("a b", "1:3: parse error: unexpected identifier \"b\"");
-    check("a sum b", "1:3: parse error: unexpected <aggr:sum>");
-    check("a by b", "1:3: parse error: unexpected <by>");
-    check("a * / b", "1:5: parse error: unexpected <op:/>");
-    check(
+    ),
+    ("a +", "1:4: parse error: unexpected end of input"),
+    ("a b", "1:3: parse error: unexpected identifier \"b\""),
+    ("a sum b", "1:3: parse error: unexpected <aggr:sum>"),
+    ("a by b", "1:3: parse error: unexpected <by>"),
+    ("a * / b", "1:5: parse error: unexpected <op:/>"),
+    (
         "sum(a b)",
         "1:7: parse error: unexpected identifier \"b\" in aggregation",
-    );
-    check("rate(a b)", "1:8: parse error: unexpected identifier \"b\"");
-    check(
+    ),
+    ("rate(a b)", "1:8: parse error: unexpected identifier \"b\""),
+    (
         "sum by (x y) (a)",
         "1:11: parse error: unexpected identifier \"y\" in grouping opts, expected \",\" or \")\"",
-    );
-    check(
+    ),
+    (
         "sum by x (a)",
         "1:8: parse error: unexpected identifier \"x\" in grouping opts, expected \"(\"",
-    );
-    check(
+    ),
+    (
         "sum by (1) (a)",
         "1:9: parse error: unexpected number \"1\" in grouping opts, expected label",
-    );
-    check(
+    ),
+    (
         "{a=\"\"}",
         "1:1: parse error: vector selector must contain at least one non-empty matcher",
-    );
-    check(
+    ),
+    (
         "a{__name__=\"b\"}",
         "1:1: parse error: metric name must not be set twice: \"a\" or \"b\"",
-    );
-    check(
+    ),
+    (
         "a{b=~\"(\"}",
         "1:3: parse error: error parsing regexp: missing closing ): `(`",
-    );
-    check(
+    ),
+    (
         "foo(a)",
         "1:1: parse error: unknown function with name \"foo\"",
-    );
-    check(
+    ),
+    (
         "rate(a)",
         "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
-    );
-    check(
+    ),
+    (
         "rate(a[5m], 1)",
         "1:1: parse error: expected 1 argument(s) in call to \"rate\", got 2",
-    );
-    check(
+    ),
+    (
         "label_join(a, \"b\")",
         "1:1: parse error: expected at least 3 argument(s) in call to \"label_join\", got 2",
-    );
-    check(
+    ),
+    (
         "rate(a[5m],)",
         "1:11: parse error: trailing commas not allowed in function call args",
-    );
-    check(
+    ),
+    (
         "1 == 2",
         "1:3: parse error: comparisons between scalars must use BOOL modifier",
-    );
-    check(
+    ),
+    (
         "1 and a",
         "1:1: parse error: set operator \"and\" not allowed in binary scalar expression",
-    );
-    check(
+    ),
+    (
         "a and on(b) group_left a",
         "1:1: parse error: no grouping allowed for \"and\" operation",
-    );
-    check(
+    ),
+    (
         "a + bool b",
         "1:3: parse error: bool modifier can only be used on comparison operators",
-    );
-    check(
+    ),
+    (
         "a + on(x) 1",
         "1:1: parse error: vector matching only allowed between instant vectors",
-    );
-    check(
+    ),
+    (
         "a + on(x) group_left(x) b",
         "1:3: parse error: label \"x\" must not occur in ON and GROUP clause at once",
-    );
-    check(
+    ),
+    (
         "a[5m] + 1",
         "1:1: parse error: binary expression must contain only scalar and instant vector types",
-    );
-    check(
+    ),
+    (
         "-a[5m]",
         "1:1: parse error: unary expression only allowed on expressions of type scalar or instant vector, got \"range vector\"",
-    );
-    check(
+    ),
+    (
         "(a)[5m]",
         "1:4: parse error: ranges only allowed for vector selectors",
-    );
-    check(
+    ),
+    (
         "1[5m:]",
         "1:1: parse error: subquery is only allowed on instant vector, got scalar instead",
-    );
-    check(
+    ),
+    (
         "a offset 5m [5m]",
         "1:13: parse error: no offset modifiers allowed before range",
-    );
-    check("a[5m:1m", "1:8: parse error: unclosed left bracket");
-    check(
+    ),
+    ("a[5m:1m", "1:8: parse error: unclosed left bracket"),
+    (
         "sum(a) offset 5m",
         "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
-    );
-    check(
+    ),
+    (
         "a offset b",
         "1:10: parse error: unexpected identifier \"b\" in offset, expected number, duration, step(), or range()",
-    );
-    check(
+    ),
+    (
         "a @ b",
         "1:5: parse error: unexpected identifier \"b\" in @, expected timestamp",
-    );
-    check(
+    ),
+    (
         "a @ Inf",
         "1:1: parse error: timestamp out of bounds for @ modifier: +Inf",
-    );
-    check("a[0s]", "1:3: parse error: duration must be greater than 0");
-    check("a[5m / 0]", "1:6: parse error: division by zero");
-    check(
+    ),
+    ("a[0s]", "1:3: parse error: duration must be greater than 0"),
+    ("a[5m / 0]", "1:6: parse error: division by zero"),
+    (
         "a offset 5m offset 5m",
         "1:1: parse error: offset may not be set multiple times",
-    );
-    check("\"open", "1:1: parse error: unterminated quoted string");
-    check(
+    ),
+    ("\"open", "1:1: parse error: unterminated quoted string"),
+    (
         "a{b=\"c\"",
         "1:8: parse error: unexpected end of input inside braces",
-    );
-    check(
+    ),
+    (
         "a{b=\"c\" d=\"e\"}",
         "1:9: parse error: unexpected identifier \"d\" in label matching, expected \",\" or \"}\"",
-    );
-    check(
+    ),
+    (
         "a{b}",
         "1:4: parse error: unexpected \"}\" in label matching, expected label matching operator",
-    );
-    check(
+    ),
+    (
         "a{b=c}",
         "1:5: parse error: unexpected identifier \"c\" in label matching, expected string",
-    );
-    check(
+    ),
+    (
         "a{,}",
         "1:3: parse error: unexpected \",\" in label matching, expected identifier or \"}\"",
-    );
-    check(
+    ),
+    (
         "sum(5)",
         "1:5: parse error: expected type instant vector in aggregation expression, got scalar",
-    );
-    check(
+    ),
+    (
         "topk(a, a)",
         "1:6: parse error: expected type scalar in aggregation parameter, got instant vector",
-    );
-    check(
+    ),
+    (
         "topk(a)",
         "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 2, got 1",
-    );
-    check(
+    ),
+    (
         "sum()",
         "1:1: parse error: no arguments for aggregate expression provided",
-    );
-    check("a ~ b", "1:3: parse error: unexpected character: '~'");
-    check(
+    ),
+    ("a ~ b", "1:3: parse error: unexpected character: '~'"),
+    (
         "a ! b",
         "1:3: parse error: unexpected character after '!': ' '",
-    );
-    check("(a", "1:3: parse error: unclosed left parenthesis");
-    check("a)", "1:3: parse error: unexpected right parenthesis ')'");
-    check("a]", "1:2: parse error: unexpected right bracket ']'");
-    check(
+    ),
+    ("(a", "1:3: parse error: unclosed left parenthesis"),
+    ("a)", "1:3: parse error: unexpected right parenthesis ')'"),
+    ("a]", "1:2: parse error: unexpected right bracket ']'"),
+    (
         "1h5h",
         "1:1: parse error: not a valid duration string: \"1h5h\"",
-    );
-    check("ü", "1:1: parse error: unexpected character: 'ü'");
-    check(
+    ),
+    ("ü", "1:1: parse error: unexpected character: 'ü'"),
+    (
         "info(a, b)",
         "1:9: parse error: expected label selectors only, got vector selector instead",
-    );
+    ),
+];
+
+#[test]
+fn errors_are_in_the_words_of_prometheus() {
+    for (text, expect) in ERRORS {
+        assert_eq!(printed(text), *expect, "{text}");
+    }
 }
 
 #[test]
@@ -438,31 +444,89 @@ fn plans_read() {
     );
 }
 
-/// Texts of random expressions.
-fn texts() -> impl Strategy<Value = String> {
+/// Texts of random durations.
+fn durations() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
-        Just("a".to_owned()),
-        Just("job:x{b=\"1\",c!~\"x.*\"}".to_owned()),
-        Just("{\"ü.b\"} offset -5m".to_owned()),
-        Just("vector(1h30m)".to_owned()),
-        (0u32..5000).prop_map(|n| format!("vector({n})")),
-        ("[ -~]{0,8}", 1u32..100).prop_map(|(value, minutes)| {
-            let value = super::strings::quote(&value);
-            format!("rate(m_total{{l={value}}}[{minutes}m] @ {minutes}.5)")
-        }),
+        (1u32..100).prop_map(|n| format!("{n}m")),
+        (1u32..100_000).prop_map(|n| format!("{n}")),
+        (1u32..1000).prop_map(|n| format!("{}.5", n)),
+        Just("1w2d3h4m5s6ms".to_owned()),
+        Just("step()".to_owned()),
+        Just("RANGE()".to_owned()),
     ];
-    leaf.prop_recursive(4, 24, 3, |inner| {
-        let op = prop::sample::select(vec!["+", "-", "*", "^", "and", "or", "== bool", "atan2"]);
+    leaf.prop_recursive(3, 8, 2, |inner| {
+        let op = prop::sample::select(vec!["+", "-", "*", "/", "%", "^"]);
         prop_oneof![
             (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
             inner.clone().prop_map(|a| format!("({a})")),
             inner.clone().prop_map(|a| format!("-{a}")),
-            inner.clone().prop_map(|a| format!("sum by (x) ({a})")),
-            inner.clone().prop_map(|a| format!("topk(3, {a}) ")),
-            inner
-                .clone()
-                .prop_map(|a| format!("max_over_time(({a})[1h:5m])")),
-            (inner.clone(), inner).prop_map(|(a, b)| format!("{a} / on (z) group_left (y) {b}")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("min_of({a}, {b})")),
+        ]
+    })
+}
+
+/// Texts of random selectors with modifiers, without and with a range.
+fn selectors_of(range: bool) -> impl Strategy<Value = String> {
+    let head = prop_oneof![
+        Just("a".to_owned()),
+        Just("offset".to_owned()),
+        Just("job:x{b=\"1\",c!~\"x.*\"}".to_owned()),
+        Just("{\"ü.b\", 'x y'!=`z`}".to_owned()),
+        "[ -~]{0,8}".prop_map(|value| format!("m{{l={}}}", super::strings::quote(&value))),
+    ];
+    let at = prop::sample::select(vec!["", " @ 1.5", " @ -3", " @ start()", " @ end()"]);
+    let borders = prop::sample::select(vec!["", " smoothed"]);
+    let offset = prop_oneof![
+        Just(String::new()),
+        Just(" offset -5m".to_owned()),
+        Just(" offset 0".to_owned()),
+        durations().prop_map(|d| format!(" offset ({d})")),
+        durations().prop_map(|d| format!(" offset -({d})")),
+    ];
+    (head, durations(), at, borders, offset).prop_map(
+        move |(head, duration, at, borders, offset)| {
+            let range = match range {
+                true => format!("[{duration} + 1]"),
+                false => String::new(),
+            };
+            format!("{head}{range}{offset}{at}{borders}")
+        },
+    )
+}
+
+/// Texts of random expressions.
+fn texts() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        selectors_of(false),
+        selectors_of(true).prop_map(|range| format!("rate({range})")),
+        (0u32..5000).prop_map(|n| format!("vector({n})")),
+        Just("vector(1h30m + Inf)".to_owned()),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let op = prop::sample::select(vec![
+            "+",
+            "-",
+            "*",
+            "^",
+            "and",
+            "or",
+            "== bool",
+            "atan2",
+            ">/",
+            "unless on (a, \"b.c\")",
+            "+ ignoring () fill (0)",
+            "/ on (z) group_left (y)",
+            "> on () group_right fill_left (-Inf) fill_right (NaN)",
+        ]);
+        prop_oneof![
+            3 => (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            1 => inner.clone().prop_map(|a| format!("({a})")),
+            1 => inner.clone().prop_map(|a| format!("-{a}")),
+            1 => inner.clone().prop_map(|a| format!("+{a}")),
+            1 => inner.clone().prop_map(|a| format!("sum by (x, \"y z\") ({a})")),
+            1 => inner.clone().prop_map(|a| format!("topk(3, {a}) without ()")),
+            1 => inner.clone().prop_map(|a| format!("label_replace({a}, \"a\", '$1', `b`, \"(.*)\")")),
+            1 => (inner, durations()).prop_map(|(a, d)| format!("max_over_time(({a})[1h:{d} + 1] @ 5)")),
         ]
     })
 }
@@ -473,9 +537,18 @@ proptest! {
     #[test]
     fn printing_and_parsing_are_inverse(text in texts()) {
         let limits = Limits::default();
-        let expr = parse(&text, &limits).unwrap();
-        let printed = expr.to_string();
-        prop_assert_eq!(parse(&printed, &limits).unwrap(), expr, "{}", printed);
+        let parsed = parse(&text, &limits);
+        prop_assert!(parsed.is_ok(), "{text}: {parsed:?}");
+        let expr = parsed.unwrap();
+        let same = |other: &super::ast::Expr| format!("{other:?}") == format!("{expr:?}") || *other == expr;
+        for printed in [expr.to_string(), super::pretty(&expr)] {
+            let again = parse(&printed, &limits);
+            prop_assert!(again.is_ok(), "{printed}: {again:?}");
+            let again = again.unwrap();
+            // NaN is not equal to itself, so that printing decides then.
+            prop_assert!(same(&again) || text.contains("NaN") && again.to_string() == expr.to_string(), "{text} as {printed}");
+        }
+        prop_assert!(serde_json::from_str::<serde_json::Value>(&super::tree(&expr)).is_ok());
     }
 
     #[test]
