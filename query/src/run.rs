@@ -65,6 +65,17 @@ impl Query {
         Ok(Self { text, parsed })
     }
 
+    /// Parses PromQL with some features of Prometheus' switches.
+    pub fn promql(
+        text: &str,
+        features: promql::Features,
+        limits: &Limits,
+    ) -> Result<Self, ParseError> {
+        let parsed = Parsed::Promql(promql::parse_with(text, features, limits)?);
+        let text = text.to_owned();
+        Ok(Self { text, parsed })
+    }
+
     /// Resolves the query for a request.
     pub fn plan(&self, request: &Request, limits: &Limits) -> Result<Plan, QueryError> {
         match &self.parsed {

@@ -272,10 +272,9 @@ impl Meeting<'_> {
         if column.present.is_empty() {
             return Ok(());
         }
-        let arithmetic = keeps_no_name(self.binary.op);
         self.out.push(SeriesColumn {
             labels,
-            drop_name: self.binary.return_bool || (many.drop_name && !arithmetic),
+            drop_name: self.binary.return_bool,
             column,
         });
         Ok(())

@@ -74,9 +74,9 @@ pub(crate) struct Lexeme {
 }
 
 /// Longer symbols first.
-const SYMBOLS: [&str; 24] = [
+const SYMBOLS: [&str; 23] = [
     "==", "!=", "<=", ">=", "</", ">/", "=", "<", ">", "+", "-", "*", "/", "%", "^", "(", ")", "{",
-    "}", "[", "]", ",", ":", "@",
+    "[", "]", ",", ":", "@",
 ];
 
 const SYMBOLS_IN_BRACES: [&str; 7] = ["=~", "!~", "!=", "=", ",", "}", "{"];

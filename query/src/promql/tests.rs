@@ -264,6 +264,7 @@ const ERRORS: &[(&str, &str)] = &[
     ),
     ("(a", "1:3: parse error: unclosed left parenthesis"),
     ("a)", "1:3: parse error: unexpected right parenthesis ')'"),
+    ("a}", "1:2: parse error: unexpected character: '}'"),
     ("a]", "1:2: parse error: unexpected right bracket ']'"),
     (
         "1h5h",
