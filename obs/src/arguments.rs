@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Check files
     #[command(subcommand)]
     Check(Check),
+    /// Run tests that are written in files
+    #[command(subcommand)]
+    Test(Test),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -62,6 +65,38 @@ pub(crate) enum Check {
         /// The file
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Test {
+    /// Run files in the format of Prometheus' promqltest
+    ///
+    /// Every instant evaluation is also run at other times with `@` on each selector, and in the
+    /// middle of a range, as Prometheus' own runner does.
+    #[command(
+        after_help = "Examples:\n  obs test promql functions.test operators.test\n  \
+        obs test promql --names=at-once functions.test"
+    )]
+    Promql(TestPromqlOptions),
+}
+
+/// When metric names leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Names {
+    /// At the end of evaluation (promql-delayed-name-removal), as the files assume
+    AtEnd,
+    /// At each function and operator
+    AtOnce,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestPromqlOptions {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// When metric names leave
+    #[arg(long, value_enum, default_value_t = Names::AtEnd)]
+    pub(crate) names: Names,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod logs;
 mod node_exporter;
 mod query;
 mod table;
+mod test_promql;
 mod traces;
 mod waterfall;
 
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use arguments::{Check, Cli, Command};
+use arguments::{Check, Cli, Command, Test};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,6 +44,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
+        Command::Test(Test::Promql(options)) => test_promql::run(&options),
         Command::Query(options) => query::run(&options).await,
         Command::Explain(options) => explain::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,

@@ -181,7 +181,10 @@ impl Key {
         }
         let reach = Reach::of(&plan.root)?;
         let selectors: Vec<&Leaf> = plan.leaves.iter().map(|read| &read.leaf).collect();
-        let text = format!("{:?} {selectors:?} {}", plan.root, plan.delayed_names);
+        let text = format!(
+            "{:?} {selectors:?} {} {} {}",
+            plan.root, plan.delayed_names, plan.start_timestamps, plan.type_and_unit_labels
+        );
         let key = Self {
             tenant: tenant.clone(),
             plan: text,
@@ -364,6 +367,7 @@ fn cut(series: &[MatrixSeries], grid: &Grid) -> Vec<MatrixSeries> {
             histograms: inside
                 .map(|(i, h)| (*i - from as u32, Arc::clone(h)))
                 .collect(),
+            starts: Vec::new(),
         };
         out.push(MatrixSeries {
             labels: one.labels.clone(),

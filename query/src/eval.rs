@@ -27,20 +27,24 @@ mod series;
 mod shared;
 mod sliding;
 mod source;
+mod starts;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod trim;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use obs_model::{Annotations, Answer, Budget};
+use obs_model::{Annotations, Answer, Budget, Labels};
 
 use crate::column::{Evaluated, Grid, SeriesColumn};
-use crate::error::QueryError;
+use crate::error::{Place, QueryError};
 use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 
+pub(crate) use answer::{fixed, float};
 pub(crate) use binary::arithmetic;
 pub(crate) use source::LeafSeries;
 
@@ -70,14 +74,21 @@ pub(crate) fn eval_leaves(
         budget,
         pool,
         delayed_names: plan.delayed_names,
-        is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
+        counted: Mutex::default(),
         noted: AtomicUsize::new(0),
         shared: Shared::of(plan),
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
-    Ok((answer, notes.unwrap_or_else(PoisonError::into_inner)))
+    let mut notes = notes.unwrap_or_else(PoisonError::into_inner);
+    let counted = evaluator.counted.into_inner();
+    for note in counted.unwrap_or_else(PoisonError::into_inner).values() {
+        note.tell(&mut notes);
+    }
+    notes::tell_once(&mut notes.warnings);
+    notes::tell_once(&mut notes.infos);
+    Ok((answer, notes))
 }
 
 /// What evaluation needs at every node.
@@ -87,8 +98,9 @@ struct Evaluator<'a> {
     budget: &'a Budget,
     pool: &'a rayon::ThreadPool,
     delayed_names: bool,
-    is_range: bool,
     notes: Mutex<Annotations>,
+    /// Notes that count, by their text without numbers.
+    counted: Mutex<BTreeMap<String, notes::Counted>>,
     /// Number of notes, repeated ones included.
     noted: AtomicUsize,
     shared: Shared,
@@ -179,6 +191,24 @@ impl Evaluator<'_> {
         notes.warn(text);
     }
 
+    /// A note that counts how often it is told.
+    fn count(&self, key: String, note: notes::Counted) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(note);
+            }
+            Entry::Occupied(mut known) => known.get_mut().merge(&note),
+        }
+    }
+
+    /// Samples of a series start before the sample before ended.
+    fn overlapping(&self, labels: &Labels, place: Place, count: usize) {
+        let note = notes::Counted::overlap(labels, place, count);
+        self.count(note.key(), note);
+    }
+
     fn info(&self, text: String) {
         self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,12 +216,10 @@ impl Evaluator<'_> {
     }
 }
 
-#[cfg(test)]
 pub(crate) use buckets::was_reset;
 
-/// A histogram without empty buckets (for the corpus).
-#[cfg(test)]
-pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {
+/// A histogram without empty buckets.
+pub(crate) fn compacted(histogram: &obs_model::Histogram) -> obs_model::Histogram {
     let hint = histogram.reset_hint;
     obs_model::Histogram {
         reset_hint: hint,
@@ -199,9 +227,8 @@ pub(crate) fn parts(histogram: &obs_model::Histogram) -> obs_model::Histogram {
     }
 }
 
-/// A histogram plus `factor` times a step, keeping the hint of the step (for the corpus).
-#[cfg(test)]
-pub(crate) fn sum(
+/// A histogram plus `factor` times a step, with the hint of the step.
+pub(crate) fn stepped(
     histogram: &obs_model::Histogram,
     step: &obs_model::Histogram,
     factor: f64,
@@ -212,9 +239,8 @@ pub(crate) fn sum(
     Some(sum.build())
 }
 
-/// The filled buckets of a histogram by sign and index (for the corpus).
-#[cfg(test)]
-pub(crate) fn buckets(histogram: &obs_model::Histogram) -> Vec<((bool, i32), f64)> {
+/// The filled buckets of a histogram by sign and index.
+pub(crate) fn filled_buckets(histogram: &obs_model::Histogram) -> Vec<((bool, i32), f64)> {
     let parts = buckets::Parts::new(histogram);
     let signed = |positive: bool, list: buckets::List| {
         let filled = list.into_iter().filter(|(_, count)| *count != 0.0);

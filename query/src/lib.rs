@@ -7,8 +7,6 @@
 
 mod cache;
 pub mod column;
-#[cfg(test)]
-mod corpus_tests;
 pub mod error;
 pub mod eval;
 mod explain;
@@ -18,6 +16,7 @@ pub mod logs;
 pub mod operators;
 pub mod plan;
 pub mod promql;
+pub mod promqltest;
 pub mod request;
 mod run;
 mod tokens;

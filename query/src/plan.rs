@@ -109,6 +109,18 @@ pub enum Node {
     Info(Box<Info>),
 }
 
+/// What an instant selector gives of a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gives {
+    /// Its value.
+    #[default]
+    Value,
+    /// Its time in seconds.
+    Time,
+    /// When its counter started, in seconds; 0 where that is not known.
+    Start,
+}
+
 /// The last sample of each window of a leaf.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instant {
@@ -116,8 +128,10 @@ pub struct Instant {
     pub leaf: LeafId,
     /// Lookback and shift.
     pub window: Window,
-    /// Give the sample's time in seconds instead of its value.
-    pub timestamps: bool,
+    /// What of the sample is given.
+    pub gives: Gives,
+    /// Only counts and sums of histograms are asked for: resets are found while reading.
+    pub finds_resets: bool,
     /// Where the selector stands.
     pub place: Place,
 }
@@ -133,6 +147,8 @@ pub struct Over {
     pub input: Input,
     /// The windows.
     pub window: Window,
+    /// Only counts and sums of histograms are asked for: resets are found while reading.
+    pub finds_resets: bool,
     /// Labels of the result of `absent_over_time`.
     pub labels: Labels,
     /// Place of the range argument.
@@ -162,6 +178,8 @@ pub struct Call {
     pub function: InstantFunction,
     /// Its arguments.
     pub arguments: Vec<Node>,
+    /// Where it stands.
+    pub place: Place,
     /// Where the arguments stand.
     pub places: Vec<Place>,
     /// Labels of the result of `absent`.
@@ -179,6 +197,8 @@ pub struct Aggregate {
     pub input: Node,
     /// The groups.
     pub grouping: Grouping,
+    /// Where the aggregation stands.
+    pub own_place: Place,
     /// Where the parameter stands (the aggregation where there is none).
     pub parameter_place: Place,
     /// Where the series' expression stands.
@@ -239,6 +259,10 @@ pub struct MetricPlan {
     pub form: Form,
     /// Metric names leave at the end of evaluation instead of at each function.
     pub delayed_names: bool,
+    /// Starts of counters count.
+    pub start_timestamps: bool,
+    /// The label `__type__` says what is a counter, not the name.
+    pub type_and_unit_labels: bool,
 }
 
 /// Adds a leaf, or widens the range of an equal one.
@@ -323,7 +347,11 @@ fn write_node(f: &mut fmt::Formatter<'_>, node: &Node, depth: usize) -> fmt::Res
         Node::Number(value) => writeln!(f, "{value}"),
         Node::Text(text) => writeln!(f, "{text:?}"),
         Node::Instant(instant) => {
-            let what = if instant.timestamps { "time of " } else { "" };
+            let what = match instant.gives {
+                Gives::Value => "",
+                Gives::Time => "time of ",
+                Gives::Start => "start of ",
+            };
             writeln!(f, "{what}last {} of #{}", instant.window, instant.leaf)
         }
         Node::Over(over) => {

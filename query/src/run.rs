@@ -65,6 +65,17 @@ impl Query {
         Ok(Self { text, parsed })
     }
 
+    /// Parses PromQL with some features of Prometheus' switches.
+    pub fn promql(
+        text: &str,
+        features: promql::Features,
+        limits: &Limits,
+    ) -> Result<Self, ParseError> {
+        let parsed = Parsed::Promql(promql::parse_with(text, features, limits)?);
+        let text = text.to_owned();
+        Ok(Self { text, parsed })
+    }
+
     /// Resolves the query for a request.
     pub fn plan(&self, request: &Request, limits: &Limits) -> Result<Plan, QueryError> {
         match &self.parsed {
@@ -384,6 +395,11 @@ mod tests {
             step: 1_000_000_000,
         };
         check("c_total[5m]", narrow, few, "invalid expression type");
-        check("rate(c_total[5m", at, few, "1:16: expected");
+        check(
+            "rate(c_total[5m",
+            at,
+            few,
+            "1:16: parse error: unclosed left parenthesis",
+        );
     }
 }

@@ -33,7 +33,11 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
         ],
         true,
     ),
-    ("obs", &["model", "wire", "server", "node-exporter"], true),
+    (
+        "obs",
+        &["model", "wire", "query", "server", "node-exporter"],
+        true,
+    ),
 ];
 
 /// Crates of the edge: only async rooms (and bench, tests) may depend on them directly.

@@ -112,8 +112,8 @@ struct Chunk {
     extras: std::ops::Range<usize>,
 }
 
-/// Floats, and histograms by index.
-pub(crate) type Values = (Vec<f64>, Vec<(u32, Arc<Histogram>)>);
+/// Floats, histograms by index, and starts (none, or as many as floats).
+pub(crate) type Values = (Vec<f64>, Vec<(u32, Arc<Histogram>)>, Vec<i64>);
 
 /// Time columns that were read already; neighbours share them.
 pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
@@ -366,7 +366,7 @@ impl Part {
         Ok(column)
     }
 
-    /// The values of a series (by its place in the group) in a block, without times and starts.
+    /// The values and starts of a series (by its place in the group) in a block, without times.
     pub(crate) fn values(
         &self,
         block: &OpenBlock<'_>,
@@ -378,14 +378,14 @@ impl Part {
         };
         let values = self.floats(block, chunk, count)?;
         if chunk.extras.is_empty() {
-            return Ok((values, Vec::new()));
+            return Ok((values, Vec::new(), Vec::new()));
         }
         let mut column = Column {
             values,
             ..Column::default()
         };
         self.extras(block, chunk, &mut column)?;
-        Ok((column.values, column.histograms))
+        Ok((column.values, column.histograms, column.starts))
     }
 
     fn floats(

@@ -47,6 +47,7 @@ pub fn select(
                     times: one.times.to_vec(),
                     floats: one.floats.to_vec(),
                     histograms: one.histograms.to_vec(),
+                    starts: one.starts.to_vec(),
                 },
             });
             Ok::<(), SelectError>(())

@@ -16,10 +16,10 @@ use obs_storage::Snapshot;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::column::{Column, MilliRange};
+use crate::column::{Column, MilliRange, NO_START};
 use crate::error::SelectError;
 use crate::kind::Metrics;
-use crate::part::{Group, Part, TimesCache};
+use crate::part::{Group, Part, TimesCache, Values};
 use crate::postings::{Index, find};
 use crate::select::{Source, sources};
 
@@ -78,6 +78,8 @@ pub struct Samples<'a> {
     pub floats: &'a [f64],
     /// Histograms by index; the float there has no meaning.
     pub histograms: &'a [(u32, Arc<Histogram>)],
+    /// When counters started, in milliseconds, 0 where not known; empty where it is known of none.
+    pub starts: &'a [i64],
 }
 
 /// What a reader wants to know of samples.
@@ -313,11 +315,16 @@ impl<'a> Selection<'a> {
                 continue;
             }
             let shared = times.resolve(&mut one);
+            one.starts
+                .iter_mut()
+                .filter(|s| **s == NO_START)
+                .for_each(|s| *s = 0);
             each(Samples {
                 index: first + at,
                 times: &shared,
                 floats: &one.floats,
                 histograms: &one.histograms,
+                starts: &one.starts,
             })?;
         }
         Ok(())
@@ -341,12 +348,14 @@ impl<'a> Selection<'a> {
             charge.samples(column.len())?;
             let piece = times.intern(&column.times);
             let into = &mut gathered[*at as usize];
-            if column.histograms.is_empty() && into.follows(*first) {
+            let plain = column.histograms.is_empty() && column.starts.is_empty();
+            if plain && into.starts.is_empty() && into.follows(*first) {
                 into.append(piece, *last, &column.values);
                 continue;
             }
-            let values = column.values.clone();
-            into.add(times, piece, values, std::mem::take(&mut column.histograms));
+            let histograms = std::mem::take(&mut column.histograms);
+            let starts = std::mem::take(&mut column.starts);
+            into.add(times, piece, (column.values.clone(), histograms, starts));
         }
         Ok(())
     }
@@ -384,17 +393,21 @@ impl<'a> Selection<'a> {
                     }
                     charge.samples(to - from)?;
                     if charge.need == Need::Presence && part.has_plain_values(&open, number) {
-                        gathered[*at as usize].add(times, piece, vec![0.0; to - from], Vec::new());
+                        let nothing = (vec![0.0; to - from], Vec::new(), Vec::new());
+                        gathered[*at as usize].add(times, piece, nothing);
                         continue;
                     }
-                    let (mut floats, mut histograms) = part.values(&open, number, column.len())?;
+                    let values = part.values(&open, number, column.len())?;
+                    let (mut floats, mut histograms, mut starts) = values;
                     if (from, to) != (0, column.len()) {
                         floats.truncate(to);
                         floats.drain(..from);
+                        starts.truncate(to);
+                        starts.drain(..from.min(starts.len()));
                         histograms.retain(|(i, _)| (from..to).contains(&(*i as usize)));
                         histograms.iter_mut().for_each(|(i, _)| *i -= from as u32);
                     }
-                    gathered[*at as usize].add(times, piece, floats, histograms);
+                    gathered[*at as usize].add(times, piece, (floats, histograms, starts));
                 }
             }
         }
@@ -504,6 +517,8 @@ struct Gathering {
     last: i64,
     floats: Vec<f64>,
     histograms: Vec<(u32, Arc<Histogram>)>,
+    /// As many as floats, or none.
+    starts: Vec<i64>,
 }
 
 impl Gathering {
@@ -519,19 +534,19 @@ impl Gathering {
     }
 
     /// Adds what arrived later than all of this.
-    fn add(
-        &mut self,
-        times: &TimesTable,
-        piece: u32,
-        floats: Vec<f64>,
-        histograms: Vec<(u32, Arc<Histogram>)>,
-    ) {
+    fn add(&mut self, times: &TimesTable, piece: u32, (floats, histograms, starts): Values) {
         let mine = times.millis(piece);
         let (Some(first), Some(last)) = (mine.first(), mine.last()) else {
             return;
         };
         if self.follows(*first) {
             let base = self.floats.len() as u32;
+            if !(starts.is_empty() && self.starts.is_empty()) {
+                self.starts.resize(self.floats.len(), NO_START);
+                self.starts.extend_from_slice(&starts);
+                self.starts
+                    .resize(self.floats.len() + floats.len(), NO_START);
+            }
             let moved = histograms.into_iter().map(|(i, h)| (i + base, h));
             self.histograms.extend(moved);
             if self.floats.is_empty() {
@@ -547,20 +562,22 @@ impl Gathering {
             let pieces = self.pieces.iter();
             pieces.flat_map(|p| times.millis(*p)).copied().collect()
         });
-        let column = |times, values, histograms| Column {
+        let column = |times, values, histograms, starts| Column {
             times,
             values,
             histograms,
-            starts: Vec::new(),
+            starts,
         };
         let mut merged = column(
             before,
             std::mem::take(&mut self.floats),
             std::mem::take(&mut self.histograms),
+            std::mem::take(&mut self.starts),
         );
-        merged.merge_later(&column(mine.to_vec(), floats, histograms));
+        merged.merge_later(&column(mine.to_vec(), floats, histograms, starts));
         self.floats = merged.values;
         self.histograms = merged.histograms;
+        self.starts = merged.starts;
         self.own = Some(merged.times);
     }
 }

@@ -1,6 +1,6 @@
 //! One column from the columns of a group, which are added in the order of series.
 
-use obs_model::Value;
+use obs_model::{Labels, Value};
 
 use super::histogram::Total;
 use super::kahan::{Kahan, Mean, Spread};
@@ -63,7 +63,13 @@ impl Accumulator {
     }
 
     /// Adds the next series.
-    pub(super) fn add(&mut self, evaluator: &Evaluator<'_>, node: &Aggregate, column: &Column) {
+    pub(super) fn add(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        node: &Aggregate,
+        labels: &Labels,
+        column: &Column,
+    ) {
         if matches!(self.op, AggregateOp::Count | AggregateOp::Group) {
             if let State::Values(counts) = &mut self.state {
                 let one = |step: usize| counts[step] += 1.0;
@@ -84,7 +90,14 @@ impl Accumulator {
             self.totals.resize_with(column.len(), || None);
             for (step, histogram) in &column.histograms {
                 match &mut self.totals[*step as usize] {
-                    Some(total) => total.add(histogram),
+                    // What came after is not looked at.
+                    Some(total) if total.is_incompatible() => {}
+                    Some(total) => {
+                        total.add(histogram);
+                        if total.is_incompatible() {
+                            evaluator.warn(notes::mixed_layouts(labels, node.place));
+                        }
+                    }
                     empty => *empty = Some(Total::new(histogram)),
                 }
             }

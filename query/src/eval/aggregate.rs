@@ -41,9 +41,11 @@ impl Evaluator<'_> {
             }
             return Ok(totals.finish());
         }
+        if node.op == AggregateOp::CountValues {
+            return self.count_values(node, &series, grid);
+        }
         let groups = self.groups(node, &series)?;
         match node.op {
-            AggregateOp::CountValues => self.count_values(node, &series, grid),
             AggregateOp::Quantile => self.quantile(node, &series, &groups, &parameter, grid),
             _ => self.select(node, series, &groups, &parameter, grid),
         }
@@ -78,8 +80,12 @@ impl Evaluator<'_> {
         q: &[f64],
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
-        for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-            self.warn(notes::bad_quantile(*q, node.parameter_place));
+        if q.iter().any(|q| q.is_nan()) {
+            self.warn(notes::bad_quantile(f64::NAN, node.parameter_place));
+        }
+        let (least, most) = extremes(q);
+        for bad in [most, least].iter().filter(|q| **q > 1.0 || **q < 0.0) {
+            self.warn(notes::bad_quantile(*bad, node.parameter_place));
         }
         let mut out = Vec::with_capacity(groups.len());
         let mut values = Vec::new();
@@ -127,50 +133,48 @@ impl Evaluator<'_> {
             let text = format!("invalid label name \"{label}\"");
             return Err(QueryError::Execution(text));
         }
+        // The value is a label before series are grouped, so that it may replace one of the groups'.
         let mut grouping = node.grouping.clone();
         if !grouping.without {
             grouping.labels.push(label.clone());
         }
         let mut out: Vec<SeriesColumn> = Vec::new();
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut known: HashMap<Labels, usize> = HashMap::new();
         for one in series {
-            self.budget.check()?;
-            // The value stands in the series' own label before it is grouped.
-            let mut by_value: HashMap<String, usize> = HashMap::new();
+            let mut of_value: HashMap<String, usize> = HashMap::new();
             for step in one.column.present.iter() {
+                self.budget.check()?;
                 let value = match one.column.histogram(step) {
                     Some(histogram) => super::histogram::text(histogram),
                     None => full_float(one.column.values[step]),
                 };
-                let index = match by_value.get(&value) {
+                let index = match of_value.get(&value) {
                     Some(index) => *index,
                     None => {
                         let mut labels: LabelsBuilder = one.labels.to_builder();
                         labels.set(label, &value);
                         let labels = group_labels(&labels.build(), &grouping);
-                        let index = match by_labels.get(&labels) {
+                        let index = match known.get(&labels) {
                             Some(index) => *index,
                             None => {
                                 self.reserve(grid, 1)?;
+                                known.insert(labels.clone(), out.len());
                                 out.push(SeriesColumn {
-                                    labels: labels.clone(),
-                                    drop_name: one.drop_name,
+                                    labels,
+                                    drop_name: false,
                                     column: Column::new(grid.count),
                                 });
-                                by_labels.insert(labels, out.len() - 1);
                                 out.len() - 1
                             }
                         };
-                        by_value.insert(value, index);
+                        of_value.insert(value, index);
                         index
                     }
                 };
-                out[index].drop_name |= one.drop_name;
                 let column = &mut out[index].column;
-                let before = if column.present.get(step) {
-                    column.values[step]
-                } else {
-                    0.0
+                let before = match column.present.get(step) {
+                    true => column.values[step],
+                    false => 0.0,
                 };
                 column.set(step, before + 1.0);
             }
@@ -187,13 +191,35 @@ impl Evaluator<'_> {
         parameter: &[f64],
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
-        if parameter.iter().any(|p| p.is_nan()) && !series.is_empty() {
-            let what = if node.op == AggregateOp::LimitRatio {
-                "Ratio"
-            } else {
-                "Parameter"
-            };
-            return Err(QueryError::Execution(format!("{what} value is NaN")));
+        let (least, most) = extremes(parameter);
+        match node.op {
+            AggregateOp::LimitRatio => {
+                if most == 0.0 && least == 0.0 {
+                    return Ok(Vec::new());
+                }
+                check_number("Ratio", parameter)?;
+                if most > 1.0 {
+                    self.warn(notes::bad_ratio(most, 1.0, node.parameter_place));
+                }
+                if least < -1.0 {
+                    self.warn(notes::bad_ratio(least, -1.0, node.parameter_place));
+                }
+            }
+            _ if most < 1.0 => return Ok(Vec::new()),
+            _ => {
+                check_number("Parameter", parameter)?;
+                // 2⁶³: what does not fit into a signed integer.
+                const OVER: f64 = 9_223_372_036_854_775_808.0;
+                let float = super::answer::float;
+                if least <= -OVER {
+                    let text = format!("Scalar value {} underflows int64", float(least));
+                    return Err(QueryError::Execution(text));
+                }
+                if most >= OVER {
+                    let text = format!("Scalar value {} overflows int64", float(most));
+                    return Err(QueryError::Execution(text));
+                }
+            }
         }
         let mut keep = vec![Bitmap::new(grid.count); series.len()];
         let mut ranked: Vec<usize> = Vec::new();
@@ -205,7 +231,7 @@ impl Evaluator<'_> {
                 chosen.retain(|at| series[*at].column.present.get(step));
                 match node.op {
                     AggregateOp::LimitRatio => {
-                        let ratio = self.ratio(node, *parameter);
+                        let ratio = parameter.clamp(-1.0, 1.0);
                         chosen.retain(|at| in_ratio(&series[*at].labels, ratio));
                     }
                     AggregateOp::Limitk => chosen.truncate(count(*parameter)),
@@ -226,7 +252,8 @@ impl Evaluator<'_> {
             }
         }
         if ignored {
-            self.ignored(node);
+            let op = node.op.as_str();
+            self.info(notes::ignored_in_aggregation(op, node.own_place));
         }
         for (one, keep) in series.iter_mut().zip(&keep) {
             one.column.mask(keep);
@@ -241,13 +268,26 @@ impl Evaluator<'_> {
         series.retain(|s| !s.column.present.is_empty());
         Ok(series)
     }
+}
 
-    fn ratio(&self, node: &Aggregate, ratio: f64) -> f64 {
-        let capped = ratio.clamp(-1.0, 1.0);
-        if capped != ratio {
-            self.warn(notes::bad_ratio(ratio, capped, node.parameter_place));
-        }
-        capped
+/// The least and the greatest parameter; NaN where there is one.
+fn extremes(parameter: &[f64]) -> (f64, f64) {
+    let Some((first, rest)) = parameter.split_first() else {
+        return (0.0, 0.0);
+    };
+    rest.iter().fold((*first, *first), |(least, most), value| {
+        let known = |extreme: f64| match value.is_nan() || least.is_nan() {
+            true => f64::NAN,
+            false => extreme,
+        };
+        (known(least.min(*value)), known(most.max(*value)))
+    })
+}
+
+fn check_number(what: &str, parameter: &[f64]) -> Result<(), QueryError> {
+    match parameter.iter().any(|p| p.is_nan()) {
+        true => Err(QueryError::Execution(format!("{what} value is NaN"))),
+        false => Ok(()),
     }
 }
 
@@ -269,12 +309,30 @@ fn rank(a: f64, b: f64, largest: bool) -> std::cmp::Ordering {
 
 /// Whether the hash of labels lies in the share; a negative share is the exact complement.
 fn in_ratio(labels: &Labels, ratio: f64) -> bool {
-    let position = labels.hash64() as f64 / u64::MAX as f64;
+    let position = prometheus_hash(labels) as f64 / u64::MAX as f64;
     if ratio >= 0.0 {
         position < ratio || ratio >= 1.0
     } else {
         position >= 1.0 + ratio
     }
+}
+
+/// The hash that Prometheus gives labels: XXH64 of all names and values with their lengths, so that
+/// `limit_ratio` picks the same series here and there.
+fn prometheus_hash(labels: &Labels) -> u64 {
+    let mut packed = Vec::new();
+    for (name, value) in labels {
+        for text in [name, value] {
+            let length = text.len();
+            match u8::try_from(length) {
+                Ok(short) if short < 255 => packed.push(short),
+                // 255, then three bytes, the lowest first.
+                _ => packed.extend([255, length as u8, (length >> 8) as u8, (length >> 16) as u8]),
+            }
+            packed.extend_from_slice(text.as_bytes());
+        }
+    }
+    xxhash_rust::xxh64::xxh64(&packed, 0)
 }
 
 /// A float without exponent, as Go's `'f', -1`.

@@ -53,9 +53,14 @@ impl Evaluator<'_> {
                 }
                 drop_names(series, self.delayed_names)?
             }
+            // What is computed has no start.
+            F::StartTimestamp => {
+                vector(0)?;
+                Vec::new()
+            }
             F::Date(part) => self.floats(vector(0)?, |v, _| Some(date(part, v)))?,
-            F::Sort | F::SortDesc => self.sort(call, vector(0)?),
-            F::SortByLabel | F::SortByLabelDesc => self.sort_by_label(call, vector(0)?)?,
+            F::Sort | F::SortDesc => self.sort(call, vector(0)?, grid),
+            F::SortByLabel | F::SortByLabelDesc => self.sort_by_label(call, vector(0)?, grid)?,
             F::Absent => self.absent(call, &vector(0)?, grid)?,
             F::LabelReplace => self.label_replace(call, vector(0)?)?,
             F::LabelJoin => self.label_join(call, vector(0)?)?,
@@ -156,9 +161,10 @@ impl Evaluator<'_> {
     fn to_scalar(&self, series: &[SeriesColumn], grid: &Grid) -> Result<Evaluated, QueryError> {
         self.reserve(grid, 1)?;
         let value = |step: usize| {
-            let mut found = series.iter().filter(|s| s.column.present.get(step));
+            // Histograms do not count.
+            let mut found = series.iter().filter_map(|s| s.column.float(step));
             match (found.next(), found.next()) {
-                (Some(one), None) => one.column.float(step).unwrap_or(f64::NAN),
+                (Some(value), None) => value,
                 _ => f64::NAN,
             }
         };
@@ -187,14 +193,17 @@ impl Evaluator<'_> {
     }
 
     /// By value at the only step; histograms have no order and leave. NaN comes last.
-    fn sort(&self, call: &Call, mut series: Vec<SeriesColumn>) -> Vec<SeriesColumn> {
-        if self.is_range {
-            if let Some(place) = call.places.first() {
-                self.warn(notes::sort_in_range(*place));
+    fn sort(&self, call: &Call, mut series: Vec<SeriesColumn>, grid: &Grid) -> Vec<SeriesColumn> {
+        for one in &mut series {
+            for (step, _) in std::mem::take(&mut one.column.histograms) {
+                one.column.present.clear(step as usize);
             }
+        }
+        series.retain(|s| !s.column.present.is_empty());
+        if grid.count > 1 {
+            self.warn(notes::sort_in_range(call.place));
             return series;
         }
-        series.retain(|s| s.column.float(0).is_some());
         let descending = call.function == InstantFunction::SortDesc;
         series.sort_by(|a, b| {
             let (a, b) = (a.column.values[0], b.column.values[0]);
@@ -212,11 +221,10 @@ impl Evaluator<'_> {
         &self,
         call: &Call,
         mut series: Vec<SeriesColumn>,
+        grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
-        if self.is_range {
-            if let Some(place) = call.places.first() {
-                self.warn(notes::sort_in_range(*place));
-            }
+        if grid.count > 1 {
+            self.warn(notes::sort_in_range(call.place));
             return Ok(series);
         }
         let names: Result<Vec<&str>, QueryError> = call.arguments[1..].iter().map(text).collect();
@@ -244,9 +252,8 @@ impl Evaluator<'_> {
         let [target, replacement, source, expression] = texts?[..] else {
             return Err(misplaced("four strings"));
         };
-        let pattern = Pattern::anchored(expression).map_err(|fault| {
-            let text =
-                format!("invalid regular expression in label_replace(): {expression}: {fault}");
+        let pattern = Pattern::anchored(expression).map_err(|_| {
+            let text = format!("invalid regular expression in label_replace(): {expression}");
             QueryError::Execution(text)
         })?;
         valid_label(target, "label_replace")?;
@@ -273,6 +280,10 @@ impl Evaluator<'_> {
         let [target, separator, sources @ ..] = &texts[..] else {
             return Err(misplaced("a label and a separator"));
         };
+        if sources.iter().any(|source| source.is_empty()) {
+            let text = "invalid source label name in label_join(): ".to_owned();
+            return Err(QueryError::Execution(text));
+        }
         valid_label(target, "label_join")?;
         for one in &mut series {
             self.budget.check()?;

@@ -66,6 +66,11 @@ impl Total {
         }
     }
 
+    /// Whether layouts came that do not go together.
+    pub(super) fn is_incompatible(&self) -> bool {
+        self.incompatible
+    }
+
     /// The sum or mean; nothing where layouts do not go together.
     pub(super) fn finish(
         mut self,
@@ -74,7 +79,6 @@ impl Total {
         place: Place,
     ) -> Option<Arc<Histogram>> {
         if self.incompatible {
-            evaluator.warn(notes::mixed_layouts(&Labels::empty(), place));
             return None;
         }
         if self.reset && self.not_reset {
@@ -310,7 +314,11 @@ fn floats_only(
         histograms > 0 && histograms < b.hi - b.lo
     };
     if bounds.iter().any(kinds) {
-        evaluator.info(notes::ignored_in_range(labels, node.place));
+        let place = match node.function {
+            RangeFunction::Quantile => node.parameter_place,
+            _ => node.place,
+        };
+        evaluator.info(notes::ignored_in_range(labels, place));
     }
     let mut kept = Samples::default();
     for (index, time) in samples
@@ -431,7 +439,7 @@ fn change(
         let samples = Samples {
             times: window.times.to_vec(),
             floats,
-            histograms: Vec::new(),
+            ..Samples::default()
         };
         let column = over::floats(
             node,

@@ -6,10 +6,10 @@ use obs_tsdb::Need;
 
 use super::Evaluator;
 use super::labels::drop_names;
-use super::source::{Scratch, View};
+use super::source::{Scratch, View, found_resets};
 use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::QueryError;
-use crate::plan::{Borders, Instant};
+use crate::plan::{Borders, Gives, Instant};
 
 impl Evaluator<'_> {
     pub(super) fn instant(
@@ -18,9 +18,9 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
         let out = self.instant_columns(node, grid)?;
-        match node.timestamps {
-            true => drop_names(out, self.delayed_names),
-            false => Ok(out),
+        match node.gives {
+            Gives::Value => Ok(out),
+            Gives::Time | Gives::Start => drop_names(out, self.delayed_names),
         }
     }
 
@@ -59,6 +59,14 @@ impl Evaluator<'_> {
         grid: &Grid,
         scratch: &mut Scratch,
     ) -> Column {
+        let found = node.finds_resets.then(|| found_resets(view)).flatten();
+        let view = &match &found {
+            Some(histograms) => View {
+                histograms,
+                ..*view
+            },
+            None => *view,
+        };
         match node.window.borders {
             Borders::Smoothed => super::extended::smoothed_instant(self, view, node, grid),
             Borders::Plain | Borders::Anchored => last_samples(view, node, grid, scratch),
@@ -68,8 +76,8 @@ impl Evaluator<'_> {
 
 /// What an instant selector reads of samples.
 fn need(node: &Instant) -> Need {
-    match (node.timestamps, node.window.borders) {
-        (true, Borders::Plain | Borders::Anchored) => Need::Presence,
+    match (node.gives, node.window.borders) {
+        (Gives::Time, Borders::Plain | Borders::Anchored) => Need::Presence,
         _ => Need::Values,
     }
 }
@@ -80,18 +88,25 @@ fn last_samples(view: &View<'_>, node: &Instant, grid: &Grid, scratch: &mut Scra
     let filled = windows.bounds.iter().enumerate();
     for (step, b) in filled.filter(|(_, b)| b.lo < b.hi) {
         let last = b.hi - 1;
+        let time = match node.gives {
+            Gives::Value => None,
+            Gives::Time => Some(view.times[last].seconds_f64()),
+            Gives::Start => {
+                let start = view.starts.get(last).copied().unwrap_or(0);
+                Some(start as f64 / 1000.0)
+            }
+        };
         if view.histograms.is_empty() {
             let value = view.floats[last];
             if !is_stale(value) {
-                let seconds = || view.times[last].seconds_f64();
-                column.set(step, if node.timestamps { seconds() } else { value });
+                column.set(step, time.unwrap_or(value));
             }
             continue;
         }
-        match view.value(last) {
-            value if value.is_stale() => {}
-            _ if node.timestamps => column.set(step, view.times[last].seconds_f64()),
-            value => column.push(step, value),
+        match (view.value(last), time) {
+            (value, _) if value.is_stale() => {}
+            (_, Some(time)) => column.set(step, time),
+            (value, None) => column.push(step, value),
         }
     }
     column

@@ -135,12 +135,18 @@ impl Evaluator<'_> {
         // As Prometheus: with `group_right`, too, the left value fills the side of many.
         let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let found = groups(&many, &one, matching);
+        // Where one side is empty, there is nothing to meet, duplicates or not.
+        let mut met = Bitmap::new(grid.count);
+        many.iter().for_each(|m| met.or(&m.column.present));
+        if fill_many.or(fill_one).is_some() {
+            one.iter().for_each(|o| met.or(&o.column.present));
+        }
         let mut out = Vec::new();
         for group in &found.groups {
             self.budget.check()?;
             let ones: Vec<&SeriesColumn> = group.right.iter().map(|at| &one[*at]).collect();
             let manys: Vec<&SeriesColumn> = group.left.iter().map(|at| &many[*at]).collect();
-            let merged = unique(&ones, &group.signature, swapped, grid)?;
+            let merged = unique(&ones, &group.signature, swapped, &met, grid)?;
             let mut meeting = Meeting {
                 evaluator: self,
                 binary,
@@ -189,19 +195,24 @@ fn unique(
     ones: &[&SeriesColumn],
     signature: &Labels,
     swapped: bool,
+    met: &Bitmap,
     grid: &Grid,
 ) -> Result<Bitmap, QueryError> {
     let mut seen = Bitmap::new(grid.count);
     for (index, one) in ones.iter().enumerate() {
-        if seen.intersects(&one.column.present) {
+        let mut present = one.column.present.clone();
+        present.and(met);
+        if seen.intersects(&present) {
             let before = ones[..index]
                 .iter()
-                .find(|b| b.column.present.intersects(&one.column.present));
+                .find(|b| b.column.present.intersects(&present));
             let before = before.map(|b| b.labels.to_string()).unwrap_or_default();
+            let mut pair = [one.labels.to_string(), before];
+            pair.sort();
+            let side = if swapped { "left" } else { "right" };
             return Err(QueryError::Execution(format!(
-                "found duplicate series for the match group {signature} on the {} hand-side of the operation: [{}, {before}];many-to-many matching not allowed: matching labels must be unique on one side",
-                if swapped { "left" } else { "right" },
-                one.labels,
+                "found duplicate series for the match group {signature} on the {side} hand-side of the operation: [{}];many-to-many matching not allowed: matching labels must be unique on one side",
+                pair.join(", ")
             )));
         }
         seen.or(&one.column.present);
@@ -235,7 +246,10 @@ impl Meeting<'_> {
             (many, one)
         };
         let column = combine(self.evaluator, self.binary, &lhs.column, &rhs.column, &both);
-        if column.present.is_empty() {
+        // What a comparison filters out has met all the same; types that do not go together have not.
+        let floats = lhs.column.histograms.is_empty() && rhs.column.histograms.is_empty();
+        let matched = if floats { both } else { column.present.clone() };
+        if matched.is_empty() {
             return Ok(());
         }
         let labels = self.labels(&many.labels, &one.labels);
@@ -247,18 +261,20 @@ impl Meeting<'_> {
         };
         let len = self.grid.count;
         let taken = self.taken.entry(key).or_insert_with(|| Bitmap::new(len));
-        if taken.intersects(&column.present) {
+        if taken.intersects(&matched) {
             return Err(QueryError::Execution(if is_single {
                 "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned()
             } else {
                 "multiple matches for labels: grouping labels must ensure unique matches".to_owned()
             }));
         }
-        taken.or(&column.present);
-        let arithmetic = keeps_no_name(self.binary.op);
+        taken.or(&matched);
+        if column.present.is_empty() {
+            return Ok(());
+        }
         self.out.push(SeriesColumn {
             labels,
-            drop_name: self.binary.return_bool || (many.drop_name && !arithmetic),
+            drop_name: self.binary.return_bool,
             column,
         });
         Ok(())

@@ -9,7 +9,7 @@ use obs_tsdb::Need;
 
 use super::labels::drop_names;
 use super::series::Windows;
-use super::source::{LeafSeries, Scratch, View};
+use super::source::{LeafSeries, Scratch, View, found_resets};
 use super::{Evaluator, misplaced, notes, rate, sliding, subquery_grid};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
@@ -98,23 +98,15 @@ impl Evaluator<'_> {
     }
 
     fn check_parameters(&self, over: &Over, parameters: &[Vec<f64>]) -> Result<(), QueryError> {
-        match (over.function, parameters) {
-            (RangeFunction::Quantile, [q]) => {
-                for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-                    self.warn(notes::bad_quantile(*q, over.parameter_place));
+        if let (RangeFunction::Smoothing, [level, trend]) = (over.function, parameters) {
+            for (what, values) in [("smoothing", level), ("trend", trend)] {
+                let short = if what == "smoothing" { "sf" } else { "tf" };
+                if let Some(bad) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
+                    return Err(QueryError::Execution(format!(
+                        "invalid {what} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
+                    )));
                 }
             }
-            (RangeFunction::Smoothing, [level, trend]) => {
-                for (what, values) in [("smoothing", level), ("trend", trend)] {
-                    let short = if what == "smoothing" { "sf" } else { "tf" };
-                    if let Some(bad) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
-                        return Err(QueryError::Execution(format!(
-                            "invalid {what} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
-                        )));
-                    }
-                }
-            }
-            _ => {}
         }
         Ok(())
     }
@@ -165,31 +157,52 @@ impl Evaluator<'_> {
         grid: &Grid,
         scratch: &mut Scratch,
     ) -> Column {
+        let found = over.finds_resets.then(|| found_resets(view)).flatten();
+        let view = &match &found {
+            Some(histograms) => View {
+                histograms,
+                ..*view
+            },
+            None => *view,
+        };
         if over.window.borders != Borders::Plain {
             let samples = without_stale(view).unwrap_or_else(|| view.samples());
-            return super::extended::over(self, over, view.labels, &samples, grid);
+            let column = super::extended::over(self, over, view.labels, &samples, grid);
+            self.check_counter(over, view.labels, &column);
+            return column;
         }
         with_windows(view, over, grid, scratch, |view, windows| {
-            if !view.histograms.is_empty() {
+            let (labels, bounds) = (view.labels, &windows.bounds);
+            let column = if !view.starts.is_empty() && super::starts::applies(over.function) {
+                super::starts::over(self, over, labels, &view.samples(), bounds, grid)
+            } else if !view.histograms.is_empty() {
                 let samples = view.samples();
-                return super::histogram::over(
-                    self,
-                    over,
-                    view.labels,
-                    &samples,
-                    &windows.bounds,
-                    parameters,
-                    grid,
-                );
+                super::histogram::over(self, over, labels, &samples, bounds, parameters, grid)
+            } else {
+                floats(over, view, windows, parameters, grid)
+            };
+            self.check_counter(over, labels, &column);
+            if let (RangeFunction::Quantile, [q]) = (over.function, parameters) {
+                let told = column.present.iter().map(|step| q[step]);
+                for q in told.filter(|q| !(0.0..=1.0).contains(q)) {
+                    self.warn(notes::bad_quantile(q, over.parameter_place));
+                }
             }
-            if matches!(over.function, RangeFunction::Rate | RangeFunction::Increase)
-                && windows.any()
-                && let Some(note) = notes::not_a_counter(view.labels, over.place)
-            {
-                self.info(note);
-            }
-            floats(over, view, windows, parameters, grid)
+            column
         })
+    }
+
+    /// Tells where a rate of floats is not one of a counter, as far as names or labels say so.
+    fn check_counter(&self, over: &Over, labels: &Labels, column: &Column) {
+        let rates = matches!(over.function, RangeFunction::Rate | RangeFunction::Increase);
+        let floats = || column.present.count() > column.histograms.len();
+        if rates
+            && floats()
+            && let Some(note) =
+                notes::not_a_counter(labels, self.plan.type_and_unit_labels, over.place)
+        {
+            self.info(note);
+        }
     }
 }
 
@@ -232,11 +245,12 @@ pub(super) fn without_stale(view: &View<'_>) -> Option<Samples> {
     for (index, time) in view.times.iter().enumerate() {
         match view.value(index) {
             value if value.is_stale() => {}
-            Value::Float(float) => {
+            // Times of logs may repeat, and logs know no starts.
+            Value::Float(float) if view.starts.is_empty() => {
                 kept.times.push(*time);
                 kept.floats.push(float);
             }
-            value @ Value::Histogram(_) => kept.push(*time, value),
+            value => kept.push_started(*time, value, view.starts.get(index).copied().unwrap_or(0)),
         }
     }
     Some(kept)

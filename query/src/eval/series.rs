@@ -37,11 +37,6 @@ impl Windows {
         }
     }
 
-    /// Whether some window has a sample.
-    pub(super) fn any(&self) -> bool {
-        self.bounds.iter().any(|b| b.lo < b.hi)
-    }
-
     /// One window over so many samples.
     pub(super) fn whole(samples: usize) -> Self {
         let all = Bounds { lo: 0, hi: samples };

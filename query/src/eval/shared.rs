@@ -144,7 +144,8 @@ fn children<'a>(node: &'a Node, grid: &Grid) -> Vec<(&'a Node, Grid)> {
 
 /// What a node is without its children and places.
 fn write_own(node: &Node, out: &mut String) -> std::fmt::Result {
-    let instant = |i: &Instant| format!("{} {:?} {}", i.leaf, i.window, i.timestamps);
+    let instant =
+        |i: &Instant| format!("{} {:?} {:?} {}", i.leaf, i.window, i.gives, i.finds_resets);
     match node {
         Node::Number(value) => write!(out, "n{:x}", value.to_bits()),
         Node::Text(text) => write!(out, "t{text}"),
@@ -155,7 +156,8 @@ fn write_own(node: &Node, out: &mut String) -> std::fmt::Result {
                 Input::Subquery { step, .. } => format!("every {step}"),
             };
             let (function, window, labels) = (over.function, over.window, &over.labels);
-            write!(out, "o{function} {input} {window:?} {labels}")
+            let finds = over.finds_resets;
+            write!(out, "o{function} {input} {window:?} {finds} {labels}")
         }
         Node::Call(call) => write!(out, "c{:?} {}", call.function, call.labels),
         Node::Aggregate(a) => write!(out, "a{:?} {:?}", a.op, a.grouping),

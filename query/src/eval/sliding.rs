@@ -207,6 +207,9 @@ pub(super) fn quantiles(floats: &[f64], bounds: &[Bounds], q: &[f64], column: &m
 
 /// Median of the distances to the median.
 pub(super) fn median_deviation(values: &[f64]) -> f64 {
+    if values.iter().any(|v| v.is_nan()) {
+        return f64::NAN;
+    }
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| order(*a, *b));
     let median = quantile_sorted(0.5, &sorted);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use obs_model::histogram::ResetHint;
 use obs_model::{Histogram, Labels, Samples, Timestamp, Value};
 use obs_tsdb::{Need, Selection, TimesTable};
 use rayon::prelude::*;
@@ -42,8 +43,10 @@ pub(super) struct View<'a> {
     pub(super) times: &'a [Timestamp],
     pub(super) floats: &'a [f64],
     pub(super) histograms: &'a [(u32, Arc<Histogram>)],
+    /// When counters started, as in [`Samples`].
+    pub(super) starts: &'a [i64],
     /// The allocation of the times, where other series have it too.
-    shared: Option<&'a Arc<Vec<Timestamp>>>,
+    pub(super) shared: Option<&'a Arc<Vec<Timestamp>>>,
 }
 
 impl<'a> View<'a> {
@@ -53,6 +56,7 @@ impl<'a> View<'a> {
             times: &samples.times,
             floats: &samples.floats,
             histograms: &samples.histograms,
+            starts: &samples.starts,
             shared: None,
         }
     }
@@ -74,8 +78,35 @@ impl<'a> View<'a> {
             times: self.times.to_vec(),
             floats: self.floats.to_vec(),
             histograms: self.histograms.to_vec(),
+            starts: self.starts.to_vec(),
         }
     }
+}
+
+/// The histograms of a series with hints of resets where nothing was known; `None` where there are
+/// no histograms.
+pub(super) fn found_resets(view: &View<'_>) -> Option<Vec<(u32, Arc<Histogram>)>> {
+    let mut before: Option<Arc<Histogram>> = None;
+    let mut found = Vec::with_capacity(view.histograms.len());
+    for (index, histogram) in view.histograms {
+        let mut now = Arc::clone(histogram);
+        if let (Some(before), ResetHint::Unknown, false) = (&before, now.reset_hint, now.is_stale())
+        {
+            let reset_hint = match super::was_reset(before, &now) {
+                true => ResetHint::Reset,
+                false => ResetHint::NotReset,
+            };
+            now = Arc::new(Histogram {
+                reset_hint,
+                ..histogram.as_ref().clone()
+            });
+        }
+        if !now.is_stale() {
+            before = Some(Arc::clone(&now));
+        }
+        found.push((*index, now));
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 /// What one thread keeps from series to series.
@@ -204,7 +235,10 @@ impl Evaluator<'_> {
                 for index in chunk {
                     self.budget.check()?;
                     let one = &series[index];
-                    let view = View::new(&one.labels, &one.samples);
+                    let mut view = View::new(&one.labels, &one.samples);
+                    if !self.plan.start_timestamps {
+                        view.starts = &[];
+                    }
                     out.extend(compute(&view, scratch)?.map(|one| (index, one)));
                 }
             }
@@ -216,6 +250,11 @@ impl Evaluator<'_> {
                         times: one.times,
                         floats: one.floats,
                         histograms: one.histograms,
+                        starts: if self.plan.start_timestamps {
+                            one.starts
+                        } else {
+                            &[]
+                        },
                         shared: Some(one.times),
                     };
                     let computed = compute(&view, scratch)?;

@@ -18,7 +18,7 @@ use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::functions::RangeFunction;
 use crate::operators::{AggregateOp, Grouping};
-use crate::plan::{Aggregate, Borders, Input, Leaf, LeafId, Node};
+use crate::plan::{Aggregate, Borders, Gives, Input, Leaf, LeafId, Node};
 
 /// Columns of an input that are held for a second use, rather than read and computed again.
 const SHARED_BYTES_MAX: usize = 32 << 20;
@@ -131,7 +131,7 @@ impl<'a> Totals<'a> {
         }
         let (sum, drops) = &mut self.sums[group];
         *drops |= drop_name;
-        sum.add(self.evaluator, self.node, column);
+        sum.add(self.evaluator, self.node, labels, column);
         Ok(())
     }
 
@@ -158,10 +158,11 @@ impl Evaluator<'_> {
         }
         match &node.input {
             Node::Instant(instant) if instant.window.at.is_none() => {
-                if instant.timestamps && !self.keeps_apart(instant.leaf) {
+                let nameless = instant.gives != Gives::Value;
+                if nameless && !self.keeps_apart(instant.leaf) {
                     return Ok(None);
                 }
-                let drop_name = instant.timestamps && self.delayed_names;
+                let drop_name = nameless && self.delayed_names;
                 // A count does not ask for values, but it is told which samples end a series.
                 let counts = matches!(node.op, AggregateOp::Count | AggregateOp::Group);
                 let need = match counts && instant.window.borders != Borders::Smoothed {

@@ -1,11 +1,13 @@
 //! What functions, aggregations and operators compute, in the notation of the corpus.
 
-use crate::corpus_tests::run_file;
+use crate::promqltest::run;
 
 /// Runs evaluations over series; all must pass.
 fn check(text: &str) {
-    let (passed, failed, report) = run_file(text);
-    assert!(failed == 0 && passed > 0 && report.is_empty(), "{report}");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let outcome = run(text, true, &pool.unwrap());
+    assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
+    assert!(outcome.passed > 0);
 }
 
 #[test]
@@ -500,6 +502,94 @@ eval instant at 0 histogram_quantile(0.5, h_bucket{le!="+Inf"})
 
 eval instant at 0 histogram_fraction(0, 1, h_bucket{i="a"})
     {i="a"} 0.75
+"#,
+    );
+}
+
+#[test]
+fn what_prometheus_does_at_the_edges() {
+    check(
+        r#"
+load 1m
+    v{job="a", v="6", i="1"} 6
+    v{job="b", v="7", i="2"} 6
+    one{i="1"} 1
+    one{i="2"} 1
+    gaps{i="1"} 1 NaN 3
+    c_total 0+60x10
+    mixed 1 {{count:1 sum:1}} 3
+
+# The label is set before series are grouped.
+eval instant at 0 count_values by (job) ("job", v)
+    {job="6"} 2
+
+eval instant at 0 count_values without (i, v) ("job", v)
+    {job="6"} 2
+
+# Duplicates matter only where both sides have series.
+eval instant at 0 none + on() one
+
+eval instant at 0 v + on() one
+    expect fail msg: found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="one", i="1"}, {__name__="one", i="2"}];many-to-many matching not allowed: matching labels must be unique on one side
+
+# What is filtered out has met all the same.
+eval instant at 0 v > on() group_left() (9 * scalar(one{i="1"}) * one{i="1"})
+
+eval instant at 0 v > on() (9 * one{i="1"})
+    expect fail msg: multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)
+
+eval instant at 2m mad_over_time(gaps[5m])
+    {i="1"} NaN
+
+eval instant at 0 topk(NaN, none)
+    expect fail msg: Parameter value is NaN
+
+eval instant at 0 topk(1e20, v)
+    expect fail msg: Scalar value 100000000000000000000 overflows int64
+
+eval instant at 0 topk(0.5, v)
+
+eval instant at 0 quantile(1.5, none)
+    expect warn msg: PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:10)
+
+eval instant at 0 quantile_over_time(1.5, none[5m])
+    expect no_warn
+
+eval range from 0 to 2m step 1m sort(one)
+    expect warn msg: PromQL warning: sort is ineffective for range queries since results are always ordered by labels (1:1)
+    one{i="1"} 1 1 1
+    one{i="2"} 1 1 1
+
+eval instant at 2m scalar(mixed)
+    3
+
+eval instant at 1m scalar(mixed)
+    NaN
+
+eval instant at 0 absent((none{a="b"}))
+    {a="b"} 1
+
+eval instant at 10m rate((c_total[10m])) + rate(v[10m])
+    expect no_info
+
+eval instant at 3m increase(((gaps[5m]))) + increase((v[5m]))
+    expect info msg: PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "gaps" (1:12)
+
+eval instant at 1m stddev((mixed))
+    expect info msg: PromQL info: ignored histogram in stddev aggregation (1:9)
+
+eval instant at 1m topk(1, (mixed))
+    expect info msg: PromQL info: ignored histogram in topk aggregation (1:1)
+
+eval instant at 1m max((mixed))
+    expect info msg: PromQL info: ignored histogram in max aggregation (1:6)
+
+eval instant at 0 label_replace(v, "x", "$1", "i", "(")
+    expect fail msg: invalid regular expression in label_replace(): (
+
+# In instant queries, step and range are nothing.
+eval instant at 0 c_total[step()]
+    expect fail msg: 8:14: duration must be greater than 0
 "#,
     );
 }

@@ -54,6 +54,8 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
                     Form::Range
                 },
                 delayed_names: false,
+                start_timestamps: false,
+                type_and_unit_labels: false,
             }))
         }
     }
@@ -153,6 +155,7 @@ impl Lowering {
                 without: g.without,
                 labels: g.labels.clone(),
             }),
+            own_place: PLACE,
             parameter_place: PLACE,
             place: PLACE,
         })))
@@ -240,6 +243,7 @@ impl Lowering {
             input: Input::Leaf(leaf),
             window,
             labels,
+            finds_resets: false,
             place: PLACE,
             parameter_place: PLACE,
         }))
@@ -249,6 +253,7 @@ impl Lowering {
 fn call(function: InstantFunction, arguments: Vec<Node>) -> Node {
     Node::Call(Call {
         function,
+        place: PLACE,
         places: vec![PLACE; arguments.len()],
         arguments,
         labels: Labels::empty(),

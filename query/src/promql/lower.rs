@@ -2,19 +2,23 @@
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Labels, LabelsBuilder, MatchOp, Matcher, Timestamp};
 
 use super::ast::{At, Duration, Expr, Kind, Modifiers, Selector, Subquery, Type};
 use super::signatures::{Meaning, Signature};
 use crate::column::Grid;
 use crate::error::{Place, QueryError};
-use crate::functions::{InstantFunction, RangeFunction};
-use crate::operators::Grouping;
+use crate::functions::{HistogramPart, InstantFunction, RangeFunction};
+use crate::operators::{BinaryOp, Grouping};
 use crate::plan::{
-    Aggregate, Binary, Borders, Call, Form, Info, Input, Instant, Leaf, LeafId, LeafRead,
+    Aggregate, Binary, Borders, Call, Form, Gives, Info, Input, Instant, Leaf, LeafId, LeafRead,
     MetricPlan, Node, Over, Window, add_leaf,
 };
 use crate::request::{Request, When};
+
+/// Seconds that fit into 64 bits of nanoseconds.
+const SECONDS_MAX: f64 = 9_223_372_036.854_775;
 
 struct Lower<'a> {
     text: &'a str,
@@ -24,6 +28,10 @@ struct Lower<'a> {
     end: Timestamp,
     step_seconds: f64,
     leaves: Vec<LeafRead>,
+    /// Inside a function that asks only for counts and sums of histograms …
+    counts: bool,
+    /// … and inside something that needs their buckets.
+    buckets: bool,
 }
 
 pub(super) fn plan(
@@ -47,6 +55,8 @@ pub(super) fn plan(
             0.0
         },
         leaves: Vec::new(),
+        counts: false,
+        buckets: false,
     };
     let kind = expr.value_type();
     if is_range && matches!(kind, Type::Text | Type::Range) {
@@ -73,6 +83,8 @@ pub(super) fn plan(
         grid,
         form,
         delayed_names: request.delayed_names,
+        start_timestamps: request.start_timestamps,
+        type_and_unit_labels: request.type_and_unit_labels,
     })
 }
 
@@ -82,15 +94,49 @@ fn refuse<T>(text: String) -> Result<T, QueryError> {
 
 impl Lower<'_> {
     fn place(&self, expr: &Expr) -> Place {
-        Place::of(self.text, expr.span.start)
+        Place::of_bytes(self.text, expr.span.start)
+    }
+
+    /// The place of an argument: Prometheus takes parentheses around it away.
+    fn argument_place(&self, expr: &Expr) -> Place {
+        self.place(expr.bare())
+    }
+
+    fn finds_resets(&self) -> bool {
+        self.counts && !self.buckets
     }
 
     fn node(&mut self, expr: &Expr, grid: &Grid) -> Result<Node, QueryError> {
+        use InstantFunction as F;
+        let before = (self.counts, self.buckets);
+        match &expr.kind {
+            Kind::Call(signature, _) => match signature.meaning {
+                Meaning::Instant(F::Histogram(
+                    HistogramPart::Count | HistogramPart::Sum | HistogramPart::Avg,
+                )) => self.counts = true,
+                Meaning::Instant(
+                    F::HistogramQuantile | F::HistogramQuantiles | F::HistogramFraction,
+                ) => self.buckets = true,
+                _ => {}
+            },
+            Kind::Binary(binary)
+                if matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) =>
+            {
+                self.buckets = true;
+            }
+            _ => {}
+        }
+        let node = self.node_inside(expr, grid);
+        (self.counts, self.buckets) = before;
+        node
+    }
+
+    fn node_inside(&mut self, expr: &Expr, grid: &Grid) -> Result<Node, QueryError> {
         Ok(match &expr.kind {
             Kind::Number(value, _) => Node::Number(*value),
             Kind::Text(text) => Node::Text(text.clone()),
             Kind::Selector(selector) => {
-                Node::Instant(self.instant(selector, (false, self.place(expr)), grid)?)
+                Node::Instant(self.instant(selector, (Gives::Value, self.place(expr)), grid)?)
             }
             Kind::Range(..) | Kind::Subquery(_) => {
                 return refuse("range vector outside of a function".to_owned());
@@ -103,8 +149,9 @@ impl Lower<'_> {
                     parameter: parameter.map(|p| self.node(p, grid)).transpose()?,
                     input: self.node(&aggregate.expr, grid)?,
                     grouping: aggregate.grouping.clone().unwrap_or_else(Grouping::default),
-                    parameter_place: self.place(parameter.unwrap_or(expr)),
-                    place: self.place(&aggregate.expr),
+                    own_place: self.place(expr),
+                    parameter_place: parameter.map_or(self.place(expr), |p| self.argument_place(p)),
+                    place: self.argument_place(&aggregate.expr),
                 }))
             }
             Kind::Binary(binary) => Node::Binary(Box::new(Binary {
@@ -115,31 +162,45 @@ impl Lower<'_> {
                 rhs: self.node(&binary.rhs, grid)?,
                 place: self.place(expr),
             })),
-            Kind::Negate(inner) => Node::Negate(Box::new(self.node(inner, grid)?)),
+            Kind::Sign(true, inner) => Node::Negate(Box::new(self.node(inner, grid)?)),
+            Kind::Sign(false, inner) => self.node(inner, grid)?,
             Kind::Paren(inner) => self.node(inner, grid)?,
         })
     }
 
-    fn seconds(&self, duration: &Duration) -> f64 {
-        let range = (self.end - self.start) as f64 / 1e9;
-        duration.seconds(self.step_seconds, range)
-    }
-
     /// Nanoseconds of a duration, which Prometheus keeps in whole milliseconds.
     fn nanos(&self, duration: &Duration) -> Result<i64, QueryError> {
-        let ms = (self.seconds(duration) * 1000.0).trunc();
-        let max = (i64::MAX / 2_000_000) as f64;
-        if ms.is_nan() || ms.abs() > max {
-            return refuse(format!("duration {duration} out of range"));
+        let fault = |message: &str| refuse(duration.fault(message));
+        let range = (self.end - self.start) as f64 / 1e9;
+        let seconds = duration.seconds(self.step_seconds, range);
+        let seconds = seconds.map_err(QueryError::Execution)?;
+        if !seconds.is_finite() {
+            return fault("duration is NaN or infinite");
         }
-        Ok(ms as i64 * 1_000_000)
+        if seconds.abs() > SECONDS_MAX {
+            return fault("duration is out of range");
+        }
+        let ms = match duration.literal() {
+            // Literals are rounded to nanoseconds first.
+            Some(seconds) => (seconds * 1e9).round() as i64 / NANOS_PER_MILLI,
+            None => (seconds * 1000.0) as i64,
+        };
+        // Windows reach back and forth, so that they must not fill all time.
+        let nanos = ms.checked_mul(NANOS_PER_MILLI);
+        match nanos.filter(|nanos| nanos.abs() <= i64::MAX / 2) {
+            Some(nanos) => Ok(nanos),
+            None => fault("duration is out of range"),
+        }
     }
 
     fn positive(&self, duration: &Duration) -> Result<i64, QueryError> {
-        match self.nanos(duration)? {
-            nanos if nanos > 0 => Ok(nanos),
-            _ => refuse(format!("duration must be greater than 0, got {duration}")),
+        let range = (self.end - self.start) as f64 / 1e9;
+        let seconds = duration.seconds(self.step_seconds, range);
+        if seconds.is_ok_and(|seconds| seconds <= 0.0) {
+            return refuse(duration.fault("duration must be greater than 0"));
         }
+        // What is less than a millisecond is one: nothing is ever zero.
+        self.nanos(duration).map(|nanos| nanos.max(NANOS_PER_MILLI))
     }
 
     fn window(&self, length: i64, modifiers: &Modifiers) -> Result<Window, QueryError> {
@@ -159,10 +220,7 @@ impl Lower<'_> {
     }
 
     fn leaf(&mut self, selector: &Selector, window: &Window, grid: &Grid) -> LeafId {
-        let mut matchers = selector.matchers.clone();
-        if let Some(name) = &selector.name {
-            matchers.insert(0, Matcher::equal(METRIC_NAME, name));
-        }
+        let matchers = selector.all_matchers();
         let mut range = window.covers(grid);
         if window.borders != Borders::Plain {
             range.start = range.start.saturating_sub(self.request.lookback);
@@ -176,7 +234,7 @@ impl Lower<'_> {
     fn instant(
         &mut self,
         selector: &Selector,
-        (timestamps, place): (bool, Place),
+        (gives, place): (Gives, Place),
         grid: &Grid,
     ) -> Result<Instant, QueryError> {
         let window = self.window(self.request.lookback, &selector.modifiers)?;
@@ -184,7 +242,8 @@ impl Lower<'_> {
         Ok(Instant {
             leaf,
             window,
-            timestamps,
+            gives,
+            finds_resets: self.finds_resets(),
             place,
         })
     }
@@ -213,20 +272,25 @@ impl Lower<'_> {
                 let [range] = ranges[..] else {
                     return refuse(format!("{function} needs one range vector"));
                 };
-                let place = self.place(others.first().copied().unwrap_or(expr));
+                let other = others.first().copied();
+                let place = other.map_or(self.place(expr), |o| self.argument_place(o));
                 return self.over(function, range, others, place, grid);
             }
         };
         let first = arguments.first().map(|a| &a.bare().kind);
-        if let (InstantFunction::Timestamp, Some(Kind::Selector(selector))) = (function, first) {
-            let place = self.place(&arguments[0]);
-            return Ok(Node::Instant(self.instant(
-                selector,
-                (true, place),
-                grid,
-            )?));
+        let gives = match function {
+            InstantFunction::Timestamp => Some(Gives::Time),
+            InstantFunction::StartTimestamp => {
+                Some(Gives::Start).filter(|_| self.request.start_timestamps)
+            }
+            _ => None,
+        };
+        if let (Some(gives), Some(Kind::Selector(selector))) = (gives, first) {
+            let place = self.argument_place(&arguments[0]);
+            let instant = self.instant(selector, (gives, place), grid)?;
+            return Ok(Node::Instant(instant));
         }
-        let labels = match (function, arguments.first().map(|a| &a.kind)) {
+        let labels = match (function, first) {
             (InstantFunction::Absent, Some(Kind::Selector(selector))) => absent_labels(selector),
             _ => Labels::empty(),
         };
@@ -235,13 +299,15 @@ impl Lower<'_> {
             nodes.push(self.node(argument, grid)?);
         }
         if nodes.is_empty() && matches!(function, InstantFunction::Date(_)) {
-            let time = call_node(InstantFunction::Time, Vec::new());
-            nodes.push(call_node(InstantFunction::Vector, vec![time]));
+            let place = self.place(expr);
+            let time = call_node(InstantFunction::Time, Vec::new(), place);
+            nodes.push(call_node(InstantFunction::Vector, vec![time], place));
         }
         Ok(Node::Call(Call {
             function,
             arguments: nodes,
-            places: arguments.iter().map(|a| self.place(a)).collect(),
+            place: self.place(expr),
+            places: arguments.iter().map(|a| self.argument_place(a)).collect(),
             labels,
         }))
     }
@@ -253,12 +319,6 @@ impl Lower<'_> {
         };
         let (mut names, mut data) = (Vec::new(), Vec::new());
         if let Some(Kind::Selector(selector)) = selector.first().map(|s| &s.kind) {
-            names.extend(
-                selector
-                    .name
-                    .iter()
-                    .map(|name| Matcher::equal(METRIC_NAME, name)),
-            );
             for matcher in &selector.matchers {
                 let of = if matcher.name == METRIC_NAME {
                     &mut names
@@ -288,7 +348,8 @@ impl Lower<'_> {
         let info = Instant {
             leaf,
             window,
-            timestamps: false,
+            gives: Gives::Value,
+            finds_resets: false,
             place: self.place(base),
         };
         Ok(Node::Info(Box::new(Info {
@@ -333,14 +394,12 @@ impl Lower<'_> {
         parameter_place: Place,
         grid: &Grid,
     ) -> Result<Node, QueryError> {
-        let place = self.place(range);
+        let place = self.argument_place(range);
         let mut labels = Labels::empty();
         let (input, window) = match &range.bare().kind {
             Kind::Range(selector, length) => {
                 allowed_borders(function, selector.modifiers.borders)?;
-                if let Kind::Range(..) = range.kind {
-                    labels = absent_labels(selector);
-                }
+                labels = absent_labels(selector);
                 let window = self.window(self.positive(length)?, &selector.modifiers)?;
                 (Input::Leaf(self.leaf(selector, &window, grid)), window)
             }
@@ -356,6 +415,7 @@ impl Lower<'_> {
             parameters: nodes,
             input,
             window,
+            finds_resets: self.finds_resets(),
             labels,
             place,
             parameter_place,
@@ -379,15 +439,20 @@ impl Lower<'_> {
                 inner.count, self.steps_max
             ));
         }
-        let node = Box::new(self.node(&subquery.expr, &inner)?);
+        // Steps may jump over resets, which then show only in buckets.
+        let before = std::mem::replace(&mut self.buckets, true);
+        let node = self.node(&subquery.expr, &inner);
+        self.buckets = before;
+        let node = Box::new(node?);
         Ok((Input::Subquery { node, step }, window))
     }
 }
 
-fn call_node(function: InstantFunction, arguments: Vec<Node>) -> Node {
+fn call_node(function: InstantFunction, arguments: Vec<Node>, place: Place) -> Node {
     Node::Call(Call {
         function,
         arguments,
+        place,
         places: Vec::new(),
         labels: Labels::empty(),
     })
