@@ -105,6 +105,7 @@ fn flush(series: &[(Labels, Samples)]) -> Vec<PartReader> {
                 times: samples.times[from..to].to_vec(),
                 floats: samples.floats[from..to].to_vec(),
                 histograms: Vec::new(),
+                starts: Vec::new(),
             }
         };
         obs_tsdb::write_part(
@@ -271,5 +272,6 @@ pub(crate) fn samples(times: &[i64], values: Vec<f64>) -> Samples {
         times: times.iter().map(|ms| Timestamp::from_millis(*ms)).collect(),
         floats: values,
         histograms: Vec::new(),
+        starts: Vec::new(),
     }
 }
