@@ -259,6 +259,8 @@ pub struct MetricPlan {
     pub form: Form,
     /// Metric names leave at the end of evaluation instead of at each function.
     pub delayed_names: bool,
+    /// How far borders of windows look for samples, in nanoseconds.
+    pub lookback: i64,
     /// Starts of counters count.
     pub start_timestamps: bool,
     /// The label `__type__` says what is a counter, not the name.
