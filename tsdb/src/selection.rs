@@ -78,6 +78,8 @@ pub struct Samples<'a> {
     pub floats: &'a [f64],
     /// Histograms by index; the float there has no meaning.
     pub histograms: &'a [(u32, Arc<Histogram>)],
+    /// Surely no value is a NaN, so none ends the series.
+    pub plain: bool,
 }
 
 /// What a reader wants to know of samples.
@@ -321,6 +323,7 @@ impl<'a> Selection<'a> {
                 times: &shared,
                 floats: &one.floats,
                 histograms: &one.histograms,
+                plain: !one.special,
             })?;
         }
         Ok(())
@@ -345,6 +348,7 @@ impl<'a> Selection<'a> {
             let piece = times.intern(&column.times[from..to]);
             let mut values = Column::default();
             let into = &mut gathered[*at as usize];
+            into.special = true;
             if column.histograms.is_empty() && into.follows(column.times[from]) {
                 into.append(piece, column.times[to - 1], &column.values[from..to]);
                 continue;
@@ -387,8 +391,11 @@ impl<'a> Selection<'a> {
                         continue;
                     }
                     charge.samples(to - from)?;
-                    if charge.need == Need::Presence && part.has_plain_values(&open, number) {
-                        gathered[*at as usize].add(times, piece, vec![0.0; to - from], Vec::new());
+                    let into = &mut gathered[*at as usize];
+                    let plain = part.has_plain_values(&open, number);
+                    into.special |= !plain;
+                    if charge.need == Need::Presence && plain {
+                        into.add(times, piece, vec![0.0; to - from], Vec::new());
                         continue;
                     }
                     let (mut floats, mut histograms) = part.values(&open, number, column.len())?;
@@ -398,7 +405,7 @@ impl<'a> Selection<'a> {
                         histograms.retain(|(i, _)| (from..to).contains(&(*i as usize)));
                         histograms.iter_mut().for_each(|(i, _)| *i -= from as u32);
                     }
-                    gathered[*at as usize].add(times, piece, floats, histograms);
+                    into.add(times, piece, floats, histograms);
                 }
             }
         }
@@ -508,6 +515,8 @@ struct Gathering {
     last: i64,
     floats: Vec<f64>,
     histograms: Vec<(u32, Arc<Histogram>)>,
+    /// Some values may be NaN.
+    special: bool,
 }
 
 impl Gathering {

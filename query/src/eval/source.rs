@@ -42,6 +42,8 @@ pub(super) struct View<'a> {
     pub(super) times: &'a [Timestamp],
     pub(super) floats: &'a [f64],
     pub(super) histograms: &'a [(u32, Arc<Histogram>)],
+    /// Surely no value ends the series.
+    pub(super) plain: bool,
     /// The allocation of the times, where other series have it too.
     shared: Option<&'a Arc<Vec<Timestamp>>>,
 }
@@ -53,6 +55,7 @@ impl<'a> View<'a> {
             times: &samples.times,
             floats: &samples.floats,
             histograms: &samples.histograms,
+            plain: false,
             shared: None,
         }
     }
@@ -216,6 +219,7 @@ impl Evaluator<'_> {
                         times: one.times,
                         floats: one.floats,
                         histograms: one.histograms,
+                        plain: one.plain,
                         shared: Some(one.times),
                     };
                     let computed = compute(&view, scratch)?;
