@@ -1,7 +1,7 @@
 //! How a column is encoded: the cheapest of the shapes that a bundle knows, by estimate.
 //!
-//! An estimate is the mean number of bits of the residuals' distances from their middle: what a
-//! symbol with low bits takes, but for a constant.
+//! An estimate is the entropy of how long the residuals' distances from their middle are, and the
+//! bits that are left of them.
 
 use super::bits;
 use super::{
@@ -20,9 +20,12 @@ const SHAPE_BITS: u32 = 4;
 const COARSE_COST: [u64; 6] = [0, 1, 4, 15, 45, 100];
 /// Bits of an escape: its index, its value and what its symbol costs.
 const ESCAPE_BITS: u64 = 40;
-/// A reference to another column makes reading one column dearer, so it must gain bits: 1/64
-/// bits a value.
-const NEAR_GAIN: u64 = 16;
+/// A reference to another column makes reading one column dearer, so it must gain bits a value.
+const NEAR_GAIN: f64 = 0.1;
+/// Lists are not scaled and hide an order, so they must gain bits a value too.
+const LIST_GAIN: f64 = 0.05;
+/// Bits that a listed integer takes.
+const LIST_ENTRY_BITS: f64 = 24.0;
 
 /// How a column is written.
 #[derive(Debug, Default)]
@@ -70,12 +73,12 @@ struct Known {
     chain: usize,
 }
 
-/// A candidate: order of differences, to another column or not, and its bits in 1/64 a value.
+/// A candidate: order of differences, to another column or not, and its bits a value.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     order: u8,
     near: bool,
-    cost: u64,
+    cost: f64,
 }
 
 impl Fitter {
@@ -108,7 +111,7 @@ impl Fitter {
             best = Candidate {
                 order: 0,
                 near: false,
-                cost: 0,
+                cost: 0.0,
             };
         } else {
             self.prepare(best);
@@ -187,7 +190,7 @@ impl Fitter {
         let mut best = Candidate {
             order: 0,
             near: false,
-            cost: u64::MAX,
+            cost: f64::INFINITY,
         };
         if let Some(like) = like {
             self.differences.clear();
@@ -208,7 +211,7 @@ impl Fitter {
         {
             residuals.clear();
             residuals.extend_from_slice(source);
-            let mut last = u64::MAX;
+            let mut last = f64::INFINITY;
             for order in 0..=2u8 {
                 if order > 0 {
                     differentiate(residuals, usize::from(order));
@@ -219,8 +222,8 @@ impl Fitter {
                     break;
                 }
                 let middle = middle(body, sample);
-                let gain = if near { NEAR_GAIN } else { 0 };
-                let cost = cost(body, middle).saturating_add(gain);
+                let gain = if near { NEAR_GAIN } else { 0.0 };
+                let cost = cost(body, middle) + gain;
                 if cost < best.cost {
                     best = Candidate { order, near, cost };
                 }
@@ -257,7 +260,7 @@ impl Fitter {
     }
 
     /// Lists the distinct integers; whether they are few and their indices cost less.
-    fn list(&mut self, limit: u64) -> bool {
+    fn list(&mut self, limit: f64) -> bool {
         let Self {
             list,
             indices,
@@ -287,10 +290,8 @@ impl Fitter {
                 n * (total as f64 / n).log2()
             })
             .sum();
-        // A listed integer takes some three bytes; the estimate of residuals leaves out two bits.
-        let bits = entropy + 24.0 * list.len() as f64;
-        let cost = (bits * 64.0 / total as f64) as u64;
-        cost < limit.saturating_add(100)
+        let bits = entropy + LIST_ENTRY_BITS * list.len() as f64;
+        bits / total as f64 <= limit - LIST_GAIN
     }
 }
 
@@ -342,14 +343,22 @@ fn middle(residuals: &[i64], sample: &mut Vec<i64>) -> i64 {
     *sample.select_nth_unstable(half).1
 }
 
-/// Mean bits of the distances from the middle, in 1/64.
-fn cost(residuals: &[i64], middle: i64) -> u64 {
-    let mut bits = 0u64;
+/// About the entropy of residuals in bits a value: that of the lengths of their distances from the
+/// middle on both sides, and the bits below the first of each distance.
+fn cost(residuals: &[i64], middle: i64) -> f64 {
+    let mut lengths = [0u32; 130];
     for residual in residuals {
-        let distance = residual.wrapping_sub(middle).unsigned_abs();
-        bits += u64::from(64 - distance.leading_zeros());
+        let distance = residual.wrapping_sub(middle);
+        let length = 64 - distance.unsigned_abs().leading_zeros() as usize;
+        lengths[2 * length + usize::from(distance < 0)] += 1;
     }
-    bits * 64 / residuals.len() as u64
+    let total = residuals.len() as f64;
+    let mut bits = 0.0;
+    for (slot, n) in lengths.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let n = f64::from(*n);
+        bits += n * ((total / n).log2() + (slot / 2).saturating_sub(1) as f64);
+    }
+    bits / total
 }
 
 /// Divides residuals by their greatest common divisor, and gives it; 1 when all are zero.
