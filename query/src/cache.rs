@@ -182,8 +182,12 @@ impl Key {
         let reach = Reach::of(&plan.root)?;
         let selectors: Vec<&Leaf> = plan.leaves.iter().map(|read| &read.leaf).collect();
         let text = format!(
-            "{:?} {selectors:?} {} {} {}",
-            plan.root, plan.delayed_names, plan.start_timestamps, plan.type_and_unit_labels
+            "{:?} {selectors:?} {} {} {} {}",
+            plan.root,
+            plan.lookback,
+            plan.delayed_names,
+            plan.start_timestamps,
+            plan.type_and_unit_labels
         );
         let key = Self {
             tenant: tenant.clone(),

@@ -259,15 +259,19 @@ pub struct MetricPlan {
     pub form: Form,
     /// Metric names leave at the end of evaluation instead of at each function.
     pub delayed_names: bool,
+    /// How far borders of windows look for samples, in nanoseconds.
+    pub lookback: i64,
     /// Starts of counters count.
     pub start_timestamps: bool,
     /// The label `__type__` says what is a counter, not the name.
     pub type_and_unit_labels: bool,
 }
 
-/// Adds a leaf, or widens the range of an equal one.
+/// Adds a leaf, or widens the range of an equal one that it overlaps: what lies between two ranges
+/// is not read.
 pub(crate) fn add_leaf(leaves: &mut Vec<LeafRead>, leaf: Leaf, range: TimeRange) -> LeafId {
-    if let Some(id) = leaves.iter().position(|l| l.leaf == leaf) {
+    let known = |l: &LeafRead| l.leaf == leaf && l.range.overlaps(range);
+    if let Some(id) = leaves.iter().position(known) {
         leaves[id].range = leaves[id].range.union(range);
         return id;
     }

@@ -80,6 +80,8 @@ pub struct Samples<'a> {
     pub histograms: &'a [(u32, Arc<Histogram>)],
     /// When counters started, in milliseconds, 0 where not known; empty where it is known of none.
     pub starts: &'a [i64],
+    /// Surely no value is a NaN, so none ends the series.
+    pub plain: bool,
 }
 
 /// What a reader wants to know of samples.
@@ -325,6 +327,7 @@ impl<'a> Selection<'a> {
                 floats: &one.floats,
                 histograms: &one.histograms,
                 starts: &one.starts,
+                plain: !one.special,
             })?;
         }
         Ok(())
@@ -348,6 +351,7 @@ impl<'a> Selection<'a> {
             charge.samples(column.len())?;
             let piece = times.intern(&column.times);
             let into = &mut gathered[*at as usize];
+            into.special = true;
             let plain = column.histograms.is_empty() && column.starts.is_empty();
             if plain && into.starts.is_empty() && into.follows(*first) {
                 into.append(piece, *last, &column.values);
@@ -392,9 +396,12 @@ impl<'a> Selection<'a> {
                         continue;
                     }
                     charge.samples(to - from)?;
-                    if charge.need == Need::Presence && part.has_plain_values(&open, number) {
+                    let into = &mut gathered[*at as usize];
+                    let plain = part.has_plain_values(&open, number);
+                    into.special |= !plain;
+                    if charge.need == Need::Presence && plain {
                         let nothing = (vec![0.0; to - from], Vec::new(), Vec::new());
-                        gathered[*at as usize].add(times, piece, nothing);
+                        into.add(times, piece, nothing);
                         continue;
                     }
                     let values = part.values(&open, number, column.len())?;
@@ -407,7 +414,7 @@ impl<'a> Selection<'a> {
                         histograms.retain(|(i, _)| (from..to).contains(&(*i as usize)));
                         histograms.iter_mut().for_each(|(i, _)| *i -= from as u32);
                     }
-                    gathered[*at as usize].add(times, piece, (floats, histograms, starts));
+                    into.add(times, piece, (floats, histograms, starts));
                 }
             }
         }
@@ -519,6 +526,8 @@ struct Gathering {
     histograms: Vec<(u32, Arc<Histogram>)>,
     /// As many as floats, or none.
     starts: Vec<i64>,
+    /// Some values may be NaN.
+    special: bool,
 }
 
 impl Gathering {

@@ -9,9 +9,6 @@ use crate::column::{Column, Grid};
 use crate::functions::RangeFunction;
 use crate::plan::{Borders, Instant, Over};
 
-/// How far before and behind a window its borders look for samples: the default lookback.
-pub(super) const REACH: i64 = 300 * obs_model::time::NANOS_PER_SECOND;
-
 /// The value at a time on the line between two samples; for counters a reset starts at zero.
 fn interpolate(
     (t0, v0): (Timestamp, f64),
@@ -43,7 +40,7 @@ pub(super) fn smoothed_instant(
         let before = before.filter(|i| times[*i] > at.saturating_sub(node.window.length));
         let next = (after < times.len())
             .then_some(after)
-            .filter(|i| times[*i] < at.saturating_add(node.window.length));
+            .filter(|i| times[*i] <= at.saturating_add(node.window.length));
         let Some(before) = before else {
             continue;
         };
@@ -83,6 +80,7 @@ pub(super) fn over(
     samples: &Samples,
     grid: &Grid,
 ) -> Column {
+    let reach = evaluator.plan.lookback;
     let mut column = Column::new(grid.count);
     let smoothed = node.window.borders == Borders::Smoothed;
     if !samples.histograms.is_empty() {
@@ -96,7 +94,13 @@ pub(super) fn over(
     for (step, b) in inner.iter().enumerate() {
         let end = node.window.end(grid.at(step));
         let start = end.saturating_sub(node.window.length);
-        let Some(values) = bordered(samples, (b.lo, b.hi), (start, end), smoothed, counter) else {
+        let Some(values) = bordered(
+            samples,
+            (b.lo, b.hi),
+            (start, end, reach),
+            smoothed,
+            counter,
+        ) else {
             continue;
         };
         let pairs = values.windows(2);
@@ -133,6 +137,7 @@ fn anchored_histograms(
     samples: &Samples,
     grid: &Grid,
 ) -> Column {
+    let reach = evaluator.plan.lookback;
     let mut column = Column::new(grid.count);
     let inner = bounds(&samples.times, &node.window, grid);
     for (step, b) in inner.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
@@ -140,7 +145,7 @@ fn anchored_histograms(
             .window
             .end(grid.at(step))
             .saturating_sub(node.window.length);
-        let reached = |i: &usize| samples.times[*i] > start.saturating_sub(REACH);
+        let reached = |i: &usize| samples.times[*i] > start.saturating_sub(reach);
         let lo = b.lo.checked_sub(1).filter(reached).unwrap_or(b.lo);
         let joined = Bounds { lo, hi: b.hi };
         if let Some(value) = histogram::anchored(evaluator, node, labels, samples, joined) {
@@ -158,6 +163,7 @@ fn smoothed_histograms(
     samples: &Samples,
     grid: &Grid,
 ) -> Column {
+    let reach = evaluator.plan.lookback;
     let mut column = Column::new(grid.count);
     let inner = bounds(&samples.times, &node.window, grid);
     for (step, b) in inner.iter().enumerate() {
@@ -166,9 +172,9 @@ fn smoothed_histograms(
         let times = &samples.times;
         let before =
             b.lo.checked_sub(1)
-                .filter(|i| times[*i] > start.saturating_sub(REACH));
+                .filter(|i| times[*i] > start.saturating_sub(reach));
         let after = (b.hi < times.len()).then_some(b.hi);
-        let after = after.filter(|i| times[*i] < end.saturating_add(REACH));
+        let after = after.filter(|i| times[*i] <= end.saturating_add(reach));
         if b.lo == b.hi && !(before.is_some() && after.is_some()) {
             continue;
         }
@@ -188,7 +194,7 @@ fn smoothed_histograms(
 fn bordered(
     samples: &Samples,
     (lo, hi): (usize, usize),
-    (start, end): (Timestamp, Timestamp),
+    (start, end, reach): (Timestamp, Timestamp, i64),
     smoothed: bool,
     counter: bool,
 ) -> Option<Vec<f64>> {
@@ -196,10 +202,10 @@ fn bordered(
     let sample = |i: usize| (times[i], floats[i]);
     let before = lo
         .checked_sub(1)
-        .filter(|i| times[*i] > start.saturating_sub(REACH));
+        .filter(|i| times[*i] > start.saturating_sub(reach));
     let after = (hi < times.len())
         .then_some(hi)
-        .filter(|i| times[*i] < end.saturating_add(REACH));
+        .filter(|i| times[*i] <= end.saturating_add(reach));
     // A border alone has no meaning: there must be a sample inside, or one on each side.
     if lo == hi && !(smoothed && before.is_some() && after.is_some()) {
         return None;

@@ -234,6 +234,9 @@ fn with_windows<T>(
 
 /// Samples without the markers of ended series, which no window sees; `None` where there are none.
 pub(super) fn without_stale(view: &View<'_>) -> Option<Samples> {
+    if view.plain {
+        return None;
+    }
     // To look at all floats is faster than to stop at the first marker.
     let floats = view.floats.iter();
     let stale = floats.fold(false, |stale, v| stale | is_stale(*v))

@@ -45,6 +45,8 @@ pub(super) struct View<'a> {
     pub(super) histograms: &'a [(u32, Arc<Histogram>)],
     /// When counters started, as in [`Samples`].
     pub(super) starts: &'a [i64],
+    /// Surely no value ends the series.
+    pub(super) plain: bool,
     /// The allocation of the times, where other series have it too.
     pub(super) shared: Option<&'a Arc<Vec<Timestamp>>>,
 }
@@ -57,6 +59,7 @@ impl<'a> View<'a> {
             floats: &samples.floats,
             histograms: &samples.histograms,
             starts: &samples.starts,
+            plain: false,
             shared: None,
         }
     }
@@ -255,6 +258,7 @@ impl Evaluator<'_> {
                         } else {
                             &[]
                         },
+                        plain: one.plain,
                         shared: Some(one.times),
                     };
                     let computed = compute(&view, scratch)?;

@@ -54,6 +54,7 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
                     Form::Range
                 },
                 delayed_names: false,
+                lookback: 0,
                 start_timestamps: false,
                 type_and_unit_labels: false,
             }))

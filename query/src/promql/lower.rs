@@ -83,6 +83,7 @@ pub(super) fn plan(
         grid,
         form,
         delayed_names: request.delayed_names,
+        lookback: request.lookback,
         start_timestamps: request.start_timestamps,
         type_and_unit_labels: request.type_and_unit_labels,
     })

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use obs_collector::HttpError;
+use obs_model::limits::Limits;
 use obs_query::{Explanation, Language, Query, Request, When};
 use serde_json::{Value, json};
 
@@ -42,9 +43,14 @@ async fn explain(
     }
     let sources = app.stores()?.sources(&tenant);
     let limits = app.rules.limits;
+    // As the query itself: the limit is of steps between points.
+    let between = Limits {
+        query_steps_max: limits.query_steps_max.saturating_add(1),
+        ..limits
+    };
     let explained = app
         .read_for(&tenant, timeout(&params)?, move |budget, _| {
-            let plan = Query::parse(language, &text, &limits)?.plan(&request, &limits)?;
+            let plan = Query::parse(language, &text, &limits)?.plan(&request, &between)?;
             obs_query::explain(&plan, &sources, budget)
         })
         .await?;
@@ -67,7 +73,7 @@ fn when(params: &Params) -> Result<When, HttpError> {
     Ok(When::Range { start, end, step })
 }
 
-fn data(explained: &Explanation, limits: &obs_model::limits::Limits) -> Value {
+fn data(explained: &Explanation, limits: &Limits) -> Value {
     let reads: Vec<Value> = explained
         .reads
         .iter()
@@ -99,4 +105,37 @@ fn data(explained: &Explanation, limits: &obs_model::limits::Limits) -> Value {
             "query_steps_max": limits.query_steps_max,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obs_model::{TimeRange, Timestamp};
+    use obs_query::Read;
+
+    #[test]
+    fn costs_are_summed() {
+        let read = |series: u64| Read {
+            selector: "metrics {}".to_owned(),
+            range: TimeRange::new(Timestamp::from_seconds(1), Timestamp::from_seconds(2)),
+            cost: obs_tsdb::Estimate {
+                series,
+                samples: 10 * series,
+                bytes: 100 * series,
+            },
+        };
+        let explained = Explanation {
+            plan: "at 0\n".to_owned(),
+            reads: vec![read(1), read(2)],
+            steps: 7,
+            steps_cached: 3,
+        };
+        let data = data(&explained, &Limits::default());
+        let numbers = ["series", "samples", "bytes", "steps", "stepsCached"];
+        let found: Vec<u64> = numbers.iter().filter_map(|n| data[n].as_u64()).collect();
+        assert_eq!(found, [3, 30, 300, 7, 3]);
+        assert_eq!(data["reads"][1]["start"], 1.0);
+        let text = data["text"].as_str().unwrap();
+        assert!(text.ends_with("cached 3 of 7 steps\n"), "{text}");
+    }
 }
