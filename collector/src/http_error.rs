@@ -273,7 +273,7 @@ impl From<SinkError> for HttpError {
                 retry_after_seconds,
             } => Self::new(ErrorKind::TooMany, message).retry_after(retry_after_seconds),
             SinkError::Refused { .. } => Self::bad_data(message),
-            SinkError::Unavailable { .. } => {
+            SinkError::Stale | SinkError::Unavailable { .. } => {
                 Self::unavailable(message, crate::sink::RETRY_AFTER_SECONDS)
             }
         }

@@ -57,6 +57,10 @@ pub enum SinkError {
         /// Why.
         reason: String,
     },
+    /// Nothing of it was stored, because it has numbers of series that are numbered anew after a
+    /// flush: decode it again, with its labels.
+    #[error("series are numbered anew after a flush; send again")]
+    Stale,
     /// The store cannot take writes now (503).
     #[error("writes are unavailable: {reason}")]
     Unavailable {
@@ -225,7 +229,7 @@ impl<B> Queue<B> {
                 add(&self.counters.items, durable)
             }
             Err(SinkError::Full { .. }) => add(&self.counters.full, 1),
-            Err(SinkError::Refused { .. } | SinkError::Unavailable { .. }) => {
+            Err(SinkError::Refused { .. } | SinkError::Stale | SinkError::Unavailable { .. }) => {
                 add(&self.counters.failed, 1)
             }
         };

@@ -377,7 +377,9 @@ impl Tail {
                 tracing::error!(reason = %reason, "log lines refused");
                 self.setting.counters.tail_fault();
             }
-            Err(error @ (SinkError::Full { .. } | SinkError::Unavailable { .. })) => {
+            Err(
+                error @ (SinkError::Full { .. } | SinkError::Stale | SinkError::Unavailable { .. }),
+            ) => {
                 tracing::debug!(error = %error, "log lines wait");
                 self.pending = Some(pending);
                 return Round::Refused;

@@ -442,8 +442,7 @@ fn commit<K: Intake>(
     match outcome {
         Ok(taken) => {
             for (place, _) in places.iter().zip(taken).filter(|(_, taken)| !taken) {
-                let reason = "series are numbered anew after a flush; send again".to_owned();
-                group[*place].accepted = Err(SinkError::Unavailable { reason });
+                group[*place].accepted = Err(SinkError::Stale);
             }
         }
         Err(error) => {

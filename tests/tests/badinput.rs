@@ -264,7 +264,7 @@ fn bad_queries_name_line_and_column() {
     let promql = [
         ("sum(", "1:5"),
         ("up{job=\"a\"", "1:11"),
-        ("up and\n  ) up", "2:3"),
+        ("up and\n  ) up", "2:4"),
         ("rate(up)", "1:"),
         ("nofunction(up)", "1:1"),
         ("up{job=~\"(\"}", "1:"),

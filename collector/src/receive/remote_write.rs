@@ -4,12 +4,13 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use obs_model::Tenant;
 use obs_wire::prometheus::remote_write;
 
-use super::{Receiver, RequestTenant, media_type, text_header};
+use super::{Received, Receiver, RequestTenant, media_type, text_header};
 use crate::http_error::{Dialect, HttpError};
 use crate::metrics::Door;
-use crate::sink::Accepted;
+use crate::sink::{Accepted, SinkError};
 
 /// Largest decompressed request, as Prometheus (3.12) bounds it: 32 MB.
 const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
@@ -26,19 +27,7 @@ pub(super) async fn push(
         check_headers(&parts.headers)?;
         let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
-        let form = ("snappy", DECOMPRESSED_BYTES_MAX);
-        let numbers = receiver.sink.numbers(&tenant);
-        let decode = move |body: &[u8], limits: &_| {
-            remote_write::decode_v1(body, limits, numbers.as_deref())
-        };
-        let decoded = receiver.decode(&mut body, form, decode).await?;
-        let batch = decoded.batch;
-        let accepted = if batch.is_empty() {
-            Accepted::default()
-        } else {
-            receiver.sink.metrics(tenant, batch).await?
-        };
-        let told = accepted.and(decoded.rejected, decoded.message);
+        let told = store(&receiver, &tenant, &mut body).await?;
         if told.refused > 0 {
             // 1.0 knows no partial success: what was good is kept, and 400 makes the sender log
             // why the rest was not, and not send it again.
@@ -54,6 +43,33 @@ pub(super) async fn push(
     match outcome {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => error.render(Dialect::Plain),
+    }
+}
+
+/// Decodes and stores a body. Where series were numbered anew in between, it is decoded once more
+/// with all labels.
+async fn store(
+    receiver: &Receiver,
+    tenant: &Tenant,
+    body: &mut Received,
+) -> Result<Accepted, HttpError> {
+    let form = ("snappy", DECOMPRESSED_BYTES_MAX);
+    let mut numbers = receiver.sink.numbers(tenant);
+    loop {
+        let known = numbers.take();
+        let first = known.is_some();
+        let decode =
+            move |body: &[u8], limits: &_| remote_write::decode_v1(body, limits, known.as_deref());
+        let decoded = receiver.decode(body, form, decode).await?;
+        let accepted = if decoded.batch.is_empty() {
+            Accepted::default()
+        } else {
+            match receiver.sink.metrics(tenant.clone(), decoded.batch).await {
+                Err(SinkError::Stale) if first => continue,
+                outcome => outcome?,
+            }
+        };
+        return Ok(accepted.and(decoded.rejected, decoded.message));
     }
 }
 
