@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use obs_model::{Tenant, Timestamp};
+use obs_model::{Tenant, TimeRange, Timestamp};
 
-use super::toy::{Row, Toy, records, rows};
+use super::toy::{Remainder, Row, Toy, records, rows};
 use super::*;
-use crate::error::{JobError, OpenError};
+use crate::error::{DeleteError, JobError, OpenError};
 use crate::sim::SimDisk;
-use crate::{Progress, RealDisk, Retention};
+use crate::{DELETIONS_MAX, Progress, RealDisk, Retention, RetentionRule};
 
 fn options() -> Options {
     Options {
@@ -52,6 +52,17 @@ fn force(store: &Store<Toy>, force: Force) {
     }
 }
 
+/// Deletes the rows of the anonymous tenant whose number leaves a remainder.
+fn delete(store: &Store<Toy>, of: u8, is: u8, range: (i64, i64)) -> Result<(), DeleteError> {
+    let selector = Remainder { of, is }.bytes();
+    let range = TimeRange::new(at(range.0), at(range.1));
+    store.delete(&Tenant::anonymous(), &selector, range)
+}
+
+fn rows_on_disk(store: &Store<Toy>) -> u64 {
+    store.stats().part_rows
+}
+
 fn parts(store: &Store<Toy>) -> usize {
     store.snapshot(&Tenant::anonymous()).parts.len()
 }
@@ -85,6 +96,145 @@ fn a_snapshot_outlives_flush_merge_and_drop() {
     assert_eq!(rows(&in_parts).0.len(), 3);
     let left = disk.paths();
     assert!(!left.iter().any(|p| p.contains("/parts/")), "{left:?}");
+}
+
+#[test]
+fn a_deletion_hides_what_has_arrived_and_nothing_else() {
+    let disk = SimDisk::new(1);
+    let mut store = open(&disk, options());
+    append(&store, &[(1, 10), (2, 20), (3, 30), (4, 2000)]).unwrap();
+    force(&store, Force::Flush);
+    append(&store, &[(5, 10), (6, 20)]).unwrap();
+    let before = store.snapshot(&Tenant::anonymous());
+    delete(&store, 2, 0, (0, 1999)).unwrap();
+    append(&store, &[(8, 10)]).unwrap();
+    assert_eq!(numbers(&store), [1, 3, 4, 5, 8]);
+    assert_eq!(rows(&before).0.len(), 6, "a snapshot does not change");
+    // Whatever happens, the answer stays.
+    for step in 0..7 {
+        match step {
+            0 | 4 => store = open(&disk, options()),
+            1 | 3 => force(&store, Force::Flush),
+            2 => {
+                disk.crash();
+                store = open(&disk, options());
+            }
+            5 => force(&store, Force::Merge),
+            _ => force(&store, Force::Clean),
+        }
+        let mut found = numbers(&store);
+        found.sort_unstable();
+        assert_eq!(found, [1, 3, 4, 5, 8], "step {step}");
+    }
+    assert_eq!((rows_on_disk(&store), store.deletions()), (5, 0));
+    // What comes again is there again.
+    append(&store, &[(2, 20)]).unwrap();
+    assert!(numbers(&store).contains(&2));
+}
+
+#[test]
+fn a_part_without_deleted_rows_is_not_written_again() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 10), (3, 20)]).unwrap();
+    force(&store, Force::Flush);
+    let parts: Vec<String> = disk.paths();
+    delete(&store, 2, 0, (0, 1999)).unwrap();
+    assert_eq!(store.deletions(), 1);
+    let job = store.next_job(at(0)).unwrap();
+    store.run(job).unwrap();
+    assert_eq!((store.deletions(), store.next_job(at(0))), (0, None));
+    let is_part = |path: &&String| path.ends_with(".part");
+    let after = disk.paths();
+    assert!(
+        after
+            .iter()
+            .filter(is_part)
+            .eq(parts.iter().filter(is_part))
+    );
+    // Nor is anything noted where there are no rows at all.
+    delete(&store, 2, 1, (5000, 6000)).unwrap();
+    assert_eq!(store.deletions(), 0);
+    let unread = store.delete(&Tenant::anonymous(), b"?", TimeRange::ALL);
+    assert!(
+        matches!(unread, Err(DeleteError::Selector(_))),
+        "{unread:?}"
+    );
+}
+
+#[test]
+fn a_deletion_makes_room_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let options = || Options {
+        reserve_bytes: 4000,
+        ..options()
+    };
+    let store = open(&disk, options());
+    append(&store, &[(1, 10), (2, 20)]).unwrap();
+    force(&store, Force::Flush);
+    append(&store, &[(3, 10), (4, 20)]).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    delete(&store, 2, 0, (0, 100)).unwrap();
+    assert_eq!(numbers(&store), [1, 3]);
+    drop(store);
+    let store = open(&disk, options());
+    assert_eq!(numbers(&store), [1, 3]);
+}
+
+#[test]
+fn deletions_that_wait_are_few() {
+    let store = open(&SimDisk::new(1), options());
+    append(&store, &[(1, 10)]).unwrap();
+    force(&store, Force::Flush);
+    for _ in 0..DELETIONS_MAX {
+        delete(&store, 2, 0, (0, 100)).unwrap();
+    }
+    let refused = delete(&store, 2, 0, (0, 100));
+    assert!(matches!(refused, Err(DeleteError::TooMany { .. })));
+    force(&store, Force::Clean);
+    delete(&store, 2, 0, (0, 100)).unwrap();
+    assert_eq!(numbers(&store), [1]);
+}
+
+#[test]
+fn rules_of_retention_hide_and_remove() {
+    let disk = SimDisk::new(1);
+    let rules = [
+        RetentionRule {
+            selector: Remainder { of: 2, is: 0 }.bytes().to_vec(),
+            age: 1000,
+        },
+        RetentionRule {
+            selector: Remainder { of: 3, is: 0 }.bytes().to_vec(),
+            age: 5000,
+        },
+    ];
+    let store = open(&disk, options());
+    store.set_retention_rules(&rules, at(0)).unwrap();
+    append(&store, &[(1, 10), (2, 20), (3, 30), (4, 500), (6, 40)]).unwrap();
+    assert_eq!(numbers(&store).len(), 5);
+    let check = |now: i64, expect: &[u64], on_disk: u64| {
+        store.next_job(at(now));
+        assert_eq!(numbers(&store), expect, "at {now}");
+        force(&store, Force::Flush);
+        while let Some(job) = store.next_job(at(now)) {
+            store.run(job).unwrap();
+        }
+        assert_eq!(numbers(&store), expect, "at {now}");
+        assert_eq!(rows_on_disk(&store), on_disk, "at {now}");
+    };
+    // Shown from memory, then from a part that still has other rows that are kept.
+    check(1025, &[1, 3, 4, 6], 5);
+    check(1500, &[1, 3, 4], 5);
+    // The whole part lies beyond the rule, then beyond the other one.
+    check(1501, &[1, 3], 2);
+    check(5030, &[1, 3], 2);
+    check(5031, &[1], 1);
+    drop(store);
+    let store = open(&disk, options());
+    store.set_retention_rules(&rules, at(9000)).unwrap();
+    append(&store, &[(6, 7999), (7, 7999), (8, 8000)]).unwrap();
+    assert_eq!(numbers(&store), [1, 7, 8]);
 }
 
 #[test]
