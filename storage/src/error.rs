@@ -170,6 +170,20 @@ pub enum DeleteError {
     },
 }
 
+/// Why no copy of a store was made. The store is as it was before, unless it is poisoned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackupError {
+    /// Memory could not become parts, or the disk refused.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The folder is not one below the data directory.
+    #[error("{0:?} is no folder for a copy: expected names of letters, digits, `-`, `_` and `.`")]
+    Folder(String),
+    /// There is a copy already.
+    #[error("{0} exists already")]
+    Exists(String),
+}
+
 /// Something that was found damaged and set aside. Its bytes are kept for inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {

@@ -14,6 +14,7 @@ pub mod kind;
 pub mod snapshot;
 pub mod store;
 
+mod backup;
 mod deletion;
 mod jobs;
 mod open;
@@ -37,7 +38,9 @@ pub use blob::Blob;
 pub use bucket::{Bucket, LocalBucket};
 pub use deletion::{DELETIONS_MAX, Hidden, Hiding, RetentionRule, SELECTOR_BYTES_MAX};
 pub use disk::{Disk, RealDisk};
-pub use error::{AppendError, Corrupt, DeleteError, DiskError, JobError, OpenError, Quarantined};
+pub use error::{
+    AppendError, BackupError, Corrupt, DeleteError, DiskError, JobError, OpenError, Quarantined,
+};
 pub use journal::Record;
 pub use kind::{Input, Kind};
 pub use open::Progress;

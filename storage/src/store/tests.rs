@@ -8,9 +8,10 @@ use obs_model::{Tenant, TimeRange, Timestamp};
 
 use super::toy::{Remainder, Row, Toy, records, rows};
 use super::*;
-use crate::error::{DeleteError, JobError, OpenError};
+use crate::disk::{AppendFile, Entry};
+use crate::error::{BackupError, DeleteError, JobError, OpenError};
 use crate::sim::SimDisk;
-use crate::{DELETIONS_MAX, Progress, RealDisk, Retention, RetentionRule};
+use crate::{Blob, DELETIONS_MAX, Progress, RealDisk, Retention, RetentionRule};
 
 fn options() -> Options {
     Options {
@@ -688,4 +689,134 @@ fn readers_see_every_row_once_while_jobs_run() {
         }
     });
     assert_eq!(numbers(&store).len(), 2000);
+}
+
+/// A folder of a disk as a disk of its own.
+#[derive(Debug)]
+struct Below(SimDisk, &'static str);
+
+impl Below {
+    fn at(&self, path: &str) -> String {
+        let whole = format!("{}/{path}", self.1);
+        whole.trim_end_matches('/').to_owned()
+    }
+}
+
+impl Disk for Below {
+    fn create(&self, path: &str) -> Result<Box<dyn AppendFile>, DiskError> {
+        self.0.create(&self.at(path))
+    }
+    fn append(&self, path: &str) -> Result<Box<dyn AppendFile>, DiskError> {
+        self.0.append(&self.at(path))
+    }
+    fn blob(&self, path: &str) -> Result<Blob, DiskError> {
+        self.0.blob(&self.at(path))
+    }
+    fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.0.link(&self.at(from), &self.at(to))
+    }
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.0.rename(&self.at(from), &self.at(to))
+    }
+    fn remove(&self, path: &str) -> Result<(), DiskError> {
+        self.0.remove(&self.at(path))
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Entry>, DiskError> {
+        self.0.list(&self.at(folder))
+    }
+    fn sync_folder(&self, folder: &str) -> Result<(), DiskError> {
+        self.0.sync_folder(&self.at(folder))
+    }
+}
+
+fn open_copy(disk: &SimDisk, folder: &'static str) -> Result<Store<Toy>, OpenError> {
+    Store::open(Arc::new(Below(disk.clone(), folder)), options(), &|_| {})
+}
+
+#[test]
+fn a_copy_opens_and_goes_its_own_way() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    store.snapshot_to("snapshots/empty").unwrap();
+    append(&store, &[(1, 10), (2, 20), (4, 1020)]).unwrap();
+    force(&store, Force::Flush);
+    delete(&store, 4, 0, (0, 2000)).unwrap();
+    append(&store, &[(3, 30)]).unwrap();
+    store.snapshot_to("snapshots/one").unwrap();
+    assert_eq!(numbers(&store), [1, 2, 3]);
+    append(&store, &[(5, 50)]).unwrap();
+    force(&store, Force::Merge);
+    disk.crash();
+    let copy = open_copy(&disk, "snapshots/one").unwrap();
+    assert_eq!(numbers(&copy), [1, 2, 3]);
+    append(&copy, &[(6, 60)]).unwrap();
+    force(&copy, Force::Merge);
+    drop(copy);
+    let copy = open_copy(&disk, "snapshots/one").unwrap();
+    assert_eq!((numbers(&copy), copy.deletions()), (vec![1, 2, 3, 6], 0));
+    assert_eq!(numbers(&open(&disk, options())), [1, 2, 3, 5]);
+    let empty = open_copy(&disk, "snapshots/empty").unwrap();
+    assert_eq!(numbers(&empty), [0; 0]);
+}
+
+#[test]
+fn a_copy_is_whole_or_does_not_open() {
+    for changes in 0..24 {
+        for power in [false, true] {
+            let disk = SimDisk::new(changes);
+            let store = open(&disk, options());
+            append(&store, &[(1, 10)]).unwrap();
+            force(&store, Force::Flush);
+            append(&store, &[(2, 20)]).unwrap();
+            if power {
+                disk.crash_after(changes);
+            } else {
+                disk.kill_after(changes);
+            }
+            let copied = store.snapshot_to("s");
+            drop(store);
+            if power {
+                disk.crash();
+            } else {
+                disk.kill();
+            }
+            assert_eq!(numbers(&open(&disk, options())), [1, 2], "{changes}");
+            match open_copy(&disk, "s") {
+                Ok(copy) => {
+                    let found = numbers(&copy);
+                    let whole = found == [1, 2] || (copied.is_err() && found.is_empty());
+                    assert!(whole, "{changes}: {found:?}");
+                }
+                Err(error) => assert!(copied.is_err(), "{changes}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_have_their_own_folders_and_room() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 10)]).unwrap();
+    for folder in ["", "/a", "a/", "../a", "a/../b", ".a", "a b", "a//b"] {
+        let refused = store.snapshot_to(folder);
+        assert!(matches!(refused, Err(BackupError::Folder(_))), "{folder}");
+    }
+    store.snapshot_to("a").unwrap();
+    let refused = store.snapshot_to("a");
+    assert!(
+        matches!(refused, Err(BackupError::Exists(_))),
+        "{refused:?}"
+    );
+    assert_eq!(numbers(&open_copy(&disk, "a").unwrap()), [1]);
+    let before = disk.paths();
+    disk.set_capacity(Some(disk.used() + 10));
+    let full = store.snapshot_to("b");
+    assert_eq!(
+        full.unwrap_err().to_string(),
+        "disk full while writing b/toy/manifest/00000000000000000064.edit.tmp"
+    );
+    assert_eq!(disk.paths(), before, "what was begun is removed");
+    disk.set_capacity(None);
+    store.snapshot_to("b").unwrap();
 }
