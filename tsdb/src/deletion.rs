@@ -76,10 +76,10 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<&'a str, Corrupt> {
-        let mut rest = &self.bytes[self.at..];
-        let before = rest.len();
-        let length = varint::take(&mut rest, "selector of metrics")?;
-        self.at += before - rest.len();
+        let Some((length, used)) = varint::get(&self.bytes[self.at..]) else {
+            return Err(self.corrupt("a length"));
+        };
+        self.at += used;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let taken = self.take(length)?;
         std::str::from_utf8(taken).map_err(|_| self.corrupt("UTF-8"))
@@ -145,6 +145,11 @@ impl Mask {
         let mine = self.cuts.iter();
         let mine = mine.filter(move |(hidden, _)| hidden.contains(series));
         mine.map(|(_, cut)| *cut)
+    }
+
+    /// Whether something of a series is hidden.
+    pub(crate) fn concerns(&self, series: u32) -> bool {
+        self.of(series).next().is_some()
     }
 
     /// Whether a sample or exemplar of a series is hidden.

@@ -148,11 +148,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(
-        part: &'a Part,
-        keep: MilliRange,
-        hidden: &[Hidden<Metrics>],
-    ) -> Result<Self, Corrupt> {
+    fn new(part: &'a Part, keep: MilliRange, hidden: &[Hidden<Metrics>]) -> Result<Self, Corrupt> {
         let mut walk = Self {
             part,
             keep,
