@@ -7,6 +7,7 @@
 
 mod table;
 
+use obs_model::{Labels, Samples};
 use snap::raw::Encoder;
 
 use crate::protobuf;
@@ -46,6 +47,28 @@ impl Fleet {
     fn series_of(&self, instance: u64) -> usize {
         let left = self.series - instance * SERIES_PER_INSTANCE;
         left.min(SERIES_PER_INSTANCE) as usize
+    }
+
+    /// All series with all their samples, without a sender; `lifetime` is not looked at.
+    pub(crate) fn columns(&self) -> Vec<(Labels, Samples)> {
+        let mut all = Vec::new();
+        for number in 0..self.instances() {
+            let mut instance = Instance::new(self, number, 0);
+            let mut columns = vec![Vec::with_capacity(self.samples as usize); instance.rows.len()];
+            let mut times = Vec::with_capacity(self.samples as usize);
+            for step in 0..self.samples {
+                times.push(instance.time(self, step));
+                instance.advance();
+                for (column, row) in columns.iter_mut().zip(&instance.rows) {
+                    column.push(row.value);
+                }
+            }
+            for (values, row) in columns.into_iter().zip(&instance.rows) {
+                let labels = Labels::from_pairs(protobuf::pairs(&row.labels));
+                all.push((labels, crate::codec::samples(&times, values)));
+            }
+        }
+        all
     }
 
     /// Everything of the run.
@@ -227,8 +250,8 @@ impl Instance {
         }
     }
 
-    fn scrape(&mut self, fleet: &Fleet, step: u64, out: &mut Vec<u8>) {
-        out.clear();
+    /// The millisecond of a scrape.
+    fn time(&mut self, fleet: &Fleet, step: u64) -> i64 {
         let late = match self.random.chance(0.1) {
             true => 1 + self.random.below(8) as i64,
             false => 0,
@@ -237,7 +260,12 @@ impl Instance {
         let offset = (self.number as i64 * 37) % fleet.interval_ms.max(1);
         let spread = offset - fleet.interval_ms + 1;
         let time = fleet.start_ms() + step as i64 * fleet.interval_ms + spread + late;
-        let time = time.min(fleet.end_ms);
+        time.min(fleet.end_ms)
+    }
+
+    fn scrape(&mut self, fleet: &Fleet, step: u64, out: &mut Vec<u8>) {
+        out.clear();
+        let time = self.time(fleet, step);
         self.advance();
         let mut sample = Vec::with_capacity(24);
         for row in &self.rows {

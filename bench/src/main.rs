@@ -11,6 +11,7 @@
 
 mod workload;
 
+mod codec;
 mod fleet;
 mod lines;
 mod spans;
@@ -55,6 +56,8 @@ enum Wanted {
     Metrics(MetricsOptions),
     /// Logs of many pods over Loki's push API
     Logs(LogsOptions),
+    /// The part format alone: the fleet without a server, bytes by section and speed
+    Codec(CodecOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
 }
@@ -73,6 +76,15 @@ struct MetricsOptions {
     /// Replace each instance after so many samples; 0 for never
     #[arg(long, value_name = "N", default_value_t = 0)]
     lifetime: u64,
+}
+
+#[derive(Args, Debug)]
+struct CodecOptions {
+    #[command(flatten)]
+    fleet: MetricsOptions,
+    /// Also tell how many bits a sample of each metric takes
+    #[arg(long)]
+    by_metric: bool,
 }
 
 #[derive(Args, Debug)]
@@ -140,6 +152,10 @@ fn main() -> anyhow::Result<()> {
     };
     let options = &cli.options;
     let workloads = match cli.command {
+        Some(Wanted::Codec(c)) => {
+            let measured = codec::run(&fleet(&c.fleet, options, end), c.by_metric)?;
+            return print_codec(&measured, options.output);
+        }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],
         Some(Wanted::Logs(l)) => vec![logs(&l, options, end)],
@@ -203,16 +219,28 @@ fn defaults(options: &Options, end: i64) -> Vec<Workload> {
     ]
 }
 
-fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
-    let fleet = Fleet {
+fn fleet(m: &MetricsOptions, options: &Options, end: i64) -> Fleet {
+    Fleet {
         series: m.series,
         samples: m.samples,
         interval_ms: i64::from(m.interval) * 1000,
         lifetime: m.lifetime,
         end_ms: end * 1000,
         seed: options.seed,
-    };
-    fleet.workload()
+    }
+}
+
+fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
+    fleet(m, options, end).workload()
+}
+
+fn print_codec(measured: &codec::Measured, output: Output) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Table => write!(out, "{}", measured.table())?,
+        Output::Json => writeln!(out, "{:#}", measured.json())?,
+    }
+    Ok(())
 }
 
 fn logs(l: &LogsOptions, options: &Options, end: i64) -> Workload {

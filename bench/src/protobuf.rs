@@ -40,6 +40,39 @@ pub(crate) fn varint_length(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
+/// The pairs of `Label` messages in a row (field 1 of field 1 and 2 of it), as this file writes them.
+pub(crate) fn pairs(mut bytes: &[u8]) -> Vec<(&str, &str)> {
+    let mut pairs = Vec::new();
+    while let Some((mut label, rest)) = field(bytes) {
+        bytes = rest;
+        let mut texts = [""; 2];
+        for text in &mut texts {
+            let Some((found, rest)) = field(label) else {
+                break;
+            };
+            *text = std::str::from_utf8(found).unwrap_or("");
+            label = rest;
+        }
+        pairs.push((texts[0], texts[1]));
+    }
+    pairs
+}
+
+/// The bytes of the first field, and what follows.
+fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, mut rest) = bytes.split_first()?;
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if *byte < 0x80 {
+            return rest.split_at_checked(length);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +85,11 @@ mod tests {
         out.clear();
         bytes(2, b"testing", &mut out);
         assert_eq!(out, [0x12, 7, b't', b'e', b's', b't', b'i', b'n', b'g']);
+        out.clear();
+        for label in [&b"\x0a\x01a\x12\x02bc"[..], b"\x0a\x01d\x12\x01e"] {
+            bytes(1, label, &mut out);
+        }
+        assert_eq!(pairs(&out), [("a", "bc"), ("d", "e")]);
         for value in [0, 1, 127, 128, 16_383, 16_384, u64::MAX] {
             out.clear();
             varint(value, &mut out);

@@ -46,6 +46,8 @@ pub struct Limits {
     pub write_queue_max: usize,
     /// Queries that run or wait at one time.
     pub query_queue_max: usize,
+    /// Bytes of answers that are kept for the next time; 0 keeps none.
+    pub query_cache_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -71,6 +73,7 @@ impl Default for Limits {
             query_text_bytes_max: 128 << 10, // as Loki
             write_queue_max: 1024,
             query_queue_max: 256,
+            query_cache_bytes_max: 32 << 20,
         }
     }
 }

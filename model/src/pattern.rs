@@ -25,6 +25,7 @@ pub struct Pattern {
     regex: Regex,
     exact: Option<Vec<Vec<u8>>>,
     prefix: Vec<u8>,
+    prefixes: Vec<Vec<u8>>,
     needle: Vec<u8>,
 }
 
@@ -84,17 +85,19 @@ impl Pattern {
                 regex::Error::CompiledTooBig(_) => PatternError::TooLarge(source.len()),
                 other => syntax(other.to_string()),
             })?;
-        let (exact, prefix) = if anchored {
+        let (exact, prefixes) = if anchored {
             literals(&hir)
         } else {
-            (None, Vec::new())
+            (None, vec![Vec::new()])
         };
+        let prefix = common_prefix(&prefixes);
         Ok(Self {
             source: source.to_owned(),
             anchored,
             regex,
             exact,
             prefix,
+            prefixes,
             needle: needle(&hir),
         })
     }
@@ -120,6 +123,12 @@ impl Pattern {
     /// For an anchored expression: bytes with which every match starts (possibly none).
     pub fn prefix(&self) -> &[u8] {
         &self.prefix
+    }
+
+    /// For an anchored expression: every match starts with one of these, of which none starts with
+    /// another; ascending. Empty when nothing matches, one empty text when nothing is known.
+    pub fn prefixes(&self) -> &[Vec<u8>] {
+        &self.prefixes
     }
 
     /// The longest known text that every match contains (possibly empty).
@@ -153,26 +162,36 @@ fn one_line(message: &str) -> String {
     last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
-/// The finite set of matches, if there is one, and the common prefix of all matches.
-fn literals(hir: &Hir) -> (Option<Vec<Vec<u8>>>, Vec<u8>) {
+/// The finite set of matches, if there is one, and texts with which all matches start.
+fn literals(hir: &Hir) -> (Option<Vec<Vec<u8>>>, Vec<Vec<u8>>) {
     let mut extractor = Extractor::new();
     extractor
         .kind(ExtractKind::Prefix)
         .limit_total(LITERALS_MAX)
         .limit_class(64);
     let seq = extractor.extract(hir);
-    let prefix = seq.longest_common_prefix().unwrap_or_default().to_vec();
+    let Some(literals) = seq.literals() else {
+        return (None, vec![Vec::new()]);
+    };
+    let mut set: Vec<Vec<u8>> = literals.iter().map(|l| l.as_bytes().to_vec()).collect();
+    set.sort();
+    set.dedup();
+    let mut prefixes = set.clone();
+    // What starts with another stands behind it.
+    prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter));
     // Look-around such as `\b` and `^` is invisible in literals, so such a set is not exact.
-    if !hir.properties().look_set().is_empty() || !seq.is_exact() {
-        return (None, prefix);
-    }
-    let set = seq.literals().map(|all| {
-        let mut set: Vec<Vec<u8>> = all.iter().map(|l| l.as_bytes().to_vec()).collect();
-        set.sort();
-        set.dedup();
-        set
-    });
-    (set, prefix)
+    let exact = hir.properties().look_set().is_empty() && seq.is_exact();
+    (exact.then_some(set), prefixes)
+}
+
+/// What all texts start with.
+fn common_prefix(texts: &[Vec<u8>]) -> Vec<u8> {
+    // Of sorted texts the first and the last have in common what all have.
+    let (Some(first), Some(last)) = (texts.first(), texts.last()) else {
+        return Vec::new();
+    };
+    let same = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+    first[..same].to_vec()
 }
 
 /// The longest literal that stands in every match: the longest among the parts of the top-level
@@ -232,6 +251,22 @@ mod tests {
         check(".*error.*", None, "", "error");
         check("(?i)ab", Some(&["AB", "Ab", "aB", "ab"]), "", "");
         check("", Some(&[""]), "", "");
+    }
+
+    #[test]
+    fn prefixes_of_all_matches() {
+        let check = |source: &str, expect: &[&str]| {
+            let pattern = Pattern::anchored(source).unwrap();
+            let found = pattern.prefixes().iter();
+            let found: Vec<_> = found.map(|p| String::from_utf8_lossy(p)).collect();
+            assert_eq!(found, expect, "{source}");
+        };
+        check("node_.+|go_.*|go_gc_.*", &["go_", "node_"]);
+        check("api-[ab]x*", &["api-a", "api-b"]);
+        check(".*", &[""]);
+        check("a.*|", &[""]);
+        check("b|a", &["a", "b"]);
+        assert_eq!(Pattern::search("abc").unwrap().prefixes(), [b""]);
     }
 
     #[test]

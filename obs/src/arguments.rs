@@ -24,6 +24,11 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  obs query up\n  \
         obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h")]
     Query(QueryOptions),
+    /// Show what a query would do and cost, without running it
+    #[command(
+        after_help = "Examples:\n  obs explain 'sum by (job) (rate(http_requests_total[5m]))' --since 1d"
+    )]
+    Explain(QueryOptions),
     /// Show log lines (LogQL)
     #[command(
         after_help = "Examples:\n  obs logs '{service_name=\"obs\"}' --follow\n  \

@@ -6,6 +6,7 @@
 mod arguments;
 mod check;
 mod client;
+mod explain;
 mod graph;
 mod logs;
 mod node_exporter;
@@ -43,6 +44,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Query(options) => query::run(&options).await,
+        Command::Explain(options) => explain::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,

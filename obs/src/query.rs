@@ -64,7 +64,11 @@ fn draws(options: &QueryOptions) -> bool {
     options.graph || (options.output.is_none() && std::io::stdout().is_terminal())
 }
 
-fn step(options: &QueryOptions, start: Timestamp, end: Timestamp) -> anyhow::Result<i64> {
+pub(crate) fn step(
+    options: &QueryOptions,
+    start: Timestamp,
+    end: Timestamp,
+) -> anyhow::Result<i64> {
     match &options.step {
         Some(text) => {
             let step = crate::arguments::duration(text).context("--step")?;

@@ -4,6 +4,7 @@
 //! Invariant: the result does not depend on the pool: work is split by series, and partial results
 //! are put together in the order of series.
 
+mod accumulate;
 mod aggregate;
 mod answer;
 mod binary;
@@ -18,14 +19,20 @@ mod labels;
 mod matching;
 mod notes;
 mod over;
+#[cfg(test)]
+mod properties;
 mod quantile;
 mod rate;
 mod series;
+mod shared;
 mod sliding;
+mod source;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod trim;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use obs_model::{Annotations, Answer, Budget};
@@ -35,6 +42,9 @@ use crate::error::QueryError;
 use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 
 pub(crate) use binary::arithmetic;
+pub(crate) use source::LeafSeries;
+
+use shared::Shared;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
 pub fn eval(
@@ -43,13 +53,27 @@ pub fn eval(
     budget: &Budget,
     pool: &rayon::ThreadPool,
 ) -> Result<(Answer, Annotations), QueryError> {
+    let leaves: Vec<LeafSeries<'_>> = selected.iter().map(|s| LeafSeries::Ready(s)).collect();
+    eval_leaves(plan, &leaves, budget, pool)
+}
+
+/// Computes the answer of a plan from its leaves, in order.
+pub(crate) fn eval_leaves(
+    plan: &MetricPlan,
+    leaves: &[LeafSeries<'_>],
+    budget: &Budget,
+    pool: &rayon::ThreadPool,
+) -> Result<(Answer, Annotations), QueryError> {
     let evaluator = Evaluator {
-        selected,
+        plan,
+        leaves,
         budget,
         pool,
         delayed_names: plan.delayed_names,
         is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
+        noted: AtomicUsize::new(0),
+        shared: Shared::of(plan),
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
@@ -58,28 +82,55 @@ pub fn eval(
 
 /// What evaluation needs at every node.
 struct Evaluator<'a> {
-    selected: &'a [Vec<SelectedSeries>],
+    plan: &'a MetricPlan,
+    leaves: &'a [LeafSeries<'a>],
     budget: &'a Budget,
     pool: &'a rayon::ThreadPool,
     delayed_names: bool,
     is_range: bool,
     notes: Mutex<Annotations>,
+    /// Number of notes, repeated ones included.
+    noted: AtomicUsize,
+    shared: Shared,
 }
 
 impl Evaluator<'_> {
     /// Evaluates a node. What its inputs were charged is given back: only its own columns live on.
     fn node(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
+        let Some(key) = self.shared.key(node, grid) else {
+            return self.compute(node, grid);
+        };
+        if let Some(known) = self.shared.take(key, self.budget) {
+            self.budget.bytes(known.bytes())?;
+            return Ok(known);
+        }
+        let before = self.noted.load(Ordering::Relaxed);
+        let value = self.compute(node, grid)?;
+        // A note names its place, so that a node which makes one is computed at each place.
+        if self.noted.load(Ordering::Relaxed) == before {
+            self.shared.keep(key, &value, self.budget)?;
+        }
+        Ok(value)
+    }
+
+    fn compute(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
         self.budget.check()?;
         // One node is evaluated at a time, so that the difference is this node's and its inputs'.
-        let before = self.budget.bytes_held();
+        let before = self.own_bytes();
         let evaluated = self.evaluate(node, grid)?;
-        let charged = self.budget.bytes_held().saturating_sub(before);
+        let charged = self.own_bytes().saturating_sub(before);
         let kept = evaluated.bytes();
         match charged.checked_sub(kept) {
             Some(dropped) => self.budget.release_bytes(dropped),
             None => self.budget.bytes(kept - charged)?,
         }
         Ok(evaluated)
+    }
+
+    /// Bytes that are charged now, but for what is held for a second use.
+    fn own_bytes(&self) -> u64 {
+        let held = self.budget.bytes_held();
+        held.saturating_sub(self.shared.bytes())
     }
 
     fn evaluate(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
@@ -123,11 +174,13 @@ impl Evaluator<'_> {
     }
 
     fn warn(&self, text: String) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.warn(text);
     }
 
     fn info(&self, text: String) {
+        self.noted.fetch_add(1, Ordering::Relaxed);
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.info(text);
     }

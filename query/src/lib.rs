@@ -5,11 +5,13 @@
 //! computes the tree over all steps at once. Invariant: no loop over data runs without charging or
 //! checking the budget; nothing here reads a clock or spawns a thread.
 
+mod cache;
 pub mod column;
 #[cfg(test)]
 mod corpus_tests;
 pub mod error;
 pub mod eval;
+mod explain;
 pub mod functions;
 pub mod logql;
 pub mod logs;
@@ -22,6 +24,8 @@ mod tokens;
 pub mod traceql;
 pub mod traces;
 
+pub use cache::{CacheStats, ResultCache, TenantCache};
 pub use error::{ParseError, Place, QueryError};
+pub use explain::{Explanation, Read, explain};
 pub use request::{Direction, Language, Plan, Request, When};
 pub use run::{Query, Sources, run};

@@ -241,9 +241,11 @@ pub struct MetricPlan {
     pub delayed_names: bool,
 }
 
-/// Adds a leaf, or widens the range of an equal one.
+/// Adds a leaf, or widens the range of an equal one that it overlaps: what lies between two ranges
+/// is not read.
 pub(crate) fn add_leaf(leaves: &mut Vec<LeafRead>, leaf: Leaf, range: TimeRange) -> LeafId {
-    if let Some(id) = leaves.iter().position(|l| l.leaf == leaf) {
+    let known = |l: &LeafRead| l.leaf == leaf && l.range.overlaps(range);
+    if let Some(id) = leaves.iter().position(known) {
         leaves[id].range = leaves[id].range.union(range);
         return id;
     }

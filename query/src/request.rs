@@ -94,6 +94,8 @@ pub struct Request {
     pub subquery_step: i64,
     /// Metric names leave at the end of evaluation instead of at each function.
     pub delayed_names: bool,
+    /// Steps that were computed before may be taken from the cache.
+    pub cached: bool,
     /// Most lines, traces or series of an answer.
     pub limit: usize,
     /// In which order lines come.
@@ -111,6 +113,7 @@ impl Request {
             lookback: 5 * MINUTE,
             subquery_step: MINUTE,
             delayed_names: false,
+            cached: true,
             limit: 100,
             direction: Direction::Backward,
             spans_per_set: 3, // as Tempo

@@ -3,13 +3,15 @@
 //! Two phases: `select` reads each leaf once from its store, [`eval`](crate::eval::eval) computes.
 
 use obs_logstore::Logs;
+use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
-use obs_model::{Annotations, Answer, Budget, Reply};
+use obs_model::{Annotations, Answer, Budget, Reply, TimeRange};
 use obs_tracestore::Spans;
-use obs_tsdb::{Metrics, Snapshot};
+use obs_tsdb::{Metrics, Selection, Snapshot};
 
+use crate::cache::{self, Key, Reach, ResultCache, Stored, TenantCache};
 use crate::error::{ParseError, QueryError};
-use crate::eval::eval;
+use crate::eval::{LeafSeries, eval_leaves};
 use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
 use crate::request::{Language, Plan, Request};
 use crate::{logql, logs, promql, traceql, traces};
@@ -23,6 +25,8 @@ pub struct Sources {
     pub logs: Option<Snapshot<Logs>>,
     /// Spans.
     pub spans: Option<Snapshot<Spans>>,
+    /// Answers that were computed before.
+    pub cache: Option<TenantCache>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -93,8 +97,25 @@ pub fn run(
 ) -> Result<Reply, QueryError> {
     let (answer, annotations) = match plan {
         Plan::Metric(plan) => {
-            let selected = select(plan, sources, budget)?;
-            eval(plan, &selected, budget, pool)?
+            let cached = match (&sources.cache, &sources.metrics) {
+                (Some(cached), Some(snapshot)) => {
+                    let key = Key::of(plan, &cached.tenant);
+                    key.map(|key| (&*cached.cache, snapshot, key))
+                }
+                _ => None,
+            };
+            match cached {
+                Some((cache, snapshot, key)) => Cached {
+                    plan,
+                    sources,
+                    budget,
+                    pool,
+                    cache,
+                    snapshot,
+                }
+                .run(key)?,
+                None => compute(plan, sources, budget, pool)?,
+            }
         }
         Plan::Logs(plan) => {
             let lines = match &sources.logs {
@@ -120,40 +141,133 @@ pub fn run(
     })
 }
 
-fn select(
+/// Computes a whole plan.
+fn compute(
     plan: &MetricPlan,
     sources: &Sources,
     budget: &Budget,
-) -> Result<Vec<Vec<SelectedSeries>>, QueryError> {
+    pool: &rayon::ThreadPool,
+) -> Result<(Answer, Annotations), QueryError> {
+    let leaves = open(plan, sources, budget)?;
+    let leaves: Vec<LeafSeries<'_>> = leaves.iter().map(Opened::series).collect();
+    eval_leaves(plan, &leaves, budget, pool)
+}
+
+/// A plan whose answer may be known in part.
+struct Cached<'a> {
+    plan: &'a MetricPlan,
+    sources: &'a Sources,
+    budget: &'a Budget,
+    pool: &'a rayon::ThreadPool,
+    cache: &'a ResultCache,
+    snapshot: &'a Snapshot<Metrics>,
+}
+
+impl Cached<'_> {
+    /// Computes the steps before and behind those that are known, and keeps what will not change.
+    fn run(&self, (key, reach): (Key, Reach)) -> Result<(Answer, Annotations), QueryError> {
+        let grid = &self.plan.grid;
+        let known = self.cache.get(&key).and_then(|stored| {
+            let (from, count) = stored.usable(grid, reach, self.snapshot)?;
+            let series = stored.at(&cache::steps(grid, from, count));
+            Some((from, count, series))
+        });
+        let (answer, notes) = match known {
+            None => {
+                self.cache.count(0, grid.count);
+                self.steps(0, grid.count)?
+            }
+            Some((0, count, series)) if count == grid.count => {
+                self.cache.count(count, 0);
+                return Ok((Answer::Matrix(series), Annotations::default()));
+            }
+            Some((from, count, series)) => {
+                self.cache.count(count, grid.count - count);
+                let behind = from + count;
+                let (before, mut notes) = self.steps(0, from)?;
+                let (after, more) = self.steps(behind, grid.count - behind)?;
+                notes.merge(more);
+                (cache::joined(vec![before, series, after]), notes)
+            }
+        };
+        if notes == Annotations::default()
+            && let Some(stored) = Stored::new(*grid, &answer, reach, self.snapshot)
+        {
+            self.cache.put(key, stored);
+        }
+        Ok((Answer::Matrix(answer), notes))
+    }
+
+    /// Computes some steps.
+    fn steps(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Result<(Vec<MatrixSeries>, Annotations), QueryError> {
+        if count == 0 {
+            return Ok(Default::default());
+        }
+        let grid = cache::steps(&self.plan.grid, from, count);
+        let mut plan = self.plan.clone();
+        let (later, earlier) = (grid.start - plan.grid.start, plan.grid.end() - grid.end());
+        // No window of the plan stands still, so what leaves read moves with the steps.
+        for read in &mut plan.leaves {
+            let (start, end) = (read.range.start, read.range.end);
+            read.range = TimeRange::new(start.saturating_add(later), end.saturating_sub(earlier));
+        }
+        plan.grid = grid;
+        match compute(&plan, self.sources, self.budget, self.pool)? {
+            (Answer::Matrix(series), notes) => Ok((series, notes)),
+            _ => Err(QueryError::Execution(
+                "a range query answers with a matrix".to_owned(),
+            )),
+        }
+    }
+}
+
+/// A leaf whose series are known.
+enum Opened<'a> {
+    /// Read already.
+    Ready(Vec<SelectedSeries>),
+    /// To be read while it is computed.
+    Stored(Selection<'a>),
+}
+
+impl Opened<'_> {
+    fn series(&self) -> LeafSeries<'_> {
+        match self {
+            Self::Ready(series) => LeafSeries::Ready(series),
+            Self::Stored(selection) => LeafSeries::Stored(selection),
+        }
+    }
+}
+
+/// Finds the series of all leaves.
+fn open<'a>(
+    plan: &MetricPlan,
+    sources: &'a Sources,
+    budget: &Budget,
+) -> Result<Vec<Opened<'a>>, QueryError> {
     plan.leaves
         .iter()
-        .map(|read| fetch(read, sources, budget))
+        .map(|read| open_leaf(read, sources, budget))
         .collect()
 }
 
-/// The series of one leaf.
-fn fetch(
+fn open_leaf<'a>(
     read: &LeafRead,
-    sources: &Sources,
+    sources: &'a Sources,
     budget: &Budget,
-) -> Result<Vec<SelectedSeries>, QueryError> {
-    match &read.leaf {
-        Leaf::Metrics(matchers) => {
-            let Some(snapshot) = &sources.metrics else {
-                return Ok(Vec::new());
-            };
-            let series = obs_tsdb::select(snapshot, matchers, read.range, budget)?;
-            let of = |s: obs_tsdb::SelectedSeries| SelectedSeries {
-                labels: s.labels,
-                samples: s.samples,
-            };
-            Ok(series.into_iter().map(of).collect())
+) -> Result<Opened<'a>, QueryError> {
+    Ok(match (&read.leaf, &sources.metrics, &sources.logs) {
+        (Leaf::Metrics(matchers), Some(snapshot), _) => {
+            Opened::Stored(Selection::open(snapshot, matchers, read.range, budget)?)
         }
-        Leaf::Logs(leaf) => match &sources.logs {
-            Some(snapshot) => logs::select(snapshot, leaf, read.range, budget),
-            None => Ok(Vec::new()),
-        },
-    }
+        (Leaf::Logs(leaf), _, Some(snapshot)) => {
+            Opened::Ready(logs::select(snapshot, leaf, read.range, budget)?)
+        }
+        (Leaf::Metrics(_), None, _) | (Leaf::Logs(_), _, None) => Opened::Ready(Vec::new()),
+    })
 }
 
 #[cfg(test)]
@@ -188,6 +302,7 @@ mod tests {
             metrics: Some(Snapshot::from_parts(vec![memory], Vec::new()).unwrap()),
             logs: None,
             spans: None,
+            cache: None,
         }
     }
 
@@ -244,7 +359,7 @@ mod tests {
         };
         check("rate(c_total[5m])", at, few, "query_samples_max");
         let bytes = Limits {
-            query_bytes_max: 100,
+            query_bytes_max: 80,
             ..Limits::default()
         };
         check("rate(c_total[5m])", at, bytes, "query_bytes_max");

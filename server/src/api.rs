@@ -4,6 +4,7 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod explain;
 mod loki;
 mod prometheus;
 mod tempo;
@@ -31,7 +32,7 @@ use crate::params::Params;
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()
-        .nest("/api/v1", prometheus::routes())
+        .nest("/api/v1", prometheus::routes().merge(explain::routes()))
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
@@ -172,7 +173,10 @@ pub(crate) async fn evaluate(
     request: obs_query::Request,
     timeout: Option<Duration>,
 ) -> Result<Reply, HttpError> {
-    let sources = app.stores()?.sources(tenant);
+    let mut sources = app.stores()?.sources(tenant);
+    if !request.cached {
+        sources.cache = None;
+    }
     let (text, limits) = (text.to_owned(), app.rules.limits);
     // Prometheus and Loki bound the steps between the points; Grafana asks for as many as may be.
     let between = Limits {
@@ -180,7 +184,7 @@ pub(crate) async fn evaluate(
         ..limits
     };
     let span = tracing::info_span!("query", query.language = ?language, query.text = text);
-    app.read(timeout, move |budget, pool| {
+    app.read_for(tenant, timeout, move |budget, pool| {
         span.in_scope(|| {
             let query = Query::parse(language, &text, &limits)?;
             let plan = query.plan(&request, &between)?;

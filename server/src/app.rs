@@ -6,7 +6,7 @@ use std::time::Duration;
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, ErrorKind, HttpError, Sink};
-use obs_model::{Budget, Timestamp};
+use obs_model::{Budget, Tenant, Timestamp};
 use obs_query::QueryError;
 use obs_storage::Progress;
 use rayon::ThreadPool;
@@ -63,10 +63,24 @@ impl App {
             .ok_or_else(|| HttpError::unavailable(self.opening.tell(), RETRY_WHILE_STARTING))
     }
 
-    /// Runs a read in the query pool. A read that meets damage has the parts checked, so that the
-    /// damaged ones are set aside and the next read goes on without them.
+    /// Runs a read of nobody's in the query pool.
     pub(crate) async fn read<T, F>(
         &self,
+        timeout: Option<Duration>,
+        work: F,
+    ) -> Result<T, HttpError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Budget, &ThreadPool) -> Result<T, QueryError> + Send + 'static,
+    {
+        self.read_for(&Tenant::anonymous(), timeout, work).await
+    }
+
+    /// Runs a tenant's read in the query pool. A read that meets damage has the parts checked, so
+    /// that the damaged ones are set aside and the next read goes on without them.
+    pub(crate) async fn read_for<T, F>(
+        &self,
+        tenant: &Tenant,
         timeout: Option<Duration>,
         work: F,
     ) -> Result<T, HttpError>
@@ -84,7 +98,7 @@ impl App {
                 query_error(&error)
             })
         };
-        self.reader.run(timeout, checked).await
+        self.reader.run(tenant, timeout, checked).await
     }
 }
 

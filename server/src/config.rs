@@ -178,6 +178,7 @@ pub struct LimitsConfig {
     pub query_text_bytes_max: Option<usize>,
     pub write_queue_max: Option<usize>,
     pub query_queue_max: Option<usize>,
+    pub query_cache_bytes_max: Option<usize>,
 }
 
 impl LimitsConfig {
@@ -209,6 +210,9 @@ impl LimitsConfig {
             query_text_bytes_max: self.query_text_bytes_max.unwrap_or(d.query_text_bytes_max),
             write_queue_max: self.write_queue_max.unwrap_or(d.write_queue_max),
             query_queue_max: self.query_queue_max.unwrap_or(d.query_queue_max),
+            query_cache_bytes_max: self
+                .query_cache_bytes_max
+                .unwrap_or(d.query_cache_bytes_max),
         }
     }
 }

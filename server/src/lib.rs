@@ -18,6 +18,7 @@ mod read;
 mod start;
 mod stores;
 mod telemetry;
+mod turns;
 mod upkeep;
 mod write;
 

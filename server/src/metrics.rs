@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use obs_model::Labels;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::{Counter, Gauge};
+use obs_query::CacheStats;
 use obs_storage::{Kind, Store};
 
 use crate::app::App;
@@ -59,9 +60,37 @@ fn queries(app: &App) -> Vec<Family> {
         Counter,
         "Samples, log records and spans that queries read.",
     );
-    vec![
+    let mut all = vec![
         queries,
         samples.with(stats.samples.load(Ordering::Relaxed) as f64),
+    ];
+    if let Ok(stores) = app.stores() {
+        all.extend(answers(stores.answers.stats()));
+    }
+    all
+}
+
+fn answers(stats: &CacheStats) -> [Family; 2] {
+    let mut steps = Family::new(
+        "obs_query_cache_steps_total",
+        Counter,
+        "Steps of range queries that can be cached, by where they came from.",
+    );
+    for (from, counter) in [
+        ("cache", &stats.steps_reused),
+        ("computed", &stats.steps_computed),
+    ] {
+        let labels = Labels::from_pairs([("from", from)]);
+        steps.push(labels, counter.load(Ordering::Relaxed) as f64);
+    }
+    let bytes = Family::new(
+        "obs_query_cache_bytes",
+        Gauge,
+        "Bytes of answers that are kept.",
+    );
+    [
+        steps,
+        bytes.with(stats.bytes.load(Ordering::Relaxed) as f64),
     ]
 }
 

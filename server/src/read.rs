@@ -1,7 +1,7 @@
 //! The query pool: the only place where a query leaves the event loop.
 //!
-//! Invariants: at most `query_queue_max` queries run or wait; each has a deadline; when the
-//! client leaves, the query's budget is cancelled and its threads stop at the next charge.
+//! Invariants: at most `query_queue_max` queries run or wait, and of one tenant not so many that
+//! others find no room; tenants take turns; each query has a deadline; when the client leaves, the query's budget is cancelled and its threads stop at the next charge.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,14 @@ use std::time::Duration;
 
 use obs_collector::{ErrorKind, HttpError};
 use obs_model::limits::Limits;
-use obs_model::{Budget, BudgetError};
+use obs_model::{Budget, BudgetError, Tenant};
 use rayon::ThreadPool;
 use tokio::sync::Semaphore;
+
+use crate::turns::Turns;
+
+/// One part in so many of the queue is kept free for tenants that do not wait yet.
+const TENANT_SHARE: usize = 4;
 
 /// What readers did so far.
 #[derive(Debug, Default)]
@@ -30,7 +35,7 @@ pub(crate) struct ReadStats {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pool: Arc<ThreadPool>,
-    running: Arc<Semaphore>,
+    running: Turns,
     waiting: Arc<Semaphore>,
     limits: Limits,
     stats: Arc<ReadStats>,
@@ -54,7 +59,7 @@ impl Reader {
             .build()?;
         Ok(Self {
             pool: Arc::new(pool),
-            running: Arc::new(Semaphore::new(threads)),
+            running: Turns::new(threads),
             waiting: Arc::new(Semaphore::new(limits.query_queue_max)),
             limits,
             stats: Arc::default(),
@@ -67,12 +72,18 @@ impl Reader {
     }
 
     /// Runs blocking work under a fresh budget and the deadline (the limit's, or a shorter one).
-    pub(crate) async fn run<T, F>(&self, timeout: Option<Duration>, work: F) -> Result<T, HttpError>
+    /// Where too many wait, tenants take turns.
+    pub(crate) async fn run<T, F>(
+        &self,
+        tenant: &Tenant,
+        timeout: Option<Duration>,
+        work: F,
+    ) -> Result<T, HttpError>
     where
         T: Send + 'static,
         F: FnOnce(&Budget, &ThreadPool) -> Result<T, HttpError> + Send + 'static,
     {
-        let result = self.run_within(timeout, work).await;
+        let result = self.run_within(tenant, timeout, work).await;
         let counter = if result.is_ok() {
             &self.stats.answered
         } else {
@@ -86,7 +97,12 @@ impl Reader {
         clippy::disallowed_methods,
         reason = "the query pool: one of the doors off the event loop"
     )]
-    async fn run_within<T, F>(&self, timeout: Option<Duration>, work: F) -> Result<T, HttpError>
+    async fn run_within<T, F>(
+        &self,
+        tenant: &Tenant,
+        timeout: Option<Duration>,
+        work: F,
+    ) -> Result<T, HttpError>
     where
         T: Send + 'static,
         F: FnOnce(&Budget, &ThreadPool) -> Result<T, HttpError> + Send + 'static,
@@ -94,22 +110,26 @@ impl Reader {
         let longest = Duration::from_millis(self.limits.query_time_ms_max);
         let timeout = timeout.map_or(longest, |t| t.min(longest));
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let _waits = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| {
+        let refuse = || {
             self.stats.refused.fetch_add(1, Ordering::Relaxed);
             let message = format!(
                 "too many queries: {} run or wait (obs.limits.query_queue_max)",
                 self.limits.query_queue_max
             );
             HttpError::new(ErrorKind::TooMany, message).retry_after(1)
-        })?;
+        };
+        let share = self.limits.query_queue_max.div_ceil(TENANT_SHARE);
+        if self.running.waiting(tenant) > self.limits.query_queue_max - share {
+            return Err(refuse());
+        }
+        let waits = Arc::clone(&self.waiting).try_acquire_owned();
+        let _waits = waits.map_err(|_| refuse())?;
         let budget = Arc::new(Budget::new(&self.limits).with_time_ms(millis));
         let _cancel = CancelOnDrop(Arc::clone(&budget));
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
         let permit = tokio::select! {
-            permit = Arc::clone(&self.running).acquire_owned() => {
-                permit.map_err(|_| HttpError::unavailable("the server is stopping", 1))?
-            }
+            permit = self.running.wait(tenant) => permit,
             () = &mut deadline => return Err(budget_error(&BudgetError::TimedOut(millis))),
         };
         let (mine, pool) = (Arc::clone(&budget), Arc::clone(&self.pool));
@@ -173,7 +193,9 @@ mod tests {
             ..Limits::default()
         });
         let error = reader
-            .run(None, |budget, _| Err::<(), _>(spin(budget)))
+            .run(&Tenant::anonymous(), None, |budget, _| {
+                Err::<(), _>(spin(budget))
+            })
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout);
@@ -185,7 +207,8 @@ mod tests {
         let reader = reader(Limits::default());
         let (told, heard) = std::sync::mpsc::channel();
         let (started, starts) = tokio::sync::oneshot::channel();
-        let query = reader.run(None, move |budget, _| {
+        let tenant = Tenant::anonymous();
+        let query = reader.run(&tenant, None, move |budget, _| {
             started.send(()).unwrap();
             let error = spin(budget);
             told.send(error.kind).unwrap();
@@ -204,17 +227,25 @@ mod tests {
             query_queue_max: 0,
             ..Limits::default()
         });
-        let error = reader.run(None, |_, _| Ok(())).await.unwrap_err();
+        let error = reader
+            .run(&Tenant::anonymous(), None, |_, _| Ok(()))
+            .await
+            .unwrap_err();
         assert_eq!(
             (error.kind, error.retry_after),
             (ErrorKind::TooMany, Some(1))
         );
         let reader = self::reader(Limits::default());
         let error = reader
-            .run::<(), _>(None, |_, _| panic!("broken"))
+            .run::<(), _>(&Tenant::anonymous(), None, |_, _| panic!("broken"))
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::Internal);
-        assert!(reader.run(None, |_, _| Ok(1)).await.is_ok());
+        assert!(
+            reader
+                .run(&Tenant::anonymous(), None, |_, _| Ok(1))
+                .await
+                .is_ok()
+        );
     }
 }

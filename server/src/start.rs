@@ -337,8 +337,9 @@ async fn open_stores(
         "opening the stores"
     );
     let (data, told) = (options.data.clone(), Arc::clone(app));
+    let cache = app.rules.limits.query_cache_bytes_max;
     let open = move || {
-        Stores::open(&data, &settings, &|store, progress| {
+        Stores::open(&data, &settings, cache, &|store, progress| {
             told.opening.note(store, progress);
         })
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use obs_logstore::Logs;
 use obs_model::Tenant;
-use obs_query::Sources;
+use obs_query::{ResultCache, Sources, TenantCache};
 use obs_storage::{Disk, Force, JobError, Kind, Options, Progress, RealDisk, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
@@ -17,6 +17,8 @@ pub(crate) struct Stores {
     pub(crate) metrics: Arc<Store<Metrics>>,
     pub(crate) logs: Arc<Store<Logs>>,
     pub(crate) spans: Arc<Store<Spans>>,
+    /// Answers of range queries, of all tenants.
+    pub(crate) answers: Arc<ResultCache>,
 }
 
 impl Stores {
@@ -25,6 +27,7 @@ impl Stores {
     pub(crate) fn open(
         data: &Path,
         options: &Options,
+        cache_bytes_max: usize,
         tell: &dyn Fn(&'static str, Progress),
     ) -> anyhow::Result<Self> {
         let disk =
@@ -34,6 +37,7 @@ impl Stores {
             metrics: open(&disk, options, tell)?,
             logs: open(&disk, options, tell)?,
             spans: open(&disk, options, tell)?,
+            answers: Arc::new(ResultCache::new(cache_bytes_max)),
         })
     }
 
@@ -43,6 +47,10 @@ impl Stores {
             metrics: Some(self.metrics.snapshot(tenant)),
             logs: Some(self.logs.snapshot(tenant)),
             spans: Some(self.spans.snapshot(tenant)),
+            cache: Some(TenantCache {
+                cache: Arc::clone(&self.answers),
+                tenant: tenant.clone(),
+            }),
         }
     }
 

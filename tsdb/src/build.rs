@@ -9,25 +9,27 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use obs_model::Labels;
 use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::{Labels, Samples};
 use obs_storage::PartWriter;
-use obs_storage::codec::{bitmap, bytes, floats, ints, put_bytes, varint};
+use obs_storage::codec::bundle::BundleWriter;
+use obs_storage::codec::{bitmap, bytes, ints, put_bytes, varint};
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::column::{Column, MilliRange};
 use crate::dictionary;
-use crate::record::{encode_metadata, put_exemplar, put_front_coded, put_histograms};
+use crate::histograms;
+use crate::record::{encode_metadata, put_exemplar, put_front_coded};
 
 /// Version of the section `meta` and with it of the whole layout.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Series of one group: more gain little in size and cost each reader of one of them more.
 pub(crate) const GROUP_SERIES_MAX: usize = 64;
 /// Samples of one series in one block: 720 are clearly denser than 240, thousands a little more.
 pub(crate) const CHUNK_SAMPLES_MAX: usize = 2048;
 /// The same where a series has histograms, which are a hundred times larger.
-const CHUNK_HISTOGRAMS_MAX: usize = 128;
+const CHUNK_HISTOGRAMS_MAX: usize = 512;
 /// A group ends when its samples and buckets reach this: bounds what is held while writing.
 const GROUP_WEIGHT_MAX: usize = 1 << 20;
 /// A group ends when its labels reach this: they are one run, which a reader takes whole.
@@ -52,6 +54,26 @@ pub(crate) fn series_order(a: &Labels, b: &Labels) -> Ordering {
     x.unwrap_or("").cmp(y.unwrap_or("")).then_with(|| a.cmp(b))
 }
 
+/// Writes a whole part from series that come in order of metric name, then of all labels, none
+/// twice: for imports and measurements that have no use for a memory.
+pub fn write_part<'a>(
+    series: impl IntoIterator<Item = (&'a Labels, Samples)>,
+    metadata: &[Metadata],
+    out: &mut PartWriter,
+) {
+    let mut builder = Builder::new(out);
+    for (labels, samples) in series {
+        let column = Column {
+            times: samples.times.iter().map(|t| t.millis()).collect(),
+            values: samples.floats,
+            histograms: samples.histograms,
+            starts: Vec::new(),
+        };
+        builder.add(labels, column, &[]);
+    }
+    builder.finish(metadata, None);
+}
+
 /// A part in the making.
 pub(crate) struct Builder<'a> {
     out: &'a mut PartWriter,
@@ -69,6 +91,10 @@ pub(crate) struct Builder<'a> {
     block_ends: Vec<i64>,
     labels: Vec<u8>,
     times: Times,
+    bundle: BundleWriter,
+    histograms: BundleWriter,
+    packer: bytes::Encoder,
+    label_packer: bytes::Encoder,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
     /// The run in the making, the number of its exemplars, and the runs before it.
     exemplars: Vec<u8>,
@@ -145,6 +171,10 @@ impl<'a> Builder<'a> {
             block_ends: Vec::new(),
             labels: Vec::new(),
             times: Times::default(),
+            bundle: BundleWriter::default(),
+            histograms: BundleWriter::default(),
+            packer: bytes::Encoder::new(bytes::LEVEL_FAST),
+            label_packer: bytes::Encoder::new(bytes::LEVEL),
             postings: BTreeMap::new(),
             exemplars: Vec::new(),
             exemplar_count: 0,
@@ -268,12 +298,12 @@ impl<'a> Builder<'a> {
             last = labels.packed();
         }
         let before = self.labels.len();
-        bytes::encode(&packed, bytes::LEVEL, &mut self.labels);
+        self.label_packer.encode(&packed, &mut self.labels);
         self.group_labels.push((self.labels.len() - before) as u64);
         self.group_series.push(group.len() as u64);
 
-        let histograms = group.iter().any(|(_, c)| !c.histograms.is_empty());
-        let chunk = if histograms {
+        let wide = group.iter().any(|(_, c)| !c.histograms.is_empty());
+        let chunk = if wide {
             CHUNK_HISTOGRAMS_MAX
         } else {
             CHUNK_SAMPLES_MAX
@@ -289,35 +319,56 @@ impl<'a> Builder<'a> {
     fn write_block(&mut self, group: &[(Labels, Column)], block: usize, chunk: usize) {
         let mut numbers = Vec::with_capacity(group.len());
         let mut lengths = Vec::with_capacity(group.len());
-        let mut chunks = Vec::new();
+        let mut extras = Vec::new();
+        let mut histogram_columns = 0;
         let mut samples = 0;
         let mut range: Option<MilliRange> = None;
-        for (_, column) in group {
-            let before = chunks.len();
+        // Buckets of one histogram: the column of the last one and its times.
+        let mut buckets: HashMap<u64, (usize, u64)> = HashMap::new();
+        for (labels, column) in group {
+            let before = extras.len();
             let (from, to) = (block * chunk, column.len().min((block + 1) * chunk));
             if from < to {
-                let slice = column.slice(from, to);
-                numbers.push(u64::from(self.times.number(&slice.times, block)) + 1);
+                let times = &column.times[from..to];
+                let number = u64::from(self.times.number(times, block)) + 1;
+                numbers.push(number);
                 let bounds = MilliRange {
-                    start: slice.times[0],
-                    end: slice.times[to - from - 1],
+                    start: times[0],
+                    end: times[to - from - 1],
                 };
                 range = Some(range.map_or(bounds, |r| r.union(bounds)));
                 samples += to - from;
-                floats::encode_aligned(&slice.values, &mut chunks);
-                ints::encode_aligned(&slice.starts, &mut chunks);
-                put_histograms(&slice, &mut chunks);
+                let bucket = histogram_of(labels);
+                let like = bucket.and_then(|histogram| buckets.get(&histogram));
+                let like = like.filter(|(_, times)| *times == number);
+                let like = like.map(|(column, _)| *column);
+                let pushed = self.bundle.push(&column.values[from..to], like);
+                if let Some(histogram) = bucket {
+                    buckets.insert(histogram, (pushed, number));
+                }
+                if !column.starts.is_empty() || !column.histograms.is_empty() {
+                    let slice = column.slice(from, to);
+                    ints::encode_aligned(&slice.starts, &mut extras);
+                    let columns = &mut histogram_columns;
+                    let bundle = &mut self.histograms;
+                    histograms::encode_columns(&slice, bundle, columns, &mut extras);
+                }
             } else {
                 numbers.push(0);
             }
-            lengths.push((chunks.len() - before) as u64);
+            lengths.push((extras.len() - before) as u64);
         }
-        let mut body = Vec::with_capacity(chunks.len() + 3 * group.len());
+        let mut body = Vec::with_capacity(extras.len() + 3 * group.len());
         ints::encode_u64(&numbers, &mut body);
         ints::encode_u64(&lengths, &mut body);
-        body.extend_from_slice(&chunks);
+        body.push(u8::from(histogram_columns > 0));
+        body.extend_from_slice(&extras);
         let mut run = Vec::new();
-        bytes::encode(&body, bytes::LEVEL_FAST, &mut run);
+        self.packer.encode(&body, &mut run);
+        self.bundle.finish(&mut self.packer, &mut run);
+        if histogram_columns > 0 {
+            self.histograms.finish(&mut self.packer, &mut run);
+        }
         self.out.extend(&run);
         let range = range.expect("a block has samples of the longest column");
         self.block_bytes.push(run.len() as u64);
@@ -375,6 +426,12 @@ impl<'a> Builder<'a> {
         }
         self.out.section("meta", &meta);
     }
+}
+
+/// What the buckets of one histogram have in common, as a hash; `None` for other series.
+fn histogram_of(labels: &Labels) -> Option<u64> {
+    labels.get("le")?;
+    Some(labels.without(|name| name == "le").hash64())
 }
 
 fn compressed(body: &[u8]) -> Vec<u8> {

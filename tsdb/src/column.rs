@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use obs_model::histogram::Histogram;
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Samples, TimeRange, Timestamp};
+use obs_model::{TimeRange, Timestamp};
 
 /// Stands in `starts` for a sample without a start timestamp.
 pub(crate) const NO_START: i64 = i64::MIN;
@@ -213,15 +213,6 @@ impl Column {
     pub(crate) fn bytes(&self) -> usize {
         8 * (self.times.capacity() + self.values.capacity() + self.starts.capacity())
             + 16 * self.histograms.capacity()
-    }
-
-    /// As the evaluator takes it.
-    pub(crate) fn into_samples(self) -> Samples {
-        Samples {
-            times: self.times.into_iter().map(Timestamp::from_millis).collect(),
-            floats: self.values,
-            histograms: self.histograms,
-        }
     }
 }
 

@@ -30,18 +30,23 @@ mod admit;
 mod cardinality;
 mod growth;
 mod select;
+mod selection;
 
 #[cfg(test)]
 mod tests;
 
 pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
+pub use build::write_part;
 pub use cardinality::{Cardinality, cardinality};
 pub use deletion::{Selector, delete, selector};
 pub use error::SelectError;
 pub use growth::{Growth, growth};
 pub use head::Memory;
 pub use kind::Metrics;
-pub use obs_storage::Snapshot;
+pub use obs_storage::{OpenPart, Snapshot};
 pub use part::Part;
 pub use record::{RECORD_SAMPLES_MAX, encode, encode_received};
-pub use select::{SelectedSeries, exemplars, label_names, label_values, metadata, select, series};
+pub use select::{
+    SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
+};
+pub use selection::{Estimate, Need, Samples, Selection, TimesTable};

@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use obs_model::Labels;
+use obs_model::histogram::Histogram;
 use obs_model::metrics::{Exemplar, Metadata};
-use obs_storage::codec::{Reader, bitmap, bytes, floats, ints};
+use obs_storage::codec::bundle::{Bundle, Scratch};
+use obs_storage::codec::{Reader, bitmap, bytes, ints};
 use obs_storage::{Corrupt, PartReader};
+use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use crate::build::{CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, POSTINGS_PLAIN_MAX, VERSION, run_name};
@@ -17,7 +20,7 @@ use crate::column::{Column, MilliRange};
 use crate::dictionary::Dictionary;
 use crate::histograms;
 use crate::postings::Index;
-use crate::record::{check_times, decode_metadata, read_exemplar, read_histograms};
+use crate::record::{check_times, decode_metadata, read_exemplar};
 
 /// Bytes of one run of a part once decompressed; a block of 64 × 2048 random floats has 1.3 MiB,
 /// blocks of wide histograms have some hundred.
@@ -66,7 +69,8 @@ pub(crate) struct Block {
     pub(crate) range: MilliRange,
     /// Bytes as stored.
     pub(crate) bytes: u64,
-    samples: u64,
+    /// Samples of all series.
+    pub(crate) samples: u64,
     offset: u64,
 }
 
@@ -78,19 +82,38 @@ struct Name {
 
 /// A block after decompression.
 #[derive(Debug)]
-pub(crate) struct OpenBlock {
-    body: Vec<u8>,
-    /// Per series: number of its time column and where its chunk is; `None` without samples.
-    chunks: Vec<Option<(u64, std::ops::Range<usize>)>>,
+pub(crate) struct OpenBlock<'a> {
+    extras: Vec<u8>,
+    bundle: Bundle<'a>,
+    histograms: Option<Bundle<'a>>,
+    /// Per series; `None` without samples.
+    chunks: Vec<Option<Chunk>>,
+    /// Columns that others refer to, of both bundles.
+    scratch: Mutex<(Scratch, Scratch)>,
 }
 
-impl OpenBlock {
+impl OpenBlock<'_> {
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.body.len() + self.chunks.len() * size_of::<Option<(u64, std::ops::Range<usize>)>>())
-            as u64
+        let histograms = self.histograms.as_ref().map_or(0, Bundle::bytes);
+        let chunks = size_of::<Option<Chunk>>() * self.chunks.len();
+        (self.extras.len() + self.bundle.bytes() + histograms + chunks) as u64
     }
 }
+
+/// The samples of one series in a block.
+#[derive(Clone, Debug)]
+struct Chunk {
+    /// Number of its time column.
+    times: u64,
+    /// Its column in the bundle.
+    column: usize,
+    /// Where its start timestamps and histograms are, if it has any.
+    extras: std::ops::Range<usize>,
+}
+
+/// Floats, and histograms by index.
+pub(crate) type Values = (Vec<f64>, Vec<(u32, Arc<Histogram>)>);
 
 /// Time columns that were read already; neighbours share them.
 pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
@@ -117,7 +140,7 @@ impl Part {
         let place = format!("{}/meta", reader.name());
         let mut meta = Reader::new(&place, reader.section("meta")?);
         if meta.u8()? != VERSION {
-            return Err(Corrupt::new(&place, 0, "version 1"));
+            return Err(Corrupt::new(&place, 0, format!("version {VERSION}")));
         }
         // Groups, blocks and time columns take at least two bytes each in their sections.
         let groups_max = length("labels") as usize / 2;
@@ -224,49 +247,86 @@ impl Part {
     }
 
     /// Decompresses a block of a group.
-    pub(crate) fn open_block(&self, group: &Group, block: &Block) -> Result<OpenBlock, Corrupt> {
+    pub(crate) fn open_block(
+        &self,
+        group: &Group,
+        block: &Block,
+    ) -> Result<OpenBlock<'_>, Corrupt> {
         let place = self.places.values.as_str();
         let section = self.reader.section("values")?;
         let run = &section[block.offset as usize..(block.offset + block.bytes) as usize];
-        let body = bytes::decode(&mut Reader::new(place, run), RUN_BYTES_MAX)?;
-        let mut reader = Reader::new(place, &body);
+        let mut run = Reader::new(place, run);
+        let extras = bytes::decode(&mut run, RUN_BYTES_MAX)?;
+        let mut reader = Reader::new(place, &extras);
         let series = group.series as usize;
         let numbers = ints::decode_u64(&mut reader, series)?;
         let lengths = ints::decode_u64(&mut reader, series)?;
         let ends = offsets(&lengths);
+        let has_histograms = reader.u8()?;
         let base = reader.position();
         if numbers.len() != series
             || lengths.len() != series
+            || has_histograms > 1
             || ends.last() != Some(&(reader.remaining() as u64))
         {
-            return Err(reader.corrupt("chunks that fill the block"));
+            return Err(reader.corrupt("extras that fill the block"));
         }
+        let bundle = Bundle::open(&mut run, series, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX)?;
+        let histograms = match has_histograms {
+            0 => None,
+            _ => {
+                let columns = histograms::COLUMNS_MAX;
+                let open = Bundle::open(&mut run, columns, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX);
+                Some(open?)
+            }
+        };
+        run.finish()?;
+        let mut columns = 0;
         let chunk = |(index, number): (usize, &u64)| {
-            let range = base + ends[index] as usize..base + ends[index + 1] as usize;
-            (*number > 0).then(|| (number - 1, range))
+            let chunk = Chunk {
+                times: number.checked_sub(1)?,
+                column: columns,
+                extras: base + ends[index] as usize..base + ends[index + 1] as usize,
+            };
+            columns += 1;
+            Some(chunk)
         };
         let chunks = numbers.iter().enumerate().map(chunk).collect();
-        Ok(OpenBlock { body, chunks })
+        if columns != bundle.len() {
+            return Err(Corrupt::new(
+                place,
+                block.offset,
+                format!("{columns} columns"),
+            ));
+        }
+        Ok(OpenBlock {
+            extras,
+            bundle,
+            histograms,
+            chunks,
+            scratch: Mutex::default(),
+        })
     }
 
     /// The times of a series (by its place in the group) in a block.
     pub(crate) fn times(
         &self,
-        block: &OpenBlock,
+        block: &OpenBlock<'_>,
         series: usize,
         cache: &mut TimesCache,
     ) -> Result<Option<Arc<Vec<i64>>>, Corrupt> {
-        let Some(Some((number, _))) = block.chunks.get(series) else {
+        let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(None);
         };
-        if let Some(times) = cache.get(number) {
+        let number = chunk.times;
+        if let Some(times) = cache.get(&number) {
             return Ok(Some(Arc::clone(times)));
         }
         let place = self.places.times.as_str();
         let section = self.reader.section("times")?;
         let (Some(from), Some(to)) = (
-            self.times.get(*number as usize),
-            self.times.get((*number as usize).saturating_add(1)),
+            self.times.get(number as usize),
+            self.times.get((number as usize).saturating_add(1)),
         ) else {
             return Err(Corrupt::new(place, 0, format!("a time column {number}")));
         };
@@ -281,36 +341,97 @@ impl Part {
         if cache.len() >= TIMES_CACHE_MAX {
             cache.clear();
         }
-        cache.insert(*number, Arc::clone(&times));
+        cache.insert(number, Arc::clone(&times));
         Ok(Some(times))
     }
 
     /// The samples of a series (by its place in the group) in a block.
     pub(crate) fn column(
         &self,
-        block: &OpenBlock,
+        block: &OpenBlock<'_>,
         series: usize,
         times: &[i64],
     ) -> Result<Column, Corrupt> {
-        let place = self.places.values.as_str();
-        let Some(Some((_, range))) = block.chunks.get(series) else {
+        let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(Column::default());
         };
-        let mut reader = Reader::new(place, &block.body[range.clone()]);
         let mut column = Column {
-            times: times.to_vec(),
-            values: floats::decode(&mut reader, times.len())?,
-            starts: ints::decode(&mut reader, times.len())?,
-            histograms: Vec::new(),
+            values: self.floats(block, chunk, times.len())?,
+            ..Column::default()
         };
-        let starts = column.starts.len();
-        if column.values.len() != times.len() || (starts > 0 && starts != times.len()) {
-            return Err(reader.corrupt(format!("columns of {} samples", times.len())));
+        if !chunk.extras.is_empty() {
+            self.extras(block, chunk, &mut column)?;
         }
-        let mut allowance = histograms::BUCKETS_TOTAL_MAX;
-        read_histograms(&mut reader, &mut allowance, &mut column)?;
-        reader.finish()?;
+        column.times = times.to_vec();
         Ok(column)
+    }
+
+    /// The values of a series (by its place in the group) in a block, without times and starts.
+    pub(crate) fn values(
+        &self,
+        block: &OpenBlock<'_>,
+        series: usize,
+        count: usize,
+    ) -> Result<Values, Corrupt> {
+        let Some(Some(chunk)) = block.chunks.get(series) else {
+            return Ok(Values::default());
+        };
+        let values = self.floats(block, chunk, count)?;
+        if chunk.extras.is_empty() {
+            return Ok((values, Vec::new()));
+        }
+        let mut column = Column {
+            values,
+            ..Column::default()
+        };
+        self.extras(block, chunk, &mut column)?;
+        Ok((column.values, column.histograms))
+    }
+
+    fn floats(
+        &self,
+        block: &OpenBlock<'_>,
+        chunk: &Chunk,
+        count: usize,
+    ) -> Result<Vec<f64>, Corrupt> {
+        if block.bundle.count(chunk.column) != count {
+            let place = self.places.values.as_str();
+            return Err(Corrupt::new(
+                place,
+                0,
+                format!("a column of {count} values"),
+            ));
+        }
+        block
+            .bundle
+            .decode(chunk.column, &mut block.scratch.lock().0)
+    }
+
+    /// Start timestamps and histograms for a column that has its values.
+    fn extras(
+        &self,
+        block: &OpenBlock<'_>,
+        chunk: &Chunk,
+        column: &mut Column,
+    ) -> Result<(), Corrupt> {
+        let place = self.places.values.as_str();
+        let mut reader = Reader::new(place, &block.extras[chunk.extras.clone()]);
+        let count = column.values.len();
+        column.starts = ints::decode(&mut reader, count)?;
+        let starts = column.starts.len();
+        if starts > 0 && starts != count {
+            return Err(reader.corrupt(format!("{count} start timestamps")));
+        }
+        let bundle = block.histograms.as_ref();
+        histograms::decode_columns(&mut reader, bundle, &mut block.scratch.lock().1, column)?;
+        reader.finish()
+    }
+
+    /// Whether the values of a series (by its place in the group) in a block are numbers for sure:
+    /// no histograms, no NaN and so no end of the series.
+    pub(crate) fn has_plain_values(&self, block: &OpenBlock<'_>, series: usize) -> bool {
+        let chunk = block.chunks.get(series).and_then(Option::as_ref);
+        chunk.is_some_and(|c| c.extras.is_empty() && block.bundle.is_plain(c.column))
     }
 
     /// All exemplars with the number of their series, ascending.
@@ -383,6 +504,24 @@ impl Part {
             table,
             sets,
         }))
+    }
+
+    /// Decodes everything that is in the blocks; gives the number of samples. For measurements and
+    /// for checks of a whole part.
+    pub fn decode_all(&self) -> Result<u64, Corrupt> {
+        let mut samples = 0;
+        let mut cache = TimesCache::new();
+        for group in &self.groups {
+            for block in &self.blocks[group.blocks.clone()] {
+                let open = self.open_block(group, block)?;
+                for series in 0..group.series as usize {
+                    if let Some(times) = self.times(&open, series, &mut cache)? {
+                        samples += self.values(&open, series, times.len())?.0.len() as u64;
+                    }
+                }
+            }
+        }
+        Ok(samples)
     }
 
     /// Samples in all blocks, by the directory.

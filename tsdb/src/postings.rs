@@ -94,12 +94,23 @@ fn matching(index: &dyn Index, matcher: &Matcher) -> Result<RoaringBitmap, Corru
         }
         return Ok(found);
     }
-    // A prefix may end inside a character; then its whole characters are the prefix.
-    let prefix = pattern.prefix();
-    let prefix = match std::str::from_utf8(prefix) {
+    let accept = |value: &str| pattern.is_match(value.as_bytes());
+    // Ranges of values, of which none lies in another.
+    let mut found = RoaringBitmap::new();
+    let mut last: Option<&str> = None;
+    for prefix in pattern.prefixes().iter().map(|prefix| text_of(prefix)) {
+        if last.is_none_or(|last| !prefix.starts_with(last)) {
+            found |= index.with_values(&matcher.name, prefix, &accept)?;
+            last = Some(prefix);
+        }
+    }
+    Ok(found)
+}
+
+/// The whole characters of a prefix, which may end inside one.
+fn text_of(prefix: &[u8]) -> &str {
+    match std::str::from_utf8(prefix) {
         Ok(prefix) => prefix,
         Err(e) => std::str::from_utf8(&prefix[..e.valid_up_to()]).unwrap_or(""),
-    };
-    let accept = |value: &str| pattern.is_match(value.as_bytes());
-    index.with_values(&matcher.name, prefix, &accept)
+    }
 }

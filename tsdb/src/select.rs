@@ -4,20 +4,21 @@
 //! here as it does in flush and merge, and the answer does not depend on which of them ran; what a
 //! read costs is charged to the budget before it is decoded or copied.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Budget, Labels, Matcher, Samples, TimeRange};
 use obs_storage::{Corrupt, Hidden, Snapshot};
 use roaring::RoaringBitmap;
 
-use crate::column::{Column, MilliRange};
+use crate::column::MilliRange;
 use crate::deletion::Mask;
 use crate::error::SelectError;
-use crate::head::{Head, push_exemplar};
+use crate::head::push_exemplar;
 use crate::kind::Metrics;
-use crate::part::{Group, Part, TimesCache};
+use crate::part::{Group, Part};
 use crate::postings::{Index, find};
+use crate::selection::{Need, Selection, TimesTable};
 
 /// One series of a selection.
 #[derive(Clone, Debug)]
@@ -35,91 +36,24 @@ pub fn select(
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<SelectedSeries>, SelectError> {
-    let millis = MilliRange::of(range);
-    let mut gathered = Gathered::new(budget);
-    for source in sources(snapshot, range) {
-        match source {
-            Source::Part(part, hidden) => {
-                select_part((part, hidden), matchers, millis, &mut gathered)?;
-            }
-            Source::Memory(memory, hidden) => {
-                select_head((&memory.read(), hidden), matchers, millis, &mut gathered)?;
-            }
-        }
+    let selection = Selection::open(snapshot, matchers, range, budget)?;
+    let mut times = TimesTable::default();
+    let mut selected = Vec::with_capacity(selection.len());
+    for chunk in selection.chunks(0) {
+        selection.read(chunk, Need::Values, &mut times, budget, |one| {
+            budget.bytes(16 * one.floats.len() as u64)?;
+            selected.push(SelectedSeries {
+                labels: selection.labels(one.index).clone(),
+                samples: Samples {
+                    times: one.times.to_vec(),
+                    floats: one.floats.to_vec(),
+                    histograms: one.histograms.to_vec(),
+                },
+            });
+            Ok::<(), SelectError>(())
+        })?;
     }
-    let mut selected: Vec<SelectedSeries> = gathered
-        .series
-        .into_iter()
-        .map(|(labels, column)| SelectedSeries {
-            labels,
-            samples: column.into_samples(),
-        })
-        .collect();
-    selected.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(selected)
-}
-
-/// Columns by series while sources are read.
-struct Gathered<'a> {
-    budget: &'a Budget,
-    numbers: HashMap<Labels, usize>,
-    series: Vec<(Labels, Column)>,
-}
-
-impl<'a> Gathered<'a> {
-    fn new(budget: &'a Budget) -> Self {
-        Self {
-            budget,
-            numbers: HashMap::new(),
-            series: Vec::new(),
-        }
-    }
-
-    /// The column of a series; a new one is charged.
-    fn column(&mut self, labels: &Labels) -> Result<&mut Column, SelectError> {
-        let number = match self.numbers.get(labels) {
-            Some(number) => *number,
-            None => {
-                self.budget.series(1)?;
-                self.budget.bytes(labels.packed().len() as u64)?;
-                self.numbers.insert(labels.clone(), self.series.len());
-                self.series.push((labels.clone(), Column::default()));
-                self.series.len() - 1
-            }
-        };
-        Ok(&mut self.series[number].1)
-    }
-
-    /// Adds what is visible of some samples of a source's series.
-    fn add(
-        &mut self,
-        labels: &Labels,
-        samples: &Column,
-        (from, to): (usize, usize),
-        (mask, series): (&Mask, u32),
-    ) -> Result<(), SelectError> {
-        if mask.concerns(series) {
-            let visible = mask.visible(series, samples.slice(from, to));
-            if !visible.is_empty() {
-                self.column(labels)?.merge_later(&visible);
-            }
-            return Ok(());
-        }
-        let column = self.column(labels)?;
-        let last = column.times.last();
-        if last.is_none_or(|last| *last < samples.times[from]) {
-            column.extend(samples, from, to);
-        } else {
-            column.merge_later(&samples.slice(from, to));
-        }
-        Ok(())
-    }
-
-    fn charge_samples(&self, count: usize) -> Result<(), SelectError> {
-        self.budget.samples(count as u64)?;
-        self.budget.bytes(16 * count as u64)?;
-        Ok(())
-    }
 }
 
 /// Where series are read from, in order of arrival, and what of it is hidden.
@@ -169,61 +103,13 @@ fn part_within(part: &Part, range: MilliRange) -> MilliRange {
     range.intersect(MilliRange::of(part.range()))
 }
 
-fn select_head(
-    (head, hidden): (&Head, &[Hidden<Metrics>]),
-    matchers: &[Matcher],
-    range: MilliRange,
-    gathered: &mut Gathered<'_>,
-) -> Result<(), SelectError> {
-    let (found, mask) = find_visible(head, hidden, matchers, range)?;
-    for id in found {
-        let series = &head.series[id as usize];
-        let (from, to) = range.find(&series.column.times);
-        if from == to {
-            continue;
-        }
-        gathered.charge_samples(to - from)?;
-        gathered.add(&series.labels, &series.column, (from, to), (&mask, id))?;
-    }
-    Ok(())
-}
-
-fn select_part(
-    (part, hidden): (&Part, &[Hidden<Metrics>]),
-    matchers: &[Matcher],
-    range: MilliRange,
-    gathered: &mut Gathered<'_>,
-) -> Result<(), SelectError> {
-    let mut cache = TimesCache::new();
-    let mut held = gathered.budget.holding();
-    let (found, mask) = find_visible(part, hidden, matchers, range)?;
-    for_groups(part, &found, &mut |group, places| {
-        gathered.budget.check()?;
-        let blocks = &part.blocks[group.blocks.clone()];
-        if !blocks.iter().any(|b| b.range.overlaps(range)) {
-            return Ok(());
-        }
-        let labels = part.labels(group)?;
-        for block in blocks.iter().filter(|b| b.range.overlaps(range)) {
-            held.set(block.bytes)?;
-            let open = part.open_block(group, block)?;
-            held.set(open.bytes())?;
-            for place in places {
-                let Some(times) = part.times(&open, *place, &mut cache)? else {
-                    continue;
-                };
-                let (from, to) = range.find(&times);
-                if from == to {
-                    continue;
-                }
-                gathered.charge_samples(to - from)?;
-                let chunk = part.column(&open, *place, &times)?;
-                let series = group.first + *place as u32;
-                gathered.add(&labels[*place], &chunk, (from, to), (&mask, series))?;
-            }
-        }
-        Ok(())
-    })
+/// The smallest range that holds all rows of the memories: what may still change. Parts do not.
+pub fn recent(snapshot: &Snapshot<Metrics>) -> Option<TimeRange> {
+    let ranges = snapshot
+        .memories
+        .iter()
+        .filter_map(|m| m.read().time_range());
+    ranges.reduce(TimeRange::union)
 }
 
 /// Takes a group and the places of series in it.

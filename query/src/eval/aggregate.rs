@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use obs_model::{Labels, LabelsBuilder, Value};
+use obs_model::{Labels, LabelsBuilder};
 
-use super::histogram::Total;
-use super::kahan::{Kahan, Mean, Spread};
 use super::labels::group_labels;
 use super::sliding::{order, quantile_sorted};
+use super::stream::{Groups, Totals, reduces};
 use super::{Evaluator, misplaced, notes};
 use crate::column::{Bitmap, Column, Grid, SeriesColumn};
 use crate::error::QueryError;
@@ -30,198 +29,45 @@ impl Evaluator<'_> {
             Some(Node::Text(_)) | None => Vec::new(),
             Some(parameter) => self.scalar(parameter, grid)?,
         };
+        if let Some(out) = self.streamed(node, grid)? {
+            return Ok(out);
+        }
         let series = self.vector(&node.input, grid)?;
+        if reduces(node.op) {
+            let mut totals = Totals::new(self, node, grid);
+            for one in &series {
+                self.budget.check()?;
+                totals.add(&one.labels, one.drop_name, &one.column)?;
+            }
+            return Ok(totals.finish());
+        }
         let groups = self.groups(node, &series)?;
         match node.op {
-            AggregateOp::Topk
-            | AggregateOp::Bottomk
-            | AggregateOp::Limitk
-            | AggregateOp::LimitRatio => self.select(node, series, &groups, &parameter, grid),
             AggregateOp::CountValues => self.count_values(node, &series, grid),
             AggregateOp::Quantile => self.quantile(node, &series, &groups, &parameter, grid),
-            AggregateOp::Sum
-            | AggregateOp::Avg
-            | AggregateOp::Min
-            | AggregateOp::Max
-            | AggregateOp::Count
-            | AggregateOp::Group
-            | AggregateOp::Stddev
-            | AggregateOp::Stdvar => {
-                let mut out = Vec::with_capacity(groups.len());
-                for group in groups {
-                    self.reserve(grid, 2)?;
-                    let column = self.reduce(node, &series, &group, grid)?;
-                    if !column.present.is_empty() {
-                        let drop_name = group.members.iter().any(|at| series[*at].drop_name);
-                        out.push(SeriesColumn {
-                            labels: group.labels,
-                            drop_name,
-                            column,
-                        });
-                    }
-                }
-                Ok(out)
-            }
+            _ => self.select(node, series, &groups, &parameter, grid),
         }
     }
 
     /// Groups in order of their first series.
     fn groups(&self, node: &Aggregate, series: &[SeriesColumn]) -> Result<Vec<Group>, QueryError> {
-        let mut index: HashMap<Labels, usize> = HashMap::new();
-        let mut groups: Vec<Group> = Vec::new();
+        let mut found = Groups::new(&node.grouping);
+        let mut members: Vec<Vec<usize>> = Vec::new();
         for (at, one) in series.iter().enumerate() {
             self.budget.check()?;
-            let labels = group_labels(&one.labels, &node.grouping);
-            let group = *index.entry(labels.clone()).or_insert_with(|| {
-                groups.push(Group {
-                    labels,
-                    members: Vec::new(),
-                });
-                groups.len() - 1
-            });
-            groups[group].members.push(at);
+            let group = found.find(&one.labels);
+            if group == members.len() {
+                members.push(Vec::new());
+            }
+            members[group].push(at);
         }
-        Ok(groups)
+        let groups = found.labels.into_iter().zip(members);
+        let group = |(labels, members)| Group { labels, members };
+        Ok(groups.map(group).collect())
     }
 
     fn ignored(&self, node: &Aggregate) {
         self.info(notes::ignored_in_aggregation(node.op.as_str(), node.place));
-    }
-
-    /// One column from the series of a group.
-    fn reduce(
-        &self,
-        node: &Aggregate,
-        series: &[SeriesColumn],
-        group: &Group,
-        grid: &Grid,
-    ) -> Result<Column, QueryError> {
-        let members = || group.members.iter().map(|at| &series[*at].column);
-        let mut out = Column::new(grid.count);
-        match node.op {
-            AggregateOp::Count | AggregateOp::Group => {
-                let add = f64::from(u8::from(node.op == AggregateOp::Count));
-                for column in members() {
-                    self.budget.check()?;
-                    for step in column.present.iter() {
-                        let before = if out.present.get(step) {
-                            out.values[step]
-                        } else {
-                            1.0 - add
-                        };
-                        out.set(step, before + add);
-                    }
-                }
-            }
-            AggregateOp::Min | AggregateOp::Max => {
-                let least = node.op == AggregateOp::Min;
-                self.fold(node, members(), |step, value| {
-                    let best = out.values[step];
-                    let better = if least { value < best } else { value > best };
-                    if !out.present.get(step) || better || best.is_nan() {
-                        out.set(step, value);
-                    }
-                })?;
-            }
-            AggregateOp::Stddev | AggregateOp::Stdvar => {
-                let mut spreads = vec![Spread::default(); grid.count];
-                let present = self.fold(node, members(), |step, value| spreads[step].add(value))?;
-                for step in present.iter() {
-                    let variance = spreads[step].variance();
-                    let deviation = node.op == AggregateOp::Stddev;
-                    out.set(step, if deviation { variance.sqrt() } else { variance });
-                }
-            }
-            _ if members().any(|c| !c.histograms.is_empty()) => {
-                return self.totals(node, members(), grid);
-            }
-            AggregateOp::Avg => {
-                let mut means = vec![Mean::default(); grid.count];
-                let present = self.fold(node, members(), |step, value| means[step].add(value))?;
-                present
-                    .iter()
-                    .for_each(|step| out.set(step, means[step].value()));
-            }
-            _ => {
-                let mut sums = vec![Kahan::default(); grid.count];
-                let present = self.fold(node, members(), |step, value| sums[step].add(value))?;
-                present
-                    .iter()
-                    .for_each(|step| out.set(step, sums[step].value()));
-            }
-        }
-        Ok(out)
-    }
-
-    /// Calls for every float; tells where there was one.
-    fn fold<'c>(
-        &self,
-        node: &Aggregate,
-        members: impl Iterator<Item = &'c Column>,
-        mut add: impl FnMut(usize, f64),
-    ) -> Result<Bitmap, QueryError> {
-        let mut present = Bitmap::default();
-        for column in members {
-            self.budget.check()?;
-            if present == Bitmap::default() {
-                present = Bitmap::new(column.len());
-            }
-            if !column.histograms.is_empty() {
-                self.ignored(node);
-            }
-            for step in column.present.iter() {
-                if column.histograms.is_empty() || column.histogram(step).is_none() {
-                    add(step, column.values[step]);
-                    present.set(step);
-                }
-            }
-        }
-        Ok(present)
-    }
-
-    /// `sum` and `avg` where there are histograms: per step, of floats or of histograms; a mix has
-    /// no result.
-    fn totals<'c>(
-        &self,
-        node: &Aggregate,
-        members: impl Iterator<Item = &'c Column>,
-        grid: &Grid,
-    ) -> Result<Column, QueryError> {
-        let average = node.op == AggregateOp::Avg;
-        let mut means = vec![Mean::default(); grid.count];
-        let mut sums = vec![Kahan::default(); grid.count];
-        let mut totals: Vec<Option<Total>> = vec![None; grid.count];
-        for column in members {
-            self.budget.check()?;
-            for step in column.present.iter() {
-                match column.histogram(step) {
-                    Some(histogram) => match &mut totals[step] {
-                        Some(total) => total.add(histogram),
-                        empty => *empty = Some(Total::new(histogram)),
-                    },
-                    None => {
-                        means[step].add(column.values[step]);
-                        sums[step].add(column.values[step]);
-                    }
-                }
-            }
-        }
-        let mut out = Column::new(grid.count);
-        for (step, total) in totals.into_iter().enumerate() {
-            let floats = means[step].count > 0.0;
-            match total {
-                Some(_) if floats => self.warn(notes::mixed_aggregation(node.place)),
-                Some(total) => {
-                    if let Some(histogram) = total.finish(self, average, node.place) {
-                        out.push(step, Value::Histogram(histogram));
-                    }
-                }
-                None if floats && average => out.set(step, means[step].value()),
-                None if floats => out.set(step, sums[step].value()),
-                None => {}
-            }
-        }
-        Ok(out)
     }
 
     fn quantile(

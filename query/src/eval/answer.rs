@@ -2,13 +2,16 @@
 
 use obs_model::answer::{MatrixSeries, VectorSample};
 use obs_model::{Answer, Samples, Value};
+use obs_tsdb::Need;
 
 use super::Evaluator;
 use super::labels::{merge_same, without_name};
 use super::series::bounds;
+use super::source::{LeafSeries, Scratch, View};
+
 use crate::column::{Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
-use crate::plan::{Form, MetricPlan, Node};
+use crate::plan::{Form, Input, MetricPlan, Node};
 
 /// A number as Go's `%g` and Prometheus' APIs write it.
 pub(crate) fn float(value: f64) -> String {
@@ -92,25 +95,39 @@ impl Evaluator<'_> {
         let Node::Over(over) = &plan.root else {
             return Err(super::misplaced("a range vector"));
         };
-        let (series, dropped) = self.samples(over, &plan.grid)?;
+        let (owned, dropped) = match over.input {
+            Input::Leaf(_) => Default::default(),
+            Input::Subquery { .. } => self.subquery(over, &plan.grid)?,
+        };
+        let series = match over.input {
+            Input::Leaf(leaf) => self.leaves[leaf],
+            Input::Subquery { .. } => LeafSeries::Ready(&owned),
+        };
         let mut out = Vec::new();
-        for one in series.iter() {
-            self.budget.check()?;
+        let compute = |view: &View<'_>, _: &mut Scratch| {
             let mut samples = Samples::default();
-            for b in bounds(&one.samples.times, &over.window, &plan.grid) {
-                let values = (b.lo..b.hi).map(|i| (one.samples.times[i], one.samples.value(i)));
+            for b in bounds(view.times, &over.window, &plan.grid) {
+                let values = (b.lo..b.hi).map(|i| (view.times[i], view.value(i)));
                 for (time, value) in values.filter(|(_, value)| !value.is_stale()) {
                     push_any(&mut samples, time, value);
                 }
             }
-            if !samples.is_empty() {
-                let labels = match dropped.contains(&one.labels) {
-                    true => without_name(&one.labels),
-                    false => one.labels.clone(),
+            self.budget.bytes(16 * samples.len() as u64)?;
+            Ok((!samples.is_empty()).then_some(samples))
+        };
+        self.for_series(
+            (series, Need::Values),
+            &plan.grid,
+            &compute,
+            &mut |labels, samples| {
+                let labels = match dropped.contains(labels) {
+                    true => without_name(labels),
+                    false => labels.clone(),
                 };
                 out.push(MatrixSeries { labels, samples });
-            }
-        }
+                Ok(())
+            },
+        )?;
         Ok(matrix(out.into_iter()))
     }
 }

@@ -3,10 +3,11 @@
 use obs_model::{Labels, Samples, Timestamp, Value};
 
 use super::series::{Bounds, bounds};
+use super::source::View;
 use super::{Evaluator, histogram, notes};
 use crate::column::{Column, Grid};
 use crate::functions::RangeFunction;
-use crate::plan::{Borders, Instant, Over, SelectedSeries};
+use crate::plan::{Borders, Instant, Over};
 
 /// How far before and behind a window its borders look for samples: the default lookback.
 pub(super) const REACH: i64 = 300 * obs_model::time::NANOS_PER_SECOND;
@@ -28,12 +29,12 @@ fn interpolate(
 /// An instant selector that interpolates between the samples around each step.
 pub(super) fn smoothed_instant(
     evaluator: &Evaluator<'_>,
-    one: &SelectedSeries,
+    view: &View<'_>,
     node: &Instant,
     grid: &Grid,
 ) -> Column {
     let mut column = Column::new(grid.count);
-    let samples = super::over::without_stale(&one.samples);
+    let samples = super::over::without_stale(view).unwrap_or_else(|| view.samples());
     let times = &samples.times;
     for step in 0..grid.count {
         let at = node.window.end(grid.at(step));
@@ -58,12 +59,12 @@ pub(super) fn smoothed_instant(
                 let share = (at - times[before]) as f64 / (times[after] - times[before]) as f64;
                 let between = histogram::between(&a, &b, share, true);
                 if between.is_none() {
-                    evaluator.warn(notes::mixed_layouts(&one.labels, node.place));
+                    evaluator.warn(notes::mixed_layouts(view.labels, node.place));
                 }
                 between.map(Value::Histogram)
             }
             (Value::Float(_), Some(_)) | (Value::Histogram(_), Some(_)) => {
-                evaluator.warn(notes::mixed_range(&one.labels, node.place));
+                evaluator.warn(notes::mixed_range(view.labels, node.place));
                 None
             }
         };

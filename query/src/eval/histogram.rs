@@ -8,8 +8,9 @@ use obs_model::{Histogram, Labels, Samples, Timestamp, Value};
 pub(super) use super::buckets::equal;
 use super::buckets::{Parts, was_reset};
 use super::kahan::{Kahan, Mean};
-use super::rate::Shape;
-use super::series::{Bounds, bounds as cut};
+use super::rate::Extent;
+use super::series::{Bounds, Windows};
+use super::source::View;
 use super::{Evaluator, notes, over};
 use crate::column::{Column, Grid};
 use crate::error::Place;
@@ -320,8 +321,8 @@ fn floats_only(
     {
         kept.push(*time, Value::Float(samples.floats[index]));
     }
-    let bounds = cut(&kept.times, &node.window, grid);
-    over::floats(node, &kept, &bounds, parameters, grid)
+    let windows = Windows::new(&kept.times, &node.window, grid);
+    over::floats(node, &View::new(labels, &kept), &windows, parameters, grid)
 }
 
 /// The samples of one window.
@@ -426,16 +427,19 @@ fn change(
     let (first, last) = (*window.times.first()?, *window.times.last()?);
     let seconds = (last - first) as f64 / 1e9;
     if let Some(floats) = window.floats() {
-        let bounds = [Bounds {
-            lo: 0,
-            hi: floats.len(),
-        }];
+        let windows = Windows::whole(floats.len());
         let samples = Samples {
             times: window.times.to_vec(),
             floats,
             histograms: Vec::new(),
         };
-        let column = over::floats(node, &samples, &bounds, &[], &Grid::instant(step));
+        let column = over::floats(
+            node,
+            &View::new(labels, &samples),
+            &windows,
+            &[],
+            &Grid::instant(step),
+        );
         return column.get(0);
     }
     let Some(histograms) = window.histograms() else {
@@ -450,17 +454,11 @@ fn change(
         F::Irate => 1.0 / seconds,
         F::Idelta => 1.0,
         _ => {
-            let shape = Shape {
-                first,
-                last,
-                intervals: (histograms.len() - 1) as f64,
-                end: node.window.end(step),
-                length: node.window.length,
-            };
+            let extent = Extent::new(window.times, node.window.end(step), node.window.length);
             let from = histograms[0].count;
             let zero =
                 (counter && parts.head.count > 0.0 && from >= 0.0).then(|| from / parts.head.count);
-            shape.factor(zero, node.function == F::Rate)
+            extent.factor(zero, node.function == F::Rate)
         }
     };
     parts.scale(factor);

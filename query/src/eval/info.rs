@@ -93,9 +93,16 @@ impl Evaluator<'_> {
             },
             grid,
         )?;
-        for (value, time) in values.into_iter().zip(times) {
+        // Samples may have arrived between the two reads.
+        let mut times: HashMap<Labels, Column> =
+            times.into_iter().map(|s| (s.labels, s.column)).collect();
+        for mut value in values {
+            let Some(time) = times.remove(&value.labels) else {
+                continue;
+            };
+            value.column.mask(&time.present);
             let group = candidates.entry(identity(&value.labels)).or_default();
-            group.push((value, time.column));
+            group.push((value, time));
         }
         Ok(candidates)
     }

@@ -1,13 +1,15 @@
 //! Functions over windows of samples, series by series.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use obs_model::sample::is_stale;
 use obs_model::{Labels, Samples, Value};
 
+use obs_tsdb::Need;
+
 use super::labels::drop_names;
-use super::series::{Bounds, bounds};
+use super::series::Windows;
+use super::source::{LeafSeries, Scratch, View};
 use super::{Evaluator, misplaced, notes, rate, sliding, subquery_grid};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
@@ -16,18 +18,15 @@ use crate::plan::{Borders, Input, Over, SelectedSeries};
 
 impl Evaluator<'_> {
     pub(super) fn over(&self, over: &Over, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
-        let (series, dropped) = self.samples(over, grid)?;
-        let mut parameters = Vec::with_capacity(over.parameters.len());
-        for parameter in &over.parameters {
-            parameters.push(self.scalar(parameter, grid)?);
+        if let Input::Leaf(leaf) = over.input {
+            let out = self.over_leaf(over, self.leaves[leaf], grid)?;
+            return match over.function.keeps_name() {
+                true => Ok(out),
+                false => drop_names(out, self.delayed_names),
+            };
         }
-        self.check_parameters(over, &parameters)?;
-        if over.function == RangeFunction::Absent {
-            return self.absent_over(over, &series, grid);
-        }
-        let mut out = self.each_series(&series, grid, |one| {
-            Ok(self.over_series(over, one, &parameters, grid))
-        })?;
+        let (series, dropped) = self.subquery(over, grid)?;
+        let mut out = self.over_leaf(over, LeafSeries::Ready(&series), grid)?;
         for one in &mut out {
             one.drop_name = dropped.contains(&one.labels);
         }
@@ -37,19 +36,42 @@ impl Evaluator<'_> {
         }
     }
 
-    /// The samples that windows are cut from, and the series whose names leave at the end.
-    pub(super) fn samples(
+    /// The function over some series, with all labels.
+    fn over_leaf(
+        &self,
+        over: &Over,
+        series: LeafSeries<'_>,
+        grid: &Grid,
+    ) -> Result<Vec<SeriesColumn>, QueryError> {
+        let parameters = self.parameters(over, grid)?;
+        if over.function == RangeFunction::Absent {
+            return self.absent_over(over, series, grid);
+        }
+        self.columns((series, need(over)), grid, |view, scratch| {
+            self.over_series(over, view, &parameters, grid, scratch)
+        })
+    }
+
+    /// The scalar arguments, checked.
+    pub(super) fn parameters(&self, over: &Over, grid: &Grid) -> Result<Vec<Vec<f64>>, QueryError> {
+        let mut parameters = Vec::with_capacity(over.parameters.len());
+        for parameter in &over.parameters {
+            parameters.push(self.scalar(parameter, grid)?);
+        }
+        self.check_parameters(over, &parameters)?;
+        Ok(parameters)
+    }
+
+    /// The samples of a subquery, and the series whose names leave at the end.
+    pub(super) fn subquery(
         &self,
         over: &Over,
         grid: &Grid,
-    ) -> Result<(Cow<'_, [SelectedSeries]>, HashSet<Labels>), QueryError> {
-        let (node, step) = match &over.input {
-            Input::Leaf(leaf) => {
-                return Ok((Cow::Borrowed(&self.selected[*leaf][..]), HashSet::new()));
-            }
-            Input::Subquery { node, step } => (node, *step),
+    ) -> Result<(Vec<SelectedSeries>, HashSet<Labels>), QueryError> {
+        let Input::Subquery { node, step } = &over.input else {
+            return Err(misplaced("a subquery"));
         };
-        let inner = subquery_grid(&over.window, step, grid);
+        let inner = subquery_grid(&over.window, *step, grid);
         let Evaluated::Vector(columns) = self.node(node, &inner)? else {
             return Err(misplaced("an instant vector"));
         };
@@ -72,7 +94,7 @@ impl Evaluator<'_> {
                 samples,
             });
         }
-        Ok((Cow::Owned(series), dropped))
+        Ok((series, dropped))
     }
 
     fn check_parameters(&self, over: &Over, parameters: &[Vec<f64>]) -> Result<(), QueryError> {
@@ -100,23 +122,25 @@ impl Evaluator<'_> {
     fn absent_over(
         &self,
         over: &Over,
-        series: &[SelectedSeries],
+        series: LeafSeries<'_>,
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
         self.reserve(grid, 1)?;
         let mut present = Bitmap::new(grid.count);
-        for one in series {
-            self.budget.check()?;
-            let samples = without_stale(&one.samples);
-            for (step, b) in bounds(&samples.times, &over.window, grid)
-                .iter()
-                .enumerate()
-            {
-                if b.lo < b.hi {
+        let compute = |view: &View<'_>, scratch: &mut Scratch| {
+            let mut present = Bitmap::new(grid.count);
+            with_windows(view, over, grid, scratch, |_, windows| {
+                let filled = windows.bounds.iter().enumerate();
+                for (step, _) in filled.filter(|(_, b)| b.lo < b.hi) {
                     present.set(step);
                 }
-            }
-        }
+            });
+            Ok(Some(present))
+        };
+        self.for_series((series, need(over)), grid, &compute, &mut |_, found| {
+            present.or(&found);
+            Ok(())
+        })?;
         let mut column = Column::full(vec![1.0; grid.count]);
         column.present.and_not(&present);
         let labels = over.labels.clone();
@@ -132,71 +156,105 @@ impl Evaluator<'_> {
         })
     }
 
-    fn over_series(
+    /// The function over one series.
+    pub(super) fn over_series(
         &self,
         over: &Over,
-        one: &SelectedSeries,
+        view: &View<'_>,
         parameters: &[Vec<f64>],
         grid: &Grid,
+        scratch: &mut Scratch,
     ) -> Column {
-        let samples = without_stale(&one.samples);
-        let function = over.function;
         if over.window.borders != Borders::Plain {
-            return super::extended::over(self, over, &one.labels, &samples, grid);
+            let samples = without_stale(view).unwrap_or_else(|| view.samples());
+            return super::extended::over(self, over, view.labels, &samples, grid);
         }
-        let bounds = bounds(&samples.times, &over.window, grid);
-        let any = bounds.iter().any(|b| b.lo < b.hi);
-        if !samples.histograms.is_empty() {
-            return super::histogram::over(
-                self,
-                over,
-                &one.labels,
-                &samples,
-                &bounds,
-                parameters,
-                grid,
-            );
-        }
-        if any
-            && matches!(function, RangeFunction::Rate | RangeFunction::Increase)
-            && let Some(note) = notes::not_a_counter(&one.labels, over.place)
-        {
-            self.info(note);
-        }
-        floats(over, &samples, &bounds, parameters, grid)
+        with_windows(view, over, grid, scratch, |view, windows| {
+            if !view.histograms.is_empty() {
+                let samples = view.samples();
+                return super::histogram::over(
+                    self,
+                    over,
+                    view.labels,
+                    &samples,
+                    &windows.bounds,
+                    parameters,
+                    grid,
+                );
+            }
+            if matches!(over.function, RangeFunction::Rate | RangeFunction::Increase)
+                && windows.any()
+                && let Some(note) = notes::not_a_counter(view.labels, over.place)
+            {
+                self.info(note);
+            }
+            floats(over, view, windows, parameters, grid)
+        })
     }
 }
 
-/// Samples without the markers of ended series, which no window sees.
-pub(super) fn without_stale(samples: &Samples) -> Cow<'_, Samples> {
-    let stale = samples.floats.iter().any(|v| is_stale(*v))
-        || samples.histograms.iter().any(|(_, h)| h.is_stale());
+/// What a function reads of samples.
+pub(super) fn need(over: &Over) -> Need {
+    use RangeFunction as F;
+    match over.function {
+        F::Count | F::Present | F::Absent | F::TimeOfFirst | F::TimeOfLast => Need::Presence,
+        _ => Need::Values,
+    }
+}
+
+/// Calls with a series without stale markers and its windows.
+fn with_windows<T>(
+    view: &View<'_>,
+    over: &Over,
+    grid: &Grid,
+    scratch: &mut Scratch,
+    call: impl FnOnce(&View<'_>, &Windows) -> T,
+) -> T {
+    match without_stale(view) {
+        Some(samples) => {
+            let view = View::new(view.labels, &samples);
+            call(&view, &Windows::new(view.times, &over.window, grid))
+        }
+        None => call(view, &scratch.windows(view, &over.window, grid)),
+    }
+}
+
+/// Samples without the markers of ended series, which no window sees; `None` where there are none.
+pub(super) fn without_stale(view: &View<'_>) -> Option<Samples> {
+    if view.plain {
+        return None;
+    }
+    // To look at all floats is faster than to stop at the first marker.
+    let floats = view.floats.iter();
+    let stale = floats.fold(false, |stale, v| stale | is_stale(*v))
+        || view.histograms.iter().any(|(_, h)| h.is_stale());
     if !stale {
-        return Cow::Borrowed(samples);
+        return None;
     }
     let mut kept = Samples::default();
-    for (time, value) in samples.iter().filter(|(_, value)| !value.is_stale()) {
-        match value {
+    for (index, time) in view.times.iter().enumerate() {
+        match view.value(index) {
+            value if value.is_stale() => {}
             Value::Float(float) => {
-                kept.times.push(time);
+                kept.times.push(*time);
                 kept.floats.push(float);
             }
-            Value::Histogram(_) => kept.push(time, value),
+            value @ Value::Histogram(_) => kept.push(*time, value),
         }
     }
-    Cow::Owned(kept)
+    Some(kept)
 }
 
 /// A function over windows of floats.
 pub(super) fn floats(
     over: &Over,
-    samples: &Samples,
-    bounds: &[Bounds],
+    view: &View<'_>,
+    windows: &Windows,
     parameters: &[Vec<f64>],
     grid: &Grid,
 ) -> Column {
     use RangeFunction as F;
-    let (times, floats) = (&samples.times[..], &samples.floats[..]);
+    let (times, floats, bounds) = (view.times, view.floats, &windows.bounds[..]);
     let mut column = Column::new(grid.count);
     let out = &mut column;
     let seconds = over.window.length as f64 / 1e9;
@@ -213,8 +271,8 @@ pub(super) fn floats(
     };
     match over.function {
         F::Rate | F::Increase | F::Delta => {
-            let place = (&over.window, grid);
-            rate::extrapolated(over.function, (times, floats), bounds, place, out);
+            let extents = windows.extents(times, &over.window, grid);
+            rate::extrapolated(over.function, floats, bounds, extents, out);
         }
         F::Irate => rate::instant(true, (times, floats), bounds, out),
         F::Idelta => rate::instant(false, (times, floats), bounds, out),

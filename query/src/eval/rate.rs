@@ -4,33 +4,52 @@ use obs_model::Timestamp;
 
 use super::kahan::Kahan;
 use super::series::Bounds;
-use crate::column::{Column, Grid};
+use crate::column::{Bitmap, Column};
 use crate::functions::RangeFunction;
-use crate::plan::Window;
 
 /// `rate`, `increase` and `delta`: the change between first and last sample, resets added for
 /// counters, extrapolated to the borders of the window where samples come close to them.
 pub(super) fn extrapolated(
     function: RangeFunction,
-    (times, floats): (&[Timestamp], &[f64]),
+    floats: &[f64],
     bounds: &[Bounds],
-    (window, grid): (&Window, &Grid),
+    extents: &[Extent],
     column: &mut Column,
 ) {
     let counter = function != RangeFunction::Delta;
+    let rate = function == RangeFunction::Rate;
     // Indices of samples below the one before: few, so windows walk over them instead of samples.
-    let resets: Vec<usize> = match counter {
+    let resets: Vec<usize> = match counter && falls(floats) {
         true => (1..floats.len())
             .filter(|i| floats[*i] < floats[*i - 1])
             .collect(),
         false => Vec::new(),
     };
+    let factor = |change: f64, first: f64, extent: &Extent| {
+        let cut = counter && change > 0.0 && first >= 0.0 && extent.reaches_zero(first, change);
+        match cut {
+            true => extent.factor(Some(first / change), rate),
+            false if rate => extent.rate,
+            false => extent.whole,
+        }
+    };
+    let windows = bounds.iter().zip(extents);
+    if resets.is_empty() && bounds.iter().all(|b| b.hi - b.lo >= 2) {
+        for (value, (b, extent)) in column.values.iter_mut().zip(windows) {
+            let first = floats[b.lo];
+            let change = floats[b.hi - 1] - first;
+            *value = change * factor(change, first, extent);
+        }
+        column.present = Bitmap::full(column.values.len());
+        return;
+    }
     let mut first_reset = 0;
-    for (step, &Bounds { lo, hi }) in bounds.iter().enumerate() {
+    for (step, (&Bounds { lo, hi }, extent)) in windows.enumerate() {
         if hi - lo < 2 {
             continue;
         }
-        let mut change = floats[hi - 1] - floats[lo];
+        let first = floats[lo];
+        let mut change = floats[hi - 1] - first;
         while resets.get(first_reset).is_some_and(|reset| *reset <= lo) {
             first_reset += 1;
         }
@@ -40,55 +59,78 @@ pub(super) fn extrapolated(
         {
             change += floats[reset - 1];
         }
-        let shape = Shape {
-            first: times[lo],
-            last: times[hi - 1],
-            intervals: (hi - lo - 1) as f64,
-            end: window.end(grid.at(step)),
-            length: window.length,
-        };
-        let zero = (counter && change > 0.0 && floats[lo] >= 0.0).then(|| floats[lo] / change);
-        let rate = function == RangeFunction::Rate;
-        column.set(
-            step,
-            change * shape.factor(counter.then_some(zero).flatten(), rate),
-        );
+        column.set(step, change * factor(change, first, extent));
     }
 }
 
-/// Where samples lie in a window.
-pub(super) struct Shape {
-    pub(super) first: Timestamp,
-    pub(super) last: Timestamp,
-    /// Number of samples less one.
-    pub(super) intervals: f64,
-    pub(super) end: Timestamp,
-    pub(super) length: i64,
+/// Whether some value is below the one before. Looks at all of them, which is faster than to stop.
+fn falls(floats: &[f64]) -> bool {
+    let later = floats.get(1..).unwrap_or_default();
+    let pairs = floats.iter().zip(later);
+    pairs.fold(false, |falls, (a, b)| falls | (b < a))
 }
 
-impl Shape {
-    /// What the change between first and last sample is multiplied with. `zero` is, for counters,
-    /// the share of the change after which the counter would have been at zero.
-    pub(super) fn factor(&self, zero: Option<f64>, per_second: bool) -> f64 {
-        let start = self.end.saturating_sub(self.length);
-        let mut to_start = (self.first - start) as f64 / 1e9;
-        let mut to_end = (self.end - self.last) as f64 / 1e9;
-        let sampled = (self.last - self.first) as f64 / 1e9;
-        let average = sampled / self.intervals;
+/// How far samples reach in a window, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extent {
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+    length: f64,
+    /// What a change is multiplied with that is extrapolated to both borders …
+    whole: f64,
+    /// … the same per second.
+    rate: f64,
+}
+
+impl Extent {
+    /// Of at least two samples.
+    pub(super) fn new(times: &[Timestamp], end: Timestamp, length: i64) -> Self {
+        let (first, last) = (times[0], times[times.len() - 1]);
+        let start = end.saturating_sub(length);
+        let mut to_start = (first - start) as f64 / 1e9;
+        let mut to_end = (end - last) as f64 / 1e9;
+        let sampled = (last - first) as f64 / 1e9;
+        let average = sampled / (times.len() - 1) as f64;
         // Samples that are this close to a border are taken to go on until it.
         let threshold = average * 1.1;
         if to_start >= threshold {
             to_start = average / 2.0;
         }
-        if let Some(zero) = zero {
-            to_start = to_start.min(sampled * zero);
-        }
         if to_end >= threshold {
             to_end = average / 2.0;
         }
-        let factor = (sampled + to_start + to_end) / sampled;
+        let mut extent = Self {
+            sampled,
+            to_start,
+            to_end,
+            length: length as f64 / 1e9,
+            whole: 0.0,
+            rate: 0.0,
+        };
+        extent.whole = extent.factor(None, false);
+        extent.rate = extent.factor(None, true);
+        extent
+    }
+
+    /// Whether a counter may have been at zero before the left border, so that it is not
+    /// extrapolated to it. Decides without a division where the answer is far from close.
+    fn reaches_zero(&self, first: f64, change: f64) -> bool {
+        let (before, reach) = (first * self.sampled, 2.0 * change * self.to_start);
+        let sure = before > reach && (1e-290..1e290).contains(&before);
+        !sure
+    }
+
+    /// What the change between first and last sample is multiplied with. `zero` is, for counters,
+    /// the share of the change after which the counter would have been at zero.
+    pub(super) fn factor(&self, zero: Option<f64>, per_second: bool) -> f64 {
+        let to_start = match zero {
+            Some(zero) => self.to_start.min(self.sampled * zero),
+            None => self.to_start,
+        };
+        let factor = (self.sampled + to_start + self.to_end) / self.sampled;
         if per_second {
-            factor / (self.length as f64 / 1e9)
+            factor / self.length
         } else {
             factor
         }

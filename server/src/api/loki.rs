@@ -183,7 +183,7 @@ where
 {
     let (start, end) = range(params, 6 * HOUR)?;
     let snapshot = app.stores()?.logs.snapshot(tenant);
-    app.read(timeout(params)?, move |budget, _| {
+    app.read_for(tenant, timeout(params)?, move |budget, _| {
         let mut found = Vec::new();
         for matchers in &selectors {
             let more = read(&snapshot, matchers, TimeRange::new(start, end), budget);

@@ -105,6 +105,7 @@ async fn answer(
         .filter(|n| *n > 0)
         .unwrap_or(usize::MAX);
     let text = params.need("query")?;
+    request.cached = params.get("nocache") != Some("1");
     let limit = request.limit;
     let mut reply = evaluate(
         app,
@@ -179,7 +180,7 @@ where
         .filter(|n| *n > 0)
         .unwrap_or(usize::MAX);
     let snapshot = app.stores()?.metrics.snapshot(tenant);
-    app.read(timeout(params)?, move |budget, _| {
+    app.read_for(tenant, timeout(params)?, move |budget, _| {
         let mut found = Vec::new();
         for matchers in &selectors {
             let more = read(&snapshot, matchers, range, budget);

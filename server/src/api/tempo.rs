@@ -104,7 +104,7 @@ async fn find(app: &App, tenant: &Tenant, id: &str) -> std::result::Result<SpanB
     })?;
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let found = app
-        .read(None, move |budget, _| {
+        .read_for(tenant, None, move |budget, _| {
             obs_tracestore::trace(&snapshot, id, budget).map_err(QueryError::from)
         })
         .await?;
@@ -169,7 +169,7 @@ async fn tag_names(
         .map(str::to_owned);
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let mut found = app
-        .read(None, move |budget, _| {
+        .read_for(tenant, None, move |budget, _| {
             obs_tracestore::tag_names(&snapshot, range, budget).map_err(QueryError::from)
         })
         .await?;
@@ -227,7 +227,7 @@ async fn tag_values(
     };
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let values = app
-        .read(None, move |budget, _| {
+        .read_for(tenant, None, move |budget, _| {
             obs_tracestore::tag_values(&snapshot, scope, &name, range, budget)
                 .map_err(QueryError::from)
         })

@@ -6,6 +6,7 @@
 //! before anything else; memory is taken in proportion to the bytes that are there, or as they
 //! come out of the decompressor, never because a length says so.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
 
@@ -28,6 +29,11 @@ const LEVEL_MAX: i32 = 19;
 pub const LEVEL: i32 = 3;
 /// For what lives shortly, such as journal records.
 pub const LEVEL_FAST: i32 = 1;
+
+thread_local! {
+    /// Its 160 KiB are taken once, not once a run: runs are often smaller than that.
+    static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
 
 /// Appends the bytes, compressed at `level` (up to 19; below 1 is faster still) when that is
 /// smaller. Who writes many runs keeps an [`Encoder`].
@@ -117,7 +123,12 @@ pub fn skip(reader: &mut Reader<'_>) -> Result<(), Corrupt> {
 /// At most `length + 1` bytes of a frame; `None` when it is broken or too large.
 fn unpack(packed: &[u8], length: usize) -> Option<Vec<u8>> {
     if length <= packed.len().saturating_mul(TRUSTED_RATIO) {
-        return zstd::bulk::decompress(packed, length).ok();
+        return DECODER.with_borrow_mut(|decoder| {
+            if decoder.is_none() {
+                *decoder = zstd::bulk::Decompressor::new().ok();
+            }
+            decoder.as_mut()?.decompress(packed, length).ok()
+        });
     }
     let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).ok()?;
     decoder.window_log_max(WINDOW_LOG_MAX).ok()?;

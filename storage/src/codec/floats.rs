@@ -16,9 +16,11 @@ const DECIMAL: u8 = 1;
 /// Differences of bits to the value before.
 const XOR: u8 = 2;
 /// Largest power of ten that is tried; a float has 15 to 17 significant digits.
-const EXPONENT_MAX: usize = 17;
+pub(super) const EXPONENT_MAX: usize = 17;
 /// Integers up to here are exact in a float.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// From here on a float has no bits below one.
+const ROUNDING: f64 = 4_503_599_627_370_496.0;
 /// One value in so many may be a patch: a patch costs some 10 bytes, as a bad xor does.
 const PATCH_SHARE: usize = 8;
 
@@ -65,7 +67,8 @@ fn write(values: &[f64], encode_ints: fn(&[i64], &mut Vec<u8>), out: &mut Vec<u8
         return;
     }
     let start = out.len();
-    if let Some(decimal) = Decimal::of(values) {
+    let mut decimal = Decimal::default();
+    if decimal.fit(values).is_some() {
         head(DECIMAL, values.len(), out);
         decimal.write(encode_ints, out);
         if out.len() - start <= values.len() {
@@ -87,8 +90,9 @@ fn head(tag: u8, count: usize, out: &mut Vec<u8>) {
     varint::put(count as u64, out);
 }
 
-/// A column as integers over a power of ten.
-struct Decimal {
+/// A column as integers over a power of ten; keeps its buffers between columns.
+#[derive(Debug, Default)]
+pub(super) struct Decimal {
     exponent: usize,
     integers: Vec<i64>,
     /// Index and bits of the values that the integers do not give back exactly; ascending.
@@ -96,63 +100,116 @@ struct Decimal {
 }
 
 /// The integer that divided by the power gives exactly these bits.
+#[inline]
 fn scaled(value: f64, power: f64) -> Option<i64> {
-    let product = (value * power).round_ties_even();
-    // NaN and the infinities fail here; negative zero has no integer, so it fails below.
+    let product = value * power;
+    // NaN and the infinities fail here; negative zero has no integer, so it fails below. Adding and
+    // taking away rounds to even, without a call: the sum has no bits below one.
     if product.abs() > EXACT_MAX || product.is_nan() {
         return None;
     }
-    let integer = product as i64;
+    let rounded = if product.abs() < ROUNDING {
+        let rounding = ROUNDING.copysign(product);
+        (product + rounding) - rounding
+    } else {
+        product
+    };
+    let integer = rounded as i64;
     (integer as f64 / power)
         .to_bits()
         .eq(&value.to_bits())
         .then_some(integer)
 }
 
+/// The float that an integer over a power of ten stands for; `exponent` is at most
+/// [`EXPONENT_MAX`].
+pub(super) fn decimal(integer: i64, exponent: u8) -> f64 {
+    integer as f64 / POWERS[usize::from(exponent)]
+}
+
+/// Appends the floats that integers over a power of ten stand for.
+pub(super) fn decimals(integers: &[i64], exponent: u8, out: &mut Vec<f64>) {
+    if exponent == 0 {
+        out.extend(integers.iter().map(|i| *i as f64));
+    } else {
+        let power = POWERS[usize::from(exponent)];
+        out.extend(integers.iter().map(|i| *i as f64 / power));
+    }
+}
+
 impl Decimal {
-    /// `None` when too many values are not short decimal numbers.
-    fn of(values: &[f64]) -> Option<Self> {
+    /// Takes a column; its exponent, or `None` when too many values are not short decimal numbers.
+    pub(super) fn fit(&mut self, values: &[f64]) -> Option<usize> {
+        self.integers.clear();
+        self.patches.clear();
+        self.exponent = 0;
         let patches_max = values.len() / PATCH_SHARE + 1;
-        let exponent = Self::exponent(values, patches_max)?;
-        let power = POWERS[exponent];
-        let mut integers = Vec::with_capacity(values.len());
-        let mut patches = Vec::new();
+        let mut power = POWERS[0];
+        let mut last = 0;
+        for (index, value) in values.iter().enumerate() {
+            let mut found = scaled(*value, power);
+            if found.is_none()
+                && let Some(larger) = self.larger(*value)
+            {
+                self.exponent = larger;
+                power = POWERS[larger];
+                last = self.again(&values[..index], patches_max)?;
+                found = scaled(*value, power);
+            }
+            match found {
+                Some(integer) => last = integer,
+                // The integer before stands in: it costs nothing as a difference.
+                None if self.patches.len() < patches_max => {
+                    self.patches.push((index, value.to_bits()));
+                }
+                None => return None,
+            }
+            self.integers.push(last);
+        }
+        Some(self.exponent)
+    }
+
+    /// The smallest larger exponent that fits a value.
+    fn larger(&self, value: f64) -> Option<usize> {
+        (self.exponent + 1..=EXPONENT_MAX).find(|larger| scaled(value, POWERS[*larger]).is_some())
+    }
+
+    /// Takes the values so far at a larger exponent; the last integer.
+    fn again(&mut self, values: &[f64], patches_max: usize) -> Option<i64> {
+        self.integers.clear();
+        self.patches.clear();
+        let power = POWERS[self.exponent];
         let mut last = 0;
         for (index, value) in values.iter().enumerate() {
             match scaled(*value, power) {
                 Some(integer) => last = integer,
-                // The integer before stands in: it costs nothing as a difference.
-                None if patches.len() < patches_max => patches.push((index, value.to_bits())),
+                None if self.patches.len() < patches_max => {
+                    self.patches.push((index, value.to_bits()));
+                }
                 None => return None,
             }
-            integers.push(last);
+            self.integers.push(last);
         }
-        Some(Self {
-            exponent,
-            integers,
-            patches,
+        Some(last)
+    }
+
+    /// Exponent and integer of a single value.
+    pub(super) fn of_one(value: f64) -> Option<(usize, i64)> {
+        let exponents = 0..=EXPONENT_MAX;
+        exponents.into_iter().find_map(|exponent| {
+            let integer = scaled(value, POWERS[exponent])?;
+            Some((exponent, integer))
         })
     }
 
-    /// The smallest exponent that fits most values.
-    fn exponent(values: &[f64], patches_max: usize) -> Option<usize> {
-        let mut exponent = 0;
-        let mut misfits = 0;
-        for value in values {
-            if scaled(*value, POWERS[exponent]).is_some() {
-                continue;
-            }
-            let larger = (exponent + 1..=EXPONENT_MAX)
-                .find(|larger| scaled(*value, POWERS[*larger]).is_some());
-            match larger {
-                Some(larger) => exponent = larger,
-                None => misfits += 1,
-            }
-            if misfits > patches_max {
-                return None;
-            }
-        }
-        Some(exponent)
+    /// The integers of the column last taken.
+    pub(super) fn integers(&self) -> &[i64] {
+        &self.integers
+    }
+
+    /// Index and bits of the values that the integers do not give; ascending.
+    pub(super) fn patches(&self) -> &[(usize, u64)] {
+        &self.patches
     }
 
     fn write(&self, encode_ints: fn(&[i64], &mut Vec<u8>), out: &mut Vec<u8>) {

@@ -9,6 +9,7 @@
 pub mod varint;
 
 pub mod bitmap;
+pub mod bundle;
 pub mod bytes;
 pub mod floats;
 pub mod ints;

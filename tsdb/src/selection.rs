@@ -1,0 +1,730 @@
+//! A selection: the series that meet matchers, found first and read later, some at a time.
+//!
+//! Invariants: series are sorted by labels; the samples of a series come from its sources in order
+//! of arrival, so that the first arrival of a sample wins here as it does in flush and merge; what
+//! a read costs is charged to the budget before it is decoded; memory does not grow with the number
+//! of series that are read, only with that of one chunk.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+use obs_model::histogram::Histogram;
+use obs_model::{Budget, HeldBytes, Labels, Matcher, TimeRange, Timestamp};
+use obs_storage::Snapshot;
+use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::column::{Column, MilliRange};
+use crate::deletion::Mask;
+use crate::error::SelectError;
+use crate::kind::Metrics;
+use crate::part::{Group, Part, TimesCache};
+use crate::postings::Index;
+use crate::select::{Source, find_visible, sources};
+
+/// A chunk has at least so many series, where there are as many, so that caches pay.
+const CHUNK_SERIES_MIN: usize = 64;
+/// Samples of one chunk: 16 MiB of floats. One group may have more.
+const CHUNK_SAMPLES_MAX: u64 = 2 << 20;
+/// Time columns that a reader remembers between chunks.
+const TIMES_MAX: usize = 4096;
+
+/// Where a part of the samples of a series is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    source: u32,
+    number: u32,
+}
+
+/// Series that were found, and where their samples are.
+pub struct Selection<'a> {
+    sources: Vec<Source<'a>>,
+    /// What is hidden in each source.
+    masks: Vec<Mask>,
+    range: MilliRange,
+    labels: Vec<Labels>,
+    /// The places of series `i` are `places[starts[i]..starts[i + 1]]`.
+    starts: Vec<u32>,
+    places: Vec<Place>,
+}
+
+impl std::fmt::Debug for Selection<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Selection")
+            .field("series", &self.labels.len())
+            .field("sources", &self.sources.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What reading a selection would cost, by the directories of the parts; nothing is decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Series.
+    pub series: u64,
+    /// Samples, rounded up to whole blocks.
+    pub samples: u64,
+    /// Bytes of blocks as stored, and of samples in memory.
+    pub bytes: u64,
+}
+
+/// The samples of one series while they are read.
+#[derive(Debug)]
+pub struct Samples<'a> {
+    /// Which series.
+    pub index: usize,
+    /// When. Series that were sampled together share one allocation.
+    pub times: &'a Arc<Vec<Timestamp>>,
+    /// Values, as many as times.
+    pub floats: &'a [f64],
+    /// Histograms by index; the float there has no meaning.
+    pub histograms: &'a [(u32, Arc<Histogram>)],
+    /// Surely no value is a NaN, so none ends the series.
+    pub plain: bool,
+}
+
+/// What a reader wants to know of samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Times and values.
+    Values,
+    /// Times, and which samples are histograms or end a series; other values may be anything.
+    Presence,
+}
+
+/// Hashes labels by xxh3.
+#[derive(Debug, Default)]
+struct Xxh3(u64);
+
+impl Hasher for Xxh3 {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+}
+
+/// Series while sources are searched.
+struct Found<'b> {
+    budget: &'b Budget,
+    /// Sources after the first one ask here whether a series is known.
+    numbers: HashMap<Labels, u32, BuildHasherDefault<Xxh3>>,
+    labels: Vec<Labels>,
+    places: Vec<(u32, Place)>,
+    several: bool,
+}
+
+impl Found<'_> {
+    fn add(&mut self, labels: &Labels, place: Place) -> Result<(), SelectError> {
+        let next = self.labels.len() as u32;
+        let series = match self.several {
+            true => *self.numbers.entry(labels.clone()).or_insert(next),
+            false => next,
+        };
+        if series == next {
+            self.budget.series(1)?;
+            self.budget.bytes(labels.packed().len() as u64)?;
+            self.labels.push(labels.clone());
+        }
+        self.places.push((series, place));
+        Ok(())
+    }
+}
+
+impl<'a> Selection<'a> {
+    /// Finds the series that meet all matchers and may have samples in the range.
+    pub fn open(
+        snapshot: &'a Snapshot<Metrics>,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Self, SelectError> {
+        let sources = sources(snapshot, range);
+        let range = MilliRange::of(range);
+        let mut found = Found {
+            budget,
+            numbers: HashMap::default(),
+            labels: Vec::new(),
+            places: Vec::new(),
+            several: sources.len() > 1,
+        };
+        let mut masks = Vec::with_capacity(sources.len());
+        for (at, source) in sources.iter().enumerate() {
+            let at = at as u32;
+            match source {
+                Source::Part(part, hidden) => {
+                    let (set, mask) = find_visible(*part, hidden, matchers, range)?;
+                    masks.push(mask);
+                    find_in_part(part, at, &set, range, &mut found)?;
+                }
+                Source::Memory(memory, hidden) => {
+                    let head = memory.read();
+                    let (set, mask) = find_visible(&*head, hidden, matchers, range)?;
+                    masks.push(mask);
+                    for number in set {
+                        budget.check()?;
+                        let series = &head.series[number as usize];
+                        let (from, to) = range.find(&series.column.times);
+                        if from < to {
+                            found.add(&series.labels, Place { source: at, number })?;
+                        }
+                    }
+                }
+            }
+        }
+        let (labels, starts, places) = sorted(found.labels, &found.places);
+        Ok(Self {
+            sources,
+            masks,
+            range,
+            labels,
+            starts,
+            places,
+        })
+    }
+
+    /// Number of series.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no series.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The labels of a series.
+    pub fn labels(&self, index: usize) -> &Labels {
+        &self.labels[index]
+    }
+
+    /// Whether some series of the sources, selected or not, has a label of this name.
+    pub fn knows_label(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| match source {
+            Source::Part(part, _) => part.names().iter().any(|n| n == name),
+            Source::Memory(memory, _) => memory.read().names().iter().any(|n| n == name),
+        })
+    }
+
+    fn places(&self, index: usize) -> &[Place] {
+        &self.places[self.starts[index] as usize..self.starts[index + 1] as usize]
+    }
+
+    /// What reading all would cost.
+    pub fn estimate(&self) -> Estimate {
+        let mut estimate = Estimate {
+            series: self.len() as u64,
+            ..Estimate::default()
+        };
+        let mut seen: Option<(u32, usize)> = None;
+        for place in &self.places {
+            match &self.sources[place.source as usize] {
+                Source::Part(part, _) => {
+                    let at = part.group_of(place.number);
+                    let group = &part.groups[at];
+                    let (samples, bytes) = weight(part, group, self.range);
+                    estimate.samples += samples.div_ceil(u64::from(group.series.max(1)));
+                    // A block is read once for all its series.
+                    if seen != Some((place.source, at)) {
+                        estimate.bytes += bytes;
+                        seen = Some((place.source, at));
+                    }
+                }
+                Source::Memory(memory, _) => {
+                    let head = memory.read();
+                    let times = &head.series[place.number as usize].column.times;
+                    let (from, to) = self.range.find(times);
+                    estimate.samples += (to - from) as u64;
+                    estimate.bytes += 16 * (to - from) as u64;
+                }
+            }
+        }
+        estimate
+    }
+
+    /// Cuts the series into chunks of about `series_max` that are worth reading together: no group
+    /// of a part is in two of them where that can be avoided.
+    pub fn chunks(&self, series_max: usize) -> Vec<Range<usize>> {
+        let series_max = series_max.max(CHUNK_SERIES_MIN);
+        let mut chunks = Vec::new();
+        let (mut start, mut samples) = (0, 0u64);
+        let mut group: Option<(u32, usize)> = None;
+        for index in 0..self.len() {
+            let mut same_group = false;
+            if let Some(place) = self.places(index).first() {
+                match &self.sources[place.source as usize] {
+                    Source::Part(part, _) => {
+                        let at = part.group_of(place.number);
+                        same_group = group == Some((place.source, at));
+                        if !same_group {
+                            let many = index - start >= series_max;
+                            let (weight, _) = weight(part, &part.groups[at], self.range);
+                            if many || (index > start && samples + weight > CHUNK_SAMPLES_MAX) {
+                                chunks.push(start..index);
+                                (start, samples) = (index, 0);
+                            }
+                            samples = samples.saturating_add(weight);
+                            group = Some((place.source, at));
+                        }
+                    }
+                    Source::Memory(..) => group = None,
+                }
+            }
+            if !same_group && group.is_none() && index - start >= series_max {
+                chunks.push(start..index);
+                (start, samples) = (index, 0);
+            }
+        }
+        if start < self.len() {
+            chunks.push(start..self.len());
+        }
+        chunks
+    }
+
+    /// Reads the samples of some neighbouring series; calls back with each that has any, in order.
+    pub fn read<E: From<SelectError>>(
+        &self,
+        chunk: Range<usize>,
+        need: Need,
+        times: &mut TimesTable,
+        budget: &Budget,
+        mut each: impl FnMut(Samples<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        times.shrink();
+        let first = chunk.start;
+        let mut gathered: Vec<Gathering> = Vec::new();
+        gathered.resize_with(chunk.len(), Gathering::default);
+        let mut charge = Charge {
+            need,
+            budget,
+            block: budget.holding(),
+            samples: budget.holding(),
+        };
+        let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(chunk.len());
+        for index in chunk {
+            let at = (index - first) as u32;
+            jobs.extend(self.places(index).iter().map(|place| (*place, at)));
+        }
+        jobs.sort_by_key(|(place, _)| (place.source, place.number));
+        let mut rest = &jobs[..];
+        while let Some((place, _)) = rest.first() {
+            let source = place.source;
+            let count = rest.partition_point(|(p, _)| p.source == source);
+            let (mine, others) = rest.split_at(count);
+            rest = others;
+            match &self.sources[source as usize] {
+                Source::Part(part, _) => {
+                    self.read_part((part, source), mine, times, &mut charge, &mut gathered)?;
+                }
+                Source::Memory(memory, _) => {
+                    self.read_memory(memory, mine, times, &mut charge, &mut gathered)?;
+                }
+            }
+        }
+        for (at, mut one) in gathered.into_iter().enumerate() {
+            if one.floats.is_empty() {
+                continue;
+            }
+            let shared = times.resolve(&mut one);
+            each(Samples {
+                index: first + at,
+                times: &shared,
+                floats: &one.floats,
+                histograms: &one.histograms,
+                plain: !one.special,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn read_memory(
+        &self,
+        memory: &crate::Memory,
+        jobs: &[(Place, u32)],
+        times: &mut TimesTable,
+        charge: &mut Charge<'_>,
+        gathered: &mut [Gathering],
+    ) -> Result<(), SelectError> {
+        let head = memory.read();
+        for (place, at) in jobs {
+            let column = &head.series[place.number as usize].column;
+            let (from, to) = self.range.find(&column.times);
+            if from == to {
+                continue;
+            }
+            charge.samples(to - from)?;
+            let into = &mut gathered[*at as usize];
+            into.special = true;
+            let mask = &self.masks[place.source as usize];
+            if mask.concerns(place.number) {
+                let visible = mask.visible(place.number, column.slice(from, to));
+                into.add_column(times, visible);
+                continue;
+            }
+            let piece = times.intern(&column.times[from..to]);
+            let mut values = Column::default();
+            if column.histograms.is_empty() && into.follows(column.times[from]) {
+                into.append(piece, column.times[to - 1], &column.values[from..to]);
+                continue;
+            }
+            values.extend(column, from, to);
+            into.add(times, piece, values.values, values.histograms);
+        }
+        Ok(())
+    }
+
+    fn read_part(
+        &self,
+        (part, source): (&Part, u32),
+        jobs: &[(Place, u32)],
+        times: &mut TimesTable,
+        charge: &mut Charge<'_>,
+        gathered: &mut [Gathering],
+    ) -> Result<(), SelectError> {
+        let mask = &self.masks[source as usize];
+        let mut rest = jobs;
+        while let Some((place, _)) = rest.first() {
+            charge.budget.check()?;
+            let group = &part.groups[part.group_of(place.number)];
+            let end = group.first + group.series;
+            let (mine, others) = rest.split_at(rest.partition_point(|(p, _)| p.number < end));
+            rest = others;
+            let blocks = part.blocks[group.blocks.clone()].iter();
+            for block in blocks.filter(|b| b.range.overlaps(self.range)) {
+                charge.block.set(block.bytes)?;
+                let open = part.open_block(group, block)?;
+                charge.block.set(open.bytes())?;
+                for (place, at) in mine {
+                    let number = (place.number - group.first) as usize;
+                    let cache = times.caches.entry(source).or_default();
+                    let Some(column) = part.times(&open, number, cache)? else {
+                        continue;
+                    };
+                    let piece = times.piece(&column, self.range);
+                    let (from, to) = times.cut(piece);
+                    if from == to {
+                        continue;
+                    }
+                    charge.samples(to - from)?;
+                    let into = &mut gathered[*at as usize];
+                    let plain = part.has_plain_values(&open, number);
+                    into.special |= !plain;
+                    let hides = mask.concerns(place.number);
+                    if charge.need == Need::Presence && plain && !hides {
+                        into.add(times, piece, vec![0.0; to - from], Vec::new());
+                        continue;
+                    }
+                    let (mut floats, mut histograms) = part.values(&open, number, column.len())?;
+                    if (from, to) != (0, column.len()) {
+                        floats.truncate(to);
+                        floats.drain(..from);
+                        histograms.retain(|(i, _)| (from..to).contains(&(*i as usize)));
+                        histograms.iter_mut().for_each(|(i, _)| *i -= from as u32);
+                    }
+                    if hides {
+                        let all = Column {
+                            times: column[from..to].to_vec(),
+                            values: floats,
+                            histograms,
+                            starts: Vec::new(),
+                        };
+                        into.add_column(times, mask.visible(place.number, all));
+                        continue;
+                    }
+                    into.add(times, piece, floats, histograms);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a read costs while it lasts.
+struct Charge<'b> {
+    need: Need,
+    budget: &'b Budget,
+    /// The block that is open.
+    block: HeldBytes<'b>,
+    /// The samples of the chunk.
+    samples: HeldBytes<'b>,
+}
+
+impl Charge<'_> {
+    fn samples(&mut self, count: usize) -> Result<(), SelectError> {
+        self.budget.samples(count as u64)?;
+        self.samples.add(8 * count as u64)?;
+        Ok(())
+    }
+}
+
+/// Series sorted by labels, with the places of each.
+fn sorted(labels: Vec<Labels>, found: &[(u32, Place)]) -> (Vec<Labels>, Vec<u32>, Vec<Place>) {
+    let mut order: Vec<u32> = (0..labels.len() as u32).collect();
+    let in_order = labels.is_sorted();
+    if !in_order {
+        order.sort_by(|a, b| labels[*a as usize].cmp(&labels[*b as usize]));
+    }
+    let mut rank = vec![0u32; labels.len()];
+    for (to, from) in order.iter().enumerate() {
+        rank[*from as usize] = to as u32;
+    }
+    let mut starts = vec![0u32; labels.len() + 1];
+    for (series, _) in found {
+        starts[rank[*series as usize] as usize + 1] += 1;
+    }
+    for index in 1..starts.len() {
+        starts[index] += starts[index - 1];
+    }
+    let mut next = starts.clone();
+    let mut places = vec![
+        Place {
+            source: 0,
+            number: 0
+        };
+        found.len()
+    ];
+    for (series, place) in found {
+        let slot = &mut next[rank[*series as usize] as usize];
+        places[*slot as usize] = *place;
+        *slot += 1;
+    }
+    let labels = match in_order {
+        true => labels,
+        false => order.iter().map(|i| labels[*i as usize].clone()).collect(),
+    };
+    (labels, starts, places)
+}
+
+/// Samples and stored bytes of the blocks of a group that overlap a range.
+fn weight(part: &Part, group: &Group, range: MilliRange) -> (u64, u64) {
+    let blocks = part.blocks[group.blocks.clone()].iter();
+    let overlapping = blocks.filter(|b| b.range.overlaps(range));
+    overlapping.fold((0, 0), |(samples, bytes), block| {
+        (samples + block.samples, bytes + block.bytes)
+    })
+}
+
+fn find_in_part(
+    part: &Part,
+    source: u32,
+    set: &RoaringBitmap,
+    range: MilliRange,
+    found: &mut Found<'_>,
+) -> Result<(), SelectError> {
+    let mut numbers = set.iter().peekable();
+    while let Some(first) = numbers.peek().copied() {
+        found.budget.check()?;
+        let group = &part.groups[part.group_of(first)];
+        let end = group.first + group.series;
+        let blocks = &part.blocks[group.blocks.clone()];
+        if !blocks.iter().any(|b| b.range.overlaps(range)) {
+            while numbers.next_if(|n| *n < end).is_some() {}
+            continue;
+        }
+        let labels = part.labels(group)?;
+        while let Some(number) = numbers.next_if(|n| *n < end) {
+            let labels = &labels[(number - group.first) as usize];
+            found.add(labels, Place { source, number })?;
+        }
+    }
+    Ok(())
+}
+
+/// The samples of one series so far.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// The time columns that follow each other, while nothing had to be merged.
+    pieces: Vec<u32>,
+    /// Times of its own, once something had to be.
+    own: Option<Vec<i64>>,
+    last: i64,
+    floats: Vec<f64>,
+    histograms: Vec<(u32, Arc<Histogram>)>,
+    /// Some values may be NaN.
+    special: bool,
+}
+
+impl Gathering {
+    /// Whether what starts at a time is behind all of this.
+    fn follows(&self, time: i64) -> bool {
+        self.own.is_none() && (self.floats.is_empty() || self.last < time)
+    }
+
+    fn append(&mut self, piece: u32, last: i64, floats: &[f64]) {
+        self.pieces.push(piece);
+        self.floats.extend_from_slice(floats);
+        self.last = last;
+    }
+
+    /// Adds what is visible of samples that arrived later than all of this.
+    fn add_column(&mut self, times: &mut TimesTable, column: Column) {
+        if !column.is_empty() {
+            let piece = times.intern(&column.times);
+            self.add(times, piece, column.values, column.histograms);
+        }
+    }
+
+    /// Adds what arrived later than all of this.
+    fn add(
+        &mut self,
+        times: &TimesTable,
+        piece: u32,
+        floats: Vec<f64>,
+        histograms: Vec<(u32, Arc<Histogram>)>,
+    ) {
+        let mine = times.millis(piece);
+        let (Some(first), Some(last)) = (mine.first(), mine.last()) else {
+            return;
+        };
+        if self.follows(*first) {
+            let base = self.floats.len() as u32;
+            let moved = histograms.into_iter().map(|(i, h)| (i + base, h));
+            self.histograms.extend(moved);
+            if self.floats.is_empty() {
+                self.floats = floats;
+            } else {
+                self.floats.extend_from_slice(&floats);
+            }
+            self.pieces.push(piece);
+            self.last = *last;
+            return;
+        }
+        let before = self.own.take().unwrap_or_else(|| {
+            let pieces = self.pieces.iter();
+            pieces.flat_map(|p| times.millis(*p)).copied().collect()
+        });
+        let column = |times, values, histograms| Column {
+            times,
+            values,
+            histograms,
+            starts: Vec::new(),
+        };
+        let mut merged = column(
+            before,
+            std::mem::take(&mut self.floats),
+            std::mem::take(&mut self.histograms),
+        );
+        merged.merge_later(&column(mine.to_vec(), floats, histograms));
+        self.floats = merged.values;
+        self.histograms = merged.histograms;
+        self.own = Some(merged.times);
+    }
+}
+
+/// Time columns that many series share, as a reader remembers them between chunks.
+#[derive(Debug, Default)]
+pub struct TimesTable {
+    caches: HashMap<u32, TimesCache>,
+    columns: Vec<TimesColumn>,
+    /// By the address of a column of a part, which `columns` keeps alive.
+    by_address: HashMap<usize, u32>,
+    /// By the hash of the times, for columns of memories.
+    by_hash: HashMap<u64, u32>,
+    /// The column interned last.
+    recent: u32,
+    /// Columns put together from several.
+    joined: HashMap<Vec<u32>, Arc<Vec<Timestamp>>>,
+}
+
+/// A column of times, and which of them are in the range of the selection.
+#[derive(Debug)]
+struct TimesColumn {
+    millis: Arc<Vec<i64>>,
+    from: usize,
+    to: usize,
+    times: Arc<Vec<Timestamp>>,
+}
+
+impl TimesTable {
+    /// Forgets everything where it became too much. Only between chunks: numbers change.
+    fn shrink(&mut self) {
+        if self.columns.len() > TIMES_MAX || self.joined.len() > TIMES_MAX {
+            *self = Self::default();
+        }
+    }
+
+    fn millis(&self, piece: u32) -> &[i64] {
+        let column = &self.columns[piece as usize];
+        &column.millis[column.from..column.to]
+    }
+
+    fn cut(&self, piece: u32) -> (usize, usize) {
+        let column = &self.columns[piece as usize];
+        (column.from, column.to)
+    }
+
+    fn push(&mut self, millis: Arc<Vec<i64>>, from: usize, to: usize) -> u32 {
+        let times = millis[from..to].iter().copied();
+        self.columns.push(TimesColumn {
+            times: Arc::new(times.map(Timestamp::from_millis).collect()),
+            millis,
+            from,
+            to,
+        });
+        self.columns.len() as u32 - 1
+    }
+
+    /// The number of a column of a part.
+    fn piece(&mut self, column: &Arc<Vec<i64>>, range: MilliRange) -> u32 {
+        let address = Arc::as_ptr(column) as usize;
+        if let Some(known) = self.by_address.get(&address) {
+            return *known;
+        }
+        let (from, to) = range.find(column);
+        let number = self.push(Arc::clone(column), from, to);
+        self.by_address.insert(address, number);
+        number
+    }
+
+    /// The number of times that are not shared where they come from.
+    fn intern(&mut self, times: &[i64]) -> u32 {
+        let same = |number: u32, columns: &[TimesColumn]| {
+            let column = columns.get(number as usize);
+            column.is_some_and(|c| c.millis[c.from..c.to] == *times)
+        };
+        if same(self.recent, &self.columns) {
+            return self.recent;
+        }
+        // Fibonacci hashing; what it finds is compared.
+        let hash = times.iter().fold(times.len() as u64, |hash, time| {
+            (hash ^ *time as u64)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+        });
+        let known = self.by_hash.get(&hash).copied();
+        let number = match known.filter(|n| same(*n, &self.columns)) {
+            Some(number) => number,
+            None => {
+                let number = self.push(Arc::new(times.to_vec()), 0, times.len());
+                self.by_hash.insert(hash, number);
+                number
+            }
+        };
+        self.recent = number;
+        number
+    }
+
+    /// The times of a series.
+    fn resolve(&mut self, one: &mut Gathering) -> Arc<Vec<Timestamp>> {
+        if let Some(own) = one.own.take() {
+            return Arc::new(own.into_iter().map(Timestamp::from_millis).collect());
+        }
+        if let [piece] = one.pieces[..] {
+            return Arc::clone(&self.columns[piece as usize].times);
+        }
+        if let Some(known) = self.joined.get(&one.pieces) {
+            return Arc::clone(known);
+        }
+        let mut all = Vec::with_capacity(one.floats.len());
+        for piece in &one.pieces {
+            all.extend_from_slice(&self.columns[*piece as usize].times);
+        }
+        let all = Arc::new(all);
+        self.joined
+            .insert(std::mem::take(&mut one.pieces), Arc::clone(&all));
+        all
+    }
+}
