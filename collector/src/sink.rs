@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use obs_model::numbers::{Numbers, SeriesNumbers};
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -84,6 +85,8 @@ pub struct Inbox {
     pub logs: mpsc::Receiver<Write<LogBatch>>,
     /// Spans.
     pub spans: mpsc::Receiver<Write<SpanBatch>>,
+    /// Where the writer of metrics tells the numbers of series.
+    pub numbers: Arc<SeriesNumbers>,
 }
 
 /// What one queue did since the start.
@@ -122,6 +125,7 @@ pub struct Sink {
     metrics: Queue<MetricBatch>,
     logs: Queue<LogBatch>,
     spans: Queue<SpanBatch>,
+    numbers: Arc<SeriesNumbers>,
 }
 
 impl Sink {
@@ -130,17 +134,25 @@ impl Sink {
         let (metrics, metrics_inbox) = Queue::channel(bound);
         let (logs, logs_inbox) = Queue::channel(bound);
         let (spans, spans_inbox) = Queue::channel(bound);
+        let numbers = Arc::<SeriesNumbers>::default();
         let sink = Self {
             metrics,
             logs,
             spans,
+            numbers: Arc::clone(&numbers),
         };
         let inbox = Inbox {
             metrics: metrics_inbox,
             logs: logs_inbox,
             spans: spans_inbox,
+            numbers,
         };
         (sink, inbox)
+    }
+
+    /// The numbers of a tenant's series, for decoding; `None` before any is known.
+    pub fn numbers(&self, tenant: &Tenant) -> Option<Arc<Numbers>> {
+        self.numbers.of(tenant)
     }
 
     /// Stores metric samples; returns when they are durable.

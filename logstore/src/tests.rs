@@ -150,8 +150,8 @@ impl Engine {
         let mut record = Vec::new();
         encode(&batch, &mut record);
         let memory = self.memories.last().unwrap();
-        Logs::apply(memory, &record).unwrap();
-        assert!(Logs::apply(memory, &record[..record.len() - 1]).is_err());
+        Logs::apply(memory, 1, &record).unwrap();
+        assert!(Logs::apply(memory, 1, &record[..record.len() - 1]).is_err());
         self.written.push(batch);
     }
 

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod logs;
 pub mod matcher;
 pub mod metrics;
+pub mod numbers;
 pub mod pattern;
 pub mod sample;
 pub mod spans;

@@ -1,6 +1,7 @@
 //! Batches of metric samples, as every way in produces them.
 
 use crate::labels::Labels;
+use crate::numbers::SeriesKey;
 use crate::sample::Value;
 use crate::time::Timestamp;
 
@@ -101,11 +102,60 @@ pub struct Series {
     pub samples: Vec<Sample>,
     /// The exemplars.
     pub exemplars: Vec<Exemplar>,
+    /// What the sender will call the same series again, where it is worth remembering.
+    pub key: Option<SeriesKey>,
+}
+
+/// Float samples of series whose numbers the decoder knew: columns of the same length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownSamples {
+    /// The epoch that the numbers are of.
+    pub epoch: u64,
+    /// Numbers of the series.
+    pub numbers: Vec<u32>,
+    /// Milliseconds since the epoch.
+    pub times: Vec<i64>,
+    /// The values; all bits are kept.
+    pub values: Vec<f64>,
+}
+
+impl KnownSamples {
+    /// Adds one sample.
+    pub fn push(&mut self, number: u32, millis: i64, value: f64) {
+        self.numbers.push(number);
+        self.times.push(millis);
+        self.values.push(value);
+    }
+
+    /// Keeps the samples whose milliseconds are accepted; each run of equal ones is asked once.
+    pub fn retain(&mut self, mut keep: impl FnMut(i64) -> bool) {
+        let mut kept = 0;
+        let mut last = None;
+        for at in 0..self.times.len() {
+            let time = self.times[at];
+            let accepted = match last {
+                Some((asked, accepted)) if asked == time => accepted,
+                _ => keep(time),
+            };
+            last = Some((time, accepted));
+            if accepted {
+                self.numbers[kept] = self.numbers[at];
+                self.times[kept] = time;
+                self.values[kept] = self.values[at];
+                kept += 1;
+            }
+        }
+        self.numbers.truncate(kept);
+        self.times.truncate(kept);
+        self.values.truncate(kept);
+    }
 }
 
 /// What one scrape or one request brought.
 #[derive(Clone, Debug, Default)]
 pub struct MetricBatch {
+    /// Samples that need no labels any more. They arrived before those of `series`.
+    pub known: KnownSamples,
     /// The series; the same labels may occur more than once.
     pub series: Vec<Series>,
     /// Metadata of metric families.
@@ -115,6 +165,12 @@ pub struct MetricBatch {
 impl MetricBatch {
     /// Number of samples in all series.
     pub fn sample_count(&self) -> usize {
-        self.series.iter().map(|s| s.samples.len()).sum()
+        let samples: usize = self.series.iter().map(|s| s.samples.len()).sum();
+        samples + self.known.times.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.known.times.is_empty() && self.series.is_empty() && self.metadata.is_empty()
     }
 }

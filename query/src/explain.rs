@@ -121,8 +121,7 @@ mod tests {
     use obs_model::limits::Limits;
     use obs_model::metrics::Sample;
     use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
-    use obs_storage::Kind;
-    use obs_tsdb::{Memory, Metrics, Snapshot};
+    use obs_tsdb::{Memory, Snapshot};
 
     fn sources() -> Sources {
         let memory = Memory::default();
@@ -136,14 +135,14 @@ mod tests {
                 })
                 .collect(),
             exemplars: Vec::new(),
+            key: None,
         };
         let batch = MetricBatch {
             series: vec![series("a"), series("b")],
             metadata: Vec::new(),
+            ..MetricBatch::default()
         };
-        let mut record = Vec::new();
-        obs_tsdb::encode(&batch, &mut record);
-        Metrics::apply(&memory, &record).unwrap();
+        memory.insert(batch);
         Sources {
             metrics: Some(Snapshot::from_parts(vec![memory], Vec::new()).unwrap()),
             ..Sources::default()

@@ -276,7 +276,6 @@ mod tests {
     use crate::request::When;
     use obs_model::metrics::Sample;
     use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
-    use obs_storage::Kind;
 
     /// A snapshot of a counter that grows by 60 a minute.
     fn sources() -> Sources {
@@ -289,15 +288,13 @@ mod tests {
         let series = Series {
             labels: Labels::from_pairs([("__name__", "c_total"), ("job", "a")]),
             samples: (0..60).map(sample).collect(),
-            exemplars: Vec::new(),
+            ..Series::default()
         };
         let batch = MetricBatch {
             series: vec![series],
-            metadata: Vec::new(),
+            ..MetricBatch::default()
         };
-        let mut record = Vec::new();
-        obs_tsdb::encode(&batch, &mut record);
-        Metrics::apply(&memory, &record).unwrap();
+        memory.insert(batch);
         Sources {
             metrics: Some(Snapshot::from_parts(vec![memory], Vec::new()).unwrap()),
             logs: None,

@@ -77,6 +77,9 @@ pub(crate) fn day(time: Timestamp) -> i64 {
 /// Takes out the rows at times that are not to be kept; gives the number of samples.
 pub(crate) fn metrics(batch: &mut MetricBatch, mut keep: impl FnMut(Timestamp) -> bool) -> u64 {
     let before = batch.sample_count();
+    batch
+        .known
+        .retain(|millis| keep(Timestamp::from_millis(millis)));
     for series in &mut batch.series {
         series.samples.retain(|s| keep(s.time));
         series.exemplars.retain(|e| keep(e.time));

@@ -3,7 +3,7 @@
 //! Invariants: an answer of success comes after `Store::append` returned, and that after fsync;
 //! a batch that cannot be stored does not keep the others of its group from being stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -11,10 +11,11 @@ use std::thread::JoinHandle;
 use obs_collector::{Accepted, Inbox, SinkError, Write};
 use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
 use obs_model::limits::Limits;
+use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
-use obs_storage::{AppendError, Kind, Record, Store};
+use obs_storage::{AppendError, Draft, Kind, Record, Store};
 use obs_tracestore::Spans;
-use obs_tsdb::Metrics;
+use obs_tsdb::{Buffers, MetricDraft, Metrics};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::intake::Room;
@@ -35,21 +36,51 @@ pub(crate) struct WriteStats {
     pub(crate) batches: AtomicU64,
 }
 
-/// How a signal's batch becomes a record; what the limits refuse is dropped and counted.
-trait Encode: Kind {
+/// How a signal's batches get into its store.
+trait Intake: Kind {
+    /// What comes in.
     type Batch: Send + 'static;
-    fn encode(
+    /// What waits for the end of its group.
+    type Ready;
+    /// What the writer thread keeps from group to group.
+    type Kept: Send + 'static;
+
+    /// Drops and counts what the limits refuse; gives what is left, and about how many bytes of
+    /// the journal it will take. Nothing left is `None`.
+    fn admit(
         store: &Store<Self>,
         tenant: &Tenant,
-        batch: &mut Self::Batch,
+        batch: Self::Batch,
         rules: &Rules,
-        record: &mut Vec<u8>,
-    ) -> Accepted
+    ) -> (Accepted, Option<(Self::Ready, usize)>)
+    where
+        Self: Sized;
+
+    /// Stores what is ready, all or nothing; tells of each whether it was taken. One that was not
+    /// can be sent again at once.
+    fn store(
+        store: &Store<Self>,
+        ready: &mut [(Tenant, Self::Ready)],
+        kept: &mut Self::Kept,
+    ) -> Result<Vec<bool>, AppendError>
     where
         Self: Sized;
 
     /// Takes out the rows at times that are not to be kept and gives their number.
     fn keep(batch: &mut Self::Batch, keep: impl FnMut(Timestamp) -> bool) -> u64;
+}
+
+/// Stores finished records.
+fn append<K: Kind>(
+    store: &Store<K>,
+    ready: &[(Tenant, Vec<u8>)],
+) -> Result<Vec<bool>, AppendError> {
+    let record = |(tenant, payload)| Record { tenant, payload };
+    let records = ready
+        .iter()
+        .map(|(tenant, payload)| record((tenant, payload.as_slice())));
+    store.append(&records.collect::<Vec<_>>())?;
+    Ok(vec![true; ready.len()])
 }
 
 /// What the configuration says about intake.
@@ -63,24 +94,73 @@ pub(crate) struct Rules {
     pub(crate) retention: Option<i64>,
 }
 
-impl Encode for Metrics {
-    type Batch = MetricBatch;
+/// A sample takes at most about so many bytes of the journal.
+const SAMPLE_BYTES: usize = 16;
 
-    fn encode(
+impl Intake for Metrics {
+    type Batch = MetricBatch;
+    type Ready = MetricBatch;
+    type Kept = (Buffers, Arc<SeriesNumbers>);
+
+    fn admit(
         store: &Store<Self>,
         tenant: &Tenant,
-        batch: &mut MetricBatch,
+        mut batch: MetricBatch,
         rules: &Rules,
-        record: &mut Vec<u8>,
-    ) -> Accepted {
-        let refused = obs_tsdb::admit(&store.snapshot(tenant), batch, &rules.limits);
-        if !batch.series.is_empty() || !batch.metadata.is_empty() {
-            obs_tsdb::encode_received(batch, clock::now(), record);
+    ) -> (Accepted, Option<(MetricBatch, usize)>) {
+        let accepted = if batch.series.is_empty() && batch.metadata.is_empty() {
+            Accepted::default()
+        } else {
+            let refused = obs_tsdb::admit(&store.snapshot(tenant), &mut batch, &rules.limits);
+            Accepted {
+                refused: refused.samples(),
+                reason: refused.to_string(),
+            }
+        };
+        let labels = batch.series.iter().map(|s| s.labels.packed().len());
+        let bytes = SAMPLE_BYTES * batch.sample_count() + labels.sum::<usize>();
+        (accepted, (!batch.is_empty()).then_some((batch, bytes)))
+    }
+
+    /// One draft for each tenant, so that a series is looked up once.
+    fn store(
+        store: &Store<Self>,
+        ready: &mut [(Tenant, MetricBatch)],
+        (buffers, numbers): &mut Self::Kept,
+    ) -> Result<Vec<bool>, AppendError> {
+        let mut by_tenant: BTreeMap<Tenant, (Vec<usize>, Vec<MetricBatch>)> = BTreeMap::new();
+        for (index, (tenant, batch)) in ready.iter_mut().enumerate() {
+            let (indices, batches) = by_tenant.entry(tenant.clone()).or_default();
+            indices.push(index);
+            batches.push(std::mem::take(batch));
         }
-        Accepted {
-            refused: refused.samples(),
-            reason: refused.to_string(),
+        let now = clock::now();
+        let mut taken = vec![false; ready.len()];
+        let mut drafts: Vec<(Tenant, Vec<usize>, MetricDraft)> = by_tenant
+            .into_iter()
+            .map(|(tenant, (indices, batches))| {
+                let draft = MetricDraft::with_buffers(batches, now, std::mem::take(buffers));
+                (tenant, indices, draft)
+            })
+            .collect();
+        let mut group: Vec<(&Tenant, &mut dyn Draft<Metrics>)> = drafts
+            .iter_mut()
+            .map(|(tenant, _, draft)| (&*tenant, draft as &mut dyn Draft<Metrics>))
+            .collect();
+        let stored = store.append_drafts(&mut group);
+        drop(group);
+        for (tenant, indices, draft) in drafts {
+            if stored.is_ok() {
+                let (epoch, learned) = draft.learned();
+                numbers.retire(&tenant, epoch);
+                numbers.learn(&tenant, epoch, learned);
+                for (at, index) in indices.iter().enumerate() {
+                    taken[*index] = draft.taken(at);
+                }
+            }
+            *buffers = draft.into_buffers();
         }
+        stored.map(|()| taken)
     }
 
     fn keep(batch: &mut MetricBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
@@ -88,27 +168,35 @@ impl Encode for Metrics {
     }
 }
 
-impl Encode for Logs {
+impl Intake for Logs {
     type Batch = LogBatch;
+    type Ready = Vec<u8>;
+    type Kept = ();
 
-    fn encode(
+    fn admit(
         store: &Store<Self>,
         tenant: &Tenant,
-        batch: &mut LogBatch,
+        mut batch: LogBatch,
         rules: &Rules,
-        record: &mut Vec<u8>,
-    ) -> Accepted {
-        obs_logstore::enrich(batch, &rules.enrich);
+    ) -> (Accepted, Option<(Vec<u8>, usize)>) {
+        obs_logstore::enrich(&mut batch, &rules.enrich);
         let snapshot = store.snapshot(tenant);
-        let refused = obs_logstore::admit(batch, &rules.limits, &MemoryStreams(&snapshot));
-        if batch.record_count() > 0 {
-            obs_logstore::encode(batch, record);
-        }
+        let refused = obs_logstore::admit(&mut batch, &rules.limits, &MemoryStreams(&snapshot));
         let reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        Accepted {
+        let accepted = Accepted {
             refused: refused.iter().map(|r| r.records).sum(),
             reason: reasons.join("; "),
-        }
+        };
+        let encode = |record: &mut Vec<u8>| obs_logstore::encode(&batch, record);
+        (accepted, record(batch.record_count(), encode))
+    }
+
+    fn store(
+        store: &Store<Self>,
+        ready: &mut [(Tenant, Vec<u8>)],
+        (): &mut (),
+    ) -> Result<Vec<bool>, AppendError> {
+        append(store, ready)
     }
 
     fn keep(batch: &mut LogBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
@@ -116,29 +204,48 @@ impl Encode for Logs {
     }
 }
 
-impl Encode for Spans {
+impl Intake for Spans {
     type Batch = SpanBatch;
+    type Ready = Vec<u8>;
+    type Kept = ();
 
-    fn encode(
+    fn admit(
         _: &Store<Self>,
         _: &Tenant,
-        batch: &mut SpanBatch,
+        mut batch: SpanBatch,
         rules: &Rules,
-        record: &mut Vec<u8>,
-    ) -> Accepted {
-        let refused = obs_tracestore::admit(batch, &rules.limits);
-        if batch.span_count() > 0 {
-            obs_tracestore::encode(batch, record);
-        }
-        Accepted {
+    ) -> (Accepted, Option<(Vec<u8>, usize)>) {
+        let refused = obs_tracestore::admit(&mut batch, &rules.limits);
+        let accepted = Accepted {
             refused: refused.count,
             reason: refused.reason,
-        }
+        };
+        let encode = |record: &mut Vec<u8>| obs_tracestore::encode(&batch, record);
+        (accepted, record(batch.span_count(), encode))
+    }
+
+    fn store(
+        store: &Store<Self>,
+        ready: &mut [(Tenant, Vec<u8>)],
+        (): &mut (),
+    ) -> Result<Vec<bool>, AppendError> {
+        append(store, ready)
     }
 
     fn keep(batch: &mut SpanBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
         intake::spans(batch, keep)
     }
+}
+
+/// A finished record and its bytes, unless there is nothing to record.
+fn record(rows: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Option<(Vec<u8>, usize)> {
+    if rows == 0 {
+        return None;
+    }
+    let mut record = Vec::new();
+    encode(&mut record);
+    let bytes = record.len();
+    Some((record, bytes))
 }
 
 /// The three writer threads.
@@ -153,10 +260,11 @@ impl Writers {
     /// Starts the threads; they end when every [`obs_collector::Sink`] is gone.
     pub(crate) fn start(stores: &Stores, inbox: Inbox, rules: &Rules) -> std::io::Result<Self> {
         let stats = Arc::<WriteStats>::default();
+        let kept = (Buffers::default(), inbox.numbers);
         let threads = vec![
-            start::<Metrics>(&stores.metrics, inbox.metrics, rules, &stats)?,
-            start::<Logs>(&stores.logs, inbox.logs, rules, &stats)?,
-            start::<Spans>(&stores.spans, inbox.spans, rules, &stats)?,
+            start::<Metrics>(&stores.metrics, inbox.metrics, rules, kept, &stats)?,
+            start::<Logs>(&stores.logs, inbox.logs, rules, (), &stats)?,
+            start::<Spans>(&stores.spans, inbox.spans, rules, (), &stats)?,
         ];
         Ok(Self { threads, stats })
     }
@@ -171,22 +279,24 @@ impl Writers {
     }
 }
 
-fn start<K: Encode>(
+fn start<K: Intake>(
     store: &Arc<Store<K>>,
     inbox: mpsc::Receiver<Write<K::Batch>>,
     rules: &Rules,
+    mut kept: K::Kept,
     stats: &Arc<WriteStats>,
 ) -> std::io::Result<JoinHandle<()>> {
     let (store, rules, stats) = (Arc::clone(store), rules.clone(), Arc::clone(stats));
     std::thread::Builder::new()
         .name(format!("write-{}", K::NAME))
-        .spawn(move || drain(&store, inbox, &rules, &stats))
+        .spawn(move || drain(&store, inbox, &rules, &mut kept, &stats))
 }
 
-fn drain<K: Encode>(
+fn drain<K: Intake>(
     store: &Store<K>,
     mut inbox: mpsc::Receiver<Write<K::Batch>>,
     rules: &Rules,
+    kept: &mut K::Kept,
     stats: &WriteStats,
 ) {
     let mut group = Vec::new();
@@ -198,47 +308,58 @@ fn drain<K: Encode>(
             && !group.last().is_some_and(|member| member.fresh_days)
         {
             let Ok(next) = inbox.try_recv() else { break };
-            bytes += add(store, next, rules, &mut group);
+            let more = add(store, next, rules, &mut group);
+            bytes += more;
+            if more > GROUP_BYTES_MAX {
+                commit_earlier(store, &mut group, kept, stats);
+            }
         }
-        stats.commits.fetch_add(1, Ordering::Relaxed);
-        stats
-            .batches
-            .fetch_add(group.len() as u64, Ordering::Relaxed);
-        commit(store, std::mem::take(&mut group));
+        commit(store, std::mem::take(&mut group), kept, stats);
     }
 }
 
-/// One batch of a group: its record and whom to answer what.
-struct Member {
+/// Commits all but the last batch of a group: what may be too large for the journal must not take
+/// others with it.
+fn commit_earlier<K: Intake>(
+    store: &Store<K>,
+    group: &mut Vec<Member<K::Ready>>,
+    kept: &mut K::Kept,
+    stats: &WriteStats,
+) {
+    let last = group.split_off(group.len() - 1);
+    commit(store, std::mem::replace(group, last), kept, stats);
+}
+
+/// One batch of a group: what is to be stored and whom to answer what.
+struct Member<R> {
     tenant: Tenant,
-    record: Vec<u8>,
+    ready: Option<R>,
     accepted: Result<Accepted, SinkError>,
     /// Whether it has rows of days that are not in memory yet.
     fresh_days: bool,
     done: oneshot::Sender<Result<Accepted, SinkError>>,
 }
 
-fn add<K: Encode>(
+fn add<K: Intake>(
     store: &Store<K>,
     mut write: Write<K::Batch>,
     rules: &Rules,
-    group: &mut Vec<Member>,
+    group: &mut Vec<Member<K::Ready>>,
 ) -> usize {
-    let mut record = Vec::new();
     let tenant = &write.tenant;
     let (room, dropped) = sift(store, tenant, &mut write.batch, rules);
-    let accepted = if room == Room::None {
+    let (accepted, ready) = if room == Room::None {
         store.ask_flush();
         let reason = intake::no_room(rules.limits.memory_days_max);
-        Err(SinkError::Unavailable { reason })
+        (Err(SinkError::Unavailable { reason }), None)
     } else {
-        let encoded = K::encode(store, tenant, &mut write.batch, rules, &mut record);
-        Ok(both(dropped, encoded))
+        let (admitted, ready) = K::admit(store, tenant, write.batch, rules);
+        (Ok(both(dropped, admitted)), ready)
     };
-    let bytes = record.len();
+    let (ready, bytes) = ready.map_or((None, 0), |(ready, bytes)| (Some(ready), bytes));
     group.push(Member {
         tenant: write.tenant,
-        record,
+        ready,
         accepted,
         fresh_days: room == Room::Fresh,
         done: write.done,
@@ -248,7 +369,7 @@ fn add<K: Encode>(
 
 /// Takes out of a batch what is too old or too new, and of how many days it has too many; tells
 /// whether there is room in memory for the days that are left.
-fn sift<K: Encode>(
+fn sift<K: Intake>(
     store: &Store<K>,
     tenant: &Tenant,
     batch: &mut K::Batch,
@@ -298,37 +419,42 @@ fn both(first: Accepted, second: Accepted) -> Accepted {
     }
 }
 
-fn commit<K: Encode>(store: &Store<K>, group: Vec<Member>) {
-    let records: Vec<Record<'_>> = group
-        .iter()
-        .filter(|m| !m.record.is_empty())
-        .map(|m| Record {
-            tenant: &m.tenant,
-            payload: &m.record,
-        })
-        .collect();
-    let outcome = if records.is_empty() {
-        Ok(())
+fn commit<K: Intake>(
+    store: &Store<K>,
+    mut group: Vec<Member<K::Ready>>,
+    kept: &mut K::Kept,
+    stats: &WriteStats,
+) {
+    stats.commits.fetch_add(1, Ordering::Relaxed);
+    let batches = group.len() as u64;
+    stats.batches.fetch_add(batches, Ordering::Relaxed);
+    let with_rows = group.iter_mut().enumerate();
+    let with_rows = with_rows.filter_map(|(at, m)| Some((at, (m.tenant.clone(), m.ready.take()?))));
+    let (places, mut ready): (Vec<usize>, Vec<(Tenant, K::Ready)>) = with_rows.unzip();
+    let outcome = if ready.is_empty() {
+        Ok(Vec::new())
     } else {
-        store.append(&records)
+        K::store(store, &mut ready, kept)
     };
-    if let (Err(AppendError::TooLarge { .. }), 2..) = (&outcome, group.len()) {
-        // One batch may be too large; the others are not to suffer for it.
-        for member in group {
-            commit(store, vec![member]);
-        }
-        return;
-    }
     if let Err(error) = &outcome {
         tracing::error!(store = K::NAME, %error, "append failed");
     }
+    match outcome {
+        Ok(taken) => {
+            for (place, _) in places.iter().zip(taken).filter(|(_, taken)| !taken) {
+                let reason = "series are numbered anew after a flush; send again".to_owned();
+                group[*place].accepted = Err(SinkError::Unavailable { reason });
+            }
+        }
+        Err(error) => {
+            for place in places {
+                group[place].accepted = Err(refusal(&error));
+            }
+        }
+    }
     for member in group {
-        let answer = match &outcome {
-            Ok(()) => member.accepted,
-            Err(error) => Err(refusal(error)),
-        };
         // Nobody waits any more when the client left; the batch is stored all the same.
-        drop(member.done.send(answer));
+        drop(member.done.send(member.accepted));
     }
 }
 
@@ -373,7 +499,7 @@ mod tests {
         };
         let mut group = Vec::new();
         add(store, write, rules, &mut group);
-        commit(store, group);
+        commit(store, group, &mut (), &WriteStats::default());
         told.try_recv().expect("the outcome is told by commit")
     }
 
@@ -424,11 +550,11 @@ mod tests {
         let store = Store::<Logs>::open(disk, Options::default(), &|_| {}).unwrap();
         let mut small = Vec::new();
         obs_logstore::encode(&LogBatch::default(), &mut small);
-        let member = |record: Vec<u8>| {
+        let member = |ready: Vec<u8>| {
             let (done, told) = oneshot::channel();
             let member = Member {
                 tenant: Tenant::anonymous(),
-                record,
+                ready: Some(ready),
                 accepted: Ok(Accepted::default()),
                 fresh_days: false,
                 done,
@@ -437,7 +563,9 @@ mod tests {
         };
         let (first, mut told_first) = member(small);
         let (large, mut told_large) = member(vec![0; 65 << 20]);
-        commit(&store, vec![first, large]);
+        let (mut group, stats) = (vec![first, large], WriteStats::default());
+        commit_earlier(&store, &mut group, &mut (), &stats);
+        commit(&store, group, &mut (), &stats);
         assert_eq!(told_first.try_recv(), Ok(Ok(Accepted::default())));
         let refused = told_large.try_recv().expect("it is told");
         assert!(

@@ -127,6 +127,11 @@ impl Journal {
         Ok(grown)
     }
 
+    /// The segment that the next frame will be in, unless creating it fails.
+    pub(crate) fn segment(&self) -> u64 {
+        self.next_segment - u64::from(self.current.is_some())
+    }
+
     /// Tells the sequence of the next frame, when replay has found it.
     pub(crate) fn go_on_with(&mut self, sequence: u64) {
         self.next_sequence = sequence;

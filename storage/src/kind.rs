@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use obs_model::time::NANOS_PER_DAY;
 use obs_model::{TimeRange, Timestamp};
@@ -25,6 +26,30 @@ impl<K: Kind> fmt::Debug for Input<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Input({:?})", self.hidden)
     }
+}
+
+/// Where a [`Draft`] is going to.
+#[derive(Debug)]
+pub struct Target<'a, K: Kind> {
+    /// The memory that the record will be applied to, now and at replay.
+    pub memory: &'a K::Memory,
+    /// Memories of the tenant that wait to become parts, oldest first.
+    pub sealed: Vec<Arc<K::Memory>>,
+    /// The journal segment that the record will be in. Each memory's first segment is its own.
+    pub segment: u64,
+}
+
+/// What arrived for one tenant, on its way through the journal into memory. Unlike a finished
+/// record it is encoded for the very memory that it goes to, and applied without being decoded.
+pub trait Draft<K: Kind> {
+    /// Appends the record.
+    fn encode(&mut self, target: &Target<'_, K>, record: &mut Vec<u8>);
+
+    /// Does to memory what [`Kind::apply`] of the record does; called when it is durable.
+    fn apply(&mut self, memory: &K::Memory) -> Result<(), Corrupt>;
+
+    /// Called instead of `apply` when the record did not get into the journal.
+    fn abort(&mut self, memory: &K::Memory);
 }
 
 /// A signal: metrics, logs or spans. Memory and parts are per tenant.
@@ -55,10 +80,11 @@ pub trait Kind: Send + Sync + Sized + 'static {
         Ok(true)
     }
 
-    /// Puts one record into memory; the same call serves live writes and replay. Records are
-    /// self-contained: a record never needs an earlier one. A record that is refused changes
-    /// nothing.
-    fn apply(memory: &Self::Memory, record: &[u8]) -> Result<(), Corrupt>;
+    /// Puts one record into memory, at replay and wherever a record is written as it is. A record
+    /// may lean on earlier ones of the same journal `segment` and tenant, never on others: memory
+    /// can be flushed between two segments. It must find out itself when one of those is missing. A
+    /// record that is refused changes nothing that is read.
+    fn apply(memory: &Self::Memory, segment: u64, record: &[u8]) -> Result<(), Corrupt>;
 
     /// Estimate of the resident bytes of memory; cheap, it is asked after every write.
     fn bytes(memory: &Self::Memory) -> usize;

@@ -42,7 +42,7 @@ pub use error::{
     AppendError, BackupError, Corrupt, DeleteError, DiskError, JobError, OpenError, Quarantined,
 };
 pub use journal::Record;
-pub use kind::{Input, Kind};
+pub use kind::{Draft, Input, Kind, Target};
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
 pub use plan::{Force, Job, Options, Retention};

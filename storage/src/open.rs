@@ -180,7 +180,7 @@ impl<K: Kind> Store<K> {
             let mut tenants: Vec<Tenant> = Vec::new();
             let mut refused = Vec::new();
             let mut apply = |tenant: &Tenant, payload: &[u8]| {
-                if let Err(error) = self.apply(&mut writer, tenant, payload) {
+                if let Err(error) = self.apply(&mut writer, tenant, number, payload) {
                     let expected = format!("a record that its signal reads: {error}");
                     refused.push(Corrupt::new(&path, offset, expected));
                 }

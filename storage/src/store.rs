@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use obs_model::{Tenant, Timestamp};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::bucket::LocalBucket;
 use crate::disk::Disk;
 use crate::error::{AppendError, Corrupt, DiskError, JobError, Quarantined};
 use crate::journal::{FRAME_BYTES_MAX, Journal, Record};
-use crate::kind::Kind;
+use crate::kind::{Draft, Kind, Target};
 use crate::manifest::Manifest;
 use crate::plan::{self, Force, Job, Options};
 use crate::quarantine::Quarantine;
@@ -160,6 +160,67 @@ impl<K: Kind> Store<K> {
     /// Stores records as one group commit: durable and visible on return, all or none after a
     /// crash. Meant to be called from one thread; others wait.
     pub fn append(&self, records: &[Record<'_>]) -> Result<(), AppendError> {
+        let mut writer = self.open_writer()?;
+        let segment = writer.journal.segment();
+        self.journal(&mut writer, records)?;
+        let mut refused = None;
+        for record in records {
+            let applied = self.apply(&mut writer, record.tenant, segment, record.payload);
+            refused = refused.or(applied.err());
+        }
+        self.weigh(&mut writer, records.iter().map(|r| r.tenant));
+        refused.map_or(Ok(()), |error| Err(AppendError::Record(error)))
+    }
+
+    /// The same for drafts, at most one for each tenant. A draft with an empty record is done.
+    pub fn append_drafts(
+        &self,
+        drafts: &mut [(&Tenant, &mut dyn Draft<K>)],
+    ) -> Result<(), AppendError> {
+        let mut writer = self.open_writer()?;
+        let segment = writer.journal.segment();
+        let mut memories = Vec::with_capacity(drafts.len());
+        let mut payloads = Vec::with_capacity(drafts.len());
+        for (tenant, draft) in drafts.iter_mut() {
+            let memory = self.memory(&mut writer, tenant);
+            let target = Target {
+                memory: &*memory,
+                sealed: self.view.read().sealed_of(tenant),
+                segment,
+            };
+            let mut payload = Vec::new();
+            draft.encode(&target, &mut payload);
+            payloads.push(payload);
+            memories.push(memory);
+        }
+        let records = drafts.iter().zip(&payloads).filter(|(_, p)| !p.is_empty());
+        let records = records.map(|((tenant, _), payload)| Record { tenant, payload });
+        let records: Vec<_> = records.collect();
+        let journaled = self.journal(&mut writer, &records);
+        let mut refused = None;
+        for ((_, draft), memory) in drafts.iter_mut().zip(&memories) {
+            match &journaled {
+                Ok(()) => refused = refused.or(draft.apply(memory).err()),
+                Err(_) => draft.abort(memory),
+            }
+        }
+        self.weigh(&mut writer, drafts.iter().map(|(tenant, _)| *tenant));
+        journaled?;
+        refused.map_or(Ok(()), |error| Err(AppendError::Record(error)))
+    }
+
+    /// The writer, if anything may be written.
+    fn open_writer(&self) -> Result<MutexGuard<'_, Writer<K>>, AppendError> {
+        let writer = self.writer.lock();
+        if let Some(reason) = self.poison.get() {
+            return Err(AppendError::Poisoned(reason.clone()));
+        }
+        self.check_memory()?;
+        Ok(writer)
+    }
+
+    /// Writes records as one frame, durable on return.
+    fn journal(&self, writer: &mut Writer<K>, records: &[Record<'_>]) -> Result<(), AppendError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -170,28 +231,13 @@ impl<K: Kind> Store<K> {
                 limit: FRAME_BYTES_MAX as u64,
             });
         }
-        let mut writer = self.writer.lock();
-        if let Some(reason) = self.poison.get() {
-            return Err(AppendError::Poisoned(reason.clone()));
-        }
-        self.check_memory()?;
         let grown = writer.journal.append(records);
         let grown = grown.map_err(|error| self.append_error(error))?;
-        let counters = &self.counters;
-        counters.journal_bytes.fetch_add(grown, Ordering::Relaxed);
-        counters
-            .records
-            .fetch_add(records.len() as u64, Ordering::Relaxed);
-        counters
-            .record_bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-        let mut refused = None;
-        for record in records {
-            let applied = self.apply(&mut writer, record.tenant, record.payload);
-            refused = refused.or(applied.err());
-        }
-        self.weigh(&mut writer, records.iter().map(|r| r.tenant));
-        refused.map_or(Ok(()), |error| Err(AppendError::Record(error)))
+        let add = |counter: &AtomicU64, count: u64| counter.fetch_add(count, Ordering::Relaxed);
+        add(&self.counters.journal_bytes, grown);
+        add(&self.counters.records, records.len() as u64);
+        add(&self.counters.record_bytes, bytes as u64);
+        Ok(())
     }
 
     fn check_memory(&self) -> Result<(), AppendError> {
@@ -220,18 +266,25 @@ impl<K: Kind> Store<K> {
         &self,
         writer: &mut Writer<K>,
         tenant: &Tenant,
+        segment: u64,
         payload: &[u8],
     ) -> Result<(), Corrupt> {
+        K::apply(&self.memory(writer, tenant), segment, payload)
+    }
+
+    /// The active memory of a tenant.
+    fn memory(&self, writer: &mut Writer<K>, tenant: &Tenant) -> Arc<K::Memory> {
         if let Some((memory, _)) = writer.active.get(tenant) {
-            return K::apply(memory, payload);
+            return Arc::clone(memory);
         }
         let memory = Arc::new(K::Memory::default());
         let mut view = self.view.write();
         view.active.insert(tenant.clone(), Arc::clone(&memory));
         drop(view);
-        let applied = K::apply(&memory, payload);
-        writer.active.insert(tenant.clone(), (memory, 0));
-        applied
+        writer
+            .active
+            .insert(tenant.clone(), (Arc::clone(&memory), 0));
+        memory
     }
 
     /// Brings the count of active bytes up to date after a write to some tenants.

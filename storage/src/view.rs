@@ -67,6 +67,12 @@ impl<K: Kind> View<K> {
         }
     }
 
+    /// The memories of a tenant that wait to become parts, oldest first.
+    pub(crate) fn sealed_of(&self, tenant: &Tenant) -> Vec<Arc<K::Memory>> {
+        let sealed = self.sealed.iter().filter_map(|s| s.memories.get(tenant));
+        sealed.cloned().collect()
+    }
+
     /// Every tenant that has a memory or a part, sorted.
     pub(crate) fn tenants(&self) -> Vec<Tenant> {
         let sealed = self.sealed.iter().flat_map(|s| s.memories.keys());

@@ -73,6 +73,7 @@ fn malformed_bodies_name_the_place() {
     let batch = obs_model::MetricBatch {
         series: vec![twice],
         metadata: Vec::new(),
+        ..Default::default()
     };
     let mut cut = remote_write_body(&batch);
     cut.truncate(cut.len() - 3);
@@ -391,6 +392,7 @@ fn limits_of_queries_are_named() {
     let batch = obs_model::MetricBatch {
         series: vec![series(&[("__name__", "many")], samples)],
         metadata: Vec::new(),
+        ..Default::default()
     };
     assert_eq!(
         obs.post(WRITE, &[PROTOBUF], remote_write_body(&batch))
@@ -408,6 +410,7 @@ fn limits_of_queries_are_named() {
     let batch = obs_model::MetricBatch {
         series: sides.to_vec(),
         metadata: Vec::new(),
+        ..Default::default()
     };
     assert_eq!(
         obs.post(WRITE, &[PROTOBUF], remote_write_body(&batch))
@@ -435,6 +438,7 @@ fn lines_and_labels_over_their_limits_are_refused() {
         remote_write_body(&obs_model::MetricBatch {
             series: vec![one],
             metadata: Vec::new(),
+            ..Default::default()
         })
     };
     check(

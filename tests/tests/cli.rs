@@ -43,6 +43,7 @@ fn server() -> Obs {
             series(&[name, ("code", "500")], rising(1.0)),
         ],
         metadata: vec![metadata("requests_total", MetricKind::Counter, "Requests.")],
+        ..Default::default()
     };
     assert_eq!(remote_write(&obs, &batch).status, 204);
     let time = now() - MINUTE;

@@ -128,6 +128,7 @@ fn send_metrics(obs: &Obs, load: &Load, ids: &[u64]) -> Outcome {
     let body = remote_write_body(&MetricBatch {
         series: vec![long, fresh],
         metadata: Vec::new(),
+        ..Default::default()
     });
     obs.try_post(
         "http",

@@ -37,6 +37,7 @@ pub(crate) fn series(
         labels: labels(pairs),
         samples: samples.into_iter().map(sample).collect(),
         exemplars: Vec::new(),
+        ..Default::default()
     }
 }
 

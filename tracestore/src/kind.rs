@@ -23,7 +23,7 @@ impl Kind for Spans {
     type Part = Part;
     type Selector = Infallible;
 
-    fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
+    fn apply(memory: &Memory, _segment: u64, record: &[u8]) -> Result<(), Corrupt> {
         memory.push(record::read(record)?);
         Ok(())
     }

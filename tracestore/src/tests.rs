@@ -255,7 +255,7 @@ fn build(steps: &[(SpanBatch, Step)]) -> (Snapshot<Spans>, Oracle) {
     for (batch, step) in steps {
         let mut bytes = Vec::new();
         encode(batch, &mut bytes);
-        Spans::apply(memories.last().unwrap(), &bytes).unwrap();
+        Spans::apply(memories.last().unwrap(), 1, &bytes).unwrap();
         for (resource, scope, span) in batch.iter() {
             let rows = oracle.entry(span.trace_id).or_default();
             let same = |r: &Flat| (r.2.span_id, r.2.kind) == (span.span_id, span.kind);
@@ -401,7 +401,7 @@ proptest! {
         cut: usize,
     ) {
         let memory = Memory::default();
-        prop_assert!(Spans::apply(&memory, &arbitrary).is_err() || Spans::bytes(&memory) == 0);
+        prop_assert!(Spans::apply(&memory, 1, &arbitrary).is_err() || Spans::bytes(&memory) == 0);
         // The content of the block without compression and checksum: flips reach every decoder.
         let rows = row::rows(&batch);
         let mut packed = Vec::new();
@@ -506,7 +506,7 @@ fn hostile_spans_come_back_as_they_are() {
     let memory = Memory::default();
     let mut bytes = Vec::new();
     encode(&batch, &mut bytes);
-    Spans::apply(&memory, &bytes).unwrap();
+    Spans::apply(&memory, 1, &bytes).unwrap();
     let mut out = PartWriter::in_memory(Spans::NAME, &Tenant::anonymous());
     Spans::flush(&memory, TimeRange::ALL, &mut out).unwrap();
     let part = out.finish_in_memory();

@@ -342,6 +342,7 @@ mod tests {
                 value,
             }],
             exemplars: Vec::new(),
+            ..Default::default()
         }
     }
 
@@ -356,9 +357,10 @@ mod tests {
         let known = MetricBatch {
             series: vec![named("a"), named("b")],
             metadata: Vec::new(),
+            ..Default::default()
         };
-        crate::encode(&known, &mut record);
-        Metrics::apply(&memory, &record).unwrap();
+        crate::encode(&known, Timestamp::from_nanos(0), &mut record);
+        Metrics::apply(&memory, 1, &record).unwrap();
         let snapshot = Snapshot::from_parts(vec![memory], Vec::new()).unwrap();
         let limits = Limits {
             series_max: 3,
@@ -367,6 +369,7 @@ mod tests {
         let mut batch = MetricBatch {
             series: ["a", "new", "newer", "b", "new"].map(named).to_vec(),
             metadata: Vec::new(),
+            ..Default::default()
         };
         let refused = admit(&snapshot, &mut batch, &limits);
         let names: Vec<_> = batch
@@ -394,6 +397,7 @@ mod tests {
             let mut batch = MetricBatch {
                 series: vec![series],
                 metadata: Vec::new(),
+                ..Default::default()
             };
             let refused = admit(&snapshot, &mut batch, &limits);
             assert_eq!(refused.refusals.first().map(|r| r.reason), reason);
@@ -435,6 +439,7 @@ mod tests {
         let mut batch = MetricBatch {
             series: vec![one],
             metadata: vec![metadata(10), metadata(100_000)],
+            ..Default::default()
         };
         let refused = admit(&snapshot, &mut batch, &Limits::default());
         assert_eq!(batch.series[0].exemplars, [exemplar(10)]);

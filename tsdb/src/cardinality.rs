@@ -77,14 +77,7 @@ pub fn cardinality(
 }
 
 fn samples(snapshot: &Snapshot<Metrics>) -> u64 {
-    let in_memory = |memory: &crate::Memory| {
-        let head = memory.read();
-        head.series
-            .iter()
-            .map(|s| s.column.len() as u64)
-            .sum::<u64>()
-    };
-    let memories: u64 = snapshot.memories.iter().map(|m| in_memory(m)).sum();
+    let memories: u64 = snapshot.memories.iter().map(|m| m.read().samples).sum();
     let parts: u64 = snapshot.parts.iter().map(|p| p.part.samples()).sum();
     memories + parts
 }

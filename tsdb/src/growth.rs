@@ -102,9 +102,9 @@ impl Gathered<'_> {
                 let (found, mask) = find_visible(&*head, hidden, &[], both)?;
                 for id in found {
                     self.budget.check()?;
-                    let series = &head.series[id as usize];
-                    let seen = self.seen(&series.column.times, &|time| mask.hides(id, time));
-                    self.note(&series.labels, seen)?;
+                    let times = head.column(id, both)?.times;
+                    let seen = self.seen(&times, &|time| mask.hides(id, time));
+                    self.note(&head.series[id as usize].labels, seen)?;
                 }
                 Ok(())
             }

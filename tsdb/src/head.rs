@@ -1,32 +1,40 @@
 //! The head: samples that are not in a part yet, of one tenant.
 //!
 //! One lock around everything: the writer takes it once per record, so that a reader sees a record
-//! whole or not at all; readers hold it while they copy what they select. A record is checked
-//! before anything of it is applied, so that a refused one changes nothing.
-//! Sketch per series: labels ~150 bytes, columns 96 + 16 a sample, postings ~10 × labels.
+//! whole or not at all; readers hold it while they copy what they select. Series that come together
+//! share the times of a [`Group`]; what does not fit its rows is kept per series and merged at read
+//! and flush.
+//! Invariant: where a row and a series' own samples have the same time, the row came first.
+//! Sketch per series: labels 16 + ~200 bytes, index ~10 × labels, journal dictionary 16, open rows
+//! at most 128, closed rows 1 to 2 a sample.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Bound;
-use std::sync::Arc;
+mod group;
+mod index;
 
-use obs_model::metrics::{Exemplar, Metadata};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashTable;
+use obs_model::metrics::{Exemplar, Metadata, MetricBatch};
 use obs_model::time::{NANOS_PER_DAY, NANOS_PER_MILLI};
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::Corrupt;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::column::{Column, MilliRange};
+use crate::column::{Column, MilliRange, NO_START};
 use crate::histograms;
 use crate::postings::Index;
-use crate::record::{self, Record};
+use crate::record::{self, Dictionary, Entries};
+use group::{Group, fits_row};
+use index::HeadIndex;
 
 /// Exemplars that are kept of one series, the newest; as many as a graph can show.
 pub(crate) const EXEMPLARS_MAX: usize = 128;
-/// What one entry of the postings costs beside its value: tree node, bitmap, container.
-const POSTING_BYTES: usize = 96;
+/// Fewer series that come together are not worth a group.
+const GROUP_SERIES_MIN: usize = 8;
+/// No group.
+const NONE: u32 = u32::MAX;
 
 /// Memory of metrics: everything that was written since the last flush.
 #[derive(Debug, Default)]
@@ -40,21 +48,39 @@ impl Memory {
         self.head.read().series.len()
     }
 
-    /// For each of the labels whether this memory has the series.
+    /// Whether this memory has the series.
     pub(crate) fn knows(&self, labels: &Labels) -> bool {
-        self.head
-            .read()
-            .find(labels.hash64(), labels.packed())
-            .is_some()
+        self.head.read().find(labels).is_some()
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Head> {
         self.head.read()
     }
 
-    pub(crate) fn apply(&self, bytes: &[u8]) -> Result<(), Corrupt> {
-        let record = record::decode(bytes)?;
-        self.head.write().apply(&record)
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Head> {
+        self.head.write()
+    }
+
+    /// Puts a batch into a memory that has no journal; its samples have labels.
+    pub fn insert(&self, batch: MetricBatch) {
+        let mut head = self.head.write();
+        let mut entries = Entries::default();
+        for series in batch.series {
+            entries.add_series(&mut head, series);
+        }
+        entries.metadata = batch.metadata;
+        head.apply(&entries);
+    }
+
+    pub(crate) fn apply(&self, segment: u64, bytes: &[u8]) -> Result<(), Corrupt> {
+        let mut head = self.head.write();
+        head.enter(segment);
+        let mut dictionary = std::mem::take(&mut head.dictionary);
+        let mut find = |labels| head.find_or_add(labels);
+        let entries = record::decode(bytes, &mut dictionary, &mut find);
+        head.dictionary = dictionary;
+        head.apply(&entries?);
+        Ok(())
     }
 }
 
@@ -62,169 +88,251 @@ impl Memory {
 #[derive(Debug)]
 pub(crate) struct HeadSeries {
     pub(crate) labels: Labels,
-    pub(crate) column: Column,
+    /// Its group and column there.
+    group: u32,
+    column: u32,
+    /// What is not in rows.
+    own: Option<Box<Own>>,
+}
+
+/// What a series has for itself.
+#[derive(Debug, Default)]
+struct Own {
+    column: Column,
     /// Ascending by time.
-    pub(crate) exemplars: Vec<Exemplar>,
-    /// The next series whose labels have the same hash.
-    same_hash: Option<u32>,
+    exemplars: Vec<Exemplar>,
 }
 
 /// What the lock guards.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) series: Vec<HeadSeries>,
-    by_hash: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-    postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, RoaringBitmap>>,
+    by_labels: HashTable<u32>,
+    index: HeadIndex,
+    groups: Vec<Group>,
     pub(crate) metadata: BTreeMap<String, Metadata>,
-    /// When metadata was last received, where that is known.
+    /// The first journal segment of this memory; 0 before there is one.
+    pub(crate) epoch: u64,
+    pub(crate) dictionary: Dictionary,
+    /// When metadata was last received.
     received: Option<i64>,
     range: Option<MilliRange>,
     /// Days (UTC) that have a sample or exemplar.
     days: BTreeSet<i64>,
-    pub(crate) bytes: usize,
-}
-
-/// The keys are hashes already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64(bytes);
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
+    /// Bytes of series, index and what series have for themselves.
+    static_bytes: usize,
+    group_bytes: usize,
+    pub(crate) samples: u64,
 }
 
 impl Head {
-    fn find(&self, hash: u64, packed: &[u8]) -> Option<u32> {
-        let mut next = self.by_hash.get(&hash).copied();
-        while let Some(id) = next {
-            let series = &self.series[id as usize];
-            if series.labels.packed() == packed {
-                return Some(id);
-            }
-            next = series.same_hash;
+    /// Goes on in a journal segment.
+    pub(crate) fn enter(&mut self, segment: u64) {
+        if self.epoch == 0 {
+            self.epoch = segment;
         }
-        None
+        self.dictionary.enter(segment);
     }
 
-    fn apply(&mut self, record: &Record) -> Result<(), Corrupt> {
-        let mut found = Vec::with_capacity(record.ends.len());
-        let mut start = 0;
-        for (end, _) in &record.ends {
-            let packed = &record.labels[start..*end];
-            let known = self.find(xxh3_64(packed), packed);
-            found.push(match known {
-                Some(id) => Ok(id),
-                // Only labels that were not seen yet can be malformed.
-                None => Err(Labels::from_packed(packed).map_err(|e| {
-                    Corrupt::new("labels of a metric record", start as u64, e.to_string())
-                })?),
-            });
-            start = *end;
-        }
-        let new = found.iter().filter(|f| f.is_err()).count();
-        if self.series.len() + new > u32::MAX as usize {
-            return Err(Corrupt::new("metric record", 0, "fewer than 2^32 series"));
-        }
-        let mut ids = Vec::with_capacity(found.len());
-        let mut from = 0;
-        for (found, (_, to)) in found.into_iter().zip(&record.ends) {
-            let id = found.unwrap_or_else(|labels| self.find_or_add(labels));
-            self.add_samples(id, &record.column, from, *to);
-            ids.push(id);
-            from = *to;
-        }
-        for (index, exemplar) in &record.exemplars {
-            self.add_exemplar(ids[*index], exemplar);
-        }
-        self.received = self.received.max(record.received);
-        for metadata in &record.metadata {
-            let size = |m: &Metadata| 2 * m.family.len() + m.unit.len() + m.help.len() + 128;
-            let old = self
-                .metadata
-                .insert(metadata.family.clone(), metadata.clone());
-            // What is replaced may have been shorter.
-            let before = old.as_ref().map_or(0, size);
-            self.bytes = (self.bytes + size(metadata)).saturating_sub(before);
-        }
-        Ok(())
+    fn find(&self, labels: &Labels) -> Option<u32> {
+        let same = |id: &u32| self.series[*id as usize].labels == *labels;
+        self.by_labels.find(xxh3_64(labels.packed()), same).copied()
     }
 
-    /// The same new labels may stand in a record twice.
-    fn find_or_add(&mut self, labels: Labels) -> u32 {
-        let hash = labels.hash64();
-        if let Some(id) = self.find(hash, labels.packed()) {
+    /// The number of a series.
+    pub(crate) fn find_or_add(&mut self, labels: Labels) -> u32 {
+        if let Some(id) = self.find(&labels) {
             return id;
         }
-        let id = self.series.len() as u32;
-        for (name, value) in &labels {
-            if !self.postings.contains_key(name) {
-                self.postings.insert(Arc::from(name), BTreeMap::new());
-                self.bytes += name.len() + POSTING_BYTES;
-            }
-            let values = self.postings.get_mut(name).expect("it was just put there");
-            match values.get_mut(value) {
-                Some(set) => {
-                    set.insert(id);
-                    self.bytes += 2; // a container of few members has two bytes each
-                }
-                None => {
-                    values.insert(Arc::from(value), RoaringBitmap::from([id]));
-                    self.bytes += value.len() + POSTING_BYTES;
-                }
-            }
-        }
-        self.bytes += labels.packed().len() + size_of::<HeadSeries>() + 40;
-        let same_hash = self.by_hash.insert(hash, id);
+        let id = u32::try_from(self.series.len()).expect("limits keep series below 2^32");
+        let bytes = self.index.add(id, &labels);
+        self.static_bytes += bytes + labels.packed().len() + 16 + size_of::<HeadSeries>() + 8;
+        let hash = xxh3_64(labels.packed());
         self.series.push(HeadSeries {
             labels,
-            column: Column::default(),
-            exemplars: Vec::new(),
-            same_hash,
+            group: NONE,
+            column: 0,
+            own: None,
         });
+        let series = &self.series;
+        let rehash = |id: &u32| xxh3_64(series[*id as usize].labels.packed());
+        self.by_labels.insert_unique(hash, id, rehash);
         id
     }
 
-    fn add_samples(&mut self, id: u32, batch: &Column, from: usize, to: usize) {
-        let times = &batch.times[from..to];
-        let (Some(min), Some(max)) = (times.iter().min(), times.iter().max()) else {
+    /// Puts entries into memory; every series in them is one of memory's.
+    pub(crate) fn apply(&mut self, entries: &Entries) {
+        let mut from = 0;
+        // Runs of one time: what one scrape brought, or what is left of it.
+        for run in entries.times.chunk_by(|a, b| a == b) {
+            let to = from + run.len();
+            self.cover(run[0], run[0]);
+            self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
+            from = to;
+        }
+        self.samples += entries.times.len() as u64;
+        for (id, column) in &entries.others {
+            self.samples += column.len() as u64;
+            self.add_column(*id, column);
+        }
+        for (id, exemplar) in &entries.exemplars {
+            self.add_exemplar(*id, exemplar);
+        }
+        if !entries.metadata.is_empty() {
+            self.received = self.received.max(Some(entries.received));
+        }
+        for metadata in &entries.metadata {
+            let size = |m: &Metadata| 2 * m.family.len() + m.unit.len() + m.help.len() + 128;
+            let family = metadata.family.clone();
+            let old = self.metadata.insert(family, metadata.clone());
+            // What is replaced may have been shorter.
+            let before = old.as_ref().map_or(0, size);
+            self.static_bytes = (self.static_bytes + size(metadata)).saturating_sub(before);
+        }
+    }
+
+    /// Adds samples of one time.
+    fn add_run(&mut self, ids: &[u32], time: i64, values: &[f64]) {
+        let home = self.series[ids[0] as usize].group;
+        if home == NONE {
+            return self.add_new_group(ids, time, values);
+        }
+        let group = &mut self.groups[home as usize];
+        let rows = group.takes(time) && values.iter().all(|v| fits_row(*v));
+        if rows && group.series == ids {
+            let before = group.bytes();
+            group.push_row(time, values);
+            self.group_bytes = self.group_bytes + group.bytes() - before;
+            return;
+        }
+        if self.add_scattered(home, ids, time, values) {
+            return;
+        }
+        for (id, value) in ids.iter().zip(values) {
+            self.add_own(*id, time, *value);
+        }
+    }
+
+    /// Makes a group of series that were not seen in another one.
+    fn add_new_group(&mut self, ids: &[u32], time: i64, values: &[f64]) {
+        let number = self.groups.len() as u32;
+        let mut members = Vec::with_capacity(ids.len());
+        let mut cells = Vec::with_capacity(ids.len());
+        let mut left = Vec::new();
+        for (id, value) in ids.iter().zip(values) {
+            let series = &mut self.series[*id as usize];
+            let free = series.group == NONE && series.own.is_none() && fits_row(*value);
+            if ids.len() >= GROUP_SERIES_MIN && free {
+                (series.group, series.column) = (number, members.len() as u32);
+                members.push(*id);
+                cells.push(*value);
+            } else {
+                left.push((*id, *value));
+            }
+        }
+        if !members.is_empty() {
+            let mut group = Group::new(members);
+            group.push_row(time, &cells);
+            self.group_bytes += group.bytes();
+            self.groups.push(group);
+        }
+        for (id, value) in left {
+            self.add_own(id, time, value);
+        }
+    }
+
+    /// Adds samples as a row of a group whose series are mostly the same, or as more of its newest
+    /// row; `false` when they are not.
+    fn add_scattered(&mut self, home: u32, ids: &[u32], time: i64, values: &[f64]) -> bool {
+        let series = |id: &u32| &self.series[*id as usize];
+        let members = ids.iter().filter(|id| series(id).group == home).count();
+        let group = &self.groups[home as usize];
+        let (begins, fills) = (group.takes(time), group.fills(time));
+        let mostly = 4 * members >= 3 * ids.len() && (fills || 4 * members >= group.series.len());
+        if !mostly || !(begins || fills) {
+            return false;
+        }
+        let mut new: Vec<u32> = Vec::new();
+        let width = group.series.len() as u32;
+        for id in ids {
+            let series = &mut self.series[*id as usize];
+            if series.group == NONE && series.own.is_none() {
+                (series.group, series.column) = (home, width + new.len() as u32);
+                new.push(*id);
+            }
+        }
+        let group = &mut self.groups[home as usize];
+        let before = group.bytes();
+        if begins {
+            group.push_absent(time);
+        }
+        if !new.is_empty() {
+            group.widen(&new);
+        }
+        self.group_bytes = self.group_bytes + group.bytes() - before;
+        for (id, value) in ids.iter().zip(values) {
+            let series = &self.series[*id as usize];
+            let group = &mut self.groups[home as usize];
+            let column = series.column as usize;
+            let fits = series.group == home && fits_row(*value);
+            if !(fits && group.fill(column, *value)) {
+                self.add_own(*id, time, *value);
+            }
+        }
+        true
+    }
+
+    fn add_own(&mut self, id: u32, time: i64, value: f64) {
+        self.change_own(id, time, |own| {
+            let last = own.column.times.last();
+            if last.is_none_or(|last| *last < time) {
+                own.column.push(time, Ok(value), NO_START);
+            } else {
+                let mut later = Column::default();
+                later.push(time, Ok(value), NO_START);
+                own.column.merge_later(&later);
+            }
+        });
+    }
+
+    fn add_column(&mut self, id: u32, column: &Column) {
+        let (Some(min), Some(max)) = (column.times.iter().min(), column.times.iter().max()) else {
             return;
         };
         self.cover(*min, *max);
         if day_of(*min) < day_of(*max) {
-            self.days.extend(times.iter().map(|t| day_of(*t)));
+            self.days.extend(column.times.iter().map(|t| day_of(*t)));
         }
-        let column = &mut self.series[id as usize].column;
-        let before = column.bytes();
-        let count = column.histograms.len();
-        if times.windows(2).all(|w| w[0] < w[1])
-            && column.times.last().is_none_or(|last| *last < times[0])
-        {
-            column.extend(batch, from, to);
-        } else {
-            column.merge_later(&batch.sorted(from, to));
-        }
-        self.bytes = (self.bytes + column.bytes()).saturating_sub(before);
-        // Histograms of one record are new or repeated; a repetition is few of them.
-        let added = column.histograms.len() - count;
-        if let (true, Some((_, histogram))) = (added > 0, column.histograms.last()) {
-            self.bytes += added * histograms::bytes(histogram);
-        }
+        let sorted = column.sorted(0, column.len());
+        self.change_own(id, *max, |own| own.column.merge_later(&sorted));
+        let histograms = column.histograms.iter();
+        self.static_bytes += histograms.map(|(_, h)| histograms::bytes(h)).sum::<usize>();
     }
 
     fn add_exemplar(&mut self, id: u32, exemplar: &Exemplar) {
         let time = exemplar.time.millis();
-        let all = &mut self.series[id as usize].exemplars;
-        if push_exemplar(all, exemplar) {
-            self.bytes += exemplar.labels.packed().len() + size_of::<Exemplar>();
-            self.cover(time, time);
+        self.cover(time, time);
+        let size = exemplar.labels.packed().len() + size_of::<Exemplar>();
+        let series = &mut self.series[id as usize];
+        let own = series.own.get_or_insert_default();
+        if push_exemplar(&mut own.exemplars, exemplar) {
+            self.static_bytes += size;
         }
+    }
+
+    /// Changes a series' own samples, whose newest is then at least `time`.
+    fn change_own(&mut self, id: u32, time: i64, change: impl FnOnce(&mut Own)) {
+        let series = &mut self.series[id as usize];
+        if let Some(group) = self.groups.get_mut(series.group as usize) {
+            group.irregular = group.irregular.max(time);
+        }
+        if series.own.is_none() {
+            self.static_bytes += size_of::<Own>() + 16;
+        }
+        let own = series.own.get_or_insert_default();
+        let before = own.column.bytes();
+        change(own);
+        self.static_bytes = (self.static_bytes + own.column.bytes()).saturating_sub(before);
     }
 
     fn cover(&mut self, min: i64, max: i64) {
@@ -232,12 +340,63 @@ impl Head {
             start: min,
             end: max,
         };
+        if self
+            .range
+            .is_some_and(|r| r.contains(min) && r.contains(max))
+            && min == max
+        {
+            // Within what is covered the day may still be new.
+            if self.days.contains(&day_of(min)) {
+                return;
+            }
+        }
         self.range = Some(self.range.map_or(range, |r| r.union(range)));
         self.days.extend([day_of(min), day_of(max)]);
     }
 
-    /// Where metadata stands that has no samples around it: when it was received. A record that
-    /// does not say when is from 1970.
+    /// Estimate of the resident bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.static_bytes + self.group_bytes + self.dictionary.bytes()
+    }
+
+    /// The samples of a series inside a range, ascending.
+    pub(crate) fn column(&self, id: u32, range: MilliRange) -> Result<Column, Corrupt> {
+        let series = &self.series[id as usize];
+        let mut column = Column::default();
+        if let Some(group) = self.groups.get(series.group as usize) {
+            group.read(series.column as usize, range, &mut column)?;
+        }
+        if let Some(own) = &series.own {
+            let (from, to) = range.find(&own.column.times);
+            if from < to {
+                column.merge_later(&own.column.slice(from, to));
+            }
+        }
+        Ok(column)
+    }
+
+    /// Whether a series has samples inside a range.
+    pub(crate) fn has_samples(&self, id: u32, range: MilliRange) -> Result<bool, Corrupt> {
+        let series = &self.series[id as usize];
+        if let Some(own) = &series.own {
+            let (from, to) = range.find(&own.column.times);
+            if from < to {
+                return Ok(true);
+            }
+        }
+        match self.groups.get(series.group as usize) {
+            Some(group) => group.has(series.column as usize, range),
+            None => Ok(false),
+        }
+    }
+
+    /// The exemplars of a series, ascending by time.
+    pub(crate) fn exemplars(&self, id: u32) -> &[Exemplar] {
+        let own = self.series[id as usize].own.as_ref();
+        own.map_or(&[], |own| &own.exemplars)
+    }
+
+    /// Where metadata stands that has no samples around it: when it was received.
     pub(crate) fn lone_metadata(&self) -> Option<MilliRange> {
         let at = self.received.unwrap_or(0);
         let lone = self.range.is_none() && !self.metadata.is_empty();
@@ -264,14 +423,16 @@ impl Head {
             return (at >= from).then_some(at);
         }
         let range = MilliRange::of(TimeRange::new(from, Timestamp::MAX));
-        let first = |series: &HeadSeries| {
-            let (at, _) = range.find(&series.column.times);
-            let sample = series.column.times.get(at).copied();
-            let mut exemplars = series.exemplars.iter().map(|e| e.time.millis());
+        let own = self.series.iter().filter_map(|s| s.own.as_ref());
+        let own = own.filter_map(|own| {
+            let (at, _) = range.find(&own.column.times);
+            let sample = own.column.times.get(at).copied();
+            let mut exemplars = own.exemplars.iter().map(|e| e.time.millis());
             let exemplar = exemplars.find(|t| range.contains(*t));
             sample.into_iter().chain(exemplar).min()
-        };
-        let first = self.series.iter().filter_map(first).min()?;
+        });
+        let rows = self.groups.iter().filter_map(|g| g.first_row(range));
+        let first = own.chain(rows).min()?;
         Some(Timestamp::from_millis(first))
     }
 }
@@ -310,12 +471,11 @@ impl Index for Head {
     }
 
     fn with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap, Corrupt> {
-        let set = self.postings.get(name).and_then(|values| values.get(value));
-        Ok(set.cloned().unwrap_or_default())
+        Ok(self.index.with_value(name, value))
     }
 
     fn with_name(&self, name: &str) -> Result<RoaringBitmap, Corrupt> {
-        self.with_values(name, "", &|_| true)
+        Ok(self.index.with_values(name, |_| true))
     }
 
     fn with_values(
@@ -324,28 +484,16 @@ impl Index for Head {
         prefix: &str,
         accept: &dyn Fn(&str) -> bool,
     ) -> Result<RoaringBitmap, Corrupt> {
-        let mut found = RoaringBitmap::new();
-        let Some(values) = self.postings.get(name) else {
-            return Ok(found);
-        };
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        for (value, set) in values.range::<str, _>(from) {
-            if !value.starts_with(prefix) {
-                break;
-            }
-            if accept(value) {
-                found |= set;
-            }
-        }
-        Ok(found)
+        let accept = |value: &str| value.starts_with(prefix) && accept(value);
+        Ok(self.index.with_values(name, accept))
     }
 
     fn names(&self) -> Vec<String> {
-        self.postings.keys().map(|n| n.to_string()).collect()
+        self.index.names()
     }
 
     fn values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), Corrupt> {
-        for value in self.postings.get(name).into_iter().flat_map(BTreeMap::keys) {
+        for value in self.index.values(name) {
             if !each(value) {
                 break;
             }

@@ -31,12 +31,12 @@ impl Kind for Metrics {
         Ok(!find(part, selector.matchers())?.is_empty())
     }
 
-    fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
-        memory.apply(record)
+    fn apply(memory: &Memory, segment: u64, record: &[u8]) -> Result<(), Corrupt> {
+        memory.apply(segment, record)
     }
 
     fn bytes(memory: &Memory) -> usize {
-        memory.read().bytes
+        memory.read().bytes()
     }
 
     fn range(memory: &Memory) -> Option<TimeRange> {
@@ -56,14 +56,15 @@ impl Kind for Metrics {
         let range = MilliRange::of(range);
         // The order of `series_order`, with each name looked up once.
         let mut series = Vec::with_capacity(head.series.len());
-        for one in &head.series {
-            series.push((one.labels.metric_name().unwrap_or(""), one));
+        for (id, one) in head.series.iter().enumerate() {
+            let name = one.labels.metric_name().unwrap_or("");
+            series.push((name, &one.labels, id as u32));
         }
-        series.sort_by(|(x, a), (y, b)| x.cmp(y).then_with(|| a.labels.cmp(&b.labels)));
+        series.sort_by(|(x, a, _), (y, b, _)| x.cmp(y).then_with(|| a.cmp(b)));
         let mut builder = Builder::new(out);
-        for (_, one) in series {
-            let exemplars = exemplars_within(&one.exemplars, range);
-            builder.add(&one.labels, one.column.within(range), &exemplars);
+        for (_, labels, id) in series {
+            let exemplars = exemplars_within(head.exemplars(id), range);
+            builder.add(labels, head.column(id, range)?, &exemplars);
         }
         let metadata: Vec<Metadata> = head.metadata.values().cloned().collect();
         let lone = head.lone_metadata();

@@ -1,7 +1,7 @@
 //! The metric store: samples, native histograms, exemplars and metadata, by labelled series.
 //!
 //! It is a [`Kind`](obs_storage::Kind) of the storage engine, which owns the journal, the parts and
-//! their life cycle; here is what a batch looks like in the journal ([`encode()`]), in memory
+//! their life cycle; here is what a batch looks like in the journal ([`MetricDraft`]), in memory
 //! ([`Memory`]) and in a part ([`Part`]), and how all of them are read ([`select()`]).
 //!
 //! Invariants: times have millisecond resolution; one series has one sample at a time, the one that
@@ -10,6 +10,7 @@
 
 mod error;
 
+mod draft;
 mod record;
 
 mod column;
@@ -39,13 +40,14 @@ pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, adm
 pub use build::write_part;
 pub use cardinality::{Cardinality, cardinality};
 pub use deletion::{Selector, delete, selector};
+pub use draft::{Buffers, MetricDraft, encode};
 pub use error::SelectError;
 pub use growth::{Growth, growth};
 pub use head::Memory;
 pub use kind::Metrics;
 pub use obs_storage::{OpenPart, Snapshot};
 pub use part::Part;
-pub use record::{RECORD_SAMPLES_MAX, encode, encode_received};
+pub use record::RECORD_SAMPLES_MAX;
 pub use select::{
     SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
 };

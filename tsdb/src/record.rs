@@ -1,126 +1,437 @@
-//! A journal record of metrics: one batch, self-contained.
+//! A journal record of metrics: what came for one tenant in one group commit.
 //!
-//! version (u8), then one zstd run. In it: series with front-coded packed labels, then columns over
-//! all samples of all series, one behind the other: counts, times, floats, starts, histograms; then
-//! exemplars and metadata. Bytes: `docs/formats/metric-record.md`.
-//! Invariant: labels stay packed from here to the head, so that a known series is found by one hash
-//! of bytes; nothing is allocated per sample.
+//! version (u8), then one zstd run. In it: new series of this journal segment with front-coded
+//! packed labels; then samples as series numbers, times and values against each series' sample
+//! before; then what is rarer. Bytes: `docs/formats/metric-record.md`.
+//! Invariants: a record leans on the records of its tenant before it in the same segment, and finds
+//! out by a checksum of its values when one of them is missing; numbers belong to the segment, not
+//! to memory; nothing is allocated per sample.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use obs_model::metrics::{Exemplar, Metadata, MetricBatch, MetricKind, Sample};
+use obs_model::metrics::{Exemplar, Metadata, MetricKind};
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Labels, Series, Timestamp, Value};
+use obs_model::{Labels, Timestamp};
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes, floats, ints, put_bytes, varint};
+use xxhash_rust::xxh3::Xxh3;
 
-use crate::column::{Column, NO_START};
+use crate::column::Column;
 use crate::histograms;
 
 const VERSION: u8 = 1;
-/// The same with the time of receipt at the end, for batches of nothing but metadata: metadata has
-/// no time of its own, and what becomes a part needs a place in time.
-const VERSION_RECEIVED: u8 = 2;
 /// Bytes of one record once decompressed; several times the largest accepted request.
 const RECORD_BYTES_MAX: usize = 1 << 30;
-/// Bytes of all labels of one record; front coding makes them dense, so they have their own bound.
+/// Bytes of all labels of one batch; front coding makes them dense, so they have their own bound.
 pub(crate) const LABELS_BYTES_MAX: usize = 1 << 28;
-/// Samples of one record, a hundred times what senders put in one request. Constant columns need no
-/// bytes per sample, so this is what bounds their memory when a record is read: 64 MiB each.
+/// Samples of one batch, a hundred times what senders put in one request.
 pub const RECORD_SAMPLES_MAX: usize = 1 << 23;
+/// A record holds the batches of a group commit; the writer ends a group long before this.
+const GROUP_FACTOR: usize = 2;
 /// Largest magnitude of a stored time: what a timestamp in nanoseconds can say.
 const MILLIS_MAX: i64 = i64::MAX / NANOS_PER_MILLI + 1;
+/// No number, no series.
+const NONE: u32 = u32::MAX;
+/// Codes of values: as before; by its bits. Larger ones are a difference.
+const CODE_SAME: u64 = 0;
+const CODE_BITS: u64 = 1;
+/// Differences are smaller than this, so that a float holds them and what they lead to.
+const DIFFERENCE_MAX: f64 = (1u64 << 40) as f64;
 
-/// A decoded record. Series are runs of the columns.
+/// What a record says, with series as memory numbers them.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
-    /// Packed labels of all series, one behind the other; not checked yet.
-    pub(crate) labels: Vec<u8>,
-    /// End of each series' labels and of its samples.
-    pub(crate) ends: Vec<(usize, usize)>,
-    /// Samples, in order of arrival within a series.
-    pub(crate) column: Column,
-    /// Series (by index) and exemplar.
-    pub(crate) exemplars: Vec<(usize, Exemplar)>,
+pub(crate) struct Entries {
+    /// Float samples without start timestamps, in order of arrival: series, milliseconds, value.
+    pub(crate) series: Vec<u32>,
+    pub(crate) times: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+    /// All other samples, in order of arrival within a series.
+    pub(crate) others: Vec<(u32, Column)>,
+    /// The series that `others` has something of; filled while entries are gathered.
+    pub(crate) with_others: HashSet<u32>,
+    /// Exemplars with their series.
+    pub(crate) exemplars: Vec<(u32, Exemplar)>,
     /// Metadata of families.
     pub(crate) metadata: Vec<Metadata>,
-    /// When it was received, in milliseconds; only where there is nothing but metadata.
-    pub(crate) received: Option<i64>,
+    /// When it was received, in milliseconds.
+    pub(crate) received: i64,
 }
 
-/// Appends the journal record of a batch that was received at a time, as [`encode()`] does. A batch
-/// of nothing but metadata is kept as long as a sample of that time would be.
-pub fn encode_received(batch: &MetricBatch, received: Timestamp, out: &mut Vec<u8>) {
-    let is_row = |s: &Series| !s.samples.is_empty() || !s.exemplars.is_empty();
-    if batch.series.iter().any(is_row) {
-        return encode(batch, out);
-    }
-    let mut body = encode_body(batch);
-    varint::put_signed(received.millis(), &mut body);
-    out.push(VERSION_RECEIVED);
-    bytes::encode(&body, bytes::LEVEL_FAST, out);
-}
-
-/// Appends the journal record of a batch. A batch holds at most [`RECORD_SAMPLES_MAX`] samples;
-/// [`admit`](crate::admit()) sees to that.
-pub fn encode(batch: &MetricBatch, out: &mut Vec<u8>) {
-    out.push(VERSION);
-    bytes::encode(&encode_body(batch), bytes::LEVEL_FAST, out);
-}
-
-fn encode_body(batch: &MetricBatch) -> Vec<u8> {
-    let mut body = Vec::new();
-    encode_labels(batch, &mut body);
-    encode_samples(batch, &mut body);
-    encode_exemplars(batch, &mut body);
-    encode_metadata(&batch.metadata, &mut body);
-    body
-}
-
-fn encode_labels(batch: &MetricBatch, out: &mut Vec<u8>) {
-    varint::put(batch.series.len() as u64, out);
-    let mut last: &[u8] = &[];
-    for series in &batch.series {
-        let packed = series.labels.packed();
-        put_front_coded(last, packed, out);
-        last = packed;
+impl Entries {
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty()
+            && self.others.is_empty()
+            && self.exemplars.is_empty()
+            && self.metadata.is_empty()
     }
 }
 
-fn encode_samples(batch: &MetricBatch, out: &mut Vec<u8>) {
-    let counts: Vec<u64> = batch
-        .series
-        .iter()
-        .map(|s| s.samples.len() as u64)
-        .collect();
-    ints::encode_u64(&counts, out);
-    let mut column = Column::default();
-    for sample in batch.series.iter().flat_map(|s| &s.samples) {
-        let start = sample.start.map_or(NO_START, Timestamp::millis);
-        column.push(sample.time.millis(), value_of(sample), start);
-    }
-    ints::encode_aligned(&column.times, out);
-    floats::encode_aligned(&column.values, out);
-    ints::encode_aligned(&column.starts, out);
-    put_histograms(&column, out);
+/// What the records of one segment have said so far: the series they numbered, and their newest
+/// values.
+#[derive(Debug, Default)]
+pub(crate) struct Dictionary {
+    segment: u64,
+    /// The next record must start anew: what the last one said did not get into the journal.
+    restart: bool,
+    /// Numbers by memory's number of the series.
+    numbers: Vec<u32>,
+    /// Memory's numbers, by number.
+    series: Vec<u32>,
+    /// Newest values, by number.
+    values: Vec<f64>,
 }
 
-fn value_of(sample: &Sample) -> Result<f64, Arc<obs_model::Histogram>> {
-    match &sample.value {
-        Value::Float(float) => Ok(*float),
-        Value::Histogram(histogram) => Err(Arc::clone(histogram)),
-    }
-}
-
-fn encode_exemplars(batch: &MetricBatch, out: &mut Vec<u8>) {
-    let count: usize = batch.series.iter().map(|s| s.exemplars.len()).sum();
-    varint::put(count as u64, out);
-    for (index, series) in batch.series.iter().enumerate() {
-        for exemplar in &series.exemplars {
-            varint::put(index as u64, out);
-            put_exemplar(exemplar, out);
+impl Dictionary {
+    /// Goes on in a segment; nothing of another one counts in it.
+    pub(crate) fn enter(&mut self, segment: u64) {
+        if self.segment != segment {
+            self.clear();
+            self.segment = segment;
         }
     }
+
+    /// Forgets what was said in a record that did not get into the journal.
+    pub(crate) fn abort(&mut self) {
+        self.clear();
+        self.restart = true;
+    }
+
+    fn clear(&mut self) {
+        self.restart = false;
+        self.numbers.clear();
+        self.series.clear();
+        self.values.clear();
+    }
+
+    /// The number of a series; a new one is written down with its labels.
+    fn number(&mut self, series: u32, new: &mut Vec<u32>) -> u32 {
+        let at = series as usize;
+        if at >= self.numbers.len() {
+            self.numbers.resize(at + 1, NONE);
+        }
+        if self.numbers[at] == NONE {
+            self.numbers[at] = self.series.len() as u32;
+            self.series.push(series);
+            self.values.push(0.0);
+            new.push(series);
+        }
+        self.numbers[at]
+    }
+
+    /// Memory's number for the number in a record.
+    fn series(&self, number: u64, reader: &Reader<'_>) -> Result<u32, Corrupt> {
+        let series = self.series.get(number as usize).copied();
+        series
+            .filter(|series| *series != NONE)
+            .ok_or_else(|| reader.corrupt("the number of a series before here"))
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        4 * (self.numbers.capacity() + self.series.capacity()) + 8 * self.values.capacity()
+    }
+}
+
+/// Buffers of the encoder that are worth keeping.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    zstd: bytes::Encoder,
+    numbers: Vec<u32>,
+    new: Vec<u32>,
+    body: Vec<u8>,
+    codes: Vec<u8>,
+    bits: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            zstd: bytes::Encoder::new(bytes::LEVEL_FAST),
+            numbers: Vec::new(),
+            new: Vec::new(),
+            body: Vec::new(),
+            codes: Vec::new(),
+            bits: Vec::new(),
+        }
+    }
+}
+
+/// Appends the record of entries to `out`. `labels` gives the labels of a series.
+pub(crate) fn encode<'l>(
+    entries: &Entries,
+    dictionary: &mut Dictionary,
+    labels: impl Fn(u32) -> &'l Labels,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) {
+    scratch.new.clear();
+    scratch.numbers.clear();
+    scratch.body.clear();
+    let (new, body) = (&mut scratch.new, &mut scratch.body);
+    body.push(u8::from(std::mem::take(&mut dictionary.restart)));
+    varint::put(dictionary.series.len() as u64, body);
+    for series in &entries.series {
+        scratch.numbers.push(dictionary.number(*series, new));
+    }
+    let number = |series: &u32| dictionary.number(*series, new);
+    let others: Vec<u32> = entries.others.iter().map(|(s, _)| s).map(number).collect();
+    let number = |series: &u32| dictionary.number(*series, new);
+    let exemplars: Vec<u32> = entries
+        .exemplars
+        .iter()
+        .map(|(s, _)| s)
+        .map(number)
+        .collect();
+    varint::put(new.len() as u64, body);
+    let mut last: &[u8] = &[];
+    for series in &*new {
+        let packed = labels(*series).packed();
+        put_front_coded(last, packed, body);
+        last = packed;
+    }
+    put_runs(scratch.numbers.iter().map(|n| i64::from(*n)), 1, body);
+    put_runs(entries.times.iter().copied(), 0, body);
+    scratch.codes.clear();
+    scratch.bits.clear();
+    put_values(
+        &entries.values,
+        &scratch.numbers,
+        dictionary,
+        (&mut scratch.codes, &mut scratch.bits),
+    );
+    let body = &mut scratch.body;
+    put_bytes(&scratch.codes, body);
+    put_bytes(&scratch.bits, body);
+    body.extend_from_slice(&checksum(&entries.values).to_le_bytes());
+    varint::put(others.len() as u64, body);
+    for (number, (_, column)) in others.iter().zip(&entries.others) {
+        varint::put(u64::from(*number), body);
+        ints::encode(&column.times, body);
+        floats::encode(&column.values, body);
+        ints::encode(&column.starts, body);
+        put_histograms(column, body);
+    }
+    varint::put(exemplars.len() as u64, body);
+    for (number, (_, exemplar)) in exemplars.iter().zip(&entries.exemplars) {
+        varint::put(u64::from(*number), body);
+        put_exemplar(exemplar, body);
+    }
+    encode_metadata(&entries.metadata, body);
+    varint::put_signed(entries.received, body);
+    out.push(VERSION);
+    scratch.zstd.encode(body, out);
+}
+
+/// Appends values as runs of an arithmetic sequence: length, then the first against where the last
+/// run would have gone on.
+fn put_runs(values: impl Iterator<Item = i64>, step: i64, out: &mut Vec<u8>) {
+    let (mut length, mut next, mut first) = (0u64, 0i64, 0i64);
+    let mut put = |length: u64, first: i64, end: i64| {
+        varint::put(length, out);
+        varint::put_signed(first.wrapping_sub(end), out);
+    };
+    let mut end = 0;
+    for value in values {
+        if length > 0 && value != next {
+            put(length, first, end);
+            (end, length) = (next, 0);
+        }
+        if length == 0 {
+            first = value;
+        }
+        length += 1;
+        next = value.wrapping_add(step);
+    }
+    if length > 0 {
+        put(length, first, end);
+    }
+    varint::put(0, out);
+}
+
+/// Reads what [`put_runs`] wrote: at most `count_max` values.
+fn read_runs(reader: &mut Reader<'_>, step: i64, count_max: usize) -> Result<Vec<i64>, Corrupt> {
+    let mut values = Vec::new();
+    let mut next = 0i64;
+    loop {
+        let length = reader.count(count_max - values.len())?;
+        if length == 0 {
+            return Ok(values);
+        }
+        next = next.wrapping_add(reader.signed()?);
+        for _ in 0..length {
+            values.push(next);
+            next = next.wrapping_add(step);
+        }
+    }
+}
+
+/// Appends a code per value, and the bits of those that are no small step from the one before.
+fn put_values(
+    values: &[f64],
+    numbers: &[u32],
+    dictionary: &mut Dictionary,
+    (codes, bits): (&mut Vec<u8>, &mut Vec<u8>),
+) {
+    for (value, number) in values.iter().zip(numbers) {
+        let last = &mut dictionary.values[*number as usize];
+        if value.to_bits() == last.to_bits() {
+            codes.push(CODE_SAME as u8);
+            continue;
+        }
+        let difference = value - *last;
+        let whole = difference as i64;
+        let exact = difference.abs() < DIFFERENCE_MAX
+            && whole as f64 == difference
+            && whole != 0
+            && (*last + difference).to_bits() == value.to_bits();
+        if exact {
+            varint::put(varint::zigzag(whole) + 1, codes);
+        } else {
+            codes.push(CODE_BITS as u8);
+            bits.extend_from_slice(&(value.to_bits() ^ last.to_bits()).to_le_bytes());
+        }
+        *last = *value;
+    }
+}
+
+fn checksum(values: &[f64]) -> u32 {
+    let mut hash = Xxh3::new();
+    for value in values {
+        hash.update(&value.to_bits().to_le_bytes());
+    }
+    hash.digest() as u32
+}
+
+/// Reads a record of a segment. `find` gives memory's number of a series by its labels, and adds
+/// it where it is new; what the record says before a fault may have been added then.
+pub(crate) fn decode(
+    record: &[u8],
+    dictionary: &mut Dictionary,
+    find: &mut dyn FnMut(Labels) -> u32,
+) -> Result<Entries, Corrupt> {
+    let mut outer = Reader::new("metric record", record);
+    if outer.u8()? != VERSION {
+        return Err(Corrupt::new("metric record", 0, "version 1"));
+    }
+    let body = bytes::decode(&mut outer, RECORD_BYTES_MAX)?;
+    outer.finish()?;
+    let mut reader = Reader::new("metric record", &body);
+    if reader.u8()? != 0 {
+        dictionary.clear();
+    }
+    read_new(&mut reader, dictionary, find)?;
+    let mut entries = Entries::default();
+    read_samples(&mut reader, dictionary, &mut entries)?;
+    let mut allowance = histograms::BUCKETS_TOTAL_MAX;
+    let others = reader.count(reader.remaining())?;
+    for _ in 0..others {
+        let number = reader.varint()?;
+        let series = dictionary.series(number, &reader)?;
+        let column = read_column(&mut reader, &mut allowance)?;
+        entries.others.push((series, column));
+    }
+    let exemplars = reader.count(reader.remaining())?;
+    for _ in 0..exemplars {
+        let number = reader.varint()?;
+        let series = dictionary.series(number, &reader)?;
+        entries
+            .exemplars
+            .push((series, read_exemplar(&mut reader)?));
+    }
+    entries.metadata = decode_metadata(&mut reader)?;
+    entries.received = reader.signed()?;
+    check_times(&[entries.received], &reader)?;
+    reader.finish()?;
+    Ok(entries)
+}
+
+/// Reads the series that a record numbers.
+fn read_new(
+    reader: &mut Reader<'_>,
+    dictionary: &mut Dictionary,
+    find: &mut dyn FnMut(Labels) -> u32,
+) -> Result<(), Corrupt> {
+    let first = reader.varint()?;
+    let count = reader.count(reader.remaining())?;
+    let known = dictionary.series.len() as u64;
+    if first < known {
+        return Err(reader.corrupt(format!("numbers from {known} on before here")));
+    }
+    // Numbers between are those of a record that is missing; only what needs them is lost.
+    if first - known > (GROUP_FACTOR * RECORD_SAMPLES_MAX) as u64 {
+        return Err(reader.corrupt("a number that a segment can reach before here"));
+    }
+    dictionary.series.resize(first as usize, NONE);
+    dictionary.values.resize(first as usize, 0.0);
+    let mut packed: Vec<u8> = Vec::new();
+    let mut total = 0;
+    for _ in 0..count {
+        let shared = reader.count(packed.len())?;
+        let suffix = reader.bytes(reader.remaining())?;
+        packed.truncate(shared);
+        packed.extend_from_slice(suffix);
+        total += packed.len();
+        if total > GROUP_FACTOR * LABELS_BYTES_MAX {
+            return Err(reader.corrupt("labels within the limit of a record before here"));
+        }
+        let labels = Labels::from_packed(&packed).map_err(|e| reader.corrupt(e.to_string()))?;
+        dictionary.series.push(find(labels));
+        dictionary.values.push(0.0);
+    }
+    Ok(())
+}
+
+fn read_samples(
+    reader: &mut Reader<'_>,
+    dictionary: &mut Dictionary,
+    entries: &mut Entries,
+) -> Result<(), Corrupt> {
+    // Each sample has a code of at least one byte.
+    let count_max = reader.remaining().min(GROUP_FACTOR * RECORD_SAMPLES_MAX);
+    let numbers = read_runs(reader, 1, count_max)?;
+    entries.times = read_runs(reader, 0, count_max)?;
+    check_times(&entries.times, reader)?;
+    let codes = reader.bytes(reader.remaining())?;
+    let bits = reader.bytes(reader.remaining())?;
+    let mut codes = Reader::new("codes of a metric record", codes);
+    let mut bits = Reader::new("values of a metric record", bits);
+    for number in &numbers {
+        let series = dictionary.series(*number as u64, reader)?;
+        let last = &mut dictionary.values[*number as usize];
+        *last = match codes.varint()? {
+            CODE_SAME => *last,
+            CODE_BITS => f64::from_bits(last.to_bits() ^ bits.u64()?),
+            code => *last + varint::unzigzag(code - 1) as f64,
+        };
+        entries.series.push(series);
+        entries.values.push(*last);
+    }
+    codes.finish()?;
+    bits.finish()?;
+    let sound = reader.u32()? == checksum(&entries.values);
+    if !sound || entries.times.len() != numbers.len() {
+        return Err(reader.corrupt("values that go on from the record before, before here"));
+    }
+    Ok(())
+}
+
+fn read_column(reader: &mut Reader<'_>, allowance: &mut usize) -> Result<Column, Corrupt> {
+    let mut column = Column {
+        times: ints::decode(reader, RECORD_SAMPLES_MAX)?,
+        ..Column::default()
+    };
+    check_times(&column.times, reader)?;
+    let count = column.len();
+    column.values = floats::decode(reader, count)?;
+    column.starts = ints::decode(reader, count)?;
+    let starts = column.starts.len();
+    if column.values.len() != count || (starts > 0 && starts != count) {
+        return Err(reader.corrupt(format!("columns of {count} samples before here")));
+    }
+    read_histograms(reader, allowance, &mut column)?;
+    Ok(column)
 }
 
 /// Appends one exemplar.
@@ -233,87 +544,6 @@ pub(crate) fn put_front_coded(last: &[u8], bytes: &[u8], out: &mut Vec<u8>) {
     put_bytes(&bytes[shared..], out);
 }
 
-/// Reads a record.
-pub(crate) fn decode(record: &[u8]) -> Result<Record, Corrupt> {
-    let mut outer = Reader::new("metric record", record);
-    let version = outer.u8()?;
-    if version != VERSION && version != VERSION_RECEIVED {
-        return Err(Corrupt::new("metric record", 0, "version 1 or 2"));
-    }
-    let body = bytes::decode(&mut outer, RECORD_BYTES_MAX)?;
-    outer.finish()?;
-    let mut reader = Reader::new("metric record", &body);
-    let mut decoded = Record::default();
-    let label_ends = decode_labels(&mut reader, &mut decoded.labels)?;
-    decode_samples(&mut reader, &label_ends, &mut decoded)?;
-    let exemplars = reader.count(reader.remaining())?;
-    for _ in 0..exemplars {
-        let series = reader.varint()? as usize;
-        if series >= label_ends.len() {
-            return Err(reader.corrupt("the index of a series before here"));
-        }
-        decoded
-            .exemplars
-            .push((series, read_exemplar(&mut reader)?));
-    }
-    decoded.metadata = decode_metadata(&mut reader)?;
-    if version == VERSION_RECEIVED {
-        let received = reader.signed()?;
-        check_times(&[received], &reader)?;
-        decoded.received = Some(received);
-    }
-    reader.finish()?;
-    Ok(decoded)
-}
-
-/// Reads the labels of all series; gives where each ends.
-fn decode_labels(reader: &mut Reader<'_>, labels: &mut Vec<u8>) -> Result<Vec<usize>, Corrupt> {
-    let count = reader.count(reader.remaining())?;
-    let mut ends = Vec::with_capacity(count.min(reader.remaining() / 2));
-    let mut last = 0..0;
-    for _ in 0..count {
-        let shared = reader.count(last.len())?;
-        let suffix = reader.bytes(reader.remaining())?;
-        let start = labels.len();
-        if start + shared + suffix.len() > LABELS_BYTES_MAX {
-            return Err(reader.corrupt("labels within the limit of a record before here"));
-        }
-        labels.extend_from_within(last.start..last.start + shared);
-        labels.extend_from_slice(suffix);
-        last = start..labels.len();
-        ends.push(labels.len());
-    }
-    Ok(ends)
-}
-
-fn decode_samples(
-    reader: &mut Reader<'_>,
-    label_ends: &[usize],
-    decoded: &mut Record,
-) -> Result<(), Corrupt> {
-    let counts = ints::decode_u64(reader, label_ends.len())?;
-    let mut total = 0u64;
-    for (count, label_end) in counts.iter().zip(label_ends) {
-        total = total.saturating_add(*count);
-        decoded.ends.push((*label_end, total as usize));
-    }
-    if counts.len() != label_ends.len() || total > RECORD_SAMPLES_MAX as u64 {
-        return Err(reader.corrupt("a sample count for each series before here"));
-    }
-    let total = total as usize;
-    let column = &mut decoded.column;
-    column.times = ints::decode(reader, total)?;
-    check_times(&column.times, reader)?;
-    column.values = floats::decode(reader, total)?;
-    column.starts = ints::decode(reader, total)?;
-    let starts = column.starts.len();
-    if column.len() != total || column.values.len() != total || (starts > 0 && starts != total) {
-        return Err(reader.corrupt(format!("columns of {total} samples before here")));
-    }
-    let mut allowance = histograms::BUCKETS_TOTAL_MAX;
-    read_histograms(reader, &mut allowance, column)
-}
-
 /// Times must be sayable in nanoseconds, or two of them would become one.
 pub(crate) fn check_times(times: &[i64], reader: &Reader<'_>) -> Result<(), Corrupt> {
     if times.iter().all(|t| (-MILLIS_MAX..=MILLIS_MAX).contains(t)) {
@@ -324,107 +554,4 @@ pub(crate) fn check_times(times: &[i64], reader: &Reader<'_>) -> Result<(), Corr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use obs_model::histogram::BucketSpan;
-    use proptest::prelude::*;
-
-    fn batch(values: &[u64]) -> MetricBatch {
-        let histogram = obs_model::Histogram {
-            integer: true,
-            schema: 3,
-            sum: 5.5,
-            positive_spans: vec![BucketSpan {
-                offset: -3,
-                length: 2,
-            }],
-            positive: vec![1.0, 4.0],
-            ..Default::default()
-        };
-        let sample = |millis: i64, value| Sample {
-            time: Timestamp::from_millis(millis),
-            start: (millis % 3 == 0).then(|| Timestamp::from_millis(7)),
-            value,
-        };
-        let mut samples: Vec<Sample> = values
-            .iter()
-            .enumerate()
-            .map(|(i, bits)| {
-                sample(
-                    1_795_255_200_000 - i as i64,
-                    Value::Float(f64::from_bits(*bits)),
-                )
-            })
-            .collect();
-        samples.push(sample(3, Value::Histogram(Arc::new(histogram))));
-        let exemplar = Exemplar {
-            labels: Labels::from_pairs([("trace_id", "abc")]),
-            value: 0.5,
-            time: Timestamp::from_millis(5),
-        };
-        let series = |name: &str, samples| Series {
-            labels: Labels::from_pairs([("__name__", name), ("job", "a")]),
-            samples,
-            exemplars: vec![exemplar.clone()],
-        };
-        let metadata = Metadata {
-            family: "up".into(),
-            kind: MetricKind::Gauge,
-            unit: String::new(),
-            help: "is it up".into(),
-        };
-        MetricBatch {
-            series: vec![series("up", samples), series("upper", Vec::new())],
-            metadata: vec![metadata],
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn what_went_in_comes_out(values in prop::collection::vec(any::<u64>(), 0..50)) {
-            let batch = batch(&values);
-            let mut bytes = Vec::new();
-            encode(&batch, &mut bytes);
-            let record = decode(&bytes).unwrap();
-            prop_assert_eq!(record.ends.len(), 2);
-            prop_assert_eq!(&record.labels[..record.ends[0].0], batch.series[0].labels.packed());
-            prop_assert_eq!(&record.labels[record.ends[0].0..], batch.series[1].labels.packed());
-            prop_assert_eq!(record.ends[1].1, values.len() + 1);
-            let bits: Vec<u64> = record.column.values.iter().map(|v| v.to_bits()).collect();
-            prop_assert_eq!(&bits[..values.len()], &values[..]);
-            let (index, histogram) = &record.column.histograms[0];
-            prop_assert_eq!(*index as usize, values.len());
-            let Value::Histogram(expect) = &batch.series[0].samples[values.len()].value else {
-                panic!("the last sample is a histogram");
-            };
-            prop_assert!(histogram.bit_eq(expect));
-            prop_assert_eq!(&record.exemplars[1].1, &batch.series[1].exemplars[0]);
-            prop_assert_eq!(&record.metadata, &batch.metadata);
-        }
-
-        #[test]
-        fn arbitrary_bodies_do_not_panic(
-            flips in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
-            noise in prop::collection::vec(any::<u8>(), 0..200),
-        ) {
-            let mut good = Vec::new();
-            encode(&batch(&[1, 2, 3]), &mut good);
-            let mut body = bytes::decode(&mut Reader::new("", &good[1..]), 1 << 20).unwrap();
-            for (at, bits) in flips {
-                let index = at % body.len();
-                body[index] ^= bits;
-            }
-            for body in [body, noise] {
-                for version in [VERSION, VERSION_RECEIVED] {
-                    let mut record = vec![version];
-                    bytes::encode_raw(&body, &mut record);
-                    if let Ok(record) = decode(&record) {
-                        prop_assert_eq!(record.column.times.len(), record.column.values.len());
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

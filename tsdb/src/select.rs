@@ -151,11 +151,14 @@ fn for_labels(
             let head = memory.read();
             let (found, mask) = find_visible(&*head, hidden, matchers, range)?;
             for id in found {
-                let series = &head.series[id as usize];
-                let (from, to) = range.find(&series.column.times);
-                let mut times = series.column.times[from..to].iter();
-                if times.any(|time| !mask.hides(id, *time)) {
-                    each(&series.labels)?;
+                let labels = &head.series[id as usize].labels;
+                let visible = if mask.concerns(id) {
+                    !mask.visible(id, head.column(id, range)?).is_empty()
+                } else {
+                    head.has_samples(id, range)?
+                };
+                if visible {
+                    each(labels)?;
                 }
             }
             Ok(())
@@ -355,10 +358,9 @@ pub fn exemplars(
                 let head = memory.read();
                 let (set, mask) = find_visible(&*head, hidden, matchers, millis)?;
                 for id in set {
-                    let series = &head.series[id as usize];
-                    for exemplar in &series.exemplars {
+                    for exemplar in head.exemplars(id) {
                         if !mask.hides(id, exemplar.time.millis()) {
-                            add(&series.labels, exemplar)?;
+                            add(&head.series[id as usize].labels, exemplar)?;
                         }
                     }
                 }

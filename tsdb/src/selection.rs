@@ -166,10 +166,9 @@ impl<'a> Selection<'a> {
                     masks.push(mask);
                     for number in set {
                         budget.check()?;
-                        let series = &head.series[number as usize];
-                        let (from, to) = range.find(&series.column.times);
-                        if from < to {
-                            found.add(&series.labels, Place { source: at, number })?;
+                        if head.has_samples(number, range)? {
+                            let labels = &head.series[number as usize].labels;
+                            found.add(labels, Place { source: at, number })?;
                         }
                     }
                 }
@@ -235,10 +234,11 @@ impl<'a> Selection<'a> {
                 }
                 Source::Memory(memory, _) => {
                     let head = memory.read();
-                    let times = &head.series[place.number as usize].column.times;
-                    let (from, to) = self.range.find(times);
-                    estimate.samples += (to - from) as u64;
-                    estimate.bytes += 16 * (to - from) as u64;
+                    // Rows that cannot be read are told by the read itself.
+                    let column = head.column(place.number, self.range);
+                    let samples = column.map_or(0, |column| column.len() as u64);
+                    estimate.samples += samples;
+                    estimate.bytes += 16 * samples;
                 }
             }
         }
@@ -350,28 +350,12 @@ impl<'a> Selection<'a> {
     ) -> Result<(), SelectError> {
         let head = memory.read();
         for (place, at) in jobs {
-            let column = &head.series[place.number as usize].column;
-            let (from, to) = self.range.find(&column.times);
-            if from == to {
-                continue;
-            }
-            charge.samples(to - from)?;
+            let column = head.column(place.number, self.range)?;
+            charge.samples(column.len())?;
             let into = &mut gathered[*at as usize];
             into.special = true;
             let mask = &self.masks[place.source as usize];
-            if mask.concerns(place.number) {
-                let visible = mask.visible(place.number, column.slice(from, to));
-                into.add_column(times, visible);
-                continue;
-            }
-            let piece = times.intern(&column.times[from..to]);
-            let mut values = Column::default();
-            if column.histograms.is_empty() && into.follows(column.times[from]) {
-                into.append(piece, column.times[to - 1], &column.values[from..to]);
-                continue;
-            }
-            values.extend(column, from, to);
-            into.add(times, piece, values.values, values.histograms);
+            into.add_column(times, mask.visible(place.number, column));
         }
         Ok(())
     }
@@ -551,12 +535,6 @@ impl Gathering {
     /// Whether what starts at a time is behind all of this.
     fn follows(&self, time: i64) -> bool {
         self.own.is_none() && (self.floats.is_empty() || self.last < time)
-    }
-
-    fn append(&mut self, piece: u32, last: i64, floats: &[f64]) {
-        self.pieces.push(piece);
-        self.floats.extend_from_slice(floats);
-        self.last = last;
     }
 
     /// Adds what is visible of samples that arrived later than all of this.

@@ -39,10 +39,16 @@ fn budget() -> Budget {
     Budget::new(&Limits::default())
 }
 
+/// When batches of tests are received.
+const RECEIVED: Timestamp = Timestamp::from_nanos(0);
+
 fn apply(memory: &Memory, batch: &MetricBatch) {
     let mut record = Vec::new();
-    crate::encode(batch, &mut record);
-    Metrics::apply(memory, &record).unwrap();
+    crate::encode(batch, RECEIVED, &mut record);
+    // A batch without anything in it has no record.
+    if !record.is_empty() {
+        Metrics::apply(memory, 1, &record).unwrap();
+    }
 }
 
 /// A part of the rows of a memory; `None` without rows.
@@ -190,6 +196,7 @@ fn batch_of(rows: &[Row]) -> MetricBatch {
             value: row.value.value(),
         }],
         exemplars: Vec::new(),
+        ..Default::default()
     };
     let mut batch = MetricBatch::default();
     for row in rows {
@@ -374,12 +381,12 @@ proptest! {
             let series = Series {
                 labels: labels.clone(),
                 samples: vec![sample],
-                exemplars: Vec::new(),
-            };
+                exemplars: Vec::new(), ..Default::default()
+};
             let batch = MetricBatch {
                 series: vec![series],
-                metadata: Vec::new(),
-            };
+                metadata: Vec::new(), ..Default::default()
+};
             apply(&memories[usize::from(index >= flushed)], &batch);
         }
         let [first, second] = memories;
@@ -504,6 +511,7 @@ fn full_batch() -> MetricBatch {
             } else {
                 Vec::new()
             },
+            ..Default::default()
         });
     }
     batch.metadata.push(Metadata {
@@ -527,10 +535,12 @@ fn blocks_are_cut_and_read_selectively() {
         labels: series_labels(index),
         samples: (0..5000).map(sample).collect(),
         exemplars: Vec::new(),
+        ..Default::default()
     };
     let batch = MetricBatch {
         series: (0..10).map(series).collect(),
         metadata: Vec::new(),
+        ..Default::default()
     };
     apply(&memory, &batch);
     let part = flush(&memory, TimeRange::ALL).unwrap();
@@ -600,10 +610,12 @@ fn the_budget_bounds_what_is_held_at_a_time() {
         labels: labels(&[("__name__", &format!("m{n:02}"))]),
         samples: samples(n),
         exemplars: Vec::new(),
+        ..Default::default()
     };
     let batch = MetricBatch {
         series: (0..40).map(series).collect(),
         metadata: Vec::new(),
+        ..Default::default()
     };
     apply(&memory, &batch);
     let part = flush(&memory, TimeRange::ALL).unwrap();
@@ -641,10 +653,11 @@ fn metadata_without_samples_is_kept() {
         let batch = MetricBatch {
             series: Vec::new(),
             metadata: vec![entry],
+            ..Default::default()
         };
         let mut payload = Vec::new();
         let received = Timestamp::from_nanos(received);
-        crate::encode_received(&batch, received, &mut payload);
+        crate::encode(&batch, received, &mut payload);
         let record = Record {
             tenant: &tenant,
             payload: &payload,
@@ -698,6 +711,7 @@ fn long_labels_and_many_exemplars_make_several_runs() {
         ]),
         samples: Vec::new(),
         exemplars: (0..10).map(|at| exemplar(100 * n + at)).collect(),
+        ..Default::default()
     };
     let entry = |n: i64| Metadata {
         family: format!("family_{n:03}"),
@@ -707,6 +721,7 @@ fn long_labels_and_many_exemplars_make_several_runs() {
     let batch = MetricBatch {
         series: (0..20).map(series).collect(),
         metadata: (0..50).map(entry).collect(),
+        ..Default::default()
     };
     let memory = Memory::default();
     apply(&memory, &batch);
@@ -741,7 +756,14 @@ fn metadata_that_grows_is_weighed() {
         };
         let metadata = vec![entry];
         let series = Vec::new();
-        apply(&memory, &MetricBatch { series, metadata });
+        apply(
+            &memory,
+            &MetricBatch {
+                series,
+                metadata,
+                ..Default::default()
+            },
+        );
         Metrics::bytes(&memory)
     };
     let small = weigh(0);
@@ -833,14 +855,14 @@ fn a_refused_record_changes_nothing() {
         start: None,
     }];
     let mut record = Vec::new();
-    crate::encode(&batch_of(&rows), &mut record);
+    crate::encode(&batch_of(&rows), RECEIVED, &mut record);
     for end in 0..record.len() {
-        assert!(Metrics::apply(&memory, &record[..end]).is_err());
+        assert!(Metrics::apply(&memory, 1, &record[..end]).is_err());
     }
     assert_eq!((memory.series_count(), Metrics::bytes(&memory)), (0, 0));
     assert_eq!(Metrics::range(&memory), None);
-    Metrics::apply(&memory, &record).unwrap();
-    Metrics::apply(&memory, &record).unwrap();
+    Metrics::apply(&memory, 1, &record).unwrap();
+    Metrics::apply(&memory, 1, &record).unwrap();
     assert_eq!(memory.series_count(), 1);
     assert_eq!(Metrics::range(&memory), Some(millis(1, 1)));
     let first = |from| Metrics::first_row(&memory, Timestamp::from_nanos(from));
@@ -862,7 +884,11 @@ fn the_engine_drives_it() {
             start: None,
         };
         let mut payload = Vec::new();
-        crate::encode(&batch_of(&times.map(row).collect::<Vec<_>>()), &mut payload);
+        crate::encode(
+            &batch_of(&times.map(row).collect::<Vec<_>>()),
+            RECEIVED,
+            &mut payload,
+        );
         let record = Record {
             tenant: &tenant,
             payload: &payload,
@@ -914,14 +940,14 @@ fn every_flipped_bit_of_a_part_is_found() {
 #[test]
 fn files_of_old_versions_are_read_and_written_alike() {
     let memory = Memory::default();
-    Metrics::apply(&memory, RECORD_V1).unwrap();
+    Metrics::apply(&memory, 1, RECORD_V1).unwrap();
     let part = PartReader::open("metric.part", Blob::heap(PART_V2.to_vec())).unwrap();
     part.verify().unwrap();
 
     // Compressed bytes may differ with the version of zstd, what is in them may not.
     let body = |record: &[u8]| bytes::decode(&mut Reader::new("", &record[1..]), 1 << 20).unwrap();
     let mut record = Vec::new();
-    crate::encode(&full_batch(), &mut record);
+    crate::encode(&full_batch(), RECEIVED, &mut record);
     assert_eq!((record[0], body(&record)), (RECORD_V1[0], body(RECORD_V1)));
     for section in ["times", "postings"] {
         let (old, new) = (part.section(section), full_part());

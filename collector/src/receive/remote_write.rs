@@ -27,11 +27,13 @@ pub(super) async fn push(
         let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
         let form = ("snappy", DECOMPRESSED_BYTES_MAX);
-        let decoded = receiver
-            .decode(&mut body, form, remote_write::decode_v1)
-            .await?;
+        let numbers = receiver.sink.numbers(&tenant);
+        let decode = move |body: &[u8], limits: &_| {
+            remote_write::decode_v1(body, limits, numbers.as_deref())
+        };
+        let decoded = receiver.decode(&mut body, form, decode).await?;
         let batch = decoded.batch;
-        let accepted = if batch.series.is_empty() && batch.metadata.is_empty() {
+        let accepted = if batch.is_empty() {
             Accepted::default()
         } else {
             receiver.sink.metrics(tenant, batch).await?

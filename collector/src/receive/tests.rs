@@ -88,8 +88,10 @@ fn samples(count: usize) -> Vec<u8> {
             labels: Labels::from_pairs([("__name__", "a")]),
             samples: vec![sample; count],
             exemplars: Vec::new(),
+            ..Default::default()
         }],
         metadata: Vec::new(),
+        ..Default::default()
     };
     let mut out = Vec::new();
     remote_write::encode_v1(&batch, &mut out);

@@ -151,6 +151,7 @@ pub(crate) fn failed(previous: &State, time: Timestamp) -> Assembled {
         batch: MetricBatch {
             series: series.collect(),
             metadata: Vec::new(),
+            ..Default::default()
         },
         state: State {
             series: HashSet::new(),
@@ -229,6 +230,7 @@ fn one(labels: Labels, time: Timestamp, value: f64) -> Series {
             value: Value::Float(value),
         }],
         exemplars: Vec::new(),
+        ..Default::default()
     }
 }
 

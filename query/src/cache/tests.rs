@@ -38,14 +38,14 @@ impl Store {
             ]),
             samples: (from..from + count).map(sample).collect(),
             exemplars: Vec::new(),
+            key: None,
         };
         let batch = MetricBatch {
             series: vec![series],
             metadata: Vec::new(),
+            ..MetricBatch::default()
         };
-        let mut record = Vec::new();
-        obs_tsdb::encode(&batch, &mut record);
-        Metrics::apply(&self.memory, &record).unwrap();
+        self.memory.insert(batch);
     }
 
     fn flush(&mut self) {

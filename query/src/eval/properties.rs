@@ -209,15 +209,15 @@ fn write(memory: &Memory, series: &[SelectedSeries], keep: impl Fn(usize) -> boo
                 })
                 .collect(),
             exemplars: Vec::new(),
+            key: None,
         }
     });
     let batch = MetricBatch {
         series: series.collect(),
         metadata: Vec::new(),
+        ..MetricBatch::default()
     };
-    let mut record = Vec::new();
-    obs_tsdb::encode(&batch, &mut record);
-    Metrics::apply(memory, &record).unwrap();
+    memory.insert(batch);
 }
 
 #[test]

@@ -454,7 +454,7 @@ fn stored() -> Snapshot<Logs> {
     };
     let mut bytes = Vec::new();
     obs_logstore::encode(&batch, &mut bytes);
-    <Logs as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    <Logs as obs_storage::Kind>::apply(&memory, 1, &bytes).unwrap();
     Snapshot {
         memories: vec![Arc::new(memory)],
         parts: Vec::new(),

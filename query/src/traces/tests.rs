@@ -342,7 +342,7 @@ fn a_trace_with_a_gap_over_the_range_is_outside_everywhere() {
     let memory = <Spans as obs_storage::Kind>::Memory::default();
     let mut bytes = Vec::new();
     obs_tracestore::encode(&batch, &mut bytes);
-    <Spans as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+    <Spans as obs_storage::Kind>::apply(&memory, 1, &bytes).unwrap();
     let snapshot = Snapshot::from_parts(vec![memory], Vec::new()).unwrap();
     let query = parse("{ }", &Limits::default()).unwrap();
     let matcher = TraceMatcher::new(&query, 1);
@@ -402,7 +402,7 @@ fn stored() -> Snapshot<Spans> {
         }
         let mut bytes = Vec::new();
         obs_tracestore::encode(&batch, &mut bytes);
-        <Spans as obs_storage::Kind>::apply(&memory, &bytes).unwrap();
+        <Spans as obs_storage::Kind>::apply(&memory, 1, &bytes).unwrap();
     }
     Snapshot::from_parts(vec![memory], Vec::new()).unwrap()
 }

@@ -83,10 +83,12 @@ impl Rig {
                 value: Value::Float(1.0),
             }],
             exemplars: Vec::new(),
+            ..Default::default()
         };
         let batch = MetricBatch {
             series: values.iter().map(series).collect(),
             metadata: Vec::new(),
+            ..Default::default()
         };
         let written = self.app.sink.metrics(Tenant::anonymous(), batch).await;
         assert_eq!(written.map(|accepted| accepted.refused), Ok(0));

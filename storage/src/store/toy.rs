@@ -79,7 +79,7 @@ impl Kind for Toy {
         Ok(read(part)?.iter().any(|row| selector.takes(row)))
     }
 
-    fn apply(memory: &Self::Memory, record: &[u8]) -> Result<(), Corrupt> {
+    fn apply(memory: &Self::Memory, _segment: u64, record: &[u8]) -> Result<(), Corrupt> {
         memory.lock().push(Row::decode(record)?);
         Ok(())
     }

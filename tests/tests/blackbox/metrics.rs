@@ -61,7 +61,14 @@ fn write(obs: &Obs, series: Vec<Series>) {
         MetricKind::Counter,
         "Requests.",
     )];
-    let answer = remote_write(obs, &MetricBatch { series, metadata });
+    let answer = remote_write(
+        obs,
+        &MetricBatch {
+            series,
+            metadata,
+            ..Default::default()
+        },
+    );
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
 

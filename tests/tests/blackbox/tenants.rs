@@ -13,6 +13,7 @@ fn write(obs: &Obs, tenant: &str, trace: &str) {
     let batch = MetricBatch {
         series: vec![one],
         metadata: Vec::new(),
+        ..Default::default()
     };
     assert_eq!(remote_write(obs, &batch).status, 204);
     assert_eq!(

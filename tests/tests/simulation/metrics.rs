@@ -87,6 +87,7 @@ fn batch(rows: &[Row], bad: usize) -> MetricBatch {
                 labels,
                 samples: vec![sample],
                 exemplars: exemplars.into_iter().collect(),
+                ..Default::default()
             }),
         }
     }
@@ -99,12 +100,14 @@ fn batch(rows: &[Row], bad: usize) -> MetricBatch {
                 value: Value::Float(1.0),
             }],
             exemplars: Vec::new(),
+            ..Default::default()
         };
         series.insert(series.len() / 2, nameless);
     }
     MetricBatch {
         series,
         metadata: Vec::new(),
+        ..Default::default()
     }
 }
 
@@ -129,7 +132,7 @@ impl Signal for Metrics {
         let mut batch = batch(rows, bad);
         let refused = obs_tsdb::admit(&store.snapshot(tenant), &mut batch, &Limits::default());
         if !batch.series.is_empty() || !batch.metadata.is_empty() {
-            obs_tsdb::encode(&batch, out);
+            obs_tsdb::encode(&batch, Timestamp::default(), out);
         }
         refused.samples()
     }

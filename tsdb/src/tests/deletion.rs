@@ -25,6 +25,7 @@ fn write(store: &Engine<Metrics>, times: &[i64]) {
                 value: Value::Float(*time as f64),
             };
             batch.series.push(Series {
+                key: None,
                 labels: labels(&[("__name__", name), ("index", index)]),
                 samples: times.iter().map(sample).collect(),
                 exemplars: times.iter().map(|time| exemplar(*time)).collect(),
@@ -32,7 +33,7 @@ fn write(store: &Engine<Metrics>, times: &[i64]) {
         }
     }
     let mut payload = Vec::new();
-    crate::encode(&batch, &mut payload);
+    crate::encode(&batch, Timestamp::from_millis(0), &mut payload);
     let tenant = Tenant::anonymous();
     let record = Record {
         tenant: &tenant,
@@ -181,6 +182,7 @@ fn growth_tells_what_is_new_whatever_was_merged() {
             value: Value::Float(1.0),
         };
         batch.series.push(Series {
+            key: None,
             labels: labels(&[("__name__", "up"), ("index", "0"), ("pod", &pod)]),
             samples: vec![sample],
             exemplars: Vec::new(),
@@ -188,7 +190,7 @@ fn growth_tells_what_is_new_whatever_was_merged() {
     }
     force(&store, Force::Flush);
     let mut payload = Vec::new();
-    crate::encode(&batch, &mut payload);
+    crate::encode(&batch, Timestamp::from_millis(0), &mut payload);
     let tenant = Tenant::anonymous();
     let record = Record {
         tenant: &tenant,

@@ -38,12 +38,6 @@ fn short() -> Matcher {
     Matcher::new("index", MatchOp::Regex, "[02468]").unwrap()
 }
 
-fn payload(rows: &[Row]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    crate::encode(&batch_of(rows), &mut payload);
-    payload
-}
-
 struct World {
     seed: u64,
     random: Random,
@@ -219,11 +213,8 @@ impl World {
             sent.push(again);
         }
         let tenant = Tenant::anonymous();
-        let record = Record {
-            tenant: &tenant,
-            payload: &payload(&sent),
-        };
-        match self.store().append(&[record]) {
+        let mut draft = crate::MetricDraft::new(vec![batch_of(&sent)], Timestamp::default());
+        match self.store().append_drafts(&mut [(&tenant, &mut draft)]) {
             Ok(()) => self.acknowledge(rows),
             Err(AppendError::DiskFull | AppendError::MemoryFull { .. }) => {}
             Err(AppendError::Poisoned(_) | AppendError::Disk(_)) => {

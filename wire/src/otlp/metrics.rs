@@ -58,6 +58,7 @@ fn convert(data: proto::MetricsData, limits: &Limits) -> Decoded<MetricBatch> {
     translation.rejects.into_decoded(MetricBatch {
         series: translation.series,
         metadata: translation.metadata.into_values().collect(),
+        ..Default::default()
     })
 }
 
@@ -154,6 +155,7 @@ impl Translation<'_> {
             labels,
             samples,
             exemplars: Vec::new(),
+            ..Default::default()
         });
         let help = "Target metadata";
         self.describe("target_info".to_owned(), MetricKind::Gauge, "", help);
@@ -283,6 +285,7 @@ impl Translation<'_> {
             labels,
             samples: vec![sample],
             exemplars: Vec::new(),
+            ..Default::default()
         })
     }
 

@@ -75,11 +75,13 @@ impl Exposition {
                     value: Value::Float(line.value),
                 }],
                 exemplars: exemplar.into_iter().collect(),
+                ..Default::default()
             }
         });
         MetricBatch {
             series: series.collect(),
             metadata: self.metadata,
+            ..Default::default()
         }
     }
 }

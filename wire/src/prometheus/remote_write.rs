@@ -6,11 +6,14 @@
 //! nothing is allocated but what the bytes themselves hold (a bucket is at least one byte).
 //! Format: <https://prometheus.io/docs/specs/prw/remote_write_spec/>
 
+mod plain;
+
 use std::sync::Arc;
 
 use obs_model::histogram::{BUCKETS_MAX, BucketSpan, Histogram, ResetHint};
 use obs_model::limits::Limits;
 use obs_model::metrics::{Exemplar, Metadata, MetricBatch, MetricKind, Sample, Series};
+use obs_model::numbers::{KeySeed, Numbers, SeriesKey};
 use obs_model::{Labels, Timestamp, Value};
 
 use crate::cursor;
@@ -45,8 +48,13 @@ const HINTS: [ResetHint; 4] = [
     ResetHint::Gauge,
 ];
 
-/// Reads a request that was already decompressed.
-pub fn decode_v1(body: &[u8], limits: &Limits) -> Result<Decoded<MetricBatch>, WireError> {
+/// Reads a request that was already decompressed. Float samples of series whose numbers are known
+/// come as such, without labels.
+pub fn decode_v1(
+    body: &[u8],
+    limits: &Limits,
+    numbers: Option<&Numbers>,
+) -> Result<Decoded<MetricBatch>, WireError> {
     let max = limits.decompressed_bytes_max;
     if body.len() > max {
         return Err(WireError::too_large(FORMAT, crate::capped::LIMIT, max));
@@ -59,13 +67,27 @@ pub fn decode_v1(body: &[u8], limits: &Limits) -> Result<Decoded<MetricBatch>, W
     };
     let (mut batch, mut rejects) = (MetricBatch::default(), Rejects::default());
     let (mut index, mut pairs) = (0, Vec::new());
+    let lookup = numbers.map(Numbers::lookup);
+    batch.known.epoch = numbers.map_or(0, Numbers::epoch);
     let mut fields = Message::new(FORMAT, body).fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
             (1, Wire::Bytes(message)) => {
-                let (series, fault) = series(message, index, &limits, &mut pairs)?;
+                let split = plain::split(message.bytes);
+                if let (Some((labels, samples)), Some(lookup)) = (split, &lookup)
+                    && let Some(number) = lookup.get(SeriesKey::of(labels, KeySeed::RemoteWrite))
+                    && plain::samples(samples, number, &mut batch.known)
+                {
+                    index += 1;
+                    continue;
+                }
+                let (mut series, fault) = series(message, index, &limits, &mut pairs)?;
                 match fault {
-                    None => batch.series.push(series),
+                    None => {
+                        series.key =
+                            split.map(|(labels, _)| SeriesKey::of(labels, KeySeed::RemoteWrite));
+                        batch.series.push(series);
+                    }
                     Some(fault) => rejects.add(series.samples.len(), fault.to_string()),
                 }
                 index += 1;

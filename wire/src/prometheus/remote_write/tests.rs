@@ -19,7 +19,7 @@ fn timeseries(pairs: &[(&str, &str)], body: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 fn check(body: &[u8], expect: &str) {
-    let told = match decode_v1(body, &Limits::default()) {
+    let told = match decode_v1(body, &Limits::default(), None) {
         Ok(decoded) => decoded.message,
         Err(error) => error.to_string(),
     };
@@ -75,7 +75,7 @@ fn faults_name_the_series() {
 #[test]
 fn unsorted_labels_are_sorted_and_empty_values_dropped() {
     let body = timeseries(&[("z", "1"), ("__name__", "x"), ("b", "")], |_| {});
-    let batch = decode_v1(&body, &Limits::default()).unwrap().batch;
+    let batch = decode_v1(&body, &Limits::default(), None).unwrap().batch;
     assert_eq!(
         batch.series[0].labels.to_string(),
         r#"{__name__="x", z="1"}"#
@@ -89,7 +89,8 @@ fn limits_are_named() {
         decompressed_bytes_max: 20_000,
         ..Limits::default()
     };
-    let limit = |pairs: &[(&str, &str)]| match decode_v1(&timeseries(pairs, |_| {}), &limits) {
+    let limit = |pairs: &[(&str, &str)]| match decode_v1(&timeseries(pairs, |_| {}), &limits, None)
+    {
         Err(WireError::TooLarge { limit, .. }) => limit,
         other => panic!("{other:?}"),
     };
@@ -114,7 +115,7 @@ fn series_with_wrong_labels_are_rejected_alone() {
         label_value_bytes_max: 2,
         ..Limits::default()
     };
-    let read = decode_v1(&body, &limits).unwrap();
+    let read = decode_v1(&body, &limits, None).unwrap();
     assert_eq!((read.batch.series.len(), read.rejected), (1, 3));
     // What is over a limit is left to the store, which refuses it alone.
     assert_eq!(read.batch.series[0].labels.get("l"), Some("12345"));
@@ -134,7 +135,7 @@ fn spans_that_declare_much_allocate_nothing() {
             put::message(out, 11, |out| put::uint(out, 2, u64::from(u32::MAX)));
         });
     });
-    let error = decode_v1(&body, &Limits::default())
+    let error = decode_v1(&body, &Limits::default(), None)
         .unwrap_err()
         .to_string();
     assert!(error.contains("4294967295 buckets"), "{error}");
@@ -208,6 +209,7 @@ fn batch_strategy() -> impl Strategy<Value = MetricBatch> {
             labels,
             samples,
             exemplars,
+            ..Default::default()
         });
     let metadata = ("[a-z]{0,4}", 0usize..8, "\\PC{0,5}", "[a-z]{0,3}").prop_map(
         |(family, kind, help, unit)| Metadata {
@@ -221,7 +223,11 @@ fn batch_strategy() -> impl Strategy<Value = MetricBatch> {
         proptest::collection::vec(series, 0..4),
         proptest::collection::vec(metadata, 0..3),
     )
-        .prop_map(|(series, metadata)| MetricBatch { series, metadata })
+        .prop_map(|(series, metadata)| MetricBatch {
+            series,
+            metadata,
+            ..Default::default()
+        })
 }
 
 proptest! {
@@ -231,7 +237,7 @@ proptest! {
     fn round_trip(batch in batch_strategy()) {
         let mut body = Vec::new();
         encode_v1(&batch, &mut body);
-        let read = decode_v1(&body, &Limits::default()).unwrap().batch;
+        let read = decode_v1(&body, &Limits::default(), None).unwrap().batch;
         prop_assert_eq!(read.series.len(), batch.series.len());
         prop_assert_eq!(&read.metadata, &batch.metadata);
         for (read, sent) in read.series.iter().zip(&batch.series) {
@@ -259,7 +265,7 @@ proptest! {
             body[at] = byte;
         }
         for input in [body, noise] {
-            if let Ok(read) = decode_v1(&input, &Limits::default()) {
+            if let Ok(read) = decode_v1(&input, &Limits::default(), None) {
                 prop_assert!(read.batch.series.len() + read.batch.sample_count() <= input.len());
             }
         }

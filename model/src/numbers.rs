@@ -1,0 +1,178 @@
+//! The numbers that a store gave to the series it holds in memory, by what senders send: a decoder
+//! that finds a series here need not read its labels.
+//!
+//! Invariants: a number means something only together with its epoch, which a store never uses
+//! again; a key is a hash of all bytes that make the labels, of 96 bits that matter, so that two
+//! series do not meet in one key.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::tenant::Tenant;
+
+/// Senders' bytes are hashed with seeds of their own, so that different formats never share a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum KeySeed {
+    /// The labels of a `prometheus.WriteRequest`, as protobuf.
+    RemoteWrite = 1,
+    /// Packed [`Labels`](crate::Labels).
+    Packed = 2,
+}
+
+/// The hash of a series' labels as some sender writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeriesKey {
+    high: u64,
+    low: u32,
+}
+
+impl SeriesKey {
+    /// The key of bytes that one kind of sender writes.
+    pub fn of(bytes: &[u8], seed: KeySeed) -> Self {
+        let hash = xxh3_128_with_seed(bytes, seed as u64);
+        Self {
+            high: (hash >> 64) as u64,
+            low: hash as u32,
+        }
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed(u64);
+
+impl Hasher for Passed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+type Table = HashMap<u64, (u32, u32), BuildHasherDefault<Passed>>;
+
+/// The numbers of one tenant's series in one epoch.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    epoch: u64,
+    table: RwLock<Table>,
+}
+
+/// Looks up many numbers under one lock.
+#[derive(Debug)]
+pub struct Lookup<'a>(RwLockReadGuard<'a, Table>);
+
+impl Lookup<'_> {
+    /// The number of a series.
+    pub fn get(&self, key: SeriesKey) -> Option<u32> {
+        let (low, number) = self.0.get(&key.high)?;
+        (*low == key.low).then_some(*number)
+    }
+}
+
+impl Numbers {
+    /// The epoch in which the numbers mean something.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Locks the table for looking up.
+    pub fn lookup(&self) -> Lookup<'_> {
+        // The table is whole after each insertion, whatever happened to its writer.
+        Lookup(self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The numbers of all tenants.
+#[derive(Debug, Default)]
+pub struct SeriesNumbers {
+    tenants: RwLock<HashMap<Tenant, Arc<Numbers>>>,
+}
+
+impl SeriesNumbers {
+    /// What is known of a tenant now.
+    pub fn of(&self, tenant: &Tenant) -> Option<Arc<Numbers>> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(tenant).cloned()
+    }
+
+    /// Remembers numbers; those of a tenant's earlier epoch are forgotten.
+    pub fn learn(&self, tenant: &Tenant, epoch: u64, learned: &[(SeriesKey, u32)]) {
+        let known = self.of(tenant).filter(|numbers| numbers.epoch == epoch);
+        if known.is_none() && learned.is_empty() {
+            return;
+        }
+        let numbers = known.unwrap_or_else(|| self.begin(tenant, epoch));
+        let mut table = numbers.table.write();
+        let table = table
+            .as_mut()
+            .map_or_else(|e| &mut **e.get_mut(), |t| &mut **t);
+        for (key, number) in learned {
+            table.insert(key.high, (key.low, *number));
+        }
+    }
+
+    /// Forgets the numbers of a tenant unless they are of this epoch.
+    pub fn retire(&self, tenant: &Tenant, epoch: u64) {
+        if self.of(tenant).is_some_and(|n| n.epoch != epoch) {
+            self.begin(tenant, epoch);
+        }
+    }
+
+    fn begin(&self, tenant: &Tenant, epoch: u64) -> Arc<Numbers> {
+        let numbers = Arc::new(Numbers {
+            epoch,
+            table: RwLock::default(),
+        });
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.insert(tenant.clone(), Arc::clone(&numbers));
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_of_their_epoch_and_tenant() {
+        let all = SeriesNumbers::default();
+        let (a, b) = (Tenant::anonymous(), Tenant::new("b").unwrap());
+        let key = |text: &str| SeriesKey::of(text.as_bytes(), KeySeed::Packed);
+        let find = |tenant: &Tenant, text: &str| {
+            let numbers = all.of(tenant)?;
+            let found = numbers.lookup().get(key(text))?;
+            Some((numbers.epoch(), found))
+        };
+        all.learn(&a, 1, &[]);
+        assert!(all.of(&a).is_none());
+        all.learn(&a, 1, &[(key("x"), 7)]);
+        all.learn(&a, 1, &[(key("y"), 8)]);
+        assert_eq!(find(&a, "x"), Some((1, 7)));
+        assert_eq!(find(&a, "z"), None);
+        assert_eq!(find(&b, "x"), None);
+        all.retire(&a, 1);
+        assert_eq!(find(&a, "y"), Some((1, 8)));
+        all.retire(&a, 2);
+        assert_eq!(find(&a, "x"), None);
+        all.learn(&a, 3, &[(key("x"), 9)]);
+        assert_eq!(find(&a, "x"), Some((3, 9)));
+    }
+
+    #[test]
+    fn each_kind_of_sender_has_keys_of_its_own() {
+        let bytes = b"same";
+        let keys = [KeySeed::RemoteWrite, KeySeed::Packed].map(|seed| SeriesKey::of(bytes, seed));
+        assert_ne!(keys[0], keys[1]);
+    }
+}
