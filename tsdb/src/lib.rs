@@ -25,8 +25,11 @@ mod part;
 
 mod kind;
 
+mod deletion;
+
 mod admit;
 mod cardinality;
+mod growth;
 mod select;
 mod selection;
 
@@ -36,8 +39,10 @@ mod tests;
 pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
 pub use build::write_part;
 pub use cardinality::{Cardinality, cardinality};
+pub use deletion::{Selector, delete, selector};
 pub use draft::{Buffers, MetricDraft, encode};
 pub use error::SelectError;
+pub use growth::{Growth, growth};
 pub use head::Memory;
 pub use kind::Metrics;
 pub use obs_storage::{OpenPart, Snapshot};

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Budget, Labels, Matcher, Samples, TimeRange};
-use obs_storage::{Corrupt, Snapshot};
+use obs_storage::{Corrupt, Hidden, Snapshot};
 use roaring::RoaringBitmap;
 
 use crate::column::MilliRange;
+use crate::deletion::Mask;
 use crate::error::SelectError;
 use crate::head::push_exemplar;
 use crate::kind::Metrics;
@@ -56,26 +57,51 @@ pub fn select(
     Ok(selected)
 }
 
-/// Where series are read from, in order of arrival.
+/// Where series are read from, in order of arrival, and what of it is hidden.
 pub(crate) enum Source<'a> {
-    Part(&'a Part),
-    Memory(&'a crate::Memory),
+    Part(&'a Part, &'a [Hidden<Metrics>]),
+    Memory(&'a crate::Memory, &'a [Hidden<Metrics>]),
+}
+
+/// The series of an index that meet all matchers and may have something visible in a range, and
+/// what is hidden of them.
+pub(crate) fn find_visible(
+    index: &dyn Index,
+    hidden: &[Hidden<Metrics>],
+    matchers: &[Matcher],
+    range: MilliRange,
+) -> Result<(RoaringBitmap, Mask), Corrupt> {
+    let mut found = find(index, matchers)?;
+    if hidden.is_empty() || found.is_empty() {
+        return Ok((found, Mask::default()));
+    }
+    let mask = Mask::new(index, hidden)?;
+    mask.narrow(&mut found, range);
+    Ok((found, mask))
 }
 
 /// The parts and memories that may have rows in the range.
 pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
-    let parts = snapshot.parts.iter().map(|open| &open.part);
-    let parts = parts.filter(|part| part.range().overlaps(range));
-    let memories = snapshot.memories.iter().map(|memory| &**memory);
+    let hidden = &snapshot.hidden;
+    let parts = snapshot.parts.iter().enumerate();
+    let parts = parts.map(|(index, open)| (&open.part, hidden.in_part(index)));
+    let parts = parts.filter(|(part, _)| part.range().overlaps(range));
+    let memories = snapshot.memories.iter().enumerate();
+    let memories = memories.map(|(index, memory)| (&**memory, hidden.in_memory(index)));
     let overlaps = |memory: &crate::Memory| {
         let held = memory.read().time_range();
         held.is_some_and(|held| held.overlaps(range))
     };
-    let memories = memories.filter(|memory| overlaps(memory));
+    let memories = memories.filter(|(memory, _)| overlaps(memory));
     parts
-        .map(Source::Part)
-        .chain(memories.map(Source::Memory))
+        .map(|(part, hidden)| Source::Part(part, hidden))
+        .chain(memories.map(|(memory, hidden)| Source::Memory(memory, hidden)))
         .collect()
+}
+
+/// What of a range a part has.
+fn part_within(part: &Part, range: MilliRange) -> MilliRange {
+    range.intersect(MilliRange::of(part.range()))
 }
 
 /// The smallest range that holds all rows of the memories: what may still change. Parts do not.
@@ -88,13 +114,13 @@ pub fn recent(snapshot: &Snapshot<Metrics>) -> Option<TimeRange> {
 }
 
 /// Takes a group and the places of series in it.
-type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
+pub(crate) type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
 
 /// Takes a source's index and some of its series, `None` for all.
 type VisitIndex<'a> = dyn FnMut(&dyn Index, Option<&RoaringBitmap>) -> Result<(), SelectError> + 'a;
 
 /// Calls back with each group that has some of the series, and their places in it.
-fn for_groups(
+pub(crate) fn for_groups(
     part: &Part,
     series: &RoaringBitmap,
     each: &mut VisitGroup<'_>,
@@ -122,23 +148,34 @@ fn for_labels(
     each: &mut dyn FnMut(&Labels) -> Result<(), SelectError>,
 ) -> Result<(), SelectError> {
     match source {
-        Source::Memory(memory) => {
+        Source::Memory(memory, hidden) => {
             let head = memory.read();
-            for id in find(&*head, matchers)? {
-                if head.has_samples(id, range)? {
-                    each(&head.series[id as usize].labels)?;
+            let (found, mask) = find_visible(&*head, hidden, matchers, range)?;
+            for id in found {
+                let labels = &head.series[id as usize].labels;
+                let visible = if mask.concerns(id) {
+                    !mask.visible(id, head.column(id, range)?).is_empty()
+                } else {
+                    head.has_samples(id, range)?
+                };
+                if visible {
+                    each(labels)?;
                 }
             }
             Ok(())
         }
-        Source::Part(part) => for_groups(part, &find(*part, matchers)?, &mut |group, places| {
-            let blocks = &part.blocks[group.blocks.clone()];
-            if !blocks.iter().any(|b| b.range.overlaps(range)) {
-                return Ok(());
-            }
-            let labels = part.labels(group)?;
-            places.iter().try_for_each(|place| each(&labels[*place]))
-        }),
+        Source::Part(part, hidden) => {
+            let within = part_within(part, range);
+            let (found, _) = find_visible(*part, hidden, matchers, within)?;
+            for_groups(part, &found, &mut |group, places| {
+                let blocks = &part.blocks[group.blocks.clone()];
+                if !blocks.iter().any(|b| b.range.overlaps(range)) {
+                    return Ok(());
+                }
+                let labels = part.labels(group)?;
+                places.iter().try_for_each(|place| each(&labels[*place]))
+            })
+        }
     }
 }
 
@@ -189,11 +226,12 @@ fn for_indices(
     range: TimeRange,
     each: &mut VisitIndex<'_>,
 ) -> Result<(), SelectError> {
-    let mut visit = |index: &dyn Index| {
-        if matchers.is_empty() {
+    let millis = MilliRange::of(range);
+    let mut visit = |index: &dyn Index, hidden: &[Hidden<Metrics>], within: MilliRange| {
+        if matchers.is_empty() && hidden.is_empty() {
             return each(index, None);
         }
-        let set = find(index, matchers)?;
+        let (set, _) = find_visible(index, hidden, matchers, within)?;
         if set.is_empty() {
             return Ok(());
         }
@@ -201,8 +239,12 @@ fn for_indices(
     };
     for source in sources(snapshot, range) {
         match source {
-            Source::Part(part) => visit(part)?,
-            Source::Memory(memory) => visit(&*memory.read())?,
+            Source::Part(part, hidden) => visit(part, hidden, part_within(part, millis))?,
+            Source::Memory(memory, hidden) => {
+                let head = memory.read();
+                let held = head.time_range().map_or(millis, MilliRange::of);
+                visit(&*head, hidden, millis.intersect(held))?;
+            }
         }
     }
     Ok(())
@@ -313,15 +355,18 @@ pub fn exemplars(
     };
     for source in sources(snapshot, range) {
         match source {
-            Source::Memory(memory) => {
+            Source::Memory(memory, hidden) => {
                 let head = memory.read();
-                for id in find(&*head, matchers)? {
+                let (set, mask) = find_visible(&*head, hidden, matchers, millis)?;
+                for id in set {
                     for exemplar in head.exemplars(id) {
-                        add(&head.series[id as usize].labels, exemplar)?;
+                        if !mask.hides(id, exemplar.time.millis()) {
+                            add(&head.series[id as usize].labels, exemplar)?;
+                        }
                     }
                 }
             }
-            Source::Part(part) => {
+            Source::Part(part, hidden) => {
                 let found = part.exemplars()?;
                 if found.is_empty() {
                     continue;
@@ -329,7 +374,7 @@ pub fn exemplars(
                 let bytes = found.iter().map(|(_, e)| exemplar_bytes(e)).sum();
                 let mut held = budget.holding();
                 held.add(bytes)?;
-                let set = find(part, matchers)?;
+                let (set, mask) = find_visible(part, hidden, matchers, millis)?;
                 let with: RoaringBitmap = found.iter().map(|(series, _)| *series).collect();
                 for_groups(part, &(set & with), &mut |group, places| {
                     let labels = part.labels(group)?;
@@ -338,6 +383,9 @@ pub fn exemplars(
                         let from = found.partition_point(|(series, _)| *series < number);
                         let of_series = found[from..].iter().take_while(|(s, _)| *s == number);
                         for (_, exemplar) in of_series {
+                            if mask.hides(number, exemplar.time.millis()) {
+                                continue;
+                            }
                             add(&labels[*place], exemplar)?;
                         }
                     }

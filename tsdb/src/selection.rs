@@ -17,11 +17,12 @@ use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::column::{Column, MilliRange, NO_START};
+use crate::deletion::Mask;
 use crate::error::SelectError;
 use crate::kind::Metrics;
 use crate::part::{Group, Part, TimesCache, Values};
-use crate::postings::{Index, find};
-use crate::select::{Source, sources};
+use crate::postings::Index;
+use crate::select::{Source, find_visible, sources};
 
 /// A chunk has at least so many series, where there are as many, so that caches pay.
 const CHUNK_SERIES_MIN: usize = 64;
@@ -40,6 +41,8 @@ struct Place {
 /// Series that were found, and where their samples are.
 pub struct Selection<'a> {
     sources: Vec<Source<'a>>,
+    /// What is hidden in each source.
+    masks: Vec<Mask>,
     range: MilliRange,
     labels: Vec<Labels>,
     /// The places of series `i` are `places[starts[i]..starts[i + 1]]`.
@@ -150,13 +153,20 @@ impl<'a> Selection<'a> {
             places: Vec::new(),
             several: sources.len() > 1,
         };
+        let mut masks = Vec::with_capacity(sources.len());
         for (at, source) in sources.iter().enumerate() {
             let at = at as u32;
             match source {
-                Source::Part(part) => find_in_part(part, at, matchers, range, &mut found)?,
-                Source::Memory(memory) => {
+                Source::Part(part, hidden) => {
+                    let (set, mask) = find_visible(*part, hidden, matchers, range)?;
+                    masks.push(mask);
+                    find_in_part(part, at, &set, range, &mut found)?;
+                }
+                Source::Memory(memory, hidden) => {
                     let head = memory.read();
-                    for number in find(&*head, matchers)? {
+                    let (set, mask) = find_visible(&*head, hidden, matchers, range)?;
+                    masks.push(mask);
+                    for number in set {
                         budget.check()?;
                         if head.has_samples(number, range)? {
                             let labels = &head.series[number as usize].labels;
@@ -169,6 +179,7 @@ impl<'a> Selection<'a> {
         let (labels, starts, places) = sorted(found.labels, &found.places);
         Ok(Self {
             sources,
+            masks,
             range,
             labels,
             starts,
@@ -194,8 +205,8 @@ impl<'a> Selection<'a> {
     /// Whether some series of the sources, selected or not, has a label of this name.
     pub fn knows_label(&self, name: &str) -> bool {
         self.sources.iter().any(|source| match source {
-            Source::Part(part) => part.names().iter().any(|n| n == name),
-            Source::Memory(memory) => memory.read().names().iter().any(|n| n == name),
+            Source::Part(part, _) => part.names().iter().any(|n| n == name),
+            Source::Memory(memory, _) => memory.read().names().iter().any(|n| n == name),
         })
     }
 
@@ -212,7 +223,7 @@ impl<'a> Selection<'a> {
         let mut seen: Option<(u32, usize)> = None;
         for place in &self.places {
             match &self.sources[place.source as usize] {
-                Source::Part(part) => {
+                Source::Part(part, _) => {
                     let at = part.group_of(place.number);
                     let group = &part.groups[at];
                     let (samples, bytes) = weight(part, group, self.range);
@@ -223,7 +234,7 @@ impl<'a> Selection<'a> {
                         seen = Some((place.source, at));
                     }
                 }
-                Source::Memory(memory) => {
+                Source::Memory(memory, _) => {
                     let samples = memory.read().samples_at_most(place.number, self.range) as u64;
                     estimate.samples += samples;
                     estimate.bytes += 16 * samples;
@@ -244,7 +255,7 @@ impl<'a> Selection<'a> {
             let mut same_group = false;
             if let Some(place) = self.places(index).first() {
                 match &self.sources[place.source as usize] {
-                    Source::Part(part) => {
+                    Source::Part(part, _) => {
                         let at = part.group_of(place.number);
                         same_group = group == Some((place.source, at));
                         if !same_group {
@@ -258,7 +269,7 @@ impl<'a> Selection<'a> {
                             group = Some((place.source, at));
                         }
                     }
-                    Source::Memory(_) => group = None,
+                    Source::Memory(..) => group = None,
                 }
             }
             if !same_group && group.is_none() && index - start >= series_max {
@@ -304,10 +315,10 @@ impl<'a> Selection<'a> {
             let (mine, others) = rest.split_at(count);
             rest = others;
             match &self.sources[source as usize] {
-                Source::Part(part) => {
+                Source::Part(part, _) => {
                     self.read_part((part, source), mine, times, &mut charge, &mut gathered)?;
                 }
-                Source::Memory(memory) => {
+                Source::Memory(memory, _) => {
                     self.read_memory(memory, mine, times, &mut charge, &mut gathered)?;
                 }
             }
@@ -345,6 +356,10 @@ impl<'a> Selection<'a> {
         let mut column = Column::default();
         for (place, at) in jobs {
             head.read_column(place.number, self.range, &mut column)?;
+            let mask = &self.masks[place.source as usize];
+            if mask.concerns(place.number) {
+                column = mask.visible(place.number, std::mem::take(&mut column));
+            }
             let (Some(first), Some(last)) = (column.times.first(), column.times.last()) else {
                 continue;
             };
@@ -372,6 +387,7 @@ impl<'a> Selection<'a> {
         charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
+        let mask = &self.masks[source as usize];
         let mut rest = jobs;
         while let Some((place, _)) = rest.first() {
             charge.budget.check()?;
@@ -399,7 +415,8 @@ impl<'a> Selection<'a> {
                     let into = &mut gathered[*at as usize];
                     let plain = part.has_plain_values(&open, number);
                     into.special |= !plain;
-                    if charge.need == Need::Presence && plain {
+                    let hides = mask.concerns(place.number);
+                    if charge.need == Need::Presence && plain && !hides {
                         let nothing = (vec![0.0; to - from], Vec::new(), Vec::new());
                         into.add(times, piece, nothing);
                         continue;
@@ -413,6 +430,16 @@ impl<'a> Selection<'a> {
                         starts.drain(..from.min(starts.len()));
                         histograms.retain(|(i, _)| (from..to).contains(&(*i as usize)));
                         histograms.iter_mut().for_each(|(i, _)| *i -= from as u32);
+                    }
+                    if hides {
+                        let all = Column {
+                            times: column[from..to].to_vec(),
+                            values: floats,
+                            histograms,
+                            starts,
+                        };
+                        into.add_column(times, mask.visible(place.number, all));
+                        continue;
                     }
                     into.add(times, piece, (floats, histograms, starts));
                 }
@@ -490,11 +517,10 @@ fn weight(part: &Part, group: &Group, range: MilliRange) -> (u64, u64) {
 fn find_in_part(
     part: &Part,
     source: u32,
-    matchers: &[Matcher],
+    set: &RoaringBitmap,
     range: MilliRange,
     found: &mut Found<'_>,
 ) -> Result<(), SelectError> {
-    let set: RoaringBitmap = find(part, matchers)?;
     let mut numbers = set.iter().peekable();
     while let Some(first) = numbers.peek().copied() {
         found.budget.check()?;
@@ -540,6 +566,18 @@ impl Gathering {
         self.pieces.push(piece);
         self.floats.extend_from_slice(floats);
         self.last = last;
+    }
+
+    /// Adds what is visible of samples that arrived later than all of this.
+    fn add_column(&mut self, times: &mut TimesTable, column: Column) {
+        if !column.is_empty() {
+            let piece = times.intern(&column.times);
+            self.add(
+                times,
+                piece,
+                (column.values, column.histograms, column.starts),
+            );
+        }
     }
 
     /// Adds what arrived later than all of this.
