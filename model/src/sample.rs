@@ -49,7 +49,7 @@ impl Value {
 /// A column of samples in ascending order of time, no time twice.
 ///
 /// Invariants: `times` and `floats` have the same length; `histograms` is sorted by index, and
-/// where it has an entry the float is a NaN without meaning.
+/// where it has an entry the float is a NaN without meaning; `starts` is empty or as long.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// When.
@@ -58,6 +58,9 @@ pub struct Samples {
     pub floats: Vec<f64>,
     /// Values of histogram samples, by index into `times`; empty for nearly every series.
     pub histograms: Vec<(u32, Arc<Histogram>)>,
+    /// When the counter behind each sample started, in milliseconds since the epoch, 0 where that
+    /// is not known; empty where it is known of none.
+    pub starts: Vec<i64>,
 }
 
 impl Samples {
@@ -85,6 +88,25 @@ impl Samples {
             }
         }
         self.times.push(time);
+        if !self.starts.is_empty() {
+            self.starts.push(0);
+        }
+    }
+
+    /// Appends a sample whose counter started at `start` (milliseconds; 0 is not known).
+    pub fn push_started(&mut self, time: Timestamp, value: Value, start: i64) {
+        self.push(time, value);
+        if start != 0 {
+            self.starts.resize(self.times.len(), 0);
+            if let Some(last) = self.starts.last_mut() {
+                *last = start;
+            }
+        }
+    }
+
+    /// When the counter of a sample started; 0 is not known.
+    pub fn start(&self, index: usize) -> i64 {
+        self.starts.get(index).copied().unwrap_or(0)
     }
 
     /// The value at an index.
@@ -122,5 +144,17 @@ mod tests {
         assert!(samples.value(2).bit_eq(&Value::Float(3.0)));
         assert_eq!(samples.iter().count(), 3);
         assert!(!is_stale(f64::NAN));
+    }
+
+    #[test]
+    fn starts_are_as_many_as_samples() {
+        let mut samples = Samples::default();
+        samples.push(Timestamp::from_millis(1), Value::Float(1.0));
+        assert_eq!(samples.start(0), 0);
+        samples.push_started(Timestamp::from_millis(2), Value::Float(1.0), 7);
+        samples.push(Timestamp::from_millis(3), Value::Float(1.0));
+        samples.push_started(Timestamp::from_millis(4), Value::Float(1.0), 0);
+        samples.push_started(Timestamp::from_millis(5), Value::Float(1.0), 9);
+        assert_eq!(samples.starts, [0, 7, 0, 0, 9]);
     }
 }

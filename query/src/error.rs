@@ -2,18 +2,22 @@
 
 use obs_model::BudgetError;
 
-/// A query text is not of the language: where, what should stand there and what does.
+/// A query text is not of the language: where, and what should stand there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: expected {expected}, found {found}")]
 pub struct ParseError {
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
-    /// What could stand there.
-    pub expected: String,
-    /// What stands there: a quoted token, a type, or `end of query`.
-    pub found: String,
+    /// Where; nothing where the text is empty.
+    pub place: Option<Place>,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl std::fmt::Display for ParseError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.place {
+            Some(place) => write!(f, "{place}: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
 }
 
 impl ParseError {
@@ -21,29 +25,54 @@ impl ParseError {
     pub fn at(
         text: &str,
         offset: usize,
-        expected: impl Into<String>,
-        found: impl Into<String>,
+        expected: impl std::fmt::Display,
+        found: impl std::fmt::Display,
     ) -> Self {
-        let place = Place::of(text, offset);
         Self {
-            line: place.line,
-            column: place.column,
-            expected: expected.into(),
-            found: found.into(),
+            place: Some(Place::of(text, offset)),
+            text: format!("expected {expected}, found {found}"),
+        }
+    }
+
+    /// An error of PromQL, in Prometheus' words and with its columns.
+    pub fn promql(text: &str, offset: usize, message: impl std::fmt::Display) -> Self {
+        let place = (!text.is_empty()).then(|| Place::of_bytes(text, offset));
+        let unknown = if place.is_none() {
+            "unknown position: "
+        } else {
+            ""
+        };
+        Self {
+            place,
+            text: format!("{unknown}parse error: {message}"),
         }
     }
 }
 
 /// A place in a query text, for annotations; displays as `line:column`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Line, from 1.
     pub line: u32,
-    /// Column in characters, from 1.
+    /// Column, from 1; in characters, in PromQL in bytes.
     pub column: u32,
 }
 
 impl Place {
+    /// The place of a byte offset as Prometheus counts: in bytes.
+    pub fn of_bytes(text: &str, offset: usize) -> Self {
+        let before = &text.as_bytes()[..offset.min(text.len())];
+        let line_start = before
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |at| at + 1);
+        let lines = before.iter().filter(|b| **b == b'\n').count();
+        Self {
+            line: u32::try_from(lines + 1).unwrap_or(u32::MAX),
+            column: u32::try_from(before.len() - line_start + 1).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The place of a byte offset. An offset inside a character counts as that character.
     pub fn of(text: &str, offset: usize) -> Self {
         let before = &text.as_bytes()[..offset.min(text.len())];
@@ -124,5 +153,11 @@ mod tests {
         let error = ParseError::at("a\nüb]", 5, "duration", "\"]\"");
         assert_eq!(error.to_string(), "2:3: expected duration, found \"]\"");
         assert_eq!(Place::of("", 7).to_string(), "1:1");
+        assert_eq!(Place::of_bytes("a\nüb]", 5).to_string(), "2:4");
+        let error = ParseError::promql("", 0, "no expression found in input");
+        assert_eq!(
+            error.to_string(),
+            "unknown position: parse error: no expression found in input"
+        );
     }
 }

@@ -22,18 +22,22 @@ mod quantile;
 mod rate;
 mod series;
 mod sliding;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod trim;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use obs_model::{Annotations, Answer, Budget};
+use obs_model::{Annotations, Answer, Budget, Labels};
 
 use crate::column::{Evaluated, Grid, SeriesColumn};
-use crate::error::QueryError;
+use crate::error::{Place, QueryError};
 use crate::plan::{MetricPlan, Node, SelectedSeries, Window};
 
+pub(crate) use answer::{fixed, float};
 pub(crate) use binary::arithmetic;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
@@ -50,10 +54,17 @@ pub fn eval(
         delayed_names: plan.delayed_names,
         is_range: plan.form == crate::plan::Form::Range,
         notes: Mutex::default(),
+        counted: Mutex::default(),
+        type_labels: plan.type_and_unit_labels,
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
-    Ok((answer, notes.unwrap_or_else(PoisonError::into_inner)))
+    let mut notes = notes.unwrap_or_else(PoisonError::into_inner);
+    let counted = evaluator.counted.into_inner();
+    for note in counted.unwrap_or_else(PoisonError::into_inner).values() {
+        note.tell(&mut notes);
+    }
+    Ok((answer, notes))
 }
 
 /// What evaluation needs at every node.
@@ -64,6 +75,9 @@ struct Evaluator<'a> {
     delayed_names: bool,
     is_range: bool,
     notes: Mutex<Annotations>,
+    /// Notes that count, by their text without numbers.
+    counted: Mutex<BTreeMap<String, notes::Counted>>,
+    type_labels: bool,
 }
 
 impl Evaluator<'_> {
@@ -125,6 +139,23 @@ impl Evaluator<'_> {
     fn warn(&self, text: String) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.warn(text);
+    }
+
+    /// A note that counts how often it is told.
+    fn count(&self, key: String, note: notes::Counted) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(note);
+            }
+            Entry::Occupied(mut known) => known.get_mut().merge(&note),
+        }
+    }
+
+    /// Samples of a series start before the sample before ended.
+    fn overlapping(&self, labels: &Labels, place: Place, count: usize) {
+        let note = notes::Counted::overlap(labels, place, count);
+        self.count(note.key(), note);
     }
 
     fn info(&self, text: String) {

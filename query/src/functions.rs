@@ -355,6 +355,8 @@ pub enum InstantFunction {
     Time,
     /// `timestamp(v)` of a computed vector.
     Timestamp,
+    /// `start_timestamp(v)` of a computed vector, which has none.
+    StartTimestamp,
     /// A part of a date.
     Date(DatePart),
     /// `scalar(v)`
@@ -400,6 +402,7 @@ impl InstantFunction {
             Self::ClampMax => "clamp_max",
             Self::Time => "time",
             Self::Timestamp => "timestamp",
+            Self::StartTimestamp => "start_timestamp",
             Self::Date(part) => part.as_str(),
             Self::Scalar => "scalar",
             Self::Vector => "vector",

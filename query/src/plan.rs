@@ -109,6 +109,18 @@ pub enum Node {
     Info(Box<Info>),
 }
 
+/// What an instant selector gives of a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gives {
+    /// Its value.
+    #[default]
+    Value,
+    /// Its time in seconds.
+    Time,
+    /// When its counter started, in seconds; 0 where that is not known.
+    Start,
+}
+
 /// The last sample of each window of a leaf.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instant {
@@ -116,8 +128,8 @@ pub struct Instant {
     pub leaf: LeafId,
     /// Lookback and shift.
     pub window: Window,
-    /// Give the sample's time in seconds instead of its value.
-    pub timestamps: bool,
+    /// What of the sample is given.
+    pub gives: Gives,
     /// Where the selector stands.
     pub place: Place,
 }
@@ -239,6 +251,10 @@ pub struct MetricPlan {
     pub form: Form,
     /// Metric names leave at the end of evaluation instead of at each function.
     pub delayed_names: bool,
+    /// Starts of counters count.
+    pub start_timestamps: bool,
+    /// The label `__type__` says what is a counter, not the name.
+    pub type_and_unit_labels: bool,
 }
 
 /// Adds a leaf, or widens the range of an equal one.
@@ -323,7 +339,11 @@ fn write_node(f: &mut fmt::Formatter<'_>, node: &Node, depth: usize) -> fmt::Res
         Node::Number(value) => writeln!(f, "{value}"),
         Node::Text(text) => writeln!(f, "{text:?}"),
         Node::Instant(instant) => {
-            let what = if instant.timestamps { "time of " } else { "" };
+            let what = match instant.gives {
+                Gives::Value => "",
+                Gives::Time => "time of ",
+                Gives::Start => "start of ",
+            };
             writeln!(f, "{what}last {} of #{}", instant.window, instant.leaf)
         }
         Node::Over(over) => {

@@ -94,6 +94,11 @@ pub struct Request {
     pub subquery_step: i64,
     /// Metric names leave at the end of evaluation instead of at each function.
     pub delayed_names: bool,
+    /// Starts of counters count (Prometheus' `use-start-timestamps`).
+    pub start_timestamps: bool,
+    /// The label `__type__` says what is a counter, not the name (Prometheus'
+    /// `type-and-unit-labels`).
+    pub type_and_unit_labels: bool,
     /// Most lines, traces or series of an answer.
     pub limit: usize,
     /// In which order lines come.
@@ -111,6 +116,8 @@ impl Request {
             lookback: 5 * MINUTE,
             subquery_step: MINUTE,
             delayed_names: false,
+            start_timestamps: false,
+            type_and_unit_labels: false,
             limit: 100,
             direction: Direction::Backward,
             spans_per_set: 3, // as Tempo

@@ -127,13 +127,14 @@ fn select(
 ) -> Result<Vec<Vec<SelectedSeries>>, QueryError> {
     plan.leaves
         .iter()
-        .map(|read| fetch(read, sources, budget))
+        .map(|read| fetch(read, plan.start_timestamps, sources, budget))
         .collect()
 }
 
 /// The series of one leaf.
 fn fetch(
     read: &LeafRead,
+    start_timestamps: bool,
     sources: &Sources,
     budget: &Budget,
 ) -> Result<Vec<SelectedSeries>, QueryError> {
@@ -143,9 +144,14 @@ fn fetch(
                 return Ok(Vec::new());
             };
             let series = obs_tsdb::select(snapshot, matchers, read.range, budget)?;
-            let of = |s: obs_tsdb::SelectedSeries| SelectedSeries {
-                labels: s.labels,
-                samples: s.samples,
+            let of = |mut s: obs_tsdb::SelectedSeries| {
+                if !start_timestamps {
+                    s.samples.starts.clear();
+                }
+                SelectedSeries {
+                    labels: s.labels,
+                    samples: s.samples,
+                }
             };
             Ok(series.into_iter().map(of).collect())
         }

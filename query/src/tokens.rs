@@ -36,7 +36,7 @@ pub(crate) fn fault_at(
         // Texts bring their own quotes.
         found = format!("{found:?}");
     }
-    ParseError::at(text, start, expected, found)
+    ParseError::at(text, start, expected.into(), found)
 }
 
 /// A token and its extent in the text, in bytes.
@@ -90,15 +90,11 @@ pub(crate) fn tokenize<'a, T>(
     token: impl Fn(&'a str) -> Lexed<'a, T>,
 ) -> Result<Vec<Spanned<T>>, ParseError> {
     if text.len() > limits.query_text_bytes_max {
-        return Err(ParseError {
-            line: 1,
-            column: 1,
-            expected: format!(
-                "at most {} bytes of query (obs.limits.query_text_bytes_max)",
-                limits.query_text_bytes_max
-            ),
-            found: format!("{} bytes", text.len()),
-        });
+        let expected = format!(
+            "at most {} bytes of query (obs.limits.query_text_bytes_max)",
+            limits.query_text_bytes_max
+        );
+        return Err(ParseError::at("", 0, expected, format!("{} bytes", text.len())));
     }
     let mut tokens = Vec::new();
     let mut rest = skip(text);

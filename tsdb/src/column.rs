@@ -209,7 +209,9 @@ impl Column {
 
     /// As the evaluator takes it.
     pub(crate) fn into_samples(self) -> Samples {
+        let known = |start: i64| if start == NO_START { 0 } else { start };
         Samples {
+            starts: self.starts.into_iter().map(known).collect(),
             times: self.times.into_iter().map(Timestamp::from_millis).collect(),
             floats: self.values,
             histograms: self.histograms,

@@ -31,6 +31,14 @@ pub(crate) fn float(value: f64) -> String {
     format!("{value}")
 }
 
+/// A number as Go's `%f` writes it.
+pub(crate) fn fixed(value: f64) -> String {
+    match value.is_finite() {
+        true => format!("{value:.6}"),
+        false => float(value),
+    }
+}
+
 impl Evaluator<'_> {
     pub(super) fn answer(&self, plan: &MetricPlan) -> Result<Answer, QueryError> {
         if plan.form == Form::Samples {

@@ -53,6 +53,11 @@ impl Evaluator<'_> {
                 }
                 drop_names(series, self.delayed_names)?
             }
+            // What is computed has no start.
+            F::StartTimestamp => {
+                vector(0)?;
+                Vec::new()
+            }
             F::Date(part) => self.floats(vector(0)?, |v, _| Some(date(part, v)))?,
             F::Sort | F::SortDesc => self.sort(call, vector(0)?),
             F::SortByLabel | F::SortByLabelDesc => self.sort_by_label(call, vector(0)?)?,

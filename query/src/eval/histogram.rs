@@ -433,7 +433,7 @@ fn change(
         let samples = Samples {
             times: window.times.to_vec(),
             floats,
-            histograms: Vec::new(),
+            ..Samples::default()
         };
         let column = over::floats(node, &samples, &bounds, &[], &Grid::instant(step));
         return column.get(0);

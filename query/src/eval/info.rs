@@ -11,7 +11,7 @@ use super::Evaluator;
 use super::labels::{is_metadata, merge_same};
 use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::QueryError;
-use crate::plan::{Info, Instant};
+use crate::plan::{Gives, Info, Instant};
 
 /// The labels by which series belong to each other.
 const IDENTITY: [&str; 2] = ["instance", "job"];
@@ -88,7 +88,7 @@ impl Evaluator<'_> {
         // Times keep the labels: names are dropped by callers of `timestamp`, not here.
         let times = self.instant_columns(
             &Instant {
-                timestamps: true,
+                gives: Gives::Time,
                 ..*info
             },
             grid,

@@ -10,7 +10,7 @@ use super::labels::drop_names;
 use super::series::bounds;
 use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::QueryError;
-use crate::plan::{Borders, Instant, SelectedSeries};
+use crate::plan::{Borders, Gives, Instant, SelectedSeries};
 
 impl Evaluator<'_> {
     pub(super) fn instant(
@@ -19,9 +19,9 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<Vec<SeriesColumn>, QueryError> {
         let out = self.instant_columns(node, grid)?;
-        match node.timestamps {
-            true => drop_names(out, self.delayed_names),
-            false => Ok(out),
+        match node.gives {
+            Gives::Value => Ok(out),
+            Gives::Time | Gives::Start => drop_names(out, self.delayed_names),
         }
     }
 
@@ -93,19 +93,25 @@ fn last_samples(one: &SelectedSeries, node: &Instant, grid: &Grid) -> Column {
     let bounds = bounds(&samples.times, &node.window, grid);
     for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
         let last = b.hi - 1;
+        let time = match node.gives {
+            Gives::Value => None,
+            Gives::Time => Some(samples.times[last].seconds_f64()),
+            Gives::Start => Some(samples.start(last) as f64 / 1000.0),
+        };
         if samples.histograms.is_empty() {
             let value = samples.floats[last];
             if !is_stale(value) {
-                let seconds = || samples.times[last].seconds_f64();
-                column.set(step, if node.timestamps { seconds() } else { value });
+                column.set(step, time.unwrap_or(value));
             }
             continue;
         }
-        match samples.value(last) {
-            value if value.is_stale() => {}
-            _ if node.timestamps => column.set(step, samples.times[last].seconds_f64()),
-            Value::Float(value) => column.set(step, value),
-            Value::Histogram(found) => column.push(step, Value::Histogram(Arc::clone(&found))),
+        match (samples.value(last), time) {
+            (value, _) if value.is_stale() => {}
+            (_, Some(time)) => column.set(step, time),
+            (Value::Float(value), None) => column.set(step, value),
+            (Value::Histogram(found), None) => {
+                column.push(step, Value::Histogram(Arc::clone(&found)));
+            }
         }
     }
     column

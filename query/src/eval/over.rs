@@ -145,25 +145,36 @@ impl Evaluator<'_> {
             return super::extended::over(self, over, &one.labels, &samples, grid);
         }
         let bounds = bounds(&samples.times, &over.window, grid);
-        let any = bounds.iter().any(|b| b.lo < b.hi);
-        if !samples.histograms.is_empty() {
-            return super::histogram::over(
-                self,
-                over,
-                &one.labels,
-                &samples,
-                &bounds,
-                parameters,
-                grid,
-            );
+        if !samples.starts.is_empty() && super::starts::applies(function) {
+            let column = super::starts::over(self, over, &one.labels, &samples, &bounds, grid);
+            self.check_counter(over, &one.labels, &column);
+            return column;
         }
-        if any
-            && matches!(function, RangeFunction::Rate | RangeFunction::Increase)
-            && let Some(note) = notes::not_a_counter(&one.labels, over.place)
+        if !samples.histograms.is_empty() {
+            let labels = &one.labels;
+            let column = super::histogram::over(
+                self, over, labels, &samples, &bounds, parameters, grid,
+            );
+            self.check_counter(over, labels, &column);
+            return column;
+        }
+        let column = floats(over, &samples, &bounds, parameters, grid);
+        self.check_counter(over, &one.labels, &column);
+        column
+    }
+
+    /// Tells where a rate of floats is not one of a counter, as far as names or labels say so.
+    fn check_counter(&self, over: &Over, labels: &Labels, column: &Column) {
+        let rates = matches!(
+            over.function,
+            RangeFunction::Rate | RangeFunction::Increase
+        );
+        let floats = column.present.count() > column.histograms.len();
+        if rates && floats
+            && let Some(note) = notes::not_a_counter(labels, self.type_labels, over.place)
         {
             self.info(note);
         }
-        floats(over, &samples, &bounds, parameters, grid)
     }
 }
 
@@ -175,13 +186,15 @@ pub(super) fn without_stale(samples: &Samples) -> Cow<'_, Samples> {
         return Cow::Borrowed(samples);
     }
     let mut kept = Samples::default();
-    for (time, value) in samples.iter().filter(|(_, value)| !value.is_stale()) {
+    for (index, (time, value)) in samples.iter().enumerate() {
         match value {
-            Value::Float(float) => {
+            value if value.is_stale() => {}
+            // Times of logs may repeat, and logs know no starts.
+            Value::Float(float) if samples.starts.is_empty() => {
                 kept.times.push(time);
                 kept.floats.push(float);
             }
-            Value::Histogram(_) => kept.push(time, value),
+            value => kept.push_started(time, value, samples.start(index)),
         }
     }
     Cow::Owned(kept)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use obs_model::{Histogram, Labels};
 
 use super::buckets::{Bucket, Parts};
-use super::labels::{merge_same, without_name};
+use super::labels::drop_names;
 use super::{Evaluator, notes};
 use crate::column::{Column, Grid, SeriesColumn};
 use crate::error::{Place, QueryError};
@@ -16,8 +16,8 @@ const SMALL_DELTA: f64 = 1e-12;
 
 /// The buckets of one classic histogram: upper bounds ascending, with the index of the series.
 struct Classic {
+    /// The labels without `le`.
     labels: Labels,
-    metric: Labels,
     buckets: Vec<(f64, usize)>,
 }
 
@@ -31,14 +31,14 @@ fn classics(evaluator: &Evaluator<'_>, series: &[SeriesColumn], place: Place) ->
         }
         let bound = one.labels.get("le").and_then(parse_bound);
         let Some(bound) = bound else {
-            evaluator.warn(notes::bad_bucket(&one.labels, place));
+            let named = evaluator.delayed_names;
+            evaluator.warn(notes::bad_bucket(&one.labels, named, place));
             continue;
         };
-        let labels = without_name(&one.labels).without(|name| name == "le");
+        let labels = one.labels.without(|name| name == "le");
         let found = *index.entry(labels.clone()).or_insert_with(|| {
             out.push(Classic {
                 labels,
-                metric: one.labels.clone(),
                 buckets: Vec::new(),
             });
             out.len() - 1
@@ -56,8 +56,8 @@ fn parse_bound(text: &str) -> Option<f64> {
 }
 
 impl Classic {
-    /// Cumulative counts at a step, made monotonic; tells whether that took a real change.
-    fn at(&self, series: &[SeriesColumn], step: usize) -> (Vec<(f64, f64)>, bool) {
+    /// Cumulative counts at a step.
+    fn at(&self, series: &[SeriesColumn], step: usize) -> Vec<(f64, f64)> {
         let mut counts: Vec<(f64, f64)> = Vec::with_capacity(self.buckets.len());
         for (bound, at) in &self.buckets {
             let Some(count) = series[*at].column.float(step) else {
@@ -68,17 +68,33 @@ impl Classic {
                 _ => counts.push((*bound, count)),
             }
         }
-        let mut forced = false;
-        for index in 1..counts.len() {
-            let (before, now) = (counts[index - 1].1, counts[index].1);
-            let small = (before - now).abs() < SMALL_DELTA * (before.abs() + now.abs());
-            if small || now < before {
-                counts[index].1 = before;
-                forced |= !small;
-            }
-        }
-        (counts, forced)
+        counts
     }
+}
+
+/// Where counts had to be made monotonic: lowest and highest bound, and the largest decrease.
+type Forced = (f64, f64, f64);
+
+/// Takes decreases away; tells of those that are not just rounding.
+fn monotonic(counts: &mut [(f64, f64)]) -> Option<Forced> {
+    let mut forced: Option<Forced> = None;
+    for index in 1..counts.len() {
+        let before = counts[index - 1].1;
+        let (bound, now) = counts[index];
+        let small = (before - now).abs() < SMALL_DELTA * (before.abs() + now.abs());
+        if small || now < before {
+            counts[index].1 = before;
+        }
+        if !small && now < before {
+            let known = forced.unwrap_or((f64::INFINITY, f64::NEG_INFINITY, 0.0));
+            forced = Some((
+                known.0.min(bound),
+                known.1.max(bound),
+                known.2.max(before - now),
+            ));
+        }
+    }
+    forced
 }
 
 /// A quantile of cumulative classic buckets.
@@ -95,12 +111,13 @@ fn classic_quantile(q: f64, buckets: &[(f64, f64)]) -> f64 {
     let Some((&(highest, observations), finite)) = buckets.split_last() else {
         return f64::NAN;
     };
-    if highest != f64::INFINITY || finite.is_empty() || observations == 0.0 || observations.is_nan()
-    {
+    if highest != f64::INFINITY || finite.is_empty() || observations == 0.0 {
         return f64::NAN;
     }
     let rank = q * observations;
-    let at = finite.partition_point(|(_, count)| *count < rank);
+    // A rank that is NaN is behind all.
+    let reaches = |count: f64| count >= rank;
+    let at = finite.partition_point(|(_, count)| !reaches(*count));
     let Some(&(upper, count)) = finite.get(at) else {
         return finite[finite.len() - 1].0;
     };
@@ -129,6 +146,11 @@ pub(super) fn quantiles(
     let classics = classics(evaluator, &series, place);
     let natives = natives(&series);
     mixed(evaluator, &classics, &series, place);
+    // Where names have left already, notes have none.
+    let told = |labels: &Labels| match evaluator.delayed_names {
+        true => labels.clone(),
+        false => Labels::empty(),
+    };
     let mut out = Vec::new();
     for (index, q) in q.iter().enumerate() {
         for bad in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
@@ -154,24 +176,29 @@ pub(super) fn quantiles(
                 let (value, note) = native_quantile(q[step], histogram);
                 if let Some(what) = note {
                     let function = "histogram_quantile";
-                    let note = notes::nan_observations(function, what, &one.labels, place);
-                    evaluator.info(note);
+                    let labels = told(&one.labels);
+                    evaluator.info(notes::nan_observations(function, what, &labels, place));
                 }
                 column.set(step, value);
             }
-            out.push(result(named(without_name(&one.labels)), column));
+            out.push(result(named(one.labels.clone()), column));
         }
         for classic in &classics {
             evaluator.reserve(grid, 1)?;
             let mut column = Column::new(grid.count);
             for (step, q) in q.iter().enumerate() {
                 evaluator.budget.check()?;
-                let (counts, forced) = classic.at(&series, step);
+                let mut counts = classic.at(&series, step);
                 if counts.is_empty() || has_native(&natives, &classic.labels, step) {
                     continue;
                 }
-                if forced {
-                    evaluator.info(notes::forced_monotonic(&classic.metric, place));
+                let complete = counts.last().is_some_and(|(b, _)| *b == f64::INFINITY);
+                if complete && (0.0..=1.0).contains(q)
+                    && let Some(forced) = monotonic(&mut counts)
+                {
+                    let (labels, at) = (told(&classic.labels), grid.at(step));
+                    let note = notes::Counted::forced(&labels, place, at, forced);
+                    evaluator.count(note.key(), note);
                 }
                 column.set(step, classic_quantile(*q, &counts));
             }
@@ -179,7 +206,7 @@ pub(super) fn quantiles(
         }
     }
     out.retain(|s: &SeriesColumn| !s.column.present.is_empty());
-    merge_same(out)
+    drop_names(out, evaluator.delayed_names)
 }
 
 fn result(labels: Labels, column: Column) -> SeriesColumn {
@@ -194,7 +221,7 @@ fn result(labels: Labels, column: Column) -> SeriesColumn {
 fn natives(series: &[SeriesColumn]) -> HashMap<Labels, Vec<&Column>> {
     let mut natives: HashMap<Labels, Vec<&Column>> = HashMap::new();
     for one in series.iter().filter(|s| !s.column.histograms.is_empty()) {
-        let same = natives.entry(without_name(&one.labels)).or_default();
+        let same = natives.entry(one.labels.clone()).or_default();
         same.push(&one.column);
     }
     natives
@@ -216,8 +243,7 @@ fn has_classic(
     if classics.is_empty() {
         return false;
     }
-    let labels = without_name(labels);
-    let mut same = classics.iter().filter(|c| c.labels == labels);
+    let mut same = classics.iter().filter(|c| c.labels == *labels);
     same.any(|c| {
         c.buckets
             .iter()
@@ -225,14 +251,22 @@ fn has_classic(
     })
 }
 
-/// A classic and a native histogram of the same labels at one step have no common answer.
+/// A classic and a native histogram of the same name and labels at one step have no common answer.
 fn mixed(evaluator: &Evaluator<'_>, classics: &[Classic], series: &[SeriesColumn], place: Place) {
     for native in series.iter().filter(|s| !s.column.histograms.is_empty()) {
-        let labels = without_name(&native.labels);
-        if classics.iter().any(|c| c.labels == labels) {
-            evaluator.warn(notes::mixed_kinds(&native.labels, place));
+        let mut steps = native.column.histograms.iter().map(|(step, _)| *step as usize);
+        if steps.any(|step| has_classic(series, classics, &native.labels, step)) {
+            let named = evaluator.delayed_names;
+            evaluator.warn(notes::mixed_kinds(&native.labels, named, place));
         }
     }
+}
+
+/// Whether there are observations that are in no bucket: NaN.
+fn has_nan(histogram: &Histogram) -> bool {
+    let buckets = Parts::new(histogram).buckets();
+    let count: f64 = buckets.iter().map(|b| b.count).sum();
+    histogram.count != 0.0 && histogram.sum.is_nan() && count < histogram.count
 }
 
 /// `histogram_fraction`
@@ -247,6 +281,11 @@ pub(super) fn fractions(
     let classics = classics(evaluator, &series, place);
     let natives = natives(&series);
     mixed(evaluator, &classics, &series, place);
+    // Where names have left already, notes have none.
+    let told = |labels: &Labels| match evaluator.delayed_names {
+        true => labels.clone(),
+        false => Labels::empty(),
+    };
     let mut out = Vec::new();
     for one in series.iter().filter(|s| !s.column.histograms.is_empty()) {
         evaluator.reserve(grid, 1)?;
@@ -256,34 +295,32 @@ pub(super) fn fractions(
             if has_classic(&series, &classics, &one.labels, step) {
                 continue;
             }
-            if histogram.sum.is_nan() {
+            let (lower, upper) = (lower[step], upper[step]);
+            if lower < upper && has_nan(histogram) {
                 let what = "which are excluded from all fractions";
                 let function = "histogram_fraction";
-                let note = notes::nan_observations(function, what, &one.labels, place);
-                evaluator.info(note);
+                let labels = told(&one.labels);
+                evaluator.info(notes::nan_observations(function, what, &labels, place));
             }
-            column.set(step, native_fraction(lower[step], upper[step], histogram));
+            column.set(step, native_fraction(lower, upper, histogram));
         }
-        out.push(result(without_name(&one.labels), column));
+        out.push(result(one.labels.clone(), column));
     }
     for classic in &classics {
         evaluator.reserve(grid, 1)?;
         let mut column = Column::new(grid.count);
         for step in 0..grid.count {
             evaluator.budget.check()?;
-            let (counts, forced) = classic.at(&series, step);
+            let counts = classic.at(&series, step);
             if counts.is_empty() || has_native(&natives, &classic.labels, step) {
                 continue;
-            }
-            if forced {
-                evaluator.info(notes::forced_monotonic(&classic.metric, place));
             }
             column.set(step, classic_fraction(lower[step], upper[step], &counts));
         }
         out.push(result(classic.labels.clone(), column));
     }
     out.retain(|s: &SeriesColumn| !s.column.present.is_empty());
-    merge_same(out)
+    drop_names(out, evaluator.delayed_names)
 }
 
 fn classic_fraction(lower: f64, upper: f64, counts: &[(f64, f64)]) -> f64 {
@@ -440,7 +477,7 @@ fn native_quantile(q: f64, histogram: &Histogram) -> (f64, Option<&'static str>)
             None,
         );
     }
-    let note = histogram.sum.is_nan().then_some("result is skewed higher");
+    let note = has_nan(histogram).then_some("result is skewed higher");
     rank = if ascending {
         rank - (count - bucket.count)
     } else {

@@ -54,6 +54,8 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
                     Form::Range
                 },
                 delayed_names: false,
+                start_timestamps: false,
+                type_and_unit_labels: false,
             }))
         }
     }

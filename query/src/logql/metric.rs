@@ -308,7 +308,7 @@ impl Parser<'_> {
             Err(inside) => {
                 self.cursor.rewind(open);
                 self.range_behind_parentheses().map_err(|behind| {
-                    if (inside.line, inside.column) > (behind.line, behind.column) {
+                    if inside.place > behind.place {
                         inside
                     } else {
                         behind

@@ -278,11 +278,7 @@ impl<'a> SampleCollector<'a> {
                 }
                 _ => {
                     self.put(last.take())?;
-                    let mut samples = self.series.remove(&group).unwrap_or_else(|| Samples {
-                        times: Vec::new(),
-                        floats: Vec::new(),
-                        histograms: Vec::new(),
-                    });
+                    let mut samples = self.series.remove(&group).unwrap_or_default();
                     if samples.is_empty() {
                         self.budget.series(1)?;
                         self.budget.bytes(group.packed().len() as u64)?;
@@ -343,6 +339,6 @@ fn ascending(samples: Samples) -> Samples {
     Samples {
         times,
         floats,
-        histograms: Vec::new(),
+        ..Samples::default()
     }
 }

@@ -53,8 +53,8 @@ pub enum Kind {
     Aggregate(Box<Aggregate>),
     /// A binary operator.
     Binary(Box<Binary>),
-    /// Unary minus; plus changes nothing and is not kept.
-    Negate(Box<Expr>),
+    /// A sign before what is no number; `true` for minus.
+    Sign(bool, Box<Expr>),
     /// Parentheses.
     Paren(Box<Expr>),
 }
@@ -82,6 +82,16 @@ impl Type {
             Self::Range => "range vector",
         }
     }
+
+    /// As the API calls it.
+    pub fn value_name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Text => "string",
+            Self::Vector => "vector",
+            Self::Range => "matrix",
+        }
+    }
 }
 
 /// `@`
@@ -107,14 +117,38 @@ pub struct Modifiers {
 }
 
 /// A selector.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Selector {
-    /// The metric's name, where it is given as such.
+    /// The metric's name, where it stands before the braces.
     pub name: Option<String>,
-    /// All other matchers, sorted as they print.
+    /// The matchers in the braces, as written; their order has no meaning.
     pub matchers: Vec<Matcher>,
     /// Modifiers.
     pub modifiers: Modifiers,
+}
+
+impl Selector {
+    /// The matchers as they print: sorted.
+    pub(crate) fn sorted(&self) -> Vec<String> {
+        let mut sorted: Vec<String> = self.matchers.iter().map(super::print::matcher).collect();
+        sorted.sort();
+        sorted
+    }
+
+    /// All matchers, with that of the name.
+    pub(crate) fn all_matchers(&self) -> Vec<Matcher> {
+        let name = self.name.iter();
+        let name = name.map(|name| Matcher::equal(obs_model::labels::METRIC_NAME, name));
+        name.chain(self.matchers.iter().cloned()).collect()
+    }
+}
+
+impl PartialEq for Selector {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.modifiers == other.modifiers
+            && self.sorted() == other.sorted()
+    }
 }
 
 /// A subquery.
@@ -160,40 +194,78 @@ pub struct Binary {
 
 /// A duration or an expression of durations, in seconds.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Duration {
+pub struct Duration {
+    /// What it is.
+    pub kind: DurationKind,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The kinds of durations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DurationKind {
     /// A number; `true` if written as a duration.
     Number(f64, bool),
     /// `-d`
-    Negate(Box<Self>),
+    Negate(Box<Duration>),
     /// `a + b` and the like.
-    Binary(BinaryOp, Box<Self>, Box<Self>),
+    Binary(BinaryOp, Box<Duration>, Box<Duration>),
     /// `step()`
     Step,
     /// `range()`
     Range,
     /// `min_of(a, b)`
-    MinOf(Box<Self>, Box<Self>),
+    MinOf(Box<Duration>, Box<Duration>),
     /// `max_of(a, b)`
-    MaxOf(Box<Self>, Box<Self>),
+    MaxOf(Box<Duration>, Box<Duration>),
     /// Parentheses.
-    Paren(Box<Self>),
+    Paren(Box<Duration>),
 }
 
 impl Duration {
-    /// The seconds, given the query's step and range in seconds.
-    pub fn seconds(&self, step: f64, range: f64) -> f64 {
-        let of = |d: &Self| d.seconds(step, range);
-        match self {
-            Self::Number(value, _) => *value,
-            Self::Negate(inner) => -of(inner),
-            Self::Binary(op, a, b) => crate::eval::arithmetic(*op, of(a), of(b)),
-            Self::Step => step,
-            Self::Range => range,
-            Self::MinOf(a, b) => of(a).min(of(b)),
-            Self::MaxOf(a, b) => of(a).max(of(b)),
-            Self::Paren(inner) => of(inner),
+    /// The number, where it is nothing else.
+    pub fn literal(&self) -> Option<f64> {
+        match self.kind {
+            DurationKind::Number(value, _) => Some(value),
+            _ => None,
         }
     }
+
+    /// The seconds, given the query's step and range in seconds. The error has Prometheus' words.
+    pub fn seconds(&self, step: f64, range: f64) -> Result<f64, String> {
+        use DurationKind as D;
+        let of = |d: &Self| d.seconds(step, range);
+        Ok(match &self.kind {
+            D::Number(value, _) => *value,
+            D::Negate(inner) => -of(inner)?,
+            D::Binary(op, a, b) => {
+                let (a, b) = (of(a)?, of(b)?);
+                match op {
+                    BinaryOp::Div if b == 0.0 => return Err(self.fault("division by zero")),
+                    BinaryOp::Mod if b == 0.0 => return Err(self.fault("modulo by zero")),
+                    _ => crate::eval::arithmetic(*op, a, b),
+                }
+            }
+            D::Step => step,
+            D::Range => range,
+            D::MinOf(a, b) => lesser(of(a)?, of(b)?),
+            D::MaxOf(a, b) => -lesser(-of(a)?, -of(b)?),
+            D::Paren(inner) => of(inner)?,
+        })
+    }
+
+    /// An error with byte offsets, as Prometheus writes it.
+    pub(crate) fn fault(&self, message: &str) -> String {
+        format!("{}:{}: {message}", self.span.start, self.span.end)
+    }
+}
+
+/// The smaller one; NaN if either is.
+fn lesser(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        return f64::NAN;
+    }
+    a.min(b)
 }
 
 impl Expr {
@@ -209,7 +281,7 @@ impl Expr {
                 (Type::Scalar, Type::Scalar) => Type::Scalar,
                 _ => Type::Vector,
             },
-            Kind::Negate(inner) | Kind::Paren(inner) => inner.value_type(),
+            Kind::Sign(_, inner) | Kind::Paren(inner) => inner.value_type(),
         }
     }
 
@@ -220,5 +292,39 @@ impl Expr {
             expr = inner;
         }
         expr
+    }
+}
+
+impl Kind {
+    /// The expressions directly below.
+    pub(crate) fn children(&self) -> Vec<&Expr> {
+        match self {
+            Self::Number(..) | Self::Text(_) | Self::Selector(_) | Self::Range(..) => Vec::new(),
+            Self::Subquery(subquery) => vec![&subquery.expr],
+            Self::Call(_, arguments) => arguments.iter().collect(),
+            Self::Aggregate(aggregate) => aggregate
+                .parameter
+                .iter()
+                .chain([&aggregate.expr])
+                .collect(),
+            Self::Binary(binary) => vec![&binary.lhs, &binary.rhs],
+            Self::Sign(_, inner) | Self::Paren(inner) => vec![inner],
+        }
+    }
+
+    /// The same, to change them.
+    pub(crate) fn children_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            Self::Number(..) | Self::Text(_) | Self::Selector(_) | Self::Range(..) => Vec::new(),
+            Self::Subquery(subquery) => vec![&mut subquery.expr],
+            Self::Call(_, arguments) => arguments.iter_mut().collect(),
+            Self::Aggregate(aggregate) => aggregate
+                .parameter
+                .iter_mut()
+                .chain([&mut aggregate.expr])
+                .collect(),
+            Self::Binary(binary) => vec![&mut binary.lhs, &mut binary.rhs],
+            Self::Sign(_, inner) | Self::Paren(inner) => vec![inner],
+        }
     }
 }

@@ -1,17 +1,12 @@
-//! From text to tokens, in nom. Every token knows its byte offset, so that errors can point at it.
+//! From text to tokens, with Prometheus' rules of where what may stand: keywords are names inside
+//! braces, and only durations are read inside brackets.
 //!
-//! Invariant: the tokens end with exactly one [`Token::End`].
-
-use nom::branch::alt;
-use nom::bytes::complete::{tag, take_while, take_while1};
-use nom::character::complete::{char, digit1, one_of};
-use nom::combinator::{map, opt, recognize, verify};
-use nom::multi::many1_count;
-use nom::sequence::{pair, preceded};
-use nom::{IResult, Parser};
+//! Invariant: the tokens end with exactly one [`Token::End`] or [`Token::Fault`]. A fault is a token
+//! because the parser may find another error before it gets there.
 
 use super::strings::unquote;
-use crate::error::ParseError;
+use crate::functions::aggregation;
+use crate::operators::{AggregateOp, BinaryOp};
 
 /// A word of the language.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,13 +17,50 @@ pub(crate) enum Token {
     Duration(f64),
     /// A text, unquoted.
     Text(String),
-    /// A name or keyword; outside of brackets and braces it may have colons.
-    Name(String),
-    /// An operator or a bracket.
+    /// A name that is no keyword.
+    Name,
+    /// A name with colons.
+    MetricName,
+    /// A keyword, in lower case.
+    Keyword(Keyword),
+    /// An operator that is spelled in signs, or a bracket.
     Symbol(&'static str),
+    /// What is no token, with what Prometheus says about it.
+    Fault(String),
     /// Nothing follows.
     End,
 }
+
+/// Words with a meaning of their own outside of braces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keyword {
+    /// `and`, `or`, `unless`, `atan2`
+    Operator(BinaryOp),
+    /// `sum` and the like.
+    Aggregate(AggregateOp),
+    /// `by`, `offset` and the like.
+    Modifier(&'static str),
+    /// `start`, `step` and the like, which are called.
+    Call(&'static str),
+}
+
+const MODIFIERS: [&str; 13] = [
+    "offset",
+    "smoothed",
+    "anchored",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "fill",
+    "fill_left",
+    "fill_right",
+    "bool",
+];
+
+const CALLS: [&str; 6] = ["start", "end", "step", "range", "max_of", "min_of"];
 
 /// A token and where it stands.
 #[derive(Clone, Debug)]
@@ -42,218 +74,468 @@ pub(crate) struct Lexeme {
 }
 
 /// Longer symbols first.
-const SYMBOLS: [&str; 27] = [
-    "==", "!=", "=~", "!~", "<=", ">=", "</", ">/", "=", "<", ">", "+", "-", "*", "/", "%", "^",
-    "(", ")", "{", "}", "[", "]", ",", ":", "@", "!",
+const SYMBOLS: [&str; 24] = [
+    "==", "!=", "<=", ">=", "</", ">/", "=", "<", ">", "+", "-", "*", "/", "%", "^", "(", ")", "{",
+    "}", "[", "]", ",", ":", "@",
 ];
 
-/// Units of durations with their seconds, in the order in which they may stand.
-const UNITS: [(&str, f64); 7] = [
-    ("y", 365.0 * 86_400.0),
-    ("w", 7.0 * 86_400.0),
-    ("d", 86_400.0),
-    ("h", 3600.0),
-    ("m", 60.0),
-    ("s", 1.0),
-    ("ms", 0.001),
+const SYMBOLS_IN_BRACES: [&str; 7] = ["=~", "!~", "!=", "=", ",", "}", "{"];
+
+/// Units of durations with their milliseconds, in the order in which they may stand.
+const UNITS: [(&str, u64); 7] = [
+    ("y", 365 * 86_400_000),
+    ("w", 7 * 86_400_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
 ];
+
+/// Whether a character may stand in a name.
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// What is wrong, and at which byte offset.
+type Fault = (usize, String);
+
+struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+    parens: usize,
+    braces: bool,
+    /// Inside brackets: whether the colon of a subquery was there.
+    brackets: Option<bool>,
+}
 
 /// Cuts a text into tokens.
-pub(crate) fn lex(text: &str) -> Result<Vec<Lexeme>, ParseError> {
+pub(crate) fn lex(text: &str) -> Vec<Lexeme> {
     let mut lexemes = Vec::new();
-    let (mut brackets, mut braces) = (0usize, 0usize);
-    let mut rest = skip_blank(text);
-    while !rest.is_empty() {
-        let start = text.len() - rest.len();
-        let colons = brackets == 0 && braces == 0;
-        let (next, token) = token(text, rest, colons)?;
-        match token {
-            Token::Symbol("[") => brackets += 1,
-            Token::Symbol("]") => brackets = brackets.saturating_sub(1),
-            Token::Symbol("{") => braces += 1,
-            Token::Symbol("}") => braces = braces.saturating_sub(1),
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        parens: 0,
+        braces: false,
+        brackets: None,
+    };
+    loop {
+        lexer.skip_blank();
+        let start = lexer.at;
+        let lexeme = match lexer.token() {
+            Ok(token) => Lexeme {
+                token,
+                start,
+                end: lexer.at,
+            },
+            Err((start, message)) => Lexeme {
+                token: Token::Fault(message),
+                start,
+                end: text.len(),
+            },
+        };
+        let last = matches!(lexeme.token, Token::End | Token::Fault(_));
+        lexemes.push(lexeme);
+        if last {
+            return lexemes;
+        }
+    }
+}
+
+impl<'a> Lexer<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    /// Behind white space and comments.
+    fn skip_blank(&mut self) {
+        loop {
+            let rest = self.rest().trim_start_matches([' ', '\t', '\n', '\r']);
+            self.at = self.text.len() - rest.len();
+            if !rest.starts_with('#') {
+                return;
+            }
+            self.at += rest.find(['\n', '\r']).unwrap_or(rest.len());
+        }
+    }
+
+    fn fault<T>(&self, message: impl Into<String>) -> Result<T, Fault> {
+        Err((self.at, message.into()))
+    }
+
+    fn token(&mut self) -> Result<Token, Fault> {
+        let rest = self.rest();
+        let Some(first) = rest.chars().next() else {
+            return self.end();
+        };
+        if matches!(first, '"' | '\'' | '`') {
+            let (value, length) = unquote(rest).or_else(|fault| self.fault(fault))?;
+            self.at += length;
+            return Ok(Token::Text(value));
+        }
+        if self.braces {
+            return self.in_braces(first);
+        }
+        let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+        if first.is_ascii_digit() || (first == '.' && digit(rest.chars().nth(1))) {
+            return self.quantity();
+        }
+        if first.is_ascii_alphabetic() || first == '_' || (first == ':' && self.brackets.is_none())
+        {
+            return self.word(first);
+        }
+        self.symbol(first)
+    }
+
+    fn end(&self) -> Result<Token, Fault> {
+        if self.braces {
+            return self.fault("unexpected end of input inside braces");
+        }
+        if self.parens > 0 {
+            return self.fault("unclosed left parenthesis");
+        }
+        if self.brackets.is_some() {
+            return self.fault("unclosed left bracket");
+        }
+        Ok(Token::End)
+    }
+
+    fn in_braces(&mut self, first: char) -> Result<Token, Fault> {
+        let rest = self.rest();
+        if first.is_ascii_alphabetic() || first == '_' {
+            self.at += rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            return Ok(Token::Name);
+        }
+        let Some(symbol) = SYMBOLS_IN_BRACES.iter().find(|s| rest.starts_with(**s)) else {
+            if first == '!' {
+                let next = rune(rest.chars().nth(1));
+                return self.fault(format!(
+                    "unexpected character after '!' inside braces: {next}"
+                ));
+            }
+            return self.fault(format!(
+                "unexpected character inside braces: {}",
+                rune(Some(first))
+            ));
+        };
+        match *symbol {
+            "{" => return self.fault("unexpected left brace '{'"),
+            "}" => self.braces = false,
             _ => {}
         }
-        let end = text.len() - next.len();
-        lexemes.push(Lexeme { token, start, end });
-        rest = skip_blank(next);
+        self.at += symbol.len();
+        Ok(Token::Symbol(symbol))
     }
-    let (start, end) = (text.len(), text.len());
-    lexemes.push(Lexeme {
-        token: Token::End,
-        start,
-        end,
-    });
-    Ok(lexemes)
+
+    fn symbol(&mut self, first: char) -> Result<Token, Fault> {
+        let rest = self.rest();
+        let second = rest.chars().nth(1);
+        if first == '=' && second == Some('~') {
+            return self.fault("unexpected character after '=': '~'");
+        }
+        let Some(symbol) = SYMBOLS.iter().find(|s| rest.starts_with(**s)) else {
+            if first == '!' {
+                let next = rune(second);
+                return self.fault(format!("unexpected character after '!': {next}"));
+            }
+            return self.fault(format!("unexpected character: {}", rune(Some(first))));
+        };
+        let behind = self.at + symbol.len();
+        match *symbol {
+            "(" => self.parens += 1,
+            ")" if self.parens == 0 => {
+                return Err((behind, "unexpected right parenthesis ')'".to_owned()));
+            }
+            ")" => self.parens -= 1,
+            "{" => self.braces = true,
+            "[" if self.brackets.is_some() => {
+                return self.fault("unexpected left bracket '['");
+            }
+            "[" => self.brackets = Some(false),
+            "]" if self.brackets.is_none() => {
+                return self.fault("unexpected right bracket ']'");
+            }
+            "]" => self.brackets = None,
+            ":" if self.brackets == Some(true) => return self.fault("unexpected colon ':'"),
+            ":" => self.brackets = Some(true),
+            _ => {}
+        }
+        self.at = behind;
+        Ok(Token::Symbol(symbol))
+    }
+
+    /// A name or keyword outside of braces.
+    fn word(&mut self, first: char) -> Result<Token, Fault> {
+        let rest = self.rest();
+        let colons = self.brackets.is_none();
+        let length = rest
+            .find(|c| !(is_word(c) || (colons && c == ':')))
+            .unwrap_or(rest.len());
+        let word = rest[..length].to_ascii_lowercase();
+        if self.brackets.is_some() {
+            let call = CALLS[2..].iter().find(|call| **call == word);
+            let Some(call) = call else {
+                let first = rune(Some(first));
+                return self.fault(format!("unexpected character: {first}, expected ':'"));
+            };
+            self.at += length;
+            return Ok(Token::Keyword(Keyword::Call(call)));
+        }
+        self.at += length;
+        if let Some(keyword) = keyword(&word) {
+            let fill = matches!(keyword, Keyword::Modifier(m) if m.starts_with("fill"));
+            let called = self.rest().trim_start().starts_with('(');
+            // A metric may be called so: only with a parenthesis it fills.
+            if !fill || called {
+                return Ok(Token::Keyword(keyword));
+            }
+        }
+        Ok(match word.as_str() {
+            "inf" => Token::Number(f64::INFINITY),
+            "nan" => Token::Number(f64::NAN),
+            _ if word.contains(':') => Token::MetricName,
+            _ => Token::Name,
+        })
+    }
+
+    /// A number or a duration; refuses letters that follow directly.
+    fn quantity(&mut self) -> Result<Token, Fault> {
+        let rest = self.rest();
+        let (mut length, number) = scan_number(rest);
+        let next = |length: usize| rest[length..].chars().next();
+        if number && !next(length).is_some_and(is_word) {
+            let found = &rest[..length];
+            let value = value_of(found).or_else(|fault| self.fault(fault))?;
+            self.at += length;
+            return Ok(Token::Number(value));
+        }
+        if scan_duration(rest, &mut length) {
+            let found = &rest[..length];
+            let ms = duration_millis(found).or_else(|fault| self.fault(fault))?;
+            self.at += length;
+            return Ok(Token::Duration(ms as f64 / 1000.0));
+        }
+        let found = super::strings::quote(&rest[..length]);
+        self.fault(format!("bad number or duration syntax: {found}"))
+    }
 }
 
-/// Behind white space and comments.
-fn skip_blank(mut text: &str) -> &str {
+fn keyword(word: &str) -> Option<Keyword> {
+    let operators = [
+        BinaryOp::And,
+        BinaryOp::Or,
+        BinaryOp::Unless,
+        BinaryOp::Atan2,
+    ];
+    if let Some(op) = operators.into_iter().find(|op| op.as_str() == word) {
+        return Some(Keyword::Operator(op));
+    }
+    if let Some(op) = aggregation(word) {
+        return Some(Keyword::Aggregate(op));
+    }
+    if let Some(modifier) = MODIFIERS.into_iter().find(|m| *m == word) {
+        return Some(Keyword::Modifier(modifier));
+    }
+    let call = CALLS.into_iter().find(|call| *call == word)?;
+    Some(Keyword::Call(call))
+}
+
+/// A character in single quotes, as Go writes it; nothing is the end of the text.
+fn rune(c: Option<char>) -> String {
+    match c {
+        None => "'\u{fffd}'".to_owned(),
+        Some('\'') => "'\\''".to_owned(),
+        Some('"') => "'\"'".to_owned(),
+        Some(c) => {
+            let quoted = super::strings::quote(c.encode_utf8(&mut [0; 4]));
+            format!("'{}'", &quoted[1..quoted.len() - 1])
+        }
+    }
+}
+
+/// How far a number goes, and whether it is one. Where it is none, the length is how far was read.
+fn scan_number(text: &str) -> (usize, bool) {
+    let bytes = text.as_bytes();
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+    let hex = byte(0) == b'0' && matches!(byte(1), b'x' | b'X');
+    let digit = |b: u8| b.is_ascii_digit() || (hex && b.is_ascii_hexdigit());
+    let mut at = if hex { 2 } else { 0 };
+    if hex && byte(at) == b'_' {
+        at += 1;
+    }
+    let (mut dot, mut exponent) = (false, false);
+    if byte(at) == b'.' {
+        at += 1;
+    }
     loop {
-        text = text.trim_start_matches([' ', '\t', '\n', '\r']);
-        match text.strip_prefix('#') {
-            Some(comment) => text = comment.find('\n').map_or("", |at| &comment[at..]),
-            None => return text,
+        match byte(at) {
+            b if digit(b) => at += 1,
+            b'.' => {
+                at += 1;
+                if dot || hex {
+                    return (at, false);
+                }
+                dot = true;
+                if matches!(byte(at), b'.' | b'_') {
+                    return (at + 1, false);
+                }
+            }
+            b'e' | b'E' => {
+                at += 1;
+                if exponent {
+                    return (at, false);
+                }
+                exponent = true;
+                if matches!(byte(at), b'+' | b'-') {
+                    at += 1;
+                }
+                if matches!(byte(at), b'.' | b'_' | b'e' | b'E') {
+                    return (at + 1, false);
+                }
+                if at == bytes.len() {
+                    return (at, false);
+                }
+            }
+            b'_' => {
+                at += 1;
+                if matches!(byte(at), b'.' | b'_' | b'e' | b'E') {
+                    return (at + 1, false);
+                }
+                if at == bytes.len() {
+                    return (at, false);
+                }
+            }
+            _ => return (at, at > 0),
         }
     }
 }
 
-fn token<'a>(text: &str, rest: &'a str, colons: bool) -> Result<(&'a str, Token), ParseError> {
-    let offset = text.len() - rest.len();
-    if rest.starts_with(['"', '\'', '`']) {
-        let (value, length) = unquote(rest).map_err(|fault| {
-            ParseError::at(text, offset + fault.offset, fault.expected, fault.found)
-        })?;
-        return Ok((&rest[length..], Token::Text(value)));
-    }
-    if rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return quantity(text, rest);
-    }
-    let name = |input: &'a str| name(input, colons);
-    let mut any = alt((map(name, |n: &str| Token::Name(n.to_owned())), symbol));
-    any.parse(rest).map_err(|_| {
-        let found = rest.chars().next().map(|c| format!("{:?}", c.to_string()));
-        ParseError::at(text, offset, "an expression", found.unwrap_or_default())
-    })
-}
-
-fn symbol(input: &str) -> IResult<&str, Token> {
-    for symbol in SYMBOLS {
-        if let Some(rest) = input.strip_prefix(symbol) {
-            return Ok((rest, Token::Symbol(symbol)));
+/// Goes on behind the digits of a duration; `false` where it is none.
+fn scan_duration(text: &str, at: &mut usize) -> bool {
+    let bytes = text.as_bytes();
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+    let mut units: &[u8] = b"smhdwy";
+    loop {
+        if !units.contains(&byte(*at)) {
+            return false;
         }
+        *at += 1;
+        if byte(*at) == b's' {
+            *at += 1;
+        }
+        if !byte(*at).is_ascii_digit() {
+            break;
+        }
+        while byte(*at).is_ascii_digit() {
+            *at += 1;
+        }
+        units = b"smhdw";
     }
-    let code = nom::error::ErrorKind::Tag;
-    Err(nom::Err::Error(nom::error::Error::new(input, code)))
-}
-
-fn name(input: &str, colons: bool) -> IResult<&str, &str> {
-    let first = move |c: char| c.is_ascii_alphabetic() || c == '_' || (colons && c == ':');
-    let more = move |c: char| c.is_ascii_alphanumeric() || c == '_' || (colons && c == ':');
-    recognize(pair(
-        verify(take_while1(more), move |s: &str| s.starts_with(first)),
-        take_while(more),
-    ))
-    .parse(input)
-}
-
-/// A number or a duration; refuses letters that follow directly.
-fn quantity<'a>(text: &str, rest: &'a str) -> Result<(&'a str, Token), ParseError> {
-    let offset = text.len() - rest.len();
-    let fault = |expected: &str, length: usize| {
-        let found = format!("{:?}", &rest[..length]);
-        ParseError::at(text, offset, expected, found)
-    };
-    let found = alt((hex, duration, decimal)).parse(rest);
-    let Ok((next, raw)) = found else {
-        return Err(fault("a number", 1));
-    };
-    let glued = next.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
-    let glued = glued.unwrap_or(next.len());
-    if glued > 0 {
-        return Err(fault(
-            "a number or duration",
-            rest.len() - next.len() + glued,
-        ));
-    }
-    let token = match raw {
-        Raw::Hex(digits) => u64::from_str_radix(&digits, 16)
-            .ok()
-            .map(|n| Token::Number(n as f64)),
-        Raw::Decimal(digits) => decimal_value(&digits).map(Token::Number),
-        Raw::Duration(digits) => duration_seconds(digits).map(Token::Duration),
-    };
-    match token {
-        Some(token) => Ok((next, token)),
-        None => Err(fault(
-            "a number or duration in range",
-            rest.len() - next.len(),
-        )),
+    match text[*at..].chars().next() {
+        Some(c) if is_word(c) => {
+            *at += 1;
+            false
+        }
+        _ => true,
     }
 }
 
-enum Raw<'a> {
-    Hex(String),
-    Decimal(String),
-    Duration(&'a str),
-}
-
-fn hex(input: &str) -> IResult<&str, Raw<'_>> {
-    let digits = take_while1(|c: char| c.is_ascii_hexdigit() || c == '_');
-    map(preceded(alt((tag("0x"), tag("0X"))), digits), |d: &str| {
-        Raw::Hex(d.replace('_', ""))
-    })
-    .parse(input)
-}
-
-fn duration(input: &str) -> IResult<&str, Raw<'_>> {
-    let unit = alt((
-        tag("ms"),
-        tag("y"),
-        tag("w"),
-        tag("d"),
-        tag("h"),
-        tag("m"),
-        tag("s"),
-    ));
-    map(recognize(many1_count(pair(digit1, unit))), Raw::Duration).parse(input)
-}
-
-fn decimal(input: &str) -> IResult<&str, Raw<'_>> {
-    let digits = || take_while1(|c: char| c.is_ascii_digit() || c == '_');
-    let exponent = (one_of("eE"), opt(one_of("+-")), digit1);
-    let whole = alt((
-        recognize((
-            digits(),
-            opt((char('.'), take_while(|c: char| c.is_ascii_digit()))),
-        )),
-        recognize((char('.'), digit1)),
-    ));
-    map(recognize((whole, opt(exponent))), |d: &str| {
-        Raw::Decimal(d.replace('_', ""))
-    })
-    .parse(input)
-}
-
-/// As Prometheus: a leading zero means octal where all digits allow it.
-fn decimal_value(digits: &str) -> Option<f64> {
+/// The value of a number as Go reads it: as an integer of any base, else as a decimal float.
+fn value_of(text: &str) -> Result<f64, String> {
+    let fault = |why: &str| {
+        let text = super::strings::quote(text);
+        Err(format!(
+            "error parsing number: strconv.ParseFloat: parsing {text}: {why}"
+        ))
+    };
+    let digits = text.replace('_', "");
+    if let Some(hex) = digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"))
+    {
+        return match i64::from_str_radix(hex, 16) {
+            Ok(value) => Ok(value as f64),
+            Err(_) => fault("invalid syntax"),
+        };
+    }
+    // A leading zero means octal where all digits allow it.
     if digits.len() > 1
         && digits.starts_with('0')
-        && let Ok(octal) = i64::from_str_radix(digits, 8)
+        && let Ok(octal) = i64::from_str_radix(&digits, 8)
     {
-        return Some(octal as f64);
+        return Ok(octal as f64);
     }
-    digits.parse().ok()
+    match digits.parse::<f64>() {
+        Ok(value) if value.is_infinite() => fault("value out of range"),
+        Ok(value) => Ok(value),
+        Err(_) => fault("invalid syntax"),
+    }
 }
 
-/// Seconds of a duration such as `1h30m`: units descend, none occurs twice, at most 292 years.
-pub(crate) fn duration_seconds(text: &str) -> Option<f64> {
-    let mut total_ms = 0u64;
+/// Milliseconds of a duration such as `1h30m`: units descend, none occurs twice, at most 292 years.
+fn duration_millis(text: &str) -> Result<u64, String> {
+    let invalid = || {
+        let text = super::strings::quote(text);
+        format!("not a valid duration string: {text}")
+    };
+    let range = || "duration out of range".to_owned();
+    let mut total_ms = Some(0u64);
     let mut rest = text;
     let mut units = UNITS.iter();
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .ok_or_else(invalid)?;
         let after = &rest[digits..];
         let length = after
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(after.len());
-        let (_, seconds) = units.find(|(unit, _)| *unit == &after[..length])?;
-        let unit_ms = (seconds * 1000.0).round() as u64;
-        total_ms = total_ms.checked_add(number.checked_mul(unit_ms)?)?;
+        let names = units.by_ref();
+        let (_, unit_ms) = names
+            .find(|(unit, _)| digits > 0 && *unit == &after[..length])
+            .ok_or_else(invalid)?;
+        let part = rest[..digits].parse::<u64>().ok();
+        let part = part.and_then(|number| number.checked_mul(*unit_ms));
+        total_ms = total_ms.zip(part).and_then(|(a, b)| a.checked_add(b));
         rest = &after[length..];
     }
+    if text.is_empty() {
+        return Err("empty duration string".to_owned());
+    }
     let max_ms = i64::MAX as u64 / 1_000_000;
-    (total_ms <= max_ms && !text.is_empty()).then(|| total_ms as f64 / 1000.0)
+    total_ms.filter(|ms| *ms <= max_ms).ok_or_else(range)
+}
+
+/// Milliseconds of a duration as Prometheus' files have it: also a bare zero.
+pub(crate) fn duration_or_zero(text: &str) -> Result<i64, String> {
+    match text {
+        "0" => Ok(0),
+        // At most 292 years in nanoseconds, so it fits.
+        _ => duration_millis(text).map(|ms| ms as i64),
+    }
 }
 
 /// A token as errors show it.
 pub(crate) fn describe(token: &Token, text: &str) -> String {
+    let quote = super::strings::quote;
+    // Long texts are cut in the middle of a word, as Prometheus cuts them.
+    let short = || match text.len() > 10 {
+        true => format!("{}...", quote(&text.chars().take(10).collect::<String>())),
+        false => quote(text),
+    };
     match token {
-        Token::End => "end of query".to_owned(),
-        Token::Text(_) => format!("string {text}"),
-        Token::Number(_) => format!("number {text}"),
-        Token::Duration(_) => format!("duration {text}"),
-        Token::Name(_) | Token::Symbol(_) => format!("{text:?}"),
+        Token::End => "end of input".to_owned(),
+        Token::Fault(message) => message.clone(),
+        Token::Text(_) => format!("string {}", short()),
+        Token::Number(_) => format!("number {}", short()),
+        Token::Duration(_) => format!("duration {}", short()),
+        Token::Name => format!("identifier {}", quote(text)),
+        Token::MetricName => format!("metric identifier {}", quote(text)),
+        Token::Keyword(Keyword::Operator(_)) => format!("<op:{text}>"),
+        Token::Keyword(Keyword::Aggregate(_)) => format!("<aggr:{text}>"),
+        Token::Keyword(Keyword::Modifier(_)) => format!("<{text}>"),
+        Token::Keyword(Keyword::Call(_)) => short(),
+        Token::Symbol("=" | "(" | ")" | "{" | "}" | "[" | "]" | "," | ":") => quote(text),
+        Token::Symbol(_) => format!("<op:{text}>"),
     }
 }

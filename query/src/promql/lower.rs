@@ -2,6 +2,7 @@
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Labels, LabelsBuilder, MatchOp, Matcher, Timestamp};
 
 use super::ast::{At, Duration, Expr, Kind, Modifiers, Selector, Subquery, Type};
@@ -11,10 +12,13 @@ use crate::error::{Place, QueryError};
 use crate::functions::{InstantFunction, RangeFunction};
 use crate::operators::Grouping;
 use crate::plan::{
-    Aggregate, Binary, Borders, Call, Form, Info, Input, Instant, Leaf, LeafId, LeafRead,
+    Aggregate, Binary, Borders, Call, Form, Gives, Info, Input, Instant, Leaf, LeafId, LeafRead,
     MetricPlan, Node, Over, Window, add_leaf,
 };
 use crate::request::{Request, When};
+
+/// Seconds that fit into 64 bits of nanoseconds.
+const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
 
 struct Lower<'a> {
     text: &'a str,
@@ -73,6 +77,8 @@ pub(super) fn plan(
         grid,
         form,
         delayed_names: request.delayed_names,
+        start_timestamps: request.start_timestamps,
+        type_and_unit_labels: request.type_and_unit_labels,
     })
 }
 
@@ -82,7 +88,7 @@ fn refuse<T>(text: String) -> Result<T, QueryError> {
 
 impl Lower<'_> {
     fn place(&self, expr: &Expr) -> Place {
-        Place::of(self.text, expr.span.start)
+        Place::of_bytes(self.text, expr.span.start)
     }
 
     fn node(&mut self, expr: &Expr, grid: &Grid) -> Result<Node, QueryError> {
@@ -90,7 +96,7 @@ impl Lower<'_> {
             Kind::Number(value, _) => Node::Number(*value),
             Kind::Text(text) => Node::Text(text.clone()),
             Kind::Selector(selector) => {
-                Node::Instant(self.instant(selector, (false, self.place(expr)), grid)?)
+                Node::Instant(self.instant(selector, (Gives::Value, self.place(expr)), grid)?)
             }
             Kind::Range(..) | Kind::Subquery(_) => {
                 return refuse("range vector outside of a function".to_owned());
@@ -115,31 +121,45 @@ impl Lower<'_> {
                 rhs: self.node(&binary.rhs, grid)?,
                 place: self.place(expr),
             })),
-            Kind::Negate(inner) => Node::Negate(Box::new(self.node(inner, grid)?)),
+            Kind::Sign(true, inner) => Node::Negate(Box::new(self.node(inner, grid)?)),
+            Kind::Sign(false, inner) => self.node(inner, grid)?,
             Kind::Paren(inner) => self.node(inner, grid)?,
         })
     }
 
-    fn seconds(&self, duration: &Duration) -> f64 {
-        let range = (self.end - self.start) as f64 / 1e9;
-        duration.seconds(self.step_seconds, range)
-    }
-
     /// Nanoseconds of a duration, which Prometheus keeps in whole milliseconds.
     fn nanos(&self, duration: &Duration) -> Result<i64, QueryError> {
-        let ms = (self.seconds(duration) * 1000.0).trunc();
-        let max = (i64::MAX / 2_000_000) as f64;
-        if ms.is_nan() || ms.abs() > max {
-            return refuse(format!("duration {duration} out of range"));
+        let fault = |message: &str| refuse(duration.fault(message));
+        let range = (self.end - self.start) as f64 / 1e9;
+        let seconds = duration.seconds(self.step_seconds, range);
+        let seconds = seconds.map_err(QueryError::Execution)?;
+        if !seconds.is_finite() {
+            return fault("duration is NaN or infinite");
         }
-        Ok(ms as i64 * 1_000_000)
+        if seconds.abs() > SECONDS_MAX {
+            return fault("duration is out of range");
+        }
+        let ms = match duration.literal() {
+            // Literals are rounded to nanoseconds first.
+            Some(seconds) => (seconds * 1e9).round() as i64 / NANOS_PER_MILLI,
+            None => (seconds * 1000.0) as i64,
+        };
+        // Windows reach back and forth, so that they must not fill all time.
+        let nanos = ms.checked_mul(NANOS_PER_MILLI);
+        match nanos.filter(|nanos| nanos.abs() <= i64::MAX / 2) {
+            Some(nanos) => Ok(nanos),
+            None => fault("duration is out of range"),
+        }
     }
 
     fn positive(&self, duration: &Duration) -> Result<i64, QueryError> {
-        match self.nanos(duration)? {
-            nanos if nanos > 0 => Ok(nanos),
-            _ => refuse(format!("duration must be greater than 0, got {duration}")),
+        let range = (self.end - self.start) as f64 / 1e9;
+        let seconds = duration.seconds(self.step_seconds, range);
+        if seconds.is_ok_and(|seconds| seconds <= 0.0) {
+            return refuse(duration.fault("duration must be greater than 0"));
         }
+        // What is less than a millisecond is one: nothing is ever zero.
+        self.nanos(duration).map(|nanos| nanos.max(NANOS_PER_MILLI))
     }
 
     fn window(&self, length: i64, modifiers: &Modifiers) -> Result<Window, QueryError> {
@@ -159,10 +179,7 @@ impl Lower<'_> {
     }
 
     fn leaf(&mut self, selector: &Selector, window: &Window, grid: &Grid) -> LeafId {
-        let mut matchers = selector.matchers.clone();
-        if let Some(name) = &selector.name {
-            matchers.insert(0, Matcher::equal(METRIC_NAME, name));
-        }
+        let matchers = selector.all_matchers();
         let mut range = window.covers(grid);
         if window.borders != Borders::Plain {
             range.start = range.start.saturating_sub(self.request.lookback);
@@ -176,7 +193,7 @@ impl Lower<'_> {
     fn instant(
         &mut self,
         selector: &Selector,
-        (timestamps, place): (bool, Place),
+        (gives, place): (Gives, Place),
         grid: &Grid,
     ) -> Result<Instant, QueryError> {
         let window = self.window(self.request.lookback, &selector.modifiers)?;
@@ -184,7 +201,7 @@ impl Lower<'_> {
         Ok(Instant {
             leaf,
             window,
-            timestamps,
+            gives,
             place,
         })
     }
@@ -218,13 +235,17 @@ impl Lower<'_> {
             }
         };
         let first = arguments.first().map(|a| &a.bare().kind);
-        if let (InstantFunction::Timestamp, Some(Kind::Selector(selector))) = (function, first) {
+        let gives = match function {
+            InstantFunction::Timestamp => Some(Gives::Time),
+            InstantFunction::StartTimestamp => {
+                Some(Gives::Start).filter(|_| self.request.start_timestamps)
+            }
+            _ => None,
+        };
+        if let (Some(gives), Some(Kind::Selector(selector))) = (gives, first) {
             let place = self.place(&arguments[0]);
-            return Ok(Node::Instant(self.instant(
-                selector,
-                (true, place),
-                grid,
-            )?));
+            let instant = self.instant(selector, (gives, place), grid)?;
+            return Ok(Node::Instant(instant));
         }
         let labels = match (function, arguments.first().map(|a| &a.kind)) {
             (InstantFunction::Absent, Some(Kind::Selector(selector))) => absent_labels(selector),
@@ -253,12 +274,6 @@ impl Lower<'_> {
         };
         let (mut names, mut data) = (Vec::new(), Vec::new());
         if let Some(Kind::Selector(selector)) = selector.first().map(|s| &s.kind) {
-            names.extend(
-                selector
-                    .name
-                    .iter()
-                    .map(|name| Matcher::equal(METRIC_NAME, name)),
-            );
             for matcher in &selector.matchers {
                 let of = if matcher.name == METRIC_NAME {
                     &mut names
@@ -288,7 +303,7 @@ impl Lower<'_> {
         let info = Instant {
             leaf,
             window,
-            timestamps: false,
+            gives: Gives::Value,
             place: self.place(base),
         };
         Ok(Node::Info(Box::new(Info {

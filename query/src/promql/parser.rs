@@ -1,24 +1,26 @@
 //! From tokens to an expression, by precedence climbing.
 //!
+//! Errors are in Prometheus' words. Its parser is a generated one, which on an unexpected token
+//! tells the innermost rule that knows how to complain; [`Parser::within`] keeps these rules.
 //! Invariants: recursion is bounded by `depth_max`, the height of the result by [`HEIGHT_MAX`];
 //! every expression that comes out has passed `check`.
 
 use obs_model::limits::Limits;
 
-use super::ast::{Aggregate, Binary, Expr, Kind, Span, Subquery};
+use super::Features;
+use super::ast::{Aggregate, Binary, Expr, Kind, Modifiers, Span, Subquery, Type};
 use super::check;
-use super::lexer::{Lexeme, Token, describe, lex};
-use super::signatures::{Meaning, signature};
+use super::lexer::{Keyword, Lexeme, Token, describe, lex};
+use super::signatures::{Signature, signature};
 use crate::error::ParseError;
-use crate::functions::aggregation;
-use crate::operators::{BinaryOp, Cardinality, Grouping, Matching};
+use crate::operators::{AggregateOp, BinaryOp, Cardinality, Grouping, Matching};
 
 /// Levels of one expression, chains of operators included; what recursion over it may need fits
 /// into the smallest stack that a thread has (2 MiB).
 pub(crate) const HEIGHT_MAX: usize = 256;
 
-/// Words that are not metric names.
-const RESERVED: [&str; 5] = ["bool", "on", "ignoring", "group_left", "group_right"];
+/// A rule that can tell what it misses: where it is, and what it expects.
+type Rule = (&'static str, &'static str);
 
 pub(crate) struct Parser<'a> {
     pub(crate) text: &'a str,
@@ -26,40 +28,63 @@ pub(crate) struct Parser<'a> {
     at: usize,
     depth: usize,
     depth_max: usize,
-    /// Inside `info`, whose selector may match anything.
-    pub(crate) any_selector: bool,
+    rules: Vec<Rule>,
+    pub(crate) features: Features,
 }
 
 /// Parses and checks a query.
-pub(crate) fn parse(text: &str, limits: &Limits) -> Result<Expr, ParseError> {
-    if text.len() > limits.query_text_bytes_max {
-        let expected = format!(
-            "at most {} bytes (obs.limits.query_text_bytes_max)",
-            limits.query_text_bytes_max
-        );
-        return Err(ParseError::at(
-            text,
-            0,
-            expected,
-            format!("{} bytes", text.len()),
-        ));
+pub(crate) fn parse(text: &str, features: Features, limits: &Limits) -> Result<Expr, ParseError> {
+    let mut parser = Parser::new(text, features, limits)?;
+    if *parser.peek() == Token::End {
+        return Err(parser.error(0, "no expression found in input"));
     }
-    let mut parser = Parser {
-        text,
-        lexemes: lex(text)?,
-        at: 0,
-        depth: 0,
-        depth_max: limits.depth_max,
-        any_selector: false,
-    };
     let expr = parser.binary(0)?;
     match parser.peek() {
+        Token::End => {}
+        _ => return Err(parser.unexpected()),
+    }
+    check::check(text, &expr)?;
+    Ok(expr)
+}
+
+/// Parses a bare selector.
+pub(crate) fn parse_selector(text: &str, limits: &Limits) -> Result<Expr, ParseError> {
+    let mut parser = Parser::new(text, Features::default(), limits)?;
+    let expr = match parser.peek() {
+        Token::Symbol("{") => parser.selector(None)?,
+        _ if parser.is_metric_name() => {
+            let name = parser.name();
+            parser.selector(Some(name))?
+        }
+        _ => return Err(parser.unexpected()),
+    };
+    match parser.peek() {
         Token::End => Ok(expr),
-        _ => Err(parser.unexpected("an operator or end of query")),
+        _ => Err(parser.unexpected()),
     }
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(text: &'a str, features: Features, limits: &Limits) -> Result<Self, ParseError> {
+        if text.len() > limits.query_text_bytes_max {
+            let message = format!(
+                "expected at most {} bytes (obs.limits.query_text_bytes_max), found {}",
+                limits.query_text_bytes_max,
+                text.len()
+            );
+            return Err(ParseError::promql(text, 0, message));
+        }
+        Ok(Self {
+            text,
+            lexemes: lex(text),
+            at: 0,
+            depth: 0,
+            depth_max: limits.depth_max,
+            rules: Vec::new(),
+            features,
+        })
+    }
+
     pub(crate) fn peek(&self) -> &Token {
         &self.lexemes[self.at].token
     }
@@ -69,11 +94,24 @@ impl Parser<'_> {
         &self.lexemes[next].token
     }
 
+    /// The text of the current token.
+    pub(crate) fn word(&self) -> &'a str {
+        let lexeme = &self.lexemes[self.at];
+        &self.text[lexeme.start..lexeme.end]
+    }
+
     /// The current token; moves behind it, but never behind the end.
     pub(crate) fn take(&mut self) -> Token {
         let token = self.peek().clone();
         self.at = (self.at + 1).min(self.lexemes.len() - 1);
         token
+    }
+
+    /// Takes a name or keyword: its text and offset.
+    fn name(&mut self) -> (String, usize) {
+        let name = (self.word().to_owned(), self.offset());
+        self.take();
+        name
     }
 
     /// Byte offset of the current token.
@@ -88,14 +126,41 @@ impl Parser<'_> {
             .map_or(0, |before| self.lexemes[before].end)
     }
 
-    pub(crate) fn unexpected(&self, expected: &str) -> ParseError {
+    /// The current token stands where it cannot.
+    pub(crate) fn unexpected(&self) -> ParseError {
         let lexeme = &self.lexemes[self.at];
         let found = describe(&lexeme.token, &self.text[lexeme.start..lexeme.end]);
-        ParseError::at(self.text, lexeme.start, expected, found)
+        if let Token::Fault(_) = lexeme.token {
+            return self.error(lexeme.start, found);
+        }
+        let (context, expected) = self.rules.last().copied().unwrap_or_default();
+        let mut message = format!("unexpected {found}");
+        if !context.is_empty() {
+            message.push_str(" in ");
+            message.push_str(context);
+        }
+        if !expected.is_empty() {
+            message.push_str(", expected ");
+            message.push_str(expected);
+        }
+        self.error(lexeme.start, message)
     }
 
-    pub(crate) fn error(&self, offset: usize, expected: &str, found: &str) -> ParseError {
-        ParseError::at(self.text, offset, expected, found)
+    pub(crate) fn error(&self, offset: usize, message: impl std::fmt::Display) -> ParseError {
+        ParseError::promql(self.text, offset, message)
+    }
+
+    /// Parses with a rule that tells what it misses.
+    pub(crate) fn within<T>(
+        &mut self,
+        context: &'static str,
+        expected: &'static str,
+        parse: impl FnOnce(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
+        self.rules.push((context, expected));
+        let found = parse(self);
+        self.rules.pop();
+        found
     }
 
     pub(crate) fn is_symbol(&self, symbol: &str) -> bool {
@@ -115,16 +180,16 @@ impl Parser<'_> {
         if self.accept(symbol) {
             return Ok(());
         }
-        Err(self.unexpected(&format!("{symbol:?}")))
+        Err(self.unexpected())
     }
 
-    pub(crate) fn is_keyword(&self, word: &str) -> bool {
-        matches!(self.peek(), Token::Name(name) if name.eq_ignore_ascii_case(word))
+    pub(crate) fn is_modifier(&self, word: &str) -> bool {
+        matches!(self.peek(), Token::Keyword(Keyword::Modifier(m)) if *m == word)
     }
 
-    /// Takes the keyword if it stands here.
-    pub(crate) fn accept_keyword(&mut self, word: &str) -> bool {
-        let found = self.is_keyword(word);
+    /// Takes the modifier if it stands here.
+    pub(crate) fn accept_modifier(&mut self, word: &str) -> bool {
+        let found = self.is_modifier(word);
         if found {
             self.take();
         }
@@ -137,8 +202,11 @@ impl Parser<'_> {
         rule: impl FnOnce(&mut Self) -> Result<T, ParseError>,
     ) -> Result<T, ParseError> {
         if self.depth >= self.depth_max {
-            let expected = format!("at most {} levels (obs.limits.depth_max)", self.depth_max);
-            return Err(self.error(self.offset(), &expected, "a deeper nesting"));
+            let message = format!(
+                "expected at most {} levels (obs.limits.depth_max), found a deeper nesting",
+                self.depth_max
+            );
+            return Err(self.error(self.offset(), message));
         }
         self.depth += 1;
         let found = rule(self);
@@ -146,23 +214,17 @@ impl Parser<'_> {
         found
     }
 
-    /// An expression from `start` to here, checked.
+    /// An expression from `start` to here.
     pub(crate) fn make(&self, start: usize, kind: Kind) -> Result<Expr, ParseError> {
-        let height = 1 + kind
-            .children()
-            .into_iter()
-            .map(|e| e.height)
-            .max()
-            .unwrap_or(0);
+        let below = kind.children().into_iter().map(|e| e.height).max();
+        let height = 1 + below.unwrap_or(0);
         if height > HEIGHT_MAX {
-            let expected = format!("at most {HEIGHT_MAX} levels of expressions");
-            return Err(self.error(start, &expected, "more"));
+            let message = format!("expected at most {HEIGHT_MAX} levels of expressions");
+            return Err(self.error(start, message));
         }
         let end = self.behind();
         let span = Span { start, end };
-        let expr = Expr { kind, span, height };
-        check::check(self.text, &expr)?;
-        Ok(expr)
+        Ok(Expr { kind, span, height })
     }
 
     fn operator(&self) -> Option<BinaryOp> {
@@ -184,15 +246,7 @@ impl Parser<'_> {
                 ">/" => BinaryOp::TrimLower,
                 _ => return None,
             },
-            Token::Name(_) => {
-                let words = [
-                    BinaryOp::And,
-                    BinaryOp::Or,
-                    BinaryOp::Unless,
-                    BinaryOp::Atan2,
-                ];
-                return words.into_iter().find(|op| self.is_keyword(op.as_str()));
-            }
+            Token::Keyword(Keyword::Operator(op)) => *op,
             _ => return None,
         })
     }
@@ -203,8 +257,8 @@ impl Parser<'_> {
         let mut lhs = self.unary()?;
         while let Some(op) = self.operator().filter(|op| op.precedence() >= least) {
             self.take();
-            let return_bool = self.accept_keyword("bool");
-            let (matching, place) = (self.matching(op)?, self.offset());
+            let return_bool = self.accept_modifier("bool");
+            let matching = self.matching(op)?;
             // Only `^` groups to the right.
             let tighter = op.precedence() + u8::from(op != BinaryOp::Pow);
             // Others recurse at most once per level of precedence.
@@ -212,7 +266,21 @@ impl Parser<'_> {
                 BinaryOp::Pow => self.nested(|p| p.binary(tighter))?,
                 _ => self.binary(tighter)?,
             };
-            let binary = check::matching(self.text, place, op, return_bool, matching, lhs, rhs)?;
+            let fills = matching.fill_left.or(matching.fill_right).is_some();
+            if fills && !self.features.fill_modifiers {
+                let message = "binop fill modifiers are experimental and not enabled";
+                return Err(self.error(start, message));
+            }
+            let vectors = [&lhs, &rhs].map(Expr::value_type) == [Type::Vector; 2];
+            // Without two vectors there is nothing to match; `check` refuses where it was asked.
+            let keep = vectors || fills || !matching.labels.is_empty();
+            let binary = Binary {
+                op,
+                return_bool,
+                matching: keep.then_some(matching),
+                lhs,
+                rhs,
+            };
             lhs = self.make(start, Kind::Binary(Box::new(binary)))?;
         }
         Ok(lhs)
@@ -227,84 +295,63 @@ impl Parser<'_> {
         self.take();
         // Binds like `*`: only `^` is tighter.
         let inner = self.nested(|p| p.binary(BinaryOp::Pow.precedence()))?;
-        match (negative, inner.kind) {
-            (true, Kind::Number(value, written)) => self.make(start, Kind::Number(-value, written)),
-            (true, kind) => self.make(start, Kind::Negate(Box::new(Expr { kind, ..inner }))),
-            (false, kind) => {
-                let expr = Expr { kind, ..inner };
-                check::sign(self.text, &expr)?;
-                Ok(expr)
+        match inner.kind {
+            Kind::Number(value, written) => {
+                let value = if negative { -value } else { value };
+                self.make(start, Kind::Number(value, written))
+            }
+            kind => {
+                let inner = Box::new(Expr { kind, ..inner });
+                self.make(start, Kind::Sign(negative, inner))
             }
         }
     }
 
-    /// `bool`, `on`, `ignoring`, `group_left`, `group_right`, `fill` behind an operator. `None`
-    /// where nothing is written.
-    fn matching(&mut self, op: BinaryOp) -> Result<Option<Matching>, ParseError> {
+    /// `on`, `ignoring`, `group_left`, `group_right`, `fill` behind an operator.
+    fn matching(&mut self, op: BinaryOp) -> Result<Matching, ParseError> {
         let mut matching = Matching::default();
         if op.is_set() {
             matching.cardinality = Cardinality::ManyToMany;
         }
-        let mut written = false;
-        if self.is_keyword("on") || self.is_keyword("ignoring") {
-            written = true;
-            matching.on = self.is_keyword("on");
+        if self.is_modifier("on") || self.is_modifier("ignoring") {
+            matching.on = self.is_modifier("on");
             self.take();
             matching.labels = self.names()?;
             for (word, cardinality) in [
                 ("group_left", Cardinality::ManyToOne),
                 ("group_right", Cardinality::OneToMany),
             ] {
-                if !self.is_keyword(word) {
-                    continue;
+                if self.accept_modifier(word) {
+                    matching.cardinality = cardinality;
+                    if self.is_symbol("(") {
+                        matching.include = self.names()?;
+                    }
+                    break;
                 }
-                if op.is_set() {
-                    let expected = format!("no grouping with the set operator {:?}", op.as_str());
-                    return Err(self.unexpected(&expected));
-                }
-                self.take();
-                matching.cardinality = cardinality;
-                if self.is_symbol("(") {
-                    matching.include = self.names()?;
-                }
-                break;
             }
         }
-        written |= self.fill(op, &mut matching)?;
-        let both = matching
-            .include
-            .iter()
-            .find(|l| matching.labels.contains(l));
-        if let Some(label) = both.filter(|_| matching.on) {
-            let expected = format!("label {label:?} not both in on and group_left or group_right");
-            return Err(self.unexpected(&expected));
+        if self.accept_modifier("fill") {
+            matching.fill_left = Some(self.fill()?);
+            matching.fill_right = matching.fill_left;
+        } else if self.accept_modifier("fill_left") {
+            matching.fill_left = Some(self.fill()?);
+            if self.accept_modifier("fill_right") {
+                matching.fill_right = Some(self.fill()?);
+            }
+        } else if self.accept_modifier("fill_right") {
+            matching.fill_right = Some(self.fill()?);
+            if self.accept_modifier("fill_left") {
+                matching.fill_left = Some(self.fill()?);
+            }
         }
-        Ok(written.then_some(matching))
+        Ok(matching)
     }
 
-    fn fill(&mut self, op: BinaryOp, matching: &mut Matching) -> Result<bool, ParseError> {
-        let mut written = false;
-        for word in ["fill", "fill_left", "fill_right", "fill_left"] {
-            if !(self.is_keyword(word) && *self.peek_second() == Token::Symbol("(")) {
-                continue;
-            }
-            if op.is_set() {
-                let expected = format!("no fill with the set operator {:?}", op.as_str());
-                return Err(self.unexpected(&expected));
-            }
-            written = true;
-            self.take();
-            self.expect("(")?;
-            let value = Some(self.signed_number()?);
-            self.expect(")")?;
-            if word != "fill_right" {
-                matching.fill_left = value;
-            }
-            if word != "fill_left" {
-                matching.fill_right = value;
-            }
-        }
-        Ok(written)
+    fn fill(&mut self) -> Result<f64, ParseError> {
+        self.expect("(")?;
+        let value = self.signed_number()?;
+        self.expect(")")?;
+        Ok(value)
     }
 
     /// A number with an optional sign.
@@ -314,7 +361,7 @@ impl Parser<'_> {
             self.take();
         }
         let Some((value, _)) = self.number() else {
-            return Err(self.unexpected("a number"));
+            return Err(self.unexpected());
         };
         Ok(if negative { -value } else { value })
     }
@@ -324,51 +371,73 @@ impl Parser<'_> {
         let found = match self.peek() {
             Token::Number(value) => (*value, false),
             Token::Duration(seconds) => (*seconds, true),
-            Token::Name(name) if name.eq_ignore_ascii_case("inf") => (f64::INFINITY, false),
-            Token::Name(name) if name.eq_ignore_ascii_case("nan") => (f64::NAN, false),
-            Token::Name(_) | Token::Text(_) | Token::Symbol(_) | Token::End => return None,
+            _ => return None,
         };
         self.take();
         Some(found)
     }
 
     /// Label names in parentheses; a comma may trail.
-    pub(crate) fn names(&mut self) -> Result<Vec<String>, ParseError> {
-        self.expect("(")?;
-        let mut names = Vec::new();
-        while !self.accept(")") {
-            match self.peek() {
-                Token::Name(name) if obs_model::labels::is_legacy_name(name) => {
-                    names.push(name.clone());
+    fn names(&mut self) -> Result<Vec<String>, ParseError> {
+        const RULE: &str = "grouping opts";
+        self.within(RULE, "\"(\"", |p| {
+            p.expect("(")?;
+            let mut names = Vec::new();
+            while !p.accept(")") {
+                names.push(p.within(RULE, "label", Self::label_name)?);
+                if !p.is_symbol(")") {
+                    p.within(RULE, "\",\" or \")\"", |p| p.expect(","))?;
                 }
-                Token::Text(name) if !name.is_empty() => names.push(name.clone()),
-                _ => return Err(self.unexpected("a label name or \")\"")),
             }
-            self.take();
-            if !self.is_symbol(")") && !self.accept(",") {
-                return Err(self.unexpected("\",\" or \")\""));
-            }
-        }
-        Ok(names)
+            Ok(names)
+        })
     }
 
-    pub(crate) fn primary(&mut self) -> Result<Expr, ParseError> {
+    fn label_name(&mut self) -> Result<String, ParseError> {
+        let name = match self.peek() {
+            Token::Name | Token::MetricName | Token::Keyword(_) => self.word().to_owned(),
+            Token::Text(name) => name.clone(),
+            _ => return Err(self.unexpected()),
+        };
+        if name.is_empty() {
+            let message = "invalid label name for grouping: \"\"";
+            return Err(self.error(self.offset(), message));
+        }
+        self.take();
+        Ok(name)
+    }
+
+    /// Whether the current token may be the name of a metric.
+    fn is_metric_name(&self) -> bool {
+        match self.peek() {
+            Token::Name | Token::MetricName => true,
+            Token::Keyword(Keyword::Operator(op)) => *op != BinaryOp::Atan2,
+            Token::Keyword(Keyword::Aggregate(_) | Keyword::Call(_)) => true,
+            Token::Keyword(Keyword::Modifier(word)) => {
+                !["bool", "on", "ignoring", "group_left", "group_right"].contains(word)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an expression may begin here.
+    fn begins_expr(&self) -> bool {
+        let literal = matches!(
+            self.peek(),
+            Token::Number(_)
+                | Token::Duration(_)
+                | Token::Text(_)
+                | Token::Symbol("(" | "{" | "+" | "-")
+        );
+        literal || self.is_metric_name()
+    }
+
+    fn primary(&mut self) -> Result<Expr, ParseError> {
         let start = self.offset();
-        let called = matches!(self.peek_second(), Token::Symbol("("));
-        if !(called || matches!(self.peek_second(), Token::Symbol("{")))
-            && let Some((value, written)) = self.number()
-        {
+        if let Some((value, written)) = self.number() {
             return self.make(start, Kind::Number(value, written));
         }
         match self.peek().clone() {
-            Token::Number(value) => {
-                self.take();
-                self.make(start, Kind::Number(value, false))
-            }
-            Token::Duration(value) => {
-                self.take();
-                self.make(start, Kind::Number(value, true))
-            }
             Token::Text(text) => {
                 self.take();
                 self.make(start, Kind::Text(text))
@@ -380,40 +449,48 @@ impl Parser<'_> {
                 self.make(start, Kind::Paren(Box::new(inner)))
             }
             Token::Symbol("{") => self.selector(None),
-            Token::Name(name) => self.named(&name),
-            Token::Symbol(_) | Token::End => Err(self.unexpected("an expression")),
+            Token::Keyword(Keyword::Aggregate(op)) if self.aggregates() => {
+                self.take();
+                self.within("aggregation", "", |p| p.aggregate(start, op))
+            }
+            Token::Name | Token::Keyword(Keyword::Call(_))
+                if *self.peek_second() == Token::Symbol("(") =>
+            {
+                self.call(start)
+            }
+            _ if self.is_metric_name() => {
+                let name = self.name();
+                self.selector(Some(name))
+            }
+            _ => Err(self.unexpected()),
         }
     }
 
-    /// What starts with a name: an aggregation, a call, or a selector.
-    fn named(&mut self, name: &str) -> Result<Expr, ParseError> {
-        let start = self.offset();
-        let called = *self.peek_second() == Token::Symbol("(");
-        let grouped = matches!(self.peek_second(), Token::Name(next)
-            if next.eq_ignore_ascii_case("by") || next.eq_ignore_ascii_case("without"));
-        if let Some(op) = aggregation(name)
-            && (called || grouped)
-        {
-            self.take();
-            return self.aggregate(start, op);
+    /// Whether the aggregation's name that stands here is not a metric's.
+    fn aggregates(&self) -> bool {
+        matches!(
+            self.peek_second(),
+            Token::Symbol("(") | Token::Keyword(Keyword::Modifier("by" | "without"))
+        )
+    }
+
+    fn call(&mut self, start: usize) -> Result<Expr, ParseError> {
+        let (name, _) = self.name();
+        let arguments = self.arguments()?;
+        let signature = self.function(&name, start)?;
+        self.make(start, Kind::Call(signature, arguments))
+    }
+
+    fn function(&self, name: &str, start: usize) -> Result<&'static Signature, ParseError> {
+        let Some(signature) = signature(name) else {
+            let name = super::strings::quote(name);
+            return Err(self.error(start, format!("unknown function with name {name}")));
+        };
+        if signature.experimental && !self.features.experimental_functions {
+            let name = super::strings::quote(name);
+            return Err(self.error(start, format!("function {name} is not enabled")));
         }
-        if called {
-            let Some(signature) = signature(name) else {
-                let found = format!("unknown function with name {name:?}");
-                return Err(self.error(start, "a function", &found));
-            };
-            self.take();
-            let arguments = match signature.meaning {
-                Meaning::Info => self.info_arguments()?,
-                _ => self.arguments()?,
-            };
-            return self.make(start, Kind::Call(signature, arguments));
-        }
-        if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name)) {
-            return Err(self.unexpected("an expression"));
-        }
-        self.take();
-        self.selector(Some((name.to_owned(), start)))
+        Ok(signature)
     }
 
     fn arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
@@ -427,31 +504,21 @@ impl Parser<'_> {
             if self.accept(")") {
                 return Ok(arguments);
             }
-            if !self.accept(",") {
-                return Err(self.unexpected("\",\" or \")\""));
+            let comma = self.offset();
+            self.expect(",")?;
+            if !self.begins_expr() {
+                if let Token::Fault(_) = self.peek() {
+                    return Err(self.unexpected());
+                }
+                let message = "trailing commas not allowed in function call args";
+                return Err(self.error(comma, message));
             }
         }
-    }
-
-    /// An expression, and perhaps a selector in braces.
-    fn info_arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
-        self.expect("(")?;
-        let mut arguments = vec![self.nested(|p| p.binary(0))?];
-        if self.accept(",") {
-            if !self.is_symbol("{") {
-                return Err(self.unexpected("label selectors only"));
-            }
-            self.any_selector = true;
-            arguments.push(self.selector(None)?);
-            self.any_selector = false;
-        }
-        self.expect(")")?;
-        Ok(arguments)
     }
 
     fn grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
-        let without = self.is_keyword("without");
-        if !without && !self.is_keyword("by") {
+        let without = self.is_modifier("without");
+        if !without && !self.is_modifier("by") {
             return Ok(None);
         }
         self.take();
@@ -459,31 +526,38 @@ impl Parser<'_> {
         Ok(Some(Grouping { without, labels }))
     }
 
-    fn aggregate(
-        &mut self,
-        start: usize,
-        op: crate::operators::AggregateOp,
-    ) -> Result<Expr, ParseError> {
+    fn aggregate(&mut self, start: usize, op: AggregateOp) -> Result<Expr, ParseError> {
         let mut grouping = self.grouping()?;
-        let place = self.offset();
         let mut arguments = self.arguments()?;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
-        let wanted = 1 + usize::from(op.has_parameter());
-        if arguments.len() != wanted {
-            let expected = format!("{wanted} argument(s) for aggregation {:?}", op.as_str());
-            return Err(self.error(place, &expected, &arguments.len().to_string()));
+        if arguments.is_empty() {
+            let message = "no arguments for aggregate expression provided";
+            return Err(self.error(start, message));
         }
-        let Some(expr) = arguments.pop() else {
-            return Err(self.unexpected("an argument"));
+        let experimental = matches!(op, AggregateOp::Limitk | AggregateOp::LimitRatio);
+        if experimental && !self.features.experimental_functions {
+            let op = op.as_str();
+            let message = format!(
+                "{op}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"
+            );
+            return Err(self.error(start, message));
+        }
+        let wanted = 1 + usize::from(op.has_parameter());
+        let found = arguments.len();
+        let (Some(expr), true) = (arguments.pop(), found == wanted) else {
+            let message = format!(
+                "wrong number of arguments for aggregate expression provided, expected {wanted}, got {found}"
+            );
+            return Err(self.error(start, message));
         };
-        let parameter = arguments.pop();
         let aggregate = Aggregate {
             op,
-            parameter,
+            parameter: arguments.pop(),
             expr,
-            grouping,
+            // `by ()` is what there is without it.
+            grouping: grouping.filter(|g| g.without || !g.labels.is_empty()),
         };
         self.make(start, Kind::Aggregate(Box::new(aggregate)))
     }
@@ -503,61 +577,48 @@ impl Parser<'_> {
 
     /// `[range]` or `[range:step]`
     fn bracket(&mut self, start: usize, expr: Expr) -> Result<Expr, ParseError> {
+        const DURATION: &str = "number, duration, step(), or range()";
         let place = self.offset();
         self.take();
-        let range = self.duration("duration")?;
-        check::positive(self.text, place + 1, &range)?;
-        if self.accept(":") {
-            let step = if self.is_symbol("]") {
-                None
-            } else {
-                let place = self.offset();
-                let step = self.duration("duration or \"]\"")?;
-                check::positive(self.text, place, &step)?;
-                Some(step)
-            };
-            self.expect("]")?;
-            let modifiers = super::ast::Modifiers::default();
-            let subquery = Subquery {
-                expr,
-                range,
-                step,
-                modifiers,
-            };
-            return self.make(start, Kind::Subquery(Box::new(subquery)));
+        let range = self.within("subquery or range selector", DURATION, |p| p.duration())?;
+        check::positive(self.text, &range)?;
+        if self.accept("]") {
+            return self.range(start, place, expr, range);
         }
-        if !self.is_symbol("]") {
-            return Err(self.unexpected("\":\" or \"]\""));
+        self.within("subquery or range", "\":\" or \"]\"", |p| p.expect(":"))?;
+        let mut step = None;
+        if !self.accept("]") {
+            let expected = "number, duration, step(), range(), or \"]\"";
+            let found = self.within("subquery selector", expected, |p| p.duration())?;
+            check::positive(self.text, &found)?;
+            step = Some(found);
+            self.within("subquery selector", "\"]\"", |p| p.expect("]"))?;
         }
-        self.take();
-        let Kind::Selector(selector) = expr.kind else {
-            let found = expr.value_type().as_str();
-            return Err(self.error(place, "a range only behind a vector selector", found));
+        let subquery = Subquery {
+            expr,
+            range,
+            step,
+            modifiers: Modifiers::default(),
         };
-        if selector.modifiers != super::ast::Modifiers::default() {
-            return Err(self.error(place, "no modifiers before the range", "one"));
+        self.make(start, Kind::Subquery(Box::new(subquery)))
+    }
+
+    fn range(
+        &mut self,
+        start: usize,
+        place: usize,
+        expr: Expr,
+        range: super::ast::Duration,
+    ) -> Result<Expr, ParseError> {
+        let Kind::Selector(selector) = expr.kind else {
+            return Err(self.error(place, "ranges only allowed for vector selectors"));
+        };
+        if selector.modifiers.offset.is_some() {
+            return Err(self.error(place, "no offset modifiers allowed before range"));
+        }
+        if selector.modifiers.at.is_some() {
+            return Err(self.error(place, "no @ modifiers allowed before range"));
         }
         self.make(start, Kind::Range(selector, range))
-    }
-}
-
-impl Kind {
-    /// The expressions directly below.
-    pub(crate) fn children(&self) -> Vec<&Expr> {
-        match self {
-            Self::Number(..) | Self::Text(_) | Self::Selector(_) | Self::Range(..) => Vec::new(),
-            Self::Subquery(subquery) => vec![&subquery.expr],
-            Self::Call(_, arguments) => arguments.iter().collect(),
-            Self::Aggregate(aggregate) => aggregate
-                .parameter
-                .iter()
-                .chain([&aggregate.expr])
-                .collect(),
-            Self::Binary(binary) => {
-                let Binary { lhs, rhs, .. } = binary.as_ref();
-                vec![lhs, rhs]
-            }
-            Self::Negate(inner) | Self::Paren(inner) => vec![inner],
-        }
     }
 }

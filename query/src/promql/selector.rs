@@ -2,63 +2,49 @@
 
 use obs_model::{MatchOp, Matcher};
 
-use super::ast::{At, Duration, Expr, Kind, Modifiers, Selector};
-use super::lexer::Token;
+use super::ast::{At, Duration, DurationKind, Expr, Kind, Modifiers, Selector, Span};
+use super::lexer::{Keyword, Token};
 use super::parser::Parser;
 use crate::error::ParseError;
 use crate::operators::BinaryOp;
 use crate::plan::Borders;
 
-const NAME: &str = obs_model::labels::METRIC_NAME;
+/// Seconds that fit into 64 bits of nanoseconds.
+const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+
+const DURATION: &str = "number, duration, step(), or range()";
 
 impl Parser<'_> {
     /// A selector; the name before the braces, with its offset, has been taken.
     pub(crate) fn selector(&mut self, name: Option<(String, usize)>) -> Result<Expr, ParseError> {
+        const RULE: &str = "label matching";
         let start = name.as_ref().map_or(self.offset(), |(_, start)| *start);
-        let mut name = name.map(|(name, _)| name);
-        // Whether the name stands as such, not only in a matcher of the label.
-        let mut named = name.is_some();
+        let name = name.map(|(name, _)| name);
         let mut matchers = Vec::new();
         if self.accept("{") {
             while !self.accept("}") {
-                named |= self.matcher(&mut name, &mut matchers)?;
-                if !self.is_symbol("}") && !self.accept(",") {
-                    return Err(self.unexpected("\",\" or \"}\""));
+                let expected = "identifier or \"}\"";
+                matchers.push(self.within(RULE, expected, |p| p.matcher())?);
+                if !self.is_symbol("}") {
+                    self.within(RULE, "\",\" or \"}\"", |p| p.expect(","))?;
                 }
             }
         }
-        if named && let Some(second) = matchers.iter().find(|m| m.name == NAME) {
-            let found = format!("{:?} and {:?}", name.unwrap_or_default(), second.value);
-            return Err(self.error(start, "the metric name only once", &found));
-        }
-        if !self.any_selector && name.is_none() && matchers.iter().all(|m| m.matches("")) {
-            let expected = "at least one matcher that does not match the empty string";
-            return Err(self.error(start, expected, "none"));
-        }
-        // The order has no meaning; Prometheus prints it sorted.
-        matchers.sort_by_cached_key(Matcher::to_string);
-        let modifiers = Modifiers::default();
-        self.make(
-            start,
-            Kind::Selector(Selector {
-                name,
-                matchers,
-                modifiers,
-            }),
-        )
+        let selector = Selector {
+            name,
+            matchers,
+            modifiers: Modifiers::default(),
+        };
+        self.make(start, Kind::Selector(selector))
     }
 
-    /// Takes a matcher or a quoted metric name; `true` for the latter.
-    fn matcher(
-        &mut self,
-        name: &mut Option<String>,
-        matchers: &mut Vec<Matcher>,
-    ) -> Result<bool, ParseError> {
+    fn matcher(&mut self) -> Result<Matcher, ParseError> {
+        const RULE: &str = "label matching";
         let start = self.offset();
         let (label, quoted) = match self.peek() {
-            Token::Name(label) => (label.clone(), false),
-            Token::Text(label) if !label.is_empty() => (label.clone(), true),
-            _ => return Err(self.unexpected("a label name or \"}\"")),
+            Token::Name => (self.word().to_owned(), false),
+            Token::Text(label) => (label.clone(), true),
+            _ => return Err(self.unexpected()),
         };
         self.take();
         let op = match self.peek() {
@@ -66,64 +52,33 @@ impl Parser<'_> {
             Token::Symbol("!=") => MatchOp::NotEqual,
             Token::Symbol("=~") => MatchOp::Regex,
             Token::Symbol("!~") => MatchOp::NotRegex,
-            _ if quoted => {
-                if let Some(first) = name.replace(label.clone()) {
-                    let found = format!("{first:?} and {label:?}");
-                    return Err(self.error(start, "the metric name only once", &found));
-                }
-                return Ok(true);
+            _ if quoted => return Ok(Matcher::equal(obs_model::labels::METRIC_NAME, label)),
+            _ => {
+                let expected = "label matching operator";
+                return self.within(RULE, expected, |p| Err(p.unexpected()));
             }
-            _ => return Err(self.unexpected("\"=\", \"!=\", \"=~\" or \"!~\"")),
         };
         self.take();
-        let place = self.offset();
         let Token::Text(value) = self.peek().clone() else {
-            return Err(self.unexpected("a quoted label value"));
+            return self.within(RULE, "string", |p| Err(p.unexpected()));
         };
         self.take();
-        if label == NAME && op == MatchOp::Equal && !value.is_empty() && name.is_none() {
-            *name = Some(value);
-            return Ok(false);
-        }
-        let matcher = Matcher::new(label, op, value)
-            .map_err(|fault| self.error(place, "a regular expression", &fault.to_string()))?;
-        matchers.push(matcher);
-        Ok(false)
+        let matcher = Matcher::new(label, op, value.as_str());
+        matcher.map_err(|fault| self.error(start, super::regex_fault(&value, &fault)))
     }
 
     /// Takes one modifier behind an expression; `false` where none stands.
     pub(crate) fn modifier(&mut self, expr: &mut Expr) -> Result<bool, ParseError> {
-        let place = self.offset();
-        if self.accept_keyword("offset") {
-            let offset = self.offset_value()?;
-            let modifiers = modifiers_of(expr).ok_or_else(|| self.misplaced(place, "offset"))?;
-            if modifiers.offset.replace(offset).is_some() {
-                return Err(self.error(place, "offset only once", "it twice"));
-            }
-        } else if self.is_symbol("@") {
-            self.take();
-            let at = self.at_value()?;
-            let modifiers = modifiers_of(expr).ok_or_else(|| self.misplaced(place, "@"))?;
-            if modifiers.at.replace(at).is_some() {
-                return Err(self.error(place, "@ only once", "it twice"));
-            }
-        } else if self.is_keyword("anchored") || self.is_keyword("smoothed") {
-            let anchored = self.accept_keyword("anchored");
-            if !anchored {
-                self.take();
-            }
-            let borders = if anchored {
-                Borders::Anchored
-            } else {
-                Borders::Smoothed
-            };
-            if matches!(expr.kind, Kind::Subquery(_)) || (anchored && !is_range(expr)) {
-                return Err(self.misplaced(place, if anchored { "anchored" } else { "smoothed" }));
-            }
-            let modifiers = modifiers_of(expr).ok_or_else(|| self.misplaced(place, "anchored"))?;
-            if std::mem::replace(&mut modifiers.borders, borders) != Borders::Plain {
-                return Err(self.error(place, "anchored or smoothed only once", "it twice"));
-            }
+        if self.accept_modifier("offset") {
+            let offset = self.within("offset", DURATION, |p| p.offset_value())?;
+            self.set_offset(expr, offset)?;
+        } else if self.accept("@") {
+            let at = self.within("@", "timestamp", |p| p.at_value(expr.span.start))?;
+            self.set_at(expr, at)?;
+        } else if self.accept_modifier("anchored") {
+            self.set_borders(expr, Borders::Anchored)?;
+        } else if self.accept_modifier("smoothed") {
+            self.set_borders(expr, Borders::Smoothed)?;
         } else {
             return Ok(false);
         }
@@ -131,51 +86,112 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    fn misplaced(&self, place: usize, what: &str) -> ParseError {
-        let expected = format!("{what} only behind a vector selector, range selector or subquery");
-        self.error(place, &expected, "another expression before it")
+    fn set_offset(&self, expr: &mut Expr, offset: Duration) -> Result<(), ParseError> {
+        let start = expr.span.start;
+        let Some(modifiers) = modifiers_of(expr) else {
+            return Err(self.error(start, "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery"));
+        };
+        if modifiers.offset.is_some() {
+            return Err(self.error(start, "offset may not be set multiple times"));
+        }
+        // No offset is what a zero is.
+        modifiers.offset = Some(offset).filter(|offset| offset.literal() != Some(0.0));
+        Ok(())
     }
 
-    fn at_value(&mut self) -> Result<At, ParseError> {
+    fn set_at(&self, expr: &mut Expr, at: At) -> Result<(), ParseError> {
+        let start = expr.span.start;
+        let Some(modifiers) = modifiers_of(expr) else {
+            return Err(self.error(start, "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery"));
+        };
+        if modifiers.at.is_some() {
+            return Err(self.error(start, "@ <timestamp> may not be set multiple times"));
+        }
+        modifiers.at = Some(at);
+        Ok(())
+    }
+
+    fn set_borders(&self, expr: &mut Expr, borders: Borders) -> Result<(), ParseError> {
+        let word = if borders == Borders::Anchored {
+            "anchored"
+        } else {
+            "smoothed"
+        };
+        let start = expr.span.start;
+        let fault = |what: &str| Err(self.error(start, what));
+        if !self.features.extended_range_selectors {
+            return fault(&format!("{word} modifier is experimental and not enabled"));
+        }
+        if let Kind::Subquery(_) = expr.kind {
+            return fault(&format!("{word} modifier is not supported for subqueries"));
+        }
+        let Some(modifiers) = modifiers_of(expr) else {
+            return fault(&format!("{word} modifier not implemented"));
+        };
+        if modifiers.borders != Borders::Plain && modifiers.borders != borders {
+            return fault("anchored and smoothed modifiers cannot be used together");
+        }
+        modifiers.borders = borders;
+        Ok(())
+    }
+
+    fn at_value(&mut self, start: usize) -> Result<At, ParseError> {
         for (word, at) in [("start", At::Start), ("end", At::End)] {
-            if self.is_keyword(word) && *self.peek_second() == Token::Symbol("(") {
+            if *self.peek() == Token::Keyword(Keyword::Call(word)) {
                 self.take();
                 self.expect("(")?;
                 self.expect(")")?;
                 return Ok(at);
             }
         }
-        let place = self.offset();
-        let seconds = self.signed_number().map_err(|error| ParseError {
-            expected: "a timestamp, start() or end()".to_owned(),
-            ..error
-        })?;
+        let seconds = self.signed_number()?;
         let millis = (seconds * 1000.0).round();
         // 2⁵³ ms are 285,000 years.
         if !(millis.is_finite() && millis.abs() < 9_007_199_254_740_992.0) {
-            let found = seconds.to_string();
-            return Err(self.error(place, "a timestamp in range", &found));
+            let seconds = crate::eval::fixed(seconds);
+            let message = format!("timestamp out of bounds for @ modifier: {seconds}");
+            return Err(self.error(start, message));
         }
         Ok(At::Millis(millis as i64))
     }
 
     /// `offset` takes one literal, call or parenthesis, with an optional sign.
     fn offset_value(&mut self) -> Result<Duration, ParseError> {
+        let start = self.offset();
         let negative = self.is_symbol("-");
         if negative || self.is_symbol("+") {
             self.take();
         }
-        let value = self.duration_atom("duration")?;
-        Ok(if negative { negate(value) } else { value })
+        let value = self.duration_atom()?;
+        self.signed(start, negative, value)
+    }
+
+    /// A duration behind a sign.
+    fn signed(
+        &self,
+        start: usize,
+        negative: bool,
+        value: Duration,
+    ) -> Result<Duration, ParseError> {
+        let span = Span { start, ..value.span };
+        let kind = match value.kind {
+            DurationKind::Number(value, written) => {
+                let value = if negative { -value } else { value };
+                DurationKind::Number(value, written)
+            }
+            _ if !negative => return Ok(value),
+            kind => DurationKind::Negate(Box::new(Duration { kind, ..value })),
+        };
+        Ok(Duration { kind, span })
     }
 
     /// An expression of durations.
-    pub(crate) fn duration(&mut self, expected: &str) -> Result<Duration, ParseError> {
-        self.duration_binary(expected, 0)
+    pub(crate) fn duration(&mut self) -> Result<Duration, ParseError> {
+        self.duration_binary(0)
     }
 
-    fn duration_binary(&mut self, expected: &str, least: u8) -> Result<Duration, ParseError> {
-        let mut lhs = self.duration_unary(expected)?;
+    fn duration_binary(&mut self, least: u8) -> Result<Duration, ParseError> {
+        let mut lhs = self.duration_unary()?;
         let mut operators = 0;
         loop {
             let op = match self.peek() {
@@ -192,73 +208,103 @@ impl Parser<'_> {
             }
             operators += 1;
             if operators > super::parser::HEIGHT_MAX {
-                return Err(self.unexpected("a shorter duration expression"));
+                let message = "expected a shorter duration expression";
+                return Err(self.error(self.offset(), message));
             }
+            let place = self.offset();
             self.take();
             let tighter = op.precedence() + u8::from(op != BinaryOp::Pow);
             let rhs = match op {
-                BinaryOp::Pow => self.nested(|p| p.duration_binary("duration", tighter))?,
-                _ => self.duration_binary("duration", tighter)?,
+                BinaryOp::Pow => self.nested(|p| p.duration_binary(tighter))?,
+                _ => self.duration_binary(tighter)?,
             };
-            lhs = Duration::Binary(op, Box::new(lhs), Box::new(rhs));
+            match op {
+                BinaryOp::Div if rhs.literal() == Some(0.0) => {
+                    return Err(self.error(place, "division by zero"));
+                }
+                BinaryOp::Mod if rhs.literal() == Some(0.0) => {
+                    return Err(self.error(place, "modulo by zero"));
+                }
+                _ => {}
+            }
+            let span = Span {
+                start: lhs.span.start,
+                end: rhs.span.end,
+            };
+            let kind = DurationKind::Binary(op, Box::new(lhs), Box::new(rhs));
+            lhs = Duration { kind, span };
         }
     }
 
-    fn duration_unary(&mut self, expected: &str) -> Result<Duration, ParseError> {
+    fn duration_unary(&mut self) -> Result<Duration, ParseError> {
+        let start = self.offset();
         let negative = self.is_symbol("-");
         if !negative && !self.is_symbol("+") {
-            return self.duration_atom(expected);
+            return self.duration_atom();
         }
         self.take();
-        let inner = self.nested(|p| p.duration_binary("duration", BinaryOp::Pow.precedence()))?;
-        Ok(if negative { negate(inner) } else { inner })
+        let inner = self.nested(|p| p.duration_binary(BinaryOp::Pow.precedence()))?;
+        self.signed(start, negative, inner)
     }
 
-    fn duration_atom(&mut self, expected: &str) -> Result<Duration, ParseError> {
-        if let Token::Number(_) | Token::Duration(_) = self.peek()
-            && let Some((value, written)) = self.number()
-        {
-            return Ok(Duration::Number(value, written));
+    fn duration_atom(&mut self) -> Result<Duration, ParseError> {
+        let start = self.offset();
+        if let Some((value, written)) = self.number() {
+            if value.abs() > SECONDS_MAX {
+                return Err(self.error(start, "duration out of range"));
+            }
+            let kind = DurationKind::Number(value, written);
+            return Ok(self.spanned(start, kind));
         }
         if self.accept("(") {
-            let inner = self.nested(|p| p.duration("duration"))?;
+            let inner = self.nested(|p| p.duration())?;
             self.expect(")")?;
-            return Ok(Duration::Paren(Box::new(inner)));
-        }
-        for (word, value) in [("step", Duration::Step), ("range", Duration::Range)] {
-            if self.accept_keyword(word) {
-                self.expect("(")?;
-                self.expect(")")?;
-                return Ok(value);
+            if let DurationKind::Paren(_) = inner.kind {
+                return Ok(inner);
             }
+            let span = match inner.kind {
+                DurationKind::Number(..) => Span { start, ..inner.span },
+                _ => inner.span,
+            };
+            let kind = DurationKind::Paren(Box::new(inner));
+            return Ok(Duration { kind, span });
         }
-        let least = self.is_keyword("min_of");
-        if !least && !self.is_keyword("max_of") {
-            return Err(self.unexpected(expected));
+        let Token::Keyword(Keyword::Call(word)) = *self.peek() else {
+            return Err(self.unexpected());
+        };
+        if !["step", "range", "min_of", "max_of"].contains(&word) {
+            return Err(self.unexpected());
         }
         self.take();
         self.expect("(")?;
-        let a = Box::new(self.nested(|p| p.duration("duration"))?);
+        if word == "step" || word == "range" {
+            self.expect(")")?;
+            let kind = match word {
+                "step" => DurationKind::Step,
+                _ => DurationKind::Range,
+            };
+            return Ok(self.spanned(start, kind));
+        }
+        let a = Box::new(self.nested(|p| p.duration())?);
         self.expect(",")?;
-        let b = Box::new(self.nested(|p| p.duration("duration"))?);
+        let b = Box::new(self.nested(|p| p.duration())?);
         self.expect(")")?;
-        Ok(if least {
-            Duration::MinOf(a, b)
-        } else {
-            Duration::MaxOf(a, b)
-        })
+        let span = Span {
+            start: a.span.start,
+            end: b.span.end,
+        };
+        let kind = match word {
+            "min_of" => DurationKind::MinOf(a, b),
+            _ => DurationKind::MaxOf(a, b),
+        };
+        Ok(Duration { kind, span })
     }
-}
 
-fn negate(value: Duration) -> Duration {
-    match value {
-        Duration::Number(value, written) => Duration::Number(-value, written),
-        other => Duration::Negate(Box::new(other)),
+    fn spanned(&self, start: usize, kind: DurationKind) -> Duration {
+        let end = self.behind();
+        let span = Span { start, end };
+        Duration { kind, span }
     }
-}
-
-fn is_range(expr: &Expr) -> bool {
-    matches!(expr.kind, Kind::Range(..))
 }
 
 fn modifiers_of(expr: &mut Expr) -> Option<&mut Modifiers> {
@@ -270,21 +316,7 @@ fn modifiers_of(expr: &mut Expr) -> Option<&mut Modifiers> {
         | Kind::Call(..)
         | Kind::Aggregate(_)
         | Kind::Binary(_)
-        | Kind::Negate(_)
+        | Kind::Sign(..)
         | Kind::Paren(_) => None,
-    }
-}
-
-/// Kept for `check`: a literal that must be positive.
-pub(crate) fn literal(value: &Duration) -> Option<f64> {
-    match value {
-        Duration::Number(value, _) => Some(*value),
-        Duration::Paren(inner) => literal(inner),
-        Duration::Negate(_)
-        | Duration::Binary(..)
-        | Duration::Step
-        | Duration::Range
-        | Duration::MinOf(..)
-        | Duration::MaxOf(..) => None,
     }
 }

@@ -1,5 +1,8 @@
 //! The functions of PromQL: names, types of arguments, and what they compute. (A table.)
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use super::ast::Type;
 use crate::functions::{DatePart, HistogramPart, InstantFunction, MathFunction, RangeFunction};
 
@@ -37,16 +40,57 @@ pub struct Signature {
     pub more: usize,
     /// Type of the value.
     pub returns: Type,
+    /// Prometheus has it only behind a switch.
+    pub experimental: bool,
     /// What it computes.
     pub meaning: Meaning,
 }
 
+impl Signature {
+    /// How many arguments may be more or less, as Prometheus counts: -1 is any number.
+    pub fn variadic(&self) -> i64 {
+        match self.more {
+            usize::MAX => -1,
+            more => (self.optional + more) as i64, // at most a handful
+        }
+    }
+}
+
+const EXPERIMENTAL: [&str; 17] = [
+    "mad_over_time",
+    "ts_of_min_over_time",
+    "ts_of_max_over_time",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "double_exponential_smoothing",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "info",
+    "histogram_quantiles",
+    "start",
+    "end",
+    "range",
+    "step",
+    "min_of",
+    "max_of",
+    "start_timestamp",
+];
+
+/// All functions, in order of name.
+pub fn all() -> Vec<&'static Signature> {
+    let mut all: Vec<_> = table().values().collect();
+    all.sort_by_key(|signature| signature.name);
+    all
+}
+
 /// The function of a name.
 pub(super) fn signature(name: &str) -> Option<&'static Signature> {
-    static TABLE: std::sync::OnceLock<std::collections::HashMap<&'static str, Signature>> =
-        std::sync::OnceLock::new();
-    let table = TABLE.get_or_init(|| all().into_iter().map(|s| (s.name, s)).collect());
-    table.get(name)
+    table().get(name)
+}
+
+fn table() -> &'static HashMap<&'static str, Signature> {
+    static TABLE: OnceLock<HashMap<&'static str, Signature>> = OnceLock::new();
+    TABLE.get_or_init(|| entries().into_iter().map(|s| (s.name, s)).collect())
 }
 
 fn entry(name: &'static str, arguments: &[Type], returns: Type, meaning: Meaning) -> Signature {
@@ -56,6 +100,7 @@ fn entry(name: &'static str, arguments: &[Type], returns: Type, meaning: Meaning
         optional: 0,
         more: 0,
         returns,
+        experimental: EXPERIMENTAL.contains(&name),
         meaning,
     }
 }
@@ -75,7 +120,7 @@ fn optional(mut signature: Signature, optional: usize, more: usize) -> Signature
     signature
 }
 
-fn all() -> Vec<Signature> {
+fn entries() -> Vec<Signature> {
     let mut table = values();
     table.extend(labels_and_histograms());
     table.extend(ranges());
@@ -93,6 +138,7 @@ fn values() -> Vec<Signature> {
         instant(I::ClampMax, &[Vector, Scalar], Vector),
         instant(I::Time, &[], Scalar),
         instant(I::Timestamp, &[Vector], Vector),
+        instant(I::StartTimestamp, &[Vector], Vector),
         instant(I::Scalar, &[Vector], Scalar),
         instant(I::Vector, &[Scalar], Vector),
         instant(I::Sort, &[Vector], Vector),
@@ -136,9 +182,13 @@ fn labels_and_histograms() -> Vec<Signature> {
         ),
         instant(I::HistogramQuantile, &[Scalar, Vector], Vector),
         optional(
-            instant(I::HistogramQuantiles, &[Vector, Text, Scalar], Vector),
-            0,
-            9,
+            instant(
+                I::HistogramQuantiles,
+                &[Vector, Text, Scalar, Scalar],
+                Vector,
+            ),
+            1,
+            8,
         ),
         instant(I::HistogramFraction, &[Scalar, Scalar, Vector], Vector),
     ];

@@ -1,39 +1,19 @@
 //! Quoted texts with Go's escapes, as PromQL, LogQL and TraceQL write them.
 
-/// Why a quoted text is malformed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct StringFault {
-    /// Byte offset from the opening quote.
-    pub(crate) offset: usize,
-    /// What should stand there.
-    pub(crate) expected: &'static str,
-    /// What does.
-    pub(crate) found: String,
-}
-
 /// The value of the quoted text that `input` starts with, and its length in bytes with quotes.
-/// `input` starts with `"`, `'` or a backtick; the last knows no escapes.
-pub(crate) fn unquote(input: &str) -> Result<(String, usize), StringFault> {
-    let fault = |offset: usize, expected: &'static str| StringFault {
-        offset,
-        expected,
-        found: match input[offset..].chars().next() {
-            Some('\n') | None => "end of line".to_owned(),
-            Some(c) => format!("{:?}", c.to_string()),
-        },
-    };
+/// `input` starts with `"`, `'` or a backtick; the last knows no escapes. The error has Prometheus'
+/// words.
+pub(crate) fn unquote(input: &str) -> Result<(String, usize), String> {
     let quote = input.chars().next().unwrap_or('"');
     if quote == '`' {
-        let end = input[1..]
-            .find('`')
-            .ok_or_else(|| fault(input.len(), "a closing quote"))?;
+        let end = input[1..].find('`').ok_or("unterminated raw string")?;
         return Ok((input[1..=end].replace('\r', ""), end + 2));
     }
     let mut bytes = Vec::new();
     let mut at = 1;
     loop {
         let Some(c) = input[at..].chars().next().filter(|c| *c != '\n') else {
-            return Err(fault(at, "a closing quote"));
+            return Err("unterminated quoted string".to_owned());
         };
         if c == quote {
             // Escapes may spell bytes that are not UTF-8; labels and texts are, so they are mended.
@@ -45,15 +25,23 @@ pub(crate) fn unquote(input: &str) -> Result<(String, usize), StringFault> {
             at += c.len_utf8();
             continue;
         }
-        let length = escape(&input[at + 1..], quote, &mut bytes)
-            .ok_or_else(|| fault((at + 1).min(input.len()), "an escape sequence"))?;
-        at += 1 + length;
+        at += 1 + escape(&input[at + 1..], quote, &mut bytes)?;
+    }
+}
+
+/// A character as Go's `%#U` writes it.
+fn code_point(c: char) -> String {
+    let code = format!("U+{:04X}", u32::from(c));
+    match c.is_control() {
+        true => code,
+        false => format!("{code} '{c}'"),
     }
 }
 
 /// Decodes what follows a backslash; gives its length in bytes.
-fn escape(rest: &str, quote: char, out: &mut Vec<u8>) -> Option<usize> {
-    let c = rest.chars().next()?;
+fn escape(rest: &str, quote: char, out: &mut Vec<u8>) -> Result<usize, String> {
+    let open = || "escape sequence not terminated".to_owned();
+    let c = rest.chars().next().ok_or_else(open)?;
     let simple = match c {
         'a' => Some(7),
         'b' => Some(8),
@@ -68,27 +56,35 @@ fn escape(rest: &str, quote: char, out: &mut Vec<u8>) -> Option<usize> {
     };
     if let Some(byte) = simple {
         out.push(byte);
-        return Some(1);
+        return Ok(1);
     }
-    let number = |from: usize, digits: usize, radix: u32| {
-        let text = rest.get(from..from + digits)?;
-        text.bytes()
-            .all(|b| char::from(b).is_digit(radix))
-            .then_some(())?;
-        u32::from_str_radix(text, radix).ok()
+    let (from, digits, radix) = match c {
+        '0'..='7' => (0, 3, 8),
+        'x' => (1, 2, 16),
+        'u' => (1, 4, 16),
+        'U' => (1, 8, 16),
+        _ => return Err(format!("unknown escape sequence {}", code_point(c))),
     };
-    match c {
-        'x' => out.push(number(1, 2, 16)? as u8), // two hexadecimal digits fit
-        '0'..='7' => out.push(u8::try_from(number(0, 3, 8)?).ok()?),
-        'u' | 'U' => {
-            let digits = if c == 'u' { 4 } else { 8 };
-            let decoded = char::from_u32(number(1, digits, 16)?)?;
-            out.extend_from_slice(decoded.encode_utf8(&mut [0; 4]).as_bytes());
-            return Some(1 + digits);
-        }
-        _ => return None,
+    let mut value = 0u32;
+    let mut chars = rest[from..].chars();
+    for _ in 0..digits {
+        let c = chars.next().ok_or_else(open)?;
+        let Some(digit) = c.to_digit(radix) else {
+            return Err(format!(
+                "illegal character {} in escape sequence",
+                code_point(c)
+            ));
+        };
+        value = value.wrapping_mul(radix).wrapping_add(digit); // eight digits of 4 bits fit
     }
-    Some(3)
+    let invalid = || "escape sequence is an invalid Unicode code point".to_owned();
+    if matches!(c, 'u' | 'U') {
+        let decoded = char::from_u32(value).ok_or_else(invalid)?;
+        out.extend_from_slice(decoded.encode_utf8(&mut [0; 4]).as_bytes());
+    } else {
+        out.push(u8::try_from(value).map_err(|_| invalid())?);
+    }
+    Ok(from + digits)
 }
 
 /// Writes a text in double quotes, as Go's `strconv.Quote` does.
@@ -123,24 +119,31 @@ mod tests {
 
     #[test]
     fn escapes() {
-        let check = |input: &str, expect: Result<&str, (usize, &str)>| {
+        let check = |input: &str, expect: Result<&str, &str>| {
             let found = unquote(input);
             match (&found, expect) {
                 (Ok((value, length)), Ok(expect)) => {
                     assert_eq!((value.as_str(), *length), (expect, input.len()));
                 }
-                (Err(fault), Err(expect)) => assert_eq!((fault.offset, fault.expected), expect),
+                (Err(fault), Err(expect)) => assert_eq!(fault, expect),
                 _ => panic!("{input}: {found:?}"),
             }
         };
-        check(r#""a\"b\\\n\x41\101é\U0001F600""#, Ok("a\"b\\\nAAé😀"));
+        check(r#""a\"b\\\n\x41\101\u00e9\U0001F600""#, Ok("a\"b\\\nAAé😀"));
         check("'it\\'s \"x\"'", Ok("it's \"x\""));
         check("`a\\b`", Ok("a\\b"));
-        check("\"\\\"", Err((3, "a closing quote")));
-        check("\"\\q\"", Err((2, "an escape sequence")));
-        check("\"\\ud800\"", Err((2, "an escape sequence")));
-        check("\"\\xé\"", Err((2, "an escape sequence")));
-        check("`a", Err((2, "a closing quote")));
-        check("\"a\n\"", Err((2, "a closing quote")));
+        check("\"\\\"", Err("unterminated quoted string"));
+        check("\"\\q\"", Err("unknown escape sequence U+0071 'q'"));
+        check(
+            "\"\\ud800\"",
+            Err("escape sequence is an invalid Unicode code point"),
+        );
+        check(
+            "\"\\xé\"",
+            Err("illegal character U+00E9 'é' in escape sequence"),
+        );
+        check("\"\\x1", Err("escape sequence not terminated"));
+        check("`a", Err("unterminated raw string"));
+        check("\"a\n\"", Err("unterminated quoted string"));
     }
 }
