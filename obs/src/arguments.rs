@@ -97,6 +97,9 @@ pub(crate) struct ServeOptions {
     /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
     #[arg(long, value_name = "DURATION", env = "OBS_RETENTION", value_parser = duration_text)]
     retention: Option<String>,
+    /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
+    #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
+    enable_admin_api: bool,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -121,6 +124,7 @@ impl ServeOptions {
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
             retention_nanos: retention.context("--retention")?,
+            enable_admin_api: self.enable_admin_api,
             log_format: match self.log_format {
                 LogFormat::Text => obs_server::LogFormat::Text,
                 LogFormat::Json => obs_server::LogFormat::Json,

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod node_exporter;
 
+mod about;
 mod api;
 mod app;
 mod clock;
@@ -44,6 +45,8 @@ pub struct Options {
     pub otlp_http_listen: SocketAddr,
     /// How long data is kept; 0 for ever; without it the configuration decides.
     pub retention_nanos: Option<i64>,
+    /// Whether series may be deleted and snapshots taken over HTTP.
+    pub enable_admin_api: bool,
     /// Shape of the log.
     pub log_format: LogFormat,
     /// How much more than usual is logged: 1 debug, 2 trace.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tower::Service;
 
 use super::*;
+use crate::about::About;
 use crate::app::Opening;
 use crate::clock;
 use crate::read::Reader;
@@ -38,6 +39,7 @@ fn app() -> (Arc<App>, Inbox) {
         rules,
         decoder: Decoder::new(1),
         started: clock::now(),
+        about: About::default(),
     });
     (app, inbox)
 }
