@@ -42,13 +42,13 @@ impl Escaping {
 
     /// What a reader asks for with the parameter `escaping` of `Accept`; the last one counts.
     pub fn of_accept(accept: &str) -> Self {
-        let parameters = accept.split([';', ',']).filter_map(|part| {
+        let mut parameters = accept.split([';', ',']).filter_map(|part| {
             let value = part.trim().strip_prefix("escaping=")?.trim();
             [Self::AllowUtf8, Self::Underscores, Self::Dots, Self::Values]
                 .into_iter()
                 .find(|known| known.as_str() == value)
         });
-        parameters.last().unwrap_or_default()
+        parameters.next_back().unwrap_or_default()
     }
 
     /// The media type of what [`encode`] prints.
