@@ -4,6 +4,7 @@
 //! of arrival, each record once.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::codec::bytes;
@@ -23,6 +24,7 @@ impl Kind for Logs {
     const NAME: &'static str = "logs";
     type Memory = Memory;
     type Part = Part;
+    type Selector = Infallible;
 
     fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
         memory.push(&Decoded::read(record)?);

@@ -175,6 +175,7 @@ impl Engine {
             memories: self.memories.clone(),
             parts: self.parts.clone(),
             manifest: 0,
+            hidden: obs_storage::Hiding::default(),
         }
     }
 
@@ -464,6 +465,7 @@ fn damage(good: &PartReader, section: usize, byte: prop::sample::Index, flip: u8
         memories: Vec::new(),
         parts: vec![Arc::new(part)],
         manifest: 0,
+        hidden: obs_storage::Hiding::default(),
     };
     let mut rows = 0;
     let matchers = [Matcher::new("app", MatchOp::NotEqual, "zzz").unwrap()];
@@ -731,6 +733,7 @@ fn golden_files_are_read_and_written_alike() {
         memories: Vec::new(),
         parts: vec![Arc::clone(&part)],
         manifest: 0,
+        hidden: obs_storage::Hiding::default(),
     };
     let filter = LogFilter {
         matchers: &[],

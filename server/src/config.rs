@@ -9,8 +9,10 @@ use std::path::Path;
 
 use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
 use obs_logstore::EnrichOptions;
+use obs_model::Matcher;
 use obs_model::duration;
 use obs_model::limits::Limits;
+use obs_storage::RetentionRule;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
@@ -86,11 +88,48 @@ pub struct StorageConfig {
     pub retention: Option<i64>,
     /// Most bytes of parts per tenant and signal; none without it.
     pub retention_bytes: Option<u64>,
+    /// Series that are kept for a shorter time than the rest.
+    pub retention_rules: Vec<RetentionRuleConfig>,
     /// Bytes of memory per signal at which it is flushed.
     pub flush_bytes: Option<u64>,
     /// Age of the oldest record in memory at which it is flushed.
     #[serde(deserialize_with = "optional_duration")]
     pub flush_age: Option<i64>,
+}
+
+/// One of `obs.storage.retention_rules`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRuleConfig {
+    /// The series, as PromQL writes them: `{job="batch"}`.
+    #[serde(rename = "match", deserialize_with = "series_selector")]
+    pub matchers: Vec<Matcher>,
+    /// How long their samples are kept.
+    #[serde(deserialize_with = "some_duration")]
+    pub retention: i64,
+}
+
+impl StorageConfig {
+    /// The rules as the engine takes them; `retention` is what holds for the rest.
+    pub(crate) fn rules(&self, retention: Option<i64>) -> Result<Vec<RetentionRule>, String> {
+        let rules = self.retention_rules.iter().enumerate();
+        rules
+            .map(|(index, rule)| {
+                if let Some(longest) = retention.filter(|longest| rule.retention >= *longest) {
+                    return Err(format!(
+                        "obs.storage.retention_rules[{index}]: expected less than the retention \
+                         of {}, found {}",
+                        duration::format(longest),
+                        duration::format(rule.retention),
+                    ));
+                }
+                Ok(RetentionRule {
+                    selector: obs_tsdb::selector(&rule.matchers),
+                    age: rule.retention,
+                })
+            })
+            .collect()
+    }
 }
 
 /// `obs.node_exporter`
@@ -282,6 +321,17 @@ fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
         .ok_or_else(|| D::Error::custom(format!("expected a duration such as 15d, found {text:?}")))
 }
 
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let nanos = optional_duration(deserializer)?.filter(|nanos| *nanos > 0);
+    nanos.ok_or_else(|| D::Error::custom("expected a duration above zero, such as 3d"))
+}
+
+fn series_selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Matcher>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = obs_query::promql::parse_selector(&text, &Limits::default());
+    parsed.map_err(|error| D::Error::custom(format!("in {text:?}: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +365,31 @@ mod tests {
             Limits::default().depth_max
         );
         assert!(config.obs.logs.discover_log_levels && config.obs.telemetry.logs);
+    }
+
+    #[test]
+    fn rules_of_retention() {
+        let check = |rules: &str, retention: Option<&str>, expect: Result<usize, &str>| {
+            let text = format!("obs:\n  storage:\n    retention_rules: [{rules}]\n");
+            let retention = retention.and_then(duration::parse);
+            let found = parse(&text).map_err(|fault| fault.to_string());
+            let found = found.and_then(|config| config.obs.storage.rules(retention));
+            match (found, expect) {
+                (Ok(rules), Ok(expect)) => assert_eq!(rules.len(), expect),
+                (Err(fault), Err(expect)) => assert!(fault.contains(expect), "{fault}"),
+                (found, expect) => panic!("{rules}: {found:?}, {expect:?}"),
+            }
+        };
+        let one = r#"{match: '{job=~"a|b"}', retention: 3d}"#;
+        check("", Some("15d"), Ok(0));
+        check(one, Some("15d"), Ok(1));
+        check(one, None, Ok(1));
+        let late = "retention_rules[0]: expected less than the retention of 3d, found 3d";
+        check(one, Some("3d"), Err(late));
+        check("{match: 'up', retention: 0}", None, Err("above zero"));
+        check("{match: 'up{', retention: 1d}", None, Err("in \"up{\""));
+        check("{match: 'up'}", None, Err("retention"));
+        check("{matches: 'up', retention: 1d}", None, Err("matches"));
     }
 
     #[test]

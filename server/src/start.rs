@@ -334,6 +334,8 @@ async fn open_stores(
     if let Some(age) = storage.flush_age {
         settings.flush_age = age;
     }
+    let retention_rules = storage.rules(app.rules.retention);
+    let retention_rules = retention_rules.map_err(anyhow::Error::msg)?;
     tracing::info!(
         data = %options.data.display(),
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
@@ -346,6 +348,10 @@ async fn open_stores(
         })
     };
     let stores = tokio::task::spawn_blocking(open).await??;
+    stores
+        .metrics
+        .set_retention_rules(&retention_rules, clock::now())
+        .context("obs.storage.retention_rules")?;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =

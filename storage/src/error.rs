@@ -145,6 +145,45 @@ pub enum JobError {
     Disk(DiskError),
 }
 
+/// Why rows were not deleted. Nothing happened, unless the store is poisoned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    /// The deletion could not be written.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The signal does not read the selector.
+    #[error("the selector of a deletion is not readable by its signal: {0}")]
+    Selector(#[from] Corrupt),
+    /// The selector is larger than what is kept of one.
+    #[error("the selector of a deletion has {bytes} bytes, limit {limit}")]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Deletions wait for merges; try again when upkeep has gone on, or ask for a merge.
+    #[error("{limit} deletions wait for their rows to go from the disk; merge first")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Why no copy of a store was made. The store is as it was before, unless it is poisoned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackupError {
+    /// Memory could not become parts, or the disk refused.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The folder is not one below the data directory.
+    #[error("{0:?} is no folder for a copy: expected names of letters, digits, `-`, `_` and `.`")]
+    Folder(String),
+    /// There is a copy already.
+    #[error("{0} exists already")]
+    Exists(String),
+}
+
 /// Something that was found damaged and set aside. Its bytes are kept for inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {

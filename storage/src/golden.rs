@@ -1,12 +1,13 @@
-//! Golden files: the bytes that version 1 wrote are opened for ever, and written again exactly.
+//! Golden files: the bytes that a version wrote are opened for ever, and those of the newest version
+//! written again exactly. Version 2 differs in the manifest only.
 //! A change of a writer needs a new version and new files beside the old ones.
 
 use std::sync::Arc;
 
-use obs_model::Tenant;
+use obs_model::{Tenant, TimeRange, Timestamp};
 
 use crate::disk::write_new;
-use crate::store::toy::{Row, Toy, records, rows, tenant};
+use crate::store::toy::{Remainder, Row, Toy, records, rows, tenant};
 use crate::{Disk, Job, Options, SimDisk, Store};
 
 fn options() -> Options {
@@ -19,24 +20,33 @@ fn options() -> Options {
 }
 
 macro_rules! golden {
-    ($($path:literal)*) => {
-        &[$(($path, include_bytes!(concat!("../tests/fixtures/v1/", $path)))),*]
+    ($($version:literal $path:literal)*) => {
+        &[$(($path, include_bytes!(concat!("../tests/fixtures/", $version, "/", $path)))),*]
     };
 }
 
-const GOLDEN: &[(&str, &[u8])] = golden![
-    "toy/journal/00000000000000000002.journal"
-    "toy/manifest/00000000000000000001.edit"
-    "toy/manifest/00000000000000000002.edit"
-    "toy/parts/00000000000000000001.part"
-    "toy/parts/00000000000000000002.part"
+const GOLDEN_1: &[(&str, &[u8])] = golden![
+    "v1" "toy/journal/00000000000000000002.journal"
+    "v1" "toy/manifest/00000000000000000001.edit"
+    "v1" "toy/manifest/00000000000000000002.edit"
+    "v1" "toy/parts/00000000000000000001.part"
+    "v1" "toy/parts/00000000000000000002.part"
+];
+
+const GOLDEN_2: &[(&str, &[u8])] = golden![
+    "v1" "toy/journal/00000000000000000002.journal"
+    "v2" "toy/manifest/00000000000000000001.edit"
+    "v2" "toy/manifest/00000000000000000002.edit"
+    "v2" "toy/manifest/00000000000000000003.edit"
+    "v1" "toy/parts/00000000000000000001.part"
+    "v1" "toy/parts/00000000000000000002.part"
 ];
 
 fn row(number: u64, at: i64) -> Row {
     Row { number, at }
 }
 
-/// Two tenants, two windows, a merge, and records that are still in the journal.
+/// Two tenants, two windows, a merge, records that are still in the journal, and a deletion.
 fn write() -> SimDisk {
     let disk = SimDisk::new(1);
     let store = Store::<Toy>::open(Arc::new(disk.clone()), options(), &|_| {}).unwrap();
@@ -46,7 +56,7 @@ fn write() -> SimDisk {
     append(&tenant("a"), &[row(1, 10), row(2, 1010)]);
     store.run(Job::Flush).unwrap();
     let parts = vec![0];
-    let keep = obs_model::TimeRange::ALL;
+    let keep = TimeRange::ALL;
     let tenant_a = tenant("a");
     let job = Job::Merge {
         tenant: tenant_a,
@@ -56,29 +66,37 @@ fn write() -> SimDisk {
     store.run(job).unwrap();
     append(&tenant("a"), &[row(3, -5)]);
     append(&tenant("b"), &[row(4, 20), row(5, 21)]);
+    let selector = Remainder { of: 2, is: 0 }.bytes();
+    let range = TimeRange::new(Timestamp::from_nanos(0), Timestamp::from_nanos(1999));
+    store.delete(&tenant("a"), &selector, range).unwrap();
     disk
 }
 
 #[test]
-fn version_1_is_written_as_ever() {
+fn version_2_is_written_as_ever() {
     let disk = write();
-    let paths: Vec<&str> = GOLDEN.iter().map(|(path, _)| *path).collect();
+    let paths: Vec<&str> = GOLDEN_2.iter().map(|(path, _)| *path).collect();
     assert_eq!(disk.paths(), paths);
-    for (path, golden) in GOLDEN {
+    for (path, golden) in GOLDEN_2 {
         assert_eq!(&*disk.blob(path).unwrap(), *golden, "{path}");
     }
 }
 
 #[test]
-fn version_1_is_opened_for_ever() {
+fn every_version_is_opened_for_ever() {
+    check_opens(GOLDEN_1, &[row(1, 10), row(2, 1010), row(3, -5)]);
+    check_opens(GOLDEN_2, &[row(1, 10), row(3, -5)]);
+}
+
+fn check_opens(golden: &[(&str, &[u8])], of_a: &[Row]) {
     let disk = SimDisk::new(1);
-    for (path, bytes) in GOLDEN {
+    for (path, bytes) in golden {
         write_new(&disk, path, bytes).unwrap();
     }
     let store = Store::<Toy>::open(Arc::new(disk), options(), &|_| {}).unwrap();
     let (a, b) = (tenant("a"), tenant("b"));
     let list = rows(&store.snapshot(&a)).0;
-    assert_eq!(list, [row(1, 10), row(2, 1010), row(3, -5)]);
+    assert_eq!(list, of_a);
     assert_eq!(rows(&store.snapshot(&b)).0, [row(4, 20), row(5, 21)]);
     assert!(store.quarantined().is_empty());
 }

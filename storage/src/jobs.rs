@@ -1,4 +1,5 @@
-//! Doing jobs: flush, merge, drop, and setting damaged parts aside.
+//! Doing jobs: flush, merge, drop, and setting damaged parts aside. A merge of one part takes out
+//! what is hidden in it.
 //!
 //! Invariants: new parts are durable before the manifest names them; the manifest edit is durable
 //! before readers see the change, before inputs are removed and before the journal is cut. After
@@ -9,10 +10,11 @@ use std::sync::atomic::Ordering;
 
 use obs_model::{Tenant, TimeRange};
 
+use crate::deletion::{Hidden, concerning};
 use crate::disk::Disk;
 use crate::error::{Corrupt, DiskError, JobError};
 use crate::journal::{segment_path, segments};
-use crate::kind::Kind;
+use crate::kind::{Input, Kind};
 use crate::manifest::{Edit, PartEntry, SNAPSHOT_EVERY};
 use crate::part::{PartReader, PartWriter};
 use crate::plan::Job;
@@ -90,7 +92,7 @@ impl<K: Kind> Store<K> {
     /// Turns the oldest sealed memory into parts; seals the active one when there is none.
     pub(crate) fn flush(&self, upkeep: &mut Upkeep) -> Result<(), JobError> {
         if self.view.read().sealed.is_empty() {
-            self.seal()?;
+            self.seal(upkeep.manifest.next_deletion)?;
         }
         let Some(sealed) = self.view.read().sealed.first().cloned() else {
             return Ok(());
@@ -102,14 +104,13 @@ impl<K: Kind> Store<K> {
         }
         let edit = Edit {
             added: made.iter().map(|p| p.entry.clone()).collect(),
-            removed: Vec::new(),
             journal_from: Some(sealed.journal_from),
+            ..Edit::default()
         };
         self.commit(upkeep, edit, &made)?;
         let mut view = self.view.write();
         view.sealed.remove(0);
-        view.replace(&[], made);
-        view.manifest = upkeep.manifest.number;
+        view.show(&upkeep.manifest, &[], made);
         drop(view);
         self.cut_journal(upkeep)
     }
@@ -129,7 +130,11 @@ impl<K: Kind> Store<K> {
             while let Some(first) = K::first_row(memory, from) {
                 let window = self.options.window_of(first.max(from));
                 let fill = |out: &mut PartWriter| K::flush(memory, window, out);
-                made.extend(self.write_part(upkeep, tenant, window, fill)?);
+                let mut part = self.write_part(upkeep, tenant, window, fill)?;
+                if let Some(part) = &mut part {
+                    part.entry.deletions_from = sealed.deletions_from;
+                }
+                made.extend(part);
                 if window.end >= range.end {
                     break;
                 }
@@ -184,19 +189,47 @@ impl<K: Kind> Store<K> {
             rows: open.reader.rows(),
             bytes,
             range: open.reader.range(),
+            deletions_from: 0,
         };
         Ok(Some(Held { entry, open }))
     }
 
-    /// Turns several parts into one.
+    /// Turns several parts into one, or takes out of one what is hidden in it.
     fn merge(&self, upkeep: &mut Upkeep, numbers: &[u64], keep: TimeRange) -> Result<(), JobError> {
         let Some((first, inputs)) = self.inputs(numbers) else {
             return Ok(());
         };
+        let view = self.view.read();
+        let hidden = view.deletions.of(&first.tenant);
+        let settled = view.deletions.rules_beyond(first.range);
+        let entries = numbers.iter().filter_map(|n| upkeep.manifest.parts.get(n));
+        let hidden: Vec<Vec<Hidden<K>>> = entries
+            .map(|entry| within(concerning(&hidden, entry.deletions_from), entry.range))
+            .collect();
+        drop(view);
+        let deletions_from = upkeep.manifest.next_deletion;
+        if let ([number], [open], [hidden]) = (numbers, &inputs[..], &hidden[..])
+            && !hidden.is_empty()
+            && !may_select(&open.part, hidden).unwrap_or(true)
+        {
+            self.set_settled(*number, settled, &upkeep.manifest);
+            let entry = PartEntry {
+                deletions_from,
+                ..first
+            };
+            let open = Arc::clone(open);
+            return self.swap(upkeep, numbers, vec![Held { entry, open }]);
+        }
         let window = self.options.window_of(first.range.start);
         let keep = keep.intersect(window);
-        let parts: Vec<&K::Part> = inputs.iter().map(|open| &open.part).collect();
-        let fill = |out: &mut PartWriter| K::merge(&parts, keep, out);
+        let pairs = inputs.iter().zip(&hidden);
+        let parts: Vec<Input<'_, K>> = pairs
+            .map(|(open, hidden)| Input {
+                part: &open.part,
+                hidden,
+            })
+            .collect();
+        let fill = |out: &mut PartWriter| K::merge_visible(&parts, keep, out);
         let merged = match self.write_part(upkeep, &first.tenant, window, fill) {
             Ok(merged) => merged,
             Err(JobError::Corrupt(error)) => {
@@ -208,6 +241,7 @@ impl<K: Kind> Store<K> {
         let mut made: Vec<Held<K>> = merged.into_iter().collect();
         for part in &mut made {
             part.entry.order = first.order;
+            part.entry.deletions_from = deletions_from;
         }
         self.swap(upkeep, numbers, made)?;
         let files = numbers.iter().map(|n| part_path::<K>(*n)).collect();
@@ -260,18 +294,29 @@ impl<K: Kind> Store<K> {
         let edit = Edit {
             added: made.iter().map(|p| p.entry.clone()).collect(),
             removed: removed.to_vec(),
-            journal_from: None,
+            ..Edit::default()
         };
-        self.commit(upkeep, edit, &made)?;
+        // A part that stays is not to be removed when the edit fails.
+        let stays = |part: &Held<K>| removed.contains(&part.entry.number);
+        let new = if made.iter().any(stays) {
+            &[][..]
+        } else {
+            &made
+        };
+        self.commit(upkeep, edit, new)?;
         let mut view = self.view.write();
-        view.replace(removed, made);
-        view.manifest = upkeep.manifest.number;
+        view.show(&upkeep.manifest, removed, made);
         Ok(())
     }
 
     /// Makes an edit durable. When it certainly did not happen, the new parts are removed; when
     /// that is unknown, they stay and the store is poisoned.
-    fn commit(&self, upkeep: &mut Upkeep, edit: Edit, made: &[Held<K>]) -> Result<(), JobError> {
+    pub(crate) fn commit(
+        &self,
+        upkeep: &mut Upkeep,
+        edit: Edit,
+        made: &[Held<K>],
+    ) -> Result<(), JobError> {
         let folder = manifest_folder::<K>();
         match upkeep.manifest.commit(&self.bucket, &folder, edit) {
             Ok(()) => {}
@@ -388,7 +433,7 @@ impl<K: Kind> Store<K> {
         });
     }
 
-    fn job_error(&self, error: DiskError) -> JobError {
+    pub(crate) fn job_error(&self, error: DiskError) -> JobError {
         match error {
             DiskError::Full { path } => JobError::DiskFull(path),
             DiskError::Sync { .. } => JobError::Poisoned(self.set_poison(&error)),
@@ -398,4 +443,20 @@ impl<K: Kind> Store<K> {
             | DiskError::Failed { .. } => JobError::Disk(error),
         }
     }
+}
+
+/// Of what is hidden that which may lie in a range.
+fn within<K: Kind>(hidden: &[Hidden<K>], range: TimeRange) -> Vec<Hidden<K>> {
+    let overlaps = hidden.iter().filter(|hidden| hidden.range.overlaps(range));
+    overlaps.cloned().collect()
+}
+
+/// Whether a part may have rows that are hidden.
+fn may_select<K: Kind>(part: &K::Part, hidden: &[Hidden<K>]) -> Result<bool, Corrupt> {
+    for hidden in hidden {
+        if K::may_select(part, &hidden.selector)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -4,15 +4,31 @@
 //! Invariant: every function is deterministic in its inputs, so that replay rebuilds what was lost.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use obs_model::time::NANOS_PER_DAY;
 use obs_model::{TimeRange, Timestamp};
 
+use crate::deletion::Hidden;
 use crate::error::Corrupt;
 use crate::part::{PartReader, PartWriter};
 
+/// A part that is merged, and what of it is to be left out.
+pub struct Input<'a, K: Kind> {
+    /// The part.
+    pub part: &'a K::Part,
+    /// Rows that go.
+    pub hidden: &'a [Hidden<K>],
+}
+
+impl<K: Kind> fmt::Debug for Input<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Input({:?})", self.hidden)
+    }
+}
+
 /// A signal: metrics, logs or spans. Memory and parts are per tenant.
-pub trait Kind: Send + Sync + 'static {
+pub trait Kind: Send + Sync + Sized + 'static {
     /// The folder of the signal and the kind that its files carry, at most 32 bytes of `a-z`.
     const NAME: &'static str;
 
@@ -21,6 +37,23 @@ pub trait Kind: Send + Sync + 'static {
 
     /// An opened part: what is worth keeping in memory about it.
     type Part: Send + Sync;
+
+    /// Which rows a deletion or a rule of retention takes; `Infallible` where there is neither.
+    type Selector: Send + Sync;
+
+    /// Reads a selector; the default reads none.
+    fn selector(bytes: &[u8]) -> Result<Self::Selector, Corrupt> {
+        let _ = bytes;
+        let expected = format!("no selector: {} are not deleted by one", Self::NAME);
+        Err(Corrupt::new("selector", 0, expected))
+    }
+
+    /// Whether a part may have rows that the selector takes. `true` costs a rewrite of the part;
+    /// `false` where there are some would keep them.
+    fn may_select(part: &Self::Part, selector: &Self::Selector) -> Result<bool, Corrupt> {
+        let _ = (part, selector);
+        Ok(true)
+    }
 
     /// Puts one record into memory; the same call serves live writes and replay. Records are
     /// self-contained: a record never needs an earlier one. A record that is refused changes
@@ -68,4 +101,15 @@ pub trait Kind: Send + Sync + 'static {
     /// Writes the rows of all parts that are inside `keep` as one part, duplicates removed.
     /// Parts come in order of arrival: where the first arrival wins, the first part wins.
     fn merge(parts: &[&Self::Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt>;
+
+    /// The same, of each part without what is hidden in it. The default is for signals that have no
+    /// selectors.
+    fn merge_visible(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        let parts: Vec<&Self::Part> = inputs.iter().map(|input| input.part).collect();
+        Self::merge(&parts, keep, out)
+    }
 }

@@ -14,6 +14,8 @@ pub mod kind;
 pub mod snapshot;
 pub mod store;
 
+mod backup;
+mod deletion;
 mod jobs;
 mod open;
 mod plan;
@@ -34,10 +36,13 @@ pub mod sim;
 
 pub use blob::Blob;
 pub use bucket::{Bucket, LocalBucket};
+pub use deletion::{DELETIONS_MAX, Hidden, Hiding, RetentionRule, SELECTOR_BYTES_MAX};
 pub use disk::{Disk, RealDisk};
-pub use error::{AppendError, Corrupt, DiskError, JobError, OpenError, Quarantined};
+pub use error::{
+    AppendError, BackupError, Corrupt, DeleteError, DiskError, JobError, OpenError, Quarantined,
+};
 pub use journal::Record;
-pub use kind::Kind;
+pub use kind::{Input, Kind};
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
 pub use plan::{Force, Job, Options, Retention};

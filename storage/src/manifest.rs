@@ -1,11 +1,12 @@
-//! The manifest: which parts exist and which journal segments are still needed, as a numbered log
-//! of edits. Every 64th edit is a snapshot of everything. The bytes are specified in
+//! The manifest: which parts exist, what of them is deleted and which journal segments are still
+//! needed, as a numbered log of edits. Every 64th edit is a snapshot of everything. The bytes are specified in
 //! `docs/formats/manifest.md`.
 //!
 //! Invariants: an edit is durable before anything that relies on it happens (removing inputs,
 //! cutting the journal, showing parts to readers); edit `n + 1` exists only if edit `n` did.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use obs_model::{Tenant, TimeRange, Timestamp};
 
@@ -16,7 +17,9 @@ use crate::error::{Corrupt, DiskError, OpenError};
 use crate::part::push_short;
 
 /// First bytes of each copy of an edit; the last one is the version.
-pub const EDIT_MAGIC: [u8; 8] = *b"OBSMANI\x01";
+pub const EDIT_MAGIC: [u8; 8] = *b"OBSMANI\x02";
+/// The same before there were deletions; still read.
+const EDIT_MAGIC_1: [u8; 8] = *b"OBSMANI\x01";
 /// Every edit whose number is a multiple of this is a snapshot.
 pub const SNAPSHOT_EVERY: u64 = 64;
 
@@ -31,6 +34,22 @@ pub(crate) struct PartEntry {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
     pub(crate) range: TimeRange,
+    /// The first deletion that may concern its rows: earlier ones came before the rows did, or took
+    /// what they take.
+    pub(crate) deletions_from: u64,
+}
+
+/// Rows that are not to be found any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeletionEntry {
+    /// Its place in the order of deletions, from 0.
+    pub(crate) number: u64,
+    pub(crate) tenant: Tenant,
+    pub(crate) range: TimeRange,
+    /// The first journal segment whose records it does not concern.
+    pub(crate) journal_before: u64,
+    /// Which rows, as their signal writes it.
+    pub(crate) selector: Arc<[u8]>,
 }
 
 /// A change of the manifest.
@@ -40,6 +59,10 @@ pub(crate) struct Edit {
     pub(crate) removed: Vec<u64>,
     /// The first journal segment that is still needed, when it moves.
     pub(crate) journal_from: Option<u64>,
+    /// Deletions that are new.
+    pub(crate) deleted: Vec<DeletionEntry>,
+    /// Deletions that no row is left of. Filled in when the edit is made.
+    pub(crate) forgotten: Vec<u64>,
 }
 
 /// The state after all edits.
@@ -52,6 +75,9 @@ pub(crate) struct Manifest {
     pub(crate) journal_from: u64,
     /// The number of the next part.
     pub(crate) next_part: u64,
+    pub(crate) deletions: BTreeMap<u64, DeletionEntry>,
+    /// The number of the next deletion.
+    pub(crate) next_deletion: u64,
 }
 
 impl Manifest {
@@ -91,16 +117,18 @@ impl Manifest {
         &mut self,
         bucket: &dyn Bucket,
         folder: &str,
-        edit: Edit,
+        mut edit: Edit,
     ) -> Result<(), DiskError> {
         let mut next = self.clone();
         next.number += 1;
         next.apply(&edit);
+        edit.forgotten = next.moot();
+        next.apply(&edit);
         let bytes = if next.number.is_multiple_of(SNAPSHOT_EVERY) {
             let whole = Edit {
                 added: next.parts.values().cloned().collect(),
-                removed: Vec::new(),
-                journal_from: None,
+                deleted: next.deletions.values().cloned().collect(),
+                ..Edit::default()
             };
             next.encode(&whole)
         } else {
@@ -124,6 +152,33 @@ impl Manifest {
         Ok(())
     }
 
+    /// Deletions that concern no row that is left, in parts or in the journal.
+    fn moot(&self) -> Vec<u64> {
+        let concerns = |deletion: &DeletionEntry, part: &PartEntry| {
+            part.tenant == deletion.tenant
+                && part.deletions_from <= deletion.number
+                && part.range.overlaps(deletion.range)
+        };
+        let moot = self.deletions.values().filter(|deletion| {
+            self.journal_from >= deletion.journal_before
+                && !self.parts.values().any(|part| concerns(deletion, part))
+        });
+        moot.map(|deletion| deletion.number).collect()
+    }
+
+    /// The bytes of a manifest with one edit, the name of which is given, that leads to this state.
+    pub(crate) fn encode_alone(&self, folder: &str) -> (String, Vec<u8>) {
+        let mut alone = self.clone();
+        alone.number = self.number.next_multiple_of(SNAPSHOT_EVERY);
+        let whole = Edit {
+            added: alone.parts.values().cloned().collect(),
+            deleted: alone.deletions.values().cloned().collect(),
+            ..Edit::default()
+        };
+        (edit_path(folder, alone.number), alone.encode(&whole))
+    }
+
+    /// Applying an edit twice is applying it once.
     fn apply(&mut self, edit: &Edit) {
         for number in &edit.removed {
             self.parts.remove(number);
@@ -133,6 +188,13 @@ impl Manifest {
             self.parts.insert(part.number, part.clone());
         }
         self.journal_from = edit.journal_from.unwrap_or(self.journal_from);
+        for deletion in &edit.deleted {
+            self.next_deletion = self.next_deletion.max(deletion.number.saturating_add(1));
+            self.deletions.insert(deletion.number, deletion.clone());
+        }
+        for number in &edit.forgotten {
+            self.deletions.remove(number);
+        }
     }
 
     /// The file of an edit that leads to this state: two equal copies.
@@ -141,6 +203,7 @@ impl Manifest {
         body.extend_from_slice(&self.number.to_le_bytes());
         body.extend_from_slice(&self.journal_from.to_le_bytes());
         body.extend_from_slice(&self.next_part.to_le_bytes());
+        body.extend_from_slice(&self.next_deletion.to_le_bytes());
         body.extend_from_slice(&(edit.added.len() as u32).to_le_bytes());
         for part in &edit.added {
             body.extend_from_slice(&part.number.to_le_bytes());
@@ -150,15 +213,24 @@ impl Manifest {
             body.extend_from_slice(&part.bytes.to_le_bytes());
             body.extend_from_slice(&part.range.start.nanos().to_le_bytes());
             body.extend_from_slice(&part.range.end.nanos().to_le_bytes());
+            body.extend_from_slice(&part.deletions_from.to_le_bytes());
         }
-        body.extend_from_slice(&(edit.removed.len() as u32).to_le_bytes());
-        for number in &edit.removed {
-            body.extend_from_slice(&number.to_le_bytes());
+        push_numbers(&mut body, &edit.removed);
+        body.extend_from_slice(&(edit.deleted.len() as u32).to_le_bytes());
+        for deletion in &edit.deleted {
+            body.extend_from_slice(&deletion.number.to_le_bytes());
+            push_short(&mut body, deletion.tenant.as_str());
+            body.extend_from_slice(&deletion.range.start.nanos().to_le_bytes());
+            body.extend_from_slice(&deletion.range.end.nanos().to_le_bytes());
+            body.extend_from_slice(&deletion.journal_before.to_le_bytes());
+            body.extend_from_slice(&(deletion.selector.len() as u32).to_le_bytes());
+            body.extend_from_slice(&deletion.selector);
         }
+        push_numbers(&mut body, &edit.forgotten);
         let mut file = Vec::with_capacity(2 * (body.len() + 12));
         file.extend_from_slice(&EDIT_MAGIC);
         file.extend_from_slice(&body);
-        file.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        file.extend_from_slice(&crc32c::crc32c(&file).to_le_bytes());
         file.extend_from_within(..);
         file
     }
@@ -173,7 +245,7 @@ impl Manifest {
         let half = bytes.len() / 2;
         let first = read_copy(place, &bytes[..half], 0);
         let second = read_copy(place, &bytes[half..], half as u64);
-        let body = match (first, second) {
+        let (version, body) = match (first, second) {
             (Ok(body), Ok(_)) => body,
             (Ok(body), Err(error)) | (Err(error), Ok(body)) => {
                 damage.push(error);
@@ -187,55 +259,105 @@ impl Manifest {
         }
         let journal_from = cursor.u64("first journal segment")?;
         let next_part = cursor.u64("next part")?;
+        let next_deletion = match version {
+            1 => 0,
+            _ => cursor.u64("next deletion")?,
+        };
         let mut edit = Edit {
             journal_from: Some(journal_from),
             ..Edit::default()
         };
         for _ in 0..cursor.u32("count of parts")? {
-            edit.added.push(read_part(&mut cursor)?);
+            edit.added.push(read_part(&mut cursor, version)?);
         }
         for _ in 0..cursor.u32("count of removed parts")? {
             edit.removed.push(cursor.u64("removed part")?);
+        }
+        if version > 1 {
+            for _ in 0..cursor.u32("count of deletions")? {
+                edit.deleted.push(read_deletion(&mut cursor)?);
+            }
+            for _ in 0..cursor.u32("count of forgotten deletions")? {
+                edit.forgotten.push(cursor.u64("forgotten deletion")?);
+            }
         }
         if !cursor.is_empty() {
             return Err(cursor.corrupt("the end of the edit"));
         }
         if number.is_multiple_of(SNAPSHOT_EVERY) {
             self.parts.clear();
+            self.deletions.clear();
         }
         self.apply(&edit);
         self.number = number;
         self.next_part = next_part;
+        self.next_deletion = next_deletion;
         Ok(())
     }
 }
 
-fn read_copy<'a>(place: &str, copy: &'a [u8], offset: u64) -> Result<&'a [u8], Corrupt> {
-    let body = copy.strip_prefix(&EDIT_MAGIC);
-    let Some((body, checksum)) = body.and_then(|rest| rest.split_last_chunk::<4>()) else {
-        return Err(Corrupt::new(
-            place,
-            offset,
-            "the magic of an edit, version 1",
-        ));
-    };
-    if crc32c::crc32c(body).to_le_bytes() != *checksum {
-        return Err(Corrupt::new(place, offset, "the checksum of its bytes"));
+fn push_numbers(body: &mut Vec<u8>, numbers: &[u64]) {
+    body.extend_from_slice(&(numbers.len() as u32).to_le_bytes());
+    for number in numbers {
+        body.extend_from_slice(&number.to_le_bytes());
     }
-    Ok(body)
 }
 
-fn read_part(cursor: &mut Cursor<'_>) -> Result<PartEntry, Corrupt> {
+/// The version and the body of a copy. Since version 2 the magic is under the checksum.
+fn read_copy<'a>(place: &str, copy: &'a [u8], offset: u64) -> Result<(u8, &'a [u8]), Corrupt> {
+    let expected = "the magic of an edit, version 1 or 2";
+    let found = copy.split_first_chunk::<8>().and_then(|(magic, rest)| {
+        let known = [EDIT_MAGIC_1, EDIT_MAGIC].contains(magic);
+        let (body, checksum) = rest.split_last_chunk::<4>().filter(|_| known)?;
+        Some((magic[7], body, checksum))
+    });
+    let Some((version, body, checksum)) = found else {
+        return Err(Corrupt::new(place, offset, expected));
+    };
+    let covered = if version == 1 {
+        body
+    } else {
+        &copy[..copy.len() - 4]
+    };
+    if crc32c::crc32c(covered).to_le_bytes() != *checksum {
+        return Err(Corrupt::new(place, offset, "the checksum of its bytes"));
+    }
+    Ok((version, body))
+}
+
+fn read_deletion(cursor: &mut Cursor<'_>) -> Result<DeletionEntry, Corrupt> {
+    Ok(DeletionEntry {
+        number: cursor.u64("deletion number")?,
+        tenant: cursor.tenant()?,
+        range: read_range(cursor)?,
+        journal_before: cursor.u64("journal segment of the deletion")?,
+        selector: {
+            let bytes = cursor.u32("length of the selector")?;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            cursor.take(bytes, "selector")?.into()
+        },
+    })
+}
+
+fn read_range(cursor: &mut Cursor<'_>) -> Result<TimeRange, Corrupt> {
+    Ok(TimeRange::new(
+        Timestamp::from_nanos(cursor.i64("start")?),
+        Timestamp::from_nanos(cursor.i64("end")?),
+    ))
+}
+
+fn read_part(cursor: &mut Cursor<'_>, version: u8) -> Result<PartEntry, Corrupt> {
     Ok(PartEntry {
         number: cursor.u64("part number")?,
         order: cursor.u64("part order")?,
         tenant: cursor.tenant()?,
         rows: cursor.u64("part rows")?,
         bytes: cursor.u64("part length")?,
-        range: TimeRange::new(
-            Timestamp::from_nanos(cursor.i64("part start")?),
-            Timestamp::from_nanos(cursor.i64("part end")?),
-        ),
+        range: read_range(cursor)?,
+        deletions_from: match version {
+            1 => 0,
+            _ => cursor.u64("first deletion of the part")?,
+        },
     })
 }
 
@@ -275,6 +397,17 @@ mod tests {
             rows: 10,
             bytes: 1000,
             range: TimeRange::new(Timestamp::from_nanos(-1), Timestamp::from_nanos(1)),
+            deletions_from: 0,
+        }
+    }
+
+    fn deletion(number: u64) -> DeletionEntry {
+        DeletionEntry {
+            number,
+            tenant: Tenant::anonymous(),
+            range: TimeRange::ALL,
+            journal_before: 0,
+            selector: b"any".as_slice().into(),
         }
     }
 
@@ -285,6 +418,8 @@ mod tests {
                 added: vec![part(number)],
                 removed: number.checked_sub(3).into_iter().collect(),
                 journal_from: number.is_multiple_of(2).then_some(number),
+                deleted: vec![deletion(number)],
+                ..Edit::default()
             };
             manifest.commit(bucket, FOLDER, edit).unwrap();
             manifest.prune(bucket, FOLDER).unwrap();
@@ -302,6 +437,49 @@ mod tests {
             assert_eq!((read, damage), (manifest, vec![]), "{edits} edits");
             assert!(disk.paths().len() as u64 <= 2 * SNAPSHOT_EVERY + 1);
         }
+    }
+
+    #[test]
+    fn a_deletion_is_forgotten_when_nothing_is_left_of_its_rows() {
+        let (_, bucket) = bucket();
+        let mut manifest = Manifest::default();
+        let mut commit = |edit: Edit, expect: &[u64]| {
+            manifest.commit(&bucket, FOLDER, edit).unwrap();
+            let known: Vec<u64> = manifest.deletions.keys().copied().collect();
+            assert_eq!(known, expect);
+        };
+        let added = |deletions_from: u64| {
+            let entry = PartEntry {
+                deletions_from,
+                ..part(1)
+            };
+            Edit {
+                added: vec![entry],
+                removed: vec![1],
+                ..Edit::default()
+            }
+        };
+        let deleted = |number: u64, journal_before: u64| Edit {
+            deleted: vec![DeletionEntry {
+                journal_before,
+                ..deletion(number)
+            }],
+            ..Edit::default()
+        };
+        let cut = |segment: u64| Edit {
+            journal_from: Some(segment),
+            ..Edit::default()
+        };
+        commit(added(0), &[]);
+        commit(deleted(0, 0), &[0]);
+        commit(deleted(1, 5), &[0, 1]);
+        commit(added(1), &[1]);
+        commit(added(2), &[1]);
+        commit(cut(4), &[1]);
+        commit(cut(5), &[]);
+        assert_eq!(manifest.next_deletion, 2);
+        let read = Manifest::open(&bucket, FOLDER, &mut Vec::new()).unwrap();
+        assert_eq!(read, manifest);
     }
 
     #[test]
@@ -352,7 +530,7 @@ mod tests {
         fn arbitrary_bodies_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut file = EDIT_MAGIC.to_vec();
             file.extend_from_slice(&body);
-            file.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+            file.extend_from_slice(&crc32c::crc32c(&file).to_le_bytes());
             file.extend_from_within(..);
             let mut manifest = Manifest::default();
             let result = manifest.read_edit("m", 1, &file, &mut Vec::new());

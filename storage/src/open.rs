@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use obs_model::Tenant;
 
 use crate::bucket::LocalBucket;
+use crate::deletion::{Deletions, first_concerning};
 use crate::disk::{Disk, number_of};
 use crate::error::{Corrupt, DiskError, JobError, OpenError};
 use crate::jobs::{journal_folder, manifest_folder, open_part, part_path, parts_folder};
@@ -76,7 +77,10 @@ impl<K: Kind> Store<K> {
         let folder = journal_folder::<K>();
         let found = segments(&*disk, &folder)?;
         let last = found.last().map_or(0, |(number, _)| number + 1);
-        let next = (last.max(manifest.journal_from).max(1), FIRST_SEQUENCE);
+        // A deletion does not concern later segments, so none of its numbers comes again.
+        let deleted = manifest.deletions.values().map(|d| d.journal_before);
+        let from = manifest.journal_from.max(deleted.max().unwrap_or(0));
+        let next = (last.max(from).max(1), FIRST_SEQUENCE);
         let (segment_bytes, salt) = (options.journal_segment_bytes, options.journal_salt);
         let journal = Journal::new(Arc::clone(&disk), folder, segment_bytes, salt, next);
         let mut reserve = Reserve::new(K::NAME, options.reserve_bytes);
@@ -89,6 +93,7 @@ impl<K: Kind> Store<K> {
         };
         let view = View {
             manifest: upkeep.manifest.number,
+            deletions: Deletions::open(&upkeep.manifest).map_err(OpenError::Manifest)?,
             ..view
         };
         let writer = Writer::new(journal);
@@ -114,25 +119,45 @@ impl<K: Kind> Store<K> {
             journal_bytes_total: total,
         };
         let mut expected = None;
+        // The first deletion that may concern the records in memory.
+        let mut concerned = first_concerning(&upkeep.manifest, from);
         for (index, (number, bytes)) in found.iter().enumerate() {
             let last = index + 1 == found.len();
+            self.seal_concerned(&upkeep.manifest, &mut concerned, *number);
             expected = self.replay_segment(*number, last, expected)?;
             told.journal_bytes += bytes;
             progress(told);
             let active = self.counters.active_bytes.load(Ordering::Relaxed);
             if active >= self.options.flush_bytes {
-                self.flush_replayed(&mut upkeep, number + 1)?;
+                self.flush_replayed(&mut upkeep, number + 1, concerned)?;
             }
         }
         if let Some(sequence) = expected {
             self.writer.lock().journal.go_on_with(sequence);
         }
+        if concerned != upkeep.manifest.next_deletion {
+            self.seal(concerned)?;
+        }
         Ok(())
     }
 
+    /// Records before and after a deletion go into different memories.
+    fn seal_concerned(&self, manifest: &Manifest, concerned: &mut u64, segment: u64) {
+        let next = first_concerning(manifest, segment);
+        if next != *concerned {
+            self.seal_at(segment, *concerned);
+            *concerned = next;
+        }
+    }
+
     /// Flushes in the middle of replay; a full disk must not keep the store from opening.
-    fn flush_replayed(&self, upkeep: &mut Upkeep, journal_from: u64) -> Result<(), JobError> {
-        self.seal_at(journal_from);
+    fn flush_replayed(
+        &self,
+        upkeep: &mut Upkeep,
+        journal_from: u64,
+        deletions_from: u64,
+    ) -> Result<(), JobError> {
+        self.seal_at(journal_from, deletions_from);
         match self.flush(upkeep) {
             Err(JobError::DiskFull(_)) | Ok(()) => Ok(()),
             Err(error) => Err(error),

@@ -101,7 +101,7 @@ impl Options {
 pub enum Job {
     /// Turn memory into parts, then cut the journal.
     Flush,
-    /// Turn several parts into one.
+    /// Turn several parts into one, or one into one without what is hidden in it.
     Merge {
         /// Whose.
         tenant: Tenant,
@@ -124,8 +124,10 @@ pub enum Job {
 pub enum Force {
     /// Everything in memory becomes parts.
     Flush,
-    /// As few parts as `part_bytes_max` allows.
+    /// As few parts as `part_bytes_max` allows, without what is deleted.
     Merge,
+    /// What is deleted, or kept for a shorter time than the rest, goes from the disk.
+    Clean,
 }
 
 /// Sizes below this are all the same size: merging them costs next to nothing.
@@ -259,6 +261,7 @@ mod tests {
                 Timestamp::from_nanos(day * DAY + 1),
                 Timestamp::from_nanos(day * DAY + 2),
             ),
+            deletions_from: 0,
         };
         parts.iter().enumerate().map(entry).collect()
     }

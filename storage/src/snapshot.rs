@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::deletion::Hiding;
 use crate::error::Corrupt;
 use crate::kind::Kind;
 use crate::part::PartReader;
@@ -47,6 +48,8 @@ pub struct Snapshot<K: Kind> {
     pub parts: Vec<Arc<OpenPart<K>>>,
     /// Number of the manifest edit that this snapshot's parts come from; caches are keyed by it.
     pub manifest: u64,
+    /// Rows of these memories and parts that are not to be found.
+    pub hidden: Hiding<K>,
 }
 
 impl<K: Kind> Snapshot<K> {
@@ -57,6 +60,7 @@ impl<K: Kind> Snapshot<K> {
             memories: memories.into_iter().map(Arc::new).collect(),
             parts: parts.into_iter().map(open).collect::<Result<_, _>>()?,
             manifest: 0,
+            hidden: Hiding::default(),
         })
     }
 }
@@ -79,6 +83,7 @@ impl<K: Kind> Clone for Snapshot<K> {
             memories: self.memories.clone(),
             parts: self.parts.clone(),
             manifest: self.manifest,
+            hidden: self.hidden.clone(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! acknowledged record exactly once; no lock that a reader takes is held across the disk.
 //! Locks are taken in the order upkeep, writer, view.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,7 +23,7 @@ use crate::plan::{self, Force, Job, Options};
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
 use crate::snapshot::Snapshot;
-use crate::view::{Sealed, View};
+use crate::view::{Held, Sealed, View};
 
 /// The store of one signal.
 pub struct Store<K: Kind> {
@@ -76,6 +76,8 @@ struct Planning {
     flush_asked: bool,
     /// Parts whose merge failed although each of them is whole.
     unmergeable: BTreeSet<u64>,
+    /// Parts that lie beyond so many rules of retention and have no row that these select.
+    settled: BTreeMap<u64, usize>,
 }
 
 /// Numbers for [`Stats`].
@@ -259,20 +261,22 @@ impl<K: Kind> Store<K> {
 
     /// Ends the active memory under the writer's lock, so that no record is between a sealed and
     /// an active memory. Nothing happens when there is none.
-    pub(crate) fn seal(&self) -> Result<(), JobError> {
+    /// `deletions_from` is the number of the next deletion. Gives the first journal segment that
+    /// later records may be in.
+    pub(crate) fn seal(&self, deletions_from: u64) -> Result<u64, JobError> {
         let mut writer = self.writer.lock();
         let sealed = writer.journal.seal();
         let journal_from = sealed.map_err(|e| JobError::Poisoned(self.set_poison(&e)))?;
-        self.seal_active(&mut writer, journal_from);
-        Ok(())
+        self.seal_active(&mut writer, journal_from, deletions_from);
+        Ok(journal_from)
     }
 
     /// The same in the middle of replay, where later segments exist already.
-    pub(crate) fn seal_at(&self, journal_from: u64) {
-        self.seal_active(&mut self.writer.lock(), journal_from);
+    pub(crate) fn seal_at(&self, journal_from: u64, deletions_from: u64) {
+        self.seal_active(&mut self.writer.lock(), journal_from, deletions_from);
     }
 
-    fn seal_active(&self, writer: &mut Writer<K>, journal_from: u64) {
+    fn seal_active(&self, writer: &mut Writer<K>, journal_from: u64, deletions_from: u64) {
         if writer.active.is_empty() {
             return;
         }
@@ -284,6 +288,7 @@ impl<K: Kind> Store<K> {
             memories,
             journal_from,
             bytes,
+            deletions_from,
         }));
         drop(view);
         let mut planning = self.planning.lock();
@@ -306,6 +311,7 @@ impl<K: Kind> Store<K> {
         if self.poison.get().is_some() {
             return None;
         }
+        self.set_now(now);
         let view = self.view.read();
         let mut planning = self.planning.lock();
         for (tenant, parts) in &view.parts {
@@ -330,7 +336,25 @@ impl<K: Kind> Store<K> {
         if !view.sealed.is_empty() || old || (since.is_some() && wanted) {
             return Some(Job::Flush);
         }
-        self.next_merge(&view, &planning, Some(now))
+        let merge = self.next_merge(&view, &planning, Some(now));
+        merge.or_else(|| self.next_clean(&view, &planning, now))
+    }
+
+    /// A part with rows that are hidden, to be written without them.
+    fn next_clean(&self, view: &View<K>, planning: &Planning, now: Timestamp) -> Option<Job> {
+        let hides = |part: &Held<K>| {
+            let (entry, deletions) = (&part.entry, &view.deletions);
+            let settled = planning.settled.get(&entry.number).copied();
+            !planning.unmergeable.contains(&entry.number)
+                && (deletions.concern(&entry.tenant, entry.deletions_from, entry.range)
+                    || deletions.rules_beyond(entry.range) > settled.unwrap_or(0))
+        };
+        let part = view.all_parts().find(|part| hides(part))?;
+        Some(Job::Merge {
+            tenant: part.entry.tenant.clone(),
+            parts: vec![part.entry.number],
+            keep: self.options.kept(&part.entry.tenant, now),
+        })
     }
 
     /// Makes a flush the next job if there is memory: a write was refused for want of room in it.
@@ -368,13 +392,34 @@ impl<K: Kind> Store<K> {
                 let waiting = !view.active.is_empty() || !view.sealed.is_empty();
                 waiting.then_some(Job::Flush)
             }
-            Force::Merge => self.next_merge(&view, &self.planning.lock(), None),
+            Force::Merge => {
+                let planning = self.planning.lock();
+                let merge = self.next_merge(&view, &planning, None);
+                merge.or_else(|| self.next_clean(&view, &planning, Timestamp::MIN))
+            }
+            Force::Clean => {
+                let planning = self.planning.lock();
+                let flush = view.deletes_in_memory().then_some(Job::Flush);
+                flush.or_else(|| self.next_clean(&view, &planning, Timestamp::MIN))
+            }
         }
     }
 
     /// Remembers that parts cannot be merged although each of them is whole.
     pub(crate) fn set_unmergeable(&self, parts: &[u64]) {
         self.planning.lock().unmergeable.extend(parts);
+    }
+
+    /// Remembers that a part has no row that so many rules of retention select.
+    pub(crate) fn set_settled(&self, part: u64, rules: usize, manifest: &Manifest) {
+        let settled = &mut self.planning.lock().settled;
+        settled.retain(|part, _| manifest.parts.contains_key(part));
+        settled.insert(part, rules);
+    }
+
+    /// Rules are others: every part may have rows that they select.
+    pub(crate) fn forget_settled(&self) {
+        self.planning.lock().settled.clear();
     }
 
     /// A look at the store from outside.

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use obs_model::Tenant;
+use obs_model::{Tenant, TimeRange};
 
+use crate::deletion::Deletions;
 use crate::kind::Kind;
-use crate::manifest::PartEntry;
+use crate::manifest::{Manifest, PartEntry};
 use crate::snapshot::{OpenPart, Snapshot};
 
 /// Memory that takes no more records and waits to become parts.
@@ -18,6 +19,8 @@ pub(crate) struct Sealed<K: Kind> {
     /// The first journal segment that holds none of its records.
     pub(crate) journal_from: u64,
     pub(crate) bytes: u64,
+    /// The first deletion that may concern its rows.
+    pub(crate) deletions_from: u64,
 }
 
 /// A part in the view.
@@ -34,6 +37,8 @@ pub(crate) struct View<K: Kind> {
     /// In order of arrival.
     pub(crate) parts: BTreeMap<Tenant, Vec<Held<K>>>,
     pub(crate) manifest: u64,
+    /// What of all that is not to be found.
+    pub(crate) deletions: Deletions<K>,
 }
 
 impl<K: Kind> Default for View<K> {
@@ -43,6 +48,7 @@ impl<K: Kind> Default for View<K> {
             sealed: Vec::new(),
             parts: BTreeMap::new(),
             manifest: 0,
+            deletions: Deletions::default(),
         }
     }
 }
@@ -57,6 +63,7 @@ impl<K: Kind> View<K> {
             memories,
             parts: parts.iter().map(|p| Arc::clone(&p.open)).collect(),
             manifest: self.manifest,
+            hidden: self.hiding(tenant),
         }
     }
 
@@ -78,6 +85,23 @@ impl<K: Kind> View<K> {
     /// Bytes of memory that waits to become parts.
     pub(crate) fn sealed_bytes(&self) -> u64 {
         self.sealed.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Whether a tenant may have rows inside a range.
+    pub(crate) fn has_rows(&self, tenant: &Tenant, range: TimeRange) -> bool {
+        let sealed = self.sealed.iter().filter_map(|s| s.memories.get(tenant));
+        let parts = self.parts.get(tenant).into_iter().flatten();
+        sealed
+            .filter_map(|memory| K::range(memory))
+            .chain(parts.map(|part| part.entry.range))
+            .any(|held| held.overlaps(range))
+    }
+
+    /// Follows an edit of the manifest.
+    pub(crate) fn show(&mut self, manifest: &Manifest, removed: &[u64], added: Vec<Held<K>>) {
+        self.replace(removed, added);
+        self.manifest = manifest.number;
+        self.deletions.retain_known(manifest);
     }
 
     /// Takes parts out and puts parts in, each at its place in the order of arrival.

@@ -3,6 +3,7 @@
 //! Invariant: flush and merge write every row that starts in their range, each identity once.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
@@ -20,6 +21,7 @@ impl Kind for Spans {
     const NAME: &'static str = "spans";
     type Memory = Memory;
     type Part = Part;
+    type Selector = Infallible;
 
     fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
         memory.push(record::read(record)?);

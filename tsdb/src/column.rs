@@ -73,6 +73,14 @@ impl MilliRange {
         self.start.max(other.start) <= self.end.min(other.end)
     }
 
+    /// What belongs to both, where they overlap.
+    pub(crate) fn intersect(self, other: Self) -> Self {
+        Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
+    }
+
     /// The smallest range that holds both.
     pub(crate) fn union(self, other: Self) -> Self {
         Self {

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Labels, TimeRange, Timestamp};
-use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
+use obs_storage::{Corrupt, Hidden, Input, Kind, PartReader, PartWriter};
 
 use crate::build::{Builder, series_order};
 use crate::column::{Column, MilliRange};
+use crate::deletion::{Mask, Selector};
 use crate::head::{Memory, push_exemplar};
 use crate::part::{Part, TimesCache};
+use crate::postings::find;
 
 /// The kind of the metric store.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,15 @@ impl Kind for Metrics {
     const NAME: &'static str = "metrics";
     type Memory = Memory;
     type Part = Part;
+    type Selector = Selector;
+
+    fn selector(bytes: &[u8]) -> Result<Selector, Corrupt> {
+        Selector::decode(bytes)
+    }
+
+    fn may_select(part: &Part, selector: &Selector) -> Result<bool, Corrupt> {
+        Ok(!find(part, selector.matchers())?.is_empty())
+    }
 
     fn apply(memory: &Memory, record: &[u8]) -> Result<(), Corrupt> {
         memory.apply(record)
@@ -65,12 +76,22 @@ impl Kind for Metrics {
     }
 
     fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
+        let input = |part| Input { part, hidden: &[] };
+        let inputs: Vec<_> = parts.iter().copied().map(input).collect();
+        Self::merge_visible(&inputs, keep, out)
+    }
+
+    fn merge_visible(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
         let keep = MilliRange::of(keep);
-        let mut walks = Vec::with_capacity(parts.len());
+        let mut walks = Vec::with_capacity(inputs.len());
         let mut metadata = BTreeMap::new();
-        for part in parts {
-            walks.push(Walk::new(part, keep)?);
-            for entry in part.metadata()? {
+        for input in inputs {
+            walks.push(Walk::new(input.part, keep, input.hidden)?);
+            for entry in input.part.metadata()? {
                 metadata.insert(entry.family.clone(), entry);
             }
         }
@@ -93,7 +114,9 @@ impl Kind for Metrics {
         }
         let metadata: Vec<Metadata> = metadata.into_values().collect();
         // Parts without samples stay without samples, where the last of them was.
-        let last = parts.iter().map(|part| MilliRange::of(part.range()).end);
+        let last = inputs
+            .iter()
+            .map(|input| MilliRange::of(input.part.range()).end);
         let last = last.max().filter(|end| keep.contains(*end));
         builder.finish(&metadata, last.map(|end| MilliRange { start: end, end }));
         Ok(())
@@ -114,6 +137,7 @@ fn next_labels(walks: &[Walk<'_>]) -> Option<Labels> {
 struct Walk<'a> {
     part: &'a Part,
     keep: MilliRange,
+    mask: Mask,
     group: usize,
     labels: Vec<Labels>,
     columns: Vec<Column>,
@@ -124,10 +148,11 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(part: &'a Part, keep: MilliRange) -> Result<Self, Corrupt> {
+    fn new(part: &'a Part, keep: MilliRange, hidden: &[Hidden<Metrics>]) -> Result<Self, Corrupt> {
         let mut walk = Self {
             part,
             keep,
+            mask: Mask::new(part, hidden)?,
             group: 0,
             labels: Vec::new(),
             columns: Vec::new(),
@@ -157,7 +182,9 @@ impl<'a> Walk<'a> {
             self.group += 1;
             self.load()?;
         }
-        Ok((column, exemplars_within(&exemplars, self.keep)))
+        let mut exemplars = exemplars_within(&exemplars, self.keep);
+        exemplars.retain(|e| !self.mask.hides(number, e.time.millis()));
+        Ok((self.mask.visible(number, column), exemplars))
     }
 
     /// Reads the group that is to be walked next.

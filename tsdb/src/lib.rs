@@ -24,6 +24,8 @@ mod part;
 
 mod kind;
 
+mod deletion;
+
 mod admit;
 mod cardinality;
 mod select;
@@ -33,6 +35,7 @@ mod tests;
 
 pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
 pub use cardinality::{Cardinality, cardinality};
+pub use deletion::{Selector, delete, selector};
 pub use error::SelectError;
 pub use head::Memory;
 pub use kind::Metrics;

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Budget, Labels, Matcher, Samples, TimeRange};
-use obs_storage::{Corrupt, Snapshot};
+use obs_storage::{Corrupt, Hidden, Snapshot};
 use roaring::RoaringBitmap;
 
 use crate::column::{Column, MilliRange};
+use crate::deletion::Mask;
 use crate::error::SelectError;
 use crate::head::{Head, push_exemplar};
 use crate::kind::Metrics;
@@ -38,8 +39,12 @@ pub fn select(
     let mut gathered = Gathered::new(budget);
     for source in sources(snapshot, range) {
         match source {
-            Source::Part(part) => select_part(part, matchers, millis, &mut gathered)?,
-            Source::Memory(memory) => select_head(&memory.read(), matchers, millis, &mut gathered)?,
+            Source::Part(part, hidden) => {
+                select_part((part, hidden), matchers, millis, &mut gathered)?;
+            }
+            Source::Memory(memory, hidden) => {
+                select_head((&memory.read(), hidden), matchers, millis, &mut gathered)?;
+            }
         }
     }
     let mut selected: Vec<SelectedSeries> = gathered
@@ -85,6 +90,31 @@ impl<'a> Gathered<'a> {
         Ok(&mut self.series[number].1)
     }
 
+    /// Adds what is visible of some samples of a source's series.
+    fn add(
+        &mut self,
+        labels: &Labels,
+        samples: &Column,
+        (from, to): (usize, usize),
+        (mask, series): (&Mask, u32),
+    ) -> Result<(), SelectError> {
+        if mask.concerns(series) {
+            let visible = mask.visible(series, samples.slice(from, to));
+            if !visible.is_empty() {
+                self.column(labels)?.merge_later(&visible);
+            }
+            return Ok(());
+        }
+        let column = self.column(labels)?;
+        let last = column.times.last();
+        if last.is_none_or(|last| *last < samples.times[from]) {
+            column.extend(samples, from, to);
+        } else {
+            column.merge_later(&samples.slice(from, to));
+        }
+        Ok(())
+    }
+
     fn charge_samples(&self, count: usize) -> Result<(), SelectError> {
         self.budget.samples(count as u64)?;
         self.budget.bytes(16 * count as u64)?;
@@ -92,64 +122,82 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Where series are read from, in order of arrival.
+/// Where series are read from, in order of arrival, and what of it is hidden.
 enum Source<'a> {
-    Part(&'a Part),
-    Memory(&'a crate::Memory),
+    Part(&'a Part, &'a [Hidden<Metrics>]),
+    Memory(&'a crate::Memory, &'a [Hidden<Metrics>]),
+}
+
+/// The series of an index that meet all matchers and may have something visible in a range, and
+/// what is hidden of them.
+fn find_visible(
+    index: &dyn Index,
+    hidden: &[Hidden<Metrics>],
+    matchers: &[Matcher],
+    range: MilliRange,
+) -> Result<(RoaringBitmap, Mask), Corrupt> {
+    let mut found = find(index, matchers)?;
+    if hidden.is_empty() || found.is_empty() {
+        return Ok((found, Mask::default()));
+    }
+    let mask = Mask::new(index, hidden)?;
+    mask.narrow(&mut found, range);
+    Ok((found, mask))
 }
 
 /// The parts and memories that may have rows in the range.
 fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
-    let parts = snapshot.parts.iter().map(|open| &open.part);
-    let parts = parts.filter(|part| part.range().overlaps(range));
-    let memories = snapshot.memories.iter().map(|memory| &**memory);
+    let hidden = &snapshot.hidden;
+    let parts = snapshot.parts.iter().enumerate();
+    let parts = parts.map(|(index, open)| (&open.part, hidden.in_part(index)));
+    let parts = parts.filter(|(part, _)| part.range().overlaps(range));
+    let memories = snapshot.memories.iter().enumerate();
+    let memories = memories.map(|(index, memory)| (&**memory, hidden.in_memory(index)));
     let overlaps = |memory: &crate::Memory| {
         let held = memory.read().time_range();
         held.is_some_and(|held| held.overlaps(range))
     };
-    let memories = memories.filter(|memory| overlaps(memory));
+    let memories = memories.filter(|(memory, _)| overlaps(memory));
     parts
-        .map(Source::Part)
-        .chain(memories.map(Source::Memory))
+        .map(|(part, hidden)| Source::Part(part, hidden))
+        .chain(memories.map(|(memory, hidden)| Source::Memory(memory, hidden)))
         .collect()
 }
 
+/// What of a range a part has.
+fn part_within(part: &Part, range: MilliRange) -> MilliRange {
+    range.intersect(MilliRange::of(part.range()))
+}
+
 fn select_head(
-    head: &Head,
+    (head, hidden): (&Head, &[Hidden<Metrics>]),
     matchers: &[Matcher],
     range: MilliRange,
     gathered: &mut Gathered<'_>,
 ) -> Result<(), SelectError> {
-    for id in find(head, matchers)? {
+    let (found, mask) = find_visible(head, hidden, matchers, range)?;
+    for id in found {
         let series = &head.series[id as usize];
         let (from, to) = range.find(&series.column.times);
         if from == to {
             continue;
         }
         gathered.charge_samples(to - from)?;
-        let column = gathered.column(&series.labels)?;
-        if column
-            .times
-            .last()
-            .is_none_or(|last| *last < series.column.times[from])
-        {
-            column.extend(&series.column, from, to);
-        } else {
-            column.merge_later(&series.column.slice(from, to));
-        }
+        gathered.add(&series.labels, &series.column, (from, to), (&mask, id))?;
     }
     Ok(())
 }
 
 fn select_part(
-    part: &Part,
+    (part, hidden): (&Part, &[Hidden<Metrics>]),
     matchers: &[Matcher],
     range: MilliRange,
     gathered: &mut Gathered<'_>,
 ) -> Result<(), SelectError> {
     let mut cache = TimesCache::new();
     let mut held = gathered.budget.holding();
-    for_groups(part, &find(part, matchers)?, &mut |group, places| {
+    let (found, mask) = find_visible(part, hidden, matchers, range)?;
+    for_groups(part, &found, &mut |group, places| {
         gathered.budget.check()?;
         let blocks = &part.blocks[group.blocks.clone()];
         if !blocks.iter().any(|b| b.range.overlaps(range)) {
@@ -170,16 +218,8 @@ fn select_part(
                 }
                 gathered.charge_samples(to - from)?;
                 let chunk = part.column(&open, *place, &times)?;
-                let column = gathered.column(&labels[*place])?;
-                if column
-                    .times
-                    .last()
-                    .is_none_or(|last| *last < chunk.times[from])
-                {
-                    column.extend(&chunk, from, to);
-                } else {
-                    column.merge_later(&chunk.slice(from, to));
-                }
+                let series = group.first + *place as u32;
+                gathered.add(&labels[*place], &chunk, (from, to), (&mask, series))?;
             }
         }
         Ok(())
@@ -221,25 +261,31 @@ fn for_labels(
     each: &mut dyn FnMut(&Labels) -> Result<(), SelectError>,
 ) -> Result<(), SelectError> {
     match source {
-        Source::Memory(memory) => {
+        Source::Memory(memory, hidden) => {
             let head = memory.read();
-            for id in find(&*head, matchers)? {
+            let (found, mask) = find_visible(&*head, hidden, matchers, range)?;
+            for id in found {
                 let series = &head.series[id as usize];
                 let (from, to) = range.find(&series.column.times);
-                if from < to {
+                let mut times = series.column.times[from..to].iter();
+                if times.any(|time| !mask.hides(id, *time)) {
                     each(&series.labels)?;
                 }
             }
             Ok(())
         }
-        Source::Part(part) => for_groups(part, &find(*part, matchers)?, &mut |group, places| {
-            let blocks = &part.blocks[group.blocks.clone()];
-            if !blocks.iter().any(|b| b.range.overlaps(range)) {
-                return Ok(());
-            }
-            let labels = part.labels(group)?;
-            places.iter().try_for_each(|place| each(&labels[*place]))
-        }),
+        Source::Part(part, hidden) => {
+            let within = part_within(part, range);
+            let (found, _) = find_visible(*part, hidden, matchers, within)?;
+            for_groups(part, &found, &mut |group, places| {
+                let blocks = &part.blocks[group.blocks.clone()];
+                if !blocks.iter().any(|b| b.range.overlaps(range)) {
+                    return Ok(());
+                }
+                let labels = part.labels(group)?;
+                places.iter().try_for_each(|place| each(&labels[*place]))
+            })
+        }
     }
 }
 
@@ -290,11 +336,12 @@ fn for_indices(
     range: TimeRange,
     each: &mut VisitIndex<'_>,
 ) -> Result<(), SelectError> {
-    let mut visit = |index: &dyn Index| {
-        if matchers.is_empty() {
+    let millis = MilliRange::of(range);
+    let mut visit = |index: &dyn Index, hidden: &[Hidden<Metrics>], within: MilliRange| {
+        if matchers.is_empty() && hidden.is_empty() {
             return each(index, None);
         }
-        let set = find(index, matchers)?;
+        let (set, _) = find_visible(index, hidden, matchers, within)?;
         if set.is_empty() {
             return Ok(());
         }
@@ -302,8 +349,12 @@ fn for_indices(
     };
     for source in sources(snapshot, range) {
         match source {
-            Source::Part(part) => visit(part)?,
-            Source::Memory(memory) => visit(&*memory.read())?,
+            Source::Part(part, hidden) => visit(part, hidden, part_within(part, millis))?,
+            Source::Memory(memory, hidden) => {
+                let head = memory.read();
+                let held = head.time_range().map_or(millis, MilliRange::of);
+                visit(&*head, hidden, millis.intersect(held))?;
+            }
         }
     }
     Ok(())
@@ -414,16 +465,19 @@ pub fn exemplars(
     };
     for source in sources(snapshot, range) {
         match source {
-            Source::Memory(memory) => {
+            Source::Memory(memory, hidden) => {
                 let head = memory.read();
-                for id in find(&*head, matchers)? {
+                let (set, mask) = find_visible(&*head, hidden, matchers, millis)?;
+                for id in set {
                     let series = &head.series[id as usize];
                     for exemplar in &series.exemplars {
-                        add(&series.labels, exemplar)?;
+                        if !mask.hides(id, exemplar.time.millis()) {
+                            add(&series.labels, exemplar)?;
+                        }
                     }
                 }
             }
-            Source::Part(part) => {
+            Source::Part(part, hidden) => {
                 let found = part.exemplars()?;
                 if found.is_empty() {
                     continue;
@@ -431,7 +485,7 @@ pub fn exemplars(
                 let bytes = found.iter().map(|(_, e)| exemplar_bytes(e)).sum();
                 let mut held = budget.holding();
                 held.add(bytes)?;
-                let set = find(part, matchers)?;
+                let (set, mask) = find_visible(part, hidden, matchers, millis)?;
                 let with: RoaringBitmap = found.iter().map(|(series, _)| *series).collect();
                 for_groups(part, &(set & with), &mut |group, places| {
                     let labels = part.labels(group)?;
@@ -440,6 +494,9 @@ pub fn exemplars(
                         let from = found.partition_point(|(series, _)| *series < number);
                         let of_series = found[from..].iter().take_while(|(s, _)| *s == number);
                         for (_, exemplar) in of_series {
+                            if mask.hides(number, exemplar.time.millis()) {
+                                continue;
+                            }
                             add(&labels[*place], exemplar)?;
                         }
                     }

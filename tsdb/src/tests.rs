@@ -1,5 +1,6 @@
 //! The store against a model: whatever is flushed and merged in whatever order, reads answer alike.
 
+mod deletion;
 mod simulation;
 
 use std::collections::BTreeMap;

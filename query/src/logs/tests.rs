@@ -459,6 +459,7 @@ fn stored() -> Snapshot<Logs> {
         memories: vec![Arc::new(memory)],
         parts: Vec::new(),
         manifest: 0,
+        hidden: obs_storage::Hiding::default(),
     }
 }
 

@@ -4,18 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use obs_model::{Tenant, Timestamp};
+use obs_model::{Tenant, TimeRange, Timestamp};
 
-use super::toy::{Row, Toy, records, rows, tenant};
+use super::toy::{Remainder, Row, Toy, records, rows, tenant};
 use super::*;
 use crate::sim::{Random, SimDisk};
-use crate::{Force, JobError, OpenError, Retention};
+use crate::{DeleteError, Force, JobError, OpenError, Retention, RetentionRule};
 
 const SEEDS: u64 = 1000;
 const STEPS: u64 = 150;
 const WINDOW: i64 = 1000;
 const WINDOWS: u64 = 4;
 const TENANTS: [&str; 3] = ["a", "b", "c"];
+/// Rows that some worlds keep for a shorter time.
+const EVEN: Remainder = Remainder { of: 2, is: 0 };
 
 /// What must be found, per tenant.
 #[derive(Default)]
@@ -23,6 +25,8 @@ struct Model {
     acknowledged: BTreeMap<Tenant, BTreeSet<Row>>,
     /// Written when the disk failed: may be found or not, but all of one write or nothing.
     unknown: Vec<(Tenant, Vec<Row>)>,
+    /// Rows of deletions that failed when the disk did: all of one may be gone, or none.
+    doubted: Vec<(Tenant, BTreeSet<Row>)>,
 }
 
 /// What happened, so that a simulation that does nothing fails too.
@@ -36,6 +40,9 @@ struct Seen {
     torn: u64,
     full: u64,
     opens_failed: u64,
+    deleted: u64,
+    cleaned: u64,
+    aged: u64,
 }
 
 struct World {
@@ -46,6 +53,8 @@ struct World {
     store: Option<Store<Toy>>,
     model: Model,
     retention: Option<i64>,
+    /// The age of rows whose number is even, where it is not that of the others.
+    even: Option<i64>,
     next_number: u64,
     now: i64,
 }
@@ -72,6 +81,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x0b5e_55ed);
         let retention = random.once_in(4).then_some(1500);
+        let random_even = random.once_in(4).then_some(700);
         Self {
             seen: Seen::default(),
             seed,
@@ -80,6 +90,7 @@ impl World {
             store: None,
             model: Model::default(),
             retention,
+            even: random_even,
             next_number: 0,
             now: 0,
         }
@@ -115,6 +126,8 @@ impl World {
                 Ok(store) => {
                     let found = store.quarantined();
                     assert!(found.is_empty(), "seed {}: {found:?}", self.seed);
+                    let now = Timestamp::from_nanos(self.now);
+                    store.set_retention_rules(&self.rules(), now).unwrap();
                     self.store = Some(store);
                     return;
                 }
@@ -156,6 +169,52 @@ impl World {
         self.check();
     }
 
+    fn rules(&self) -> Vec<RetentionRule> {
+        let rule = |age| RetentionRule {
+            selector: EVEN.bytes().to_vec(),
+            age,
+        };
+        self.even.map(rule).into_iter().collect()
+    }
+
+    /// Whether a row is hidden by a rule of retention.
+    fn aged(&self, row: &Row) -> bool {
+        let first = self.even.map_or(i64::MIN, |age| self.now - age);
+        EVEN.takes(row) && row.at < first
+    }
+
+    /// Whether a row must be there.
+    fn kept(&self, row: &Row) -> bool {
+        row.at >= self.retention.map_or(i64::MIN, |age| self.now - age) && !self.aged(row)
+    }
+
+    fn delete(&mut self) {
+        let tenant = tenant(TENANTS[self.random.below(3) as usize]);
+        let of = 2 + self.random.below(4) as u8;
+        let is = self.random.below(u64::from(of)) as u8;
+        let selector = Remainder { of, is };
+        let end = self.now - self.random.below(2 * WINDOW as u64) as i64;
+        let start = end - self.random.below(2 * WINDOW as u64) as i64;
+        let takes = |row: &&Row| selector.takes(row) && (start..=end).contains(&row.at);
+        let at = Timestamp::from_nanos;
+        let range = TimeRange::new(at(start), at(end));
+        let deleted = self.store().delete(&tenant, &selector.bytes(), range);
+        let known = self.model.acknowledged.entry(tenant.clone()).or_default();
+        let taken: BTreeSet<Row> = known.iter().filter(takes).copied().collect();
+        match deleted {
+            Ok(()) => {
+                self.seen.deleted += taken.len() as u64;
+                known.retain(|row| !taken.contains(row));
+            }
+            Err(DeleteError::Job(JobError::DiskFull(_)) | DeleteError::TooMany { .. }) => {}
+            Err(DeleteError::Job(JobError::Poisoned(_) | JobError::Disk(_))) => {
+                known.retain(|row| !taken.contains(row));
+                self.model.doubted.push((tenant, taken));
+            }
+            Err(error) => panic!("seed {}: {error}", self.seed),
+        }
+    }
+
     fn append(&mut self) {
         let tenant = tenant(TENANTS[self.random.below(3) as usize]);
         let mut batch = Vec::new();
@@ -190,9 +249,12 @@ impl World {
         let job = match self.random.below(10) {
             0 => self.store().forced(Force::Flush),
             1 => self.store().forced(Force::Merge),
+            2 => self.store().forced(Force::Clean),
             _ => self.store().next_job(now),
         };
         let Some(job) = job else { return };
+        let cleans = matches!(&job, Job::Merge { parts, .. } if parts.len() == 1);
+        self.seen.cleaned += u64::from(cleans);
         match self.store().run(job) {
             Ok(()) | Err(JobError::DiskFull(_) | JobError::Poisoned(_) | JobError::Disk(_)) => {}
             Err(JobError::Corrupt(error)) => panic!("seed {}: {error}", self.seed),
@@ -209,6 +271,7 @@ impl World {
             20..=32 => self.upkeep(),
             33 => self.restart(),
             34 => self.go_down_after(30),
+            38 => self.delete(),
             35 => self.disk.fail_syncs(1),
             36 if self.random.once_in(2) => {
                 let room = self.random.below(800);
@@ -223,6 +286,7 @@ impl World {
     /// is found was written, as a whole, when the disk failed.
     fn check(&mut self) {
         let seed = self.seed;
+        self.store().set_now(Timestamp::from_nanos(self.now));
         let mut found: BTreeMap<Tenant, BTreeSet<Row>> = BTreeMap::new();
         for tenant in self.store().tenants() {
             let (list, damaged) = rows(&self.store().snapshot(&tenant));
@@ -234,33 +298,61 @@ impl World {
                 let before = last.insert(row.at.div_euclid(WINDOW), row.number);
                 assert!(before < Some(row.number), "seed {seed}: out of order");
             }
+            let aged = set.iter().find(|row| self.aged(row));
+            assert_eq!(
+                aged, None,
+                "seed {seed}: a row beyond its retention is found"
+            );
             found.insert(tenant, set);
         }
-        let kept = self.retention.map_or(i64::MIN, |age| self.now - age);
+        self.settle(&mut found);
+        let mut aged = 0;
+        for (tenant, known) in &self.model.acknowledged {
+            let set = found.remove(tenant).unwrap_or_default();
+            let lost = known.difference(&set).find(|row| self.kept(row));
+            assert_eq!(lost, None, "seed {seed}: an acknowledged row is lost");
+            let extra = set.difference(known).next();
+            assert_eq!(extra, None, "seed {seed}: a row from nowhere");
+            aged += known.iter().filter(|row| self.aged(row)).count() as u64;
+        }
+        self.seen.aged += aged;
+        let extra = found.values().flatten().next();
+        assert_eq!(extra, None, "seed {seed}: a row from nowhere");
+    }
+
+    /// What is known after a restart of writes and deletions that failed when the disk did.
+    fn settle(&mut self, found: &mut BTreeMap<Tenant, BTreeSet<Row>>) {
+        let seed = self.seed;
+        let poisoned = self.store().poisoned().is_some();
+        for (tenant, taken) in std::mem::take(&mut self.model.doubted) {
+            let set = found.entry(tenant.clone()).or_default();
+            let there = taken.iter().filter(|row| set.contains(row)).count();
+            let wanted = taken.iter().filter(|row| self.kept(row)).count();
+            let whole = there == 0 || there >= wanted;
+            assert!(whole, "seed {seed}: half of a deletion is there");
+            if poisoned {
+                set.retain(|row| !taken.contains(row));
+                self.model.doubted.push((tenant, taken));
+            } else if there > 0 {
+                let known = self.model.acknowledged.entry(tenant).or_default();
+                known.extend(taken);
+            }
+        }
         for (tenant, batch) in std::mem::take(&mut self.model.unknown) {
             let set = found.entry(tenant.clone()).or_default();
             let there = batch.iter().filter(|r| set.contains(r)).count();
-            let wanted = batch.iter().filter(|r| r.at >= kept).count();
+            let wanted = batch.iter().filter(|row| self.kept(row)).count();
             assert!(
                 there == 0 || there >= wanted,
                 "seed {seed}: half of a write is there"
             );
-            if self.store().poisoned().is_some() {
+            if poisoned {
                 self.model.unknown.push((tenant, batch));
             } else if there > 0 {
                 let known = self.model.acknowledged.entry(tenant).or_default();
                 known.extend(batch);
             }
         }
-        for (tenant, known) in &self.model.acknowledged {
-            let set = found.remove(tenant).unwrap_or_default();
-            let lost = known.difference(&set).find(|r| r.at >= kept);
-            assert_eq!(lost, None, "seed {seed}: an acknowledged row is lost");
-            let extra = set.difference(known).next();
-            assert_eq!(extra, None, "seed {seed}: a row from nowhere");
-        }
-        let extra = found.values().flatten().next();
-        assert_eq!(extra, None, "seed {seed}: a row from nowhere");
     }
 
     /// One flipped bit, anywhere but in the manifest: what is lost is named, and nothing else.
@@ -280,7 +372,8 @@ impl World {
         self.disk.flip(path, self.random.below(bits));
         let disk = Arc::new(self.disk.clone());
         let store = Store::<Toy>::open(disk, options(self.retention), &|_| {}).unwrap();
-        let kept = self.retention.map_or(i64::MIN, |age| self.now - age);
+        let now = Timestamp::from_nanos(self.now);
+        store.set_retention_rules(&self.rules(), now).unwrap();
         let (mut lost, mut damaged) = (0, 0);
         for (tenant, known) in &self.model.acknowledged {
             let (list, bad) = rows(&store.snapshot(tenant));
@@ -297,7 +390,7 @@ impl World {
                 "seed {}: damage was served",
                 self.seed
             );
-            lost += known.difference(&set).filter(|r| r.at >= kept).count();
+            lost += known.difference(&set).filter(|r| self.kept(r)).count();
         }
         // The last write of all cannot be told from one that was never acknowledged.
         let told = damaged > 0 || !store.quarantined().is_empty() || store.stats().torn_bytes > 0;
@@ -343,6 +436,9 @@ fn every_acknowledged_row_is_found_exactly_once() {
         all.torn += seen.torn;
         all.full += seen.full;
         all.opens_failed += seen.opens_failed;
+        all.deleted += seen.deleted;
+        all.cleaned += seen.cleaned;
+        all.aged += seen.aged;
     }
     let least = [
         all.flushes,
@@ -353,6 +449,9 @@ fn every_acknowledged_row_is_found_exactly_once() {
         all.torn,
         all.full,
         all.opens_failed,
+        all.deleted,
+        all.cleaned,
+        all.aged,
     ];
     assert!(!many || least.iter().all(|count| *count >= 100), "{all:?}");
 }

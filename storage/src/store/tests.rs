@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use obs_model::{Tenant, Timestamp};
+use obs_model::{Tenant, TimeRange, Timestamp};
 
-use super::toy::{Row, Toy, records, rows};
+use super::toy::{Remainder, Row, Toy, records, rows};
 use super::*;
-use crate::error::{JobError, OpenError};
+use crate::disk::{AppendFile, Entry};
+use crate::error::{BackupError, DeleteError, JobError, OpenError};
 use crate::sim::SimDisk;
-use crate::{Progress, RealDisk, Retention};
+use crate::{Blob, DELETIONS_MAX, Progress, RealDisk, Retention, RetentionRule};
 
 fn options() -> Options {
     Options {
@@ -52,6 +53,17 @@ fn force(store: &Store<Toy>, force: Force) {
     }
 }
 
+/// Deletes the rows of the anonymous tenant whose number leaves a remainder.
+fn delete(store: &Store<Toy>, of: u8, is: u8, range: (i64, i64)) -> Result<(), DeleteError> {
+    let selector = Remainder { of, is }.bytes();
+    let range = TimeRange::new(at(range.0), at(range.1));
+    store.delete(&Tenant::anonymous(), &selector, range)
+}
+
+fn rows_on_disk(store: &Store<Toy>) -> u64 {
+    store.stats().part_rows
+}
+
 fn parts(store: &Store<Toy>) -> usize {
     store.snapshot(&Tenant::anonymous()).parts.len()
 }
@@ -85,6 +97,145 @@ fn a_snapshot_outlives_flush_merge_and_drop() {
     assert_eq!(rows(&in_parts).0.len(), 3);
     let left = disk.paths();
     assert!(!left.iter().any(|p| p.contains("/parts/")), "{left:?}");
+}
+
+#[test]
+fn a_deletion_hides_what_has_arrived_and_nothing_else() {
+    let disk = SimDisk::new(1);
+    let mut store = open(&disk, options());
+    append(&store, &[(1, 10), (2, 20), (3, 30), (4, 2000)]).unwrap();
+    force(&store, Force::Flush);
+    append(&store, &[(5, 10), (6, 20)]).unwrap();
+    let before = store.snapshot(&Tenant::anonymous());
+    delete(&store, 2, 0, (0, 1999)).unwrap();
+    append(&store, &[(8, 10)]).unwrap();
+    assert_eq!(numbers(&store), [1, 3, 4, 5, 8]);
+    assert_eq!(rows(&before).0.len(), 6, "a snapshot does not change");
+    // Whatever happens, the answer stays.
+    for step in 0..7 {
+        match step {
+            0 | 4 => store = open(&disk, options()),
+            1 | 3 => force(&store, Force::Flush),
+            2 => {
+                disk.crash();
+                store = open(&disk, options());
+            }
+            5 => force(&store, Force::Merge),
+            _ => force(&store, Force::Clean),
+        }
+        let mut found = numbers(&store);
+        found.sort_unstable();
+        assert_eq!(found, [1, 3, 4, 5, 8], "step {step}");
+    }
+    assert_eq!((rows_on_disk(&store), store.deletions()), (5, 0));
+    // What comes again is there again.
+    append(&store, &[(2, 20)]).unwrap();
+    assert!(numbers(&store).contains(&2));
+}
+
+#[test]
+fn a_part_without_deleted_rows_is_not_written_again() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 10), (3, 20)]).unwrap();
+    force(&store, Force::Flush);
+    let parts: Vec<String> = disk.paths();
+    delete(&store, 2, 0, (0, 1999)).unwrap();
+    assert_eq!(store.deletions(), 1);
+    let job = store.next_job(at(0)).unwrap();
+    store.run(job).unwrap();
+    assert_eq!((store.deletions(), store.next_job(at(0))), (0, None));
+    let is_part = |path: &&String| path.ends_with(".part");
+    let after = disk.paths();
+    assert!(
+        after
+            .iter()
+            .filter(is_part)
+            .eq(parts.iter().filter(is_part))
+    );
+    // Nor is anything noted where there are no rows at all.
+    delete(&store, 2, 1, (5000, 6000)).unwrap();
+    assert_eq!(store.deletions(), 0);
+    let unread = store.delete(&Tenant::anonymous(), b"?", TimeRange::ALL);
+    assert!(
+        matches!(unread, Err(DeleteError::Selector(_))),
+        "{unread:?}"
+    );
+}
+
+#[test]
+fn a_deletion_makes_room_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let options = || Options {
+        reserve_bytes: 4000,
+        ..options()
+    };
+    let store = open(&disk, options());
+    append(&store, &[(1, 10), (2, 20)]).unwrap();
+    force(&store, Force::Flush);
+    append(&store, &[(3, 10), (4, 20)]).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    delete(&store, 2, 0, (0, 100)).unwrap();
+    assert_eq!(numbers(&store), [1, 3]);
+    drop(store);
+    let store = open(&disk, options());
+    assert_eq!(numbers(&store), [1, 3]);
+}
+
+#[test]
+fn deletions_that_wait_are_few() {
+    let store = open(&SimDisk::new(1), options());
+    append(&store, &[(1, 10)]).unwrap();
+    force(&store, Force::Flush);
+    for _ in 0..DELETIONS_MAX {
+        delete(&store, 2, 0, (0, 100)).unwrap();
+    }
+    let refused = delete(&store, 2, 0, (0, 100));
+    assert!(matches!(refused, Err(DeleteError::TooMany { .. })));
+    force(&store, Force::Clean);
+    delete(&store, 2, 0, (0, 100)).unwrap();
+    assert_eq!(numbers(&store), [1]);
+}
+
+#[test]
+fn rules_of_retention_hide_and_remove() {
+    let disk = SimDisk::new(1);
+    let rules = [
+        RetentionRule {
+            selector: Remainder { of: 2, is: 0 }.bytes().to_vec(),
+            age: 1000,
+        },
+        RetentionRule {
+            selector: Remainder { of: 3, is: 0 }.bytes().to_vec(),
+            age: 5000,
+        },
+    ];
+    let store = open(&disk, options());
+    store.set_retention_rules(&rules, at(0)).unwrap();
+    append(&store, &[(1, 10), (2, 20), (3, 30), (4, 500), (6, 40)]).unwrap();
+    assert_eq!(numbers(&store).len(), 5);
+    let check = |now: i64, expect: &[u64], on_disk: u64| {
+        store.next_job(at(now));
+        assert_eq!(numbers(&store), expect, "at {now}");
+        force(&store, Force::Flush);
+        while let Some(job) = store.next_job(at(now)) {
+            store.run(job).unwrap();
+        }
+        assert_eq!(numbers(&store), expect, "at {now}");
+        assert_eq!(rows_on_disk(&store), on_disk, "at {now}");
+    };
+    // Shown from memory, then from a part that still has other rows that are kept.
+    check(1025, &[1, 3, 4, 6], 5);
+    check(1500, &[1, 3, 4], 5);
+    // The whole part lies beyond the rule, then beyond the other one.
+    check(1501, &[1, 3], 2);
+    check(5030, &[1, 3], 2);
+    check(5031, &[1], 1);
+    drop(store);
+    let store = open(&disk, options());
+    store.set_retention_rules(&rules, at(9000)).unwrap();
+    append(&store, &[(6, 7999), (7, 7999), (8, 8000)]).unwrap();
+    assert_eq!(numbers(&store), [1, 7, 8]);
 }
 
 #[test]
@@ -538,4 +689,134 @@ fn readers_see_every_row_once_while_jobs_run() {
         }
     });
     assert_eq!(numbers(&store).len(), 2000);
+}
+
+/// A folder of a disk as a disk of its own.
+#[derive(Debug)]
+struct Below(SimDisk, &'static str);
+
+impl Below {
+    fn at(&self, path: &str) -> String {
+        let whole = format!("{}/{path}", self.1);
+        whole.trim_end_matches('/').to_owned()
+    }
+}
+
+impl Disk for Below {
+    fn create(&self, path: &str) -> Result<Box<dyn AppendFile>, DiskError> {
+        self.0.create(&self.at(path))
+    }
+    fn append(&self, path: &str) -> Result<Box<dyn AppendFile>, DiskError> {
+        self.0.append(&self.at(path))
+    }
+    fn blob(&self, path: &str) -> Result<Blob, DiskError> {
+        self.0.blob(&self.at(path))
+    }
+    fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.0.link(&self.at(from), &self.at(to))
+    }
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.0.rename(&self.at(from), &self.at(to))
+    }
+    fn remove(&self, path: &str) -> Result<(), DiskError> {
+        self.0.remove(&self.at(path))
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Entry>, DiskError> {
+        self.0.list(&self.at(folder))
+    }
+    fn sync_folder(&self, folder: &str) -> Result<(), DiskError> {
+        self.0.sync_folder(&self.at(folder))
+    }
+}
+
+fn open_copy(disk: &SimDisk, folder: &'static str) -> Result<Store<Toy>, OpenError> {
+    Store::open(Arc::new(Below(disk.clone(), folder)), options(), &|_| {})
+}
+
+#[test]
+fn a_copy_opens_and_goes_its_own_way() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    store.snapshot_to("snapshots/empty").unwrap();
+    append(&store, &[(1, 10), (2, 20), (4, 1020)]).unwrap();
+    force(&store, Force::Flush);
+    delete(&store, 4, 0, (0, 2000)).unwrap();
+    append(&store, &[(3, 30)]).unwrap();
+    store.snapshot_to("snapshots/one").unwrap();
+    assert_eq!(numbers(&store), [1, 2, 3]);
+    append(&store, &[(5, 50)]).unwrap();
+    force(&store, Force::Merge);
+    disk.crash();
+    let copy = open_copy(&disk, "snapshots/one").unwrap();
+    assert_eq!(numbers(&copy), [1, 2, 3]);
+    append(&copy, &[(6, 60)]).unwrap();
+    force(&copy, Force::Merge);
+    drop(copy);
+    let copy = open_copy(&disk, "snapshots/one").unwrap();
+    assert_eq!((numbers(&copy), copy.deletions()), (vec![1, 2, 3, 6], 0));
+    assert_eq!(numbers(&open(&disk, options())), [1, 2, 3, 5]);
+    let empty = open_copy(&disk, "snapshots/empty").unwrap();
+    assert_eq!(numbers(&empty), [0; 0]);
+}
+
+#[test]
+fn a_copy_is_whole_or_does_not_open() {
+    for changes in 0..24 {
+        for power in [false, true] {
+            let disk = SimDisk::new(changes);
+            let store = open(&disk, options());
+            append(&store, &[(1, 10)]).unwrap();
+            force(&store, Force::Flush);
+            append(&store, &[(2, 20)]).unwrap();
+            if power {
+                disk.crash_after(changes);
+            } else {
+                disk.kill_after(changes);
+            }
+            let copied = store.snapshot_to("s");
+            drop(store);
+            if power {
+                disk.crash();
+            } else {
+                disk.kill();
+            }
+            assert_eq!(numbers(&open(&disk, options())), [1, 2], "{changes}");
+            match open_copy(&disk, "s") {
+                Ok(copy) => {
+                    let found = numbers(&copy);
+                    let whole = found == [1, 2] || (copied.is_err() && found.is_empty());
+                    assert!(whole, "{changes}: {found:?}");
+                }
+                Err(error) => assert!(copied.is_err(), "{changes}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_have_their_own_folders_and_room() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk, options());
+    append(&store, &[(1, 10)]).unwrap();
+    for folder in ["", "/a", "a/", "../a", "a/../b", ".a", "a b", "a//b"] {
+        let refused = store.snapshot_to(folder);
+        assert!(matches!(refused, Err(BackupError::Folder(_))), "{folder}");
+    }
+    store.snapshot_to("a").unwrap();
+    let refused = store.snapshot_to("a");
+    assert!(
+        matches!(refused, Err(BackupError::Exists(_))),
+        "{refused:?}"
+    );
+    assert_eq!(numbers(&open_copy(&disk, "a").unwrap()), [1]);
+    let before = disk.paths();
+    disk.set_capacity(Some(disk.used() + 10));
+    let full = store.snapshot_to("b");
+    assert_eq!(
+        full.unwrap_err().to_string(),
+        "disk full while writing b/toy/manifest/00000000000000000064.edit.tmp"
+    );
+    assert_eq!(disk.paths(), before, "what was begun is removed");
+    disk.set_capacity(None);
+    store.snapshot_to("b").unwrap();
 }

@@ -3,7 +3,7 @@
 use obs_model::{Tenant, TimeRange, Timestamp};
 use parking_lot::Mutex;
 
-use crate::{Corrupt, Kind, PartReader, PartWriter, Record, Snapshot};
+use crate::{Corrupt, Hidden, Input, Kind, PartReader, PartWriter, Record, Snapshot};
 
 /// A row: a number and a time. The tenant is inside the record to catch mixed-up tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,32 @@ impl Row {
     }
 }
 
+/// Selects the rows whose number leaves this remainder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remainder {
+    pub(crate) of: u8,
+    pub(crate) is: u8,
+}
+
+impl Remainder {
+    pub(crate) fn takes(self, row: &Row) -> bool {
+        row.number % u64::from(self.of) == u64::from(self.is)
+    }
+
+    pub(crate) fn bytes(self) -> [u8; 2] {
+        [self.of, self.is]
+    }
+}
+
+/// The rows that are not hidden.
+fn visible(mut rows: Vec<Row>, hidden: &[Hidden<Toy>]) -> Vec<Row> {
+    let hides = |hidden: &Hidden<Toy>, row: &Row| {
+        hidden.selector.takes(row) && hidden.range.contains(Timestamp::from_nanos(row.at))
+    };
+    rows.retain(|row| !hidden.iter().any(|hidden| hides(hidden, row)));
+    rows
+}
+
 #[derive(Debug)]
 pub(crate) struct Toy;
 
@@ -40,6 +66,18 @@ impl Kind for Toy {
     const NAME: &'static str = "toy";
     type Memory = Mutex<Vec<Row>>;
     type Part = PartReader;
+    type Selector = Remainder;
+
+    fn selector(bytes: &[u8]) -> Result<Remainder, Corrupt> {
+        match *bytes {
+            [of, is] if of > 0 => Ok(Remainder { of, is }),
+            _ => Err(Corrupt::new("selector", 0, "a divisor and a remainder")),
+        }
+    }
+
+    fn may_select(part: &PartReader, selector: &Remainder) -> Result<bool, Corrupt> {
+        Ok(read(part)?.iter().any(|row| selector.takes(row)))
+    }
 
     fn apply(memory: &Self::Memory, record: &[u8]) -> Result<(), Corrupt> {
         memory.lock().push(Row::decode(record)?);
@@ -81,6 +119,19 @@ impl Kind for Toy {
         write(rows, keep, out);
         Ok(())
     }
+
+    fn merge_visible(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        let mut rows = Vec::new();
+        for input in inputs {
+            rows.extend(visible(read(input.part)?, input.hidden));
+        }
+        write(rows, keep, out);
+        Ok(())
+    }
 }
 
 fn write(mut rows: Vec<Row>, keep: TimeRange, out: &mut PartWriter) {
@@ -112,14 +163,15 @@ pub(crate) fn read(part: &PartReader) -> Result<Vec<Row>, Corrupt> {
 /// many parts those are.
 pub(crate) fn rows(snapshot: &Snapshot<Toy>) -> (Vec<Row>, usize) {
     let (mut rows, mut damaged) = (Vec::new(), 0);
-    for part in &snapshot.parts {
+    for (index, part) in snapshot.parts.iter().enumerate() {
         match read(&part.part) {
-            Ok(found) => rows.extend(found),
+            Ok(found) => rows.extend(visible(found, snapshot.hidden.in_part(index))),
             Err(_) => damaged += 1,
         }
     }
-    for memory in &snapshot.memories {
-        rows.extend(memory.lock().iter());
+    for (index, memory) in snapshot.memories.iter().enumerate() {
+        let hidden = snapshot.hidden.in_memory(index);
+        rows.extend(visible(memory.lock().clone(), hidden));
     }
     (rows, damaged)
 }

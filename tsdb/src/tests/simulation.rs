@@ -1,9 +1,9 @@
 //! The metric store on the real engine over a disk that crashes, fills and fails: whatever was
 //! acknowledged is found exactly once with its first value, whatever arrives late, twice or in
-//! conflict. `OBS_SIM_SEED=n` runs one seed and `OBS_SIM_SEEDS=n` that many.
+//! conflict, but for what was deleted or is kept for a shorter time. `OBS_SIM_SEED=n` runs one seed and `OBS_SIM_SEEDS=n` that many.
 
 use obs_storage::sim::Random;
-use obs_storage::{AppendError, JobError, OpenError};
+use obs_storage::{AppendError, DeleteError, JobError, OpenError, RetentionRule};
 
 use super::*;
 
@@ -33,6 +33,11 @@ fn row_of(number: u64, late: bool) -> Row {
     }
 }
 
+/// The series that some worlds keep for a shorter time.
+fn short() -> Matcher {
+    Matcher::new("index", MatchOp::Regex, "[02468]").unwrap()
+}
+
 fn payload(rows: &[Row]) -> Vec<u8> {
     let mut payload = Vec::new();
     crate::encode(&batch_of(rows), &mut payload);
@@ -47,26 +52,35 @@ struct World {
     acknowledged: Oracle,
     /// Rows whose write failed when the disk did: all of a write may be found, or nothing.
     unknown: Vec<Vec<Row>>,
+    /// Rows of deletions that failed when the disk did: all of one may be gone, or none.
+    doubted: Vec<Vec<Row>>,
+    /// Rows before this time of the series of [`short`] are not to be found.
+    first_short: Option<i64>,
     written: Vec<Row>,
     number: u64,
     now: i64,
-    /// Flushes and merges that were done.
-    jobs: (u64, u64),
+    /// Flushes, merges and deletions that were done.
+    jobs: (u64, u64, u64),
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x7db);
+        let first = random.below(60_000_000) as i64;
+        let first_short = random.once_in(3).then_some(first);
         Self {
             seed,
-            random: Random::new(seed ^ 0x7db),
+            random,
             disk: SimDisk::new(seed),
             store: None,
             acknowledged: Oracle::new(),
             unknown: Vec::new(),
+            doubted: Vec::new(),
+            first_short,
             written: Vec::new(),
             number: 0,
-            now: 0,
-            jobs: (0, 0),
+            now: 1,
+            jobs: (0, 0, 0),
         }
     }
 
@@ -98,6 +112,7 @@ impl World {
                     let found = store.quarantined();
                     assert!(found.is_empty(), "seed {seed}: {found:?}");
                     self.store = Some(store);
+                    self.set_rules();
                     return;
                 }
                 Err(OpenError::Manifest(error)) => panic!("seed {seed}: {error}"),
@@ -109,7 +124,8 @@ impl World {
 
     fn restart(&mut self) {
         let stats = self.store().stats();
-        self.jobs = (self.jobs.0 + stats.flushes, self.jobs.1 + stats.merges);
+        self.jobs.0 += stats.flushes;
+        self.jobs.1 += stats.merges;
         self.store = None;
         self.disk.set_capacity(None);
         self.disk.fail_syncs(0);
@@ -120,6 +136,67 @@ impl World {
         }
         self.open();
         self.check();
+    }
+
+    /// The rule hides what is before a time that moves less than a millisecond.
+    fn set_rules(&mut self) {
+        let Some(first) = self.first_short else {
+            return;
+        };
+        let rule = RetentionRule {
+            selector: crate::selector(&[short()]),
+            age: 1_000_000,
+        };
+        let now = Timestamp::from_millis(first) + self.now;
+        self.store().set_retention_rules(&[rule], now).unwrap();
+    }
+
+    /// Whether a rule of retention hides a row.
+    fn aged(&self, row: &Row) -> bool {
+        let first = self.first_short.unwrap_or(i64::MIN);
+        row.time < first && short().matches_labels(&series_labels(row.series))
+    }
+
+    fn delete(&mut self) {
+        let matchers = match self.random.below(4) {
+            0 => vec![Matcher::equal("__name__", "up")],
+            1 => vec![short()],
+            2 => vec![Matcher::new("index", MatchOp::NotRegex, "1|2|3").unwrap()],
+            _ => vec![
+                Matcher::equal("__name__", "cpu"),
+                Matcher::equal("index", "8"),
+            ],
+        };
+        let last = self.number as i64 * 160_000;
+        let start = self.random.below(last as u64 + 1) as i64;
+        let end = start + self.random.below(last as u64 / 4 + 1) as i64;
+        let taken = |row: &Row| {
+            (start..=end).contains(&row.time) && all_match(&matchers, &series_labels(row.series))
+        };
+        let (tenant, range) = (Tenant::anonymous(), millis(start, end));
+        let deleted = crate::delete(self.store(), &tenant, &matchers, range);
+        let doubt = match deleted {
+            Ok(()) => false,
+            Err(DeleteError::Job(JobError::DiskFull(_))) => return,
+            Err(DeleteError::Job(JobError::Poisoned(_) | JobError::Disk(_))) => true,
+            Err(error) => panic!("seed {}: {error}", self.seed),
+        };
+        let written = std::mem::take(&mut self.written).into_iter();
+        let (gone, left): (Vec<Row>, Vec<Row>) = written.partition(taken);
+        self.written = left;
+        for row in &gone {
+            let labels = series_labels(row.series);
+            let samples = self.acknowledged.get_mut(&labels).unwrap();
+            samples.remove(&row.time);
+            if samples.is_empty() {
+                self.acknowledged.remove(&labels);
+            }
+        }
+        if doubt {
+            self.doubted.push(gone);
+        } else {
+            self.jobs.2 += u64::from(!gone.is_empty());
+        }
     }
 
     fn append(&mut self) {
@@ -175,10 +252,14 @@ impl World {
     }
 
     fn upkeep(&mut self) {
-        let job = match self.random.below(6) {
+        let job = match self.random.below(8) {
             0 => self.store().forced(Force::Flush),
             1 => self.store().forced(Force::Merge),
-            _ => self.store().next_job(Timestamp::from_nanos(self.now)),
+            2 => self.store().forced(Force::Clean),
+            _ => {
+                let start = Timestamp::from_millis(self.first_short.unwrap_or(0));
+                self.store().next_job(start + self.now)
+            }
         };
         let Some(job) = job else { return };
         match self.store().run(job) {
@@ -189,7 +270,8 @@ impl World {
 
     fn step(&mut self) {
         self.now += self.random.below(100) as i64;
-        match self.random.below(40) {
+        match self.random.below(42) {
+            40 => self.delete(),
             0..=19 => self.append(),
             20..=33 => self.upkeep(),
             34 => self.restart(),
@@ -217,11 +299,30 @@ impl World {
             let time = Timestamp::from_millis(row.time);
             samples.is_some_and(|s| s.times.binary_search(&time).is_ok())
         };
+        let poisoned = self.store().stats().poisoned.is_some();
+        let mut still: Vec<Row> = Vec::new();
+        for rows in std::mem::take(&mut self.doubted) {
+            let there = rows.iter().filter(|row| has(row)).count();
+            let wanted = rows.iter().filter(|row| !self.aged(row)).count();
+            let whole = there == 0 || there == wanted;
+            assert!(whole, "seed {seed}: half of a deletion is there");
+            if poisoned {
+                still.extend(rows.iter().filter(|row| has(row)).cloned());
+                self.doubted.push(rows);
+            } else if there > 0 {
+                self.acknowledge(rows);
+            }
+        }
         let mut expect = self.acknowledged.clone();
+        for row in &still {
+            let samples = expect.entry(series_labels(row.series)).or_default();
+            samples.insert(row.time, (row.value.value(), row.start));
+        }
         for rows in std::mem::take(&mut self.unknown) {
             let there = rows.iter().filter(|row| has(row)).count();
+            let wanted = rows.iter().filter(|row| !self.aged(row)).count();
             assert!(
-                there == 0 || there == rows.len(),
+                there == 0 || there == wanted,
                 "seed {seed}: half of a write is there"
             );
             if there > 0 {
@@ -230,12 +331,17 @@ impl World {
                     samples.insert(row.time, (row.value.value(), row.start));
                 }
             }
-            if self.store().stats().poisoned.is_some() {
+            if poisoned {
                 self.unknown.push(rows);
             } else if there > 0 {
                 self.acknowledge(rows);
             }
         }
+        let first = self.first_short.unwrap_or(i64::MIN);
+        expect.retain(|labels, samples| {
+            samples.retain(|time, _| *time >= first || !short().matches_labels(labels));
+            !samples.is_empty()
+        });
         assert!(found.keys().eq(expect.keys()), "seed {seed}: other series");
         for (samples, expect) in found.values().zip(expect.values()) {
             let expect: Vec<(i64, &Value)> = expect.iter().map(|(t, (v, _))| (*t, v)).collect();
@@ -244,8 +350,8 @@ impl World {
     }
 }
 
-/// Gives the number of flushes and merges.
-fn run(seed: u64) -> (u64, u64) {
+/// Gives the number of flushes, merges and deletions.
+fn run(seed: u64) -> (u64, u64, u64) {
     let mut world = World::new(seed);
     world.open();
     for _ in 0..STEPS {
@@ -268,17 +374,21 @@ fn every_acknowledged_sample_is_found_exactly_once() {
         Some(seed) => seed..seed + 1,
         None => 0..number("OBS_SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut flushes, mut merges) = (0, 0);
+    let (mut flushes, mut merges, mut deletions) = (0, 0, 0);
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed)) {
-            Ok(jobs) => (flushes, merges) = (flushes + jobs.0, merges + jobs.1),
+            Ok(jobs) => {
+                flushes += jobs.0;
+                merges += jobs.1;
+                deletions += jobs.2;
+            }
             Err(_) => panic!("seed {seed} fails: run it with OBS_SIM_SEED={seed}"),
         }
     }
     // One seed alone may have had no time for it.
     let many = number("OBS_SIM_SEED").is_none();
     assert!(
-        !many || (flushes > 0 && merges > 0),
-        "{flushes} flushes, {merges} merges"
+        !many || (flushes > 0 && merges > 0 && deletions > 0),
+        "{flushes} flushes, {merges} merges, {deletions} deletions"
     );
 }
