@@ -56,7 +56,14 @@ pub(super) fn health(app: &Arc<App>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/version", get(version))
+        .route("/-/reload", post(lifecycle).put(lifecycle))
+        .route("/-/quit", post(lifecycle).put(lifecycle))
         .with_state(Arc::clone(app))
+}
+
+/// As Prometheus without `--web.enable-lifecycle`.
+async fn lifecycle() -> (StatusCode, &'static str) {
+    (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n")
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
@@ -93,7 +100,7 @@ async fn merge(State(app): State<Arc<App>>) -> Result<StatusCode, HttpError> {
     clippy::disallowed_methods,
     reason = "an admin call runs jobs as long as they take, outside the query pool"
 )]
-async fn force(app: &App, what: Force) -> Result<StatusCode, HttpError> {
+pub(super) async fn force(app: &App, what: Force) -> Result<StatusCode, HttpError> {
     let stores = app.stores()?.clone();
     let done = tokio::task::spawn_blocking(move || stores.force(what)).await;
     done.map_err(|e| HttpError::internal(e.to_string()))?

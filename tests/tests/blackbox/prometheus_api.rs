@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::scraping::Exporter;
 use super::{list, texts};
-use crate::process::{DEADLINE, Obs, now, until};
+use crate::process::{DEADLINE, Obs, Stop, now, until};
 use crate::send::{MINUTE, SECOND, labels, metadata, remote_write, series};
 
 /// Two counters and a gauge with a name of its own kind, the last samples a minute old.
@@ -840,4 +840,51 @@ fn the_admin_api_is_behind_a_switch() {
     let answer = obs.post("/api/v1/admin/tsdb/clean_tombstones", &foreign, Vec::new());
     assert_eq!(answer.status, 403);
     assert_eq!(data(&obs, "/features", &[])["api"]["admin"], true);
+    let reload = obs.post("/-/reload", &[], Vec::new());
+    assert_eq!(reload.status, 403);
+    assert_eq!(reload.text(), "Lifecycle API is not enabled.\n");
+}
+
+#[test]
+fn deleted_series_are_gone_and_snapshots_are_data() {
+    let mut obs = Obs::with_flags(&["--enable-admin-api"]);
+    let end = shop(&obs);
+    let admin = |obs: &Obs, call: &str, form: &[(&str, &str)]| {
+        obs.post_form(&format!("/api/v1/admin/tsdb/{call}"), form)
+    };
+    let count = |obs: &Obs| {
+        let at = seconds(end);
+        let query = [
+            ("query", "count_over_time(http_requests_total[1h])"),
+            ("time", &at),
+        ];
+        let found = data(obs, "/query", &query);
+        let counts = list(&found["result"]).iter();
+        let counts = counts.map(|one| one["value"][1].as_str().expect("a number").to_owned());
+        counts.collect::<Vec<_>>()
+    };
+    assert_eq!(count(&obs), ["40", "40"]);
+    let taken = admin(&obs, "snapshot", &[("skip_head", "false")]).json();
+    let name = taken["data"]["name"].as_str().expect("a name").to_owned();
+    assert_eq!(admin(&obs, "snapshot", &[("skip_head", "x")]).status, 400);
+    let one = ("match[]", "http_requests_total{instance=\"a\"}");
+    assert_eq!(admin(&obs, "delete_series", &[one]).status, 204);
+    assert_eq!(count(&obs), ["40"]);
+    let until = seconds(end - 20 * 15 * SECOND);
+    let half = [("match[]", "http_requests_total"), ("end", &until)];
+    assert_eq!(admin(&obs, "delete_series", &half).status, 204);
+    assert_eq!(count(&obs), ["20"]);
+    assert_eq!(
+        admin(&obs, "delete_series", &[("match[]", "{")]).status,
+        400
+    );
+    assert_eq!(admin(&obs, "clean_tombstones", &[]).status, 204);
+    assert_eq!(count(&obs), ["20"]);
+    // The snapshot is a data directory of before.
+    obs.stop(Stop::Terminate);
+    let (data, kept) = (obs.path("data"), obs.path("kept"));
+    std::fs::rename(&data, &kept).expect("renamed");
+    std::fs::rename(kept.join("snapshots").join(name), &data).expect("it is there");
+    obs.run();
+    assert_eq!(count(&obs), ["40", "40"]);
 }
