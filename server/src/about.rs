@@ -37,6 +37,8 @@ pub(crate) struct About {
     pub(crate) flags: BTreeMap<String, String>,
     /// What is asked for and not done with rules and alerts.
     pub(crate) notices: Vec<String>,
+    /// Under which path HTTP is served besides the root.
+    pub(crate) route_prefix: String,
     /// Whether series may be deleted and snapshots taken.
     pub(crate) admin_api: bool,
     /// The folder in which the server was started.
@@ -73,6 +75,7 @@ impl About {
             external_labels: config.global.external_labels.clone(),
             flags: flags(options, config, &retention),
             notices: notices.collect(),
+            route_prefix: options.route_prefix.clone(),
             admin_api: options.enable_admin_api,
             folder: folder.unwrap_or_default(),
             host: process::host(),
@@ -120,6 +123,7 @@ fn flags(options: &Options, config: &Config, retention: &str) -> BTreeMap<String
         ("web.enable-remote-write-receiver", yes()),
         ("web.listen-address", options.listen.to_string()),
         ("web.cors.origin", ".*".to_owned()),
+        ("web.route-prefix", format!("{}/", options.route_prefix)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

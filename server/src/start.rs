@@ -279,6 +279,10 @@ impl Serving<'_> {
             Arc::clone(&app.counters),
         );
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        let all = match app.about.route_prefix.as_str() {
+            "" => all,
+            prefix => all.clone().nest(prefix, all),
+        };
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);

@@ -817,6 +817,18 @@ fn what_the_document_lists_is_there() {
 }
 
 #[test]
+fn a_proxy_may_leave_its_path() {
+    let obs = Obs::with_flags(&["--route-prefix", "/team/obs/"]);
+    for path in ["/team/obs/api/v1/query?query=1", "/api/v1/query?query=1"] {
+        assert_eq!(obs.get(path, &[]).json()["data"]["resultType"], "scalar", "{path}");
+    }
+    assert_eq!(obs.get("/team/obs/-/ready", &[]).status, 200);
+    assert_eq!(obs.get("/team/api/v1/query?query=1", &[]).status, 404);
+    let flags = data(&obs, "/status/flags", &[]);
+    assert_eq!(flags["web.route-prefix"], "/team/obs/");
+}
+
+#[test]
 fn the_admin_api_is_behind_a_switch() {
     let obs = Obs::start();
     for path in ["delete_series?match[]=up", "clean_tombstones", "snapshot"] {

@@ -43,6 +43,8 @@ pub(super) async fn delete_series(
     let range = params.open_range(Clock::Seconds)?;
     let selectors = selectors(&params, &app)?;
     let metrics = Arc::clone(&app.stores()?.metrics);
+    let what: Vec<&str> = params.all("match[]").collect();
+    tracing::info!(%tenant, ?what, from = %range.start, to = %range.end, "deleting series");
     let delete = move || {
         let mut all = selectors.iter();
         all.try_for_each(|matchers| obs_tsdb::delete(&metrics, &tenant, matchers, range))
