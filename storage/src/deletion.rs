@@ -104,6 +104,14 @@ impl<K: Kind> Hiding<K> {
         self.list.is_empty()
     }
 
+    /// What is hidden in one part, where it is the only source.
+    pub(crate) fn part_alone(&self, index: usize) -> Self {
+        Self {
+            list: self.in_part(index).to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// What is hidden in the part of this index in the snapshot.
     pub fn in_part(&self, index: usize) -> &[Hidden<K>] {
         concerning(&self.list, self.parts.get(index).copied().unwrap_or(0))

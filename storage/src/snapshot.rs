@@ -77,6 +77,19 @@ impl<K: Kind> Snapshot<K> {
     }
 }
 
+impl<K: Kind> Snapshot<K> {
+    /// One part of it, with what is hidden there; for tests that ask where rows lie.
+    #[must_use]
+    pub fn part_alone(&self, index: usize) -> Self {
+        Self {
+            memories: Vec::new(),
+            parts: vec![Arc::clone(&self.parts[index])],
+            manifest: self.manifest,
+            hidden: self.hidden.part_alone(index),
+        }
+    }
+}
+
 impl<K: Kind> Clone for Snapshot<K> {
     fn clone(&self) -> Self {
         Self {

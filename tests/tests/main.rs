@@ -10,6 +10,7 @@ mod badinput;
 mod blackbox;
 mod cli;
 mod crash;
+mod damage;
 mod process;
 mod send;
 mod simulation;

@@ -4,13 +4,14 @@
 //! `OBS_SIM_SEED=n` runs one seed, `OBS_SIM_SEEDS=n` that many. A seed that fails prints itself
 //! and what happened last.
 
+mod below;
 mod logs;
 mod metrics;
 mod model;
-mod side;
-mod signal;
+pub(crate) mod side;
+pub(crate) mod signal;
 mod spans;
-mod world;
+pub(crate) mod world;
 
 use std::any::Any;
 use std::collections::VecDeque;

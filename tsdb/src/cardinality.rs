@@ -90,7 +90,10 @@ fn samples(snapshot: &Snapshot<Metrics>) -> u64 {
 }
 
 /// The largest entries, never more than `limit` held at a time.
-fn top(limit: usize, entries: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
+pub(crate) fn top(
+    limit: usize,
+    entries: impl Iterator<Item = (String, u64)>,
+) -> Vec<(String, u64)> {
     let mut largest: BTreeSet<(std::cmp::Reverse<u64>, String)> = BTreeSet::new();
     for (name, count) in entries {
         largest.insert((std::cmp::Reverse(count), name));

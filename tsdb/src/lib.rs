@@ -28,6 +28,7 @@ mod deletion;
 
 mod admit;
 mod cardinality;
+mod growth;
 mod select;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, adm
 pub use cardinality::{Cardinality, cardinality};
 pub use deletion::{Selector, delete, selector};
 pub use error::SelectError;
+pub use growth::{Growth, growth};
 pub use head::Memory;
 pub use kind::Metrics;
 pub use obs_storage::Snapshot;

@@ -123,14 +123,14 @@ impl<'a> Gathered<'a> {
 }
 
 /// Where series are read from, in order of arrival, and what of it is hidden.
-enum Source<'a> {
+pub(crate) enum Source<'a> {
     Part(&'a Part, &'a [Hidden<Metrics>]),
     Memory(&'a crate::Memory, &'a [Hidden<Metrics>]),
 }
 
 /// The series of an index that meet all matchers and may have something visible in a range, and
 /// what is hidden of them.
-fn find_visible(
+pub(crate) fn find_visible(
     index: &dyn Index,
     hidden: &[Hidden<Metrics>],
     matchers: &[Matcher],
@@ -146,7 +146,7 @@ fn find_visible(
 }
 
 /// The parts and memories that may have rows in the range.
-fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
+pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Source<'_>> {
     let hidden = &snapshot.hidden;
     let parts = snapshot.parts.iter().enumerate();
     let parts = parts.map(|(index, open)| (&open.part, hidden.in_part(index)));
@@ -227,13 +227,13 @@ fn select_part(
 }
 
 /// Takes a group and the places of series in it.
-type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
+pub(crate) type VisitGroup<'a> = dyn FnMut(&Group, &[usize]) -> Result<(), SelectError> + 'a;
 
 /// Takes a source's index and some of its series, `None` for all.
 type VisitIndex<'a> = dyn FnMut(&dyn Index, Option<&RoaringBitmap>) -> Result<(), SelectError> + 'a;
 
 /// Calls back with each group that has some of the series, and their places in it.
-fn for_groups(
+pub(crate) fn for_groups(
     part: &Part,
     series: &RoaringBitmap,
     each: &mut VisitGroup<'_>,

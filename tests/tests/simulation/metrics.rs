@@ -7,7 +7,7 @@ use obs_model::limits::Limits;
 use obs_model::metrics::{Exemplar, Sample};
 use obs_model::sample::stale;
 use obs_model::{
-    Histogram, Labels, Matcher, MetricBatch, Series, Tenant, TimeRange, Timestamp, Value,
+    Histogram, Labels, MatchOp, Matcher, MetricBatch, Series, Tenant, TimeRange, Timestamp, Value,
 };
 use obs_storage::{Corrupt, Snapshot, Store};
 use obs_tsdb::{Metrics, SelectError};
@@ -132,6 +132,15 @@ impl Signal for Metrics {
             obs_tsdb::encode(&batch, out);
         }
         refused.samples()
+    }
+
+    fn selector_of(members: u8) -> Option<Vec<u8>> {
+        let some = (0..MEMBERS).filter(|member| members >> member & 1 == 1);
+        let some: Vec<String> = some.map(|member| member.to_string()).collect();
+        let matcher = Matcher::new("member", MatchOp::Regex, some.join("|"));
+        Some(obs_tsdb::selector(&[
+            matcher.expect("alternatives of digits")
+        ]))
     }
 
     fn find(snapshot: &Snapshot<Self>, way: u64) -> Result<Found, Corrupt> {

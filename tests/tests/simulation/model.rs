@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use obs_model::{TimeRange, Timestamp};
+use obs_model::TimeRange;
 
-use super::signal::{Found, Row, Signal};
+use super::signal::{Found, Kept, Row, Signal};
 
 /// What is known of an acknowledged row.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Model {
     /// Writes that failed when the disk did: whether they are there is known after a restart,
     /// but each of them is there as a whole or not at all.
     unsure: Vec<(u64, Vec<(Row, u64)>)>,
+    /// Deletions that failed when the disk did: all of one is gone, or nothing of it.
+    doubted: Vec<Vec<Row>>,
     /// Rows that certainly were not stored, for the sender to send again.
     again: Vec<Row>,
     writes: u64,
@@ -46,15 +48,15 @@ impl Model {
     }
 
     /// The write was acknowledged. `kept`: where retention begins, by tenant.
-    pub(crate) fn acknowledge<S: Signal>(&mut self, rows: Vec<(Row, u64)>, kept: &[Timestamp]) {
+    pub(crate) fn acknowledge<S: Signal>(&mut self, rows: Vec<(Row, u64)>, kept: &Kept) {
         let write = self.writes;
         self.store::<S>(write, rows, kept);
     }
 
-    fn store<S: Signal>(&mut self, write: u64, rows: Vec<(Row, u64)>, kept: &[Timestamp]) {
+    fn store<S: Signal>(&mut self, write: u64, rows: Vec<(Row, u64)>, kept: &Kept) {
         for (row, arrival) in rows {
             let old = self.known.get(&row);
-            let there = |k: &Known| !k.loose && S::time(row) >= kept[usize::from(row.tenant)];
+            let there = |k: &Known| !k.loose && kept.keeps::<S>(row);
             if self.rivals.contains(&row) || old.is_some_and(there) {
                 continue;
             }
@@ -109,14 +111,63 @@ impl Model {
         }
     }
 
+    /// Rows of a tenant were deleted, or, in doubt, may have been: that is known after a restart.
+    /// Gives how many.
+    pub(crate) fn delete<S: Signal>(
+        &mut self,
+        tenant: u8,
+        members: u8,
+        range: TimeRange,
+        doubt: bool,
+    ) -> usize {
+        let taken =
+            |row: &Row| row.tenant == tenant && row.is_of(members) && range.contains(S::time(*row));
+        let before = self.known.len();
+        if !doubt {
+            self.known.retain(|row, _| !taken(row));
+            return before - self.known.len();
+        }
+        let mut doubted = Vec::new();
+        for (row, known) in &mut self.known {
+            if taken(row) && !known.loose {
+                known.loose = true;
+                doubted.push(*row);
+            }
+        }
+        self.doubted.push(doubted);
+        0
+    }
+
+    /// What a restart shows of deletions that failed.
+    fn settle_deletions<S: Signal>(&mut self, set: &BTreeSet<Row>, kept: &Kept) {
+        for rows in std::mem::take(&mut self.doubted) {
+            let there = rows.iter().filter(|row| set.contains(row)).count();
+            let wanted = rows.iter().filter(|row| kept.keeps::<S>(**row)).count();
+            let whole = there == 0 || there >= wanted || self.damaged;
+            assert!(whole, "{}: half of a deletion is there", S::NAME);
+            for row in rows {
+                if there == 0 && !self.damaged {
+                    self.known.remove(&row);
+                } else if let Some(known) = self.known.get_mut(&row) {
+                    known.loose = self.damaged;
+                }
+            }
+        }
+    }
+
     /// The rows that must be there are there, each once, and nothing else. `reopened`: what was
     /// unsure shows itself now.
-    pub(crate) fn check<S: Signal>(&mut self, found: &Found, kept: &[Timestamp], reopened: bool) {
+    pub(crate) fn check<S: Signal>(&mut self, found: &Found, kept: &Kept, reopened: bool) {
         let set: BTreeSet<Row> = found.rows.iter().copied().collect();
         if set.len() != found.rows.len() {
             let mut seen = BTreeSet::new();
             let twice = found.rows.iter().find(|row| !seen.insert(**row));
             panic!("{}: a record is found twice: {twice:?}", S::NAME);
+        }
+        let aged = set.iter().find(|row| kept.hides::<S>(**row));
+        assert_eq!(aged, None, "{}: beyond its retention", S::NAME);
+        if reopened {
+            self.settle_deletions::<S>(&set, kept);
         }
         self.settle::<S>(&set, kept, reopened);
         let lost = self.lost::<S>(&set, kept);
@@ -142,12 +193,13 @@ impl Model {
         assert_eq!(extra, None, "{}: a record from nowhere", S::NAME);
     }
 
-    fn settle<S: Signal>(&mut self, set: &BTreeSet<Row>, kept: &[Timestamp], reopened: bool) {
+    fn settle<S: Signal>(&mut self, set: &BTreeSet<Row>, kept: &Kept, reopened: bool) {
         for (write, rows) in std::mem::take(&mut self.unsure) {
             let new = |row: &Row| !self.known.contains_key(row) && !self.rivals.contains(row);
             let new: BTreeSet<Row> = rows.iter().map(|(row, _)| *row).filter(new).collect();
             let there = new.intersection(set).count();
-            let whole = there == 0 || (reopened && there == new.len());
+            let wanted = new.iter().filter(|row| !kept.hides::<S>(**row)).count();
+            let whole = there == 0 || (reopened && there == wanted);
             assert!(whole, "{}: half of a write is there: {new:?}", S::NAME);
             if !reopened {
                 self.unsure.push((write, rows));
@@ -160,13 +212,9 @@ impl Model {
     }
 
     /// Acknowledged rows that must be there and are not, with their writes.
-    pub(crate) fn lost<S: Signal>(
-        &self,
-        set: &BTreeSet<Row>,
-        kept: &[Timestamp],
-    ) -> Vec<(Row, u64)> {
+    pub(crate) fn lost<S: Signal>(&self, set: &BTreeSet<Row>, kept: &Kept) -> Vec<(Row, u64)> {
         let must = |(row, known): &(&Row, &Known)| {
-            !known.loose && S::time(**row) >= kept[usize::from(row.tenant)] && !set.contains(row)
+            !known.loose && kept.keeps::<S>(**row) && !set.contains(row)
         };
         let lost = self.known.iter().filter(must);
         lost.map(|(row, known)| (*row, known.write)).collect()

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use obs_model::{Tenant, Timestamp};
-use obs_storage::{AppendError, Corrupt, Force, Job, JobError, OpenError, Record, Snapshot, Store};
+use obs_model::{Tenant, TimeRange, Timestamp};
+use obs_storage::{
+    AppendError, BackupError, Corrupt, DeleteError, Force, Job, JobError, OpenError, Record,
+    Snapshot, Store,
+};
 
+use super::below::Below;
 use super::model::Model;
 use super::signal::{Found, MEMBERS, Row, SLOT, Signal, TENANTS, WINDOW};
 use super::world::Shared;
@@ -66,6 +70,8 @@ impl<S: Signal> Side<S> {
             "{}: {found:?}",
             S::NAME
         );
+        let set = store.set_retention_rules(&shared.retention_rules::<S>(), shared.now);
+        assert!(set.is_ok(), "{}: {set:?}", S::NAME);
         self.store = Some(store);
         Ok(())
     }
@@ -114,7 +120,7 @@ impl<S: Signal> Side<S> {
         let count = rows.len();
         let result = self.store().append(&records);
         shared.log(|| format!("{}: append {count} rows: {result:?}", S::NAME));
-        let kept = shared.kept();
+        let kept = shared.kept::<S>();
         match result {
             Ok(()) => self.model.acknowledge::<S>(rows, &kept),
             Err(AppendError::DiskFull) => {
@@ -127,6 +133,27 @@ impl<S: Signal> Side<S> {
                 panic!("{}: {error}", S::NAME)
             }
         }
+    }
+
+    /// Deletes the rows of some members of a tenant inside some range.
+    pub(crate) fn delete(&mut self, shared: &mut Shared) {
+        let of = shared.random.below(TENANTS.len() as u64) as u8;
+        let members = shared.random.draw() as u8;
+        let end = shared.now.millis() - shared.random.below(2 * WINDOW as u64) as i64;
+        let start = end - shared.random.below(2 * WINDOW as u64) as i64;
+        let range = TimeRange::new(Timestamp::from_millis(start), Timestamp::from_millis(end));
+        let Some(result) = S::delete(self.store(), &tenant(of), members, range) else {
+            return;
+        };
+        shared.log(|| format!("{}: delete {members:b} of {of}: {result:?}", S::NAME));
+        let doubt = match result {
+            Ok(()) => false,
+            Err(DeleteError::Job(JobError::DiskFull(_))) => return,
+            Err(DeleteError::Job(JobError::Poisoned(_) | JobError::Disk(_))) => true,
+            Err(error) => panic!("{}: {error}", S::NAME),
+        };
+        let count = self.model.delete::<S>(of, members, range, doubt);
+        shared.seen.deleted += count as u64;
     }
 
     /// New rows, or rows that were sent before.
@@ -195,6 +222,7 @@ impl<S: Signal> Side<S> {
         let job = match shared.random.below(10) {
             0 => self.store().forced(Force::Flush),
             1 => self.store().forced(Force::Merge),
+            2 => self.store().forced(Force::Clean),
             _ => self.store().next_job(shared.now),
         };
         if let Some(job) = job {
@@ -202,9 +230,21 @@ impl<S: Signal> Side<S> {
         }
     }
 
+    /// Jobs of one kind until there is none.
+    pub(crate) fn force(&mut self, shared: &mut Shared, force: Force) {
+        while let Some(job) = self.store().forced(force) {
+            self.run(shared, job);
+        }
+    }
+
+    /// Jobs that failed since the store was opened.
+    pub(crate) fn failed_jobs(&self) -> u64 {
+        self.store().stats().failed_jobs
+    }
+
     /// Jobs until there is none.
     pub(crate) fn drain(&mut self, shared: &mut Shared) {
-        for force in [Force::Flush, Force::Merge] {
+        for force in [Force::Flush, Force::Clean, Force::Merge] {
             let mut jobs = 0;
             while let Some(job) = self.store().forced(force) {
                 self.run(shared, job);
@@ -257,16 +297,51 @@ impl<S: Signal> Side<S> {
 
     /// Reads everything of every tenant.
     fn find(&self, way: u64) -> Result<Found, Corrupt> {
+        Self::find_in(self.store(), way)
+    }
+
+    /// A copy of the running store opens and holds what the store holds.
+    pub(crate) fn copy(&mut self, shared: &mut Shared) {
+        let folder = format!("copies/{}", shared.random.draw());
+        let copied = self.store().snapshot_to(&folder);
+        shared.log(|| format!("{}: copy: {copied:?}", S::NAME));
+        match copied {
+            Ok(()) => {}
+            Err(BackupError::Job(_)) => return,
+            Err(error) => panic!("{}: {error}", S::NAME),
+        }
+        let below = Arc::new(Below::new(&shared.disk, &folder));
+        let mut options = shared.options.clone();
+        options.reserve_bytes = 0;
+        let copy = match Store::<S>::open(below.clone(), options, &|_| {}) {
+            Ok(copy) => copy,
+            Err(error @ OpenError::Manifest(_)) => panic!("{}: {error}", S::NAME),
+            // Power was lost in between.
+            Err(OpenError::Disk(_) | OpenError::Replay(_)) => return,
+        };
+        let rules = shared.retention_rules::<S>();
+        let told = copy.set_retention_rules(&rules, shared.now);
+        assert!(told.is_ok(), "{}: {told:?}", S::NAME);
+        let told = self.store().set_retention_rules(&rules, shared.now);
+        assert!(told.is_ok(), "{}: {told:?}", S::NAME);
+        let rows = |store| match Self::find_in(store, 0) {
+            Ok(found) => found.rows.into_iter().collect::<BTreeSet<Row>>(),
+            Err(error) => panic!("{}: {error:?}", S::NAME),
+        };
+        assert_eq!(rows(&copy), rows(self.store()), "{}: a copy", S::NAME);
+        shared.seen.copies += 1;
+        drop(copy);
+        let removed = below.remove_all();
+        shared.log(|| format!("{}: remove the copy: {removed:?}", S::NAME));
+    }
+
+    fn find_in(store: &Store<S>, way: u64) -> Result<Found, Corrupt> {
         let known: BTreeSet<Tenant> = (0..TENANTS.len() as u8).map(tenant).collect();
-        let strange = self
-            .store()
-            .tenants()
-            .into_iter()
-            .find(|t| !known.contains(t));
+        let strange = store.tenants().into_iter().find(|t| !known.contains(t));
         assert_eq!(strange, None, "{}: a tenant from nowhere", S::NAME);
         let mut all = Found::default();
         for index in 0..TENANTS.len() as u8 {
-            let found = S::find(&self.store().snapshot(&tenant(index)), way)?;
+            let found = S::find(&store.snapshot(&tenant(index)), way)?;
             let foreign = found.rows.iter().find(|row| row.tenant != index);
             assert_eq!(foreign, None, "{}: a row of another tenant", S::NAME);
             all.rows.extend(found.rows);
@@ -278,13 +353,17 @@ impl<S: Signal> Side<S> {
     /// Compares everything with the oracle.
     pub(crate) fn check(&mut self, shared: &mut Shared, reopened: bool) {
         let way = shared.random.draw();
+        let rules = shared.retention_rules::<S>();
+        // The clock of ages is told by upkeep, which may not have run for a while.
+        let told = self.store().set_retention_rules(&rules, shared.now);
+        assert!(told.is_ok(), "{}: {told:?}", S::NAME);
         let found = match self.find(way) {
             Ok(found) => found,
             Err(error) => panic!("{}: {error:?}", S::NAME),
         };
         shared.log(|| format!("{}: {} rows found", S::NAME, found.rows.len()));
         shared.seen.found += found.rows.len() as u64;
-        self.model.check::<S>(&found, &shared.kept(), reopened);
+        self.model.check::<S>(&found, &shared.kept::<S>(), reopened);
         if !shared.has_retention() && !self.model.damaged {
             self.model.check_order::<S>(&found);
         }
@@ -323,16 +402,13 @@ impl<S: Signal> Side<S> {
         };
         for index in 0..TENANTS.len() as u8 {
             let mut all = self.store().snapshot(&tenant(index));
-            let parts = std::mem::take(&mut all.parts);
-            holdings.memory.extend(rows(&all));
-            all.memories.clear();
-            for part in parts {
+            for (index, part) in all.parts.iter().enumerate() {
                 let name = part.reader.name().to_owned();
-                all.parts = vec![part];
-                holdings
-                    .parts
-                    .insert(name, rows(&all).into_iter().collect());
+                let found = rows(&all.part_alone(index)).into_iter().collect();
+                holdings.parts.insert(name, found);
             }
+            all.parts.clear();
+            holdings.memory.extend(rows(&all));
         }
         holdings
     }
@@ -376,7 +452,7 @@ impl<S: Signal> Side<S> {
         let set: BTreeSet<Row> = found.rows.iter().copied().collect();
         assert_eq!(set.len(), found.rows.len(), "{}: twice", S::NAME);
         self.model.check_nothing_else::<S>(&set);
-        let lost = self.model.lost::<S>(&set, &shared.kept());
+        let lost = self.model.lost::<S>(&set, &shared.kept::<S>());
         let (of_parts, others): (Vec<_>, Vec<_>) = lost
             .iter()
             .copied()

@@ -5,8 +5,8 @@
 //! nothing but the variant, and then only where the signal says [`Signal::FIRST_WINS`].
 
 use obs_model::limits::Limits;
-use obs_model::{Budget, Tenant, Timestamp};
-use obs_storage::{Corrupt, Kind, Snapshot, Store};
+use obs_model::{Budget, Tenant, TimeRange, Timestamp};
+use obs_storage::{Corrupt, DeleteError, Kind, Snapshot, Store};
 
 /// Groups of rows get their number in the time of the group, in milliseconds: every group has a
 /// time of its own, wherever in time it lies.
@@ -37,6 +37,11 @@ impl Row {
         self.at.rem_euclid(SLOT)
     }
 
+    /// Whether it is one of some members, a bit each.
+    pub(crate) fn is_of(self, members: u8) -> bool {
+        members >> self.member & 1 == 1
+    }
+
     /// A number that no other row of the signal has, small enough for a float.
     pub(crate) fn tag(self) -> i64 {
         let inner = i64::from(self.tenant) * 2 + i64::from(self.variant);
@@ -54,6 +59,28 @@ impl Row {
         };
         assert_eq!(row.tag(), tag, "a record whose time is not that of its tag");
         row
+    }
+}
+
+/// Which rows retention keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    /// The first time, by tenant.
+    pub(crate) first: Vec<Timestamp>,
+    /// Members whose rows are kept for a shorter time, and the first one.
+    pub(crate) short: Option<(u8, Timestamp)>,
+}
+
+impl Kept {
+    /// Whether a rule hides a row.
+    pub(crate) fn hides<S: Signal>(&self, row: Row) -> bool {
+        self.short
+            .is_some_and(|(members, first)| row.is_of(members) && S::time(row) < first)
+    }
+
+    /// Whether a row must stay.
+    pub(crate) fn keeps<S: Signal>(&self, row: Row) -> bool {
+        S::time(row) >= self.first[usize::from(row.tenant)] && !self.hides::<S>(row)
     }
 }
 
@@ -87,6 +114,23 @@ pub(crate) trait Signal: Kind + Sized {
         bad: usize,
         out: &mut Vec<u8>,
     ) -> u64;
+
+    /// The selector of the rows of some members; `None` where rows are not deleted.
+    fn selector_of(members: u8) -> Option<Vec<u8>> {
+        let _ = members;
+        None
+    }
+
+    /// Deletes the rows of some members inside a range; `None` where rows are not deleted.
+    fn delete(
+        store: &Store<Self>,
+        tenant: &Tenant,
+        members: u8,
+        range: TimeRange,
+    ) -> Option<Result<(), DeleteError>> {
+        let selector = Self::selector_of(members)?;
+        Some(store.delete(tenant, &selector, range))
+    }
 
     /// Reads everything, in one of several ways, and checks every record whole. Fails only when a
     /// part is damaged.

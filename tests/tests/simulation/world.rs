@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use obs_logstore::Logs;
 use obs_model::Timestamp;
 use obs_storage::sim::Random;
-use obs_storage::{Disk, OpenError, Options, Retention, SimDisk};
+use obs_storage::{Disk, OpenError, Options, Retention, RetentionRule, SimDisk};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
 
 use super::side::{Holdings, Side, tenant};
-use super::signal::{SLOT, TENANTS, WINDOW};
+use super::signal::{Kept, SLOT, Signal, TENANTS, WINDOW};
 
 /// Things that happen in one run.
 const STEPS: u64 = 60;
@@ -41,11 +41,13 @@ pub(crate) struct Seen {
     pub(crate) opens_failed: u64,
     pub(crate) damaged_parts: u64,
     pub(crate) damaged_journals: u64,
+    pub(crate) deleted: u64,
+    pub(crate) copies: u64,
 }
 
 impl Seen {
     /// Every count, for sums and for the least of them.
-    pub(crate) fn counts(&mut self) -> [&mut u64; 16] {
+    pub(crate) fn counts(&mut self) -> [&mut u64; 18] {
         [
             &mut self.rows,
             &mut self.found,
@@ -63,6 +65,8 @@ impl Seen {
             &mut self.opens_failed,
             &mut self.damaged_parts,
             &mut self.damaged_journals,
+            &mut self.deleted,
+            &mut self.copies,
         ]
     }
 }
@@ -73,12 +77,14 @@ pub(crate) struct Shared {
     pub(crate) disk: SimDisk,
     pub(crate) options: Options,
     pub(crate) now: Timestamp,
+    /// Members whose rows are kept for a shorter time, and that time in nanoseconds.
+    short: Option<(u8, i64)>,
     pub(crate) seen: Seen,
     log: Log,
 }
 
 impl Shared {
-    fn new(seed: u64, log: Log) -> Self {
+    pub(crate) fn new(seed: u64, log: Log) -> Self {
         let mut random = Random::new(seed ^ 0x0b5_5eed);
         // Some live in 1970, where late rows have negative times.
         let start = if random.once_in(8) {
@@ -86,7 +92,12 @@ impl Shared {
         } else {
             1_795_000_000_000
         };
+        let members = random.draw() as u8 | 1;
+        let short = random
+            .once_in(4)
+            .then_some((members, 3 * SLOT * NANOS_PER_MILLI));
         Self {
+            short,
             disk: SimDisk::new(seed),
             options: options(&mut random),
             now: Timestamp::from_millis(start),
@@ -94,6 +105,11 @@ impl Shared {
             random,
             log,
         }
+    }
+
+    /// Lets all rows of a tenant be kept alike.
+    pub(crate) fn without_rules(&mut self) {
+        self.short = None;
     }
 
     /// Remembers an operation for the case that the seed fails.
@@ -105,18 +121,35 @@ impl Shared {
         log.push_back(line());
     }
 
-    /// Where retention by age begins, by tenant.
-    pub(crate) fn kept(&self) -> Vec<Timestamp> {
+    /// Which rows retention keeps.
+    pub(crate) fn kept<S: Signal>(&self) -> Kept {
         let tenants = (0..TENANTS.len() as u8).map(tenant);
         let start = |tenant| self.options.kept(&tenant, self.now).start;
-        tenants.map(start).collect()
+        let short = self
+            .short
+            .filter(|(members, _)| S::selector_of(*members).is_some());
+        Kept {
+            first: tenants.map(start).collect(),
+            short: short.map(|(members, age)| (members, self.now.saturating_sub(age))),
+        }
+    }
+
+    /// The rules of retention of a signal.
+    pub(crate) fn retention_rules<S: Signal>(&self) -> Vec<RetentionRule> {
+        let rule = |(members, age)| {
+            Some(RetentionRule {
+                selector: S::selector_of(members)?,
+                age,
+            })
+        };
+        self.short.and_then(rule).into_iter().collect()
     }
 
     /// Whether rows of some tenant go.
     pub(crate) fn has_retention(&self) -> bool {
         let all = self.options.tenants.values();
         let mut all = all.chain([&self.options.retention]);
-        all.any(|retention| *retention != Retention::default())
+        self.short.is_some() || all.any(|retention| *retention != Retention::default())
     }
 
     /// Loses power, or only the process, after a few more changes.
@@ -287,6 +320,12 @@ impl World {
                 self.shared.disk.set_capacity(Some(used + room));
             }
             36 | 37 => self.shared.disk.set_capacity(None),
+            39 if self.shared.random.once_in(2) => match self.shared.random.below(3) {
+                0 => self.metrics.copy(&mut self.shared),
+                1 => self.logs.copy(&mut self.shared),
+                _ => self.spans.copy(&mut self.shared),
+            },
+            38 if self.shared.random.once_in(2) => self.metrics.delete(&mut self.shared),
             _ => self.check(false),
         }
     }

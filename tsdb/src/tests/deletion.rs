@@ -169,6 +169,52 @@ fn labels_of_what_is_gone_are_not_listed() {
 }
 
 #[test]
+fn growth_tells_what_is_new_whatever_was_merged() {
+    let store = open(&SimDisk::new(1));
+    write(&store, &[1, 5]);
+    let mut batch = MetricBatch::default();
+    for pod in 0..20 {
+        let pod = format!("pod-{pod}");
+        let sample = Sample {
+            time: Timestamp::from_millis(8),
+            start: None,
+            value: Value::Float(1.0),
+        };
+        batch.series.push(Series {
+            labels: labels(&[("__name__", "up"), ("index", "0"), ("pod", &pod)]),
+            samples: vec![sample],
+            exemplars: Vec::new(),
+        });
+    }
+    force(&store, Force::Flush);
+    let mut payload = Vec::new();
+    crate::encode(&batch, &mut payload);
+    let tenant = Tenant::anonymous();
+    let record = Record {
+        tenant: &tenant,
+        payload: &payload,
+    };
+    store.append(&[record]).unwrap();
+    let cpu = Matcher::equal("__name__", "cpu");
+    crate::delete(&store, &tenant, &[cpu], millis(5, 5)).unwrap();
+    let one = |name: &str, count: u64| vec![(name.to_owned(), count)];
+    for _ in 0..2 {
+        let snapshot = store.snapshot(&tenant);
+        let found = crate::growth(&snapshot, millis(0, 4), millis(5, 9), 1, &budget()).unwrap();
+        let expect = crate::Growth {
+            before: 6,
+            new: 20,
+            gone: 3,
+            new_by_metric: one("up", 20),
+            new_by_label: one("pod", 20),
+        };
+        assert_eq!(found, expect);
+        force(&store, Force::Flush);
+        force(&store, Force::Merge);
+    }
+}
+
+#[test]
 fn series_may_be_kept_for_a_shorter_time() {
     let disk = SimDisk::new(1);
     let rule = RetentionRule {
