@@ -527,12 +527,12 @@ fn configurations_are_checked_with_line_and_column() {
     check("globel: {}\n", "1:1", "globel");
     check(
         "global:\n  scrape_intervall: 5s\n",
-        "2:4",
+        "2:3",
         "scrape_intervall",
     );
     check("obs:\n  limits:\n    lables_max: 1\n", "3:5", "lables_max");
     check("obs:\n  storage: {retention: soon}\n", "2:", "soon");
-    check("obs:\n  nothing: 1\n", "2:4", "nothing");
+    check("obs:\n  nothing: 1\n", "2:3", "nothing");
     check(
         "scrape_configs:\n- job_name: a\n  static_config: []\n",
         "3:3",
@@ -545,7 +545,7 @@ fn configurations_are_checked_with_line_and_column() {
     );
     check(
         "scrape_configs:\n- job_name: a\n  scrape_timeout: 5m\n",
-        "2:4",
+        "2:3",
         "timeout",
     );
     check("global: [1\n", "1:", "sequence");
@@ -578,6 +578,6 @@ fn a_server_does_not_start_with_a_bad_configuration() {
     .expect("obs runs");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("2:4") && told.contains("nothing"), "{told}");
+    assert!(told.contains("2:3") && told.contains("nothing"), "{told}");
     assert!(!std::path::Path::new(&data).exists(), "nothing was made");
 }

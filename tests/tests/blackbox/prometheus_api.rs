@@ -820,7 +820,11 @@ fn what_the_document_lists_is_there() {
 fn a_proxy_may_leave_its_path() {
     let obs = Obs::with_flags(&["--route-prefix", "/team/obs/"]);
     for path in ["/team/obs/api/v1/query?query=1", "/api/v1/query?query=1"] {
-        assert_eq!(obs.get(path, &[]).json()["data"]["resultType"], "scalar", "{path}");
+        assert_eq!(
+            obs.get(path, &[]).json()["data"]["resultType"],
+            "scalar",
+            "{path}"
+        );
     }
     assert_eq!(obs.get("/team/obs/-/ready", &[]).status, 200);
     assert_eq!(obs.get("/team/api/v1/query?query=1", &[]).status, 404);
