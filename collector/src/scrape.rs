@@ -71,6 +71,11 @@ impl Scraper {
             .send_replace(jobs.into_iter().map(Arc::new).collect());
     }
 
+    /// The jobs that are scraped now.
+    pub fn jobs(&self) -> Vec<Arc<Job>> {
+        self.jobs.borrow().clone()
+    }
+
     /// The table of targets.
     pub fn targets(&self) -> &Targets {
         &self.targets

@@ -137,6 +137,19 @@ pub(crate) struct ServeOptions {
     /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
     #[arg(long, value_name = "DURATION", env = "OBS_RETENTION", value_parser = duration_text)]
     retention: Option<String>,
+    /// Serve HTTP under this path too, for a proxy that does not take it away
+    #[arg(
+        long,
+        alias = "web.route-prefix",
+        value_name = "PATH",
+        env = "OBS_ROUTE_PREFIX",
+        value_parser = route_prefix,
+        default_value = ""
+    )]
+    route_prefix: String,
+    /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
+    #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
+    enable_admin_api: bool,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -161,6 +174,8 @@ impl ServeOptions {
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
             retention_nanos: retention.context("--retention")?,
+            route_prefix: self.route_prefix,
+            enable_admin_api: self.enable_admin_api,
             log_format: match self.log_format {
                 LogFormat::Text => obs_server::LogFormat::Text,
                 LogFormat::Json => obs_server::LogFormat::Json,
@@ -348,6 +363,15 @@ fn time_text(text: &str) -> Result<String, String> {
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "expected an IP address and a port such as 127.0.0.1:9090".to_owned())
+}
+
+fn route_prefix(text: &str) -> Result<String, String> {
+    let path = text.trim_end_matches('/');
+    if path.is_empty() || obs_server::is_prefix(path) {
+        Ok(path.to_owned())
+    } else {
+        Err("expected a path such as /obs".to_owned())
+    }
 }
 
 fn server_url(text: &str) -> Result<String, String> {

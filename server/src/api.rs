@@ -4,6 +4,7 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod compress;
 mod explain;
 mod loki;
 mod prometheus;
@@ -18,6 +19,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_collector::{Dialect, HttpError};
@@ -36,12 +38,14 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
+        .route("/federate", get(prometheus::federate))
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries
         .merge(admin::health(app))
         .merge(ui::routes())
         .fallback(not_found)
+        .layer(from_fn(compress::compress))
         .layer(from_fn(cross_origin))
 }
 
@@ -96,6 +100,7 @@ async fn cross_origin(request: Request, next: Next) -> Response {
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         set("Accept, Authorization, Content-Type, Origin, X-Scope-OrgID"),
     );
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, set("Date"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, set("nosniff"));
     response
 }

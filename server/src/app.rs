@@ -11,6 +11,7 @@ use obs_query::QueryError;
 use obs_storage::Progress;
 use rayon::ThreadPool;
 
+use crate::about::About;
 use crate::read::{Reader, budget_error};
 use crate::stores::Stores;
 use crate::write::{Rules, WriteStats};
@@ -28,8 +29,14 @@ impl Opening {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((store, progress));
     }
 
-    fn tell(&self) -> String {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The store that was told of last, and how far it is.
+    pub(crate) fn last(&self) -> Option<(&'static str, Progress)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For people.
+    pub(crate) fn tell(&self) -> String {
+        let last = self.last();
         let mut text = "obs is starting: the journal is replayed".to_owned();
         if let Some((store, progress)) = last {
             let (done, total) = (progress.journal_bytes, progress.journal_bytes_total);
@@ -52,6 +59,7 @@ pub(crate) struct App {
     pub(crate) decoder: Decoder,
     pub(crate) rules: Rules,
     pub(crate) started: Timestamp,
+    pub(crate) about: About,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
 }
 
@@ -61,19 +69,6 @@ impl App {
         self.stores
             .get()
             .ok_or_else(|| HttpError::unavailable(self.opening.tell(), RETRY_WHILE_STARTING))
-    }
-
-    /// Runs a read of nobody's in the query pool.
-    pub(crate) async fn read<T, F>(
-        &self,
-        timeout: Option<Duration>,
-        work: F,
-    ) -> Result<T, HttpError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Budget, &ThreadPool) -> Result<T, QueryError> + Send + 'static,
-    {
-        self.read_for(&Tenant::anonymous(), timeout, work).await
     }
 
     /// Runs a tenant's read in the query pool. A read that meets damage has the parts checked, so

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod node_exporter;
 
+mod about;
 mod api;
 mod app;
 mod clock;
@@ -45,8 +46,23 @@ pub struct Options {
     pub otlp_http_listen: SocketAddr,
     /// How long data is kept; 0 for ever; without it the configuration decides.
     pub retention_nanos: Option<i64>,
+    /// Under which path HTTP is served besides the root: empty, or `/path` as [`is_prefix`] has it.
+    pub route_prefix: String,
+    /// Whether series may be deleted and snapshots taken over HTTP.
+    pub enable_admin_api: bool,
     /// Shape of the log.
     pub log_format: LogFormat,
     /// How much more than usual is logged: 1 debug, 2 trace.
     pub verbose: u8,
+}
+
+/// Whether a text can be the path that requests of a proxy begin with: `/` and names of letters,
+/// digits, `-`, `_`, `.` and `~`, without a `/` at the end.
+pub fn is_prefix(text: &str) -> bool {
+    let plain = |name: &str| {
+        let known = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+        !name.is_empty() && name.bytes().all(known)
+    };
+    text.strip_prefix('/')
+        .is_some_and(|path| path.split('/').all(plain))
 }

@@ -110,13 +110,9 @@ impl Params {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        parse_time(text, clock).map(Some).ok_or_else(|| {
-            invalid(
-                name,
-                text,
-                "a time in RFC 3339 or as a number since the epoch",
-            )
-        })
+        parse_time(text, clock)
+            .map(Some)
+            .ok_or_else(|| invalid(name, not_a(text, "timestamp")))
     }
 
     /// A duration in nanoseconds, if given: `1m30s` or a number of seconds.
@@ -124,13 +120,37 @@ impl Params {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        parse_duration(text).map(Some).ok_or_else(|| {
-            invalid(
-                name,
-                text,
-                "a duration such as 1m30s or a number of seconds",
-            )
-        })
+        parse_duration(text)
+            .map(Some)
+            .ok_or_else(|| invalid(name, not_a(text, "duration")))
+    }
+
+    /// A point of time that must be given.
+    pub(crate) fn need_time(&self, name: &str, clock: Clock) -> Result<Timestamp, HttpError> {
+        self.time(name, clock)?
+            .ok_or_else(|| invalid(name, not_a("", "timestamp")))
+    }
+
+    /// A duration in nanoseconds that must be given.
+    pub(crate) fn need_duration(&self, name: &str) -> Result<i64, HttpError> {
+        self.duration(name)?
+            .ok_or_else(|| invalid(name, not_a("", "duration")))
+    }
+
+    /// `true` or `false` as Go's programs read them, if given.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, HttpError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
+            Some(text) => Err(invalid(name, expected(text, "true or false"))),
+        }
+    }
+
+    /// Most entries of an answer by the parameter `limit`; none or 0 is no bound.
+    pub(crate) fn limit(&self) -> Result<usize, HttpError> {
+        let limit = self.count("limit")?.filter(|n| *n > 0);
+        Ok(limit.unwrap_or(usize::MAX))
     }
 
     /// A whole number, if given.
@@ -140,34 +160,38 @@ impl Params {
         };
         text.parse()
             .map(Some)
-            .map_err(|_| invalid(name, text, "a number of at least 0"))
+            .map_err(|_| invalid(name, expected(text, "a number of at least 0")))
     }
 
     /// A whole number of at least 1, if given.
     pub(crate) fn positive(&self, name: &str) -> Result<Option<usize>, HttpError> {
         match self.count(name)? {
-            Some(0) => Err(invalid(name, "0", "a number of at least 1")),
+            Some(0) => Err(invalid(name, expected("0", "a number of at least 1"))),
             count => Ok(count),
         }
     }
 
-    /// The range from `start` to `end`; what is missing reaches as far as time does.
+    /// The range from `start` to `end`; what is missing reaches as far as time does. A range that
+    /// ends before it begins is empty, as in Prometheus.
     pub(crate) fn open_range(&self, clock: Clock) -> Result<TimeRange, HttpError> {
         let start = self.time("start", clock)?.unwrap_or(Timestamp::MIN);
         let end = self.time("end", clock)?.unwrap_or(Timestamp::MAX);
-        if end < start {
-            return Err(HttpError::bad_data(
-                "end timestamp must not be before start time",
-            ));
-        }
         Ok(TimeRange::new(start, end))
     }
 }
 
-fn invalid(name: &str, text: &str, expected: &str) -> HttpError {
-    HttpError::bad_data(format!(
-        "invalid parameter \"{name}\": {text:?}, expected {expected}"
-    ))
+/// As Prometheus tells what is wrong with a parameter.
+pub(crate) fn invalid(name: &str, why: impl std::fmt::Display) -> HttpError {
+    HttpError::bad_data(format!("invalid parameter \"{name}\": {why}"))
+}
+
+fn expected(text: &str, what: &str) -> String {
+    format!("{text:?}, expected {what}")
+}
+
+/// As Prometheus says that a text is not a timestamp or duration.
+fn not_a(text: &str, what: &str) -> String {
+    format!("cannot parse {text:?} to a valid {what}")
 }
 
 /// How Prometheus writes the least and the largest time that it knows.
@@ -260,7 +284,7 @@ mod tests {
         assert_eq!(params.get("empty"), None);
         let fault = params.time("step", Clock::Seconds).unwrap_err().to_string();
         assert!(
-            fault.starts_with("invalid parameter \"step\": \"1m\", expected a time"),
+            fault.starts_with("invalid parameter \"step\": cannot parse \"1m\" to a valid time"),
             "{fault}"
         );
     }

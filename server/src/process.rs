@@ -26,6 +26,19 @@ pub(crate) fn families() -> Vec<Family> {
     all
 }
 
+/// The name of the machine; empty where it is not known.
+pub(crate) fn host() -> String {
+    let name = read("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Threads of this process; 0 where there is no procfs.
+pub(crate) fn threads() -> u64 {
+    let status = read("/proc/self/status").unwrap_or_default();
+    let count = status.lines().find_map(|l| l.strip_prefix("Threads:"));
+    count.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the kernel's files about this process, not data"

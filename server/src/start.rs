@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
@@ -41,7 +42,7 @@ struct Listeners {
 
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn serve(options: Options) -> anyhow::Result<()> {
-    let (config, jobs) = load(&options)?;
+    let (config, jobs, text) = load(&options)?;
     let listeners = bind(&options, &config).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -50,7 +51,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
         tracing::warn!("{notice}");
     }
     write_addresses(&folder, &listeners)?;
-    let running = Running::start(&options, &config, jobs, listeners).await?;
+    let about = About::new(&options, &config, &text, retention(&options, &config));
+    let running = Running::start(&options, &config, jobs, listeners, about).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop(telemetry).await;
@@ -61,9 +63,9 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     clippy::disallowed_methods,
     reason = "the configuration is read once, before the server starts"
 )]
-fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
+fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>, String)> {
     let Some(path) = &options.config else {
-        return Ok((Config::default(), Vec::new()));
+        return Ok((Config::default(), Vec::new(), String::new()));
     };
     let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
     let text =
@@ -73,7 +75,7 @@ fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>)> {
     let jobs = config
         .jobs(&text, folder)
         .with_context(|| format!("{}", path.display()))?;
-    Ok((config, jobs))
+    Ok((config, jobs, text))
 }
 
 async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
@@ -172,12 +174,20 @@ impl Running {
         config: &Config,
         jobs: Vec<Job>,
         listeners: Listeners,
+        mut about: About,
     ) -> anyhow::Result<Self> {
         let rules = Rules {
             limits: config.obs.limits.limits(),
             enrich: config.obs.logs.enrich(),
             retention: retention(options, config),
         };
+        let http = reachable(listeners.http.local_addr()?);
+        let node = listeners.node_exporter.as_ref();
+        let node = node.map(TcpListener::local_addr).transpose()?;
+        about.own_pool("obs", http);
+        if let Some(node) = node {
+            about.own_pool("node", reachable(node));
+        }
         let (sink, inbox) = Sink::channel(rules.limits.write_queue_max);
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let app = Arc::new(App {
@@ -191,13 +201,8 @@ impl Running {
             rules,
             decoder: Decoder::new(threads),
             started: clock::now(),
+            about,
         });
-        let http = reachable(listeners.http.local_addr()?);
-        let node = listeners
-            .node_exporter
-            .as_ref()
-            .map(TcpListener::local_addr)
-            .transpose()?;
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         let cut = CancellationToken::new();
         let serving = Serving {
@@ -274,6 +279,10 @@ impl Serving<'_> {
             Arc::clone(&app.counters),
         );
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        let all = match app.about.route_prefix.as_str() {
+            "" => all,
+            prefix => all.clone().nest(prefix, all),
+        };
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);

@@ -352,7 +352,7 @@ fn bad_parameters_are_named() {
     check("/api/v1/query_range", &range("1m")[..3], "step");
     check("/api/v1/query_range", &range("0"), "step");
     check("/api/v1/query_range", &range("often"), "step");
-    check("/api/v1/query_range", &range("1"), "11000");
+    check("/api/v1/query_range", &range("1"), "11,000");
     let backwards = [
         ("query", "up"),
         ("start", end),

@@ -99,6 +99,7 @@ pub(crate) struct Obs {
     child: Option<Child>,
     addresses: Value,
     tenant: Option<String>,
+    flags: Vec<String>,
 }
 
 impl Obs {
@@ -112,8 +113,17 @@ impl Obs {
         Self::with_files(&[("obs.yml", config)])
     }
 
+    /// A fresh server with more flags.
+    pub(crate) fn with_flags(flags: &[&str]) -> Self {
+        Self::with(&[], flags)
+    }
+
     /// A fresh server in a folder with these files; `obs.yml` is its configuration.
     pub(crate) fn with_files(files: &[(&str, &str)]) -> Self {
+        Self::with(files, &[])
+    }
+
+    fn with(files: &[(&str, &str)], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("the folder is writable");
@@ -123,6 +133,7 @@ impl Obs {
             child: None,
             addresses: Value::Null,
             tenant: None,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
         };
         obs.run();
         obs
@@ -160,6 +171,7 @@ impl Obs {
             command.arg("--config").arg(&config);
         }
         command
+            .args(&self.flags)
             .stdout(Stdio::null())
             .stderr(log.expect("the log is writable"));
         self.child = Some(command.spawn().expect("obs starts"));

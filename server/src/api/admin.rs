@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// A page of another site must not make a browser call these.
-async fn same_site(request: Request, next: Next) -> Response {
+pub(super) async fn same_site(request: Request, next: Next) -> Response {
     if is_foreign(request.headers(), request.uri()) {
         let message = "a page of another site may not call the admin API";
         return HttpError::new(ErrorKind::Forbidden, message).into_response();
@@ -55,7 +55,15 @@ pub(super) fn health(app: &Arc<App>) -> Router {
         .route("/-/ready", get(ready))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .route("/-/reload", post(lifecycle).put(lifecycle))
+        .route("/-/quit", post(lifecycle).put(lifecycle))
         .with_state(Arc::clone(app))
+}
+
+/// As Prometheus without `--web.enable-lifecycle`.
+async fn lifecycle() -> (StatusCode, &'static str) {
+    (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n")
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
@@ -63,6 +71,14 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
         Ok(_) => "obs is ready.\n".into_response(),
         Err(error) => error.render(Dialect::Plain),
     }
+}
+
+/// As Prometheus' `/version`, which older clients ask.
+async fn version() -> Response {
+    let mut response = super::prometheus::build_info().to_string().into_response();
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -84,7 +100,7 @@ async fn merge(State(app): State<Arc<App>>) -> Result<StatusCode, HttpError> {
     clippy::disallowed_methods,
     reason = "an admin call runs jobs as long as they take, outside the query pool"
 )]
-async fn force(app: &App, what: Force) -> Result<StatusCode, HttpError> {
+pub(super) async fn force(app: &App, what: Force) -> Result<StatusCode, HttpError> {
     let stores = app.stores()?.clone();
     let done = tokio::task::spawn_blocking(move || stores.force(what)).await;
     done.map_err(|e| HttpError::internal(e.to_string()))?

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tower::Service;
 
 use super::*;
+use crate::about::About;
 use crate::app::Opening;
 use crate::clock;
 use crate::read::Reader;
@@ -38,6 +39,7 @@ fn app() -> (Arc<App>, Inbox) {
         rules,
         decoder: Decoder::new(1),
         started: clock::now(),
+        about: About::default(),
     });
     (app, inbox)
 }
@@ -196,7 +198,7 @@ async fn as_many_points_as_prometheus_gives() {
         &told,
         400,
         JSON,
-        "exceeded maximum resolution of 11000 points",
+        "exceeded maximum resolution of 11,000 points",
     );
     let path = "/loki/api/v1/query_range?query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)&start=0&step=1";
     check(

@@ -10,13 +10,13 @@ use super::{list, vector};
 use crate::process::{Obs, until};
 
 /// An exporter on a port of its own that serves a text, or closes connections without one.
-struct Exporter {
-    address: String,
+pub(super) struct Exporter {
+    pub(super) address: String,
     text: Arc<Mutex<Option<String>>>,
 }
 
 impl Exporter {
-    fn serve(text: &str) -> Self {
+    pub(super) fn serve(text: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let text = Arc::new(Mutex::new(Some(text.to_owned())));

@@ -96,8 +96,26 @@ pub fn success(annotations: &Annotations, out: &mut Vec<u8>, data: impl FnOnce(&
     json.end_object();
 }
 
-/// Writes the answer of a query. Log lines and traces have no shape in this API.
-pub fn query(reply: &Reply, out: &mut Vec<u8>) -> Result<(), WireError> {
+/// How long the stages of a query took, in seconds, and what it read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QueryStats {
+    /// Waiting for a place in the pool.
+    pub queue: f64,
+    /// Parsing and planning.
+    pub preparation: f64,
+    /// Reading and computing.
+    pub evaluation: f64,
+    /// Samples read.
+    pub samples: u64,
+}
+
+/// Writes the answer of a query, with its statistics where they are asked for. Log lines and
+/// traces have no shape in this API.
+pub fn query(
+    reply: &Reply,
+    stats: Option<&QueryStats>,
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
     let (kind, write): (_, &dyn Fn(&mut Writer<'_>)) = match &reply.answer {
         Answer::Scalar(time, value) => ("scalar", &|json: &mut Writer<'_>| {
             point(json, *time, *value);
@@ -128,9 +146,42 @@ pub fn query(reply: &Reply, out: &mut Vec<u8>) -> Result<(), WireError> {
         json.field("resultType", kind);
         json.key("result");
         write(json);
+        if let Some(stats) = stats {
+            json.key("stats");
+            query_stats(json, stats);
+        }
         json.end_object();
     });
     Ok(())
+}
+
+/// The order of the answer is part of its evaluation here, and one query holds all its samples at
+/// one time, so that the peak is their number.
+fn query_stats(json: &mut Writer<'_>, stats: &QueryStats) {
+    json.object();
+    json.key("timings");
+    json.object();
+    let total = stats.preparation + stats.evaluation;
+    for (name, seconds) in [
+        ("evalTotalTime", total),
+        ("resultSortTime", 0.0),
+        ("queryPreparationTime", stats.preparation),
+        ("innerEvalTime", stats.evaluation),
+        ("execQueueTime", stats.queue),
+        ("execTotalTime", stats.queue + total),
+    ] {
+        json.key(name);
+        json.number(seconds);
+    }
+    json.end_object();
+    json.key("samples");
+    json.object();
+    for name in ["totalQueryableSamples", "peakSamples"] {
+        json.key(name);
+        json.unsigned(stats.samples);
+    }
+    json.end_object();
+    json.end_object();
 }
 
 fn no_shape(what: &str) -> WireError {

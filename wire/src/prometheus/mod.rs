@@ -8,6 +8,7 @@ pub mod text;
 pub mod remote_write;
 
 pub mod api;
+pub mod federation;
 mod native;
 
 pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};

@@ -152,7 +152,7 @@ fn metric_name(out: &mut Vec<u8>, name: &str) {
 }
 
 /// `[a-zA-Z_:][a-zA-Z0-9_:]*`
-fn is_metric_name(name: &str) -> bool {
+pub(super) fn is_metric_name(name: &str) -> bool {
     !name.is_empty()
         && !name.as_bytes()[0].is_ascii_digit()
         && name
@@ -160,7 +160,7 @@ fn is_metric_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
 }
 
-fn escape(out: &mut Vec<u8>, text: &str, quotes: bool) {
+pub(super) fn escape(out: &mut Vec<u8>, text: &str, quotes: bool) {
     for byte in text.bytes() {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),

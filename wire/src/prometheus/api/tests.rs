@@ -26,7 +26,7 @@ fn reply(answer: Answer) -> Reply {
 }
 
 fn check_answer(answer: Answer, expect: Expect) {
-    check(|out| query(&reply(answer), out).unwrap(), expect);
+    check(|out| query(&reply(answer), None, out).unwrap(), expect);
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -79,7 +79,7 @@ fn answers() {
             r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[3.250,"0.5"]],"histograms":[[2,{"count":"1","sum":"0","buckets":[[3,"-0","0","1"]]}]]}]}}"#
         ]],
     );
-    let error = query(&reply(Answer::Streams(Vec::new())), &mut Vec::new()).unwrap_err();
+    let error = query(&reply(Answer::Streams(Vec::new())), None, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, WireError::Unsupported { .. }));
 }
 
