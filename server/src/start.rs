@@ -12,7 +12,7 @@ use obs_collector::receive::{self, Receiver};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Inbox, Sink, tail};
 use obs_model::{Tenant, duration};
-use obs_storage::Retention;
+use obs_storage::{Disk, Retention};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
 use crate::read::Reader;
-use crate::stores::Stores;
+use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
 use crate::{Options, api, clock, config, node_exporter, telemetry};
@@ -50,9 +50,11 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
+    // Before anything of a server that runs here already is touched.
+    let disk = stores::lock(&folder)?;
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
-    let running = Running::start(&options, &config, jobs, listeners, about).await?;
+    let running = Running::start(&options, &config, (jobs, disk), listeners, about).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop(telemetry).await;
@@ -172,7 +174,7 @@ impl Running {
     async fn start(
         options: &Options,
         config: &Config,
-        jobs: Vec<Job>,
+        (jobs, disk): (Vec<Job>, Arc<dyn Disk>),
         listeners: Listeners,
         mut about: About,
     ) -> anyhow::Result<Self> {
@@ -211,7 +213,7 @@ impl Running {
             cut: &cut,
         };
         serving.listen(&app, listeners);
-        let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
+        let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         let jobs = with_own_jobs(jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
@@ -321,7 +323,7 @@ async fn open_stores(
     options: &Options,
     config: &Config,
     app: &Arc<App>,
-    inbox: Inbox,
+    (disk, inbox): (Arc<dyn Disk>, Inbox),
 ) -> anyhow::Result<(Writers, Upkeep)> {
     let storage = &config.obs.storage;
     let mut settings = obs_storage::Options {
@@ -345,10 +347,10 @@ async fn open_stores(
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
         "opening the stores"
     );
-    let (data, told) = (options.data.clone(), Arc::clone(app));
+    let told = Arc::clone(app);
     let cache = app.rules.limits.query_cache_bytes_max;
     let open = move || {
-        Stores::open(&data, &settings, cache, &|store, progress| {
+        Stores::open(&disk, &settings, cache, &|store, progress| {
             told.opening.note(store, progress);
         })
     };

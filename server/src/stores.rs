@@ -21,22 +21,26 @@ pub(crate) struct Stores {
     pub(crate) answers: Arc<ResultCache>,
 }
 
+/// The data directory, which this process has for itself from now on.
+pub(crate) fn lock(data: &Path) -> anyhow::Result<Arc<dyn Disk>> {
+    let disk = RealDisk::open(data);
+    let disk = disk.with_context(|| format!("open the folder {}", data.display()))?;
+    Ok(Arc::new(disk))
+}
+
 impl Stores {
-    /// Opens the stores below `data` and replays their journals. Blocks; tells which store is how
-    /// far.
+    /// Opens the stores of a data directory and replays their journals. Blocks; tells which store
+    /// is how far.
     pub(crate) fn open(
-        data: &Path,
+        disk: &Arc<dyn Disk>,
         options: &Options,
         cache_bytes_max: usize,
         tell: &dyn Fn(&'static str, Progress),
     ) -> anyhow::Result<Self> {
-        let disk =
-            RealDisk::open(data).with_context(|| format!("open the folder {}", data.display()))?;
-        let disk: Arc<dyn Disk> = Arc::new(disk);
         Ok(Self {
-            metrics: open(&disk, options, tell)?,
-            logs: open(&disk, options, tell)?,
-            spans: open(&disk, options, tell)?,
+            metrics: open(disk, options, tell)?,
+            logs: open(disk, options, tell)?,
+            spans: open(disk, options, tell)?,
             answers: Arc::new(ResultCache::new(cache_bytes_max)),
         })
     }

@@ -585,3 +585,29 @@ fn a_server_does_not_start_with_a_bad_configuration() {
     assert!(told.contains("2:3") && told.contains("nothing"), "{told}");
     assert!(!std::path::Path::new(&data).exists(), "nothing was made");
 }
+
+#[test]
+fn a_second_server_leaves_the_first_one_alone() {
+    let obs = Obs::start();
+    let addresses = obs.path("data/addresses.json");
+    let before = std::fs::read_to_string(&addresses).expect("it tells its addresses");
+    let data = obs.path("data").display().to_string();
+    let output = command(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--otlp-grpc-listen",
+        "127.0.0.1:0",
+        "--otlp-http-listen",
+        "127.0.0.1:0",
+        "--data",
+        &data,
+    ])
+    .output()
+    .expect("obs runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("in use by another process"), "{told}");
+    let after = std::fs::read_to_string(&addresses).expect("it is still there");
+    assert_eq!(before, after);
+}
