@@ -6,6 +6,8 @@
 //! nothing is allocated but what the bytes themselves hold (a bucket is at least one byte).
 //! Format: <https://prometheus.io/docs/specs/prw/remote_write_spec/>
 
+pub mod v2;
+
 use std::sync::Arc;
 
 use obs_model::histogram::{BUCKETS_MAX, BucketSpan, Histogram, ResetHint};
