@@ -5,9 +5,12 @@ pub mod exposition;
 pub mod openmetrics;
 pub mod text;
 
+pub mod remote_read;
 pub mod remote_write;
 
 pub mod api;
 mod native;
+
+pub mod chunk;
 
 pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};
