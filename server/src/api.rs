@@ -6,6 +6,7 @@
 mod admin;
 mod loki;
 mod prometheus;
+mod remote_read;
 mod tempo;
 mod ui;
 
@@ -31,7 +32,7 @@ use crate::params::Params;
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()
-        .nest("/api/v1", prometheus::routes())
+        .nest("/api/v1", prometheus::routes().merge(remote_read::routes()))
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, ErrorKind, HttpError, Sink};
-use obs_model::{Budget, Timestamp};
+use obs_model::{Budget, Labels, Timestamp};
 use obs_query::QueryError;
 use obs_storage::Progress;
 use rayon::ThreadPool;
@@ -51,6 +51,8 @@ pub(crate) struct App {
     pub(crate) counters: Arc<Counters>,
     pub(crate) decoder: Decoder,
     pub(crate) rules: Rules,
+    /// Put on what leaves this server.
+    pub(crate) external_labels: Labels,
     pub(crate) started: Timestamp,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
 }

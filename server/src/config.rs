@@ -9,8 +9,8 @@ use std::path::Path;
 
 use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
 use obs_logstore::EnrichOptions;
-use obs_model::duration;
 use obs_model::limits::Limits;
+use obs_model::{Labels, duration};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
@@ -209,6 +209,11 @@ impl Config {
             position: None,
             message: format!("obs' own job {name} is missing"),
         })
+    }
+
+    /// The labels put on what leaves this server; empty values say nothing.
+    pub fn external_labels(&self) -> Labels {
+        Labels::from_pairs(&self.global.external_labels)
     }
 
     /// What the file asks for that this version does not do.

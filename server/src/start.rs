@@ -189,6 +189,7 @@ impl Running {
             counters: Arc::default(),
             sink,
             rules,
+            external_labels: config.external_labels(),
             decoder: Decoder::new(threads),
             started: clock::now(),
         });

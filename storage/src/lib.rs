@@ -29,6 +29,7 @@ pub mod codec;
 mod cursor;
 pub mod disk;
 mod quarantine;
+pub mod queue;
 mod reserve;
 pub mod sim;
 
@@ -41,6 +42,7 @@ pub use kind::Kind;
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
 pub use plan::{Force, Job, Options, Retention};
+pub use queue::{Queue, QueueFrame, QueueOptions};
 pub use sim::SimDisk;
 pub use snapshot::{OpenPart, Snapshot};
 pub use store::{Stats, Store};

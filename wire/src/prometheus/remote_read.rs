@@ -115,7 +115,13 @@ fn query(message: Message<'_>) -> Result<ReadQuery, WireError> {
     }
     // What lies beyond all time is asked for as "since ever" and "for ever".
     let clamp = |millis: i64, otherwise| number::time_from_millis(millis).unwrap_or(otherwise);
-    let beyond = |millis: i64| if millis < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    let beyond = |millis: i64| {
+        if millis < 0 {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        }
+    };
     Ok(ReadQuery {
         range: TimeRange::new(clamp(start, beyond(start)), clamp(end, beyond(end))),
         matchers,
@@ -215,7 +221,9 @@ pub fn decode_frames(mut bytes: &[u8], limits: &Limits) -> Result<Vec<StreamedSe
         let fault = |expected: &str| WireError::at_byte(FORMAT, at, expected);
         let (length, used) = read_varint(bytes).ok_or_else(|| fault("a length"))?;
         let rest = &bytes[used..];
-        let (sum, rest) = rest.split_first_chunk::<4>().ok_or_else(|| fault("a checksum"))?;
+        let (sum, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or_else(|| fault("a checksum"))?;
         let length = usize::try_from(length).ok().filter(|l| *l <= rest.len());
         let length = length.ok_or_else(|| fault("a length within the answer"))?;
         let (frame, rest) = rest.split_at(length);
@@ -317,13 +325,23 @@ mod tests {
         assert_eq!(read.queries[0].matchers[0].op, MatchOp::NotRegex);
         assert_eq!(read.queries[1].range, TimeRange::ALL);
         assert!(!decode(&[], &Limits::default()).unwrap().streamed);
-        assert!(!decode(&[0x12, 2, 9, 0], &Limits::default()).unwrap().streamed);
+        assert!(
+            !decode(&[0x12, 2, 9, 0], &Limits::default())
+                .unwrap()
+                .streamed
+        );
         let check = |body: &[u8], expect: &str| {
             let error = decode(body, &Limits::default()).unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");
         };
-        check(&request(&[7], &[]), "accepted response types [7] is not supported");
-        check(&request(&[], &[(0, 1, 4, "")]), "a matcher type of 0 to 3, found 4");
+        check(
+            &request(&[7], &[]),
+            "accepted response types [7] is not supported",
+        );
+        check(
+            &request(&[], &[(0, 1, 4, "")]),
+            "a matcher type of 0 to 3, found 4",
+        );
         check(&request(&[], &[(0, 1, 2, "(")]), "a matcher");
         check(&request(&[], &[(0, 1, 0, ""); 65]), "at most 64 queries");
     }
@@ -338,7 +356,9 @@ mod tests {
                 }))
             } else {
                 // Values without a pattern, so that chunks are large.
-                Value::Float(f64::from_bits((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+                Value::Float(f64::from_bits(
+                    (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                ))
             };
             samples.push(Timestamp::from_millis(index * 1000), value);
         }
@@ -359,7 +379,9 @@ mod tests {
             assert!(*time == sent_time.millis() && value.bit_eq(&sent) | !is_float(&sent));
         }
         out[20] ^= 1;
-        let error = decode_frames(&out, &Limits::default()).unwrap_err().to_string();
+        let error = decode_frames(&out, &Limits::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("checksum"), "{error}");
     }
 

@@ -176,9 +176,8 @@ impl BitWriter {
         if value == 0 {
             return self.write(0, 1);
         }
-        let fits = |size: u32| {
-            size == 64 || (value > -(1 << (size - 1)) && value <= 1 << (size - 1))
-        };
+        let fits =
+            |size: u32| size == 64 || (value > -(1 << (size - 1)) && value <= 1 << (size - 1));
         for (class, size) in classes.iter().enumerate() {
             if fits(*size) {
                 self.class(class, classes);
@@ -241,7 +240,10 @@ impl Xor {
             && trailing >= known_trailing
         {
             out.write(0, 1);
-            out.write(difference >> known_trailing, 64 - known_leading - known_trailing);
+            out.write(
+                difference >> known_trailing,
+                64 - known_leading - known_trailing,
+            );
             return;
         }
         self.window = Some((leading, trailing));

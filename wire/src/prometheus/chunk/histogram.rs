@@ -3,9 +3,7 @@
 //! Invariant: all histograms of a chunk have its layout; in a chunk of counters none is less than
 //! the one before, so that only the first can be a reset; a stale marker ends a chunk.
 
-use obs_model::histogram::{
-    BUCKETS_MAX, BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint,
-};
+use obs_model::histogram::{BUCKETS_MAX, BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram, ResetHint};
 use obs_model::sample::is_stale;
 
 use super::bits::{BitReader, BitWriter, Xor};
@@ -123,8 +121,10 @@ impl Reader {
             *count = count.read(bits, index)?;
         }
         let mut histogram = self.layout.clone();
-        (histogram.count, histogram.zero_count) =
-            (self.counts[0].value as u64 as f64, self.counts[1].value as u64 as f64);
+        (histogram.count, histogram.zero_count) = (
+            self.counts[0].value as u64 as f64,
+            self.counts[1].value as u64 as f64,
+        );
         histogram.sum = sum;
         let (positive, negative) = self.counts[2..].split_at(histogram.positive.len());
         sum_up(positive, &mut histogram.positive);
@@ -457,5 +457,7 @@ impl Appender {
 /// What of a float histogram changes: count, zero count, sum, buckets.
 fn all_floats(h: &Histogram) -> impl Iterator<Item = f64> + '_ {
     let totals = [h.count, h.zero_count, h.sum];
-    totals.into_iter().chain(h.positive.iter().chain(&h.negative).copied())
+    totals
+        .into_iter()
+        .chain(h.positive.iter().chain(&h.negative).copied())
 }

@@ -19,11 +19,29 @@ fn read(chunks: &[Chunk]) -> Result<Vec<(i64, Value)>, WireError> {
 /// Two samples, by hand from the description of the format.
 #[test]
 fn known_bits() {
-    let chunks = encode([(1, Value::Float(1.0)), (3, Value::Float(1.0)), (5, Value::Float(2.0))]);
+    let chunks = encode([
+        (1, Value::Float(1.0)),
+        (3, Value::Float(1.0)),
+        (5, Value::Float(2.0)),
+    ]);
     // Count; time 1 as zigzag; 1.0; step 2; same value (0); same step (0); another value: control
     // 11, leading 1 (00001), 11 significant bits (001011), the difference 0x7ff << 52.
     let expect = [
-        0, 3, 2, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 2, 0b0011_0000, 0b1001_0111, 0b1111_1111,
+        0,
+        3,
+        2,
+        0x3f,
+        0xf0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+        0b0011_0000,
+        0b1001_0111,
+        0b1111_1111,
         0b1100_0000,
     ];
     assert_eq!(chunks.len(), 1);
@@ -41,9 +59,16 @@ fn faults_name_the_byte() {
             data: data.to_vec(),
         };
         let error = read(&[chunk]).unwrap_err().to_string();
-        assert_eq!(error, format!("Prometheus chunk is malformed at byte {expect}"));
+        assert_eq!(
+            error,
+            format!("Prometheus chunk is malformed at byte {expect}")
+        );
     };
-    check(Encoding::Xor, &[0], "0: expected 2 bytes with the number of samples");
+    check(
+        Encoding::Xor,
+        &[0],
+        "0: expected 2 bytes with the number of samples",
+    );
     check(Encoding::Xor, &[0, 1, 2, 0], "3: expected 64 more bits");
     check(Encoding::Histogram, &[0, 1], "2: expected a byte of flags");
     // Threshold 0, schema 0, one span of 2^24 buckets (six ones, 25 bits).
@@ -103,7 +128,13 @@ fn value_strategy() -> impl Strategy<Value = Value> {
         proptest::collection::vec(0u32..50, 0..4),
         any::<bool>(),
         0usize..4,
-        prop_oneof![Just(0.0), Just(0.001), Just(2f64.powi(-128)), Just(1024.0), Just(2048.0)],
+        prop_oneof![
+            Just(0.0),
+            Just(0.001),
+            Just(2f64.powi(-128)),
+            Just(1024.0),
+            Just(2048.0)
+        ],
         proptest::option::of(proptest::collection::btree_set(-2000i64..40_000_000, 0..4)),
         any::<bool>(),
     )
