@@ -11,6 +11,8 @@ use std::time::Duration;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::forward::Forwarder;
+
 /// Longest wait for the writer's word. Far above a group commit (10 ms) and a slow disk's worst
 /// fsync; below the 30 s after which most senders give up themselves.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(20);
@@ -122,6 +124,8 @@ pub struct Sink {
     metrics: Queue<MetricBatch>,
     logs: Queue<LogBatch>,
     spans: Queue<SpanBatch>,
+    /// Where samples go besides the store.
+    forward: Option<Forwarder>,
 }
 
 impl Sink {
@@ -134,6 +138,7 @@ impl Sink {
             metrics,
             logs,
             spans,
+            forward: None,
         };
         let inbox = Inbox {
             metrics: metrics_inbox,
@@ -143,10 +148,31 @@ impl Sink {
         (sink, inbox)
     }
 
-    /// Stores metric samples; returns when they are durable.
+    /// This sink, which also forwards samples. Batches must then carry their labels.
+    #[must_use]
+    pub fn forwarding(mut self, forwarder: Forwarder) -> Self {
+        self.forward = Some(forwarder);
+        self
+    }
+
+    /// Where samples are forwarded, if they are.
+    pub fn forwarder(&self) -> Option<&Forwarder> {
+        self.forward.as_ref()
+    }
+
+    /// Stores metric samples; returns when they are durable, here and in the queues of what is
+    /// forwarded.
     pub async fn metrics(&self, tenant: Tenant, batch: MetricBatch) -> Result<Accepted, SinkError> {
         let items = batch.sample_count();
-        self.metrics.write(tenant, batch, items).await
+        let Some(forwarder) = &self.forward else {
+            return self.metrics.write(tenant, batch, items).await;
+        };
+        let Some((batch, prepared)) = forwarder.prepare(batch).await else {
+            return Err(unavailable("forwarding has shut down"));
+        };
+        let accepted = self.metrics.write(tenant.clone(), batch, items).await?;
+        forwarder.keep(&tenant, prepared).await;
+        Ok(accepted)
     }
 
     /// Stores log records; returns when they are durable.

@@ -7,7 +7,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
+use obs_collector::config::{
+    CollectorConfig, ConfigError, GlobalConfig, Job, RemoteWrite, RemoteWriteConfig, ScrapeConfig,
+    remote_writes,
+};
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
 use obs_model::{Labels, duration};
@@ -32,7 +35,8 @@ pub struct Config {
     rule_files: Option<Value>,
     scrape_config_files: Option<Value>,
     alerting: Option<Value>,
-    remote_write: Option<Value>,
+    /// Where samples are forwarded.
+    pub remote_write: Vec<RemoteWriteConfig>,
     remote_read: Option<Value>,
     otlp: Option<Value>,
     storage: Option<Value>,
@@ -211,6 +215,11 @@ impl Config {
         })
     }
 
+    /// The destinations of samples; `folder` is what relative paths start from.
+    pub fn destinations(&self, text: &str, folder: &Path) -> Result<Vec<RemoteWrite>, ConfigError> {
+        remote_writes(self.remote_write.clone(), text, folder)
+    }
+
     /// The labels put on what leaves this server; empty values say nothing.
     pub fn external_labels(&self) -> Labels {
         Labels::from_pairs(&self.global.external_labels)
@@ -234,11 +243,6 @@ impl Config {
                 "alerting",
                 &self.alerting,
                 "alerts are not sent by this version",
-            ),
-            (
-                "remote_write",
-                &self.remote_write,
-                "samples are not forwarded by this version",
             ),
             (
                 "remote_read",

@@ -4,6 +4,7 @@
 mod logs;
 mod metrics;
 mod otlp;
+mod remote;
 mod scraping;
 mod tailing;
 mod tenants;
