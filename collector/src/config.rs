@@ -7,6 +7,7 @@
 
 mod client;
 mod error;
+mod otlp;
 mod relabeling;
 mod remote_write;
 mod scrape;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
 pub use error::ConfigError;
+pub use otlp::OtlpConfig;
 pub use relabeling::RelabelConfig;
 pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,

@@ -50,6 +50,7 @@ pub struct Receiver {
     limits: Limits,
     decoder: Decoder,
     counters: Arc<Counters>,
+    otlp: Arc<obs_wire::otlp::metrics::Options>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
 }
@@ -67,9 +68,17 @@ impl Receiver {
             limits,
             decoder,
             counters,
+            otlp: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
         }
+    }
+
+    /// This receiver, which translates OTLP metrics by these options.
+    #[must_use]
+    pub fn with_otlp(mut self, options: obs_wire::otlp::metrics::Options) -> Self {
+        self.otlp = Arc::new(options);
+        self
     }
 }
 

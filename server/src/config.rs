@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, GlobalConfig, Job, RemoteWrite, RemoteWriteConfig, ScrapeConfig,
-    remote_writes,
+    CollectorConfig, ConfigError, GlobalConfig, Job, OtlpConfig, RemoteWrite, RemoteWriteConfig,
+    ScrapeConfig, remote_writes,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -38,7 +38,8 @@ pub struct Config {
     /// Where samples are forwarded.
     pub remote_write: Vec<RemoteWriteConfig>,
     remote_read: Option<Value>,
-    otlp: Option<Value>,
+    /// How OTLP metrics become series.
+    pub otlp: OtlpConfig,
     storage: Option<Value>,
     tracing: Option<Value>,
 }
@@ -248,11 +249,6 @@ impl Config {
                 "remote_read",
                 &self.remote_read,
                 "other servers are not read by this version",
-            ),
-            (
-                "otlp",
-                &self.otlp,
-                "OTLP metrics are translated by Prometheus' defaults",
             ),
             (
                 "storage",

@@ -230,7 +230,7 @@ impl Running {
             stop: &stop_listening,
             cut: &cut,
         };
-        serving.listen(&app, listeners);
+        serving.listen(&app, listeners, config);
         let (writers, upkeep) = open_stores(options, config, &app, inbox).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         if let Some(forwarder) = forwarder {
@@ -294,13 +294,14 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    fn listen(self, app: &Arc<App>, listeners: Listeners) {
+    fn listen(self, app: &Arc<App>, listeners: Listeners, config: &Config) {
         let receiver = Receiver::new(
             app.sink.clone(),
             app.rules.limits,
             app.decoder.clone(),
             Arc::clone(&app.counters),
-        );
+        )
+        .with_otlp(config.otlp.options());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());

@@ -3,7 +3,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use obs_model::metrics::Series;
+use obs_model::MetricBatch;
 use tempfile::TempDir;
 
 use super::vector;
@@ -75,7 +75,7 @@ impl Prometheus {
     }
 }
 
-fn counters(count: i64) -> Vec<Series> {
+fn counters(count: i64) -> MetricBatch {
     let from = now() - count * SECOND;
     let one = |n: i64| {
         let (number, code) = (n.to_string(), (200 + n).to_string());
@@ -87,7 +87,15 @@ fn counters(count: i64) -> Vec<Series> {
         ];
         series(&labels, samples)
     };
-    (1..=3).map(one).collect()
+    MetricBatch {
+        series: (1..=3).map(one).collect(),
+        ..MetricBatch::default()
+    }
+}
+
+fn write(obs: &Obs, count: i64) {
+    let answer = remote_write(obs, &counters(count));
+    assert_eq!(answer.status, 204, "{}", answer.text());
 }
 
 const SUM: (&str, &str) = ("query", "sum by (n, cluster) (sum_over_time(m[1h]))");
@@ -100,7 +108,7 @@ fn sums(answer: &Answer) -> Vec<(String, f64)> {
 fn expected(count: i64, cluster: &str) -> Vec<(String, f64)> {
     let sum = (count * (count - 1) / 2) as f64;
     (1..=3)
-        .map(|n| (format!("{{{cluster}n={n}}}"), sum * f64::from(n)))
+        .map(|n| (format!("{{{cluster}n=\"{n}\"}}"), sum * f64::from(n)))
         .collect()
 }
 
@@ -120,13 +128,13 @@ fn samples_are_forwarded_across_a_kill() {
         // The address stays the same for the destination only while it is not started again.
         let mut obs = Obs::with_config(&config);
         other.pause();
-        remote_write(&obs, counters(100));
+        write(&obs, 100);
         obs.stop(Stop::Kill);
         obs.run();
         other.resume();
         let found = until("the forwarded samples", || {
             let found = sums(&other.get("/api/v1/query", &[SUM]));
-            (found == expected(100, "cluster=a,")).then_some(found)
+            (found == expected(100, "cluster=\"a\",")).then_some(found)
         });
         assert_eq!(found.len(), 3);
         let metrics = obs.get("/metrics", &[]).text();
@@ -146,7 +154,7 @@ fn prometheus_takes_what_is_forwarded() {
         prometheus.url
     );
     let obs = Obs::with_config(&config);
-    remote_write(&obs, counters(100));
+    write(&obs, 100);
     until("the samples in Prometheus", || {
         let found = sums(&prometheus.get("/api/v1/query", &[SUM])?);
         (found == expected(100, "")).then_some(())
@@ -157,7 +165,7 @@ fn prometheus_takes_what_is_forwarded() {
 #[test]
 fn prometheus_reads_what_obs_has() {
     let obs = Obs::with_config("global: {external_labels: {cluster: b}}\n");
-    remote_write(&obs, counters(100));
+    write(&obs, 100);
     let config = format!(
         "remote_read: [{{url: '{}/api/v1/read', read_recent: true}}]\n",
         obs.url()
@@ -166,7 +174,7 @@ fn prometheus_reads_what_obs_has() {
         return;
     };
     let answer = prometheus.get("/api/v1/query", &[SUM]).expect("an answer");
-    assert_eq!(sums(&answer), expected(100, "cluster=b,"));
+    assert_eq!(sums(&answer), expected(100, "cluster=\"b\","));
     let one = [(
         "query",
         r#"count_over_time(m{cluster="b",n=~"1|2",code!="201"}[1h])"#,
@@ -174,7 +182,7 @@ fn prometheus_reads_what_obs_has() {
     let answer = prometheus.get("/api/v1/query", &one).expect("an answer");
     assert_eq!(
         sums(&answer),
-        [("{cluster=b,code=202,n=2}".to_owned(), 100.0)]
+        [(r#"{cluster="b",code="202",n="2"}"#.to_owned(), 100.0)]
     );
 }
 
