@@ -11,6 +11,7 @@ pub mod remote_write;
 pub mod api;
 mod native;
 
+pub mod block;
 pub mod chunk;
 
 pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};
