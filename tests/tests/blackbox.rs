@@ -3,6 +3,7 @@
 
 mod logs;
 mod metrics;
+mod moving;
 mod otlp;
 mod remote;
 mod scraping;

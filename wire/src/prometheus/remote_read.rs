@@ -95,6 +95,32 @@ pub fn decode(body: &[u8], limits: &Limits) -> Result<ReadRequest, WireError> {
     }
 }
 
+/// Writes a request of one query per list of matchers, all of the same range.
+pub fn encode(queries: &[Vec<Matcher>], range: TimeRange, streamed: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    for matchers in queries {
+        put::message(&mut out, 1, |out| {
+            put::uint(out, 1, range.start.millis() as u64);
+            put::uint(out, 2, range.end.millis() as u64);
+            for matcher in matchers {
+                put::message(out, 3, |out| {
+                    let kind = match matcher.op {
+                        MatchOp::Equal => 0,
+                        MatchOp::NotEqual => 1,
+                        MatchOp::Regex => 2,
+                        MatchOp::NotRegex => 3,
+                    };
+                    put::uint(out, 1, kind);
+                    put::bytes(out, 2, matcher.name.as_bytes());
+                    put::bytes(out, 3, matcher.value.as_bytes());
+                });
+            }
+        });
+    }
+    put::uint(&mut out, 2, u64::from(streamed));
+    out
+}
+
 fn query(message: Message<'_>) -> Result<ReadQuery, WireError> {
     let (mut start, mut end, mut matchers) = (0, 0, Vec::new());
     let mut fields = message.fields();
@@ -344,6 +370,29 @@ mod tests {
         );
         check(&request(&[], &[(0, 1, 2, "(")]), "a matcher");
         check(&request(&[], &[(0, 1, 0, ""); 65]), "at most 64 queries");
+    }
+
+    #[test]
+    fn requests_read_back() {
+        let matcher = |op| Matcher::new("job", op, "a.*").unwrap();
+        let queries = [
+            vec![matcher(MatchOp::Equal), matcher(MatchOp::NotRegex)],
+            vec![matcher(MatchOp::Regex), matcher(MatchOp::NotEqual)],
+        ];
+        let range = TimeRange::new(Timestamp::from_millis(-3), Timestamp::from_millis(9));
+        let read = decode(&encode(&queries, range, true), &Limits::default()).unwrap();
+        assert!(read.streamed && read.queries.iter().all(|q| q.range == range));
+        assert_eq!(read.queries.map_matchers(), queries);
+    }
+
+    trait MapMatchers {
+        fn map_matchers(self) -> Vec<Vec<Matcher>>;
+    }
+
+    impl MapMatchers for Vec<ReadQuery> {
+        fn map_matchers(self) -> Vec<Vec<Matcher>> {
+            self.into_iter().map(|query| query.matchers).collect()
+        }
     }
 
     fn samples(count: i64) -> Samples {
