@@ -5,6 +5,7 @@
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
 pub mod grpc;
+mod import;
 mod loki;
 mod otlp;
 mod remote_write;
@@ -86,6 +87,8 @@ impl Receiver {
 pub fn routes(receiver: Receiver) -> Router {
     let router = Router::new()
         .route("/api/v1/write", post(remote_write::push))
+        .route("/api/v1/import", post(import::lines))
+        .route("/api/v1/import/csv", post(import::csv))
         .route("/loki/api/v1/push", post(loki::push))
         .route("/api/prom/push", post(loki::push))
         .route("/api/v1/otlp/v1/metrics", post(otlp::metrics))

@@ -4,6 +4,7 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod export;
 mod loki;
 mod prometheus;
 mod remote_read;
@@ -32,7 +33,7 @@ use crate::params::Params;
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()
-        .nest("/api/v1", prometheus::routes().merge(remote_read::routes()))
+        .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
@@ -43,6 +44,20 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .merge(ui::routes())
         .fallback(not_found)
         .layer(from_fn(cross_origin))
+}
+
+/// Everything below `/api/v1`.
+fn own_v1() -> Router<Arc<App>> {
+    prometheus::routes()
+        .merge(remote_read::routes())
+        .merge(export::routes())
+}
+
+/// The fault of a parameter that is a selector.
+pub(crate) fn evaluate_error(name: &str, error: obs_query::ParseError) -> HttpError {
+    let mut error = crate::app::query_error(&error.into());
+    error.message = format!("invalid parameter {name:?}: {}", error.message);
+    error
 }
 
 /// As Prometheus says it; Grafana tells servers apart by this text.

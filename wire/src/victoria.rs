@@ -8,13 +8,14 @@ use std::borrow::Cow;
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
-use obs_model::metrics::{Sample, Series};
+use obs_model::metrics::{MetricBatch, Sample, Series};
 use obs_model::{Labels, Samples, Timestamp, Value};
 use serde::Deserialize;
 
 use crate::error::WireError;
 use crate::json::Writer;
 use crate::number;
+use crate::rejects::{Decoded, Rejects};
 
 const JSON: &str = "JSON line";
 const CSV: &str = "CSV line";
@@ -151,6 +152,44 @@ pub fn encode_line(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> usi
     json.end_object();
     out.push(b'\n');
     left_out
+}
+
+/// Reads many lines; those that cannot be taken are rejected alone.
+pub fn decode_lines(body: &[u8], limits: &Limits) -> Result<Decoded<MetricBatch>, WireError> {
+    decode_each(body, |line| {
+        decode_line(line, limits).map(|series| vec![series])
+    })
+}
+
+/// The same of CSV.
+pub fn decode_csv_lines(
+    body: &[u8],
+    columns: &[Column],
+    now: Timestamp,
+    limits: &Limits,
+) -> Result<Decoded<MetricBatch>, WireError> {
+    decode_each(body, |line| match std::str::from_utf8(line) {
+        Ok(line) => decode_csv(line, columns, now, limits),
+        Err(error) => Err(WireError::at_byte(CSV, error.valid_up_to(), "UTF-8")),
+    })
+}
+
+fn decode_each(
+    body: &[u8],
+    mut read: impl FnMut(&[u8]) -> Result<Vec<Series>, WireError>,
+) -> Result<Decoded<MetricBatch>, WireError> {
+    let (mut batch, mut rejects) = (MetricBatch::default(), Rejects::default());
+    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii_end();
+        if line.is_empty() {
+            continue;
+        }
+        match read(line) {
+            Ok(series) => batch.series.extend(series),
+            Err(error) => rejects.add(1, format!("line {}: {error}", index + 1)),
+        }
+    }
+    Ok(rejects.into_decoded(batch))
 }
 
 /// What a column of CSV is.
@@ -414,6 +453,28 @@ mod tests {
             r#"{"metric":{"__name__":"b"},"values":["x"],"timestamps":[1]}"#,
             "values[0]",
         );
+    }
+
+    #[test]
+    fn faulty_lines_are_rejected_alone() {
+        let good = r#"{"metric":{"__name__":"a"},"values":[1],"timestamps":[1]}"#;
+        let body = format!("{good}\r\n\nx\n{good}");
+        let read = decode_lines(body.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!((read.batch.series.len(), read.rejected), (2, 1));
+        assert!(
+            read.message.starts_with("line 3: JSON line"),
+            "{}",
+            read.message
+        );
+        let columns = columns("1:metric:a").unwrap();
+        let read = decode_csv_lines(
+            b"1\nx\n2\n\xff\n",
+            &columns,
+            Timestamp::MIN,
+            &Limits::default(),
+        );
+        let read = read.unwrap();
+        assert_eq!((read.batch.series.len(), read.rejected), (2, 2));
     }
 
     #[test]

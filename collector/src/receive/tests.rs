@@ -242,6 +242,25 @@ async fn remote_write_2_tells_what_was_written() {
 }
 
 #[tokio::test]
+async fn lines_are_imported() {
+    let rig = Rig::new();
+    let line = br#"{"metric":{"__name__":"a"},"values":[1,2],"timestamps":[1,2]}"#;
+    assert_eq!(rig.post("/api/v1/import", &[], line).await.0, 204);
+    let path = "/api/v1/import/csv?format=2:metric:ask,1:label:ticker";
+    assert_eq!(rig.post(path, &[], b"G,1\nH,2\n").await.0, 204);
+    let (status, body) = rig.post(path, &[], b"G,1\nH,x\n").await;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    assert!(status == 400 && body.contains("line 2"), "{status} {body}");
+    assert_eq!(rig.post("/api/v1/import/csv", &[], b"1").await.0, 400);
+    let seen = [
+        "anonymous metrics 2",
+        "anonymous metrics 2",
+        "anonymous metrics 1",
+    ];
+    assert_eq!(rig.seen(), seen);
+}
+
+#[tokio::test]
 async fn the_writers_word_reaches_the_sender() {
     let partial = Accepted {
         refused: 2,

@@ -330,3 +330,20 @@ async fn remote_read_in_both_forms() {
     let told = rig.ask(Request::post("/api/v1/read"), "no snappy").await;
     check(&told, 400, TEXT, "snappy block");
 }
+
+#[tokio::test]
+async fn export_in_both_forms() {
+    let mut rig = Rig::start();
+    rig.write(&["a"]).await;
+    let told = rig.get("/api/v1/export?match[]=m").await;
+    let line = r#"{"metric":{"__name__":"m","n":"a"},"values":[1],"timestamps":[100000]}"#;
+    check(&told, 200, "application/stream+json", line);
+    let told = rig
+        .get("/api/v1/export/csv?match[]=m&format=n,__value__,__timestamp__:unix_s")
+        .await;
+    check(&told, 200, "text/csv", "a,1,100");
+    let told = rig.get("/api/v1/export").await;
+    check(&told, 400, JSON, "no match[]");
+    let told = rig.get("/api/v1/export?match[]=%7B").await;
+    check(&told, 400, JSON, "match[]");
+}
