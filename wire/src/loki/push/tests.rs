@@ -75,7 +75,7 @@ fn old_json() {
     );
     check(
         r#"{"streams":[{"labels":"{a}"}]}"#,
-        expect![[r#"loki push request is malformed at 1:28: expected "=", found "}""#]],
+        expect![[r#"loki stream labels is malformed at 1:3: expected "=", found "}""#]],
     );
 }
 
