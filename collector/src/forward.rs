@@ -240,12 +240,13 @@ impl Destination {
                 Vec::new()
             };
             if !samples.is_empty() || !exemplars.is_empty() {
-                out.series.push(Series {
+                let mut sent = Series {
                     labels,
                     samples,
-                    exemplars,
                     ..Series::default()
-                });
+                };
+                sent.exemplars = exemplars;
+                out.series.push(sent);
             }
         }
         if out.series.is_empty() {
@@ -306,7 +307,7 @@ impl Destination {
     fn next(&self) -> Result<Option<QueueFrame>, DiskError> {
         let mut queue = lock(&self.queue);
         let queue = self.opened(&mut queue)?;
-        let frame = queue.next()?;
+        let frame = queue.read_next()?;
         for damage in queue.take_damage() {
             tracing::error!(remote_name = self.config.name, %damage, "the queue is damaged");
         }

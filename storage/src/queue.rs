@@ -169,7 +169,7 @@ impl Queue {
     }
 
     /// The next frame that was not read since the queue was opened.
-    pub fn next(&mut self) -> Result<Option<QueueFrame>, DiskError> {
+    pub fn read_next(&mut self) -> Result<Option<QueueFrame>, DiskError> {
         while self.reading < self.end {
             let wanted = self.reading;
             let segment = self.segments.iter().find(|s| wanted < s.next);
@@ -337,7 +337,7 @@ mod tests {
 
     fn drain(queue: &mut Queue) -> Vec<(u64, String)> {
         let mut all = Vec::new();
-        while let Some(frame) = queue.next().unwrap() {
+        while let Some(frame) = queue.read_next().unwrap() {
             let text = String::from_utf8(frame.records[0].1.clone()).unwrap();
             all.push((frame.sequence, text));
         }
@@ -410,7 +410,7 @@ mod tests {
                             payload: &payload,
                         };
                         durable = queue.append(&[record])?;
-                        if let Some(frame) = queue.next()? {
+                        if let Some(frame) = queue.read_next()? {
                             queue.acknowledge(frame.sequence)?;
                             acknowledged = frame.sequence;
                             queue.note()?;
@@ -424,7 +424,7 @@ mod tests {
             }
             let mut queue = open(&disk);
             let mut found = Vec::new();
-            while let Some(frame) = queue.next().unwrap() {
+            while let Some(frame) = queue.read_next().unwrap() {
                 found.push(frame.sequence);
             }
             for sequence in acknowledged + 1..=durable {

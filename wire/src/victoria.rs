@@ -298,7 +298,8 @@ pub fn decode_csv(
             }
             Column::Value | Column::Metric(_) if field.is_empty() => {}
             Column::Value => {
-                values.push((None, number::parse(field).ok_or_else(|| fault("a number"))?))
+                let value = number::parse(field).ok_or_else(|| fault("a number"))?;
+                values.push((None, value));
             }
             Column::Metric(name) => {
                 let value = number::parse(field).ok_or_else(|| fault("a number"))?;

@@ -139,12 +139,13 @@ fn split(batch: MetricBatch) -> (MetricBatch, MetricBatch) {
             } else {
                 Vec::new()
             };
-            histograms.series.push(Series {
+            let mut of_histograms = Series {
                 labels: series.labels.clone(),
                 samples: other,
-                exemplars,
                 ..Series::default()
-            });
+            };
+            of_histograms.exemplars = exemplars;
+            histograms.series.push(of_histograms);
             if own.is_empty() {
                 continue;
             }

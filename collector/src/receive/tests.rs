@@ -176,20 +176,20 @@ fn version_2() -> Vec<u8> {
         start: None,
         value,
     };
-    let series = Series {
+    let mut series = Series {
         labels: Labels::from_pairs([("__name__", "a")]),
         samples: vec![
             sample(1, Value::Float(1.0)),
             sample(2, Value::Histogram(Arc::default())),
             sample(3, Value::Float(1.0)),
         ],
-        exemplars: vec![Exemplar {
-            labels: Labels::from_pairs([("trace_id", "f")]),
-            value: 1.0,
-            time: Timestamp::from_millis(1),
-        }],
         ..Series::default()
     };
+    series.exemplars = vec![Exemplar {
+        labels: Labels::from_pairs([("trace_id", "f")]),
+        value: 1.0,
+        time: Timestamp::from_millis(1),
+    }];
     let batch = MetricBatch {
         series: vec![series],
         ..MetricBatch::default()

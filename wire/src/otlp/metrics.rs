@@ -66,11 +66,12 @@ fn convert(data: proto::MetricsData, limits: &Limits, options: &Options) -> Deco
     for from in data.resource_metrics {
         translation.resource(from);
     }
-    translation.rejects.into_decoded(MetricBatch {
+    let mut batch = MetricBatch {
         series: translation.series,
-        metadata: translation.metadata.into_values().collect(),
         ..MetricBatch::default()
-    })
+    };
+    batch.metadata = translation.metadata.into_values().collect();
+    translation.rejects.into_decoded(batch)
 }
 
 /// What every point of a resource gets, and what the resource itself becomes.

@@ -281,7 +281,8 @@ mod tests {
             assert_eq!(read.samples.len(), 3);
             for (read, (time, value)) in read.samples.iter().zip(samples.iter()) {
                 assert_eq!((&read.labels, read.time), (&labels, Some(time)));
-                let same = |value| read.value == value || read.value.is_nan() && value.is_nan();
+                let same =
+                    |value: f64| read.value == value || read.value.is_nan() && value.is_nan();
                 assert!(matches!(value, Value::Float(value) if same(value)));
             }
         }

@@ -72,7 +72,7 @@ fn faults_name_the_byte() {
     check(Encoding::Xor, &[0, 1, 2, 0], "3: expected 64 more bits");
     check(Encoding::Histogram, &[0, 1], "2: expected a byte of flags");
     // Threshold 0, schema 0, one span of 2^24 buckets (six ones, 25 bits).
-    let bits = [0, 1, 0, 0, 0b0_10_001_11, 0b1111_0100, 0, 0, 0, 0, 0];
+    let bits = [0, 1, 0, 0, 0b0100_0111, 0b1111_0100, 0, 0, 0, 0, 0];
     check(
         Encoding::Histogram,
         &bits,

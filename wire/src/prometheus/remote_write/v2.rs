@@ -146,12 +146,13 @@ impl<'a> Reader<'a> {
                 sample.start = (created <= sample.time).then_some(created);
             }
         }
-        self.batch.series.push(Series {
+        let mut series = Series {
             labels,
             samples,
-            exemplars,
             ..Series::default()
-        });
+        };
+        series.exemplars = exemplars;
+        self.batch.series.push(series);
         Ok(())
     }
 
