@@ -5,8 +5,11 @@ use proptest::prelude::*;
 use super::super::tests::batch_strategy;
 use super::*;
 
+/// Writes the body of a series.
+type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// A request of a table and the bodies of its series.
-fn request(symbols: &[&str], series: &[&dyn Fn(&mut Vec<u8>)]) -> Vec<u8> {
+fn request(symbols: &[&str], series: &[Write<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for write in series {
         put::message(&mut out, 5, |out| write(out));
@@ -188,7 +191,7 @@ fn references_cannot_multiply_a_text() {
         references(out, &[1, 2, 2, 2]);
         sample(out, 1.0, 1, 0);
     };
-    let series: Vec<&dyn Fn(&mut Vec<u8>)> = vec![&one; 100];
+    let series: Vec<Write<'_>> = vec![&one; 100];
     let body = request(&["", "__name__", &long], &series);
     let limits = Limits {
         decompressed_bytes_max: 50_000,
