@@ -3,8 +3,10 @@
 
 mod logs;
 mod metrics;
+mod moving;
 mod otlp;
 mod prometheus_api;
+mod remote;
 mod scraping;
 mod tailing;
 mod tenants;
