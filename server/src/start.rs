@@ -379,7 +379,9 @@ async fn open_stores(
     );
     let told = Arc::clone(app);
     let cache = app.rules.limits.query_cache_bytes_max;
+    let opening = tracing::info_span!("open the stores");
     let open = move || {
+        let _open = opening.entered();
         Stores::open(&disk, &settings, cache, &|store, progress| {
             told.opening.note(store, progress);
         })

@@ -5,6 +5,7 @@ mod logs;
 mod metrics;
 mod moving;
 mod otlp;
+mod own;
 mod prometheus_api;
 mod remote;
 mod scraping;

@@ -48,7 +48,7 @@ async fn take(State(saying): State<Saying>, headers: HeaderMap, body: Bytes) -> 
     let decoded = if two {
         v2::decode(&body, &Limits::default())
     } else {
-        remote_write::decode_v1(&body, &Limits::default())
+        remote_write::decode_v1(&body, &Limits::default(), None)
     };
     let batch = decoded.expect("a request").batch;
     saying.taken.send((headers, batch)).expect("the test waits");

@@ -132,7 +132,6 @@ fn an_interrupted_import_goes_on() {
 
 /// A block of the real thing: made by `promtool` of the installed package at run time.
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that does not run says so")]
 fn blocks_of_prometheus() {
     let obs = Obs::start();
     let (source, blocks) = (obs.path("source.om"), obs.path("blocks"));
