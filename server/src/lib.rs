@@ -20,6 +20,7 @@ mod start;
 mod stores;
 mod telemetry;
 mod turns;
+mod unread;
 mod upkeep;
 mod write;
 

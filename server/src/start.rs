@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::middleware::from_fn;
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::QUEUE_BYTES_DEFAULT;
 use obs_collector::receive::{self, Receiver};
@@ -28,7 +29,7 @@ use crate::read::Reader;
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
-use crate::{Options, api, clock, config, node_exporter, telemetry};
+use crate::{Options, api, clock, config, node_exporter, telemetry, unread};
 
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -331,6 +332,7 @@ impl Serving<'_> {
     }
 
     fn serve(self, listener: TcpListener, routes: Router) {
+        let routes = routes.layer(from_fn(unread::read));
         let stopped = self.stop.clone().cancelled_owned();
         let listener = Guarded::new(listener, self.cut.clone());
         self.tasks.spawn(async move {

@@ -76,7 +76,9 @@ where
     let range = params.open_range(Clock::Seconds)?;
     let snapshot = app.stores()?.metrics.snapshot(tenant);
     let work = move |budget: &Budget| written(&selectors, &snapshot, range, budget, &write);
-    let body = app.read_for(tenant, None, move |budget, _| work(budget)).await?;
+    let body = app
+        .read_for(tenant, None, move |budget, _| work(budget))
+        .await?;
     Ok(Body::from(body))
 }
 

@@ -448,7 +448,8 @@ mod tests {
         let Some((1, Wire::Bytes(result))) = fields.next().unwrap() else {
             panic!("no result");
         };
-        let read = super::super::remote_write::decode_v1(result.bytes, &Limits::default(), None).unwrap();
+        let read =
+            super::super::remote_write::decode_v1(result.bytes, &Limits::default(), None).unwrap();
         assert_eq!(read.batch.series[0].labels, labels);
         assert_eq!(read.batch.sample_count(), 10);
     }
