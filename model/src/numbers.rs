@@ -6,9 +6,9 @@
 //! series do not meet in one key.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::tenant::Tenant;
@@ -41,25 +41,42 @@ impl SeriesKey {
     }
 }
 
-/// Keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-struct Passed(u64);
-
-impl Hasher for Passed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
+/// A series that is known.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    key: SeriesKey,
+    number: u32,
 }
 
-type Table = HashMap<u64, (u32, u32), BuildHasherDefault<Passed>>;
+/// Slots in the order in which they were learned, and where each key is.
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Slot>,
+    places: HashTable<u32>,
+}
+
+impl Table {
+    fn place(&self, key: SeriesKey) -> Option<usize> {
+        let is_it = |place: &u32| self.slots[*place as usize].key == key;
+        let found = self.places.find(key.high, is_it)?;
+        Some(*found as usize)
+    }
+
+    fn insert(&mut self, key: SeriesKey, number: u32) {
+        if let Some(place) = self.place(key) {
+            self.slots[place].number = number;
+            return;
+        }
+        // A number is a u32, and each has few keys: what does not fit is looked up by its labels.
+        let Ok(place) = u32::try_from(self.slots.len()) else {
+            return;
+        };
+        self.slots.push(Slot { key, number });
+        let slots = &self.slots;
+        self.places
+            .insert_unique(key.high, place, |place| slots[*place as usize].key.high);
+    }
+}
 
 /// The numbers of one tenant's series in one epoch.
 #[derive(Debug, Default)]
@@ -68,15 +85,24 @@ pub struct Numbers {
     table: RwLock<Table>,
 }
 
-/// Looks up many numbers under one lock.
+/// Looks up many numbers under one lock. Senders repeat themselves: what was learned after the
+/// series that was found last is looked at first, without a jump through memory.
 #[derive(Debug)]
-pub struct Lookup<'a>(RwLockReadGuard<'a, Table>);
+pub struct Lookup<'a> {
+    table: RwLockReadGuard<'a, Table>,
+    next: usize,
+}
 
 impl Lookup<'_> {
     /// The number of a series.
-    pub fn get(&self, key: SeriesKey) -> Option<u32> {
-        let (low, number) = self.0.get(&key.high)?;
-        (*low == key.low).then_some(*number)
+    pub fn get(&mut self, key: SeriesKey) -> Option<u32> {
+        let likely = self.table.slots.get(self.next);
+        let place = match likely.is_some_and(|slot| slot.key == key) {
+            true => self.next,
+            false => self.table.place(key)?,
+        };
+        self.next = place + 1;
+        Some(self.table.slots[place].number)
     }
 }
 
@@ -89,7 +115,8 @@ impl Numbers {
     /// Locks the table for looking up.
     pub fn lookup(&self) -> Lookup<'_> {
         // The table is whole after each insertion, whatever happened to its writer.
-        Lookup(self.table.read().unwrap_or_else(PoisonError::into_inner))
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Lookup { table, next: 0 }
     }
 }
 
@@ -118,7 +145,7 @@ impl SeriesNumbers {
             .as_mut()
             .map_or_else(|e| &mut **e.get_mut(), |t| &mut **t);
         for (key, number) in learned {
-            table.insert(key.high, (key.low, *number));
+            table.insert(*key, *number);
         }
     }
 
@@ -167,6 +194,32 @@ mod tests {
         assert_eq!(find(&a, "x"), None);
         all.learn(&a, 3, &[(key("x"), 9)]);
         assert_eq!(find(&a, "x"), Some((3, 9)));
+    }
+
+    #[test]
+    fn the_order_of_lookups_does_not_matter() {
+        let all = SeriesNumbers::default();
+        let tenant = Tenant::anonymous();
+        let key = |n: u32| SeriesKey::of(&n.to_le_bytes(), KeySeed::Packed);
+        let learned: Vec<_> = (0..100).map(|n| (key(n), n)).collect();
+        all.learn(&tenant, 1, &learned);
+        // A number that changed, and a second key of one series.
+        all.learn(&tenant, 1, &[(key(50), 500), (key(100), 7)]);
+        let numbers = all.of(&tenant).unwrap();
+        let check = |order: &mut dyn Iterator<Item = u32>| {
+            let mut lookup = numbers.lookup();
+            for n in order {
+                let expect = match n {
+                    50 => Some(500),
+                    100 => Some(7),
+                    n => (n < 100).then_some(n),
+                };
+                assert_eq!(lookup.get(key(n)), expect, "{n}");
+            }
+        };
+        check(&mut (0..102));
+        check(&mut (0..102).rev());
+        check(&mut (0..1000).map(|n| n * 37 % 103));
     }
 
     #[test]
