@@ -164,12 +164,12 @@ impl<'a> Selection<'a> {
                 }
                 Source::Memory(memory, hidden) => {
                     let head = memory.read();
-                    let (set, mask) = find_visible(&*head, hidden, matchers, range)?;
+                    let (set, mask) = find_visible(&head, hidden, matchers, range)?;
                     masks.push(mask);
                     for number in set {
                         budget.check()?;
                         if head.has_samples(number, range)? {
-                            let labels = &head.series[number as usize].labels;
+                            let labels = head.labels(number);
                             found.add(labels, Place { source: at, number })?;
                         }
                     }
