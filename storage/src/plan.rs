@@ -56,7 +56,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             window: NANOS_PER_DAY,
-            flush_bytes: 64 << 20,
+            flush_bytes: 32 << 20,
             flush_age: 3600 * NANOS_PER_SECOND,
             memory_bytes_max: 2 << 30,
             journal_segment_bytes: 64 << 20,
