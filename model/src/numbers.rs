@@ -6,7 +6,7 @@
 //! series do not meet in one key.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -21,29 +21,44 @@ pub enum KeySeed {
     RemoteWrite = 1,
     /// Packed [`Labels`](crate::Labels).
     Packed = 2,
+    /// Name and labels as a line of an exposition writes them. Such keys stay with their target.
+    Line = 3,
 }
 
-/// The hash of a series' labels as some sender writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
-    high: u64,
-    low: u32,
-}
+/// The hash of a series' labels as some sender writes them. Kept in words, so that it takes twelve
+/// bytes wherever it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesKey([u32; 3]);
 
 impl SeriesKey {
     /// The key of bytes that one kind of sender writes.
     pub fn of(bytes: &[u8], seed: KeySeed) -> Self {
         let hash = xxh3_128_with_seed(bytes, seed as u64);
-        Self {
-            high: (hash >> 64) as u64,
-            low: hash as u32,
-        }
+        Self([(hash >> 96) as u32, (hash >> 64) as u32, hash as u32])
+    }
+
+    /// The larger part of it.
+    pub fn high(self) -> u64 {
+        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
+    }
+
+    fn low(self) -> u32 {
+        self.0[2]
     }
 }
 
+impl Hash for SeriesKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.high());
+    }
+}
+
+/// A map by keys, which are hashes already.
+pub type KeyMap<V> = HashMap<SeriesKey, V, BuildHasherDefault<Passed>>;
+
 /// Keys are hashes already.
 #[derive(Clone, Copy, Debug, Default)]
-struct Passed(u64);
+pub struct Passed(u64);
 
 impl Hasher for Passed {
     fn finish(&self) -> u64 {
@@ -75,8 +90,8 @@ pub struct Lookup<'a>(RwLockReadGuard<'a, Table>);
 impl Lookup<'_> {
     /// The number of a series.
     pub fn get(&self, key: SeriesKey) -> Option<u32> {
-        let (low, number) = self.0.get(&key.high)?;
-        (*low == key.low).then_some(*number)
+        let (low, number) = self.0.get(&key.high())?;
+        (*low == key.low()).then_some(*number)
     }
 }
 
@@ -118,7 +133,7 @@ impl SeriesNumbers {
             .as_mut()
             .map_or_else(|e| &mut **e.get_mut(), |t| &mut **t);
         for (key, number) in learned {
-            table.insert(key.high, (key.low, *number));
+            table.insert(key.high(), (key.low(), *number));
         }
     }
 
@@ -172,7 +187,8 @@ mod tests {
     #[test]
     fn each_kind_of_sender_has_keys_of_its_own() {
         let bytes = b"same";
-        let keys = [KeySeed::RemoteWrite, KeySeed::Packed].map(|seed| SeriesKey::of(bytes, seed));
-        assert_ne!(keys[0], keys[1]);
+        let seeds = [KeySeed::RemoteWrite, KeySeed::Packed, KeySeed::Line];
+        let keys = seeds.map(|seed| (SeriesKey::of(bytes, seed), ()));
+        assert_eq!(keys.into_iter().collect::<KeyMap<()>>().len(), seeds.len());
     }
 }

@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::discovery::Target;
 use crate::http_client::{self, chain};
+use obs_wire::prometheus::scan::TextFormat;
 
 /// Most redirects that are followed, as Prometheus' HTTP client.
 const REDIRECTS_MAX: usize = 10;
@@ -24,16 +25,9 @@ const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub body: Bytes,
-    pub format: Format,
+    pub format: TextFormat,
     /// The body's place among those in memory; held until it is decoded.
     pub place: OwnedSemaphorePermit,
-}
-
-/// How the body is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    OpenMetrics,
-    Text,
 }
 
 /// Why there is no body.
@@ -299,22 +293,22 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-fn format(response: &Response, job: &Job) -> Result<Format, String> {
+fn format(response: &Response, job: &Job) -> Result<TextFormat, String> {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("");
     format_of(content_type, job.fallback)
 }
 
-fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<Format, String> {
+fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<TextFormat, String> {
     let media = content_type.split(';').next().unwrap_or("").trim();
     match media.to_ascii_lowercase().as_str() {
-        "application/openmetrics-text" => return Ok(Format::OpenMetrics),
-        "text/plain" => return Ok(Format::Text),
+        "application/openmetrics-text" => return Ok(TextFormat::OpenMetrics),
+        "text/plain" => return Ok(TextFormat::Text),
         _ => {}
     }
     match fallback {
-        Some(Protocol::OpenMetrics1 | Protocol::OpenMetrics0) => Ok(Format::OpenMetrics),
-        Some(Protocol::Text1 | Protocol::Text0) => Ok(Format::Text),
+        Some(Protocol::OpenMetrics1 | Protocol::OpenMetrics0) => Ok(TextFormat::OpenMetrics),
+        Some(Protocol::Text1 | Protocol::Text0) => Ok(TextFormat::Text),
         Some(Protocol::PrometheusProto) | None if content_type.is_empty() => Err(
             "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target".to_owned(),
         ),
@@ -357,17 +351,21 @@ mod tests {
         check(
             "text/plain; version=0.0.4; charset=utf-8",
             None,
-            Some(Format::Text),
+            Some(TextFormat::Text),
         );
         check(
             "application/openmetrics-text; version=1.0.0",
             None,
-            Some(Format::OpenMetrics),
+            Some(TextFormat::OpenMetrics),
         );
         check("", None, None);
         check("text/html", None, None);
-        check("text/html", Some(Protocol::Text1), Some(Format::Text));
-        check("", Some(Protocol::OpenMetrics1), Some(Format::OpenMetrics));
+        check("text/html", Some(Protocol::Text1), Some(TextFormat::Text));
+        check(
+            "",
+            Some(Protocol::OpenMetrics1),
+            Some(TextFormat::OpenMetrics),
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod exposition;
 
 pub mod openmetrics;
+pub mod scan;
 pub mod text;
 
 pub mod remote_write;
@@ -11,4 +12,4 @@ pub mod api;
 pub mod federation;
 mod native;
 
-pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};
+pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample, Tail};
