@@ -18,6 +18,7 @@ mod spans;
 
 mod measure;
 mod system;
+mod targets;
 
 mod report;
 
@@ -52,7 +53,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Wanted {
-    /// A fleet of machines over Prometheus remote write 1.0
+    /// A fleet of machines, over Prometheus remote write 1.0 or scraped
     Metrics(MetricsOptions),
     /// Logs of many pods over Loki's push API
     Logs(LogsOptions),
@@ -76,6 +77,23 @@ struct MetricsOptions {
     /// Replace each instance after so many samples; 0 for never
     #[arg(long, value_name = "N", default_value_t = 0)]
     lifetime: u64,
+    /// How the samples get in
+    #[arg(long, value_enum, default_value_t = How::RemoteWrite)]
+    how: How,
+    /// Milliseconds between scrapes: they are by the clock, so a run takes samples times this
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    scrape_interval: u64,
+    /// Compress what is scraped
+    #[arg(long)]
+    gzip: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// Requests of one scrape each, as fast as they are taken
+    RemoteWrite,
+    /// The system scrapes the instances
+    Scrape,
 }
 
 #[derive(Args, Debug)]
@@ -134,7 +152,7 @@ struct Options {
     #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
     output: Output,
     /// Write the result to a file, for example bench/results/2026-11-first.md
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, visible_alias = "record", value_name = "FILE", global = true)]
     save: Option<PathBuf>,
     /// A sentence for the saved file, for example what else the machine did
     #[arg(long, value_name = "TEXT", global = true)]
@@ -206,6 +224,9 @@ fn defaults(options: &Options, end: i64) -> Vec<Workload> {
         samples: 120,
         interval: 15,
         lifetime: 0,
+        how: How::RemoteWrite,
+        scrape_interval: 1000,
+        gzip: false,
     };
     let lines = LogsOptions {
         megabytes: 50,
@@ -231,7 +252,11 @@ fn fleet(m: &MetricsOptions, options: &Options, end: i64) -> Fleet {
 }
 
 fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
-    fleet(m, options, end).workload()
+    let fleet = fleet(m, options, end);
+    match m.how {
+        How::RemoteWrite => fleet.workload(),
+        How::Scrape => fleet.scraped(m.scrape_interval, m.gzip),
+    }
 }
 
 fn print_codec(measured: &codec::Measured, output: Output) -> anyhow::Result<()> {

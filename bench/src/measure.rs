@@ -4,14 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::fleet::Fleet;
 use crate::http::Client;
 use crate::process::file_bytes;
 use crate::system::{Running, System};
+use crate::targets::{Plan, Served, Targets};
 use crate::workload::{Count, Query, Sent, Signal, Source, Workload};
 
 /// A query is asked at least so many times …
@@ -71,16 +73,21 @@ pub(crate) fn run(
     fs::create_dir_all(data)?;
     let mut measured = Measured::default();
     let totals = take_in(system, workload, connections, data, &mut measured).context("ingest")?;
+    let scraped = workload.scraped.map(|plan| totals.asked(plan));
+    let (queries, count) = match &scraped {
+        Some((queries, count)) => (queries, Some(count)),
+        None => (&workload.queries, workload.count.as_ref()),
+    };
     let running = restart(system, data, &mut measured).context("restart")?;
     settle_disk(system, &running, workload, totals, data, &mut measured).context("merge")?;
     let mut client = Client::new(running.address);
-    if let Some(count) = &workload.count {
+    if let Some(count) = count {
         match counted(&mut client, count) {
             Ok(share) => measured.push("found of sent", "%", share * 100.0),
             Err(error) => measured.faults.push(format!("count: {error:#}")),
         }
     }
-    for query in &workload.queries {
+    for query in queries {
         match ask(&running, &mut client, query) {
             Ok((p50, cpu)) => {
                 measured.push(format!("{}: p50", query.name), "ms", p50);
@@ -118,11 +125,18 @@ fn take_in(
     data: &Path,
     measured: &mut Measured,
 ) -> anyhow::Result<Totals> {
-    let running = system.start(data)?;
+    let targets = workload.scraped.map(Targets::start).transpose()?;
+    let config = targets.as_ref().map(Targets::config);
+    let running = system.start(data, config.as_deref())?;
     let (empty, _) = running.process.resident_bytes()?;
     let (cpu, begin) = (running.process.cpu_seconds()?, Instant::now());
-    let sources = (workload.sources)(connections);
-    let totals = send_all(&running, workload.signal, sources)?;
+    let totals = match &targets {
+        Some(targets) => {
+            targets.open();
+            Totals::scraped(&targets.wait()?)
+        }
+        None => send_all(&running, workload.signal, (workload.sources)(connections))?,
+    };
     let wall = begin.elapsed().as_secs_f64();
     let cpu = running.process.cpu_seconds()? - cpu;
     let (resident, peak) = running.process.resident_bytes()?;
@@ -164,11 +178,14 @@ fn take_in(
 
 /// It was ended with everything still in its journal, where it has one; how long until it is back?
 fn restart(system: &System, data: &Path, measured: &mut Measured) -> anyhow::Result<Running> {
-    let running = system.start(data)?;
+    let running = system.start(data, None)?;
     let cpu = running.process.cpu_seconds()?;
     let wall = running.ready_after.as_secs_f64();
     measured.push("restart to ready", "s", wall);
     measured.push("restart CPU", "s", cpu);
+    let (resident, peak) = running.process.resident_bytes()?;
+    measured.push("RSS when ready", "MiB", mebibytes(resident));
+    measured.push("peak RSS of restart", "MiB", mebibytes(peak));
     Ok(running)
 }
 
@@ -250,6 +267,33 @@ fn send_all(
 }
 
 impl Totals {
+    /// What was scraped until now.
+    fn scraped(served: &Served) -> Self {
+        Self {
+            sent: Sent {
+                items: served.samples,
+                raw_bytes: served.bytes,
+            },
+            body_bytes: served.bytes,
+            hash: served.hash,
+            retries: 0,
+        }
+    }
+
+    /// What is asked about a fleet that was scraped until now.
+    fn asked(&self, plan: Plan) -> (Vec<Query>, Count) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        });
+        let fleet = Fleet {
+            end_ms: now,
+            interval_ms: i64::try_from(plan.interval_ms).unwrap_or(i64::MAX),
+            ..plan.fleet
+        };
+        fleet.asked(self.sent.items)
+    }
+
     /// Order of connections does not matter.
     fn add(&mut self, other: Self) {
         self.sent.items += other.sent.items;

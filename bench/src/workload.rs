@@ -2,6 +2,8 @@
 
 use form_urlencoded::Serializer;
 
+use crate::targets::Plan;
+
 /// A seeded stream of request bodies. One source feeds one connection, so that the order of a
 /// series, stream or trace is kept.
 pub(crate) trait Source: Send {
@@ -125,6 +127,8 @@ fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
 pub(crate) struct Workload {
     /// The signal.
     pub(crate) signal: Signal,
+    /// What is scraped, where nothing is sent.
+    pub(crate) scraped: Option<Plan>,
     /// One line for the head of the report.
     pub(crate) title: String,
     /// Makes the sources of a number of connections, from the start each time.
