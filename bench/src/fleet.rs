@@ -122,6 +122,7 @@ impl Fleet {
         Workload {
             signal: Signal::Metrics,
             scraped: None,
+            registration: None,
             title: format!(
                 "{} series x {} samples every {} s, remote write 1.0, {SERIES_PER_INSTANCE} samples a request{churn}",
                 self.series,

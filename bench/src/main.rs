@@ -14,6 +14,7 @@ mod workload;
 mod codec;
 mod fleet;
 mod lines;
+mod micro;
 mod spans;
 
 mod measure;
@@ -59,6 +60,8 @@ enum Wanted {
     Logs(LogsOptions),
     /// The part format alone: the fleet without a server, bytes by section and speed
     Codec(CodecOptions),
+    /// Decoders and the index alone, without a server
+    Micro(MicroOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
 }
@@ -86,6 +89,25 @@ struct MetricsOptions {
     /// Compress what is scraped
     #[arg(long)]
     gzip: bool,
+    /// Also send one sample of each series to an empty system: what a new series costs
+    #[arg(long)]
+    registration: bool,
+}
+
+impl MetricsOptions {
+    /// So many series and samples, and all else as it is by default.
+    fn small(series: u64, samples: u64) -> Self {
+        Self {
+            series,
+            samples,
+            interval: 15,
+            lifetime: 0,
+            how: How::RemoteWrite,
+            scrape_interval: 1000,
+            gzip: false,
+            registration: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,6 +125,13 @@ struct CodecOptions {
     /// Also tell how many bits a sample of each metric takes
     #[arg(long)]
     by_metric: bool,
+}
+
+#[derive(Args, Debug)]
+struct MicroOptions {
+    /// Series in the index
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    series: u64,
 }
 
 #[derive(Args, Debug)]
@@ -172,7 +201,12 @@ fn main() -> anyhow::Result<()> {
     let workloads = match cli.command {
         Some(Wanted::Codec(c)) => {
             let measured = codec::run(&fleet(&c.fleet, options, end), c.by_metric)?;
-            return print_codec(&measured, options.output);
+            return print(options.output, measured.table(), measured.json());
+        }
+        Some(Wanted::Micro(m)) => {
+            let instance = MetricsOptions::small(830, 1);
+            let figures = micro::run(fleet(&instance, options, end), m.series)?;
+            return print(options.output, figures.table(), figures.json());
         }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],
@@ -219,15 +253,7 @@ fn own_binary(options: &Options) -> anyhow::Result<PathBuf> {
 }
 
 fn defaults(options: &Options, end: i64) -> Vec<Workload> {
-    let fleet = MetricsOptions {
-        series: 10_000,
-        samples: 120,
-        interval: 15,
-        lifetime: 0,
-        how: How::RemoteWrite,
-        scrape_interval: 1000,
-        gzip: false,
-    };
+    let fleet = MetricsOptions::small(10_000, 120);
     let lines = LogsOptions {
         megabytes: 50,
         pods: 200,
@@ -253,17 +279,25 @@ fn fleet(m: &MetricsOptions, options: &Options, end: i64) -> Fleet {
 
 fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
     let fleet = fleet(m, options, end);
-    match m.how {
+    let workload = match m.how {
         How::RemoteWrite => fleet.workload(),
         How::Scrape => fleet.scraped(m.scrape_interval, m.gzip),
+    };
+    let first = Fleet {
+        samples: 1,
+        ..fleet
+    };
+    Workload {
+        registration: m.registration.then_some(first),
+        ..workload
     }
 }
 
-fn print_codec(measured: &codec::Measured, output: Output) -> anyhow::Result<()> {
+fn print(output: Output, table: String, json: serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match output {
-        Output::Table => write!(out, "{}", measured.table())?,
-        Output::Json => writeln!(out, "{:#}", measured.json())?,
+        Output::Table => write!(out, "{table}")?,
+        Output::Json => writeln!(out, "{json:#}")?,
     }
     Ok(())
 }

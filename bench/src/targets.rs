@@ -31,7 +31,7 @@ pub(crate) struct Plan {
 }
 
 /// What was answered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Served {
     /// Samples in all answers, those beyond what the fleet has included.
     pub(crate) samples: u64,
@@ -39,8 +39,14 @@ pub(crate) struct Served {
     pub(crate) bytes: u64,
     /// Hash of the answers that the fleet has.
     pub(crate) hash: u64,
-    /// Targets that have answered often enough.
-    done: u64,
+    /// Targets that have answered so many times and more, by that number.
+    reached: Vec<u64>,
+}
+
+impl Served {
+    fn reached(&self, answers: u64) -> u64 {
+        self.reached.get(answers as usize).copied().unwrap_or(0)
+    }
 }
 
 struct Shared {
@@ -116,15 +122,16 @@ impl Targets {
         self.shared.open.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until every target has answered so often as the fleet has samples.
-    pub(crate) fn wait(&self) -> anyhow::Result<Served> {
+    /// Waits until every target has answered so often, at most as often as the fleet has samples.
+    pub(crate) fn wait(&self, answers: u64) -> anyhow::Result<Served> {
         let plan = self.shared.plan;
         // Who scrapes only at every tenth of its times is not to be waited for.
         let longest = Duration::from_millis(plan.interval_ms) * 10;
         let longest = longest * u32::try_from(plan.fleet.samples).unwrap_or(u32::MAX);
         let all = self.shared.targets.len() as u64;
         let served = lock(&self.shared.served);
-        let waiting = |served: &mut Served| served.done < all;
+        let answers = answers.min(plan.fleet.samples);
+        let waiting = |served: &mut Served| served.reached(answers) < all;
         let longest = longest + Duration::from_secs(60);
         let waited = self
             .shared
@@ -133,12 +140,11 @@ impl Targets {
         let (served, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         anyhow::ensure!(
             !timeout.timed_out(),
-            "{} of {all} targets were scraped {} times within {} s",
-            served.done,
-            plan.fleet.samples,
+            "{} of {all} targets were scraped {answers} times within {} s",
+            served.reached(answers),
             longest.as_secs()
         );
-        Ok(*served)
+        Ok(served.clone())
     }
 }
 
@@ -196,7 +202,7 @@ impl Shared {
     /// connection ends a moment later, as that of a target that takes its time.
     fn count(&self, target: &Mutex<Target>, body: &mut Vec<u8>) -> bool {
         let all = self.targets.len() as u64;
-        if lock(&self.served).done == all {
+        if lock(&self.served).reached(self.plan.fleet.samples) == all {
             thread::sleep(Duration::from_millis(self.plan.interval_ms));
             return false;
         }
@@ -212,8 +218,11 @@ impl Shared {
                 .hash
                 .wrapping_add(xxh3_64(body).rotate_left(answers as u32));
         }
-        if answers == wanted {
-            served.done += 1;
+        if answers as usize >= served.reached.len() {
+            served.reached.resize(answers as usize + 1, 0);
+        }
+        served.reached[answers as usize] += 1;
+        if served.reached(answers) == all {
             self.changed.notify_all();
         }
         true
@@ -276,7 +285,7 @@ mod tests {
             assert!(body.starts_with(b"# HELP "));
         }
         get("/targets/1").expect("an answer");
-        let served = targets.wait().expect("all have answered");
+        let served = targets.wait(2).expect("all have answered");
         assert_eq!(served.samples, 3 * 825 + 2 * 165);
         assert!(get("/targets/0").is_err());
     }

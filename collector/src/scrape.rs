@@ -32,11 +32,15 @@ use crate::metrics::Counters;
 use crate::sink::{Accepted, Sink, SinkError};
 use assemble::{Assembled, Attempt, Refused, Scrape, labelled_again};
 use book::Book;
-use fetch::{FetchError, Fetched};
+use fetch::{FetchError, Fetched, Question};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
 
 /// Most bodies that are received or decoded at one time; bounds the memory of many large targets.
 const BODIES_AT_ONCE: usize = 64;
+
+/// Scrapes are stored at multiples of this, so that those that end together share one commit: an
+/// fsync costs as much as decoding several scrapes, and nobody waits for the word of a scrape.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What scraping needs from the rest of the house.
 #[derive(Clone, Debug)]
@@ -91,6 +95,7 @@ impl Scraper {
             setting,
             targets: self.targets.clone(),
             bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
+            began: Instant::now(),
         });
         let mut wanted = self.jobs.subscribe();
         let mut running: HashMap<String, watch::Sender<Option<Arc<Job>>>> = HashMap::new();
@@ -146,6 +151,17 @@ struct Shared {
     setting: Setting,
     targets: Targets,
     bodies: Arc<Semaphore>,
+    began: Instant,
+}
+
+impl Shared {
+    /// Waits for the next moment at which scrapes are stored together.
+    async fn gather(&self) {
+        let step = GATHER.as_nanos();
+        let steps = self.began.elapsed().as_nanos() / step + 1;
+        let wait = u64::try_from(steps * step).unwrap_or(u64::MAX);
+        tokio::time::sleep_until(self.began + Duration::from_nanos(wait)).await;
+    }
 }
 
 /// A target's identity: its labels and URL, and its times.
@@ -364,6 +380,12 @@ async fn run_target(run: Arc<Run>, target: Target, book: Shelf, stop: Cancellati
     let mut ticks = tokio::time::interval_at(start, target.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut aligned = None;
+    let question = Question::new(&run.client, &run.job, &target).await;
+    let asked = Asked {
+        run: &run,
+        target: &target,
+        question: &question,
+    };
     loop {
         tokio::select! {
             biased;
@@ -371,24 +393,32 @@ async fn run_target(run: Arc<Run>, target: Target, book: Shelf, stop: Cancellati
             _ = ticks.tick() => {}
         }
         let time = schedule::align(&mut aligned, clock::now(), target.interval);
-        if scrape(&run, &target, &book, time, &stop).await.is_none() {
+        if scrape(&asked, &book, time, &stop).await.is_none() {
             break;
         }
     }
     (key(&target), target, Arc::clone(&run.job), book)
 }
 
+/// Who is asked what.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    run: &'a Run,
+    target: &'a Target,
+    question: &'a Question,
+}
+
 /// One scrape: ask, decode, write, tell. `None` when it was cancelled: then it wrote nothing or is
 /// idempotent, and the book tells of the scrape before.
 async fn scrape(
-    run: &Run,
-    target: &Target,
+    asked: &Asked<'_>,
     book: &Shelf,
     time: obs_model::Timestamp,
     stop: &CancellationToken,
 ) -> Option<()> {
+    let Asked { run, target, .. } = *asked;
     let setting = &run.shared.setting;
-    let (outcome, attempt) = attempt(run, target, book, time, stop).await?;
+    let (outcome, attempt) = attempt(asked, book, time, stop).await?;
     let up = outcome.is_ok();
     let (mut assembled, mut fault) = {
         let mut book = book.lock();
@@ -410,7 +440,10 @@ async fn scrape(
     let stored = tokio::select! {
         biased;
         () = stop.cancelled() => return None,
-        stored = store(setting, book, &mut assembled) => stored,
+        stored = async {
+            run.shared.gather().await;
+            store(setting, book, &mut assembled).await
+        } => stored,
     };
     book.lock().commit(assembled.changes, stored.is_ok());
     match stored {
@@ -453,19 +486,19 @@ async fn store(
 
 /// Asks a target and reads what it answers; `None` when it was cancelled.
 async fn attempt(
-    run: &Run,
-    target: &Target,
+    who: &Asked<'_>,
     book: &Shelf,
     time: obs_model::Timestamp,
     stop: &CancellationToken,
 ) -> Option<(Result<Assembled, Refused>, Attempt)> {
+    let Asked { run, target, .. } = *who;
     let began = Instant::now();
     let asked = match run.refusal() {
         Some(fault) => Ok(Err(FetchError::Failed(fault))),
         None => tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            asked = tokio::time::timeout(target.timeout, ask(run, target)) => asked,
+            asked = tokio::time::timeout(target.timeout, ask(who)) => asked,
         },
     };
     let mut attempt = Attempt {
@@ -490,9 +523,15 @@ async fn attempt(
     Some((Err(fault.into()), attempt))
 }
 
-async fn ask(run: &Run, target: &Target) -> Result<Fetched, FetchError> {
+async fn ask(who: &Asked<'_>) -> Result<Fetched, FetchError> {
+    let Asked {
+        run,
+        target,
+        question,
+    } = *who;
     let most = run.shared.setting.limits.decompressed_bytes_max as u64;
-    fetch::fetch(&run.client, &run.job, target, most, &run.shared.bodies).await
+    let (client, bodies) = (&run.client, &run.shared.bodies);
+    fetch::fetch(client, &run.job, target, question, most, bodies).await
 }
 
 /// Bytes of a body whose lines are mostly known take about as long as one byte of others.
