@@ -19,9 +19,9 @@ use serde_json::json;
 use crate::codec::timed;
 use crate::fleet::{Fleet, Target};
 
-/// Times that a body is decoded; the fastest of the rounds counts.
+/// Runs of one round: the clock of a thread's CPU moves in small steps.
 const RUNS: u64 = 50;
-/// Rounds of each measurement.
+/// Rounds of each measurement; the fastest one counts, as it is the least disturbed.
 const ROUNDS: usize = 9;
 /// Series of one metric in the part.
 const SERIES_PER_METRIC: u64 = 1000;
@@ -42,12 +42,16 @@ pub(crate) struct Figure {
 }
 
 /// Everything that was measured.
-#[derive(Debug, Default)]
-pub(crate) struct Figures(Vec<Figure>);
+#[derive(Debug)]
+pub(crate) struct Figures {
+    all: Vec<Figure>,
+    rounds: usize,
+    runs: u64,
+}
 
 /// Measures decoders on the bodies of one instance, and an index of so many series.
 pub(crate) fn run(fleet: Fleet, series: u64) -> anyhow::Result<Figures> {
-    let mut figures = Figures::default();
+    let mut figures = Figures::of(ROUNDS, RUNS);
     exposition(fleet, &mut figures)?;
     remote_write(fleet, &mut figures)?;
     index(series, &mut figures)?;
@@ -55,7 +59,13 @@ pub(crate) fn run(fleet: Fleet, series: u64) -> anyhow::Result<Figures> {
 }
 
 impl Figures {
-    /// Adds the best of some rounds, each of `RUNS` runs over so many items.
+    /// No figures yet.
+    fn of(rounds: usize, runs: u64) -> Self {
+        let all = Vec::new();
+        Self { all, rounds, runs }
+    }
+
+    /// Adds the best of some rounds, each of some runs over so many items.
     fn best(
         &mut self,
         name: &str,
@@ -64,19 +74,19 @@ impl Figures {
         mut work: impl FnMut() -> anyhow::Result<u64>,
     ) -> anyhow::Result<()> {
         let mut best = f64::INFINITY;
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             let (outcome, step) = timed("", items, || {
-                (0..RUNS).try_for_each(|_| {
+                (0..self.runs).try_for_each(|_| {
                     let found = work()?;
                     ensure!(found == items, "{name}: expected {items}, found {found}");
                     Ok(())
                 })
             });
             outcome?;
-            best = best.min(step.cpu_seconds / RUNS as f64);
+            best = best.min(step.cpu_seconds / self.runs as f64);
         }
         let (unit, factor) = unit;
-        self.0.push(Figure {
+        self.all.push(Figure {
             name: name.to_owned(),
             unit,
             value: best * factor,
@@ -87,7 +97,7 @@ impl Figures {
     /// As a table.
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
-        for figure in &self.0 {
+        for figure in &self.all {
             let Figure { name, unit, value } = figure;
             writeln!(out, "{name:<58} {value:>10.3} {unit}")
                 .expect("writing to a string does not fail");
@@ -97,7 +107,7 @@ impl Figures {
 
     /// As JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let figures = self.0.iter();
+        let figures = self.all.iter();
         let figures = figures.map(|f| json!({"name": f.name, "unit": f.unit, "value": f.value}));
         json!(figures.collect::<Vec<_>>())
     }
@@ -274,11 +284,11 @@ mod tests {
             end_ms: 1_700_000_000_000,
             seed: 1,
         };
-        let mut figures = Figures::default();
+        let mut figures = Figures::of(1, 1);
         exposition(fleet, &mut figures).expect("expositions");
         remote_write(fleet, &mut figures).expect("requests");
         index(2000, &mut figures).expect("selections");
-        assert_eq!(figures.0.len(), 10);
+        assert_eq!(figures.all.len(), 10);
         assert_eq!(figures.table().lines().count(), 10);
         assert_eq!(figures.json().as_array().map(Vec::len), Some(10));
     }

@@ -89,6 +89,7 @@ impl Draft<Metrics> for MetricDraft {
         head.enter(target.segment);
         self.epoch = head.epoch;
         for batch in std::mem::take(&mut self.batches) {
+            self.entries.breaks.push(self.entries.series.len());
             let known = add_known(&mut self.entries, &mut head, target, batch.known);
             self.taken.push(known);
             if !known {

@@ -162,13 +162,16 @@ impl Head {
 
     /// Puts entries into memory; every series in them is one of memory's.
     pub(crate) fn apply(&mut self, entries: &Entries) {
+        let ends = entries.breaks.iter().copied().chain([entries.times.len()]);
         let mut from = 0;
-        // Runs of one time: what one scrape brought, or what is left of it.
-        for run in entries.times.chunk_by(|a, b| a == b) {
-            let to = from + run.len();
-            self.cover(run[0], run[0]);
-            self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
-            from = to;
+        for end in ends {
+            // Runs of one time: what one scrape brought, or what is left of it.
+            for run in entries.times[from..end].chunk_by(|a, b| a == b) {
+                let to = from + run.len();
+                self.cover(run[0], run[0]);
+                self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
+                from = to;
+            }
         }
         self.samples += entries.times.len() as u64;
         for (id, column) in &entries.others {
