@@ -8,7 +8,7 @@
 mod assemble;
 mod bits;
 mod book;
-mod fetch;
+pub(crate) mod fetch;
 mod pass;
 mod schedule;
 mod status;

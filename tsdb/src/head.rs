@@ -527,3 +527,31 @@ impl Index for Head {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrapes_of_one_time_and_commit_have_groups_of_their_own() {
+        let memory = Memory::default();
+        let mut head = memory.write();
+        let label = |n: usize| Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
+        let ids: Vec<u32> = (0..40).map(|n| head.find_or_add(label(n))).collect();
+        let entries = |ids: &[u32], time: i64, breaks: &[usize]| Entries {
+            series: ids.to_vec(),
+            times: vec![time; ids.len()],
+            values: vec![1.0; ids.len()],
+            breaks: breaks.to_vec(),
+            ..Entries::default()
+        };
+        head.apply(&entries(&ids, 1, &[0, 10, 10, 30]));
+        assert_eq!(head.groups.len(), 3);
+        // Each goes on alone or with others, in any order.
+        head.apply(&entries(&ids[10..30], 2, &[0]));
+        let others = [&ids[30..], &ids[..10]].concat();
+        head.apply(&entries(&others, 3, &[0, 10]));
+        assert_eq!(head.groups.len(), 3);
+        assert!(head.series.iter().all(|series| series.own.is_none()));
+    }
+}

@@ -6,10 +6,14 @@ pub mod openmetrics;
 pub mod scan;
 pub mod text;
 
+pub mod remote_read;
 pub mod remote_write;
 
 pub mod api;
 pub mod federation;
 mod native;
+
+pub mod block;
+pub mod chunk;
 
 pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample, Tail};
