@@ -6,6 +6,7 @@
 //! series do not meet in one key.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use hashbrown::HashTable;
@@ -21,23 +22,52 @@ pub enum KeySeed {
     RemoteWrite = 1,
     /// Packed [`Labels`](crate::Labels).
     Packed = 2,
+    /// Name and labels as a line of an exposition writes them. Such keys stay with their target.
+    Line = 3,
 }
 
-/// The hash of a series' labels as some sender writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
-    high: u64,
-    low: u32,
-}
+/// The hash of a series' labels as some sender writes them. Kept in words, so that it takes twelve
+/// bytes wherever it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesKey([u32; 3]);
 
 impl SeriesKey {
     /// The key of bytes that one kind of sender writes.
     pub fn of(bytes: &[u8], seed: KeySeed) -> Self {
         let hash = xxh3_128_with_seed(bytes, seed as u64);
-        Self {
-            high: (hash >> 64) as u64,
-            low: hash as u32,
+        Self([(hash >> 96) as u32, (hash >> 64) as u32, hash as u32])
+    }
+
+    /// The larger part of it.
+    pub fn high(self) -> u64 {
+        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
+    }
+}
+
+impl Hash for SeriesKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.high());
+    }
+}
+
+/// A map by keys, which are hashes already.
+pub type KeyMap<V> = HashMap<SeriesKey, V, BuildHasherDefault<Passed>>;
+
+/// Keys are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed(u64);
+
+impl Hasher for Passed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -58,7 +88,7 @@ struct Table {
 impl Table {
     fn place(&self, key: SeriesKey) -> Option<usize> {
         let is_it = |place: &u32| self.slots[*place as usize].key == key;
-        let found = self.places.find(key.high, is_it)?;
+        let found = self.places.find(key.high(), is_it)?;
         Some(*found as usize)
     }
 
@@ -74,7 +104,7 @@ impl Table {
         self.slots.push(Slot { key, number });
         let slots = &self.slots;
         self.places
-            .insert_unique(key.high, place, |place| slots[*place as usize].key.high);
+            .insert_unique(key.high(), place, |place| slots[*place as usize].key.high());
     }
 }
 
@@ -225,7 +255,8 @@ mod tests {
     #[test]
     fn each_kind_of_sender_has_keys_of_its_own() {
         let bytes = b"same";
-        let keys = [KeySeed::RemoteWrite, KeySeed::Packed].map(|seed| SeriesKey::of(bytes, seed));
-        assert_ne!(keys[0], keys[1]);
+        let seeds = [KeySeed::RemoteWrite, KeySeed::Packed, KeySeed::Line];
+        let keys = seeds.map(|seed| (SeriesKey::of(bytes, seed), ()));
+        assert_eq!(keys.into_iter().collect::<KeyMap<()>>().len(), seeds.len());
     }
 }

@@ -91,6 +91,7 @@ impl Draft<Metrics> for MetricDraft {
         registry.enter(target.segment);
         self.epoch = registry.epoch;
         for batch in batches {
+            self.entries.breaks.push(self.entries.series.len());
             let known = add_known(&mut self.entries, &mut registry, target, batch.known);
             self.taken.push(known);
             if !known {

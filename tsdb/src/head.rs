@@ -234,13 +234,16 @@ impl Head {
 
     /// Puts entries into memory; every series in them is one of memory's.
     pub(crate) fn apply(&mut self, entries: &Entries) {
+        let ends = entries.breaks.iter().copied().chain([entries.times.len()]);
         let mut from = 0;
-        // Runs of one time: what one scrape brought, or what is left of it.
-        for run in entries.times.chunk_by(|a, b| a == b) {
-            let to = from + run.len();
-            self.cover(run[0], run[0]);
-            self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
-            from = to;
+        for end in ends {
+            // Runs of one time: what one scrape brought, or what is left of it.
+            for run in entries.times[from..end].chunk_by(|a, b| a == b) {
+                let to = from + run.len();
+                self.cover(run[0], run[0]);
+                self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
+                from = to;
+            }
         }
         self.samples += entries.times.len() as u64;
         for (id, column) in &entries.others {
@@ -599,5 +602,35 @@ impl Index for HeadReader<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrapes_of_one_time_and_commit_have_groups_of_their_own() {
+        let memory = Memory::default();
+        let mut head = memory.head.write();
+        let label = |n: usize| Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
+        let mut registry = memory.registry_mut();
+        let ids: Vec<u32> = (0..40).map(|n| registry.find_or_add(label(n))).collect();
+        head.make_room(registry.len());
+        let entries = |ids: &[u32], time: i64, breaks: &[usize]| Entries {
+            series: ids.to_vec(),
+            times: vec![time; ids.len()],
+            values: vec![1.0; ids.len()],
+            breaks: breaks.to_vec(),
+            ..Entries::default()
+        };
+        head.apply(&entries(&ids, 1, &[0, 10, 10, 30]));
+        assert_eq!(head.groups.len(), 3);
+        // Each goes on alone or with others, in any order.
+        head.apply(&entries(&ids[10..30], 2, &[0]));
+        let others = [&ids[30..], &ids[..10]].concat();
+        head.apply(&entries(&others, 3, &[0, 10]));
+        assert_eq!(head.groups.len(), 3);
+        assert!(head.series.iter().all(|slot| slot.own.is_none()));
     }
 }
