@@ -156,7 +156,7 @@ impl Book {
         let Some(numbers) = numbers.filter(|_| self.unresolved > 0) else {
             return;
         };
-        let lookup = numbers.lookup();
+        let mut lookup = numbers.lookup();
         self.unresolved = 0;
         for series in &mut self.series {
             if series.number == UNKNOWN {
