@@ -7,7 +7,7 @@ use obs_tsdb::Need;
 use super::Evaluator;
 use super::labels::drop_names;
 use super::source::{Scratch, View, found_resets};
-use crate::column::{Column, Grid, SeriesColumn};
+use crate::column::{Bitmap, Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::plan::{Borders, Gives, Instant};
 
@@ -53,6 +53,28 @@ impl Evaluator<'_> {
 
     /// The last samples of one series.
     pub(super) fn instant_series(
+        &self,
+        node: &Instant,
+        view: &View<'_>,
+        grid: &Grid,
+        scratch: &mut Scratch,
+    ) -> Column {
+        let column = self.last_of(node, view, grid, scratch);
+        if self.counts.are_wanted() {
+            match node.window.at {
+                None => self.counts.present(grid, &column.present),
+                // Told to all steps.
+                Some(_) if column.present.get(0) => {
+                    let all = Bitmap::full(self.plan.grid.count.max(1));
+                    self.counts.present(&self.plan.grid, &all);
+                }
+                Some(_) => {}
+            }
+        }
+        column
+    }
+
+    fn last_of(
         &self,
         node: &Instant,
         view: &View<'_>,

@@ -122,6 +122,7 @@ impl Evaluator<'_> {
         let compute = |view: &View<'_>, scratch: &mut Scratch| {
             let mut present = Bitmap::new(grid.count);
             with_windows(view, over, grid, scratch, |_, windows| {
+                self.counts.windows(grid, &windows.bounds);
                 let filled = windows.bounds.iter().enumerate();
                 for (step, _) in filled.filter(|(_, b)| b.lo < b.hi) {
                     present.set(step);
@@ -167,12 +168,17 @@ impl Evaluator<'_> {
         };
         if over.window.borders != Borders::Plain {
             let samples = without_stale(view).unwrap_or_else(|| view.samples());
+            if self.counts.are_wanted() {
+                let bounds = super::series::bounds(&samples.times, &over.window, grid);
+                self.counts.windows(grid, &bounds);
+            }
             let column = super::extended::over(self, over, view.labels, &samples, grid);
             self.check_counter(over, view.labels, &column);
             return column;
         }
         with_windows(view, over, grid, scratch, |view, windows| {
             let (labels, bounds) = (view.labels, &windows.bounds);
+            self.counts.windows(grid, bounds);
             let column = if !view.starts.is_empty() && super::starts::applies(over.function) {
                 super::starts::over(self, over, labels, &view.samples(), bounds, grid)
             } else if !view.histograms.is_empty() {
