@@ -10,7 +10,9 @@ mod answer;
 mod binary;
 mod buckets;
 mod call;
+mod choose;
 mod counts;
+mod distribution;
 mod extended;
 mod histogram;
 mod info;
@@ -20,6 +22,7 @@ mod labels;
 mod matching;
 mod notes;
 mod over;
+mod pipe;
 #[cfg(test)]
 mod properties;
 mod quantile;
@@ -167,6 +170,11 @@ impl Evaluator<'_> {
     }
 
     fn evaluate(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
+        if matches!(node, Node::Call(_) | Node::Binary(_) | Node::Negate(_))
+            && let Some(series) = self.piped_vector(node, grid)?
+        {
+            return Ok(Evaluated::Vector(series));
+        }
         Ok(match node {
             Node::Number(value) => {
                 self.reserve(grid, 1)?;

@@ -41,8 +41,9 @@ impl Evaluator<'_> {
                 column: Column::full(scalar(0)?),
                 ..SeriesColumn::default()
             }],
-            F::Math(function) => self.floats(vector(0)?, |v, _| Some(function.apply(v)))?,
-            F::Round | F::Clamp | F::ClampMin | F::ClampMax => self.bounded(call, grid)?,
+            F::Math(_) | F::Date(_) | F::Round | F::Clamp | F::ClampMin | F::ClampMax => {
+                self.of_floats(call, grid)?
+            }
             F::Timestamp => {
                 let mut series = vector(0)?;
                 for one in &mut series {
@@ -58,7 +59,6 @@ impl Evaluator<'_> {
                 vector(0)?;
                 Vec::new()
             }
-            F::Date(part) => self.floats(vector(0)?, |v, _| Some(date(part, v)))?,
             F::Sort | F::SortDesc => self.sort(call, vector(0)?, grid),
             F::SortByLabel | F::SortByLabelDesc => self.sort_by_label(call, vector(0)?, grid)?,
             F::Absent => self.absent(call, &vector(0)?, grid)?,
@@ -71,32 +71,50 @@ impl Evaluator<'_> {
         }))
     }
 
-    /// `round` and the clamps.
-    fn bounded(&self, call: &Call, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
-        let scalars = call.arguments.iter().skip(1).map(|a| self.scalar(a, grid));
-        let scalars: Vec<Vec<f64>> = scalars.collect::<Result<_, _>>()?;
+    /// A function of each float.
+    fn of_floats(&self, call: &Call, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
+        let function = self.float_function(call, grid)?;
         let Some(vector) = call.arguments.first() else {
             return Err(misplaced("an instant vector"));
         };
-        let series = self.vector(vector, grid)?;
-        match (call.function, &scalars[..]) {
-            (InstantFunction::Round, to) => self.floats(series, |v, step| {
-                let inverse = 1.0 / to.first().map_or(1.0, |to| to[step]);
-                Some((v * inverse + 0.5).floor() / inverse)
-            }),
-            (InstantFunction::Clamp, [least, most]) => self.floats(series, |v, step| {
+        let mut series = self.vector(vector, grid)?;
+        for one in &mut series {
+            self.budget.check()?;
+            apply(&mut one.column, &*function);
+        }
+        series.retain(|s| !s.column.present.is_empty());
+        drop_names(series, self.delayed_names)
+    }
+
+    /// What a function makes of the float at a step, its parameters bound.
+    pub(super) fn float_function(
+        &self,
+        call: &Call,
+        grid: &Grid,
+    ) -> Result<Box<FloatFunction>, QueryError> {
+        use InstantFunction as F;
+        let scalars = call.arguments.iter().skip(1).map(|a| self.scalar(a, grid));
+        let scalars: Vec<Vec<f64>> = scalars.collect::<Result<_, _>>()?;
+        Ok(match (call.function, <[Vec<f64>; 2]>::try_from(scalars)) {
+            (F::Math(function), _) => Box::new(move |v, _| Some(function.apply(v))),
+            (F::Date(part), _) => Box::new(move |v, _| Some(date(part, v))),
+            (F::Clamp, Ok([least, most])) => Box::new(move |v, step| {
                 // An empty interval has no values.
                 let (a, b) = (least[step], most[step]);
                 (b >= a || a.is_nan() || b.is_nan()).then(|| go_max(a, go_min(b, v)))
             }),
-            (InstantFunction::ClampMin, [bound]) => {
-                self.floats(series, |v, step| Some(go_max(bound[step], v)))
+            (F::Round, Err(to)) => Box::new(move |v, step| {
+                let inverse = 1.0 / to.first().map_or(1.0, |to| to[step]);
+                Some((v * inverse + 0.5).floor() / inverse)
+            }),
+            (F::ClampMin, Err(bound)) if bound.len() == 1 => {
+                Box::new(move |v, step| Some(go_max(bound[0][step], v)))
             }
-            (InstantFunction::ClampMax, [bound]) => {
-                self.floats(series, |v, step| Some(go_min(bound[step], v)))
+            (F::ClampMax, Err(bound)) if bound.len() == 1 => {
+                Box::new(move |v, step| Some(go_min(bound[0][step], v)))
             }
-            _ => Err(misplaced("bounds")),
-        }
+            _ => return Err(misplaced("bounds")),
+        })
     }
 
     /// Functions of histograms.
@@ -122,39 +140,13 @@ impl Evaluator<'_> {
             (InstantFunction::Histogram(part), [series]) => {
                 let mut series = self.vector(series, grid)?;
                 for one in &mut series {
-                    let mut column = Column::new(grid.count);
-                    for (step, histogram) in &one.column.histograms {
-                        column.set(*step as usize, super::histogram::part(histogram, part));
-                    }
-                    one.column = column;
+                    one.column = super::histogram::parts(&one.column, part);
                 }
                 series.retain(|s| !s.column.present.is_empty());
                 drop_names(series, self.delayed_names)
             }
             _ => Err(misplaced("another argument")),
         }
-    }
-
-    /// Applies a function to floats; histograms and `None` leave a gap.
-    fn floats(
-        &self,
-        mut series: Vec<SeriesColumn>,
-        function: impl Fn(f64, usize) -> Option<f64>,
-    ) -> Result<Vec<SeriesColumn>, QueryError> {
-        for one in &mut series {
-            self.budget.check()?;
-            for (step, _) in std::mem::take(&mut one.column.histograms) {
-                one.column.present.clear(step as usize);
-            }
-            for step in one.column.present.clone().iter() {
-                match function(one.column.values[step], step) {
-                    Some(value) => one.column.values[step] = value,
-                    None => one.column.present.clear(step),
-                }
-            }
-        }
-        series.retain(|s| !s.column.present.is_empty());
-        drop_names(series, self.delayed_names)
     }
 
     /// The value where exactly one series has one.
@@ -293,6 +285,26 @@ impl Evaluator<'_> {
         }
         merge_same(series)
     }
+}
+
+/// What becomes of a float at a step.
+pub(super) type FloatFunction = dyn Fn(f64, usize) -> Option<f64> + Sync;
+
+/// Applies a function to floats; histograms and `None` leave a gap.
+pub(super) fn apply(column: &mut Column, function: &FloatFunction) {
+    for (step, _) in std::mem::take(&mut column.histograms) {
+        column.present.clear(step as usize);
+    }
+    let Column {
+        values, present, ..
+    } = column;
+    present
+        .clone()
+        .iter()
+        .for_each(|step| match function(values[step], step) {
+            Some(value) => values[step] = value,
+            None => present.clear(step),
+        });
 }
 
 /// A name that is set explicitly stays.

@@ -173,7 +173,16 @@ pub(super) fn operate(
 }
 
 /// A number that a histogram gives.
-pub(super) fn part(histogram: &Histogram, part: HistogramPart) -> f64 {
+/// That of each histogram of a column; floats leave.
+pub(super) fn parts(column: &Column, of: HistogramPart) -> Column {
+    let mut out = Column::new(column.len());
+    for (step, histogram) in &column.histograms {
+        out.set(*step as usize, part(histogram, of));
+    }
+    out
+}
+
+fn part(histogram: &Histogram, part: HistogramPart) -> f64 {
     match part {
         HistogramPart::Count => histogram.count,
         HistogramPart::Sum => histogram.sum,

@@ -97,7 +97,7 @@ impl Evaluator<'_> {
 }
 
 /// What an instant selector reads of samples.
-fn need(node: &Instant) -> Need {
+pub(super) fn need(node: &Instant) -> Need {
     match (node.gives, node.window.borders) {
         (Gives::Time, Borders::Plain | Borders::Anchored) => Need::Presence,
         _ => Need::Values,

@@ -178,6 +178,20 @@ pub(super) fn quantile_sorted(q: f64, sorted: &[f64]) -> f64 {
     sorted[lower] * (1.0 - weight) + sorted[upper] * weight
 }
 
+/// A quantile of values in any order, which it may change.
+pub(super) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || !(0.0..=1.0).contains(&q) {
+        return quantile_sorted(q, values);
+    }
+    let rank = q * (values.len() - 1) as f64;
+    let lower = (rank.floor() as usize).min(values.len() - 1);
+    let weight = rank - rank.floor();
+    let (_, low, above) = values.select_nth_unstable_by(lower, |a, b| order(*a, *b));
+    let low = *low;
+    let high = above.iter().copied().min_by(|a, b| order(*a, *b));
+    low * (1.0 - weight) + high.unwrap_or(low) * weight
+}
+
 /// Quantiles of each window over a sorted list, into which samples are inserted and removed.
 pub(super) fn quantiles(floats: &[f64], bounds: &[Bounds], q: &[f64], column: &mut Column) {
     let mut sorted: Vec<f64> = Vec::new();
