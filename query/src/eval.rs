@@ -26,6 +26,7 @@ mod pipe;
 #[cfg(test)]
 mod properties;
 mod quantile;
+mod ranks;
 mod rate;
 mod series;
 mod shared;
@@ -35,6 +36,7 @@ mod starts;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trend;
 mod trim;
 
 use std::collections::BTreeMap;

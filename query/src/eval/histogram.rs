@@ -279,6 +279,10 @@ pub(super) fn over(
         return floats_only(evaluator, node, labels, samples, bounds, parameters, grid);
     }
     for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
+        // Windows of histograms are added up one by one: a query that was stopped stops here.
+        if evaluator.budget.check().is_err() {
+            break;
+        }
         let window = Windowed {
             times: &samples.times[b.lo..b.hi],
             samples,
@@ -319,7 +323,11 @@ fn floats_only(
         found.is_ok()
     };
     let kinds = |b: &Bounds| {
-        let histograms = (b.lo..b.hi).filter(|i| is_histogram(*i)).count();
+        let before = |index| {
+            let earlier = |(i, _): &(u32, _)| (*i as usize) < index;
+            samples.histograms.partition_point(earlier)
+        };
+        let histograms = before(b.hi) - before(b.lo);
         histograms > 0 && histograms < b.hi - b.lo
     };
     if bounds.iter().any(kinds) {

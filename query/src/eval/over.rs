@@ -10,7 +10,7 @@ use obs_tsdb::Need;
 use super::labels::drop_names;
 use super::series::Windows;
 use super::source::{LeafSeries, Scratch, View, found_resets};
-use super::{Evaluator, misplaced, notes, rate, sliding, subquery_grid};
+use super::{Evaluator, misplaced, notes, ranks, rate, sliding, subquery_grid, trend};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::functions::RangeFunction;
@@ -278,7 +278,6 @@ pub(super) fn floats(
     let mut column = Column::new(grid.count);
     let out = &mut column;
     let seconds = over.window.length as f64 / 1e9;
-    let parameter = |index: usize, step: usize| parameters[index][step];
     // One value per window that has at least `least` samples.
     let each = |out: &mut Column, least: usize, value: &dyn Fn(usize, usize, usize) -> f64| {
         for (step, b) in bounds
@@ -296,14 +295,14 @@ pub(super) fn floats(
         }
         F::Irate => rate::instant(true, (times, floats), bounds, out),
         F::Idelta => rate::instant(false, (times, floats), bounds, out),
-        F::Deriv => each(out, 2, &|_, lo, hi| {
-            rate::regression(&times[lo..hi], &floats[lo..hi], times[lo]).0
-        }),
-        F::PredictLinear => each(out, 2, &|step, lo, hi| {
-            let at = grid.at(step);
-            let (slope, value) = rate::regression(&times[lo..hi], &floats[lo..hi], at);
-            slope * parameter(0, step) + value
-        }),
+        F::Deriv => {
+            let put = |step, slope, _| out.set(step, slope);
+            trend::regressions((times, floats), bounds, |_, lo| times[lo], put);
+        }
+        F::PredictLinear => {
+            let put = |step, slope, value| out.set(step, slope * parameters[0][step] + value);
+            trend::regressions((times, floats), bounds, |step, _| grid.at(step), put);
+        }
         F::Resets => rate::counted(floats, bounds, |before, value| value < before, out),
         F::Changes => {
             let changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
@@ -313,35 +312,32 @@ pub(super) fn floats(
             sliding::aggregate(over.function, floats, bounds, seconds, out);
         }
         F::Count => each(out, 1, &|_, lo, hi| (hi - lo) as f64),
-        F::Quantile => sliding::quantiles(floats, bounds, &parameters[0], out),
+        F::Quantile => ranks::quantiles(floats, bounds, &parameters[0], out),
         F::Last => each(out, 1, &|_, _, hi| floats[hi - 1]),
         F::First => each(out, 1, &|_, lo, _| floats[lo]),
         F::Present | F::Absent => each(out, 1, &|_, _, _| 1.0),
-        F::Mad => each(out, 1, &|_, lo, hi| {
-            sliding::median_deviation(&floats[lo..hi])
-        }),
+        F::Mad => ranks::median_deviations(floats, bounds, out),
         F::TimeOfFirst => each(out, 1, &|_, lo, _| times[lo].seconds_f64()),
         F::TimeOfLast => each(out, 1, &|_, _, hi| times[hi - 1].seconds_f64()),
-        F::TimeOfMin => each(out, 1, &|_, lo, hi| {
-            times[lo + extreme(&floats[lo..hi], |v, best| v <= best)].seconds_f64()
-        }),
-        F::TimeOfMax => each(out, 1, &|_, lo, hi| {
-            times[lo + extreme(&floats[lo..hi], |v, best| v >= best)].seconds_f64()
-        }),
-        F::Smoothing => each(out, 2, &|step, lo, hi| {
-            rate::smoothing(&floats[lo..hi], parameter(0, step), parameter(1, step))
-        }),
-    }
-    column
-}
-
-/// Index of the last value that is at least as extreme as those before; NaN gives way.
-fn extreme(values: &[f64], better: impl Fn(f64, f64) -> bool) -> usize {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if better(*value, values[best]) || values[best].is_nan() {
-            best = index;
+        F::TimeOfMin => sliding::extremes(
+            floats,
+            bounds,
+            |v, best| v <= best,
+            |step, i| {
+                out.set(step, times[i].seconds_f64());
+            },
+        ),
+        F::TimeOfMax => sliding::extremes(
+            floats,
+            bounds,
+            |v, best| v >= best,
+            |step, i| {
+                out.set(step, times[i].seconds_f64());
+            },
+        ),
+        F::Smoothing => {
+            trend::smoothings(floats, bounds, (&parameters[0], &parameters[1]), out);
         }
     }
-    best
+    column
 }
