@@ -255,6 +255,11 @@ impl Evaluator<'_> {
             let Some(captures) = pattern.regex().captures(value) else {
                 continue;
             };
+            // Each `$` may bring in the whole value.
+            let references = replacement.bytes().filter(|b| *b == b'$').count();
+            let length =
+                replacement.len() as u64 + (references as u64).saturating_mul(value.len() as u64);
+            self.budget.bytes(length)?;
             let mut result = Vec::new();
             captures.expand(replacement.as_bytes(), &mut result);
             set_label(one, target, &String::from_utf8_lossy(&result));
@@ -280,6 +285,8 @@ impl Evaluator<'_> {
         for one in &mut series {
             self.budget.check()?;
             let values = sources.iter().map(|s| one.labels.get(s).unwrap_or(""));
+            let length: usize = values.clone().map(|v| v.len() + separator.len()).sum();
+            self.budget.bytes(length as u64)?;
             let joined = values.collect::<Vec<_>>().join(separator);
             set_label(one, target, &joined);
         }
@@ -332,32 +339,48 @@ fn text(node: &Node) -> Result<&str, QueryError> {
     }
 }
 
-/// As Go's `math.Max`: NaN wins.
+/// As Go's `math.Max`: NaN wins but against +Inf.
 fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if (a.is_nan() || b.is_nan()) && a.max(b) != f64::INFINITY {
         f64::NAN
     } else {
         a.max(b)
     }
 }
 
-/// As Go's `math.Min`: NaN wins.
+/// As Go's `math.Min`: NaN wins but against -Inf.
 fn go_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if (a.is_nan() || b.is_nan()) && a.min(b) != f64::NEG_INFINITY {
         f64::NAN
     } else {
         a.min(b)
     }
 }
 
+/// Seconds before 1970 of the first second that Go's calendar knows.
+const CALENDAR_BEGIN: i128 = 9_223_372_028_715_321_600;
+
+/// Seconds since 1970 as Go has them on most machines: what fits into no integer is the least one,
+/// and what lies before its calendar comes around behind its end.
+fn calendar_seconds(seconds: f64) -> i128 {
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&seconds);
+    let whole = if fits { seconds as i64 } else { i64::MIN };
+    let whole = i128::from(whole);
+    match whole + CALENDAR_BEGIN < 0 {
+        true => whole + (1 << 64),
+        false => whole,
+    }
+}
+
 /// A part of the UTC time at some seconds since the epoch.
 fn date(part: DatePart, seconds: f64) -> f64 {
-    if !seconds.is_finite() {
-        return f64::NAN;
-    }
-    let seconds = seconds as i64; // saturates
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil_from_days(days.clamp(-1_000_000_000, 1_000_000_000));
+    let seconds = calendar_seconds(seconds);
+    // At most 2⁶⁴ seconds are few enough days.
+    let (days, rest) = (
+        seconds.div_euclid(86_400) as i64,
+        seconds.rem_euclid(86_400) as i64,
+    );
+    let (year, month, day) = civil_from_days(days);
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let number = match part {
         DatePart::Minute => rest / 60 % 60,
@@ -403,4 +426,34 @@ fn natural(a: &str, b: &str) -> std::cmp::Ordering {
         }
     }
     a.len().cmp(&b.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_beyond_time_are_those_of_go() {
+        let check = |part, seconds: f64, expect: f64| {
+            assert_eq!(date(part, seconds), expect, "{part:?} of {seconds}");
+        };
+        for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300] {
+            check(DatePart::Year, seconds, 292_277_026_596.0);
+            check(DatePart::Month, seconds, 12.0);
+            check(DatePart::DayOfMonth, seconds, 4.0);
+            check(DatePart::DayOfYear, seconds, 339.0);
+            check(DatePart::DayOfWeek, seconds, 0.0);
+            check(DatePart::Hour, seconds, 15.0);
+            check(DatePart::Minute, seconds, 30.0);
+        }
+        check(DatePart::Year, -1e9, 1938.0);
+    }
+
+    #[test]
+    fn infinity_is_stronger_than_nan() {
+        assert_eq!(go_min(f64::NAN, f64::NEG_INFINITY), f64::NEG_INFINITY);
+        assert_eq!(go_max(f64::INFINITY, f64::NAN), f64::INFINITY);
+        assert!(go_min(f64::NAN, f64::INFINITY).is_nan() && go_max(f64::NAN, 1.0).is_nan());
+        assert_eq!((go_min(1.0, 2.0), go_max(1.0, 2.0)), (1.0, 2.0));
+    }
 }

@@ -347,7 +347,8 @@ fn floats_only(
         kept.push(*time, Value::Float(samples.floats[index]));
     }
     let windows = Windows::new(&kept.times, &node.window, grid);
-    over::floats(node, &View::new(labels, &kept), &windows, parameters, grid)
+    let view = View::new(labels, &kept);
+    over::floats(evaluator.budget, node, &view, &windows, parameters, grid)
 }
 
 /// The samples of one window.
@@ -459,6 +460,7 @@ fn change(
             ..Samples::default()
         };
         let column = over::floats(
+            evaluator.budget,
             node,
             &View::new(labels, &samples),
             &windows,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use obs_model::sample::is_stale;
-use obs_model::{Labels, Samples, Value};
+use obs_model::{Budget, Labels, Samples, Value};
 
 use obs_tsdb::Need;
 
@@ -185,7 +185,7 @@ impl Evaluator<'_> {
                 let samples = view.samples();
                 super::histogram::over(self, over, labels, &samples, bounds, parameters, grid)
             } else {
-                floats(over, view, windows, parameters, grid)
+                floats(self.budget, over, view, windows, parameters, grid)
             };
             self.check_counter(over, labels, &column);
             if let (RangeFunction::Quantile, [q]) = (over.function, parameters) {
@@ -267,6 +267,7 @@ pub(super) fn without_stale(view: &View<'_>) -> Option<Samples> {
 
 /// A function over windows of floats.
 pub(super) fn floats(
+    budget: &Budget,
     over: &Over,
     view: &View<'_>,
     windows: &Windows,
@@ -336,7 +337,8 @@ pub(super) fn floats(
             },
         ),
         F::Smoothing => {
-            trend::smoothings(floats, bounds, (&parameters[0], &parameters[1]), out);
+            let factors = (&parameters[0][..], &parameters[1][..]);
+            trend::smoothings(floats, bounds, factors, budget, out);
         }
     }
     column

@@ -109,6 +109,8 @@ fn samples() -> impl Strategy<Value = Samples> {
     let value = prop_oneof![
         20 => (0..1000i32).prop_map(f64::from),
         1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(f64::NEG_INFINITY),
         1 => Just(stale()),
     ];
     prop::collection::vec((1..90i64, value), 0..80).prop_map(|steps| {

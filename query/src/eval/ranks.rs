@@ -73,9 +73,13 @@ impl Ranks {
         between(q, self.len, |rank| self.get(rank))
     }
 
-    /// Median of the distances to the median; all values are finite.
+    /// Median of the distances to the median; no value is NaN.
     fn median_deviation(&self) -> f64 {
         let median = self.quantile(0.5);
+        // At least half of the values are infinite then, and have no distance to it.
+        if !median.is_finite() {
+            return f64::NAN;
+        }
         // What is not above the median, from it downwards, and the rest upwards: both ascend.
         let below = (self.len - 1) / 2 + 1;
         let above = self.len - below;
@@ -137,25 +141,18 @@ pub(super) fn median_deviations(floats: &[f64], bounds: &[Bounds], column: &mut 
             column.set(step, median_deviation(&floats[b.lo..b.hi]));
         });
     }
-    let running = |counts: fn(f64) -> bool| {
-        let mut sum = 0u32;
-        let sums = floats.iter().map(move |v| {
-            sum += u32::from(counts(*v));
-            sum
-        });
-        std::iter::once(0).chain(sums).collect::<Vec<u32>>()
-    };
-    let (nans, infinite) = (running(f64::is_nan), running(f64::is_infinite));
-    let any = |sums: &[u32], b: Bounds| sums[b.hi] > sums[b.lo];
+    let mut sum = 0u32;
+    let nans = floats.iter().map(|v| {
+        sum += u32::from(v.is_nan());
+        sum
+    });
+    let nans: Vec<u32> = std::iter::once(0).chain(nans).collect();
     let mut ranks = Ranks::new(floats);
     each(bounds, |step, b| {
         ranks.slide(b);
-        let value = if any(&nans, b) {
-            f64::NAN
-        } else if any(&infinite, b) {
-            median_deviation(&floats[b.lo..b.hi])
-        } else {
-            ranks.median_deviation()
+        let value = match nans[b.hi] > nans[b.lo] {
+            true => f64::NAN,
+            false => ranks.median_deviation(),
         };
         column.set(step, value);
     });

@@ -79,26 +79,7 @@ pub(super) fn aggregate(
     match function {
         RangeFunction::Min => slide(bounds, |i| floats[i], least, |s, v| column.set(s, v)),
         RangeFunction::Max => slide(bounds, |i| floats[i], most, |s, v| column.set(s, v)),
-        RangeFunction::Avg if sliding => {
-            let mut sums = vec![Kahan::default(); bounds.len()];
-            slide(
-                bounds,
-                |i| Kahan::new(floats[i]),
-                Kahan::merge,
-                |s, v| sums[s] = v,
-            );
-            for (step, (b, sum)) in bounds.iter().zip(sums).enumerate() {
-                if b.lo < b.hi {
-                    let count = (b.hi - b.lo) as f64;
-                    let mean = if sum.sum.is_infinite() {
-                        mean(&floats[b.lo..b.hi])
-                    } else {
-                        sum.sum / count + sum.lost / count
-                    };
-                    column.set(step, mean);
-                }
-            }
-        }
+        RangeFunction::Avg if sliding => averages(floats, bounds, column),
         RangeFunction::Stddev | RangeFunction::Stdvar => {
             let root = function == RangeFunction::Stddev;
             let mut put = |step, spread: Spread| {
@@ -129,6 +110,31 @@ pub(super) fn aggregate(
                 each(bounds, |step, b| put(step, sum(&floats[b.lo..b.hi])));
             }
         }
+    }
+}
+
+/// The mean of each window.
+fn averages(floats: &[f64], bounds: &[Bounds], column: &mut Column) {
+    let sums = |scale: f64| {
+        let mut sums = vec![Kahan::default(); bounds.len()];
+        let one = |i: usize| Kahan::new(floats[i] * scale);
+        slide(bounds, one, Kahan::merge, |step, sum| sums[step] = sum);
+        sums
+    };
+    // What overflows is added up once more at a scale where it does not; a power of two.
+    const SCALE: f64 = 1.0 / (1u64 << 40) as f64;
+    let mut scaled: Option<Vec<Kahan>> = None;
+    for (step, (b, sum)) in bounds.iter().zip(sums(1.0)).enumerate() {
+        if b.lo >= b.hi {
+            continue;
+        }
+        let count = (b.hi - b.lo) as f64;
+        let mean = |sum: Kahan| sum.sum / count + sum.lost / count;
+        let value = match sum.sum.is_infinite() {
+            true => mean(scaled.get_or_insert_with(|| sums(SCALE))[step]) / SCALE,
+            false => mean(sum),
+        };
+        column.set(step, value);
     }
 }
 

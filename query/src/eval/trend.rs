@@ -4,7 +4,7 @@
 //! do. Smoothing is linear in its values: a run of samples is a number of equal steps and what they
 //! add, so that runs can be joined.
 
-use obs_model::Timestamp;
+use obs_model::{Budget, Timestamp};
 
 use super::rate::{regression, smoothing};
 use super::series::Bounds;
@@ -85,6 +85,9 @@ pub(super) fn regressions(
             let line = regression(&times[lo..lo + 2], &floats[lo..lo + 2], to);
             return out(step, line.0, line.1);
         }
+        if !moments.y.is_finite() {
+            return out(step, f64::NAN, f64::NAN);
+        }
         let slope = moments.xy / moments.xx;
         let value = moments.y + slope * (seconds(to) - moments.x);
         out(step, slope, value);
@@ -121,13 +124,15 @@ pub(super) fn smoothings(
     floats: &[f64],
     bounds: &[Bounds],
     (level, trend): (&[f64], &[f64]),
+    budget: &Budget,
     column: &mut Column,
 ) {
     let constant = |values: &[f64]| values.windows(2).all(|pair| pair[0] == pair[1]);
     let regular = constant(level) && constant(trend) && floats.iter().all(|v| v.is_finite());
     if !regular || !overlap(bounds, floats.len()) {
         return each(bounds, |step, Bounds { lo, hi }| {
-            if hi - lo > 1 {
+            // One by one: a query that was stopped stops here.
+            if hi - lo > 1 && budget.check().is_ok() {
                 let value = smoothing(&floats[lo..hi], level[step], trend[step]);
                 column.set(step, value);
             }
