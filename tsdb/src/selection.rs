@@ -287,6 +287,7 @@ impl<'a> Selection<'a> {
         let mut charge = Charge {
             need,
             budget,
+            count: 0,
             block: budget.holding(),
             samples: budget.holding(),
         };
@@ -443,6 +444,8 @@ impl<'a> Selection<'a> {
 struct Charge<'b> {
     need: Need,
     budget: &'b Budget,
+    /// Samples that are held.
+    count: u64,
     /// The block that is open.
     block: HeldBytes<'b>,
     /// The samples of the chunk.
@@ -451,9 +454,17 @@ struct Charge<'b> {
 
 impl Charge<'_> {
     fn samples(&mut self, count: usize) -> Result<(), SelectError> {
-        self.budget.samples(count as u64)?;
-        self.samples.add(8 * count as u64)?;
+        let count = count as u64;
+        self.count += count;
+        self.budget.samples(count)?;
+        self.samples.add(8 * count)?;
         Ok(())
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.budget.release_samples(self.count);
     }
 }
 

@@ -80,6 +80,7 @@ impl Evaluator<'_> {
         for one in columns {
             let count = one.column.present.count();
             self.budget.samples(count as u64)?;
+            self.budget.bytes(16 * count as u64)?;
             let mut samples = Samples::default();
             for step in one.column.present.iter() {
                 if let Some(value) = one.column.get(step) {
