@@ -79,7 +79,7 @@ fn instants() -> Vec<(String, u16, &'static str)> {
         (nested(20_000, "(", "1", ")"), 400, "depth_max"),
         (nested(20_000, "-", "1", ""), 400, "depth_max"),
         (nested(2_000, "sum(", "m", ")"), 400, "depth_max"),
-        (vec!["m"; 30_000].join("+"), 400, "depth_max"),
+        (vec!["m"; 30_000].join("+"), 400, "256 levels"),
         (format!("m{{{matchers}}}"), 400, "query_text_bytes_max"),
         (
             "m{n=~\"((a{1,1000}){1,1000}){1,1000}\"}".into(),
@@ -155,7 +155,7 @@ const ANSWERED: &[&str] = &[
     "m{n=~\"(1|11|111)*(x+x+)+y|1\"}",
     "count(label_join(m, \"all\", \"-\", \"a\", \"half\", \"n\"))",
     "count(m and on (half) m)",
-    "m{n=\"1\"}[290y]",
+    "m{n=\"1\"}[100y]",
 ];
 
 fn resident_kib(obs: &Obs) -> u64 {
@@ -250,17 +250,16 @@ fn hostile_queries_are_refused_in_time_while_samples_come_in() {
 #[test]
 fn a_greedy_tenant_leaves_others_their_turn() {
     const GREEDY: usize = 24;
-    let mut obs = Obs::with_config(CONFIG);
-    // Runs until its time is over, wherever it runs.
+    let mut obs = Obs::start();
+    // Long enough to wait for: windows that cannot slide.
     let slow = [
         (
             "query",
-            "double_exponential_smoothing(vector(1)[20h:100ms], 0.4 + time() % 2 / 10, 0.5)",
+            "double_exponential_smoothing(vector(1)[2h:100ms], 0.4 + time() % 2 / 10, 0.5)",
         ),
         ("start", "0"),
-        ("end", "10000"),
+        ("end", "600"),
         ("step", "1"),
-        ("timeout", "1s"),
     ];
     obs.set_tenant(Some("modest"));
     let (started, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -269,7 +268,7 @@ fn a_greedy_tenant_leaves_others_their_turn() {
             threads.spawn(|| {
                 started.fetch_add(1, Ordering::Relaxed);
                 let answer = obs.post_as("greedy", "/api/v1/query_range", &slow);
-                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert_eq!(answer.status, 200, "{}", answer.text());
                 finished.fetch_add(1, Ordering::Relaxed);
             });
         }
