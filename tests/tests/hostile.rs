@@ -168,11 +168,16 @@ fn resident_kib(obs: &Obs) -> u64 {
 
 fn refused(what: &str, answer: &Answer, begin: Instant, status: u16, part: &str) {
     let shown: String = what.chars().take(80).collect();
+    assert!(begin.elapsed() < SOON, "{shown} took {:?}", begin.elapsed());
     let text = answer.text();
+    // On a busy machine the time may be over before another limit is reached.
+    let in_time = answer.status == 503 && status == 422 && text.contains("query_time_ms_max");
+    if in_time {
+        return;
+    }
     assert_eq!(answer.status, status, "{shown}: {text}");
     let told: String = text.chars().take(400).collect();
     assert!(text.contains(part), "{shown}: {part:?} is not in {told:?}");
-    assert!(begin.elapsed() < SOON, "{shown} took {:?}", begin.elapsed());
 }
 
 fn ask_all(obs: &Obs, begin: i64) {

@@ -927,7 +927,11 @@ fn features_are_switched_by_prometheus_names() {
     ] {
         assert_eq!(features[category][name], expect, "{category} {name}");
     }
-    for query in ["mad_over_time(x[5m])", "rate(x[5m] anchored)", "x + fill(0) x"] {
+    for query in [
+        "mad_over_time(x[5m])",
+        "rate(x[5m] anchored)",
+        "x + fill(0) x",
+    ] {
         let answer = obs.get("/api/v1/query", &[("query", query)]);
         assert_eq!(answer.status, 400, "{query}: {}", answer.text());
     }
@@ -951,7 +955,11 @@ fn features_are_switched_by_prometheus_names() {
         .collect();
     assert_eq!(steps, [8, 8, 8], "{stats}");
     assert_eq!(stats["totalQueryableSamples"], 24);
-    let some = data(&obs, "/query_range", &[&params[..4], &[("stats", "true")]].concat());
+    let some = data(
+        &obs,
+        "/query_range",
+        &[&params[..4], &[("stats", "true")]].concat(),
+    );
     let some = &some["stats"]["samples"];
     assert!(some["totalQueryableSamplesPerStep"].is_null(), "{some}");
     assert_eq!(some["totalQueryableSamples"], 24);
