@@ -148,4 +148,6 @@ pub struct Reply {
     pub samples_read: u64,
     /// Bytes decoded.
     pub bytes_read: u64,
+    /// Samples that each step looked at, where that was asked for.
+    pub samples_by_step: Option<Vec<(Timestamp, u64)>>,
 }

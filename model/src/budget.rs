@@ -39,6 +39,8 @@ pub enum BudgetError {
 pub struct Budget {
     samples: AtomicU64,
     samples_max: u64,
+    /// All samples that were ever charged, for reports.
+    samples_total: AtomicU64,
     bytes: AtomicU64,
     bytes_max: u64,
     /// All bytes that were ever charged, for reports.
@@ -55,6 +57,7 @@ impl Budget {
         Self {
             samples: AtomicU64::new(0),
             samples_max: limits.query_samples_max,
+            samples_total: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             bytes_max: limits.query_bytes_max,
             bytes_total: AtomicU64::new(0),
@@ -71,8 +74,10 @@ impl Budget {
         self
     }
 
-    /// Charges samples, rows or spans read.
+    /// Charges samples, rows or spans read. What is held no more is given back through
+    /// [`Budget::release_samples`].
     pub fn samples(&self, count: u64) -> Result<(), BudgetError> {
+        self.samples_total.fetch_add(count, Ordering::Relaxed);
         self.charge(&self.samples, count, self.samples_max, "query_samples_max")
     }
 
@@ -83,13 +88,14 @@ impl Budget {
         self.charge(&self.bytes, count, self.bytes_max, "query_bytes_max")
     }
 
+    /// Gives back samples that were charged and are held no more.
+    pub fn release_samples(&self, count: u64) {
+        release(&self.samples, count);
+    }
+
     /// Gives back bytes that were charged and are held no more.
     pub fn release_bytes(&self, count: u64) {
-        // Never below zero, or one mistake would lift the limit.
-        let less = |bytes: u64| Some(bytes.saturating_sub(count));
-        let order = Ordering::Relaxed;
-        let updated = self.bytes.fetch_update(order, order, less);
-        updated.expect("it always gives a value");
+        release(&self.bytes, count);
     }
 
     /// Bytes that are charged now.
@@ -129,11 +135,11 @@ impl Budget {
         self.stop.store(CANCELLED, Ordering::Relaxed);
     }
 
-    /// Samples, bytes and series charged so far; bytes that were given back count too.
+    /// Samples, bytes and series charged so far; what was given back counts too.
     pub fn spent(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let bytes = read(&self.bytes_total);
-        (read(&self.samples), bytes, read(&self.series))
+        (read(&self.samples_total), bytes, read(&self.series))
     }
 
     fn charge(
@@ -149,6 +155,14 @@ impl Budget {
         }
         self.check()
     }
+}
+
+/// Never below zero, or one mistake would lift the limit.
+fn release(counter: &AtomicU64, count: u64) {
+    let less = |held: u64| Some(held.saturating_sub(count));
+    let order = Ordering::Relaxed;
+    let updated = counter.fetch_update(order, order, less);
+    updated.expect("it always gives a value");
 }
 
 /// Bytes that a part of a query holds now: the budget gets them back when this is dropped.
@@ -242,6 +256,20 @@ mod tests {
         held.give_back(2);
         held.keep();
         assert_eq!(budget.bytes_held(), 3);
+    }
+
+    #[test]
+    fn samples_are_counted_while_they_are_held() {
+        let budget = Budget::new(&Limits {
+            query_samples_max: 10,
+            ..Limits::default()
+        });
+        for _ in 0..3 {
+            assert_eq!(budget.samples(8), Ok(()));
+            budget.release_samples(8);
+        }
+        assert!(budget.samples(11).is_err());
+        assert_eq!(budget.spent().0, 3 * 8 + 11);
     }
 
     #[test]

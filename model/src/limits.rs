@@ -30,7 +30,7 @@ pub struct Limits {
     /// Distinct days (UTC) in which the rows lie that a tenant has in memory: each becomes a part.
     /// Rows of further days are refused until a flush has made room.
     pub memory_days_max: usize,
-    /// Samples that one query may read.
+    /// Samples that one query may hold at one time.
     pub query_samples_max: u64,
     /// Bytes that one query may hold at one time.
     pub query_bytes_max: u64,

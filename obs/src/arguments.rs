@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -163,6 +163,18 @@ pub(crate) struct ServeOptions {
     /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
     #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
     enable_admin_api: bool,
+    /// Switch features of Prometheus on, by its names: promql-delayed-name-removal,
+    /// use-start-timestamps, type-and-unit-labels, promql-per-step-stats, …
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "OBS_ENABLE_FEATURE",
+        value_delimiter = ','
+    )]
+    enable_feature: Vec<String>,
+    /// Experimental parts of PromQL only where --enable-feature names them, as in Prometheus
+    #[arg(long, env = "OBS_PROMETHEUS_DEFAULTS")]
+    prometheus_defaults: bool,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -180,7 +192,14 @@ pub(crate) enum LogFormat {
 impl ServeOptions {
     pub(crate) fn into_server(self) -> anyhow::Result<obs_server::Options> {
         let retention = self.retention.as_deref().map(duration).transpose();
+        let features = obs_server::Features::new(&self.enable_feature, self.prometheus_defaults);
+        let features = features.unwrap_or_else(|fault| {
+            let kind = clap::error::ErrorKind::InvalidValue;
+            let fault = format!("invalid value for '--enable-feature <NAMES>': {fault}");
+            Cli::command().error(kind, fault).exit()
+        });
         Ok(obs_server::Options {
+            features,
             config: self.config,
             data: self.data,
             listen: self.listen,

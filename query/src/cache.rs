@@ -1,7 +1,7 @@
 //! Answers of range queries that were computed before, for the steps that cannot have changed.
 //!
-//! Invariants: a step is taken from here only where its windows read the same parts as then, and no
-//! memory holds a row in them, so an answer is never stale; an answer with annotations is not kept,
+//! Invariants: a step is taken from here only where its windows read the same parts as then with the
+//! same rows hidden, and no memory holds a row in them, so an answer is never stale; an answer with annotations is not kept,
 //! because nobody knows which of its steps they came from; the cache never holds more bytes than it
 //! was given.
 
@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use obs_model::answer::MatrixSeries;
 use obs_model::{Samples, Tenant, TimeRange, Timestamp};
-use obs_tsdb::{Metrics, OpenPart, Snapshot};
+
+use obs_tsdb::{Hidden, Metrics, OpenPart, Snapshot};
 
 use crate::column::Grid;
 use crate::plan::{Borders, Form, Input, Leaf, MetricPlan, Node, Window};
@@ -91,6 +92,8 @@ pub(crate) struct Stored {
     pub(crate) series: Vec<MatrixSeries>,
     /// The parts that were read. They may be gone; what stands at their place is not them.
     parts: Vec<(Weak<OpenPart<Metrics>>, TimeRange)>,
+    /// What deletions and rules of retention hid.
+    hidden: Vec<Hidden<Metrics>>,
 }
 
 impl ResultCache {
@@ -165,7 +168,8 @@ fn weight(key: &Key, answer: &Stored) -> usize {
     let series =
         |one: &MatrixSeries| SERIES_BYTES + one.labels.packed().len() + 16 * one.samples.len();
     let series: usize = answer.series.iter().map(series).sum();
-    ENTRY_BYTES + key.plan.len() + 32 * answer.parts.len() + series
+    let sources = 32 * answer.parts.len() + 48 * answer.hidden.len();
+    ENTRY_BYTES + key.plan.len() + sources + series
 }
 
 impl Key {
@@ -311,6 +315,7 @@ impl Stored {
             parts: parts
                 .map(|p| (Arc::downgrade(p), p.reader.range()))
                 .collect(),
+            hidden: snapshot.hidden.all().to_vec(),
         })
     }
 
@@ -335,6 +340,7 @@ impl Stored {
         let mut changed: Vec<TimeRange> = obs_tsdb::recent(snapshot).into_iter().collect();
         changed.extend(gone.map(|(_, range)| *range));
         changed.extend(new.map(|part| part.reader.range()));
+        changed.extend(self.hidden_since(snapshot));
         let first = self.grid.start.max(grid.start);
         let last = self.grid.end().min(grid.end());
         if last < first {
@@ -345,6 +351,23 @@ impl Stored {
         let count = ((last - first) / grid.step) as usize + 1;
         let (from, count) = untouched(&steps(grid, skipped, count), reach, &changed);
         (count > 0).then_some((skipped + from, count))
+    }
+
+    /// Where rows may be hidden that were not then. What is hidden stays so until its part goes.
+    fn hidden_since(&self, snapshot: &Snapshot<Metrics>) -> impl Iterator<Item = TimeRange> {
+        let since = |now: &Hidden<Metrics>| {
+            let mut then = self.hidden.iter();
+            let then = then.find(|then| Arc::ptr_eq(&then.selector, &now.selector));
+            match then {
+                // A rule hides more as time goes on.
+                Some(then) if then.range.start == now.range.start => {
+                    TimeRange::new(then.range.end.saturating_add(1), now.range.end)
+                }
+                _ => now.range,
+            }
+        };
+        let all = snapshot.hidden.all().iter().map(since);
+        all.filter(|range| !range.is_empty())
     }
 
     /// The answer at some of its steps.

@@ -10,6 +10,9 @@ mod answer;
 mod binary;
 mod buckets;
 mod call;
+mod choose;
+mod counts;
+mod distribution;
 mod extended;
 mod histogram;
 mod info;
@@ -19,9 +22,11 @@ mod labels;
 mod matching;
 mod notes;
 mod over;
+mod pipe;
 #[cfg(test)]
 mod properties;
 mod quantile;
+mod ranks;
 mod rate;
 mod series;
 mod shared;
@@ -31,6 +36,7 @@ mod starts;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trend;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -48,6 +54,7 @@ pub(crate) use answer::{fixed, float};
 pub(crate) use binary::arithmetic;
 pub(crate) use source::LeafSeries;
 
+use counts::Counts;
 use shared::Shared;
 
 /// Computes the answer of a plan from the series of its leaves (one list per leaf, in order).
@@ -58,7 +65,16 @@ pub fn eval(
     pool: &rayon::ThreadPool,
 ) -> Result<(Answer, Annotations), QueryError> {
     let leaves: Vec<LeafSeries<'_>> = selected.iter().map(|s| LeafSeries::Ready(s)).collect();
-    eval_leaves(plan, &leaves, budget, pool)
+    let outcome = eval_leaves(plan, &leaves, budget, pool)?;
+    Ok((outcome.answer, outcome.notes))
+}
+
+/// What a plan comes to.
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    pub(crate) notes: Annotations,
+    /// Samples that each step looked at, where the plan counts them.
+    pub(crate) steps: Option<Vec<u64>>,
 }
 
 /// Computes the answer of a plan from its leaves, in order.
@@ -67,7 +83,7 @@ pub(crate) fn eval_leaves(
     leaves: &[LeafSeries<'_>],
     budget: &Budget,
     pool: &rayon::ThreadPool,
-) -> Result<(Answer, Annotations), QueryError> {
+) -> Result<Outcome, QueryError> {
     let evaluator = Evaluator {
         plan,
         leaves,
@@ -77,7 +93,12 @@ pub(crate) fn eval_leaves(
         notes: Mutex::default(),
         counted: Mutex::default(),
         noted: AtomicUsize::new(0),
-        shared: Shared::of(plan),
+        counts: Counts::of(plan),
+        // What is computed once is still looked at twice.
+        shared: match plan.count_samples {
+            true => Shared::default(),
+            false => Shared::of(plan),
+        },
     };
     let answer = evaluator.answer(plan)?;
     let notes = evaluator.notes.into_inner();
@@ -88,7 +109,11 @@ pub(crate) fn eval_leaves(
     }
     notes::tell_once(&mut notes.warnings);
     notes::tell_once(&mut notes.infos);
-    Ok((answer, notes))
+    Ok(Outcome {
+        answer,
+        notes,
+        steps: evaluator.counts.finish(),
+    })
 }
 
 /// What evaluation needs at every node.
@@ -103,6 +128,7 @@ struct Evaluator<'a> {
     counted: Mutex<BTreeMap<String, notes::Counted>>,
     /// Number of notes, repeated ones included.
     noted: AtomicUsize,
+    counts: Counts,
     shared: Shared,
 }
 
@@ -146,6 +172,11 @@ impl Evaluator<'_> {
     }
 
     fn evaluate(&self, node: &Node, grid: &Grid) -> Result<Evaluated, QueryError> {
+        if matches!(node, Node::Call(_) | Node::Binary(_) | Node::Negate(_))
+            && let Some(series) = self.piped_vector(node, grid)?
+        {
+            return Ok(Evaluated::Vector(series));
+        }
         Ok(match node {
             Node::Number(value) => {
                 self.reserve(grid, 1)?;

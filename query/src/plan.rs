@@ -265,6 +265,8 @@ pub struct MetricPlan {
     pub start_timestamps: bool,
     /// The label `__type__` says what is a counter, not the name.
     pub type_and_unit_labels: bool,
+    /// Samples that steps look at are counted.
+    pub count_samples: bool,
 }
 
 /// Adds a leaf, or widens the range of an equal one that it overlaps: what lies between two ranges

@@ -57,6 +57,13 @@ impl Features {
         fill_modifiers: false,
     };
 
+    /// Prometheus' names of what can be switched.
+    pub const NAMES: [&str; 3] = [
+        "promql-experimental-functions",
+        "promql-extended-range-selectors",
+        "promql-binop-fill-modifiers",
+    ];
+
     /// Turns a feature of Prometheus' name on; `false` for one that is not of the language.
     pub fn enable(&mut self, name: &str) -> bool {
         match name {

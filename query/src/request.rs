@@ -99,6 +99,8 @@ pub struct Request {
     /// The label `__type__` says what is a counter, not the name (Prometheus'
     /// `type-and-unit-labels`).
     pub type_and_unit_labels: bool,
+    /// The reply says how many samples each step looked at.
+    pub count_samples: bool,
     /// Steps that were computed before may be taken from the cache.
     pub cached: bool,
     /// Most lines, traces or series of an answer.
@@ -120,6 +122,7 @@ impl Request {
             delayed_names: false,
             start_timestamps: false,
             type_and_unit_labels: false,
+            count_samples: false,
             cached: true,
             limit: 100,
             direction: Direction::Backward,

@@ -5,13 +5,13 @@
 use obs_logstore::Logs;
 use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
-use obs_model::{Annotations, Answer, Budget, Reply, TimeRange};
+use obs_model::{Annotations, Answer, Budget, Matcher, Reply, TimeRange};
 use obs_tracestore::Spans;
 use obs_tsdb::{Metrics, Selection, Snapshot};
 
 use crate::cache::{self, Key, Reach, ResultCache, Stored, TenantCache};
 use crate::error::{ParseError, QueryError};
-use crate::eval::{LeafSeries, eval_leaves};
+use crate::eval::{LeafSeries, Outcome, eval_leaves};
 use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
 use crate::request::{Language, Plan, Request};
 use crate::{logql, logs, promql, traceql, traces};
@@ -106,10 +106,12 @@ pub fn run(
     budget: &Budget,
     pool: &rayon::ThreadPool,
 ) -> Result<Reply, QueryError> {
+    let mut samples_by_step = None;
     let (answer, annotations) = match plan {
         Plan::Metric(plan) => {
             let cached = match (&sources.cache, &sources.metrics) {
-                (Some(cached), Some(snapshot)) => {
+                // What is taken from the cache would not be counted.
+                (Some(cached), Some(snapshot)) if !plan.count_samples => {
                     let key = Key::of(plan, &cached.tenant);
                     key.map(|key| (&*cached.cache, snapshot, key))
                 }
@@ -125,7 +127,15 @@ pub fn run(
                     snapshot,
                 }
                 .run(key)?,
-                None => compute(plan, sources, budget, pool)?,
+                None => {
+                    let outcome = compute(plan, sources, budget, pool)?;
+                    let counted = |steps: Vec<u64>| {
+                        let steps = steps.into_iter().enumerate();
+                        steps.map(|(step, n)| (plan.grid.at(step), n)).collect()
+                    };
+                    samples_by_step = outcome.steps.map(counted);
+                    (outcome.answer, outcome.notes)
+                }
             }
         }
         Plan::Logs(plan) => {
@@ -149,6 +159,7 @@ pub fn run(
         annotations,
         samples_read,
         bytes_read,
+        samples_by_step,
     })
 }
 
@@ -158,7 +169,7 @@ fn compute(
     sources: &Sources,
     budget: &Budget,
     pool: &rayon::ThreadPool,
-) -> Result<(Answer, Annotations), QueryError> {
+) -> Result<Outcome, QueryError> {
     let leaves = open(plan, sources, budget)?;
     let leaves: Vec<LeafSeries<'_>> = leaves.iter().map(Opened::series).collect();
     eval_leaves(plan, &leaves, budget, pool)
@@ -227,8 +238,9 @@ impl Cached<'_> {
             read.range = TimeRange::new(start.saturating_add(later), end.saturating_sub(earlier));
         }
         plan.grid = grid;
-        match compute(&plan, self.sources, self.budget, self.pool)? {
-            (Answer::Matrix(series), notes) => Ok((series, notes)),
+        let outcome = compute(&plan, self.sources, self.budget, self.pool)?;
+        match outcome.answer {
+            Answer::Matrix(series) => Ok((series, outcome.notes)),
             _ => Err(QueryError::Execution(
                 "a range query answers with a matrix".to_owned(),
             )),
@@ -253,32 +265,36 @@ impl Opened<'_> {
     }
 }
 
-/// Finds the series of all leaves.
+/// Finds the series of all leaves; those of metrics at one moment.
 fn open<'a>(
     plan: &MetricPlan,
     sources: &'a Sources,
     budget: &Budget,
 ) -> Result<Vec<Opened<'a>>, QueryError> {
-    plan.leaves
-        .iter()
-        .map(|read| open_leaf(read, sources, budget))
-        .collect()
-}
-
-fn open_leaf<'a>(
-    read: &LeafRead,
-    sources: &'a Sources,
-    budget: &Budget,
-) -> Result<Opened<'a>, QueryError> {
-    Ok(match (&read.leaf, &sources.metrics, &sources.logs) {
-        (Leaf::Metrics(matchers), Some(snapshot), _) => {
-            Opened::Stored(Selection::open(snapshot, matchers, read.range, budget)?)
+    let mut reads: Vec<(&[Matcher], TimeRange)> = Vec::new();
+    for read in &plan.leaves {
+        if let Leaf::Metrics(matchers) = &read.leaf {
+            reads.push((matchers, read.range));
         }
-        (Leaf::Logs(leaf), _, Some(snapshot)) => {
-            Opened::Ready(logs::select(snapshot, leaf, read.range, budget)?)
-        }
-        (Leaf::Metrics(_), None, _) | (Leaf::Logs(_), _, None) => Opened::Ready(Vec::new()),
-    })
+    }
+    let selections = match &sources.metrics {
+        Some(snapshot) => Selection::open_all(snapshot, &reads, budget)?,
+        None => Vec::new(),
+    };
+    let mut selections = selections.into_iter();
+    let open = |read: &LeafRead| {
+        Ok(match (&read.leaf, &sources.logs) {
+            (Leaf::Metrics(_), _) => match selections.next() {
+                Some(selection) => Opened::Stored(selection),
+                None => Opened::Ready(Vec::new()),
+            },
+            (Leaf::Logs(leaf), Some(snapshot)) => {
+                Opened::Ready(logs::select(snapshot, leaf, read.range, budget)?)
+            }
+            (Leaf::Logs(_), None) => Opened::Ready(Vec::new()),
+        })
+    };
+    plan.leaves.iter().map(open).collect()
 }
 
 #[cfg(test)]

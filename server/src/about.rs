@@ -103,6 +103,7 @@ fn flags(options: &Options, config: &Config, retention: &str) -> BTreeMap<String
     let yes = || true.to_string();
     [
         ("config.file", file),
+        ("enable-feature", options.features.asked.clone()),
         ("listen", options.listen.to_string()),
         ("log.format", log_format.to_owned()),
         ("log.level", log_level.to_owned()),

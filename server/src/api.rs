@@ -33,6 +33,8 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::params::Params;
 
+pub(crate) use ui::below;
+
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()

@@ -12,6 +12,7 @@ use obs_storage::Progress;
 use rayon::ThreadPool;
 
 use crate::about::About;
+use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::stores::Stores;
 use crate::write::{Rules, WriteStats};
@@ -62,6 +63,7 @@ pub(crate) struct App {
     pub(crate) external_labels: Labels,
     pub(crate) started: Timestamp,
     pub(crate) about: About,
+    pub(crate) features: Features,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
 }
 

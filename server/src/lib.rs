@@ -11,6 +11,7 @@ mod api;
 mod app;
 mod clock;
 mod connections;
+mod features;
 mod intake;
 mod metrics;
 mod params;
@@ -27,6 +28,7 @@ mod write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use features::Features;
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;
 /// For the command line, which selects series by remote read.
@@ -53,6 +55,8 @@ pub struct Options {
     pub route_prefix: String,
     /// Whether series may be deleted and snapshots taken over HTTP.
     pub enable_admin_api: bool,
+    /// What is switched on.
+    pub features: Features,
     /// Shape of the log.
     pub log_format: LogFormat,
     /// How much more than usual is logged: 1 debug, 2 trace.

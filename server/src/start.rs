@@ -49,7 +49,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let telemetry = start_telemetry(&options, &config, &listeners).await?;
-    for notice in config.notices() {
+    for notice in config.notices().iter().chain(&options.features.notices) {
         tracing::warn!("{notice}");
     }
     // Before anything of a server that runs here already is touched.
@@ -231,6 +231,7 @@ impl Running {
             decoder: Decoder::new(threads),
             started: clock::now(),
             about,
+            features: options.features.clone(),
         });
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         let cut = CancellationToken::new();
@@ -312,10 +313,7 @@ impl Serving<'_> {
         )
         .with_otlp(config.otlp.options());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
-        let all = match app.about.route_prefix.as_str() {
-            "" => all,
-            prefix => all.clone().nest(prefix, all),
-        };
+        let all = api::below(&app.about.route_prefix, all);
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);

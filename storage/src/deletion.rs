@@ -104,6 +104,11 @@ impl<K: Kind> Hiding<K> {
         self.list.is_empty()
     }
 
+    /// Everything that is hidden in some source.
+    pub fn all(&self) -> &[Hidden<K>] {
+        &self.list
+    }
+
     /// What is hidden in one part, where it is the only source.
     pub(crate) fn part_alone(&self, index: usize) -> Self {
         Self {

@@ -15,6 +15,7 @@ import time
 
 import compare
 import queries
+from generated import expressions
 from fixture import NAMES, STEP_MS, STEPS, Target
 from processes import Programs, ask, wait_for
 
@@ -89,6 +90,24 @@ def history(prometheus, obs, end):
     step(f"{len(asked)} requests about history in memory", compare.compare(prometheus, obs, asked))
     ask(obs, "/api/v1/admin/storage/flush", method="POST")
     step(f"{len(asked)} requests about history in files", compare.compare(prometheus, obs, asked))
+
+
+def refusals(prometheus, obs):
+    """What is wrong with a query is told in the same words, but where Prometheus 3 has others."""
+    found = []
+    for query in queries.REFUSED:
+        parameters = {"query": query, "time": 1}
+        left, right = (ask(base, "/api/v1/query", parameters).get("error") for base in (prometheus, obs))
+        if left != right and query not in queries.TOLD_OTHERWISE:
+            found.append(f"DIFFERENT {query}\n  {left}\n  {right}")
+    step(f"{len(queries.REFUSED)} refusals", found)
+
+
+def generated(prometheus, obs, end):
+    """Compares expressions that are put together from parts. Late, since those that fail begin
+    counters of Prometheus, which extrapolates them differently."""
+    asked = list(compare.requests(expressions(), "history", (end - 299.9,), ((end - 1200, end, 73),)))
+    step(f"{len(asked)} generated requests", compare.compare(prometheus, obs, asked))
 
 
 def live(prometheus, obs, began):
@@ -211,7 +230,9 @@ def main():
         history(prometheus, obs, end + 0.503)
         lists(prometheus, obs)
         promtool(prometheus, obs, end + 0.503)
+        refusals(prometheus, obs)
         live(prometheus, obs, began)
+        generated(prometheus, obs, end + 0.503)
         expositions(binary, prometheus, obs, addresses["http"])
         target.close()
     return 1 if failures else 0

@@ -408,3 +408,7 @@ rate(rate(level[1m])[5m])
 sum_over_time(1[5m:1m])
 nan()
 """.strip().splitlines()
+
+# Of these, what Prometheus 3 tells in other words than Prometheus 2: durations may be expressions,
+# labels may be quoted, and patterns are shown as they were written.
+TOLD_OTHERWISE = ["up offset", "level[5m] offset -", 'level{"host"="h1}', 'level{host=~"("}']

@@ -11,6 +11,7 @@ mod blackbox;
 mod cli;
 mod crash;
 mod damage;
+mod hostile;
 mod process;
 mod send;
 mod simulation;

@@ -351,6 +351,14 @@ impl Obs {
         )
     }
 
+    /// POST with parameters as another tenant.
+    pub(crate) fn post_as(&self, tenant: &str, path: &str, params: &[(&str, &str)]) -> Answer {
+        let url = parameters(&format!("{}{path}", self.url()), params);
+        let request = client().post(url).header("x-scope-orgid", tenant);
+        let answer = request.send().and_then(Answer::of);
+        answer.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     /// `flush` or `merge`: brings all memory to parts, or all parts together.
     pub(crate) fn force(&self, what: &str) {
         let answer = self.post(&format!("/api/v1/admin/storage/{what}"), &[], Vec::new());

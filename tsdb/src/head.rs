@@ -1,7 +1,8 @@
 //! The head: samples that are not in a part yet, of one tenant.
 //!
 //! One lock around all samples: the writer takes it once per record, so that a reader sees a record
-//! whole or not at all; readers hold it while they copy what they select. Series that come together
+//! whole or not at all; readers hold it while they find what they select, and read from then on what
+//! was there at that moment ([`Frozen`]). Series that come together
 //! share the times of a [`Group`]; what does not fit its rows is kept per series and merged at read
 //! and flush. Which series there are is said by a [`Registry`] that memories share.
 //! Invariants: where a row and a series' own samples have the same time, the row came first; the
@@ -13,7 +14,7 @@ mod group;
 mod index;
 mod registry;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -173,7 +174,7 @@ struct Slot {
     group: u32,
     column: u32,
     /// What is not in rows.
-    own: Option<Box<Own>>,
+    own: Option<Arc<Own>>,
 }
 
 impl Slot {
@@ -186,14 +187,41 @@ impl Slot {
     fn is_live(&self) -> bool {
         self.group != NONE || self.own.is_some()
     }
+
+    fn read(
+        &self,
+        group: Option<&Group>,
+        own: Option<&Own>,
+        range: MilliRange,
+        column: &mut Column,
+    ) -> Result<(), Corrupt> {
+        column.clear();
+        if let Some(group) = group {
+            group.read(self.column as usize, range, column)?;
+        }
+        if let Some(own) = own {
+            let (from, to) = range.find(&own.column.times);
+            if from < to {
+                column.merge_later(&own.column.slice(from, to));
+            }
+        }
+        Ok(())
+    }
 }
 
-/// What a series has for itself.
-#[derive(Debug, Default)]
+/// What a series has for itself; copied once where a reader holds it.
+#[derive(Clone, Debug, Default)]
 struct Own {
     column: Column,
     /// Ascending by time.
     exemplars: Vec<Exemplar>,
+}
+
+/// Samples of some series as they were at one moment, whatever comes later.
+#[derive(Debug, Default)]
+pub(crate) struct Frozen {
+    groups: HashMap<u32, Group>,
+    own: HashMap<u32, Arc<Own>>,
 }
 
 /// What the lock of the samples guards.
@@ -274,7 +302,7 @@ impl Head {
         }
         let group = &mut self.groups[home as usize];
         let rows = group.takes(time) && values.iter().all(|v| fits_row(*v));
-        if rows && group.series == ids {
+        if rows && *group.series == ids {
             let before = group.bytes();
             group.push_row(time, values);
             self.group_bytes = self.group_bytes + group.bytes() - before;
@@ -389,7 +417,7 @@ impl Head {
         self.cover(time, time);
         let size = exemplar.labels.packed().len() + size_of::<Exemplar>();
         let series = &mut self.series[id as usize];
-        let own = series.own.get_or_insert_default();
+        let own = Arc::make_mut(series.own.get_or_insert_default());
         if push_exemplar(&mut own.exemplars, exemplar) {
             self.own_bytes += size;
         }
@@ -402,9 +430,9 @@ impl Head {
             group.irregular = group.irregular.max(time);
         }
         if series.own.is_none() {
-            self.own_bytes += size_of::<Own>() + 16;
+            self.own_bytes += size_of::<Own>() + 32;
         }
-        let own = series.own.get_or_insert_default();
+        let own = Arc::make_mut(series.own.get_or_insert_default());
         let before = own.column.bytes();
         change(own);
         self.own_bytes = (self.own_bytes + own.column.bytes()).saturating_sub(before);
@@ -453,18 +481,42 @@ impl Head {
         range: MilliRange,
         column: &mut Column,
     ) -> Result<(), Corrupt> {
-        column.clear();
+        let series = self.slot(id);
+        let group = self.groups.get(series.group as usize);
+        series.read(group, series.own.as_deref(), range, column)
+    }
+
+    /// Holds the samples of a series as they are now; gives the bytes that this takes.
+    pub(crate) fn freeze(&self, id: u32, frozen: &mut Frozen) -> usize {
+        let mut bytes = 0;
         let series = self.slot(id);
         if let Some(group) = self.groups.get(series.group as usize) {
-            group.read(series.column as usize, range, column)?;
+            frozen.groups.entry(series.group).or_insert_with(|| {
+                bytes += group.clone_bytes();
+                group.clone()
+            });
         }
         if let Some(own) = &series.own {
-            let (from, to) = range.find(&own.column.times);
-            if from < to {
-                column.merge_later(&own.column.slice(from, to));
-            }
+            bytes += 32;
+            frozen.own.insert(id, Arc::clone(own));
         }
-        Ok(())
+        bytes
+    }
+
+    /// The samples of a series inside a range as they were when they were frozen.
+    pub(crate) fn read_frozen(
+        &self,
+        frozen: &Frozen,
+        id: u32,
+        range: MilliRange,
+        column: &mut Column,
+    ) -> Result<(), Corrupt> {
+        // A series keeps its group and column once it has them; the frozen group knows whether it
+        // had them then.
+        let series = self.slot(id);
+        let group = frozen.groups.get(&series.group);
+        let own = frozen.own.get(&id).map(Arc::as_ref);
+        series.read(group, own, range, column)
     }
 
     /// How many samples a series can have inside a range.

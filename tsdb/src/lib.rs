@@ -45,7 +45,7 @@ pub use error::SelectError;
 pub use growth::{Growth, growth};
 pub use head::Memory;
 pub use kind::Metrics;
-pub use obs_storage::{OpenPart, Snapshot};
+pub use obs_storage::{Hidden, OpenPart, Snapshot};
 pub use part::Part;
 pub use record::RECORD_SAMPLES_MAX;
 pub use select::{

@@ -3,7 +3,10 @@
 //! Invariants: series are sorted by labels; the samples of a series come from its sources in order
 //! of arrival, so that the first arrival of a sample wins here as it does in flush and merge; what
 //! a read costs is charged to the budget before it is decoded; memory does not grow with the number
-//! of series that are read, only with that of one chunk.
+//! of series that are read, only with that of one chunk; selections that are opened together read
+//! memory as it was at one moment, so that no record is seen in part.
+
+mod opening;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,10 +22,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::column::{Column, MilliRange, NO_START};
 use crate::deletion::Mask;
 use crate::error::SelectError;
+use crate::head::Frozen;
 use crate::kind::Metrics;
 use crate::part::{Group, Part, TimesCache, Values};
 use crate::postings::Index;
-use crate::select::{Source, find_visible, sources};
+use crate::select::Source;
+
+use opening::Opening;
 
 /// A chunk has at least so many series, where there are as many, so that caches pay.
 const CHUNK_SERIES_MIN: usize = 64;
@@ -43,6 +49,8 @@ pub struct Selection<'a> {
     sources: Vec<Source<'a>>,
     /// What is hidden in each source.
     masks: Vec<Mask>,
+    /// What each source had in memory when it was opened.
+    frozen: Vec<Frozen>,
     range: MilliRange,
     labels: Vec<Labels>,
     /// The places of series `i` are `places[starts[i]..starts[i + 1]]`.
@@ -144,47 +152,27 @@ impl<'a> Selection<'a> {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Self, SelectError> {
-        let sources = sources(snapshot, range);
-        let range = MilliRange::of(range);
-        let mut found = Found {
-            budget,
-            numbers: HashMap::default(),
-            labels: Vec::new(),
-            places: Vec::new(),
-            several: sources.len() > 1,
-        };
-        let mut masks = Vec::with_capacity(sources.len());
-        for (at, source) in sources.iter().enumerate() {
-            let at = at as u32;
-            match source {
-                Source::Part(part, hidden) => {
-                    let (set, mask) = find_visible(*part, hidden, matchers, range)?;
-                    masks.push(mask);
-                    find_in_part(part, at, &set, range, &mut found)?;
-                }
-                Source::Memory(memory, hidden) => {
-                    let head = memory.read();
-                    let (set, mask) = find_visible(&head, hidden, matchers, range)?;
-                    masks.push(mask);
-                    for number in set {
-                        budget.check()?;
-                        if head.has_samples(number, range)? {
-                            let labels = head.labels(number);
-                            found.add(labels, Place { source: at, number })?;
-                        }
-                    }
-                }
-            }
-        }
-        let (labels, starts, places) = sorted(found.labels, &found.places);
-        Ok(Self {
-            sources,
-            masks,
-            range,
-            labels,
-            starts,
-            places,
-        })
+        let all = Self::open_all(snapshot, &[(matchers, range)], budget)?;
+        Ok(all.into_iter().next().expect("one is opened per read"))
+    }
+
+    /// Opens several at one moment: either all see a record that comes meanwhile or none does.
+    pub fn open_all(
+        snapshot: &'a Snapshot<Metrics>,
+        reads: &[(&[Matcher], TimeRange)],
+        budget: &Budget,
+    ) -> Result<Vec<Self>, SelectError> {
+        let reads = reads.iter();
+        let mut all: Vec<_> = reads
+            .map(|read| Opening::new(snapshot, *read, budget))
+            .collect();
+        all.iter_mut()
+            .try_for_each(|opening| opening.parts(snapshot))?;
+        let heads: Vec<_> = snapshot.memories.iter().map(|m| m.read()).collect();
+        all.iter_mut()
+            .try_for_each(|opening| opening.memories(snapshot, &heads))?;
+        drop(heads);
+        Ok(all.into_iter().map(Opening::finish).collect())
     }
 
     /// Number of series.
@@ -299,6 +287,7 @@ impl<'a> Selection<'a> {
         let mut charge = Charge {
             need,
             budget,
+            count: 0,
             block: budget.holding(),
             samples: budget.holding(),
         };
@@ -319,6 +308,7 @@ impl<'a> Selection<'a> {
                     self.read_part((part, source), mine, times, &mut charge, &mut gathered)?;
                 }
                 Source::Memory(memory, _) => {
+                    let memory = (*memory, source);
                     self.read_memory(memory, mine, times, &mut charge, &mut gathered)?;
                 }
             }
@@ -346,17 +336,18 @@ impl<'a> Selection<'a> {
 
     fn read_memory(
         &self,
-        memory: &crate::Memory,
+        (memory, source): (&crate::Memory, u32),
         jobs: &[(Place, u32)],
         times: &mut TimesTable,
         charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
         let head = memory.read();
+        let frozen = &self.frozen[source as usize];
+        let mask = &self.masks[source as usize];
         let mut column = Column::default();
         for (place, at) in jobs {
-            head.read_column(place.number, self.range, &mut column)?;
-            let mask = &self.masks[place.source as usize];
+            head.read_frozen(frozen, place.number, self.range, &mut column)?;
             if mask.concerns(place.number) {
                 column = mask.visible(place.number, std::mem::take(&mut column));
             }
@@ -453,6 +444,8 @@ impl<'a> Selection<'a> {
 struct Charge<'b> {
     need: Need,
     budget: &'b Budget,
+    /// Samples that are held.
+    count: u64,
     /// The block that is open.
     block: HeldBytes<'b>,
     /// The samples of the chunk.
@@ -461,9 +454,17 @@ struct Charge<'b> {
 
 impl Charge<'_> {
     fn samples(&mut self, count: usize) -> Result<(), SelectError> {
-        self.budget.samples(count as u64)?;
-        self.samples.add(8 * count as u64)?;
+        let count = count as u64;
+        self.count += count;
+        self.budget.samples(count)?;
+        self.samples.add(8 * count)?;
         Ok(())
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.budget.release_samples(self.count);
     }
 }
 

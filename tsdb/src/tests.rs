@@ -973,3 +973,63 @@ fn files_of_old_versions_are_read_and_written_alike() {
         assert_eq!(metadata, full_batch().metadata);
     }
 }
+
+/// A batch of one time: series `from..to`, each with its number.
+fn scrape(numbers: std::ops::Range<i64>, time: i64) -> MetricBatch {
+    let one = |number: i64| Series {
+        labels: labels(&[("__name__", "m"), ("n", &format!("{number:03}"))]),
+        samples: vec![Sample {
+            time: Timestamp::from_millis(time),
+            start: None,
+            value: Value::Float(number as f64),
+        }],
+        ..Series::default()
+    };
+    MetricBatch {
+        series: numbers.map(one).collect(),
+        ..MetricBatch::default()
+    }
+}
+
+#[test]
+fn what_comes_after_a_selection_is_opened_is_not_in_it() {
+    let memory = Memory::default();
+    // Rows of a group that fill a chunk and begin another, a row that was filled in part, and
+    // series of their own.
+    (0..20).for_each(|n| memory.insert(scrape(0..40, n * 10)));
+    memory.insert(scrape(0..30, 200));
+    memory.insert(scrape(100..102, 200));
+    let snapshot = Snapshot::<Metrics>::from_parts(vec![memory], Vec::new()).unwrap();
+    let all = [Matcher::equal("__name__", "m")];
+    let range = millis(0, 10_000);
+    let budget = budget();
+    let reads = [(&all[..], range), (&all[..], range)];
+    let selections = crate::Selection::open_all(&snapshot, &reads, &budget).unwrap();
+    let read = |selection: &crate::Selection<'_>| {
+        let mut found = Vec::new();
+        let mut times = crate::TimesTable::default();
+        for chunk in selection.chunks(16) {
+            let need = crate::Need::Values;
+            let each = |one: crate::selection::Samples<'_>| {
+                found.push((one.index, one.times.to_vec(), one.floats.to_vec()));
+                Ok::<(), SelectError>(())
+            };
+            let read = selection.read(chunk, need, &mut times, &budget, each);
+            read.unwrap();
+        }
+        found
+    };
+    let before = read(&selections[0]);
+    assert_eq!(before.len(), 42);
+    // The rest of the row, further rows until they are closed, new series, late samples.
+    let memory = &snapshot.memories[0];
+    memory.insert(scrape(30..42, 200));
+    (21..60).for_each(|n| memory.insert(scrape(0..45, n * 10)));
+    memory.insert(scrape(100..103, 300));
+    memory.insert(scrape(0..3, 5));
+    assert_eq!(read(&selections[1]), before);
+    let after = crate::Selection::open(&snapshot, &all, range, &budget).unwrap();
+    assert_eq!(after.len(), 48);
+    let samples: usize = read(&after).iter().map(|(_, times, _)| times.len()).sum();
+    assert_eq!(samples, 20 * 40 + 42 + 2 + 39 * 45 + 3 + 3);
+}

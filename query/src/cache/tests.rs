@@ -5,7 +5,7 @@ use std::sync::Arc;
 use obs_model::limits::Limits;
 use obs_model::metrics::Sample;
 use obs_model::{Answer, Budget, Labels, MetricBatch, Series, Tenant, TimeRange, Timestamp, Value};
-use obs_storage::{Kind, OpenPart, PartWriter};
+use obs_storage::{Hidden, Kind, OpenPart, PartWriter};
 use obs_tsdb::{Memory, Metrics, Snapshot};
 use proptest::prelude::*;
 
@@ -21,6 +21,7 @@ const STEP: i64 = 15;
 struct Store {
     memory: Arc<Memory>,
     parts: Vec<Arc<OpenPart<Metrics>>>,
+    hidden: Vec<Hidden<Metrics>>,
 }
 
 impl Store {
@@ -56,6 +57,22 @@ impl Store {
         self.memory = Arc::default();
     }
 
+    /// Deletes samples of a series.
+    fn delete(&mut self, series: usize, from: i64, count: i64) {
+        let series = obs_model::Matcher::equal("s", series.to_string());
+        let selector = Metrics::selector(&obs_tsdb::selector(&[series])).unwrap();
+        let [from, to] = [from, from + count].map(|n| Timestamp::from_seconds(n * STEP));
+        let range = TimeRange::new(from, to);
+        self.hidden.push(Hidden::new(selector, range));
+    }
+
+    /// What a rule hides goes on until a time.
+    fn age(&mut self, to: i64) {
+        if let Some(rule) = self.hidden.first_mut() {
+            rule.range.end = rule.range.end.max(Timestamp::from_seconds(to * STEP));
+        }
+    }
+
     fn ask(
         &self,
         text: &str,
@@ -73,6 +90,7 @@ impl Store {
         let mut snapshot = Snapshot::from_parts(Vec::new(), Vec::new()).unwrap();
         snapshot.memories = vec![Arc::clone(&self.memory)];
         snapshot.parts = self.parts.clone();
+        let snapshot = snapshot.with_hidden(self.hidden.clone());
         let sources = Sources {
             metrics: Some(snapshot),
             cache,
@@ -122,6 +140,8 @@ const QUERIES: [&str; 7] = [
 enum Step {
     Write(usize, i64, i64),
     Flush,
+    Delete(usize, i64, i64),
+    Age(i64),
     Ask(usize, i64, i64),
 }
 
@@ -129,6 +149,8 @@ fn steps_of_a_day() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0usize..3, 0i64..400, 1i64..120).prop_map(|(s, from, n)| Step::Write(s, from, n)),
         1 => Just(Step::Flush),
+        1 => (0usize..3, 0i64..400, 1i64..40).prop_map(|(s, from, n)| Step::Delete(s, from, n)),
+        1 => (0i64..400).prop_map(Step::Age),
         4 => (0usize..QUERIES.len(), 0i64..80, 0i64..60).prop_map(|(q, s, n)| Step::Ask(q, s, n)),
     ];
     prop::collection::vec(step, 1..30)
@@ -145,6 +167,8 @@ proptest! {
             match step {
                 Step::Write(series, from, count) => store.write(series, from, count),
                 Step::Flush => store.flush(),
+                Step::Delete(series, from, count) => store.delete(series, from, count),
+                Step::Age(to) => store.age(to),
                 Step::Ask(query, start, count) => {
                     let text = QUERIES[query];
                     let expect = store.ask(text, (start, count), None);
@@ -190,6 +214,25 @@ fn only_what_is_in_parts_is_reused() {
         (71 + 40, 113 + 11),
         "the new part covers minutes 50 to 55"
     );
+}
+
+#[test]
+fn what_was_deleted_is_not_reused() {
+    let mut store = Store::default();
+    store.write(0, 0, 400);
+    store.flush();
+    let cache = cache(1 << 20);
+    let reused = || cache.cache.stats().steps_reused.load(Ordering::Relaxed);
+    let ask = |store: &Store| store.ask("c_total", (0, 90), Some(cache.clone()));
+    let before = ask(&store);
+    store.delete(0, 80, 40);
+    let after = ask(&store);
+    assert!(!same(&before, &after) && same(&after, &store.ask("c_total", (0, 90), None)));
+    let kept = reused();
+    assert!((50..90).contains(&kept), "the steps beside it: {kept}");
+    store.age(200);
+    assert!(same(&ask(&store), &store.ask("c_total", (0, 90), None)));
+    assert!(reused() - kept < kept);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use obs_tsdb::Need;
 
 use super::Evaluator;
 use super::labels::{merge_same, without_name};
-use super::series::bounds;
+use super::series::{Bounds, bounds};
 use super::source::{LeafSeries, Scratch, View};
 
 use crate::column::{Column, Evaluated, Grid, SeriesColumn};
@@ -120,6 +120,13 @@ impl Evaluator<'_> {
                     push_any(&mut samples, time, value);
                 }
             }
+            self.counts.windows(
+                &plan.grid,
+                &[Bounds {
+                    lo: 0,
+                    hi: samples.len(),
+                }],
+            );
             self.budget.bytes(16 * samples.len() as u64)?;
             Ok((!samples.is_empty()).then_some(samples))
         };

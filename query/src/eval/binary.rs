@@ -120,6 +120,14 @@ fn values(
     }
 }
 
+/// All values with the other sign.
+pub(super) fn negate(column: &mut Column) {
+    column.values.iter_mut().for_each(|v| *v = -*v);
+    for (_, histogram) in &mut column.histograms {
+        *histogram = super::histogram::scaled(histogram, -1.0);
+    }
+}
+
 impl Evaluator<'_> {
     pub(super) fn binary(&self, binary: &Binary, grid: &Grid) -> Result<Evaluated, QueryError> {
         let lhs = self.node(&binary.lhs, grid)?;
@@ -159,12 +167,7 @@ impl Evaluator<'_> {
         let mut out = Vec::with_capacity(series.len());
         for mut one in series {
             self.budget.check()?;
-            let steps = one.column.present.clone();
-            one.column = if vector_left {
-                combine(self, binary, &one.column, &scalar, &steps)
-            } else {
-                self.scalar_left(binary, &scalar, &one.column)
-            };
+            one.column = self.one_with_scalar(binary, &one.column, &scalar, vector_left);
             if !one.column.present.is_empty() {
                 out.push(one);
             }
@@ -173,6 +176,20 @@ impl Evaluator<'_> {
             return drop_names(out, self.delayed_names);
         }
         Ok(out)
+    }
+
+    /// One series with a number per step.
+    pub(super) fn one_with_scalar(
+        &self,
+        binary: &Binary,
+        column: &Column,
+        scalar: &Column,
+        vector_left: bool,
+    ) -> Column {
+        match vector_left {
+            true => combine(self, binary, column, scalar, &column.present),
+            false => self.scalar_left(binary, scalar, column),
+        }
     }
 
     /// A comparison that filters keeps the vector's value, which stands on the right here.
@@ -203,12 +220,7 @@ impl Evaluator<'_> {
                 Evaluated::Scalar(values)
             }
             Evaluated::Vector(mut series) => {
-                for one in &mut series {
-                    one.column.values.iter_mut().for_each(|v| *v = -*v);
-                    for (_, histogram) in &mut one.column.histograms {
-                        *histogram = super::histogram::scaled(histogram, -1.0);
-                    }
-                }
+                series.iter_mut().for_each(|one| negate(&mut one.column));
                 Evaluated::Vector(drop_names(series, self.delayed_names)?)
             }
             Evaluated::Text(_) => return Err(misplaced("a scalar or instant vector")),

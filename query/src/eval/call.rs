@@ -41,8 +41,9 @@ impl Evaluator<'_> {
                 column: Column::full(scalar(0)?),
                 ..SeriesColumn::default()
             }],
-            F::Math(function) => self.floats(vector(0)?, |v, _| Some(function.apply(v)))?,
-            F::Round | F::Clamp | F::ClampMin | F::ClampMax => self.bounded(call, grid)?,
+            F::Math(_) | F::Date(_) | F::Round | F::Clamp | F::ClampMin | F::ClampMax => {
+                self.of_floats(call, grid)?
+            }
             F::Timestamp => {
                 let mut series = vector(0)?;
                 for one in &mut series {
@@ -58,7 +59,6 @@ impl Evaluator<'_> {
                 vector(0)?;
                 Vec::new()
             }
-            F::Date(part) => self.floats(vector(0)?, |v, _| Some(date(part, v)))?,
             F::Sort | F::SortDesc => self.sort(call, vector(0)?, grid),
             F::SortByLabel | F::SortByLabelDesc => self.sort_by_label(call, vector(0)?, grid)?,
             F::Absent => self.absent(call, &vector(0)?, grid)?,
@@ -71,32 +71,50 @@ impl Evaluator<'_> {
         }))
     }
 
-    /// `round` and the clamps.
-    fn bounded(&self, call: &Call, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
-        let scalars = call.arguments.iter().skip(1).map(|a| self.scalar(a, grid));
-        let scalars: Vec<Vec<f64>> = scalars.collect::<Result<_, _>>()?;
+    /// A function of each float.
+    fn of_floats(&self, call: &Call, grid: &Grid) -> Result<Vec<SeriesColumn>, QueryError> {
+        let function = self.float_function(call, grid)?;
         let Some(vector) = call.arguments.first() else {
             return Err(misplaced("an instant vector"));
         };
-        let series = self.vector(vector, grid)?;
-        match (call.function, &scalars[..]) {
-            (InstantFunction::Round, to) => self.floats(series, |v, step| {
-                let inverse = 1.0 / to.first().map_or(1.0, |to| to[step]);
-                Some((v * inverse + 0.5).floor() / inverse)
-            }),
-            (InstantFunction::Clamp, [least, most]) => self.floats(series, |v, step| {
+        let mut series = self.vector(vector, grid)?;
+        for one in &mut series {
+            self.budget.check()?;
+            apply(&mut one.column, &*function);
+        }
+        series.retain(|s| !s.column.present.is_empty());
+        drop_names(series, self.delayed_names)
+    }
+
+    /// What a function makes of the float at a step, its parameters bound.
+    pub(super) fn float_function(
+        &self,
+        call: &Call,
+        grid: &Grid,
+    ) -> Result<Box<FloatFunction>, QueryError> {
+        use InstantFunction as F;
+        let scalars = call.arguments.iter().skip(1).map(|a| self.scalar(a, grid));
+        let scalars: Vec<Vec<f64>> = scalars.collect::<Result<_, _>>()?;
+        Ok(match (call.function, <[Vec<f64>; 2]>::try_from(scalars)) {
+            (F::Math(function), _) => Box::new(move |v, _| Some(function.apply(v))),
+            (F::Date(part), _) => Box::new(move |v, _| Some(date(part, v))),
+            (F::Clamp, Ok([least, most])) => Box::new(move |v, step| {
                 // An empty interval has no values.
                 let (a, b) = (least[step], most[step]);
                 (b >= a || a.is_nan() || b.is_nan()).then(|| go_max(a, go_min(b, v)))
             }),
-            (InstantFunction::ClampMin, [bound]) => {
-                self.floats(series, |v, step| Some(go_max(bound[step], v)))
+            (F::Round, Err(to)) => Box::new(move |v, step| {
+                let inverse = 1.0 / to.first().map_or(1.0, |to| to[step]);
+                Some((v * inverse + 0.5).floor() / inverse)
+            }),
+            (F::ClampMin, Err(bound)) if bound.len() == 1 => {
+                Box::new(move |v, step| Some(go_max(bound[0][step], v)))
             }
-            (InstantFunction::ClampMax, [bound]) => {
-                self.floats(series, |v, step| Some(go_min(bound[step], v)))
+            (F::ClampMax, Err(bound)) if bound.len() == 1 => {
+                Box::new(move |v, step| Some(go_min(bound[0][step], v)))
             }
-            _ => Err(misplaced("bounds")),
-        }
+            _ => return Err(misplaced("bounds")),
+        })
     }
 
     /// Functions of histograms.
@@ -122,39 +140,13 @@ impl Evaluator<'_> {
             (InstantFunction::Histogram(part), [series]) => {
                 let mut series = self.vector(series, grid)?;
                 for one in &mut series {
-                    let mut column = Column::new(grid.count);
-                    for (step, histogram) in &one.column.histograms {
-                        column.set(*step as usize, super::histogram::part(histogram, part));
-                    }
-                    one.column = column;
+                    one.column = super::histogram::parts(&one.column, part);
                 }
                 series.retain(|s| !s.column.present.is_empty());
                 drop_names(series, self.delayed_names)
             }
             _ => Err(misplaced("another argument")),
         }
-    }
-
-    /// Applies a function to floats; histograms and `None` leave a gap.
-    fn floats(
-        &self,
-        mut series: Vec<SeriesColumn>,
-        function: impl Fn(f64, usize) -> Option<f64>,
-    ) -> Result<Vec<SeriesColumn>, QueryError> {
-        for one in &mut series {
-            self.budget.check()?;
-            for (step, _) in std::mem::take(&mut one.column.histograms) {
-                one.column.present.clear(step as usize);
-            }
-            for step in one.column.present.clone().iter() {
-                match function(one.column.values[step], step) {
-                    Some(value) => one.column.values[step] = value,
-                    None => one.column.present.clear(step),
-                }
-            }
-        }
-        series.retain(|s| !s.column.present.is_empty());
-        drop_names(series, self.delayed_names)
     }
 
     /// The value where exactly one series has one.
@@ -263,6 +255,11 @@ impl Evaluator<'_> {
             let Some(captures) = pattern.regex().captures(value) else {
                 continue;
             };
+            // Each `$` may bring in the whole value.
+            let references = replacement.bytes().filter(|b| *b == b'$').count();
+            let length =
+                replacement.len() as u64 + (references as u64).saturating_mul(value.len() as u64);
+            self.budget.bytes(length)?;
             let mut result = Vec::new();
             captures.expand(replacement.as_bytes(), &mut result);
             set_label(one, target, &String::from_utf8_lossy(&result));
@@ -288,11 +285,33 @@ impl Evaluator<'_> {
         for one in &mut series {
             self.budget.check()?;
             let values = sources.iter().map(|s| one.labels.get(s).unwrap_or(""));
+            let length: usize = values.clone().map(|v| v.len() + separator.len()).sum();
+            self.budget.bytes(length as u64)?;
             let joined = values.collect::<Vec<_>>().join(separator);
             set_label(one, target, &joined);
         }
         merge_same(series)
     }
+}
+
+/// What becomes of a float at a step.
+pub(super) type FloatFunction = dyn Fn(f64, usize) -> Option<f64> + Sync;
+
+/// Applies a function to floats; histograms and `None` leave a gap.
+pub(super) fn apply(column: &mut Column, function: &FloatFunction) {
+    for (step, _) in std::mem::take(&mut column.histograms) {
+        column.present.clear(step as usize);
+    }
+    let Column {
+        values, present, ..
+    } = column;
+    present
+        .clone()
+        .iter()
+        .for_each(|step| match function(values[step], step) {
+            Some(value) => values[step] = value,
+            None => present.clear(step),
+        });
 }
 
 /// A name that is set explicitly stays.
@@ -320,32 +339,48 @@ fn text(node: &Node) -> Result<&str, QueryError> {
     }
 }
 
-/// As Go's `math.Max`: NaN wins.
+/// As Go's `math.Max`: NaN wins but against +Inf.
 fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if (a.is_nan() || b.is_nan()) && a.max(b) != f64::INFINITY {
         f64::NAN
     } else {
         a.max(b)
     }
 }
 
-/// As Go's `math.Min`: NaN wins.
+/// As Go's `math.Min`: NaN wins but against -Inf.
 fn go_min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if (a.is_nan() || b.is_nan()) && a.min(b) != f64::NEG_INFINITY {
         f64::NAN
     } else {
         a.min(b)
     }
 }
 
+/// Seconds before 1970 of the first second that Go's calendar knows.
+const CALENDAR_BEGIN: i128 = 9_223_372_028_715_321_600;
+
+/// Seconds since 1970 as Go has them on most machines: what fits into no integer is the least one,
+/// and what lies before its calendar comes around behind its end.
+fn calendar_seconds(seconds: f64) -> i128 {
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&seconds);
+    let whole = if fits { seconds as i64 } else { i64::MIN };
+    let whole = i128::from(whole);
+    match whole + CALENDAR_BEGIN < 0 {
+        true => whole + (1 << 64),
+        false => whole,
+    }
+}
+
 /// A part of the UTC time at some seconds since the epoch.
 fn date(part: DatePart, seconds: f64) -> f64 {
-    if !seconds.is_finite() {
-        return f64::NAN;
-    }
-    let seconds = seconds as i64; // saturates
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil_from_days(days.clamp(-1_000_000_000, 1_000_000_000));
+    let seconds = calendar_seconds(seconds);
+    // At most 2⁶⁴ seconds are few enough days.
+    let (days, rest) = (
+        seconds.div_euclid(86_400) as i64,
+        seconds.rem_euclid(86_400) as i64,
+    );
+    let (year, month, day) = civil_from_days(days);
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     let number = match part {
         DatePart::Minute => rest / 60 % 60,
@@ -391,4 +426,34 @@ fn natural(a: &str, b: &str) -> std::cmp::Ordering {
         }
     }
     a.len().cmp(&b.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_beyond_time_are_those_of_go() {
+        let check = |part, seconds: f64, expect: f64| {
+            assert_eq!(date(part, seconds), expect, "{part:?} of {seconds}");
+        };
+        for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300] {
+            check(DatePart::Year, seconds, 292_277_026_596.0);
+            check(DatePart::Month, seconds, 12.0);
+            check(DatePart::DayOfMonth, seconds, 4.0);
+            check(DatePart::DayOfYear, seconds, 339.0);
+            check(DatePart::DayOfWeek, seconds, 0.0);
+            check(DatePart::Hour, seconds, 15.0);
+            check(DatePart::Minute, seconds, 30.0);
+        }
+        check(DatePart::Year, -1e9, 1938.0);
+    }
+
+    #[test]
+    fn infinity_is_stronger_than_nan() {
+        assert_eq!(go_min(f64::NAN, f64::NEG_INFINITY), f64::NEG_INFINITY);
+        assert_eq!(go_max(f64::INFINITY, f64::NAN), f64::INFINITY);
+        assert!(go_min(f64::NAN, f64::INFINITY).is_nan() && go_max(f64::NAN, 1.0).is_nan());
+        assert_eq!((go_min(1.0, 2.0), go_max(1.0, 2.0)), (1.0, 2.0));
+    }
 }

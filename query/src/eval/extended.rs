@@ -4,7 +4,7 @@ use obs_model::{Labels, Samples, Timestamp, Value};
 
 use super::series::{Bounds, bounds};
 use super::source::View;
-use super::{Evaluator, histogram, notes};
+use super::{Evaluator, histogram, notes, rate};
 use crate::column::{Column, Grid};
 use crate::functions::RangeFunction;
 use crate::plan::{Borders, Instant, Over};
@@ -90,38 +90,46 @@ pub(super) fn over(
         return anchored_histograms(evaluator, node, labels, samples, grid);
     }
     let counter = node.function != RangeFunction::Delta;
+    let floats = &samples.floats;
     let inner = bounds(&samples.times, &node.window, grid);
+    let changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
+    let falls = |a: f64, b: f64| b < a;
+    // What happens between the samples inside of each window.
+    let (counts, fallen) = match node.function {
+        RangeFunction::Changes => (rate::running(floats, changed), Vec::new()),
+        RangeFunction::Resets => (rate::running(floats, falls), Vec::new()),
+        _ if counter => (Vec::new(), rate::fallen(floats, &inner)),
+        _ => (Vec::new(), vec![0.0; inner.len()]),
+    };
     for (step, b) in inner.iter().enumerate() {
         let end = node.window.end(grid.at(step));
         let start = end.saturating_sub(node.window.length);
-        let Some(values) = bordered(
-            samples,
-            (b.lo, b.hi),
-            (start, end, reach),
-            smoothed,
-            counter,
-        ) else {
+        let times = (start, end, reach);
+        let Some((left, right)) = bordered(samples, (b.lo, b.hi), times, smoothed, counter) else {
             continue;
         };
-        let pairs = values.windows(2);
+        // The steps from the left border to the first sample and from the last to the right one.
+        let first = (b.lo < b.hi).then(|| floats[b.lo]);
+        let last = (b.lo < b.hi).then(|| floats[b.hi - 1]);
+        let edges = [first.or(right).map(|next| (left, next)), last.zip(right)];
+        let edges = edges.into_iter().flatten();
+        let counted = |differs: &dyn Fn(f64, f64) -> bool| {
+            let inside = last.map_or(0, |_| counts[b.hi - 1] - counts[b.lo]);
+            f64::from(inside) + edges.clone().filter(|(a, b)| differs(*a, *b)).count() as f64
+        };
         let value = match node.function {
-            RangeFunction::Changes => {
-                let differs = |p: &[f64]| p[0] != p[1] && !(p[0].is_nan() && p[1].is_nan());
-                pairs.filter(|p| differs(p)).count() as f64
-            }
-            RangeFunction::Resets => pairs.filter(|p| p[1] < p[0]).count() as f64,
+            RangeFunction::Changes => counted(&changed),
+            RangeFunction::Resets => counted(&falls),
             function => {
-                let mut change = values[values.len() - 1] - values[0];
+                let mut change = right.or(last).unwrap_or(left) - left;
                 if counter {
-                    change += pairs.filter(|p| p[1] < p[0]).map(|p| p[0]).sum::<f64>();
+                    let edges = edges.clone().filter(|(a, b)| falls(*a, *b));
+                    change += fallen[step] + edges.map(|(a, _)| a).sum::<f64>();
                 }
-                let per_second = function == RangeFunction::Rate;
-                change
-                    / if per_second {
-                        node.window.length as f64 / 1e9
-                    } else {
-                        1.0
-                    }
+                match function {
+                    RangeFunction::Rate => change / (node.window.length as f64 / 1e9),
+                    _ => change,
+                }
             }
         };
         column.set(step, value);
@@ -190,14 +198,15 @@ fn smoothed_histograms(
     column
 }
 
-/// The values of a window with those at its borders; `None` where there is nothing to compare.
+/// The values at the borders of a window, the right one where it is not that of the last sample;
+/// `None` where there is nothing to compare.
 fn bordered(
     samples: &Samples,
     (lo, hi): (usize, usize),
     (start, end, reach): (Timestamp, Timestamp, i64),
     smoothed: bool,
     counter: bool,
-) -> Option<Vec<f64>> {
+) -> Option<(f64, Option<f64>)> {
     let (times, floats) = (&samples.times, &samples.floats);
     let sample = |i: usize| (times[i], floats[i]);
     let before = lo
@@ -210,29 +219,18 @@ fn bordered(
     if lo == hi && !(smoothed && before.is_some() && after.is_some()) {
         return None;
     }
-    let mut values = Vec::with_capacity(hi - lo + 2);
-    match before {
-        Some(i) if smoothed && times[i] < start => {
-            let next = (lo < hi).then_some(lo).or(after);
-            values.push(match next {
-                Some(j) => interpolate(sample(i), sample(j), start, counter),
-                None => floats[i],
-            });
-        }
-        Some(i) => values.push(floats[i]),
+    let left = match before {
+        Some(i) if smoothed && times[i] < start => match (lo < hi).then_some(lo).or(after) {
+            Some(next) => interpolate(sample(i), sample(next), start, counter),
+            None => floats[i],
+        },
+        Some(i) => floats[i],
         // Without a sample before, the first one inside stands for the border.
-        None if lo < hi => values.push(floats[lo]),
+        None if lo < hi => floats[lo],
         None => return None,
-    }
-    values.extend_from_slice(&floats[lo..hi]);
-    if smoothed {
-        let last = (lo < hi).then(|| hi - 1).or(before)?;
-        if let Some(j) = after.filter(|_| times[last] < end) {
-            values.push(interpolate(sample(last), sample(j), end, counter));
-        }
-    }
-    if values.len() < 2 {
-        values.push(values[0]);
-    }
-    Some(values)
+    };
+    let last = (lo < hi).then(|| hi - 1).or(before)?;
+    let right = after.filter(|_| smoothed && times[last] < end);
+    let right = right.map(|next| interpolate(sample(last), sample(next), end, counter));
+    Some((left, right))
 }

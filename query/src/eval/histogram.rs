@@ -173,7 +173,16 @@ pub(super) fn operate(
 }
 
 /// A number that a histogram gives.
-pub(super) fn part(histogram: &Histogram, part: HistogramPart) -> f64 {
+/// That of each histogram of a column; floats leave.
+pub(super) fn parts(column: &Column, of: HistogramPart) -> Column {
+    let mut out = Column::new(column.len());
+    for (step, histogram) in &column.histograms {
+        out.set(*step as usize, part(histogram, of));
+    }
+    out
+}
+
+fn part(histogram: &Histogram, part: HistogramPart) -> f64 {
     match part {
         HistogramPart::Count => histogram.count,
         HistogramPart::Sum => histogram.sum,
@@ -270,6 +279,10 @@ pub(super) fn over(
         return floats_only(evaluator, node, labels, samples, bounds, parameters, grid);
     }
     for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
+        // Windows of histograms are added up one by one: a query that was stopped stops here.
+        if evaluator.budget.check().is_err() {
+            break;
+        }
         let window = Windowed {
             times: &samples.times[b.lo..b.hi],
             samples,
@@ -310,7 +323,11 @@ fn floats_only(
         found.is_ok()
     };
     let kinds = |b: &Bounds| {
-        let histograms = (b.lo..b.hi).filter(|i| is_histogram(*i)).count();
+        let before = |index| {
+            let earlier = |(i, _): &(u32, _)| (*i as usize) < index;
+            samples.histograms.partition_point(earlier)
+        };
+        let histograms = before(b.hi) - before(b.lo);
         histograms > 0 && histograms < b.hi - b.lo
     };
     if bounds.iter().any(kinds) {
@@ -330,7 +347,8 @@ fn floats_only(
         kept.push(*time, Value::Float(samples.floats[index]));
     }
     let windows = Windows::new(&kept.times, &node.window, grid);
-    over::floats(node, &View::new(labels, &kept), &windows, parameters, grid)
+    let view = View::new(labels, &kept);
+    over::floats(evaluator.budget, node, &view, &windows, parameters, grid)
 }
 
 /// The samples of one window.
@@ -442,6 +460,7 @@ fn change(
             ..Samples::default()
         };
         let column = over::floats(
+            evaluator.budget,
             node,
             &View::new(labels, &samples),
             &windows,

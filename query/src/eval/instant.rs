@@ -7,7 +7,7 @@ use obs_tsdb::Need;
 use super::Evaluator;
 use super::labels::drop_names;
 use super::source::{Scratch, View, found_resets};
-use crate::column::{Column, Grid, SeriesColumn};
+use crate::column::{Bitmap, Column, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::plan::{Borders, Gives, Instant};
 
@@ -59,6 +59,28 @@ impl Evaluator<'_> {
         grid: &Grid,
         scratch: &mut Scratch,
     ) -> Column {
+        let column = self.last_of(node, view, grid, scratch);
+        if self.counts.are_wanted() {
+            match node.window.at {
+                None => self.counts.present(grid, &column.present),
+                // Told to all steps.
+                Some(_) if column.present.get(0) => {
+                    let all = Bitmap::full(self.plan.grid.count.max(1));
+                    self.counts.present(&self.plan.grid, &all);
+                }
+                Some(_) => {}
+            }
+        }
+        column
+    }
+
+    fn last_of(
+        &self,
+        node: &Instant,
+        view: &View<'_>,
+        grid: &Grid,
+        scratch: &mut Scratch,
+    ) -> Column {
         let found = node.finds_resets.then(|| found_resets(view)).flatten();
         let view = &match &found {
             Some(histograms) => View {
@@ -75,7 +97,7 @@ impl Evaluator<'_> {
 }
 
 /// What an instant selector reads of samples.
-fn need(node: &Instant) -> Need {
+pub(super) fn need(node: &Instant) -> Need {
     match (node.gives, node.window.borders) {
         (Gives::Time, Borders::Plain | Borders::Anchored) => Need::Presence,
         _ => Need::Values,

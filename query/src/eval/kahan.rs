@@ -135,6 +135,9 @@ impl Spread {
 
     /// Population variance.
     pub(crate) fn variance(self) -> f64 {
+        if !self.mean.sum.is_finite() {
+            return f64::NAN;
+        }
         (self.squares.sum + self.squares.lost) / self.count
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use obs_model::sample::is_stale;
-use obs_model::{Labels, Samples, Value};
+use obs_model::{Budget, Labels, Samples, Value};
 
 use obs_tsdb::Need;
 
 use super::labels::drop_names;
 use super::series::Windows;
 use super::source::{LeafSeries, Scratch, View, found_resets};
-use super::{Evaluator, misplaced, notes, rate, sliding, subquery_grid};
+use super::{Evaluator, misplaced, notes, ranks, rate, sliding, subquery_grid, trend};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::functions::RangeFunction;
@@ -80,6 +80,7 @@ impl Evaluator<'_> {
         for one in columns {
             let count = one.column.present.count();
             self.budget.samples(count as u64)?;
+            self.budget.bytes(16 * count as u64)?;
             let mut samples = Samples::default();
             for step in one.column.present.iter() {
                 if let Some(value) = one.column.get(step) {
@@ -122,6 +123,7 @@ impl Evaluator<'_> {
         let compute = |view: &View<'_>, scratch: &mut Scratch| {
             let mut present = Bitmap::new(grid.count);
             with_windows(view, over, grid, scratch, |_, windows| {
+                self.counts.windows(grid, &windows.bounds);
                 let filled = windows.bounds.iter().enumerate();
                 for (step, _) in filled.filter(|(_, b)| b.lo < b.hi) {
                     present.set(step);
@@ -167,19 +169,24 @@ impl Evaluator<'_> {
         };
         if over.window.borders != Borders::Plain {
             let samples = without_stale(view).unwrap_or_else(|| view.samples());
+            if self.counts.are_wanted() {
+                let bounds = super::series::bounds(&samples.times, &over.window, grid);
+                self.counts.windows(grid, &bounds);
+            }
             let column = super::extended::over(self, over, view.labels, &samples, grid);
             self.check_counter(over, view.labels, &column);
             return column;
         }
         with_windows(view, over, grid, scratch, |view, windows| {
             let (labels, bounds) = (view.labels, &windows.bounds);
+            self.counts.windows(grid, bounds);
             let column = if !view.starts.is_empty() && super::starts::applies(over.function) {
                 super::starts::over(self, over, labels, &view.samples(), bounds, grid)
             } else if !view.histograms.is_empty() {
                 let samples = view.samples();
                 super::histogram::over(self, over, labels, &samples, bounds, parameters, grid)
             } else {
-                floats(over, view, windows, parameters, grid)
+                floats(self.budget, over, view, windows, parameters, grid)
             };
             self.check_counter(over, labels, &column);
             if let (RangeFunction::Quantile, [q]) = (over.function, parameters) {
@@ -261,6 +268,7 @@ pub(super) fn without_stale(view: &View<'_>) -> Option<Samples> {
 
 /// A function over windows of floats.
 pub(super) fn floats(
+    budget: &Budget,
     over: &Over,
     view: &View<'_>,
     windows: &Windows,
@@ -272,7 +280,6 @@ pub(super) fn floats(
     let mut column = Column::new(grid.count);
     let out = &mut column;
     let seconds = over.window.length as f64 / 1e9;
-    let parameter = |index: usize, step: usize| parameters[index][step];
     // One value per window that has at least `least` samples.
     let each = |out: &mut Column, least: usize, value: &dyn Fn(usize, usize, usize) -> f64| {
         for (step, b) in bounds
@@ -290,14 +297,14 @@ pub(super) fn floats(
         }
         F::Irate => rate::instant(true, (times, floats), bounds, out),
         F::Idelta => rate::instant(false, (times, floats), bounds, out),
-        F::Deriv => each(out, 2, &|_, lo, hi| {
-            rate::regression(&times[lo..hi], &floats[lo..hi], times[lo]).0
-        }),
-        F::PredictLinear => each(out, 2, &|step, lo, hi| {
-            let at = grid.at(step);
-            let (slope, value) = rate::regression(&times[lo..hi], &floats[lo..hi], at);
-            slope * parameter(0, step) + value
-        }),
+        F::Deriv => {
+            let put = |step, slope, _| out.set(step, slope);
+            trend::regressions((times, floats), bounds, |_, lo| times[lo], put);
+        }
+        F::PredictLinear => {
+            let put = |step, slope, value| out.set(step, slope * parameters[0][step] + value);
+            trend::regressions((times, floats), bounds, |step, _| grid.at(step), put);
+        }
         F::Resets => rate::counted(floats, bounds, |before, value| value < before, out),
         F::Changes => {
             let changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
@@ -307,35 +314,33 @@ pub(super) fn floats(
             sliding::aggregate(over.function, floats, bounds, seconds, out);
         }
         F::Count => each(out, 1, &|_, lo, hi| (hi - lo) as f64),
-        F::Quantile => sliding::quantiles(floats, bounds, &parameters[0], out),
+        F::Quantile => ranks::quantiles(floats, bounds, &parameters[0], out),
         F::Last => each(out, 1, &|_, _, hi| floats[hi - 1]),
         F::First => each(out, 1, &|_, lo, _| floats[lo]),
         F::Present | F::Absent => each(out, 1, &|_, _, _| 1.0),
-        F::Mad => each(out, 1, &|_, lo, hi| {
-            sliding::median_deviation(&floats[lo..hi])
-        }),
+        F::Mad => ranks::median_deviations(floats, bounds, out),
         F::TimeOfFirst => each(out, 1, &|_, lo, _| times[lo].seconds_f64()),
         F::TimeOfLast => each(out, 1, &|_, _, hi| times[hi - 1].seconds_f64()),
-        F::TimeOfMin => each(out, 1, &|_, lo, hi| {
-            times[lo + extreme(&floats[lo..hi], |v, best| v <= best)].seconds_f64()
-        }),
-        F::TimeOfMax => each(out, 1, &|_, lo, hi| {
-            times[lo + extreme(&floats[lo..hi], |v, best| v >= best)].seconds_f64()
-        }),
-        F::Smoothing => each(out, 2, &|step, lo, hi| {
-            rate::smoothing(&floats[lo..hi], parameter(0, step), parameter(1, step))
-        }),
-    }
-    column
-}
-
-/// Index of the last value that is at least as extreme as those before; NaN gives way.
-fn extreme(values: &[f64], better: impl Fn(f64, f64) -> bool) -> usize {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if better(*value, values[best]) || values[best].is_nan() {
-            best = index;
+        F::TimeOfMin => sliding::extremes(
+            floats,
+            bounds,
+            |v, best| v <= best,
+            |step, i| {
+                out.set(step, times[i].seconds_f64());
+            },
+        ),
+        F::TimeOfMax => sliding::extremes(
+            floats,
+            bounds,
+            |v, best| v >= best,
+            |step, i| {
+                out.set(step, times[i].seconds_f64());
+            },
+        ),
+        F::Smoothing => {
+            let factors = (&parameters[0][..], &parameters[1][..]);
+            trend::smoothings(floats, bounds, factors, budget, out);
         }
     }
-    best
+    column
 }

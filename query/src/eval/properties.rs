@@ -2,6 +2,7 @@
 
 use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
+use obs_model::matcher::all_match;
 use obs_model::metrics::Sample;
 use obs_model::sample::stale;
 use obs_model::{
@@ -11,12 +12,12 @@ use obs_storage::{Kind, PartWriter};
 use obs_tsdb::{Memory, Metrics, Snapshot};
 use proptest::prelude::*;
 
-use crate::plan::{MetricPlan, SelectedSeries};
+use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
 use crate::request::{Language, Plan, Request, When};
 use crate::run::{Query, Sources, run};
 
 /// Every function whose windows slide, in a form that gives floats.
-const FUNCTIONS: [&str; 24] = [
+const FUNCTIONS: [&str; 34] = [
     "rate(m[W])",
     "increase(m[W])",
     "delta(m[W])",
@@ -40,6 +41,16 @@ const FUNCTIONS: [&str; 24] = [
     "ts_of_min_over_time(m[W])",
     "ts_of_max_over_time(m[W])",
     "first_over_time(m[W])",
+    "double_exponential_smoothing(m[W], 0.3, 0.6)",
+    "quantile_over_time(0.99, m[W])",
+    "ts_of_last_over_time(m[W])",
+    "rate(m[W] anchored)",
+    "changes(m[W] anchored)",
+    "resets(m[W] anchored)",
+    "increase(m[W] smoothed)",
+    "delta(m[W] smoothed)",
+    "m smoothed",
+    "ts_of_first_over_time(m[W])",
     "m offset W",
 ];
 
@@ -98,6 +109,8 @@ fn samples() -> impl Strategy<Value = Samples> {
     let value = prop_oneof![
         20 => (0..1000i32).prop_map(f64::from),
         1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(f64::NEG_INFINITY),
         1 => Just(stale()),
     ];
     prop::collection::vec((1..90i64, value), 0..80).prop_map(|steps| {
@@ -128,7 +141,15 @@ fn selected(all: Vec<Samples>) -> Vec<SelectedSeries> {
 
 fn eval(plan: &MetricPlan, series: &[SelectedSeries], threads: usize) -> Answer {
     let budget = Budget::new(&Limits::default());
-    let (answer, _) = super::eval(plan, &[series.to_vec()], &budget, &pool(threads)).unwrap();
+    let read = |read: &LeafRead| match &read.leaf {
+        Leaf::Metrics(matchers) => {
+            let met = |one: &&SelectedSeries| all_match(matchers, &one.labels);
+            series.iter().filter(met).cloned().collect()
+        }
+        Leaf::Logs(_) => Vec::new(),
+    };
+    let leaves: Vec<Vec<SelectedSeries>> = plan.leaves.iter().map(read).collect();
+    let (answer, _) = super::eval(plan, &leaves, &budget, &pool(threads)).unwrap();
     answer
 }
 
@@ -159,7 +180,7 @@ proptest! {
 }
 
 /// Aggregations whose numbers must not depend on threads, chunks or where samples lie.
-const AGGREGATIONS: [&str; 12] = [
+const AGGREGATIONS: [&str; 27] = [
     "sum(rate(m[5m]))",
     "sum by (half) (rate(m[5m]))",
     "avg by (half) (m)",
@@ -172,6 +193,22 @@ const AGGREGATIONS: [&str; 12] = [
     "quantile by (half) (0.9, m)",
     "sum(rate(m[5m])) / count(rate(m[5m])) + sum(rate(m[5m]))",
     "absent_over_time(m[1m])",
+    // Pipes, with and without something above them.
+    "sum by (half) (rate(m[5m]) * 8)",
+    "avg(clamp(-m, -500, scalar(m{n=\"1\"})) ^ 2)",
+    "count by (half) (m > 1000)",
+    "max by (half) (1000 < bool m)",
+    "round(rate(m[5m]), 0.5)",
+    "-m % 7",
+    "bottomk by (half) (2, m)",
+    "topk(5, rate(m[5m]) * 8)",
+    "topk(time() % 7, m % 13)",
+    "limitk by (half) (3, m)",
+    "limit_ratio(0.3, m)",
+    "limit_ratio(-0.7, m > 50)",
+    "quantile(0.5, m / 3)",
+    "count_values(\"v\", floor(m / 500))",
+    "count_values by (half) (\"n\", m > bool 100)",
 ];
 
 /// Enough series and samples for several chunks and threads.

@@ -4,8 +4,12 @@ use obs_model::Timestamp;
 
 use super::kahan::Kahan;
 use super::series::Bounds;
+use super::sliding::{overlap, slide};
 use crate::column::{Bitmap, Column};
 use crate::functions::RangeFunction;
+
+/// Up to one reset in so many samples, windows walk over the resets in them.
+const RARE_RESETS: usize = 16;
 
 /// `rate`, `increase` and `delta`: the change between first and last sample, resets added for
 /// counters, extrapolated to the borders of the window where samples come close to them.
@@ -43,6 +47,17 @@ pub(super) fn extrapolated(
         column.present = Bitmap::full(column.values.len());
         return;
     }
+    if overlap(bounds, floats.len()) && resets.len() > floats.len() / RARE_RESETS {
+        let fallen = fallen(floats, bounds);
+        for (step, (&Bounds { lo, hi }, extent)) in windows.enumerate() {
+            if hi - lo > 1 {
+                let first = floats[lo];
+                let change = floats[hi - 1] - first + fallen[step];
+                column.set(step, change * factor(change, first, extent));
+            }
+        }
+        return;
+    }
     let mut first_reset = 0;
     for (step, (&Bounds { lo, hi }, extent)) in windows.enumerate() {
         if hi - lo < 2 {
@@ -61,6 +76,26 @@ pub(super) fn extrapolated(
         }
         column.set(step, change * factor(change, first, extent));
     }
+}
+
+/// What counters lost by the resets inside each window.
+pub(super) fn fallen(floats: &[f64], bounds: &[Bounds]) -> Vec<f64> {
+    let mut fallen = vec![0.0; bounds.len()];
+    if !falls(floats) {
+        return fallen;
+    }
+    let lost = |index: usize| match floats[index] < floats[index - 1] {
+        true => floats[index - 1],
+        false => 0.0,
+    };
+    // What the first sample of a window fell from is outside of it.
+    let inner = |b: &Bounds| Bounds {
+        lo: (b.lo + 1).min(b.hi),
+        hi: b.hi,
+    };
+    let inner: Vec<Bounds> = bounds.iter().map(inner).collect();
+    slide(&inner, lost, |a, b| a + b, |step, sum| fallen[step] = sum);
+    fallen
 }
 
 /// Whether some value is below the one before. Looks at all of them, which is faster than to stop.
@@ -204,20 +239,26 @@ pub(super) fn smoothing(floats: &[f64], level: f64, trend: f64) -> f64 {
     smooth
 }
 
-/// `changes` and `resets` of each window from running counts.
+/// `changes` and `resets` of each window.
 pub(super) fn counted(
     floats: &[f64],
     bounds: &[Bounds],
     differs: impl Fn(f64, f64) -> bool,
     column: &mut Column,
 ) {
+    let counts = running(floats, differs);
+    for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
+        column.set(step, f64::from(counts[b.hi - 1] - counts[b.lo]));
+    }
+}
+
+/// Up to each sample, how many differ from the one before.
+pub(super) fn running(floats: &[f64], differs: impl Fn(f64, f64) -> bool) -> Vec<u32> {
     let mut counts = Vec::with_capacity(floats.len());
     let mut count = 0u32;
     for (index, value) in floats.iter().enumerate() {
         count += u32::from(index > 0 && differs(floats[index - 1], *value));
         counts.push(count);
     }
-    for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
-        column.set(step, f64::from(counts[b.hi - 1] - counts[b.lo]));
-    }
+    counts
 }

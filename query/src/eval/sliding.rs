@@ -13,20 +13,19 @@ use crate::functions::RangeFunction;
 const VISITS_MAX: usize = 4;
 
 /// Whether windows overlap so much that sliding pays.
-fn overlap(bounds: &[Bounds], samples: usize) -> bool {
+pub(super) fn overlap(bounds: &[Bounds], samples: usize) -> bool {
     let visits: usize = bounds.iter().map(|b| b.hi - b.lo).sum();
     visits > samples.saturating_mul(VISITS_MAX)
 }
 
-/// Two-stack aggregation over windows whose borders only move forward.
-fn slide<T: Copy>(
-    floats: &[f64],
+/// Two-stack aggregation over windows whose borders only move forward; `one` is of a sample.
+pub(super) fn slide<T: Copy>(
     bounds: &[Bounds],
-    one: impl Fn(f64) -> T,
+    one: impl Fn(usize) -> T,
     merge: impl Fn(T, T) -> T,
     mut out: impl FnMut(usize, T),
 ) {
-    // `older[i]` aggregates floats[base + i..middle]; `newer` aggregates floats[middle..hi].
+    // `older[i]` aggregates samples base + i..middle; `newer` aggregates samples middle..hi.
     let (mut older, mut newer): (Vec<T>, Option<T>) = (Vec::new(), None);
     let (mut base, mut middle, mut end) = (0, 0, 0);
     for (step, &Bounds { lo, hi }) in bounds.iter().enumerate() {
@@ -36,16 +35,16 @@ fn slide<T: Copy>(
         if lo >= middle {
             older.clear();
             let mut suffix: Option<T> = None;
-            for value in floats[lo..hi].iter().rev() {
-                let next = suffix.map_or_else(|| one(*value), |s| merge(one(*value), s));
+            for index in (lo..hi).rev() {
+                let next = suffix.map_or_else(|| one(index), |s| merge(one(index), s));
                 older.push(next);
                 suffix = Some(next);
             }
             older.reverse();
             (base, middle, end, newer) = (lo, hi, hi, None);
         }
-        for value in &floats[end..hi] {
-            newer = Some(newer.map_or_else(|| one(*value), |n| merge(n, one(*value))));
+        for index in end..hi {
+            newer = Some(newer.map_or_else(|| one(index), |n| merge(n, one(index))));
         }
         end = end.max(hi);
         let total = match (older.get(lo - base), newer) {
@@ -78,23 +77,9 @@ pub(super) fn aggregate(
 ) {
     let sliding = overlap(bounds, floats.len());
     match function {
-        RangeFunction::Min => slide(floats, bounds, |v| v, least, |s, v| column.set(s, v)),
-        RangeFunction::Max => slide(floats, bounds, |v| v, most, |s, v| column.set(s, v)),
-        RangeFunction::Avg if sliding => {
-            let mut sums = vec![Kahan::default(); bounds.len()];
-            slide(floats, bounds, Kahan::new, Kahan::merge, |s, v| sums[s] = v);
-            for (step, (b, sum)) in bounds.iter().zip(sums).enumerate() {
-                if b.lo < b.hi {
-                    let count = (b.hi - b.lo) as f64;
-                    let mean = if sum.sum.is_infinite() {
-                        mean(&floats[b.lo..b.hi])
-                    } else {
-                        sum.sum / count + sum.lost / count
-                    };
-                    column.set(step, mean);
-                }
-            }
-        }
+        RangeFunction::Min => slide(bounds, |i| floats[i], least, |s, v| column.set(s, v)),
+        RangeFunction::Max => slide(bounds, |i| floats[i], most, |s, v| column.set(s, v)),
+        RangeFunction::Avg if sliding => averages(floats, bounds, column),
         RangeFunction::Stddev | RangeFunction::Stdvar => {
             let root = function == RangeFunction::Stddev;
             let mut put = |step, spread: Spread| {
@@ -102,7 +87,7 @@ pub(super) fn aggregate(
                 column.set(step, if root { variance.sqrt() } else { variance });
             };
             if sliding {
-                slide(floats, bounds, |v| spread(&[v]), Spread::merge, put);
+                slide(bounds, |i| spread(&floats[i..=i]), Spread::merge, put);
             } else {
                 each(bounds, |step, b| put(step, spread(&floats[b.lo..b.hi])));
             }
@@ -120,7 +105,7 @@ pub(super) fn aggregate(
             };
             let mut put = |step, sum: Kahan| column.set(step, sum.value() / divisor);
             if sliding {
-                slide(floats, bounds, Kahan::new, Kahan::merge, put);
+                slide(bounds, |i| Kahan::new(floats[i]), Kahan::merge, put);
             } else {
                 each(bounds, |step, b| put(step, sum(&floats[b.lo..b.hi])));
             }
@@ -128,8 +113,33 @@ pub(super) fn aggregate(
     }
 }
 
+/// The mean of each window.
+fn averages(floats: &[f64], bounds: &[Bounds], column: &mut Column) {
+    let sums = |scale: f64| {
+        let mut sums = vec![Kahan::default(); bounds.len()];
+        let one = |i: usize| Kahan::new(floats[i] * scale);
+        slide(bounds, one, Kahan::merge, |step, sum| sums[step] = sum);
+        sums
+    };
+    // What overflows is added up once more at a scale where it does not; a power of two.
+    const SCALE: f64 = 1.0 / (1u64 << 40) as f64;
+    let mut scaled: Option<Vec<Kahan>> = None;
+    for (step, (b, sum)) in bounds.iter().zip(sums(1.0)).enumerate() {
+        if b.lo >= b.hi {
+            continue;
+        }
+        let count = (b.hi - b.lo) as f64;
+        let mean = |sum: Kahan| sum.sum / count + sum.lost / count;
+        let value = match sum.sum.is_infinite() {
+            true => mean(scaled.get_or_insert_with(|| sums(SCALE))[step]) / SCALE,
+            false => mean(sum),
+        };
+        column.set(step, value);
+    }
+}
+
 /// Calls for every window that is not empty.
-fn each(bounds: &[Bounds], mut out: impl FnMut(usize, Bounds)) {
+pub(super) fn each(bounds: &[Bounds], mut out: impl FnMut(usize, Bounds)) {
     for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
         out(step, *b);
     }
@@ -178,31 +188,35 @@ pub(super) fn quantile_sorted(q: f64, sorted: &[f64]) -> f64 {
     sorted[lower] * (1.0 - weight) + sorted[upper] * weight
 }
 
-/// Quantiles of each window over a sorted list, into which samples are inserted and removed.
-pub(super) fn quantiles(floats: &[f64], bounds: &[Bounds], q: &[f64], column: &mut Column) {
-    let mut sorted: Vec<f64> = Vec::new();
-    let (mut from, mut to) = (0, 0);
-    for (step, &Bounds { lo, hi }) in bounds.iter().enumerate() {
-        if lo >= hi {
-            continue;
-        }
-        if lo >= to {
-            sorted.clear();
-            sorted.extend_from_slice(&floats[lo..hi]);
-            sorted.sort_by(|a, b| order(*a, *b));
-        } else {
-            for value in &floats[from..lo] {
-                let at = sorted.partition_point(|v| order(*v, *value).is_lt());
-                sorted.remove(at);
-            }
-            for value in &floats[to..hi] {
-                let at = sorted.partition_point(|v| order(*v, *value).is_lt());
-                sorted.insert(at, *value);
-            }
-        }
-        (from, to) = (lo, hi);
-        column.set(step, quantile_sorted(q[step], &sorted));
+/// A quantile of values in any order, which it may change.
+pub(super) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || !(0.0..=1.0).contains(&q) {
+        return quantile_sorted(q, values);
     }
+    let rank = q * (values.len() - 1) as f64;
+    let lower = (rank.floor() as usize).min(values.len() - 1);
+    let weight = rank - rank.floor();
+    let (_, low, above) = values.select_nth_unstable_by(lower, |a, b| order(*a, *b));
+    let low = *low;
+    let high = above.iter().copied().min_by(|a, b| order(*a, *b));
+    low * (1.0 - weight) + high.unwrap_or(low) * weight
+}
+
+/// Index of the most extreme value of each window, the last among equals; NaN gives way.
+pub(super) fn extremes(
+    floats: &[f64],
+    bounds: &[Bounds],
+    better: impl Fn(f64, f64) -> bool,
+    out: impl FnMut(usize, usize),
+) {
+    let merge = |a: usize, b: usize| {
+        let (first, later) = (floats[a], floats[b]);
+        match better(later, first) || first.is_nan() {
+            true => b,
+            false => a,
+        }
+    };
+    slide(bounds, |i| i, merge, out);
 }
 
 /// Median of the distances to the median.
@@ -258,11 +272,12 @@ mod tests {
             let (mut least_column, mut quantile) =
                 (Column::new(bounds.len()), Column::new(bounds.len()));
             aggregate(RangeFunction::Min, &floats, &bounds, 1.0, &mut least_column);
-            quantiles(&floats, &bounds, &vec![0.3; bounds.len()], &mut quantile);
+            let q = vec![0.3; bounds.len()];
+            crate::eval::ranks::quantiles(&floats, &bounds, &q, &mut quantile);
             let mut sums = vec![Kahan::default(); bounds.len()];
-            slide(&floats, &bounds, Kahan::new, Kahan::merge, |s, v| sums[s] = v);
+            slide(&bounds, |i| Kahan::new(floats[i]), Kahan::merge, |s, v| sums[s] = v);
             let mut spreads = vec![Spread::default(); bounds.len()];
-            slide(&floats, &bounds, |v| spread(&[v]), Spread::merge, |s, v| spreads[s] = v);
+            slide(&bounds, |i| spread(&floats[i..=i]), Spread::merge, |s, v| spreads[s] = v);
             for (step, b) in bounds.iter().enumerate() {
                 prop_assert_eq!(least_column.present.get(step), b.lo < b.hi);
                 if b.lo == b.hi {

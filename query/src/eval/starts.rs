@@ -79,6 +79,10 @@ pub(super) fn over(
     }
     let mut out = Column::new(grid.count);
     for (step, b) in bounds.iter().enumerate().filter(|(_, b)| b.lo < b.hi) {
+        // One by one: a query that was stopped stops here.
+        if evaluator.budget.check().is_err() {
+            break;
+        }
         let window = Window::new(samples, *b, node.window.end(grid.at(step)), node);
         let first = samples
             .histograms

@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use obs_collector::HttpError;
 use obs_model::limits::Limits;
-use obs_query::{Explanation, Language, Query, Request, When};
+use obs_query::{Explanation, Language, Query, When};
 use serde_json::{Value, json};
 
 use super::{Asker, json, timeout};
@@ -37,7 +37,7 @@ async fn explain(
         }
     };
     let text = params.need("query")?.to_owned();
-    let mut request = Request::new(when(&params)?);
+    let mut request = app.features.request(when(&params)?);
     if let Some(lookback) = params.duration("lookback_delta")? {
         request.lookback = lookback;
     }
@@ -48,9 +48,14 @@ async fn explain(
         query_steps_max: limits.query_steps_max.saturating_add(1),
         ..limits
     };
+    let features = app.features.promql;
     let explained = app
         .read_for(&tenant, timeout(&params)?, move |budget, _| {
-            let plan = Query::parse(language, &text, &limits)?.plan(&request, &between)?;
+            let query = match language {
+                Language::Promql => Query::promql(&text, features, &limits)?,
+                other => Query::parse(other, &text, &limits)?,
+            };
+            let plan = query.plan(&request, &between)?;
             obs_query::explain(&plan, &sources, budget)
         })
         .await?;

@@ -41,6 +41,7 @@ fn app() -> (Arc<App>, Inbox) {
         decoder: Decoder::new(1),
         started: clock::now(),
         about: About::default(),
+        features: crate::Features::default(),
     });
     (app, inbox)
 }
@@ -290,6 +291,27 @@ async fn a_server_that_starts_says_how_far_it_is() {
         .ask(Request::post("/api/v1/admin/storage/flush"), "")
         .await;
     check(&told, 204, "", "");
+}
+
+#[tokio::test]
+async fn the_page_is_below_the_prefix_too() {
+    let rig = Rig::starting();
+    let mut all = below("/team/obs", rig.routes);
+    let mut get = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        all.call(request).await.unwrap()
+    };
+    let at_root = get("/").await.status();
+    let redirect = get("/team/obs").await;
+    assert_eq!(redirect.status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(redirect.headers()[header::LOCATION], "/team/obs/");
+    // The page names its files and asks its questions relative to where it is.
+    assert_eq!(get("/team/obs/").await.status(), at_root);
+    let asset = get("/team/obs/favicon.svg").await;
+    let asset = axum::body::to_bytes(asset.into_body(), 1 << 20).await;
+    assert_ne!(asset.unwrap(), "404 page not found\n");
+    assert_eq!(get("/team/obs/-/healthy").await.status(), StatusCode::OK);
+    assert_eq!(get("/team").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

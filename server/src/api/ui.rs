@@ -4,7 +4,8 @@
 //! asked for anew each time. Addresses without a file are the page's own and get the page.
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
+use axum::extract::OriginalUri;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, Uri, header};
 
@@ -27,12 +28,32 @@ const NOT_BUILT: &str = "This binary was built without the web UI; `make ui` bef
 /// Everything that no API route takes.
 pub(super) fn routes() -> Router {
     Router::new()
-        .route("/", get(|| async { page() }))
+        .route("/", get(root))
         .route(
             "/assets/{*file}",
             get(|uri: Uri| async move { asset(uri.path()) }),
         )
         .route("/favicon.svg", get(|| async { asset("/favicon.svg") }))
+}
+
+/// The page asks relative to its own address, which therefore ends with a slash.
+async fn root(OriginalUri(uri): OriginalUri) -> Response {
+    match uri.path().ends_with('/') {
+        true => page(),
+        false => Redirect::permanent(&format!("{}/", uri.path())).into_response(),
+    }
+}
+
+/// All routes, and all of them once more below a path.
+pub(crate) fn below(prefix: &str, all: Router) -> Router {
+    match prefix {
+        "" => all,
+        prefix => {
+            let root = get(root);
+            let slash = format!("{prefix}/");
+            all.clone().nest(prefix, all).route(&slash, root)
+        }
+    }
 }
 
 fn page() -> Response {

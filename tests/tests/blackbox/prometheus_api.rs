@@ -905,3 +905,66 @@ fn deleted_series_are_gone_and_snapshots_are_data() {
     obs.run();
     assert_eq!(count(&obs), ["40", "40"]);
 }
+
+#[test]
+fn features_are_switched_by_prometheus_names() {
+    let obs = Obs::with_flags(&[
+        "--prometheus-defaults",
+        "--enable-feature=promql-per-step-stats,promql-delayed-name-removal",
+        "--enable-feature=use-start-timestamps,native-histograms",
+    ]);
+    let end = shop(&obs);
+    let features = data(&obs, "/features", &[]);
+    for (category, name, expect) in [
+        ("promql", "per_step_stats", true),
+        ("promql", "delayed_name_removal", true),
+        ("promql", "anchored", false),
+        ("promql", "fill_left", false),
+        ("promql", "type_and_unit_labels", false),
+        ("promql_functions", "mad_over_time", false),
+        ("promql_functions", "rate", true),
+        ("promql_operators", "limitk", false),
+    ] {
+        assert_eq!(features[category][name], expect, "{category} {name}");
+    }
+    for query in [
+        "mad_over_time(x[5m])",
+        "rate(x[5m] anchored)",
+        "x + fill(0) x",
+    ] {
+        let answer = obs.get("/api/v1/query", &[("query", query)]);
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+    }
+    // With delayed names they are there until the end.
+    let kept = r#"label_replace(rate({__name__="http_requests_total"}[5m]), "name", "$1", "__name__", "(.*)")"#;
+    let kept = data(&obs, "/query", &[("query", kept), ("time", &seconds(end))]);
+    assert_eq!(kept["result"][0]["metric"]["name"], "http_requests_total");
+    // Two series with four samples in each window of a minute.
+    let (start, to) = (seconds(end - 2 * MINUTE), seconds(end));
+    let params = [
+        ("query", "sum(rate(http_requests_total[1m]))"),
+        ("start", &*start),
+        ("end", &*to),
+        ("step", "60"),
+        ("stats", "all"),
+    ];
+    let stats = data(&obs, "/query_range", &params)["stats"]["samples"].take();
+    let steps: Vec<u64> = list(&stats["totalQueryableSamplesPerStep"])
+        .iter()
+        .filter_map(|step| step[1].as_u64())
+        .collect();
+    assert_eq!(steps, [8, 8, 8], "{stats}");
+    assert_eq!(stats["totalQueryableSamples"], 24);
+    let some = data(
+        &obs,
+        "/query_range",
+        &[&params[..4], &[("stats", "true")]].concat(),
+    );
+    let some = &some["stats"]["samples"];
+    assert!(some["totalQueryableSamplesPerStep"].is_null(), "{some}");
+    assert_eq!(some["totalQueryableSamples"], 24);
+    let flags = data(&obs, "/status/flags", &[]);
+    let asked = flags["enable-feature"].to_string();
+    assert!(asked.contains("use-start-timestamps"), "{asked}");
+    assert!(obs.log().contains("native-histograms is always on"));
+}

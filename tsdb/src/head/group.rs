@@ -1,9 +1,12 @@
 //! A group: series that come together, at one time each time, as those of a scrape do.
 //!
 //! Newest rows are kept as they came, one vector per time; when there are [`ROWS_MAX`] of them they
-//! are turned into compressed columns. Times stand once for all series.
+//! are turned into compressed columns. Times stand once for all series. A clone is cheap and does not
+//! see what comes later: that is how a query reads all of its series at one moment.
 //! Invariants: the times of rows ascend strictly; a cell without a sample is [`ABSENT`], and a
 //! sample with these very bits is never put in a row; a column is one series for ever.
+
+use std::sync::Arc;
 
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, floats, varint};
@@ -24,15 +27,15 @@ pub(crate) fn fits_row(value: f64) -> bool {
 }
 
 /// Rows of series that come together; see the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Group {
     /// Series by column.
-    pub(crate) series: Vec<u32>,
-    chunks: Vec<Chunk>,
+    pub(crate) series: Arc<Vec<u32>>,
+    chunks: Vec<Arc<Chunk>>,
     /// Times of the open rows.
     times: Vec<i64>,
-    /// Cells of the open rows, row after row.
-    cells: Vec<f64>,
+    /// Cells of the open rows, row after row; copied once where a reader holds them.
+    cells: Arc<Vec<f64>>,
     /// Time of the newest row.
     pub(crate) last: i64,
     /// The newest sample of any of the series that is not in a row.
@@ -56,10 +59,10 @@ impl Group {
     /// A group without rows.
     pub(crate) fn new(series: Vec<u32>) -> Self {
         Self {
-            series,
+            series: Arc::new(series),
             chunks: Vec::new(),
             times: Vec::new(),
-            cells: Vec::new(),
+            cells: Arc::default(),
             last: i64::MIN,
             irregular: i64::MIN,
             closed_bytes: 0,
@@ -79,7 +82,7 @@ impl Group {
     /// Appends a row with a cell for each column.
     pub(crate) fn push_row(&mut self, time: i64, cells: &[f64]) {
         self.begin_row(time);
-        self.cells.extend_from_slice(cells);
+        Arc::make_mut(&mut self.cells).extend_from_slice(cells);
     }
 
     /// Appends a row without samples.
@@ -87,7 +90,7 @@ impl Group {
         self.begin_row(time);
         let width = self.series.len();
         let cells = self.cells.len() + width;
-        self.cells.resize(cells, f64::from_bits(ABSENT));
+        Arc::make_mut(&mut self.cells).resize(cells, f64::from_bits(ABSENT));
     }
 
     fn begin_row(&mut self, time: i64) {
@@ -101,11 +104,10 @@ impl Group {
 
     /// Puts a value into the newest row; `false` when there is one already.
     pub(crate) fn fill(&mut self, column: usize, value: f64) -> bool {
-        let newest = self.cells.len() - self.series.len();
-        let cell = &mut self.cells[newest + column];
-        let free = cell.to_bits() == ABSENT;
+        let at = self.cells.len() - self.series.len() + column;
+        let free = self.cells[at].to_bits() == ABSENT;
         if free {
-            *cell = value;
+            Arc::make_mut(&mut self.cells)[at] = value;
         }
         free
     }
@@ -118,8 +120,8 @@ impl Group {
             cells.extend_from_slice(row);
             cells.resize(cells.len() + series.len(), f64::from_bits(ABSENT));
         }
-        self.cells = cells;
-        self.series.extend_from_slice(series);
+        self.cells = Arc::new(cells);
+        Arc::make_mut(&mut self.series).extend_from_slice(series);
     }
 
     /// Turns the open rows into columns.
@@ -141,14 +143,17 @@ impl Group {
         }
         self.closed_bytes +=
             bytes.len() + 8 * self.times.len() + 4 * anchors.len() + size_of::<Chunk>();
-        self.chunks.push(Chunk {
+        self.chunks.push(Arc::new(Chunk {
             times: self.times.as_slice().into(),
             columns: width,
             bytes: bytes.into(),
             anchors: anchors.into(),
-        });
+        }));
         self.times.clear();
-        self.cells.clear();
+        match Arc::get_mut(&mut self.cells) {
+            Some(cells) => cells.clear(),
+            None => self.cells = Arc::default(),
+        }
     }
 
     /// Appends the samples of a column inside a range.
@@ -169,6 +174,10 @@ impl Group {
         }
         let (from, to) = range.find(&self.times);
         let width = self.series.len();
+        // A column may be younger than a clone that is read.
+        if column >= width {
+            return Ok(());
+        }
         for row in from..to {
             push(out, self.times[row], self.cells[row * width + column]);
         }
@@ -213,6 +222,11 @@ impl Group {
             to - from
         })
         .sum()
+    }
+
+    /// Estimate of the bytes of a clone.
+    pub(crate) fn clone_bytes(&self) -> usize {
+        8 * (self.chunks.len() + self.times.len()) + size_of::<Self>()
     }
 
     /// Estimate of the resident bytes.

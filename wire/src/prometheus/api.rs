@@ -107,6 +107,8 @@ pub struct QueryStats {
     pub evaluation: f64,
     /// Samples read.
     pub samples: u64,
+    /// Whether the samples of each step are told, where the reply knows them.
+    pub per_step: bool,
 }
 
 /// Writes the answer of a query, with its statistics where they are asked for. Log lines and
@@ -148,7 +150,7 @@ pub fn query(
         write(json);
         if let Some(stats) = stats {
             json.key("stats");
-            query_stats(json, stats);
+            query_stats(json, reply, stats);
         }
         json.end_object();
     });
@@ -157,7 +159,7 @@ pub fn query(
 
 /// The order of the answer is part of its evaluation here, and one query holds all its samples at
 /// one time, so that the peak is their number.
-fn query_stats(json: &mut Writer<'_>, stats: &QueryStats) {
+fn query_stats(json: &mut Writer<'_>, reply: &Reply, stats: &QueryStats) {
     json.object();
     json.key("timings");
     json.object();
@@ -176,9 +178,25 @@ fn query_stats(json: &mut Writer<'_>, stats: &QueryStats) {
     json.end_object();
     json.key("samples");
     json.object();
-    for name in ["totalQueryableSamples", "peakSamples"] {
+    let by_step = reply.samples_by_step.as_ref();
+    if let Some(steps) = by_step.filter(|_| stats.per_step) {
+        json.key("totalQueryableSamplesPerStep");
+        json.array();
+        for (time, count) in steps {
+            json.array();
+            json.value(|out| number::seconds(out, *time));
+            json.unsigned(*count);
+            json.end_array();
+        }
+        json.end_array();
+    }
+    let looked_at = by_step.map_or(stats.samples, |steps| steps.iter().map(|(_, n)| n).sum());
+    for (name, count) in [
+        ("totalQueryableSamples", looked_at),
+        ("peakSamples", stats.samples),
+    ] {
         json.key(name);
-        json.unsigned(stats.samples);
+        json.unsigned(count);
     }
     json.end_object();
     json.end_object();

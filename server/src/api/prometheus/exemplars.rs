@@ -9,7 +9,7 @@ use obs_collector::HttpError;
 use obs_model::metrics::Exemplar;
 use obs_model::{Labels, Matcher};
 use obs_query::plan::Leaf;
-use obs_query::{Language, Plan, Query, QueryError, Request, When};
+use obs_query::{Plan, Query, QueryError, Request, When};
 use obs_wire::prometheus::api as write;
 
 use super::Result;
@@ -49,7 +49,7 @@ pub(super) async fn find(
 /// The series that a query reads.
 fn selectors(app: &App, text: &str) -> std::result::Result<Vec<Vec<Matcher>>, QueryError> {
     let limits = &app.rules.limits;
-    let query = Query::parse(Language::Promql, text, limits)?;
+    let query = Query::promql(text, app.features.promql, limits)?;
     let at = When::At(obs_model::Timestamp::from_nanos(0));
     let Plan::Metric(plan) = query.plan(&Request::new(at), limits)? else {
         return Ok(Vec::new());

@@ -30,15 +30,10 @@ const API: Names<'_> = &[
     ("time_range_series", true),
 ];
 const PROMQL: Names<'_> = &[
-    ("anchored", true),
     ("at_modifier", true),
     ("bool", true),
     ("by", true),
-    ("delayed_name_removal", false),
     ("duration_expr", true),
-    ("fill", true),
-    ("fill_left", true),
-    ("fill_right", true),
     ("group_left", true),
     ("group_right", true),
     ("ignoring", true),
@@ -46,10 +41,7 @@ const PROMQL: Names<'_> = &[
     ("offset", true),
     ("on", true),
     ("per_query_lookback_delta", true),
-    ("per_step_stats", false),
-    ("smoothed", true),
     ("subqueries", true),
-    ("type_and_unit_labels", false),
     ("without", true),
 ];
 const OPERATORS: [&str; 34] = [
@@ -105,17 +97,31 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     let names = |names: Names<'static>| names.iter().copied().collect::<BTreeMap<_, _>>();
     let mut api = names(API);
     api.insert("admin", app.about.admin_api);
+    let on = &app.features;
+    let experimental = on.promql.experimental_functions;
     let functions: BTreeMap<&str, bool> = promql::signatures()
         .iter()
-        .map(|signature| (signature.name, true))
+        .map(|signature| (signature.name, experimental || !signature.experimental))
         .collect();
     let operators = OPERATORS.iter().chain(&["unless"]);
-    let operators: BTreeMap<&str, bool> = operators.map(|name| (*name, true)).collect();
+    let mut operators: BTreeMap<&str, bool> = operators.map(|name| (*name, true)).collect();
+    operators.extend(["limitk", "limit_ratio"].map(|name| (name, experimental)));
+    let mut language = names(PROMQL);
+    language.extend([
+        ("anchored", on.promql.extended_range_selectors),
+        ("smoothed", on.promql.extended_range_selectors),
+        ("fill", on.promql.fill_modifiers),
+        ("fill_left", on.promql.fill_modifiers),
+        ("fill_right", on.promql.fill_modifiers),
+        ("delayed_name_removal", on.delayed_names),
+        ("per_step_stats", on.per_step_stats),
+        ("type_and_unit_labels", on.type_and_unit_labels),
+    ]);
     success(&json!({
         "api": api,
         "otlp_receiver": {"delta_conversion": false, "native_delta_ingestion": false},
         "prometheus": {"agent_mode": false, "auto_reload_config": false, "server_mode": true},
-        "promql": names(PROMQL),
+        "promql": language,
         "promql_functions": functions,
         "promql_operators": operators,
         "scrape": names(SCRAPE),

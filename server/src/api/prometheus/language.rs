@@ -27,6 +27,6 @@ pub(super) async fn parse(State(app): State<Arc<App>>, params: Params) -> Result
 
 fn parsed(app: &App, params: &Params) -> Result<Expr> {
     let text = params.get("query").unwrap_or_default();
-    let parsed = promql::parse(text, &app.rules.limits);
+    let parsed = promql::parse_with(text, app.features.promql, &app.rules.limits);
     parsed.map_err(|error| of_query(query_error(&error.into())))
 }

@@ -8,7 +8,7 @@ use obs_collector::{ErrorKind, HttpError};
 use obs_model::limits::Limits;
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Answer, Reply, Tenant};
-use obs_query::{Language, Query, Request, When};
+use obs_query::{Query, Request, When};
 use obs_wire::prometheus::api::{self as write, QueryStats};
 
 use super::{CUT, Result};
@@ -75,20 +75,23 @@ fn grouped(number: u64) -> String {
 
 async fn answer(app: &App, tenant: &Tenant, when: When, params: &Params) -> Result<Response> {
     let limit = params.limit()?;
-    let mut request = Request::new(when);
+    let mut request = app.features.request(when);
     request.limit = limit;
     if let Some(lookback) = params.duration("lookback_delta")?.filter(|d| *d > 0) {
         request.lookback = lookback;
     }
     request.cached = params.get("nocache") != Some("1");
-    let with_stats = params.get("stats").is_some();
+    let asked = params.get("stats");
+    request.count_samples = asked.is_some();
+    let per_step = asked == Some("all") && app.features.per_step_stats;
     let text = params.get("query").unwrap_or_default().to_owned();
     let (mut reply, stats) = evaluate(app, tenant, text, request, params).await?;
     if cut(&mut reply.answer, limit) {
         reply.annotations.warn(CUT);
     }
     let mut body = Vec::new();
-    let stats = with_stats.then_some(&stats);
+    let stats = QueryStats { per_step, ..stats };
+    let stats = asked.map(|_| &stats);
     write::query(&reply, stats, &mut body).map_err(|e| HttpError::bad_data(e.to_string()))?;
     Ok(json(body))
 }
@@ -111,12 +114,13 @@ async fn evaluate(
         query_steps_max: limits.query_steps_max.saturating_add(1),
         ..limits
     };
+    let features = app.features.promql;
     let span = tracing::info_span!("query", query.language = "promql", query.text = text);
     let watch = Stopwatch::start();
     let work = move |budget: &_, pool: &_| {
         span.in_scope(|| {
             let queue = watch.elapsed_seconds();
-            let query = Query::parse(Language::Promql, &text, &limits)?;
+            let query = Query::promql(&text, features, &limits)?;
             let plan = query.plan(&request, &between)?;
             let planned = watch.elapsed_seconds();
             let reply = obs_query::run(&plan, &sources, budget, pool)?;
@@ -125,6 +129,7 @@ async fn evaluate(
                 preparation: planned - queue,
                 evaluation: watch.elapsed_seconds() - planned,
                 samples: reply.samples_read,
+                per_step: false,
             };
             Ok((reply, stats))
         })

@@ -25,6 +25,7 @@ fn reply(answer: Answer) -> Reply {
         annotations,
         samples_read: 10,
         bytes_read: 1000,
+        samples_by_step: None,
     }
 }
 

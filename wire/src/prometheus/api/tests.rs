@@ -22,6 +22,7 @@ fn reply(answer: Answer) -> Reply {
         annotations: Annotations::default(),
         samples_read: 0,
         bytes_read: 0,
+        samples_by_step: None,
     }
 }
 
