@@ -391,7 +391,7 @@ fn general(value: f64, precision: Option<usize>, upper: bool) -> String {
     let bound = significant.map_or(6, |digits| {
         let shown = mantissa.trim_end_matches('0').trim_end_matches('.');
         let shown = shown.bytes().filter(u8::is_ascii_digit).count();
-        if digits > shown && shown as i32 >= exponent + 1 {
+        if digits > shown && shown as i32 > exponent {
             shown as i32
         } else {
             digits as i32
