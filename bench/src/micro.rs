@@ -4,6 +4,7 @@
 //! Invariant: a figure is printed only after what was decoded or found was counted.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use obs_model::limits::Limits;
@@ -19,10 +20,10 @@ use serde_json::json;
 use crate::codec::timed;
 use crate::fleet::{Fleet, Target};
 
-/// Runs of one round: the clock of a thread's CPU moves in small steps.
-const RUNS: u64 = 50;
+/// Length of one round: the clock of a thread's CPU moves in steps of some milliseconds.
+const ROUND: Duration = Duration::from_millis(200);
 /// Rounds of each measurement; the fastest one counts, as it is the least disturbed.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 /// Series of one metric in the part.
 const SERIES_PER_METRIC: u64 = 1000;
 
@@ -46,12 +47,12 @@ pub(crate) struct Figure {
 pub(crate) struct Figures {
     all: Vec<Figure>,
     rounds: usize,
-    runs: u64,
+    round: Duration,
 }
 
 /// Measures decoders on the bodies of one instance, and an index of so many series.
 pub(crate) fn run(fleet: Fleet, series: u64) -> anyhow::Result<Figures> {
-    let mut figures = Figures::of(ROUNDS, RUNS);
+    let mut figures = Figures::of(ROUNDS, ROUND);
     exposition(fleet, &mut figures)?;
     remote_write(fleet, &mut figures)?;
     index(series, &mut figures)?;
@@ -60,9 +61,9 @@ pub(crate) fn run(fleet: Fleet, series: u64) -> anyhow::Result<Figures> {
 
 impl Figures {
     /// No figures yet.
-    fn of(rounds: usize, runs: u64) -> Self {
+    fn of(rounds: usize, round: Duration) -> Self {
         let all = Vec::new();
-        Self { all, rounds, runs }
+        Self { all, rounds, round }
     }
 
     /// Adds the best of some rounds, each of some runs over so many items.
@@ -75,15 +76,19 @@ impl Figures {
     ) -> anyhow::Result<()> {
         let mut best = f64::INFINITY;
         for _ in 0..self.rounds {
+            let (begin, mut runs) = (Instant::now(), 0u32);
             let (outcome, step) = timed("", items, || {
-                (0..self.runs).try_for_each(|_| {
+                loop {
                     let found = work()?;
                     ensure!(found == items, "{name}: expected {items}, found {found}");
-                    Ok(())
-                })
+                    runs += 1;
+                    if begin.elapsed() >= self.round {
+                        return Ok(());
+                    }
+                }
             });
             outcome?;
-            best = best.min(step.cpu_seconds / self.runs as f64);
+            best = best.min(step.cpu_seconds / f64::from(runs));
         }
         let (unit, factor) = unit;
         self.all.push(Figure {
@@ -284,7 +289,7 @@ mod tests {
             end_ms: 1_700_000_000_000,
             seed: 1,
         };
-        let mut figures = Figures::of(1, 1);
+        let mut figures = Figures::of(1, Duration::ZERO);
         exposition(fleet, &mut figures).expect("expositions");
         remote_write(fleet, &mut figures).expect("requests");
         index(2000, &mut figures).expect("selections");
