@@ -367,7 +367,7 @@ async fn open_stores(
     if let Some(bytes) = storage.flush_bytes {
         settings.flush_bytes = bytes;
     }
-    if let Some(bytes) = storage.memory_bytes_max {
+    if let Some(bytes) = storage.memory_bytes {
         settings.memory_bytes_max = bytes;
     }
     if let Some(age) = storage.flush_age {

@@ -1,3 +1,5 @@
+//! Templates against what Go gives: text, values, control structures, functions, faults, bounds.
+
 use super::*;
 
 /// Functions of a user: `upper`, and `half` of a float.
