@@ -22,9 +22,10 @@ const DECODES: usize = 5;
 
 /// One measurement of a step.
 #[derive(Debug)]
-struct Step {
+pub(crate) struct Step {
     name: &'static str,
-    cpu_seconds: f64,
+    /// CPU time of this thread.
+    pub(crate) cpu_seconds: f64,
     samples: u64,
 }
 
@@ -179,7 +180,8 @@ fn read(
     Ok(())
 }
 
-fn timed<T>(name: &'static str, samples: u64, work: impl FnOnce() -> T) -> (T, Step) {
+/// Does some work and measures it.
+pub(crate) fn timed<T>(name: &'static str, samples: u64, work: impl FnOnce() -> T) -> (T, Step) {
     let (wall, before) = (Instant::now(), cpu_nanos());
     let result = work();
     let nanos = match (before, cpu_nanos()) {

@@ -5,6 +5,7 @@
 //! not move, 283 counters that move (112 of them buckets) and 185 gauges that do. All series of a
 //! scrape share a timestamp; one scrape in ten is 1 to 8 ms late.
 
+mod scraped;
 mod table;
 
 use obs_model::{Labels, Samples};
@@ -12,8 +13,13 @@ use snap::raw::Encoder;
 
 use crate::protobuf;
 use crate::random::Random;
+use crate::targets::{JOB, Plan};
 use crate::workload::{Count, Query, Sent, Signal, Source, Workload};
+pub(crate) use scraped::Target;
 use table::{BUCKETS, Dim, FAMILIES, Family, SERIES_PER_INSTANCE, Shape};
+
+/// Steps that range queries have where the data allows it: three hours in minutes.
+const STEPS_WISHED: i64 = 180;
 
 /// The size of a fleet.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +39,8 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    fn instances(&self) -> u64 {
+    /// How many machines and services it has.
+    pub(crate) fn instances(&self) -> u64 {
         self.series.div_ceil(SERIES_PER_INSTANCE)
     }
 
@@ -71,14 +78,51 @@ impl Fleet {
         all
     }
 
-    /// Everything of the run.
-    pub(crate) fn workload(self) -> Workload {
-        let churn = match self.lifetime {
+    fn churn(&self) -> String {
+        match self.lifetime {
             0 => String::new(),
             n => format!(", an instance lives {n} scrapes"),
-        };
+        }
+    }
+
+    /// Everything of a run in which the systems scrape.
+    pub(crate) fn scraped(self, interval_ms: u64, gzip: bool) -> Workload {
+        let packed = if gzip { ", gzip" } else { "" };
+        Workload {
+            title: format!(
+                "{} series x {} scrapes of {} targets every {interval_ms} ms{packed}{}",
+                self.series,
+                self.samples,
+                self.instances(),
+                self.churn()
+            ),
+            scraped: Some(Plan {
+                fleet: self,
+                interval_ms,
+                gzip,
+            }),
+            ..self.workload()
+        }
+    }
+
+    /// The questions about what was scraped until a time, and the number of its samples.
+    pub(crate) fn asked(self, served: u64) -> (Vec<Query>, Count) {
+        let window = self.end_ms - self.start_ms() + 10 * self.interval_ms;
+        let query =
+            format!("sum(sum_over_time(scrape_samples_scraped{{job=\"{JOB}\"}}[{window}ms]))");
+        let time = seconds(self.end_ms + 10);
+        let parameters = [("query", query.as_str()), ("time", &time), ("nocache", "1")];
+        let count = Count::new("/api/v1/query", &parameters, served as f64);
+        (self.queries(), count)
+    }
+
+    /// Everything of the run.
+    pub(crate) fn workload(self) -> Workload {
+        let churn = self.churn();
         Workload {
             signal: Signal::Metrics,
+            scraped: None,
+            registration: None,
             title: format!(
                 "{} series x {} samples every {} s, remote write 1.0, {SERIES_PER_INSTANCE} samples a request{churn}",
                 self.series,
@@ -110,12 +154,15 @@ impl Fleet {
 
     fn queries(&self) -> Vec<Query> {
         let (start, end) = (seconds(self.start_ms()), seconds(self.end_ms));
+        // A minute, and less where that would be fewer than 180 steps.
+        let span = self.end_ms - self.start_ms();
+        let step = (span / STEPS_WISHED / 1000).clamp(1, 60).to_string();
         let range = |name: &str, query: &str| {
             let parameters = [
                 ("query", query),
                 ("start", &start),
                 ("end", &end),
-                ("step", "60"),
+                ("step", step.as_str()),
                 ("nocache", "1"),
             ];
             Query::new(name, "/api/v1/query_range", &parameters).holding("\"values\":[[")

@@ -60,6 +60,8 @@ impl Logs {
         }
         Workload {
             signal: Signal::Logs,
+            scraped: None,
+            registration: None,
             title: format!(
                 "{:.0} MB in {lines} lines of {} pods over 6 h, Loki push JSON, about {LINES_PER_REQUEST} lines a request",
                 self.bytes as f64 / 1e6,

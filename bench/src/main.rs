@@ -14,10 +14,12 @@ mod workload;
 mod codec;
 mod fleet;
 mod lines;
+mod micro;
 mod spans;
 
 mod measure;
 mod system;
+mod targets;
 
 mod report;
 
@@ -52,12 +54,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Wanted {
-    /// A fleet of machines over Prometheus remote write 1.0
+    /// A fleet of machines, over Prometheus remote write 1.0 or scraped
     Metrics(MetricsOptions),
     /// Logs of many pods over Loki's push API
     Logs(LogsOptions),
     /// The part format alone: the fleet without a server, bytes by section and speed
     Codec(CodecOptions),
+    /// Decoders and the index alone, without a server
+    Micro(MicroOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
 }
@@ -76,6 +80,42 @@ struct MetricsOptions {
     /// Replace each instance after so many samples; 0 for never
     #[arg(long, value_name = "N", default_value_t = 0)]
     lifetime: u64,
+    /// How the samples get in
+    #[arg(long, value_enum, default_value_t = How::RemoteWrite)]
+    how: How,
+    /// Milliseconds between scrapes: they are by the clock, so a run takes samples times this
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
+    scrape_interval: u64,
+    /// Compress what is scraped
+    #[arg(long)]
+    gzip: bool,
+    /// Also send one sample of each series to an empty system: what a new series costs
+    #[arg(long)]
+    registration: bool,
+}
+
+impl MetricsOptions {
+    /// So many series and samples, and all else as it is by default.
+    fn small(series: u64, samples: u64) -> Self {
+        Self {
+            series,
+            samples,
+            interval: 15,
+            lifetime: 0,
+            how: How::RemoteWrite,
+            scrape_interval: 1000,
+            gzip: false,
+            registration: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// Requests of one scrape each, as fast as they are taken
+    RemoteWrite,
+    /// The system scrapes the instances
+    Scrape,
 }
 
 #[derive(Args, Debug)]
@@ -85,6 +125,13 @@ struct CodecOptions {
     /// Also tell how many bits a sample of each metric takes
     #[arg(long)]
     by_metric: bool,
+}
+
+#[derive(Args, Debug)]
+struct MicroOptions {
+    /// Series in the index
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    series: u64,
 }
 
 #[derive(Args, Debug)]
@@ -134,7 +181,7 @@ struct Options {
     #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
     output: Output,
     /// Write the result to a file, for example bench/results/2026-11-first.md
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, visible_alias = "record", value_name = "FILE", global = true)]
     save: Option<PathBuf>,
     /// A sentence for the saved file, for example what else the machine did
     #[arg(long, value_name = "TEXT", global = true)]
@@ -154,7 +201,12 @@ fn main() -> anyhow::Result<()> {
     let workloads = match cli.command {
         Some(Wanted::Codec(c)) => {
             let measured = codec::run(&fleet(&c.fleet, options, end), c.by_metric)?;
-            return print_codec(&measured, options.output);
+            return print(options.output, measured.table(), measured.json());
+        }
+        Some(Wanted::Micro(m)) => {
+            let instance = MetricsOptions::small(830, 1);
+            let figures = micro::run(fleet(&instance, options, end), m.series)?;
+            return print(options.output, figures.table(), figures.json());
         }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],
@@ -201,12 +253,7 @@ fn own_binary(options: &Options) -> anyhow::Result<PathBuf> {
 }
 
 fn defaults(options: &Options, end: i64) -> Vec<Workload> {
-    let fleet = MetricsOptions {
-        series: 10_000,
-        samples: 120,
-        interval: 15,
-        lifetime: 0,
-    };
+    let fleet = MetricsOptions::small(10_000, 120);
     let lines = LogsOptions {
         megabytes: 50,
         pods: 200,
@@ -231,14 +278,26 @@ fn fleet(m: &MetricsOptions, options: &Options, end: i64) -> Fleet {
 }
 
 fn metrics(m: &MetricsOptions, options: &Options, end: i64) -> Workload {
-    fleet(m, options, end).workload()
+    let fleet = fleet(m, options, end);
+    let workload = match m.how {
+        How::RemoteWrite => fleet.workload(),
+        How::Scrape => fleet.scraped(m.scrape_interval, m.gzip),
+    };
+    let first = Fleet {
+        samples: 1,
+        ..fleet
+    };
+    Workload {
+        registration: m.registration.then_some(first),
+        ..workload
+    }
 }
 
-fn print_codec(measured: &codec::Measured, output: Output) -> anyhow::Result<()> {
+fn print(output: Output, table: String, json: serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match output {
-        Output::Table => write!(out, "{}", measured.table())?,
-        Output::Json => writeln!(out, "{:#}", measured.json())?,
+        Output::Table => write!(out, "{table}")?,
+        Output::Json => writeln!(out, "{json:#}")?,
     }
     Ok(())
 }

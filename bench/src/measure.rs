@@ -4,14 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::fleet::Fleet;
 use crate::http::Client;
 use crate::process::file_bytes;
 use crate::system::{Running, System};
+use crate::targets::{Plan, Served, Targets};
 use crate::workload::{Count, Query, Sent, Signal, Source, Workload};
 
 /// A query is asked at least so many times …
@@ -20,6 +22,11 @@ const QUERY_RUNS_MIN: usize = 10;
 const QUERY_TIME_MIN: Duration = Duration::from_millis(1500);
 /// More runs tell nothing new.
 const QUERY_RUNS_MAX: usize = 500;
+/// Names of figures that others lean on.
+const PER_AMOUNT: &str = "ingest CPU per amount";
+const STEADY: &str = "ingest CPU per amount, without the first scrapes";
+/// Scrapes after which a system knows the series.
+const WARM_SCRAPES: u64 = 3;
 /// Tries of a request that is refused because too much waits.
 const TRIES_MAX: u32 = 100;
 
@@ -71,16 +78,21 @@ pub(crate) fn run(
     fs::create_dir_all(data)?;
     let mut measured = Measured::default();
     let totals = take_in(system, workload, connections, data, &mut measured).context("ingest")?;
+    let scraped = workload.scraped.map(|plan| totals.asked(plan));
+    let (queries, count) = match &scraped {
+        Some((queries, count)) => (queries, Some(count)),
+        None => (&workload.queries, workload.count.as_ref()),
+    };
     let running = restart(system, data, &mut measured).context("restart")?;
     settle_disk(system, &running, workload, totals, data, &mut measured).context("merge")?;
     let mut client = Client::new(running.address);
-    if let Some(count) = &workload.count {
+    if let Some(count) = count {
         match counted(&mut client, count) {
             Ok(share) => measured.push("found of sent", "%", share * 100.0),
             Err(error) => measured.faults.push(format!("count: {error:#}")),
         }
     }
-    for query in &workload.queries {
+    for query in queries {
         match ask(&running, &mut client, query) {
             Ok((p50, cpu)) => {
                 measured.push(format!("{}: p50", query.name), "ms", p50);
@@ -92,6 +104,11 @@ pub(crate) fn run(
     let (_, peak) = running.process.resident_bytes()?;
     measured.push("peak RSS, restart to last query", "MiB", mebibytes(peak));
     running.process.kill()?;
+    if let Some(first) = &workload.registration {
+        let each = totals.sent.items as f64 / workload.series as f64;
+        let folder = data.join("registration");
+        register(system, first, each, &folder, &mut measured).context("registration")?;
+    }
     if !keep {
         fs::remove_dir_all(data)?;
     }
@@ -118,18 +135,33 @@ fn take_in(
     data: &Path,
     measured: &mut Measured,
 ) -> anyhow::Result<Totals> {
-    let running = system.start(data)?;
+    let targets = workload.scraped.map(Targets::start).transpose()?;
+    let config = targets.as_ref().map(Targets::config);
+    let running = system.start(data, config.as_deref())?;
     let (empty, _) = running.process.resident_bytes()?;
     let (cpu, begin) = (running.process.cpu_seconds()?, Instant::now());
-    let sources = (workload.sources)(connections);
-    let totals = send_all(&running, workload.signal, sources)?;
+    let totals = match &targets {
+        Some(targets) => {
+            targets.open();
+            let warm = targets.wait(WARM_SCRAPES)?;
+            let before = running.process.cpu_seconds()?;
+            let served = targets.wait(u64::MAX)?;
+            let steady = running.process.cpu_seconds()? - before;
+            let samples = (served.samples - warm.samples) as f64 / 1e6;
+            if samples > 0.0 {
+                measured.push(STEADY, "s/M samples", steady / samples);
+            }
+            Totals::scraped(&served)
+        }
+        None => send_all(&running, workload.signal, (workload.sources)(connections))?,
+    };
     let wall = begin.elapsed().as_secs_f64();
     let cpu = running.process.cpu_seconds()? - cpu;
     let (resident, peak) = running.process.resident_bytes()?;
     let (unit, amount) = cpu_unit(workload.signal, totals.sent);
     measured.push("ingest wall, sender included", "s", wall);
     measured.push("ingest CPU", "s", cpu);
-    measured.push("ingest CPU per amount", unit, cpu / amount);
+    measured.push(PER_AMOUNT, unit, cpu / amount);
     measured.push("RSS before", "MiB", mebibytes(empty));
     measured.push("RSS after ingest", "MiB", mebibytes(resident));
     measured.push("peak RSS of ingest", "MiB", mebibytes(peak));
@@ -162,13 +194,53 @@ fn take_in(
     Ok(totals)
 }
 
+/// The CPU of one sample of each series on an empty system, and from it what a new series costs: the
+/// rest of it is what a sample costs in the long run.
+fn register(
+    system: &System,
+    first: &Fleet,
+    samples_each: f64,
+    data: &Path,
+    measured: &mut Measured,
+) -> anyhow::Result<()> {
+    fs::create_dir_all(data)?;
+    let running = system.start(data, None)?;
+    let cpu = running.process.cpu_seconds()?;
+    let workload = first.workload();
+    let totals = send_all(&running, workload.signal, (workload.sources)(1))?;
+    let cpu = running.process.cpu_seconds()? - cpu;
+    running.process.kill()?;
+    let each = cpu * 1e6 / totals.sent.items as f64;
+    measured.push("CPU of the first sample of a series", "us", each);
+    if let Some(sample) = long_run(measured, each, samples_each) {
+        measured.push("CPU to register a series", "us", each - sample);
+    }
+    Ok(())
+}
+
+/// What a sample costs in the long run, in microseconds: of the whole run all but the first sample
+/// of each series.
+fn long_run(measured: &Measured, first: f64, samples_each: f64) -> Option<f64> {
+    let named = |name: &str| {
+        let found = measured.values.iter().find(|v| v.name == name);
+        found.map(|v| v.value)
+    };
+    named(STEADY).or_else(|| {
+        let all = named(PER_AMOUNT)? * samples_each;
+        (samples_each > 1.0).then(|| (all - first) / (samples_each - 1.0))
+    })
+}
+
 /// It was ended with everything still in its journal, where it has one; how long until it is back?
 fn restart(system: &System, data: &Path, measured: &mut Measured) -> anyhow::Result<Running> {
-    let running = system.start(data)?;
+    let running = system.start(data, None)?;
     let cpu = running.process.cpu_seconds()?;
     let wall = running.ready_after.as_secs_f64();
     measured.push("restart to ready", "s", wall);
     measured.push("restart CPU", "s", cpu);
+    let (resident, peak) = running.process.resident_bytes()?;
+    measured.push("RSS when ready", "MiB", mebibytes(resident));
+    measured.push("peak RSS of restart", "MiB", mebibytes(peak));
     Ok(running)
 }
 
@@ -250,6 +322,33 @@ fn send_all(
 }
 
 impl Totals {
+    /// What was scraped until now.
+    fn scraped(served: &Served) -> Self {
+        Self {
+            sent: Sent {
+                items: served.samples,
+                raw_bytes: served.bytes,
+            },
+            body_bytes: served.bytes,
+            hash: served.hash,
+            retries: 0,
+        }
+    }
+
+    /// What is asked about a fleet that was scraped until now.
+    fn asked(&self, plan: Plan) -> (Vec<Query>, Count) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        });
+        let fleet = Fleet {
+            end_ms: now,
+            interval_ms: i64::try_from(plan.interval_ms).unwrap_or(i64::MAX),
+            ..plan.fleet
+        };
+        fleet.asked(self.sent.items)
+    }
+
     /// Order of connections does not matter.
     fn add(&mut self, other: Self) {
         self.sent.items += other.sent.items;
@@ -322,4 +421,21 @@ fn ask(running: &Running, client: &mut Client, query: &Query) -> anyhow::Result<
         .get(walls.len() / 2)
         .ok_or_else(|| anyhow!("no runs"))?;
     Ok((*p50, cpu))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_long_run_leaves_the_first_samples_out() {
+        let mut measured = Measured::default();
+        assert_eq!(long_run(&measured, 10.0, 4.0), None);
+        // Four samples of 4 us each on the average; the first one of 10 us.
+        measured.push(PER_AMOUNT, "s/M samples", 4.0);
+        assert_eq!(long_run(&measured, 10.0, 4.0), Some(2.0));
+        assert_eq!(long_run(&measured, 10.0, 1.0), None);
+        measured.push(STEADY, "s/M samples", 1.5);
+        assert_eq!(long_run(&measured, 10.0, 4.0), Some(1.5));
+    }
 }

@@ -65,6 +65,8 @@ impl Traces {
     pub(crate) fn workload(self) -> Workload {
         Workload {
             signal: Signal::Traces,
+            scraped: None,
+            registration: None,
             title: format!(
                 "{} spans of {} services over 1 h, 10 to 40 spans a trace, 15 attributes, OTLP HTTP, {TRACES_PER_REQUEST} traces a request",
                 self.spans,

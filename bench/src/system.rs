@@ -106,9 +106,11 @@ impl System {
         }
     }
 
-    /// Starts it on a data folder and waits until it is ready.
-    pub(crate) fn start(&self, data: &Path) -> anyhow::Result<Running> {
+    /// Starts it on a data folder and waits until it is ready. It scrapes what a configuration says.
+    pub(crate) fn start(&self, data: &Path, scraped: Option<&str>) -> anyhow::Result<Running> {
         let log = data.with_extension("log");
+        let config = data.with_extension("yml");
+        fs::write(&config, scraped.unwrap_or("global: {}\n"))?;
         let begin = Instant::now();
         match self.kind {
             Kind::Obs => {
@@ -116,13 +118,13 @@ impl System {
                 if addresses.exists() {
                     fs::remove_file(&addresses)?;
                 }
-                let mut process = Process::start(&self.binary, &obs_arguments(data), &log)?;
+                let mut process =
+                    Process::start(&self.binary, &obs_arguments(data, &config), &log)?;
                 let address = wait(&mut process, &log, begin, || obs_address(&addresses))?;
                 ready(process, address, "/-/ready", &log, begin)
             }
             Kind::Prometheus => {
-                let (address, config) = (free_address()?, data.with_extension("yml"));
-                fs::write(&config, "global: {}\n")?;
+                let address = free_address()?;
                 let arguments = [
                     format!("--config.file={}", config.display()),
                     format!("--storage.tsdb.path={}", data.display()),
@@ -134,12 +136,15 @@ impl System {
             }
             Kind::VictoriaMetrics => {
                 let address = free_address()?;
-                let arguments = [
+                let mut arguments = vec![
                     format!("-storageDataPath={}", data.display()),
                     format!("-httpListenAddr={address}"),
                     "-search.latencyOffset=0s".to_owned(),
                     "-search.disableCache".to_owned(),
                 ];
+                if scraped.is_some() {
+                    arguments.push(format!("-promscrape.config={}", config.display()));
+                }
                 let process = Process::start(&self.binary, &arguments, &log)?;
                 ready(process, address, "/health", &log, begin)
             }
@@ -244,11 +249,12 @@ fn in_path(name: &Path) -> bool {
         .is_some_and(|all| std::env::split_paths(&all).any(|p| p.join(name).is_file()))
 }
 
-fn obs_arguments(data: &Path) -> [String; 9] {
+fn obs_arguments(data: &Path, config: &Path) -> [String; 10] {
     let any = || "127.0.0.1:0".to_owned();
     [
         "serve".to_owned(),
         format!("--data={}", data.display()),
+        format!("--config={}", config.display()),
         "--listen".to_owned(),
         any(),
         "--otlp-grpc-listen".to_owned(),

@@ -2,6 +2,9 @@
 
 use form_urlencoded::Serializer;
 
+use crate::fleet::Fleet;
+use crate::targets::Plan;
+
 /// A seeded stream of request bodies. One source feeds one connection, so that the order of a
 /// series, stream or trace is kept.
 pub(crate) trait Source: Send {
@@ -125,10 +128,14 @@ fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
 pub(crate) struct Workload {
     /// The signal.
     pub(crate) signal: Signal,
+    /// What is scraped, where nothing is sent.
+    pub(crate) scraped: Option<Plan>,
     /// One line for the head of the report.
     pub(crate) title: String,
     /// Makes the sources of a number of connections, from the start each time.
     pub(crate) sources: Box<dyn Fn(usize) -> Vec<Box<dyn Source>>>,
+    /// The same series with one sample each, where it is asked what a new series costs.
+    pub(crate) registration: Option<Fleet>,
     /// Series or streams; zero when the signal has none.
     pub(crate) series: u64,
     /// The fixed questions.

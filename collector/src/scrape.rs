@@ -2,16 +2,19 @@
 //! times. What a scrape becomes is decided in `assemble`; here are the effects.
 //!
 //! Invariants: every task lives in a `JoinSet` and ends with its token; every scrape has a
-//! deadline; a target's state passes from task to task when its job changes, so that a reload
-//! neither loses nor doubles a staleness marker.
+//! deadline; a target's book passes from task to task when its job changes, so that a reload
+//! neither loses nor doubles a staleness marker. A book is read and changed by one scrape at a time.
 
 mod assemble;
+mod bits;
+mod book;
 pub(crate) mod fetch;
+mod pass;
 mod schedule;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use obs_model::limits::Limits;
@@ -26,13 +29,18 @@ use crate::config::Job;
 use crate::decode::Decoder;
 use crate::discovery::{Sources, Target, resolve_all};
 use crate::metrics::Counters;
-use crate::sink::Sink;
-use assemble::{Assembled, Attempt, Refused, State, assemble};
-use fetch::{FetchError, Fetched, Format};
+use crate::sink::{Accepted, Sink, SinkError};
+use assemble::{Assembled, Attempt, Refused, Scrape, labelled_again};
+use book::Book;
+use fetch::{FetchError, Fetched, Question};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
 
 /// Most bodies that are received or decoded at one time; bounds the memory of many large targets.
 const BODIES_AT_ONCE: usize = 64;
+
+/// Scrapes are stored at multiples of this, so that those that end together share one commit: an
+/// fsync costs as much as decoding several scrapes, and nobody waits for the word of a scrape.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What scraping needs from the rest of the house.
 #[derive(Clone, Debug)]
@@ -87,6 +95,7 @@ impl Scraper {
             setting,
             targets: self.targets.clone(),
             bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
+            began: Instant::now(),
         });
         let mut wanted = self.jobs.subscribe();
         let mut running: HashMap<String, watch::Sender<Option<Arc<Job>>>> = HashMap::new();
@@ -142,6 +151,17 @@ struct Shared {
     setting: Setting,
     targets: Targets,
     bodies: Arc<Semaphore>,
+    began: Instant,
+}
+
+impl Shared {
+    /// Waits for the next moment at which scrapes are stored together.
+    async fn gather(&self) {
+        let step = GATHER.as_nanos();
+        let steps = self.began.elapsed().as_nanos() / step + 1;
+        let wait = u64::try_from(steps * step).unwrap_or(u64::MAX);
+        tokio::time::sleep_until(self.began + Duration::from_nanos(wait)).await;
+    }
 }
 
 /// A target's identity: its labels and URL, and its times.
@@ -229,16 +249,28 @@ impl Run {
     }
 }
 
-/// What a target's task leaves behind.
-type Left = (Key, Target, Arc<Job>, State);
+/// A target's book, which decoding takes to another thread. Nobody waits for its lock: a scrape is
+/// over before the next one begins.
+#[derive(Clone, Debug, Default)]
+struct Shelf(Arc<Mutex<Book>>);
 
-/// The target tasks of one job, and the states of those that are between two tasks.
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        // What decides about markers changes in one step, whatever else a panic left undone.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a target's task leaves behind.
+type Left = (Key, Target, Arc<Job>, Shelf);
+
+/// The target tasks of one job, and the books of those that are between two tasks.
 #[derive(Debug, Default)]
 struct Pool {
     running: HashMap<Key, CancellationToken>,
     tasks: JoinSet<Left>,
     /// By the labels of the target, which are what its series have in common.
-    states: HashMap<Labels, (Target, Arc<Job>, State)>,
+    books: HashMap<Labels, (Target, Arc<Job>, Shelf)>,
 }
 
 impl Pool {
@@ -282,7 +314,7 @@ impl Pool {
         // Tasks that were cancelled come back at once: a scrape in flight is dropped.
         while self.running.values().any(CancellationToken::is_cancelled) {
             match self.tasks.join_next().await {
-                Some(ended) => self.keep_state(ended),
+                Some(ended) => self.keep_book(ended),
                 None => self.running.clear(),
             }
         }
@@ -290,35 +322,32 @@ impl Pool {
             if self.running.contains_key(&key) {
                 continue;
             }
-            let state = self
-                .states
-                .remove(&target.labels)
-                .map(|(_, _, state)| state);
+            let book = self.books.remove(&target.labels);
+            let book = book.map(|(_, _, book)| book).unwrap_or_default();
             let token = CancellationToken::new();
             let (task_run, task_token) = (Arc::clone(run), token.clone());
-            let state = state.unwrap_or_default();
             self.tasks
-                .spawn(run_target(task_run, target, state, task_token));
+                .spawn(run_target(task_run, target, book, task_token));
             self.running.insert(key, token);
         }
         self.end_all(&run.shared).await;
     }
 
-    /// Stops all tasks and keeps their states.
+    /// Stops all tasks and keeps their books.
     async fn stop_all(&mut self) {
         self.running.values().for_each(CancellationToken::cancel);
         while let Some(ended) = self.tasks.join_next().await {
-            self.keep_state(ended);
+            self.keep_book(ended);
         }
         self.running.clear();
     }
 
-    fn keep_state(&mut self, ended: Result<Left, tokio::task::JoinError>) {
+    fn keep_book(&mut self, ended: Result<Left, tokio::task::JoinError>) {
         match ended {
-            Ok((key, target, job, state)) => {
+            Ok((key, target, job, book)) => {
                 self.running.remove(&key);
-                self.states
-                    .insert(target.labels.clone(), (target, job, state));
+                self.books
+                    .insert(target.labels.clone(), (target, job, book));
             }
             Err(error) => log_panic(Some(error)),
         }
@@ -327,16 +356,18 @@ impl Pool {
     /// Writes the markers of targets that no task took over.
     async fn end_all(&mut self, shared: &Shared) {
         // One at a time: whoever drops this future must not lose the others.
-        while let Some(labels) = self.states.keys().next().cloned() {
-            let Some((target, job, state)) = self.states.remove(&labels) else {
+        while let Some(labels) = self.books.keys().next().cloned() {
+            let Some((target, job, shelf)) = self.books.remove(&labels) else {
                 continue;
             };
-            let batch = assemble::ended(&job, &target.labels, &state, clock::now());
-            if batch.series.is_empty() {
+            let setting = &shared.setting;
+            let numbers = setting.sink.numbers(&setting.tenant);
+            let (now, known) = (clock::now(), numbers.as_deref());
+            let mut ended = assemble::ended(&job, &labels, &mut shelf.lock(), known, now);
+            if ended.batch.is_empty() {
                 continue;
             }
-            let setting = &shared.setting;
-            if let Err(error) = setting.sink.metrics(setting.tenant.clone(), batch).await {
+            if let Err(error) = store(setting, &shelf, &mut ended).await {
                 tracing::warn!(target = %target.labels, error = %error, "staleness markers not written");
             }
         }
@@ -344,12 +375,17 @@ impl Pool {
 }
 
 /// Scrapes one target at its times until its token is cancelled.
-async fn run_target(run: Arc<Run>, target: Target, state: State, stop: CancellationToken) -> Left {
-    let mut state = Arc::new(state);
+async fn run_target(run: Arc<Run>, target: Target, book: Shelf, stop: CancellationToken) -> Left {
     let start = Instant::now() + schedule::offset(clock::now(), target.interval, &target);
     let mut ticks = tokio::time::interval_at(start, target.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut aligned = None;
+    let question = Question::new(&run.client, &run.job, &target).await;
+    let asked = Asked {
+        run: &run,
+        target: &target,
+        question: &question,
+    };
     loop {
         tokio::select! {
             biased;
@@ -357,53 +393,66 @@ async fn run_target(run: Arc<Run>, target: Target, state: State, stop: Cancellat
             _ = ticks.tick() => {}
         }
         let time = schedule::align(&mut aligned, clock::now(), target.interval);
-        // A cancelled scrape wrote nothing or is idempotent: the state stays that of before.
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            next = scrape(&run, &target, &state, time) => state = Arc::new(next),
+        if scrape(&asked, &book, time, &stop).await.is_none() {
+            break;
         }
     }
-    let state = Arc::unwrap_or_clone(state);
-    (key(&target), target, Arc::clone(&run.job), state)
+    (key(&target), target, Arc::clone(&run.job), book)
 }
 
-/// One scrape: ask, decode, write, tell. Gives the state for the next one.
+/// Who is asked what.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    run: &'a Run,
+    target: &'a Target,
+    question: &'a Question,
+}
+
+/// One scrape: ask, decode, write, tell. `None` when it was cancelled: then it wrote nothing or is
+/// idempotent, and the book tells of the scrape before.
 async fn scrape(
-    run: &Run,
-    target: &Target,
-    state: &Arc<State>,
+    asked: &Asked<'_>,
+    book: &Shelf,
     time: obs_model::Timestamp,
-) -> State {
+    stop: &CancellationToken,
+) -> Option<()> {
+    let Asked { run, target, .. } = *asked;
     let setting = &run.shared.setting;
-    let (outcome, attempt) = attempt(run, target, state, time).await;
+    let (outcome, attempt) = attempt(asked, book, time, stop).await?;
     let up = outcome.is_ok();
-    let (mut assembled, mut fault) = match outcome {
-        Ok(assembled) => (assembled, String::new()),
-        Err(Refused { fault, counts }) => {
-            let mut assembled = assemble::failed(state, time);
-            assembled.counts = counts;
-            (assembled, fault)
-        }
+    let (mut assembled, mut fault) = {
+        let mut book = book.lock();
+        let (mut assembled, fault) = match outcome {
+            Ok(assembled) => (assembled, String::new()),
+            Err(Refused { fault, counts }) => {
+                let numbers = setting.sink.numbers(&setting.tenant);
+                book.open(&run.job, numbers.as_deref());
+                let mut assembled = assemble::failed(&book, time);
+                assembled.counts = counts;
+                (assembled, fault)
+            }
+        };
+        let (labels, timeout) = (&target.labels, target.timeout.as_secs_f64());
+        let out = &mut assembled;
+        assemble::report(&run.job, labels, &mut book, out, &attempt, timeout, up);
+        (assembled, fault)
     };
-    let (labels, timeout) = (&target.labels, target.timeout.as_secs_f64());
-    assemble::report(&run.job, labels, &mut assembled, &attempt, timeout, up);
-    let Assembled {
-        batch,
-        state: mut next,
-        ..
-    } = assembled;
-    match setting.sink.metrics(setting.tenant.clone(), batch).await {
+    let stored = tokio::select! {
+        biased;
+        () = stop.cancelled() => return None,
+        stored = async {
+            run.shared.gather().await;
+            store(setting, book, &mut assembled).await
+        } => stored,
+    };
+    book.lock().commit(assembled.changes, stored.is_ok());
+    match stored {
         Ok(stored) if stored.refused > 0 => {
             let (refused, reason) = (stored.refused, stored.reason);
             tracing::warn!(url = %target.url, refused, reason, "samples of a scrape refused");
         }
         Ok(_) => {}
-        Err(error) => {
-            // What was known before and what may have been written both need markers later.
-            next.keep(state);
-            fault = format!("scrape not stored: {error}");
-        }
+        Err(error) => fault = format!("scrape not stored: {error}"),
     }
     let took = Duration::from_secs_f64(attempt.seconds);
     setting.counters.scraped(took, &fault);
@@ -413,20 +462,44 @@ async fn scrape(
     run.shared
         .targets
         .scraped(&run.job.name, target, time, took, &fault);
-    next
+    Some(())
 }
 
-/// Asks a target and reads what it answers.
+/// Stores a batch. Where series were numbered anew since it was made, it goes again with labels.
+async fn store(
+    setting: &Setting,
+    book: &Shelf,
+    assembled: &mut Assembled,
+) -> Result<Accepted, SinkError> {
+    let batch = std::mem::take(&mut assembled.batch);
+    let places = assembled.places();
+    let copy = (!places.is_empty()).then(|| batch.clone());
+    let stored = setting.sink.metrics(setting.tenant.clone(), batch).await;
+    match (stored, copy) {
+        (Err(SinkError::Stale), Some(copy)) => {
+            let batch = labelled_again(&book.lock(), copy, &places);
+            setting.sink.metrics(setting.tenant.clone(), batch).await
+        }
+        (stored, _) => stored,
+    }
+}
+
+/// Asks a target and reads what it answers; `None` when it was cancelled.
 async fn attempt(
-    run: &Run,
-    target: &Target,
-    state: &Arc<State>,
+    who: &Asked<'_>,
+    book: &Shelf,
     time: obs_model::Timestamp,
-) -> (Result<Assembled, Refused>, Attempt) {
+    stop: &CancellationToken,
+) -> Option<(Result<Assembled, Refused>, Attempt)> {
+    let Asked { run, target, .. } = *who;
     let began = Instant::now();
     let asked = match run.refusal() {
         Some(fault) => Ok(Err(FetchError::Failed(fault))),
-        None => tokio::time::timeout(target.timeout, ask(run, target)).await,
+        None => tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            asked = tokio::time::timeout(target.timeout, ask(who)) => asked,
+        },
     };
     let mut attempt = Attempt {
         time,
@@ -436,7 +509,8 @@ async fn attempt(
     let fault = match asked {
         Ok(Ok(fetched)) => {
             attempt.body_bytes = i64::try_from(fetched.body.len()).unwrap_or(i64::MAX);
-            return (read(run, target, fetched, state, time).await, attempt);
+            // Not cancelled, so that nobody else has the book before this is done with it.
+            return Some((read(run, target, fetched, book, time).await, attempt));
         }
         Ok(Err(error)) => {
             if matches!(error, FetchError::TooLarge(_)) {
@@ -446,39 +520,56 @@ async fn attempt(
         }
         Err(_) => format!("scrape timed out after {:?}", target.timeout),
     };
-    (Err(fault.into()), attempt)
+    Some((Err(fault.into()), attempt))
 }
 
-async fn ask(run: &Run, target: &Target) -> Result<Fetched, FetchError> {
+async fn ask(who: &Asked<'_>) -> Result<Fetched, FetchError> {
+    let Asked {
+        run,
+        target,
+        question,
+    } = *who;
     let most = run.shared.setting.limits.decompressed_bytes_max as u64;
-    fetch::fetch(&run.client, &run.job, target, most, &run.shared.bodies).await
+    let (client, bodies) = (&run.client, &run.shared.bodies);
+    fetch::fetch(client, &run.job, target, question, most, bodies).await
 }
 
-/// Decodes and assembles away from the event loop.
+/// Bytes of a body whose lines are mostly known take about as long as one byte of others.
+const KNOWN_BYTES: usize = 8;
+
+/// Decodes and assembles, away from the event loop where it takes long.
 async fn read(
     run: &Run,
     target: &Target,
     fetched: Fetched,
-    state: &Arc<State>,
+    book: &Shelf,
     time: obs_model::Timestamp,
 ) -> Result<Assembled, Refused> {
     let setting = &run.shared.setting;
     let (limits, job, labels) = (setting.limits, Arc::clone(&run.job), target.labels.clone());
+    let numbers = setting.sink.numbers(&setting.tenant);
     let Fetched {
         body,
         format,
         place: _place,
     } = fetched;
-    let (state, bytes) = (Arc::clone(state), body.len());
-    let work = move || {
-        let exposition = match format {
-            Format::OpenMetrics => obs_wire::prometheus::openmetrics::decode(&body, &limits),
-            Format::Text => obs_wire::prometheus::text::decode(&body, &limits),
-        };
-        let exposition = exposition.map_err(|e| Refused::from(e.to_string()))?;
-        assemble(&job, &labels, exposition, &state, time)
+    let cost = match book.lock().is_warm() {
+        true => body.len() / KNOWN_BYTES,
+        false => body.len(),
     };
-    match setting.decoder.run(bytes, work).await {
+    let book = book.clone();
+    let work = move || {
+        let mut book = book.lock();
+        book.open(&job, numbers.as_deref());
+        let scrape = Scrape {
+            job: &job,
+            target: &labels,
+            limits: &limits,
+            time,
+        };
+        pass::read(&mut book, &scrape, format, &body)
+    };
+    match setting.decoder.run(cost, work).await {
         Ok(outcome) => outcome,
         Err(lost) => Err(lost.to_string().into()),
     }

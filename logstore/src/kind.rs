@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::codec::bytes;
-use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
+use obs_storage::{Corrupt, Kind, MemoryBytes, PartReader, PartWriter};
 
 use crate::memory::Memory;
 use crate::merge;
@@ -31,8 +31,8 @@ impl Kind for Logs {
         Ok(())
     }
 
-    fn bytes(memory: &Memory) -> usize {
-        memory.bytes()
+    fn bytes(memory: &Memory) -> MemoryBytes {
+        MemoryBytes::from(memory.bytes())
     }
 
     fn range(memory: &Memory) -> Option<TimeRange> {

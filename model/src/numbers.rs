@@ -6,9 +6,10 @@
 //! series do not meet in one key.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::tenant::Tenant;
@@ -21,29 +22,40 @@ pub enum KeySeed {
     RemoteWrite = 1,
     /// Packed [`Labels`](crate::Labels).
     Packed = 2,
+    /// Name and labels as a line of an exposition writes them. Such keys stay with their target.
+    Line = 3,
 }
 
-/// The hash of a series' labels as some sender writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
-    high: u64,
-    low: u32,
-}
+/// The hash of a series' labels as some sender writes them. Kept in words, so that it takes twelve
+/// bytes wherever it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesKey([u32; 3]);
 
 impl SeriesKey {
     /// The key of bytes that one kind of sender writes.
     pub fn of(bytes: &[u8], seed: KeySeed) -> Self {
         let hash = xxh3_128_with_seed(bytes, seed as u64);
-        Self {
-            high: (hash >> 64) as u64,
-            low: hash as u32,
-        }
+        Self([(hash >> 96) as u32, (hash >> 64) as u32, hash as u32])
+    }
+
+    /// The larger part of it.
+    pub fn high(self) -> u64 {
+        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
     }
 }
 
+impl Hash for SeriesKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.high());
+    }
+}
+
+/// A map by keys, which are hashes already.
+pub type KeyMap<V> = HashMap<SeriesKey, V, BuildHasherDefault<Passed>>;
+
 /// Keys are hashes already.
 #[derive(Clone, Copy, Debug, Default)]
-struct Passed(u64);
+pub struct Passed(u64);
 
 impl Hasher for Passed {
     fn finish(&self) -> u64 {
@@ -59,7 +71,42 @@ impl Hasher for Passed {
     }
 }
 
-type Table = HashMap<u64, (u32, u32), BuildHasherDefault<Passed>>;
+/// A series that is known.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    key: SeriesKey,
+    number: u32,
+}
+
+/// Slots in the order in which they were learned, and where each key is.
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Slot>,
+    places: HashTable<u32>,
+}
+
+impl Table {
+    fn place(&self, key: SeriesKey) -> Option<usize> {
+        let is_it = |place: &u32| self.slots[*place as usize].key == key;
+        let found = self.places.find(key.high(), is_it)?;
+        Some(*found as usize)
+    }
+
+    fn insert(&mut self, key: SeriesKey, number: u32) {
+        if let Some(place) = self.place(key) {
+            self.slots[place].number = number;
+            return;
+        }
+        // A number is a u32, and each has few keys: what does not fit is looked up by its labels.
+        let Ok(place) = u32::try_from(self.slots.len()) else {
+            return;
+        };
+        self.slots.push(Slot { key, number });
+        let slots = &self.slots;
+        self.places
+            .insert_unique(key.high(), place, |place| slots[*place as usize].key.high());
+    }
+}
 
 /// The numbers of one tenant's series in one epoch.
 #[derive(Debug, Default)]
@@ -68,15 +115,24 @@ pub struct Numbers {
     table: RwLock<Table>,
 }
 
-/// Looks up many numbers under one lock.
+/// Looks up many numbers under one lock. Senders repeat themselves: what was learned after the
+/// series that was found last is looked at first, without a jump through memory.
 #[derive(Debug)]
-pub struct Lookup<'a>(RwLockReadGuard<'a, Table>);
+pub struct Lookup<'a> {
+    table: RwLockReadGuard<'a, Table>,
+    next: usize,
+}
 
 impl Lookup<'_> {
     /// The number of a series.
-    pub fn get(&self, key: SeriesKey) -> Option<u32> {
-        let (low, number) = self.0.get(&key.high)?;
-        (*low == key.low).then_some(*number)
+    pub fn get(&mut self, key: SeriesKey) -> Option<u32> {
+        let likely = self.table.slots.get(self.next);
+        let place = match likely.is_some_and(|slot| slot.key == key) {
+            true => self.next,
+            false => self.table.place(key)?,
+        };
+        self.next = place + 1;
+        Some(self.table.slots[place].number)
     }
 }
 
@@ -89,7 +145,8 @@ impl Numbers {
     /// Locks the table for looking up.
     pub fn lookup(&self) -> Lookup<'_> {
         // The table is whole after each insertion, whatever happened to its writer.
-        Lookup(self.table.read().unwrap_or_else(PoisonError::into_inner))
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Lookup { table, next: 0 }
     }
 }
 
@@ -118,7 +175,7 @@ impl SeriesNumbers {
             .as_mut()
             .map_or_else(|e| &mut **e.get_mut(), |t| &mut **t);
         for (key, number) in learned {
-            table.insert(key.high, (key.low, *number));
+            table.insert(*key, *number);
         }
     }
 
@@ -170,9 +227,36 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_lookups_does_not_matter() {
+        let all = SeriesNumbers::default();
+        let tenant = Tenant::anonymous();
+        let key = |n: u32| SeriesKey::of(&n.to_le_bytes(), KeySeed::Packed);
+        let learned: Vec<_> = (0..100).map(|n| (key(n), n)).collect();
+        all.learn(&tenant, 1, &learned);
+        // A number that changed, and a second key of one series.
+        all.learn(&tenant, 1, &[(key(50), 500), (key(100), 7)]);
+        let numbers = all.of(&tenant).unwrap();
+        let check = |order: &mut dyn Iterator<Item = u32>| {
+            let mut lookup = numbers.lookup();
+            for n in order {
+                let expect = match n {
+                    50 => Some(500),
+                    100 => Some(7),
+                    n => (n < 100).then_some(n),
+                };
+                assert_eq!(lookup.get(key(n)), expect, "{n}");
+            }
+        };
+        check(&mut (0..102));
+        check(&mut (0..102).rev());
+        check(&mut (0..1000).map(|n| n * 37 % 103));
+    }
+
+    #[test]
     fn each_kind_of_sender_has_keys_of_its_own() {
         let bytes = b"same";
-        let keys = [KeySeed::RemoteWrite, KeySeed::Packed].map(|seed| SeriesKey::of(bytes, seed));
-        assert_ne!(keys[0], keys[1]);
+        let seeds = [KeySeed::RemoteWrite, KeySeed::Packed, KeySeed::Line];
+        let keys = seeds.map(|seed| (SeriesKey::of(bytes, seed), ()));
+        assert_eq!(keys.into_iter().collect::<KeyMap<()>>().len(), seeds.len());
     }
 }

@@ -19,6 +19,7 @@ pub mod promql;
 pub mod promqltest;
 pub mod request;
 mod run;
+pub mod template;
 mod tokens;
 pub mod traceql;
 pub mod traces;

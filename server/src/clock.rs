@@ -1,6 +1,6 @@
 //! The clock of the server: everything below is told the time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use obs_model::Timestamp;
 
@@ -28,6 +28,11 @@ impl Stopwatch {
 
     /// Seconds so far; 0 where the clock was set back meanwhile.
     pub(crate) fn elapsed_seconds(self) -> f64 {
-        (now() - self.0).max(0) as f64 / 1e9
+        self.elapsed().as_secs_f64()
+    }
+
+    /// Time so far; none where the clock was set back meanwhile.
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::from_nanos(u64::try_from(now() - self.0).unwrap_or(0))
     }
 }

@@ -94,8 +94,10 @@ pub struct StorageConfig {
     pub retention_bytes: Option<u64>,
     /// Series that are kept for a shorter time than the rest.
     pub retention_rules: Vec<RetentionRuleConfig>,
-    /// Bytes of memory per signal at which it is flushed.
+    /// Bytes of rows in memory per signal at which they are flushed.
     pub flush_bytes: Option<u64>,
+    /// Bytes of memory per signal at which writes are refused until a flush is done.
+    pub memory_bytes_max: Option<u64>,
     /// Age of the oldest record in memory at which it is flushed.
     #[serde(deserialize_with = "optional_duration")]
     pub flush_age: Option<i64>,

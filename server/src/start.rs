@@ -367,6 +367,9 @@ async fn open_stores(
     if let Some(bytes) = storage.flush_bytes {
         settings.flush_bytes = bytes;
     }
+    if let Some(bytes) = storage.memory_bytes_max {
+        settings.memory_bytes_max = bytes;
+    }
     if let Some(age) = storage.flush_age {
         settings.flush_age = age;
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use obs_collector::{Accepted, Inbox, SinkError, Write};
 use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
@@ -16,8 +17,10 @@ use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Record, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::{Buffers, MetricDraft, Metrics};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Stopwatch;
 use crate::intake::Room;
 use crate::stores::Stores;
 use crate::{clock, intake};
@@ -26,6 +29,9 @@ use crate::{clock, intake};
 const GROUP_MAX: usize = 256;
 /// Most encoded bytes in one group commit, unless one batch alone has more.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// Longest wait of a batch for others to share its fsync, when there were others a moment ago.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// What the writers refused so far, by signal.
 #[derive(Debug, Default)]
@@ -287,9 +293,10 @@ fn start<K: Intake>(
     stats: &Arc<WriteStats>,
 ) -> std::io::Result<JoinHandle<()>> {
     let (store, rules, stats) = (Arc::clone(store), rules.clone(), Arc::clone(stats));
+    let runtime = Handle::current();
     std::thread::Builder::new()
         .name(format!("write-{}", K::NAME))
-        .spawn(move || drain(&store, inbox, &rules, &mut kept, &stats))
+        .spawn(move || drain(&store, inbox, &rules, &mut kept, (&stats, &runtime)))
 }
 
 fn drain<K: Intake>(
@@ -297,24 +304,68 @@ fn drain<K: Intake>(
     mut inbox: mpsc::Receiver<Write<K::Batch>>,
     rules: &Rules,
     kept: &mut K::Kept,
-    stats: &WriteStats,
+    (stats, runtime): (&WriteStats, &Handle),
 ) {
     let mut group = Vec::new();
+    let mut gather = Gather::default();
     while let Some(first) = inbox.blocking_recv() {
         let mut bytes = add(store, first, rules, &mut group);
+        let begin = Stopwatch::start();
         // What is admitted next must see the new days of what was admitted before.
         while group.len() < GROUP_MAX
             && bytes < GROUP_BYTES_MAX
             && !group.last().is_some_and(|member| member.fresh_days)
         {
-            let Ok(next) = inbox.try_recv() else { break };
+            let wait = gather.wait(group.len(), begin.elapsed());
+            let Some(next) = next(&mut inbox, wait, runtime) else {
+                break;
+            };
             let more = add(store, next, rules, &mut group);
             bytes += more;
             if more > GROUP_BYTES_MAX {
                 commit_earlier(store, &mut group, kept, stats);
             }
         }
+        let (members, begin) = (group.len(), Stopwatch::start());
         commit(store, std::mem::take(&mut group), kept, stats);
+        gather = Gather {
+            expected: members + inbox.len(),
+            longest: begin.elapsed().min(GATHER_MAX),
+        };
+    }
+}
+
+/// How long a group waits for more. Senders wait for their answers before they send again, so
+/// those of the last group and those who queued meanwhile are about to be back: to commit them
+/// together costs one fsync instead of two.
+#[derive(Debug, Default)]
+struct Gather {
+    /// As many batches as came in the last round.
+    expected: usize,
+    /// No longer than a commit took: else waiting costs more than it saves.
+    longest: Duration,
+}
+
+impl Gather {
+    /// What is left to wait for a group that has so many batches since so long.
+    fn wait(&self, members: usize, since: Duration) -> Duration {
+        if members < self.expected {
+            self.longest.saturating_sub(since)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+/// What waits in the inbox or arrives in time.
+fn next<T>(inbox: &mut mpsc::Receiver<T>, wait: Duration, runtime: &Handle) -> Option<T> {
+    match inbox.try_recv() {
+        Ok(next) => Some(next),
+        Err(_) if wait.is_zero() => None,
+        Err(_) => runtime
+            .block_on(async { tokio::time::timeout(wait, inbox.recv()).await })
+            .ok()
+            .flatten(),
     }
 }
 
@@ -541,6 +592,31 @@ mod tests {
         assert!(accepted.reason.contains("memory_days_max"), "{accepted:?}");
         let days = store.snapshot(&Tenant::anonymous()).memory_days();
         assert_eq!(days, BTreeSet::from([7, 8, 9]));
+    }
+
+    #[test]
+    fn a_group_waits_for_as_many_as_came_before() {
+        let millis = Duration::from_millis;
+        let gather = Gather {
+            expected: 2,
+            longest: millis(2),
+        };
+        assert_eq!(gather.wait(1, millis(0)), millis(2));
+        assert_eq!(gather.wait(1, millis(1)), millis(1));
+        assert_eq!(gather.wait(1, millis(3)), millis(0));
+        assert_eq!(gather.wait(2, millis(0)), millis(0));
+        assert_eq!(Gather::default().wait(1, millis(0)), millis(0));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (send, mut inbox) = mpsc::channel(2);
+        send.try_send(7).unwrap();
+        let mut next = |wait| next(&mut inbox, wait, runtime.handle());
+        assert_eq!(next(millis(0)), Some(7));
+        assert_eq!(next(millis(0)), None);
+        assert_eq!(next(millis(1)), None);
+        send.try_send(8).unwrap();
+        assert_eq!(next(millis(1)), Some(8));
+        drop(send);
+        assert_eq!(next(millis(1)), None);
     }
 
     #[test]

@@ -52,6 +52,22 @@ pub trait Draft<K: Kind> {
     fn abort(&mut self, memory: &K::Memory);
 }
 
+/// What memory takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryBytes {
+    /// Estimate of all resident bytes.
+    pub all: usize,
+    /// Of those, the ones that a flush does not give back, because what follows needs them again:
+    /// they do not make a flush due.
+    pub fixed: usize,
+}
+
+impl From<usize> for MemoryBytes {
+    fn from(all: usize) -> Self {
+        Self { all, fixed: 0 }
+    }
+}
+
 /// A signal: metrics, logs or spans. Memory and parts are per tenant.
 pub trait Kind: Send + Sync + Sized + 'static {
     /// The folder of the signal and the kind that its files carry, at most 32 bytes of `a-z`.
@@ -86,8 +102,15 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// record that is refused changes nothing that is read.
     fn apply(memory: &Self::Memory, segment: u64, record: &[u8]) -> Result<(), Corrupt>;
 
+    /// The memory that takes records after this one was sealed. It may share with it what both
+    /// need; it has no rows.
+    fn follow(memory: &Self::Memory) -> Self::Memory {
+        let _ = memory;
+        Self::Memory::default()
+    }
+
     /// Estimate of the resident bytes of memory; cheap, it is asked after every write.
-    fn bytes(memory: &Self::Memory) -> usize;
+    fn bytes(memory: &Self::Memory) -> MemoryBytes;
 
     /// The smallest range that holds every row; `None` when there is none.
     fn range(memory: &Self::Memory) -> Option<TimeRange>;

@@ -43,7 +43,7 @@ pub use error::{
     AppendError, BackupError, Corrupt, DeleteError, DiskError, JobError, OpenError, Quarantined,
 };
 pub use journal::Record;
-pub use kind::{Draft, Input, Kind, Target};
+pub use kind::{Draft, Input, Kind, MemoryBytes, Target};
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
 pub use plan::{Force, Job, Options, Retention};

@@ -127,8 +127,7 @@ impl<K: Kind> Store<K> {
             expected = self.replay_segment(*number, last, expected)?;
             told.journal_bytes += bytes;
             progress(told);
-            let active = self.counters.active_bytes.load(Ordering::Relaxed);
-            if active >= self.options.flush_bytes {
+            if self.is_large() {
                 self.flush_replayed(&mut upkeep, number + 1, concerned)?;
             }
         }

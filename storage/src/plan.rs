@@ -26,7 +26,8 @@ pub struct Retention {
 pub struct Options {
     /// Length of a window in nanoseconds, aligned to UTC; parts never straddle one. At least 1.
     pub window: i64,
-    /// Memory is flushed when it holds that many bytes, over all tenants.
+    /// Memory is flushed when it holds that many bytes of rows, over all tenants; where what stays
+    /// after a flush is large, half of that.
     pub flush_bytes: u64,
     /// Memory is flushed when its oldest record is that old, in nanoseconds.
     pub flush_age: i64,
@@ -55,11 +56,11 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             window: NANOS_PER_DAY,
-            flush_bytes: 64 << 20,
+            flush_bytes: 32 << 20,
             flush_age: 3600 * NANOS_PER_SECOND,
-            memory_bytes_max: 256 << 20,
-            journal_segment_bytes: 16 << 20,
-            journal_bytes_max: 256 << 20,
+            memory_bytes_max: 2 << 30,
+            journal_segment_bytes: 64 << 20,
+            journal_bytes_max: 512 << 20,
             journal_salt: 0,
             merge_parts: 4,
             part_bytes_max: 1 << 30,
@@ -72,6 +73,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether memory with so many bytes, of which some are `fixed`, is to be flushed. A flush costs
+    /// the same for each series, however few samples it has, so that many series wait for more; but
+    /// never for so many that writes would have to wait for the flush.
+    pub(crate) fn flush_is_due(&self, bytes: u64, fixed: u64) -> bool {
+        let room = (self.memory_bytes_max / 2).saturating_sub(fixed);
+        let enough = self.flush_bytes.max(fixed / 2);
+        bytes.saturating_sub(fixed) >= enough.min(room).max(self.flush_bytes / 4)
+    }
+
     /// What is kept of a tenant.
     pub fn retention_of(&self, tenant: &Tenant) -> Retention {
         self.tenants.get(tenant).copied().unwrap_or(self.retention)
@@ -246,6 +256,31 @@ fn first_similar(options: &Options, parts: &[&PartEntry]) -> Option<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flush_is_due_by_what_it_gives_back() {
+        let options = Options {
+            flush_bytes: 100,
+            memory_bytes_max: 1000,
+            ..Options::default()
+        };
+        let check = |bytes, fixed, expect| {
+            let due = options.flush_is_due(bytes, fixed);
+            assert_eq!(due, expect, "{bytes} bytes, {fixed} fixed");
+        };
+        check(99, 0, false);
+        check(100, 0, true);
+        check(150, 60, false);
+        check(160, 60, true);
+        // Half of what is fixed.
+        check(300 + 149, 300, false);
+        check(300 + 150, 300, true);
+        // No more than leaves room for writes meanwhile, and never next to nothing.
+        check(400 + 99, 400, false);
+        check(400 + 100, 400, true);
+        check(800 + 24, 800, false);
+        check(800 + 25, 800, true);
+    }
 
     const DAY: i64 = NANOS_PER_DAY;
 

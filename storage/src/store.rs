@@ -17,7 +17,7 @@ use crate::bucket::LocalBucket;
 use crate::disk::Disk;
 use crate::error::{AppendError, Corrupt, DiskError, JobError, Quarantined};
 use crate::journal::{FRAME_BYTES_MAX, Journal, Record};
-use crate::kind::{Draft, Kind, Target};
+use crate::kind::{Draft, Kind, MemoryBytes, Target};
 use crate::manifest::Manifest;
 use crate::plan::{self, Force, Job, Options};
 use crate::quarantine::Quarantine;
@@ -55,7 +55,9 @@ pub(crate) struct Upkeep {
 pub(crate) struct Writer<K: Kind> {
     pub(crate) journal: Journal,
     /// The same memories as in the view, with their bytes after the last write.
-    active: HashMap<Tenant, (Arc<K::Memory>, u64)>,
+    active: HashMap<Tenant, (Arc<K::Memory>, MemoryBytes)>,
+    /// What will follow the memories that were sealed last, once there is a record for it.
+    next: HashMap<Tenant, K::Memory>,
 }
 
 impl<K: Kind> Writer<K> {
@@ -63,6 +65,7 @@ impl<K: Kind> Writer<K> {
         Self {
             journal,
             active: HashMap::new(),
+            next: HashMap::new(),
         }
     }
 }
@@ -84,6 +87,8 @@ struct Planning {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) active_bytes: AtomicU64,
+    /// Those of them that a flush does not give back.
+    pub(crate) fixed_bytes: AtomicU64,
     pub(crate) journal_bytes: AtomicU64,
     pub(crate) records: AtomicU64,
     pub(crate) record_bytes: AtomicU64,
@@ -277,13 +282,14 @@ impl<K: Kind> Store<K> {
         if let Some((memory, _)) = writer.active.get(tenant) {
             return Arc::clone(memory);
         }
-        let memory = Arc::new(K::Memory::default());
+        let memory = Arc::new(writer.next.remove(tenant).unwrap_or_default());
         let mut view = self.view.write();
         view.active.insert(tenant.clone(), Arc::clone(&memory));
         drop(view);
-        writer
-            .active
-            .insert(tenant.clone(), (Arc::clone(&memory), 0));
+        writer.active.insert(
+            tenant.clone(),
+            (Arc::clone(&memory), MemoryBytes::default()),
+        );
         memory
     }
 
@@ -301,12 +307,14 @@ impl<K: Kind> Store<K> {
             }
             last = Some(tenant);
             if let Some((memory, bytes)) = writer.active.get_mut(tenant) {
-                let now = K::bytes(memory) as u64;
+                let now = K::bytes(memory);
                 // Wraps back exactly: each memory's share is taken out as it was put in.
-                let change = now.wrapping_sub(*bytes);
-                self.counters
-                    .active_bytes
-                    .fetch_add(change, Ordering::Relaxed);
+                let change = |counter: &AtomicU64, now: usize, before: usize| {
+                    let change = (now as u64).wrapping_sub(before as u64);
+                    counter.fetch_add(change, Ordering::Relaxed);
+                };
+                change(&self.counters.active_bytes, now.all, bytes.all);
+                change(&self.counters.fixed_bytes, now.fixed, bytes.fixed);
                 *bytes = now;
             }
         }
@@ -333,8 +341,10 @@ impl<K: Kind> Store<K> {
         if writer.active.is_empty() {
             return;
         }
-        writer.active.clear();
+        let sealed = writer.active.drain();
+        writer.next = sealed.map(|(t, (m, _))| (t, K::follow(&m))).collect();
         let bytes = self.counters.active_bytes.swap(0, Ordering::Relaxed);
+        self.counters.fixed_bytes.store(0, Ordering::Relaxed);
         let mut view = self.view.write();
         let memories = std::mem::take(&mut view.active);
         view.sealed.push(Arc::new(Sealed {
@@ -381,16 +391,22 @@ impl<K: Kind> Store<K> {
             *since = now.min(*since);
             Some(*since)
         };
-        let active = self.counters.active_bytes.load(Ordering::Relaxed);
         let journal = self.counters.journal_bytes.load(Ordering::Relaxed);
         let old = since.is_some_and(|since| now - since >= self.options.flush_age);
-        let large = active >= self.options.flush_bytes || journal >= self.options.journal_bytes_max;
+        let large = self.is_large() || journal >= self.options.journal_bytes_max;
         let wanted = large || planning.flush_asked;
         if !view.sealed.is_empty() || old || (since.is_some() && wanted) {
             return Some(Job::Flush);
         }
         let merge = self.next_merge(&view, &planning, Some(now));
         merge.or_else(|| self.next_clean(&view, &planning, now))
+    }
+
+    /// Whether memory has so much that a flush is worth it.
+    pub(crate) fn is_large(&self) -> bool {
+        let active = self.counters.active_bytes.load(Ordering::Relaxed);
+        let fixed = self.counters.fixed_bytes.load(Ordering::Relaxed);
+        self.options.flush_is_due(active, fixed)
     }
 
     /// A part with rows that are hidden, to be written without them.

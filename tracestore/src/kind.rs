@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use obs_model::{TimeRange, Timestamp};
-use obs_storage::{Corrupt, Kind, PartReader, PartWriter};
+use obs_storage::{Corrupt, Kind, MemoryBytes, PartReader, PartWriter};
 
 use crate::memory::Memory;
 use crate::part::Part;
@@ -28,8 +28,8 @@ impl Kind for Spans {
         Ok(())
     }
 
-    fn bytes(memory: &Memory) -> usize {
-        memory.bytes()
+    fn bytes(memory: &Memory) -> MemoryBytes {
+        MemoryBytes::from(memory.bytes())
     }
 
     fn range(memory: &Memory) -> Option<TimeRange> {

@@ -10,7 +10,7 @@ use obs_model::{Labels, Timestamp, Value};
 use obs_storage::{Corrupt, Draft, Target};
 
 use crate::column::{Column, NO_START};
-use crate::head::{Head, Memory};
+use crate::head::{Memory, Registry};
 use crate::kind::Metrics;
 use crate::record::{self, Entries, Scratch};
 
@@ -85,18 +85,21 @@ pub struct Buffers {
 
 impl Draft<Metrics> for MetricDraft {
     fn encode(&mut self, target: &Target<'_, Metrics>, out: &mut Vec<u8>) {
-        let mut head = target.memory.write();
-        head.enter(target.segment);
-        self.epoch = head.epoch;
-        for batch in std::mem::take(&mut self.batches) {
-            let known = add_known(&mut self.entries, &mut head, target, batch.known);
+        let memory = target.memory;
+        let batches = std::mem::take(&mut self.batches);
+        let mut registry = memory.registry_mut();
+        registry.enter(target.segment);
+        self.epoch = registry.epoch;
+        for batch in batches {
+            self.entries.breaks.push(self.entries.series.len());
+            let known = add_known(&mut self.entries, &mut registry, target, batch.known);
             self.taken.push(known);
             if !known {
                 continue;
             }
             for series in batch.series {
                 let key = series.key;
-                let number = self.entries.add_series(&mut head, series);
+                let number = self.entries.add_series(&mut registry, series);
                 self.learned.extend(key.map(|key| (key, number)));
             }
             self.entries.metadata.extend(batch.metadata);
@@ -104,16 +107,17 @@ impl Draft<Metrics> for MetricDraft {
         if self.entries.is_empty() {
             return;
         }
-        let mut dictionary = std::mem::take(&mut head.dictionary);
-        let labels = |id: u32| &head.series[id as usize].labels;
+        let mut head = memory.write();
+        head.make_room(registry.len());
+        head.enter(target.segment);
+        let labels = |id: u32| registry.labels(id);
         record::encode(
             &self.entries,
-            &mut dictionary,
+            &mut head.dictionary,
             labels,
             &mut self.scratch,
             out,
         );
-        head.dictionary = dictionary;
     }
 
     fn apply(&mut self, memory: &Memory) -> Result<(), Corrupt> {
@@ -126,41 +130,58 @@ impl Draft<Metrics> for MetricDraft {
     }
 }
 
-/// Adds samples of known series, by their numbers in this memory or through their labels in one
-/// that waits to become a part; `false` when that memory is gone.
+/// Adds samples of known series, by their numbers in this registry or through their labels in one
+/// that waits to become a part; `false` when that registry is gone.
 fn add_known(
     entries: &mut Entries,
-    head: &mut Head,
+    registry: &mut Registry,
     target: &Target<'_, Metrics>,
     known: KnownSamples,
 ) -> bool {
     if known.numbers.is_empty() {
         return true;
     }
-    if known.epoch == head.epoch {
-        // A number comes from this memory, so it can only be too large by a fault of ours.
-        let inside = |number: &u32| (*number as usize) < head.series.len();
+    if known.epoch == registry.epoch {
+        // A number comes from this registry, so it can only be too large by a fault of ours.
+        let inside = |number: &u32| (*number as usize) < registry.len();
         if !known.numbers.iter().all(inside) {
             return false;
         }
         entries.series.extend_from_slice(&known.numbers);
     } else {
-        let mut sealed = target.sealed.iter().map(|memory| memory.read());
-        let Some(sealed) = sealed.find(|sealed| sealed.epoch == known.epoch) else {
+        let Some(labels) = earlier_labels(registry.epoch, target, &known) else {
             return false;
         };
-        let labels = |number: &u32| Some(sealed.series.get(*number as usize)?.labels.clone());
-        let labels: Option<Vec<Labels>> = known.numbers.iter().map(labels).collect();
-        let Some(labels) = labels else {
-            return false;
-        };
-        let numbers = labels.into_iter().map(|labels| head.find_or_add(labels));
+        let numbers = labels
+            .into_iter()
+            .map(|labels| registry.find_or_add(labels));
         entries.series.extend(numbers);
     }
     entries.times.extend_from_slice(&known.times);
     entries.values.extend_from_slice(&known.values);
     entries.keep_order(entries.series.len() - known.times.len());
     true
+}
+
+/// The labels of samples whose numbers are of a registry that only sealed memories have.
+fn earlier_labels(
+    epoch: u64,
+    target: &Target<'_, Metrics>,
+    known: &KnownSamples,
+) -> Option<Vec<Labels>> {
+    for memory in &target.sealed {
+        // One that shares the registry of the active memory is not to be locked again; its epoch
+        // is another one anyway.
+        if memory.shares(target.memory) {
+            continue;
+        }
+        let registry = memory.registry();
+        if registry.epoch != epoch && registry.epoch == known.epoch {
+            let labels = |number: &u32| registry.get(*number).cloned();
+            return known.numbers.iter().map(labels).collect();
+        }
+    }
+    None
 }
 
 impl Entries {
@@ -187,8 +208,8 @@ impl Entries {
     }
 
     /// Adds what a batch has of one series; gives its number.
-    pub(crate) fn add_series(&mut self, head: &mut Head, series: Series) -> u32 {
-        let number = head.find_or_add(series.labels);
+    pub(crate) fn add_series(&mut self, registry: &mut Registry, series: Series) -> u32 {
+        let number = registry.find_or_add(series.labels);
         let plain = |s: &Sample| s.start.is_none() && matches!(s.value, Value::Float(_));
         // Samples of one series stay in the order in which they came.
         let in_order = self.with_others.contains(&number);

@@ -99,12 +99,12 @@ impl Gathered<'_> {
         match source {
             Source::Memory(memory, hidden) => {
                 let head = memory.read();
-                let (found, mask) = find_visible(&*head, hidden, &[], both)?;
+                let (found, mask) = find_visible(&head, hidden, &[], both)?;
                 for id in found {
                     self.budget.check()?;
                     let times = head.column(id, both)?.times;
                     let seen = self.seen(&times, &|time| mask.hides(id, time));
-                    self.note(&head.series[id as usize].labels, seen)?;
+                    self.note(head.labels(id), seen)?;
                 }
                 Ok(())
             }

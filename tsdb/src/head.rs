@@ -1,35 +1,36 @@
 //! The head: samples that are not in a part yet, of one tenant.
 //!
-//! One lock around everything: the writer takes it once per record, so that a reader sees a record
+//! One lock around all samples: the writer takes it once per record, so that a reader sees a record
 //! whole or not at all; readers hold it while they find what they select, and read from then on what
 //! was there at that moment ([`Frozen`]). Series that come together
 //! share the times of a [`Group`]; what does not fit its rows is kept per series and merged at read
-//! and flush.
-//! Invariant: where a row and a series' own samples have the same time, the row came first.
+//! and flush. Which series there are is said by a [`Registry`] that memories share.
+//! Invariants: where a row and a series' own samples have the same time, the row came first; the
+//! registry is locked before the samples.
 //! Sketch per series: labels 16 + ~200 bytes, index ~10 × labels, journal dictionary 16, open rows
 //! at most 128, closed rows 1 to 2 a sample.
 
 mod group;
 mod index;
+mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use obs_model::metrics::{Exemplar, Metadata, MetricBatch};
 use obs_model::time::{NANOS_PER_DAY, NANOS_PER_MILLI};
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::Corrupt;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::column::{Column, MilliRange, NO_START};
 use crate::histograms;
 use crate::postings::Index;
 use crate::record::{self, Dictionary, Entries};
 use group::{Group, fits_row};
-use index::HeadIndex;
+pub(crate) use registry::Registry;
 
 /// Exemplars that are kept of one series, the newest; as many as a graph can show.
 pub(crate) const EXEMPLARS_MAX: usize = 128;
@@ -38,58 +39,137 @@ const GROUP_SERIES_MIN: usize = 8;
 /// No group.
 const NONE: u32 = u32::MAX;
 
+/// A registry is given up when fewer of its series, in percent, had samples in the last memory.
+const LIVE_PERCENT_MIN: usize = 90;
+
 /// Memory of metrics: everything that was written since the last flush.
 #[derive(Debug, Default)]
 pub struct Memory {
+    registry: Arc<RwLock<Registry>>,
     head: RwLock<Head>,
 }
 
 impl Memory {
-    /// Number of series.
+    /// The memory after a sealed one. It knows the same series by the same numbers, unless too
+    /// many of them had no samples lately.
+    pub(crate) fn follow(&self) -> Self {
+        let head = self.read();
+        let live = head.series.iter().filter(|slot| slot.is_live()).count();
+        if 100 * live < LIVE_PERCENT_MIN * head.registry.len() {
+            return Self::default();
+        }
+        Self {
+            registry: Arc::clone(&self.registry),
+            head: RwLock::default(),
+        }
+    }
+
+    /// Whether two memories know series by the same numbers.
+    pub(crate) fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.registry, &other.registry)
+    }
+
+    /// Number of series that it knows.
     pub fn series_count(&self) -> usize {
-        self.head.read().series.len()
+        self.registry.read_recursive().len()
     }
 
     /// Whether this memory has the series.
     pub(crate) fn knows(&self, labels: &Labels) -> bool {
-        self.head.read().find(labels).is_some()
+        self.registry.read_recursive().find(labels).is_some()
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Head> {
-        self.head.read()
+    /// The registry, for a reader who may have others locked.
+    pub(crate) fn registry(&self) -> RwLockReadGuard<'_, Registry> {
+        self.registry.read_recursive()
+    }
+
+    /// The registry, to add series; lock it before the samples.
+    pub(crate) fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
+        self.registry.write()
+    }
+
+    pub(crate) fn read(&self) -> HeadReader<'_> {
+        // Registries are shared: whoever holds one must not wait behind a writer for it again.
+        let registry = self.registry.read_recursive();
+        HeadReader {
+            registry,
+            head: self.head.read(),
+        }
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Head> {
         self.head.write()
     }
 
+    /// Bytes of it all, and of those the ones that a flush does not give back.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let registry = self.registry.read_recursive().bytes();
+        let head = self.head.read();
+        let fixed = registry + head.fixed_bytes();
+        (fixed + head.data_bytes(), fixed)
+    }
+
     /// Puts a batch into a memory that has no journal; its samples have labels.
     pub fn insert(&self, batch: MetricBatch) {
-        let mut head = self.head.write();
+        let mut registry = self.registry.write();
         let mut entries = Entries::default();
         for series in batch.series {
-            entries.add_series(&mut head, series);
+            entries.add_series(&mut registry, series);
         }
         entries.metadata = batch.metadata;
+        let mut head = self.head.write();
+        head.make_room(registry.len());
         head.apply(&entries);
     }
 
     pub(crate) fn apply(&self, segment: u64, bytes: &[u8]) -> Result<(), Corrupt> {
+        let mut registry = self.registry.write();
         let mut head = self.head.write();
+        registry.enter(segment);
         head.enter(segment);
         let mut dictionary = std::mem::take(&mut head.dictionary);
-        let mut find = |labels| head.find_or_add(labels);
+        let mut find = |labels| registry.find_or_add(labels);
         let entries = record::decode(bytes, &mut dictionary, &mut find);
         head.dictionary = dictionary;
+        head.make_room(registry.len());
         head.apply(&entries?);
         Ok(())
     }
 }
 
+/// Memory as a reader sees it: nothing changes as long as this is held.
+#[derive(Debug)]
+pub(crate) struct HeadReader<'a> {
+    pub(crate) registry: RwLockReadGuard<'a, Registry>,
+    head: RwLockReadGuard<'a, Head>,
+}
+
+impl Deref for HeadReader<'_> {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl HeadReader<'_> {
+    /// The labels of a series.
+    pub(crate) fn labels(&self, id: u32) -> &Labels {
+        self.registry.labels(id)
+    }
+
+    /// The series that have something here, where the registry knows more than those.
+    pub(crate) fn live(&self) -> Option<RoaringBitmap> {
+        let live = |(id, slot): (usize, &Slot)| slot.is_live().then_some(id as u32);
+        let live: RoaringBitmap = self.series.iter().enumerate().filter_map(live).collect();
+        (live.len() < self.registry.len() as u64).then_some(live)
+    }
+}
+
 /// One series in memory.
 #[derive(Debug)]
-pub(crate) struct HeadSeries {
-    pub(crate) labels: Labels,
+struct Slot {
     /// Its group and column there.
     group: u32,
     column: u32,
@@ -97,7 +177,17 @@ pub(crate) struct HeadSeries {
     own: Option<Arc<Own>>,
 }
 
-impl HeadSeries {
+impl Slot {
+    const EMPTY: Self = Self {
+        group: NONE,
+        column: 0,
+        own: None,
+    };
+
+    fn is_live(&self) -> bool {
+        self.group != NONE || self.own.is_some()
+    }
+
     fn read(
         &self,
         group: Option<&Group>,
@@ -134,24 +224,21 @@ pub(crate) struct Frozen {
     own: HashMap<u32, Arc<Own>>,
 }
 
-/// What the lock guards.
+/// What the lock of the samples guards.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
-    pub(crate) series: Vec<HeadSeries>,
-    by_labels: HashTable<u32>,
-    index: HeadIndex,
+    /// By the registry's numbers; the registry may have more.
+    series: Vec<Slot>,
     groups: Vec<Group>,
     pub(crate) metadata: BTreeMap<String, Metadata>,
-    /// The first journal segment of this memory; 0 before there is one.
-    pub(crate) epoch: u64,
     pub(crate) dictionary: Dictionary,
     /// When metadata was last received.
     received: Option<i64>,
     range: Option<MilliRange>,
     /// Days (UTC) that have a sample or exemplar.
     days: BTreeSet<i64>,
-    /// Bytes of series, index and what series have for themselves.
-    static_bytes: usize,
+    /// Bytes of metadata and of what series have for themselves.
+    own_bytes: usize,
     group_bytes: usize,
     pub(crate) samples: u64,
 }
@@ -159,47 +246,32 @@ pub(crate) struct Head {
 impl Head {
     /// Goes on in a journal segment.
     pub(crate) fn enter(&mut self, segment: u64) {
-        if self.epoch == 0 {
-            self.epoch = segment;
-        }
         self.dictionary.enter(segment);
     }
 
-    fn find(&self, labels: &Labels) -> Option<u32> {
-        let same = |id: &u32| self.series[*id as usize].labels == *labels;
-        self.by_labels.find(xxh3_64(labels.packed()), same).copied()
+    /// Makes room for so many series.
+    pub(crate) fn make_room(&mut self, series: usize) {
+        if self.series.len() < series {
+            self.series.resize_with(series, || Slot::EMPTY);
+        }
     }
 
-    /// The number of a series.
-    pub(crate) fn find_or_add(&mut self, labels: Labels) -> u32 {
-        if let Some(id) = self.find(&labels) {
-            return id;
-        }
-        let id = u32::try_from(self.series.len()).expect("limits keep series below 2^32");
-        let bytes = self.index.add(id, &labels);
-        self.static_bytes += bytes + labels.packed().len() + 16 + size_of::<HeadSeries>() + 8;
-        let hash = xxh3_64(labels.packed());
-        self.series.push(HeadSeries {
-            labels,
-            group: NONE,
-            column: 0,
-            own: None,
-        });
-        let series = &self.series;
-        let rehash = |id: &u32| xxh3_64(series[*id as usize].labels.packed());
-        self.by_labels.insert_unique(hash, id, rehash);
-        id
+    fn slot(&self, id: u32) -> &Slot {
+        self.series.get(id as usize).unwrap_or(&Slot::EMPTY)
     }
 
     /// Puts entries into memory; every series in them is one of memory's.
     pub(crate) fn apply(&mut self, entries: &Entries) {
+        let ends = entries.breaks.iter().copied().chain([entries.times.len()]);
         let mut from = 0;
-        // Runs of one time: what one scrape brought, or what is left of it.
-        for run in entries.times.chunk_by(|a, b| a == b) {
-            let to = from + run.len();
-            self.cover(run[0], run[0]);
-            self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
-            from = to;
+        for end in ends {
+            // Runs of one time: what one scrape brought, or what is left of it.
+            for run in entries.times[from..end].chunk_by(|a, b| a == b) {
+                let to = from + run.len();
+                self.cover(run[0], run[0]);
+                self.add_run(&entries.series[from..to], run[0], &entries.values[from..to]);
+                from = to;
+            }
         }
         self.samples += entries.times.len() as u64;
         for (id, column) in &entries.others {
@@ -218,13 +290,13 @@ impl Head {
             let old = self.metadata.insert(family, metadata.clone());
             // What is replaced may have been shorter.
             let before = old.as_ref().map_or(0, size);
-            self.static_bytes = (self.static_bytes + size(metadata)).saturating_sub(before);
+            self.own_bytes = (self.own_bytes + size(metadata)).saturating_sub(before);
         }
     }
 
     /// Adds samples of one time.
     fn add_run(&mut self, ids: &[u32], time: i64, values: &[f64]) {
-        let home = self.series[ids[0] as usize].group;
+        let home = self.slot(ids[0]).group;
         if home == NONE {
             return self.add_new_group(ids, time, values);
         }
@@ -275,7 +347,7 @@ impl Head {
     /// Adds samples as a row of a group whose series are mostly the same, or as more of its newest
     /// row; `false` when they are not.
     fn add_scattered(&mut self, home: u32, ids: &[u32], time: i64, values: &[f64]) -> bool {
-        let series = |id: &u32| &self.series[*id as usize];
+        let series = |id: &u32| self.slot(*id);
         let members = ids.iter().filter(|id| series(id).group == home).count();
         let group = &self.groups[home as usize];
         let (begins, fills) = (group.takes(time), group.fills(time));
@@ -337,7 +409,7 @@ impl Head {
         let sorted = column.sorted(0, column.len());
         self.change_own(id, *max, |own| own.column.merge_later(&sorted));
         let histograms = column.histograms.iter();
-        self.static_bytes += histograms.map(|(_, h)| histograms::bytes(h)).sum::<usize>();
+        self.own_bytes += histograms.map(|(_, h)| histograms::bytes(h)).sum::<usize>();
     }
 
     fn add_exemplar(&mut self, id: u32, exemplar: &Exemplar) {
@@ -347,7 +419,7 @@ impl Head {
         let series = &mut self.series[id as usize];
         let own = Arc::make_mut(series.own.get_or_insert_default());
         if push_exemplar(&mut own.exemplars, exemplar) {
-            self.static_bytes += size;
+            self.own_bytes += size;
         }
     }
 
@@ -358,12 +430,12 @@ impl Head {
             group.irregular = group.irregular.max(time);
         }
         if series.own.is_none() {
-            self.static_bytes += size_of::<Own>() + 32;
+            self.own_bytes += size_of::<Own>() + 32;
         }
         let own = Arc::make_mut(series.own.get_or_insert_default());
         let before = own.column.bytes();
         change(own);
-        self.static_bytes = (self.static_bytes + own.column.bytes()).saturating_sub(before);
+        self.own_bytes = (self.own_bytes + own.column.bytes()).saturating_sub(before);
     }
 
     fn cover(&mut self, min: i64, max: i64) {
@@ -385,9 +457,14 @@ impl Head {
         self.days.extend([day_of(min), day_of(max)]);
     }
 
-    /// Estimate of the resident bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.static_bytes + self.group_bytes + self.dictionary.bytes()
+    /// Estimate of the resident bytes that a flush gives back.
+    fn data_bytes(&self) -> usize {
+        self.own_bytes + self.group_bytes
+    }
+
+    /// Estimate of the bytes that each series takes, whatever its samples.
+    fn fixed_bytes(&self) -> usize {
+        size_of::<Slot>() * self.series.capacity() + self.dictionary.bytes()
     }
 
     /// The samples of a series inside a range, ascending.
@@ -404,7 +481,7 @@ impl Head {
         range: MilliRange,
         column: &mut Column,
     ) -> Result<(), Corrupt> {
-        let series = &self.series[id as usize];
+        let series = self.slot(id);
         let group = self.groups.get(series.group as usize);
         series.read(group, series.own.as_deref(), range, column)
     }
@@ -412,7 +489,7 @@ impl Head {
     /// Holds the samples of a series as they are now; gives the bytes that this takes.
     pub(crate) fn freeze(&self, id: u32, frozen: &mut Frozen) -> usize {
         let mut bytes = 0;
-        let series = &self.series[id as usize];
+        let series = self.slot(id);
         if let Some(group) = self.groups.get(series.group as usize) {
             frozen.groups.entry(series.group).or_insert_with(|| {
                 bytes += group.clone_bytes();
@@ -436,7 +513,7 @@ impl Head {
     ) -> Result<(), Corrupt> {
         // A series keeps its group and column once it has them; the frozen group knows whether it
         // had them then.
-        let series = &self.series[id as usize];
+        let series = self.slot(id);
         let group = frozen.groups.get(&series.group);
         let own = frozen.own.get(&id).map(Arc::as_ref);
         series.read(group, own, range, column)
@@ -444,7 +521,7 @@ impl Head {
 
     /// How many samples a series can have inside a range.
     pub(crate) fn samples_at_most(&self, id: u32, range: MilliRange) -> usize {
-        let series = &self.series[id as usize];
+        let series = self.slot(id);
         let own = series.own.as_ref().map_or(0, |own| {
             let (from, to) = range.find(&own.column.times);
             to - from
@@ -455,7 +532,7 @@ impl Head {
 
     /// Whether a series has samples inside a range.
     pub(crate) fn has_samples(&self, id: u32, range: MilliRange) -> Result<bool, Corrupt> {
-        let series = &self.series[id as usize];
+        let series = self.slot(id);
         if let Some(own) = &series.own {
             let (from, to) = range.find(&own.column.times);
             if from < to {
@@ -470,7 +547,7 @@ impl Head {
 
     /// The exemplars of a series, ascending by time.
     pub(crate) fn exemplars(&self, id: u32) -> &[Exemplar] {
-        let own = self.series[id as usize].own.as_ref();
+        let own = self.slot(id).own.as_ref();
         own.map_or(&[], |own| &own.exemplars)
     }
 
@@ -541,19 +618,19 @@ pub(crate) fn push_exemplar(all: &mut Vec<Exemplar>, exemplar: &Exemplar) -> boo
     true
 }
 
-impl Index for Head {
+impl Index for HeadReader<'_> {
     fn all(&self) -> RoaringBitmap {
         let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.series.len() as u32);
+        all.insert_range(0..self.registry.len() as u32);
         all
     }
 
     fn with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap, Corrupt> {
-        Ok(self.index.with_value(name, value))
+        Ok(self.registry.index.with_value(name, value))
     }
 
     fn with_name(&self, name: &str) -> Result<RoaringBitmap, Corrupt> {
-        Ok(self.index.with_values(name, |_| true))
+        Ok(self.registry.index.with_values(name, |_| true))
     }
 
     fn with_values(
@@ -563,19 +640,49 @@ impl Index for Head {
         accept: &dyn Fn(&str) -> bool,
     ) -> Result<RoaringBitmap, Corrupt> {
         let accept = |value: &str| value.starts_with(prefix) && accept(value);
-        Ok(self.index.with_values(name, accept))
+        Ok(self.registry.index.with_values(name, accept))
     }
 
     fn names(&self) -> Vec<String> {
-        self.index.names()
+        self.registry.index.names()
     }
 
     fn values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), Corrupt> {
-        for value in self.index.values(name) {
+        for value in self.registry.index.values(name) {
             if !each(value) {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrapes_of_one_time_and_commit_have_groups_of_their_own() {
+        let memory = Memory::default();
+        let mut head = memory.head.write();
+        let label = |n: usize| Labels::from_pairs([("__name__", "up"), ("n", &n.to_string())]);
+        let mut registry = memory.registry_mut();
+        let ids: Vec<u32> = (0..40).map(|n| registry.find_or_add(label(n))).collect();
+        head.make_room(registry.len());
+        let entries = |ids: &[u32], time: i64, breaks: &[usize]| Entries {
+            series: ids.to_vec(),
+            times: vec![time; ids.len()],
+            values: vec![1.0; ids.len()],
+            breaks: breaks.to_vec(),
+            ..Entries::default()
+        };
+        head.apply(&entries(&ids, 1, &[0, 10, 10, 30]));
+        assert_eq!(head.groups.len(), 3);
+        // Each goes on alone or with others, in any order.
+        head.apply(&entries(&ids[10..30], 2, &[0]));
+        let others = [&ids[30..], &ids[..10]].concat();
+        head.apply(&entries(&others, 3, &[0, 10]));
+        assert_eq!(head.groups.len(), 3);
+        assert!(head.series.iter().all(|slot| slot.own.is_none()));
     }
 }

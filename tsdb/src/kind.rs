@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Labels, TimeRange, Timestamp};
-use obs_storage::{Corrupt, Hidden, Input, Kind, PartReader, PartWriter};
+use obs_storage::{Corrupt, Hidden, Input, Kind, MemoryBytes, PartReader, PartWriter};
 
 use crate::build::{Builder, series_order};
 use crate::column::{Column, MilliRange};
 use crate::deletion::{Mask, Selector};
 use crate::head::{Memory, push_exemplar};
 use crate::part::{Part, TimesCache};
-use crate::postings::find;
+use crate::postings::{Index, find};
 
 /// The kind of the metric store.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,13 @@ impl Kind for Metrics {
         memory.apply(segment, record)
     }
 
-    fn bytes(memory: &Memory) -> usize {
-        memory.read().bytes()
+    fn follow(memory: &Memory) -> Memory {
+        memory.follow()
+    }
+
+    fn bytes(memory: &Memory) -> MemoryBytes {
+        let (all, fixed) = memory.bytes();
+        MemoryBytes { all, fixed }
     }
 
     fn range(memory: &Memory) -> Option<TimeRange> {
@@ -55,10 +60,10 @@ impl Kind for Metrics {
         let head = memory.read();
         let range = MilliRange::of(range);
         // The order of `series_order`, with each name looked up once.
-        let mut series = Vec::with_capacity(head.series.len());
-        for (id, one) in head.series.iter().enumerate() {
-            let name = one.labels.metric_name().unwrap_or("");
-            series.push((name, &one.labels, id as u32));
+        let mut series = Vec::new();
+        for id in head.live().unwrap_or_else(|| head.all()) {
+            let labels = head.labels(id);
+            series.push((labels.metric_name().unwrap_or(""), labels, id));
         }
         series.sort_by(|(x, a, _), (y, b, _)| x.cmp(y).then_with(|| a.cmp(b)));
         let mut builder = Builder::new(out);

@@ -46,6 +46,9 @@ pub(crate) struct Entries {
     pub(crate) series: Vec<u32>,
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
+    /// Where the samples of a batch begin: what one scrape brought is not mixed with another's,
+    /// though both have the same time.
+    pub(crate) breaks: Vec<usize>,
     /// All other samples, in order of arrival within a series.
     pub(crate) others: Vec<(u32, Column)>,
     /// The series that `others` has something of; filled while entries are gathered.
@@ -191,8 +194,8 @@ pub(crate) fn encode<'l>(
         put_front_coded(last, packed, body);
         last = packed;
     }
-    put_runs(scratch.numbers.iter().map(|n| i64::from(*n)), 1, body);
-    put_runs(entries.times.iter().copied(), 0, body);
+    put_runs(scratch.numbers.iter().map(|n| i64::from(*n)), 1, &[], body);
+    put_runs(entries.times.iter().copied(), 0, &entries.breaks, body);
     scratch.codes.clear();
     scratch.bits.clear();
     put_values(
@@ -225,16 +228,21 @@ pub(crate) fn encode<'l>(
 }
 
 /// Appends values as runs of an arithmetic sequence: length, then the first against where the last
-/// run would have gone on.
-fn put_runs(values: impl Iterator<Item = i64>, step: i64, out: &mut Vec<u8>) {
+/// run would have gone on. A run ends before each of some indices, too.
+fn put_runs(values: impl Iterator<Item = i64>, step: i64, breaks: &[usize], out: &mut Vec<u8>) {
+    let mut breaks = breaks.iter().copied().peekable();
     let (mut length, mut next, mut first) = (0u64, 0i64, 0i64);
     let mut put = |length: u64, first: i64, end: i64| {
         varint::put(length, out);
         varint::put_signed(first.wrapping_sub(end), out);
     };
     let mut end = 0;
-    for value in values {
-        if length > 0 && value != next {
+    for (at, value) in values.enumerate() {
+        let mut is_break = false;
+        while breaks.next_if(|index| *index <= at).is_some() {
+            is_break = true;
+        }
+        if length > 0 && (value != next || is_break) {
             put(length, first, end);
             (end, length) = (next, 0);
         }
@@ -250,15 +258,20 @@ fn put_runs(values: impl Iterator<Item = i64>, step: i64, out: &mut Vec<u8>) {
     varint::put(0, out);
 }
 
-/// Reads what [`put_runs`] wrote: at most `count_max` values.
-fn read_runs(reader: &mut Reader<'_>, step: i64, count_max: usize) -> Result<Vec<i64>, Corrupt> {
-    let mut values = Vec::new();
+/// Reads what [`put_runs`] wrote: at most `count_max` values, and where runs begin.
+fn read_runs(
+    reader: &mut Reader<'_>,
+    step: i64,
+    count_max: usize,
+) -> Result<(Vec<i64>, Vec<usize>), Corrupt> {
+    let (mut values, mut begins) = (Vec::new(), Vec::new());
     let mut next = 0i64;
     loop {
         let length = reader.count(count_max - values.len())?;
         if length == 0 {
-            return Ok(values);
+            return Ok((values, begins));
         }
+        begins.push(values.len());
         next = next.wrapping_add(reader.signed()?);
         for _ in 0..length {
             values.push(next);
@@ -390,8 +403,8 @@ fn read_samples(
 ) -> Result<(), Corrupt> {
     // Each sample has a code of at least one byte.
     let count_max = reader.remaining().min(GROUP_FACTOR * RECORD_SAMPLES_MAX);
-    let numbers = read_runs(reader, 1, count_max)?;
-    entries.times = read_runs(reader, 0, count_max)?;
+    let (numbers, _) = read_runs(reader, 1, count_max)?;
+    (entries.times, entries.breaks) = read_runs(reader, 0, count_max)?;
     check_times(&entries.times, reader)?;
     let codes = reader.bytes(reader.remaining())?;
     let bits = reader.bytes(reader.remaining())?;

@@ -150,9 +150,9 @@ fn for_labels(
     match source {
         Source::Memory(memory, hidden) => {
             let head = memory.read();
-            let (found, mask) = find_visible(&*head, hidden, matchers, range)?;
+            let (found, mask) = find_visible(&head, hidden, matchers, range)?;
             for id in found {
-                let labels = &head.series[id as usize].labels;
+                let labels = head.labels(id);
                 let visible = if mask.concerns(id) {
                     !mask.visible(id, head.column(id, range)?).is_empty()
                 } else {
@@ -227,11 +227,17 @@ fn for_indices(
     each: &mut VisitIndex<'_>,
 ) -> Result<(), SelectError> {
     let millis = MilliRange::of(range);
-    let mut visit = |index: &dyn Index, hidden: &[Hidden<Metrics>], within: MilliRange| {
-        if matchers.is_empty() && hidden.is_empty() {
+    let mut visit = |index: &dyn Index,
+                     live: Option<RoaringBitmap>,
+                     hidden: &[Hidden<Metrics>],
+                     within: MilliRange| {
+        if matchers.is_empty() && hidden.is_empty() && live.is_none() {
             return each(index, None);
         }
-        let (set, _) = find_visible(index, hidden, matchers, within)?;
+        let (mut set, _) = find_visible(index, hidden, matchers, within)?;
+        if let Some(live) = live {
+            set &= live;
+        }
         if set.is_empty() {
             return Ok(());
         }
@@ -239,11 +245,11 @@ fn for_indices(
     };
     for source in sources(snapshot, range) {
         match source {
-            Source::Part(part, hidden) => visit(part, hidden, part_within(part, millis))?,
+            Source::Part(part, hidden) => visit(part, None, hidden, part_within(part, millis))?,
             Source::Memory(memory, hidden) => {
                 let head = memory.read();
                 let held = head.time_range().map_or(millis, MilliRange::of);
-                visit(&*head, hidden, millis.intersect(held))?;
+                visit(&head, head.live(), hidden, millis.intersect(held))?;
             }
         }
     }
@@ -357,11 +363,11 @@ pub fn exemplars(
         match source {
             Source::Memory(memory, hidden) => {
                 let head = memory.read();
-                let (set, mask) = find_visible(&*head, hidden, matchers, millis)?;
+                let (set, mask) = find_visible(&head, hidden, matchers, millis)?;
                 for id in set {
                     for exemplar in head.exemplars(id) {
                         if !mask.hides(id, exemplar.time.millis()) {
-                            add(&head.series[id as usize].labels, exemplar)?;
+                            add(head.labels(id), exemplar)?;
                         }
                     }
                 }

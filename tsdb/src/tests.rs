@@ -1,6 +1,7 @@
 //! The store against a model: whatever is flushed and merged in whatever order, reads answer alike.
 
 mod deletion;
+mod registry;
 mod simulation;
 
 use std::collections::BTreeMap;
@@ -764,7 +765,7 @@ fn metadata_that_grows_is_weighed() {
                 ..Default::default()
             },
         );
-        Metrics::bytes(&memory)
+        Metrics::bytes(&memory).all
     };
     let small = weigh(0);
     assert_eq!(weigh(50_000), small + 50_000);
@@ -859,7 +860,7 @@ fn a_refused_record_changes_nothing() {
     for end in 0..record.len() {
         assert!(Metrics::apply(&memory, 1, &record[..end]).is_err());
     }
-    assert_eq!((memory.series_count(), Metrics::bytes(&memory)), (0, 0));
+    assert_eq!((memory.series_count(), Metrics::bytes(&memory).all), (0, 0));
     assert_eq!(Metrics::range(&memory), None);
     Metrics::apply(&memory, 1, &record).unwrap();
     Metrics::apply(&memory, 1, &record).unwrap();
@@ -868,7 +869,7 @@ fn a_refused_record_changes_nothing() {
     let first = |from| Metrics::first_row(&memory, Timestamp::from_nanos(from));
     assert_eq!(first(i64::MIN), Some(Timestamp::from_millis(1)));
     assert_eq!(first(1_000_001), None);
-    assert!(Metrics::bytes(&memory) > 0);
+    assert!(Metrics::bytes(&memory).all > 0);
 }
 
 #[test]

@@ -60,6 +60,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The same in another place, which must be a character's border.
+    pub(crate) fn seek(&mut self, at: usize) {
+        self.at = at;
+    }
+
     pub(crate) fn format(&self) -> &'static str {
         self.format
     }

@@ -74,6 +74,85 @@ pub(crate) fn parse(text: &str) -> Option<f64> {
     })
 }
 
+/// Reads the float that bytes begin with, up to a blank, a line break or their end, exactly as
+/// [`parse`] does; gives its length, too.
+pub(crate) fn leading(bytes: &[u8]) -> Option<(f64, usize)> {
+    if let Some(found) = leading_decimal(bytes) {
+        return Some(found);
+    }
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n');
+    let length = bytes.iter().position(blank).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(&bytes[..length]).ok()?;
+    Some((parse(text)?, length))
+}
+
+/// Powers of ten that a float holds exactly.
+const TENS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+/// Digits that surely fit 64 bits.
+const DIGITS_MAX: usize = 19;
+
+/// Appends the digits at `at` to a number; gives where they end.
+fn digits(bytes: &[u8], mut at: usize, number: &mut u64) -> usize {
+    while let Some(digit) = bytes
+        .get(at)
+        .map(|b| b.wrapping_sub(b'0'))
+        .filter(|d| *d < 10)
+    {
+        *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    at
+}
+
+/// A decimal whose digits and whose power of ten floats hold exactly: then one rounding, that of
+/// the product or the quotient, makes the nearest float.
+fn leading_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
+    let negative = bytes.first() == Some(&b'-');
+    let from = usize::from(negative);
+    let mut number = 0;
+    let mut at = digits(bytes, from, &mut number);
+    let (mut count, mut scale) = (at - from, 0);
+    if bytes.get(at) == Some(&b'.') {
+        let end = digits(bytes, at + 1, &mut number);
+        scale = -((end - at - 1) as i64);
+        count += end - at - 1;
+        at = end;
+    }
+    if count == 0 || count > DIGITS_MAX || number as f64 > INTEGER_MAX {
+        return None;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let sign = bytes.get(at + 1);
+        let from = at + 1 + usize::from(matches!(sign, Some(b'-' | b'+')));
+        let mut exponent = 0;
+        at = digits(bytes, from, &mut exponent);
+        // More digits than these cannot be of a power of ten that is exact.
+        if !(1..=3).contains(&(at - from)) {
+            return None;
+        }
+        let exponent = exponent as i64;
+        scale += if sign == Some(&b'-') {
+            -exponent
+        } else {
+            exponent
+        };
+    }
+    if !matches!(bytes.get(at), None | Some(b' ' | b'\t' | b'\n')) {
+        return None;
+    }
+    let power = *TENS.get(usize::try_from(scale.unsigned_abs()).ok()?)?;
+    let number = number as f64;
+    let value = if scale < 0 {
+        number / power
+    } else {
+        number * power
+    };
+    Some((if negative { -value } else { value }, at))
+}
+
 /// Milliseconds since the epoch to a point in time; `None` outside the years 1677 to 2262.
 pub(crate) fn time_from_millis(millis: i64) -> Option<Timestamp> {
     millis
@@ -239,6 +318,22 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn the_fast_way_reads_as_the_slow_one(
+            text in prop_oneof![
+                "[-+]?[0-9]{0,20}([.][0-9]{0,12})?([eE][-+]?[0-9]{0,4})?",
+                "[-+.eE0-9infNa]{0,8}",
+                any::<u64>().prop_map(|bits| format!("{:e}", f64::from_bits(bits))),
+                any::<f64>().prop_map(|value| value.to_string()),
+                any::<i64>().prop_map(|value| value.to_string()),
+            ],
+            after in prop_oneof![Just(""), Just(" 1"), Just("\n"), Just("\tx")],
+        ) {
+            let found = leading(format!("{text}{after}").as_bytes());
+            let expect = parse(&text).map(|value| (value.to_bits(), text.len()));
+            prop_assert_eq!(found.map(|(value, length)| (value.to_bits(), length)), expect);
+        }
 
         #[test]
         fn printed_floats_read_back(bits in any::<u64>()) {

@@ -1,39 +1,31 @@
-//! What a scrape becomes: a pure function from an exposition, the target and what the scrape
-//! before left, to a batch and what the next scrape needs to know.
+//! What a scrape becomes: from what was read and what the book remembers, a batch and what changes
+//! in the book once the batch is stored.
 //!
-//! Invariants: a scrape is stored as a whole or fails as a whole (limits, names); every series
-//! that ends gets exactly one staleness marker; the series about the scrape itself are always
-//! written.
+//! Invariants: every series that ends gets exactly one staleness marker; the series about the
+//! scrape itself are always written; samples of series whose numbers are known carry no labels.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use obs_model::labels::is_legacy_name;
-use obs_model::metrics::{Metadata, Sample};
+use obs_model::limits::Limits;
+use obs_model::metrics::{Exemplar, KnownSamples, Sample};
+use obs_model::numbers::Numbers;
 use obs_model::sample::stale;
-use obs_model::{Labels, MetricBatch, Series, Timestamp, Value, labels::METRIC_NAME};
-use obs_wire::prometheus::{Exposition, ScrapedSample};
+use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
+use obs_wire::prometheus::ScrapedSample;
 
+use super::book::{Book, Changes, Known};
 use crate::config::{Job, NameValidation};
 use crate::relabel;
 
-/// What the next scrape of a target needs to know.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct State {
-    /// Series that get a marker when they are gone.
-    series: HashSet<Labels>,
-    /// Metadata already sent, by family.
-    metadata: HashMap<String, Metadata>,
-    /// Whether the series about the scrape were ever written.
-    reported: bool,
-}
-
-impl State {
-    /// Takes over what an earlier state knew, because the batch between them was not stored.
-    pub(crate) fn keep(&mut self, earlier: &Self) {
-        self.series.extend(earlier.series.iter().cloned());
-        self.metadata.clone_from(&earlier.metadata);
-        self.reported |= earlier.reported;
-    }
+/// What a body is read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scrape<'a> {
+    pub job: &'a Job,
+    pub target: &'a Labels,
+    pub limits: &'a Limits,
+    /// When it began.
+    pub time: Timestamp,
 }
 
 /// Counts of one scrape, for its own series.
@@ -62,8 +54,82 @@ pub(crate) struct Attempt {
 #[derive(Debug, Default)]
 pub(crate) struct Assembled {
     pub batch: MetricBatch,
-    pub state: State,
+    /// The book's series of the samples that carry a number only.
+    places: Vec<u32>,
+    pub(super) changes: Changes,
     pub counts: Counts,
+}
+
+impl Assembled {
+    /// With room for the samples of a scrape like the last one.
+    pub(super) fn for_book(book: &Book, samples: usize) -> Self {
+        let known = KnownSamples {
+            epoch: book.epoch(),
+            numbers: Vec::with_capacity(samples),
+            times: Vec::with_capacity(samples),
+            values: Vec::with_capacity(samples),
+        };
+        Self {
+            batch: MetricBatch {
+                known,
+                ..MetricBatch::default()
+            },
+            places: Vec::with_capacity(samples),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a sample.
+    #[inline]
+    pub(super) fn push(&mut self, book: &Book, series: u32, millis: i64, value: f64) {
+        let known = &book.series[series as usize];
+        match known.number() {
+            Some(number) => {
+                self.batch.known.push(number, millis, value);
+                self.places.push(series);
+            }
+            None => self.batch.series.push(labelled(known, millis, value)),
+        }
+    }
+
+    /// Adds an exemplar of the sample added last.
+    pub(super) fn exemplar(&mut self, book: &Book, series: u32, exemplar: Exemplar) {
+        let known = &book.series[series as usize];
+        let last = self.batch.series.last_mut();
+        match last.filter(|_| known.number().is_none()) {
+            Some(with_sample) => with_sample.exemplars.push(exemplar),
+            None => self.batch.series.push(Series {
+                labels: known.labels.clone(),
+                exemplars: vec![exemplar],
+                ..Series::default()
+            }),
+        }
+    }
+
+    /// Adds the marker of a series that is gone.
+    pub(super) fn end(&mut self, book: &Book, series: u32, millis: i64) {
+        self.push(book, series, millis, stale());
+    }
+
+    /// The places of the samples that carry a number only, for [`labelled_again`].
+    pub(crate) fn places(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.places)
+    }
+}
+
+/// The batch with labels instead of numbers, because the store forgot the numbers.
+pub(crate) fn labelled_again(book: &Book, mut batch: MetricBatch, places: &[u32]) -> MetricBatch {
+    let known = std::mem::take(&mut batch.known);
+    let samples = known.times.iter().zip(&known.values);
+    let series = places
+        .iter()
+        .zip(samples)
+        .map(|(place, (millis, value))| labelled(&book.series[*place as usize], *millis, *value));
+    // They arrived before the others.
+    let mut all: Vec<Series> = series.collect();
+    all.append(&mut batch.series);
+    batch.series = all;
+    batch
 }
 
 /// Why a scrape fails although there was a body, and what was counted all the same: who is over a
@@ -81,118 +147,67 @@ impl From<String> for Refused {
     }
 }
 
-/// The samples of a successful scrape, without the series about it.
-pub(crate) fn assemble(
-    job: &Job,
-    target: &Labels,
-    exposition: Exposition,
-    previous: &State,
-    time: Timestamp,
-) -> Result<Assembled, Refused> {
-    let mut out = Assembled::default();
-    let mut tracked = HashSet::with_capacity(exposition.samples.len());
-    out.counts.scraped = exposition.samples.len();
-    for scraped in exposition.samples {
-        let Some(labels) = rewrite(job, target, &scraped) else {
-            continue;
-        };
-        if let Err(fault) = check(job, &labels) {
-            let counts = out.counts;
-            return Err(Refused { fault, counts });
-        }
-        out.counts.kept += 1;
-        if over_sample_limit(job, out.counts) {
-            continue; // Only to count the rest.
-        }
-        let own_time = scraped.time.filter(|_| job.honor_timestamps);
-        let track = own_time.is_none() || job.track_timestamps_staleness;
-        if track && !tracked.insert(labels.clone()) && own_time.is_none() {
-            continue; // The same series twice in one body: the first one counts.
-        }
-        if track && !previous.series.contains(&labels) {
-            out.counts.added += 1;
-        }
-        out.batch
-            .series
-            .push(series(labels, scraped, own_time.unwrap_or(time)));
-    }
-    if over_sample_limit(job, out.counts) {
-        return Err(Refused {
-            fault: format!("sample limit exceeded (limit: {})", job.limits.samples),
-            counts: Counts {
-                added: 0,
-                ..out.counts
-            },
-        });
-    }
-    for gone in previous.series.difference(&tracked) {
-        out.batch.series.push(one(gone.clone(), time, stale()));
-    }
-    out.state.series = tracked;
-    out.state.metadata = previous.metadata.clone();
-    for entry in exposition.metadata {
-        if out.state.metadata.get(&entry.family) != Some(&entry) {
-            out.batch.metadata.push(entry.clone());
-            out.state.metadata.insert(entry.family.clone(), entry);
-        }
-    }
-    Ok(out)
-}
-
-fn over_sample_limit(job: &Job, counts: Counts) -> bool {
+pub(super) fn over_sample_limit(job: &Job, counts: Counts) -> bool {
     job.limits.samples > 0 && counts.kept as u64 > job.limits.samples
 }
 
-/// Staleness markers for all that the scrape before wrote, because this one failed.
-pub(crate) fn failed(previous: &State, time: Timestamp) -> Assembled {
-    let ended = previous.series.iter();
-    let series = ended.map(|labels| one(labels.clone(), time, stale()));
-    Assembled {
-        batch: MetricBatch {
-            series: series.collect(),
-            metadata: Vec::new(),
-            ..Default::default()
-        },
-        state: State {
-            series: HashSet::new(),
-            metadata: previous.metadata.clone(),
-            reported: previous.reported,
-        },
-        counts: Counts::default(),
+/// A scrape over its sample limit.
+pub(super) fn sample_limit(job: &Job, counts: Counts) -> Refused {
+    Refused {
+        fault: format!("sample limit exceeded (limit: {})", job.limits.samples),
+        counts: Counts { added: 0, ..counts },
     }
 }
 
+/// Staleness markers for all that the scrape before wrote, because this one failed. The book was
+/// opened.
+pub(crate) fn failed(book: &Book, time: Timestamp) -> Assembled {
+    let mut out = Assembled::for_book(book, 0);
+    for gone in book
+        .tracked
+        .without(&out.changes.tracked)
+        .collect::<Vec<_>>()
+    {
+        out.end(book, gone, time.millis());
+    }
+    out
+}
+
 /// Markers for everything of a target that is gone, the series about its scrapes included.
-pub(crate) fn ended(job: &Job, target: &Labels, previous: &State, time: Timestamp) -> MetricBatch {
-    let mut batch = failed(previous, time).batch;
-    if previous.reported {
+pub(crate) fn ended(
+    job: &Arc<Job>,
+    target: &Labels,
+    book: &mut Book,
+    numbers: Option<&Numbers>,
+    time: Timestamp,
+) -> Assembled {
+    book.open(job, numbers);
+    let mut out = failed(book, time);
+    if book.reported {
         let names = report_values(job, &Attempt::default(), Counts::default(), false, 0.0);
         for (name, _) in names {
-            batch
-                .series
-                .push(one(report_labels(target, name), time, stale()));
+            let series = book.report(target, name);
+            out.end(book, series, time.millis());
         }
     }
-    batch
+    out
 }
 
 /// Adds the series about the scrape.
 pub(crate) fn report(
     job: &Job,
     target: &Labels,
+    book: &mut Book,
     assembled: &mut Assembled,
     attempt: &Attempt,
     timeout_seconds: f64,
     up: bool,
 ) {
     for (name, value) in report_values(job, attempt, assembled.counts, up, timeout_seconds) {
-        let labels = report_labels(target, name);
-        assembled
-            .batch
-            .series
-            .push(one(labels, attempt.time, value));
+        let series = book.report(target, name);
+        assembled.push(book, series, attempt.time.millis(), value);
     }
-    assembled.state.reported = true;
+    assembled.changes.reported = true;
 }
 
 fn report_values(
@@ -217,33 +232,22 @@ fn report_values(
     values
 }
 
-fn report_labels(target: &Labels, name: &str) -> Labels {
-    target.to_builder().set(METRIC_NAME, name).build()
-}
-
-fn one(labels: Labels, time: Timestamp, value: f64) -> Series {
+/// A sample with the labels of its series, and the key by which its number is asked for later.
+fn labelled(known: &Known, millis: i64, value: f64) -> Series {
     Series {
-        labels,
+        labels: known.labels.clone(),
         samples: vec![Sample {
-            time,
+            time: Timestamp::from_millis(millis),
             start: None,
             value: Value::Float(value),
         }],
         exemplars: Vec::new(),
-        ..Default::default()
-    }
-}
-
-fn series(labels: Labels, scraped: ScrapedSample, time: Timestamp) -> Series {
-    let exemplar = scraped.exemplar.map(|e| e.into_exemplar(time));
-    Series {
-        exemplars: exemplar.into_iter().collect(),
-        ..one(labels, time, scraped.value)
+        key: Some(known.key),
     }
 }
 
 /// Joins the labels of a sample and its target, then relabels; `None` where it is dropped.
-fn rewrite(job: &Job, target: &Labels, scraped: &ScrapedSample) -> Option<Labels> {
+pub(super) fn rewrite(job: &Job, target: &Labels, scraped: &ScrapedSample) -> Option<Labels> {
     let mut builder = scraped.labels.to_builder();
     for (name, value) in target {
         if job.honor_labels && scraped.unset.iter().any(|unset| unset == name) {
@@ -271,7 +275,8 @@ fn rewrite(job: &Job, target: &Labels, scraped: &ScrapedSample) -> Option<Labels
     (!labels.is_empty()).then_some(labels)
 }
 
-fn check(job: &Job, labels: &Labels) -> Result<(), String> {
+/// Whether the job takes labels.
+pub(super) fn check(job: &Job, labels: &Labels) -> Result<(), String> {
     let Some(metric) = labels.metric_name() else {
         return Err(format!("missing metric name ({labels})"));
     };
@@ -311,4 +316,4 @@ fn check(job: &Job, labels: &Labels) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

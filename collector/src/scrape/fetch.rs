@@ -14,9 +14,12 @@ use crate::config::{
 };
 use crate::discovery::Target;
 use crate::http_client::{self, chain};
+use obs_wire::prometheus::scan::TextFormat;
 
 /// Most redirects that are followed, as Prometheus' HTTP client.
 const REDIRECTS_MAX: usize = 10;
+/// Bytes of memory that are taken for a body before they are there.
+const BODY_BYTES_AHEAD: usize = 1 << 20;
 /// Said to targets.
 const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 
@@ -24,16 +27,9 @@ const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub body: Bytes,
-    pub format: Format,
+    pub format: TextFormat,
     /// The body's place among those in memory; held until it is decoded.
     pub place: OwnedSemaphorePermit,
-}
-
-/// How the body is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    OpenMetrics,
-    Text,
 }
 
 /// Why there is no body.
@@ -171,21 +167,74 @@ pub(crate) fn accept(protocols: &[Protocol], escaping: NameEscaping) -> String {
     out
 }
 
+/// What is asked of a target every time, made once.
+#[derive(Debug)]
+pub(crate) struct Question {
+    request: Result<reqwest::Request, String>,
+    /// Secrets in files are read anew for each scrape.
+    fresh: bool,
+}
+
+impl Question {
+    /// The question to a target of a job.
+    pub(crate) async fn new(client: &Client, job: &Job, target: &Target) -> Self {
+        Self {
+            request: request(client, job, target).await,
+            fresh: has_files(&job.client),
+        }
+    }
+
+    async fn request(
+        &self,
+        client: &Client,
+        job: &Job,
+        target: &Target,
+    ) -> Result<reqwest::Request, String> {
+        match &self.request {
+            Ok(made) if !self.fresh => match made.try_clone() {
+                Some(same) => Ok(same),
+                None => request(client, job, target).await,
+            },
+            Ok(_) | Err(_) => request(client, job, target).await,
+        }
+    }
+}
+
+async fn request(client: &Client, job: &Job, target: &Target) -> Result<reqwest::Request, String> {
+    let headers = request_headers(job, target).await?;
+    let request = client.get(&target.url).headers(headers).build();
+    request.map_err(|e| chain(&e))
+}
+
+fn has_files(client: &ClientConfig) -> bool {
+    let is_file = |credential: &Credential| matches!(credential, Credential::File(_));
+    let auth = match &client.auth {
+        Auth::None => false,
+        Auth::Basic { username, password } => {
+            is_file(username) || password.as_ref().is_some_and(is_file)
+        }
+        Auth::Header { credential, .. } => is_file(credential),
+    };
+    let headers = client.headers.iter();
+    auth || headers
+        .map(|(_, values)| values)
+        .any(|v| !v.files.is_empty())
+}
+
 /// Asks once. The deadline is the caller's. A place is taken only when there is a body to receive:
 /// targets that do not answer must not hold up those that do.
 pub(crate) async fn fetch(
     client: &Client,
     job: &Job,
     target: &Target,
+    question: &Question,
     body_bytes_max: u64,
     places: &Arc<Semaphore>,
 ) -> Result<Fetched, FetchError> {
-    let headers = request_headers(job, target)
-        .await
-        .map_err(FetchError::Failed)?;
-    let request = client.get(&target.url).headers(headers);
+    let request = question.request(client, job, target).await;
+    let request = request.map_err(FetchError::Failed)?;
     let failed = |e: reqwest::Error| FetchError::Failed(chain(&e));
-    let mut response = request.send().await.map_err(failed)?;
+    let mut response = client.execute(request).await.map_err(failed)?;
     if response.status() != StatusCode::OK {
         let status = response.status();
         return Err(FetchError::Failed(format!(
@@ -199,7 +248,10 @@ pub(crate) async fn fetch(
     };
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.map_err(|_| FetchError::Failed("scraping has shut down".to_owned()))?;
-    let mut body = BytesMut::new();
+    // What is said of the length is not trusted with memory beyond this.
+    let told = response.content_length().unwrap_or(0).min(limit);
+    let told = usize::try_from(told).unwrap_or(0).min(BODY_BYTES_AHEAD);
+    let mut body = BytesMut::with_capacity(told);
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if (body.len() + chunk.len()) as u64 > limit {
             return Err(FetchError::TooLarge(limit));
@@ -312,22 +364,22 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-fn format(response: &Response, job: &Job) -> Result<Format, String> {
+fn format(response: &Response, job: &Job) -> Result<TextFormat, String> {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("");
     format_of(content_type, job.fallback)
 }
 
-fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<Format, String> {
+fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<TextFormat, String> {
     let media = content_type.split(';').next().unwrap_or("").trim();
     match media.to_ascii_lowercase().as_str() {
-        "application/openmetrics-text" => return Ok(Format::OpenMetrics),
-        "text/plain" => return Ok(Format::Text),
+        "application/openmetrics-text" => return Ok(TextFormat::OpenMetrics),
+        "text/plain" => return Ok(TextFormat::Text),
         _ => {}
     }
     match fallback {
-        Some(Protocol::OpenMetrics1 | Protocol::OpenMetrics0) => Ok(Format::OpenMetrics),
-        Some(Protocol::Text1 | Protocol::Text0) => Ok(Format::Text),
+        Some(Protocol::OpenMetrics1 | Protocol::OpenMetrics0) => Ok(TextFormat::OpenMetrics),
+        Some(Protocol::Text1 | Protocol::Text0) => Ok(TextFormat::Text),
         Some(Protocol::PrometheusProto) | None if content_type.is_empty() => Err(
             "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target".to_owned(),
         ),
@@ -370,17 +422,21 @@ mod tests {
         check(
             "text/plain; version=0.0.4; charset=utf-8",
             None,
-            Some(Format::Text),
+            Some(TextFormat::Text),
         );
         check(
             "application/openmetrics-text; version=1.0.0",
             None,
-            Some(Format::OpenMetrics),
+            Some(TextFormat::OpenMetrics),
         );
         check("", None, None);
         check("text/html", None, None);
-        check("text/html", Some(Protocol::Text1), Some(Format::Text));
-        check("", Some(Protocol::OpenMetrics1), Some(Format::OpenMetrics));
+        check("text/html", Some(Protocol::Text1), Some(TextFormat::Text));
+        check(
+            "",
+            Some(Protocol::OpenMetrics1),
+            Some(TextFormat::OpenMetrics),
+        );
     }
 
     #[test]

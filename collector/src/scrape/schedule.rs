@@ -14,12 +14,20 @@ fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).max(1)
 }
 
-/// How long after `now` the first scrape is due: targets are spread over the interval by the hash
-/// of what they are, the same after every restart.
+/// Phases into which the targets of one interval are spread, at least …
+const PHASES_MIN: i64 = 16;
+/// … and so long at most, so that no burst is larger than it must be.
+const PHASE_NANOS_MAX: i64 = 1_000_000_000;
+
+/// How long after `now` the first scrape is due: targets are spread over the phases of the interval
+/// by the hash of what they are, the same after every restart. Those of one phase are asked
+/// together, which wakes the machine once and not once for each.
 pub(crate) fn offset(now: Timestamp, interval: Duration, target: &Target) -> Duration {
     let interval = nanos(interval);
     let hash = target.labels.hash64() ^ xor_bytes(&target.url);
-    let phase = i64::try_from(hash % interval.unsigned_abs()).unwrap_or(0);
+    let length = (interval / PHASES_MIN).clamp(1, PHASE_NANOS_MAX);
+    let phases = (interval / length).max(1);
+    let phase = i64::try_from(hash % phases.unsigned_abs()).unwrap_or(0) * length;
     let wait = (phase - now.nanos().rem_euclid(interval)).rem_euclid(interval);
     Duration::from_nanos(wait.unsigned_abs())
 }
@@ -86,5 +94,25 @@ mod tests {
         assert!(first < at(15_000_000));
         assert_eq!(due(first.nanos() / 1000 + 1), first + 15_000_000_000);
         assert_eq!(offset(first, target.interval, &target), Duration::ZERO);
+    }
+
+    #[test]
+    fn targets_share_phases() {
+        let check = |interval: Duration, phases: usize| {
+            let target = |number: u64| Target {
+                discovered: Labels::empty(),
+                labels: Labels::from_pairs([("a", number.to_string())]),
+                url: "http://h/metrics".into(),
+                interval,
+                timeout: interval,
+            };
+            let due = (0..1000).map(|n| offset(at(0), interval, &target(n)));
+            let due: std::collections::BTreeSet<Duration> = due.collect();
+            assert_eq!(due.len(), phases, "{interval:?}");
+            assert!(due.iter().all(|wait| *wait < interval));
+        };
+        check(Duration::from_millis(50), 16);
+        check(Duration::from_secs(15), 16);
+        check(Duration::from_secs(60), 60);
     }
 }

@@ -222,8 +222,10 @@ async fn targets_over_their_limit_are_down() {
     };
     let mut rig = Rig::start(&yaml(&server.address, ""));
     rig.scraper.apply(two(1));
-    rig.until(&["up 0"]).await;
-    rig.until(&["up 0"]).await;
+    // Each target's third word comes after its second one was told.
+    for _ in 0..5 {
+        rig.until(&["up 0"]).await;
+    }
     let active = rig.scraper.targets().snapshot().active;
     assert_eq!(active.len(), 2);
     let fault = "target_limit exceeded (number of targets: 2, limit: 1)";
@@ -243,15 +245,16 @@ async fn a_place_is_taken_by_bodies_only() {
     let sources = Sources::new(&job.discovery);
     let target = resolve_all(&job, sources.discovered()).active.remove(0);
     let client = fetch::client(&job.client, true).await.expect("a client");
+    let question = Question::new(&client, &job, &target).await;
     let limit = 1000;
     // A target that gives no body gets its word although no place is free.
     server.answer(500, "text/plain", "");
     let none = Arc::new(Semaphore::new(0));
-    let refused = fetch::fetch(&client, &job, &target, limit, &none).await;
+    let refused = fetch::fetch(&client, &job, &target, &question, limit, &none).await;
     assert!(matches!(refused, Err(FetchError::Failed(_))));
     server.answer(200, "text/plain", "a 1\n");
     let one = Arc::new(Semaphore::new(1));
-    let fetched = fetch::fetch(&client, &job, &target, limit, &one).await;
+    let fetched = fetch::fetch(&client, &job, &target, &question, limit, &one).await;
     let fetched = fetched.expect("a body");
     assert_eq!(
         (&fetched.body[..], one.available_permits()),
@@ -278,5 +281,60 @@ async fn counts_of_a_scrape_over_its_sample_limit_are_written() {
     assert_eq!(value("scrape_samples_scraped"), 3.0);
     assert_eq!(value("scrape_samples_post_metric_relabeling"), 3.0);
     drop(write);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn series_that_are_numbered_anew_go_again_with_their_labels() {
+    let server = Server::start("a 1\nb 2\n").await;
+    let mut rig = Rig::start(&yaml(&server.address, ""));
+    let first = rig.inbox.metrics.recv().await.expect("a batch");
+    assert!(first.batch.known.numbers.is_empty());
+    // The writer tells the numbers of what it stored.
+    let keys = first.batch.series.iter().map(|s| s.key.expect("a key"));
+    let learned: Vec<_> = keys.zip(0..).collect();
+    let tenant = Tenant::anonymous();
+    rig.inbox.numbers.learn(&tenant, 7, &learned);
+    first.done.send(Ok(Accepted::default())).expect("a waiter");
+    let second = rig.inbox.metrics.recv().await.expect("a batch");
+    let (batch, count) = (&second.batch, learned.len());
+    assert!(batch.series.is_empty(), "{batch:?}");
+    assert_eq!((batch.known.numbers.len(), batch.known.epoch), (count, 7));
+    second.done.send(Err(SinkError::Stale)).expect("a waiter");
+    assert_eq!(rig.next().await, ["a 1", "b 2", "up 1"]);
+    let status = rig.scraper.targets().snapshot().active;
+    assert_eq!(status[0].last_error, "");
+    // Numbers of another epoch are learned as the first ones were.
+    rig.inbox.numbers.retire(&tenant, 8);
+    assert_eq!(rig.next().await, ["a 1", "b 2", "up 1"]);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn what_was_not_stored_is_ended_all_the_same() {
+    let server = Server::start("a 1\n").await;
+    let mut rig = Rig::start(&yaml(&server.address, ""));
+    rig.until(&["a 1", "up 1"]).await;
+    server.answer(200, "text/plain", "b 1\n");
+    loop {
+        let write = rig.inbox.metrics.recv().await.expect("a batch");
+        let names = write.batch.series.iter().map(|s| s.labels.metric_name());
+        let is_new = names.flatten().any(|name| name == "b");
+        let lost = SinkError::Unavailable {
+            reason: "gone".into(),
+        };
+        let word = if is_new {
+            Err(lost)
+        } else {
+            Ok(Accepted::default())
+        };
+        write.done.send(word).expect("a waiter");
+        if is_new {
+            break;
+        }
+    }
+    // Neither the end of `a` nor the begin of `b` was stored for sure.
+    server.answer(200, "text/plain", "c 1\n");
+    rig.until(&["a stale", "b stale", "c 1", "up 1"]).await;
     rig.end().await;
 }

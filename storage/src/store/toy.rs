@@ -3,7 +3,7 @@
 use obs_model::{Tenant, TimeRange, Timestamp};
 use parking_lot::Mutex;
 
-use crate::{Corrupt, Hidden, Input, Kind, PartReader, PartWriter, Record, Snapshot};
+use crate::{Corrupt, Hidden, Input, Kind, MemoryBytes, PartReader, PartWriter, Record, Snapshot};
 
 /// A row: a number and a time. The tenant is inside the record to catch mixed-up tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,8 +84,8 @@ impl Kind for Toy {
         Ok(())
     }
 
-    fn bytes(memory: &Self::Memory) -> usize {
-        memory.lock().len() * ROW_BYTES
+    fn bytes(memory: &Self::Memory) -> MemoryBytes {
+        MemoryBytes::from(memory.lock().len() * ROW_BYTES)
     }
 
     fn range(memory: &Self::Memory) -> Option<TimeRange> {

@@ -122,6 +122,19 @@ fn told(side: &Side, entries: &Entries) -> String {
     )
 }
 
+#[test]
+fn where_batches_begin_is_told() {
+    let (mut writer, mut reader) = (Side::default(), Side::default());
+    let samples = [(1, 5, 0), (2, 5, 0), (3, 5, 0), (4, 6, 0)];
+    let mut entries = entries(&mut writer, &samples, false);
+    entries.breaks = vec![0, 2, 2];
+    let record = writer.encode(1, &entries);
+    let read = reader.decode(1, &record).unwrap();
+    assert_eq!(told(&reader, &read), told(&writer, &entries));
+    // Another time is another batch, too.
+    assert_eq!(read.breaks, [0, 2, 3]);
+}
+
 fn value() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
@@ -214,10 +227,10 @@ proptest! {
 fn runs_are_few_bytes() {
     let check = |values: &[i64], step: i64, bytes: usize| {
         let mut out = Vec::new();
-        put_runs(values.iter().copied(), step, &mut out);
+        put_runs(values.iter().copied(), step, &[], &mut out);
         assert_eq!(out.len(), bytes, "{values:?}");
         let read = read_runs(&mut Reader::new("", &out), step, values.len());
-        assert_eq!(read.unwrap(), values);
+        assert_eq!(read.unwrap().0, values);
         if !values.is_empty() {
             assert!(read_runs(&mut Reader::new("", &out), step, values.len() - 1).is_err());
         }

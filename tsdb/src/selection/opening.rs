@@ -3,7 +3,6 @@
 //! Invariant: what is found in memory is frozen under the lock under which it was found.
 
 use std::collections::HashMap;
-use std::ops::Deref;
 
 use obs_model::{Budget, Matcher, TimeRange};
 use obs_storage::Snapshot;
@@ -12,7 +11,7 @@ use super::{Found, Place, Selection, find_in_part, sorted};
 use crate::column::MilliRange;
 use crate::deletion::Mask;
 use crate::error::SelectError;
-use crate::head::{Frozen, Head};
+use crate::head::{Frozen, HeadReader};
 use crate::kind::Metrics;
 use crate::select::{Source, find_visible};
 
@@ -65,7 +64,7 @@ impl<'a, 'b> Opening<'a, 'b> {
     pub(super) fn memories(
         &mut self,
         snapshot: &'a Snapshot<Metrics>,
-        heads: &[impl Deref<Target = Head>],
+        heads: &[HeadReader<'_>],
     ) -> Result<(), SelectError> {
         let range = MilliRange::of(self.range);
         for (index, (memory, head)) in snapshot.memories.iter().zip(heads).enumerate() {
@@ -74,12 +73,12 @@ impl<'a, 'b> Opening<'a, 'b> {
                 continue;
             }
             let hidden = snapshot.hidden.in_memory(index);
-            let (set, mask) = find_visible(&**head, hidden, self.matchers, range)?;
+            let (set, mask) = find_visible(head, hidden, self.matchers, range)?;
             let (mut frozen, at) = (Frozen::default(), self.sources.len() as u32);
             for number in set {
                 self.found.budget.check()?;
                 if head.has_samples(number, range)? {
-                    let labels = &head.series[number as usize].labels;
+                    let labels = head.labels(number);
                     self.found.add(labels, Place { source: at, number })?;
                     let bytes = head.freeze(number, &mut frozen);
                     self.found.budget.bytes(bytes as u64)?;

@@ -2,6 +2,7 @@
 //! acknowledged is found exactly once with its first value, whatever arrives late, twice or in
 //! conflict, but for what was deleted or is kept for a shorter time. `OBS_SIM_SEED=n` runs one seed and `OBS_SIM_SEEDS=n` that many.
 
+use obs_model::numbers::{KeySeed, SeriesKey, SeriesNumbers};
 use obs_storage::sim::Random;
 use obs_storage::{AppendError, DeleteError, JobError, OpenError, RetentionRule};
 
@@ -51,6 +52,8 @@ struct World {
     /// Rows before this time of the series of [`short`] are not to be found.
     first_short: Option<i64>,
     written: Vec<Row>,
+    /// The numbers that the store gave to series, as receivers know them.
+    numbers: SeriesNumbers,
     number: u64,
     now: i64,
     /// Flushes, merges and deletions that were done.
@@ -72,6 +75,7 @@ impl World {
             doubted: Vec::new(),
             first_short,
             written: Vec::new(),
+            numbers: SeriesNumbers::default(),
             number: 0,
             now: 1,
             jobs: (0, 0, 0),
@@ -84,6 +88,7 @@ impl World {
 
     fn open(&mut self) {
         self.store = None;
+        self.numbers = SeriesNumbers::default();
         for _ in 0..20 {
             if self.random.once_in(6) {
                 self.disk.crash_after(self.random.below(12));
@@ -212,10 +217,20 @@ impl World {
             }
             sent.push(again);
         }
-        let tenant = Tenant::anonymous();
-        let mut draft = crate::MetricDraft::new(vec![batch_of(&sent)], Timestamp::default());
-        match self.store().append_drafts(&mut [(&tenant, &mut draft)]) {
-            Ok(()) => self.acknowledge(rows),
+        let mut batch = self.numbered(batch_of(&sent));
+        let mut stored = self.store_batch(batch);
+        if stored == Ok(false) {
+            batch = batch_of(&sent);
+            stored = self.store_batch(batch);
+            assert_ne!(
+                stored,
+                Ok(false),
+                "seed {}: labels are never stale",
+                self.seed
+            );
+        }
+        match stored {
+            Ok(_) => self.acknowledge(rows),
             Err(AppendError::DiskFull | AppendError::MemoryFull { .. }) => {}
             Err(AppendError::Poisoned(_) | AppendError::Disk(_)) => {
                 self.unknown.push(rows);
@@ -228,6 +243,42 @@ impl World {
                 panic!("seed {}: {error}", self.seed)
             }
         }
+    }
+
+    /// A batch in which plain samples of known series come by number, as receivers have it.
+    fn numbered(&mut self, mut batch: MetricBatch) -> MetricBatch {
+        let plain = |s: &Sample| s.start.is_none() && matches!(s.value, Value::Float(_));
+        let known = self.numbers.of(&Tenant::anonymous());
+        let mut lookup = known.as_ref().map(|numbers| numbers.lookup());
+        batch.known.epoch = known.as_ref().map_or(0, |numbers| numbers.epoch());
+        for series in std::mem::take(&mut batch.series) {
+            let key = SeriesKey::of(series.labels.packed(), KeySeed::Packed);
+            let number = lookup.as_mut().and_then(|lookup| lookup.get(key));
+            match number.filter(|_| series.samples.iter().all(plain)) {
+                Some(number) => {
+                    for sample in series.samples {
+                        if let Value::Float(value) = sample.value {
+                            batch.known.push(number, sample.time.millis(), value);
+                        }
+                    }
+                }
+                None => batch.series.push(Series {
+                    key: Some(key),
+                    ..series
+                }),
+            }
+        }
+        batch
+    }
+
+    /// Whether the batch was taken; `false` when its numbers are of a registry that is gone.
+    fn store_batch(&mut self, batch: MetricBatch) -> Result<bool, AppendError> {
+        let tenant = Tenant::anonymous();
+        let mut draft = crate::MetricDraft::new(vec![batch], Timestamp::default());
+        self.store().append_drafts(&mut [(&tenant, &mut draft)])?;
+        let (epoch, learned) = draft.learned();
+        self.numbers.learn(&tenant, epoch, learned);
+        Ok(draft.taken(0))
     }
 
     fn acknowledge(&mut self, rows: Vec<Row>) {

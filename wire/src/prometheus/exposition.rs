@@ -52,6 +52,17 @@ pub struct ScrapedSample {
     pub exemplar: Option<Box<ScrapedExemplar>>,
 }
 
+/// What follows name and labels on a line.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    /// The value.
+    pub value: f64,
+    /// When, if the line says so.
+    pub time: Option<Timestamp>,
+    /// Its exemplar; boxed, because nearly no line has one.
+    pub exemplar: Option<Box<ScrapedExemplar>>,
+}
+
 /// What one scrape brought.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
@@ -86,6 +97,19 @@ impl Exposition {
     }
 }
 
+impl ScrapedSample {
+    /// A line of its two parts.
+    pub(super) fn new((labels, unset): (Labels, Vec<String>), tail: Tail) -> Self {
+        Self {
+            labels,
+            unset,
+            time: tail.time,
+            value: tail.value,
+            exemplar: tail.exemplar,
+        }
+    }
+}
+
 /// What a comment line tells about a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
@@ -109,17 +133,28 @@ impl<'a, 'l> Lines<'a, 'l> {
         bytes: &'a [u8],
         limits: &'l Limits,
     ) -> Result<Self, WireError> {
-        Ok(Self {
-            cursor: Cursor::open(format, bytes, limits)?,
+        Ok(Self::of(Cursor::open(format, bytes, limits)?, limits))
+    }
+
+    /// Reads where a cursor stands.
+    pub(super) fn of(cursor: Cursor<'a>, limits: &'l Limits) -> Self {
+        Self {
+            cursor,
             limits,
             pairs: Vec::new(),
             families: HashMap::new(),
             exposition: Exposition::default(),
-        })
+        }
+    }
+
+    /// Name and labels of a sample, and the names of its labels that have an empty value.
+    pub(super) fn head(&mut self) -> Result<(Labels, Vec<String>), WireError> {
+        let labels = self.series()?;
+        Ok((labels, self.unset()))
     }
 
     /// Name and labels of a sample.
-    pub(super) fn series(&mut self) -> Result<Labels, WireError> {
+    fn series(&mut self) -> Result<Labels, WireError> {
         self.pairs.clear();
         let start = self.cursor.offset();
         let name = self.cursor.name(true);
@@ -149,7 +184,7 @@ impl<'a, 'l> Lines<'a, 'l> {
     }
 
     /// Labels of the series read last that have an empty value.
-    pub(super) fn unset(&self) -> Vec<String> {
+    fn unset(&self) -> Vec<String> {
         let empty = self.pairs.iter().filter(|(_, value)| value.is_empty());
         empty.map(|(name, _)| name.clone().into_owned()).collect()
     }

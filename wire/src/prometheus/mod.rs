@@ -3,6 +3,7 @@
 pub mod exposition;
 
 pub mod openmetrics;
+pub mod scan;
 pub mod text;
 
 pub mod remote_read;
@@ -15,4 +16,4 @@ mod native;
 pub mod block;
 pub mod chunk;
 
-pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};
+pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample, Tail};

@@ -8,11 +8,11 @@ use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
 use obs_model::{Labels, Samples, Timestamp, Value};
 
-use super::exposition::{Exposition, Lines, ScrapedExemplar, ScrapedSample, Told};
+use super::exposition::{Exposition, Lines, ScrapedExemplar, ScrapedSample, Tail, Told};
 use crate::error::WireError;
 use crate::number;
 
-const FORMAT: &str = "openmetrics";
+pub(super) const FORMAT: &str = "openmetrics";
 
 /// Reads an exposition.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Exposition, WireError> {
@@ -29,7 +29,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Exposition, WireError> {
 }
 
 /// Reads a comment; true when it was the end.
-fn comment(lines: &mut Lines<'_, '_>) -> Result<bool, WireError> {
+pub(super) fn comment(lines: &mut Lines<'_, '_>) -> Result<bool, WireError> {
     let start = lines.cursor.offset();
     lines.cursor.bump();
     lines.cursor.blanks();
@@ -106,8 +106,13 @@ pub fn encode(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> usize {
 }
 
 fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
-    let labels = lines.series()?;
-    let unset = lines.unset();
+    let sample = ScrapedSample::new(lines.head()?, tail(lines)?);
+    lines.exposition.samples.push(sample);
+    Ok(())
+}
+
+/// Reads what follows name and labels, to the end of the line.
+pub(super) fn tail(lines: &mut Lines<'_, '_>) -> Result<Tail, WireError> {
     let value = lines.value()?;
     let time = time(lines)?;
     lines.cursor.blanks();
@@ -116,14 +121,11 @@ fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
         _ => None,
     };
     lines.end_of_line()?;
-    lines.exposition.samples.push(ScrapedSample {
-        labels,
-        unset,
-        time,
+    Ok(Tail {
         value,
+        time,
         exemplar,
-    });
-    Ok(())
+    })
 }
 
 fn exemplar(lines: &mut Lines<'_, '_>) -> Result<ScrapedExemplar, WireError> {

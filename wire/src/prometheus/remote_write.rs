@@ -68,14 +68,14 @@ pub fn decode_v1(
     };
     let (mut batch, mut rejects) = (MetricBatch::default(), Rejects::default());
     let (mut index, mut pairs) = (0, Vec::new());
-    let lookup = numbers.map(Numbers::lookup);
+    let mut lookup = numbers.map(Numbers::lookup);
     batch.known.epoch = numbers.map_or(0, Numbers::epoch);
     let mut fields = Message::new(FORMAT, body).fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
             (1, Wire::Bytes(message)) => {
                 let split = plain::split(message.bytes);
-                if let (Some((labels, samples)), Some(lookup)) = (split, &lookup)
+                if let (Some((labels, samples)), Some(lookup)) = (split, &mut lookup)
                     && let Some(number) = lookup.get(SeriesKey::of(labels, KeySeed::RemoteWrite))
                     && plain::samples(samples, number, &mut batch.known)
                 {

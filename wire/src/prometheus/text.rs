@@ -10,11 +10,11 @@ use obs_model::labels::is_legacy_name;
 use obs_model::limits::Limits;
 use obs_model::metrics::MetricKind;
 
-use super::exposition::{Exposition, Lines, ScrapedSample, Told};
+use super::exposition::{Exposition, Lines, ScrapedSample, Tail, Told};
 use crate::error::WireError;
 use crate::number;
 
-const FORMAT: &str = "prometheus text";
+pub(super) const FORMAT: &str = "prometheus text";
 
 /// The media type of what [`encode`] prints.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8";
@@ -33,7 +33,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Exposition, WireError> {
     }
 }
 
-fn comment(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
+pub(super) fn comment(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
     lines.cursor.bump();
     if lines.cursor.blanks() {
         let word = lines.cursor.token();
@@ -51,8 +51,13 @@ fn comment(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
 }
 
 fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
-    let labels = lines.series()?;
-    let unset = lines.unset();
+    let sample = ScrapedSample::new(lines.head()?, tail(lines)?);
+    lines.exposition.samples.push(sample);
+    Ok(())
+}
+
+/// Reads what follows name and labels, to the end of the line.
+pub(super) fn tail(lines: &mut Lines<'_, '_>) -> Result<Tail, WireError> {
     let value = lines.value()?;
     lines.cursor.blanks();
     let start = lines.cursor.offset();
@@ -65,14 +70,11 @@ fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
         }
     };
     lines.end_of_line()?;
-    lines.exposition.samples.push(ScrapedSample {
-        labels,
-        unset,
-        time,
+    Ok(Tail {
         value,
+        time,
         exemplar: None,
-    });
-    Ok(())
+    })
 }
 
 /// Prints families with their help, type and points.

@@ -1,12 +1,15 @@
 //! Tables of scrapes: bodies in order, and the samples that each one writes.
 
-use obs_model::limits::Limits;
 use std::path::Path;
+
+use obs_model::limits::Limits;
+use obs_wire::prometheus::scan::TextFormat;
 
 use super::*;
 use crate::config::{GlobalConfig, ScrapeConfig, jobs};
+use crate::scrape::pass;
 
-fn job(yaml: &str) -> Job {
+pub(in crate::scrape) fn job(yaml: &str) -> Job {
     let yaml = format!("{{job_name: j, {yaml}}}");
     let config: ScrapeConfig = serde_yaml_ng::from_str(&yaml).expect("a configuration");
     let jobs = jobs(
@@ -18,11 +21,24 @@ fn job(yaml: &str) -> Job {
     jobs.expect("a job").remove(0)
 }
 
-fn exposition(text: &str) -> Exposition {
-    obs_wire::prometheus::text::decode(text.as_bytes(), &Limits::default()).expect(text)
+/// One scrape that is stored, and then what it wrote.
+fn scrape(job: &Job, book: &mut Book, body: &str, millis: i64) -> Result<Assembled, Refused> {
+    let job = Arc::new(job.clone());
+    book.open(&job, None);
+    let scrape = Scrape {
+        job: &job,
+        target: &target(),
+        limits: &Limits::default(),
+        time: Timestamp::from_millis(millis),
+    };
+    pass::read(book, &scrape, TextFormat::Text, body.as_bytes())
 }
 
-fn target() -> Labels {
+fn first(yaml: &str, body: &str) -> Result<Assembled, Refused> {
+    scrape(&job(yaml), &mut Book::default(), body, 0)
+}
+
+pub(in crate::scrape) fn target() -> Labels {
     Labels::from_pairs([("job", "j"), ("instance", "i")])
 }
 
@@ -45,15 +61,15 @@ fn lines(batch: &MetricBatch) -> Vec<String> {
 /// Scrapes the bodies (`None` fails) at 1, 2, … ms; `expect` holds the lines of each batch.
 fn check(yaml: &str, bodies: &[Option<&str>], expect: &[&[&str]]) {
     let job = job(yaml);
-    let mut state = State::default();
+    let mut book = Book::default();
     for (index, (body, expect)) in bodies.iter().zip(expect).enumerate() {
-        let time = Timestamp::from_millis(index as i64 + 1);
+        let millis = index as i64 + 1;
         let out = match body {
-            Some(body) => assemble(&job, &target(), exposition(body), &state, time).expect(body),
-            None => failed(&state, time),
+            Some(body) => scrape(&job, &mut book, body, millis).expect(body),
+            None => failed(&book, Timestamp::from_millis(millis)),
         };
         assert_eq!(lines(&out.batch), *expect, "{yaml} scrape {index}");
-        state = out.state;
+        book.commit(out.changes, true);
     }
 }
 
@@ -124,14 +140,7 @@ fn labels_of_the_target_win_unless_honored() {
     let body = [Some("a{job=\"x\",exported_job=\"y\"} 1\n")];
     let twice = r#"{__name__="a", exported_exported_job="x", exported_job="y"} 1 @1"#;
     check("", &body, &[&[twice]]);
-    let job = job("honor_labels: true");
-    let out = assemble(
-        &job,
-        &target(),
-        exposition("a{job=\"x\"} 1\n"),
-        &State::default(),
-        Timestamp::default(),
-    );
+    let out = first("honor_labels: true", "a{job=\"x\"} 1\n");
     let labels = out.expect("kept").batch.series[0].labels.to_string();
     assert_eq!(labels, r#"{__name__="a", instance="i", job="x"}"#);
 }
@@ -139,14 +148,7 @@ fn labels_of_the_target_win_unless_honored() {
 #[test]
 fn labels_said_to_be_empty_are_honored_too() {
     let check = |yaml: &str, expect: &str| {
-        let body = exposition("a{instance=\"\",job=\"x\"} 1\n");
-        let out = assemble(
-            &job(yaml),
-            &target(),
-            body,
-            &State::default(),
-            Timestamp::default(),
-        );
+        let out = first(yaml, "a{instance=\"\",job=\"x\"} 1\n");
         let labels = out.expect("kept").batch.series[0].labels.to_string();
         assert_eq!(labels, expect);
     };
@@ -160,14 +162,9 @@ fn labels_said_to_be_empty_are_honored_too() {
 
 #[test]
 fn what_is_over_the_sample_limit_is_counted() {
-    let out = assemble(
-        &job(
-            "sample_limit: 1, metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]",
-        ),
-        &target(),
-        exposition("a 1\nb 2\nc 3\nd 4\n"),
-        &State::default(),
-        Timestamp::default(),
+    let out = first(
+        "sample_limit: 1, metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]",
+        "a 1\nb 2\nc 3\nd 4\n",
     );
     let expect = Counts {
         scraped: 4,
@@ -217,14 +214,7 @@ fn limits_fail_the_scrape() {
             "missing metric name",
         ),
     ] {
-        let out = assemble(
-            &job(yaml),
-            &target(),
-            exposition(body),
-            &State::default(),
-            Timestamp::default(),
-        );
-        let refused = out.expect_err(yaml);
+        let refused = first(yaml, body).expect_err(yaml);
         assert!(refused.fault.starts_with(expect), "{refused:?}");
     }
 }
@@ -235,14 +225,8 @@ fn counts_reports_and_the_end() {
         "extra_scrape_metrics: true, sample_limit: 9, metric_relabel_configs: [{source_labels: [__name__], regex: b, action: drop}]",
     );
     let time = Timestamp::from_millis(1);
-    let mut out = assemble(
-        &job,
-        &target(),
-        exposition("a 1\nb 2\n"),
-        &State::default(),
-        time,
-    )
-    .expect("kept");
+    let mut book = Book::default();
+    let mut out = scrape(&job, &mut book, "a 1\nb 2\n", 1).expect("kept");
     assert_eq!(
         out.counts,
         Counts {
@@ -256,7 +240,7 @@ fn counts_reports_and_the_end() {
         seconds: 0.5,
         body_bytes: 8,
     };
-    report(&job, &target(), &mut out, &attempt, 10.0, true);
+    report(&job, &target(), &mut book, &mut out, &attempt, 10.0, true);
     assert_eq!(
         lines(&out.batch),
         [
@@ -271,27 +255,35 @@ fn counts_reports_and_the_end() {
             r#"{__name__="up"} 1 @1"#,
         ]
     );
-    let end = ended(&job, &target(), &out.state, Timestamp::from_millis(2));
+    book.commit(out.changes, true);
+    let (job, later) = (Arc::new(job), Timestamp::from_millis(2));
+    let end = ended(&job, &target(), &mut book, None, later).batch;
     assert_eq!(end.series.len(), 9);
     assert!(end.series.iter().all(|s| s.samples[0].value.is_stale()));
-    assert!(
-        ended(&job, &target(), &State::default(), time)
-            .series
-            .is_empty()
-    );
+    let none = ended(&job, &target(), &mut Book::default(), None, later);
+    assert!(none.batch.is_empty());
 }
 
 #[test]
 fn metadata_is_sent_when_it_changes() {
     let job = job("");
+    let mut book = Book::default();
+    let mut sent = |body: &str, stored: bool| {
+        let out = scrape(&job, &mut book, body, 1).expect("kept");
+        let families = out.batch.metadata.iter().map(|m| m.family.clone());
+        let families: Vec<String> = families.collect();
+        book.commit(out.changes, stored);
+        families.join(" ")
+    };
     let body = "# TYPE a counter\na 1\n";
-    let time = Timestamp::default();
-    let first = assemble(&job, &target(), exposition(body), &State::default(), time).expect("kept");
-    assert_eq!(first.batch.metadata.len(), 1);
-    let second = assemble(&job, &target(), exposition(body), &first.state, time).expect("kept");
-    assert!(second.batch.metadata.is_empty());
-    let mut lost = second.state;
-    lost.keep(&State::default());
-    let third = assemble(&job, &target(), exposition(body), &lost, time).expect("kept");
-    assert_eq!(third.batch.metadata.len(), 1);
+    assert_eq!(sent(body, false), "a");
+    assert_eq!(sent(body, true), "a");
+    assert_eq!(sent(body, true), "");
+    let more = "# TYPE a counter\na 1\n# HELP b x\nb 1\n";
+    assert_eq!(sent(more, true), "b");
+    assert_eq!(sent(body, true), "");
+    assert_eq!(sent("a 1\n# TYPE a gauge\n", true), "a");
+    assert_eq!(sent(body, true), "a");
+    // Indented comments and those of another order count, too.
+    assert_eq!(sent("# HELP b y\nb 1\n  # TYPE a counter\n", true), "b");
 }

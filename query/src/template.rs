@@ -1,0 +1,101 @@
+//! Go's `text/template`, as Prometheus, Alertmanager and Loki use it: parsed once, executed for
+//! each row or alert.
+//!
+//! Language and error texts are Go's. What a template may call beyond Go's built-in functions is
+//! said by a [`Functions`]; each signal brings its own.
+//! Invariant: executing is bounded, by [`STEPS_MAX`] nodes, [`OUTPUT_BYTES_MAX`] bytes and
+//! [`DEPTH_MAX`] nested templates; no input panics.
+
+mod ast;
+mod builtins;
+mod exec;
+mod lexer;
+mod parser;
+mod printf;
+mod value;
+
+pub use builtins::{Arguments, NoFunctions};
+pub use value::{Map, Value};
+
+use std::collections::BTreeMap;
+
+use ast::Node;
+
+/// Nodes that one execution may visit.
+pub const STEPS_MAX: usize = 1_000_000;
+/// Bytes that one execution may write.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// Templates that may be in each other.
+pub const DEPTH_MAX: usize = 100;
+
+/// Why a template does not parse or does not execute, in Go's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("template: {0}")]
+pub struct TemplateError(pub(crate) String);
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The arguments do not fit the function.
+    Arguments(String),
+    /// The function says so.
+    Failed(String),
+}
+
+/// The functions that a template may call beside Go's.
+pub trait Functions {
+    /// Whether there is a function of this name; asked when a template is parsed.
+    fn knows(&self, name: &str) -> bool;
+
+    /// Calls a function; its error is told with the place of the call.
+    fn call(&self, name: &str, arguments: &Arguments) -> Result<Value, CallError>;
+}
+
+/// A parsed template with the templates that it defines.
+#[derive(Clone, Debug)]
+pub struct Template {
+    name: String,
+    text: String,
+    /// Bodies by name; the template's own is among them.
+    bodies: BTreeMap<String, Vec<Node>>,
+}
+
+impl Template {
+    /// Parses a text. Its errors call it by the name.
+    pub fn parse(name: &str, text: &str, functions: &dyn Functions) -> Result<Self, TemplateError> {
+        let bodies = parser::parse(name, text, functions)?;
+        Ok(Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            bodies,
+        })
+    }
+
+    /// The text that was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Executes the template over data.
+    pub fn execute(
+        &self,
+        data: &Value,
+        functions: &dyn Functions,
+    ) -> Result<String, TemplateError> {
+        exec::execute(self, data, functions)
+    }
+
+    /// The fields of the data that are named anywhere, first part only: `a` for `{{.a.b}}`.
+    pub fn fields(&self) -> Vec<String> {
+        let mut fields = Vec::new();
+        for body in self.bodies.values() {
+            ast::fields(body, &mut fields);
+        }
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests;
