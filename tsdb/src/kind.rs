@@ -213,7 +213,8 @@ impl<'a> Walk<'a> {
                 let Some(times) = self.part.times(&open, series, &mut self.cache)? else {
                     continue;
                 };
-                let chunk = self.part.column(&open, series, &times)?;
+                let cache = &mut self.cache;
+                let chunk = self.part.column(&open, series, &times, cache)?;
                 column.merge_later(&chunk.within(self.keep));
             }
         }

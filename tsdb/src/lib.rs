@@ -15,6 +15,7 @@ mod record;
 
 mod column;
 mod histograms;
+mod summary;
 
 mod head;
 mod postings;
@@ -51,4 +52,5 @@ pub use record::RECORD_SAMPLES_MAX;
 pub use select::{
     SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
 };
-pub use selection::{Estimate, Need, Samples, Selection, TimesTable};
+pub use selection::{Borders, Estimate, Need, Samples, Selection, TimesTable};
+pub use summary::{Fallen, Summary};

@@ -63,6 +63,17 @@ pub(crate) enum Source<'a> {
     Memory(&'a crate::Memory, &'a [Hidden<Metrics>]),
 }
 
+impl Source<'_> {
+    /// When its samples are, at most.
+    pub(crate) fn range(&self) -> MilliRange {
+        let range = match self {
+            Self::Part(part, _) => Some(part.range()),
+            Self::Memory(memory, _) => memory.read().time_range(),
+        };
+        MilliRange::of(range.unwrap_or(TimeRange::ALL))
+    }
+}
+
 /// The series of an index that meet all matchers and may have something visible in a range, and
 /// what is hidden of them.
 pub(crate) fn find_visible(

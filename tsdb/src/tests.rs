@@ -314,7 +314,7 @@ fn starts(snapshot: &Snapshot<Metrics>) -> BTreeMap<(Labels, i64), i64> {
                 let Some(times) = part.times(&open, place, &mut cache).unwrap() else {
                     continue;
                 };
-                let column = part.column(&open, place, &times).unwrap();
+                let column = part.column(&open, place, &times, &mut cache).unwrap();
                 for (time, start) in column.times.iter().zip(&column.starts) {
                     if *start != NO_START {
                         found.insert((labels.clone(), *time), *start);

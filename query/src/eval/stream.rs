@@ -189,7 +189,7 @@ impl Evaluator<'_> {
                 let compute = |view: &View<'_>, scratch: &mut Scratch| {
                     self.over_series(over, view, &parameters, grid, scratch)
                 };
-                let series = (self.leaves[leaf], super::over::need(over));
+                let series = (self.leaves[leaf], self.need(over, grid));
                 self.total(node, series, drop_name, grid, compute).map(Some)
             }
             _ => Ok(None),
