@@ -17,6 +17,7 @@ use crate::error::Place;
 use crate::functions::{InstantFunction, RangeFunction};
 use crate::logs::LogLeaf;
 use crate::operators::{AggregateOp, BinaryOp, Grouping, Matching};
+use crate::request::SourceResolution;
 
 /// Index into [`Plan::leaves`].
 pub type LeafId = usize;
@@ -265,6 +266,8 @@ pub struct MetricPlan {
     pub start_timestamps: bool,
     /// The label `__type__` says what is a counter, not the name.
     pub type_and_unit_labels: bool,
+    /// How coarse samples may be.
+    pub resolution: SourceResolution,
 }
 
 /// Adds a leaf, or widens the range of an equal one that it overlaps: what lies between two ranges

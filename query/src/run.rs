@@ -7,14 +7,14 @@ use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Budget, Reply, TimeRange};
 use obs_tracestore::Spans;
-use obs_tsdb::{Metrics, Selection, Snapshot};
+use obs_tsdb::{Metrics, Resolution, Selection, Snapshot};
 
 use crate::cache::{self, Key, Reach, ResultCache, Stored, TenantCache};
 use crate::error::{ParseError, QueryError};
 use crate::eval::{LeafSeries, eval_leaves};
 use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
 use crate::request::{Language, Plan, Request};
-use crate::{logql, logs, promql, traceql, traces};
+use crate::{logql, logs, promql, resolution, traceql, traces};
 
 /// What queries read. A source that is missing has no data.
 #[derive(Default)]
@@ -259,20 +259,24 @@ fn open<'a>(
     sources: &'a Sources,
     budget: &Budget,
 ) -> Result<Vec<Opened<'a>>, QueryError> {
-    plan.leaves
-        .iter()
-        .map(|read| open_leaf(read, sources, budget))
+    let leaves = plan.leaves.iter().zip(resolution::of(plan));
+    leaves
+        .map(|(read, resolution)| open_leaf(read, resolution, sources, budget))
         .collect()
 }
 
 fn open_leaf<'a>(
     read: &LeafRead,
+    resolution: Resolution,
     sources: &'a Sources,
     budget: &Budget,
 ) -> Result<Opened<'a>, QueryError> {
     Ok(match (&read.leaf, &sources.metrics, &sources.logs) {
         (Leaf::Metrics(matchers), Some(snapshot), _) => {
-            Opened::Stored(Selection::open(snapshot, matchers, read.range, budget)?)
+            let range = read.range;
+            Opened::Stored(Selection::open(
+                snapshot, matchers, range, resolution, budget,
+            )?)
         }
         (Leaf::Logs(leaf), _, Some(snapshot)) => {
             Opened::Ready(logs::select(snapshot, leaf, read.range, budget)?)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::{Corrupt, Hidden, Input, Kind, PartReader, PartWriter};
 
@@ -12,6 +13,7 @@ use crate::deletion::{Mask, Selector};
 use crate::head::{Memory, push_exemplar};
 use crate::part::{Part, TimesCache};
 use crate::postings::find;
+use crate::tier::thin;
 
 /// The kind of the metric store.
 #[derive(Clone, Copy, Debug)]
@@ -87,34 +89,14 @@ impl Kind for Metrics {
         keep: TimeRange,
         out: &mut PartWriter,
     ) -> Result<(), Corrupt> {
-        let keep = MilliRange::of(keep);
-        let mut walks = Vec::with_capacity(inputs.len());
-        let mut metadata = BTreeMap::new();
-        for input in inputs {
-            walks.push(Walk::new(input.part, keep, input.hidden)?);
-            for entry in input.part.metadata()? {
-                metadata.insert(entry.family.clone(), entry);
-            }
-        }
-        let mut builder = Builder::new(out);
-        while let Some(labels) = next_labels(&walks) {
-            let mut column = Column::default();
-            let mut exemplars = Vec::new();
-            // In order of arrival, so that the first arrival wins.
-            for walk in &mut walks {
-                if walk.current() != Some(&labels) {
-                    continue;
-                }
-                let (later, more) = walk.take()?;
-                column.merge_later(&later);
-                for exemplar in &more {
-                    push_exemplar(&mut exemplars, exemplar);
-                }
-            }
-            builder.add(&labels, column, &exemplars);
-        }
-        let metadata: Vec<Metadata> = metadata.into_values().collect();
+        // Tiers are merged alone.
+        let resolution = inputs.iter().map(|input| input.part.resolution).max();
+        let mut builder = Builder::of_tier(out, resolution.unwrap_or(0));
+        let metadata = merged(inputs, keep, &mut |labels, column, exemplars| {
+            builder.add(labels, column, exemplars);
+        })?;
         // Parts without samples stay without samples, where the last of them was.
+        let keep = MilliRange::of(keep);
         let last = inputs
             .iter()
             .map(|input| MilliRange::of(input.part.range()).end);
@@ -122,6 +104,59 @@ impl Kind for Metrics {
         builder.finish(&metadata, last.map(|end| MilliRange { start: end, end }));
         Ok(())
     }
+
+    fn downsample(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        resolution: i64,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        let resolution = (resolution / NANOS_PER_MILLI).max(1);
+        let mut builder = Builder::of_tier(out, resolution);
+        let metadata = merged(inputs, keep, &mut |labels, column, _| {
+            builder.add(labels, thin(&column, resolution), &[]);
+        })?;
+        builder.finish(&metadata, None);
+        Ok(())
+    }
+}
+
+/// Takes the labels, samples and exemplars of a series.
+type Take<'a> = dyn FnMut(&Labels, Column, &[Exemplar]) + 'a;
+
+/// Calls back with each series of some parts, in order, with what is visible and kept of it; gives
+/// the metadata of all.
+fn merged(
+    inputs: &[Input<'_, Metrics>],
+    keep: TimeRange,
+    take: &mut Take<'_>,
+) -> Result<Vec<Metadata>, Corrupt> {
+    let keep = MilliRange::of(keep);
+    let mut walks = Vec::with_capacity(inputs.len());
+    let mut metadata = BTreeMap::new();
+    for input in inputs {
+        walks.push(Walk::new(input.part, keep, input.hidden)?);
+        for entry in input.part.metadata()? {
+            metadata.insert(entry.family.clone(), entry);
+        }
+    }
+    while let Some(labels) = next_labels(&walks) {
+        let mut column = Column::default();
+        let mut exemplars = Vec::new();
+        // In order of arrival, so that the first arrival wins.
+        for walk in &mut walks {
+            if walk.current() != Some(&labels) {
+                continue;
+            }
+            let (later, more) = walk.take()?;
+            column.merge_later(&later);
+            for exemplar in &more {
+                push_exemplar(&mut exemplars, exemplar);
+            }
+        }
+        take(&labels, column, &exemplars);
+    }
+    Ok(metadata.into_values().collect())
 }
 
 fn exemplars_within(exemplars: &[Exemplar], range: MilliRange) -> Vec<Exemplar> {

@@ -16,6 +16,7 @@ mod record;
 mod column;
 mod histograms;
 mod summary;
+mod tier;
 
 mod head;
 mod postings;
@@ -54,3 +55,4 @@ pub use select::{
 };
 pub use selection::{Borders, Estimate, Need, Samples, Selection, TimesTable};
 pub use summary::{Fallen, Summary};
+pub use tier::Resolution;

@@ -19,6 +19,7 @@ use crate::kind::Metrics;
 use crate::part::{Group, Part};
 use crate::postings::{Index, find};
 use crate::selection::{Need, Selection, TimesTable};
+use crate::tier::{Resolution, Use, choose};
 
 /// One series of a selection.
 #[derive(Clone, Debug)]
@@ -36,7 +37,8 @@ pub fn select(
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<SelectedSeries>, SelectError> {
-    let selection = Selection::open(snapshot, matchers, range, budget)?;
+    let as_is = Resolution::default();
+    let selection = Selection::open(snapshot, matchers, range, as_is, budget)?;
     let mut times = TimesTable::default();
     let mut selected = Vec::with_capacity(selection.len());
     for chunk in selection.chunks(0) {
@@ -108,6 +110,29 @@ pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Sou
         .map(|(part, hidden)| Source::Part(part, hidden))
         .chain(memories.map(|(memory, hidden)| Source::Memory(memory, hidden)))
         .collect()
+}
+
+/// The same for samples: each sample is in one of them, and how coarse it may be decides in which.
+/// Tells which sources are coarser than that.
+pub(crate) fn sources_at(
+    snapshot: &Snapshot<Metrics>,
+    range: TimeRange,
+    resolution: Resolution,
+) -> (Vec<Source<'_>>, Vec<bool>) {
+    let uses = choose(snapshot, resolution);
+    let of = |source: &Source<'_>| match source {
+        Source::Part(part, _) => {
+            let mut parts = snapshot.parts.iter();
+            let index = parts.position(|open| std::ptr::eq(&raw const open.part, *part));
+            index.map_or(Use::Read, |index| uses[index])
+        }
+        Source::Memory(..) => Use::Read,
+    };
+    let all = sources(snapshot, range).into_iter();
+    let used = all.map(|source| (of(&source), source));
+    let used = used.filter(|(how, _)| *how != Use::Skip);
+    used.map(|(how, source)| (source, how == Use::Rough))
+        .unzip()
 }
 
 /// What of a range a part has.

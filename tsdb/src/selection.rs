@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use obs_model::histogram::Histogram;
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Budget, HeldBytes, Labels, Matcher, TimeRange, Timestamp};
 use obs_storage::Snapshot;
 use roaring::RoaringBitmap;
@@ -22,8 +23,9 @@ use crate::error::SelectError;
 use crate::kind::Metrics;
 use crate::part::{Block, Group, Part, TimesCache};
 use crate::postings::Index;
-use crate::select::{Source, find_visible, sources};
+use crate::select::{Source, find_visible, sources_at};
 use crate::summary::{EXACT_MAX, Fallen, Stored, Summary, is_whole};
+use crate::tier::Resolution;
 
 /// A chunk has at least so many series, where there are as many, so that caches pay.
 const CHUNK_SERIES_MIN: usize = 64;
@@ -44,6 +46,8 @@ pub struct Selection<'a> {
     sources: Vec<Source<'a>>,
     /// What is hidden in each source.
     masks: Vec<Mask>,
+    /// Which sources are coarser than what was asked for.
+    rough: Vec<bool>,
     /// When the samples of each source are, at most.
     ranges: Vec<MilliRange>,
     range: MilliRange,
@@ -88,6 +92,8 @@ pub struct Samples<'a> {
     pub starts: &'a [i64],
     /// What stands for more than one sample, by index; its time and value are those of the last.
     pub summaries: &'a [(u32, Summary)],
+    /// Samples until this time are so many nanoseconds apart where they were closer when they came.
+    pub rough: Option<(Timestamp, i64)>,
     /// Surely no value is a NaN, so none ends the series.
     pub plain: bool,
 }
@@ -196,9 +202,10 @@ impl<'a> Selection<'a> {
         snapshot: &'a Snapshot<Metrics>,
         matchers: &[Matcher],
         range: TimeRange,
+        resolution: Resolution,
         budget: &Budget,
     ) -> Result<Self, SelectError> {
-        let sources = sources(snapshot, range);
+        let (sources, rough) = sources_at(snapshot, range, resolution);
         let range = MilliRange::of(range);
         let mut found = Found {
             budget,
@@ -235,6 +242,7 @@ impl<'a> Selection<'a> {
         Ok(Self {
             sources,
             masks,
+            rough,
             ranges,
             range,
             labels,
@@ -374,6 +382,9 @@ impl<'a> Selection<'a> {
                 histograms: &samples.histograms,
                 starts: &samples.starts,
                 summaries: &samples.summaries,
+                rough: one.rough.map(|(until, millis)| {
+                    (Timestamp::from_millis(until), millis * NANOS_PER_MILLI)
+                }),
                 plain: !one.special,
             })?;
         }
@@ -573,6 +584,10 @@ impl<'a> Selection<'a> {
             into.special |= !plain;
             let hides = mask.concerns(place.number);
             let whole = part.resolution == 0;
+            if self.rough[source as usize] {
+                let (until, millis) = into.rough.unwrap_or((i64::MIN, 0));
+                into.rough = Some((until.max(column[to - 1]), millis.max(part.resolution)));
+            }
             if charge.need.is_presence() && plain && whole && !hides {
                 let nothing = Column {
                     values: vec![0.0; to - from],
@@ -699,6 +714,8 @@ struct Gathering {
     merged: bool,
     /// Some values may be NaN.
     special: bool,
+    /// The last time and the milliseconds of sources that are coarser than what was asked for.
+    rough: Option<(i64, i64)>,
     /// Blocks came as summaries.
     condensed: bool,
 }

@@ -47,6 +47,8 @@ pub(super) struct View<'a> {
     pub(super) starts: &'a [i64],
     /// What stands for more than one sample, by index.
     pub(super) summaries: &'a [(u32, Summary)],
+    /// Samples until this time are so many nanoseconds apart where they were closer.
+    pub(super) rough: Option<(Timestamp, i64)>,
     /// Surely no value ends the series.
     pub(super) plain: bool,
     /// The allocation of the times, where other series have it too.
@@ -62,6 +64,7 @@ impl<'a> View<'a> {
             histograms: &samples.histograms,
             starts: &samples.starts,
             summaries: &[],
+            rough: None,
             plain: false,
             shared: None,
         }
@@ -262,6 +265,7 @@ impl Evaluator<'_> {
                             &[]
                         },
                         summaries: one.summaries,
+                        rough: one.rough,
                         plain: one.plain,
                         shared: Some(one.times),
                     };

@@ -16,7 +16,7 @@ use crate::functions::RangeFunction;
 use crate::plan::{Borders as Edges, Over, Window};
 
 /// Whether the function can be computed from summaries.
-pub(crate) fn applies(function: RangeFunction) -> bool {
+pub(super) fn applies(function: RangeFunction) -> bool {
     use RangeFunction as F;
     match function {
         F::Rate | F::Increase | F::Delta => true,
@@ -33,6 +33,11 @@ pub(crate) fn applies(function: RangeFunction) -> bool {
 fn sums(function: RangeFunction) -> bool {
     use RangeFunction as F;
     matches!(function, F::Sum | F::Avg | F::PerSecond)
+}
+
+/// Whether what tiers keep says to the last bit what samples do.
+pub(crate) fn is_kept(function: RangeFunction) -> bool {
+    applies(function) && !sums(function)
 }
 
 /// Whether the function does not look at values.

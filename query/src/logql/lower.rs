@@ -57,6 +57,7 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
                 lookback: 0,
                 start_timestamps: false,
                 type_and_unit_labels: false,
+                resolution: request.resolution,
             }))
         }
     }

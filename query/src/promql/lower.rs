@@ -86,6 +86,7 @@ pub(super) fn plan(
         lookback: request.lookback,
         start_timestamps: request.start_timestamps,
         type_and_unit_labels: request.type_and_unit_labels,
+        resolution: request.resolution,
     })
 }
 
