@@ -66,6 +66,9 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Which rows a deletion or a rule of retention takes; `Infallible` where there is neither.
     type Selector: Send + Sync;
 
+    /// Whether it has tiers; without, none are made and retention is by rows.
+    const TIERS: bool = false;
+
     /// Reads a selector; the default reads none.
     fn selector(bytes: &[u8]) -> Result<Self::Selector, Corrupt> {
         let _ = bytes;

@@ -41,9 +41,12 @@ impl<K: Kind> Store<K> {
     /// journal and tells how far it is.
     pub fn open(
         disk: Arc<dyn Disk>,
-        options: Options,
+        mut options: Options,
         progress: &dyn Fn(Progress),
     ) -> Result<Self, OpenError> {
+        if !K::TIERS {
+            options.tiers.clear();
+        }
         let bucket = LocalBucket::new(Arc::clone(&disk));
         let folder = manifest_folder::<K>();
         let mut quarantine = Quarantine::open(&*disk, format!("{}/quarantine", K::NAME))?;

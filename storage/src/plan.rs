@@ -209,9 +209,10 @@ pub(crate) fn drops(
     let old = |p: &&&PartEntry| p.range.end < options.kept_of(tenant, p.tier, now).start;
     let mut going: BTreeSet<u64> = parts.iter().filter(old).map(|p| p.number).collect();
     if let Some(limit) = retention.bytes {
+        // A tier that can be made again goes after what it is made of.
         let mut staying: Vec<_> = parts
             .iter()
-            .filter(|p| !going.contains(&p.number))
+            .filter(|p| !going.contains(&p.number) && (p.tier == 0 || p.closed))
             .collect();
         // Rows as they came go first: what stands for them takes little.
         staying.sort_by_key(|p| {

@@ -576,4 +576,6 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tiers;
+#[cfg(test)]
 pub(crate) mod toy;

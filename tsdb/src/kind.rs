@@ -21,6 +21,7 @@ pub struct Metrics;
 
 impl Kind for Metrics {
     const NAME: &'static str = "metrics";
+    const TIERS: bool = true;
     type Memory = Memory;
     type Part = Part;
     type Selector = Selector;

@@ -2,6 +2,7 @@
 
 mod deletion;
 mod simulation;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -202,3 +202,5 @@ pub(super) fn over(over: &Over, view: &View<'_>, bounds: &[Bounds], grid: &Grid)
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiers;

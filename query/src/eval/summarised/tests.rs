@@ -38,10 +38,10 @@ const FUNCTIONS: [&str; 17] = [
 ];
 
 /// The samples of a series of some kind.
-fn samples(kind: u64, seed: u64) -> Samples {
+fn samples(kind: u64, seed: u64, count: usize) -> Samples {
     let mut samples = Samples::default();
     let mut total = 0.0;
-    for at in 0..SAMPLES as u64 {
+    for at in 0..count as u64 {
         let noise = (seed ^ (kind << 40) ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
         total += (noise % 7) as f64;
         let value = match kind {
@@ -70,13 +70,18 @@ fn samples(kind: u64, seed: u64) -> Samples {
 }
 
 fn fleet(seed: u64) -> Vec<SelectedSeries> {
+    fleet_of(seed, SAMPLES)
+}
+
+/// A series of each kind, with so many samples.
+pub(super) fn fleet_of(seed: u64, count: usize) -> Vec<SelectedSeries> {
     let one = |kind: u64| SelectedSeries {
         labels: Labels::from_pairs([
             ("__name__", "m".to_owned()),
             ("half", (kind % 2).to_string()),
             ("n", kind.to_string()),
         ]),
-        samples: samples(kind, seed),
+        samples: samples(kind, seed, count),
     };
     (0..8).map(one).collect()
 }
@@ -104,7 +109,7 @@ fn memory(series: &[SelectedSeries], keep: &dyn Fn(Timestamp) -> bool) -> Memory
     memory
 }
 
-fn bits(answer: Answer) -> Vec<(String, i64, u64)> {
+pub(super) fn bits(answer: Answer) -> Vec<(String, i64, u64)> {
     let Answer::Matrix(series) = answer else {
         panic!("a range query answers with a matrix");
     };
