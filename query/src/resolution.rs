@@ -15,27 +15,31 @@ use crate::request::SourceResolution;
 pub(crate) fn of(plan: &MetricPlan) -> Vec<Resolution> {
     let mut leaves = Leaves {
         same: vec![None; plan.leaves.len()],
+        falls: vec![false; plan.leaves.len()],
     };
     leaves.visit(&plan.root, &plan.grid);
     // Starts are of single samples, and so is what a selector of a range shows.
     let exact = !plan.start_timestamps && plan.form != Form::Samples;
-    let same = leaves.same.into_iter().map(|same| same.unwrap_or(0));
-    let same = same.map(|same| i64::try_from(same).unwrap_or(0));
-    same.map(|same| match plan.resolution {
-        SourceResolution::Raw => Resolution::default(),
-        SourceResolution::Same if exact => Resolution { same, most: 0 },
-        SourceResolution::Same => Resolution::default(),
-        SourceResolution::UpTo(most) => Resolution {
-            same: if exact { same } else { 0 },
-            most,
-        },
-    })
-    .collect()
+    let same = leaves.same.into_iter().map(|same| {
+        let same = same.filter(|_| exact).unwrap_or(0);
+        i64::try_from(same).unwrap_or(0)
+    });
+    let of = |(same, falls): (i64, bool)| {
+        let (same, most) = match plan.resolution {
+            SourceResolution::Raw => (0, 0),
+            SourceResolution::Same => (same, 0),
+            SourceResolution::UpTo(most) => (same, most),
+        };
+        Resolution { same, falls, most }
+    };
+    same.zip(leaves.falls).map(of).collect()
 }
 
 /// By leaf: what all borders of its windows are multiples of, 0 where a tier is of no use.
 struct Leaves {
     same: Vec<Option<u64>>,
+    /// Whether falls of counters are made up for.
+    falls: Vec<bool>,
 }
 
 impl Leaves {
@@ -54,6 +58,9 @@ impl Leaves {
                     Input::Leaf(leaf) => {
                         let exact = summarised::is_kept(over.function) && !over.finds_resets;
                         let length = over.window.length;
+                        if let Some(falls) = self.falls.get_mut(*leaf) {
+                            *falls |= summarised::falls(over.function);
+                        }
                         self.read(*leaf, exact, (&over.window, length), grid);
                     }
                     Input::Subquery { node, step } => {

@@ -21,7 +21,7 @@ use crate::column::{Column, MilliRange};
 use crate::dictionary;
 use crate::histograms;
 use crate::record::{encode_metadata, put_exemplar, put_front_coded};
-use crate::summary::{self, Stored};
+use crate::summary::{self, Fallen, Stored, Summary};
 
 /// Version of the section `meta` and with it of the whole layout.
 pub(crate) const VERSION: u8 = 2;
@@ -105,7 +105,9 @@ pub(crate) struct Builder<'a> {
     histograms: BundleWriter,
     /// Milliseconds that samples of a tier stand for; 0 for samples as they came.
     resolution: i64,
-    has_histograms: bool,
+    /// Series of a tier that fall often in a bucket, and of which histograms were left out.
+    falling: RoaringBitmap,
+    thinned: RoaringBitmap,
     /// Of each block: its summaries.
     summaries: Vec<u8>,
     summary_bytes: Vec<u64>,
@@ -206,7 +208,8 @@ impl<'a> Builder<'a> {
             bundle: BundleWriter::default(),
             histograms: BundleWriter::default(),
             resolution: 0,
-            has_histograms: false,
+            falling: RoaringBitmap::new(),
+            thinned: RoaringBitmap::new(),
             summaries: Vec::new(),
             summary_bytes: Vec::new(),
             summary_bundle: BundleWriter::default(),
@@ -228,6 +231,18 @@ impl<'a> Builder<'a> {
             resolution,
             ..Self::new(out)
         }
+    }
+
+    /// Adds a series of a tier.
+    pub(crate) fn add_thin(&mut self, labels: &Labels, column: Column, thinned: bool) {
+        let often = |(_, one): &(u32, Summary)| matches!(one.fallen, Fallen::Often(_));
+        if !column.is_empty() && column.summaries.iter().any(often) {
+            self.falling.insert(self.series);
+        }
+        if thinned {
+            self.thinned.insert(self.series);
+        }
+        self.add(labels, column, &[]);
     }
 
     /// Adds a series; they come in [`series_order`], none twice. One without samples and exemplars
@@ -290,6 +305,12 @@ impl<'a> Builder<'a> {
             ints::encode_u64(&self.summary_bytes, &mut section);
             section.append(&mut self.summaries);
             self.out.section("summaries", &section);
+        }
+        if self.resolution > 0 {
+            let mut section = Vec::new();
+            bitmap::encode(&self.falling, &mut section);
+            bitmap::encode(&self.thinned, &mut section);
+            self.out.section("differing", &section);
         }
         let names = self.write_postings();
         self.write_meta(&names);
@@ -446,7 +467,6 @@ impl<'a> Builder<'a> {
             let columns = &mut written.histogram_columns;
             let bundle = &mut self.histograms;
             histograms::encode_columns(&slice, bundle, columns, &mut written.extras);
-            self.has_histograms |= !slice.histograms.is_empty();
         }
         let wanted = plain && self.resolution == 0 && to - from >= SUMMARY_SAMPLES_MIN;
         let summary = if wanted {
@@ -548,7 +568,7 @@ impl<'a> Builder<'a> {
     fn write_meta(&mut self, names: &[(Arc<str>, usize)]) {
         let mut meta = vec![VERSION];
         if self.resolution > 0 {
-            meta = vec![VERSION_TIER, u8::from(self.has_histograms)];
+            meta = vec![VERSION_TIER];
             varint::put(self.resolution.unsigned_abs(), &mut meta);
         }
         for column in [

@@ -92,9 +92,14 @@ impl Kind for Metrics {
     ) -> Result<(), Corrupt> {
         // Tiers are merged alone.
         let resolution = inputs.iter().map(|input| input.part.resolution).max();
-        let mut builder = Builder::of_tier(out, resolution.unwrap_or(0));
+        let resolution = resolution.unwrap_or(0);
+        let mut builder = Builder::of_tier(out, resolution);
         let metadata = merged(inputs, keep, &mut |labels, column, exemplars| {
-            builder.add(labels, column, exemplars);
+            // What stands only in a tier is not compared with samples any more.
+            match resolution {
+                0 => builder.add(labels, column, exemplars),
+                _ => builder.add_thin(labels, column, false),
+            }
         })?;
         // Parts without samples stay without samples, where the last of them was.
         let keep = MilliRange::of(keep);
@@ -115,7 +120,8 @@ impl Kind for Metrics {
         let resolution = (resolution / NANOS_PER_MILLI).max(1);
         let mut builder = Builder::of_tier(out, resolution);
         let metadata = merged(inputs, keep, &mut |labels, column, _| {
-            builder.add(labels, thin(&column, resolution), &[]);
+            let (column, thinned) = thin(&column, resolution);
+            builder.add_thin(labels, column, thinned);
         })?;
         builder.finish(&metadata, None);
         Ok(())

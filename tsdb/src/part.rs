@@ -45,8 +45,6 @@ pub struct Part {
     series: u32,
     /// Milliseconds that a sample stands for; 0 where samples are as they came.
     pub(crate) resolution: i64,
-    /// A tier with native histograms, of which some were left out.
-    pub(crate) thinned: bool,
     /// Where the summaries of each block start in their section; nothing where there are none.
     summaries: Vec<u64>,
 }
@@ -148,7 +146,7 @@ impl Part {
         };
         let place = format!("{}/meta", reader.name());
         let mut meta = Reader::new(&place, reader.section("meta")?);
-        let (resolution, thinned) = open_version(&mut meta)?;
+        let resolution = open_version(&mut meta)?;
         // Groups, blocks and time columns take at least two bytes each in their sections.
         let groups_max = length("labels") as usize / 2;
         let blocks_max = length("values") as usize / 2;
@@ -216,7 +214,6 @@ impl Part {
                 summaries: format!("{}/summaries", reader.name()),
             },
             resolution,
-            thinned,
             summaries,
             reader,
         })
@@ -368,6 +365,18 @@ impl Part {
         }
         cache.insert(number, Arc::clone(&times));
         Ok(times)
+    }
+
+    /// Of a tier: the series that fall often in a bucket, so that the order of adding up falls
+    /// counts, and those of which histograms were left out.
+    pub(crate) fn differing(&self) -> Result<(RoaringBitmap, RoaringBitmap), Corrupt> {
+        let place = format!("{}/differing", self.reader.name());
+        let mut reader = Reader::new(&place, self.reader.section("differing")?);
+        let series = u64::from(self.series);
+        let falling = bitmap::decode(&mut reader, series)?;
+        let thinned = bitmap::decode(&mut reader, series)?;
+        reader.finish()?;
+        Ok((falling, thinned))
     }
 
     /// The summaries of the series of a block, with the times of each; `None` where there are none.
@@ -634,17 +643,14 @@ impl Part {
     }
 }
 
-/// The milliseconds that a sample stands for, and whether histograms were left out.
-fn open_version(meta: &mut Reader<'_>) -> Result<(i64, bool), Corrupt> {
+/// The milliseconds that a sample stands for.
+fn open_version(meta: &mut Reader<'_>) -> Result<i64, Corrupt> {
     match meta.u8()? {
-        VERSION => Ok((0, false)),
-        VERSION_TIER => {
-            let thinned = meta.u8()? > 0;
-            match i64::try_from(meta.varint()?) {
-                Ok(resolution) if resolution > 0 => Ok((resolution, thinned)),
-                _ => Err(meta.corrupt("the milliseconds of a tier before here")),
-            }
-        }
+        VERSION => Ok(0),
+        VERSION_TIER => match i64::try_from(meta.varint()?) {
+            Ok(resolution) if resolution > 0 => Ok(resolution),
+            _ => Err(meta.corrupt("the milliseconds of a tier before here")),
+        },
         _ => Err(meta.corrupt(format!("version {VERSION} or {VERSION_TIER} before here"))),
     }
 }

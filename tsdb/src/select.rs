@@ -114,12 +114,13 @@ pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Sou
 
 /// The same for samples: each sample is in one of them, and how coarse it may be decides in which.
 /// Tells which sources are coarser than that.
-pub(crate) fn sources_at(
-    snapshot: &Snapshot<Metrics>,
+pub(crate) fn sources_at<'a>(
+    snapshot: &'a Snapshot<Metrics>,
+    matchers: &[Matcher],
     range: TimeRange,
     resolution: Resolution,
-) -> (Vec<Source<'_>>, Vec<bool>) {
-    let uses = choose(snapshot, resolution);
+) -> Result<(Vec<Source<'a>>, Vec<bool>), Corrupt> {
+    let uses = choose(snapshot, matchers, range, resolution)?;
     let of = |source: &Source<'_>| match source {
         Source::Part(part, _) => {
             let mut parts = snapshot.parts.iter();
@@ -131,8 +132,9 @@ pub(crate) fn sources_at(
     let all = sources(snapshot, range).into_iter();
     let used = all.map(|source| (of(&source), source));
     let used = used.filter(|(how, _)| *how != Use::Skip);
-    used.map(|(how, source)| (source, how == Use::Rough))
-        .unzip()
+    Ok(used
+        .map(|(how, source)| (source, how == Use::Rough))
+        .unzip())
 }
 
 /// What of a range a part has.

@@ -205,7 +205,7 @@ impl<'a> Selection<'a> {
         resolution: Resolution,
         budget: &Budget,
     ) -> Result<Self, SelectError> {
-        let (sources, rough) = sources_at(snapshot, range, resolution);
+        let (sources, rough) = sources_at(snapshot, matchers, range, resolution)?;
         let range = MilliRange::of(range);
         let mut found = Found {
             budget,

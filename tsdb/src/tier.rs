@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use obs_model::histogram::{Histogram, ResetHint};
-use obs_model::{TimeRange, Timestamp};
-use obs_storage::{PartTag, Snapshot};
+use obs_model::{Matcher, TimeRange, Timestamp};
+use obs_storage::{Corrupt, PartTag, Snapshot};
 
 use crate::column::{Column, MilliRange, NO_START};
 use crate::kind::Metrics;
+use crate::postings::find;
 use crate::summary::Run;
 
 /// A run of so many samples ends before a second fall, so that what a counter had when it was reset
@@ -30,7 +31,10 @@ struct Going {
 }
 
 /// The samples of a tier for those of an ascending column, one for about so many milliseconds.
-pub(crate) fn thin(column: &Column, resolution: i64) -> Column {
+///
+/// Tells whether histograms were left out.
+pub(crate) fn thin(column: &Column, resolution: i64) -> (Column, bool) {
+    let mut thinned = false;
     let mut out = Column::default();
     let mut going: Option<Going> = None;
     let mut histograms = 0;
@@ -39,8 +43,9 @@ pub(crate) fn thin(column: &Column, resolution: i64) -> Column {
         let histogram = column.histograms.get(histograms);
         if let Some((_, histogram)) = histogram.filter(|(at, _)| *at as usize == index) {
             end(&mut going, &mut out);
-            if !is_between(column, histograms, resolution) {
-                out.push(*time, Err(Arc::clone(histogram)), NO_START);
+            match is_between(column, histograms, resolution) {
+                true => thinned = true,
+                false => out.push(*time, Err(Arc::clone(histogram)), NO_START),
             }
             histograms += 1;
             continue;
@@ -68,7 +73,7 @@ pub(crate) fn thin(column: &Column, resolution: i64) -> Column {
         });
     }
     end(&mut going, &mut out);
-    out
+    (out, thinned)
 }
 
 fn end(going: &mut Option<Going>, out: &mut Column) {
@@ -124,6 +129,8 @@ fn grows(before: &Histogram, now: &Histogram) -> bool {
 pub struct Resolution {
     /// A tier that divides these nanoseconds gives the same answer; 0 for none.
     pub same: i64,
+    /// Falls of counters are made up for.
+    pub falls: bool,
     /// A tier of up to so many nanoseconds is welcome, whatever the answer.
     pub most: i64,
 }
@@ -151,10 +158,15 @@ pub(crate) enum Use {
 
 /// What a reader does with each part of a snapshot. Samples as they came are read where they all are
 /// there, unless a tier surely gives the same answer or was asked for.
-pub(crate) fn choose(snapshot: &Snapshot<Metrics>, resolution: Resolution) -> Vec<Use> {
+pub(crate) fn choose(
+    snapshot: &Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    resolution: Resolution,
+) -> Result<Vec<Use>, Corrupt> {
     let mut uses = vec![Use::Read; snapshot.parts.len()];
     if snapshot.tags.iter().all(|tag| tag.tier == 0) {
-        return uses;
+        return Ok(uses);
     }
     let mut windows: BTreeMap<Timestamp, Vec<usize>> = BTreeMap::new();
     for (index, tag) in snapshot.tags.iter().enumerate() {
@@ -164,10 +176,11 @@ pub(crate) fn choose(snapshot: &Snapshot<Metrics>, resolution: Resolution) -> Ve
         let (rows, tiers): (Vec<usize>, Vec<usize>) = parts
             .iter()
             .partition(|index| snapshot.tags[**index].tier == 0);
-        if tiers.is_empty() {
+        let mut ranges = parts.iter().map(|part| snapshot.parts[*part].part.range());
+        if tiers.is_empty() || !ranges.any(|held| held.overlaps(range)) {
             continue;
         }
-        let taken = choose_tier(snapshot, &rows, &tiers, resolution);
+        let taken = choose_tier(snapshot, matchers, (&rows, &tiers), resolution)?;
         tiers.iter().for_each(|tier| uses[*tier] = Use::Skip);
         let Some(taken) = taken else {
             continue;
@@ -181,16 +194,16 @@ pub(crate) fn choose(snapshot: &Snapshot<Metrics>, resolution: Resolution) -> Ve
         let known = rows.iter().filter(stands_for);
         known.for_each(|row| uses[*row] = Use::Skip);
     }
-    uses
+    Ok(uses)
 }
 
 /// The tier of a window that is read in place of rows as they came, if any is.
 fn choose_tier(
     snapshot: &Snapshot<Metrics>,
-    rows: &[usize],
-    tiers: &[usize],
+    matchers: &[Matcher],
+    (rows, tiers): (&[usize], &[usize]),
     resolution: Resolution,
-) -> Option<usize> {
+) -> Result<Option<usize>, Corrupt> {
     let tag = |index: &usize| -> PartTag { snapshot.tags[*index] };
     let coarsest = |fitting: &dyn Fn(&&usize) -> bool| {
         let fitting = tiers.iter().filter(fitting);
@@ -200,20 +213,28 @@ fn choose_tier(
         let last = |tier: &&usize| rows.is_empty() || tag(tier).closed;
         let fitting = coarsest(&|tier| last(tier) && resolution.fits(tag(tier).tier));
         let finest = tiers.iter().filter(last).min_by_key(|tier| tag(tier).tier);
-        return fitting.or(finest.copied());
+        return Ok(fitting.or(finest.copied()));
     }
-    let newest = rows.iter().map(|row| tag(row).until).max()?;
-    coarsest(&|tier| {
-        let PartTag {
-            tier: nanos, until, ..
-        } = tag(tier);
-        let safe = || resolution.is_same(nanos) && is_exact(snapshot, **tier);
-        until >= newest && (nanos <= resolution.most || safe())
-    })
+    let newest = rows.iter().map(|row| tag(row).until).max().unwrap_or(0);
+    let mut fitting: Vec<usize> = tiers.iter().copied().collect();
+    fitting.retain(|tier| tag(tier).until >= newest && resolution.fits(tag(tier).tier));
+    fitting.sort_by_key(|tier| std::cmp::Reverse(tag(tier).tier));
+    for tier in fitting {
+        let asked = tag(&tier).tier <= resolution.most;
+        if asked || is_exact(snapshot, tier, matchers, resolution.falls)? {
+            return Ok(Some(tier));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a tier says of its window what the rows that it was made of say now.
-fn is_exact(snapshot: &Snapshot<Metrics>, tier: usize) -> bool {
+fn is_exact(
+    snapshot: &Snapshot<Metrics>,
+    tier: usize,
+    matchers: &[Matcher],
+    falls: bool,
+) -> Result<bool, Corrupt> {
     let part = &snapshot.parts[tier].part;
     let range = TimeRange::new(snapshot.tags[tier].window, part.range().end);
     // What hides a bucket in part hides it whole in a tier.
@@ -223,9 +244,15 @@ fn is_exact(snapshot: &Snapshot<Metrics>, tier: usize) -> bool {
         .memories
         .iter()
         .filter_map(|m| m.read().time_range());
-    !part.thinned
-        && !hidden.any(|hidden| hides(hidden.range))
-        && !memories.any(|held| held.overlaps(range))
+    if hidden.any(|hidden| hides(hidden.range)) || memories.any(|held| held.overlaps(range)) {
+        return Ok(false);
+    }
+    let (falling, thinned) = part.differing()?;
+    let differing = match falls {
+        true => falling | thinned,
+        false => thinned,
+    };
+    Ok(differing.is_empty() || find(part, matchers)?.is_disjoint(&differing))
 }
 
 /// The smallest range of milliseconds that holds all that a sample stands for.

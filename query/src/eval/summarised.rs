@@ -40,6 +40,11 @@ pub(crate) fn is_kept(function: RangeFunction) -> bool {
     applies(function) && !sums(function)
 }
 
+/// Whether the function makes up for falls of counters.
+pub(crate) fn falls(function: RangeFunction) -> bool {
+    matches!(function, RangeFunction::Rate | RangeFunction::Increase)
+}
+
 /// Whether the function does not look at values.
 pub(super) fn is_presence(function: RangeFunction) -> bool {
     use RangeFunction as F;
@@ -63,7 +68,7 @@ pub(super) fn need(over: &Over, grid: &Grid) -> Need {
     Need::Windows {
         borders: borders(&over.window, grid),
         sums: sums(over.function),
-        falls: matches!(over.function, RangeFunction::Rate | RangeFunction::Increase),
+        falls: falls(over.function),
         values: !is_presence(over.function),
     }
 }

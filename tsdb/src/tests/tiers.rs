@@ -91,7 +91,7 @@ fn read(
 fn same(millis: i64) -> Resolution {
     Resolution {
         same: millis * NANOS,
-        most: 0,
+        ..Resolution::default()
     }
 }
 
@@ -121,8 +121,8 @@ fn a_tier_is_read_where_it_says_the_same_or_is_all_there_is() {
     assert_eq!(coarse.len(), 1 + 6 + 2 * 60);
     // Who asks for it gets it.
     let most = Resolution {
-        same: 0,
         most: FIVE * NANOS,
+        ..Resolution::default()
     };
     assert_eq!(read(&store, 1, most), fine);
     // The samples are gone: the finest tier is taken, or a coarser one that says the same.
@@ -228,8 +228,8 @@ fn markers_histograms_and_falls_are_kept() {
     store.run(Job::Flush).unwrap();
     upkeep(&store, 7);
     let coarse = Resolution {
-        same: 0,
         most: HOUR * NANOS,
+        ..Resolution::default()
     };
     let found = read(&store, 1, coarse);
     let counts: Vec<u64> = found.iter().map(|one| one.3).collect();
