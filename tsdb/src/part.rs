@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use obs_model::automaton::Verdict;
 use obs_model::metrics::{Exemplar, Metadata};
-use obs_model::{Labels, Timestamp};
+use obs_model::{Labels, Pattern, Timestamp};
 use obs_storage::codec::bundle::{Bundle, Scratch};
 use obs_storage::codec::{Reader, bitmap, bytes, ints};
 use obs_storage::{Corrupt, PartReader};
@@ -19,7 +20,7 @@ use crate::build::{
     VERSION_TIER, run_name,
 };
 use crate::column::{Column, MilliRange};
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, Seek};
 use crate::histograms;
 use crate::postings::Index;
 use crate::record::{check_times, decode_metadata, read_exemplar};
@@ -31,6 +32,9 @@ const RUN_BYTES_MAX: usize = 1 << 29;
 
 /// Time columns that a reader keeps: 16 MiB at most; neighbours need the last few.
 const TIMES_CACHE_MAX: usize = 1024;
+
+/// Values of a label from which on expressions are searched by an automaton.
+const AUTOMATON_VALUES_MIN: usize = if cfg!(test) { 4 } else { 256 };
 
 /// A part of metrics.
 #[derive(Debug)]
@@ -776,6 +780,46 @@ impl Index for Part {
                 failed = label.add(number, &mut found);
             }
             failed.is_ok()
+        })?;
+        failed.map(|()| found)
+    }
+
+    fn matching(
+        &self,
+        name: &str,
+        prefix: &str,
+        pattern: &Pattern,
+    ) -> Result<RoaringBitmap, Corrupt> {
+        let mut found = RoaringBitmap::new();
+        let Some(label) = self.label(name)? else {
+            return Ok(found);
+        };
+        // A small dictionary is read faster than an automaton is made.
+        let automaton = match label.values.len() >= AUTOMATON_VALUES_MIN {
+            true => pattern.automaton(),
+            false => None,
+        };
+        let Some(mut automaton) = automaton else {
+            let accept = |value: &str| pattern.is_match(value.as_bytes());
+            return self.with_values(name, prefix, &accept);
+        };
+        let mut failed = Ok(());
+        label.values.search(prefix, &mut |number, value| {
+            let matches = match automaton.read(value.as_bytes()) {
+                Verdict::Match => true,
+                Verdict::Other => false,
+                // All values that are searched start with the prefix.
+                Verdict::Dead(length) if length <= prefix.len() => return Seek::End,
+                Verdict::Dead(length) => return Seek::Behind(length),
+                Verdict::Unknown => pattern.is_match(value.as_bytes()),
+            };
+            if matches {
+                failed = label.add(number, &mut found);
+            }
+            match failed {
+                Ok(()) => Seek::Next,
+                Err(_) => Seek::End,
+            }
         })?;
         failed.map(|()| found)
     }
