@@ -7,7 +7,9 @@
 
 mod client;
 mod error;
+mod otlp;
 mod relabeling;
+mod remote_write;
 mod scrape;
 mod values;
 
@@ -19,7 +21,11 @@ use serde::Deserialize;
 
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
 pub use error::ConfigError;
+pub use otlp::OtlpConfig;
 pub use relabeling::RelabelConfig;
+pub use remote_write::{
+    MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
+};
 pub use scrape::ScrapeConfig;
 pub use values::{Secret, Size, Span, Unsupported, parse_duration};
 
@@ -218,8 +224,20 @@ pub struct Job {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectorConfig {
+    /// What waits to be forwarded.
+    pub buffer: BufferConfig,
     /// Logs of this machine.
     pub logs: LogsConfig,
+}
+
+/// `obs.collector.buffer`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BufferConfig {
+    /// Where it is; `forward` in the data directory.
+    pub path: Option<PathBuf>,
+    /// Bytes of each destination's queue; 1GiB. The oldest data goes when there is more.
+    pub max_size: Option<Size>,
 }
 
 /// `obs.collector.logs`.
@@ -267,6 +285,28 @@ pub fn jobs(
         jobs.push(config.into_job(global, folder).map_err(fault)?);
     }
     Ok(jobs)
+}
+
+/// What every entry of `remote_write` does: defaults, checks, unique names.
+pub fn remote_writes(
+    configs: Vec<RemoteWriteConfig>,
+    text: &str,
+    folder: &Path,
+) -> Result<Vec<RemoteWrite>, ConfigError> {
+    let mut names = HashSet::new();
+    let mut all = Vec::with_capacity(configs.len());
+    for (index, config) in configs.into_iter().enumerate() {
+        let fault = |message: String| {
+            let message = format!("remote_write[{index}]: {message}");
+            ConfigError::near_key(text, "remote_write", message)
+        };
+        let write = config.check(folder).map_err(fault)?;
+        if !names.insert(write.name.clone()) {
+            return Err(fault(format!("the name {:?} is used twice", write.name)));
+        }
+        all.push(write);
+    }
+    Ok(all)
 }
 
 fn check_global(global: &GlobalConfig) -> Result<(), String> {

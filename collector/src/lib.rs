@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 pub mod decode;
 pub mod discovery;
+pub mod forward;
 mod glob;
 pub mod http_client;
 pub mod http_error;
@@ -18,5 +19,6 @@ pub mod sink;
 pub mod tail;
 
 pub use decode::Decoder;
+pub use forward::Forwarder;
 pub use http_error::{Dialect, ErrorKind, HttpError};
 pub use sink::{Accepted, Inbox, Sink, SinkError, Write};

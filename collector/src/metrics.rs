@@ -23,13 +23,16 @@ pub enum Door {
     OtlpHttp,
     /// OTLP over gRPC.
     OtlpGrpc,
+    /// `/api/v1/import`
+    Import,
 }
 
-const DOORS: [(Door, &str); 4] = [
+const DOORS: [(Door, &str); 5] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
     (Door::OtlpGrpc, "otlp_grpc"),
+    (Door::Import, "import"),
 ];
 
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 4],
+    doors: [DoorCounters; 5],
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,

@@ -5,6 +5,7 @@
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
 pub mod grpc;
+mod import;
 mod loki;
 mod otlp;
 mod remote_write;
@@ -50,6 +51,7 @@ pub struct Receiver {
     limits: Limits,
     decoder: Decoder,
     counters: Arc<Counters>,
+    otlp: Arc<obs_wire::otlp::metrics::Options>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
 }
@@ -67,9 +69,17 @@ impl Receiver {
             limits,
             decoder,
             counters,
+            otlp: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
         }
+    }
+
+    /// This receiver, which translates OTLP metrics by these options.
+    #[must_use]
+    pub fn with_otlp(mut self, options: obs_wire::otlp::metrics::Options) -> Self {
+        self.otlp = Arc::new(options);
+        self
     }
 }
 
@@ -77,6 +87,8 @@ impl Receiver {
 pub fn routes(receiver: Receiver) -> Router {
     let router = Router::new()
         .route("/api/v1/write", post(remote_write::push))
+        .route("/api/v1/import", post(import::lines))
+        .route("/api/v1/import/csv", post(import::csv))
         .route("/loki/api/v1/push", post(loki::push))
         .route("/api/prom/push", post(loki::push))
         .route("/api/v1/otlp/v1/metrics", post(otlp::metrics))

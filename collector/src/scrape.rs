@@ -6,7 +6,7 @@
 //! neither loses nor doubles a staleness marker.
 
 mod assemble;
-mod fetch;
+pub(crate) mod fetch;
 mod schedule;
 mod status;
 

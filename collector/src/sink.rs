@@ -12,6 +12,8 @@ use obs_model::numbers::{Numbers, SeriesNumbers};
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::forward::Forwarder;
+
 /// Longest wait for the writer's word. Far above a group commit (10 ms) and a slow disk's worst
 /// fsync; below the 30 s after which most senders give up themselves.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(20);
@@ -130,6 +132,8 @@ pub struct Sink {
     logs: Queue<LogBatch>,
     spans: Queue<SpanBatch>,
     numbers: Arc<SeriesNumbers>,
+    /// Where samples go besides the store.
+    forward: Option<Forwarder>,
 }
 
 impl Sink {
@@ -144,6 +148,7 @@ impl Sink {
             logs,
             spans,
             numbers: Arc::clone(&numbers),
+            forward: None,
         };
         let inbox = Inbox {
             metrics: metrics_inbox,
@@ -154,15 +159,40 @@ impl Sink {
         (sink, inbox)
     }
 
-    /// The numbers of a tenant's series, for decoding; `None` before any is known.
+    /// The numbers of a tenant's series, for decoding; `None` before any is known, and while samples
+    /// are forwarded, because what is forwarded needs labels.
     pub fn numbers(&self, tenant: &Tenant) -> Option<Arc<Numbers>> {
-        self.numbers.of(tenant)
+        match &self.forward {
+            Some(_) => None,
+            None => self.numbers.of(tenant),
+        }
     }
 
-    /// Stores metric samples; returns when they are durable.
+    /// This sink, which also forwards samples. Batches must then carry their labels.
+    #[must_use]
+    pub fn forwarding(mut self, forwarder: Forwarder) -> Self {
+        self.forward = Some(forwarder);
+        self
+    }
+
+    /// Where samples are forwarded, if they are.
+    pub fn forwarder(&self) -> Option<&Forwarder> {
+        self.forward.as_ref()
+    }
+
+    /// Stores metric samples; returns when they are durable, here and in the queues of what is
+    /// forwarded.
     pub async fn metrics(&self, tenant: Tenant, batch: MetricBatch) -> Result<Accepted, SinkError> {
         let items = batch.sample_count();
-        self.metrics.write(tenant, batch, items).await
+        let Some(forwarder) = &self.forward else {
+            return self.metrics.write(tenant, batch, items).await;
+        };
+        let Some((batch, prepared)) = forwarder.prepare(batch).await else {
+            return Err(unavailable("forwarding has shut down"));
+        };
+        let accepted = self.metrics.write(tenant.clone(), batch, items).await?;
+        forwarder.keep(&tenant, prepared).await;
+        Ok(accepted)
     }
 
     /// Stores log records; returns when they are durable.

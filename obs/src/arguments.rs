@@ -45,6 +45,19 @@ pub(crate) enum Command {
     Trace(TraceOptions),
     /// Serve this machine's metrics with node_exporter's names
     NodeExporter(NodeExporterOptions),
+    /// Take in samples of another system: blocks of Prometheus, OpenMetrics, JSON lines, CSV
+    #[command(
+        after_help = "Examples:\n  obs import /var/lib/prometheus/metrics2\n  \
+        obs import backup.om --format openmetrics --resume import.state\n  \
+        obs import prices.csv --columns 2:metric:ask,1:label:ticker,3:time:unix_s"
+    )]
+    Import(ImportOptions),
+    /// Give out samples as OpenMetrics, JSON lines or CSV
+    #[command(
+        after_help = "Examples:\n  obs export '{job=\"node\"}' --since 1d --file node.jsonl\n  \
+        obs export up -o csv --columns __name__,instance,__value__,__timestamp__:rfc3339"
+    )]
+    Export(ExportOptions),
     /// Check files
     #[command(subcommand)]
     Check(Check),
@@ -312,6 +325,70 @@ pub(crate) struct TraceOptions {
     /// Print OTLP JSON instead of the waterfall
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A form of samples that can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum ImportFormat {
+    /// A block of Prometheus' TSDB, or a folder of them
+    Tsdb,
+    /// OpenMetrics text with timestamps
+    Openmetrics,
+    /// VictoriaMetrics' JSON lines
+    Json,
+    /// CSV, as --columns says
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportOptions {
+    /// The file, the block, or Prometheus' data directory
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// What it is [default: by its name]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ImportFormat>,
+    /// What the columns of CSV are, for example 2:metric:ask,1:label:ticker,3:time:unix_s
+    #[arg(long, value_name = "COLUMNS")]
+    pub(crate) columns: Option<String>,
+    /// Note the position in this file, and go on from there when it exists
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+/// A form of samples that can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// OpenMetrics text with timestamps
+    Openmetrics,
+    /// VictoriaMetrics' JSON lines
+    Json,
+    /// CSV, as --columns says
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// Which series, for example '{job="node"}'
+    #[arg(required = true)]
+    pub(crate) selectors: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// The form
+    #[arg(short, long, value_enum, default_value_t = ExportFormat::Json)]
+    pub(crate) output: ExportFormat,
+    /// The columns of CSV [default: __name__,job,instance,__value__,__timestamp__:unix_ms]
+    #[arg(long, value_name = "COLUMNS")]
+    pub(crate) columns: Option<String>,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Read so much time at once
+    #[arg(long, value_name = "DURATION", value_parser = duration_text, default_value = "2h")]
+    pub(crate) window: String,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,9 @@ pub(crate) fn config(file: &Path) -> anyhow::Result<()> {
     let checked = obs_server::config::parse(&text)
         .with_context(|| format!("{} is not valid", file.display()))?;
     let folder = file.parent().unwrap_or(Path::new("."));
+    checked
+        .destinations(&text, folder)
+        .with_context(|| format!("{} is not valid", file.display()))?;
     let jobs = checked
         .jobs(&text, folder)
         .with_context(|| format!("{} is not valid", file.display()))?

@@ -74,6 +74,40 @@ impl Client {
         Ok(body)
     }
 
+    /// POST of a body; what the status means is the caller's matter.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Posted> {
+        let mut request = self.http.post(format!("{}{path}", self.server)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        let fault = |error: reqwest::Error| {
+            let what = format!("ask {} for {path}", self.server);
+            anyhow::Error::from(error.without_url()).context(what)
+        };
+        let response = request.send().await.map_err(fault)?;
+        let written = |what: &str| {
+            let name = format!("x-prometheus-remote-write-{what}-written");
+            let value = response.headers().get(name)?.to_str().ok()?;
+            value.parse::<u64>().ok()
+        };
+        let written = written("samples")
+            .zip(written("histograms"))
+            .map(|(floats, histograms)| floats + histograms);
+        Ok(Posted {
+            status: response.status().as_u16(),
+            written,
+            body: response.bytes().await.map_err(fault)?.to_vec(),
+        })
+    }
+
     /// An answer in JSON.
     pub(crate) async fn json(
         &self,
@@ -83,6 +117,22 @@ impl Client {
         let body = self.get(path, params, "application/json").await?;
         serde_json::from_slice(&body)
             .with_context(|| format!("{}{path} did not answer with JSON", self.server))
+    }
+}
+
+/// The answer to a POST.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    pub(crate) status: u16,
+    /// Samples and histograms that were stored, where the server says so.
+    pub(crate) written: Option<u64>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Posted {
+    /// What it says.
+    pub(crate) fn told(&self) -> String {
+        server_message(self.status, &self.body)
     }
 }
 

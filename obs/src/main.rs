@@ -7,7 +7,9 @@ mod arguments;
 mod check;
 mod client;
 mod explain;
+mod export;
 mod graph;
+mod import;
 mod logs;
 mod node_exporter;
 mod query;
@@ -50,6 +52,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,
+        Command::Import(options) => import::run(&options).await,
+        Command::Export(options) => export::run(&options).await,
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "obs", &mut out);

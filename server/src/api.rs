@@ -6,8 +6,10 @@
 mod admin;
 mod compress;
 mod explain;
+mod export;
 mod loki;
 mod prometheus;
+mod remote_read;
 mod tempo;
 mod ui;
 
@@ -34,7 +36,7 @@ use crate::params::Params;
 /// Everything that asks. The ways in come from the collector.
 pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()
-        .nest("/api/v1", prometheus::routes().merge(explain::routes()))
+        .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
@@ -47,6 +49,21 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .fallback(not_found)
         .layer(from_fn(compress::compress))
         .layer(from_fn(cross_origin))
+}
+
+/// Everything below `/api/v1`.
+fn own_v1() -> Router<Arc<App>> {
+    prometheus::routes()
+        .merge(explain::routes())
+        .merge(remote_read::routes())
+        .merge(export::routes())
+}
+
+/// The fault of a parameter that is a selector.
+pub(crate) fn evaluate_error(name: &str, error: obs_query::ParseError) -> HttpError {
+    let mut error = crate::app::query_error(&error.into());
+    error.message = format!("invalid parameter {name:?}: {}", error.message);
+    error
 }
 
 /// As Prometheus says it; Grafana tells servers apart by this text.

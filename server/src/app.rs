@@ -6,7 +6,7 @@ use std::time::Duration;
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, ErrorKind, HttpError, Sink};
-use obs_model::{Budget, Tenant, Timestamp};
+use obs_model::{Budget, Labels, Tenant, Timestamp};
 use obs_query::QueryError;
 use obs_storage::Progress;
 use rayon::ThreadPool;
@@ -58,6 +58,8 @@ pub(crate) struct App {
     pub(crate) counters: Arc<Counters>,
     pub(crate) decoder: Decoder,
     pub(crate) rules: Rules,
+    /// Put on what leaves this server.
+    pub(crate) external_labels: Labels,
     pub(crate) started: Timestamp,
     pub(crate) about: About,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,

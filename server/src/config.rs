@@ -7,12 +7,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use obs_collector::config::{CollectorConfig, ConfigError, GlobalConfig, Job, ScrapeConfig};
+use obs_collector::config::{
+    CollectorConfig, ConfigError, GlobalConfig, Job, OtlpConfig, RemoteWrite, RemoteWriteConfig,
+    ScrapeConfig, remote_writes,
+};
 use obs_logstore::EnrichOptions;
-use obs_model::Matcher;
-use obs_model::duration;
 use obs_model::limits::Limits;
 use obs_model::time::NANOS_PER_SECOND;
+use obs_model::{Labels, Matcher, duration};
 use obs_storage::{RetentionRule, Tier};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -35,9 +37,11 @@ pub struct Config {
     rule_files: Option<Value>,
     scrape_config_files: Option<Value>,
     alerting: Option<Value>,
-    remote_write: Option<Value>,
+    /// Where samples are forwarded.
+    pub remote_write: Vec<RemoteWriteConfig>,
     remote_read: Option<Value>,
-    otlp: Option<Value>,
+    /// How OTLP metrics become series.
+    pub otlp: OtlpConfig,
     storage: Option<Value>,
     tracing: Option<Value>,
 }
@@ -283,6 +287,16 @@ impl Config {
         })
     }
 
+    /// The destinations of samples; `folder` is what relative paths start from.
+    pub fn destinations(&self, text: &str, folder: &Path) -> Result<Vec<RemoteWrite>, ConfigError> {
+        remote_writes(self.remote_write.clone(), text, folder)
+    }
+
+    /// The labels put on what leaves this server; empty values say nothing.
+    pub fn external_labels(&self) -> Labels {
+        Labels::from_pairs(&self.global.external_labels)
+    }
+
     /// What the file asks for that this version does not do.
     pub fn notices(&self) -> Vec<String> {
         [
@@ -303,19 +317,9 @@ impl Config {
                 "alerts are not sent by this version",
             ),
             (
-                "remote_write",
-                &self.remote_write,
-                "samples are not forwarded by this version",
-            ),
-            (
                 "remote_read",
                 &self.remote_read,
                 "other servers are not read by this version",
-            ),
-            (
-                "otlp",
-                &self.otlp,
-                "OTLP metrics are translated by Prometheus' defaults",
             ),
             (
                 "storage",

@@ -20,6 +20,7 @@ mod start;
 mod stores;
 mod telemetry;
 mod turns;
+mod unread;
 mod upkeep;
 mod write;
 
@@ -28,6 +29,8 @@ use std::path::PathBuf;
 
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;
+/// For the command line, which selects series by remote read.
+pub use obs_query::promql::parse_selector;
 pub use start::serve;
 pub use telemetry::LogFormat;
 

@@ -26,6 +26,9 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     all.extend(writes(app));
     all.extend(stores(app));
     all.extend(app.counters.families(&app.sink.stats()));
+    if let Some(forwarder) = app.sink.forwarder() {
+        all.extend(forwarder.families());
+    }
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all

@@ -1,16 +1,18 @@
 //! Start and stop of the server.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use obs_collector::config::Job;
+use axum::middleware::from_fn;
+use obs_collector::config::{Job, RemoteWrite};
+use obs_collector::forward::QUEUE_BYTES_DEFAULT;
 use obs_collector::receive::{self, Receiver};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, Inbox, Sink, tail};
+use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
 use obs_model::{Tenant, duration};
 use obs_storage::{Disk, Retention};
 use serde_json::json;
@@ -27,7 +29,7 @@ use crate::read::Reader;
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
-use crate::{Options, api, clock, config, node_exporter, telemetry};
+use crate::{Options, api, clock, config, node_exporter, telemetry, unread};
 
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +44,7 @@ struct Listeners {
 
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn serve(options: Options) -> anyhow::Result<()> {
-    let (config, jobs, text) = load(&options)?;
+    let (config, collected, text) = load(&options)?;
     let listeners = bind(&options, &config).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -54,30 +56,50 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     let disk = stores::lock(&folder)?;
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
-    let running = Running::start(&options, &config, (jobs, disk), listeners, about).await?;
+    let running = Running::start(&options, &config, (collected, disk), listeners, about).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop(telemetry).await;
     Ok(())
 }
 
+/// What of the configuration needs more than itself: the file's text and its folder.
+#[derive(Debug, Default)]
+struct Collected {
+    jobs: Vec<Job>,
+    destinations: Vec<RemoteWrite>,
+    /// Where what waits to be forwarded is, unless in the data directory.
+    buffer: Option<PathBuf>,
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the configuration is read once, before the server starts"
 )]
-fn load(options: &Options) -> anyhow::Result<(Config, Vec<Job>, String)> {
+fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
     let Some(path) = &options.config else {
-        return Ok((Config::default(), Vec::new(), String::new()));
+        return Ok((Config::default(), Collected::default(), String::new()));
     };
     let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
     let text =
         String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))?;
     let config = config::parse(&text).with_context(|| format!("{}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let jobs = config
-        .jobs(&text, folder)
-        .with_context(|| format!("{}", path.display()))?;
-    Ok((config, jobs, text))
+    let shown = || format!("{}", path.display());
+    let collected = Collected {
+        jobs: config.jobs(&text, folder).with_context(shown)?,
+        destinations: config.destinations(&text, folder).with_context(shown)?,
+        buffer: config.obs.collector.buffer.path.clone(),
+    };
+    let buffer = collected.buffer.map(|path| folder.join(path));
+    Ok((
+        config,
+        Collected {
+            buffer,
+            ..collected
+        },
+        text,
+    ))
 }
 
 async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
@@ -174,7 +196,7 @@ impl Running {
     async fn start(
         options: &Options,
         config: &Config,
-        (jobs, disk): (Vec<Job>, Arc<dyn Disk>),
+        (collected, disk): (Collected, Arc<dyn Disk>),
         listeners: Listeners,
         mut about: About,
     ) -> anyhow::Result<Self> {
@@ -190,7 +212,11 @@ impl Running {
         if let Some(node) = node {
             about.own_pool("node", reachable(node));
         }
-        let (sink, inbox) = Sink::channel(rules.limits.write_queue_max);
+        let (mut sink, inbox) = Sink::channel(rules.limits.write_queue_max);
+        let forwarder = open_queues(options, config, &collected).await?;
+        if let Some(forwarder) = &forwarder {
+            sink = sink.forwarding(forwarder.clone());
+        }
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let app = Arc::new(App {
             stores: OnceLock::new(),
@@ -201,6 +227,7 @@ impl Running {
             counters: Arc::default(),
             sink,
             rules,
+            external_labels: config.external_labels(),
             decoder: Decoder::new(threads),
             started: clock::now(),
             about,
@@ -212,10 +239,13 @@ impl Running {
             stop: &stop_listening,
             cut: &cut,
         };
-        serving.listen(&app, listeners);
+        serving.listen(&app, listeners, config);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
-        let jobs = with_own_jobs(jobs, config, http, node)?;
+        if let Some(forwarder) = forwarder {
+            forwarder.start(&intake, &stop_intake);
+        }
+        let jobs = with_own_jobs(collected.jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         tracing::info!("ready: http://{http}");
         Ok(Self {
@@ -273,13 +303,14 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    fn listen(self, app: &Arc<App>, listeners: Listeners) {
+    fn listen(self, app: &Arc<App>, listeners: Listeners, config: &Config) {
         let receiver = Receiver::new(
             app.sink.clone(),
             app.rules.limits,
             app.decoder.clone(),
             Arc::clone(&app.counters),
-        );
+        )
+        .with_otlp(config.otlp.options());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
         let all = match app.about.route_prefix.as_str() {
             "" => all,
@@ -301,6 +332,7 @@ impl Serving<'_> {
     }
 
     fn serve(self, listener: TcpListener, routes: Router) {
+        let routes = routes.layer(from_fn(unread::read));
         let stopped = self.stop.clone().cancelled_owned();
         let listener = Guarded::new(listener, self.cut.clone());
         self.tasks.spawn(async move {
@@ -350,7 +382,9 @@ async fn open_stores(
     );
     let told = Arc::clone(app);
     let cache = app.rules.limits.query_cache_bytes_max;
+    let opening = tracing::info_span!("open the stores");
     let open = move || {
+        let _open = opening.entered();
         Stores::open(&disk, &settings, cache, &|store, progress| {
             told.opening.note(store, progress);
         })
@@ -366,6 +400,26 @@ async fn open_stores(
         app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
+}
+
+/// Opens the queues of what is forwarded, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+async fn open_queues(
+    options: &Options,
+    config: &Config,
+    collected: &Collected,
+) -> anyhow::Result<Option<Forwarder>> {
+    if collected.destinations.is_empty() {
+        return Ok(None);
+    }
+    let own = || options.data.join("forward");
+    let folder = collected.buffer.clone().unwrap_or_else(own);
+    let bytes = config.obs.collector.buffer.max_size;
+    let bytes = bytes.map_or(QUEUE_BYTES_DEFAULT, |size| size.0);
+    let (external, all) = (config.external_labels(), collected.destinations.clone());
+    let open = move || Forwarder::open(&folder, bytes, random_u32(), &external, all);
+    let opened = tokio::task::spawn_blocking(open).await?;
+    opened.context("open the queues of remote_write").map(Some)
 }
 
 /// How long data is kept: by the flag, the file, or as Prometheus does; `None` for ever.

@@ -65,6 +65,8 @@ fn run<K: Kind>(store: &Store<K>, stopped: &Receiver<()>) {
         pause = PERIOD;
         while let Some(job) = store.next_job(clock::now()) {
             let what = format!("{job:?}");
+            let span = tracing::info_span!("upkeep", store = K::NAME, job = what);
+            let _running = span.entered();
             if let Err(error) = store.run(job) {
                 tracing::error!(store = K::NAME, job = what, %error, "upkeep failed");
                 pause = PAUSE_AFTER_FAILURE;

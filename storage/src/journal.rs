@@ -137,6 +137,11 @@ impl Journal {
         self.next_sequence = sequence;
     }
 
+    /// The number of the segment that would be created next.
+    pub(crate) fn next_segment(&self) -> u64 {
+        self.next_segment
+    }
+
     /// Ends the current segment; returns the first segment that later records may be in. The
     /// caller calls nothing more after an error.
     pub(crate) fn seal(&mut self) -> Result<u64, DiskError> {

@@ -31,6 +31,7 @@ pub mod codec;
 mod cursor;
 pub mod disk;
 mod quarantine;
+pub mod queue;
 mod reserve;
 pub mod sim;
 
@@ -46,6 +47,7 @@ pub use kind::{Draft, Input, Kind, Target};
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
 pub use plan::{Force, Job, Options, Retention, Tier};
+pub use queue::{Queue, QueueFrame, QueueOptions};
 pub use sim::SimDisk;
 pub use snapshot::{OpenPart, PartTag, Snapshot};
 pub use store::{Stats, Store};

@@ -208,9 +208,9 @@ fn foreign_content_types_are_415() {
     let obs = Obs::start();
     let xml = ("content-type", "application/xml");
     let lz4 = ("content-encoding", "lz4");
-    let v2 = (
+    let v3 = (
         "content-type",
-        "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf;proto=io.prometheus.write.v3.Request",
     );
     check(
         &obs,
@@ -222,7 +222,7 @@ fn foreign_content_types_are_415() {
                 415,
                 "application/x-protobuf",
             ),
-            (WRITE, vec![v2], text(""), 415, "prometheus.WriteRequest"),
+            (WRITE, vec![v3], text(""), 415, "prometheus.WriteRequest"),
             (WRITE, vec![PROTOBUF, lz4], text(""), 415, "snappy"),
             (PUSH, vec![xml], text("<a/>"), 415, "application/json"),
             (PUSH, vec![JSON, lz4], text("{}"), 415, "lz4"),

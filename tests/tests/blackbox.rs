@@ -3,8 +3,11 @@
 
 mod logs;
 mod metrics;
+mod moving;
 mod otlp;
+mod own;
 mod prometheus_api;
+mod remote;
 mod scraping;
 mod tailing;
 mod tenants;

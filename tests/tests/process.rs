@@ -213,6 +213,22 @@ impl Obs {
         }
     }
 
+    /// Holds the server where it is: it keeps its address and answers nobody.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a held server go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process_id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.expect("kill(1) exists").success(), "{signal} is sent");
+    }
+
     /// Stops the server and starts it over the same data.
     pub(crate) fn restart(&mut self, how: Stop) {
         self.stop(how);
@@ -389,6 +405,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// GET of any URL.
+    pub(crate) fn from(url: &str, params: &[(&str, &str)]) -> reqwest::Result<Self> {
+        Self::of(client().get(parameters(url, params)).send()?)
+    }
+
     fn of(response: reqwest::blocking::Response) -> reqwest::Result<Self> {
         let header = |name: &str| {
             response

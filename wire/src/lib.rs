@@ -20,6 +20,7 @@ mod rejects;
 
 pub mod loki;
 pub mod prometheus;
+pub mod victoria;
 
 pub use error::{Position, WireError};
 pub use rejects::Decoded;

@@ -31,6 +31,11 @@ impl Rejects {
     /// Counts items that were not taken; each reason is told once.
     pub(crate) fn add(&mut self, count: usize, reason: String) {
         self.count += count as u64;
+        self.fault(reason);
+    }
+
+    /// Tells a fault that costs no sample.
+    pub(crate) fn fault(&mut self, reason: String) {
         if self.reasons.contains(&reason) {
             return;
         }

@@ -1,6 +1,8 @@
 //! `POST /v1/{metrics,logs,traces}`: OTLP over HTTP in protobuf and JSON. The answer has the
 //! encoding of the request; what could not be taken is told as partial success.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -9,6 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use obs_model::limits::Limits;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
 use obs_wire::WireError;
+use obs_wire::otlp::metrics::Options;
 use obs_wire::otlp::{self, Decoded, Encoding, Signal};
 
 use super::{Received, Receiver, RequestTenant, media_type, text_header};
@@ -102,7 +105,10 @@ pub(super) async fn store(
     let compression = (compression, usize::MAX);
     match signal {
         Signal::Metrics => {
-            let work = move |bytes: &[u8], limits: &Limits| decode_metrics(bytes, encoding, limits);
+            let options = Arc::clone(&receiver.otlp);
+            let work = move |bytes: &[u8], limits: &Limits| {
+                decode_metrics(bytes, encoding, limits, &options)
+            };
             let decoded = receiver.decode(body, compression, work).await?;
             let accepted = if decoded.batch.series.is_empty() && decoded.batch.metadata.is_empty() {
                 Accepted::default()
@@ -139,10 +145,11 @@ fn decode_metrics(
     bytes: &[u8],
     encoding: Encoding,
     limits: &Limits,
+    options: &Options,
 ) -> Result<Decoded<MetricBatch>, WireError> {
     match encoding {
-        Encoding::Protobuf => otlp::metrics::decode_protobuf(bytes, limits),
-        Encoding::Json => otlp::metrics::decode_json(bytes, limits),
+        Encoding::Protobuf => otlp::metrics::decode_protobuf(bytes, limits, options),
+        Encoding::Json => otlp::metrics::decode_json(bytes, limits, options),
     }
 }
 

@@ -87,11 +87,9 @@ fn samples(count: usize) -> Vec<u8> {
         series: vec![Series {
             labels: Labels::from_pairs([("__name__", "a")]),
             samples: vec![sample; count],
-            exemplars: Vec::new(),
-            ..Default::default()
+            ..Series::default()
         }],
-        metadata: Vec::new(),
-        ..Default::default()
+        ..MetricBatch::default()
     };
     let mut out = Vec::new();
     remote_write::encode_v1(&batch, &mut out);
@@ -137,11 +135,11 @@ async fn remote_write_refuses_with_the_right_status() {
         let body = String::from_utf8_lossy(&body).into_owned();
         assert!(got == status && body.contains(text), "{got} {body}");
     };
-    let v2 = (
+    let v3 = (
         "content-type",
-        "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf;proto=io.prometheus.write.v3.Request",
     );
-    check(&[v2], &samples(1), 415, "io.prometheus.write.v2.Request").await;
+    check(&[v3], &samples(1), 415, "io.prometheus.write.v3.Request").await;
     check(&[JSON], &samples(1), 415, "application/json").await;
     check(&[("content-encoding", "gzip")], &samples(1), 415, "gzip").await;
     check(&[], b"\xff\xff\xff", 400, "snappy block").await;
@@ -168,6 +166,98 @@ async fn remote_write_refuses_with_the_right_status() {
     )
     .await;
     assert!(rig.seen().is_empty());
+}
+
+/// Two floats and a histogram of one series, with an exemplar.
+fn version_2() -> Vec<u8> {
+    use obs_model::metrics::Exemplar;
+    let sample = |millis, value| Sample {
+        time: Timestamp::from_millis(millis),
+        start: None,
+        value,
+    };
+    let mut series = Series {
+        labels: Labels::from_pairs([("__name__", "a")]),
+        samples: vec![
+            sample(1, Value::Float(1.0)),
+            sample(2, Value::Histogram(Arc::default())),
+            sample(3, Value::Float(1.0)),
+        ],
+        ..Series::default()
+    };
+    series.exemplars = vec![Exemplar {
+        labels: Labels::from_pairs([("trace_id", "f")]),
+        value: 1.0,
+        time: Timestamp::from_millis(1),
+    }];
+    let batch = MetricBatch {
+        series: vec![series],
+        ..MetricBatch::default()
+    };
+    let mut out = Vec::new();
+    remote_write::v2::encode(&batch, &mut out);
+    out
+}
+
+#[tokio::test]
+async fn remote_write_2_tells_what_was_written() {
+    let headers = [
+        (
+            "content-type",
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        ),
+        ("content-encoding", "snappy"),
+        ("x-prometheus-remote-write-version", "2.0.0"),
+    ];
+    let check = async |say: Say, body: &[u8], status: u16, written: [&str; 3]| {
+        let rig = Rig::with(Limits::default(), say);
+        let response = rig.respond(WRITE, &headers, body).await;
+        assert_eq!(response.status().as_u16(), status);
+        let told = ["samples", "histograms", "exemplars"].map(|what| {
+            let name = format!("x-prometheus-remote-write-{what}-written");
+            let value = response.headers().get(&name).expect("the header");
+            value.to_str().expect("a number").to_owned()
+        });
+        assert_eq!(told, written);
+    };
+    let refuse = |refused| {
+        let reason = "too old".to_owned();
+        Ok(Accepted { refused, reason })
+    };
+    let full = SinkError::Full {
+        retry_after_seconds: 3,
+    };
+    let body = snappy::encode(&version_2());
+    check(Ok(Accepted::default()), &body, 204, ["2", "1", "1"]).await;
+    check(refuse(0), &body, 204, ["2", "1", "1"]).await;
+    check(refuse(1), &body, 400, ["1", "0", "1"]).await;
+    check(Err(full), &body, 429, ["0", "0", "0"]).await;
+    // A series without samples after the good one.
+    let mut faulty = version_2();
+    faulty.extend_from_slice(&[0x2a, 4, 0x0a, 2, 1, 2]);
+    let faulty = snappy::encode(&faulty);
+    check(Ok(Accepted::default()), &faulty, 400, ["2", "1", "1"]).await;
+    let broken = snappy::encode(&[0x2a, 9]);
+    check(Ok(Accepted::default()), &broken, 400, ["0", "0", "0"]).await;
+}
+
+#[tokio::test]
+async fn lines_are_imported() {
+    let rig = Rig::new();
+    let line = br#"{"metric":{"__name__":"a"},"values":[1,2],"timestamps":[1,2]}"#;
+    assert_eq!(rig.post("/api/v1/import", &[], line).await.0, 204);
+    let path = "/api/v1/import/csv?format=2:metric:ask,1:label:ticker";
+    assert_eq!(rig.post(path, &[], b"G,1\nH,2\n").await.0, 204);
+    let (status, body) = rig.post(path, &[], b"G,1\nH,x\n").await;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    assert!(status == 400 && body.contains("line 2"), "{status} {body}");
+    assert_eq!(rig.post("/api/v1/import/csv", &[], b"1").await.0, 400);
+    let seen = [
+        "anonymous metrics 2",
+        "anonymous metrics 2",
+        "anonymous metrics 1",
+    ];
+    assert_eq!(rig.seen(), seen);
 }
 
 #[tokio::test]

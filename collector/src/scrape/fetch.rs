@@ -233,7 +233,20 @@ async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String
             HeaderValue::from_static("identity"),
         );
     }
-    let authorization = match &job.client.auth {
+    put_client_headers(&job.client, &mut headers).await?;
+    Ok(headers)
+}
+
+/// The headers that `authorization`, `basic_auth` and `http_headers` ask for; secrets in files are
+/// read now.
+pub(crate) async fn put_client_headers(
+    client: &ClientConfig,
+    headers: &mut HeaderMap,
+) -> Result<(), String> {
+    let value = |text: &str| {
+        HeaderValue::from_str(text).map_err(|_| "a header value is not printable".to_owned())
+    };
+    let authorization = match &client.auth {
         Auth::None => None,
         Auth::Basic { username, password } => {
             let username = reveal(username).await?;
@@ -253,7 +266,7 @@ async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
-    for (name, values) in &job.client.headers {
+    for (name, values) in &client.headers {
         let name = HeaderName::try_from(name.as_str()).map_err(|e| e.to_string())?;
         for text in &values.values {
             headers.append(name.clone(), value(text)?);
@@ -265,7 +278,7 @@ async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String
             headers.append(name.clone(), value(&read_secret(file).await?)?);
         }
     }
-    Ok(headers)
+    Ok(())
 }
 
 async fn reveal(credential: &Credential) -> Result<String, String> {

@@ -37,6 +37,7 @@ fn app() -> (Arc<App>, Inbox) {
         counters: Arc::<Counters>::default(),
         sink,
         rules,
+        external_labels: Labels::from_pairs([("cluster", "c")]),
         decoder: Decoder::new(1),
         started: clock::now(),
         about: About::default(),
@@ -289,4 +290,70 @@ async fn a_server_that_starts_says_how_far_it_is() {
         .ask(Request::post("/api/v1/admin/storage/flush"), "")
         .await;
     check(&told, 204, "", "");
+}
+
+#[tokio::test]
+async fn remote_read_in_both_forms() {
+    use obs_wire::prometheus::remote_read::decode_frames;
+    let mut rig = Rig::start();
+    rig.write(&["a", "b"]).await;
+    // 0 to 200 s, n=~"a|b", cluster="c"; samples, then chunks.
+    let query =
+        b"\x10\xc0\x9a\x0c\x1a\x0a\x08\x02\x12\x01n\x1a\x03a|b\x1a\x0c\x12\x07cluster\x1a\x01c";
+    let mut body = vec![0x0a, query.len() as u8];
+    body.extend_from_slice(query);
+    for streamed in [false, true] {
+        if streamed {
+            body.extend_from_slice(&[0x10, 1]);
+        }
+        let request =
+            Request::post("/api/v1/read").body(Body::from(obs_wire::snappy::encode(&body)));
+        let response = rig
+            .routes
+            .call(request.expect("valid"))
+            .await
+            .expect("infallible");
+        assert_eq!(response.status().as_u16(), 200);
+        let kind = response.headers()["content-type"]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        let answer = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .expect("a body");
+        if streamed {
+            assert!(
+                kind.starts_with("application/x-streamed-protobuf"),
+                "{kind}"
+            );
+            let read = decode_frames(&answer, &Limits::default()).expect("frames");
+            let names: Vec<String> = read.iter().map(|s| s.labels.to_string()).collect();
+            let expect = ["a", "b"].map(|n| format!(r#"{{__name__="m", cluster="c", n="{n}"}}"#));
+            assert_eq!(names, expect);
+            assert_eq!((read[0].samples.len(), read[0].samples[0].0), (1, 100_000));
+        } else {
+            assert_eq!(kind, "application/x-protobuf");
+            let answer = obs_wire::snappy::decode(&answer, 1 << 20).expect("snappy");
+            assert!(answer.windows(7).any(|w| w == b"cluster"), "{answer:?}");
+        }
+    }
+    let told = rig.ask(Request::post("/api/v1/read"), "no snappy").await;
+    check(&told, 400, TEXT, "snappy block");
+}
+
+#[tokio::test]
+async fn export_in_both_forms() {
+    let mut rig = Rig::start();
+    rig.write(&["a"]).await;
+    let told = rig.get("/api/v1/export?match[]=m").await;
+    let line = r#"{"metric":{"__name__":"m","n":"a"},"values":[1],"timestamps":[100000]}"#;
+    check(&told, 200, "application/stream+json", line);
+    let told = rig
+        .get("/api/v1/export/csv?match[]=m&format=n,__value__,__timestamp__:unix_s")
+        .await;
+    check(&told, 200, "text/csv", "a,1,100");
+    let told = rig.get("/api/v1/export").await;
+    check(&told, 400, JSON, "no match[]");
+    let told = rig.get("/api/v1/export?match[]=%7B").await;
+    check(&told, 400, JSON, "match[]");
 }

@@ -9,6 +9,7 @@
 
 mod histogram;
 pub(crate) mod name;
+mod strategy;
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ use super::attributes::{self, check_labels, hex_id, to_text};
 use super::proto::metrics as proto;
 use super::{Decoded, Rejects, Room, from_json, from_protobuf, shape, shown, timestamp};
 use crate::error::WireError;
-use name::{NameKind, label_name, metric_name, unit_name};
+use name::{NameKind, unit_name};
+pub use strategy::{Options, Promoted, Strategy};
 
 /// Distance of `target_info` samples: half of the default lookback, so that joins never miss one.
 const TARGET_INFO_NANOS: i64 = 150 * NANOS_PER_SECOND;
@@ -33,20 +35,29 @@ const TARGET_INFO_MAX: usize = 1000;
 const EXEMPLAR_CHARS_MAX: usize = 128;
 
 /// Reads `ExportMetricsServiceRequest` or `MetricsData`.
-pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded<MetricBatch>, WireError> {
+pub fn decode_protobuf(
+    body: &[u8],
+    limits: &Limits,
+    options: &Options,
+) -> Result<Decoded<MetricBatch>, WireError> {
     let data = from_protobuf("OTLP metrics", body, &shape::METRICS, limits)?;
-    Ok(convert(data, limits))
+    Ok(convert(data, limits, options))
 }
 
 /// Reads the same in OTLP/JSON.
-pub fn decode_json(body: &[u8], limits: &Limits) -> Result<Decoded<MetricBatch>, WireError> {
+pub fn decode_json(
+    body: &[u8],
+    limits: &Limits,
+    options: &Options,
+) -> Result<Decoded<MetricBatch>, WireError> {
     let data = from_json("OTLP metrics in JSON", body, limits)?;
-    Ok(convert(data, limits))
+    Ok(convert(data, limits, options))
 }
 
-fn convert(data: proto::MetricsData, limits: &Limits) -> Decoded<MetricBatch> {
+fn convert(data: proto::MetricsData, limits: &Limits, options: &Options) -> Decoded<MetricBatch> {
     let mut translation = Translation {
         limits,
+        options,
         series: Vec::new(),
         metadata: BTreeMap::new(),
         rejects: Rejects::default(),
@@ -55,17 +66,20 @@ fn convert(data: proto::MetricsData, limits: &Limits) -> Decoded<MetricBatch> {
     for from in data.resource_metrics {
         translation.resource(from);
     }
-    translation.rejects.into_decoded(MetricBatch {
+    let mut batch = MetricBatch {
         series: translation.series,
-        metadata: translation.metadata.into_values().collect(),
-        ..Default::default()
-    })
+        ..MetricBatch::default()
+    };
+    batch.metadata = translation.metadata.into_values().collect();
+    translation.rejects.into_decoded(batch)
 }
 
 /// What every point of a resource gets, and what the resource itself becomes.
 struct Target {
     job: String,
     instance: String,
+    /// Attributes of the resource that each series has.
+    promoted: LabelsBuilder,
     /// `target_info`, where there is something to tell.
     info: Option<Labels>,
     /// First and last time of its points.
@@ -76,6 +90,8 @@ struct Target {
 struct Family<'a> {
     name: String,
     target: &'a Target,
+    /// What is told of the scope.
+    scope: &'a LabelsBuilder,
 }
 
 /// One point on its way to series.
@@ -103,6 +119,7 @@ impl Point {
 
 struct Translation<'a> {
     limits: &'a Limits,
+    options: &'a Options,
     series: Vec<Series>,
     metadata: BTreeMap<String, Metadata>,
     rejects: Rejects,
@@ -111,27 +128,58 @@ struct Translation<'a> {
 
 impl Translation<'_> {
     fn resource(&mut self, from: proto::ResourceMetrics) {
-        let metrics = from.scope_metrics.into_iter().flat_map(|s| s.metrics);
         let list = from.resource.unwrap_or_default().attributes;
-        let target =
-            attributes::from_proto(list, self.limits).and_then(|list| target(&list, self.limits));
+        let target = attributes::from_proto(list, self.limits)
+            .and_then(|list| target(&list, self.limits, self.options));
         let mut target = match target {
             Ok(target) => target,
             Err(reason) => {
-                let count = metrics.map(|m| points(&m)).sum();
+                let metrics = from.scope_metrics.iter().flat_map(|s| &s.metrics);
+                let count = metrics.map(points).sum();
                 self.rejects.add(count, format!("resource: {reason}"));
                 return;
             }
         };
-        for metric in metrics {
-            let first = self.series.len();
-            self.metric(metric, &target);
-            for sample in self.series[first..].iter().flat_map(|s| &s.samples) {
-                let (low, high) = target.span.unwrap_or((sample.time, sample.time));
-                target.span = Some((low.min(sample.time), high.max(sample.time)));
+        for of_scope in from.scope_metrics {
+            let scope = match self.scope(of_scope.scope, of_scope.schema_url) {
+                Ok(scope) => scope,
+                Err(reason) => {
+                    let count = of_scope.metrics.iter().map(points).sum();
+                    self.rejects.add(count, format!("scope: {reason}"));
+                    continue;
+                }
+            };
+            for metric in of_scope.metrics {
+                let first = self.series.len();
+                self.metric(metric, &target, &scope);
+                for sample in self.series[first..].iter().flat_map(|s| &s.samples) {
+                    let (low, high) = target.span.unwrap_or((sample.time, sample.time));
+                    target.span = Some((low.min(sample.time), high.max(sample.time)));
+                }
             }
         }
         self.target_info(target);
+    }
+
+    /// The labels that tell the scope, where that is wanted.
+    fn scope(
+        &self,
+        from: Option<super::proto::values::InstrumentationScope>,
+        schema_url: String,
+    ) -> Result<LabelsBuilder, String> {
+        let mut labels = LabelsBuilder::default();
+        if !self.options.promote_scope {
+            return Ok(labels);
+        }
+        let from = from.unwrap_or_default();
+        for attribute in attributes::from_proto(from.attributes, self.limits)? {
+            let name = format!("otel_scope_{}", attribute.key);
+            labels.set(&self.options.label_name(&name), &to_text(&attribute.value));
+        }
+        labels.set("otel_scope_name", &from.name);
+        labels.set("otel_scope_version", &from.version);
+        labels.set("otel_scope_schema_url", &schema_url);
+        Ok(labels)
     }
 
     fn target_info(&mut self, target: Target) {
@@ -154,8 +202,7 @@ impl Translation<'_> {
         self.series.push(Series {
             labels,
             samples,
-            exemplars: Vec::new(),
-            ..Default::default()
+            ..Series::default()
         });
         let help = "Target metadata";
         self.describe("target_info".to_owned(), MetricKind::Gauge, "", help);
@@ -172,7 +219,7 @@ impl Translation<'_> {
         self.metadata.insert(family, metadata);
     }
 
-    fn metric(&mut self, from: proto::Metric, target: &Target) {
+    fn metric(&mut self, from: proto::Metric, target: &Target, scope: &LabelsBuilder) {
         let count = points(&from);
         let (kind, name_kind) = kinds(&from);
         let temporality = [
@@ -192,7 +239,7 @@ impl Translation<'_> {
                 .add(count, format!("metric {}: {reason}", shown(&from.name)));
             return;
         }
-        let Some(name) = metric_name(&from.name, &from.unit, name_kind) else {
+        let Some(name) = self.options.metric_name(&from.name, &from.unit, name_kind) else {
             let reason = "nothing of the name is valid";
             self.rejects
                 .add(count, format!("metric {}: {reason}", shown(&from.name)));
@@ -202,7 +249,11 @@ impl Translation<'_> {
             return;
         }
         self.describe(name.clone(), kind, &from.unit, &from.description);
-        let family = Family { name, target };
+        let family = Family {
+            name,
+            target,
+            scope,
+        };
         let counter = name_kind == NameKind::Counter;
         let reject = |result: Result<(), String>, rejects: &mut Rejects| {
             if let Err(reason) = result {
@@ -215,7 +266,11 @@ impl Translation<'_> {
             reject(result, &mut self.rejects);
         }
         for point in from.histogram.into_iter().flat_map(|h| h.data_points) {
-            let result = self.classic(point, &family);
+            let result = if self.options.convert_to_native {
+                self.custom(point, &family)
+            } else {
+                self.classic(point, &family)
+            };
             reject(result, &mut self.rejects);
         }
         for point in from
@@ -239,7 +294,12 @@ impl Translation<'_> {
         (start, time, flags): (u64, u64, u32),
     ) -> Result<Point, String> {
         let list = attributes::from_proto(list, self.limits)?;
-        let mut base = labels_of(list.iter());
+        let mut base = labels_of(list.iter(), self.options);
+        for (name, value) in family.target.promoted.iter().chain(family.scope.iter()) {
+            if base.get(name).is_none() {
+                base.set(name, value);
+            }
+        }
         // Without a job of its own, a point's attribute of that name stays.
         for (name, own) in [
             ("job", &family.target.job),
@@ -284,8 +344,7 @@ impl Translation<'_> {
         Ok(Series {
             labels,
             samples: vec![sample],
-            exemplars: Vec::new(),
-            ..Default::default()
+            ..Series::default()
         })
     }
 
@@ -338,6 +397,22 @@ impl Translation<'_> {
             }
         }
         self.series.append(&mut all);
+        Ok(())
+    }
+
+    /// A classic histogram as a native one with its bounds.
+    fn custom(
+        &mut self,
+        from: proto::HistogramDataPoint,
+        family: &Family<'_>,
+    ) -> Result<(), String> {
+        let times = (from.start_time_unix_nano, from.time_unix_nano, from.flags);
+        let native = histogram::custom(&from)?;
+        let point = self.point(from.attributes, family, times)?;
+        let sample = point.sample_of(Value::Histogram(native.into()));
+        let mut series = self.series(&point, "", None, sample)?;
+        series.exemplars = exemplars(from.exemplars, self.limits)?;
+        self.series.push(series);
         Ok(())
     }
 
@@ -410,12 +485,12 @@ fn kinds(metric: &proto::Metric) -> (MetricKind, NameKind) {
 
 /// Labels of attributes; values whose names become equal are joined by `;` in order of the
 /// original names.
-fn labels_of<'a>(list: impl Iterator<Item = &'a Attribute>) -> LabelsBuilder {
+fn labels_of<'a>(list: impl Iterator<Item = &'a Attribute>, options: &Options) -> LabelsBuilder {
     let mut sorted: Vec<&Attribute> = list.collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let mut labels = LabelsBuilder::default();
     for attribute in sorted {
-        let name = label_name(&attribute.key);
+        let name = options.label_name(&attribute.key);
         let value = to_text(&attribute.value);
         match labels.get(&name) {
             Some(before) => {
@@ -430,7 +505,7 @@ fn labels_of<'a>(list: impl Iterator<Item = &'a Attribute>) -> LabelsBuilder {
     labels
 }
 
-fn target(list: &[Attribute], limits: &Limits) -> Result<Target, String> {
+fn target(list: &[Attribute], limits: &Limits, options: &Options) -> Result<Target, String> {
     const IDENTIFYING: [&str; 3] = ["service.name", "service.namespace", "service.instance.id"];
     let text = |key: &str| obs_model::spans::attribute(list, key).map_or_else(String::new, to_text);
     let [name, namespace, instance] = IDENTIFYING.map(text);
@@ -441,11 +516,11 @@ fn target(list: &[Attribute], limits: &Limits) -> Result<Target, String> {
     };
     let others = || {
         list.iter()
-            .filter(|a| !IDENTIFYING.contains(&a.key.as_str()))
+            .filter(|a| options.keep_identifying || !IDENTIFYING.contains(&a.key.as_str()))
     };
     let identified = !job.is_empty() || !instance.is_empty();
     let info = if identified && others().next().is_some() {
-        let mut labels = labels_of(others());
+        let mut labels = labels_of(others(), options);
         labels.set("job", &job);
         labels.set("instance", &instance);
         labels.set(METRIC_NAME, "target_info");
@@ -454,9 +529,12 @@ fn target(list: &[Attribute], limits: &Limits) -> Result<Target, String> {
     } else {
         None
     };
+    let promoted = list.iter().filter(|a| options.promoted.has(&a.key));
+    let promoted = labels_of(promoted, options);
     Ok(Target {
         job,
         instance,
+        promoted,
         info,
         span: None,
     })

@@ -12,8 +12,8 @@ fn decode_all(body: &[u8], limits: &Limits) -> [Option<WireError>; 6] {
         traces::decode_json(body, limits).err(),
         logs::decode_protobuf(body, limits).err(),
         logs::decode_json(body, limits).err(),
-        metrics::decode_protobuf(body, limits).err(),
-        metrics::decode_json(body, limits).err(),
+        metrics::decode_protobuf(body, limits, &Default::default()).err(),
+        metrics::decode_json(body, limits, &Default::default()).err(),
     ]
 }
 
@@ -60,7 +60,7 @@ proptest! {
         for (decoded, error) in [
             (trace_data(&body), traces::decode_protobuf(&body, &limits).err()),
             (log_data(&body), logs::decode_protobuf(&body, &limits).err()),
-            (metric_data(&body), metrics::decode_protobuf(&body, &limits).err()),
+            (metric_data(&body), metrics::decode_protobuf(&body, &limits, &Default::default()).err()),
         ] {
             // What the walk lets through is what prost reads.
             prop_assert_eq!(decoded, error.is_none(), "{:?}", error);
@@ -159,7 +159,7 @@ fn terse_honest_bodies_pass() {
         r#"{"asInt":1}"#,
         "]}}]}]}]}",
     );
-    assert!(metrics::decode_json(&points, &limits).is_ok());
+    assert!(metrics::decode_json(&points, &limits, &Default::default()).is_ok());
     let values = json(
         r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"arrayValue":{"values":["#,
         r#"{"intValue":1}"#,
@@ -188,7 +188,7 @@ fn terse_honest_bodies_pass() {
     let gauge = message(5, &vec![message(1, &[long(3, 5), long(6, 1)]); 20_000]);
     let body = message(1, &[message(2, &[message(2, &[text(1, "g"), gauge])])]);
     assert_eq!(
-        metrics::decode_protobuf(&body, &limits)
+        metrics::decode_protobuf(&body, &limits, &Default::default())
             .unwrap()
             .batch
             .sample_count(),
@@ -490,7 +490,7 @@ fn show(series: &obs_model::Series) -> String {
 #[test]
 fn data_points_have_the_published_tags() {
     let body = message(1, &[scope_metrics()]);
-    let decoded = metrics::decode_protobuf(&body, &Limits::default()).unwrap();
+    let decoded = metrics::decode_protobuf(&body, &Limits::default(), &Default::default()).unwrap();
     assert_eq!((decoded.rejected, decoded.message.as_str()), (0, ""));
     let shown: Vec<String> = decoded.batch.series.iter().map(show).collect();
     let expect = [

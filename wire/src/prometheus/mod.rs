@@ -5,10 +5,14 @@ pub mod exposition;
 pub mod openmetrics;
 pub mod text;
 
+pub mod remote_read;
 pub mod remote_write;
 
 pub mod api;
 pub mod federation;
 mod native;
+
+pub mod block;
+pub mod chunk;
 
 pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample};

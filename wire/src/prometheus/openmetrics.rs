@@ -4,8 +4,9 @@
 //! with the suffix `_created` are plain series, as in Prometheus without its feature for them.
 //! Format: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
 
-use obs_model::Timestamp;
+use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
+use obs_model::{Labels, Samples, Timestamp, Value};
 
 use super::exposition::{Exposition, Lines, ScrapedExemplar, ScrapedSample, Told};
 use crate::error::WireError;
@@ -51,6 +52,57 @@ fn comment(lines: &mut Lines<'_, '_>) -> Result<bool, WireError> {
     lines.metadata(told, true)?;
     lines.end_of_line()?;
     Ok(false)
+}
+
+/// Writes a line with a timestamp for each float sample, without metadata; the text ends with
+/// `# EOF` after the last series. Gives the number of native histograms, which have no place.
+pub fn encode(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> usize {
+    let name = labels.metric_name().unwrap_or("");
+    let mut series = Vec::new();
+    let legacy = obs_model::labels::is_legacy_name(name);
+    let quote = |text: &str, out: &mut Vec<u8>| {
+        out.push(b'"');
+        for c in text.chars() {
+            match c {
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '"' => out.extend_from_slice(b"\\\""),
+                '\n' => out.extend_from_slice(b"\\n"),
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        out.push(b'"');
+    };
+    if legacy {
+        series.extend_from_slice(name.as_bytes());
+    }
+    series.push(b'{');
+    if !legacy {
+        quote(name, &mut series);
+    }
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        if series.last() != Some(&b'{') {
+            series.push(b',');
+        }
+        if obs_model::labels::is_legacy_name(name) && !name.contains(':') {
+            series.extend_from_slice(name.as_bytes());
+        } else {
+            quote(name, &mut series);
+        }
+        series.push(b'=');
+        quote(value, &mut series);
+    }
+    series.extend_from_slice(b"} ");
+    for (time, value) in samples.iter() {
+        let Value::Float(value) = value else {
+            continue;
+        };
+        out.extend_from_slice(&series);
+        number::general(out, value);
+        out.push(b' ');
+        number::seconds(out, time);
+        out.push(b'\n');
+    }
+    samples.histograms.len()
 }
 
 fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
@@ -208,6 +260,32 @@ mod tests {
             "a 1 # {b=\"c\"}\n# EOF\n",
             expect![[r#"openmetrics is malformed at 1:14: expected a number, found "\n""#]],
         );
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut samples = Samples::default();
+        for (millis, value) in [(-1500, 1.5), (0, f64::NAN), (1001, f64::INFINITY)] {
+            samples.push(Timestamp::from_millis(millis), Value::Float(value));
+        }
+        samples.push(
+            Timestamp::from_millis(5000),
+            Value::Histogram(Default::default()),
+        );
+        for name in ["a_total", "a.b \"c\""] {
+            let labels = Labels::from_pairs([("__name__", name), ("x.y", "1\n\\\""), ("z", "é")]);
+            let mut text = Vec::new();
+            assert_eq!(encode(&labels, &samples, &mut text), 1);
+            text.extend_from_slice(b"# EOF\n");
+            let read = decode(&text, &Limits::default()).unwrap();
+            assert_eq!(read.samples.len(), 3);
+            for (read, (time, value)) in read.samples.iter().zip(samples.iter()) {
+                assert_eq!((&read.labels, read.time), (&labels, Some(time)));
+                let same =
+                    |value: f64| read.value == value || read.value.is_nan() && value.is_nan();
+                assert!(matches!(value, Value::Float(value) if same(value)));
+            }
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 //! Format: <https://prometheus.io/docs/specs/prw/remote_write_spec/>
 
 mod plain;
+pub mod v2;
 
 use std::sync::Arc;
 
@@ -137,7 +138,7 @@ fn series<'a>(
     Ok((series, fault))
 }
 
-fn push_label<'a>(
+pub(super) fn push_label<'a>(
     message: Message<'a>,
     limits: &Limits,
     pairs: &mut Pairs<'a>,
@@ -402,7 +403,7 @@ pub fn encode_v1(batch: &MetricBatch, out: &mut Vec<u8>) {
         put::message(out, 1, |out| {
             put_labels(out, &series.labels);
             for sample in &series.samples {
-                put_sample(out, sample);
+                put_sample(out, sample.time, &sample.value);
             }
             for exemplar in &series.exemplars {
                 put::message(out, 3, |out| {
@@ -424,7 +425,7 @@ pub fn encode_v1(batch: &MetricBatch, out: &mut Vec<u8>) {
     }
 }
 
-fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(super) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     for (name, value) in labels {
         put::message(out, 1, |out| {
             put::bytes(out, 1, name.as_bytes());
@@ -433,9 +434,9 @@ fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     }
 }
 
-fn put_sample(out: &mut Vec<u8>, sample: &Sample) {
-    let millis = sample.time.millis() as u64;
-    match &sample.value {
+pub(super) fn put_sample(out: &mut Vec<u8>, time: Timestamp, value: &Value) {
+    let millis = time.millis() as u64;
+    match value {
         Value::Float(value) => put::message(out, 2, |out| {
             put::double(out, 1, *value);
             put::uint(out, 2, millis);

@@ -3,10 +3,12 @@
 //! Invariant: classic buckets are cumulative and end with +Inf; a native histogram made here passes
 //! `Histogram::validate` and its buckets add up to its count.
 
-use obs_model::histogram::{BUCKETS_MAX, BucketSpan, Histogram};
+use obs_model::histogram::{BUCKETS_MAX, BucketSpan, CUSTOM_BUCKETS_SCHEMA, Histogram};
 use obs_model::sample::stale;
 
-use crate::otlp::proto::metrics::{Buckets, ExponentialHistogramDataPoint, NO_RECORDED_VALUE};
+use crate::otlp::proto::metrics::{
+    Buckets, ExponentialHistogramDataPoint, HistogramDataPoint, NO_RECORDED_VALUE,
+};
 
 /// The finest schema of native histograms.
 const SCALE_MAX: i32 = 8;
@@ -49,6 +51,41 @@ pub(super) fn classic(
     }
     buckets.push((f64::INFINITY, count as f64));
     Ok(buckets)
+}
+
+/// A classic histogram as a native one with custom buckets.
+pub(super) fn custom(from: &HistogramDataPoint) -> Result<Histogram, String> {
+    if from.flags & NO_RECORDED_VALUE != 0 {
+        return Ok(Histogram {
+            integer: true,
+            sum: stale(),
+            ..Histogram::default()
+        });
+    }
+    // Checks bounds and counts.
+    classic(&from.explicit_bounds, &from.bucket_counts, from.count)?;
+    let mut bounds = from.explicit_bounds.clone();
+    bounds.retain(|bound| bound.is_finite());
+    let mut counts: Vec<f64> = from.bucket_counts.iter().map(|c| *c as f64).collect();
+    if bounds.len() < from.explicit_bounds.len() {
+        return Err("histogram bounds are not finite".to_owned());
+    }
+    if counts.is_empty() {
+        counts.push(from.count as f64);
+    }
+    let length = counts.len() as u32;
+    let histogram = Histogram {
+        integer: true,
+        schema: CUSTOM_BUCKETS_SCHEMA,
+        count: from.count as f64,
+        sum: from.sum.unwrap_or_default(),
+        positive_spans: vec![BucketSpan { offset: 0, length }],
+        positive: counts,
+        custom_bounds: bounds,
+        ..Histogram::default()
+    };
+    histogram.validate().map_err(|error| error.to_string())?;
+    Ok(histogram)
 }
 
 /// The native histogram of a point.

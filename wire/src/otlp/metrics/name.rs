@@ -130,15 +130,56 @@ pub(crate) fn metric_name(name: &str, unit: &str, kind: NameKind) -> Option<Stri
     (!joined.is_empty()).then_some(joined)
 }
 
+/// The name as it is, with unit and type behind it.
+pub(crate) fn with_suffixes(name: &str, unit: &str, kind: NameKind) -> String {
+    let (main, per) = unit_words(unit);
+    let last = match kind {
+        NameKind::Counter => "total",
+        NameKind::Gauge if unit == "1" => "ratio",
+        NameKind::Gauge | NameKind::Other => "",
+    };
+    let mut made = without(name, last).to_owned();
+    made.truncate(without(&made, &per).len());
+    if name.is_empty() {
+        return made;
+    }
+    if !made.ends_with(&main) {
+        made.push('_');
+        made.push_str(&main);
+    }
+    for suffix in [per.as_str(), last] {
+        if !suffix.is_empty() {
+            made.push('_');
+            made.push_str(suffix);
+        }
+    }
+    made
+}
+
+/// A name without a suffix and the one character before it.
+fn without<'a>(name: &'a str, suffix: &str) -> &'a str {
+    let rest = name.strip_suffix(suffix).filter(|_| !suffix.is_empty());
+    let rest = rest.and_then(|rest| rest.strip_suffix(['_', '.', '-', '/', ' ']));
+    rest.unwrap_or(name)
+}
+
 /// The name of a label: invalid characters become underscores, a leading digit gets `key_`, a
 /// single leading underscore `key`. Empty where the name is.
 pub(crate) fn label_name(name: &str) -> String {
+    let escaped = escaped_label(name);
+    if escaped.starts_with('_') && !escaped.starts_with("__") {
+        format!("key{escaped}")
+    } else {
+        escaped
+    }
+}
+
+/// The same without anything before a leading underscore.
+pub(crate) fn escaped_label(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let escaped: String = name.chars().map(keep).collect();
     if escaped.starts_with(|c: char| c.is_ascii_digit()) {
         format!("key_{escaped}")
-    } else if escaped.starts_with('_') && !escaped.starts_with("__") {
-        format!("key{escaped}")
     } else {
         escaped
     }

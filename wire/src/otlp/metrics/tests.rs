@@ -79,7 +79,7 @@ fn text(key: &str, value: &str) -> String {
 /// The series that a metric of a resource without attributes becomes.
 fn check(metric: &str, expect: &str) {
     let body = body("", metric);
-    let decoded = decode_json(body.as_bytes(), &Limits::default()).unwrap();
+    let decoded = decode_json(body.as_bytes(), &Limits::default(), &Options::default()).unwrap();
     assert_eq!(decoded.message, "", "{metric}");
     assert_eq!(show(&decoded.batch), expect, "{metric}");
 }
@@ -194,7 +194,8 @@ fn resources_become_job_instance_and_target_info() {
     };
     let target = |resource: &str, metric: &str, expect: &str| {
         let body = body(resource, metric);
-        let decoded = decode_json(body.as_bytes(), &Limits::default()).unwrap();
+        let decoded =
+            decode_json(body.as_bytes(), &Limits::default(), &Options::default()).unwrap();
         assert_eq!(show(&decoded.batch), expect, "{resource}");
         decoded.batch
     };
@@ -232,7 +233,7 @@ fn resources_become_job_instance_and_target_info() {
     );
     // A range of centuries does not become millions of samples.
     let body = body(&resource.join(","), &metric(0, i64::MAX));
-    let batch = decode_json(body.as_bytes(), &Limits::default())
+    let batch = decode_json(body.as_bytes(), &Limits::default(), &Options::default())
         .unwrap()
         .batch;
     assert_eq!(batch.series[2].samples.len(), TARGET_INFO_MAX);
@@ -249,7 +250,8 @@ fn what_prometheus_cannot_keep_is_rejected() {
             "",
             &format!(r#"{metric}}},{{"name":"ok","gauge":{{"dataPoints":[{{"asInt":1}}]}}"#),
         );
-        let decoded = decode_json(body.as_bytes(), &Limits::default()).unwrap();
+        let decoded =
+            decode_json(body.as_bytes(), &Limits::default(), &Options::default()).unwrap();
         assert_eq!(decoded.message, expect, "{metric}");
         assert_eq!(decoded.rejected, count, "{metric}");
         assert_eq!(show(&decoded.batch), "{__name__=\"ok\"} 1@0\n", "{metric}");
@@ -319,12 +321,65 @@ fn large_attributes_cannot_multiply_memory() {
         bounds.join(","),
         vec!["0"; 101].join(","),
     );
-    let decoded = decode_json(body("", &metric).as_bytes(), &limits).unwrap();
+    let decoded = decode_json(body("", &metric).as_bytes(), &limits, &Options::default()).unwrap();
     assert_eq!(decoded.rejected, 1);
     assert_eq!(decoded.batch.series.len(), 0);
     assert_eq!(
         decoded.message,
         "metric \"h\": the request unfolds beyond the limit decompressed_bytes_max of 50000"
+    );
+}
+
+#[test]
+fn options_change_labels_and_histograms() {
+    let resource = [
+        text("service.name", "shop"),
+        text("host.name", "h"),
+        text("k8s.pod.name", "p"),
+    ];
+    let metric = r#""name":"lat.x","unit":"s","histogram":{"aggregationTemporality":2,"dataPoints":[
+        {"timeUnixNano":"5","count":"6","sum":2.5,"bucketCounts":["1","2",3],
+        "explicitBounds":[0.5,10],"attributes":[{"key":"a.b","value":{"intValue":1}}]}]}"#;
+    let mut body = body(&resource.join(","), metric);
+    body = body.replace(
+        r#"{"metrics""#,
+        r#"{"schemaUrl":"u","scope":{"name":"lib","version":"2"},"metrics""#,
+    );
+    let check = |options: Options, expect: &str| {
+        let decoded = decode_json(body.as_bytes(), &Limits::default(), &options).unwrap();
+        assert_eq!(show(&decoded.batch), expect);
+    };
+    let options = Options {
+        strategy: super::Strategy::NoTranslation,
+        promoted: Promoted::Only(vec!["host.name".to_owned()]),
+        keep_identifying: true,
+        convert_to_native: true,
+        promote_scope: true,
+        ..Options::default()
+    };
+    let value = "schema=-53 zero=0@0 count=6 sum=2.5 +[(0, 3)][1.0, 2.0, 3.0] -[][]@5";
+    check(
+        options.clone(),
+        &format!(
+            "{{__name__=\"lat.x\", \"a.b\"=\"1\", \"host.name\"=\"h\", job=\"shop\", \
+             otel_scope_name=\"lib\", otel_scope_schema_url=\"u\", otel_scope_version=\"2\"}} {value}\n\
+             {{__name__=\"target_info\", \"host.name\"=\"h\", job=\"shop\", \
+             \"k8s.pod.name\"=\"p\", \"service.name\"=\"shop\"}} 1@5\n"
+        ),
+    );
+    check(
+        Options {
+            strategy: super::Strategy::UnderscoreEscapingWithoutSuffixes,
+            promoted: Promoted::AllBut(vec!["service.name".to_owned()]),
+            keep_identifying: false,
+            promote_scope: false,
+            ..options
+        },
+        &format!(
+            "{{__name__=\"lat_x\", a_b=\"1\", host_name=\"h\", job=\"shop\", \
+             k8s_pod_name=\"p\"}} {value}\n\
+             {{__name__=\"target_info\", host_name=\"h\", job=\"shop\", k8s_pod_name=\"p\"}} 1@5\n"
+        ),
     );
 }
 

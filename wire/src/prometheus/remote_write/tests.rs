@@ -183,7 +183,7 @@ fn histogram_strategy() -> impl Strategy<Value = Histogram> {
         })
 }
 
-fn batch_strategy() -> impl Strategy<Value = MetricBatch> {
+pub(super) fn batch_strategy() -> impl Strategy<Value = MetricBatch> {
     let value = prop_oneof![
         any::<u64>().prop_map(|bits| Value::Float(f64::from_bits(bits))),
         histogram_strategy().prop_map(|h| Value::Histogram(Arc::new(h))),

@@ -1,0 +1,209 @@
+//! Forwarding to a server in this process that answers as it is told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use obs_model::Timestamp;
+use obs_model::limits::Limits;
+use obs_wire::prometheus::remote_write;
+use obs_wire::snappy;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::counters::Ending;
+use super::*;
+use crate::config::RemoteWriteConfig;
+
+/// The other side: statuses of the first answers (then 204), and what it took.
+struct Other {
+    url: String,
+    taken: mpsc::UnboundedReceiver<(HeaderMap, MetricBatch)>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Clone)]
+struct Saying {
+    statuses: Arc<[u16]>,
+    asked: Arc<AtomicUsize>,
+    taken: mpsc::UnboundedSender<(HeaderMap, MetricBatch)>,
+}
+
+async fn take(State(saying): State<Saying>, headers: HeaderMap, body: Bytes) -> Response {
+    let number = saying.asked.fetch_add(1, Ordering::Relaxed);
+    if let Some(status) = saying.statuses.get(number) {
+        let status = StatusCode::from_u16(*status).expect("a status");
+        return (status, "told to").into_response();
+    }
+    let body = snappy::decode(&body, 1 << 20).expect("snappy");
+    let two = headers["content-type"]
+        .to_str()
+        .expect("text")
+        .contains("v2");
+    let decoded = if two {
+        v2::decode(&body, &Limits::default())
+    } else {
+        remote_write::decode_v1(&body, &Limits::default(), None)
+    };
+    let batch = decoded.expect("a request").batch;
+    saying.taken.send((headers, batch)).expect("the test waits");
+    StatusCode::NO_CONTENT.into_response()
+}
+
+impl Other {
+    async fn start(statuses: &[u16]) -> Self {
+        let (sender, taken) = mpsc::unbounded_channel();
+        let saying = Saying {
+            statuses: statuses.into(),
+            asked: Arc::default(),
+            taken: sender,
+        };
+        let routes = Router::new().route("/w", post(take)).with_state(saying);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/w", listener.local_addr().expect("bound"));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            let served = axum::serve(listener, routes).with_graceful_shutdown(stopped);
+            served.await.expect("serves");
+        });
+        Self {
+            url,
+            taken,
+            stop,
+            tasks,
+        }
+    }
+
+    async fn next(&mut self) -> (HeaderMap, MetricBatch) {
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(20), self.taken.recv());
+        wait.await.expect("in time").expect("a request")
+    }
+}
+
+fn open(folder: &Path, url: &str, more: &str) -> Forwarder {
+    let yaml = format!(
+        "{{url: '{url}', name: a, queue_config: {{batch_send_deadline: 10ms, min_backoff: 1ms, \
+         max_backoff: 5ms, max_samples_per_send: 10}} {more}}}"
+    );
+    let config: RemoteWriteConfig = serde_yaml_ng::from_str(&yaml).expect("yaml");
+    let configs = crate::config::remote_writes(vec![config], "", Path::new("")).expect("valid");
+    let external = Labels::from_pairs([("cluster", "c"), ("job", "no")]);
+    Forwarder::open(folder, 1 << 20, 1, &external, configs).expect("a queue")
+}
+
+fn batch(name: &str, count: i64) -> MetricBatch {
+    let sample = |at| Sample {
+        time: Timestamp::from_millis(at),
+        start: None,
+        value: Value::Float(at as f64),
+    };
+    MetricBatch {
+        series: vec![Series {
+            labels: Labels::from_pairs([("__name__", name), ("job", "j")]),
+            samples: (1..=count).map(sample).collect(),
+            ..Series::default()
+        }],
+        ..MetricBatch::default()
+    }
+}
+
+async fn put(forwarder: &Forwarder, tenant: &str, batch: MetricBatch) {
+    let (_, prepared) = forwarder.prepare(batch).await.expect("prepared");
+    let tenant = Tenant::new(tenant).expect("a tenant");
+    forwarder.keep(&tenant, prepared).await;
+}
+
+async fn end(tasks: TaskTracker, stop: CancellationToken) {
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test]
+async fn samples_arrive_with_labels_and_headers() {
+    for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut other = Other::start(&[500, 503]).await;
+        let more = format!(
+            ", protobuf_message: {message}, headers: {{x-extra: y}}, \
+             basic_auth: {{username: u, password: p}}, \
+             write_relabel_configs: [{{source_labels: [__name__], regex: drop, action: drop}}]"
+        );
+        let forwarder = open(folder.path(), &other.url, &more);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        forwarder.start(&tasks, &stop);
+        put(&forwarder, "team", batch("drop", 1)).await;
+        put(&forwarder, "team", batch("a", 25)).await;
+        let mut times = Vec::new();
+        while times.len() < 25 {
+            let (headers, batch) = other.next().await;
+            assert_eq!(headers["x-scope-orgid"], "team");
+            assert_eq!(headers["authorization"], "Basic dTpw");
+            assert_eq!(headers["x-extra"], "y");
+            for series in &batch.series {
+                let labels = series.labels.to_string();
+                assert_eq!(labels, r#"{__name__="a", cluster="c", job="j"}"#);
+                times.extend(series.samples.iter().map(|s| s.time.millis()));
+            }
+        }
+        assert_eq!(times, (1..=25).collect::<Vec<i64>>());
+        let counters = &forwarder.destinations[0].counters;
+        while counters.samples(Ending::Sent) < 25 {
+            tokio::task::yield_now().await;
+        }
+        end(tasks, stop).await;
+        assert_eq!(counters.samples(Ending::Sent), 25);
+        assert_eq!(counters.samples(Ending::Retried), 20);
+        let names: Vec<String> = forwarder.families().into_iter().map(|f| f.name).collect();
+        assert!(names.contains(&"prometheus_remote_storage_samples_failed_total".to_owned()));
+        end(other.tasks, other.stop).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_counted_and_does_not_come_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut other = Other::start(&[400]).await;
+    let forwarder = open(folder.path(), &other.url, "");
+    put(&forwarder, "anonymous", batch("a", 1)).await;
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    forwarder.start(&tasks, &stop);
+    // The second one may come in the same round as the first.
+    while forwarder.destinations[0].counters.samples(Ending::Failed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    put(&forwarder, "anonymous", batch("b", 1)).await;
+    let (_, taken) = other.next().await;
+    assert_eq!(taken.series[0].labels.metric_name(), Some("b"));
+    end(tasks, stop).await;
+    end(other.tasks, other.stop).await;
+}
+
+#[tokio::test]
+async fn what_was_queued_is_sent_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut other = Other::start(&[]).await;
+    let forwarder = open(folder.path(), &other.url, "");
+    // Nobody sends: as if the process were killed right behind the acknowledgement.
+    put(&forwarder, "anonymous", batch("a", 3)).await;
+    drop(forwarder);
+    let forwarder = open(folder.path(), &other.url, "");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    forwarder.start(&tasks, &stop);
+    let (_, taken) = other.next().await;
+    assert_eq!(taken.sample_count(), 3);
+    end(tasks, stop).await;
+    end(other.tasks, other.stop).await;
+}
+
+#[test]
+fn names_of_folders() {
+    assert_eq!(folder_name("a-B9"), "a-B9");
+    assert_eq!(folder_name("../x y"), "_2e__2e__2f_x_20_y");
+}
