@@ -28,11 +28,11 @@ pub struct Pattern {
     anchored: bool,
     regex: Regex,
     exact: Option<Vec<Vec<u8>>>,
-    prefix: Vec<u8>,
+    prefix: Box<[u8]>,
     prefixes: Vec<Vec<u8>>,
-    needle: Vec<u8>,
+    needle: Box<[u8]>,
     /// Compiled when it is asked for first.
-    automaton: OnceLock<Option<Arc<DFA>>>,
+    automaton: Arc<OnceLock<Option<Arc<DFA>>>>,
 }
 
 /// Why a text is not a usable regular expression.
@@ -96,7 +96,7 @@ impl Pattern {
         } else {
             (None, vec![Vec::new()])
         };
-        let prefix = common_prefix(&prefixes);
+        let prefix = common_prefix(&prefixes).into();
         Ok(Self {
             source: source.to_owned(),
             anchored,
@@ -104,8 +104,8 @@ impl Pattern {
             exact,
             prefix,
             prefixes,
-            needle: needle(&hir),
-            automaton: OnceLock::new(),
+            needle: needle(&hir).into(),
+            automaton: Arc::default(),
         })
     }
 

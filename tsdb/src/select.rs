@@ -14,11 +14,12 @@ use roaring::RoaringBitmap;
 use crate::column::MilliRange;
 use crate::deletion::Mask;
 use crate::error::SelectError;
+use crate::gather::TimesTable;
 use crate::head::push_exemplar;
 use crate::kind::Metrics;
 use crate::part::{Group, Part};
 use crate::postings::{Index, find};
-use crate::selection::{Need, Selection, TimesTable};
+use crate::selection::{Need, Selection};
 use crate::tier::{Resolution, Use, choose};
 
 /// One series of a selection.

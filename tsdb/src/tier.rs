@@ -216,7 +216,7 @@ fn choose_tier(
         return Ok(fitting.or(finest.copied()));
     }
     let newest = rows.iter().map(|row| tag(row).until).max().unwrap_or(0);
-    let mut fitting: Vec<usize> = tiers.iter().copied().collect();
+    let mut fitting: Vec<usize> = tiers.to_vec();
     fitting.retain(|tier| tag(tier).until >= newest && resolution.fits(tag(tier).tier));
     fitting.sort_by_key(|tier| std::cmp::Reverse(tag(tier).tier));
     for tier in fitting {

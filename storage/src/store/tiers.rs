@@ -109,7 +109,7 @@ fn tiers_are_made_outlive_their_rows_and_go() {
     world.write(&[(1, 10), (2, 20), (3, 150), (4, 700)]);
     let rows = (0, false, vec![1, 2, 3, 4]);
     world.upkeep(1049);
-    assert_eq!(world.parts(), [rows.clone()]);
+    assert_eq!(world.parts(), std::slice::from_ref(&rows));
     world.upkeep(1051);
     let fine = |closed| (100, closed, vec![2, 3, 4]);
     let coarse = |closed| (500, closed, vec![3, 4]);

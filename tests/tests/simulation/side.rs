@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use obs_model::{Tenant, TimeRange, Timestamp};
 use obs_storage::{
-    AppendError, BackupError, Corrupt, DeleteError, Force, Job, JobError, OpenError, Record,
-    Snapshot, Store,
+    AppendError, BackupError, Corrupt, DeleteError, Force, Job, JobError, OpenError, Snapshot,
+    Store,
 };
 
 use super::below::Below;
