@@ -357,18 +357,23 @@ impl<'a> Selection<'a> {
     ) -> Result<(), E> {
         times.shrink();
         let first = chunk.start;
-        let gathered = self.gather(chunk, need, times, budget)?;
+        let all: Vec<usize> = chunk.collect();
+        let mut gathered = self.gather(&all, need, times, budget)?;
+        // Series of which summaries do not say enough are read again, together.
+        let short = |one: &Gathering| one.condensed && !one.suffices(need);
+        let again: Vec<usize> = all
+            .into_iter()
+            .filter(|index| short(&gathered[index - first]))
+            .collect();
+        if !again.is_empty() {
+            let whole = self.gather(&again, Need::Values, times, budget)?;
+            for (index, one) in again.into_iter().zip(whole) {
+                gathered[index - first] = one;
+            }
+        }
         for (at, mut one) in gathered.into_iter().enumerate() {
             if one.samples.values.is_empty() {
                 continue;
-            }
-            if one.condensed && !one.suffices(need) {
-                let index = first + at;
-                let again = self.gather(index..index + 1, Need::Values, times, budget)?;
-                let Some(whole) = again.into_iter().next() else {
-                    continue;
-                };
-                one = whole;
             }
             let shared = times.resolve(&mut one);
             let samples = &mut one.samples;
@@ -390,27 +395,26 @@ impl<'a> Selection<'a> {
         Ok(())
     }
 
-    /// Reads the samples of some neighbouring series from all sources.
+    /// Reads the samples of some ascending series from all sources.
     fn gather(
         &self,
-        chunk: Range<usize>,
+        series: &[usize],
         need: Need,
         times: &mut TimesTable,
         budget: &Budget,
     ) -> Result<Vec<Gathering>, SelectError> {
-        let first = chunk.start;
         let mut gathered: Vec<Gathering> = Vec::new();
-        gathered.resize_with(chunk.len(), Gathering::default);
+        gathered.resize_with(series.len(), Gathering::default);
         let mut charge = Charge {
             need,
             budget,
             block: budget.holding(),
             samples: budget.holding(),
         };
-        let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(chunk.len());
-        for index in chunk {
-            let at = (index - first) as u32;
-            jobs.extend(self.places(index).iter().map(|place| (*place, at)));
+        let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(series.len());
+        for (at, index) in series.iter().enumerate() {
+            let at = at as u32;
+            jobs.extend(self.places(*index).iter().map(|place| (*place, at)));
         }
         jobs.sort_by_key(|(place, _)| (place.source, place.number));
         let mut rest = &jobs[..];
