@@ -973,3 +973,51 @@ fn files_of_old_versions_are_read_and_written_alike() {
         assert_eq!(metadata, full_batch().metadata);
     }
 }
+
+/// The full part as a tier of 70 ms.
+const TIER_V3: &[u8] = include_bytes!("../fixtures/v3/metric-tier.part");
+
+fn full_tier() -> PartReader {
+    let part = Metrics::open(full_part()).unwrap();
+    let input = obs_storage::Input {
+        part: &part,
+        hidden: &[],
+    };
+    let mut writer = PartWriter::in_memory(Metrics::NAME, &Tenant::anonymous());
+    Metrics::downsample(&[input], TimeRange::ALL, 70_000_000, &mut writer).unwrap();
+    writer.finish_in_memory()
+}
+
+#[test]
+fn tiers_of_old_versions_are_read_and_written_alike() {
+    let part = PartReader::open("metric.part", Blob::heap(TIER_V3.to_vec())).unwrap();
+    part.verify().unwrap();
+    let new = full_tier();
+    for section in ["times", "postings", "differing"] {
+        let (old, new) = (part.section(section), new.section(section));
+        assert_eq!(old.unwrap(), new.unwrap(), "{section}");
+    }
+    let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![part]).unwrap();
+    let one = crate::Resolution::default();
+    let matcher = [
+        Matcher::equal("index", "8"),
+        Matcher::equal("__name__", "cpu"),
+    ];
+    let budget = budget();
+    let selection = crate::Selection::open(&snapshot, &matcher, TimeRange::ALL, one, &budget);
+    let selection = selection.unwrap();
+    let mut found = Vec::new();
+    let mut times = crate::TimesTable::default();
+    let read = selection.read(0..1, crate::Need::Values, &mut times, &budget, |one| {
+        found.extend(one.times.iter().map(|time| time.millis()));
+        let (at, first) = one.summaries[0];
+        assert_eq!((at, first.first_time.millis(), first.count), (1, 10, 7));
+        assert_eq!(
+            (first.first, first.min, first.max, first.sum),
+            (0.5, 0.5, 3.5, 14.0)
+        );
+        Ok::<(), SelectError>(())
+    });
+    read.unwrap();
+    assert_eq!(found, [0, 70, 140, 190]);
+}

@@ -113,6 +113,7 @@ fn batch(rows: &[Row], bad: usize) -> MetricBatch {
 
 impl Signal for Metrics {
     const FIRST_WINS: bool = true;
+    const LEANS: bool = true;
 
     fn time(row: Row) -> Timestamp {
         Timestamp::from_millis(row.at)

@@ -98,6 +98,9 @@ pub(crate) trait Signal: Kind + Sized {
     /// Whether a record with the identity of an earlier one is dropped; otherwise the content is
     /// part of the identity.
     const FIRST_WINS: bool;
+    /// Whether a write may lean on earlier ones of its journal segment, so that damage to one takes
+    /// those with it.
+    const LEANS: bool = false;
     /// Where a row lies in time.
     fn time(row: Row) -> Timestamp;
 
