@@ -12,7 +12,7 @@ use obs_model::matcher::{MatchOp, Matcher};
 use obs_model::numbers::{KeySeed, SeriesKey, SeriesNumbers};
 use obs_model::{Budget, Labels, Samples, Tenant, TimeRange, Timestamp};
 use obs_storage::{PartWriter, Snapshot};
-use obs_tsdb::{Metrics, Selection};
+use obs_tsdb::{Metrics, Resolution, Selection};
 use obs_wire::prometheus::scan::{Body, TextFormat};
 use obs_wire::prometheus::{remote_write, text};
 use serde_json::json;
@@ -268,7 +268,13 @@ fn index(series: u64, figures: &mut Figures) -> anyhow::Result<()> {
         let name = format!("index of {series} series: {name}, {expect} found");
         figures.best(&name, ("us", 1e6), expect, || {
             let budget = Budget::new(&limits);
-            let found = Selection::open(&snapshot, &matchers, TimeRange::ALL, &budget)?;
+            let found = Selection::open(
+                &snapshot,
+                &matchers,
+                TimeRange::ALL,
+                Resolution::default(),
+                &budget,
+            )?;
             Ok(found.len() as u64)
         })?;
     }

@@ -174,6 +174,7 @@ impl Engine {
         Snapshot {
             memories: self.memories.clone(),
             parts: self.parts.clone(),
+            tags: Vec::new(),
             manifest: 0,
             hidden: obs_storage::Hiding::default(),
         }
@@ -464,6 +465,7 @@ fn damage(good: &PartReader, section: usize, byte: prop::sample::Index, flip: u8
     let snapshot = Snapshot {
         memories: Vec::new(),
         parts: vec![Arc::new(part)],
+        tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
     };
@@ -732,6 +734,7 @@ fn golden_files_are_read_and_written_alike() {
     let snapshot = Snapshot {
         memories: Vec::new(),
         parts: vec![Arc::clone(&part)],
+        tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
     };

@@ -4,6 +4,7 @@
 //! Invariant: a value that exists is valid. Constructors check, everything after them trusts.
 
 pub mod answer;
+pub mod automaton;
 pub mod budget;
 pub mod duration;
 pub mod family;

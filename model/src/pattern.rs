@@ -5,10 +5,14 @@
 //! the automaton. Works on bytes; a line that is not UTF-8 can still be matched.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::hybrid::dfa::DFA;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Hir, HirKind, Look};
+
+use crate::automaton::{Automaton, compile};
 
 /// Bound on the compiled size of one expression, in bytes; ten times what dashboards need.
 const COMPILED_BYTES_MAX: usize = 1 << 22;
@@ -24,9 +28,11 @@ pub struct Pattern {
     anchored: bool,
     regex: Regex,
     exact: Option<Vec<Vec<u8>>>,
-    prefix: Vec<u8>,
+    prefix: Box<[u8]>,
     prefixes: Vec<Vec<u8>>,
-    needle: Vec<u8>,
+    needle: Box<[u8]>,
+    /// Compiled when it is asked for first.
+    automaton: Arc<OnceLock<Option<Arc<DFA>>>>,
 }
 
 /// Why a text is not a usable regular expression.
@@ -90,7 +96,7 @@ impl Pattern {
         } else {
             (None, vec![Vec::new()])
         };
-        let prefix = common_prefix(&prefixes);
+        let prefix = common_prefix(&prefixes).into();
         Ok(Self {
             source: source.to_owned(),
             anchored,
@@ -98,7 +104,8 @@ impl Pattern {
             exact,
             prefix,
             prefixes,
-            needle: needle(&hir),
+            needle: needle(&hir).into(),
+            automaton: Arc::default(),
         })
     }
 
@@ -139,6 +146,15 @@ impl Pattern {
     /// The compiled expression, for captures.
     pub fn regex(&self) -> &Regex {
         &self.regex
+    }
+
+    /// For an anchored expression: a walk through sorted texts, where automata can do it.
+    pub fn automaton(&self) -> Option<Automaton> {
+        let compiled = || compile(&self.source, COMPILED_BYTES_MAX);
+        let dfa = self
+            .anchored
+            .then(|| self.automaton.get_or_init(compiled))?;
+        dfa.clone().map(Automaton::new)
     }
 }
 

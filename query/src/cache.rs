@@ -186,12 +186,13 @@ impl Key {
         let reach = Reach::of(&plan.root)?;
         let selectors: Vec<&Leaf> = plan.leaves.iter().map(|read| &read.leaf).collect();
         let text = format!(
-            "{:?} {selectors:?} {} {} {} {}",
+            "{:?} {selectors:?} {} {} {} {} {:?}",
             plan.root,
             plan.lookback,
             plan.delayed_names,
             plan.start_timestamps,
-            plan.type_and_unit_labels
+            plan.type_and_unit_labels,
+            plan.resolution
         );
         let key = Self {
             tenant: tenant.clone(),

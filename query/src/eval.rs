@@ -34,6 +34,7 @@ mod sliding;
 mod source;
 mod starts;
 mod stream;
+pub(crate) mod summarised;
 #[cfg(test)]
 mod tests;
 mod trend;

@@ -12,6 +12,7 @@ use crate::cache::Key;
 use crate::error::QueryError;
 use crate::plan::Leaf;
 use crate::request::Plan;
+use crate::resolution;
 use crate::run::Sources;
 
 /// A plan and its cost.
@@ -62,11 +63,11 @@ pub fn explain(plan: &Plan, sources: &Sources, budget: &Budget) -> Result<Explan
         return Ok(explanation);
     };
     explanation.steps = plan.grid.count;
-    for read in &plan.leaves {
+    for (read, resolution) in plan.leaves.iter().zip(resolution::of(plan)) {
         let Leaf::Metrics(matchers) = &read.leaf else {
             continue;
         };
-        let selection = Selection::open(snapshot, matchers, read.range, budget)?;
+        let selection = Selection::open(snapshot, matchers, read.range, resolution, budget)?;
         explanation.reads.push(Read {
             selector: read.leaf.to_string(),
             range: read.range,

@@ -17,6 +17,7 @@ use crate::error::Place;
 use crate::functions::{InstantFunction, RangeFunction};
 use crate::logs::LogLeaf;
 use crate::operators::{AggregateOp, BinaryOp, Grouping, Matching};
+use crate::request::SourceResolution;
 
 /// Index into [`Plan::leaves`].
 pub type LeafId = usize;
@@ -267,6 +268,8 @@ pub struct MetricPlan {
     pub type_and_unit_labels: bool,
     /// Samples that steps look at are counted.
     pub count_samples: bool,
+    /// How coarse samples may be.
+    pub resolution: SourceResolution,
 }
 
 /// Adds a leaf, or widens the range of an equal one that it overlaps: what lies between two ranges

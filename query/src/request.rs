@@ -83,6 +83,19 @@ pub enum Direction {
     Forward,
 }
 
+/// How coarse the samples may be that a query reads. Where samples as they came are gone, tiers are
+/// read in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceResolution {
+    /// Tiers are read where they surely give the same answer.
+    #[default]
+    Same,
+    /// Tiers are not read where samples as they came are there.
+    Raw,
+    /// Tiers of up to so many nanoseconds are read where there are any.
+    UpTo(i64),
+}
+
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -101,6 +114,8 @@ pub struct Request {
     pub type_and_unit_labels: bool,
     /// The reply says how many samples each step looked at.
     pub count_samples: bool,
+    /// How coarse samples may be (Thanos' `max_source_resolution`).
+    pub resolution: SourceResolution,
     /// Steps that were computed before may be taken from the cache.
     pub cached: bool,
     /// Most lines, traces or series of an answer.
@@ -123,6 +138,7 @@ impl Request {
             start_timestamps: false,
             type_and_unit_labels: false,
             count_samples: false,
+            resolution: SourceResolution::default(),
             cached: true,
             limit: 100,
             direction: Direction::Backward,

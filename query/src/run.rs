@@ -7,14 +7,14 @@ use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Budget, Matcher, Reply, TimeRange};
 use obs_tracestore::Spans;
-use obs_tsdb::{Metrics, Selection, Snapshot};
+use obs_tsdb::{Metrics, Resolution, Selection, Snapshot};
 
 use crate::cache::{self, Key, Reach, ResultCache, Stored, TenantCache};
 use crate::error::{ParseError, QueryError};
 use crate::eval::{LeafSeries, Outcome, eval_leaves};
 use crate::plan::{Leaf, LeafRead, MetricPlan, SelectedSeries};
 use crate::request::{Language, Plan, Request};
-use crate::{logql, logs, promql, traceql, traces};
+use crate::{logql, logs, promql, resolution, traceql, traces};
 
 /// What queries read. A source that is missing has no data.
 #[derive(Default)]
@@ -271,10 +271,10 @@ fn open<'a>(
     sources: &'a Sources,
     budget: &Budget,
 ) -> Result<Vec<Opened<'a>>, QueryError> {
-    let mut reads: Vec<(&[Matcher], TimeRange)> = Vec::new();
-    for read in &plan.leaves {
+    let mut reads: Vec<(&[Matcher], TimeRange, Resolution)> = Vec::new();
+    for (read, resolution) in plan.leaves.iter().zip(resolution::of(plan)) {
         if let Leaf::Metrics(matchers) = &read.leaf {
-            reads.push((matchers, read.range));
+            reads.push((matchers, read.range, resolution));
         }
     }
     let selections = match &sources.metrics {

@@ -13,8 +13,9 @@ use obs_collector::config::{
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
+use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Labels, Matcher, duration};
-use obs_storage::RetentionRule;
+use obs_storage::{RetentionRule, Tier};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
@@ -94,6 +95,8 @@ pub struct StorageConfig {
     pub retention_bytes: Option<u64>,
     /// Series that are kept for a shorter time than the rest.
     pub retention_rules: Vec<RetentionRuleConfig>,
+    /// Samples of metrics that stand for many, and how long they are kept.
+    pub tiers: TiersConfig,
     /// Bytes of rows in memory per signal at which they are flushed.
     pub flush_bytes: Option<u64>,
     /// Bytes of memory per signal at which writes are refused until a flush is done.
@@ -101,6 +104,32 @@ pub struct StorageConfig {
     /// Age of the oldest record in memory at which it is flushed.
     #[serde(deserialize_with = "optional_duration")]
     pub flush_age: Option<i64>,
+}
+
+/// `obs.storage.tiers`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TiersConfig {
+    /// How long one for five minutes is kept; `0` for ever; without it none is made.
+    #[serde(rename = "5m", deserialize_with = "optional_duration")]
+    pub five_minutes: Option<i64>,
+    /// The same for one hour.
+    #[serde(rename = "1h", deserialize_with = "optional_duration")]
+    pub hour: Option<i64>,
+}
+
+impl TiersConfig {
+    /// The tiers as the engine takes them, the finest first.
+    pub(crate) fn tiers(self) -> Vec<Tier> {
+        let all = [(300, self.five_minutes), (3600, self.hour)];
+        let tier = |(seconds, age): (i64, Option<i64>)| {
+            Some(Tier {
+                resolution: seconds * NANOS_PER_SECOND,
+                age: Some(age?).filter(|age| *age > 0),
+            })
+        };
+        all.into_iter().filter_map(tier).collect()
+    }
 }
 
 /// One of `obs.storage.retention_rules`
@@ -375,6 +404,32 @@ mod tests {
             Limits::default().depth_max
         );
         assert!(config.obs.logs.discover_log_levels && config.obs.telemetry.logs);
+    }
+
+    #[test]
+    fn tiers_and_how_long_they_are_kept() {
+        let check = |text: &str, expect: Result<&[(i64, Option<&str>)], &str>| {
+            let text = format!("obs:\n  storage: {{tiers: {{{text}}}}}\n");
+            let found = parse(&text).map_err(|fault| fault.to_string());
+            let found = found.map(|config| config.obs.storage.tiers.tiers());
+            match (found, expect) {
+                (Ok(tiers), Ok(expect)) => {
+                    let tier = |(seconds, age): &(i64, Option<&str>)| Tier {
+                        resolution: seconds * NANOS_PER_SECOND,
+                        age: age.and_then(duration::parse),
+                    };
+                    let expect: Vec<Tier> = expect.iter().map(tier).collect();
+                    assert_eq!(tiers, expect);
+                }
+                (Err(fault), Err(expect)) => assert!(fault.contains(expect), "{fault}"),
+                (found, expect) => panic!("{text}: {found:?}, {expect:?}"),
+            }
+        };
+        check("", Ok(&[]));
+        check("5m: 1y", Ok(&[(300, Some("1y"))]));
+        check("1h: 0, 5m: 90d", Ok(&[(300, Some("90d")), (3600, None)]));
+        check("2h: 1y", Err("2h"));
+        check("5m: soon", Err("soon"));
     }
 
     #[test]

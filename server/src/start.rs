@@ -364,6 +364,7 @@ async fn open_stores(
         age: app.rules.retention,
         bytes: storage.retention_bytes,
     };
+    settings.tiers = storage.tiers.tiers();
     if let Some(bytes) = storage.flush_bytes {
         settings.flush_bytes = bytes;
     }

@@ -342,9 +342,10 @@ impl<K: Kind> Store<K> {
     /// Tells the time that ages of rules are counted from.
     pub(crate) fn set_now(&self, now: Timestamp) {
         let view = self.view.read();
-        let same = view.deletions.rules.is_empty() || view.deletions.now == now;
+        let matters = !view.deletions.rules.is_empty() || !self.options.tiers.is_empty();
+        let same = view.deletions.now == now;
         drop(view);
-        if !same {
+        if matters && !same {
             self.view.write().deletions.now = now;
         }
     }

@@ -1,5 +1,5 @@
 //! Golden files: the bytes that a version wrote are opened for ever, and those of the newest version
-//! written again exactly. Version 2 differs in the manifest only.
+//! written again exactly. Versions 2 and 3 differ in the manifest only.
 //! A change of a writer needs a new version and new files beside the old ones.
 
 use std::sync::Arc;
@@ -42,11 +42,22 @@ const GOLDEN_2: &[(&str, &[u8])] = golden![
     "v1" "toy/parts/00000000000000000002.part"
 ];
 
+const GOLDEN_3: &[(&str, &[u8])] = golden![
+    "v1" "toy/journal/00000000000000000002.journal"
+    "v3" "toy/manifest/00000000000000000001.edit"
+    "v3" "toy/manifest/00000000000000000002.edit"
+    "v3" "toy/manifest/00000000000000000003.edit"
+    "v3" "toy/manifest/00000000000000000004.edit"
+    "v1" "toy/parts/00000000000000000001.part"
+    "v1" "toy/parts/00000000000000000002.part"
+    "v3" "toy/parts/00000000000000000003.part"
+];
+
 fn row(number: u64, at: i64) -> Row {
     Row { number, at }
 }
 
-/// Two tenants, two windows, a merge, records that are still in the journal, and a deletion.
+/// Two tenants, two windows, a merge, a tier, records that are still in the journal, and a deletion.
 fn write() -> SimDisk {
     let disk = SimDisk::new(1);
     let store = Store::<Toy>::open(Arc::new(disk.clone()), options(), &|_| {}).unwrap();
@@ -64,6 +75,12 @@ fn write() -> SimDisk {
         keep,
     };
     store.run(job).unwrap();
+    let tier = Job::Downsample {
+        tenant: tenant("a"),
+        tier: 500,
+        parts: vec![2],
+    };
+    store.run(tier).unwrap();
     append(&tenant("a"), &[row(3, -5)]);
     append(&tenant("b"), &[row(4, 20), row(5, 21)]);
     let selector = Remainder { of: 2, is: 0 }.bytes();
@@ -73,11 +90,11 @@ fn write() -> SimDisk {
 }
 
 #[test]
-fn version_2_is_written_as_ever() {
+fn version_3_is_written_as_ever() {
     let disk = write();
-    let paths: Vec<&str> = GOLDEN_2.iter().map(|(path, _)| *path).collect();
+    let paths: Vec<&str> = GOLDEN_3.iter().map(|(path, _)| *path).collect();
     assert_eq!(disk.paths(), paths);
-    for (path, golden) in GOLDEN_2 {
+    for (path, golden) in GOLDEN_3 {
         assert_eq!(&*disk.blob(path).unwrap(), *golden, "{path}");
     }
 }
@@ -86,6 +103,7 @@ fn version_2_is_written_as_ever() {
 fn every_version_is_opened_for_ever() {
     check_opens(GOLDEN_1, &[row(1, 10), row(2, 1010), row(3, -5)]);
     check_opens(GOLDEN_2, &[row(1, 10), row(3, -5)]);
+    check_opens(GOLDEN_3, &[row(1, 10), row(3, -5)]);
 }
 
 fn check_opens(golden: &[(&str, &[u8])], of_a: &[Row]) {

@@ -79,6 +79,17 @@ impl<K: Kind> Store<K> {
                 let merged = self.merge(&mut upkeep, parts, *keep);
                 (merged, &self.counters.merges)
             }
+            Job::Downsample {
+                tenant,
+                tier,
+                parts,
+            } => {
+                let made = self.downsample(&mut upkeep, tenant, *tier, parts);
+                if made.is_err() {
+                    self.set_untiered(parts);
+                }
+                (made, &self.counters.merges)
+            }
             Job::Drop { parts, .. } => (self.discard(&mut upkeep, parts), &self.counters.drops),
         };
         let counter = match result {
@@ -190,6 +201,9 @@ impl<K: Kind> Store<K> {
             bytes,
             range: open.reader.range(),
             deletions_from: 0,
+            tier: 0,
+            until: number,
+            closed: false,
         };
         Ok(Some(Held { entry, open }))
     }
@@ -199,14 +213,10 @@ impl<K: Kind> Store<K> {
         let Some((first, inputs)) = self.inputs(numbers) else {
             return Ok(());
         };
-        let view = self.view.read();
-        let hidden = view.deletions.of(&first.tenant);
-        let settled = view.deletions.rules_beyond(first.range);
+        let settled = self.view.read().deletions.rules_beyond(first.range);
+        let hidden = self.hidden_in(upkeep, &first.tenant, numbers);
         let entries = numbers.iter().filter_map(|n| upkeep.manifest.parts.get(n));
-        let hidden: Vec<Vec<Hidden<K>>> = entries
-            .map(|entry| within(concerning(&hidden, entry.deletions_from), entry.range))
-            .collect();
-        drop(view);
+        let until = entries.map(|entry| entry.until).max();
         let deletions_from = upkeep.manifest.next_deletion;
         if let ([number], [open], [hidden]) = (numbers, &inputs[..], &hidden[..])
             && !hidden.is_empty()
@@ -222,13 +232,7 @@ impl<K: Kind> Store<K> {
         }
         let window = self.options.window_of(first.range.start);
         let keep = keep.intersect(window);
-        let pairs = inputs.iter().zip(&hidden);
-        let parts: Vec<Input<'_, K>> = pairs
-            .map(|(open, hidden)| Input {
-                part: &open.part,
-                hidden,
-            })
-            .collect();
+        let parts = visible(&inputs, &hidden);
         let fill = |out: &mut PartWriter| K::merge_visible(&parts, keep, out);
         let merged = match self.write_part(upkeep, &first.tenant, window, fill) {
             Ok(merged) => merged,
@@ -242,11 +246,100 @@ impl<K: Kind> Store<K> {
         for part in &mut made {
             part.entry.order = first.order;
             part.entry.deletions_from = deletions_from;
+            part.entry.tier = first.tier;
+            part.entry.until = until.unwrap_or(part.entry.until);
+            part.entry.closed = first.closed;
         }
         self.swap(upkeep, numbers, made)?;
         let files = numbers.iter().map(|n| part_path::<K>(*n)).collect();
         self.remove_files(upkeep, files);
         Ok(())
+    }
+
+    /// Makes the rows of a tier of all parts of a window. Nothing happens where these are not all
+    /// any more.
+    fn downsample(
+        &self,
+        upkeep: &mut Upkeep,
+        tenant: &Tenant,
+        tier: i64,
+        numbers: &[u64],
+    ) -> Result<(), JobError> {
+        let Some((first, inputs)) = self.inputs(numbers) else {
+            return Ok(());
+        };
+        let window = self.options.window_of(first.range.start);
+        let view = self.view.read();
+        let of_window = view.parts.get(tenant).map_or(&[][..], Vec::as_slice).iter();
+        let of_window = of_window.filter(|p| p.entry.range.intersect(window) == p.entry.range);
+        let (rows, tiers): (Vec<_>, Vec<_>) = of_window.partition(|p| p.entry.tier == 0);
+        let all: Vec<u64> = rows.iter().map(|p| p.entry.number).collect();
+        let closed = tiers.iter().any(|p| p.entry.closed);
+        let until = rows.iter().map(|p| p.entry.until).max().unwrap_or(0);
+        let old = tiers.iter().find(|p| p.entry.tier == tier);
+        let old = old.map(|p| (p.entry.clone(), Arc::clone(&p.open)));
+        let now = view.deletions.now;
+        drop(view);
+        if all != numbers || closed {
+            return Ok(());
+        }
+        let deletions_from = upkeep.manifest.next_deletion;
+        if let Some((entry, open)) = &old
+            && entry.until >= until
+        {
+            let hidden = self.hidden_in(upkeep, tenant, &[entry.number]);
+            if !hidden
+                .iter()
+                .any(|h| may_select::<K>(&open.part, h).unwrap_or(true))
+            {
+                let settled = self.view.read().deletions.rules_beyond(entry.range);
+                self.set_settled(entry.number, settled, &upkeep.manifest);
+                let entry = PartEntry {
+                    deletions_from,
+                    ..entry.clone()
+                };
+                let (number, open) = (entry.number, Arc::clone(open));
+                return self.swap(upkeep, &[number], vec![Held { entry, open }]);
+            }
+        }
+        let hidden = self.hidden_in(upkeep, tenant, numbers);
+        let keep = self.options.kept_of(tenant, tier, now).intersect(window);
+        let parts = visible(&inputs, &hidden);
+        let fill = |out: &mut PartWriter| K::downsample(&parts, keep, tier, out);
+        let made = match self.write_part(upkeep, tenant, window, fill) {
+            Ok(made) => made,
+            Err(JobError::Corrupt(error)) => {
+                self.set_damaged_aside(upkeep, numbers, &inputs)?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error),
+        };
+        let old: Vec<u64> = old.iter().map(|(entry, _)| entry.number).collect();
+        let mut made: Vec<Held<K>> = made.into_iter().collect();
+        if made.is_empty() {
+            self.set_untiered(numbers);
+        }
+        for part in &mut made {
+            part.entry.deletions_from = deletions_from;
+            part.entry.tier = tier;
+            part.entry.until = until;
+        }
+        if made.is_empty() && old.is_empty() {
+            return Ok(());
+        }
+        self.swap(upkeep, &old, made)?;
+        let files = old.iter().map(|n| part_path::<K>(*n)).collect();
+        self.remove_files(upkeep, files);
+        Ok(())
+    }
+
+    /// What is hidden in each of some parts of a tenant.
+    fn hidden_in(&self, upkeep: &Upkeep, tenant: &Tenant, numbers: &[u64]) -> Vec<Vec<Hidden<K>>> {
+        let hidden = self.view.read().deletions.of(tenant);
+        let entries = numbers.iter().filter_map(|n| upkeep.manifest.parts.get(n));
+        entries
+            .map(|entry| within(concerning(&hidden, entry.deletions_from), entry.range))
+            .collect()
     }
 
     /// The entry of the first part and all parts of a merge, if all are still there, belong to one
@@ -258,7 +351,9 @@ impl<K: Kind> Store<K> {
         let first = held.first()?.entry.clone();
         let window = self.options.window_of(first.range.start);
         let fits = held.iter().all(|p| {
-            p.entry.tenant == first.tenant && p.entry.range.intersect(window) == p.entry.range
+            p.entry.tenant == first.tenant
+                && p.entry.tier == first.tier
+                && p.entry.range.intersect(window) == p.entry.range
         });
         let ordered = held.windows(2).all(|w| w[0].entry.order < w[1].entry.order);
         let open = held.iter().map(|p| Arc::clone(&p.open)).collect();
@@ -272,16 +367,25 @@ impl<K: Kind> Store<K> {
         if numbers.is_empty() {
             return Ok(());
         }
-        match self.swap(upkeep, &numbers, Vec::new()) {
+        match self.lose(upkeep, &numbers) {
             Err(JobError::DiskFull(_)) => {
                 upkeep.reserve.give_up(&*self.disk);
-                self.swap(upkeep, &numbers, Vec::new())?;
+                self.lose(upkeep, &numbers)?;
             }
             result => result?,
         }
+        self.forget_untiered();
         let files = numbers.iter().map(|n| part_path::<K>(*n)).collect();
         self.remove_files(upkeep, files);
         Ok(())
+    }
+
+    /// Takes parts away whose rows live on in tiers only.
+    fn lose(&self, upkeep: &mut Upkeep, numbers: &[u64]) -> Result<(), JobError> {
+        let closing = self.view.read().closing(numbers);
+        let mut removed = numbers.to_vec();
+        removed.extend(closing.iter().map(|held| held.entry.number));
+        self.swap(upkeep, &removed, closing)
     }
 
     /// Puts some parts in the place of others: manifest first, then readers.
@@ -363,6 +467,19 @@ impl<K: Kind> Store<K> {
         numbers: &[u64],
         inputs: &[Arc<OpenPart<K>>],
     ) -> Result<(), JobError> {
+        if !self.set_damaged_aside(upkeep, numbers, inputs)? {
+            self.set_unmergeable(numbers);
+        }
+        Ok(())
+    }
+
+    /// Puts those of some parts into quarantine that are damaged; whether there were any.
+    fn set_damaged_aside(
+        &self,
+        upkeep: &mut Upkeep,
+        numbers: &[u64],
+        inputs: &[Arc<OpenPart<K>>],
+    ) -> Result<bool, JobError> {
         let mut found = false;
         for (number, open) in numbers.iter().zip(inputs) {
             if let Err(error) = open.reader.verify() {
@@ -370,10 +487,7 @@ impl<K: Kind> Store<K> {
                 self.set_part_aside(upkeep, *number, &error)?;
             }
         }
-        if !found {
-            self.set_unmergeable(numbers);
-        }
-        Ok(())
+        Ok(found)
     }
 
     /// Moves the file of a part into quarantine and takes the part away from readers.
@@ -387,7 +501,7 @@ impl<K: Kind> Store<K> {
         let moved = quarantine.take(&*self.disk, &part_path::<K>(number), error);
         drop(quarantine);
         moved.map_err(|error| self.job_error(error))?;
-        self.swap(upkeep, &[number], Vec::new())
+        self.lose(upkeep, &[number])
     }
 
     /// Removes the journal segments that the manifest no longer needs.
@@ -443,6 +557,19 @@ impl<K: Kind> Store<K> {
             | DiskError::Failed { .. } => JobError::Disk(error),
         }
     }
+}
+
+/// Parts with what is hidden in each.
+fn visible<'a, K: Kind>(
+    parts: &'a [Arc<OpenPart<K>>],
+    hidden: &'a [Vec<Hidden<K>>],
+) -> Vec<Input<'a, K>> {
+    let pairs = parts.iter().zip(hidden);
+    let input = |(open, hidden): (&'a Arc<OpenPart<K>>, &'a Vec<Hidden<K>>)| Input {
+        part: &open.part,
+        hidden,
+    };
+    pairs.map(input).collect()
 }
 
 /// Of what is hidden that which may lie in a range.

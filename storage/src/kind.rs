@@ -82,6 +82,9 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Which rows a deletion or a rule of retention takes; `Infallible` where there is neither.
     type Selector: Send + Sync;
 
+    /// Whether it has tiers; without, none are made and retention is by rows.
+    const TIERS: bool = false;
+
     /// Reads a selector; the default reads none.
     fn selector(bytes: &[u8]) -> Result<Self::Selector, Corrupt> {
         let _ = bytes;
@@ -160,5 +163,17 @@ pub trait Kind: Send + Sync + Sized + 'static {
     ) -> Result<(), Corrupt> {
         let parts: Vec<&Self::Part> = inputs.iter().map(|input| input.part).collect();
         Self::merge(&parts, keep, out)
+    }
+
+    /// Writes what stands for the rows of all parts that are inside `keep`, one row for about so
+    /// many nanoseconds. Writing nothing is fine: then there is no such part.
+    fn downsample(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        resolution: i64,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        let _ = (inputs, keep, resolution, out);
+        Ok(())
     }
 }

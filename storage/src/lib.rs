@@ -46,10 +46,10 @@ pub use journal::Record;
 pub use kind::{Draft, Input, Kind, MemoryBytes, Target};
 pub use open::Progress;
 pub use part::{PartReader, PartWriter};
-pub use plan::{Force, Job, Options, Retention};
+pub use plan::{Force, Job, Options, Retention, Tier};
 pub use queue::{Queue, QueueFrame, QueueOptions};
 pub use sim::SimDisk;
-pub use snapshot::{OpenPart, Snapshot};
+pub use snapshot::{OpenPart, PartTag, Snapshot};
 pub use store::{Stats, Store};
 
 #[cfg(test)]

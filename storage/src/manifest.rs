@@ -17,8 +17,9 @@ use crate::error::{Corrupt, DiskError, OpenError};
 use crate::part::push_short;
 
 /// First bytes of each copy of an edit; the last one is the version.
-pub const EDIT_MAGIC: [u8; 8] = *b"OBSMANI\x02";
-/// The same before there were deletions; still read.
+pub const EDIT_MAGIC: [u8; 8] = *b"OBSMANI\x03";
+/// The same before there were tiers, and before there were deletions; still read.
+const EDIT_MAGIC_2: [u8; 8] = *b"OBSMANI\x02";
 const EDIT_MAGIC_1: [u8; 8] = *b"OBSMANI\x01";
 /// Every edit whose number is a multiple of this is a snapshot.
 pub const SNAPSHOT_EVERY: u64 = 64;
@@ -37,6 +38,12 @@ pub(crate) struct PartEntry {
     /// The first deletion that may concern its rows: earlier ones came before the rows did, or took
     /// what they take.
     pub(crate) deletions_from: u64,
+    /// Nanoseconds that its rows stand for; 0 for rows as they came.
+    pub(crate) tier: i64,
+    /// The number of the newest flushed part that was merged into it; of a tier, that it was made of.
+    pub(crate) until: u64,
+    /// A tier that is never made again, because of the rows that it was made of some are gone.
+    pub(crate) closed: bool,
 }
 
 /// Rows that are not to be found any more.
@@ -214,6 +221,9 @@ impl Manifest {
             body.extend_from_slice(&part.range.start.nanos().to_le_bytes());
             body.extend_from_slice(&part.range.end.nanos().to_le_bytes());
             body.extend_from_slice(&part.deletions_from.to_le_bytes());
+            body.extend_from_slice(&part.tier.to_le_bytes());
+            body.extend_from_slice(&part.until.to_le_bytes());
+            body.push(u8::from(part.closed));
         }
         push_numbers(&mut body, &edit.removed);
         body.extend_from_slice(&(edit.deleted.len() as u32).to_le_bytes());
@@ -305,9 +315,9 @@ fn push_numbers(body: &mut Vec<u8>, numbers: &[u64]) {
 
 /// The version and the body of a copy. Since version 2 the magic is under the checksum.
 fn read_copy<'a>(place: &str, copy: &'a [u8], offset: u64) -> Result<(u8, &'a [u8]), Corrupt> {
-    let expected = "the magic of an edit, version 1 or 2";
+    let expected = "the magic of an edit, version 1 to 3";
     let found = copy.split_first_chunk::<8>().and_then(|(magic, rest)| {
-        let known = [EDIT_MAGIC_1, EDIT_MAGIC].contains(magic);
+        let known = [EDIT_MAGIC_1, EDIT_MAGIC_2, EDIT_MAGIC].contains(magic);
         let (body, checksum) = rest.split_last_chunk::<4>().filter(|_| known)?;
         Some((magic[7], body, checksum))
     });
@@ -347,8 +357,9 @@ fn read_range(cursor: &mut Cursor<'_>) -> Result<TimeRange, Corrupt> {
 }
 
 fn read_part(cursor: &mut Cursor<'_>, version: u8) -> Result<PartEntry, Corrupt> {
+    let number = cursor.u64("part number")?;
     Ok(PartEntry {
-        number: cursor.u64("part number")?,
+        number,
         order: cursor.u64("part order")?,
         tenant: cursor.tenant()?,
         rows: cursor.u64("part rows")?,
@@ -357,6 +368,18 @@ fn read_part(cursor: &mut Cursor<'_>, version: u8) -> Result<PartEntry, Corrupt>
         deletions_from: match version {
             1 => 0,
             _ => cursor.u64("first deletion of the part")?,
+        },
+        tier: match version {
+            1 | 2 => 0,
+            _ => cursor.i64("tier of the part")?,
+        },
+        until: match version {
+            1 | 2 => number,
+            _ => cursor.u64("newest part inside the part")?,
+        },
+        closed: match version {
+            1 | 2 => false,
+            _ => cursor.take(1, "whether the tier is closed")? != [0],
         },
     })
 }
@@ -398,6 +421,9 @@ mod tests {
             bytes: 1000,
             range: TimeRange::new(Timestamp::from_nanos(-1), Timestamp::from_nanos(1)),
             deletions_from: 0,
+            tier: if number.is_multiple_of(5) { 300 } else { 0 },
+            until: number,
+            closed: number.is_multiple_of(10),
         }
     }
 

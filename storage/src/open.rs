@@ -16,7 +16,7 @@ use crate::jobs::{journal_folder, manifest_folder, open_part, part_path, parts_f
 use crate::journal::{self, FIRST_SEQUENCE, Journal, segment_path, segments};
 use crate::kind::Kind;
 use crate::manifest::{Edit, Manifest, PartEntry};
-use crate::plan::Options;
+use crate::plan::{Options, window_of};
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
 use crate::snapshot::OpenPart;
@@ -41,9 +41,12 @@ impl<K: Kind> Store<K> {
     /// journal and tells how far it is.
     pub fn open(
         disk: Arc<dyn Disk>,
-        options: Options,
+        mut options: Options,
         progress: &dyn Fn(Progress),
     ) -> Result<Self, OpenError> {
+        if !K::TIERS {
+            options.tiers.clear();
+        }
         let bucket = LocalBucket::new(Arc::clone(&disk));
         let folder = manifest_folder::<K>();
         let mut quarantine = Quarantine::open(&*disk, format!("{}/quarantine", K::NAME))?;
@@ -61,10 +64,15 @@ impl<K: Kind> Store<K> {
             quarantine.note(&*disk, name, std::slice::from_ref(finding))?;
         }
         let orphan = remove_orphans::<K>(&*disk, &manifest)?;
-        let (view, bad) = open_parts::<K>(&*disk, &manifest, &mut quarantine, progress)?;
+        let (mut view, bad) = open_parts::<K>(&*disk, &manifest, &mut quarantine, progress)?;
         if !bad.is_empty() {
+            // What a lost part had lives on in the tiers of its window.
+            let closing = close(&mut view, &manifest, &bad, options.window);
+            let mut removed = bad;
+            removed.extend(closing.iter().map(|entry| entry.number));
             let edit = Edit {
-                removed: bad,
+                removed,
+                added: closing,
                 ..Edit::default()
             };
             match manifest.commit(&bucket, &folder, edit) {
@@ -93,6 +101,7 @@ impl<K: Kind> Store<K> {
         };
         let view = View {
             manifest: upkeep.manifest.number,
+            window: options.window,
             deletions: Deletions::open(&upkeep.manifest).map_err(OpenError::Manifest)?,
             ..view
         };
@@ -296,6 +305,32 @@ fn open_parts<K: Kind>(
         progress(told);
     }
     Ok((view, bad))
+}
+
+/// Closes the tiers of windows of which parts were lost; gives their entries.
+fn close<K: Kind>(
+    view: &mut View<K>,
+    manifest: &Manifest,
+    lost: &[u64],
+    window: i64,
+) -> Vec<PartEntry> {
+    let place = |entry: &PartEntry| {
+        (
+            entry.tenant.clone(),
+            window_of(entry.range.start, window).start,
+        )
+    };
+    let lost = lost.iter().filter_map(|number| manifest.parts.get(number));
+    let places: Vec<_> = lost.filter(|entry| entry.tier == 0).map(place).collect();
+    let mut closed = Vec::new();
+    for held in view.parts.values_mut().flatten() {
+        let entry = &mut held.entry;
+        if entry.tier != 0 && !entry.closed && places.contains(&place(entry)) {
+            entry.closed = true;
+            closed.push(entry.clone());
+        }
+    }
+    closed
 }
 
 /// A whole part in the wrong place is damage too.

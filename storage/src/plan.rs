@@ -21,6 +21,15 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
+/// Rows that stand for many, made of parts whose window is over and kept for longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Nanoseconds that a row stands for; divides the window.
+    pub resolution: i64,
+    /// Nanoseconds after which a row may go; `None` keeps for ever.
+    pub age: Option<i64>,
+}
+
 /// The settings of a store.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -46,6 +55,10 @@ pub struct Options {
     pub part_bytes_max: u64,
     /// Bytes that are kept free for retention to work on a full disk; zero for none.
     pub reserve_bytes: u64,
+    /// The tiers that are made, for signals that have any.
+    pub tiers: Vec<Tier>,
+    /// Tiers of a window are made that many nanoseconds after its end, when little comes late.
+    pub tier_delay: i64,
     /// What is kept of tenants that are not in `tenants`.
     pub retention: Retention,
     /// What is kept of single tenants.
@@ -66,6 +79,8 @@ impl Default for Options {
             part_bytes_max: 1 << 30,
             // Two copies of a manifest snapshot with thousands of parts.
             reserve_bytes: 512 << 10,
+            tiers: Vec::new(),
+            tier_delay: 2 * 3600 * NANOS_PER_SECOND,
             retention: Retention::default(),
             tenants: BTreeMap::new(),
         }
@@ -88,22 +103,45 @@ impl Options {
     }
 
     /// The rows of a tenant that are still wanted at `now`.
+    ///
+    /// Where there are tiers these are whole windows, so that a tier stands for all or nothing of
+    /// what a window has.
     pub fn kept(&self, tenant: &Tenant, now: Timestamp) -> TimeRange {
         let age = self.retention_of(tenant).age;
         let start = age.map_or(Timestamp::MIN, |age| now.saturating_sub(age));
-        TimeRange::new(start, Timestamp::MAX)
+        match self.tiers.is_empty() {
+            true => TimeRange::new(start, Timestamp::MAX),
+            false => TimeRange::new(self.window_of(start).start, Timestamp::MAX),
+        }
+    }
+
+    /// The same of the rows of a tier. One that is no longer made is kept like what it is made of.
+    pub(crate) fn kept_of(&self, tenant: &Tenant, tier: i64, now: Timestamp) -> TimeRange {
+        let known = self.tiers.iter().find(|known| known.resolution == tier);
+        let Some(known) = known.filter(|_| tier != 0) else {
+            return self.kept(tenant, now);
+        };
+        let start = known
+            .age
+            .map_or(Timestamp::MIN, |age| now.saturating_sub(age));
+        TimeRange::new(self.window_of(start).start, Timestamp::MAX)
     }
 
     /// The window that holds a point.
     pub fn window_of(&self, at: Timestamp) -> TimeRange {
-        let window = i128::from(self.window.max(1));
-        let start = i128::from(at.nanos()).div_euclid(window) * window;
-        let clamp = |nanos: i128| {
-            let clamped = nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
-            Timestamp::from_nanos(i64::try_from(clamped).expect("it was clamped"))
-        };
-        TimeRange::new(clamp(start), clamp(start + window - 1))
+        window_of(at, self.window)
     }
+}
+
+/// The window of some length that holds a point.
+pub(crate) fn window_of(at: Timestamp, window: i64) -> TimeRange {
+    let window = i128::from(window.max(1));
+    let start = i128::from(at.nanos()).div_euclid(window) * window;
+    let clamp = |nanos: i128| {
+        let clamped = nanos.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+        Timestamp::from_nanos(i64::try_from(clamped).expect("it was clamped"))
+    };
+    TimeRange::new(clamp(start), clamp(start + window - 1))
 }
 
 /// Something to do; a value, so that deciding and doing are separate.
@@ -120,6 +158,15 @@ pub enum Job {
         /// Rows outside are dropped on the way.
         keep: TimeRange,
     },
+    /// Make the rows of a tier of all parts of a window, in place of those made before.
+    Downsample {
+        /// Whose.
+        tenant: Tenant,
+        /// Nanoseconds that a row stands for.
+        tier: i64,
+        /// Numbers of the parts, in order of arrival.
+        parts: Vec<u64>,
+    },
     /// Remove parts that retention does not keep.
     Drop {
         /// Whose.
@@ -127,6 +174,22 @@ pub enum Job {
         /// Numbers of the parts.
         parts: Vec<u64>,
     },
+}
+
+impl Job {
+    /// Whether both jobs need a part that the other one has.
+    pub(crate) fn needs_any_of(&self, other: &Self) -> bool {
+        other.parts().iter().any(|part| self.parts().contains(part))
+    }
+
+    fn parts(&self) -> &[u64] {
+        match self {
+            Self::Flush => &[],
+            Self::Merge { parts, .. }
+            | Self::Downsample { parts, .. }
+            | Self::Drop { parts, .. } => parts,
+        }
+    }
 }
 
 /// What an administrator may ask for: call `forced` and `run` until there is no job.
@@ -153,19 +216,21 @@ pub(crate) fn drops(
     now: Timestamp,
 ) -> Option<Job> {
     let retention = options.retention_of(tenant);
-    let kept = options.kept(tenant, now);
-    let mut going: BTreeSet<u64> = parts
-        .iter()
-        .filter(|p| p.range.end < kept.start)
-        .map(|p| p.number)
-        .collect();
+    let old = |p: &&&PartEntry| p.range.end < options.kept_of(tenant, p.tier, now).start;
+    let mut going: BTreeSet<u64> = parts.iter().filter(old).map(|p| p.number).collect();
     if let Some(limit) = retention.bytes {
+        // A tier that can be made again goes after what it is made of.
         let mut staying: Vec<_> = parts
             .iter()
-            .filter(|p| !going.contains(&p.number))
+            .filter(|p| !going.contains(&p.number) && (p.tier == 0 || p.closed))
             .collect();
-        staying.sort_by_key(|p| (options.window_of(p.range.start).start, p.range.end, p.order));
-        staying.pop();
+        // Rows as they came go first: what stands for them takes little.
+        staying.sort_by_key(|p| {
+            let window = options.window_of(p.range.start).start;
+            (p.tier != 0, window, p.range.end, p.order)
+        });
+        let newest = staying.iter().rposition(|p| p.tier == 0);
+        newest.map(|newest| staying.remove(newest));
         let mut total: u64 = parts.iter().map(|p| p.bytes).sum();
         let gone = parts.iter().filter(|p| going.contains(&p.number));
         total -= gone.map(|p| p.bytes).sum::<u64>();
@@ -190,10 +255,13 @@ pub(crate) fn merges(
     skip: &BTreeSet<u64>,
     forced: bool,
 ) -> Option<Vec<u64>> {
-    let mut windows: BTreeMap<Timestamp, Vec<&PartEntry>> = BTreeMap::new();
-    for part in parts {
+    let closed = closed_until(options, parts);
+    let mut windows: BTreeMap<(Timestamp, bool), Vec<&PartEntry>> = BTreeMap::new();
+    for part in parts.iter().filter(|part| part.tier == 0) {
         let window = options.window_of(part.range.start).start;
-        windows.entry(window).or_default().push(part);
+        // What a closed tier stands for is not mixed with what it does not know.
+        let late = closed.get(&window).is_some_and(|until| part.until > *until);
+        windows.entry((window, late)).or_default().push(part);
     }
     // The newest window first: it is read most and written to most.
     windows.values().rev().find_map(|parts| {
@@ -207,6 +275,66 @@ pub(crate) fn merges(
             }
         })
     })
+}
+
+/// Per window with a closed tier: the newest part that it was made of.
+fn closed_until(options: &Options, parts: &[&PartEntry]) -> BTreeMap<Timestamp, u64> {
+    let mut windows = BTreeMap::new();
+    for part in parts.iter().filter(|part| part.tier != 0 && part.closed) {
+        let until = windows.entry(options.window_of(part.range.start).start);
+        let until: &mut u64 = until.or_default();
+        *until = part.until.max(*until);
+    }
+    windows
+}
+
+/// The tier that is to be made next, the oldest window first. `parts` are the parts of one tenant in
+/// order of arrival; `skip` holds parts of which none could be made.
+pub(crate) fn downsample(
+    options: &Options,
+    tenant: &Tenant,
+    parts: &[&PartEntry],
+    skip: &BTreeSet<u64>,
+    now: Timestamp,
+) -> Option<Job> {
+    let mut windows: BTreeMap<Timestamp, Vec<&PartEntry>> = BTreeMap::new();
+    for part in parts {
+        let window = options.window_of(part.range.start).start;
+        windows.entry(window).or_default().push(part);
+    }
+    for (window, parts) in windows {
+        let (rows, tiers): (Vec<&PartEntry>, Vec<&PartEntry>) =
+            parts.into_iter().partition(|part| part.tier == 0);
+        let end = options.window_of(window).end;
+        let over = end.saturating_add(options.tier_delay) < now;
+        let skipped = rows.iter().any(|part| skip.contains(&part.number));
+        let closed = tiers.iter().any(|part| part.closed);
+        let Some(newest) = rows.iter().map(|part| part.until).max() else {
+            continue;
+        };
+        if !over || skipped || closed {
+            continue;
+        }
+        let missing = options
+            .tiers
+            .iter()
+            .map(|tier| tier.resolution)
+            .find(|tier| {
+                let mut made = tiers.iter().filter(|part| part.tier == *tier);
+                end >= options.kept_of(tenant, *tier, now).start
+                    && !made.any(|part| part.until >= newest)
+            });
+        if let Some(tier) = missing {
+            let parts = rows.iter().map(|part| part.number).collect();
+            let tenant = tenant.clone();
+            return Some(Job::Downsample {
+                tenant,
+                tier,
+                parts,
+            });
+        }
+    }
+    None
 }
 
 /// The first neighbours that fit into one part.
@@ -297,6 +425,9 @@ mod tests {
                 Timestamp::from_nanos(day * DAY + 2),
             ),
             deletions_from: 0,
+            tier: 0,
+            until: number as u64,
+            closed: false,
         };
         parts.iter().enumerate().map(entry).collect()
     }

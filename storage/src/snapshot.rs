@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use obs_model::Timestamp;
+
 use crate::deletion::Hiding;
 use crate::error::Corrupt;
 use crate::kind::Kind;
@@ -38,6 +40,19 @@ impl<K: Kind> fmt::Debug for OpenPart<K> {
     }
 }
 
+/// What the engine knows of a part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartTag {
+    /// Nanoseconds that its rows stand for; 0 for rows as they came.
+    pub tier: i64,
+    /// Of flushed parts, the newest one that its rows come from.
+    pub until: u64,
+    /// A tier that stands for rows of which some are gone.
+    pub closed: bool,
+    /// The begin of its window.
+    pub window: Timestamp,
+}
+
 /// The memories and parts of one tenant at one moment. Cheap to take and to clone; a reader holds
 /// no lock. In order of arrival: all parts come before all memories, and both are sorted, oldest
 /// first. (A merged part stands where its oldest input stood.)
@@ -46,6 +61,8 @@ pub struct Snapshot<K: Kind> {
     pub memories: Vec<Arc<K::Memory>>,
     /// Parts, oldest arrival first.
     pub parts: Vec<Arc<OpenPart<K>>>,
+    /// What the engine knows of each part; nothing where there is no engine.
+    pub tags: Vec<PartTag>,
     /// Number of the manifest edit that this snapshot's parts come from; caches are keyed by it.
     pub manifest: u64,
     /// Rows of these memories and parts that are not to be found.
@@ -59,6 +76,7 @@ impl<K: Kind> Snapshot<K> {
         Ok(Self {
             memories: memories.into_iter().map(Arc::new).collect(),
             parts: parts.into_iter().map(open).collect::<Result<_, _>>()?,
+            tags: Vec::new(),
             manifest: 0,
             hidden: Hiding::default(),
         })
@@ -66,6 +84,11 @@ impl<K: Kind> Snapshot<K> {
 }
 
 impl<K: Kind> Snapshot<K> {
+    /// What the engine knows of a part.
+    pub fn tag(&self, index: usize) -> PartTag {
+        self.tags.get(index).copied().unwrap_or_default()
+    }
+
     /// The days (UTC, counted from the epoch) that rows in memory lie in: each becomes a part.
     pub fn memory_days(&self) -> BTreeSet<i64> {
         let days = self.memories.iter().map(|memory| K::days(memory));
@@ -84,6 +107,7 @@ impl<K: Kind> Snapshot<K> {
         Self {
             memories: Vec::new(),
             parts: vec![Arc::clone(&self.parts[index])],
+            tags: self.tags.get(index).copied().into_iter().collect(),
             manifest: self.manifest,
             hidden: self.hidden.part_alone(index),
         }
@@ -95,6 +119,7 @@ impl<K: Kind> Clone for Snapshot<K> {
         Self {
             memories: self.memories.clone(),
             parts: self.parts.clone(),
+            tags: self.tags.clone(),
             manifest: self.manifest,
             hidden: self.hidden.clone(),
         }

@@ -18,7 +18,7 @@ use crate::disk::Disk;
 use crate::error::{AppendError, Corrupt, DiskError, JobError, Quarantined};
 use crate::journal::{FRAME_BYTES_MAX, Journal, Record};
 use crate::kind::{Draft, Kind, MemoryBytes, Target};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, PartEntry};
 use crate::plan::{self, Force, Job, Options};
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
@@ -79,6 +79,8 @@ struct Planning {
     flush_asked: bool,
     /// Parts whose merge failed although each of them is whole.
     unmergeable: BTreeSet<u64>,
+    /// Parts of which no tier could be made.
+    untiered: BTreeSet<u64>,
     /// Parts that lie beyond so many rules of retention and have no row that these select.
     settled: BTreeMap<u64, usize>,
 }
@@ -380,7 +382,13 @@ impl<K: Kind> Store<K> {
         for (tenant, parts) in &view.parts {
             let entries: Vec<_> = parts.iter().map(|p| &p.entry).collect();
             if let Some(job) = plan::drops(&self.options, tenant, &entries, now) {
-                return Some(job);
+                // What goes lives on in tiers, if they can be made.
+                let skip = &planning.untiered;
+                let tier = plan::downsample(&self.options, tenant, &entries, skip, now);
+                return Some(match (tier, job) {
+                    (Some(tier), job) if tier.needs_any_of(&job) => tier,
+                    (_, job) => job,
+                });
             }
         }
         let since = if view.active.is_empty() {
@@ -399,7 +407,16 @@ impl<K: Kind> Store<K> {
             return Some(Job::Flush);
         }
         let merge = self.next_merge(&view, &planning, Some(now));
-        merge.or_else(|| self.next_clean(&view, &planning, now))
+        let clean = merge.or_else(|| self.next_clean(&view, &planning, now));
+        clean.or_else(|| self.next_tier(&view, &planning, now))
+    }
+
+    /// A tier of a window that is over.
+    fn next_tier(&self, view: &View<K>, planning: &Planning, now: Timestamp) -> Option<Job> {
+        view.parts.iter().find_map(|(tenant, parts)| {
+            let entries: Vec<_> = parts.iter().map(|p| &p.entry).collect();
+            plan::downsample(&self.options, tenant, &entries, &planning.untiered, now)
+        })
     }
 
     /// Whether memory has so much that a flush is worth it.
@@ -419,10 +436,24 @@ impl<K: Kind> Store<K> {
                     || deletions.rules_beyond(entry.range) > settled.unwrap_or(0))
         };
         let part = view.all_parts().find(|part| hides(part))?;
+        let PartEntry { tenant, tier, .. } = &part.entry;
+        // A tier is made again of what is left of its rows, where these are all there.
+        let rows = view.rows_beside(&part.entry);
+        if *tier != 0
+            && !part.entry.closed
+            && !rows.is_empty()
+            && !rows.iter().any(|number| planning.untiered.contains(number))
+        {
+            return Some(Job::Downsample {
+                tenant: tenant.clone(),
+                tier: *tier,
+                parts: rows,
+            });
+        }
         Some(Job::Merge {
-            tenant: part.entry.tenant.clone(),
+            tenant: tenant.clone(),
             parts: vec![part.entry.number],
-            keep: self.options.kept(&part.entry.tenant, now),
+            keep: self.options.kept_of(tenant, *tier, now),
         })
     }
 
@@ -464,7 +495,9 @@ impl<K: Kind> Store<K> {
             Force::Merge => {
                 let planning = self.planning.lock();
                 let merge = self.next_merge(&view, &planning, None);
-                merge.or_else(|| self.next_clean(&view, &planning, Timestamp::MIN))
+                let clean = merge.or_else(|| self.next_clean(&view, &planning, Timestamp::MIN));
+                // Which windows are over is known to upkeep, which told the time.
+                clean.or_else(|| self.next_tier(&view, &planning, view.deletions.now))
             }
             Force::Clean => {
                 let planning = self.planning.lock();
@@ -477,6 +510,16 @@ impl<K: Kind> Store<K> {
     /// Remembers that parts cannot be merged although each of them is whole.
     pub(crate) fn set_unmergeable(&self, parts: &[u64]) {
         self.planning.lock().unmergeable.extend(parts);
+    }
+
+    /// Remembers that no tier could be made of parts.
+    pub(crate) fn set_untiered(&self, parts: &[u64]) {
+        self.planning.lock().untiered.extend(parts);
+    }
+
+    /// There is room again for what could not be made.
+    pub(crate) fn forget_untiered(&self) {
+        self.planning.lock().untiered.clear();
     }
 
     /// Remembers that a part has no row that so many rules of retention select.
@@ -548,5 +591,7 @@ impl<K: Kind> fmt::Debug for Store<K> {
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiers;
 #[cfg(test)]
 pub(crate) mod toy;

@@ -3,7 +3,7 @@
 //! Invariant: behind one lock that is held for pointer work only, never across the disk; every
 //! acknowledged record is in exactly one of the three.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use obs_model::{Tenant, TimeRange};
@@ -11,7 +11,8 @@ use obs_model::{Tenant, TimeRange};
 use crate::deletion::Deletions;
 use crate::kind::Kind;
 use crate::manifest::{Manifest, PartEntry};
-use crate::snapshot::{OpenPart, Snapshot};
+use crate::plan::window_of;
+use crate::snapshot::{OpenPart, PartTag, Snapshot};
 
 /// Memory that takes no more records and waits to become parts.
 pub(crate) struct Sealed<K: Kind> {
@@ -37,6 +38,8 @@ pub(crate) struct View<K: Kind> {
     /// In order of arrival.
     pub(crate) parts: BTreeMap<Tenant, Vec<Held<K>>>,
     pub(crate) manifest: u64,
+    /// Nanoseconds of a window.
+    pub(crate) window: i64,
     /// What of all that is not to be found.
     pub(crate) deletions: Deletions<K>,
 }
@@ -48,6 +51,7 @@ impl<K: Kind> Default for View<K> {
             sealed: Vec::new(),
             parts: BTreeMap::new(),
             manifest: 0,
+            window: 1,
             deletions: Deletions::default(),
         }
     }
@@ -62,9 +66,51 @@ impl<K: Kind> View<K> {
         Snapshot {
             memories,
             parts: parts.iter().map(|p| Arc::clone(&p.open)).collect(),
+            tags: parts.iter().map(|p| self.tag(&p.entry)).collect(),
             manifest: self.manifest,
             hidden: self.hiding(tenant),
         }
+    }
+
+    fn tag(&self, entry: &PartEntry) -> PartTag {
+        PartTag {
+            tier: entry.tier,
+            until: entry.until,
+            closed: entry.closed,
+            window: window_of(entry.range.start, self.window).start,
+        }
+    }
+
+    /// The parts of the window of a tier with the rows as they came, in order of arrival.
+    pub(crate) fn rows_beside(&self, tier: &PartEntry) -> Vec<u64> {
+        let window = window_of(tier.range.start, self.window).start;
+        let beside = |part: &&Held<K>| {
+            part.entry.tier == 0 && window_of(part.entry.range.start, self.window).start == window
+        };
+        let parts = self.parts.get(&tier.tenant).into_iter().flatten();
+        parts.filter(beside).map(|part| part.entry.number).collect()
+    }
+
+    /// The tiers that stand for some of these parts, closed; those that are already are left out.
+    pub(crate) fn closing(&self, parts: &[u64]) -> Vec<Held<K>> {
+        let place = |held: &Held<K>| {
+            let window = window_of(held.entry.range.start, self.window).start;
+            (held.entry.tenant.clone(), window)
+        };
+        let going = self.all_parts().filter(|p| p.entry.tier == 0);
+        let going = going.filter(|p| parts.contains(&p.entry.number));
+        let places: BTreeSet<_> = going.map(place).collect();
+        let open = self.all_parts().filter(|p| p.entry.tier != 0);
+        let open = open.filter(|p| !p.entry.closed && !parts.contains(&p.entry.number));
+        open.filter(|p| places.contains(&place(p)))
+            .map(|p| Held {
+                entry: PartEntry {
+                    closed: true,
+                    ..p.entry.clone()
+                },
+                open: Arc::clone(&p.open),
+            })
+            .collect()
     }
 
     /// The memories of a tenant that wait to become parts, oldest first.

@@ -21,9 +21,19 @@ use crate::column::{Column, MilliRange};
 use crate::dictionary;
 use crate::histograms;
 use crate::record::{encode_metadata, put_exemplar, put_front_coded};
+use crate::summary::{self, Fallen, Stored, Summary};
 
 /// Version of the section `meta` and with it of the whole layout.
 pub(crate) const VERSION: u8 = 2;
+/// The same of a tier: samples that stand for many.
+pub(crate) const VERSION_TIER: u8 = 3;
+/// Columns of values that a series has in a block of a tier: last, first, smallest, largest, the
+/// value before a fall, sum.
+pub(crate) const TIER_COLUMNS: usize = 6;
+/// Columns of times that it has: of last and first samples, and running numbers of samples.
+pub(crate) const TIER_TIMES: usize = 3;
+/// A chunk of at least so many samples has a summary: 5 to 10 bytes, below 2 % of it.
+const SUMMARY_SAMPLES_MIN: usize = if cfg!(test) { 3 } else { 1024 };
 /// Series of one group: more gain little in size and cost each reader of one of them more.
 pub(crate) const GROUP_SERIES_MAX: usize = 64;
 /// Samples of one series in one block: 720 are clearly denser than 240, thousands a little more.
@@ -67,7 +77,7 @@ pub fn write_part<'a>(
             times: samples.times.iter().map(|t| t.millis()).collect(),
             values: samples.floats,
             histograms: samples.histograms,
-            starts: Vec::new(),
+            ..Column::default()
         };
         builder.add(labels, column, &[]);
     }
@@ -93,6 +103,15 @@ pub(crate) struct Builder<'a> {
     times: Times,
     bundle: BundleWriter,
     histograms: BundleWriter,
+    /// Milliseconds that samples of a tier stand for; 0 for samples as they came.
+    resolution: i64,
+    /// Series of a tier that fall often in a bucket, and of which histograms were left out.
+    falling: RoaringBitmap,
+    thinned: RoaringBitmap,
+    /// Of each block: its summaries.
+    summaries: Vec<u8>,
+    summary_bytes: Vec<u64>,
+    summary_bundle: BundleWriter,
     packer: bytes::Encoder,
     label_packer: bytes::Encoder,
     postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
@@ -153,6 +172,21 @@ impl Times {
     }
 }
 
+/// A block in the making.
+#[derive(Default)]
+struct Block {
+    /// Per series 1 + the numbers of its time columns, 0 for none.
+    numbers: Vec<u64>,
+    lengths: Vec<u64>,
+    extras: Vec<u8>,
+    histogram_columns: usize,
+    samples: usize,
+    range: Option<MilliRange>,
+    /// Buckets of one histogram: the column of the last one and its times.
+    buckets: HashMap<u64, (usize, u64)>,
+    summaries: Vec<Option<Stored>>,
+}
+
 impl<'a> Builder<'a> {
     /// Starts the part; its blocks are written as they come.
     pub(crate) fn new(out: &'a mut PartWriter) -> Self {
@@ -173,6 +207,12 @@ impl<'a> Builder<'a> {
             times: Times::default(),
             bundle: BundleWriter::default(),
             histograms: BundleWriter::default(),
+            resolution: 0,
+            falling: RoaringBitmap::new(),
+            thinned: RoaringBitmap::new(),
+            summaries: Vec::new(),
+            summary_bytes: Vec::new(),
+            summary_bundle: BundleWriter::default(),
             packer: bytes::Encoder::new(bytes::LEVEL_FAST),
             label_packer: bytes::Encoder::new(bytes::LEVEL),
             postings: BTreeMap::new(),
@@ -183,6 +223,26 @@ impl<'a> Builder<'a> {
             rows: 0,
             range: None,
         }
+    }
+
+    /// The same for a tier whose samples stand for so many milliseconds; 0 for none.
+    pub(crate) fn of_tier(out: &'a mut PartWriter, resolution: i64) -> Self {
+        Self {
+            resolution,
+            ..Self::new(out)
+        }
+    }
+
+    /// Adds a series of a tier.
+    pub(crate) fn add_thin(&mut self, labels: &Labels, column: Column, thinned: bool) {
+        let often = |(_, one): &(u32, Summary)| matches!(one.fallen, Fallen::Often(_));
+        if !column.is_empty() && column.summaries.iter().any(often) {
+            self.falling.insert(self.series);
+        }
+        if thinned {
+            self.thinned.insert(self.series);
+        }
+        self.add(labels, column, &[]);
     }
 
     /// Adds a series; they come in [`series_order`], none twice. One without samples and exemplars
@@ -240,6 +300,18 @@ impl<'a> Builder<'a> {
         };
         self.out.section("labels", &self.labels);
         self.out.section("times", &self.times.bytes);
+        if !self.summaries.is_empty() {
+            let mut section = Vec::new();
+            ints::encode_u64(&self.summary_bytes, &mut section);
+            section.append(&mut self.summaries);
+            self.out.section("summaries", &section);
+        }
+        if self.resolution > 0 {
+            let mut section = Vec::new();
+            bitmap::encode(&self.falling, &mut section);
+            bitmap::encode(&self.thinned, &mut section);
+            self.out.section("differing", &section);
+        }
         let names = self.write_postings();
         self.write_meta(&names);
         self.end_exemplars();
@@ -317,64 +389,152 @@ impl<'a> Builder<'a> {
     }
 
     fn write_block(&mut self, group: &[(Labels, Column)], block: usize, chunk: usize) {
-        let mut numbers = Vec::with_capacity(group.len());
-        let mut lengths = Vec::with_capacity(group.len());
-        let mut extras = Vec::new();
-        let mut histogram_columns = 0;
-        let mut samples = 0;
-        let mut range: Option<MilliRange> = None;
-        // Buckets of one histogram: the column of the last one and its times.
-        let mut buckets: HashMap<u64, (usize, u64)> = HashMap::new();
+        let mut written = Block::default();
         for (labels, column) in group {
-            let before = extras.len();
+            let before = written.extras.len();
             let (from, to) = (block * chunk, column.len().min((block + 1) * chunk));
             if from < to {
-                let times = &column.times[from..to];
-                let number = u64::from(self.times.number(times, block)) + 1;
-                numbers.push(number);
-                let bounds = MilliRange {
-                    start: times[0],
-                    end: times[to - from - 1],
-                };
-                range = Some(range.map_or(bounds, |r| r.union(bounds)));
-                samples += to - from;
-                let bucket = histogram_of(labels);
-                let like = bucket.and_then(|histogram| buckets.get(&histogram));
-                let like = like.filter(|(_, times)| *times == number);
-                let like = like.map(|(column, _)| *column);
-                let pushed = self.bundle.push(&column.values[from..to], like);
-                if let Some(histogram) = bucket {
-                    buckets.insert(histogram, (pushed, number));
-                }
-                if !column.starts.is_empty() || !column.histograms.is_empty() {
-                    let slice = column.slice(from, to);
-                    ints::encode_aligned(&slice.starts, &mut extras);
-                    let columns = &mut histogram_columns;
-                    let bundle = &mut self.histograms;
-                    histograms::encode_columns(&slice, bundle, columns, &mut extras);
-                }
+                self.write_chunk(labels, column, (from, to), block, &mut written);
             } else {
-                numbers.push(0);
+                let places = if self.resolution > 0 { TIER_TIMES } else { 1 };
+                written.numbers.extend(std::iter::repeat_n(0, places));
+                written.summaries.push(None);
             }
-            lengths.push((extras.len() - before) as u64);
+            written.lengths.push((written.extras.len() - before) as u64);
         }
-        let mut body = Vec::with_capacity(extras.len() + 3 * group.len());
-        ints::encode_u64(&numbers, &mut body);
-        ints::encode_u64(&lengths, &mut body);
-        body.push(u8::from(histogram_columns > 0));
-        body.extend_from_slice(&extras);
+        let mut body = Vec::with_capacity(written.extras.len() + 3 * group.len());
+        ints::encode_u64(&written.numbers, &mut body);
+        ints::encode_u64(&written.lengths, &mut body);
+        body.push(u8::from(written.histogram_columns > 0));
+        body.extend_from_slice(&written.extras);
         let mut run = Vec::new();
         self.packer.encode(&body, &mut run);
         self.bundle.finish(&mut self.packer, &mut run);
-        if histogram_columns > 0 {
+        if written.histogram_columns > 0 {
             self.histograms.finish(&mut self.packer, &mut run);
         }
         self.out.extend(&run);
+        let range = written.range;
         let range = range.expect("a block has samples of the longest column");
         self.block_bytes.push(run.len() as u64);
-        self.block_samples.push(samples as u64);
+        self.block_samples.push(written.samples as u64);
         self.block_starts.push(range.start);
         self.block_ends.push(range.end);
+        let before = self.summaries.len();
+        if written.summaries.iter().any(Option::is_some) {
+            let bundle = &mut self.summary_bundle;
+            let (packer, out) = (&mut self.packer, &mut self.summaries);
+            summary::encode(&written.summaries, bundle, packer, out);
+        }
+        self.summary_bytes
+            .push((self.summaries.len() - before) as u64);
+    }
+
+    /// Writes the samples of one series in a block.
+    fn write_chunk(
+        &mut self,
+        labels: &Labels,
+        column: &Column,
+        (from, to): (usize, usize),
+        block: usize,
+        written: &mut Block,
+    ) {
+        let times = &column.times[from..to];
+        let number = u64::from(self.times.number(times, TIER_TIMES * block));
+        written.numbers.push(number + 1);
+        let bounds = MilliRange {
+            start: times[0],
+            end: times[to - from - 1],
+        };
+        written.range = Some(written.range.map_or(bounds, |r| r.union(bounds)));
+        written.samples += to - from;
+        let bucket = histogram_of(labels);
+        let like = bucket.and_then(|histogram| written.buckets.get(&histogram));
+        let like = like.filter(|(_, times)| *times == number);
+        let like = like.map(|(column, _)| *column);
+        let values = &column.values[from..to];
+        let pushed = self.bundle.push(values, like);
+        if let Some(histogram) = bucket {
+            written.buckets.insert(histogram, (pushed, number));
+        }
+        if self.resolution > 0 {
+            self.write_tier(column, (from, to), (block, pushed), written);
+        }
+        let plain = column.starts.is_empty() && column.histograms.is_empty();
+        if !plain {
+            let slice = column.slice(from, to);
+            ints::encode_aligned(&slice.starts, &mut written.extras);
+            let columns = &mut written.histogram_columns;
+            let bundle = &mut self.histograms;
+            histograms::encode_columns(&slice, bundle, columns, &mut written.extras);
+        }
+        let wanted = plain && self.resolution == 0 && to - from >= SUMMARY_SAMPLES_MIN;
+        let summary = if wanted {
+            summary::of_chunk(times, values)
+        } else {
+            None
+        };
+        written.summaries.push(summary.map(|summary| Stored {
+            times: number,
+            summary,
+            last: values[values.len() - 1],
+        }));
+    }
+
+    /// Writes what the samples of a chunk of a tier stand for, behind their values.
+    fn write_tier(
+        &mut self,
+        column: &Column,
+        (from, to): (usize, usize),
+        (block, last): (usize, usize),
+        written: &mut Block,
+    ) {
+        let mut firsts = column.times[from..to].to_vec();
+        let mut counts = vec![1i64; to - from];
+        let alone: Vec<f64> = column.values[from..to].to_vec();
+        let mut columns = [
+            alone.clone(),
+            alone.clone(),
+            alone.clone(),
+            Vec::new(),
+            alone,
+        ];
+        columns[3] = vec![0.0; to - from];
+        let before = |end: usize| {
+            column
+                .summaries
+                .partition_point(|(i, _)| (*i as usize) < end)
+        };
+        for (index, one) in &column.summaries[before(from)..before(to)] {
+            let at = *index as usize - from;
+            firsts[at] = one.first_time.millis();
+            counts[at] = i64::try_from(one.count).unwrap_or(i64::MAX);
+            let values = [
+                one.first,
+                one.min,
+                one.max,
+                one.fallen.sum().unwrap_or(0.0),
+                one.sum,
+            ];
+            for (column, value) in columns.iter_mut().zip(values) {
+                column[at] = value;
+            }
+        }
+        let mut total = 0i64;
+        for count in &mut counts {
+            total = total.saturating_add(*count);
+            *count = total;
+        }
+        for (place, times) in [(1, &firsts), (2, &counts)] {
+            let number = self.times.number(times, TIER_TIMES * block + place);
+            written.numbers.push(u64::from(number) + 1);
+        }
+        let [first, min, max, fall, sum] = &columns;
+        let first = self.bundle.push(first, Some(last));
+        self.bundle.push(min, Some(first));
+        self.bundle.push(max, Some(last));
+        self.bundle.push(fall, None);
+        self.bundle.push(sum, None);
     }
 
     /// Writes the section of postings; gives name and bytes of each label.
@@ -407,6 +567,10 @@ impl<'a> Builder<'a> {
 
     fn write_meta(&mut self, names: &[(Arc<str>, usize)]) {
         let mut meta = vec![VERSION];
+        if self.resolution > 0 {
+            meta = vec![VERSION_TIER];
+            varint::put(self.resolution.unsigned_abs(), &mut meta);
+        }
         for column in [
             &self.group_series,
             &self.group_labels,

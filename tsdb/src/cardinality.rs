@@ -78,7 +78,12 @@ pub fn cardinality(
 
 fn samples(snapshot: &Snapshot<Metrics>) -> u64 {
     let memories: u64 = snapshot.memories.iter().map(|m| m.read().samples).sum();
-    let parts: u64 = snapshot.parts.iter().map(|p| p.part.samples()).sum();
+    // Tiers have none of their own.
+    let parts = snapshot.parts.iter().map(|p| &p.part);
+    let parts: u64 = parts
+        .filter(|p| p.resolution == 0)
+        .map(|p| p.samples())
+        .sum();
     memories + parts
 }
 

@@ -12,6 +12,8 @@ use obs_model::histogram::Histogram;
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{TimeRange, Timestamp};
 
+use crate::summary::Summary;
+
 /// Stands in `starts` for a sample without a start timestamp.
 pub(crate) const NO_START: i64 = i64::MIN;
 
@@ -26,6 +28,8 @@ pub(crate) struct Column {
     pub(crate) histograms: Vec<(u32, Arc<Histogram>)>,
     /// Start timestamps in milliseconds, or nothing when no sample has one.
     pub(crate) starts: Vec<i64>,
+    /// What stands for more than one sample, by index; its time and value are those of the last.
+    pub(crate) summaries: Vec<(u32, Summary)>,
 }
 
 /// The milliseconds that lie in a range of nanoseconds, both ends included.
@@ -112,6 +116,7 @@ impl Column {
         self.values.clear();
         self.histograms.clear();
         self.starts.clear();
+        self.summaries.clear();
     }
 
     /// Appends one sample.
@@ -132,18 +137,31 @@ impl Column {
 
     /// Appends the samples of another column from one index to another.
     pub(crate) fn extend(&mut self, other: &Self, from: usize, to: usize) {
-        let base = self.times.len();
+        self.extend_untimed(other, from, to);
+        self.times.extend_from_slice(&other.times[from..to]);
+    }
+
+    /// Appends the samples of another column, where times are kept elsewhere.
+    pub(crate) fn append_untimed(&mut self, other: &Self) {
+        self.extend_untimed(other, 0, other.values.len());
+    }
+
+    fn extend_untimed(&mut self, other: &Self, from: usize, to: usize) {
+        let base = self.values.len();
+        let moved = |index: u32| (index as usize - from + base) as u32;
         if !other.histograms.is_empty() {
-            let first = other
-                .histograms
-                .partition_point(|(i, _)| (*i as usize) < from);
-            let last = other
-                .histograms
-                .partition_point(|(i, _)| (*i as usize) < to);
-            for (index, histogram) in &other.histograms[first..last] {
-                let index = (*index as usize - from + base) as u32;
-                self.histograms.push((index, Arc::clone(histogram)));
-            }
+            let list = &other.histograms;
+            let before = |end: usize| list.partition_point(|(i, _)| (*i as usize) < end);
+            let some = list[before(from)..before(to)].iter();
+            let some = some.map(|(index, one)| (moved(*index), Arc::clone(one)));
+            self.histograms.extend(some);
+        }
+        if !other.summaries.is_empty() {
+            let list = &other.summaries;
+            let before = |end: usize| list.partition_point(|(i, _)| (*i as usize) < end);
+            let some = list[before(from)..before(to)].iter();
+            self.summaries
+                .extend(some.map(|(index, one)| (moved(*index), *one)));
         }
         let has_starts = other
             .starts
@@ -155,8 +173,23 @@ impl Column {
         } else if !self.starts.is_empty() {
             self.starts.resize(base + to - from, NO_START);
         }
-        self.times.extend_from_slice(&other.times[from..to]);
         self.values.extend_from_slice(&other.values[from..to]);
+    }
+
+    /// Keeps only the samples from one index to another, where times are kept elsewhere.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.values.truncate(to);
+        self.values.drain(..from);
+        self.starts.truncate(to);
+        self.starts.drain(..from.min(self.starts.len()));
+        let inside = |index: u32| (from..to).contains(&(index as usize));
+        self.histograms.retain(|(index, _)| inside(*index));
+        self.summaries.retain(|(index, _)| inside(*index));
+        let histograms = self.histograms.iter_mut().map(|(index, _)| index);
+        let summaries = self.summaries.iter_mut().map(|(index, _)| index);
+        histograms
+            .chain(summaries)
+            .for_each(|index| *index -= from as u32);
     }
 
     /// The samples from one index to another as a column of their own.

@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use crate::column::{Column, MilliRange};
 use crate::kind::Metrics;
 use crate::postings::{Index, find};
+use crate::tier::reach;
 
 /// First byte of a selector.
 const VERSION: u8 = 1;
@@ -161,7 +162,10 @@ impl Mask {
     pub(crate) fn visible(&self, series: u32, column: Column) -> Column {
         let mut column = column;
         for cut in self.of(series) {
-            let (from, to) = cut.find(&column.times);
+            let (from, mut to) = cut.find(&column.times);
+            // What a sample of a tier stands for goes as a whole.
+            let last = column.times.get(to).map(|_| reach(&column, to));
+            to += usize::from(last.is_some_and(|last| last.overlaps(cut)));
             if from < to {
                 let mut rest = column.slice(0, from);
                 rest.extend(&column, to, column.len());

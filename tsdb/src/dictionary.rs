@@ -32,6 +32,17 @@ pub(crate) fn encode<'a>(texts: impl ExactSizeIterator<Item = &'a str>, out: &mu
     out.extend_from_slice(&starts);
 }
 
+/// Where a search goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seek {
+    /// With the next text.
+    Next,
+    /// Behind all texts that start with so many bytes of this one.
+    Behind(usize),
+    /// Nowhere.
+    End,
+}
+
 /// A dictionary in its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dictionary<'a> {
@@ -83,18 +94,8 @@ impl<'a> Dictionary<'a> {
         if self.count == 0 {
             return Ok(());
         }
-        let (mut low, mut high) = (0, self.count.div_ceil(RUN));
-        // The last run whose first text is not above `from`, else the first run.
-        while high - low > 1 {
-            let middle = usize::midpoint(low, high);
-            let mut reader = self.run(middle)?;
-            reader.varint()?;
-            if reader.bytes(self.runs.len())? <= from.as_bytes() {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
+        let runs = self.count.div_ceil(RUN);
+        let low = self.last_run(0, runs, &mut |first| first <= from.as_bytes())?;
         let mut reader = self.run(low)?;
         let mut text = Vec::new();
         for index in low * RUN..self.count {
@@ -112,6 +113,84 @@ impl<'a> Dictionary<'a> {
         Ok(())
     }
 
+    /// Calls back with number and text, ascending, of texts that start with `prefix`. Where the
+    /// callback says so, texts that start with so many bytes of the last one are passed by, whole
+    /// runs of them without being read.
+    pub(crate) fn search(
+        &self,
+        prefix: &str,
+        each: &mut dyn FnMut(usize, &str) -> Seek,
+    ) -> Result<(), Corrupt> {
+        let runs = self.count.div_ceil(RUN);
+        let mut run = match self.count {
+            0 => return Ok(()),
+            _ => self.last_run(0, runs, &mut |first| first <= prefix.as_bytes())?,
+        };
+        let mut dead: Option<Vec<u8>> = None;
+        let mut text = Vec::new();
+        while run < runs {
+            let mut reader = self.run(run)?;
+            text.clear();
+            for index in run * RUN..self.count.min((run + 1) * RUN) {
+                let shared = reader.count(text.len())?;
+                text.truncate(shared);
+                text.extend_from_slice(reader.bytes(self.runs.len())?);
+                if dead.as_ref().is_some_and(|dead| text.starts_with(dead)) {
+                    continue;
+                }
+                let Ok(candidate) = std::str::from_utf8(&text) else {
+                    return Err(reader.corrupt("a text in UTF-8 before here"));
+                };
+                if !candidate.starts_with(prefix) {
+                    if candidate > prefix {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                match each(index, candidate) {
+                    Seek::Next => {}
+                    Seek::Behind(length) => dead = Some(text[..length.min(text.len())].to_vec()),
+                    Seek::End => return Ok(()),
+                }
+            }
+            run += 1;
+            if let Some(dead) = &dead
+                && run < runs
+                && self.first(run)?.starts_with(dead)
+            {
+                run = self.last_run(run, runs, &mut |first| first.starts_with(dead))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last of some runs whose first text meets a condition, which no run behind one that does
+    /// not meet it meets either; else the first run.
+    fn last_run(
+        &self,
+        from: usize,
+        to: usize,
+        meets: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<usize, Corrupt> {
+        let (mut low, mut high) = (from, to);
+        while high - low > 1 {
+            let middle = usize::midpoint(low, high);
+            if meets(self.first(middle)?) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The first text of a run.
+    fn first(&self, run: usize) -> Result<&'a [u8], Corrupt> {
+        let mut reader = self.run(run)?;
+        reader.varint()?;
+        reader.bytes(self.runs.len())
+    }
+
     /// A reader at the start of a run.
     fn run(&self, run: usize) -> Result<Reader<'a>, Corrupt> {
         let mut table = Reader::new(self.place, &self.starts[run * 4..]);
@@ -125,8 +204,57 @@ impl<'a> Dictionary<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use obs_model::Pattern;
+    use obs_model::automaton::Verdict;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    const SOURCES: [&str; 8] = [
+        "[ab][0-9]+",
+        "a.*",
+        ".*7",
+        "[^a]*",
+        "(a|b)c?1.",
+        "b{2}é*",
+        "",
+        ".+",
+    ];
+
+    #[test]
+    fn what_cannot_match_is_not_read() {
+        let texts = |i: u32| {
+            format!(
+                "{}-{:05}",
+                ["dev", "prod", "test"][(i / 50_000) as usize],
+                i % 50_000
+            )
+        };
+        let texts: Vec<String> = (0..150_000).map(texts).collect();
+        let mut bytes = Vec::new();
+        encode(texts.iter().map(String::as_str), &mut bytes);
+        let dictionary = Dictionary::open(&mut Reader::new("test", &bytes)).unwrap();
+        let check = |source: &str, matches: usize, most: usize| {
+            let pattern = Pattern::anchored(source).unwrap();
+            let mut automaton = pattern.automaton().unwrap();
+            let (mut found, mut read) = (0, 0);
+            let searched = dictionary.search("", &mut |_, text| {
+                read += 1;
+                match automaton.read(text.as_bytes()) {
+                    Verdict::Match => found += 1,
+                    Verdict::Dead(length) => return Seek::Behind(length),
+                    Verdict::Other | Verdict::Unknown => {}
+                }
+                Seek::Next
+            });
+            searched.unwrap();
+            assert_eq!(found, matches, "{source}");
+            assert!(read <= most, "{source}: {read} texts were read");
+        };
+        check("[^p]*-0001.", 20, 100_100);
+        check("(?i)PROD-.*99", 500, 51_000);
+        check("[a-d].*-1", 0, 50_010);
+        check("[dt].{3,4}0[0-9]00[3-5]", 60, 30_000);
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -153,6 +281,41 @@ mod tests {
         }
 
         #[test]
+        fn an_automaton_finds_what_the_expression_does(
+            texts in prop::collection::btree_set("[abc]{0,2}[0-9é]{0,3}", 0..400),
+            source in 0..SOURCES.len(),
+        ) {
+            let pattern = Pattern::anchored(SOURCES[source]).unwrap();
+            let mut bytes = Vec::new();
+            encode(texts.iter().map(String::as_str), &mut bytes);
+            let dictionary = Dictionary::open(&mut Reader::new("test", &bytes)).unwrap();
+            let mut automaton = pattern.automaton().unwrap();
+            let mut found = Vec::new();
+            dictionary.search("", &mut |number, text| match automaton.read(text.as_bytes()) {
+                Verdict::Match => {
+                    found.push(number);
+                    Seek::Next
+                }
+                Verdict::Dead(length) => Seek::Behind(length),
+                Verdict::Other | Verdict::Unknown => Seek::Next,
+            }).unwrap();
+            let naive = texts.iter().enumerate();
+            let naive = naive.filter(|(_, text)| pattern.is_match(text.as_bytes()));
+            let naive: Vec<usize> = naive.map(|(number, _)| number).collect();
+            prop_assert_eq!(found, naive);
+            // Beginnings bound the search from both sides.
+            for prefix in ["", "a", "ab", "b1", "c", "zz"] {
+                let mut seen = Vec::new();
+                dictionary.search(prefix, &mut |_, text| {
+                    seen.push(text.to_owned());
+                    Seek::Next
+                }).unwrap();
+                let expect: Vec<_> = texts.iter().filter(|t| t.starts_with(prefix)).cloned().collect();
+                prop_assert_eq!(seen, expect);
+            }
+        }
+
+        #[test]
         fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, text: String, flip in any::<(usize, u8)>()) {
             let mut good = Vec::new();
             encode(["a", "ab", "b"].into_iter(), &mut good);
@@ -164,6 +327,12 @@ mod tests {
                     let result = dictionary.walk(&text, &mut |_, _| {
                         seen += 1;
                         true
+                    });
+                    prop_assert!(result.is_err() || seen <= dictionary.len());
+                    let mut seen = 0;
+                    let result = dictionary.search(&text, &mut |_, text| {
+                        seen += 1;
+                        Seek::Behind(text.len())
                     });
                     prop_assert!(result.is_err() || seen <= dictionary.len());
                 }

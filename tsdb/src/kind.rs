@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::{Corrupt, Hidden, Input, Kind, MemoryBytes, PartReader, PartWriter};
 
@@ -12,6 +13,7 @@ use crate::deletion::{Mask, Selector};
 use crate::head::{Memory, push_exemplar};
 use crate::part::{Part, TimesCache};
 use crate::postings::{Index, find};
+use crate::tier::thin;
 
 /// The kind of the metric store.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,7 @@ pub struct Metrics;
 
 impl Kind for Metrics {
     const NAME: &'static str = "metrics";
+    const TIERS: bool = true;
     type Memory = Memory;
     type Part = Part;
     type Selector = Selector;
@@ -92,34 +95,19 @@ impl Kind for Metrics {
         keep: TimeRange,
         out: &mut PartWriter,
     ) -> Result<(), Corrupt> {
-        let keep = MilliRange::of(keep);
-        let mut walks = Vec::with_capacity(inputs.len());
-        let mut metadata = BTreeMap::new();
-        for input in inputs {
-            walks.push(Walk::new(input.part, keep, input.hidden)?);
-            for entry in input.part.metadata()? {
-                metadata.insert(entry.family.clone(), entry);
+        // Tiers are merged alone.
+        let resolution = inputs.iter().map(|input| input.part.resolution).max();
+        let resolution = resolution.unwrap_or(0);
+        let mut builder = Builder::of_tier(out, resolution);
+        let metadata = merged(inputs, keep, &mut |labels, column, exemplars| {
+            // What stands only in a tier is not compared with samples any more.
+            match resolution {
+                0 => builder.add(labels, column, exemplars),
+                _ => builder.add_thin(labels, column, false),
             }
-        }
-        let mut builder = Builder::new(out);
-        while let Some(labels) = next_labels(&walks) {
-            let mut column = Column::default();
-            let mut exemplars = Vec::new();
-            // In order of arrival, so that the first arrival wins.
-            for walk in &mut walks {
-                if walk.current() != Some(&labels) {
-                    continue;
-                }
-                let (later, more) = walk.take()?;
-                column.merge_later(&later);
-                for exemplar in &more {
-                    push_exemplar(&mut exemplars, exemplar);
-                }
-            }
-            builder.add(&labels, column, &exemplars);
-        }
-        let metadata: Vec<Metadata> = metadata.into_values().collect();
+        })?;
         // Parts without samples stay without samples, where the last of them was.
+        let keep = MilliRange::of(keep);
         let last = inputs
             .iter()
             .map(|input| MilliRange::of(input.part.range()).end);
@@ -127,6 +115,60 @@ impl Kind for Metrics {
         builder.finish(&metadata, last.map(|end| MilliRange { start: end, end }));
         Ok(())
     }
+
+    fn downsample(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        resolution: i64,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        let resolution = (resolution / NANOS_PER_MILLI).max(1);
+        let mut builder = Builder::of_tier(out, resolution);
+        let metadata = merged(inputs, keep, &mut |labels, column, _| {
+            let (column, thinned) = thin(&column, resolution);
+            builder.add_thin(labels, column, thinned);
+        })?;
+        builder.finish(&metadata, None);
+        Ok(())
+    }
+}
+
+/// Takes the labels, samples and exemplars of a series.
+type Take<'a> = dyn FnMut(&Labels, Column, &[Exemplar]) + 'a;
+
+/// Calls back with each series of some parts, in order, with what is visible and kept of it; gives
+/// the metadata of all.
+fn merged(
+    inputs: &[Input<'_, Metrics>],
+    keep: TimeRange,
+    take: &mut Take<'_>,
+) -> Result<Vec<Metadata>, Corrupt> {
+    let keep = MilliRange::of(keep);
+    let mut walks = Vec::with_capacity(inputs.len());
+    let mut metadata = BTreeMap::new();
+    for input in inputs {
+        walks.push(Walk::new(input.part, keep, input.hidden)?);
+        for entry in input.part.metadata()? {
+            metadata.insert(entry.family.clone(), entry);
+        }
+    }
+    while let Some(labels) = next_labels(&walks) {
+        let mut column = Column::default();
+        let mut exemplars = Vec::new();
+        // In order of arrival, so that the first arrival wins.
+        for walk in &mut walks {
+            if walk.current() != Some(&labels) {
+                continue;
+            }
+            let (later, more) = walk.take()?;
+            column.merge_later(&later);
+            for exemplar in &more {
+                push_exemplar(&mut exemplars, exemplar);
+            }
+        }
+        take(&labels, column, &exemplars);
+    }
+    Ok(metadata.into_values().collect())
 }
 
 fn exemplars_within(exemplars: &[Exemplar], range: MilliRange) -> Vec<Exemplar> {
@@ -218,7 +260,8 @@ impl<'a> Walk<'a> {
                 let Some(times) = self.part.times(&open, series, &mut self.cache)? else {
                     continue;
                 };
-                let chunk = self.part.column(&open, series, &times)?;
+                let cache = &mut self.cache;
+                let chunk = self.part.column(&open, series, &times, cache)?;
                 column.merge_later(&chunk.within(self.keep));
             }
         }

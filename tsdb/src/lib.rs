@@ -15,6 +15,8 @@ mod record;
 
 mod column;
 mod histograms;
+mod summary;
+mod tier;
 
 mod head;
 mod postings;
@@ -29,6 +31,7 @@ mod deletion;
 
 mod admit;
 mod cardinality;
+mod gather;
 mod growth;
 mod select;
 mod selection;
@@ -42,6 +45,7 @@ pub use cardinality::{Cardinality, cardinality};
 pub use deletion::{Selector, delete, selector};
 pub use draft::{Buffers, MetricDraft, encode};
 pub use error::SelectError;
+pub use gather::TimesTable;
 pub use growth::{Growth, growth};
 pub use head::Memory;
 pub use kind::Metrics;
@@ -51,4 +55,6 @@ pub use record::RECORD_SAMPLES_MAX;
 pub use select::{
     SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
 };
-pub use selection::{Estimate, Need, Samples, Selection, TimesTable};
+pub use selection::{Borders, Estimate, Need, Samples, Selection};
+pub use summary::{Fallen, Summary};
+pub use tier::Resolution;

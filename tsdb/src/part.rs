@@ -3,24 +3,26 @@
 //! Invariant: nothing in the bytes is trusted. The directory is checked against the lengths of the
 //! sections when the part is opened; what a block or a dictionary says is checked when it is read.
 
+mod index;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use obs_model::Labels;
-use obs_model::histogram::Histogram;
 use obs_model::metrics::{Exemplar, Metadata};
+use obs_model::{Labels, Timestamp};
 use obs_storage::codec::bundle::{Bundle, Scratch};
 use obs_storage::codec::{Reader, bitmap, bytes, ints};
 use obs_storage::{Corrupt, PartReader};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
-use crate::build::{CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, POSTINGS_PLAIN_MAX, VERSION, run_name};
+use crate::build::{
+    CHUNK_SAMPLES_MAX, GROUP_SERIES_MAX, TIER_COLUMNS, TIER_TIMES, VERSION, VERSION_TIER, run_name,
+};
 use crate::column::{Column, MilliRange};
-use crate::dictionary::Dictionary;
 use crate::histograms;
-use crate::postings::Index;
 use crate::record::{check_times, decode_metadata, read_exemplar};
+use crate::summary::{self, Fallen, Stored, Summary};
 
 /// Bytes of one run of a part once decompressed; a block of 64 × 2048 random floats has 1.3 MiB,
 /// blocks of wide histograms have some hundred.
@@ -40,6 +42,10 @@ pub struct Part {
     times: Vec<u64>,
     names: Vec<Name>,
     series: u32,
+    /// Milliseconds that a sample stands for; 0 where samples are as they came.
+    pub(crate) resolution: i64,
+    /// Where the summaries of each block start in their section; nothing where there are none.
+    summaries: Vec<u64>,
 }
 
 /// What sections are called in errors; made once, because blocks are read often.
@@ -48,6 +54,7 @@ struct Places {
     labels: String,
     values: String,
     times: String,
+    summaries: String,
 }
 
 /// Up to 64 series of one metric.
@@ -106,14 +113,13 @@ impl OpenBlock<'_> {
 struct Chunk {
     /// Number of its time column.
     times: u64,
-    /// Its column in the bundle.
+    /// Of a tier: numbers of the columns of first times and of running counts.
+    tier: Option<(u64, u64)>,
+    /// Its (first) column in the bundle.
     column: usize,
     /// Where its start timestamps and histograms are, if it has any.
     extras: std::ops::Range<usize>,
 }
-
-/// Floats, histograms by index, and starts (none, or as many as floats).
-pub(crate) type Values = (Vec<f64>, Vec<(u32, Arc<Histogram>)>, Vec<i64>);
 
 /// Time columns that were read already; neighbours share them.
 pub(crate) type TimesCache = HashMap<u64, Arc<Vec<i64>>>;
@@ -139,9 +145,7 @@ impl Part {
         };
         let place = format!("{}/meta", reader.name());
         let mut meta = Reader::new(&place, reader.section("meta")?);
-        if meta.u8()? != VERSION {
-            return Err(Corrupt::new(&place, 0, format!("version {VERSION}")));
-        }
+        let resolution = open_version(&mut meta)?;
         // Groups, blocks and time columns take at least two bytes each in their sections.
         let groups_max = length("labels") as usize / 2;
         let blocks_max = length("values") as usize / 2;
@@ -180,6 +184,7 @@ impl Part {
         }
         let names = open_names(&mut meta, length("postings"))?;
         meta.finish()?;
+        let summaries = open_summaries(&reader, block_bytes.len())?;
         let groups = (0..group_series.len()).map(|g| Group {
             first: series[g] as u32,
             series: group_series[g] as u32,
@@ -205,7 +210,10 @@ impl Part {
                 labels: format!("{}/labels", reader.name()),
                 values: format!("{}/values", reader.name()),
                 times: format!("{}/times", reader.name()),
+                summaries: format!("{}/summaries", reader.name()),
             },
+            resolution,
+            summaries,
             reader,
         })
     }
@@ -259,19 +267,23 @@ impl Part {
         let extras = bytes::decode(&mut run, RUN_BYTES_MAX)?;
         let mut reader = Reader::new(place, &extras);
         let series = group.series as usize;
-        let numbers = ints::decode_u64(&mut reader, series)?;
+        let (places, width) = match self.resolution {
+            0 => (1, 1),
+            _ => (TIER_TIMES, TIER_COLUMNS),
+        };
+        let numbers = ints::decode_u64(&mut reader, series * places)?;
         let lengths = ints::decode_u64(&mut reader, series)?;
         let ends = offsets(&lengths);
         let has_histograms = reader.u8()?;
         let base = reader.position();
-        if numbers.len() != series
+        if numbers.len() != series * places
             || lengths.len() != series
             || has_histograms > 1
             || ends.last() != Some(&(reader.remaining() as u64))
         {
             return Err(reader.corrupt("extras that fill the block"));
         }
-        let bundle = Bundle::open(&mut run, series, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX)?;
+        let bundle = Bundle::open(&mut run, series * width, CHUNK_SAMPLES_MAX, RUN_BYTES_MAX)?;
         let histograms = match has_histograms {
             0 => None,
             _ => {
@@ -282,16 +294,21 @@ impl Part {
         };
         run.finish()?;
         let mut columns = 0;
-        let chunk = |(index, number): (usize, &u64)| {
+        let chunk = |(index, numbers): (usize, &[u64])| {
+            let tier = match numbers {
+                [_, firsts, counts] => Some((firsts.saturating_sub(1), counts.saturating_sub(1))),
+                _ => None,
+            };
             let chunk = Chunk {
-                times: number.checked_sub(1)?,
+                times: numbers.first()?.checked_sub(1)?,
+                tier,
                 column: columns,
                 extras: base + ends[index] as usize..base + ends[index + 1] as usize,
             };
-            columns += 1;
+            columns += width;
             Some(chunk)
         };
-        let chunks = numbers.iter().enumerate().map(chunk).collect();
+        let chunks = numbers.chunks(places).enumerate().map(chunk).collect();
         if columns != bundle.len() {
             return Err(Corrupt::new(
                 place,
@@ -318,9 +335,13 @@ impl Part {
         let Some(Some(chunk)) = block.chunks.get(series) else {
             return Ok(None);
         };
-        let number = chunk.times;
+        self.time_column(chunk.times, cache).map(Some)
+    }
+
+    /// A column of the table of times.
+    fn time_column(&self, number: u64, cache: &mut TimesCache) -> Result<Arc<Vec<i64>>, Corrupt> {
         if let Some(times) = cache.get(&number) {
-            return Ok(Some(Arc::clone(times)));
+            return Ok(Arc::clone(times));
         }
         let place = self.places.times.as_str();
         let section = self.reader.section("times")?;
@@ -342,7 +363,55 @@ impl Part {
             cache.clear();
         }
         cache.insert(number, Arc::clone(&times));
-        Ok(Some(times))
+        Ok(times)
+    }
+
+    /// Of a tier: the series that fall often in a bucket, so that the order of adding up falls
+    /// counts, and those of which histograms were left out.
+    pub(crate) fn differing(&self) -> Result<(RoaringBitmap, RoaringBitmap), Corrupt> {
+        let place = format!("{}/differing", self.reader.name());
+        let mut reader = Reader::new(&place, self.reader.section("differing")?);
+        let series = u64::from(self.series);
+        let falling = bitmap::decode(&mut reader, series)?;
+        let thinned = bitmap::decode(&mut reader, series)?;
+        reader.finish()?;
+        Ok((falling, thinned))
+    }
+
+    /// The summaries of the series of a block, with the times of each; `None` where there are none.
+    pub(crate) fn summaries(
+        &self,
+        group: &Group,
+        block: usize,
+    ) -> Result<Option<Vec<Option<Stored>>>, Corrupt> {
+        let (Some(from), Some(to)) = (self.summaries.get(block), self.summaries.get(block + 1))
+        else {
+            return Ok(None);
+        };
+        if from == to {
+            return Ok(None);
+        }
+        let section = self.reader.section("summaries")?;
+        let run = &section[*from as usize..*to as usize];
+        let mut reader = Reader::new(&self.places.summaries, run);
+        let found = summary::decode(&mut reader, group.series as usize, RUN_BYTES_MAX)?;
+        reader.finish()?;
+        Ok(Some(found))
+    }
+
+    /// The times of a summary, and the summary with what they say.
+    pub(crate) fn summarised(
+        &self,
+        stored: &Stored,
+        cache: &mut TimesCache,
+    ) -> Result<(Arc<Vec<i64>>, Summary), Corrupt> {
+        let times = self.time_column(stored.times, cache)?;
+        let summary = Summary {
+            first_time: Timestamp::from_millis(times[0]),
+            count: times.len() as u64,
+            ..stored.summary
+        };
+        Ok((times, summary))
     }
 
     /// The samples of a series (by its place in the group) in a block.
@@ -351,50 +420,94 @@ impl Part {
         block: &OpenBlock<'_>,
         series: usize,
         times: &[i64],
+        cache: &mut TimesCache,
     ) -> Result<Column, Corrupt> {
-        let Some(Some(chunk)) = block.chunks.get(series) else {
-            return Ok(Column::default());
-        };
-        let mut column = Column {
-            values: self.floats(block, chunk, times.len())?,
-            ..Column::default()
-        };
-        if !chunk.extras.is_empty() {
-            self.extras(block, chunk, &mut column)?;
-        }
-        column.times = times.to_vec();
+        let mut column = self.values(block, series, times.len(), cache)?;
+        column.times = times[..column.values.len()].to_vec();
         Ok(column)
     }
 
-    /// The values and starts of a series (by its place in the group) in a block, without times.
+    /// The samples of a series (by its place in the group) in a block, without their times.
     pub(crate) fn values(
         &self,
         block: &OpenBlock<'_>,
         series: usize,
         count: usize,
-    ) -> Result<Values, Corrupt> {
+        cache: &mut TimesCache,
+    ) -> Result<Column, Corrupt> {
         let Some(Some(chunk)) = block.chunks.get(series) else {
-            return Ok(Values::default());
+            return Ok(Column::default());
         };
-        let values = self.floats(block, chunk, count)?;
-        if chunk.extras.is_empty() {
-            return Ok((values, Vec::new(), Vec::new()));
-        }
         let mut column = Column {
-            values,
+            values: self.floats(block, chunk.column, count)?,
             ..Column::default()
         };
-        self.extras(block, chunk, &mut column)?;
-        Ok((column.values, column.histograms, column.starts))
+        if !chunk.extras.is_empty() {
+            self.extras(block, chunk, &mut column)?;
+        }
+        if let Some(numbers) = chunk.tier {
+            self.tier(block, (chunk.column, numbers), &mut column, cache)?;
+        }
+        Ok(column)
+    }
+
+    /// What the samples of a chunk of a tier stand for.
+    fn tier(
+        &self,
+        block: &OpenBlock<'_>,
+        (at, (firsts, counts)): (usize, (u64, u64)),
+        column: &mut Column,
+        cache: &mut TimesCache,
+    ) -> Result<(), Corrupt> {
+        let len = column.values.len();
+        let (firsts, counts) = (
+            self.time_column(firsts, cache)?,
+            self.time_column(counts, cache)?,
+        );
+        if firsts.len() != len || counts.len() != len || counts[0] < 1 {
+            let place = self.places.times.as_str();
+            return Err(Corrupt::new(
+                place,
+                0,
+                format!("{len} first times and counts"),
+            ));
+        }
+        let mut columns = Vec::with_capacity(TIER_COLUMNS - 1);
+        for number in 1..TIER_COLUMNS {
+            columns.push(self.floats(block, at + number, len)?);
+        }
+        let mut before = 0;
+        for (index, total) in counts.iter().enumerate() {
+            let count = total - before;
+            before = *total;
+            if count > 1 {
+                let fallen = match columns[3][index] {
+                    0.0 => Fallen::No,
+                    sum => Fallen::Often(sum),
+                };
+                let summary = Summary {
+                    first_time: Timestamp::from_millis(firsts[index]),
+                    count: count.unsigned_abs(),
+                    first: columns[0][index],
+                    min: columns[1][index],
+                    max: columns[2][index],
+                    fallen,
+                    sum: columns[4][index],
+                    exact: false,
+                };
+                column.summaries.push((index as u32, summary));
+            }
+        }
+        Ok(())
     }
 
     fn floats(
         &self,
         block: &OpenBlock<'_>,
-        chunk: &Chunk,
+        column: usize,
         count: usize,
     ) -> Result<Vec<f64>, Corrupt> {
-        if block.bundle.count(chunk.column) != count {
+        if block.bundle.count(column) != count {
             let place = self.places.values.as_str();
             return Err(Corrupt::new(
                 place,
@@ -402,9 +515,7 @@ impl Part {
                 format!("a column of {count} values"),
             ));
         }
-        block
-            .bundle
-            .decode(chunk.column, &mut block.scratch.lock().0)
+        block.bundle.decode(column, &mut block.scratch.lock().0)
     }
 
     /// Start timestamps and histograms for a column that has its values.
@@ -482,30 +593,6 @@ impl Part {
         Ok(())
     }
 
-    /// Reads the dictionary of a label, the set of its series, and the table and bytes of the sets
-    /// of its values.
-    fn label(&self, name: &str) -> Result<Option<Label<'_>>, Corrupt> {
-        let Ok(at) = self.names.binary_search_by(|n| n.name.as_str().cmp(name)) else {
-            return Ok(None);
-        };
-        let range = &self.names[at].bytes;
-        let section = self.reader.section("postings")?;
-        let bytes = &section[range.start as usize..range.end as usize];
-        let mut reader = Reader::new(self.reader.name(), bytes);
-        let values = Dictionary::open(&mut reader)?;
-        let all = bitmap::decode(&mut reader, u64::from(self.series))?;
-        let table = reader.slice((values.len() + 1).saturating_mul(4))?;
-        let sets = reader.slice(reader.remaining())?;
-        Ok(Some(Label {
-            place: self.reader.name(),
-            series: self.series,
-            values,
-            all,
-            table,
-            sets,
-        }))
-    }
-
     /// Decodes everything that is in the blocks; gives the number of samples. For measurements and
     /// for checks of a whole part.
     pub fn decode_all(&self) -> Result<u64, Corrupt> {
@@ -516,7 +603,8 @@ impl Part {
                 let open = self.open_block(group, block)?;
                 for series in 0..group.series as usize {
                     if let Some(times) = self.times(&open, series, &mut cache)? {
-                        samples += self.values(&open, series, times.len())?.0.len() as u64;
+                        let column = self.values(&open, series, times.len(), &mut cache)?;
+                        samples += column.values.len() as u64;
                     }
                 }
             }
@@ -528,6 +616,37 @@ impl Part {
     pub(crate) fn samples(&self) -> u64 {
         self.blocks.iter().map(|b| b.samples).sum()
     }
+}
+
+/// The milliseconds that a sample stands for.
+fn open_version(meta: &mut Reader<'_>) -> Result<i64, Corrupt> {
+    match meta.u8()? {
+        VERSION => Ok(0),
+        VERSION_TIER => match i64::try_from(meta.varint()?) {
+            Ok(resolution) if resolution > 0 => Ok(resolution),
+            _ => Err(meta.corrupt("the milliseconds of a tier before here")),
+        },
+        _ => Err(meta.corrupt(format!("version {VERSION} or {VERSION_TIER} before here"))),
+    }
+}
+
+/// Where the summaries of each block start in their section, and the end of the last.
+fn open_summaries(part: &PartReader, blocks: usize) -> Result<Vec<u64>, Corrupt> {
+    let Some(section) = part.section_if_any("summaries")? else {
+        return Ok(Vec::new());
+    };
+    let place = format!("{}/summaries", part.name());
+    let mut reader = Reader::new(&place, section);
+    let lengths = ints::decode_u64(&mut reader, blocks)?;
+    let base = reader.position() as u64;
+    let starts: Vec<u64> = offsets(&lengths)
+        .iter()
+        .map(|start| start.saturating_add(base))
+        .collect();
+    if lengths.len() != blocks || starts.last() != Some(&(section.len() as u64)) {
+        return Err(reader.corrupt("summaries of all blocks that fill the section"));
+    }
+    Ok(starts)
 }
 
 fn open_names(meta: &mut Reader<'_>, postings: u64) -> Result<Vec<Name>, Corrupt> {
@@ -550,100 +669,4 @@ fn open_names(meta: &mut Reader<'_>, postings: u64) -> Result<Vec<Name>, Corrupt
         return Err(meta.corrupt("labels that fill their section before here"));
     }
     Ok(names)
-}
-
-/// The postings of one label.
-struct Label<'a> {
-    place: &'a str,
-    series: u32,
-    values: Dictionary<'a>,
-    all: RoaringBitmap,
-    table: &'a [u8],
-    sets: &'a [u8],
-}
-
-impl Label<'_> {
-    /// Adds the series that have the value with this number.
-    fn add(&self, value: usize, found: &mut RoaringBitmap) -> Result<(), Corrupt> {
-        let mut table = Reader::new(self.place, &self.table[value * 4..]);
-        let (from, to) = (table.u32()? as usize, table.u32()? as usize);
-        let Some(set) = self.sets.get(from..to) else {
-            return Err(Corrupt::new(
-                self.place,
-                from as u64,
-                "postings inside their section",
-            ));
-        };
-        let mut reader = Reader::new(self.place, set);
-        match reader.count(POSTINGS_PLAIN_MAX)? {
-            0 => *found |= bitmap::decode(&mut reader, u64::from(self.series))?,
-            count => {
-                let mut series = 0u64;
-                for _ in 0..count {
-                    series = series.saturating_add(reader.varint()?);
-                    if series >= u64::from(self.series) {
-                        return Err(reader.corrupt("a series number before here"));
-                    }
-                    found.insert(series as u32);
-                }
-            }
-        }
-        reader.finish()
-    }
-}
-
-impl Index for Part {
-    fn all(&self) -> RoaringBitmap {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.series);
-        all
-    }
-
-    fn with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap, Corrupt> {
-        let mut found = RoaringBitmap::new();
-        if let Some(label) = self.label(name)?
-            && let Some(number) = label.values.find(value)?
-        {
-            label.add(number, &mut found)?;
-        }
-        Ok(found)
-    }
-
-    fn with_name(&self, name: &str) -> Result<RoaringBitmap, Corrupt> {
-        Ok(self.label(name)?.map(|label| label.all).unwrap_or_default())
-    }
-
-    fn with_values(
-        &self,
-        name: &str,
-        prefix: &str,
-        accept: &dyn Fn(&str) -> bool,
-    ) -> Result<RoaringBitmap, Corrupt> {
-        let mut found = RoaringBitmap::new();
-        let Some(label) = self.label(name)? else {
-            return Ok(found);
-        };
-        let mut failed = Ok(());
-        label.values.walk(prefix, &mut |number, value| {
-            if !value.starts_with(prefix) {
-                return false;
-            }
-            if accept(value) {
-                failed = label.add(number, &mut found);
-            }
-            failed.is_ok()
-        })?;
-        failed.map(|()| found)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.names.iter().map(|n| n.name.clone()).collect()
-    }
-
-    fn values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), Corrupt> {
-        match self.label(name)? {
-            Some(label) => label.values.walk("", &mut |_, value| each(value)),
-            None => Ok(()),
-        }
-    }
 }

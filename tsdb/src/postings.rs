@@ -4,7 +4,7 @@
 //! series away (those whose value it refuses), and one that refuses it adds up the values that it
 //! accepts; the answer is the intersection of the latter without the former.
 
-use obs_model::{MatchOp, Matcher};
+use obs_model::{MatchOp, Matcher, Pattern};
 use obs_storage::Corrupt;
 use roaring::RoaringBitmap;
 
@@ -26,6 +26,16 @@ pub(crate) trait Index {
         prefix: &str,
         accept: &dyn Fn(&str) -> bool,
     ) -> Result<RoaringBitmap, Corrupt>;
+
+    /// Series with a value of this label that starts with `prefix` and matches an expression.
+    fn matching(
+        &self,
+        name: &str,
+        prefix: &str,
+        pattern: &Pattern,
+    ) -> Result<RoaringBitmap, Corrupt> {
+        self.with_values(name, prefix, &|value| pattern.is_match(value.as_bytes()))
+    }
 
     /// Label names in ascending order.
     fn names(&self) -> Vec<String>;
@@ -94,13 +104,12 @@ fn matching(index: &dyn Index, matcher: &Matcher) -> Result<RoaringBitmap, Corru
         }
         return Ok(found);
     }
-    let accept = |value: &str| pattern.is_match(value.as_bytes());
     // Ranges of values, of which none lies in another.
     let mut found = RoaringBitmap::new();
     let mut last: Option<&str> = None;
     for prefix in pattern.prefixes().iter().map(|prefix| text_of(prefix)) {
         if last.is_none_or(|last| !prefix.starts_with(last)) {
-            found |= index.with_values(&matcher.name, prefix, &accept)?;
+            found |= index.matching(&matcher.name, prefix, pattern)?;
             last = Some(prefix);
         }
     }

@@ -14,11 +14,13 @@ use roaring::RoaringBitmap;
 use crate::column::MilliRange;
 use crate::deletion::Mask;
 use crate::error::SelectError;
+use crate::gather::TimesTable;
 use crate::head::push_exemplar;
 use crate::kind::Metrics;
 use crate::part::{Group, Part};
 use crate::postings::{Index, find};
-use crate::selection::{Need, Selection, TimesTable};
+use crate::selection::{Need, Selection};
+use crate::tier::{Resolution, Use, choose};
 
 /// One series of a selection.
 #[derive(Clone, Debug)]
@@ -36,7 +38,8 @@ pub fn select(
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<SelectedSeries>, SelectError> {
-    let selection = Selection::open(snapshot, matchers, range, budget)?;
+    let as_is = Resolution::default();
+    let selection = Selection::open(snapshot, matchers, range, as_is, budget)?;
     let mut times = TimesTable::default();
     let mut selected = Vec::with_capacity(selection.len());
     for chunk in selection.chunks(0) {
@@ -61,6 +64,17 @@ pub fn select(
 pub(crate) enum Source<'a> {
     Part(&'a Part, &'a [Hidden<Metrics>]),
     Memory(&'a crate::Memory, &'a [Hidden<Metrics>]),
+}
+
+impl Source<'_> {
+    /// When its samples are, at most.
+    pub(crate) fn range(&self) -> MilliRange {
+        let range = match self {
+            Self::Part(part, _) => Some(part.range()),
+            Self::Memory(memory, _) => memory.read().time_range(),
+        };
+        MilliRange::of(range.unwrap_or(TimeRange::ALL))
+    }
 }
 
 /// The series of an index that meet all matchers and may have something visible in a range, and
@@ -97,6 +111,31 @@ pub(crate) fn sources(snapshot: &Snapshot<Metrics>, range: TimeRange) -> Vec<Sou
         .map(|(part, hidden)| Source::Part(part, hidden))
         .chain(memories.map(|(memory, hidden)| Source::Memory(memory, hidden)))
         .collect()
+}
+
+/// The same for samples: each sample is in one of them, and how coarse it may be decides in which.
+/// Tells which sources are coarser than that.
+pub(crate) fn sources_at<'a>(
+    snapshot: &'a Snapshot<Metrics>,
+    matchers: &[Matcher],
+    range: TimeRange,
+    resolution: Resolution,
+) -> Result<(Vec<Source<'a>>, Vec<bool>), Corrupt> {
+    let uses = choose(snapshot, matchers, range, resolution)?;
+    let of = |source: &Source<'_>| match source {
+        Source::Part(part, _) => {
+            let mut parts = snapshot.parts.iter();
+            let index = parts.position(|open| std::ptr::eq(&raw const open.part, *part));
+            index.map_or(Use::Read, |index| uses[index])
+        }
+        Source::Memory(..) => Use::Read,
+    };
+    let all = sources(snapshot, range).into_iter();
+    let used = all.map(|source| (of(&source), source));
+    let used = used.filter(|(how, _)| *how != Use::Skip);
+    Ok(used
+        .map(|(how, source)| (source, how == Use::Rough))
+        .unzip())
 }
 
 /// What of a range a part has.

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use obs_model::histogram::Histogram;
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Budget, HeldBytes, Labels, Matcher, TimeRange, Timestamp};
 use obs_storage::Snapshot;
 use roaring::RoaringBitmap;
@@ -22,11 +23,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::column::{Column, MilliRange, NO_START};
 use crate::deletion::Mask;
 use crate::error::SelectError;
+use crate::gather::{Gathering, TimesTable};
 use crate::head::Frozen;
 use crate::kind::Metrics;
-use crate::part::{Group, Part, TimesCache, Values};
+use crate::part::{Block, Group, Part};
 use crate::postings::Index;
 use crate::select::Source;
+use crate::summary::{Stored, Summary};
+use crate::tier::Resolution;
 
 use opening::Opening;
 
@@ -34,8 +38,6 @@ use opening::Opening;
 const CHUNK_SERIES_MIN: usize = 64;
 /// Samples of one chunk: 16 MiB of floats. One group may have more.
 const CHUNK_SAMPLES_MAX: u64 = 2 << 20;
-/// Time columns that a reader remembers between chunks.
-const TIMES_MAX: usize = 4096;
 
 /// Where a part of the samples of a series is.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,10 @@ pub struct Selection<'a> {
     masks: Vec<Mask>,
     /// What each source had in memory when it was opened.
     frozen: Vec<Frozen>,
+    /// Which sources are coarser than what was asked for.
+    rough: Vec<bool>,
+    /// When the samples of each source are, at most.
+    ranges: Vec<MilliRange>,
     range: MilliRange,
     labels: Vec<Labels>,
     /// The places of series `i` are `places[starts[i]..starts[i + 1]]`.
@@ -91,8 +97,43 @@ pub struct Samples<'a> {
     pub histograms: &'a [(u32, Arc<Histogram>)],
     /// When counters started, in milliseconds, 0 where not known; empty where it is known of none.
     pub starts: &'a [i64],
+    /// What stands for more than one sample, by index; its time and value are those of the last.
+    pub summaries: &'a [(u32, Summary)],
+    /// Samples until this time are so many nanoseconds apart where they were closer when they came.
+    pub rough: Option<(Timestamp, i64)>,
     /// Surely no value is a NaN, so none ends the series.
     pub plain: bool,
+}
+
+/// Where windows begin and end. A run of samples that has no border between two of them is in a
+/// window as a whole, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Borders {
+    /// The end of the first window, which belongs to it.
+    pub end: Timestamp,
+    /// Nanoseconds from window to window; above zero where there are several.
+    pub step: i64,
+    /// Number of windows, at least one.
+    pub count: usize,
+    /// Nanoseconds that a window is long; its begin does not belong to it.
+    pub length: i64,
+}
+
+impl Borders {
+    /// Whether a border lies between samples at the ends of a range.
+    fn split(&self, range: MilliRange) -> bool {
+        let nanos = |millis: i64| i128::from(Timestamp::from_millis(millis).nanos());
+        let (first, last) = (nanos(range.start), nanos(range.end));
+        let end = i128::from(self.end.nanos());
+        let step = i128::from(self.step.max(1));
+        [end, end - i128::from(self.length)]
+            .into_iter()
+            .any(|border| {
+                // The first border that is not before the first sample.
+                let skipped = (first - border + step - 1).div_euclid(step).max(0);
+                skipped < self.count.max(1) as i128 && border + skipped * step < last
+            })
+    }
 }
 
 /// What a reader wants to know of samples.
@@ -102,6 +143,24 @@ pub enum Need {
     Values,
     /// Times, and which samples are histograms or end a series; other values may be anything.
     Presence,
+    /// What whole windows say: blocks that no border splits may come as summaries.
+    Windows {
+        /// The borders of all windows.
+        borders: Borders,
+        /// Sums are asked for, so that summaries are of use only where those are exact.
+        sums: bool,
+        /// Falls are made up for, as those of counters: the same holds for what came before them.
+        falls: bool,
+        /// Values are asked for, not only which samples are there.
+        values: bool,
+    },
+}
+
+impl Need {
+    /// Whether values that surely end no series may be anything.
+    fn is_presence(self) -> bool {
+        matches!(self, Self::Presence | Self::Windows { values: false, .. })
+    }
 }
 
 /// Hashes labels by xxh3.
@@ -150,16 +209,17 @@ impl<'a> Selection<'a> {
         snapshot: &'a Snapshot<Metrics>,
         matchers: &[Matcher],
         range: TimeRange,
+        resolution: Resolution,
         budget: &Budget,
     ) -> Result<Self, SelectError> {
-        let all = Self::open_all(snapshot, &[(matchers, range)], budget)?;
+        let all = Self::open_all(snapshot, &[(matchers, range, resolution)], budget)?;
         Ok(all.into_iter().next().expect("one is opened per read"))
     }
 
     /// Opens several at one moment: either all see a record that comes meanwhile or none does.
     pub fn open_all(
         snapshot: &'a Snapshot<Metrics>,
-        reads: &[(&[Matcher], TimeRange)],
+        reads: &[(&[Matcher], TimeRange, Resolution)],
         budget: &Budget,
     ) -> Result<Vec<Self>, SelectError> {
         let reads = reads.iter();
@@ -282,8 +342,54 @@ impl<'a> Selection<'a> {
     ) -> Result<(), E> {
         times.shrink();
         let first = chunk.start;
+        let all: Vec<usize> = chunk.collect();
+        let mut gathered = self.gather(&all, need, times, budget)?;
+        // Series of which summaries do not say enough are read again, together.
+        let short = |one: &Gathering| one.condensed && !one.suffices(need);
+        let again: Vec<usize> = all
+            .into_iter()
+            .filter(|index| short(&gathered[index - first]))
+            .collect();
+        if !again.is_empty() {
+            let whole = self.gather(&again, Need::Values, times, budget)?;
+            for (index, one) in again.into_iter().zip(whole) {
+                gathered[index - first] = one;
+            }
+        }
+        for (at, mut one) in gathered.into_iter().enumerate() {
+            if one.samples.values.is_empty() {
+                continue;
+            }
+            let shared = times.resolve(&mut one);
+            let samples = &mut one.samples;
+            let unknown = samples.starts.iter_mut().filter(|s| **s == NO_START);
+            unknown.for_each(|s| *s = 0);
+            each(Samples {
+                index: first + at,
+                times: &shared,
+                floats: &samples.values,
+                histograms: &samples.histograms,
+                starts: &samples.starts,
+                summaries: &samples.summaries,
+                rough: one.rough.map(|(until, millis)| {
+                    (Timestamp::from_millis(until), millis * NANOS_PER_MILLI)
+                }),
+                plain: !one.special,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads the samples of some ascending series from all sources.
+    fn gather(
+        &self,
+        series: &[usize],
+        need: Need,
+        times: &mut TimesTable,
+        budget: &Budget,
+    ) -> Result<Vec<Gathering>, SelectError> {
         let mut gathered: Vec<Gathering> = Vec::new();
-        gathered.resize_with(chunk.len(), Gathering::default);
+        gathered.resize_with(series.len(), Gathering::default);
         let mut charge = Charge {
             need,
             budget,
@@ -291,10 +397,10 @@ impl<'a> Selection<'a> {
             block: budget.holding(),
             samples: budget.holding(),
         };
-        let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(chunk.len());
-        for index in chunk {
-            let at = (index - first) as u32;
-            jobs.extend(self.places(index).iter().map(|place| (*place, at)));
+        let mut jobs: Vec<(Place, u32)> = Vec::with_capacity(series.len());
+        for (at, index) in series.iter().enumerate() {
+            let at = at as u32;
+            jobs.extend(self.places(*index).iter().map(|place| (*place, at)));
         }
         jobs.sort_by_key(|(place, _)| (place.source, place.number));
         let mut rest = &jobs[..];
@@ -313,25 +419,7 @@ impl<'a> Selection<'a> {
                 }
             }
         }
-        for (at, mut one) in gathered.into_iter().enumerate() {
-            if one.floats.is_empty() {
-                continue;
-            }
-            let shared = times.resolve(&mut one);
-            one.starts
-                .iter_mut()
-                .filter(|s| **s == NO_START)
-                .for_each(|s| *s = 0);
-            each(Samples {
-                index: first + at,
-                times: &shared,
-                floats: &one.floats,
-                histograms: &one.histograms,
-                starts: &one.starts,
-                plain: !one.special,
-            })?;
-        }
-        Ok(())
+        Ok(gathered)
     }
 
     fn read_memory(
@@ -359,13 +447,11 @@ impl<'a> Selection<'a> {
             let into = &mut gathered[*at as usize];
             into.special = true;
             let plain = column.histograms.is_empty() && column.starts.is_empty();
-            if plain && into.starts.is_empty() && into.follows(*first) {
+            if plain && into.samples.starts.is_empty() && into.follows(*first) {
                 into.append(piece, *last, &column.values);
                 continue;
             }
-            let histograms = std::mem::take(&mut column.histograms);
-            let starts = std::mem::take(&mut column.starts);
-            into.add(times, piece, (column.values.clone(), histograms, starts));
+            into.add(times, piece, std::mem::take(&mut column));
         }
         Ok(())
     }
@@ -378,7 +464,6 @@ impl<'a> Selection<'a> {
         charge: &mut Charge<'_>,
         gathered: &mut [Gathering],
     ) -> Result<(), SelectError> {
-        let mask = &self.masks[source as usize];
         let mut rest = jobs;
         while let Some((place, _)) = rest.first() {
             charge.budget.check()?;
@@ -386,55 +471,133 @@ impl<'a> Selection<'a> {
             let end = group.first + group.series;
             let (mine, others) = rest.split_at(rest.partition_point(|(p, _)| p.number < end));
             rest = others;
-            let blocks = part.blocks[group.blocks.clone()].iter();
-            for block in blocks.filter(|b| b.range.overlaps(self.range)) {
-                charge.block.set(block.bytes)?;
-                let open = part.open_block(group, block)?;
-                charge.block.set(open.bytes())?;
-                for (place, at) in mine {
-                    let number = (place.number - group.first) as usize;
-                    let cache = times.caches.entry(source).or_default();
-                    let Some(column) = part.times(&open, number, cache)? else {
-                        continue;
-                    };
-                    let piece = times.piece(&column, self.range);
-                    let (from, to) = times.cut(piece);
-                    if from == to {
-                        continue;
-                    }
-                    charge.samples(to - from)?;
-                    let into = &mut gathered[*at as usize];
-                    let plain = part.has_plain_values(&open, number);
-                    into.special |= !plain;
-                    let hides = mask.concerns(place.number);
-                    if charge.need == Need::Presence && plain && !hides {
-                        let nothing = (vec![0.0; to - from], Vec::new(), Vec::new());
-                        into.add(times, piece, nothing);
-                        continue;
-                    }
-                    let values = part.values(&open, number, column.len())?;
-                    let (mut floats, mut histograms, mut starts) = values;
-                    if (from, to) != (0, column.len()) {
-                        floats.truncate(to);
-                        floats.drain(..from);
-                        starts.truncate(to);
-                        starts.drain(..from.min(starts.len()));
-                        histograms.retain(|(i, _)| (from..to).contains(&(*i as usize)));
-                        histograms.iter_mut().for_each(|(i, _)| *i -= from as u32);
-                    }
-                    if hides {
-                        let all = Column {
-                            times: column[from..to].to_vec(),
-                            values: floats,
-                            histograms,
-                            starts,
-                        };
-                        into.add_column(times, mask.visible(place.number, all));
-                        continue;
-                    }
-                    into.add(times, piece, (floats, histograms, starts));
+            for number in group.blocks.clone() {
+                let block = &part.blocks[number];
+                if !block.range.overlaps(self.range) {
+                    continue;
+                }
+                let mut wanted = mine.to_vec();
+                if self.may_condense(source, block.range, charge.need)
+                    && let Some(known) = part.summaries(group, number)?
+                {
+                    let place = (part, source, group.first);
+                    self.condense(place, &known, &mut wanted, times, charge, gathered)?;
+                }
+                if !wanted.is_empty() {
+                    let place = (part, source);
+                    self.read_block(place, (group, block), &wanted, times, charge, gathered)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whether summaries say all that is asked for of a block of a source: it lies in the range, no
+    /// border splits it, and no other source has samples among its own.
+    fn may_condense(&self, source: u32, block: MilliRange, need: Need) -> bool {
+        let Need::Windows { borders, .. } = need else {
+            return false;
+        };
+        let others = self.ranges.iter().enumerate();
+        let mut others = others.filter(|(other, _)| *other != source as usize);
+        self.range.intersect(block) == block
+            && !borders.split(block)
+            && !others.any(|(_, range)| range.overlaps(block))
+    }
+
+    /// Takes the summaries of those series of a block that have one and of which nothing is hidden;
+    /// leaves the others in `wanted`.
+    fn condense(
+        &self,
+        (part, source, first): (&Part, u32, u32),
+        known: &[Option<Stored>],
+        wanted: &mut Vec<(Place, u32)>,
+        times: &mut TimesTable,
+        charge: &mut Charge<'_>,
+        gathered: &mut [Gathering],
+    ) -> Result<(), SelectError> {
+        let mask = &self.masks[source as usize];
+        let mut left = Vec::new();
+        for (place, at) in wanted.drain(..) {
+            let stored = known.get((place.number - first) as usize);
+            let Some(stored) = stored.and_then(Option::as_ref) else {
+                left.push((place, at));
+                continue;
+            };
+            if mask.concerns(place.number) {
+                left.push((place, at));
+                continue;
+            }
+            let cache = times.caches.entry(source).or_default();
+            let (column, summary) = part.summarised(stored, cache)?;
+            charge.samples(1)?;
+            let piece = times.last_of(&column);
+            let one = Column {
+                values: vec![stored.last],
+                summaries: vec![(0, summary)],
+                ..Column::default()
+            };
+            let into = &mut gathered[at as usize];
+            into.condensed = true;
+            into.add(times, piece, one);
+        }
+        *wanted = left;
+        Ok(())
+    }
+
+    fn read_block(
+        &self,
+        (part, source): (&Part, u32),
+        (group, block): (&Group, &Block),
+        jobs: &[(Place, u32)],
+        times: &mut TimesTable,
+        charge: &mut Charge<'_>,
+        gathered: &mut [Gathering],
+    ) -> Result<(), SelectError> {
+        let mask = &self.masks[source as usize];
+        charge.block.set(block.bytes)?;
+        let open = part.open_block(group, block)?;
+        charge.block.set(open.bytes())?;
+        for (place, at) in jobs {
+            let number = (place.number - group.first) as usize;
+            let cache = times.caches.entry(source).or_default();
+            let Some(column) = part.times(&open, number, cache)? else {
+                continue;
+            };
+            let piece = times.piece(&column, self.range);
+            let (from, to) = times.cut(piece);
+            if from == to {
+                continue;
+            }
+            charge.samples(to - from)?;
+            let into = &mut gathered[*at as usize];
+            let plain = part.has_plain_values(&open, number);
+            into.special |= !plain;
+            let hides = mask.concerns(place.number);
+            let whole = part.resolution == 0;
+            if self.rough[source as usize] {
+                let (until, millis) = into.rough.unwrap_or((i64::MIN, 0));
+                into.rough = Some((until.max(column[to - 1]), millis.max(part.resolution)));
+            }
+            if charge.need.is_presence() && plain && whole && !hides {
+                let nothing = Column {
+                    values: vec![0.0; to - from],
+                    ..Column::default()
+                };
+                into.add(times, piece, nothing);
+                continue;
+            }
+            let cache = times.caches.entry(source).or_default();
+            let mut samples = part.values(&open, number, column.len(), cache)?;
+            if (from, to) != (0, column.len()) {
+                samples.cut(from, to);
+            }
+            if hides {
+                samples.times = column[from..to].to_vec();
+                into.add_column(times, mask.visible(place.number, samples));
+                continue;
+            }
+            into.add(times, piece, samples);
         }
         Ok(())
     }
@@ -539,208 +702,4 @@ fn find_in_part(
         }
     }
     Ok(())
-}
-
-/// The samples of one series so far.
-#[derive(Debug, Default)]
-struct Gathering {
-    /// The time columns that follow each other, while nothing had to be merged.
-    pieces: Vec<u32>,
-    /// Times of its own, once something had to be.
-    own: Option<Vec<i64>>,
-    last: i64,
-    floats: Vec<f64>,
-    histograms: Vec<(u32, Arc<Histogram>)>,
-    /// As many as floats, or none.
-    starts: Vec<i64>,
-    /// Some values may be NaN.
-    special: bool,
-}
-
-impl Gathering {
-    /// Whether what starts at a time is behind all of this.
-    fn follows(&self, time: i64) -> bool {
-        self.own.is_none() && (self.floats.is_empty() || self.last < time)
-    }
-
-    fn append(&mut self, piece: u32, last: i64, floats: &[f64]) {
-        self.pieces.push(piece);
-        self.floats.extend_from_slice(floats);
-        self.last = last;
-    }
-
-    /// Adds what is visible of samples that arrived later than all of this.
-    fn add_column(&mut self, times: &mut TimesTable, column: Column) {
-        if !column.is_empty() {
-            let piece = times.intern(&column.times);
-            self.add(
-                times,
-                piece,
-                (column.values, column.histograms, column.starts),
-            );
-        }
-    }
-
-    /// Adds what arrived later than all of this.
-    fn add(&mut self, times: &TimesTable, piece: u32, (floats, histograms, starts): Values) {
-        let mine = times.millis(piece);
-        let (Some(first), Some(last)) = (mine.first(), mine.last()) else {
-            return;
-        };
-        if self.follows(*first) {
-            let base = self.floats.len() as u32;
-            if !(starts.is_empty() && self.starts.is_empty()) {
-                self.starts.resize(self.floats.len(), NO_START);
-                self.starts.extend_from_slice(&starts);
-                self.starts
-                    .resize(self.floats.len() + floats.len(), NO_START);
-            }
-            let moved = histograms.into_iter().map(|(i, h)| (i + base, h));
-            self.histograms.extend(moved);
-            if self.floats.is_empty() {
-                self.floats = floats;
-            } else {
-                self.floats.extend_from_slice(&floats);
-            }
-            self.pieces.push(piece);
-            self.last = *last;
-            return;
-        }
-        let before = self.own.take().unwrap_or_else(|| {
-            let pieces = self.pieces.iter();
-            pieces.flat_map(|p| times.millis(*p)).copied().collect()
-        });
-        let column = |times, values, histograms, starts| Column {
-            times,
-            values,
-            histograms,
-            starts,
-        };
-        let mut merged = column(
-            before,
-            std::mem::take(&mut self.floats),
-            std::mem::take(&mut self.histograms),
-            std::mem::take(&mut self.starts),
-        );
-        merged.merge_later(&column(mine.to_vec(), floats, histograms, starts));
-        self.floats = merged.values;
-        self.histograms = merged.histograms;
-        self.starts = merged.starts;
-        self.own = Some(merged.times);
-    }
-}
-
-/// Time columns that many series share, as a reader remembers them between chunks.
-#[derive(Debug, Default)]
-pub struct TimesTable {
-    caches: HashMap<u32, TimesCache>,
-    columns: Vec<TimesColumn>,
-    /// By the address of a column of a part, which `columns` keeps alive.
-    by_address: HashMap<usize, u32>,
-    /// By the hash of the times, for columns of memories.
-    by_hash: HashMap<u64, u32>,
-    /// The column interned last.
-    recent: u32,
-    /// Columns put together from several.
-    joined: HashMap<Vec<u32>, Arc<Vec<Timestamp>>>,
-}
-
-/// A column of times, and which of them are in the range of the selection.
-#[derive(Debug)]
-struct TimesColumn {
-    millis: Arc<Vec<i64>>,
-    from: usize,
-    to: usize,
-    times: Arc<Vec<Timestamp>>,
-}
-
-impl TimesTable {
-    /// Forgets everything where it became too much. Only between chunks: numbers change.
-    fn shrink(&mut self) {
-        if self.columns.len() > TIMES_MAX || self.joined.len() > TIMES_MAX {
-            *self = Self::default();
-        }
-    }
-
-    fn millis(&self, piece: u32) -> &[i64] {
-        let column = &self.columns[piece as usize];
-        &column.millis[column.from..column.to]
-    }
-
-    fn cut(&self, piece: u32) -> (usize, usize) {
-        let column = &self.columns[piece as usize];
-        (column.from, column.to)
-    }
-
-    fn push(&mut self, millis: Arc<Vec<i64>>, from: usize, to: usize) -> u32 {
-        let times = millis[from..to].iter().copied();
-        self.columns.push(TimesColumn {
-            times: Arc::new(times.map(Timestamp::from_millis).collect()),
-            millis,
-            from,
-            to,
-        });
-        self.columns.len() as u32 - 1
-    }
-
-    /// The number of a column of a part.
-    fn piece(&mut self, column: &Arc<Vec<i64>>, range: MilliRange) -> u32 {
-        let address = Arc::as_ptr(column) as usize;
-        if let Some(known) = self.by_address.get(&address) {
-            return *known;
-        }
-        let (from, to) = range.find(column);
-        let number = self.push(Arc::clone(column), from, to);
-        self.by_address.insert(address, number);
-        number
-    }
-
-    /// The number of times that are not shared where they come from.
-    fn intern(&mut self, times: &[i64]) -> u32 {
-        let same = |number: u32, columns: &[TimesColumn]| {
-            let column = columns.get(number as usize);
-            column.is_some_and(|c| c.millis[c.from..c.to] == *times)
-        };
-        if same(self.recent, &self.columns) {
-            return self.recent;
-        }
-        // Fibonacci hashing; what it finds is compared.
-        let hash = times.iter().fold(times.len() as u64, |hash, time| {
-            (hash ^ *time as u64)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .rotate_left(29)
-        });
-        let known = self.by_hash.get(&hash).copied();
-        let number = match known.filter(|n| same(*n, &self.columns)) {
-            Some(number) => number,
-            None => {
-                let number = self.push(Arc::new(times.to_vec()), 0, times.len());
-                self.by_hash.insert(hash, number);
-                number
-            }
-        };
-        self.recent = number;
-        number
-    }
-
-    /// The times of a series.
-    fn resolve(&mut self, one: &mut Gathering) -> Arc<Vec<Timestamp>> {
-        if let Some(own) = one.own.take() {
-            return Arc::new(own.into_iter().map(Timestamp::from_millis).collect());
-        }
-        if let [piece] = one.pieces[..] {
-            return Arc::clone(&self.columns[piece as usize].times);
-        }
-        if let Some(known) = self.joined.get(&one.pieces) {
-            return Arc::clone(known);
-        }
-        let mut all = Vec::with_capacity(one.floats.len());
-        for piece in &one.pieces {
-            all.extend_from_slice(&self.columns[*piece as usize].times);
-        }
-        let all = Arc::new(all);
-        self.joined
-            .insert(std::mem::take(&mut one.pieces), Arc::clone(&all));
-        all
-    }
 }

@@ -3,6 +3,7 @@
 mod deletion;
 mod registry;
 mod simulation;
+mod tiers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -315,7 +316,7 @@ fn starts(snapshot: &Snapshot<Metrics>) -> BTreeMap<(Labels, i64), i64> {
                 let Some(times) = part.times(&open, place, &mut cache).unwrap() else {
                     continue;
                 };
-                let column = part.column(&open, place, &times).unwrap();
+                let column = part.column(&open, place, &times, &mut cache).unwrap();
                 for (time, start) in column.times.iter().zip(&column.starts) {
                     if *start != NO_START {
                         found.insert((labels.clone(), *time), *start);
@@ -1003,7 +1004,8 @@ fn what_comes_after_a_selection_is_opened_is_not_in_it() {
     let all = [Matcher::equal("__name__", "m")];
     let range = millis(0, 10_000);
     let budget = budget();
-    let reads = [(&all[..], range), (&all[..], range)];
+    let one = crate::Resolution::default();
+    let reads = [(&all[..], range, one), (&all[..], range, one)];
     let selections = crate::Selection::open_all(&snapshot, &reads, &budget).unwrap();
     let read = |selection: &crate::Selection<'_>| {
         let mut found = Vec::new();
@@ -1028,8 +1030,56 @@ fn what_comes_after_a_selection_is_opened_is_not_in_it() {
     memory.insert(scrape(100..103, 300));
     memory.insert(scrape(0..3, 5));
     assert_eq!(read(&selections[1]), before);
-    let after = crate::Selection::open(&snapshot, &all, range, &budget).unwrap();
+    let after = crate::Selection::open(&snapshot, &all, range, one, &budget).unwrap();
     assert_eq!(after.len(), 48);
     let samples: usize = read(&after).iter().map(|(_, times, _)| times.len()).sum();
     assert_eq!(samples, 20 * 40 + 42 + 2 + 39 * 45 + 3 + 3);
+}
+
+/// The full part as a tier of 70 ms.
+const TIER_V3: &[u8] = include_bytes!("../fixtures/v3/metric-tier.part");
+
+fn full_tier() -> PartReader {
+    let part = Metrics::open(full_part()).unwrap();
+    let input = obs_storage::Input {
+        part: &part,
+        hidden: &[],
+    };
+    let mut writer = PartWriter::in_memory(Metrics::NAME, &Tenant::anonymous());
+    Metrics::downsample(&[input], TimeRange::ALL, 70_000_000, &mut writer).unwrap();
+    writer.finish_in_memory()
+}
+
+#[test]
+fn tiers_of_old_versions_are_read_and_written_alike() {
+    let part = PartReader::open("metric.part", Blob::heap(TIER_V3.to_vec())).unwrap();
+    part.verify().unwrap();
+    let new = full_tier();
+    for section in ["times", "postings", "differing"] {
+        let (old, new) = (part.section(section), new.section(section));
+        assert_eq!(old.unwrap(), new.unwrap(), "{section}");
+    }
+    let snapshot = Snapshot::<Metrics>::from_parts(Vec::new(), vec![part]).unwrap();
+    let one = crate::Resolution::default();
+    let matcher = [
+        Matcher::equal("index", "8"),
+        Matcher::equal("__name__", "cpu"),
+    ];
+    let budget = budget();
+    let selection = crate::Selection::open(&snapshot, &matcher, TimeRange::ALL, one, &budget);
+    let selection = selection.unwrap();
+    let mut found = Vec::new();
+    let mut times = crate::TimesTable::default();
+    let read = selection.read(0..1, crate::Need::Values, &mut times, &budget, |one| {
+        found.extend(one.times.iter().map(|time| time.millis()));
+        let (at, first) = one.summaries[0];
+        assert_eq!((at, first.first_time.millis(), first.count), (1, 10, 7));
+        assert_eq!(
+            (first.first, first.min, first.max, first.sum),
+            (0.5, 0.5, 3.5, 14.0)
+        );
+        Ok::<(), SelectError>(())
+    });
+    read.unwrap();
+    assert_eq!(found, [0, 70, 140, 190]);
 }

@@ -1,5 +1,6 @@
 //! Instant selectors: the last sample of each lookback window, unless it marks an end.
 
+use obs_model::Timestamp;
 use obs_model::sample::is_stale;
 
 use obs_tsdb::Need;
@@ -9,7 +10,7 @@ use super::labels::drop_names;
 use super::source::{Scratch, View, found_resets};
 use crate::column::{Bitmap, Column, Grid, SeriesColumn};
 use crate::error::QueryError;
-use crate::plan::{Borders, Gives, Instant};
+use crate::plan::{Borders, Gives, Instant, Window};
 
 impl Evaluator<'_> {
     pub(super) fn instant(
@@ -106,10 +107,21 @@ pub(super) fn need(node: &Instant) -> Need {
 
 fn last_samples(view: &View<'_>, node: &Instant, grid: &Grid, scratch: &mut Scratch) -> Column {
     let mut column = Column::new(grid.count);
-    let windows = scratch.windows(view, &node.window, grid);
+    // A coarse sample is found from as much farther as it is coarse.
+    let farther = view.rough.map_or(0, |(_, nanos)| nanos);
+    let window = Window {
+        length: node.window.length.saturating_add(farther),
+        ..node.window
+    };
+    let windows = scratch.windows(view, &window, grid);
     let filled = windows.bounds.iter().enumerate();
     for (step, b) in filled.filter(|(_, b)| b.lo < b.hi) {
         let last = b.hi - 1;
+        let begin = window.end(grid.at(step)).saturating_sub(node.window.length);
+        let coarse = |(until, _): (Timestamp, i64)| view.times[last] <= until;
+        if view.times[last] <= begin && !view.rough.is_some_and(coarse) {
+            continue;
+        }
         let time = match node.gives {
             Gives::Value => None,
             Gives::Time => Some(view.times[last].seconds_f64()),

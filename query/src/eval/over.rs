@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use obs_model::sample::is_stale;
 use obs_model::{Budget, Labels, Samples, Value};
 
-use obs_tsdb::Need;
+use obs_tsdb::{Need, Summary};
 
 use super::labels::drop_names;
 use super::series::Windows;
 use super::source::{LeafSeries, Scratch, View, found_resets};
-use super::{Evaluator, misplaced, notes, ranks, rate, sliding, subquery_grid, trend};
+use super::{Evaluator, misplaced, notes, ranks, rate, sliding, subquery_grid, summarised, trend};
 use crate::column::{Bitmap, Column, Evaluated, Grid, SeriesColumn};
 use crate::error::QueryError;
 use crate::functions::RangeFunction;
@@ -47,7 +47,7 @@ impl Evaluator<'_> {
         if over.function == RangeFunction::Absent {
             return self.absent_over(over, series, grid);
         }
-        self.columns((series, need(over)), grid, |view, scratch| {
+        self.columns((series, self.need(over, grid)), grid, |view, scratch| {
             self.over_series(over, view, &parameters, grid, scratch)
         })
     }
@@ -131,10 +131,15 @@ impl Evaluator<'_> {
             });
             Ok(Some(present))
         };
-        self.for_series((series, need(over)), grid, &compute, &mut |_, found| {
-            present.or(&found);
-            Ok(())
-        })?;
+        self.for_series(
+            (series, self.need(over, grid)),
+            grid,
+            &compute,
+            &mut |_, found| {
+                present.or(&found);
+                Ok(())
+            },
+        )?;
         let mut column = Column::full(vec![1.0; grid.count]);
         column.present.and_not(&present);
         let labels = over.labels.clone();
@@ -185,6 +190,8 @@ impl Evaluator<'_> {
             } else if !view.histograms.is_empty() {
                 let samples = view.samples();
                 super::histogram::over(self, over, labels, &samples, bounds, parameters, grid)
+            } else if !view.summaries.is_empty() && summarised::applies(over.function) {
+                summarised::over(over, view, bounds, grid)
             } else {
                 floats(self.budget, over, view, windows, parameters, grid)
             };
@@ -197,6 +204,17 @@ impl Evaluator<'_> {
             }
             column
         })
+    }
+
+    /// What a function reads of samples.
+    pub(super) fn need(&self, over: &Over, grid: &Grid) -> Need {
+        // Starts are of single samples.
+        let summarised = !self.plan.start_timestamps && summarised::may_help(over);
+        match summarised {
+            true => summarised::need(over, grid),
+            false if summarised::is_presence(over.function) => Need::Presence,
+            false => Need::Values,
+        }
     }
 
     /// Tells where a rate of floats is not one of a counter, as far as names or labels say so.
@@ -213,15 +231,6 @@ impl Evaluator<'_> {
     }
 }
 
-/// What a function reads of samples.
-pub(super) fn need(over: &Over) -> Need {
-    use RangeFunction as F;
-    match over.function {
-        F::Count | F::Present | F::Absent | F::TimeOfFirst | F::TimeOfLast => Need::Presence,
-        _ => Need::Values,
-    }
-}
-
 /// Calls with a series without stale markers and its windows.
 fn with_windows<T>(
     view: &View<'_>,
@@ -232,11 +241,26 @@ fn with_windows<T>(
 ) -> T {
     match without_stale(view) {
         Some(samples) => {
-            let view = View::new(view.labels, &samples);
+            let summaries = kept_summaries(view, &samples);
+            let view = View {
+                summaries: &summaries,
+                ..View::new(view.labels, &samples)
+            };
             call(&view, &Windows::new(view.times, &over.window, grid))
         }
         None => call(view, &scratch.windows(view, &over.window, grid)),
     }
+}
+
+/// The summaries of a series for its samples without markers.
+fn kept_summaries(view: &View<'_>, kept: &Samples) -> Vec<(u32, Summary)> {
+    let all = view.summaries.iter();
+    all.filter_map(|(index, summary)| {
+        let time = view.times[*index as usize];
+        let index = kept.times.binary_search(&time).ok()?;
+        Some((index as u32, *summary))
+    })
+    .collect()
 }
 
 /// Samples without the markers of ended series, which no window sees; `None` where there are none.

@@ -184,7 +184,7 @@ impl Evaluator<'_> {
         let parameters = self.parameters(over, grid)?;
         Ok(Some(Pipe {
             leaf,
-            need: super::over::need(over),
+            need: self.need(over, grid),
             drops: !over.function.keeps_name(),
             compute: Box::new(move |view, scratch| {
                 self.over_series(over, view, &parameters, grid, scratch)
@@ -260,8 +260,11 @@ impl<'a> Pipe<'a> {
     fn then(self, drops: bool, stage: impl Fn(Column) -> Column + Sync + 'a) -> Self {
         let before = self.compute;
         Self {
-            // Stages look at values.
-            need: Need::Values,
+            need: match self.need {
+                // Stages look at values.
+                Need::Presence => Need::Values,
+                need => need,
+            },
             drops: self.drops || drops,
             compute: Box::new(move |view, scratch| stage(before(view, scratch))),
             ..self

@@ -21,7 +21,6 @@ pub(super) fn extrapolated(
     column: &mut Column,
 ) {
     let counter = function != RangeFunction::Delta;
-    let rate = function == RangeFunction::Rate;
     // Indices of samples below the one before: few, so windows walk over them instead of samples.
     let resets: Vec<usize> = match counter && falls(floats) {
         true => (1..floats.len())
@@ -29,20 +28,12 @@ pub(super) fn extrapolated(
             .collect(),
         false => Vec::new(),
     };
-    let factor = |change: f64, first: f64, extent: &Extent| {
-        let cut = counter && change > 0.0 && first >= 0.0 && extent.reaches_zero(first, change);
-        match cut {
-            true => extent.factor(Some(first / change), rate),
-            false if rate => extent.rate,
-            false => extent.whole,
-        }
-    };
     let windows = bounds.iter().zip(extents);
     if resets.is_empty() && bounds.iter().all(|b| b.hi - b.lo >= 2) {
         for (value, (b, extent)) in column.values.iter_mut().zip(windows) {
             let first = floats[b.lo];
             let change = floats[b.hi - 1] - first;
-            *value = change * factor(change, first, extent);
+            *value = self::change(function, first, change, extent);
         }
         column.present = Bitmap::full(column.values.len());
         return;
@@ -53,7 +44,7 @@ pub(super) fn extrapolated(
             if hi - lo > 1 {
                 let first = floats[lo];
                 let change = floats[hi - 1] - first + fallen[step];
-                column.set(step, change * factor(change, first, extent));
+                column.set(step, self::change(function, first, change, extent));
             }
         }
         return;
@@ -74,7 +65,7 @@ pub(super) fn extrapolated(
         {
             change += floats[reset - 1];
         }
-        column.set(step, change * factor(change, first, extent));
+        column.set(step, self::change(function, first, change, extent));
     }
 }
 
@@ -96,6 +87,19 @@ pub(super) fn fallen(floats: &[f64], bounds: &[Bounds]) -> Vec<f64> {
     let inner: Vec<Bounds> = bounds.iter().map(inner).collect();
     slide(&inner, lost, |a, b| a + b, |step, sum| fallen[step] = sum);
     fallen
+}
+
+/// The change from the first sample on, falls of counters made up for, extrapolated.
+pub(super) fn change(function: RangeFunction, first: f64, change: f64, extent: &Extent) -> f64 {
+    let counter = function != RangeFunction::Delta;
+    let rate = function == RangeFunction::Rate;
+    let cut = counter && change > 0.0 && first >= 0.0 && extent.reaches_zero(first, change);
+    let factor = match cut {
+        true => extent.factor(Some(first / change), rate),
+        false if rate => extent.rate,
+        false => extent.whole,
+    };
+    change * factor
 }
 
 /// Whether some value is below the one before. Looks at all of them, which is faster than to stop.
@@ -121,12 +125,22 @@ pub(super) struct Extent {
 impl Extent {
     /// Of at least two samples.
     pub(super) fn new(times: &[Timestamp], end: Timestamp, length: i64) -> Self {
-        let (first, last) = (times[0], times[times.len() - 1]);
+        let reach = (times[0], times[times.len() - 1]);
+        Self::spanning(reach, times.len() as u64, end, length)
+    }
+
+    /// Of so many samples, at least two, from a first to a last.
+    pub(super) fn spanning(
+        (first, last): (Timestamp, Timestamp),
+        count: u64,
+        end: Timestamp,
+        length: i64,
+    ) -> Self {
         let start = end.saturating_sub(length);
         let mut to_start = (first - start) as f64 / 1e9;
         let mut to_end = (end - last) as f64 / 1e9;
         let sampled = (last - first) as f64 / 1e9;
-        let average = sampled / (times.len() - 1) as f64;
+        let average = sampled / (count - 1) as f64;
         // Samples that are this close to a border are taken to go on until it.
         let threshold = average * 1.1;
         if to_start >= threshold {

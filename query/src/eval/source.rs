@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use obs_model::histogram::ResetHint;
 use obs_model::{Histogram, Labels, Samples, Timestamp, Value};
-use obs_tsdb::{Need, Selection, TimesTable};
+use obs_tsdb::{Need, Selection, Summary, TimesTable};
 use rayon::prelude::*;
 
 use super::Evaluator;
@@ -45,6 +45,10 @@ pub(super) struct View<'a> {
     pub(super) histograms: &'a [(u32, Arc<Histogram>)],
     /// When counters started, as in [`Samples`].
     pub(super) starts: &'a [i64],
+    /// What stands for more than one sample, by index.
+    pub(super) summaries: &'a [(u32, Summary)],
+    /// Samples until this time are so many nanoseconds apart where they were closer.
+    pub(super) rough: Option<(Timestamp, i64)>,
     /// Surely no value ends the series.
     pub(super) plain: bool,
     /// The allocation of the times, where other series have it too.
@@ -59,6 +63,8 @@ impl<'a> View<'a> {
             floats: &samples.floats,
             histograms: &samples.histograms,
             starts: &samples.starts,
+            summaries: &[],
+            rough: None,
             plain: false,
             shared: None,
         }
@@ -258,6 +264,8 @@ impl Evaluator<'_> {
                         } else {
                             &[]
                         },
+                        summaries: one.summaries,
+                        rough: one.rough,
                         plain: one.plain,
                         shared: Some(one.times),
                     };

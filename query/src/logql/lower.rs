@@ -58,6 +58,7 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
                 start_timestamps: false,
                 type_and_unit_labels: false,
                 count_samples: false,
+                resolution: request.resolution,
             }))
         }
     }

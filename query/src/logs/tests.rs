@@ -458,6 +458,7 @@ fn stored() -> Snapshot<Logs> {
     Snapshot {
         memories: vec![Arc::new(memory)],
         parts: Vec::new(),
+        tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
     }

@@ -87,6 +87,7 @@ pub(super) fn plan(
         start_timestamps: request.start_timestamps,
         type_and_unit_labels: request.type_and_unit_labels,
         count_samples: request.count_samples,
+        resolution: request.resolution,
     })
 }
 

@@ -9,8 +9,8 @@ use obs_model::sample::stale;
 use obs_model::{
     Histogram, Labels, MatchOp, Matcher, MetricBatch, Series, Tenant, TimeRange, Timestamp, Value,
 };
-use obs_storage::{Corrupt, Snapshot, Store};
-use obs_tsdb::{Metrics, SelectError};
+use obs_storage::{AppendError, Corrupt, Draft, Snapshot, Store};
+use obs_tsdb::{MetricDraft, Metrics, SelectError};
 
 use super::signal::{Found, MEMBERS, Row, Signal, budget};
 
@@ -113,6 +113,7 @@ fn batch(rows: &[Row], bad: usize) -> MetricBatch {
 
 impl Signal for Metrics {
     const FIRST_WINS: bool = true;
+    const LEANS: bool = true;
 
     fn time(row: Row) -> Timestamp {
         Timestamp::from_millis(row.at)
@@ -135,6 +136,25 @@ impl Signal for Metrics {
             obs_tsdb::encode(&batch, Timestamp::default(), out);
         }
         refused.samples()
+    }
+
+    fn append(
+        store: &Store<Self>,
+        writes: &[(Tenant, Vec<Row>, usize)],
+    ) -> (u64, Result<(), AppendError>) {
+        let mut refused = 0;
+        let mut drafts = Vec::with_capacity(writes.len());
+        for (tenant, rows, bad) in writes {
+            let mut batch = batch(rows, *bad);
+            let found = obs_tsdb::admit(&store.snapshot(tenant), &mut batch, &Limits::default());
+            refused += found.samples();
+            drafts.push((tenant, MetricDraft::new(vec![batch], Timestamp::default())));
+        }
+        let mut some: Vec<(&Tenant, &mut dyn Draft<Self>)> = Vec::with_capacity(drafts.len());
+        for (tenant, draft) in &mut drafts {
+            some.push((tenant, draft));
+        }
+        (refused, store.append_drafts(&mut some))
     }
 
     fn selector_of(members: u8) -> Option<Vec<u8>> {

@@ -6,7 +6,7 @@
 
 use obs_model::limits::Limits;
 use obs_model::{Budget, Tenant, TimeRange, Timestamp};
-use obs_storage::{Corrupt, DeleteError, Kind, Snapshot, Store};
+use obs_storage::{AppendError, Corrupt, DeleteError, Kind, Record, Snapshot, Store};
 
 /// Groups of rows get their number in the time of the group, in milliseconds: every group has a
 /// time of its own, wherever in time it lies.
@@ -98,6 +98,9 @@ pub(crate) trait Signal: Kind + Sized {
     /// Whether a record with the identity of an earlier one is dropped; otherwise the content is
     /// part of the identity.
     const FIRST_WINS: bool;
+    /// Whether a write may lean on earlier ones of its journal segment, so that damage to one takes
+    /// those with it.
+    const LEANS: bool = false;
     /// Where a row lies in time.
     fn time(row: Row) -> Timestamp;
 
@@ -114,6 +117,28 @@ pub(crate) trait Signal: Kind + Sized {
         bad: usize,
         out: &mut Vec<u8>,
     ) -> u64;
+
+    /// Writes rows of some tenants, each at most once, as one group commit, the way the server does,
+    /// with so many rows among them that must be refused; tells how many were.
+    fn append(
+        store: &Store<Self>,
+        writes: &[(Tenant, Vec<Row>, usize)],
+    ) -> (u64, Result<(), AppendError>) {
+        let mut refused = 0;
+        let mut payloads = Vec::with_capacity(writes.len());
+        for (tenant, rows, bad) in writes {
+            let mut payload = Vec::new();
+            refused += Self::encode(store, tenant, rows, *bad, &mut payload);
+            if !payload.is_empty() {
+                payloads.push((tenant, payload));
+            }
+        }
+        let records = payloads.iter();
+        let records: Vec<Record<'_>> = records
+            .map(|(tenant, payload)| Record { tenant, payload })
+            .collect();
+        (refused, store.append(&records))
+    }
 
     /// The selector of the rows of some members; `None` where rows are not deleted.
     fn selector_of(members: u8) -> Option<Vec<u8>> {

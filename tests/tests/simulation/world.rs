@@ -203,6 +203,8 @@ fn options(random: &mut Random) -> Options {
         reserve_bytes: random.below(2) * 2_000,
         retention,
         tenants,
+        // Those are in the simulation of metrics alone.
+        ..Options::default()
     }
 }
 

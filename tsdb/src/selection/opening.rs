@@ -13,27 +13,31 @@ use crate::deletion::Mask;
 use crate::error::SelectError;
 use crate::head::{Frozen, HeadReader};
 use crate::kind::Metrics;
-use crate::select::{Source, find_visible};
+use crate::select::{Source, find_visible, sources_at};
+use crate::tier::Resolution;
 
 /// A selection while its sources are searched.
 pub(super) struct Opening<'a, 'b> {
     matchers: &'b [Matcher],
     range: TimeRange,
+    resolution: Resolution,
     found: Found<'b>,
     sources: Vec<Source<'a>>,
     masks: Vec<Mask>,
     frozen: Vec<Frozen>,
+    rough: Vec<bool>,
 }
 
 impl<'a, 'b> Opening<'a, 'b> {
     pub(super) fn new(
         snapshot: &Snapshot<Metrics>,
-        (matchers, range): (&'b [Matcher], TimeRange),
+        (matchers, range, resolution): (&'b [Matcher], TimeRange, Resolution),
         budget: &'b Budget,
     ) -> Self {
         Self {
             matchers,
             range,
+            resolution,
             found: Found {
                 budget,
                 numbers: HashMap::default(),
@@ -44,18 +48,19 @@ impl<'a, 'b> Opening<'a, 'b> {
             sources: Vec::new(),
             masks: Vec::new(),
             frozen: Vec::new(),
+            rough: Vec::new(),
         }
     }
 
     pub(super) fn parts(&mut self, snapshot: &'a Snapshot<Metrics>) -> Result<(), SelectError> {
         let range = MilliRange::of(self.range);
-        for (index, open) in snapshot.parts.iter().enumerate() {
-            let (part, hidden) = (&open.part, snapshot.hidden.in_part(index));
-            if !part.range().overlaps(self.range) {
+        let (chosen, rough) = sources_at(snapshot, self.matchers, self.range, self.resolution)?;
+        for (source, rough) in chosen.into_iter().zip(rough) {
+            let Source::Part(part, hidden) = source else {
                 continue;
-            }
+            };
             let (set, mask) = find_visible(part, hidden, self.matchers, range)?;
-            let at = self.add(Source::Part(part, hidden), mask, Frozen::default());
+            let at = self.add(source, mask, Frozen::default(), rough);
             find_in_part(part, at, &set, range, &mut self.found)?;
         }
         Ok(())
@@ -84,21 +89,25 @@ impl<'a, 'b> Opening<'a, 'b> {
                     self.found.budget.bytes(bytes as u64)?;
                 }
             }
-            self.add(Source::Memory(memory, hidden), mask, frozen);
+            self.add(Source::Memory(memory, hidden), mask, frozen, false);
         }
         Ok(())
     }
 
-    fn add(&mut self, source: Source<'a>, mask: Mask, frozen: Frozen) -> u32 {
+    fn add(&mut self, source: Source<'a>, mask: Mask, frozen: Frozen, rough: bool) -> u32 {
         self.sources.push(source);
         self.masks.push(mask);
         self.frozen.push(frozen);
+        self.rough.push(rough);
         self.sources.len() as u32 - 1
     }
 
     pub(super) fn finish(self) -> Selection<'a> {
         let (labels, starts, places) = sorted(self.found.labels, &self.found.places);
+        let ranges = self.sources.iter().map(Source::range).collect();
         Selection {
+            rough: self.rough,
+            ranges,
             sources: self.sources,
             masks: self.masks,
             frozen: self.frozen,

@@ -4,11 +4,12 @@
 
 use obs_model::numbers::{KeySeed, SeriesKey, SeriesNumbers};
 use obs_storage::sim::Random;
-use obs_storage::{AppendError, DeleteError, JobError, OpenError, RetentionRule};
+use obs_storage::{AppendError, DeleteError, JobError, OpenError, Retention, RetentionRule, Tier};
 
 use super::*;
+use crate::{Need, Selection, TimesTable};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
 const STEPS: u64 = 60;
 /// Milliseconds of a window.
 const WINDOW: u64 = 10_000;
@@ -39,6 +40,13 @@ fn short() -> Matcher {
     Matcher::new("index", MatchOp::Regex, "[02468]").unwrap()
 }
 
+fn tier(seconds: i64) -> Tier {
+    Tier {
+        resolution: Timestamp::from_seconds(seconds).nanos(),
+        age: None,
+    }
+}
+
 struct World {
     seed: u64,
     random: Random,
@@ -49,6 +57,10 @@ struct World {
     unknown: Vec<Vec<Row>>,
     /// Rows of deletions that failed when the disk did: all of one may be gone, or none.
     doubted: Vec<Vec<Row>>,
+    /// What upkeep takes for now, but for some nanoseconds.
+    clock: i64,
+    /// Milliseconds for which rows are kept as they came, in some worlds; tiers stay.
+    age: Option<i64>,
     /// Rows before this time of the series of [`short`] are not to be found.
     first_short: Option<i64>,
     written: Vec<Row>,
@@ -56,8 +68,8 @@ struct World {
     numbers: SeriesNumbers,
     number: u64,
     now: i64,
-    /// Flushes, merges and deletions that were done.
-    jobs: (u64, u64, u64),
+    /// Flushes, merges and deletions that were done, and samples read from tiers.
+    jobs: (u64, u64, u64, u64),
 }
 
 impl World {
@@ -65,6 +77,8 @@ impl World {
         let mut random = Random::new(seed ^ 0x7db);
         let first = random.below(60_000_000) as i64;
         let first_short = random.once_in(3).then_some(first);
+        let clock = first + random.below(60_000_000) as i64;
+        let age = random.once_in(3).then(|| random.below(20_000_000) as i64);
         Self {
             seed,
             random,
@@ -73,12 +87,14 @@ impl World {
             acknowledged: Oracle::new(),
             unknown: Vec::new(),
             doubted: Vec::new(),
+            clock,
+            age,
             first_short,
             written: Vec::new(),
             numbers: SeriesNumbers::default(),
             number: 0,
             now: 1,
-            jobs: (0, 0, 0),
+            jobs: (0, 0, 0, 0),
         }
     }
 
@@ -103,6 +119,12 @@ impl World {
                 part_bytes_max: 30_000,
                 merge_parts: 2,
                 reserve_bytes: 0,
+                tiers: [2500, 5000].map(tier).to_vec(),
+                tier_delay: 0,
+                retention: Retention {
+                    age: self.age.map(|age| Timestamp::from_millis(age).nanos()),
+                    bytes: None,
+                },
                 ..Options::default()
             };
             let seed = self.seed;
@@ -144,16 +166,78 @@ impl World {
         };
         let rule = RetentionRule {
             selector: crate::selector(&[short()]),
-            age: 1_000_000,
+            age: (self.clock - first + 1) * 1_000_000,
         };
-        let now = Timestamp::from_millis(first) + self.now;
+        let now = Timestamp::from_millis(self.clock) + self.now;
         self.store().set_retention_rules(&[rule], now).unwrap();
     }
 
-    /// Whether a rule of retention hides a row.
+    /// The first millisecond that retention keeps.
+    fn first_kept(&self) -> i64 {
+        let Some(age) = self.age else {
+            return i64::MIN;
+        };
+        let window = WINDOW as i64 * 1000;
+        (self.clock - age).div_euclid(window) * window
+    }
+
+    /// Whether retention does not keep a row.
     fn aged(&self, row: &Row) -> bool {
         let first = self.first_short.unwrap_or(i64::MIN);
-        row.time < first && short().matches_labels(&series_labels(row.series))
+        let short = row.time < first && short().matches_labels(&series_labels(row.series));
+        short || row.time < self.first_kept()
+    }
+
+    /// Where tiers are said to tell the same as samples, they do, in whole buckets.
+    fn check_tiers(&mut self, snapshot: &Snapshot<Metrics>, found: &BTreeMap<Labels, Samples>) {
+        let (seed, kept) = (self.seed, self.first_kept());
+        let some = self.random.below(4) as usize;
+        for (labels, samples) in found.iter().skip(some).step_by(4) {
+            let matchers: Vec<Matcher> = labels
+                .iter()
+                .map(|(name, value)| Matcher::equal(name, value))
+                .collect();
+            let resolution = crate::Resolution {
+                same: tier(5000).resolution,
+                falls: true,
+                most: 0,
+            };
+            let budget = budget();
+            let selection =
+                Selection::open(snapshot, &matchers, TimeRange::ALL, resolution, &budget);
+            let selection = selection.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            // Another series may have these labels and more.
+            let same = (0..selection.len()).find(|index| selection.labels(*index) == labels);
+            let index = same.unwrap_or_else(|| panic!("seed {seed}: no series {labels}"));
+            let mut rest = 0;
+            let mut times = TimesTable::default();
+            let need = Need::Values;
+            let read = selection.read(index..index + 1, need, &mut times, &budget, |one| {
+                let kept = |(_, time): &(usize, &Timestamp)| time.millis() >= kept;
+                for (at, time) in one.times.iter().enumerate().filter(kept) {
+                    let known = one.summaries.iter().find(|(i, _)| *i as usize == at);
+                    let (first, count) =
+                        known.map_or((*time, 1), |(_, one)| (one.first_time, one.count));
+                    let run = samples.times.get(rest..rest + count as usize);
+                    let run = run.unwrap_or_else(|| panic!("seed {seed}: too many samples"));
+                    let ends = (run.first(), run.last());
+                    assert_eq!(ends, (Some(&first), Some(time)), "seed {seed}: {labels}");
+                    if let Some((_, summary)) = known {
+                        let floats = &samples.floats[rest..rest + count as usize];
+                        let naive = crate::summary::of_chunk(&[0], floats);
+                        let naive = naive.unwrap_or_else(|| panic!("seed {seed}: a NaN"));
+                        assert_eq!((naive.min, naive.max), (summary.min, summary.max));
+                        assert_eq!(naive.fallen.sum(), summary.fallen.sum(), "seed {seed}");
+                        assert!((naive.sum - summary.sum).abs() <= 1e-9 * naive.sum.abs());
+                        self.jobs.3 += 1;
+                    }
+                    rest += count as usize;
+                }
+                Ok::<(), SelectError>(())
+            });
+            read.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert_eq!(rest, samples.times.len(), "seed {seed}: {labels}");
+        }
     }
 
     fn delete(&mut self) {
@@ -299,7 +383,7 @@ impl World {
             1 => self.store().forced(Force::Merge),
             2 => self.store().forced(Force::Clean),
             _ => {
-                let start = Timestamp::from_millis(self.first_short.unwrap_or(0));
+                let start = Timestamp::from_millis(self.clock);
                 self.store().next_job(start + self.now)
             }
         };
@@ -328,14 +412,55 @@ impl World {
         }
     }
 
+    /// Does all that is to be done, after a restart that goes well.
+    fn settle(&mut self) {
+        self.store = None;
+        self.disk.crash();
+        self.disk.set_capacity(None);
+        self.open();
+        self.disk.crash_after(u64::MAX);
+        let now = Timestamp::from_millis(self.clock) + self.now;
+        for jobs in 0.. {
+            let store = self.store();
+            let job = store.forced(Force::Flush).or_else(|| store.next_job(now));
+            let Some(job) = job else { break };
+            assert!(jobs < 1000, "seed {}: upkeep does not end", self.seed);
+            if let Err(error) = store.run(job) {
+                // A crash that opening did not come to.
+                assert!(
+                    !matches!(error, JobError::Corrupt(_)),
+                    "seed {}: {error}",
+                    self.seed
+                );
+                return self.restart();
+            }
+        }
+        self.check();
+    }
+
     /// What is found is what was acknowledged, and whole writes that may have reached the disk.
     fn check(&mut self) {
         let seed = self.seed;
         let snapshot = self.store().snapshot(&Tenant::anonymous());
         let found = crate::select(&snapshot, &[], TimeRange::ALL, &budget());
         let found = found.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        let found: BTreeMap<Labels, Samples> =
+        let mut found: BTreeMap<Labels, Samples> =
             found.into_iter().map(|s| (s.labels, s.samples)).collect();
+        // What retention takes may be there, or only in tiers.
+        let kept = self.first_kept();
+        for samples in found.values_mut() {
+            let gone = samples.times.partition_point(|time| time.millis() < kept);
+            samples.times.drain(..gone);
+            samples.floats.drain(..gone);
+            samples.starts.drain(..gone.min(samples.starts.len()));
+            samples
+                .histograms
+                .retain(|(index, _)| *index as usize >= gone);
+            let moved = samples.histograms.iter_mut();
+            moved.for_each(|(index, _)| *index -= gone as u32);
+        }
+        found.retain(|_, samples| !samples.times.is_empty());
+        self.check_tiers(&snapshot, &found);
         let has = |row: &Row| {
             let samples = found.get(&series_labels(row.series));
             let time = Timestamp::from_millis(row.time);
@@ -381,6 +506,7 @@ impl World {
         }
         let first = self.first_short.unwrap_or(i64::MIN);
         expect.retain(|labels, samples| {
+            samples.retain(|time, _| *time >= kept);
             samples.retain(|time, _| *time >= first || !short().matches_labels(labels));
             !samples.is_empty()
         });
@@ -392,14 +518,15 @@ impl World {
     }
 }
 
-/// Gives the number of flushes, merges and deletions.
-fn run(seed: u64) -> (u64, u64, u64) {
+/// Gives the number of flushes, merges and deletions, and of samples read from tiers.
+fn run(seed: u64) -> (u64, u64, u64, u64) {
     let mut world = World::new(seed);
     world.open();
     for _ in 0..STEPS {
         world.step();
     }
     world.restart();
+    world.settle();
     assert_eq!(world.store().stats().quarantined, 0, "seed {seed}");
     assert!(
         !world.acknowledged.is_empty(),
@@ -416,13 +543,14 @@ fn every_acknowledged_sample_is_found_exactly_once() {
         Some(seed) => seed..seed + 1,
         None => 0..number("OBS_SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut flushes, mut merges, mut deletions) = (0, 0, 0);
+    let (mut flushes, mut merges, mut deletions, mut tiers) = (0, 0, 0, 0);
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed)) {
             Ok(jobs) => {
                 flushes += jobs.0;
                 merges += jobs.1;
                 deletions += jobs.2;
+                tiers += jobs.3;
             }
             Err(_) => panic!("seed {seed} fails: run it with OBS_SIM_SEED={seed}"),
         }
@@ -430,7 +558,7 @@ fn every_acknowledged_sample_is_found_exactly_once() {
     // One seed alone may have had no time for it.
     let many = number("OBS_SIM_SEED").is_none();
     assert!(
-        !many || (flushes > 0 && merges > 0 && deletions > 0),
-        "{flushes} flushes, {merges} merges, {deletions} deletions"
+        !many || (flushes > 0 && merges > 0 && deletions > 0 && tiers > 0),
+        "{flushes} flushes, {merges} merges, {deletions} deletions, {tiers} of tiers"
     );
 }

@@ -8,7 +8,7 @@ use obs_collector::{ErrorKind, HttpError};
 use obs_model::limits::Limits;
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Answer, Reply, Tenant};
-use obs_query::{Query, Request, When};
+use obs_query::{Query, Request, SourceResolution, When};
 use obs_wire::prometheus::api::{self as write, QueryStats};
 
 use super::{CUT, Result};
@@ -60,6 +60,18 @@ pub(super) async fn range(
     answer(&app, &tenant, When::Range { start, end, step }, &params).await
 }
 
+/// How coarse samples may be, as Thanos is asked: `auto`, `raw` (or `0s`) or a duration.
+pub(crate) fn resolution(params: &Params) -> Result<SourceResolution> {
+    Ok(match params.get("max_source_resolution") {
+        None | Some("" | "auto") => SourceResolution::Same,
+        Some("raw") => SourceResolution::Raw,
+        Some(_) => match params.duration("max_source_resolution")? {
+            Some(nanos) if nanos > 0 => SourceResolution::UpTo(nanos),
+            _ => SourceResolution::Raw,
+        },
+    })
+}
+
 /// A number with its thousands apart, as Prometheus writes this limit.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -84,6 +96,7 @@ async fn answer(app: &App, tenant: &Tenant, when: When, params: &Params) -> Resu
     let asked = params.get("stats");
     request.count_samples = asked.is_some();
     let per_step = asked == Some("all") && app.features.per_step_stats;
+    request.resolution = resolution(params)?;
     let text = params.get("query").unwrap_or_default().to_owned();
     let (mut reply, stats) = evaluate(app, tenant, text, request, params).await?;
     if cut(&mut reply.answer, limit) {
