@@ -12,9 +12,11 @@ mod exec;
 mod lexer;
 mod parser;
 mod printf;
+mod time;
 mod value;
 
 pub use builtins::{Arguments, NoFunctions};
+pub use time::Moment;
 pub use value::{Map, Value};
 
 use std::collections::BTreeMap;

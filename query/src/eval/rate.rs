@@ -4,12 +4,9 @@ use obs_model::Timestamp;
 
 use super::kahan::Kahan;
 use super::series::Bounds;
-use super::sliding::{overlap, slide};
+use super::sliding::slide;
 use crate::column::{Bitmap, Column};
 use crate::functions::RangeFunction;
-
-/// Up to one reset in so many samples, windows walk over the resets in them.
-const RARE_RESETS: usize = 16;
 
 /// `rate`, `increase` and `delta`: the change between first and last sample, resets added for
 /// counters, extrapolated to the borders of the window where samples come close to them.
@@ -21,7 +18,8 @@ pub(super) fn extrapolated(
     column: &mut Column,
 ) {
     let counter = function != RangeFunction::Delta;
-    // Indices of samples below the one before: few, so windows walk over them instead of samples.
+    // Indices of samples below the one before: few in a counter, so windows walk over them instead of
+    // samples. Sums that slide would depend on where reading began.
     let resets: Vec<usize> = match counter && falls(floats) {
         true => (1..floats.len())
             .filter(|i| floats[*i] < floats[*i - 1])
@@ -36,17 +34,6 @@ pub(super) fn extrapolated(
             *value = self::change(function, first, change, extent);
         }
         column.present = Bitmap::full(column.values.len());
-        return;
-    }
-    if overlap(bounds, floats.len()) && resets.len() > floats.len() / RARE_RESETS {
-        let fallen = fallen(floats, bounds);
-        for (step, (&Bounds { lo, hi }, extent)) in windows.enumerate() {
-            if hi - lo > 1 {
-                let first = floats[lo];
-                let change = floats[hi - 1] - first + fallen[step];
-                column.set(step, self::change(function, first, change, extent));
-            }
-        }
         return;
     }
     let mut first_reset = 0;

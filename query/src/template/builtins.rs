@@ -299,8 +299,8 @@ fn compare(name: &str, a: &Value, b: &Value) -> Result<Value, CallError> {
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
         (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
         (Value::Bool(_), Value::Bool(_)) => return failed("invalid type for comparison"),
-        (Value::Nil | Value::List(_) | Value::Map(_), _)
-        | (_, Value::Nil | Value::List(_) | Value::Map(_)) => {
+        (Value::Nil | Value::List(_) | Value::Map(_) | Value::Time(_), _)
+        | (_, Value::Nil | Value::List(_) | Value::Map(_) | Value::Time(_)) => {
             return failed("invalid type for comparison");
         }
         _ => return failed("incompatible types for comparison"),

@@ -226,6 +226,7 @@ impl State<'_> {
                 }
                 self.out.push(']');
             }
+            Value::Time(time) => self.text(&time.printed(), verb, spec),
             Value::Bool(_) => self.bad(value, verb),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::time::Moment;
+
 /// A value. Copies are cheap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
@@ -22,6 +24,8 @@ pub enum Value {
     List(Arc<[Value]>),
     /// A map with texts as keys.
     Map(Arc<Map>),
+    /// `time.Time`
+    Time(Moment),
 }
 
 /// A map: keys ascend, as Go walks and prints them.
@@ -80,6 +84,7 @@ impl Value {
             Self::List(_) => "[]interface {}",
             Self::Map(map) if map.texts => "map[string]string",
             Self::Map(_) => "map[string]interface {}",
+            Self::Time(_) => "time.Time",
         }
     }
 
@@ -93,6 +98,8 @@ impl Value {
             Self::Text(text) => !text.is_empty(),
             Self::List(values) => !values.is_empty(),
             Self::Map(map) => !map.entries.is_empty(),
+            // A struct, and those are never empty.
+            Self::Time(_) => true,
         }
     }
 
@@ -105,6 +112,7 @@ impl Value {
             Self::Int(value) => drop(write!(out, "{value}")),
             Self::Float(value) => out.push_str(&super::printf::shortest(*value)),
             Self::Text(text) => out.push_str(text),
+            Self::Time(time) => out.push_str(&time.printed()),
             Self::List(values) => {
                 out.push('[');
                 for (at, value) in values.iter().enumerate() {
