@@ -87,15 +87,14 @@ impl Template {
         exec::execute(self, data, functions)
     }
 
-    /// The fields of the data that are named anywhere, first part only: `a` for `{{.a.b}}`.
-    pub fn fields(&self) -> Vec<String> {
-        let mut fields = Vec::new();
+    /// The fields of the data that are named anywhere, first part only: `a` for `{{.a.b}}`. `None`
+    /// where the data, or what is the data somewhere, is taken as a whole.
+    pub fn fields(&self) -> Option<Vec<String>> {
+        let mut fields = ast::Fields::default();
         for body in self.bodies.values() {
-            ast::fields(body, &mut fields);
+            fields.add(body);
         }
-        fields.sort_unstable();
-        fields.dedup();
-        fields
+        fields.finish()
     }
 }
 

@@ -106,7 +106,7 @@ impl<'a> LineCollector<'a> {
 
     fn record(&mut self, labels: &Labels, mut record: LogRecord) -> Result<bool, BudgetError> {
         let line = std::mem::take(&mut record.line);
-        let mut row = Row::new(&line, labels, &record.metadata, None);
+        let mut row = Row::new(&line, record.time, labels, &record.metadata, None);
         if !self.pipeline.run(&mut row) {
             return Ok(false);
         }

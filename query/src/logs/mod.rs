@@ -4,6 +4,7 @@
 //! samples of series; everything above is the shared evaluator.
 
 mod filter;
+mod functions;
 pub(crate) mod ip;
 pub(crate) mod json;
 mod lines;

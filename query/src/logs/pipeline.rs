@@ -13,12 +13,13 @@ use super::json::{self, Step};
 use super::logfmt;
 use super::pattern::{CapturePattern, check_captures};
 use super::row::{ERROR, ERROR_DETAILS, Row, sanitize};
-use super::template::{Piece, Template};
+use super::template::Template;
 use crate::error::QueryError;
 use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, Stage};
 
 const JSON_ERROR: &str = "JSONParserErr";
 const LOGFMT_ERROR: &str = "LogfmtParserErr";
+const TEMPLATE_ERROR: &str = "TemplateFormatErr";
 
 #[derive(Debug)]
 enum Compiled {
@@ -110,7 +111,11 @@ fn compile(stage: &Stage) -> Result<Compiled, QueryError> {
         Stage::Pattern(text) => Compiled::Pattern(CapturePattern::new(text).map_err(invalid)?),
         Stage::Unpack => Compiled::Unpack,
         Stage::Filter(filter) => Compiled::Filter(LabelFilter::new(filter)?),
-        Stage::LineFormat(text) => Compiled::LineFormat(Template::new(text).map_err(invalid)?),
+        Stage::LineFormat(text) => {
+            let template = Template::new("line", text);
+            let wrong = |e: String| invalid(format!("invalid line template: {e}"));
+            Compiled::LineFormat(template.map_err(wrong)?)
+        }
         Stage::LabelFormat(formats) => Compiled::LabelFormat(
             formats
                 .iter()
@@ -122,7 +127,9 @@ fn compile(stage: &Stage) -> Result<Compiled, QueryError> {
                         },
                         LabelFormat::Template { to, template } => Assignment::Template {
                             to: to.clone(),
-                            template: Template::new(template).map_err(invalid)?,
+                            template: Template::new("label", template).map_err(|e| {
+                                invalid(format!("invalid template for label '{to}': {e}"))
+                            })?,
                         },
                     })
                 })
@@ -155,10 +162,10 @@ impl Compiled {
                 row.line = line;
             }
             Self::Unpack => unpack(row),
-            Self::LineFormat(template) => {
-                let line = render(row, template);
-                row.line = Cow::Owned(line);
-            }
+            Self::LineFormat(template) => match template.render(row) {
+                Ok(line) => row.line = Cow::Owned(line),
+                Err(fault) => row.fail(TEMPLATE_ERROR, fault),
+            },
             Self::LabelFormat(assignments) => assignments.iter().for_each(|a| assign(row, a)),
             Self::Decolorize => decolorize(row),
             Self::Drop(labels) => drop_labels(row, labels),
@@ -248,18 +255,6 @@ fn unpack(row: &mut Row<'_>) {
     }
 }
 
-fn render(row: &Row<'_>, template: &Template) -> Vec<u8> {
-    let mut out = Vec::new();
-    for piece in &template.pieces {
-        match piece {
-            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Piece::Label(name) => out.extend_from_slice(row.get(name).unwrap_or("").as_bytes()),
-            Piece::Line => out.extend_from_slice(&row.line),
-        }
-    }
-    out
-}
-
 fn assign(row: &mut Row<'_>, assignment: &Assignment) {
     match assignment {
         Assignment::Rename { to, from } => {
@@ -268,10 +263,10 @@ fn assign(row: &mut Row<'_>, assignment: &Assignment) {
                 row.remove(from);
             }
         }
-        Assignment::Template { to, template } => {
-            let value = String::from_utf8_lossy(&render(row, template)).into_owned();
-            row.set(to, value);
-        }
+        Assignment::Template { to, template } => match template.render(row) {
+            Ok(value) => row.set(to, String::from_utf8_lossy(&value).into_owned()),
+            Err(fault) => row.fail(TEMPLATE_ERROR, fault),
+        },
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use obs_model::{Labels, LabelsBuilder};
+use obs_model::{Labels, LabelsBuilder, Timestamp};
 
 /// The label that says that a stage failed.
 pub(crate) const ERROR: &str = "__error__";
@@ -18,6 +18,7 @@ const EXTRACTED: &str = "_extracted";
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     pub(crate) line: Cow<'a, [u8]>,
+    time: Timestamp,
     stream: &'a Labels,
     metadata: &'a Labels,
     /// Names that parsers need to find, sorted; all where there are none.
@@ -33,12 +34,14 @@ pub(crate) struct Row<'a> {
 impl<'a> Row<'a> {
     pub(crate) fn new(
         line: &'a [u8],
+        time: Timestamp,
         stream: &'a Labels,
         metadata: &'a Labels,
         wanted: Option<&'a [String]>,
     ) -> Self {
         Self {
             line: Cow::Borrowed(line),
+            time,
             stream,
             metadata,
             wanted,
@@ -47,6 +50,11 @@ impl<'a> Row<'a> {
             error: "",
             details: String::new(),
         }
+    }
+
+    /// When the line was.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// The value of a label; `None` where it is absent.

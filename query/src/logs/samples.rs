@@ -11,7 +11,7 @@ use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, Samples, TimeRa
 use super::filter::LabelFilter;
 use super::pipeline::Pipeline;
 use super::row::{ERROR, Row};
-use super::template::{Piece, Template};
+use super::template::Template;
 use super::value;
 use crate::error::QueryError;
 use crate::logql::ast::{
@@ -157,7 +157,7 @@ fn wanted(leaf: &LogLeaf) -> Option<Vec<String>> {
     let grouping = leaf.grouping.as_ref().filter(|g| !g.without)?;
     let mut names = grouping.labels.clone();
     for stage in &leaf.stages {
-        names_of(stage, &mut names);
+        names_of(stage, &mut names)?;
     }
     if let Worth::Unwrapped(unwrap) = &leaf.worth {
         names.push(unwrap.label.clone());
@@ -171,15 +171,18 @@ fn wanted(leaf: &LogLeaf) -> Option<Vec<String>> {
     Some(names)
 }
 
-fn names_of(stage: &Stage, names: &mut Vec<String>) {
+/// Adds the labels that a stage speaks of; `None` where it may look at all of them.
+fn names_of(stage: &Stage, names: &mut Vec<String>) -> Option<()> {
     match stage {
         Stage::Filter(filter) => filter_names(filter, names),
-        Stage::LineFormat(text) => template_names(text, names),
+        Stage::LineFormat(text) => names.extend(template_names(text)?),
         Stage::LabelFormat(formats) => {
             for format in formats {
                 match format {
                     LabelFormat::Rename { from, .. } => names.push(from.clone()),
-                    LabelFormat::Template { template, .. } => template_names(template, names),
+                    LabelFormat::Template { template, .. } => {
+                        names.extend(template_names(template)?);
+                    }
                 }
             }
         }
@@ -197,15 +200,12 @@ fn names_of(stage: &Stage, names: &mut Vec<String>) {
         | Stage::Unpack
         | Stage::Decolorize => {}
     }
+    Some(())
 }
 
-fn template_names(text: &str, names: &mut Vec<String>) {
+fn template_names(text: &str) -> Option<Vec<String>> {
     // A template that does not compile fails the query elsewhere.
-    let pieces = Template::new(text).map_or_else(|_| Vec::new(), |t| t.pieces);
-    names.extend(pieces.into_iter().filter_map(|piece| match piece {
-        Piece::Label(name) => Some(name),
-        Piece::Text(_) | Piece::Line => None,
-    }));
+    Template::new("", text).map_or_else(|_| Some(Vec::new()), |template| template.names())
 }
 
 fn filter_names(filter: &ast::LabelFilter, names: &mut Vec<String>) {
@@ -258,7 +258,7 @@ impl<'a> SampleCollector<'a> {
             if !self.range.contains(record.time) {
                 continue;
             }
-            let mut row = Row::new(&record.line, labels, &record.metadata, wanted);
+            let mut row = Row::new(&record.line, record.time, labels, &record.metadata, wanted);
             if !self.leaf.pipeline.run(&mut row) {
                 continue;
             }

@@ -1,77 +1,152 @@
-//! The part of Go's text templates that needs no interpreter: text with `{{.label}}` and
-//! `{{__line__}}`. Anything else is refused by name, never rendered wrongly.
+//! The templates of `line_format` and `label_format`.
+//!
+//! Invariant: text with `{{.label}}` and `{{__line__}}`, which most templates are, is put together
+//! without the interpreter and gives the same.
 
-/// A piece of a template.
+use obs_model::labels::is_legacy_name;
+
+use super::functions::RowFunctions;
+use super::row::Row;
+use crate::template::{Template as Program, Value};
+
+/// A piece of a plain template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+enum Piece {
     Text(String),
     Label(String),
     Line,
 }
 
 /// A compiled template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Template {
-    pub(crate) pieces: Vec<Piece>,
+#[derive(Clone, Debug)]
+pub(crate) enum Template {
+    Plain(PlainTemplate),
+    Program(Box<Program>),
 }
 
+/// A template without anything to execute.
+#[derive(Clone, Debug)]
+pub(crate) struct PlainTemplate(Vec<Piece>);
+
 impl Template {
-    /// Compiles a template; the error says what is not supported.
-    pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some((before, action)) = rest.split_once("{{") {
-            let Some((inside, after)) = action.split_once("}}") else {
-                return Err(format!("template {text:?}: unclosed action"));
-            };
-            let trims = inside.strip_prefix("- ").is_some() || inside.ends_with(" -");
-            let word = inside.trim();
-            let label = word
-                .strip_prefix('.')
-                .filter(|name| obs_model::labels::is_legacy_name(name));
-            if !before.is_empty() {
-                pieces.push(Piece::Text(before.to_owned()));
+    /// Compiles a template; the error is Go's and calls it by the name.
+    pub(crate) fn new(name: &str, text: &str) -> Result<Self, String> {
+        if let Some(pieces) = pieces(text) {
+            return Ok(Self::Plain(PlainTemplate(pieces)));
+        }
+        let program = Program::parse(name, text, &RowFunctions::default());
+        let program = program.map_err(|error| error.to_string())?;
+        Ok(Self::Program(Box::new(program)))
+    }
+
+    /// The labels that it names; `None` where it may look at all of them.
+    pub(crate) fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Plain(PlainTemplate(pieces)) => {
+                let named = pieces.iter().filter_map(|piece| match piece {
+                    Piece::Label(name) => Some(name.clone()),
+                    Piece::Text(_) | Piece::Line => None,
+                });
+                Some(named.collect())
             }
-            pieces.push(match label {
-                _ if trims => return Err(unsupported(inside)),
-                Some(name) => Piece::Label(name.to_owned()),
-                None if word == "__line__" => Piece::Line,
-                None => return Err(unsupported(inside)),
-            });
-            rest = after;
+            Self::Program(program) => program.fields(),
         }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
+    }
+
+    /// The text for a row, or why there is none.
+    pub(crate) fn render(&self, row: &Row<'_>) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Plain(PlainTemplate(pieces)) => {
+                let mut out = Vec::new();
+                for piece in pieces {
+                    out.extend_from_slice(match piece {
+                        Piece::Text(text) => text.as_bytes(),
+                        Piece::Label(name) => row.get(name).unwrap_or("").as_bytes(),
+                        Piece::Line => &row.line,
+                    });
+                }
+                Ok(out)
+            }
+            Self::Program(program) => {
+                let names = row.names();
+                let labels = names.iter().filter_map(|n| Some((n.as_str(), row.get(n)?)));
+                let functions = RowFunctions {
+                    line: &row.line,
+                    time: row.time(),
+                };
+                let rendered = program.execute(&Value::texts(labels), &functions);
+                rendered
+                    .map(String::into_bytes)
+                    .map_err(|error| error.to_string())
+            }
         }
-        Ok(Self { pieces })
     }
 }
 
-fn unsupported(action: &str) -> String {
-    format!(
-        "template action {{{{{action}}}}} is not supported yet, expected {{{{.label}}}} or {{{{__line__}}}}"
-    )
+/// The pieces of a template that is plain.
+fn pieces(text: &str) -> Option<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, action)) = rest.split_once("{{") {
+        let (inside, after) = action.split_once("}}")?;
+        if inside.starts_with('-') || inside.ends_with('-') {
+            return None;
+        }
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before.to_owned()));
+        }
+        let word = inside.trim();
+        let label = word.strip_prefix('.').filter(|name| is_legacy_name(name));
+        pieces.push(match label {
+            Some(name) => Piece::Label(name.to_owned()),
+            None if word == "__line__" => Piece::Line,
+            None => return None,
+        });
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.to_owned()));
+    }
+    Some(pieces)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use obs_model::{Labels, Timestamp};
 
     #[test]
-    fn templates() {
-        let check = |text: &str, expect: Option<usize>| {
-            assert_eq!(
-                Template::new(text).ok().map(|t| t.pieces.len()),
-                expect,
-                "{text}"
-            );
+    fn plain_templates_are_what_the_interpreter_makes_of_them() {
+        let check = |text: &str, plain: bool| {
+            let template = Template::new("line", text).unwrap();
+            assert_eq!(matches!(template, Template::Plain(_)), plain, "{text}");
+            let stream = Labels::from_pairs([("app", "x"), ("le", "y")]);
+            let none = Labels::empty();
+            let row = Row::new(b"the line", Timestamp::default(), &stream, &none, None);
+            let program = Program::parse("line", text, &RowFunctions::default()).unwrap();
+            let program = Template::Program(Box::new(program));
+            assert_eq!(template.render(&row), program.render(&row), "{text}");
         };
-        check("a {{.b}} {{ .c }}", Some(4));
-        check("{{__line__}}", Some(1));
-        check("", Some(0));
-        check("{{ .a | lower }}", None);
-        check("{{if .a}}x{{end}}", None);
-        check("{{- .a }}", None);
-        check("{{.a", None);
+        check("", true);
+        check("a {{.app}} {{ .le }}{{.none}}{{__line__}} b", true);
+        check("a {{- .app -}} b", false);
+        check("{{.app | upper}}", false);
+    }
+
+    #[test]
+    fn names_are_those_that_may_matter() {
+        let check = |text: &str, expect: Option<&[&str]>| {
+            let names = Template::new("line", text).unwrap().names();
+            let expect = expect.map(|all| all.iter().map(|n| (*n).to_owned()).collect());
+            assert_eq!(names, expect, "{text}");
+        };
+        check("{{.a}} {{.b}}", Some(&["a", "b"]));
+        check(
+            "{{.b | upper}} {{if .a}}{{$.c}}{{end}}",
+            Some(&["a", "b", "c"]),
+        );
+        check("{{range $k, $v := .}}{{$k}}{{end}}", None);
+        check("{{index $ \"a b\"}}", None);
+        check("{{with .a}}{{.}}{{end}}", None);
     }
 }

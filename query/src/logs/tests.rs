@@ -212,9 +212,22 @@ fn rewriting() {
         "\u{1b}[1;31mred\u{1b}[0m ok",
         Some(&format!("red ok {BASE} {{}}")),
     );
-    let templated = logs(r#"{app="x"} | line_format "{{ .a | lower }}""#);
+    check(
+        r#"| line_format "{{ .app | upper }}{{ range $i, $c := .b }}{{ end }}""#,
+        "x",
+        Some(&format!(
+            "x {BASE} {{__error__=\"TemplateFormatErr\", __error_details__=\"template: line:1:37: executing \\\"line\\\" at <.b>: range can't iterate over \"}}"
+        )),
+    );
+    check(
+        r#"| line_format "{{ .app | upper }} {{ __timestamp__ | unixEpochNanos }}""#,
+        "x",
+        Some(&format!("X 1000000000 {BASE} {{}}")),
+    );
+    let templated = logs(r#"{app="x"} | line_format "{{ .a | nosuch }}""#);
     let error = Pipeline::new(&templated.stages).unwrap_err().to_string();
-    assert!(error.contains("not supported yet"), "{error}");
+    let expect = "invalid line template: template: line:1: function \"nosuch\" not defined";
+    assert!(error.ends_with(expect), "{error}");
 }
 
 #[test]
@@ -757,13 +770,15 @@ fn all_of_it_runs_from_the_text() {
         "{error}"
     );
     let template = ask(
-        r#"{env="test"} | line_format "{{ .a | lower }}""#,
+        r#"{env="test"} | line_format "{{ .a | nosuch }}""#,
         over,
         &sources,
     )
     .unwrap_err();
     assert!(
-        template.to_string().contains("not supported yet"),
+        template
+            .to_string()
+            .contains("function \"nosuch\" not defined"),
         "{template}"
     );
 }

@@ -135,36 +135,60 @@ impl fmt::Display for Word {
     }
 }
 
-/// Adds the first parts of the fields that nodes name.
-pub(super) fn fields(nodes: &[Node], out: &mut Vec<String>) {
-    for node in nodes {
-        match node {
-            Node::Action(pipe) => pipe_fields(pipe, out),
-            Node::If(branch) | Node::With(branch) | Node::Range(branch) => {
-                pipe_fields(&branch.pipe, out);
-                fields(&branch.body, out);
-                fields(&branch.otherwise, out);
+/// The first parts of the fields that nodes name.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    names: Vec<String>,
+    whole: bool,
+}
+
+impl Fields {
+    pub(super) fn add(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            match node {
+                Node::Action(pipe) => self.pipe(pipe),
+                Node::If(branch) | Node::With(branch) | Node::Range(branch) => {
+                    self.pipe(&branch.pipe);
+                    self.add(&branch.body);
+                    self.add(&branch.otherwise);
+                }
+                Node::Template {
+                    pipe: Some(pipe), ..
+                } => self.pipe(pipe),
+                Node::Text(_) | Node::Template { .. } | Node::Break | Node::Continue => {}
             }
-            Node::Template {
-                pipe: Some(pipe), ..
-            } => pipe_fields(pipe, out),
-            Node::Text(_) | Node::Template { .. } | Node::Break | Node::Continue => {}
         }
     }
-}
 
-fn pipe_fields(pipe: &Pipe, out: &mut Vec<String>) {
-    let words = pipe.commands.iter().flat_map(|command| &command.words);
-    words.for_each(|word| word_fields(word, out));
-}
+    fn pipe(&mut self, pipe: &Pipe) {
+        let words = pipe.commands.iter().flat_map(|command| &command.words);
+        words.for_each(|word| self.word(word));
+    }
 
-fn word_fields(word: &Word, out: &mut Vec<String>) {
-    match &word.operand {
-        Operand::Field(names) => out.extend(names.first().cloned()),
-        // `$` is the data at the start.
-        Operand::Variable(names) if names[0] == "$" => out.extend(names.get(1).cloned()),
-        Operand::Pipe(pipe) => pipe_fields(pipe, out),
-        Operand::Chain(word, _) => word_fields(word, out),
-        _ => {}
+    fn word(&mut self, word: &Word) {
+        match &word.operand {
+            Operand::Dot => self.whole = true,
+            Operand::Field(names) => self.names.extend(names.first().cloned()),
+            // `$` is the data at the start.
+            Operand::Variable(names) if names[0] == "$" => match names.get(1) {
+                Some(name) => self.names.push(name.clone()),
+                None => self.whole = true,
+            },
+            Operand::Pipe(pipe) => self.pipe(pipe),
+            Operand::Chain(word, _) => self.word(word),
+            Operand::Nil
+            | Operand::Bool(_)
+            | Operand::Number(_)
+            | Operand::Text(..)
+            | Operand::Variable(_)
+            | Operand::Function(_) => {}
+        }
+    }
+
+    /// The names, sorted; `None` where something is taken as a whole.
+    pub(super) fn finish(mut self) -> Option<Vec<String>> {
+        self.names.sort_unstable();
+        self.names.dedup();
+        (!self.whole).then_some(self.names)
     }
 }

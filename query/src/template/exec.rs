@@ -200,7 +200,15 @@ impl<'t> Run<'t> {
             other => {
                 let shown = other.printed();
                 let message = format!("range can't iterate over {shown}");
-                return self.fault(scope, pipe.at, pipe, &message);
+                // What was evaluated last.
+                let last = pipe
+                    .commands
+                    .last()
+                    .and_then(|command| command.words.last());
+                return match last {
+                    Some(word) => self.fault(scope, word.at, word, &message),
+                    None => self.fault(scope, pipe.at, pipe, &message),
+                };
             }
         }
         if empty {
