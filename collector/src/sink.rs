@@ -27,6 +27,8 @@ pub struct Accepted {
     pub refused: u64,
     /// Why, for the sender; empty when nothing was refused.
     pub reason: String,
+    /// All of it was refused for want of room, and may be taken when there is some.
+    pub crowded: bool,
 }
 
 impl Accepted {
@@ -38,6 +40,7 @@ impl Accepted {
             (false, false) => format!("{message}; {}", self.reason),
         };
         Self {
+            crowded: self.crowded && rejected == 0,
             refused: self.refused.saturating_add(rejected),
             reason,
         }
@@ -335,6 +338,7 @@ mod tests {
         let accepted = Accepted {
             refused: 1,
             reason: "too old".into(),
+            crowded: false,
         };
         let write = sink.logs(Tenant::anonymous(), logs(3));
         let drain = async {

@@ -16,6 +16,7 @@ pub mod matcher;
 pub mod metrics;
 pub mod numbers;
 pub mod pattern;
+pub mod re2;
 pub mod sample;
 pub mod spans;
 pub mod tenant;

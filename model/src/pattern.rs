@@ -13,6 +13,7 @@ use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
 use crate::automaton::{Automaton, compile};
+use crate::re2;
 
 /// Bound on the compiled size of one expression, in bytes; ten times what dashboards need.
 const COMPILED_BYTES_MAX: usize = 1 << 22;
@@ -72,16 +73,17 @@ impl Pattern {
             pattern: source.to_owned(),
             reason: one_line(&reason),
         };
+        let translated = re2::translate(source);
         let hir = regex_syntax::ParserBuilder::new()
             .dot_matches_new_line(anchored)
             .utf8(false)
             .build()
-            .parse(source)
+            .parse(&translated)
             .map_err(|e| syntax(e.to_string()))?;
         let text = if anchored {
-            format!("^(?s:{source})$")
+            format!("^(?s:{translated})$")
         } else {
-            source.to_owned()
+            translated
         };
         let regex = RegexBuilder::new(&text)
             .size_limit(COMPILED_BYTES_MAX)

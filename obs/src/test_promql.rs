@@ -35,7 +35,10 @@ pub(crate) fn run(options: &TestPromqlOptions) -> anyhow::Result<()> {
     writeln!(out, "{passed} passed, {failed} failed")?;
     out.flush()?;
     if failed > 0 {
-        anyhow::bail!("{failed} evaluations failed");
+        anyhow::bail!(
+            "{failed} evaluation{} failed",
+            if failed == 1 { "" } else { "s" }
+        );
     }
     Ok(())
 }

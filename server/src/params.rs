@@ -29,13 +29,13 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
         let address = request.uri().query().unwrap_or_default().to_owned();
-        let form = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|t| {
-                t.as_bytes()
-                    .starts_with(b"application/x-www-form-urlencoded")
-            });
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let is = |name: &[u8]| kind.is_some_and(|t| t.as_bytes().starts_with(name));
+        if is(b"multipart/") {
+            let message = "parameters in multipart/form-data are not read, expected application/x-www-form-urlencoded";
+            return Err(HttpError::bad_data(message.to_owned()));
+        }
+        let form = is(b"application/x-www-form-urlencoded");
         let body = if form {
             form_body(request.into_body()).await?
         } else {

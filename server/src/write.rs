@@ -16,7 +16,7 @@ use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Record, Store};
 use obs_tracestore::Spans;
-use obs_tsdb::{Buffers, MetricDraft, Metrics};
+use obs_tsdb::{Buffers, MetricDraft, Metrics, Reason};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -100,9 +100,6 @@ pub(crate) struct Rules {
     pub(crate) retention: Option<i64>,
 }
 
-/// A sample takes at most about so many bytes of the journal.
-const SAMPLE_BYTES: usize = 16;
-
 impl Intake for Metrics {
     type Batch = MetricBatch;
     type Ready = MetricBatch;
@@ -121,10 +118,10 @@ impl Intake for Metrics {
             Accepted {
                 refused: refused.samples(),
                 reason: refused.to_string(),
+                crowded: refused.only(Reason::SeriesMax),
             }
         };
-        let labels = batch.series.iter().map(|s| s.labels.packed().len());
-        let bytes = SAMPLE_BYTES * batch.sample_count() + labels.sum::<usize>();
+        let bytes = obs_tsdb::weight(&batch);
         (accepted, (!batch.is_empty()).then_some((batch, bytes)))
     }
 
@@ -192,6 +189,7 @@ impl Intake for Logs {
         let accepted = Accepted {
             refused: refused.iter().map(|r| r.records).sum(),
             reason: reasons.join("; "),
+            crowded: false,
         };
         let encode = |record: &mut Vec<u8>| obs_logstore::encode(&batch, record);
         (accepted, record(batch.record_count(), encode))
@@ -225,6 +223,7 @@ impl Intake for Spans {
         let accepted = Accepted {
             refused: refused.count,
             reason: refused.reason,
+            crowded: false,
         };
         let encode = |record: &mut Vec<u8>| obs_tracestore::encode(&batch, record);
         (accepted, record(batch.span_count(), encode))
@@ -451,10 +450,12 @@ fn sift<K: Intake>(
         Accepted {
             refused: old,
             reason: old_reason,
+            crowded: false,
         },
         Accepted {
             refused: wide,
             reason: intake::too_wide(wide, max),
+            crowded: false,
         },
     );
     (room, dropped)
@@ -462,11 +463,15 @@ fn sift<K: Intake>(
 
 /// What two steps refused.
 fn both(first: Accepted, second: Accepted) -> Accepted {
+    let refused = first.refused + second.refused;
+    let room = |one: &Accepted| one.refused == 0 || one.crowded;
+    let crowded = refused > 0 && room(&first) && room(&second);
     let reasons = [first.reason, second.reason];
     let told: Vec<String> = reasons.into_iter().filter(|r| !r.is_empty()).collect();
     Accepted {
-        refused: first.refused + second.refused,
+        refused,
         reason: told.join("; "),
+        crowded,
     }
 }
 

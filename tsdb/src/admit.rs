@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use obs_model::limits::Limits;
-use obs_model::{Labels, MetricBatch, Series, Value};
+use obs_model::metrics::{Metadata, Sample};
+use obs_model::{Histogram, Labels, MetricBatch, Series, Value};
 use obs_storage::Snapshot;
 
 use crate::head::Memory;
@@ -88,6 +89,11 @@ impl Refused {
     /// Samples refused for any reason.
     pub fn samples(&self) -> u64 {
         self.refusals.iter().map(|r| r.samples).sum()
+    }
+
+    /// Whether something was refused, and all of it for one reason.
+    pub fn only(&self, reason: Reason) -> bool {
+        !self.refusals.is_empty() && self.refusals.iter().all(|r| r.reason == reason)
     }
 
     /// Series refused for one reason.
@@ -200,6 +206,28 @@ pub fn active_series(snapshot: &Snapshot<Metrics>) -> usize {
     memories.map(|m| m.series_count()).max().unwrap_or(0)
 }
 
+/// About how many bytes of the journal a batch takes at most, so that no group of batches grows
+/// beyond what a record may have.
+pub fn weight(batch: &MetricBatch) -> usize {
+    const SAMPLE: usize = 16;
+    let histogram = |sample: &Sample| match &sample.value {
+        Value::Float(_) => 0,
+        Value::Histogram(histogram) => 16 * buckets(histogram) + 64,
+    };
+    let series = |series: &Series| {
+        let histograms: usize = series.samples.iter().map(histogram).sum();
+        let exemplars = series
+            .exemplars
+            .iter()
+            .map(|e| e.labels.packed().len() + 32);
+        series.labels.packed().len() + histograms + exemplars.sum::<usize>()
+    };
+    let metadata = |m: &Metadata| m.family.len() + m.unit.len() + m.help.len() + 8;
+    SAMPLE * batch.sample_count()
+        + batch.series.iter().map(series).sum::<usize>()
+        + batch.metadata.iter().map(metadata).sum::<usize>()
+}
+
 fn drop_long_metadata(batch: &mut MetricBatch, limits: &Limits, refused: &mut Refused) {
     let max = limits.label_value_bytes_max;
     batch.metadata.retain(|entry| {
@@ -259,6 +287,15 @@ fn clip(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
+/// What counts towards [`BUCKETS_TOTAL_MAX`].
+fn buckets(histogram: &Histogram) -> usize {
+    histogram.positive.len()
+        + histogram.negative.len()
+        + histogram.custom_bounds.len()
+        + histogram.positive_spans.len()
+        + histogram.negative_spans.len()
+}
+
 fn drop_bad_histograms(series: &mut Series, buckets_left: &mut usize, refused: &mut Refused) {
     let before = series.samples.len();
     let mut first: Option<(Reason, String)> = None;
@@ -266,11 +303,7 @@ fn drop_bad_histograms(series: &mut Series, buckets_left: &mut usize, refused: &
         let Value::Histogram(histogram) = &sample.value else {
             return true;
         };
-        let size = histogram.positive.len()
-            + histogram.negative.len()
-            + histogram.custom_bounds.len()
-            + histogram.positive_spans.len()
-            + histogram.negative_spans.len();
+        let size = buckets(histogram);
         let spans = histogram
             .positive_spans
             .len()
@@ -328,8 +361,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_model::metrics::Sample;
-    use obs_model::{Histogram, Timestamp};
+    use obs_model::Timestamp;
     use obs_storage::Kind;
     use std::sync::Arc;
 
@@ -429,7 +461,7 @@ mod tests {
             value: 1.0,
             time: Timestamp::from_millis(1),
         };
-        let metadata = |length: usize| obs_model::metrics::Metadata {
+        let metadata = |length: usize| Metadata {
             family: "a".into(),
             help: "x".repeat(length),
             ..Default::default()
@@ -447,5 +479,23 @@ mod tests {
         assert_eq!(refused.series(Reason::Exemplar), 1);
         assert_eq!(refused.series(Reason::Metadata), 1);
         assert_eq!(refused.samples(), 0);
+    }
+
+    #[test]
+    fn what_a_batch_weighs_is_more_than_its_samples() {
+        let weigh = |buckets: usize| {
+            let histogram = Histogram {
+                positive: vec![1.0; buckets],
+                ..Histogram::default()
+            };
+            let one = series(&[("__name__", "h")], Value::Histogram(Arc::new(histogram)));
+            weight(&MetricBatch {
+                series: vec![one],
+                ..MetricBatch::default()
+            })
+        };
+        assert!(weigh(1000) >= weigh(0) + 8 * 1000);
+        // A group ends at a mebibyte, long before the buckets that a record may have.
+        assert!(weigh(BUCKETS_TOTAL_MAX / 64) > 1 << 20);
     }
 }

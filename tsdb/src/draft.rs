@@ -10,7 +10,7 @@ use obs_model::{Labels, Timestamp, Value};
 use obs_storage::{Corrupt, Draft, Target};
 
 use crate::column::{Column, NO_START};
-use crate::head::{Memory, Registry};
+use crate::head::{Memory, RegistryWriter};
 use crate::kind::Metrics;
 use crate::record::{self, Entries, Scratch};
 
@@ -134,7 +134,7 @@ impl Draft<Metrics> for MetricDraft {
 /// that waits to become a part; `false` when that registry is gone.
 fn add_known(
     entries: &mut Entries,
-    registry: &mut Registry,
+    registry: &mut RegistryWriter<'_>,
     target: &Target<'_, Metrics>,
     known: KnownSamples,
 ) -> bool {
@@ -208,7 +208,7 @@ impl Entries {
     }
 
     /// Adds what a batch has of one series; gives its number.
-    pub(crate) fn add_series(&mut self, registry: &mut Registry, series: Series) -> u32 {
+    pub(crate) fn add_series(&mut self, registry: &mut RegistryWriter<'_>, series: Series) -> u32 {
         let number = registry.find_or_add(series.labels);
         let plain = |s: &Sample| s.start.is_none() && matches!(s.value, Value::Float(_));
         // Samples of one series stay in the order in which they came.

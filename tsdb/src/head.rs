@@ -22,7 +22,7 @@ use obs_model::metrics::{Exemplar, Metadata, MetricBatch};
 use obs_model::time::{NANOS_PER_DAY, NANOS_PER_MILLI};
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::Corrupt;
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 
 use crate::column::{Column, MilliRange, NO_START};
@@ -84,9 +84,16 @@ impl Memory {
         self.registry.read_recursive()
     }
 
-    /// The registry, to add series; lock it before the samples.
-    pub(crate) fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry.write()
+    /// The registry, to add series; lock it before the samples. Only one at a time has it so, but
+    /// readers have it meanwhile, and wait only while a series is new.
+    pub(crate) fn registry_mut(&self) -> RegistryWriter<'_> {
+        RegistryWriter(self.registry.upgradable_read())
+    }
+
+    /// The samples alone, of a memory that takes no more of them: whoever has these may lock the
+    /// registry.
+    pub(crate) fn sealed(&self) -> RwLockReadGuard<'_, Head> {
+        self.head.read()
     }
 
     pub(crate) fn read(&self) -> HeadReader<'_> {
@@ -112,7 +119,7 @@ impl Memory {
 
     /// Puts a batch into a memory that has no journal; its samples have labels.
     pub fn insert(&self, batch: MetricBatch) {
-        let mut registry = self.registry.write();
+        let mut registry = self.registry_mut();
         let mut entries = Entries::default();
         for series in batch.series {
             entries.add_series(&mut registry, series);
@@ -124,9 +131,9 @@ impl Memory {
     }
 
     pub(crate) fn apply(&self, segment: u64, bytes: &[u8]) -> Result<(), Corrupt> {
-        let mut registry = self.registry.write();
-        let mut head = self.head.write();
+        let mut registry = self.registry_mut();
         registry.enter(segment);
+        let mut head = self.head.write();
         head.enter(segment);
         let mut dictionary = std::mem::take(&mut head.dictionary);
         let mut find = |labels| registry.find_or_add(labels);
@@ -135,6 +142,35 @@ impl Memory {
         head.make_room(registry.len());
         head.apply(&entries?);
         Ok(())
+    }
+}
+
+/// A registry that series may be added to.
+#[derive(Debug)]
+pub(crate) struct RegistryWriter<'a>(RwLockUpgradableReadGuard<'a, Registry>);
+
+impl Deref for RegistryWriter<'_> {
+    type Target = Registry;
+
+    fn deref(&self) -> &Registry {
+        &self.0
+    }
+}
+
+impl RegistryWriter<'_> {
+    /// The number of a series; readers are waited for where it is new.
+    pub(crate) fn find_or_add(&mut self, labels: Labels) -> u32 {
+        match self.find(&labels) {
+            Some(id) => id,
+            None => self.0.with_upgraded(|registry| registry.add(labels)),
+        }
+    }
+
+    /// Goes on in a journal segment.
+    pub(crate) fn enter(&mut self, segment: u64) {
+        if self.epoch == 0 {
+            self.0.with_upgraded(|registry| registry.epoch = segment);
+        }
     }
 }
 

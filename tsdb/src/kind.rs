@@ -60,19 +60,19 @@ impl Kind for Metrics {
     }
 
     fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
-        let head = memory.read();
         let range = MilliRange::of(range);
-        // The order of `series_order`, with each name looked up once.
-        let mut series = Vec::new();
-        for id in head.live().unwrap_or_else(|| head.all()) {
-            let labels = head.labels(id);
-            series.push((labels.metric_name().unwrap_or(""), labels, id));
-        }
-        series.sort_by(|(x, a, _), (y, b, _)| x.cmp(y).then_with(|| a.cmp(b)));
+        let order = part_order(memory);
+        let head = memory.sealed();
         let mut builder = Builder::new(out);
-        for (_, labels, id) in series {
-            let exemplars = exemplars_within(head.exemplars(id), range);
-            builder.add(labels, head.column(id, range)?, &exemplars);
+        for ids in order.chunks(FLUSH_SERIES) {
+            // Writers of the memory that follows this one want the registry too.
+            let registry = memory.registry();
+            let labels: Vec<Labels> = ids.iter().map(|id| registry.labels(*id).clone()).collect();
+            drop(registry);
+            for (id, labels) in ids.iter().zip(&labels) {
+                let exemplars = exemplars_within(head.exemplars(*id), range);
+                builder.add(labels, head.column(*id, range)?, &exemplars);
+            }
         }
         let metadata: Vec<Metadata> = head.metadata.values().cloned().collect();
         let lone = head.lone_metadata();
@@ -169,6 +169,22 @@ fn merged(
         take(&labels, column, &exemplars);
     }
     Ok(metadata.into_values().collect())
+}
+
+/// Series whose labels are copied at one time.
+const FLUSH_SERIES: usize = 1024;
+
+/// The series of a memory that have something, in the order of [`series_order`].
+fn part_order(memory: &Memory) -> Vec<u32> {
+    let head = memory.read();
+    // Each name is looked up once.
+    let mut series = Vec::new();
+    for id in head.live().unwrap_or_else(|| head.all()) {
+        let labels = head.labels(id);
+        series.push((labels.metric_name().unwrap_or(""), labels, id));
+    }
+    series.sort_by(|(x, a, _), (y, b, _)| x.cmp(y).then_with(|| a.cmp(b)));
+    series.into_iter().map(|(.., id)| id).collect()
 }
 
 fn exemplars_within(exemplars: &[Exemplar], range: MilliRange) -> Vec<Exemplar> {

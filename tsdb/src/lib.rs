@@ -39,7 +39,7 @@ mod selection;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit};
+pub use admit::{EXEMPLAR_BYTES_MAX, Reason, Refusal, Refused, active_series, admit, weight};
 pub use build::write_part;
 pub use cardinality::{Cardinality, cardinality};
 pub use deletion::{Selector, delete, selector};

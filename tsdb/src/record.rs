@@ -337,7 +337,7 @@ pub(crate) fn decode(
     read_new(&mut reader, dictionary, find)?;
     let mut entries = Entries::default();
     read_samples(&mut reader, dictionary, &mut entries)?;
-    let mut allowance = histograms::BUCKETS_TOTAL_MAX;
+    let mut allowance = GROUP_FACTOR * histograms::BUCKETS_TOTAL_MAX;
     let others = reader.count(reader.remaining())?;
     for _ in 0..others {
         let number = reader.varint()?;

@@ -12,12 +12,14 @@ use obs_model::{Tenant, Value};
 use obs_wire::prometheus::remote_write::{self, v2};
 
 use super::{Received, Receiver, RequestTenant, media_type, text_header};
-use crate::http_error::{Dialect, HttpError};
+use crate::http_error::{Dialect, ErrorKind, HttpError};
 use crate::metrics::Door;
 use crate::sink::{Accepted, SinkError};
 
 /// Largest decompressed request, as Prometheus (3.12) bounds it: 32 MB.
 const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
+/// What a sender of series that there is no room for is told to wait: idle ones leave with a flush.
+const CROWDED_RETRY_SECONDS: u64 = 60;
 
 /// The headers that tell a sender of 2.0 what was stored.
 const WRITTEN: [HeaderName; 3] = [
@@ -55,12 +57,15 @@ pub(super) async fn push(
             Version::Two => store_2(&receiver, tenant, &mut body, &mut written).await?,
         };
         if told.refused > 0 || faulty {
-            // What was good is kept, and 400 makes the sender log why the rest was not, and not
-            // send it again.
-            return Err(HttpError::bad_data(format!(
-                "{} samples refused: {}",
-                told.refused, told.reason
-            )));
+            let told_why = format!("{} samples refused: {}", told.refused, told.reason);
+            // What was good is kept. 429 tells that there may be room for new series later; 400
+            // makes the sender log why the rest was not taken, and not send it again.
+            return Err(match told.crowded && !faulty {
+                true => {
+                    HttpError::new(ErrorKind::TooMany, told_why).retry_after(CROWDED_RETRY_SECONDS)
+                }
+                false => HttpError::bad_data(told_why),
+            });
         }
         Ok(())
     }

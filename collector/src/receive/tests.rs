@@ -222,7 +222,11 @@ async fn remote_write_2_tells_what_was_written() {
     };
     let refuse = |refused| {
         let reason = "too old".to_owned();
-        Ok(Accepted { refused, reason })
+        Ok(Accepted {
+            refused,
+            reason,
+            crowded: false,
+        })
     };
     let full = SinkError::Full {
         retry_after_seconds: 3,
@@ -263,6 +267,7 @@ async fn lines_are_imported() {
 #[tokio::test]
 async fn the_writers_word_reaches_the_sender() {
     let partial = Accepted {
+        crowded: false,
         refused: 2,
         reason: "too old".into(),
     };

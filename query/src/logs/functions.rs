@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use obs_model::Timestamp;
+use obs_model::{Timestamp, re2};
 use regex::Regex;
 
 use super::value;
@@ -229,7 +229,9 @@ fn bounded(text: &str, old: &str, new: &str) -> Result<(), CallError> {
 }
 
 fn pattern(text: &str) -> Result<Regex, CallError> {
-    let built = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
+    let built = regex::RegexBuilder::new(&re2::translate(text))
+        .size_limit(1 << 20)
+        .build();
     built.map_err(|_| CallError::Failed(format!("error parsing regexp: {text:?}")))
 }
 

@@ -1,5 +1,6 @@
 //! Whether an answer is the one that a file expects.
 
+use obs_model::histogram::{BucketSpan, ResetHint};
 use obs_model::sample::is_stale;
 use obs_model::{Annotations, Answer, Histogram, Labels, Timestamp, Value};
 
@@ -53,8 +54,68 @@ fn same_histogram(a: &Histogram, b: &Histogram, hinted: bool) -> bool {
 fn shown(value: &Value) -> String {
     match value {
         Value::Float(value) => crate::eval::float(*value),
-        Value::Histogram(histogram) => format!("{histogram:?}"),
+        Value::Histogram(histogram) => notation(histogram),
     }
+}
+
+/// A histogram as the files write it.
+fn notation(histogram: &Histogram) -> String {
+    let buckets = |spans: &[BucketSpan], counts: &[f64]| {
+        let (mut all, mut counts) = (Vec::new(), counts.iter());
+        for (at, span) in spans.iter().enumerate() {
+            // What lies between two spans is empty.
+            let gap = if at == 0 { 0 } else { span.offset.max(0) };
+            all.extend((0..gap).map(|_| "0".to_owned()));
+            let inside = counts.by_ref().take(span.length as usize);
+            all.extend(inside.map(|count| crate::eval::float(*count)));
+        }
+        all.join(" ")
+    };
+    let float = crate::eval::float;
+    let mut out = format!(
+        "{{{{schema:{} count:{} sum:{}",
+        histogram.schema,
+        float(histogram.count),
+        float(histogram.sum)
+    );
+    let mut add = |name: &str, text: String| out.push_str(&format!(" {name}:{text}"));
+    if histogram.zero_count != 0.0 {
+        add("z_bucket", float(histogram.zero_count));
+        add("z_bucket_w", float(histogram.zero_threshold));
+    }
+    if !histogram.custom_bounds.is_empty() {
+        let bounds: Vec<String> = histogram.custom_bounds.iter().map(|b| float(*b)).collect();
+        add("custom_values", format!("[{}]", bounds.join(" ")));
+    }
+    let sides = [
+        (
+            "offset",
+            "buckets",
+            &histogram.positive_spans,
+            &histogram.positive,
+        ),
+        (
+            "n_offset",
+            "n_buckets",
+            &histogram.negative_spans,
+            &histogram.negative,
+        ),
+    ];
+    for (offset, name, spans, counts) in sides {
+        if let Some(first) = spans.first() {
+            if first.offset != 0 {
+                add(offset, first.offset.to_string());
+            }
+            add(name, format!("[{}]", buckets(spans, counts)));
+        }
+    }
+    let hint = match histogram.reset_hint {
+        ResetHint::Unknown => "",
+        ResetHint::Reset => " counter_reset_hint:reset",
+        ResetHint::NotReset => " counter_reset_hint:not_reset",
+        ResetHint::Gauge => " counter_reset_hint:gauge",
+    };
+    out + hint + "}}"
 }
 
 /// Compares warnings and infos.
@@ -131,7 +192,14 @@ pub(super) fn answer(eval: &Eval<'_>, found: &Answer) -> Result<(), String> {
                 Expected::Text(_) => "a string",
                 Expected::Series(_) => "series",
             };
-            Err(format!("expected {}, found {found:?}", kind(expected)))
+            let found = match found {
+                Answer::Scalar(..) => "a scalar".to_owned(),
+                Answer::String(..) => "a string".to_owned(),
+                Answer::Vector(all) => format!("a vector of {} series", all.len()),
+                Answer::Matrix(all) => format!("a matrix of {} series", all.len()),
+                Answer::Streams(_) | Answer::Traces(_) => "no answer of PromQL".to_owned(),
+            };
+            Err(format!("expected {}, found {found}", kind(expected)))
         }
     }
 }

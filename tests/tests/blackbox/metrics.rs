@@ -273,3 +273,48 @@ fn answers_stay_the_same_through_parts_and_restarts() {
         answers
     });
 }
+
+#[test]
+fn new_series_over_the_limit_are_429_and_known_ones_go_on() {
+    let obs = Obs::with_config("obs:\n  limits: {series_max: 2}\n");
+    let at = now();
+    let one = |name: &str, time: i64| series(&[("__name__", name)], [(time, 1.0)]);
+    let send = |all: Vec<Series>| {
+        let batch = MetricBatch {
+            series: all,
+            ..MetricBatch::default()
+        };
+        let answer = remote_write(&obs, &batch);
+        (answer.status, answer.text())
+    };
+    assert_eq!(send(vec![one("a", at), one("b", at)]).0, 204);
+    let (status, text) = send(vec![one("a", at + SECOND), one("c", at + SECOND)]);
+    assert_eq!(status, 429, "{text}");
+    assert!(text.contains("series_max"), "{text}");
+    assert_eq!(send(vec![one("b", at + SECOND)]).0, 204);
+    for (query, expect) in [
+        ("count_over_time(a[1h])", Some(2.0)),
+        ("count_over_time(b[1h])", Some(2.0)),
+        ("count_over_time(c[1h])", None),
+    ] {
+        let time = ((at + MINUTE) / SECOND).to_string();
+        let params = [("query", query), ("time", time.as_str())];
+        let found = vector(&obs.get("/api/v1/query", &params).json());
+        assert_eq!(found.first().map(|one| one.1), expect, "{query}");
+    }
+    // A number alone is written without an exponent, and its time without zeros at the end.
+    let params = [("query", "1e21"), ("time", "1700000000.5")];
+    let scalar = obs.get("/api/v1/query", &params).text();
+    assert!(
+        scalar.contains("[1700000000.5,\"1000000000000000000000\"]"),
+        "{scalar}"
+    );
+    let form = [("content-type", "multipart/form-data; boundary=x")];
+    let answer = obs.post("/api/v1/query", &form, b"--x--".to_vec());
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.text().contains("multipart/form-data"),
+        "{}",
+        answer.text()
+    );
+}

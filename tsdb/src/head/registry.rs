@@ -38,24 +38,14 @@ impl Registry {
         self.labels.get(id as usize)
     }
 
-    /// Goes on in a journal segment.
-    pub(crate) fn enter(&mut self, segment: u64) {
-        if self.epoch == 0 {
-            self.epoch = segment;
-        }
-    }
-
     /// The number of a series that is known.
     pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
         let same = |id: &u32| self.labels[*id as usize] == *labels;
         self.by_labels.find(xxh3_64(labels.packed()), same).copied()
     }
 
-    /// The number of a series.
-    pub(crate) fn find_or_add(&mut self, labels: Labels) -> u32 {
-        if let Some(id) = self.find(&labels) {
-            return id;
-        }
+    /// Adds a series that is not known; gives its number.
+    pub(super) fn add(&mut self, labels: Labels) -> u32 {
         let id = u32::try_from(self.labels.len()).expect("limits keep series below 2^32");
         self.bytes += self.index.add(id, &labels) + labels.packed().len() + 16 + 16 + 8;
         let hash = xxh3_64(labels.packed());

@@ -104,3 +104,18 @@ fn a_registry_of_idle_series_ends() {
     assert_eq!(store(&engine, numbered(17, 4, later)), (true, later));
     assert_eq!(shown(&engine, 3).len(), 17);
 }
+
+#[test]
+fn a_flush_keeps_nobody_from_writing() {
+    let engine = open();
+    let (_, epoch) = store(&engine, labelled(20, 1));
+    let tenant = Tenant::anonymous();
+    // A reader of the sealed memory holds what both memories share.
+    let before = engine.snapshot(&tenant);
+    flush(&engine);
+    let reader = before.memories[0].read();
+    assert_eq!(store(&engine, numbered(20, 2, epoch)), (true, epoch));
+    assert_eq!(store(&engine, labelled(20, 3)), (true, epoch));
+    drop(reader);
+    assert_eq!(shown(&engine, 2).len(), 20);
+}

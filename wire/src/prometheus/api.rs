@@ -120,11 +120,15 @@ pub fn query(
 ) -> Result<(), WireError> {
     let (kind, write): (_, &dyn Fn(&mut Writer<'_>)) = match &reply.answer {
         Answer::Scalar(time, value) => ("scalar", &|json: &mut Writer<'_>| {
-            point(json, *time, *value);
+            // Unlike a sample, never with an exponent.
+            json.array();
+            json.value(|out| short_seconds(out, *time));
+            json.string(&plain_float(*value));
+            json.end_array();
         }),
         Answer::String(time, text) => ("string", &|json: &mut Writer<'_>| {
             json.array();
-            json.value(|out| number::seconds(out, *time));
+            json.value(|out| short_seconds(out, *time));
             json.string(text);
             json.end_array();
         }),
@@ -206,6 +210,26 @@ fn no_shape(what: &str) -> WireError {
     WireError::Unsupported {
         what: format!("{what} in Prometheus' API"),
         expected: "a query for metrics",
+    }
+}
+
+/// Seconds without zeros at the end of their fraction.
+fn short_seconds(out: &mut Vec<u8>, time: Timestamp) {
+    let from = out.len();
+    number::seconds(out, time);
+    if out[from..].contains(&b'.') {
+        while out.last() == Some(&b'0') {
+            out.pop();
+        }
+    }
+}
+
+/// As Go's `FormatFloat(value, 'f', -1, 64)`.
+fn plain_float(value: f64) -> String {
+    match value {
+        value if value.is_infinite() && value > 0.0 => "+Inf".to_owned(),
+        value if value.is_infinite() => "-Inf".to_owned(),
+        value => value.to_string(),
     }
 }
 
