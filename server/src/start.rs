@@ -53,7 +53,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
         tracing::warn!("{notice}");
     }
     // Before anything of a server that runs here already is touched.
-    let disk = stores::lock(&folder)?;
+    let disk = stores::lock(&folder).await?;
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
     let running = Running::start(&options, &config, (collected, disk), listeners, about).await?;

@@ -2,14 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use obs_logstore::Logs;
 use obs_model::Tenant;
 use obs_query::{ResultCache, Sources, TenantCache};
-use obs_storage::{Disk, Force, JobError, Kind, Options, Progress, RealDisk, Store};
+use obs_storage::{Disk, DiskError, Force, JobError, Kind, Options, Progress, RealDisk, Store};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
+
+/// How often, and how far apart, a data directory that is in use is tried: three seconds.
+const LOCK_TRIES: usize = 16;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// One store per signal.
 #[derive(Clone, Debug)]
@@ -21,9 +26,17 @@ pub(crate) struct Stores {
     pub(crate) answers: Arc<ResultCache>,
 }
 
-/// The data directory, which this process has for itself from now on.
-pub(crate) fn lock(data: &Path) -> anyhow::Result<Arc<dyn Disk>> {
-    let disk = RealDisk::open(data);
+/// The data directory, which this process has for itself from now on. One that was killed holds it
+/// until its memory is given back, so it is waited for.
+pub(crate) async fn lock(data: &Path) -> anyhow::Result<Arc<dyn Disk>> {
+    let mut tries = LOCK_TRIES;
+    let disk = loop {
+        tries -= 1;
+        match RealDisk::open(data) {
+            Err(DiskError::Locked { .. }) if tries > 0 => tokio::time::sleep(LOCK_PAUSE).await,
+            opened => break opened,
+        }
+    };
     let disk = disk.with_context(|| format!("open the folder {}", data.display()))?;
     Ok(Arc::new(disk))
 }
@@ -111,4 +124,22 @@ fn force<K: Kind>(store: &Store<K>, what: Force) -> Result<(), JobError> {
         store.run(job)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_still_holds_the_folder_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).await.unwrap();
+        let path = folder.path().to_owned();
+        let ends = async {
+            tokio::task::yield_now().await;
+            drop(held);
+        };
+        let (waited, ()) = tokio::join!(lock(&path), ends);
+        assert!(waited.is_ok());
+    }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
 use obs_model::metrics::{MetricBatch, Sample, Series};
-use obs_model::{Labels, Samples, Timestamp, Value};
+use obs_model::{Labels, Samples, Timestamp, Value, sample};
 use serde::Deserialize;
 
 use crate::error::WireError;
@@ -46,7 +46,7 @@ impl JsonValue {
                 "-Infinity" => Some(f64::NEG_INFINITY),
                 text => number::parse(text),
             },
-            Self::Null(()) => Some(f64::NAN),
+            Self::Null(()) => Some(sample::stale()),
         }
     }
 }
@@ -136,8 +136,10 @@ pub fn encode_line(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> usi
     for (_, value) in floats() {
         if value.is_finite() {
             json.value(|out| number::general(out, value));
-        } else if value.is_nan() {
+        } else if sample::is_stale(value) {
             json.null();
+        } else if value.is_nan() {
+            json.string("NaN");
         } else {
             json.string(if value > 0.0 { "Infinity" } else { "-Infinity" });
         }
@@ -526,6 +528,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_end_of_a_series_is_not_a_number_that_is_none() {
+        let labels = Labels::from_pairs([("__name__", "m")]);
+        let mut samples = Samples::default();
+        let values = [1.0, f64::NAN, sample::stale()];
+        for (index, value) in values.into_iter().enumerate() {
+            samples.push(Timestamp::from_millis(index as i64), Value::Float(value));
+        }
+        let mut out = Vec::new();
+        encode_line(&labels, &samples, &mut out);
+        let text = String::from_utf8(out.clone()).unwrap();
+        assert!(text.contains(r#"[1,"NaN",null]"#), "{text}");
+        let read = decode_line(&out, &Limits::default()).unwrap();
+        let stale = |s: &Sample| matches!(s.value, Value::Float(v) if sample::is_stale(v));
+        let found: Vec<bool> = read.samples.iter().map(stale).collect();
+        assert_eq!(found, [false, false, true]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -543,7 +563,10 @@ mod tests {
             prop_assert_eq!(encode_line(&labels, &samples, &mut out), 0);
             let read = decode_line(&out, &Limits::default()).unwrap();
             let same = |read: &Sample, value: f64| match read.value {
-                Value::Float(read) => read == value || read.is_nan() && value.is_nan(),
+                Value::Float(read) => {
+                    let stale = sample::is_stale(read) == sample::is_stale(value);
+                    read == value || read.is_nan() && value.is_nan() && stale
+                }
                 Value::Histogram(_) => false,
             };
             prop_assert_eq!(&read.labels, &labels);

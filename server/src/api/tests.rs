@@ -65,13 +65,9 @@ impl Rig {
         let folder = tempfile::tempdir().expect("a folder");
         let options = obs_storage::Options::default();
         let tell = |store, progress| app.opening.note(store, progress);
-        let stores = Stores::open(
-            &crate::stores::lock(folder.path()).expect("a folder"),
-            &options,
-            0,
-            &tell,
-        )
-        .expect("stores");
+        let disk = obs_storage::RealDisk::open(folder.path()).expect("a folder");
+        let disk: Arc<dyn obs_storage::Disk> = Arc::new(disk);
+        let stores = Stores::open(&disk, &options, 0, &tell).expect("stores");
         let writers = Writers::start(&stores, inbox, &app.rules).expect("threads");
         app.stores.set(stores).expect("set once");
         let routes = routes(&app);

@@ -42,7 +42,7 @@ fn labels() -> Labels {
 fn answers() {
     check_answer(
         Answer::Scalar(at(1500), f64::INFINITY),
-        expect![[r#"{"status":"success","data":{"resultType":"scalar","result":[1.500,"+Inf"]}}"#]],
+        expect![[r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"+Inf"]}}"#]],
     );
     check_answer(
         Answer::String(at(1000), "x".to_owned()),
