@@ -15,6 +15,7 @@ mod printf;
 mod time;
 mod value;
 
+pub(crate) use builtins::urlquery;
 pub use builtins::{Arguments, NoFunctions};
 pub use time::Moment;
 pub use value::{Map, Value};

@@ -149,7 +149,7 @@ fn add_known(
         }
         entries.series.extend_from_slice(&known.numbers);
     } else {
-        let Some(labels) = earlier_labels(registry.epoch, target, &known) else {
+        let Some(labels) = earlier_labels(target, &known) else {
             return false;
         };
         let numbers = labels
@@ -164,11 +164,7 @@ fn add_known(
 }
 
 /// The labels of samples whose numbers are of a registry that only sealed memories have.
-fn earlier_labels(
-    epoch: u64,
-    target: &Target<'_, Metrics>,
-    known: &KnownSamples,
-) -> Option<Vec<Labels>> {
+fn earlier_labels(target: &Target<'_, Metrics>, known: &KnownSamples) -> Option<Vec<Labels>> {
     for memory in &target.sealed {
         // One that shares the registry of the active memory is not to be locked again; its epoch
         // is another one anyway.
@@ -176,7 +172,7 @@ fn earlier_labels(
             continue;
         }
         let registry = memory.registry();
-        if registry.epoch != epoch && registry.epoch == known.epoch {
+        if registry.epoch == known.epoch {
             let labels = |number: &u32| registry.get(*number).cloned();
             return known.numbers.iter().map(labels).collect();
         }

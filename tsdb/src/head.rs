@@ -197,9 +197,11 @@ impl HeadReader<'_> {
 
     /// The series that have something here, where the registry knows more than those.
     pub(crate) fn live(&self) -> Option<RoaringBitmap> {
+        if self.series.len() == self.registry.len() && self.series.iter().all(Slot::is_live) {
+            return None;
+        }
         let live = |(id, slot): (usize, &Slot)| slot.is_live().then_some(id as u32);
-        let live: RoaringBitmap = self.series.iter().enumerate().filter_map(live).collect();
-        (live.len() < self.registry.len() as u64).then_some(live)
+        Some(self.series.iter().enumerate().filter_map(live).collect())
     }
 }
 

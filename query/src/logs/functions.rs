@@ -9,7 +9,7 @@ use obs_model::{Timestamp, re2};
 use regex::Regex;
 
 use super::value;
-use crate::template::{Arguments, CallError, Functions, Moment, Value};
+use crate::template::{Arguments, CallError, Functions, Moment, Value, urlquery};
 
 /// Bytes that one call may make; what repeats and pads is cut to it.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -148,7 +148,7 @@ fn of_text(name: &str, text: &str) -> Outcome {
         "ToUpper" | "upper" => text.to_uppercase().into(),
         "TrimSpace" | "trim" => text.trim().into(),
         "title" => title(text).into(),
-        "urlencode" => form_urlencode(text).into(),
+        "urlencode" => urlquery(text).into(),
         "urldecode" => return urldecode(text),
         "b64enc" => STANDARD.encode(text).into(),
         "b64dec" => match STANDARD.decode(text) {
@@ -298,20 +298,6 @@ fn title(text: &str) -> String {
             false => out.extend(c.to_uppercase()),
         }
         inside = c.is_alphanumeric() || matches!(c, '_' | '\'');
-    }
-    out
-}
-
-fn form_urlencode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            b' ' => out.push('+'),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
     }
     out
 }

@@ -1,4 +1,4 @@
-//! Quoted texts with Go's escapes, as PromQL, LogQL and TraceQL write them.
+//! Quoted texts with Go's escapes, as PromQL and templates write them.
 
 /// The value of the quoted text that `input` starts with, and its length in bytes with quotes.
 /// `input` starts with `"`, `'` or a backtick; the last knows no escapes. The error has Prometheus'
@@ -30,7 +30,7 @@ pub(crate) fn unquote(input: &str) -> Result<(String, usize), String> {
 }
 
 /// A character as Go's `%#U` writes it.
-fn code_point(c: char) -> String {
+pub(crate) fn code_point(c: char) -> String {
     let code = format!("U+{:04X}", u32::from(c));
     match c.is_control() {
         true => code,

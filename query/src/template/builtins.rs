@@ -347,7 +347,7 @@ fn js(text: &str) -> String {
 }
 
 /// As `url.QueryEscape`.
-fn urlquery(text: &str) -> String {
+pub(crate) fn urlquery(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -1,5 +1,7 @@
 //! Text and actions into tokens, with Go's trimming of space beside `{{-` and `-}}`.
 
+use crate::promql::strings::code_point;
+
 /// A token and where it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Token {
@@ -191,7 +193,7 @@ impl Lexer<'_> {
             }
             c => Err((
                 from,
-                format!("unrecognized character in action: {}", code(c)),
+                format!("unrecognized character in action: {}", code_point(c)),
             )),
         }
     }
@@ -219,7 +221,7 @@ impl Lexer<'_> {
                 Ok(())
             }
             Some(_) if rest.starts_with("}}") => Ok(()),
-            Some(c) => Err((end, format!("bad character {}", code(c)))),
+            Some(c) => Err((end, format!("bad character {}", code_point(c)))),
         }
     }
 
@@ -272,9 +274,4 @@ impl Lexer<'_> {
 
 fn is_name(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
-}
-
-/// A character as Go's `%#U` shows it.
-fn code(c: char) -> String {
-    format!("U+{:04X} '{c}'", c as u32)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::ast::{Branch, Command, Node, Number, Operand, Pipe, Word};
 use super::lexer::{self, Fault, Kind, Token};
 use super::{DEPTH_MAX, Functions, TemplateError, builtins};
+use crate::promql::strings;
 
 /// Parses a template: its body and those that it defines, by name.
 pub(super) fn parse(
@@ -528,58 +529,11 @@ fn unexpected(token: &Token, context: &str) -> Fault {
     (token.at, format!("unexpected {shown} in {context}"))
 }
 
-/// The content of a text in quotes.
+/// The content of a text or a character in quotes.
 fn unquote(token: &Token) -> Result<String, Fault> {
-    let inside = &token.text[1..token.text.len() - 1];
-    if token.text.starts_with('`') {
-        // As in Go's source, carriage returns in raw texts do not count.
-        return Ok(inside.replace('\r', ""));
-    }
-    unescape(inside).ok_or_else(|| (token.at, "invalid syntax".to_owned()))
-}
-
-/// Resolves Go's escapes; bytes that are no UTF-8 become U+FFFD.
-fn unescape(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        let escape = rest.next()?;
-        let mut digits = |count: usize, radix: u32| {
-            (0..count).try_fold(0u32, |value, _| {
-                value
-                    .checked_mul(radix)?
-                    .checked_add(rest.next()?.to_digit(radix)?)
-            })
-        };
-        let byte = match escape {
-            'a' => 7,
-            'b' => 8,
-            'f' => 12,
-            'n' => b'\n',
-            'r' => b'\r',
-            't' => b'\t',
-            'v' => 11,
-            '\\' | '\'' | '"' => escape as u8,
-            'x' => digits(2, 16)? as u8,
-            '0'..='7' => {
-                let low = digits(2, 8)?;
-                u8::try_from(escape.to_digit(8)? * 64 + low).ok()?
-            }
-            'u' | 'U' => {
-                let code = digits(if escape == 'u' { 4 } else { 8 }, 16)?;
-                let c = char::from_u32(code)?;
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                continue;
-            }
-            _ => return None,
-        };
-        out.push(byte);
-    }
-    Some(String::from_utf8_lossy(&out).into_owned())
+    let read = strings::unquote(&token.text);
+    let read = read.map_err(|_| (token.at, "invalid syntax".to_owned()))?;
+    Ok(read.0)
 }
 
 /// A number or a character, as Go's constants.
@@ -587,8 +541,8 @@ fn number(token: &Token) -> Result<Number, Fault> {
     let text = &token.text;
     let fault = || (token.at, format!("bad number syntax: {text:?}"));
     if text.starts_with('\'') {
-        let content = unescape(&text[1..text.len() - 1]);
-        let mut chars = content.as_deref().unwrap_or("").chars();
+        let content = unquote(token).unwrap_or_default();
+        let mut chars = content.chars();
         let (Some(c), None) = (chars.next(), chars.next()) else {
             return Err((token.at, format!("malformed character constant: {text}")));
         };

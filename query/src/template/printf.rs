@@ -1,6 +1,7 @@
 //! Go's `fmt`: `Sprintf`, `Sprint` and `Sprintln` over template values.
 
 use super::value::Value;
+use crate::promql::strings::quote;
 
 /// Widths and precisions above this are faults, as in Go.
 const WIDTH_MAX: usize = 1_000_000;
@@ -246,7 +247,7 @@ impl State<'_> {
             'q' if spec.sharp && !text.contains(['`', '\n']) => {
                 pad(&format!("`{}`", cut()), spec, &mut self.out);
             }
-            'q' => pad(&quoted(&cut()), spec, &mut self.out),
+            'q' => pad(&quote(&cut()), spec, &mut self.out),
             'x' | 'X' => {
                 let digits: Vec<String> = text
                     .bytes()
@@ -433,36 +434,10 @@ fn exponential(value: f64, precision: Option<usize>, mark: char) -> String {
     format!("{mantissa}{mark}{sign}{digits:0>2}")
 }
 
-/// `%q` and `strconv.Quote`.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{b}' => out.push_str("\\v"),
-            c if c.is_control() && (c as u32) < 0x80 => {
-                out.push_str(&format!("\\x{:02x}", c as u32));
-            }
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// `%#v`: as Go's source has it.
 fn source(value: &Value) -> String {
     match value {
-        Value::Text(text) => quoted(text),
+        Value::Text(text) => quote(text),
         Value::Nil => "<nil>".to_owned(),
         Value::List(values) => {
             let all: Vec<String> = values.iter().map(source).collect();
@@ -470,7 +445,7 @@ fn source(value: &Value) -> String {
         }
         Value::Map(map) => {
             let pair =
-                |(key, value): (&String, &Value)| format!("{}:{}", quoted(key), source(value));
+                |(key, value): (&String, &Value)| format!("{}:{}", quote(key), source(value));
             let all: Vec<String> = map.entries.iter().map(pair).collect();
             format!("{}{{{}}}", value.type_name(), all.join(", "))
         }

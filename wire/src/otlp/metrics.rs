@@ -400,6 +400,21 @@ impl Translation<'_> {
         Ok(())
     }
 
+    fn native_histogram(
+        &mut self,
+        attributes: Vec<super::proto::values::KeyValue>,
+        family: &Family<'_>,
+        times: (u64, u64, u32),
+        (histogram, list): (obs_model::Histogram, Vec<proto::Exemplar>),
+    ) -> Result<(), String> {
+        let point = self.point(attributes, family, times)?;
+        let sample = point.sample_of(Value::Histogram(histogram.into()));
+        let mut series = self.series(&point, "", None, sample)?;
+        series.exemplars = exemplars(list, self.limits)?;
+        self.series.push(series);
+        Ok(())
+    }
+
     /// A classic histogram as a native one with its bounds.
     fn custom(
         &mut self,
@@ -408,12 +423,7 @@ impl Translation<'_> {
     ) -> Result<(), String> {
         let times = (from.start_time_unix_nano, from.time_unix_nano, from.flags);
         let native = histogram::custom(&from)?;
-        let point = self.point(from.attributes, family, times)?;
-        let sample = point.sample_of(Value::Histogram(native.into()));
-        let mut series = self.series(&point, "", None, sample)?;
-        series.exemplars = exemplars(from.exemplars, self.limits)?;
-        self.series.push(series);
-        Ok(())
+        self.native_histogram(from.attributes, family, times, (native, from.exemplars))
     }
 
     fn native(
@@ -423,12 +433,7 @@ impl Translation<'_> {
     ) -> Result<(), String> {
         let times = (from.start_time_unix_nano, from.time_unix_nano, from.flags);
         let native = histogram::native(&from)?;
-        let point = self.point(from.attributes, family, times)?;
-        let sample = point.sample_of(Value::Histogram(native.into()));
-        let mut series = self.series(&point, "", None, sample)?;
-        series.exemplars = exemplars(from.exemplars, self.limits)?;
-        self.series.push(series);
-        Ok(())
+        self.native_histogram(from.attributes, family, times, (native, from.exemplars))
     }
 
     fn summary(
