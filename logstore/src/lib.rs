@@ -17,6 +17,8 @@ pub mod memory;
 mod postings;
 mod tokens;
 
+mod lines;
+
 mod group;
 pub mod part;
 mod write;
