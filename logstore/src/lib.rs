@@ -13,6 +13,8 @@ pub mod kind;
 
 pub mod record;
 
+mod filter;
+mod index;
 pub mod memory;
 mod postings;
 mod tokens;
@@ -20,12 +22,15 @@ mod tokens;
 mod lines;
 
 mod group;
+mod metadata;
 pub mod part;
 mod write;
 
 mod merge;
 
 pub mod catalog;
+mod deletion;
+mod rows;
 pub mod scan;
 
 pub mod admit;
@@ -37,9 +42,12 @@ mod tests;
 
 pub use admit::{KnownStreams, Reason, Refused, admit};
 pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, streams};
+pub use deletion::{Selector, delete};
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
 pub use kind::Logs;
+pub use lines::search::{LineCondition, LineTest};
 pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
+pub use rows::Rows;
 pub use scan::{Direction, LogFilter, Visitor, scan};

@@ -8,8 +8,7 @@ use std::cell::OnceCell;
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes};
 
-use super::encode::is_marker;
-use super::split::VARIABLES_MAX;
+use super::split::{VARIABLES_MAX, is_marker};
 use super::variable::{Form, Variables, read_numbers_below};
 
 /// Bound on one decompressed run; a group of one huge line is the largest.

@@ -7,8 +7,9 @@ use hashbrown::HashTable;
 use obs_storage::codec::{bytes, put_bytes, varint};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::split::{LINE, MARKER_MAX, Splitter};
+use super::split::{ADDRESS, LINE, NUMBER, Splitter, is_marker};
 use super::variable::{self, put_numbers_below};
+use crate::tokens::GroupTokens;
 
 /// A template with fewer lines is not worth its columns.
 const LINES_MIN: usize = if cfg!(test) { 2 } else { 6 };
@@ -45,8 +46,14 @@ impl Encoder {
         }
     }
 
-    /// Appends the lines; each ends where `ends` says.
-    pub(crate) fn encode(&mut self, lines: &[u8], ends: &[usize], out: &mut Vec<u8>) {
+    /// Appends the lines, each of which ends where `ends` says, and tells their tokens.
+    pub(crate) fn encode(
+        &mut self,
+        lines: &[u8],
+        ends: &[usize],
+        tokens: &mut GroupTokens,
+        out: &mut Vec<u8>,
+    ) {
         self.kinds.clear();
         self.found.clear();
         self.ids.clear();
@@ -56,7 +63,7 @@ impl Encoder {
             start = end;
         }
         self.put_aside_rare_kinds(ends);
-        self.write(lines, out);
+        self.write(lines, tokens, out);
     }
 
     fn take(&mut self, lines: &[u8], start: usize, end: usize) {
@@ -72,7 +79,8 @@ impl Encoder {
             None => {
                 // A group has fewer rows than 2^32.
                 let id = kinds.len() as u32;
-                self.found.insert_unique(hash, (hash, id), |(hash, _)| *hash);
+                self.found
+                    .insert_unique(hash, (hash, id), |(hash, _)| *hash);
                 kinds.push(Kind {
                     template: template.clone(),
                     ..Kind::default()
@@ -84,7 +92,10 @@ impl Encoder {
         kind.rows += 1;
         for variable in &self.splitter.variables {
             // A group's lines have less than 4 GiB.
-            let at = ((start + variable.start) as u32, (start + variable.end) as u32);
+            let at = (
+                (start + variable.start) as u32,
+                (start + variable.end) as u32,
+            );
             kind.variables.push(at);
         }
         self.ids.push(id);
@@ -125,7 +136,7 @@ impl Encoder {
         }
     }
 
-    fn write(&mut self, lines: &[u8], out: &mut Vec<u8>) {
+    fn write(&mut self, lines: &[u8], tokens: &mut GroupTokens, out: &mut Vec<u8>) {
         let mut head = Vec::new();
         let mut data = Vec::new();
         let mut frames = Vec::new();
@@ -135,11 +146,16 @@ impl Encoder {
         for (number, kind) in self.kinds.iter().enumerate() {
             varint::put(kind.rows as u64, &mut head);
             put_bytes(&kind.template, &mut head);
+            tokens.add_template(&kind.template);
             let width = kind.variables.len() / kind.rows;
-            for column in 0..width {
+            let markers = kind.template.iter().filter(|byte| is_marker(**byte));
+            for (column, marker) in markers.enumerate() {
                 values.clear();
                 let places = kind.variables[column..].iter().step_by(width);
                 values.extend(places.map(|(start, end)| &lines[*start as usize..*end as usize]));
+                if !matches!(*marker, NUMBER | ADDRESS) {
+                    add_tokens(&values, tokens);
+                }
                 let start = data.len();
                 variable::encode(&values, &mut head, &mut data);
                 varint::put((data.len() - start) as u64, &mut head);
@@ -167,7 +183,11 @@ impl Encoder {
     }
 }
 
-/// Whether a byte of a template stands for a variable.
-pub(crate) fn is_marker(byte: u8) -> bool {
-    (1..=MARKER_MAX).contains(&byte)
+fn add_tokens(values: &[&[u8]], tokens: &mut GroupTokens) {
+    let mut last: Option<&[u8]> = None;
+    for value in values {
+        if last.replace(value) != Some(value) {
+            tokens.add(value);
+        }
+    }
 }

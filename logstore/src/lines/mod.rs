@@ -7,7 +7,7 @@ pub(crate) mod column;
 pub(crate) mod encode;
 pub(crate) mod search;
 pub(crate) mod split;
-mod variable;
+pub(crate) mod variable;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,7 @@ use obs_model::Pattern;
 use obs_storage::Corrupt;
 
 use super::column::Lines;
-use super::encode::is_marker;
-use super::split::may_hold;
+use super::split::{is_marker, may_hold};
 use super::variable::{Form, Variables, number};
 
 /// Most ways for a text to stand across the variables of a template before lines are put together
@@ -366,7 +365,11 @@ fn having(values: &Variables, rows: usize, text: &[u8], piece: &Piece) -> Wanted
                 }
                 from += at + 1;
             }
-            if any { Wanted::Some(found) } else { Wanted::None }
+            if any {
+                Wanted::Some(found)
+            } else {
+                Wanted::None
+            }
         }
         Variables::Plain(all) => each(&mut |row| has(all.get(row), text, piece)),
         _ => {

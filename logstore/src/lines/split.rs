@@ -19,7 +19,12 @@ pub(crate) const VALUE: u8 = 4;
 /// A whole line: any bytes.
 pub(crate) const LINE: u8 = 5;
 /// The marker with the highest number; lines with such bytes are not split.
-pub(crate) const MARKER_MAX: u8 = LINE;
+const MARKER_MAX: u8 = LINE;
+
+/// Whether a byte of a template stands for a variable.
+pub(crate) fn is_marker(byte: u8) -> bool {
+    (1..=MARKER_MAX).contains(&byte)
+}
 
 /// Most variables of a template; the last one takes the rest of the line.
 pub(crate) const VARIABLES_MAX: usize = 64;
@@ -161,7 +166,7 @@ impl Splitter {
                 if let Some(value) = value {
                     at = value.end;
                     before = [b'a', b'a'];
-                    if self.variable(line, value, VALUE) {
+                    if self.variable(line, value.start, value, VALUE) {
                         return;
                     }
                 }
@@ -169,7 +174,7 @@ impl Splitter {
             }
             let (end, found) = self.run(line, at);
             if let Some((variable, kind)) = found
-                && self.variable(line, variable, kind)
+                && self.variable(line, at, variable, kind)
             {
                 return;
             }
@@ -214,22 +219,17 @@ impl Splitter {
         }
     }
 
-    /// Puts down what stands before a variable, and its marker. True when the line ends there.
-    fn variable(&mut self, line: &[u8], variable: Range<usize>, kind: u8) -> bool {
-        self.template
-            .extend_from_slice(&line[self.done..variable.start]);
+    /// Puts down what stands before a variable of the run at `run`, and its marker. True when the
+    /// line ends there.
+    fn variable(&mut self, line: &[u8], run: usize, variable: Range<usize>, kind: u8) -> bool {
         if self.variables.len() + 1 == VARIABLES_MAX {
-            if line[variable.start..]
-                .iter()
-                .any(|b| (1..=MARKER_MAX).contains(b))
-            {
-                self.whole(line);
-                return true;
-            }
+            self.template.extend_from_slice(&line[self.done..run]);
             self.template.push(VALUE);
-            self.variables.push(variable.start..line.len());
+            self.variables.push(run..line.len());
             return true;
         }
+        self.template
+            .extend_from_slice(&line[self.done..variable.start]);
         self.template.push(kind);
         self.done = variable.end;
         self.variables.push(variable);
@@ -352,12 +352,20 @@ mod tests {
         };
         check("plain words only", "plain words only", &[]);
         check("took 12ms of 034", "took <n>ms of <n>", &["12", "034"]);
-        check("5a 5m 5mnop 5m5", "<w> <n>m <w> <w>", &["5a", "5", "5mnop", "5m5"]);
+        check(
+            "5a 5m 5mnop 5m5",
+            "<w> <n>m <w> <w>",
+            &["5a", "5", "5mnop", "5m5"],
+        );
         check("task12 on eth0", "task<n> on eth<n>", &["12", "0"]);
         check("id a1b2 beef7", "id <w> <w>", &["a1b2", "beef7"]);
         check("from 10.0.0.1:80", "from <a>:<n>", &["10.0.0.1", "80"]);
         check("v 1.2.3", "v <n>.<n>.<n>", &["1", "2", "3"]);
-        check("1.2.3.4.5", "<n>.<n>.<n>.<n>.<n>", &["1", "2", "3", "4", "5"]);
+        check(
+            "1.2.3.4.5",
+            "<n>.<n>.<n>.<n>.<n>",
+            &["1", "2", "3", "4", "5"],
+        );
         check("999.0.0.1", "<n>.<n>.<n>.<n>", &["999", "0", "0", "1"]);
         check("uid=0 user=root,x", "uid=<n> user=<v>,x", &["0", "root"]);
         check("msg=\"a b\" k=\"v\"", "msg=\"a b\" k=\"<v>\"", &["v"]);

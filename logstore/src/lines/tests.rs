@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use obs_model::Pattern;
 
+use crate::tokens::GroupTokens;
+
 use super::search::{LineCondition, LineTest};
 use super::{Encoder, Lines, Search};
 
@@ -16,7 +18,7 @@ fn encoded(lines: &[Vec<u8>]) -> Vec<u8> {
         ends.push(all.len());
     }
     let mut out = Vec::new();
-    Encoder::new(bytes::LEVEL).encode(&all, &ends, &mut out);
+    Encoder::new(bytes::LEVEL).encode(&all, &ends, &mut GroupTokens::default(), &mut out);
     out
 }
 
@@ -69,7 +71,11 @@ proptest! {
 fn conditions(lines: &[Vec<u8>]) -> impl Strategy<Value = Vec<LineCondition>> + use<> {
     let lines: Vec<Vec<u8>> = lines.iter().filter(|l| !l.is_empty()).cloned().collect();
     // Most texts are parts of lines, so that they are found.
-    let part = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..12);
+    let part = (
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        0usize..12,
+    );
     let part = part.prop_map(move |(line, from, length)| {
         if lines.is_empty() {
             return Vec::new();
@@ -80,7 +86,14 @@ fn conditions(lines: &[Vec<u8>]) -> impl Strategy<Value = Vec<LineCondition>> + 
     });
     let text = prop_oneof![4 => part, 1 => "[a-f0-9 =.]{0,3}".prop_map(String::into_bytes)];
     let regex = prop::sample::select(vec![
-        "took [0-9]+", "(?i)LEVEL", "^from", "port 0..$", "[a-f]{3}", "id=.*a", "", "[0-9]",
+        "took [0-9]+",
+        "(?i)LEVEL",
+        "^from",
+        "port 0..$",
+        "[a-f]{3}",
+        "id=.*a",
+        "",
+        "[0-9]",
     ]);
     let test = prop_oneof![
         3 => text.prop_map(LineTest::Contains),

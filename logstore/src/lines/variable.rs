@@ -402,6 +402,23 @@ impl Variables {
         }
     }
 
+    /// How many values are stored once; `None` where each row has its own.
+    pub(crate) fn stored(&self) -> Option<usize> {
+        match self {
+            Self::Constant(_) => Some(1),
+            Self::Dictionary(values, _) => Some(values.len()),
+            _ => None,
+        }
+    }
+
+    /// Which of them a row has.
+    pub(crate) fn stored_index(&self, row: usize) -> usize {
+        match self {
+            Self::Dictionary(_, indexes) => usize::from(indexes[row]),
+            _ => 0,
+        }
+    }
+
     /// Bytes of memory held.
     pub(crate) fn bytes(&self) -> usize {
         let values = |values: &Values| values.bytes.len() + 4 * values.ends.len();
@@ -415,12 +432,7 @@ impl Variables {
     }
 }
 
-fn numbers(
-    reader: &mut Reader<'_>,
-    rows: usize,
-    min: i64,
-    max: i64,
-) -> Result<Vec<i64>, Corrupt> {
+fn numbers(reader: &mut Reader<'_>, rows: usize, min: i64, max: i64) -> Result<Vec<i64>, Corrupt> {
     let numbers = dense::decode(reader, rows)?;
     let inside = numbers.iter().all(|n| (min..=max).contains(n));
     if min < 0 || !inside {
