@@ -58,15 +58,15 @@ pub(super) const PLANTED: &str = "system";
 const CHECKOUT: &[(u32, &str)] = &[
     (
         40,
-        r#"{"level":"INFO","ts":"<iso>.<ms>Z","logger":"http","caller":"http/handler.go:118","msg":"request completed","method":"<one:GET|POST|PUT|DELETE>","path":"<one:/api/cart|/api/checkout|/api/cart/items|/api/checkout/confirm|/api/coupons>","status":<one:200|201|204|404|409|500>,"duration_ms":<f:12>,"bytes":<s:900>,"user_id":<z:50000>,"request_id":"<request>"}"#,
+        r#"{"level":"INFO","ts":"<iso>.<ms>Z","logger":"http","caller":"http/handler.go:118","msg":"request completed","method":"<one:GET|POST|PUT|DELETE>","path":"<one:/api/cart|/api/checkout|/api/cart/items|/api/checkout/confirm|/api/coupons>","status":<one:200|201|204|404|409|500>,"duration_ms":<e:12>,"bytes":<s:900>,"remote":"<in>:<port>","user_id":<n:50000>,"request_id":"<request>","span_id":"<x:16>"}"#,
     ),
     (
         15,
-        r#"{"level":"DEBUG","ts":"<iso>.<ms>Z","logger":"cache","caller":"cache/redis.go:74","msg":"cache <one:hit|miss|set>","key":"cart:<z:50000>","ttl_s":<one:300|600|60>,"took_us":<s:240>}"#,
+        r#"{"level":"DEBUG","ts":"<iso>.<ms>Z","logger":"cache","caller":"cache/redis.go:74","msg":"cache <one:hit|miss|set>","key":"cart:<x:12>","ttl_s":<one:300|600|60>,"took_us":<s:240>}"#,
     ),
     (
         12,
-        r#"{"level":"INFO","ts":"<iso>.<ms>Z","logger":"cart","caller":"cart/service.go:203","msg":"cart updated","user_id":<z:50000>,"items":<z:12>,"total":<f:80>,"currency":"<one:EUR|USD|GBP|CHF>"}"#,
+        r#"{"level":"INFO","ts":"<iso>.<ms>Z","logger":"cart","caller":"cart/service.go:203","msg":"cart updated","user_id":<z:50000>,"cart":"<uuid>","items":<z:12>,"total":<f:80>,"currency":"<one:EUR|USD|GBP|CHF>"}"#,
     ),
     (
         8,
@@ -85,15 +85,15 @@ const CHECKOUT: &[(u32, &str)] = &[
 const PAYMENT: &[(u32, &str)] = &[
     (
         40,
-        r#"{"level":30,"time":<epochms>,"pid":<pid>,"hostname":"<pod>","reqId":"req-<next>","req":{"method":"POST","url":"/v1/<one:charges|authorise|refunds>","host":"payment.shop.svc:8080","remoteAddress":"<in>","remotePort":<port>},"msg":"incoming request"}"#,
+        r#"{"level":30,"time":<epochms>,"pid":<pid>,"hostname":"<pod>","reqId":"<request>","trace_id":"<trace>","req":{"method":"POST","url":"/v1/<one:charges|authorise|refunds>","host":"payment.shop.svc:8080","remoteAddress":"<in>","remotePort":<port>},"msg":"incoming request"}"#,
     ),
     (
         40,
-        r#"{"level":30,"time":<epochms>,"pid":<pid>,"hostname":"<pod>","reqId":"req-<next>","res":{"statusCode":<one:200|201|402|409|500>},"responseTime":<f:38>,"msg":"request completed"}"#,
+        r#"{"level":30,"time":<epochms>,"pid":<pid>,"hostname":"<pod>","reqId":"<request>","trace_id":"<trace>","res":{"statusCode":<one:200|201|402|409|500>},"responseTime":<f:38>,"msg":"request completed"}"#,
     ),
     (
         14,
-        r#"{"level":30,"time":<epochms>,"pid":<pid>,"hostname":"<pod>","psp":"<one:adyen|stripe|worldline>","order":"<order>","amount":<s:4200>,"currency":"<one:EUR|USD|GBP|CHF>","card":"<one:visa|mastercard|amex>","msg":"payment authorised"}"#,
+        r#"{"level":30,"time":<epochms>,"pid":<pid>,"hostname":"<pod>","psp":"<one:adyen|stripe|worldline>","reqId":"<request>","order":"<order>","amount":<s:4200>,"currency":"<one:EUR|USD|GBP|CHF>","card":"<one:visa|mastercard|amex>","msg":"payment authorised"}"#,
     ),
     (
         4,
@@ -108,11 +108,11 @@ const PAYMENT: &[(u32, &str)] = &[
 const SEARCH: &[(u32, &str)] = &[
     (
         45,
-        r#"ts=<iso>.<us>Z level=info caller=handler.go:142 msg="query served" index=<one:items|brands|articles|stores> terms=<z:8> hits=<s:120> took=<f:8>ms cached=<one:false|true> peer=<in>:<port>"#,
+        r#"ts=<iso>.<us>Z level=info caller=handler.go:142 msg="query served" index=<one:items|brands|articles|stores> terms=<z:8> hits=<s:120> took=<e:8>ms cached=<one:false|true> peer=<in>:<port>"#,
     ),
     (
         25,
-        r#"ts=<iso>.<us>Z level=debug caller=shard.go:88 msg="shard answered" shard=<z:16> segments=<z:30> docs=<s:5000> took=<f:3>ms"#,
+        r#"ts=<iso>.<us>Z level=debug caller=shard.go:88 msg="shard answered" shard=<z:16> segments=<z:30> docs=<s:5000> took=<e:3>ms query=<x:10>"#,
     ),
     (
         12,
@@ -131,19 +131,19 @@ const SEARCH: &[(u32, &str)] = &[
 const ORDERS: &[(u32, &str)] = &[
     (
         30,
-        "<iso>.<ms>Z  INFO <pid> --- [nio-8080-exec-<z:40>] c.e.orders.api.OrderController       : <one:GET|POST|PUT> /orders/<order> answered <one:200|201|404|409> in <s:14> ms",
+        "<iso>.<ms>Z  INFO <pid> --- [orders] [nio-8080-exec-<z:40>] [<trace>-<x:16>] c.e.orders.api.OrderController       : <one:GET|POST|PUT> /orders/<order> answered <one:200|201|404|409> in <s:14> ms",
     ),
     (
         25,
-        "<iso>.<ms>Z  INFO <pid> --- [nio-8080-exec-<z:40>] c.e.orders.domain.OrderService       : Order <order> of customer <z:50000> is now <one:PLACED|PAID|PACKED|SHIPPED|RETURNED>",
+        "<iso>.<ms>Z  INFO <pid> --- [orders] [nio-8080-exec-<z:40>] [<trace>-<x:16>] c.e.orders.domain.OrderService       : Order <order> of customer <z:50000> is now <one:PLACED|PAID|PACKED|SHIPPED|RETURNED>",
     ),
     (
         18,
-        "<iso>.<ms>Z DEBUG <pid> --- [nio-8080-exec-<z:40>] o.h.SQL                              : select o1_0.id,o1_0.customer_id,o1_0.state,o1_0.total from orders o1_0 where o1_0.id=?",
+        "<iso>.<ms>Z DEBUG <pid> --- [orders] [nio-8080-exec-<z:40>] [<trace>-<x:16>] o.h.SQL                              : select o1_0.id,o1_0.customer_id,o1_0.state,o1_0.total from orders o1_0 where o1_0.id=?",
     ),
     (
         10,
-        "<iso>.<ms>Z  INFO <pid> --- [ntainer#0-0-C-1] c.e.orders.events.Consumer           : Received <one:payment.settled|stock.reserved|parcel.sent> at partition <z:12> offset <next>",
+        "<iso>.<ms>Z  INFO <pid> --- [orders] [ntainer#0-0-C-1] [<trace>-<x:16>] c.e.orders.events.Consumer           : Received <one:payment.settled|stock.reserved|parcel.sent> at partition <z:12> offset <next>",
     ),
     (
         5,
@@ -151,18 +151,18 @@ const ORDERS: &[(u32, &str)] = &[
     ),
     (
         2,
-        "<iso>.<ms>Z ERROR <pid> --- [nio-8080-exec-<z:40>] o.a.c.c.C.[.[.[/].[dispatcherServlet] : Servlet.service() for servlet [dispatcherServlet] in context with path [] threw exception\n\n<stack>",
+        "<iso>.<ms>Z ERROR <pid> --- [orders] [nio-8080-exec-<z:40>] [<trace>-<x:16>] o.a.c.c.C.[.[.[/].[dispatcherServlet] : Servlet.service() for servlet [dispatcherServlet] in context with path [] threw exception\n\n<stack>",
     ),
 ];
 
 const GATEWAY: &[(u32, &str)] = &[
     (
         60,
-        r#"<out> - - [<access> +0000] "<one:GET|POST|GET|HEAD> <one:/api/items/|/api/products/|/p/|/img/><z:20000> HTTP/1.1" <one:200|200|304|404|301|500|502> <s:6000> "https://shop.example.com/<one:|search|cart|sale|new>" "<one:Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36|Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1|Mozilla/5.0 (X11; Linux x86_64; rv:129.0) Gecko/20100101 Firefox/129.0|Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)>" <f:0.04>"#,
+        r#"<out> - - [<access> +0000] "<one:GET|POST|GET|HEAD> <one:/api/items/|/api/products/|/p/|/img/><n:20000> HTTP/1.1" <one:200|200|304|404|301|500|502> <s:6000> "https://shop.example.com/<one:|search|cart|sale|new>" "Mozilla/5.0 (<one:Windows NT 10.0; Win64; x64|Macintosh; Intel Mac OS X 10_15_7|X11; Linux x86_64|Linux; Android 14>) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/<z:128>.0.<z:6600>.<z:200> Safari/537.36" <s:480> <f:0.04> [shop-<one:checkout|search|orders|payment>-80] [] <in>:8080 <s:6000> <f:0.04> <one:200|200|304|404|301|500|502> <x:16><x:16>"#,
     ),
     (
         25,
-        r#"<out> - - [<access> +0000] "GET <one:/static/app.js|/static/style.css|/favicon.ico|/static/logo.svg|/robots.txt> HTTP/2.0" <one:200|304> <one:48211|9120|1406|3320|68> "https://shop.example.com/" "<one:Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36|Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1>" <f:0.001>"#,
+        r#"<out> - - [<access> +0000] "GET /static/<one:app|style|logo|fonts|vendor>.<x:8>.<one:js|css|svg|woff2> HTTP/2.0" <one:200|304> <s:20000> "https://shop.example.com/" "Mozilla/5.0 (iPhone; CPU iPhone OS <z:18>_<z:6> like Mac OS X) AppleWebKit/605.1.15 Version/<z:18>.<z:6> Mobile/15E148 Safari/604.1" <s:380> <f:0.001> [shop-static-80] [] <in>:8080 <s:20000> <f:0.001> 200 <x:16><x:16>"#,
     ),
     (
         12,
@@ -170,7 +170,7 @@ const GATEWAY: &[(u32, &str)] = &[
     ),
     (
         2,
-        r#"<spaced> [error] <pid>#<pid>: *<next> upstream timed out (110: Connection timed out) while reading response header from upstream, client: <out>, server: shop.example.com, request: "GET /api/items/<z:20000> HTTP/1.1", upstream: "http://<in>:8080/api/items/<z:20000>", host: "shop.example.com""#,
+        r#"<spaced> [error] <pid>#<pid>: *<next> upstream timed out (110: Connection timed out) while reading response header from upstream, client: <out>, server: shop.example.com, request: "GET /api/items/<n:20000> HTTP/1.1", upstream: "http://<in>:8080/api/items/<n:20000>", host: "shop.example.com""#,
     ),
 ];
 
@@ -375,7 +375,7 @@ const SYSTEM: &[(u32, &str)] = &[
 const POSTGRES: &[(u32, &str)] = &[
     (
         35,
-        "<spaced>.<ms> UTC [<session>] <one:shop|orders|search>@<one:shop|orders> LOG:  duration: <f:4> ms  execute <one:S_1|S_2|S_14|S_3>: SELECT id, state, total FROM orders WHERE customer_id = $1 ORDER BY created_at DESC LIMIT <one:10|20|50>",
+        "<spaced>.<ms> UTC [<session>] <one:shop|orders|search>@<one:shop|orders> LOG:  duration: <f:4> ms  execute S_<z:90>: SELECT id, state, total FROM orders WHERE customer_id = $1 ORDER BY created_at DESC LIMIT <one:10|20|50>",
     ),
     (
         20,
@@ -402,7 +402,7 @@ const POSTGRES: &[(u32, &str)] = &[
 const ZOOKEEPER: &[(u32, &str)] = &[
     (
         30,
-        "<spaced>,<ms> - INFO  [NIOServerCxn.Factory:0.0.0.0/0.0.0.0:2181:NIOServerCnxn@1001] - Closed socket connection for client /<in>:<port> which had sessionid 0x<one:14|15>ed93<x:9>",
+        "<spaced>,<ms> - INFO  [NIOServerCxn.Factory:0.0.0.0/0.0.0.0:2181:NIOServerCnxn@1001] - Closed socket connection for client /<in>:<port> which had sessionid 0x<one:14|15><x:14>",
     ),
     (
         25,
@@ -418,11 +418,11 @@ const ZOOKEEPER: &[(u32, &str)] = &[
     ),
     (
         8,
-        "<spaced>,<ms> - INFO  [SessionTracker:ZooKeeperServer@325] - Expiring session 0x<one:14|15>ed93<x:9>, timeout of <one:10000|20000|40000>ms exceeded",
+        "<spaced>,<ms> - INFO  [SessionTracker:ZooKeeperServer@325] - Expiring session 0x<one:14|15><x:14>, timeout of <one:10000|20000|40000>ms exceeded",
     ),
     (
         5,
-        "<spaced>,<ms> - INFO  [ProcessThread:-1:PrepRequestProcessor@476] - Processed session termination for sessionid: 0x<one:14|15>ed93<x:9>",
+        "<spaced>,<ms> - INFO  [ProcessThread:-1:PrepRequestProcessor@476] - Processed session termination for sessionid: 0x<one:14|15><x:14>",
     ),
 ];
 

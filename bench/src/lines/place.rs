@@ -54,10 +54,11 @@ enum Id {
     Session,
     Port,
     Order,
+    Trace,
 }
 
 /// How often an id is new; else it is one of the recent ones.
-const FRESH: [f64; 6] = [0.2, 0.5, 0.2, 0.2, 0.3, 0.3];
+const FRESH: [f64; 7] = [0.3, 0.9, 0.3, 0.25, 0.8, 0.4, 0.25];
 
 impl Place {
     fn of(text: &'static str) -> Option<Self> {
@@ -77,6 +78,7 @@ impl Place {
             "node" => Self::Node,
             "pid" => Self::Process,
             "next" => Self::Next,
+            "trace" => Self::Recent(Id::Trace),
             "block" => Self::Recent(Id::Block),
             "request" => Self::Recent(Id::Request),
             "uuid" => Self::Recent(Id::Uuid),
@@ -90,6 +92,7 @@ impl Place {
             "s" => Self::Skewed(argument.parse().ok()?, 0),
             "d" => Self::Skewed(argument.parse().ok()?, 1),
             "f" => Self::Skewed(argument.parse().ok()?, 3),
+            "e" => Self::Skewed(argument.parse().ok()?, 6),
             "x" => Self::Hex(argument.parse().ok()?),
             "one" => Self::One(argument.split('|').collect()),
             "stack" => Self::Stack,
@@ -141,7 +144,7 @@ pub(super) struct Memory {
     next: u64,
     trace: (u64, u64),
     traces: Vec<u64>,
-    recent: [Vec<u64>; 6],
+    recent: [Vec<u64>; 7],
 }
 
 impl Memory {
@@ -188,11 +191,11 @@ impl Memory {
             }
             Place::Recent(id) => self.id(*id, random, out)?,
             Place::Inside => {
-                let n = random.zipf(400);
-                write!(out, "10.42.{}.{}", n % 8, 2 + n / 8 * 5)?;
+                let n = random.popular(2000);
+                write!(out, "10.42.{}.{}", n % 8, 2 + n / 8)?;
             }
             Place::Outside => {
-                let [a, b, c, d, ..] = Random::of(77, random.zipf(6000) as u64)
+                let [a, b, c, d, ..] = Random::of(77, random.popular(6000) as u64)
                     .next()
                     .to_be_bytes();
                 write!(out, "{}.{b}.{c}.{d}", 11 + a % 200)?;
@@ -215,6 +218,7 @@ impl Memory {
         let value = recent(&mut self.recent[at], FRESH[at], random);
         match id {
             Id::Block => write!(out, "blk_{}", value.cast_signed()),
+            Id::Trace => write!(out, "{:016x}{value:016x}", Random::new(value).next()),
             Id::Request => write!(out, "{value:016x}"),
             Id::Uuid => {
                 let low = Random::new(value).next();
@@ -281,6 +285,6 @@ mod tests {
             template.write(&Clock::default(), &mut memory, &mut random, &mut out);
             *seen.entry(out).or_insert(0) += 1;
         }
-        assert!((300..500).contains(&seen.len()), "{} ids", seen.len());
+        assert!((500..700).contains(&seen.len()), "{} ids", seen.len());
     }
 }
