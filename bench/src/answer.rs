@@ -14,6 +14,9 @@ pub(crate) fn total(body: &[u8]) -> anyhow::Result<f64> {
             if let Some(result) = fields.get("data").and_then(|d| d.get("result")) {
                 return results(result);
             }
+            if let Some(series) = fields.get("series") {
+                return samples(series);
+            }
             match fields.get("traces").or_else(|| fields.get("data")) {
                 Some(Json::Array(traces)) => Ok(traces.len() as f64),
                 _ => row(&Json::Object(fields)),
@@ -38,6 +41,19 @@ fn results(result: &Json) -> anyhow::Result<f64> {
         let instant = one.get("value");
         for value in values.into_iter().flatten().chain(instant) {
             sum += number(&value[1])?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Tempo's series: samples, or one value. A number that is not there is zero.
+fn samples(series: &Json) -> anyhow::Result<f64> {
+    let all = series.as_array().context("expected a list of series")?;
+    let mut sum = 0.0;
+    for one in all {
+        let samples = one["samples"].as_array().into_iter().flatten();
+        for sample in samples.chain([one]) {
+            sum += sample.get("value").map_or(Ok(0.0), number)?;
         }
     }
     Ok(sum)
@@ -83,6 +99,10 @@ mod tests {
         );
         check(r#"{"data":{"result":[]}}"#, Some(0.0));
         check(r#"{"traces":[{},{}]}"#, Some(2.0));
+        check(
+            r#"{"series":[{"labels":[],"samples":[{"timestampMs":"1","value":2},{"timestampMs":"2"}]},{"labels":[],"value":3}]}"#,
+            Some(5.0),
+        );
         check(r#"{"data":[{}]}"#, Some(1.0));
         check("{\"_msg\":\"a\"}\n{\"_msg\":\"b\"}\n", Some(2.0));
         check("{\"_msg\":\"a\"}\n", Some(1.0));

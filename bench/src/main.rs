@@ -364,7 +364,7 @@ fn traces(t: &TracesOptions, options: &Options, end: i64) -> Workload {
         end_ns: end * 1_000_000_000,
         seed: options.seed,
     };
-    traces.workload()
+    traces.workload(options.connections(Signal::Traces))
 }
 
 /// Each system in turn, on a folder of its own.
