@@ -76,7 +76,7 @@ pub(super) fn plans() -> Vec<Plan> {
 }
 
 fn plan(number: u64) -> Plan {
-    let mut random = Random::of(92, number);
+    let mut random = Random::of(90, number);
     let wanted = 13 + random.below(26) as usize;
     let middle_ns = random.skewed(1.5e8) + 1e6;
     let mut plan = Plan {
@@ -84,6 +84,9 @@ fn plan(number: u64) -> Plan {
         middle_ns,
     };
     plan.add(None, 0, Work::Server, &mut random);
+    // Each service is behind one of the doors.
+    let first = 1 + number as usize % (SERVICES.len() - 1);
+    plan.call(0, first, &mut random);
     while plan.calls.len() < wanted {
         let callers: Vec<usize> = (0..plan.calls.len())
             .filter(|c| {
@@ -98,9 +101,7 @@ fn plan(number: u64) -> Plan {
         let other = (service * 5 + 1 + random.popular(3) * 7) % SERVICES.len();
         match random.below(20) {
             0..8 => {
-                let client = plan.add(Some(caller), service, Work::Client, &mut random);
-                plan.calls[client].peer = other;
-                plan.add(Some(client), other, Work::Server, &mut random);
+                plan.call(caller, other, &mut random);
             }
             8..13 => {
                 plan.add(Some(caller), service, Work::Database, &mut random);
@@ -118,6 +119,14 @@ fn plan(number: u64) -> Plan {
 }
 
 impl Plan {
+    /// Both sides of a call to another service.
+    fn call(&mut self, caller: usize, other: usize, random: &mut Random) {
+        let service = self.calls[caller].service;
+        let client = self.add(Some(caller), service, Work::Client, random);
+        self.calls[client].peer = other;
+        self.add(Some(client), other, Work::Server, random);
+    }
+
     fn add(
         &mut self,
         parent: Option<usize>,
