@@ -5,6 +5,7 @@
 
 mod filter;
 mod functions;
+mod hints;
 pub(crate) mod ip;
 pub(crate) mod json;
 mod lines;
@@ -19,7 +20,7 @@ mod template;
 mod tests;
 mod value;
 
-use obs_model::TimeRange;
+use obs_model::{TimeRange, Timestamp};
 
 pub use read::{lines, select};
 pub use samples::{LogLeaf, Worth};
@@ -38,6 +39,8 @@ pub struct LogPlan {
     pub limit: usize,
     /// Newest or oldest first.
     pub direction: Direction,
+    /// The time that `now` is in templates.
+    pub now: Timestamp,
 }
 
 impl std::fmt::Display for LogPlan {
