@@ -24,6 +24,7 @@ mod write;
 mod merge;
 
 pub mod catalog;
+pub mod extents;
 pub mod scan;
 
 pub mod admit;
@@ -37,6 +38,7 @@ pub use admit::{KnownStreams, Reason, Refused, admit};
 pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, streams};
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
+pub use extents::{Extent, extents};
 pub use kind::Logs;
 pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
