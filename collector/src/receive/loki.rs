@@ -3,7 +3,9 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use obs_model::{LogBatch, Tenant};
 use obs_wire::loki::push;
+use obs_wire::otlp::Decoded;
 
 use super::{Receiver, RequestTenant, media_type, text_header};
 use crate::http_error::{Dialect, HttpError};
@@ -33,20 +35,7 @@ pub(super) async fn push(
                 decode.await?
             }
         };
-        let accepted = if decoded.batch.streams.is_empty() {
-            Accepted::default()
-        } else {
-            receiver.sink.logs(tenant, decoded.batch).await?
-        };
-        let told = accepted.and(decoded.rejected, decoded.message);
-        if told.refused > 0 || !told.reason.is_empty() {
-            // As Loki: what was good is kept, the rest is told with 400.
-            return Err(HttpError::bad_data(format!(
-                "{} lines refused: {}",
-                told.refused, told.reason
-            )));
-        }
-        Ok(())
+        store(&receiver, tenant, decoded).await
     }
     .await;
     receiver.count(Door::LokiPush, bytes, &outcome);
@@ -54,6 +43,27 @@ pub(super) async fn push(
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => error.render(Dialect::Plain),
     }
+}
+
+/// Stores what was read. As Loki: what was good is kept, the rest is told with 400.
+pub(super) async fn store(
+    receiver: &Receiver,
+    tenant: Tenant,
+    decoded: Decoded<LogBatch>,
+) -> Result<(), HttpError> {
+    let accepted = if decoded.batch.streams.is_empty() {
+        Accepted::default()
+    } else {
+        receiver.sink.logs(tenant, decoded.batch).await?
+    };
+    let told = accepted.and(decoded.rejected, decoded.message);
+    if told.refused > 0 || !told.reason.is_empty() {
+        return Err(HttpError::bad_data(format!(
+            "{} lines refused: {}",
+            told.refused, told.reason
+        )));
+    }
+    Ok(())
 }
 
 /// How a request is written.

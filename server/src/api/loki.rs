@@ -11,8 +11,8 @@ mod labels;
 mod query;
 mod status;
 mod tail;
-//T #[cfg(test)]
-//T mod tests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use obs_query::logql::Expr;
 use obs_query::logql::ast::LogExpr;
 use obs_query::logs::tenants::{TenantLogs, of_tenant};
 
-use super::{Plain, Told, json, timeout};
+use super::{Plain, json, timeout};
 use crate::app::{App, query_error};
 use crate::clock;
 use crate::params::{Clock, Params};
