@@ -81,6 +81,9 @@ mod tests {
         check("", "no org id: a tenant has a name of 1 to 150 bytes");
         check("..", "tenant ID is '.' or '..'");
         check("a/b", "tenant ID 'a/b' contains unsupported character '/'");
-        check(&"x".repeat(151), "tenant ID is too long: max 150 characters");
+        check(
+            &"x".repeat(151),
+            "tenant ID is too long: max 150 characters",
+        );
     }
 }

@@ -24,7 +24,8 @@ pub(crate) async fn run(
     range: (Timestamp, Timestamp),
     around: usize,
 ) -> anyhow::Result<()> {
-    let mut found = logs::fetch_apart(client, &options.query, range, options.limit, "backward").await?;
+    let mut found =
+        logs::fetch_apart(client, &options.query, range, options.limit, "backward").await?;
     logs::tell_none(&found)?;
     // Of each stream the matches in order of time; the sort is stable.
     found.sort_by(|a, b| (&a.labels, a.nanos).cmp(&(&b.labels, b.nanos)));

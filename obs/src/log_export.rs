@@ -26,12 +26,19 @@ pub(crate) async fn run(options: &ExportLogsOptions) -> anyhow::Result<()> {
         ("start", start.nanos().to_string()),
         ("end", end.nanos().to_string()),
     ];
-    let mut answer = client.stream("/api/v1/export/logs", &params, TIMEOUT).await?;
+    let mut answer = client
+        .stream("/api/v1/export/logs", &params, TIMEOUT)
+        .await?;
     let mut out = open(options.file.as_deref())?;
     let mut lines = 0u64;
     let mut rest: Vec<u8> = Vec::new();
     let cut = "the export was cut off; the log of the server says why";
-    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url).context(cut)? {
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .context(cut)?
+    {
         let mut from = 0;
         for (at, _) in chunk.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
             rest.extend_from_slice(&chunk[from..=at]);
@@ -57,7 +64,11 @@ fn line(text: &[u8], format: LogExportFormat, out: &mut dyn Write) -> anyhow::Re
     }
     let stream: Value = serde_json::from_slice(text).context("the export is not of JSON lines")?;
     let line = stream["values"][0][1].as_str();
-    Ok(writeln!(out, "{}", line.context("an exported stream has a line")?)?)
+    Ok(writeln!(
+        out,
+        "{}",
+        line.context("an exported stream has a line")?
+    )?)
 }
 
 fn progress(lines: u64) {

@@ -84,7 +84,9 @@ fn rows(answer: &Value, step: i64) -> anyhow::Result<BTreeMap<i64, Counts>> {
     for series in series.context("the answer has no result")? {
         let metric = &series["metric"];
         let level = metric["detected_level"].as_str();
-        let level = level.or_else(|| metric["level"].as_str()).unwrap_or("unknown");
+        let level = level
+            .or_else(|| metric["level"].as_str())
+            .unwrap_or("unknown");
         for point in series["values"].as_array().into_iter().flatten() {
             let seconds = point[0].as_f64().and_then(Timestamp::from_seconds_f64);
             let count = point[1].as_str().and_then(|text| text.parse::<f64>().ok());
@@ -107,7 +109,10 @@ fn rows(answer: &Value, step: i64) -> anyhow::Result<BTreeMap<i64, Counts>> {
 }
 
 fn draw(rows: &BTreeMap<i64, Counts>, step: i64, colour: bool) -> String {
-    let most = rows.values().map(|counts| counts.values().sum::<u64>()).max();
+    let most = rows
+        .values()
+        .map(|counts| counts.values().sum::<u64>())
+        .max();
     let Some(most) = most.filter(|most| *most > 0) else {
         return "no lines match in this time\n".to_owned();
     };
@@ -131,7 +136,9 @@ fn bar(counts: &Counts, most: u64, colour: bool) -> String {
         let count = counts.get(*level)?;
         Some((*level, *count))
     });
-    let other = counts.iter().filter(|(level, _)| !LEVELS.contains(&level.as_str()));
+    let other = counts
+        .iter()
+        .filter(|(level, _)| !LEVELS.contains(&level.as_str()));
     let pieces = known.chain(other.map(|(level, count)| (level.as_str(), *count)));
     let (mut out, mut sum, mut drawn) = (String::new(), 0u64, 0usize);
     for (level, count) in pieces {
@@ -148,7 +155,11 @@ fn bar(counts: &Counts, most: u64, colour: bool) -> String {
 }
 
 fn csv(rows: &BTreeMap<i64, Counts>) -> String {
-    let mut levels: Vec<&str> = rows.values().flat_map(|c| c.keys()).map(String::as_str).collect();
+    let mut levels: Vec<&str> = rows
+        .values()
+        .flat_map(|c| c.keys())
+        .map(String::as_str)
+        .collect();
     levels.sort_unstable();
     levels.dedup();
     let mut table = Table::new(["time"].into_iter().chain(levels.iter().copied()));
@@ -184,7 +195,10 @@ mod tests {
             "time,error,info\n1970-01-01T00:00:00Z,5,5\n1970-01-01T00:01:00Z,0,0\n\
              1970-01-01T00:02:00Z,0,5\n"
         );
-        assert_eq!(draw(&BTreeMap::new(), 1, true), "no lines match in this time\n");
+        assert_eq!(
+            draw(&BTreeMap::new(), 1, true),
+            "no lines match in this time\n"
+        );
         assert_eq!(step(3600 * 1_000_000_000), 300_000_000_000);
     }
 }

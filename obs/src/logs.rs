@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::arguments::{LogOutput, LogsOptions, Output, QueryOptions};
 use crate::client::{Client, now};
 use crate::query::colours;
-use crate::{log_context, log_histogram};
 use crate::table::{Table, one_line};
+use crate::{log_context, log_histogram};
 
 /// Between two looks for new lines.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
@@ -179,7 +179,9 @@ fn lines(answer: &Value) -> anyhow::Result<Vec<Line>> {
 fn pairs(object: &Value) -> Vec<(String, String)> {
     let pairs = object.as_object().into_iter().flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    pairs.map(|(name, value)| (name.clone(), text(value))).collect()
+    pairs
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
 }
 
 fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {

@@ -121,7 +121,10 @@ impl Tails {
 
 impl Listener {
     fn offer(&self, tenant: &Tenant, batch: &Arc<LogBatch>) {
-        let selected = batch.streams.iter().filter(|s| self.sieve.selects(&s.labels));
+        let selected = batch
+            .streams
+            .iter()
+            .filter(|s| self.sieve.selects(&s.labels));
         let lines = selected.flat_map(|s| &s.records).map(|r| r.line.len() + 64);
         let bytes: usize = lines.sum();
         if bytes == 0 {
@@ -156,14 +159,18 @@ impl Tail {
     /// The next batch that was stored; it may have streams that are not selected.
     pub(crate) async fn next(&mut self) -> Option<Stored> {
         let stored = self.queue.recv().await?;
-        self.shared.queued_bytes.fetch_sub(stored.bytes, Ordering::Relaxed);
+        self.shared
+            .queued_bytes
+            .fetch_sub(stored.bytes, Ordering::Relaxed);
         Some(stored)
     }
 
     /// A batch that is there already.
     pub(crate) fn ready(&mut self) -> Option<Stored> {
         let stored = self.queue.try_recv().ok()?;
-        self.shared.queued_bytes.fetch_sub(stored.bytes, Ordering::Relaxed);
+        self.shared
+            .queued_bytes
+            .fetch_sub(stored.bytes, Ordering::Relaxed);
         Some(stored)
     }
 

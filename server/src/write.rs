@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use obs_collector::{Accepted, Inbox, SinkError, Write};
-use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
+use obs_logstore::{EnrichOptions, Logs, MemoryStreams, Reason as LogReason};
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
@@ -192,7 +192,10 @@ impl Intake for Logs {
         let accepted = Accepted {
             refused: refused.iter().map(|r| r.records).sum(),
             reason: reasons.join("; "),
-            crowded: false,
+            crowded: !refused.is_empty()
+                && refused
+                    .iter()
+                    .all(|r| r.reason == LogReason::TooManyStreams),
         };
         let encode = |record: &mut Vec<u8>| obs_logstore::encode(&batch, record);
         (accepted, record(batch.record_count(), encode))
@@ -275,7 +278,13 @@ impl Writers {
         let kept = (Buffers::default(), inbox.numbers);
         let threads = vec![
             start::<Metrics>(&stores.metrics, inbox.metrics, rules, kept, &stats)?,
-            start::<Logs>(&stores.logs, inbox.logs, rules, Arc::clone(&rules.tails), &stats)?,
+            start::<Logs>(
+                &stores.logs,
+                inbox.logs,
+                rules,
+                Arc::clone(&rules.tails),
+                &stats,
+            )?,
             start::<Spans>(&stores.spans, inbox.spans, rules, (), &stats)?,
         ];
         Ok(Self { threads, stats })

@@ -8,7 +8,7 @@ use obs_wire::loki::push;
 use obs_wire::otlp::Decoded;
 
 use super::{Receiver, RequestTenant, media_type, text_header};
-use crate::http_error::{Dialect, HttpError};
+use crate::http_error::{Dialect, ErrorKind, HttpError};
 use crate::metrics::Door;
 use crate::sink::Accepted;
 
@@ -58,13 +58,19 @@ pub(super) async fn store(
     };
     let told = accepted.and(decoded.rejected, decoded.message);
     if told.refused > 0 || !told.reason.is_empty() {
-        return Err(HttpError::bad_data(format!(
-            "{} lines refused: {}",
-            told.refused, told.reason
-        )));
+        let text = format!("{} lines refused: {}", told.refused, told.reason);
+        return Err(match told.crowded {
+            // As Loki: there may be room for new streams later.
+            true => HttpError::new(ErrorKind::TooMany, text).retry_after(CROWDED_RETRY_SECONDS),
+            false => HttpError::bad_data(text),
+        });
     }
     Ok(())
 }
+
+/// What a sender of new streams is told to wait where there are too many: streams end with the
+/// memory that they are in.
+const CROWDED_RETRY_SECONDS: u64 = 60;
 
 /// How a request is written.
 #[derive(Debug)]

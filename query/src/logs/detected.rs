@@ -214,13 +214,7 @@ impl Parsers {
         })
     }
 
-    fn record(
-        &self,
-        stream: &Labels,
-        record: &LogRecord,
-        made: Option<&Labels>,
-        out: &mut Fields,
-    ) {
+    fn record(&self, stream: &Labels, record: &LogRecord, made: Option<&Labels>, out: &mut Fields) {
         let none = Labels::empty();
         let parse = |pipeline: &Pipeline| {
             let mut row = Row::new(&record.line, record.time, stream, &none, None);
@@ -299,7 +293,8 @@ mod tests {
 
     #[test]
     fn types() {
-        let check = |text: &str, expect: FieldType| assert_eq!(FieldType::of(text), expect, "{text}");
+        let check =
+            |text: &str, expect: FieldType| assert_eq!(FieldType::of(text), expect, "{text}");
         check("12", FieldType::Int);
         check("-1.5", FieldType::Float);
         check("true", FieldType::Boolean);

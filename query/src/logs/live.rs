@@ -50,8 +50,11 @@ impl Sieve {
         if !self.pipeline.run(&mut row) {
             return None;
         }
-        let (stream, metadata, parsed) =
-            (row.stream_labels(), row.metadata_labels(), row.parsed_labels());
+        let (stream, metadata, parsed) = (
+            row.stream_labels(),
+            row.metadata_labels(),
+            row.parsed_labels(),
+        );
         let line = match row.line {
             Cow::Owned(changed) => changed,
             Cow::Borrowed(same) => same.to_vec(),
@@ -71,8 +74,8 @@ impl Sieve {
 
 #[cfg(test)]
 mod tests {
-    use obs_model::limits::Limits;
     use obs_model::Timestamp;
+    use obs_model::limits::Limits;
 
     use super::*;
     use crate::logql::{Expr, parse};

@@ -175,7 +175,13 @@ impl<'a> Miner<'a> {
         if let Some(template) = self.templates.get_mut(at) {
             template.join(&words);
             template.total += 1;
-            if *template.counts.entry(begin).and_modify(|n| *n += 1).or_insert(1) == 1 {
+            if *template
+                .counts
+                .entry(begin)
+                .and_modify(|n| *n += 1)
+                .or_insert(1)
+                == 1
+            {
                 self.held.add(48)?;
             }
         }
@@ -206,7 +212,8 @@ impl<'a> Miner<'a> {
     fn thin(&mut self) {
         self.templates.sort_by_key(|t| std::cmp::Reverse(t.total));
         for gone in self.templates.drain(TEMPLATES_MAX / 2..) {
-            self.held.give_back(gone.bytes() + 48 * gone.counts.len() as u64);
+            self.held
+                .give_back(gone.bytes() + 48 * gone.counts.len() as u64);
         }
         self.buckets.clear();
         for (at, template) in self.templates.iter().enumerate() {
@@ -226,11 +233,13 @@ impl<'a> Miner<'a> {
                 *counts.entry(Timestamp::from_nanos(begin)).or_default() += count;
             }
         }
-        let found = all.into_iter().map(|((pattern, level), counts)| FoundPattern {
-            pattern,
-            level,
-            counts,
-        });
+        let found = all
+            .into_iter()
+            .map(|((pattern, level), counts)| FoundPattern {
+                pattern,
+                level,
+                counts,
+            });
         let mut found: Vec<FoundPattern> = found.collect();
         found.sort_by_key(|p| std::cmp::Reverse(p.total()));
         found.truncate(PATTERNS_MAX);
@@ -250,7 +259,11 @@ impl Template {
         let same_form = self.words.len() == line.words.len()
             && self.cut == line.cut
             && self.level == level
-            && self.separators.iter().zip(&line.separators).all(|(a, b)| a == b);
+            && self
+                .separators
+                .iter()
+                .zip(&line.separators)
+                .all(|(a, b)| a == b);
         if !same_form {
             return None;
         }
@@ -344,7 +357,9 @@ fn message(text: &str) -> Option<&str> {
     let (_, value) = found.filter(|_| read.is_ok())?;
     let at = memmem::find(text.as_bytes(), value.as_bytes())?;
     let end = at + value.len();
-    (at > 0 && end < text.len()).then(|| text.get(at..end)).flatten()
+    (at > 0 && end < text.len())
+        .then(|| text.get(at..end))
+        .flatten()
 }
 
 fn split(text: &str) -> Words<'_> {
@@ -377,7 +392,11 @@ fn split(text: &str) -> Words<'_> {
 
 /// What belongs to words: everything but blanks and the punctuation that lines are built with.
 fn is_word(c: char) -> bool {
-    !(c.is_whitespace() || matches!(c, '=' | ',' | ';' | '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '&'))
+    !(c.is_whitespace()
+        || matches!(
+            c,
+            '=' | ',' | ';' | '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '&'
+        ))
 }
 
 #[cfg(test)]
@@ -404,7 +423,10 @@ mod tests {
     fn check(lines: &[&str], expect: &[(&str, u64)]) {
         let lines: Vec<String> = lines.iter().map(|l| (*l).to_owned()).collect();
         let found = mine(&lines);
-        let told: Vec<(&str, u64)> = found.iter().map(|p| (p.pattern.as_str(), p.total())).collect();
+        let told: Vec<(&str, u64)> = found
+            .iter()
+            .map(|p| (p.pattern.as_str(), p.total()))
+            .collect();
         assert_eq!(told, expect);
     }
 
@@ -417,7 +439,10 @@ mod tests {
                 "cache miss for key a/b",
                 "user 5 logged in from 10.0.0.9",
             ],
-            &[("user <_> logged in from <_>", 3), ("cache miss for key a/b", 1)],
+            &[
+                ("user <_> logged in from <_>", 3),
+                ("cache miss for key a/b", 1),
+            ],
         );
         check(
             &["level=info took=5ms path=/a", "level=info took=7ms path=/b"],
@@ -455,9 +480,14 @@ mod tests {
         lines.extend((0..50).map(|n| format!("begin {n} {}", "word ".repeat(500))));
         let found = mine(&lines);
         assert!(found.len() <= PATTERNS_MAX);
-        let long = found.iter().find(|p| p.pattern.starts_with("begin <_> word"));
+        let long = found
+            .iter()
+            .find(|p| p.pattern.starts_with("begin <_> word"));
         let long = long.expect("frequent patterns stay");
-        assert!(long.pattern.ends_with(HOLE) && long.total() == 50, "{long:?}");
+        assert!(
+            long.pattern.ends_with(HOLE) && long.total() == 50,
+            "{long:?}"
+        );
         let filter = LinePattern::new(&long.pattern).unwrap();
         assert!(filter.is_match(lines.last().unwrap().as_bytes()));
     }

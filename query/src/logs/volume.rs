@@ -80,7 +80,11 @@ impl VolumeRequest {
         match self.by {
             VolumeBy::Series => {
                 let key: Vec<_> = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-                if key.is_empty() { Vec::new() } else { vec![key] }
+                if key.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![key]
+                }
             }
             VolumeBy::Labels => pairs
                 .map(|(name, _)| vec![(name.to_owned(), String::new())])
@@ -124,7 +128,10 @@ pub fn volume_range(
         range,
         budget,
         &mut |extent| {
-            if known.as_ref().is_none_or(|(labels, _)| labels != extent.labels) {
+            if known
+                .as_ref()
+                .is_none_or(|(labels, _)| labels != extent.labels)
+            {
                 known = Some((extent.labels.clone(), request.keys(extent.labels)));
             }
             let keys = known.iter().flat_map(|(_, keys)| keys);

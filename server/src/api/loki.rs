@@ -260,11 +260,7 @@ async fn gather<T, F>(
 ) -> Checked<Vec<T>>
 where
     T: Send + 'static,
-    F: FnMut(
-            &TenantLogs,
-            &[Matcher],
-            &Budget,
-        ) -> std::result::Result<Vec<T>, QueryError>
+    F: FnMut(&TenantLogs, &[Matcher], &Budget) -> std::result::Result<Vec<T>, QueryError>
         + Send
         + 'static,
 {

@@ -354,7 +354,12 @@ fn stats(json: &mut Writer<'_>, reply: &Reply, timing: Timing, returned: u64) {
     for name in STATS_CACHE {
         json.key(name);
         json.object();
-        for count in ["entriesFound", "entriesRequested", "entriesStored", "bytesReceived"] {
+        for count in [
+            "entriesFound",
+            "entriesRequested",
+            "entriesStored",
+            "bytesReceived",
+        ] {
             json.key(count);
             json.unsigned(0);
         }

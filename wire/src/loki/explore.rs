@@ -109,10 +109,7 @@ pub fn patterns(patterns: &[Pattern], out: &mut Vec<u8>) {
 }
 
 /// Writes `detected_labels`: names and numbers of values.
-pub fn detected_labels<'a>(
-    labels: impl IntoIterator<Item = (&'a str, usize)>,
-    out: &mut Vec<u8>,
-) {
+pub fn detected_labels<'a>(labels: impl IntoIterator<Item = (&'a str, usize)>, out: &mut Vec<u8>) {
     let mut json = Writer::new(out);
     json.object();
     json.key("detectedLabels");
@@ -273,11 +270,11 @@ mod tests {
         }];
         check(
             |out| volume(&volumes, out),
-            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"app":""},"value":[1.5,"7"]}],"stats":{}}}"#,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"app":""},"value":[1.500,"7"]}],"stats":{}}}"#,
         );
         check(
             |out| volume_range(&volumes, out),
-            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"app":""},"values":[[1.5,"7"]]}],"stats":{}}}"#,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"app":""},"values":[[1.500,"7"]]}],"stats":{}}}"#,
         );
         let found = [Pattern {
             pattern: "a <_>".to_owned(),
@@ -321,7 +318,7 @@ mod tests {
         };
         check(
             |out| delete_requests(&[request], out),
-            r#"[{"request_id":"1","start_time":1.5,"end_time":1.5,"created_at":1.5,"query":"{a=\"b\"}","status":"processed"}]"#,
+            r#"[{"request_id":"1","start_time":1.500,"end_time":1.500,"created_at":1.500,"query":"{a=\"b\"}","status":"processed"}]"#,
         );
     }
 }

@@ -18,7 +18,10 @@ use obs_query::logs::tenants::TenantLogs;
 use obs_wire::loki::explore as write;
 
 use super::query::page;
-use super::{Askers, Checked, HOUR, Result, as_loki, check_lines, gather, half_open, json, log_query, matchers, range, step};
+use super::{
+    Askers, Checked, HOUR, Result, as_loki, check_lines, gather, half_open, json, log_query,
+    matchers, range, step,
+};
 use crate::api::{Told, timeout};
 use crate::app::App;
 use crate::params::Params;
@@ -73,12 +76,19 @@ pub(super) async fn labels(
     let (start, end) = range(&params, 6 * HOUR)?;
     let read = move |tenant: &TenantLogs, matchers: &[Matcher], budget: &Budget| {
         let range = TimeRange::new(start, end);
-        Ok(obs_logstore::streams(&tenant.snapshot, matchers, range, budget)?)
+        Ok(obs_logstore::streams(
+            &tenant.snapshot,
+            matchers,
+            range,
+            budget,
+        )?)
     };
     let streams: Vec<Labels> = gather(&app, &askers, &params, selectors, read).await?;
     let found = detected::labels(&streams);
     let mut body = Vec::new();
-    let told = found.iter().map(|label| (label.name.as_str(), label.cardinality));
+    let told = found
+        .iter()
+        .map(|label| (label.name.as_str(), label.cardinality));
     write::detected_labels(told, &mut body);
     Ok(json(body))
 }

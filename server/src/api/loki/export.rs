@@ -89,7 +89,11 @@ impl Pages {
 
     /// One page, and what is left behind it.
     async fn next(mut self) -> Made {
-        let (logs, plan, several) = (Arc::clone(&self.logs), self.plan.clone(), self.askers.several());
+        let (logs, plan, several) = (
+            Arc::clone(&self.logs),
+            self.plan.clone(),
+            self.askers.several(),
+        );
         let read = move |budget: &Budget, _: &rayon::ThreadPool| cut(&logs, plan, several, budget);
         let (bytes, rest) = self.app.read_for(&self.askers.first(), None, read).await?;
         Ok(match rest {
@@ -113,7 +117,9 @@ fn cut(
     let mut one_time = false;
     loop {
         let found = match page(logs, &plan, several, budget) {
-            Err(QueryError::Budget(BudgetError::Exceeded { .. })) if plan.limit > 1 && !one_time => {
+            Err(QueryError::Budget(BudgetError::Exceeded { .. }))
+                if plan.limit > 1 && !one_time =>
+            {
                 plan.limit = (plan.limit / 4).max(1);
                 return Ok((Bytes::new(), Some(plan)));
             }

@@ -12,11 +12,15 @@ use obs_model::{Budget, Matcher, TimeRange, Timestamp};
 use obs_query::QueryError;
 use obs_query::column::Grid;
 use obs_query::logs::tenants::TenantLogs;
-use obs_query::logs::volume::{Volume, VolumeBy, VolumeRequest, volume as measure, volume_range as measure_range};
+use obs_query::logs::volume::{
+    Volume, VolumeBy, VolumeRequest, volume as measure, volume_range as measure_range,
+};
 use obs_wire::loki::api::{self as write, IndexStats};
 use obs_wire::loki::explore;
 
-use super::{Askers, Checked, HOUR, Result, gather, half_open, json, matchers, range as times, step};
+use super::{
+    Askers, Checked, HOUR, Result, gather, half_open, json, matchers, range as times, step,
+};
 use crate::api::Told;
 use crate::app::App;
 use crate::params::Params;
@@ -33,12 +37,14 @@ async fn measured(app: &App, askers: &Askers, params: &Params) -> Checked<IndexS
         Ok(vec![stats])
     };
     let all = gather(app, askers, params, matchers, read).await?;
-    let sum = all.iter().fold(IndexStats::default(), |sum, one| IndexStats {
-        streams: sum.streams + one.streams,
-        chunks: sum.chunks + one.chunks,
-        entries: sum.entries + one.entries,
-        bytes: sum.bytes + one.bytes,
-    });
+    let sum = all
+        .iter()
+        .fold(IndexStats::default(), |sum, one| IndexStats {
+            streams: sum.streams + one.streams,
+            chunks: sum.chunks + one.chunks,
+            entries: sum.entries + one.entries,
+            bytes: sum.bytes + one.bytes,
+        });
     Ok(sum)
 }
 
@@ -115,10 +121,16 @@ where
     }
     let mut sums: BTreeMap<Vec<(String, String)>, Vec<u64>> = BTreeMap::new();
     for volume in found {
-        let sum = sums.entry(volume.labels).or_insert(vec![0; volume.bytes.len()]);
-        sum.iter_mut().zip(&volume.bytes).for_each(|(sum, more)| *sum += more);
+        let sum = sums
+            .entry(volume.labels)
+            .or_insert(vec![0; volume.bytes.len()]);
+        sum.iter_mut()
+            .zip(&volume.bytes)
+            .for_each(|(sum, more)| *sum += more);
     }
-    let sums = sums.into_iter().map(|(labels, bytes)| Volume { labels, bytes });
+    let sums = sums
+        .into_iter()
+        .map(|(labels, bytes)| Volume { labels, bytes });
     let mut sums: Vec<Volume> = sums.collect();
     sums.sort_by_key(|volume| std::cmp::Reverse(volume.bytes.iter().sum::<u64>()));
     sums.truncate(limit);

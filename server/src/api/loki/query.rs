@@ -140,7 +140,9 @@ async fn apart(
         let query = Query::parse(Language::Logql, &text, &limits)?;
         let plan = query.plan(&asked.request, &between)?;
         let lines = match &plan {
-            Plan::Logs(plan) if asked.interval > 0 => thinned(&logs, plan, asked.interval, several, budget)?,
+            Plan::Logs(plan) if asked.interval > 0 => {
+                thinned(&logs, plan, asked.interval, several, budget)?
+            }
             _ if several => return run_over_tenants(&plan, &logs, budget, pool),
             Plan::Logs(plan) => page(&logs, plan, several, budget)?,
             // The interval is for lines only.

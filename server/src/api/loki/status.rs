@@ -43,7 +43,10 @@ pub(super) async fn format_query(
 /// The limits under Loki's names, as far as there are such limits here.
 fn limits(app: &App) -> Value {
     let (limits, enrich) = (&app.rules.limits, &app.rules.enrich);
-    let retention = app.rules.retention.map_or("0s".to_owned(), duration::format);
+    let retention = app
+        .rules
+        .retention
+        .map_or("0s".to_owned(), duration::format);
     let indexed: Vec<Value> = obs_wire::otlp::logs::INDEX_ATTRIBUTES
         .iter()
         .map(|name| json!({"action": "index_label", "attributes": [name]}))
@@ -89,7 +92,10 @@ pub(super) async fn drilldown_limits(State(app): State<Arc<App>>, _: Told<Askers
 }
 
 /// `config/tenant/v1/limits`, in YAML.
-pub(super) async fn tenant_limits(State(app): State<Arc<App>>, _: Told<Askers>) -> Result<Response> {
+pub(super) async fn tenant_limits(
+    State(app): State<Arc<App>>,
+    _: Told<Askers>,
+) -> Result<Response> {
     let text = serde_yaml_ng::to_string(&limits(&app));
     let text = text.map_err(|e| obs_collector::HttpError::internal(e.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())

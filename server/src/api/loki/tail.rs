@@ -93,7 +93,8 @@ pub(super) async fn tail(
         Err(rejection) => return Ok(rejection.into_response()),
     };
     let tail = app.rules.tails.follow(&sieves).ok_or_else(|| {
-        let message = format!("max concurrent tail requests limit exceeded, count > limit ({TAILS_MAX})");
+        let message =
+            format!("max concurrent tail requests limit exceeded, count > limit ({TAILS_MAX})");
         HttpError::new(ErrorKind::TooMany, message)
     })?;
     let following = Following {
@@ -184,7 +185,11 @@ impl Following {
         Ok(lines)
     }
 
-    async fn live(&mut self, past: Vec<Line>, socket: &mut WebSocket) -> std::result::Result<(), Gone> {
+    async fn live(
+        &mut self,
+        past: Vec<Line>,
+        socket: &mut WebSocket,
+    ) -> std::result::Result<(), Gone> {
         let known: HashSet<(i64, Vec<u8>)> = past
             .iter()
             .map(|(record, ..)| (record.time.nanos(), record.line.clone()))
@@ -250,13 +255,25 @@ impl Following {
 
     /// The lines of a batch that the query gives.
     fn lines(&self, stored: &Stored) -> Vec<Line> {
-        let sieve = self.sieves.iter().find(|(tenant, _)| *tenant == stored.tenant);
+        let sieve = self
+            .sieves
+            .iter()
+            .find(|(tenant, _)| *tenant == stored.tenant);
         let Some((tenant, sieve)) = sieve else {
             return Vec::new();
         };
         let mut lines = Vec::new();
-        for stream in stored.batch.streams.iter().filter(|s| sieve.selects(&s.labels)) {
-            for sifted in stream.records.iter().filter_map(|r| sieve.sift(&stream.labels, r)) {
+        for stream in stored
+            .batch
+            .streams
+            .iter()
+            .filter(|s| sieve.selects(&s.labels))
+        {
+            for sifted in stream
+                .records
+                .iter()
+                .filter_map(|r| sieve.sift(&stream.labels, r))
+            {
                 let labels = match self.several {
                     true => with_tenant(&sifted.stream, tenant.as_str()),
                     false => sifted.stream,
@@ -267,7 +284,11 @@ impl Following {
         lines
     }
 
-    async fn send(&self, lines: Vec<Line>, socket: &mut WebSocket) -> std::result::Result<(), Gone> {
+    async fn send(
+        &self,
+        lines: Vec<Line>,
+        socket: &mut WebSocket,
+    ) -> std::result::Result<(), Gone> {
         let dropped: Vec<Dropped> = self.tail.dropped();
         let mut body = Vec::new();
         write::tail(&grouped(lines), &dropped, self.asked.encoding, &mut body);
@@ -284,7 +305,9 @@ async fn deliver(message: Message, socket: &mut WebSocket) -> std::result::Resul
 }
 
 /// Clients say nothing but that they leave.
-fn heard(message: Option<std::result::Result<Message, axum::Error>>) -> std::result::Result<(), Gone> {
+fn heard(
+    message: Option<std::result::Result<Message, axum::Error>>,
+) -> std::result::Result<(), Gone> {
     match message {
         None | Some(Err(_) | Ok(Message::Close(_))) => Err(Gone),
         Some(Ok(_)) => Ok(()),

@@ -73,7 +73,9 @@ async fn told(rig: &mut Rig, path: &str, params: &[(&str, &str)]) -> Heard {
 
 fn lines(answer: &Value) -> Vec<String> {
     let streams = answer["data"]["result"].as_array().expect("streams");
-    let values = streams.iter().flat_map(|s| s["values"].as_array().expect("values"));
+    let values = streams
+        .iter()
+        .flat_map(|s| s["values"].as_array().expect("values"));
     let mut lines: Vec<(String, String)> = values
         .map(|v| (v[0].to_string(), v[1].as_str().expect("a line").to_owned()))
         .collect();
@@ -85,7 +87,12 @@ fn lines(answer: &Value) -> Vec<String> {
 async fn a_data_source_is_tested_and_explored() {
     let mut rig = filled().await;
     let path = "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000";
-    check(&rig.get(path).await, 200, JSON, r#""value":[4000000000,"2"]"#);
+    check(
+        &rig.get(path).await,
+        200,
+        JSON,
+        r#""value":[4000000000,"2"]"#,
+    );
     let told = rig.get("/loki/api/v1/status/buildinfo").await;
     check(&told, 200, JSON, "\"version\":\"3.");
     let answer = ask(&mut rig, "labels", &[]).await;
@@ -97,16 +104,37 @@ async fn a_data_source_is_tested_and_explored() {
     let answer = ask(&mut rig, "series", &both).await;
     assert_eq!(answer["data"].as_array().map(Vec::len), Some(2), "{answer}");
     let answer = ask(&mut rig, "index/stats", &query).await;
-    assert_eq!((&answer["streams"], &answer["entries"]), (&json!(1), &json!(10)));
+    assert_eq!(
+        (&answer["streams"], &answer["entries"]),
+        (&json!(1), &json!(10))
+    );
     let answer = ask(&mut rig, "index/shards", &query).await;
     assert_eq!(answer["shards"][0]["stats"]["entries"], json!(10));
     // The histogram above the lines of Explore.
-    let histogram = "sum by (level, detected_level) (count_over_time({app=\"shop\"} | drop __error__ [60s]))";
-    let answer = ask(&mut rig, "query_range", &[("query", histogram), ("step", "60000ms")]).await;
+    let histogram =
+        "sum by (level, detected_level) (count_over_time({app=\"shop\"} | drop __error__ [60s]))";
+    let answer = ask(
+        &mut rig,
+        "query_range",
+        &[("query", histogram), ("step", "60000ms")],
+    )
+    .await;
     assert_eq!(answer["data"]["resultType"], "matrix");
     assert_eq!(answer["data"]["result"].as_array().map(Vec::len), Some(2));
-    let answer = ask(&mut rig, "query_range", &[("query", "{app=\"shop\"} |= `order`"), ("limit", "3")]).await;
-    assert_eq!(lines(&answer), ["order 7 took 49ms", "order 8 took 56ms", "order 9 took 63ms"]);
+    let answer = ask(
+        &mut rig,
+        "query_range",
+        &[("query", "{app=\"shop\"} |= `order`"), ("limit", "3")],
+    )
+    .await;
+    assert_eq!(
+        lines(&answer),
+        [
+            "order 7 took 49ms",
+            "order 8 took 56ms",
+            "order 9 took 63ms"
+        ]
+    );
     assert!(answer["data"]["stats"]["summary"]["totalLinesProcessed"].is_u64());
     assert!(answer["data"]["stats"]["ingester"]["store"]["chunk"].is_object());
     let answer = ask(&mut rig, "format_query", &[("query", "{app=\"a\"}|json")]).await;
@@ -116,13 +144,23 @@ async fn a_data_source_is_tested_and_explored() {
 #[tokio::test]
 async fn lines_are_told_as_asked_for() {
     let mut rig = filled().await;
-    let params = [("query", "{app=\"shop\"}"), ("limit", "1"), ("direction", "FORWARD")];
+    let params = [
+        ("query", "{app=\"shop\"}"),
+        ("limit", "1"),
+        ("direction", "FORWARD"),
+    ];
     let path = asking("query_range", &params);
     let flags = Request::get(&path).header("x-loki-response-encoding-flags", "categorize-labels");
     let answer: Value = serde_json::from_str(&rig.ask(flags, "").await.body).expect("JSON");
-    assert_eq!(answer["data"]["encodingFlags"], json!(["categorize-labels"]));
+    assert_eq!(
+        answer["data"]["encodingFlags"],
+        json!(["categorize-labels"])
+    );
     let first = &answer["data"]["result"][0];
-    assert_eq!(first["stream"], json!({"app": "shop", "pod": "7", "service_name": "shop"}));
+    assert_eq!(
+        first["stream"],
+        json!({"app": "shop", "pod": "7", "service_name": "shop"})
+    );
     let value = json!([
         format!("{BEGIN}000000000"),
         "order 0 took 0ms",
@@ -131,12 +169,22 @@ async fn lines_are_told_as_asked_for() {
     assert_eq!(first["values"], json!([value]));
     // Without the flag all labels are the stream's.
     let answer = ask(&mut rig, "query_range", &params).await;
-    assert_eq!(answer["data"]["result"][0]["stream"]["detected_level"], "error");
+    assert_eq!(
+        answer["data"]["result"][0]["stream"]["detected_level"],
+        "error"
+    );
     // At least four seconds between two lines.
     let every = [("query", "{app=\"shop\"}"), ("interval", "4s")];
     let answer = ask(&mut rig, "query_range", &every).await;
-    assert_eq!(lines(&answer), ["order 1 took 7ms", "order 5 took 35ms", "order 9 took 63ms"]);
-    let every = [("query", "{app=\"shop\"}"), ("interval", "8s"), ("direction", "forward")];
+    assert_eq!(
+        lines(&answer),
+        ["order 1 took 7ms", "order 5 took 35ms", "order 9 took 63ms"]
+    );
+    let every = [
+        ("query", "{app=\"shop\"}"),
+        ("interval", "8s"),
+        ("direction", "forward"),
+    ];
     let answer = ask(&mut rig, "query_range", &every).await;
     assert_eq!(lines(&answer), ["order 0 took 0ms", "order 8 took 56ms"]);
 }
@@ -149,19 +197,44 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     check(&told(&mut rig, "query", &log).await, 400, TEXT, instant);
     let many = [("query", "{app=\"shop\"}"), ("limit", "100001")];
     let limit = "max entries limit per query exceeded, limit > max_entries_limit_per_query (100001 > 100000)";
-    check(&told(&mut rig, "query_range", &many).await, 400, TEXT, limit);
+    check(
+        &told(&mut rig, "query_range", &many).await,
+        400,
+        TEXT,
+        limit,
+    );
     let path = "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&start=2&end=1";
     let order = "end timestamp must not be before or equal to start time";
     check(&rig.get(path).await, 400, TEXT, order);
     let metric = [("query", "rate({app=\"a\"}[1m])")];
     for path in ["patterns", "detected_fields", "tail"] {
-        check(&told(&mut rig, path, &metric).await, 400, TEXT, "expected a log query");
+        check(
+            &told(&mut rig, path, &metric).await,
+            400,
+            TEXT,
+            "expected a log query",
+        );
     }
-    check(&told(&mut rig, "format_query", &[("query", "{")]).await, 400, TEXT, "1:2");
+    check(
+        &told(&mut rig, "format_query", &[("query", "{")]).await,
+        400,
+        TEXT,
+        "1:2",
+    );
     let by = [("query", "{app=\"a\"}"), ("aggregateBy", "pods")];
-    check(&told(&mut rig, "index/volume", &by).await, 400, TEXT, "invalid aggregation option");
+    check(
+        &told(&mut rig, "index/volume", &by).await,
+        400,
+        TEXT,
+        "invalid aggregation option",
+    );
     let slow = [("query", "{app=\"a\"}"), ("delay_for", "6")];
-    check(&told(&mut rig, "tail", &slow).await, 400, TEXT, "delay_for can't be greater than 5");
+    check(
+        &told(&mut rig, "tail", &slow).await,
+        400,
+        TEXT,
+        "delay_for can't be greater than 5",
+    );
     let bad = Request::get("/loki/api/v1/labels").header("x-scope-orgid", "a|b/c");
     let unsupported = "tenant ID 'b/c' contains unsupported character '/'";
     check(&rig.ask(bad, "").await, 400, TEXT, unsupported);
@@ -176,15 +249,28 @@ async fn drilldown_finds_what_it_asks_for() {
     let result = answer["data"]["result"].as_array().expect("volumes");
     assert_eq!(result[0]["metric"], json!({"service_name": "web"}));
     assert_eq!(result[1]["metric"], json!({"service_name": "shop"}));
-    assert_eq!(result[1]["value"], json!([BEGIN + 60, "166"]));
-    let by = [("query", "{app=\"shop\"}"), ("targetLabels", "pod"), ("aggregateBy", "labels"), ("step", "5s")];
+    assert_eq!(result[1]["value"], json!([BEGIN + 60, "168"]));
+    let by = [
+        ("query", "{app=\"shop\"}"),
+        ("targetLabels", "pod"),
+        ("aggregateBy", "labels"),
+        ("step", "5s"),
+    ];
     let answer = ask(&mut rig, "index/volume_range", &by).await;
     let pod = &answer["data"]["result"][0];
     assert_eq!(pod["metric"], json!({"pod": ""}));
-    assert_eq!(pod["values"], json!([[BEGIN, "82"], [BEGIN + 5, "84"]]));
-    let answer = ask(&mut rig, "patterns", &[("query", "{app=\"shop\"}"), ("step", "10s")]).await;
+    assert_eq!(pod["values"], json!([[BEGIN, "83"], [BEGIN + 5, "85"]]));
+    let answer = ask(
+        &mut rig,
+        "patterns",
+        &[("query", "{app=\"shop\"}"), ("step", "10s")],
+    )
+    .await;
     let found = &answer["data"][0];
-    assert_eq!((&found["pattern"], &found["level"]), (&json!("order <_> took <_>"), &json!("info")));
+    assert_eq!(
+        (&found["pattern"], &found["level"]),
+        (&json!("order <_> took <_>"), &json!("info"))
+    );
     assert_eq!(found["samples"], json!([[BEGIN, 8]]));
     let answer = ask(&mut rig, "detected_labels", &[("query", "")]).await;
     let expect = json!({"detectedLabels": [
@@ -200,8 +286,15 @@ async fn drilldown_finds_what_it_asks_for() {
         {"label": "msg", "type": "string", "cardinality": 10, "parsers": ["json"], "jsonPath": ["msg"]},
         {"label": "status", "type": "int", "cardinality": 10, "parsers": ["json"], "jsonPath": ["status"]},
     ]);
-    assert_eq!((&answer["fields"], &answer["limit"]), (&expect, &json!(1000)));
-    let params = [("query", "{app=\"web\"}"), ("limit", "2"), ("line_limit", "3")];
+    assert_eq!(
+        (&answer["fields"], &answer["limit"]),
+        (&expect, &json!(1000))
+    );
+    let params = [
+        ("query", "{app=\"web\"}"),
+        ("limit", "2"),
+        ("line_limit", "3"),
+    ];
     let answer = ask(&mut rig, "detected_field/status/values", &params).await;
     assert_eq!(answer, json!({"values": ["207", "208"], "limit": 2}));
     let answer = ask(&mut rig, "drilldown-limits", &[]).await;
@@ -223,20 +316,42 @@ async fn several_tenants_are_read_together() {
         check(&told, 200, JSON, "");
         serde_json::from_str::<Value>(&told.body).expect("JSON")
     };
-    let answer = get("query_range", &[("query", "{app=\"shop\"}"), ("limit", "4")]).await;
+    let answer = get(
+        "query_range",
+        &[("query", "{app=\"shop\"}"), ("limit", "4")],
+    )
+    .await;
     assert_eq!(lines(&answer), ["a0", "a1", "b1", "b2"].map(str::to_owned));
     assert_eq!(answer["data"]["result"][0]["stream"]["__tenant_id__"], "a");
     let one = [("query", "{app=\"shop\", __tenant_id__=\"b\"}")];
     assert_eq!(lines(&get("query_range", &one).await), ["b0", "b1", "b2"]);
-    let sum = [("query", "sum(count_over_time({app=\"shop\"}[1h]))"), ("time", "1700000060")];
-    assert_eq!(get("query", &sum).await["data"]["result"][0]["value"][1], "5");
-    let by = [("query", "sum by (__tenant_id__) (count_over_time({app=\"shop\"}[1h]))"), ("time", "1700000060")];
+    let sum = [
+        ("query", "sum(count_over_time({app=\"shop\"}[1h]))"),
+        ("time", "1700000060"),
+    ];
+    assert_eq!(
+        get("query", &sum).await["data"]["result"][0]["value"][1],
+        "5"
+    );
+    let by = [
+        (
+            "query",
+            "sum by (__tenant_id__) (count_over_time({app=\"shop\"}[1h]))",
+        ),
+        ("time", "1700000060"),
+    ];
     let answer = get("query", &by).await;
-    assert_eq!(answer["data"]["result"][1]["metric"], json!({"__tenant_id__": "b"}));
+    assert_eq!(
+        answer["data"]["result"][1]["metric"],
+        json!({"__tenant_id__": "b"})
+    );
     assert_eq!(answer["data"]["result"][1]["value"][1], "3");
     let answer = get("label/__tenant_id__/values", &[]).await;
     assert_eq!(answer["data"], json!(["a", "b"]));
-    assert_eq!(get("index/stats", &[("query", "{app=\"shop\"}")]).await["entries"], 5);
+    assert_eq!(
+        get("index/stats", &[("query", "{app=\"shop\"}")]).await["entries"],
+        5
+    );
     let answer = get("index/volume", &[("query", "{app=\"shop\"}")]).await;
     assert_eq!(answer["data"]["result"][0]["value"][1], "10");
 }
@@ -253,7 +368,9 @@ async fn exports_have_every_line_in_order() {
     let response = rig.routes.call(request).await.expect("infallible");
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/x-ndjson");
-    let body = axum::body::to_bytes(response.into_body(), 1 << 30).await.expect("all of it");
+    let body = axum::body::to_bytes(response.into_body(), 1 << 30)
+        .await
+        .expect("all of it");
     let text = String::from_utf8(body.to_vec()).expect("text");
     let mut next = 0;
     for line in text.lines() {
@@ -265,7 +382,9 @@ async fn exports_have_every_line_in_order() {
         next += 1;
     }
     assert_eq!(next, count);
-    let told = rig.get("/api/v1/export/logs?query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)").await;
+    let told = rig
+        .get("/api/v1/export/logs?query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)")
+        .await;
     check(&told, 400, TEXT, "expected a log query");
 }
 
@@ -315,7 +434,10 @@ impl Listening {
 #[tokio::test]
 async fn a_tail_tells_the_past_and_what_comes() {
     let mut rig = filled().await;
-    let path = asking("tail", &[("query", "{app=\"shop\"} |= `order`"), ("limit", "2")]);
+    let path = asking(
+        "tail",
+        &[("query", "{app=\"shop\"} |= `order`"), ("limit", "2")],
+    );
     let flags = "X-Loki-Response-Encoding-Flags: categorize-labels\r\n";
     let mut tail = Listening::open(&rig, &path, flags).await;
     let frame = tail.frame().await;
@@ -327,9 +449,27 @@ async fn a_tail_tells_the_past_and_what_comes() {
         .collect();
     assert_eq!(told, ["order 8 took 56ms", "order 9 took 63ms"]);
     // Old times are told too: what counts is arrival.
-    push(&rig, "anonymous", "web", vec![record(1, "order of the web", "info")]).await;
-    push(&rig, "other", "shop", vec![record(1, "order of another", "info")]).await;
-    push(&rig, "anonymous", "shop", vec![record(-100, "late order", "warn"), record(1, "no", "info")]).await;
+    push(
+        &rig,
+        "anonymous",
+        "web",
+        vec![record(1, "order of the web", "info")],
+    )
+    .await;
+    push(
+        &rig,
+        "other",
+        "shop",
+        vec![record(1, "order of another", "info")],
+    )
+    .await;
+    push(
+        &rig,
+        "anonymous",
+        "shop",
+        vec![record(-100, "late order", "warn"), record(1, "no", "info")],
+    )
+    .await;
     let frame = tail.frame().await;
     assert_eq!(frame["streams"].as_array().map(Vec::len), Some(1));
     let value = json!([format!("{}000000000", BEGIN - 100), "late order", {"structuredMetadata": {"detected_level": "warn"}}]);
