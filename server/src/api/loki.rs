@@ -193,15 +193,34 @@ fn half_open(params: &Params, default_since: i64) -> Checked<TimeRange> {
 /// Points of a range query without a step, as Loki.
 const POINTS_DEFAULT: i64 = 250;
 
-/// The parameter `step`, by default as long as Loki's.
-fn step(params: &Params, (start, end): (Timestamp, Timestamp)) -> Checked<i64> {
+/// The parameter `step`, by default as long as Loki's; it does not make more points than may be.
+fn step(app: &App, params: &Params, (start, end): (Timestamp, Timestamp)) -> Checked<i64> {
     use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
-    match params.duration("step")? {
-        Some(0) => Err(HttpError::bad_data(
-            "zero or negative query resolution step widths are not accepted. Try a positive integer",
-        )),
-        Some(step) => Ok(step.max(NANOS_PER_MILLI)),
-        None => Ok(((end - start) / POINTS_DEFAULT / NANOS_PER_SECOND).max(1) * NANOS_PER_SECOND),
+    let step = match params.duration("step")? {
+        Some(0) => {
+            return Err(HttpError::bad_data(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
+            ));
+        }
+        Some(step) => step.max(NANOS_PER_MILLI),
+        None => ((end - start) / POINTS_DEFAULT / NANOS_PER_SECOND).max(1) * NANOS_PER_SECOND,
+    };
+    let max = app.rules.limits.query_steps_max;
+    if (end - start).unsigned_abs() / step.unsigned_abs() > max {
+        return Err(HttpError::bad_data(format!(
+            "exceeded maximum resolution of {} points per time series. Try increasing the value of \
+             the step parameter, or raise obs.limits.query_steps_max",
+            thousands(max)
+        )));
+    }
+    Ok(step)
+}
+
+/// A number as Loki writes it in texts: `11,000`.
+fn thousands(number: u64) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1000), number % 1000),
     }
 }
 

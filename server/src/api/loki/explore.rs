@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use obs_collector::HttpError;
 use obs_model::{Budget, Labels, Matcher, TimeRange};
 use obs_query::Direction;
 use obs_query::logs::LogPlan;
@@ -37,23 +36,16 @@ pub(super) async fn patterns(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let logs = log_query(&app, &params, "patterns are of lines, expected a log query")?;
+    let selector = logs.matchers.clone();
     let times = range(&params, HOUR)?;
-    let step = step(&params, times)?;
+    let step = step(&app, &params, times)?;
     let range = half_open(&params, HOUR)?;
-    let max = app.rules.limits.query_steps_max;
-    if (times.1 - times.0) / step > i64::try_from(max).unwrap_or(i64::MAX) {
-        return Err(HttpError::bad_data(format!(
-            "exceeded maximum resolution of {max} points per time series. Try increasing the value \
-             of the step parameter, or raise obs.limits.query_steps_max"
-        ))
-        .into());
-    }
     let read = move |tenant: &TenantLogs, matchers: &[Matcher], budget: &Budget| {
         let mut own = logs.clone();
         own.matchers = matchers.to_vec();
         mine(&tenant.snapshot, &own, range, step, budget)
     };
-    let selectors = vec![log_query(&app, &params, "")?.matchers];
+    let selectors = vec![selector];
     let mut found: Vec<FoundPattern> = gather(&app, &askers, &params, selectors, read).await?;
     found.sort_by_key(|pattern| std::cmp::Reverse(pattern.total()));
     found.truncate(PATTERNS_MAX);

@@ -177,17 +177,9 @@ pub(super) async fn volume_range(
 ) -> Result<Response> {
     let request = request(&app, &params)?;
     let (start, end) = times(&params, SINCE)?;
-    let step = step(&params, (start, end))?;
+    let step = step(&app, &params, (start, end))?;
     let (width, each) = ((end - start).max(1), step.max(1));
     let count = width.unsigned_abs().div_ceil(each.unsigned_abs());
-    let max = app.rules.limits.query_steps_max;
-    if count > max {
-        return Err(HttpError::bad_data(format!(
-            "exceeded maximum resolution of {max} points per time series. Try increasing the value \
-             of the step parameter, or raise obs.limits.query_steps_max"
-        ))
-        .into());
-    }
     let grid = Grid {
         start,
         step,

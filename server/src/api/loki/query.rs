@@ -80,7 +80,7 @@ pub(super) async fn range(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let (start, end) = times(&params, HOUR)?;
-    let step = step(&params, (start, end))?;
+    let step = step(&app, &params, (start, end))?;
     let asked = Asked {
         request: request(&app, &params, When::Range { start, end, step })?,
         interval: params.duration("interval")?.unwrap_or(0),

@@ -221,6 +221,11 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
         TEXT,
         "1:2",
     );
+    let fine = [("query", "{app=\"a\"}"), ("step", "1ms")];
+    for path in ["query_range", "index/volume_range", "patterns"] {
+        let points = "exceeded maximum resolution of 11,000 points per time series";
+        check(&told(&mut rig, path, &fine).await, 400, TEXT, points);
+    }
     let by = [("query", "{app=\"a\"}"), ("aggregateBy", "pods")];
     check(
         &told(&mut rig, "index/volume", &by).await,
