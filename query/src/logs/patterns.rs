@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn many_templates_and_long_lines_are_bounded() {
         let mut lines: Vec<String> = (0..3 * TEMPLATES_MAX)
-            .map(|n| format!("{}", "w=".repeat(n % 90 + 1)) + &"x".repeat(n))
+            .map(|n| "w=".repeat(n % 90 + 1) + &"x".repeat(n))
             .collect();
         lines.extend((0..50).map(|n| format!("begin {n} {}", "word ".repeat(500))));
         let found = mine(&lines);

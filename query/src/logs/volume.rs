@@ -22,6 +22,9 @@ pub enum VolumeBy {
     Labels,
 }
 
+/// Names and values of an entry; a value is empty where it does not matter.
+type Key = Vec<(String, String)>;
+
 /// Which volumes are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeRequest {
@@ -73,7 +76,7 @@ impl VolumeRequest {
     }
 
     /// The entries that a stream counts for.
-    fn keys(&self, labels: &Labels) -> Vec<Vec<(String, String)>> {
+    fn keys(&self, labels: &Labels) -> Vec<Key> {
         let targets = self.targets();
         let wanted = |name: &str| targets.as_ref().is_none_or(|t| t.contains(name));
         let pairs = labels.iter().filter(|(name, _)| wanted(name));
@@ -118,10 +121,10 @@ pub fn volume_range(
 ) -> Result<Vec<Volume>, QueryError> {
     let last = grid.end().saturating_add(grid.step - 1);
     let range = TimeRange::new(grid.start, last);
-    let mut found: BTreeMap<Vec<(String, String)>, Vec<u64>> = BTreeMap::new();
+    let mut found: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
     let mut held = budget.holding();
     // Extents of a stream mostly follow each other.
-    let mut known: Option<(Labels, Vec<Vec<(String, String)>>)> = None;
+    let mut known: Option<(Labels, Vec<Key>)> = None;
     extents(
         snapshot,
         &request.narrowed(),
