@@ -3,7 +3,6 @@
 //! Invariants: errors are plain text with Loki's status codes; a read names its tenants (one, or
 //! several with `|` between them) and sees nothing of others.
 
-//DEL mod delete;
 mod explore;
 pub(super) mod export;
 mod index;
@@ -130,14 +129,6 @@ impl Askers {
     /// Whether lines tell their tenant.
     fn several(&self) -> bool {
         self.0.len() > 1
-    }
-
-    /// The only tenant of a change; changes are not made for several.
-    fn only(&self) -> Checked<&Tenant> {
-        match self.0.as_slice() {
-            [tenant] => Ok(tenant),
-            _ => Err(HttpError::bad_data("multiple org IDs present")),
-        }
     }
 
     /// Their logs.

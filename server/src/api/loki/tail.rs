@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use obs_collector::{ErrorKind, HttpError};
@@ -45,6 +45,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const PING: Duration = Duration::from_secs(15);
 /// A client that takes no frame for so long is gone.
 const SEND_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes that the reason of a close frame may have.
+const REASON_BYTES_MAX: usize = 123;
 /// Bytes of lines that are held for `delay_for`.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
@@ -150,8 +152,14 @@ impl Following {
                 }
             }
             Err(error) => {
-                let sent = socket.send(Message::Text(error.message.into())).await;
-                drop(sent);
+                let (end, _) = error
+                    .message
+                    .split_at(error.message.floor_char_boundary(REASON_BYTES_MAX));
+                let frame = CloseFrame {
+                    code: close_code::ERROR,
+                    reason: end.into(),
+                };
+                drop(deliver(Message::Close(Some(frame)), &mut socket).await);
             }
         }
     }

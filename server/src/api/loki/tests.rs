@@ -7,6 +7,7 @@ use obs_model::{Labels, LogBatch, LogRecord, LogStream, Tenant, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tower::Service;
 
 use crate::api::tests::{Heard, JSON, Rig, TEXT, check};
@@ -394,7 +395,11 @@ async fn exports_have_every_line_in_order() {
 }
 
 /// A client of a WebSocket that only listens.
-struct Listening(TcpStream);
+struct Listening {
+    stream: TcpStream,
+    /// Serves until this is dropped.
+    _server: JoinSet<std::io::Result<()>>,
+}
 
 impl Listening {
     /// Opens `path` at a server over the routes.
@@ -402,7 +407,8 @@ impl Listening {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let routes = rig.routes.clone();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, routes).await });
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -415,20 +421,25 @@ impl Listening {
         }
         let head = String::from_utf8(head).expect("text");
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        Self(stream)
+        Self {
+            stream,
+            _server: server,
+        }
     }
 
     /// The next frame with text.
     async fn frame(&mut self) -> Value {
         loop {
-            let kind = self.0.read_u8().await.expect("a frame") & 0x0f;
-            let length = match self.0.read_u8().await.expect("a length") {
-                126 => usize::from(self.0.read_u16().await.expect("a length")),
-                127 => usize::try_from(self.0.read_u64().await.expect("a length")).expect("fits"),
+            let kind = self.stream.read_u8().await.expect("a frame") & 0x0f;
+            let length = match self.stream.read_u8().await.expect("a length") {
+                126 => usize::from(self.stream.read_u16().await.expect("a length")),
+                127 => {
+                    usize::try_from(self.stream.read_u64().await.expect("a length")).expect("fits")
+                }
                 short => usize::from(short),
             };
             let mut body = vec![0; length];
-            self.0.read_exact(&mut body).await.expect("a body");
+            self.stream.read_exact(&mut body).await.expect("a body");
             if kind == 1 {
                 return serde_json::from_slice(&body).expect("JSON");
             }
