@@ -68,6 +68,7 @@ pub struct Refused {
     pub found: usize,
 }
 
+/// In Loki's words, with the limits' names here.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (found, max, example) = (self.found, self.max, clip(&self.example));
@@ -75,31 +76,31 @@ impl fmt::Display for Refused {
             Reason::NoLabels => write!(f, "at least one label pair is required per stream")?,
             Reason::TooManyLabels => write!(
                 f,
-                "stream {example} has {found} labels, at most obs.limits.labels_max = {max} are accepted"
+                "entry for stream '{example}' has {found} label names; limit {max} (obs.limits.labels_max)"
             )?,
             Reason::LabelNameTooLong => write!(
                 f,
-                "stream {example} has a label name of {found} bytes, at most obs.limits.label_name_bytes_max = {max} are accepted"
+                "stream '{example}' has label name too long: {found} bytes, limit {max} (obs.limits.label_name_bytes_max)"
             )?,
             Reason::LabelValueTooLong => write!(
                 f,
-                "stream {example} has a label value of {found} bytes, at most obs.limits.label_value_bytes_max = {max} are accepted"
+                "stream '{example}' has label value too long: {found} bytes, limit {max} (obs.limits.label_value_bytes_max)"
             )?,
             Reason::TooManyStreams => write!(
                 f,
-                "stream {example} is new and obs.limits.streams_max = {max} streams are active"
+                "Maximum active stream limit exceeded when trying to create stream {example}, reduce the number of active streams (reduce labels or reduce label values), or raise obs.limits.streams_max = {max}"
             )?,
             Reason::LineTooLong => write!(
                 f,
-                "a line of {found} bytes for stream {example}, at most obs.limits.line_bytes_max = {max} are accepted"
+                "max entry size '{max}' bytes exceeded for stream '{example}' while adding an entry with length '{found}' bytes (obs.limits.line_bytes_max)"
             )?,
             Reason::TooMuchMetadata => write!(
                 f,
-                "{found} pairs of structured metadata for stream {example}, at most obs.limits.metadata_max = {max} are accepted"
+                "stream '{example}' has too many structured metadata labels: '{found}', limit: '{max}' (obs.limits.metadata_max)"
             )?,
             Reason::MetadataTooLong => write!(
                 f,
-                "structured metadata of {found} bytes for stream {example}, at most obs.limits.label_name_bytes_max a name and obs.limits.label_value_bytes_max = {max} a value are accepted"
+                "stream '{example}' has structured metadata too large: '{found}' bytes, limit: '{max}' bytes (obs.limits.label_name_bytes_max a name, obs.limits.label_value_bytes_max a value)"
             )?,
             Reason::BatchTooLarge => write!(
                 f,

@@ -30,6 +30,7 @@ mod merge;
 
 pub mod catalog;
 mod deletion;
+pub mod extents;
 mod rows;
 pub mod scan;
 
@@ -45,6 +46,7 @@ pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, str
 pub use deletion::{Selector, delete};
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
+pub use extents::{Extent, extents};
 pub use kind::Logs;
 pub use lines::search::{LineCondition, LineTest};
 pub use obs_storage::Snapshot;

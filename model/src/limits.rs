@@ -40,6 +40,8 @@ pub struct Limits {
     pub query_time_ms_max: u64,
     /// Points per series of one range query.
     pub query_steps_max: u64,
+    /// Lines of one answer; exports have no such bound.
+    pub query_lines_max: usize,
     /// Bytes of one query text.
     pub query_text_bytes_max: usize,
     /// Requests that wait for one store's writer.
@@ -70,6 +72,7 @@ impl Default for Limits {
             query_series_max: 2_000_000,
             query_time_ms_max: 120_000, // as Prometheus' query.timeout
             query_steps_max: 11_000,    // as Prometheus
+            query_lines_max: 100_000,
             query_text_bytes_max: 128 << 10, // as Loki
             write_queue_max: 1024,
             query_queue_max: 256,

@@ -11,20 +11,21 @@ pub const TENANT_BYTES_MAX: usize = 150;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tenant(Arc<str>);
 
-/// Why a text is not a tenant name.
+/// Why a text is not a tenant name; in the words of Loki, Mimir and Tempo.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TenantError {
-    /// Empty, or longer than [`TENANT_BYTES_MAX`].
-    #[error("tenant name has {0} bytes, expected 1 to {TENANT_BYTES_MAX}")]
-    Length(usize),
-    /// A byte outside the alphabet, at this offset.
-    #[error(
-        "tenant name has a character that is not allowed at byte {0}, expected one of A-Z a-z 0-9 ! - _ . * ' ( )"
-    )]
-    Character(usize),
+    /// Nothing.
+    #[error("no org id: a tenant has a name of 1 to {TENANT_BYTES_MAX} bytes")]
+    Empty,
+    /// Longer than [`TENANT_BYTES_MAX`].
+    #[error("tenant ID is too long: max {TENANT_BYTES_MAX} characters")]
+    TooLong,
+    /// A character outside the alphabet.
+    #[error("tenant ID '{0}' contains unsupported character '{1}'")]
+    Character(String, char),
     /// `.` or `..`.
-    #[error("tenant name \"{0}\" is reserved")]
-    Reserved(String),
+    #[error("tenant ID is '.' or '..'")]
+    Reserved,
 }
 
 impl Tenant {
@@ -35,15 +36,18 @@ impl Tenant {
 
     /// Checks and wraps a name.
     pub fn new(name: &str) -> Result<Self, TenantError> {
-        if name.is_empty() || name.len() > TENANT_BYTES_MAX {
-            return Err(TenantError::Length(name.len()));
+        if name.is_empty() {
+            return Err(TenantError::Empty);
+        }
+        if name.len() > TENANT_BYTES_MAX {
+            return Err(TenantError::TooLong);
         }
         if name == "." || name == ".." {
-            return Err(TenantError::Reserved(name.to_owned()));
+            return Err(TenantError::Reserved);
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()".contains(&b);
-        match name.bytes().position(|b| !allowed(b)) {
-            Some(at) => Err(TenantError::Character(at)),
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "!-_.*'()".contains(c);
+        match name.chars().find(|c| !allowed(*c)) {
+            Some(odd) => Err(TenantError::Character(name.to_owned(), odd)),
             None => Ok(Self(Arc::from(name))),
         }
     }
@@ -70,12 +74,16 @@ mod tests {
             Tenant::new("team-a").map(|t| t.to_string()),
             Ok("team-a".to_owned())
         );
-        assert_eq!(Tenant::new(""), Err(TenantError::Length(0)));
-        assert_eq!(
-            Tenant::new(".."),
-            Err(TenantError::Reserved("..".to_owned()))
+        let check = |name: &str, expect: &str| {
+            let fault = Tenant::new(name).map_err(|e| e.to_string());
+            assert_eq!(fault, Err(expect.to_owned()), "{name}");
+        };
+        check("", "no org id: a tenant has a name of 1 to 150 bytes");
+        check("..", "tenant ID is '.' or '..'");
+        check("a/b", "tenant ID 'a/b' contains unsupported character '/'");
+        check(
+            &"x".repeat(151),
+            "tenant ID is too long: max 150 characters",
         );
-        assert_eq!(Tenant::new("a/b"), Err(TenantError::Character(1)));
-        assert_eq!(Tenant::new(&"x".repeat(151)), Err(TenantError::Length(151)));
     }
 }

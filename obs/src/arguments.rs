@@ -32,7 +32,9 @@ pub(crate) enum Command {
     /// Show log lines (LogQL)
     #[command(
         after_help = "Examples:\n  obs logs '{service_name=\"obs\"}' --follow\n  \
-        obs logs '{app=\"shop\"} |= \"error\"' --since 2h -o json"
+        obs logs '{app=\"shop\"} |= \"error\"' --since 2h -o json\n  \
+        obs logs '{app=\"shop\"} |= \"panic\"' --context 5\n  \
+        obs logs '{app=\"shop\"}' --since 1d --histogram"
     )]
     Logs(LogsOptions),
     /// Search traces (TraceQL)
@@ -52,10 +54,11 @@ pub(crate) enum Command {
         obs import prices.csv --columns 2:metric:ask,1:label:ticker,3:time:unix_s"
     )]
     Import(ImportOptions),
-    /// Give out samples as OpenMetrics, JSON lines or CSV
+    /// Give out samples as OpenMetrics, JSON lines or CSV; `export logs` gives out log lines
     #[command(
         after_help = "Examples:\n  obs export '{job=\"node\"}' --since 1d --file node.jsonl\n  \
-        obs export up -o csv --columns __name__,instance,__value__,__timestamp__:rfc3339"
+        obs export up -o csv --columns __name__,instance,__value__,__timestamp__:rfc3339\n  \
+        obs export logs '{app=\"shop\"} |= \"error\"' --since 7d --file shop.jsonl"
     )]
     Export(ExportOptions),
     /// Check files
@@ -310,6 +313,12 @@ pub(crate) struct LogsOptions {
     /// Go on showing lines as they arrive
     #[arg(short, long, conflicts_with = "to")]
     pub(crate) follow: bool,
+    /// Show so many lines of the same stream before and behind each line
+    #[arg(short = 'C', long, value_name = "N", conflicts_with = "follow")]
+    pub(crate) context: Option<usize>,
+    /// Show how many lines there were when, by level, instead of the lines
+    #[arg(long, conflicts_with_all = ["follow", "context"])]
+    pub(crate) histogram: bool,
     /// Most lines
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: usize,
@@ -387,8 +396,42 @@ pub(crate) enum ExportFormat {
     Csv,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportSignal {
+    /// Give out every log line of a query (LogQL), oldest first
+    Logs(ExportLogsOptions),
+}
+
+/// A form of lines that can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogExportFormat {
+    /// Streams of Loki's push API, one line each
+    Json,
+    /// The lines alone
+    Raw,
+}
+
 #[derive(Debug, Args)]
+pub(crate) struct ExportLogsOptions {
+    /// Which lines, for example '{app="shop"} |= "error"'
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// The form
+    #[arg(short, long, value_enum, default_value_t = LogExportFormat::Json)]
+    pub(crate) output: LogExportFormat,
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct ExportOptions {
+    #[command(subcommand)]
+    pub(crate) signal: Option<ExportSignal>,
     /// Which series, for example '{job="node"}'
     #[arg(required = true)]
     pub(crate) selectors: Vec<String>,

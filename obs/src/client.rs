@@ -44,34 +44,62 @@ impl Client {
         params: &[(&str, String)],
         accept: &str,
     ) -> anyhow::Result<Vec<u8>> {
+        let headers = [("accept", accept)];
+        let response = self.ask(path, params, &headers, TIMEOUT).await?;
+        let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
+        Ok(body.to_vec())
+    }
+
+    /// An answer that is read piece by piece.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        params: &[(&str, String)],
+        timeout: Duration,
+    ) -> anyhow::Result<reqwest::Response> {
+        self.ask(path, params, &[], timeout).await
+    }
+
+    fn fault(&self, path: &str, error: reqwest::Error) -> anyhow::Error {
+        let what = if error.is_connect() {
+            format!(
+                "no connection to {} (--server or OBS_SERVER names another server)",
+                self.server
+            )
+        } else {
+            format!("ask {} for {path}", self.server)
+        };
+        // The URL is long and says nothing that is not said already.
+        anyhow::Error::from(error.without_url()).context(what)
+    }
+
+    /// A GET that succeeds.
+    async fn ask(
+        &self,
+        path: &str,
+        params: &[(&str, String)],
+        headers: &[(&str, &str)],
+        timeout: Duration,
+    ) -> anyhow::Result<reqwest::Response> {
         let query: Vec<String> = params
             .iter()
             .map(|(name, value)| format!("{name}={}", escape(value)))
             .collect();
         let url = format!("{}{path}?{}", self.server, query.join("&"));
-        let mut request = self.http.get(url).header("accept", accept);
+        let mut request = self.http.get(url).timeout(timeout);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(tenant) = &self.tenant {
             request = request.header("x-scope-orgid", tenant);
         }
-        let fault = |error: reqwest::Error| {
-            let what = if error.is_connect() {
-                format!(
-                    "no connection to {} (--server or OBS_SERVER names another server)",
-                    self.server
-                )
-            } else {
-                format!("ask {} for {path}", self.server)
-            };
-            // The URL is long and says nothing that is not said already.
-            anyhow::Error::from(error.without_url()).context(what)
-        };
-        let response = request.send().await.map_err(fault)?;
+        let response = request.send().await.map_err(|e| self.fault(path, e))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(fault)?.to_vec();
         if !status.is_success() {
+            let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
             bail!("{}", server_message(status.as_u16(), &body));
         }
-        Ok(body)
+        Ok(response)
     }
 
     /// POST of a body; what the status means is the caller's matter.
@@ -114,7 +142,20 @@ impl Client {
         path: &str,
         params: &[(&str, String)],
     ) -> anyhow::Result<Value> {
-        let body = self.get(path, params, "application/json").await?;
+        self.json_with(path, params, &[]).await
+    }
+
+    /// An answer in JSON to a request with more headers.
+    pub(crate) async fn json_with(
+        &self,
+        path: &str,
+        params: &[(&str, String)],
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Value> {
+        let mut all = vec![("accept", "application/json")];
+        all.extend_from_slice(headers);
+        let response = self.ask(path, params, &all, TIMEOUT).await?;
+        let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
         serde_json::from_slice(&body)
             .with_context(|| format!("{}{path} did not answer with JSON", self.server))
     }

@@ -12,7 +12,7 @@ use obs_model::{Labels, Samples, TimeRange, Timestamp};
 use obs_wire::prometheus::{openmetrics, remote_read};
 use obs_wire::{snappy, victoria};
 
-use crate::arguments::{ExportFormat, ExportOptions, duration};
+use crate::arguments::{ExportFormat, ExportOptions, ExportSignal, duration};
 use crate::client::Client;
 use crate::import::bar;
 
@@ -20,6 +20,9 @@ use crate::import::bar;
 const COLUMNS: &str = "__name__,job,instance,__value__,__timestamp__:unix_ms";
 
 pub(crate) async fn run(options: &ExportOptions) -> anyhow::Result<()> {
+    if let Some(ExportSignal::Logs(options)) = &options.signal {
+        return crate::log_export::run(options).await;
+    }
     let (from, to) = options.time.range("1h")?;
     let window = duration(&options.window).context("--window")?;
     if window < 1_000_000 {
@@ -90,7 +93,7 @@ fn progress(at: Timestamp, (from, to): (Timestamp, Timestamp), samples: u64) {
     clippy::disallowed_methods,
     reason = "the command writes the file that it is given"
 )]
-fn open(path: Option<&Path>) -> anyhow::Result<Box<dyn Write>> {
+pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<Box<dyn Write>> {
     Ok(match path {
         None => Box::new(std::io::BufWriter::new(std::io::stdout())),
         Some(path) => {

@@ -12,6 +12,7 @@ use crate::arguments::{LogOutput, LogsOptions, Output, QueryOptions};
 use crate::client::{Client, now};
 use crate::query::colours;
 use crate::table::{Table, one_line};
+use crate::{log_context, log_histogram};
 
 /// Between two looks for new lines.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
@@ -20,10 +21,12 @@ const FOLLOW_OVERLAP_NANOS: i64 = 5_000_000_000;
 
 /// One line of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Line {
-    nanos: i64,
-    labels: Vec<(String, String)>,
-    text: String,
+pub(crate) struct Line {
+    pub(crate) nanos: i64,
+    pub(crate) labels: Vec<(String, String)>,
+    /// Structured metadata and parsed labels, where they were asked for apart.
+    more: Vec<(String, String)>,
+    pub(crate) text: String,
 }
 
 pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
@@ -32,6 +35,12 @@ pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
     }
     let client = Client::new(&options.server)?;
     let (start, end) = options.time.range("1h")?;
+    if options.histogram {
+        return log_histogram::run(&client, options, (start, end)).await;
+    }
+    if let Some(around) = options.context {
+        return log_context::run(&client, options, (start, end), around).await;
+    }
     let lines = fetch(
         &client,
         &options.query,
@@ -63,7 +72,7 @@ pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Re
 }
 
 /// An answer without lines is told, so that nobody waits for more.
-fn tell_none(lines: &[Line]) -> std::io::Result<()> {
+pub(crate) fn tell_none(lines: &[Line]) -> std::io::Result<()> {
     if lines.is_empty() {
         writeln!(std::io::stderr(), "no lines match in this time")?;
     }
@@ -93,13 +102,35 @@ async fn follow(
     }
 }
 
-/// Lines in order of time, oldest first.
+/// Lines in order of time, oldest first; of equal times in order of arrival.
 async fn fetch(
     client: &Client,
     query: &str,
     (start, end): (Timestamp, Timestamp),
     limit: usize,
     direction: &str,
+) -> anyhow::Result<Vec<Line>> {
+    fetch_with(client, query, (start, end), limit, (direction, &[])).await
+}
+
+/// Lines in order of time, whose labels are those of their streams alone.
+pub(crate) async fn fetch_apart(
+    client: &Client,
+    query: &str,
+    range: (Timestamp, Timestamp),
+    limit: usize,
+    direction: &str,
+) -> anyhow::Result<Vec<Line>> {
+    let headers = [("x-loki-response-encoding-flags", "categorize-labels")];
+    fetch_with(client, query, range, limit, (direction, &headers)).await
+}
+
+async fn fetch_with(
+    client: &Client,
+    query: &str,
+    (start, end): (Timestamp, Timestamp),
+    limit: usize,
+    (direction, headers): (&str, &[(&str, &str)]),
 ) -> anyhow::Result<Vec<Line>> {
     let params = [
         ("query", query.to_owned()),
@@ -108,8 +139,15 @@ async fn fetch(
         ("limit", limit.to_string()),
         ("direction", direction.to_owned()),
     ];
-    let answer = client.json("/loki/api/v1/query_range", &params).await?;
-    lines(&answer)
+    let path = "/loki/api/v1/query_range";
+    let answer = client.json_with(path, &params, headers).await?;
+    let mut lines = lines(&answer)?;
+    if direction == "backward" {
+        // So do lines of the same time.
+        lines.reverse();
+    }
+    lines.sort_by_key(|line| line.nanos);
+    Ok(lines)
 }
 
 fn lines(answer: &Value) -> anyhow::Result<Vec<Line>> {
@@ -118,23 +156,32 @@ fn lines(answer: &Value) -> anyhow::Result<Vec<Line>> {
         .context("the answer has no result")?;
     let mut lines = Vec::new();
     for stream in streams {
-        let labels: Vec<(String, String)> = stream["stream"]
-            .as_object()
-            .context("the answer is not of log lines; use `obs query --lang logql`")?
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect();
+        if !stream["stream"].is_object() {
+            bail!("the answer is not of log lines; use `obs query --lang logql`");
+        }
+        let labels = pairs(&stream["stream"]);
         for entry in stream["values"].as_array().into_iter().flatten() {
             let nanos = entry[0].as_str().and_then(|t| t.parse().ok());
             lines.push(Line {
                 nanos: nanos.with_context(|| format!("not a log line: {entry}"))?,
                 labels: labels.clone(),
+                more: [&entry[2]["structuredMetadata"], &entry[2]["parsed"]]
+                    .into_iter()
+                    .flat_map(pairs)
+                    .collect(),
                 text: entry[1].as_str().unwrap_or_default().to_owned(),
             });
         }
     }
-    lines.sort_by_key(|line| line.nanos);
     Ok(lines)
+}
+
+fn pairs(object: &Value) -> Vec<(String, String)> {
+    let pairs = object.as_object().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    pairs
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
 }
 
 fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {
@@ -172,10 +219,12 @@ fn table(lines: &[Line]) -> Table {
     table
 }
 
-fn json(line: &Line) -> Value {
+/// A line as an object.
+pub(crate) fn json(line: &Line) -> Value {
     let labels: serde_json::Map<String, Value> = line
         .labels
         .iter()
+        .chain(&line.more)
         .map(|(n, v)| (n.clone(), Value::from(v.as_str())))
         .collect();
     serde_json::json!({
@@ -186,24 +235,30 @@ fn json(line: &Line) -> Value {
 }
 
 /// Time, level and line; the level gives the colour.
-fn row(line: &Line, colour: bool) -> String {
+pub(crate) fn row(line: &Line, colour: bool) -> String {
     let time = Timestamp::from_nanos(line.nanos.div_euclid(1_000_000) * 1_000_000).to_string();
     let level = line
         .labels
         .iter()
+        .chain(&line.more)
         .find(|(name, _)| name == "detected_level" || name == "level");
     let level = level.map_or("", |(_, value)| value.as_str());
     let text = one_line(&line.text);
     if !colour {
         return format!("{time} {level:<5} {text}");
     }
-    let paint = match level {
+    let paint = paint(level);
+    format!("\x1b[90m{time}\x1b[0m \x1b[{paint}m{level:<5}\x1b[0m {text}")
+}
+
+/// The colour of a level.
+pub(crate) fn paint(level: &str) -> &'static str {
+    match level {
         "error" | "critical" | "fatal" => "31",
         "warn" | "warning" => "33",
-        "debug" | "trace" => "90",
+        "debug" | "trace" | "unknown" => "90",
         _ => "36",
-    };
-    format!("\x1b[90m{time}\x1b[0m \x1b[{paint}m{level:<5}\x1b[0m {text}")
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +271,8 @@ mod tests {
             {"stream": {"app": "a", "detected_level": "warn"}, "values": [["2000000", "b\u{1b}[2J"]]},
             {"stream": {"app": "b"}, "values": [["1000000", "a"]]},
         ]}});
-        let lines = lines(&answer).unwrap();
+        let mut lines = lines(&answer).unwrap();
+        lines.sort_by_key(|line| line.nanos);
         assert_eq!(row(&lines[0], false), "1970-01-01T00:00:00.001Z       a");
         assert_eq!(
             row(&lines[1], false),

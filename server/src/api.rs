@@ -40,6 +40,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
     let queries = Router::new()
         .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
+        .merge(loki::root_routes())
         .nest("/tempo/api", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
@@ -59,6 +60,7 @@ fn own_v1() -> Router<Arc<App>> {
         .merge(explain::routes())
         .merge(remote_read::routes())
         .merge(export::routes())
+        .merge(loki::export::routes())
 }
 
 /// The fault of a parameter that is a selector.

@@ -19,6 +19,7 @@ mod process;
 mod read;
 mod start;
 mod stores;
+mod tails;
 mod telemetry;
 mod turns;
 mod unread;

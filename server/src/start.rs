@@ -204,6 +204,7 @@ impl Running {
             limits: config.obs.limits.limits(),
             enrich: config.obs.logs.enrich(),
             retention: retention(options, config),
+            tails: Arc::default(),
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use obs_collector::{Accepted, Inbox, SinkError, Write};
-use obs_logstore::{EnrichOptions, Logs, MemoryStreams};
+use obs_logstore::{EnrichOptions, Logs, MemoryStreams, Reason as LogReason};
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::Stopwatch;
 use crate::intake::Room;
 use crate::stores::Stores;
+use crate::tails::Tails;
 use crate::{clock, intake};
 
 /// Most batches in one group commit. More would only lengthen the wait of the first one.
@@ -98,6 +99,8 @@ pub(crate) struct Rules {
     pub(crate) enrich: EnrichOptions,
     /// Nanoseconds after which data goes; older rows are refused.
     pub(crate) retention: Option<i64>,
+    /// Who follows what is stored.
+    pub(crate) tails: Arc<Tails>,
 }
 
 impl Intake for Metrics {
@@ -174,7 +177,7 @@ impl Intake for Metrics {
 impl Intake for Logs {
     type Batch = LogBatch;
     type Ready = Vec<u8>;
-    type Kept = ();
+    type Kept = Arc<Tails>;
 
     fn admit(
         store: &Store<Self>,
@@ -189,7 +192,10 @@ impl Intake for Logs {
         let accepted = Accepted {
             refused: refused.iter().map(|r| r.records).sum(),
             reason: reasons.join("; "),
-            crowded: false,
+            crowded: !refused.is_empty()
+                && refused
+                    .iter()
+                    .all(|r| r.reason == LogReason::TooManyStreams),
         };
         let encode = |record: &mut Vec<u8>| obs_logstore::encode(&batch, record);
         (accepted, record(batch.record_count(), encode))
@@ -198,9 +204,13 @@ impl Intake for Logs {
     fn store(
         store: &Store<Self>,
         ready: &mut [(Tenant, Vec<u8>)],
-        (): &mut (),
+        tails: &mut Arc<Tails>,
     ) -> Result<Vec<bool>, AppendError> {
-        append(store, ready)
+        let taken = append(store, ready)?;
+        for (tenant, record) in ready.iter() {
+            tails.stored(tenant, record);
+        }
+        Ok(taken)
     }
 
     fn keep(batch: &mut LogBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
@@ -268,7 +278,13 @@ impl Writers {
         let kept = (Buffers::default(), inbox.numbers);
         let threads = vec![
             start::<Metrics>(&stores.metrics, inbox.metrics, rules, kept, &stats)?,
-            start::<Logs>(&stores.logs, inbox.logs, rules, (), &stats)?,
+            start::<Logs>(
+                &stores.logs,
+                inbox.logs,
+                rules,
+                Arc::clone(&rules.tails),
+                &stats,
+            )?,
             start::<Spans>(&stores.spans, inbox.spans, rules, (), &stats)?,
         ];
         Ok(Self { threads, stats })
@@ -554,7 +570,7 @@ mod tests {
         };
         let mut group = Vec::new();
         add(store, write, rules, &mut group);
-        commit(store, group, &mut (), &WriteStats::default());
+        commit(store, group, &mut Arc::default(), &WriteStats::default());
         told.try_recv().expect("the outcome is told by commit")
     }
 
@@ -644,8 +660,8 @@ mod tests {
         let (first, mut told_first) = member(small);
         let (large, mut told_large) = member(vec![0; 65 << 20]);
         let (mut group, stats) = (vec![first, large], WriteStats::default());
-        commit_earlier(&store, &mut group, &mut (), &stats);
-        commit(&store, group, &mut (), &stats);
+        commit_earlier(&store, &mut group, &mut Arc::default(), &stats);
+        commit(&store, group, &mut Arc::default(), &stats);
         assert_eq!(told_first.try_recv(), Ok(Ok(Accepted::default())));
         let refused = told_large.try_recv().expect("it is told");
         assert!(

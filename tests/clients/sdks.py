@@ -3,20 +3,23 @@
     sdks.py OBS_BINARY
 
 The OpenTelemetry SDK sends traces, metrics and logs over gRPC and over HTTP; a logging handler
-pushes to Loki's API; prometheus-api-client reads.
+pushes to Loki's API, a WebSocket client follows what it sends; prometheus-api-client reads.
 """
 
 import datetime
+import json
 import logging
 import pathlib
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import logging_loki
 import prometheus_api_client
+import websocket
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
@@ -221,6 +224,28 @@ def loki(obs):
     print("loki push: both versions", flush=True)
 
 
+def tailing(obs):
+    """A WebSocket client follows the logs: first what is there, then what comes."""
+    query = urllib.parse.quote('{app="tailed"}')
+    handler = logging_loki.LokiHandler(f"{obs}/loki/api/v1/push", tags={"app": "tailed"}, version="1")
+    logger = logging.getLogger("tailed")
+    logger.propagate = False
+    logger.addHandler(handler)
+    logger.warning("before")
+    wait_for("a line to tail", lambda: len(lines(obs, '{app="tailed"}')) == 1)
+    address = obs.replace("http://", "ws://")
+    tail = websocket.create_connection(f"{address}/loki/api/v1/tail?query={query}", timeout=30)
+    heard = []
+    for text in "before", "after":
+        if text == "after":
+            logger.warning(text)
+        frame = json.loads(tail.recv())
+        heard += [value[1] for stream in frame["streams"] for value in stream["values"]]
+    tail.close()
+    expect("a tail", ["before", "after"], heard)
+    print("websocket-client: a tail", flush=True)
+
+
 def reading(obs):
     """prometheus-api-client reads what there is."""
     try:
@@ -261,6 +286,7 @@ def main():
         obs, addresses = programs.obs(str(pathlib.Path(sys.argv[1]).resolve()))
         otlp(obs, addresses)
         loki(obs)
+        tailing(obs)
         reading(obs)
     print(f"client libraries: {len(failures)} differences")
     return 1 if failures else 0

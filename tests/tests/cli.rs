@@ -189,6 +189,65 @@ fn logs_prints_lines_and_follows() {
 }
 
 #[test]
+fn lines_around_counted_and_exported() {
+    let obs = Obs::start();
+    let time = now() - MINUTE;
+    // Lines of one time keep their order of arrival.
+    let lines: Vec<(i64, String)> = (0..9)
+        .map(|n| (time + n / 3, format!("line {n}")))
+        .collect();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(t, l)| (*t, l.as_str(), &[][..]))
+        .collect();
+    assert_eq!(loki_json(&obs, &[("app", "shop")], &lines).status, 204);
+    let other = [(time, "line of another", &[][..])];
+    assert_eq!(
+        loki_json(&obs, &[("app", "shop"), ("pod", "b")], &other).status,
+        204
+    );
+    let logs = |more: &[&str]| out(&obs.client(&[&["logs"], more].concat()));
+    let around = [
+        "{app=\"shop\"} |~ `line [18]`",
+        "--context",
+        "2",
+        "-o",
+        "raw",
+    ];
+    assert_eq!(
+        logs(&around),
+        "line 0\nline 1\nline 2\nline 3\n--\nline 6\nline 7\nline 8\n"
+    );
+    let marked = logs(&["{app=\"shop\"} |= `line 4`", "-C", "1"]);
+    let marks: Vec<bool> = marked.lines().map(|line| line.starts_with('>')).collect();
+    assert_eq!(marks, [false, true, false], "{marked}");
+    let histogram = logs(&["{app=\"shop\"}", "--histogram"]);
+    assert!(histogram.contains("10 lines in "), "{histogram}");
+    let query = "{app=\"shop\", pod=\"\"}";
+    let exported = out(&obs.client(&["export", "logs", query, "-o", "raw"]));
+    let expect: Vec<String> = (0..9).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(exported, expect.concat());
+    let file = obs.path("export.jsonl");
+    let file = file.to_str().expect("text");
+    out(&obs.client(&["export", "logs", query, "--file", file]));
+    let exported = std::fs::read_to_string(file).expect("it is written");
+    let streams: Vec<Value> = exported
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(streams.len(), 9);
+    // What was exported can be pushed.
+    let body = json!({"streams": streams}).to_string().into_bytes();
+    let json = [
+        ("content-type", "application/json"),
+        ("x-scope-orgid", "copy"),
+    ];
+    assert_eq!(obs.post("/loki/api/v1/push", &json, body).status, 204);
+    let copied = out(&obs.client(&["export", "logs", query, "-o", "raw", "--tenant", "copy"]));
+    assert_eq!(copied, expect.concat());
+}
+
+#[test]
 fn traces_and_the_waterfall() {
     let obs = server();
     let found = out(&obs.client(&["traces", "{ resource.service.name = \"shop\" }"]));

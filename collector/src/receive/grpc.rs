@@ -1,5 +1,5 @@
-//! OTLP over gRPC (port 4317): the three `Export` calls. Messages stay bytes here and are decoded
-//! by `wire`, exactly like those over HTTP.
+//! OTLP over gRPC (port 4317): the three `Export` calls, and Loki's `Push`. Messages stay bytes here
+//! and are decoded by `wire`, exactly like those over HTTP.
 //!
 //! Invariants: a message is bounded before and after decompression; "try again" is told so that
 //! OTLP clients do (`RESOURCE_EXHAUSTED` with `RetryInfo`, or `UNAVAILABLE`).
@@ -14,12 +14,13 @@ use axum::extract::{Request, State};
 use axum::routing::post;
 use bytes::{Buf, BufMut, Bytes};
 use http::{HeaderValue, Response, StatusCode, header};
+use obs_wire::loki::push;
 use obs_wire::otlp::{Encoding, Signal};
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
-use super::{Received, Receiver, RequestTenant, otlp};
+use super::{Received, Receiver, RequestTenant, loki, otlp};
 use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::Door;
 use crate::sink::RETRY_AFTER_SECONDS;
@@ -28,6 +29,14 @@ use obs_model::Tenant;
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const LOKI: &str = "/logproto.Pusher/Push";
+
+/// What is called.
+#[derive(Clone, Copy, Debug)]
+enum Called {
+    Otlp(Signal),
+    LokiPush,
+}
 
 /// The gRPC receivers, to be served with HTTP/2.
 pub fn routes(receiver: Receiver) -> Router {
@@ -35,6 +44,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .route(METRICS, post(metrics))
         .route(LOGS, post(logs))
         .route(TRACES, post(traces))
+        .route(LOKI, post(loki_push))
         .fallback(unimplemented)
         .with_state(receiver)
 }
@@ -52,11 +62,11 @@ async fn metrics(
     tenant: RequestTenant,
     request: Request,
 ) -> Answer {
-    export(receiver, Signal::Metrics, tenant, request).await
+    export(receiver, Called::Otlp(Signal::Metrics), tenant, request).await
 }
 
 async fn logs(State(receiver): State<Receiver>, tenant: RequestTenant, request: Request) -> Answer {
-    export(receiver, Signal::Logs, tenant, request).await
+    export(receiver, Called::Otlp(Signal::Logs), tenant, request).await
 }
 
 async fn traces(
@@ -64,16 +74,25 @@ async fn traces(
     tenant: RequestTenant,
     request: Request,
 ) -> Answer {
-    export(receiver, Signal::Traces, tenant, request).await
+    export(receiver, Called::Otlp(Signal::Traces), tenant, request).await
+}
+
+async fn loki_push(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
+    export(receiver, Called::LokiPush, tenant, request).await
 }
 
 async fn unimplemented() -> Answer {
-    Status::unimplemented("obs serves the OTLP services Metrics, Logs and Trace").into_http()
+    let text = "obs serves the OTLP services Metrics, Logs and Trace, and logproto.Pusher";
+    Status::unimplemented(text).into_http()
 }
 
 async fn export(
     receiver: Receiver,
-    signal: Signal,
+    called: Called,
     RequestTenant(tenant): RequestTenant,
     request: Request,
 ) -> Answer {
@@ -91,7 +110,7 @@ async fn export(
     let limit = receiver.limits.body_bytes_max.min(MESSAGE_BYTES_MAX);
     let service = Export {
         receiver,
-        signal,
+        called,
         tenant,
     };
     let mut grpc = Grpc::new(Raw)
@@ -117,7 +136,7 @@ fn settled(mut answer: Answer) -> Answer {
 /// One call.
 struct Export {
     receiver: Receiver,
-    signal: Signal,
+    called: Called,
     tenant: Result<Tenant, HttpError>,
 }
 
@@ -126,13 +145,17 @@ impl UnaryService<Bytes> for Export {
     type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<Bytes>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (receiver, signal) = (self.receiver.clone(), self.signal);
+        let (receiver, called) = (self.receiver.clone(), self.called);
         let tenant = self.tenant.clone();
         Box::pin(async move {
             let bytes = request.into_inner();
             let count = bytes.len();
-            let outcome = store(&receiver, signal, tenant, bytes).await;
-            receiver.count(Door::OtlpGrpc, count, &outcome);
+            let outcome = store(&receiver, called, tenant, bytes).await;
+            let door = match called {
+                Called::Otlp(_) => Door::OtlpGrpc,
+                Called::LokiPush => Door::LokiPush,
+            };
+            receiver.count(door, count, &outcome);
             outcome.map(tonic::Response::new).map_err(|e| status(&e))
         })
     }
@@ -140,7 +163,7 @@ impl UnaryService<Bytes> for Export {
 
 async fn store(
     receiver: &Receiver,
-    signal: Signal,
+    called: Called,
     tenant: Result<Tenant, HttpError>,
     bytes: Bytes,
 ) -> Result<Bytes, HttpError> {
@@ -151,6 +174,15 @@ async fn store(
         share: Some(share),
     };
     // tonic has decompressed the message.
+    let signal = match called {
+        Called::Otlp(signal) => signal,
+        Called::LokiPush => {
+            let decode = push::decode_protobuf;
+            let decoded = receiver.decode(&mut body, ("", usize::MAX), decode).await?;
+            loki::store(receiver, tenant, decoded).await?;
+            return Ok(Bytes::new());
+        }
+    };
     let (plain, protobuf) = ("", Encoding::Protobuf);
     let told = otlp::store(receiver, signal, tenant, &mut body, protobuf, plain).await?;
     Ok(otlp::response_protobuf(signal, &told))

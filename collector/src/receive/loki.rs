@@ -3,10 +3,12 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
+use obs_model::{LogBatch, Tenant};
 use obs_wire::loki::push;
+use obs_wire::otlp::Decoded;
 
 use super::{Receiver, RequestTenant, media_type, text_header};
-use crate::http_error::{Dialect, HttpError};
+use crate::http_error::{Dialect, ErrorKind, HttpError};
 use crate::metrics::Door;
 use crate::sink::Accepted;
 
@@ -33,20 +35,7 @@ pub(super) async fn push(
                 decode.await?
             }
         };
-        let accepted = if decoded.batch.streams.is_empty() {
-            Accepted::default()
-        } else {
-            receiver.sink.logs(tenant, decoded.batch).await?
-        };
-        let told = accepted.and(decoded.rejected, decoded.message);
-        if told.refused > 0 || !told.reason.is_empty() {
-            // As Loki: what was good is kept, the rest is told with 400.
-            return Err(HttpError::bad_data(format!(
-                "{} lines refused: {}",
-                told.refused, told.reason
-            )));
-        }
-        Ok(())
+        store(&receiver, tenant, decoded).await
     }
     .await;
     receiver.count(Door::LokiPush, bytes, &outcome);
@@ -55,6 +44,33 @@ pub(super) async fn push(
         Err(error) => error.render(Dialect::Plain),
     }
 }
+
+/// Stores what was read. As Loki: what was good is kept, the rest is told with 400.
+pub(super) async fn store(
+    receiver: &Receiver,
+    tenant: Tenant,
+    decoded: Decoded<LogBatch>,
+) -> Result<(), HttpError> {
+    let accepted = if decoded.batch.streams.is_empty() {
+        Accepted::default()
+    } else {
+        receiver.sink.logs(tenant, decoded.batch).await?
+    };
+    let told = accepted.and(decoded.rejected, decoded.message);
+    if told.refused > 0 || !told.reason.is_empty() {
+        let text = format!("{} lines refused: {}", told.refused, told.reason);
+        return Err(match told.crowded {
+            // As Loki: there may be room for new streams later.
+            true => HttpError::new(ErrorKind::TooMany, text).retry_after(CROWDED_RETRY_SECONDS),
+            false => HttpError::bad_data(text),
+        });
+    }
+    Ok(())
+}
+
+/// What a sender of new streams is told to wait where there are too many: streams end with the
+/// memory that they are in.
+const CROWDED_RETRY_SECONDS: u64 = 60;
 
 /// How a request is written.
 #[derive(Debug)]

@@ -536,6 +536,14 @@ async fn grpc_takes_plain_and_compressed_messages() {
     let (told, _) = call(&rig, TRACE_EXPORT, &headers, 1, &gzip(&message)).await;
     assert_eq!(told["grpc-status"], "0");
     assert_eq!(rig.seen(), ["t spans 1", "anonymous spans 1"]);
+    // Loki's own service takes a PushRequest: {streams:[{labels:`{a="b"}`, entries:[{1 s, "x"}]}]}
+    let push = b"\x0a\x12\x0a\x07{a=\"b\"}\x12\x07\x0a\x02\x08\x01\x12\x01x";
+    let (told, body) = call(&rig, "/logproto.Pusher/Push", &[tenant], 0, push).await;
+    assert_eq!(
+        (&told["grpc-status"], body),
+        (&"0".parse().expect("a value"), vec![0; 5])
+    );
+    assert_eq!(rig.seen().last().map(String::as_str), Some("t logs 1"));
 }
 
 #[tokio::test]

@@ -3,22 +3,27 @@
 //! Pure but for the scan: rows go through a compiled pipeline and become lines of an answer or
 //! samples of series; everything above is the shared evaluator.
 
+pub mod detected;
 mod filter;
 mod functions;
 mod hints;
 pub(crate) mod ip;
 pub(crate) mod json;
 mod lines;
+pub mod live;
 mod logfmt;
 pub(crate) mod pattern;
+pub mod patterns;
 mod pipeline;
 mod read;
 mod row;
 mod samples;
 mod template;
+pub mod tenants;
 #[cfg(test)]
 mod tests;
 mod value;
+pub mod volume;
 
 use obs_model::{TimeRange, Timestamp};
 

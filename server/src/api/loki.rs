@@ -1,61 +1,172 @@
-//! Loki's HTTP API.
+//! Loki's HTTP API. What its parts share is here: who asks, over which time, with which matchers.
+//!
+//! Invariants: errors are plain text with Loki's status codes; a read names its tenants (one, or
+//! several with `|` between them) and sees nothing of others.
+
+mod explore;
+pub(super) mod export;
+mod index;
+mod labels;
+mod query;
+mod status;
+mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::extract::FromRequestParts;
 use axum::routing::get;
 use http::HeaderMap;
+use http::request::Parts;
+use obs_collector::receive::{TENANT_HEADER, tenant_of};
 use obs_collector::{ErrorKind, HttpError};
-use obs_logstore::{Logs, SelectError};
-use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
 use obs_model::{Budget, Matcher, Tenant, TimeRange, Timestamp};
-use obs_query::{Direction, Language, Request, When};
-use obs_storage::Snapshot;
-use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
-use serde_json::json;
+use obs_query::QueryError;
+use obs_query::logql::Expr;
+use obs_query::logql::ast::LogExpr;
+use obs_query::logs::tenants::{TenantLogs, of_tenant};
 
-use super::{Asker, Plain, Told, evaluate, json, timeout};
-use crate::app::App;
-use crate::app::query_error;
+use super::{Plain, json, timeout};
+use crate::app::{App, query_error};
 use crate::clock;
 use crate::params::{Clock, Params};
 
-/// The version whose API this is: clients decide by it what they may ask.
-const LOKI_VERSION: &str = "3.8.0";
-const HOUR: i64 = 3600 * NANOS_PER_SECOND;
-/// Lines without a `limit`, as Loki.
-const LINES_DEFAULT: usize = 100;
-/// Points of a range query without a step, as Loki.
-const POINTS_DEFAULT: i64 = 250;
+const HOUR: i64 = 3600 * obs_model::time::NANOS_PER_SECOND;
+/// Tenants that one request may read.
+const TENANTS_MAX: usize = 64;
 
 type Result<T> = std::result::Result<T, Plain>;
+/// Where the caller decides how a fault is told.
+type Checked<T> = std::result::Result<T, HttpError>;
 
 /// Below `/loki/api/v1`.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route("/query", get(query).post(query))
-        .route("/query_range", get(query_range).post(query_range))
-        .route("/labels", get(labels).post(labels))
-        .route("/label", get(labels).post(labels))
-        .route("/label/{name}/values", get(label_values).post(label_values))
-        .route("/series", get(series).post(series))
-        .route("/status/buildinfo", get(build_info))
+        .route("/query", get(query::query).post(query::query))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label", get(labels::names).post(labels::names))
+        .route(
+            "/label/{name}/values",
+            get(labels::values).post(labels::values),
+        )
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/index/stats", get(index::stats).post(index::stats))
+        .route("/index/volume", get(index::volume).post(index::volume))
+        .route(
+            "/index/volume_range",
+            get(index::volume_range).post(index::volume_range),
+        )
+        .route("/index/shards", get(index::shards).post(index::shards))
+        .route("/patterns", get(explore::patterns).post(explore::patterns))
+        .route(
+            "/detected_labels",
+            get(explore::labels).post(explore::labels),
+        )
+        .route(
+            "/detected_fields",
+            get(explore::fields).post(explore::fields),
+        )
+        .route(
+            "/detected_field/{name}/values",
+            get(explore::values).post(explore::values),
+        )
+        .route("/tail", get(tail::tail))
+        .route(
+            "/format_query",
+            get(status::format_query).post(status::format_query),
+        )
+        .route("/status/buildinfo", get(status::build_info))
+        .route("/drilldown-limits", get(status::drilldown_limits))
+}
+
+/// Loki's routes outside of `/loki/api/v1`.
+pub(super) fn root_routes() -> Router<Arc<App>> {
+    Router::new().route("/config/tenant/v1/limits", get(status::tenant_limits))
+}
+
+/// The tenants that a read names, each once, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Askers(Vec<Tenant>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Askers {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Checked<Self> {
+        Self::of(&parts.headers)
+    }
+}
+
+impl Askers {
+    fn of(headers: &HeaderMap) -> Checked<Self> {
+        let text = headers.get(TENANT_HEADER).and_then(|v| v.to_str().ok());
+        let Some(text) = text.filter(|text| text.contains('|')) else {
+            return tenant_of(headers).map(|tenant| Self(vec![tenant]));
+        };
+        let tenants = text.split('|').map(|name| {
+            let fault = |e| HttpError::bad_data(format!("X-Scope-OrgID: {e}"));
+            Tenant::new(name).map_err(fault)
+        });
+        let mut tenants = tenants.collect::<Checked<Vec<Tenant>>>()?;
+        tenants.sort();
+        tenants.dedup();
+        if tenants.len() > TENANTS_MAX {
+            return Err(HttpError::bad_data(format!(
+                "X-Scope-OrgID: {} tenants, at most {TENANTS_MAX} are read at one time",
+                tenants.len()
+            )));
+        }
+        Ok(Self(tenants))
+    }
+
+    /// Who waits in the queue for this read.
+    fn first(&self) -> Tenant {
+        self.0.first().cloned().unwrap_or_else(Tenant::anonymous)
+    }
+
+    /// Whether lines tell their tenant.
+    fn several(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// Their logs.
+    fn logs(&self, app: &App) -> Checked<Vec<TenantLogs>> {
+        let stores = app.stores()?;
+        let logs = self.0.iter().map(|tenant| TenantLogs {
+            name: tenant.to_string(),
+            snapshot: stores.logs.snapshot(tenant),
+        });
+        Ok(logs.collect())
+    }
+
+    /// What is read of each tenant, where its matchers mean it.
+    fn read(
+        &self,
+        logs: &[TenantLogs],
+        matchers: &[Matcher],
+        mut read: impl FnMut(&TenantLogs, &[Matcher]) -> std::result::Result<(), QueryError>,
+    ) -> std::result::Result<(), QueryError> {
+        for tenant in logs {
+            if !self.several() {
+                read(tenant, matchers)?;
+            } else if let Some(own) = of_tenant(matchers, &tenant.name) {
+                read(tenant, &own)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `start` (or `since`) to `end`; Loki's defaults reach back from now.
-fn range(
-    params: &Params,
-    default_since: i64,
-) -> std::result::Result<(Timestamp, Timestamp), HttpError> {
-    let end = params
-        .time("end", Clock::Nanoseconds)?
-        .unwrap_or_else(clock::now);
+fn range(params: &Params, default_since: i64) -> Checked<(Timestamp, Timestamp)> {
+    let now = clock::now();
+    let end = params.time("end", Clock::Nanoseconds)?.unwrap_or(now);
     let since = params.duration("since")?.unwrap_or(default_since);
     let start = params
         .time("start", Clock::Nanoseconds)?
-        .unwrap_or(end.saturating_sub(since));
+        .unwrap_or(end.min(now).saturating_sub(since));
     if end < start {
         return Err(HttpError::bad_data(
             "end timestamp must not be before or equal to start time",
@@ -64,52 +175,44 @@ fn range(
     Ok((start, end))
 }
 
-fn request(params: &Params, when: When) -> std::result::Result<Request, HttpError> {
-    let mut request = Request::new(when);
-    request.limit = params.positive("limit")?.unwrap_or(LINES_DEFAULT);
-    request.direction = match params
-        .get("direction")
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
-        None | Some("backward") => Direction::Backward,
-        Some("forward") => Direction::Forward,
-        Some(other) => {
-            return Err(HttpError::bad_data(format!(
-                "invalid parameter \"direction\": {other:?}, expected forward or backward"
-            )));
-        }
-    };
-    Ok(request)
+/// As [`range`]; the end does not belong to it.
+fn half_open(params: &Params, default_since: i64) -> Checked<TimeRange> {
+    let (start, end) = range(params, default_since)?;
+    Ok(TimeRange::new(start, end.saturating_sub(1)))
 }
 
-async fn query(
-    State(app): State<Arc<App>>,
-    Told(Asker(tenant)): Told<Asker>,
-    headers: HeaderMap,
-    Told(params): Told<Params>,
-) -> Result<Response> {
-    let at = params
-        .time("time", Clock::Nanoseconds)?
-        .unwrap_or_else(clock::now);
-    let request = request(&params, When::At(at))?;
-    answer(&app, &tenant, &headers, &params, request).await
-}
+/// Points of a range query without a step, as Loki.
+const POINTS_DEFAULT: i64 = 250;
 
-async fn query_range(
-    State(app): State<Arc<App>>,
-    Told(Asker(tenant)): Told<Asker>,
-    headers: HeaderMap,
-    Told(params): Told<Params>,
-) -> Result<Response> {
-    let (start, end) = range(&params, HOUR)?;
+/// The parameter `step`, by default as long as Loki's; it does not make more points than may be.
+fn step(app: &App, params: &Params, (start, end): (Timestamp, Timestamp)) -> Checked<i64> {
+    use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
     let step = match params.duration("step")? {
-        Some(0) => return Err(HttpError::bad_data("zero or negative query resolution step widths are not accepted. Try a positive integer").into()),
+        Some(0) => {
+            return Err(HttpError::bad_data(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
+            ));
+        }
         Some(step) => step.max(NANOS_PER_MILLI),
         None => ((end - start) / POINTS_DEFAULT / NANOS_PER_SECOND).max(1) * NANOS_PER_SECOND,
     };
-    let request = request(&params, When::Range { start, end, step })?;
-    answer(&app, &tenant, &headers, &params, request).await
+    let max = app.rules.limits.query_steps_max;
+    if (end - start).unsigned_abs() / step.unsigned_abs() > max {
+        return Err(HttpError::bad_data(format!(
+            "exceeded maximum resolution of {} points per time series. Try increasing the value of \
+             the step parameter, or raise obs.limits.query_steps_max",
+            thousands(max)
+        )));
+    }
+    Ok(step)
+}
+
+/// A number as Loki writes it in texts: `11,000`.
+fn thousands(number: u64) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1000), number % 1000),
+    }
 }
 
 /// Loki tells everything that is wrong with a query, limits included, by 400; it has no 422.
@@ -120,143 +223,70 @@ fn as_loki(mut error: HttpError) -> HttpError {
     error
 }
 
-async fn answer(
-    app: &App,
-    tenant: &Tenant,
-    headers: &HeaderMap,
-    params: &Params,
-    request: Request,
-) -> Result<Response> {
-    let started = clock::Stopwatch::start();
-    let text = params.need("query")?;
-    let reply = evaluate(
-        app,
-        tenant,
-        Language::Logql,
-        text,
-        request,
-        timeout(params)?,
-    )
-    .await
-    .map_err(as_loki)?;
-    let flags: Vec<&str> = headers
-        .get_all(write::ENCODING_FLAGS_HEADER)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let encoding = LabelEncoding::from_header(&flags.join(","));
-    let timing = Timing {
-        exec_seconds: started.elapsed_seconds(),
-        ..Timing::default()
-    };
-    let mut body = Vec::new();
-    write::query(&reply, encoding, timing, &mut body)
-        .map_err(|e| HttpError::bad_data(e.to_string()))?;
-    Ok(json(body))
-}
-
-/// Matchers of the optional `query` parameter.
-fn matchers(app: &App, text: Option<&str>) -> std::result::Result<Vec<Matcher>, HttpError> {
-    let Some(text) = text else {
+/// Matchers of an optional parameter; none where it is absent or `{}`.
+fn matchers(app: &App, text: Option<&str>) -> Checked<Vec<Matcher>> {
+    let Some(text) = text.filter(|text| !is_empty_selector(text)) else {
         return Ok(Vec::new());
     };
     obs_query::logql::parse_matchers(text, &app.rules.limits).map_err(|e| query_error(&e.into()))
 }
 
+fn is_empty_selector(text: &str) -> bool {
+    let inside = text.trim().strip_prefix('{');
+    inside
+        .and_then(|t| t.strip_suffix('}'))
+        .is_some_and(|t| t.trim().is_empty())
+}
+
+/// The parameter `query`, which must be for lines.
+fn log_query(app: &App, params: &Params, refused: &str) -> Checked<LogExpr> {
+    let text = params.need("query")?;
+    let parsed = obs_query::logql::parse(text, &app.rules.limits);
+    match parsed.map_err(|e| query_error(&e.into()))? {
+        Expr::Logs(logs) => Ok(logs),
+        Expr::Metric(_) => Err(HttpError::bad_data(refused)),
+    }
+}
+
+/// The limit of lines of one answer, in Loki's words.
+fn check_lines(app: &App, limit: usize) -> Checked<usize> {
+    let max = app.rules.limits.query_lines_max;
+    if limit > max {
+        return Err(HttpError::bad_data(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > \
+             {max}); read in pages, or raise obs.limits.query_lines_max"
+        )));
+    }
+    Ok(limit)
+}
+
+/// Reads from every tenant's logs in the query pool.
 async fn gather<T, F>(
     app: &App,
-    tenant: &Tenant,
+    askers: &Askers,
     params: &Params,
     selectors: Vec<Vec<Matcher>>,
-    read: F,
-) -> std::result::Result<Vec<T>, HttpError>
+    mut read: F,
+) -> Checked<Vec<T>>
 where
-    T: Ord + Send + 'static,
-    F: Fn(
-            &Snapshot<Logs>,
-            &[Matcher],
-            TimeRange,
-            &Budget,
-        ) -> std::result::Result<Vec<T>, SelectError>
+    T: Send + 'static,
+    F: FnMut(&TenantLogs, &[Matcher], &Budget) -> std::result::Result<Vec<T>, QueryError>
         + Send
         + 'static,
 {
-    let (start, end) = range(params, 6 * HOUR)?;
-    let snapshot = app.stores()?.logs.snapshot(tenant);
-    app.read_for(tenant, timeout(params)?, move |budget, _| {
+    let logs = askers.logs(app)?;
+    let (tenant, askers) = (askers.first(), askers.clone());
+    let work = move |budget: &Budget, _: &rayon::ThreadPool| {
         let mut found = Vec::new();
         for matchers in &selectors {
-            let more = read(&snapshot, matchers, TimeRange::new(start, end), budget);
-            found.extend(more?);
+            askers.read(&logs, matchers, |tenant, matchers| {
+                found.extend(read(tenant, matchers, budget)?);
+                Ok(())
+            })?;
         }
-        found.sort();
-        found.dedup();
         Ok(found)
-    })
-    .await
-}
-
-async fn labels(
-    State(app): State<Arc<App>>,
-    Told(Asker(tenant)): Told<Asker>,
-    Told(params): Told<Params>,
-) -> Result<Response> {
-    let matchers = matchers(&app, params.get("query"))?;
-    let names = gather(
-        &app,
-        &tenant,
-        &params,
-        vec![matchers],
-        obs_logstore::label_names,
-    )
-    .await?;
-    let mut body = Vec::new();
-    write::strings(&names, &mut body);
-    Ok(json(body))
-}
-
-async fn label_values(
-    State(app): State<Arc<App>>,
-    Told(Asker(tenant)): Told<Asker>,
-    Path(name): Path<String>,
-    Told(params): Told<Params>,
-) -> Result<Response> {
-    let matchers = matchers(&app, params.get("query"))?;
-    let read = move |s: &Snapshot<Logs>, m: &[Matcher], r, b: &Budget| {
-        obs_logstore::label_values(s, &name, m, r, b)
     };
-    let values = gather(&app, &tenant, &params, vec![matchers], read).await?;
-    let mut body = Vec::new();
-    write::strings(&values, &mut body);
-    Ok(json(body))
-}
-
-async fn series(
-    State(app): State<Arc<App>>,
-    Told(Asker(tenant)): Told<Asker>,
-    Told(params): Told<Params>,
-) -> Result<Response> {
-    let texts = params.all("match[]").chain(params.all("match"));
-    let mut selectors: Vec<Vec<Matcher>> = texts
-        .map(|text| matchers(&app, Some(text)))
-        .collect::<std::result::Result<_, _>>()?;
-    if selectors.is_empty() {
-        selectors.push(Vec::new());
-    }
-    let found = gather(&app, &tenant, &params, selectors, obs_logstore::streams).await?;
-    let mut body = Vec::new();
-    write::series(&found, &mut body);
-    Ok(json(body))
-}
-
-async fn build_info() -> Response {
-    let body = json!({
-        "version": LOKI_VERSION,
-        "revision": env!("CARGO_PKG_VERSION"),
-        "branch": "",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
-    });
-    json(body.to_string().into_bytes())
+    app.read_for(&tenant, timeout(params)?, work)
+        .await
+        .map_err(as_loki)
 }

@@ -18,9 +18,9 @@ use crate::read::Reader;
 use crate::stores::Stores;
 use crate::write::{Rules, Writers};
 
-struct Rig {
-    app: Arc<App>,
-    routes: Router,
+pub(super) struct Rig {
+    pub(super) app: Arc<App>,
+    pub(super) routes: Router,
     _folder: TempDir,
     _writers: Option<Writers>,
 }
@@ -60,7 +60,7 @@ impl Rig {
         }
     }
 
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (app, inbox) = app();
         let folder = tempfile::tempdir().expect("a folder");
         let options = obs_storage::Options::default();
@@ -100,7 +100,7 @@ impl Rig {
         assert_eq!(written.map(|accepted| accepted.refused), Ok(0));
     }
 
-    async fn ask(&mut self, request: http::request::Builder, body: &str) -> Heard {
+    pub(super) async fn ask(&mut self, request: http::request::Builder, body: &str) -> Heard {
         let request = request.body(Body::from(body.to_owned())).expect("valid");
         let response = self.routes.call(request).await.expect("infallible");
         let header = |name| {
@@ -118,27 +118,27 @@ impl Rig {
         }
     }
 
-    async fn get(&mut self, path: &str) -> Heard {
+    pub(super) async fn get(&mut self, path: &str) -> Heard {
         self.ask(Request::get(path), "").await
     }
 }
 
 #[derive(Debug)]
-struct Heard {
-    status: u16,
+pub(super) struct Heard {
+    pub(super) status: u16,
     kind: String,
     retry_after: Option<String>,
-    body: String,
+    pub(super) body: String,
 }
 
 #[track_caller]
-fn check(told: &Heard, status: u16, kind: &str, part: &str) {
+pub(super) fn check(told: &Heard, status: u16, kind: &str, part: &str) {
     let right = told.status == status && told.kind.starts_with(kind) && told.body.contains(part);
     assert!(right, "expected {status} {kind} {part}: {told:?}");
 }
 
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain";
+pub(super) const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain";
 
 #[tokio::test]
 async fn what_grafana_asks_first() {

@@ -233,7 +233,73 @@ fn entry(json: &mut Writer<'_>, record: &LogRecord) {
     json.text(&record.line);
 }
 
-/// The statistics that Grafana shows; what this engine has no word for is left out.
+/// What a tail leaves out because its client is slow.
+pub type Dropped = (Labels, Timestamp);
+
+/// Writes one frame of a tail.
+pub fn tail(lines: &[LogLines], dropped: &[Dropped], encoding: LabelEncoding, out: &mut Vec<u8>) {
+    let mut json = Writer::new(out);
+    json.object();
+    json.key("streams");
+    json.array();
+    match encoding {
+        LabelEncoding::Merged => merged(&mut json, lines),
+        LabelEncoding::Categorized => lines.iter().for_each(|l| categorized(&mut json, l)),
+    }
+    json.end_array();
+    if !dropped.is_empty() {
+        json.key("dropped_entries");
+        json.array();
+        for (labels, time) in dropped {
+            json.object();
+            json.key("labels");
+            json.pairs(labels);
+            json.field("timestamp", &time.nanos().to_string());
+            json.end_object();
+        }
+        json.end_array();
+    }
+    if encoding == LabelEncoding::Categorized {
+        json.key("encodingFlags");
+        json.strings([CATEGORIZE]);
+    }
+    json.end_object();
+}
+
+/// Writes one line of an export: a stream as the push API takes it, with one record, and a newline.
+/// What a query's parsers made counts as structured metadata.
+pub fn export_line(stream: &Labels, record: &LogRecord, parsed: &Labels, out: &mut Vec<u8>) {
+    let mut json = Writer::new(out);
+    json.object();
+    json.key("stream");
+    json.pairs(stream);
+    json.key("values");
+    json.array();
+    json.array();
+    entry(&mut json, record);
+    if !record.metadata.is_empty() || !parsed.is_empty() {
+        json.pairs(&all_labels(&record.metadata, parsed, None));
+    }
+    json.end_array();
+    json.end_array();
+    json.end_object();
+    out.push(b'\n');
+}
+
+/// The rest of Loki's statistics: where this engine has no word for a number, it is zero.
+const STATS_STORE: &str = r#"{"totalChunksRef":0,"totalChunksDownloaded":0,"chunksDownloadTime":0,"queryReferencedStructuredMetadata":false,"chunk":{"headChunkBytes":0,"headChunkLines":0,"decompressedBytes":0,"decompressedLines":0,"compressedBytes":0,"totalDuplicates":0,"postFilterLines":0,"headChunkStructuredMetadataBytes":0,"decompressedStructuredMetadataBytes":0},"chunkRefsFetchTime":0,"congestionControlLatency":0,"pipelineWrapperFilteredLines":0}"#;
+const STATS_CACHE: [&str; 8] = [
+    "chunk",
+    "index",
+    "result",
+    "statsResult",
+    "volumeResult",
+    "seriesResult",
+    "labelResult",
+    "instantMetricResult",
+];
+
+/// The statistics that clients of Loki read.
 fn stats(json: &mut Writer<'_>, reply: &Reply, timing: Timing, returned: u64) {
     let per_second = |count: u64| {
         let rate = count as f64 / timing.exec_seconds;
@@ -248,6 +314,11 @@ fn stats(json: &mut Writer<'_>, reply: &Reply, timing: Timing, returned: u64) {
         ("totalBytesProcessed", reply.bytes_read),
         ("totalLinesProcessed", reply.samples_read),
         ("totalEntriesReturned", returned),
+        ("totalPostFilterLines", returned),
+        ("totalStructuredMetadataBytesProcessed", 0),
+        ("subqueries", 0),
+        ("splits", 0),
+        ("shards", 0),
     ] {
         json.key(name);
         json.unsigned(count);
@@ -256,6 +327,44 @@ fn stats(json: &mut Writer<'_>, reply: &Reply, timing: Timing, returned: u64) {
     json.number(timing.exec_seconds);
     json.key("queueTime");
     json.number(timing.queue_seconds);
+    json.end_object();
+    let store = |json: &mut Writer<'_>| {
+        json.key("store");
+        json.value(|out| out.extend_from_slice(STATS_STORE.as_bytes()));
+    };
+    json.key("querier");
+    json.object();
+    store(json);
+    json.end_object();
+    json.key("ingester");
+    json.object();
+    for name in [
+        "totalReached",
+        "totalChunksMatched",
+        "totalBatches",
+        "totalLinesSent",
+    ] {
+        json.key(name);
+        json.unsigned(0);
+    }
+    store(json);
+    json.end_object();
+    json.key("cache");
+    json.object();
+    for name in STATS_CACHE {
+        json.key(name);
+        json.object();
+        for count in [
+            "entriesFound",
+            "entriesRequested",
+            "entriesStored",
+            "bytesReceived",
+        ] {
+            json.key(count);
+            json.unsigned(0);
+        }
+        json.end_object();
+    }
     json.end_object();
     json.end_object();
 }

@@ -3,3 +3,5 @@
 pub mod push;
 
 pub mod api;
+
+pub mod explore;

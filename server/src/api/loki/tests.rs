@@ -1,0 +1,500 @@
+//! Loki's API through the routes: what Grafana's data source, Explore and Logs Drilldown ask, and
+//! the live tail over a real connection.
+
+use axum::body::Body;
+use http::Request;
+use obs_model::{Labels, LogBatch, LogRecord, LogStream, Tenant, Timestamp};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tower::Service;
+
+use crate::api::tests::{Heard, JSON, Rig, TEXT, check};
+
+/// Seconds of the first line.
+const BEGIN: i64 = 1_700_000_000;
+
+fn record(second: i64, line: &str, level: &str) -> LogRecord {
+    LogRecord {
+        time: Timestamp::from_seconds(BEGIN + second),
+        line: line.as_bytes().to_vec(),
+        metadata: Labels::from_pairs([("detected_level", level)]),
+    }
+}
+
+async fn push(rig: &Rig, tenant: &str, app: &str, records: Vec<LogRecord>) {
+    let labels = [("app", app), ("service_name", app), ("pod", "7")];
+    let stream = LogStream {
+        labels: Labels::from_pairs(labels),
+        records,
+    };
+    let batch = LogBatch {
+        streams: vec![stream],
+    };
+    let tenant = Tenant::new(tenant).expect("a name");
+    let written = rig.app.sink.logs(tenant, batch).await;
+    assert_eq!(written.map(|accepted| accepted.refused), Ok(0));
+}
+
+/// Ten lines of each of two applications, a second apart.
+async fn filled() -> Rig {
+    let rig = Rig::start();
+    let shop = (0..10).map(|n| {
+        let level = if n % 5 == 0 { "error" } else { "info" };
+        record(n, &format!("order {n} took {}ms", n * 7), level)
+    });
+    push(&rig, "anonymous", "shop", shop.collect()).await;
+    let web = (0..10).map(|n| {
+        let line = json!({"msg": format!("GET /x{n}"), "status": 200 + n, "http": {"ms": 1.5}});
+        record(n, &line.to_string(), "info")
+    });
+    push(&rig, "anonymous", "web", web.collect()).await;
+    rig
+}
+
+/// `path?name=value&…` over the time of the lines.
+fn asking(path: &str, params: &[(&str, &str)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("start", &BEGIN.to_string());
+    query.append_pair("end", &(BEGIN + 60).to_string());
+    query.extend_pairs(params);
+    format!("/loki/api/v1/{path}?{}", query.finish())
+}
+
+async fn ask(rig: &mut Rig, path: &str, params: &[(&str, &str)]) -> Value {
+    let told = rig.get(&asking(path, params)).await;
+    check(&told, 200, JSON, "");
+    serde_json::from_str(&told.body).expect("JSON")
+}
+
+async fn told(rig: &mut Rig, path: &str, params: &[(&str, &str)]) -> Heard {
+    rig.get(&asking(path, params)).await
+}
+
+fn lines(answer: &Value) -> Vec<String> {
+    let streams = answer["data"]["result"].as_array().expect("streams");
+    let values = streams
+        .iter()
+        .flat_map(|s| s["values"].as_array().expect("values"));
+    let mut lines: Vec<(String, String)> = values
+        .map(|v| (v[0].to_string(), v[1].as_str().expect("a line").to_owned()))
+        .collect();
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+#[tokio::test]
+async fn a_data_source_is_tested_and_explored() {
+    let mut rig = filled().await;
+    let path = "/loki/api/v1/query?query=vector(1)%2Bvector(1)&time=4000000000";
+    check(
+        &rig.get(path).await,
+        200,
+        JSON,
+        r#""value":[4000000000,"2"]"#,
+    );
+    let told = rig.get("/loki/api/v1/status/buildinfo").await;
+    check(&told, 200, JSON, "\"version\":\"3.");
+    let answer = ask(&mut rig, "labels", &[]).await;
+    assert_eq!(answer["data"], json!(["app", "pod", "service_name"]));
+    let query = [("query", "{app=\"web\"}")];
+    let answer = ask(&mut rig, "label/app/values", &query).await;
+    assert_eq!(answer["data"], json!(["web"]));
+    let both = [("match[]", "{app=\"web\"}"), ("match[]", "{app=~\"s.*\"}")];
+    let answer = ask(&mut rig, "series", &both).await;
+    assert_eq!(answer["data"].as_array().map(Vec::len), Some(2), "{answer}");
+    let answer = ask(&mut rig, "index/stats", &query).await;
+    assert_eq!(
+        (&answer["streams"], &answer["entries"]),
+        (&json!(1), &json!(10))
+    );
+    let answer = ask(&mut rig, "index/shards", &query).await;
+    assert_eq!(answer["shards"][0]["stats"]["entries"], json!(10));
+    // The histogram above the lines of Explore.
+    let histogram =
+        "sum by (level, detected_level) (count_over_time({app=\"shop\"} | drop __error__ [60s]))";
+    let answer = ask(
+        &mut rig,
+        "query_range",
+        &[("query", histogram), ("step", "60000ms")],
+    )
+    .await;
+    assert_eq!(answer["data"]["resultType"], "matrix");
+    assert_eq!(answer["data"]["result"].as_array().map(Vec::len), Some(2));
+    let answer = ask(
+        &mut rig,
+        "query_range",
+        &[("query", "{app=\"shop\"} |= `order`"), ("limit", "3")],
+    )
+    .await;
+    assert_eq!(
+        lines(&answer),
+        [
+            "order 7 took 49ms",
+            "order 8 took 56ms",
+            "order 9 took 63ms"
+        ]
+    );
+    assert!(answer["data"]["stats"]["summary"]["totalLinesProcessed"].is_u64());
+    assert!(answer["data"]["stats"]["ingester"]["store"]["chunk"].is_object());
+    let answer = ask(&mut rig, "format_query", &[("query", "{app=\"a\"}|json")]).await;
+    assert_eq!(answer["data"], "{app=\"a\"} | json");
+}
+
+#[tokio::test]
+async fn lines_are_told_as_asked_for() {
+    let mut rig = filled().await;
+    let params = [
+        ("query", "{app=\"shop\"}"),
+        ("limit", "1"),
+        ("direction", "FORWARD"),
+    ];
+    let path = asking("query_range", &params);
+    let flags = Request::get(&path).header("x-loki-response-encoding-flags", "categorize-labels");
+    let answer: Value = serde_json::from_str(&rig.ask(flags, "").await.body).expect("JSON");
+    assert_eq!(
+        answer["data"]["encodingFlags"],
+        json!(["categorize-labels"])
+    );
+    let first = &answer["data"]["result"][0];
+    assert_eq!(
+        first["stream"],
+        json!({"app": "shop", "pod": "7", "service_name": "shop"})
+    );
+    let value = json!([
+        format!("{BEGIN}000000000"),
+        "order 0 took 0ms",
+        {"structuredMetadata": {"detected_level": "error"}}
+    ]);
+    assert_eq!(first["values"], json!([value]));
+    // Without the flag all labels are the stream's.
+    let answer = ask(&mut rig, "query_range", &params).await;
+    assert_eq!(
+        answer["data"]["result"][0]["stream"]["detected_level"],
+        "error"
+    );
+    // At least four seconds between two lines.
+    let every = [("query", "{app=\"shop\"}"), ("interval", "4s")];
+    let answer = ask(&mut rig, "query_range", &every).await;
+    assert_eq!(
+        lines(&answer),
+        ["order 1 took 7ms", "order 5 took 35ms", "order 9 took 63ms"]
+    );
+    let every = [
+        ("query", "{app=\"shop\"}"),
+        ("interval", "8s"),
+        ("direction", "forward"),
+    ];
+    let answer = ask(&mut rig, "query_range", &every).await;
+    assert_eq!(lines(&answer), ["order 0 took 0ms", "order 8 took 56ms"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_as_loki_tells_it() {
+    let mut rig = filled().await;
+    let log = [("query", "{app=\"shop\"}")];
+    let instant = "log queries are not supported as an instant query type, please change your query to a range query type";
+    check(&told(&mut rig, "query", &log).await, 400, TEXT, instant);
+    let many = [("query", "{app=\"shop\"}"), ("limit", "100001")];
+    let limit = "max entries limit per query exceeded, limit > max_entries_limit_per_query (100001 > 100000)";
+    check(
+        &told(&mut rig, "query_range", &many).await,
+        400,
+        TEXT,
+        limit,
+    );
+    let path = "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&start=2&end=1";
+    let order = "end timestamp must not be before or equal to start time";
+    check(&rig.get(path).await, 400, TEXT, order);
+    let metric = [("query", "rate({app=\"a\"}[1m])")];
+    for path in ["patterns", "detected_fields", "tail"] {
+        check(
+            &told(&mut rig, path, &metric).await,
+            400,
+            TEXT,
+            "expected a log query",
+        );
+    }
+    check(
+        &told(&mut rig, "format_query", &[("query", "{")]).await,
+        400,
+        TEXT,
+        "parse error",
+    );
+    let fine = [("query", "{app=\"a\"}"), ("step", "1ms")];
+    for path in ["query_range", "index/volume_range", "patterns"] {
+        let points = "exceeded maximum resolution of 11,000 points per time series";
+        check(&told(&mut rig, path, &fine).await, 400, TEXT, points);
+    }
+    let by = [("query", "{app=\"a\"}"), ("aggregateBy", "pods")];
+    check(
+        &told(&mut rig, "index/volume", &by).await,
+        400,
+        TEXT,
+        "invalid aggregation option",
+    );
+    let slow = [("query", "{app=\"a\"}"), ("delay_for", "6")];
+    check(
+        &told(&mut rig, "tail", &slow).await,
+        400,
+        TEXT,
+        "delay_for can't be greater than 5",
+    );
+    let bad = Request::get("/loki/api/v1/labels").header("x-scope-orgid", "a|b/c");
+    let unsupported = "tenant ID 'b/c' contains unsupported character '/'";
+    check(&rig.ask(bad, "").await, 400, TEXT, unsupported);
+}
+
+#[tokio::test]
+async fn drilldown_finds_what_it_asks_for() {
+    let mut rig = filled().await;
+    let services = [("query", "{service_name=~`.+`}"), ("limit", "5000")];
+    let answer = ask(&mut rig, "index/volume", &services).await;
+    assert_eq!(answer["data"]["resultType"], "vector");
+    let result = answer["data"]["result"].as_array().expect("volumes");
+    assert_eq!(result[0]["metric"], json!({"service_name": "web"}));
+    assert_eq!(result[1]["metric"], json!({"service_name": "shop"}));
+    assert_eq!(result[1]["value"], json!([BEGIN + 60, "168"]));
+    let by = [
+        ("query", "{app=\"shop\"}"),
+        ("targetLabels", "pod"),
+        ("aggregateBy", "labels"),
+        ("step", "5s"),
+    ];
+    let answer = ask(&mut rig, "index/volume_range", &by).await;
+    let pod = &answer["data"]["result"][0];
+    assert_eq!(pod["metric"], json!({"pod": ""}));
+    assert_eq!(pod["values"], json!([[BEGIN, "83"], [BEGIN + 5, "85"]]));
+    let answer = ask(
+        &mut rig,
+        "patterns",
+        &[("query", "{app=\"shop\"}"), ("step", "10s")],
+    )
+    .await;
+    let found = &answer["data"][0];
+    assert_eq!(
+        (&found["pattern"], &found["level"]),
+        (&json!("order <_> took <_>"), &json!("info"))
+    );
+    assert_eq!(found["samples"], json!([[BEGIN, 8]]));
+    let answer = ask(&mut rig, "detected_labels", &[("query", "")]).await;
+    let expect = json!({"detectedLabels": [
+        {"label": "pod", "cardinality": 1},
+        {"label": "app", "cardinality": 2},
+        {"label": "service_name", "cardinality": 2},
+    ]});
+    assert_eq!(answer, expect);
+    let answer = ask(&mut rig, "detected_fields", &[("query", "{app=\"web\"}")]).await;
+    let expect = json!([
+        {"label": "detected_level", "type": "string", "cardinality": 1, "parsers": null},
+        {"label": "http_ms", "type": "float", "cardinality": 1, "parsers": ["json"], "jsonPath": ["http", "ms"]},
+        {"label": "msg", "type": "string", "cardinality": 10, "parsers": ["json"], "jsonPath": ["msg"]},
+        {"label": "status", "type": "int", "cardinality": 10, "parsers": ["json"], "jsonPath": ["status"]},
+    ]);
+    assert_eq!(
+        (&answer["fields"], &answer["limit"]),
+        (&expect, &json!(1000))
+    );
+    let params = [
+        ("query", "{app=\"web\"}"),
+        ("limit", "2"),
+        ("line_limit", "3"),
+    ];
+    let answer = ask(&mut rig, "detected_field/status/values", &params).await;
+    assert_eq!(answer, json!({"values": ["207", "208"], "limit": 2}));
+    let answer = ask(&mut rig, "drilldown-limits", &[]).await;
+    assert_eq!(answer["limits"]["volume_enabled"], true);
+    let told = rig.get("/config/tenant/v1/limits").await;
+    check(&told, 200, TEXT, "max_entries_limit_per_query: 100000");
+}
+
+#[tokio::test]
+async fn several_tenants_are_read_together() {
+    let mut rig = Rig::start();
+    for (tenant, count) in [("a", 2), ("b", 3)] {
+        let records = (0..count).map(|n| record(n, &format!("{tenant}{n}"), "info"));
+        push(&rig, tenant, "shop", records.collect()).await;
+    }
+    let mut get = async |path: &str, params: &[(&str, &str)]| {
+        let request = Request::get(asking(path, params)).header("x-scope-orgid", "b|a");
+        let told = rig.ask(request, "").await;
+        check(&told, 200, JSON, "");
+        serde_json::from_str::<Value>(&told.body).expect("JSON")
+    };
+    let answer = get(
+        "query_range",
+        &[("query", "{app=\"shop\"}"), ("limit", "4")],
+    )
+    .await;
+    assert_eq!(lines(&answer), ["a0", "a1", "b1", "b2"].map(str::to_owned));
+    assert_eq!(answer["data"]["result"][0]["stream"]["__tenant_id__"], "a");
+    let one = [("query", "{app=\"shop\", __tenant_id__=\"b\"}")];
+    assert_eq!(lines(&get("query_range", &one).await), ["b0", "b1", "b2"]);
+    let sum = [
+        ("query", "sum(count_over_time({app=\"shop\"}[1h]))"),
+        ("time", "1700000060"),
+    ];
+    assert_eq!(
+        get("query", &sum).await["data"]["result"][0]["value"][1],
+        "5"
+    );
+    let by = [
+        (
+            "query",
+            "sum by (__tenant_id__) (count_over_time({app=\"shop\"}[1h]))",
+        ),
+        ("time", "1700000060"),
+    ];
+    let answer = get("query", &by).await;
+    assert_eq!(
+        answer["data"]["result"][1]["metric"],
+        json!({"__tenant_id__": "b"})
+    );
+    assert_eq!(answer["data"]["result"][1]["value"][1], "3");
+    let answer = get("label/__tenant_id__/values", &[]).await;
+    assert_eq!(answer["data"], json!(["a", "b"]));
+    assert_eq!(
+        get("index/stats", &[("query", "{app=\"shop\"}")]).await["entries"],
+        5
+    );
+    let answer = get("index/volume", &[("query", "{app=\"shop\"}")]).await;
+    assert_eq!(answer["data"]["result"][0]["value"][1], "10");
+}
+
+#[tokio::test]
+async fn exports_have_every_line_in_order() {
+    let mut rig = Rig::start();
+    // More than one page, and many lines of one time where pages end.
+    let count = 45_000;
+    let records = (0..count).map(|n| record(n / 15_000, &n.to_string(), "info"));
+    push(&rig, "anonymous", "shop", records.collect()).await;
+    let path = "/api/v1/export/logs?query=%7Bapp%3D%22shop%22%7D";
+    let request = Request::get(path).body(Body::empty()).expect("valid");
+    let response = rig.routes.call(request).await.expect("infallible");
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let body = axum::body::to_bytes(response.into_body(), 1 << 30)
+        .await
+        .expect("all of it");
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    let mut next = 0;
+    for line in text.lines() {
+        let stream: Value = serde_json::from_str(line).expect("JSON");
+        let value = &stream["values"][0];
+        assert_eq!(value[1], next.to_string());
+        assert_eq!(value[2], json!({"detected_level": "info"}));
+        assert_eq!(stream["stream"]["app"], "shop");
+        next += 1;
+    }
+    assert_eq!(next, count);
+    let told = rig
+        .get("/api/v1/export/logs?query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)")
+        .await;
+    check(&told, 400, TEXT, "expected a log query");
+}
+
+/// A client of a WebSocket that only listens.
+struct Listening {
+    stream: TcpStream,
+    /// Serves until this is dropped.
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+impl Listening {
+    /// Opens `path` at a server over the routes.
+    async fn open(rig: &Rig, path: &str, headers: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let routes = rig.routes.clone();
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, routes).await });
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        let head = String::from_utf8(head).expect("text");
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        Self {
+            stream,
+            _server: server,
+        }
+    }
+
+    /// The next frame with text.
+    async fn frame(&mut self) -> Value {
+        loop {
+            let kind = self.stream.read_u8().await.expect("a frame") & 0x0f;
+            let length = match self.stream.read_u8().await.expect("a length") {
+                126 => usize::from(self.stream.read_u16().await.expect("a length")),
+                127 => {
+                    usize::try_from(self.stream.read_u64().await.expect("a length")).expect("fits")
+                }
+                short => usize::from(short),
+            };
+            let mut body = vec![0; length];
+            self.stream.read_exact(&mut body).await.expect("a body");
+            if kind == 1 {
+                return serde_json::from_slice(&body).expect("JSON");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tail_tells_the_past_and_what_comes() {
+    let mut rig = filled().await;
+    let path = asking(
+        "tail",
+        &[("query", "{app=\"shop\"} |= `order`"), ("limit", "2")],
+    );
+    let flags = "X-Loki-Response-Encoding-Flags: categorize-labels\r\n";
+    let mut tail = Listening::open(&rig, &path, flags).await;
+    let frame = tail.frame().await;
+    assert_eq!(frame["encodingFlags"], json!(["categorize-labels"]));
+    let values = frame["streams"].as_array().expect("streams").iter();
+    let told: Vec<&str> = values
+        .flat_map(|s| s["values"].as_array().expect("values"))
+        .filter_map(|v| v[1].as_str())
+        .collect();
+    assert_eq!(told, ["order 8 took 56ms", "order 9 took 63ms"]);
+    // Old times are told too: what counts is arrival.
+    push(
+        &rig,
+        "anonymous",
+        "web",
+        vec![record(1, "order of the web", "info")],
+    )
+    .await;
+    push(
+        &rig,
+        "other",
+        "shop",
+        vec![record(1, "order of another", "info")],
+    )
+    .await;
+    push(
+        &rig,
+        "anonymous",
+        "shop",
+        vec![record(-100, "late order", "warn"), record(1, "no", "info")],
+    )
+    .await;
+    let frame = tail.frame().await;
+    assert_eq!(frame["streams"].as_array().map(Vec::len), Some(1));
+    let value = json!([format!("{}000000000", BEGIN - 100), "late order", {"structuredMetadata": {"detected_level": "warn"}}]);
+    assert_eq!(frame["streams"][0]["values"], json!([value]));
+    drop(tail);
+    let told = told_without_upgrade(&mut rig).await;
+    assert_eq!(told.status, 400, "{told:?}");
+}
+
+async fn told_without_upgrade(rig: &mut Rig) -> Heard {
+    told(rig, "tail", &[("query", "{app=\"shop\"}")]).await
+}
