@@ -34,6 +34,18 @@ impl ParseError {
         }
     }
 
+    /// An error of LogQL, in Loki's words; where both numbers are 0 there is no place.
+    pub fn logql(line: u32, column: u32, message: impl std::fmt::Display) -> Self {
+        let place = match (line, column) {
+            (0, 0) => " ".to_owned(),
+            _ => format!(" at line {line}, col {column}"),
+        };
+        Self {
+            place: None,
+            text: format!("parse error{place}: {message}"),
+        }
+    }
+
     /// An error of PromQL, in Prometheus' words and with its columns.
     pub fn promql(text: &str, offset: usize, message: impl std::fmt::Display) -> Self {
         let place = (!text.is_empty()).then(|| Place::of_bytes(text, offset));

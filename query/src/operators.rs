@@ -15,6 +15,8 @@ pub enum BinaryOp {
     Mul,
     /// `/`
     Div,
+    /// `/` of LogQL: divided by zero, anything is no number.
+    DivOrNan,
     /// `%`
     Mod,
     /// `^`
@@ -52,7 +54,7 @@ impl BinaryOp {
             Self::Add => "+",
             Self::Sub => "-",
             Self::Mul => "*",
-            Self::Div => "/",
+            Self::Div | Self::DivOrNan => "/",
             Self::Mod => "%",
             Self::Pow => "^",
             Self::Atan2 => "atan2",
@@ -102,7 +104,7 @@ impl BinaryOp {
             | Self::TrimUpper
             | Self::TrimLower => 3,
             Self::Add | Self::Sub => 4,
-            Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
+            Self::Mul | Self::Div | Self::DivOrNan | Self::Mod | Self::Atan2 => 5,
             Self::Pow => 6,
         }
     }

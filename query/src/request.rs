@@ -124,10 +124,13 @@ pub struct Request {
     pub direction: Direction,
     /// Most spans that each span set of a trace lists.
     pub spans_per_set: usize,
+    /// The time that `now` is in templates: when the query was asked.
+    pub now: Timestamp,
 }
 
 impl Request {
-    /// A request with Prometheus' and Loki's defaults: lookback 5 m, subquery step 1 m, 100 lines.
+    /// A request with Prometheus' and Loki's defaults: lookback 5 m, subquery step 1 m, 100 lines,
+    /// asked at the end of its range.
     pub fn new(when: When) -> Self {
         const MINUTE: i64 = 60 * obs_model::time::NANOS_PER_SECOND;
         Self {
@@ -143,6 +146,7 @@ impl Request {
             limit: 100,
             direction: Direction::Backward,
             spans_per_set: 3, // as Tempo
+            now: when.bounds().1,
         }
     }
 }

@@ -173,11 +173,6 @@ impl<'a, T: PartialEq> Cursor<'a, T> {
         self.at
     }
 
-    /// Goes back to a position taken before.
-    pub(crate) fn rewind(&mut self, position: usize) {
-        self.at = position;
-    }
-
     pub(crate) fn advance(&mut self) {
         self.at = (self.at + 1).min(self.tokens.len());
     }
@@ -492,9 +487,12 @@ pub(crate) fn go_duration(text: &str) -> Option<i64> {
         };
         total = total.checked_add(whole.checked_mul(*scale)?)?;
         if !fraction.is_empty() {
-            let part: f64 = format!("0.{fraction}").parse().ok()?;
+            // Digits behind the 18th are below a nanosecond of any unit.
+            let digits = fraction.get(..18.min(fraction.len()))?;
+            let part: i64 = digits.parse().ok()?;
+            let units = *scale as f64 / 10f64.powi(digits.len() as i32);
             // Less than one unit, so it fits; truncation is what Go does too.
-            total = total.checked_add((part * *scale as f64) as i64)?;
+            total = total.checked_add((part as f64 * units) as i64)?;
         }
         rest = unit_text.get(length..)?;
     }
@@ -569,6 +567,8 @@ mod tests {
         check("1d2h", Some(93_600_000_000_000));
         check("1.5h", Some(5_400_000_000_000));
         check("100µs", Some(100_000));
+        check("34m51.12704s", Some(2_091_127_040_000));
+        check("0.1234567891234567891234s", Some(123_456_789));
         check("-1ns", Some(-1));
         check("5", None);
         check("", None);

@@ -208,7 +208,7 @@ mod tests {
         let Ok(Expr::Logs(logs)) = parse(query, &Limits::default()) else {
             panic!("{query}");
         };
-        Arc::new(Sieve::new(&logs).unwrap())
+        Arc::new(Sieve::new(&logs, Timestamp::default()).unwrap())
     }
 
     fn record(app: &str, bytes: usize) -> Vec<u8> {

@@ -98,7 +98,7 @@ impl LineOp {
     }
 }
 
-/// A condition on the line: any of the alternatives, or for negative operators none of them.
+/// A condition on the line: any of the alternatives. Negative operators have one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LineFilter {
     /// How to compare.
@@ -171,7 +171,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// As written.
+    /// As printed.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Equal => "==",
@@ -237,9 +237,9 @@ pub enum LabelFilter {
         /// An address, a range or a network.
         range: String,
     },
-    /// All of them; at least two.
+    /// All of them; two where the parser made it.
     And(Vec<LabelFilter>),
-    /// One of them; at least two.
+    /// One of them; two where the parser made it.
     Or(Vec<LabelFilter>),
 }
 
@@ -248,8 +248,10 @@ pub enum LabelFilter {
 pub enum Conversion {
     /// As a number.
     Number,
-    /// `duration(…)`, `duration_seconds(…)`: in seconds.
+    /// `duration(…)`: in seconds.
     Duration,
+    /// `duration_seconds(…)`: the same.
+    DurationSeconds,
     /// `bytes(…)`
     Bytes,
 }

@@ -4,10 +4,9 @@
 //! the label `level`, however many labels the lines have.
 
 use obs_model::limits::Limits;
-use obs_model::{Labels, MatchOp, TimeRange};
+use obs_model::{Labels, MatchOp, TimeRange, Timestamp};
 
 use super::ast::{self, Expr, MetricExpr, RangeOp, Side, VectorOp};
-use super::metric::is_scalar;
 use crate::column::Grid;
 use crate::error::{Place, QueryError};
 use crate::functions::{InstantFunction, RangeFunction};
@@ -36,10 +35,12 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
             range: TimeRange::new(start, end.saturating_sub(1)),
             limit: request.limit,
             direction: request.direction,
+            now: request.now,
         })),
         (Expr::Metric(metric), when) => {
             let mut lowering = Lowering {
-                grid: when.grid(limits)?,
+                grid: aligned(when).grid(limits)?,
+                now: request.now,
                 instant: matches!(when, When::At(_)),
                 leaves: Vec::new(),
             };
@@ -64,8 +65,26 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
     }
 }
 
+/// Loki asks at multiples of the step, from the one before the start to the one behind the end.
+fn aligned(when: When) -> When {
+    match when {
+        When::Range { start, end, step } if step > 0 => {
+            let over = end.nanos().rem_euclid(step);
+            let up = if over == 0 { 0 } else { step - over };
+            When::Range {
+                start: start.saturating_sub(start.nanos().rem_euclid(step)),
+                end: end.saturating_add(up),
+                step,
+            }
+        }
+        other => other,
+    }
+}
+
 struct Lowering {
     grid: Grid,
+    /// When the query was asked.
+    now: Timestamp,
     instant: bool,
     leaves: Vec<LeafRead>,
 }
@@ -96,8 +115,7 @@ impl Lowering {
                 matching,
             } => Node::Binary(Box::new(Binary {
                 op: binary_op(*op),
-                // Between two numbers there is nothing to filter.
-                return_bool: matching.return_bool || (is_scalar(left) && is_scalar(right)),
+                return_bool: matching.return_bool,
                 matching: lower_matching(*op, matching),
                 lhs: self.node(left)?,
                 rhs: self.node(right)?,
@@ -111,11 +129,21 @@ impl Lowering {
                 regex,
             } => {
                 let texts = [destination, replacement, source, regex];
-                let mut arguments = vec![self.node(expr)?];
+                let mut arguments = vec![self.series(expr)?];
                 arguments.extend(texts.into_iter().map(|t| Node::Text(t.clone())));
                 call(InstantFunction::LabelReplace, arguments)
             }
         })
+    }
+
+    /// The node of an expression that must not be a number.
+    fn series(&mut self, expr: &MetricExpr) -> Result<Node, QueryError> {
+        if matches!(expr, MetricExpr::Number(_)) {
+            return Err(QueryError::Execution(
+                "unexpected expr type (*syntax.LiteralExpr) where series are needed".to_owned(),
+            ));
+        }
+        self.node(expr)
     }
 
     fn vector(
@@ -129,9 +157,9 @@ impl Lowering {
             return Ok(node);
         }
         let op = match op {
-            VectorOp::Sort => return Ok(call(InstantFunction::Sort, vec![self.node(expr)?])),
+            VectorOp::Sort => return Ok(call(InstantFunction::Sort, vec![self.series(expr)?])),
             VectorOp::SortDesc => {
-                return Ok(call(InstantFunction::SortDesc, vec![self.node(expr)?]));
+                return Ok(call(InstantFunction::SortDesc, vec![self.series(expr)?]));
             }
             VectorOp::ApproxTopk if !self.instant => {
                 return Err(QueryError::Execution(
@@ -153,7 +181,7 @@ impl Lowering {
             op,
             // Below 2^32, see the parser.
             parameter: parameter.map(|k| Node::Number(k as f64)),
-            input: self.node(expr)?,
+            input: self.series(expr)?,
             grouping: grouping.map_or_else(Grouping::default, |g| Grouping {
                 without: g.without,
                 labels: g.labels.clone(),
@@ -232,7 +260,15 @@ impl Lowering {
             matchers: logs.logs.matchers.clone(),
             stages: logs.logs.stages.clone(),
             worth,
-            grouping,
+            // Whether there are lines does not depend on their labels.
+            grouping: match op {
+                RangeOp::Absent => Some(ast::Grouping {
+                    without: false,
+                    labels: Vec::new(),
+                }),
+                _ => grouping,
+            },
+            now: self.now,
         }));
         let labels = if op == RangeOp::Absent {
             equal_labels(&logs.logs.matchers)
@@ -240,17 +276,46 @@ impl Lowering {
             Labels::empty()
         };
         let leaf = add_leaf(&mut self.leaves, leaf, window.covers(&self.grid));
-        Node::Over(Box::new(Over {
-            function,
-            parameters: parameter.map(Node::Number).into_iter().collect(),
-            input: Input::Leaf(leaf),
-            window,
-            labels,
-            finds_resets: false,
-            place: PLACE,
-            parameter_place: PLACE,
-        }))
+        let over = |function| {
+            Node::Over(Box::new(Over {
+                function,
+                parameters: parameter.map(Node::Number).into_iter().collect(),
+                input: Input::Leaf(leaf),
+                window,
+                labels: labels.clone(),
+                finds_resets: false,
+                place: PLACE,
+                parameter_place: PLACE,
+            }))
+        };
+        match op {
+            // Of a single line, the counter's rate is 0.
+            RangeOp::RateCounter => {
+                let none = binary(
+                    BinaryOp::Mul,
+                    over(RangeFunction::Count),
+                    Node::Number(0.0),
+                    Cardinality::OneToOne,
+                );
+                binary(BinaryOp::Or, over(function), none, Cardinality::ManyToMany)
+            }
+            _ => over(function),
+        }
     }
+}
+
+fn binary(op: BinaryOp, lhs: Node, rhs: Node, cardinality: Cardinality) -> Node {
+    Node::Binary(Box::new(Binary {
+        op,
+        return_bool: false,
+        matching: Matching {
+            cardinality,
+            ..Matching::default()
+        },
+        lhs,
+        rhs,
+        place: PLACE,
+    }))
 }
 
 fn call(function: InstantFunction, arguments: Vec<Node>) -> Node {
@@ -282,7 +347,7 @@ fn binary_op(op: ast::BinaryOp) -> BinaryOp {
         ast::BinaryOp::Add => BinaryOp::Add,
         ast::BinaryOp::Sub => BinaryOp::Sub,
         ast::BinaryOp::Mul => BinaryOp::Mul,
-        ast::BinaryOp::Div => BinaryOp::Div,
+        ast::BinaryOp::Div => BinaryOp::DivOrNan,
         ast::BinaryOp::Mod => BinaryOp::Mod,
         ast::BinaryOp::Pow => BinaryOp::Pow,
         ast::BinaryOp::Compare(comparison) => match comparison {

@@ -8,10 +8,13 @@ pub(crate) mod lexer;
 mod lower;
 mod metric;
 mod parser;
+mod pretty;
 mod printer;
 #[cfg(test)]
 mod tests;
 
 pub use ast::Expr;
 pub use lower::plan;
+pub(crate) use parser::regex_fault;
 pub use parser::{parse, parse_matchers};
+pub use pretty::pretty;

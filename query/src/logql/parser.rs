@@ -1,7 +1,8 @@
 //! LogQL's parser for selectors and pipelines; metric expressions are in `metric`.
 //!
-//! Recursive descent over the tokens of `lexer`. Invariant: depth and length are bounded by
-//! [`Limits`], and what it gives keeps the rules that `ast` promises.
+//! Recursive descent over the tokens of `lexer`. Errors are those of Loki's parser: what stands
+//! where, and what could stand there if that is at most four things. Invariant: depth and length
+//! are bounded by [`Limits`], and what it gives keeps the rules that `ast` promises.
 
 use obs_model::limits::Limits;
 use obs_model::{MatchOp, Matcher};
@@ -10,50 +11,29 @@ use super::ast::{
     Comparison, Conversion, Expr, Extraction, LabelChoice, LabelFilter, LabelFormat, LineFilter,
     LineMatch, LineOp, LogExpr, Stage, Unwrap,
 };
-use super::lexer::{Token, token};
+use super::lexer::{Placed, Token, tokens};
 use crate::error::ParseError;
-use crate::tokens::{Cursor, tokenize};
-
-/// Words that can never be label names.
-const KEYWORDS: [&str; 23] = [
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-    "bool",
-    "or",
-    "and",
-    "unless",
-    "offset",
-    "json",
-    "logfmt",
-    "regexp",
-    "pattern",
-    "unpack",
-    "line_format",
-    "label_format",
-    "decolorize",
-    "drop",
-    "keep",
-    "unwrap",
-    "ip",
-];
+use crate::tokens::parse_float;
 
 /// What Loki says when a selector would select every stream.
-const EMPTY_SELECTOR: &str = "a selector that narrows the streams (queries require at least one \
-     regexp or equality matcher that does not have an empty-compatible value. For instance, \
-     app=~\".*\" does not meet this requirement, but app=~\".+\" will)";
+const EMPTY_SELECTOR: &str = "queries require at least one regexp or equality matcher that does \
+     not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, \
+     but app=~\".+\" will";
 
-type Parsed<T> = Result<T, ParseError>;
+/// Operators above one another in a tree; trees are walked by recursion.
+const HEIGHT_MAX: usize = 256;
+
+pub(super) type Parsed<T> = Result<T, ParseError>;
 
 /// Parses a LogQL query.
 pub fn parse(text: &str, limits: &Limits) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(text, limits)?;
-    let expr = parser.root()?;
+    let checked = parser.expr()?;
     parser.end()?;
-    Ok(expr)
+    match checked.fault {
+        Some(fault) => Err(fault),
+        None => Ok(checked.expr),
+    }
 }
 
 /// Parses only a stream selector, as the label and series APIs take it; `{}` is refused.
@@ -61,244 +41,281 @@ pub fn parse_matchers(text: &str, limits: &Limits) -> Result<Vec<Matcher>, Parse
     let mut parser = Parser::new(text, limits)?;
     let matchers = parser.selector()?;
     parser.end()?;
-    Ok(matchers)
+    match empty_selector(&matchers) {
+        Some(fault) => Err(fault),
+        None => Ok(matchers),
+    }
+}
+
+/// An expression and what is wrong with it, which is told only where the whole text parses.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) expr: Expr,
+    pub(super) fault: Option<ParseError>,
+}
+
+/// An error without a place.
+pub(super) fn refused(message: impl std::fmt::Display) -> ParseError {
+    ParseError::logql(0, 0, message)
+}
+
+/// Why a selector is refused, if it is.
+pub(super) fn empty_selector(matchers: &[Matcher]) -> Option<ParseError> {
+    let everything = matchers.iter().all(|m| m.matches(""));
+    everything.then(|| refused(EMPTY_SELECTOR))
 }
 
 /// The parser's state.
 #[derive(Debug)]
-pub(super) struct Parser<'a> {
-    pub(super) cursor: Cursor<'a, Token>,
+pub(super) struct Parser {
+    tokens: Vec<Placed>,
+    at: usize,
+    depth: usize,
+    depth_max: usize,
+    /// Operators above one another in what was parsed last.
+    pub(super) height: usize,
 }
 
-impl<'a> Parser<'a> {
-    fn new(text: &'a str, limits: &Limits) -> Parsed<Self> {
-        let tokens = tokenize(text, limits, token)?;
+impl Parser {
+    fn new(text: &str, limits: &Limits) -> Parsed<Self> {
+        let max = limits.query_text_bytes_max;
+        if text.len() >= max {
+            let length = text.len();
+            return Err(refused(format!("input size too long ({length} > {max})")));
+        }
         Ok(Self {
-            cursor: Cursor::new(text, tokens, limits),
+            tokens: tokens(text),
+            at: 0,
+            depth: 0,
+            depth_max: limits.depth_max,
+            height: 0,
         })
     }
 
     fn end(&self) -> Parsed<()> {
-        if self.cursor.at_end() {
-            Ok(())
-        } else {
-            Err(self.error("an operator or the end of the query"))
+        match self.peek() {
+            Token::End => Ok(()),
+            _ => self.unexpected(&[]),
         }
     }
 
-    fn root(&mut self) -> Parsed<Expr> {
-        let mut ahead = 0;
-        while self.cursor.peek_at(ahead) == Some(&Token::Sign("(")) {
-            ahead += 1;
+    fn placed(&self, ahead: usize) -> &Placed {
+        let last = self.tokens.len() - 1;
+        &self.tokens[(self.at + ahead).min(last)]
+    }
+
+    pub(super) fn peek(&self) -> &Token {
+        &self.placed(0).token
+    }
+
+    pub(super) fn peek_at(&self, ahead: usize) -> &Token {
+        &self.placed(ahead).token
+    }
+
+    pub(super) fn advance(&mut self) {
+        self.at = (self.at + 1).min(self.tokens.len() - 1);
+    }
+
+    /// The error of a token that cannot stand here, with what could.
+    pub(super) fn unexpected<T>(&self, expected: &[&str]) -> Parsed<T> {
+        let placed = self.placed(0);
+        let mut message = placed.token.name();
+        if !matches!(placed.token, Token::Fault(_)) {
+            message = format!("syntax error: unexpected {message}");
+            if !expected.is_empty() {
+                message = format!("{message}, expecting {}", expected.join(" or "));
+            }
         }
-        if self.cursor.peek_at(ahead) == Some(&Token::Sign("{")) {
-            Ok(Expr::Logs(self.log_expr()?))
-        } else {
-            Ok(Expr::Metric(self.metric_expr()?))
-        }
+        Err(ParseError::logql(placed.line, placed.column, message))
     }
 
-    pub(super) fn error(&self, expected: impl Into<String>) -> ParseError {
-        self.cursor.error(expected)
-    }
-
-    pub(super) fn sign(&mut self, sign: &'static str) -> bool {
-        self.cursor.eat(&Token::Sign(sign))
-    }
-
-    pub(super) fn expect_sign(&mut self, sign: &'static str) -> Parsed<()> {
-        self.cursor.expect(&Token::Sign(sign), sign)
-    }
-
-    /// The next word in lower case, if a word comes next.
-    pub(super) fn peek_word(&self, ahead: usize) -> Option<String> {
-        match self.cursor.peek_at(ahead) {
-            Some(Token::Word(word)) => Some(word.to_ascii_lowercase()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn keyword(&mut self, keyword: &str) -> bool {
-        let found =
-            matches!(self.cursor.peek(), Some(Token::Word(w)) if w.eq_ignore_ascii_case(keyword));
+    /// Takes a keyword or sign if it comes next.
+    pub(super) fn key(&mut self, key: &'static str) -> bool {
+        let found = *self.peek() == Token::Key(key);
         if found {
-            self.cursor.advance();
+            self.advance();
         }
         found
     }
 
-    pub(super) fn text(&mut self, what: &str) -> Parsed<String> {
-        if let Some(Token::Text(text)) = self.cursor.peek() {
-            let text = text.clone();
-            self.cursor.advance();
-            Ok(text)
-        } else {
-            Err(self.error(what))
+    pub(super) fn at_key(&self, key: &'static str) -> bool {
+        *self.peek() == Token::Key(key)
+    }
+
+    pub(super) fn expect(&mut self, key: &'static str) -> Parsed<()> {
+        match self.key(key) {
+            true => Ok(()),
+            false => self.unexpected(&[key]),
         }
     }
 
-    pub(super) fn name(&mut self) -> Parsed<String> {
-        match self.cursor.peek() {
-            Some(Token::Word(word)) if !is_keyword(word) => {
-                let word = word.clone();
-                self.cursor.advance();
-                Ok(word)
-            }
-            _ => Err(self.error("a label name")),
-        }
+    /// The text that must stand here.
+    pub(super) fn text(&mut self) -> Parsed<String> {
+        let Token::Text(text) = self.peek() else {
+            return self.unexpected(&["STRING"]);
+        };
+        let text = text.clone();
+        self.advance();
+        Ok(text)
+    }
+
+    /// The name that must stand here, or else one of what is expected.
+    pub(super) fn name(&mut self, expected: &[&str]) -> Parsed<String> {
+        let Token::Word(name) = self.peek() else {
+            return self.unexpected(expected);
+        };
+        let name = name.clone();
+        self.advance();
+        Ok(name)
     }
 
     fn at_name(&self) -> bool {
-        matches!(self.cursor.peek(), Some(Token::Word(word)) if !is_keyword(word))
-    }
-
-    fn log_expr(&mut self) -> Parsed<LogExpr> {
-        if self.sign("(") {
-            let inner = self.cursor_nested(Self::log_expr)?;
-            self.expect_sign(")")?;
-            return Ok(inner);
-        }
-        let matchers = self.selector()?;
-        let (stages, unwrap) = self.stages(false)?;
-        debug_assert!(unwrap.is_none(), "stages(false) refuses unwrap");
-        Ok(LogExpr { matchers, stages })
+        matches!(self.peek(), Token::Word(_))
     }
 
     /// Runs a parser one level deeper.
-    pub(super) fn cursor_nested<R>(
-        &mut self,
-        parser: impl FnOnce(&mut Self) -> Parsed<R>,
-    ) -> Parsed<R> {
-        self.cursor.enter()?;
+    pub(super) fn nested<R>(&mut self, parser: impl FnOnce(&mut Self) -> Parsed<R>) -> Parsed<R> {
+        if self.depth >= self.depth_max {
+            let placed = self.placed(0);
+            let max = self.depth_max;
+            let message = format!("more than {max} levels of nesting (obs.limits.depth_max)");
+            return Err(ParseError::logql(placed.line, placed.column, message));
+        }
+        self.depth += 1;
         let result = parser(self);
-        self.cursor.leave();
+        self.depth -= 1;
         result
     }
 
+    /// Puts an operator above a left side of the given height and the right side, parsed last.
+    pub(super) fn grow(&mut self, left: usize) -> Parsed<()> {
+        self.height = self.height.max(left) + 1;
+        if self.height > HEIGHT_MAX {
+            let message = format!("more than {HEIGHT_MAX} operators above one another");
+            return Err(refused(message));
+        }
+        Ok(())
+    }
+
+    /// A log query that begins with its selector.
+    pub(super) fn log_expr(&mut self) -> Parsed<LogExpr> {
+        let matchers = self.selector()?;
+        let (stages, _) = self.stages(false)?;
+        Ok(LogExpr { matchers, stages })
+    }
+
     pub(super) fn selector(&mut self) -> Parsed<Vec<Matcher>> {
-        let start = self.cursor.position();
-        self.cursor
-            .expect(&Token::Sign("{"), "a stream selector such as {app=\"x\"}")?;
+        if !self.key("{") {
+            return self.unexpected(&[]);
+        }
         let mut matchers = Vec::new();
-        if !self.sign("}") {
-            loop {
-                let name = self.name()?;
-                matchers.push(self.matcher(name)?);
-                if self.sign("}") {
-                    break;
-                }
-                self.cursor.expect(&Token::Sign(","), ", or }")?;
+        if self.key("}") {
+            return Ok(matchers);
+        }
+        let mut expected: &[&str] = &["IDENTIFIER", "}"];
+        loop {
+            let name = self.name(expected)?;
+            matchers.push(self.matcher(name)?);
+            if self.key("}") {
+                return Ok(matchers);
             }
+            if !self.key(",") {
+                return self.unexpected(&["}", ","]);
+            }
+            expected = &["IDENTIFIER"];
         }
-        if matchers.iter().all(|m| m.matches("")) {
-            return Err(self.cursor.error_from(start, EMPTY_SELECTOR));
-        }
-        Ok(matchers)
     }
 
     /// The rest of a matcher after its name.
     fn matcher(&mut self, name: String) -> Parsed<Matcher> {
-        let op = match self.cursor.peek() {
-            Some(Token::Sign("=")) => MatchOp::Equal,
-            Some(Token::Sign("!=")) => MatchOp::NotEqual,
-            Some(Token::Sign("=~")) => MatchOp::Regex,
-            Some(Token::Sign("!~")) => MatchOp::NotRegex,
-            _ => return Err(self.error("=, !=, =~ or !~")),
+        let op = match self.peek() {
+            Token::Key("=") => MatchOp::Equal,
+            Token::Key("!=") => MatchOp::NotEqual,
+            Token::Key("=~") => MatchOp::Regex,
+            Token::Key("!~") => MatchOp::NotRegex,
+            _ => return self.unexpected(&["=", "=~", "!~", "!="]),
         };
-        self.cursor.advance();
-        let at = self.cursor.position();
-        let value = self.text("a quoted text")?;
-        Matcher::new(name, op, value).map_err(|e| {
-            self.cursor
-                .error_at(at, format!("a regular expression ({e})"))
-        })
+        self.advance();
+        let value = self.text()?;
+        Matcher::new(name, op, value).map_err(|e| refused(regex_fault(&e)))
     }
 
     /// Stages of a pipeline; with `unwrap` also an unwrap and the filters behind it.
     pub(super) fn stages(&mut self, unwrap: bool) -> Parsed<(Vec<Stage>, Option<Unwrap>)> {
         let mut stages = Vec::new();
         loop {
-            if let Some(filter) = self.line_filter()? {
-                stages.push(Stage::Line(filter));
+            if self.line_filter(&mut stages)? {
                 continue;
             }
-            if !self.sign("|") {
+            if !self.at_key("|") {
                 return Ok((stages, None));
             }
-            if unwrap && self.keyword("unwrap") {
-                let unwrap = self.unwrap()?;
-                return Ok((stages, Some(unwrap)));
+            self.advance();
+            if unwrap && self.key("unwrap") {
+                return Ok((stages, Some(self.unwrap()?)));
             }
             stages.push(self.stage()?);
         }
     }
 
-    fn line_filter(&mut self) -> Parsed<Option<LineFilter>> {
-        let op = match self.cursor.peek() {
-            Some(Token::Sign("|=")) => LineOp::Contains,
-            Some(Token::Sign("!=")) => LineOp::NotContains,
-            Some(Token::Sign("|~")) => LineOp::Matches,
-            Some(Token::Sign("!~")) => LineOp::NotMatches,
-            Some(Token::Sign("|>")) => LineOp::Pattern,
-            Some(Token::Sign("!>")) => LineOp::NotPattern,
-            _ => return Ok(None),
+    /// Adds a line filter if one stands here. A negative one with alternatives becomes one for
+    /// each: neither this nor that.
+    fn line_filter(&mut self, stages: &mut Vec<Stage>) -> Parsed<bool> {
+        let op = match self.peek() {
+            Token::Key("|=") => LineOp::Contains,
+            Token::Key("!=") => LineOp::NotContains,
+            Token::Key("|~") => LineOp::Matches,
+            Token::Key("!~") => LineOp::NotMatches,
+            Token::Key("|>") => LineOp::Pattern,
+            Token::Key("!>") => LineOp::NotPattern,
+            _ => return Ok(false),
         };
-        self.cursor.advance();
-        let mut alternatives = vec![self.line_match(op)?];
-        while self.keyword("or") {
-            alternatives.push(self.line_match(op)?);
+        self.advance();
+        let mut alternatives = vec![self.line_match()?];
+        while self.key("or") {
+            alternatives.push(self.line_match()?);
         }
-        Ok(Some(LineFilter { op, alternatives }))
+        if op.is_negative() {
+            stages.extend(alternatives.into_iter().map(|one| {
+                let alternatives = vec![one];
+                Stage::Line(LineFilter { op, alternatives })
+            }));
+        } else {
+            stages.push(Stage::Line(LineFilter { op, alternatives }));
+        }
+        Ok(true)
     }
 
-    fn line_match(&mut self, op: LineOp) -> Parsed<LineMatch> {
-        let at = self.cursor.position();
-        if self.keyword("ip") {
-            if !matches!(op, LineOp::Contains | LineOp::NotContains) {
-                return Err(self
-                    .cursor
-                    .error_at(at, "a quoted text (ip() goes with |= and !=)"));
-            }
-            return Ok(LineMatch::Ip(self.ip_range()?));
-        }
-        let text = self.text("a quoted text or ip(…)")?;
-        let fault = match op {
-            LineOp::Matches | LineOp::NotMatches => obs_model::Pattern::search(&text)
-                .err()
-                .map(|e| e.to_string()),
-            LineOp::Pattern | LineOp::NotPattern => {
-                crate::logs::pattern::LinePattern::new(&text).err()
-            }
-            LineOp::Contains | LineOp::NotContains => None,
-        };
-        match fault {
-            Some(reason) => Err(self
-                .cursor
-                .error_at(at, format!("a usable expression ({reason})"))),
-            None => Ok(LineMatch::Text(text)),
+    fn line_match(&mut self) -> Parsed<LineMatch> {
+        match self.peek() {
+            Token::Function("ip") => Ok(LineMatch::Ip(self.ip_range()?)),
+            Token::Text(_) => Ok(LineMatch::Text(self.text()?)),
+            _ => self.unexpected(&["STRING", "ip"]),
         }
     }
 
-    /// `("…")` behind `ip`.
+    /// `ip("…")`
     fn ip_range(&mut self) -> Parsed<String> {
-        self.expect_sign("(")?;
-        let at = self.cursor.position();
-        let range = self.text("an address, a range or a network in quotes")?;
-        if crate::logs::ip::IpSet::new(&range).is_none() {
-            return Err(self
-                .cursor
-                .error_at(at, "an address, a range (a-b) or a network (a/n)"));
-        }
-        self.expect_sign(")")?;
+        self.advance();
+        self.expect("(")?;
+        let range = self.text()?;
+        self.expect(")")?;
         Ok(range)
     }
 
     /// A stage behind its `|`.
     fn stage(&mut self) -> Parsed<Stage> {
-        let at = self.cursor.position();
-        let word = self.peek_word(0).unwrap_or_default();
+        let Token::Key(keyword) = *self.peek() else {
+            return match self.peek() {
+                Token::Word(_) => Ok(Stage::Filter(self.label_filter(&[])?)),
+                _ => self.unexpected(&[]),
+            };
+        };
+        if keyword == "(" {
+            return Ok(Stage::Filter(self.label_filter(&[])?));
+        }
         let is_stage = matches!(
-            word.as_str(),
+            keyword,
             "json"
                 | "logfmt"
                 | "regexp"
@@ -311,31 +328,26 @@ impl<'a> Parser<'a> {
                 | "keep"
         );
         if !is_stage {
-            if word == "unwrap" {
-                return Err(
-                    self.error("a stage of a log query (unwrap stands inside a range aggregation)")
-                );
-            }
-            return Ok(Stage::Filter(self.label_filter()?));
+            return self.unexpected(&[]);
         }
-        self.cursor.advance();
-        Ok(match word.as_str() {
-            "json" => Stage::Json(self.json_paths()?),
+        self.advance();
+        Ok(match keyword {
+            "json" => Stage::Json(self.extractions()?),
             "logfmt" => self.logfmt()?,
             "regexp" => {
-                let text = self.text("an expression in quotes")?;
+                let text = self.text()?;
                 crate::logs::pattern::check_captures(&text)
-                    .map_err(|e| self.cursor.error_at(at + 1, e))?;
+                    .map_err(|e| refused(format!("invalid regexp parser: {e}")))?;
                 Stage::Regexp(text)
             }
             "pattern" => {
-                let text = self.text("a pattern in quotes")?;
+                let text = self.text()?;
                 crate::logs::pattern::CapturePattern::new(&text)
-                    .map_err(|e| self.cursor.error_at(at + 1, e))?;
+                    .map_err(|e| refused(format!("invalid pattern parser: {e}")))?;
                 Stage::Pattern(text)
             }
             "unpack" => Stage::Unpack,
-            "line_format" => Stage::LineFormat(self.text("a template in quotes")?),
+            "line_format" => Stage::LineFormat(self.text()?),
             "label_format" => Stage::LabelFormat(self.label_formats()?),
             "decolorize" => Stage::Decolorize,
             "drop" => Stage::Drop(self.choices()?),
@@ -343,29 +355,12 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn json_paths(&mut self) -> Parsed<Vec<Extraction>> {
-        let at = self.cursor.position();
-        let fields = self.extractions()?;
-        for field in &fields {
-            if crate::logs::json::parse_path(&field.path).is_none() {
-                return Err(self
-                    .cursor
-                    .error_at(at, "paths such as a.b[0] or a[\"b c\"]"));
-            }
-        }
-        Ok(fields)
-    }
-
     fn logfmt(&mut self) -> Parsed<Stage> {
         let (mut strict, mut keep_empty) = (false, false);
-        loop {
-            if self.sign("--strict") {
-                strict = true;
-            } else if self.sign("--keep-empty") {
-                keep_empty = true;
-            } else {
-                break;
-            }
+        while let Token::Flag(flag) = *self.peek() {
+            self.advance();
+            strict |= flag == "--strict";
+            keep_empty |= flag == "--keep-empty";
         }
         Ok(Stage::Logfmt {
             strict,
@@ -380,14 +375,14 @@ impl<'a> Parser<'a> {
             return Ok(fields);
         }
         loop {
-            let label = self.name()?;
-            let path = if self.sign("=") {
-                self.text("a path in quotes")?
+            let label = self.name(&["IDENTIFIER"])?;
+            let path = if self.key("=") {
+                self.text()?
             } else {
                 label.clone()
             };
             fields.push(Extraction { label, path });
-            if !self.sign(",") {
+            if !self.key(",") {
                 return Ok(fields);
             }
         }
@@ -395,25 +390,20 @@ impl<'a> Parser<'a> {
 
     fn label_formats(&mut self) -> Parsed<Vec<LabelFormat>> {
         let mut formats = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
         loop {
-            let at = self.cursor.position();
-            let to = self.name()?;
-            if seen.contains(&to) {
-                return Err(self
-                    .cursor
-                    .error_at(at, "each label at most once in label_format"));
-            }
-            seen.push(to.clone());
-            self.expect_sign("=")?;
-            formats.push(if self.at_name() {
-                let from = self.name()?;
-                LabelFormat::Rename { to, from }
-            } else {
-                let template = self.text("a label name or a template in quotes")?;
-                LabelFormat::Template { to, template }
+            let to = self.name(&["IDENTIFIER"])?;
+            self.expect("=")?;
+            formats.push(match self.peek() {
+                Token::Text(_) => LabelFormat::Template {
+                    to,
+                    template: self.text()?,
+                },
+                _ => LabelFormat::Rename {
+                    to,
+                    from: self.name(&["IDENTIFIER", "STRING"])?,
+                },
             });
-            if !self.sign(",") {
+            if !self.key(",") {
                 return Ok(formats);
             }
         }
@@ -422,132 +412,153 @@ impl<'a> Parser<'a> {
     fn choices(&mut self) -> Parsed<Vec<LabelChoice>> {
         let mut choices = Vec::new();
         loop {
-            let name = self.name()?;
-            let operator = matches!(
-                self.cursor.peek(),
-                Some(Token::Sign("=" | "!=" | "=~" | "!~"))
-            );
+            let name = self.name(&["IDENTIFIER"])?;
+            let operator = matches!(self.peek(), Token::Key("=" | "!=" | "=~" | "!~"));
             choices.push(if operator {
                 LabelChoice::Matcher(self.matcher(name)?)
             } else {
                 LabelChoice::Name(name)
             });
-            if !self.sign(",") {
+            if !self.key(",") {
                 return Ok(choices);
             }
         }
     }
 
-    /// Conditions on labels: `and`, `,` and nothing at all bind tighter than `or`.
-    fn label_filter(&mut self) -> Parsed<LabelFilter> {
-        let mut any = vec![self.label_filter_all()?];
-        while self.keyword("or") {
-            any.push(self.label_filter_all()?);
-        }
-        Ok(single_or(any, LabelFilter::Or))
+    /// Conditions on labels. `and` binds tighter than `or`; a comma or nothing at all takes all
+    /// that follows as its right side, whatever it is.
+    fn label_filter(&mut self, expected: &[&str]) -> Parsed<LabelFilter> {
+        self.nested(|parser| parser.label_filter_under(None, expected))
     }
 
-    fn label_filter_all(&mut self) -> Parsed<LabelFilter> {
-        let mut all = vec![self.label_filter_one()?];
+    /// The operand of an operator (or of none), with what binds tighter.
+    fn label_filter_under(
+        &mut self,
+        operator: Option<&'static str>,
+        expected: &[&str],
+    ) -> Parsed<LabelFilter> {
+        const OPERAND: &[&str] = &["IDENTIFIER", "("];
+        let mut left = self.label_filter_one(expected)?;
         loop {
-            let joined = self.keyword("and") || self.sign(",");
-            let follows = self.at_name() || self.cursor.peek() == Some(&Token::Sign("("));
-            if !joined && !follows {
-                return Ok(single_or(all, LabelFilter::And));
+            let next = match self.peek() {
+                Token::Key(key @ ("or" | "and" | ",")) => *key,
+                Token::Word(_) | Token::Key("(") => "",
+                _ => return Ok(left),
+            };
+            let ends = match next {
+                "or" => matches!(operator, Some("or" | "and")),
+                "and" => operator == Some("and"),
+                _ => false,
+            };
+            if ends {
+                return Ok(left);
             }
-            all.push(self.label_filter_one()?);
+            if !next.is_empty() {
+                self.advance();
+            }
+            let right = self.nested(|p| p.label_filter_under(Some(next), OPERAND))?;
+            let both = vec![left, right];
+            left = match next {
+                "or" => LabelFilter::Or(both),
+                _ => LabelFilter::And(both),
+            };
         }
     }
 
-    fn label_filter_one(&mut self) -> Parsed<LabelFilter> {
-        if self.sign("(") {
-            let inner = self.cursor_nested(Self::label_filter)?;
-            self.expect_sign(")")?;
+    fn label_filter_one(&mut self, expected: &[&str]) -> Parsed<LabelFilter> {
+        if self.key("(") {
+            let inner = self.label_filter(&["IDENTIFIER", "("])?;
+            if !self.key(")") {
+                return self.unexpected(&[]);
+            }
             return Ok(inner);
         }
-        if !self.at_name() {
-            return Err(self.error("a pipeline stage or a label filter"));
+        let name = self.name(expected)?;
+        let equals = matches!(self.peek(), Token::Key("=" | "!="));
+        match self.peek_at(1) {
+            Token::Text(_) if equals => return Ok(LabelFilter::Matcher(self.matcher(name)?)),
+            Token::Function("ip") if equals => {
+                let negative = self.at_key("!=");
+                self.advance();
+                let range = self.ip_range()?;
+                return Ok(LabelFilter::Ip {
+                    name,
+                    negative,
+                    range,
+                });
+            }
+            _ => {}
         }
-        let name = self.name()?;
-        let next = self.cursor.peek_at(1);
-        if matches!(next, Some(Token::Text(_))) && self.cursor.peek() != Some(&Token::Sign("==")) {
-            return Ok(LabelFilter::Matcher(self.matcher(name)?));
-        }
-        if self.peek_word(1).as_deref() == Some("ip") {
-            let negative = match self.cursor.peek() {
-                Some(Token::Sign("=")) => false,
-                Some(Token::Sign("!=")) => true,
-                _ => return Err(self.error("= or != before ip(…)")),
-            };
-            self.cursor.advance();
-            self.cursor.advance();
-            let range = self.ip_range()?;
-            return Ok(LabelFilter::Ip {
-                name,
-                negative,
-                range,
-            });
-        }
-        let op = match self.cursor.peek() {
-            Some(Token::Sign("=" | "==")) => Comparison::Equal,
-            Some(Token::Sign("!=")) => Comparison::NotEqual,
-            Some(Token::Sign(">")) => Comparison::Greater,
-            Some(Token::Sign(">=")) => Comparison::GreaterEqual,
-            Some(Token::Sign("<")) => Comparison::Less,
-            Some(Token::Sign("<=")) => Comparison::LessEqual,
-            _ => return Err(self.error("=, !=, =~, !~, ==, >, >=, < or <=")),
+        let op = match self.peek() {
+            Token::Key("=~" | "!~") => return Ok(LabelFilter::Matcher(self.matcher(name)?)),
+            Token::Key("=" | "==") => Comparison::Equal,
+            Token::Key("!=") => Comparison::NotEqual,
+            Token::Key(">") => Comparison::Greater,
+            Token::Key(">=") => Comparison::GreaterEqual,
+            Token::Key("<") => Comparison::Less,
+            Token::Key("<=") => Comparison::LessEqual,
+            _ => return self.unexpected(&[]),
         };
-        self.cursor.advance();
+        self.advance();
         self.quantity(name, op)
     }
 
     fn quantity(&mut self, name: String, op: Comparison) -> Parsed<LabelFilter> {
-        let negative = self.sign("-");
-        if !negative {
-            self.sign("+");
-        }
-        let filter = match self.cursor.peek() {
-            Some(Token::Number(value)) => LabelFilter::Number {
-                name,
-                op,
-                value: if negative { -value } else { *value },
-            },
-            Some(Token::Duration(nanos)) => LabelFilter::Duration {
-                name,
-                op,
-                nanos: if negative { -nanos } else { *nanos },
-            },
-            Some(Token::Bytes(bytes)) if !negative => LabelFilter::Bytes {
-                name,
-                op,
-                bytes: *bytes,
-            },
-            _ => return Err(self.error("a number, a duration or a size")),
+        let filter = match *self.peek() {
+            Token::Duration(nanos) => LabelFilter::Duration { name, op, nanos },
+            Token::Bytes(bytes) => LabelFilter::Bytes { name, op, bytes },
+            Token::Number(_) | Token::Key("+" | "-") => {
+                let value = self.literal()??;
+                return Ok(LabelFilter::Number { name, op, value });
+            }
+            _ => return self.unexpected(&[]),
         };
-        self.cursor.advance();
+        self.advance();
         Ok(filter)
+    }
+
+    /// A number with a sign; what is wrong with its digits is told later.
+    pub(super) fn literal(&mut self) -> Parsed<Parsed<f64>> {
+        let negative = self.at_key("-");
+        if negative || self.at_key("+") {
+            self.advance();
+        }
+        let Token::Number(number) = self.peek() else {
+            return self.unexpected(&["NUMBER"]);
+        };
+        let value = parse_number(number)
+            .map(|value| if negative { -value } else { value })
+            .map_err(|e| refused(format!("unable to parse literal as a float: {e}")));
+        self.advance();
+        Ok(value)
     }
 
     /// `unwrap` behind its keyword.
     fn unwrap(&mut self) -> Parsed<Unwrap> {
-        let function = self.cursor.peek_at(1) == Some(&Token::Sign("("));
-        let (label, conversion) = if function {
-            let conversion = match self.peek_word(0).as_deref() {
-                Some("bytes") => Conversion::Bytes,
-                Some("duration" | "duration_seconds") => Conversion::Duration,
-                _ => return Err(self.error("bytes, duration or duration_seconds")),
-            };
-            self.cursor.advance();
-            self.cursor.advance();
-            let label = self.name()?;
-            self.expect_sign(")")?;
-            (label, conversion)
+        let conversion = match self.peek() {
+            Token::Function("bytes") => Conversion::Bytes,
+            Token::Function("duration") => Conversion::Duration,
+            Token::Function("duration_seconds") => Conversion::DurationSeconds,
+            _ => Conversion::Number,
+        };
+        let label = if conversion == Conversion::Number {
+            const EXPECTED: [&str; 4] = [
+                "IDENTIFIER",
+                "BYTES_CONV",
+                "DURATION_CONV",
+                "DURATION_SECONDS_CONV",
+            ];
+            self.name(&EXPECTED)?
         } else {
-            (self.name()?, Conversion::Number)
+            self.advance();
+            self.expect("(")?;
+            let label = self.name(&["IDENTIFIER"])?;
+            self.expect(")")?;
+            label
         };
         let mut filters = Vec::new();
-        while self.sign("|") {
-            filters.push(self.label_filter()?);
+        while self.key("|") {
+            filters.push(self.label_filter(&["IDENTIFIER", "("])?);
         }
         Ok(Unwrap {
             label,
@@ -557,17 +568,23 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn is_keyword(word: &str) -> bool {
-    KEYWORDS.iter().any(|k| k.eq_ignore_ascii_case(word))
+/// A number as Go's `ParseFloat` reads it, or why it does not.
+pub(super) fn parse_number(text: &str) -> Result<f64, String> {
+    let fault = || format!("strconv.ParseFloat: parsing {text:?}: invalid syntax");
+    parse_float(text).ok_or_else(fault)
 }
 
-fn single_or(
-    mut filters: Vec<LabelFilter>,
-    join: fn(Vec<LabelFilter>) -> LabelFilter,
-) -> LabelFilter {
-    if filters.len() == 1 {
-        filters.remove(0)
-    } else {
-        join(filters)
-    }
+/// What Go says of an expression that does not compile.
+pub(crate) fn regex_fault(error: &obs_model::pattern::PatternError) -> String {
+    let obs_model::pattern::PatternError::Syntax { pattern, reason } = error else {
+        return error.to_string();
+    };
+    let reason = match reason.as_str() {
+        "unclosed group" => "missing closing )",
+        "unopened group" => "unexpected )",
+        "unclosed character class" => "missing closing ]",
+        "repetition operator missing expression" => "missing argument to repetition operator",
+        other => other,
+    };
+    format!("error parsing regexp: {reason}: `{pattern}`")
 }

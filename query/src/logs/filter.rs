@@ -7,8 +7,8 @@ use super::ip::IpSet;
 use super::pattern::LinePattern;
 use super::row::Row;
 use super::value;
-use crate::error::QueryError;
 use crate::logql::ast::{self, Comparison, LineMatch, LineOp};
+use crate::logql::regex_fault;
 
 /// A label filter that could not read its label.
 const FILTER_ERROR: &str = "LabelFilterErr";
@@ -53,15 +53,18 @@ pub(crate) struct LineFilter {
 }
 
 impl LineFilter {
-    pub(crate) fn new(filter: &ast::LineFilter) -> Result<Self, QueryError> {
-        let invalid = |e: String| QueryError::Execution(e);
+    /// The error is Loki's, without the stage.
+    pub(crate) fn new(filter: &ast::LineFilter) -> Result<Self, String> {
         let tests = filter.alternatives.iter().map(|alternative| {
             let text = match alternative {
                 LineMatch::Text(text) => text,
                 LineMatch::Ip(range) => {
-                    return IpSet::new(range).map(LineTest::Address).ok_or_else(|| {
-                        invalid(format!("ip({range:?}) is no address, range or network"))
-                    });
+                    return match filter.op {
+                        LineOp::Contains | LineOp::NotContains => {
+                            address_set(range).map(LineTest::Address)
+                        }
+                        _ => Err("ip: invalid operation".to_owned()),
+                    };
                 }
             };
             match filter.op {
@@ -70,10 +73,8 @@ impl LineFilter {
                 )),
                 LineOp::Matches | LineOp::NotMatches => Pattern::search(text)
                     .map(LineTest::Matches)
-                    .map_err(|e| invalid(e.to_string())),
-                LineOp::Pattern | LineOp::NotPattern => {
-                    LinePattern::new(text).map(LineTest::Form).map_err(invalid)
-                }
+                    .map_err(|e| regex_fault(&e)),
+                LineOp::Pattern | LineOp::NotPattern => LinePattern::new(text).map(LineTest::Form),
             }
         });
         Ok(Self {
@@ -124,8 +125,9 @@ pub(crate) enum LabelFilter {
 }
 
 impl LabelFilter {
-    pub(crate) fn new(filter: &ast::LabelFilter) -> Result<Self, QueryError> {
-        let every = |filters: &[ast::LabelFilter]| -> Result<Vec<Self>, QueryError> {
+    /// The error is Loki's, without the stage.
+    pub(crate) fn new(filter: &ast::LabelFilter) -> Result<Self, String> {
+        let every = |filters: &[ast::LabelFilter]| -> Result<Vec<Self>, String> {
             filters.iter().map(Self::new).collect()
         };
         Ok(match filter {
@@ -152,17 +154,16 @@ impl LabelFilter {
             } => Self::Address {
                 name: name.clone(),
                 negative: *negative,
-                set: IpSet::new(range).ok_or_else(|| {
-                    QueryError::Execution(format!("ip({range:?}) is no address, range or network"))
-                })?,
+                set: address_set(range)?,
             },
             ast::LabelFilter::And(filters) => Self::All(every(filters)?),
             ast::LabelFilter::Or(filters) => Self::Any(every(filters)?),
         })
     }
 
-    /// Whether the line stays. A label that cannot be read marks the line and keeps it; a line
-    /// that is marked already is decided only by conditions on text.
+    /// Whether the line stays. A label that cannot be read marks the line, unless it is marked
+    /// already, and keeps it; a label that is absent drops it. Addresses do not decide on a line
+    /// that is marked.
     pub(crate) fn holds(&self, row: &mut Row<'_>) -> bool {
         match self {
             Self::Text(matcher) => matcher.matches(row.get(&matcher.name).unwrap_or("")),
@@ -179,7 +180,13 @@ impl LabelFilter {
                 name,
                 negative,
                 set,
-            } => compare(row, name, |t| Ok(set.contains(t) != *negative)),
+            } => {
+                if !row.error().is_empty() {
+                    return true;
+                }
+                let text = row.get(name);
+                text.is_some_and(|text| set.is_in(text.as_bytes()) != *negative)
+            }
             Self::All(filters) => filters.iter().all(|f| f.holds(row)),
             Self::Any(filters) => filters.iter().any(|f| f.holds(row)),
         }
@@ -187,17 +194,20 @@ impl LabelFilter {
 }
 
 fn compare(row: &mut Row<'_>, name: &str, test: impl FnOnce(&str) -> Result<bool, String>) -> bool {
-    if !row.error().is_empty() {
-        return true;
-    }
     let Some(text) = row.get(name) else {
         return false;
     };
     match test(text) {
         Ok(holds) => holds,
         Err(details) => {
-            row.fail(FILTER_ERROR, details);
+            if row.error().is_empty() {
+                row.fail(FILTER_ERROR, details);
+            }
             true
         }
     }
+}
+
+fn address_set(range: &str) -> Result<IpSet, String> {
+    IpSet::new(range).ok_or_else(|| format!("ip: invalid pattern: {range:?}"))
 }

@@ -1,7 +1,7 @@
 //! What templates of `line_format` and `label_format` may call, as Loki documents it.
 //!
-//! Invariant: a call depends on its arguments and the row alone. `now` is not there: a query has a
-//! range of time, not a clock.
+//! Invariant: a call depends on its arguments, the row and the time that the query was asked, which
+//! is what `now` gives; nothing here reads a clock.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -79,6 +79,7 @@ const NAMES: &[&str] = &[
     "fromJson",
     "date",
     "toDate",
+    "now",
     "default",
     "__line__",
     "__timestamp__",
@@ -89,6 +90,8 @@ const NAMES: &[&str] = &[
 pub(crate) struct RowFunctions<'r> {
     pub(crate) line: &'r [u8],
     pub(crate) time: Timestamp,
+    /// When the query was asked.
+    pub(crate) now: Timestamp,
 }
 
 type Outcome = Result<Value, CallError>;
@@ -107,6 +110,10 @@ impl Functions for RowFunctions<'_> {
             "__timestamp__" => {
                 arguments.expect(name, 0)?;
                 Ok(Value::Time(Moment::new(self.time.nanos())))
+            }
+            "now" => {
+                arguments.expect(name, 0)?;
+                Ok(Value::Time(Moment::new(self.now.nanos())))
             }
             "ToLower" | "ToUpper" | "TrimSpace" | "lower" | "upper" | "title" | "trim"
             | "urldecode" | "urlencode" | "b64enc" | "b64dec" | "bytes" | "duration"
@@ -151,7 +158,7 @@ fn of_text(name: &str, text: &str) -> Outcome {
         "urlencode" => urlquery(text).into(),
         "urldecode" => return urldecode(text),
         "b64enc" => STANDARD.encode(text).into(),
-        "b64dec" => match STANDARD.decode(text) {
+        "b64dec" => match STANDARD.decode(padded(text)) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
             // As in sprig, the fault is the value.
             Err(error) => error.to_string().into(),
@@ -182,6 +189,15 @@ fn of_two(name: &str, arguments: &Arguments) -> Outcome {
         "hasSuffix" => Value::Bool(b.ends_with(a)),
         _ => return failed(format!("{name} is not a function")),
     })
+}
+
+/// Base64 with the padding that was left away.
+fn padded(text: &str) -> String {
+    let missing = match text.len() % 4 {
+        over @ (2 | 3) => 4 - over,
+        _ => 0,
+    };
+    format!("{text}{}", &"=="[..missing])
 }
 
 fn replacing(name: &str, arguments: &Arguments) -> Outcome {
@@ -506,6 +522,7 @@ mod tests {
         let functions = RowFunctions {
             line: b"the line",
             time: Timestamp::from_nanos(1_772_719_629_120_000_000),
+            now: Timestamp::from_seconds(1_772_719_700),
         };
         let data = Value::texts([
             ("app", "Shop"),
@@ -561,7 +578,7 @@ mod tests {
                 "  a\n  b\n c ababab",
             ),
             (
-                "{{urlencode \"a b&\"}} {{urldecode \"a+b%26\"}} {{b64enc \"hi\"}} {{b64dec \"aGk=\"}}",
+                "{{urlencode \"a b&\"}} {{urldecode \"a+b%26\"}} {{b64enc \"hi\"}} {{b64dec \"aGk\"}}",
                 "a+b%26 a b& aGk= hi",
             ),
             ("{{default \"-\" .none}} {{default \"-\" .app}}", "- Shop"),
@@ -610,6 +627,7 @@ mod tests {
                 "{{unixEpoch __timestamp__}} {{unixEpochMillis __timestamp__}} {{unixEpochNanos __timestamp__}}",
                 "1772719629 1772719629120 1772719629120000000",
             ),
+            ("{{now | unixEpoch}}", "1772719700"),
             (
                 "{{date \"15:04\" (toDate \"2006-01-02 15:04\" \"2026-03-05 01:02\")}}",
                 "01:02",
@@ -648,7 +666,6 @@ mod tests {
                 "{{urldecode \"%zz\"}}",
                 "template: line:1:2: executing \"line\" at <urldecode>: error calling urldecode: invalid URL escape \"%zz\"",
             ),
-            ("{{now}}", "template: line:1: function \"now\" not defined"),
             (
                 "{{unixToTime \"12\"}}",
                 "template: line:1:2: executing \"line\" at <unixToTime>: error calling unixToTime: unable to parse time '12': expected 5, 10, 13, 16 or 19 digits",

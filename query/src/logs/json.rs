@@ -6,12 +6,30 @@
 /// Deepest nesting that is followed; deeper lines are malformed.
 const DEPTH_MAX: usize = 64;
 
-/// Where a line stops being JSON.
+/// Why a line is not JSON, in the words that Loki's users know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed JSON at byte {at}: expected {expected}")]
-pub(crate) struct JsonFault {
-    at: usize,
-    expected: &'static str,
+pub(crate) enum JsonFault {
+    /// An object does not begin or does not end.
+    #[error("Value looks like object, but can't find closing '}}' symbol")]
+    Object,
+    /// An array does not end.
+    #[error("Value is array, but can't find closing ']' symbol")]
+    Array,
+    /// A text does not end.
+    #[error("Value is string, but can't find closing '\"' symbol")]
+    Text,
+    /// A number or word does not end.
+    #[error("Value looks like Number/Boolean/None, but can't find its end: ',' or '}}' symbol")]
+    Value,
+    /// No value of any kind.
+    #[error("Unknown value type")]
+    Unknown,
+    /// Something else.
+    #[error("Malformed JSON error")]
+    Malformed,
+    /// More than [`DEPTH_MAX`] levels.
+    #[error("Value is nested too deeply")]
+    Depth,
 }
 
 type Scanned<T> = Result<T, JsonFault>;
@@ -55,21 +73,18 @@ pub(crate) fn parse_path(text: &str) -> Option<Vec<Step>> {
     (!steps.is_empty()).then_some(steps)
 }
 
-/// Calls `found` with every leaf of an object: its keys joined by `_`, and its text. Arrays and
-/// nulls are left out. Leaves before a fault have been given when the fault comes back.
-pub(crate) fn flatten(line: &[u8], found: &mut dyn FnMut(&str, &str)) -> Scanned<()> {
+/// Calls `found` with every leaf of an object: its keys as a label name, joined by `_`, and its
+/// text, until it says that it has enough. Arrays and nulls are left out, and so is what stands
+/// behind the object. Leaves before a fault have been given when the fault comes back.
+pub(crate) fn flatten(line: &[u8], found: &mut dyn FnMut(&str, &str) -> bool) -> Scanned<()> {
     let mut scanner = Scanner { bytes: line, at: 0 };
     let mut prefix = String::new();
     scanner.space();
-    if scanner.peek() != Some(b'{') {
-        return Err(scanner.fault("an object"));
-    }
-    scanner.object(&mut prefix, 0, found)?;
-    scanner.end()
+    scanner.object(&mut prefix, 0, found).map(|_| ())
 }
 
-/// The text of the value at a path; objects and arrays come back as written, `None` is absent.
-/// The whole line must be JSON.
+/// The text of the value at a path; objects and arrays come back as written, null is empty, `None`
+/// is absent. What stands behind the value is not read.
 pub(crate) fn locate(line: &[u8], path: &[Step]) -> Scanned<Option<String>> {
     let mut scanner = Scanner { bytes: line, at: 0 };
     scanner.space();
@@ -90,25 +105,17 @@ pub(crate) fn locate(line: &[u8], path: &[Step]) -> Scanned<Option<String>> {
         return scanner.string().map(Some);
     }
     scanner.skip(0)?;
-    let text = String::from_utf8_lossy(&line[start..scanner.at]).into_owned();
-    Ok((text != "null").then_some(text))
-}
-
-/// Checks that a line is one JSON value.
-pub(crate) fn check(line: &[u8]) -> Scanned<()> {
-    let mut scanner = Scanner { bytes: line, at: 0 };
-    scanner.space();
-    scanner.skip(0)?;
-    scanner.end()
+    let text = String::from_utf8_lossy(&line[start..scanner.at]);
+    Ok(Some(match text.as_ref() {
+        "null" => String::new(),
+        text => text.to_owned(),
+    }))
 }
 
 /// Calls `found` with the text members of an object, as `unpack` needs them.
 pub(crate) fn members(line: &[u8], found: &mut dyn FnMut(&str, &str)) -> Scanned<()> {
     let mut scanner = Scanner { bytes: line, at: 0 };
     scanner.space();
-    if scanner.peek() != Some(b'{') {
-        return Err(scanner.fault("an object"));
-    }
     scanner.each(|scanner, key| {
         if scanner.peek() == Some(b'"') {
             let value = scanner.string()?;
@@ -119,7 +126,22 @@ pub(crate) fn members(line: &[u8], found: &mut dyn FnMut(&str, &str)) -> Scanned
             Ok(true)
         }
     })?;
-    scanner.end()
+    Ok(())
+}
+
+/// Adds a key to the keys above it. Empty keys leave no trace.
+fn push_key(prefix: &mut String, key: &str) {
+    let key = key.trim();
+    if key.is_empty() {
+        return;
+    }
+    if !prefix.is_empty() {
+        prefix.push('_');
+    } else if key.starts_with(|c: char| c.is_ascii_digit()) {
+        prefix.push('_');
+    }
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    prefix.extend(key.chars().map(|c| if fine(c) { c } else { '_' }));
 }
 
 struct Scanner<'a> {
@@ -132,30 +154,15 @@ impl Scanner<'_> {
         self.bytes.get(self.at).copied()
     }
 
-    fn fault(&self, expected: &'static str) -> JsonFault {
-        JsonFault {
-            at: self.at,
-            expected,
-        }
-    }
-
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
-    fn end(&mut self) -> Scanned<()> {
-        self.space();
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => Err(self.fault("the end")),
-        }
-    }
-
-    fn take(&mut self, byte: u8, expected: &'static str) -> Scanned<()> {
+    fn take(&mut self, byte: u8, fault: JsonFault) -> Scanned<()> {
         if self.peek() != Some(byte) {
-            return Err(self.fault(expected));
+            return Err(fault);
         }
         self.at += 1;
         Ok(())
@@ -164,7 +171,7 @@ impl Scanner<'_> {
     /// Walks the members of the object here; `visit` stands at the value, takes it, and says
     /// whether to go on (if not, the walk ends where it stands and gives `true`).
     fn each(&mut self, mut visit: impl FnMut(&mut Self, &str) -> Scanned<bool>) -> Scanned<bool> {
-        self.take(b'{', "{")?;
+        self.take(b'{', JsonFault::Object)?;
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
@@ -174,7 +181,7 @@ impl Scanner<'_> {
             self.space();
             let key = self.string()?;
             self.space();
-            self.take(b':', ":")?;
+            self.take(b':', JsonFault::Malformed)?;
             self.space();
             if !visit(self, &key)? {
                 return Ok(true);
@@ -184,7 +191,7 @@ impl Scanner<'_> {
                 self.at += 1;
                 return Ok(false);
             }
-            self.take(b',', ", or }")?;
+            self.take(b',', JsonFault::Object)?;
         }
     }
 
@@ -199,7 +206,7 @@ impl Scanner<'_> {
     }
 
     fn enter_index(&mut self, wanted: usize) -> Scanned<bool> {
-        self.take(b'[', "[")?;
+        self.take(b'[', JsonFault::Array)?;
         for index in 0.. {
             self.space();
             if self.peek() == Some(b']') {
@@ -213,50 +220,53 @@ impl Scanner<'_> {
             if self.peek() == Some(b']') {
                 return Ok(false);
             }
-            self.take(b',', ", or ]")?;
+            self.take(b',', JsonFault::Array)?;
         }
         Ok(false)
     }
 
+    /// Gives the leaves of the object here; `true` where enough were found.
     fn object(
         &mut self,
         prefix: &mut String,
         depth: usize,
-        found: &mut dyn FnMut(&str, &str),
-    ) -> Scanned<()> {
+        found: &mut dyn FnMut(&str, &str) -> bool,
+    ) -> Scanned<bool> {
         if depth >= DEPTH_MAX {
-            return Err(self.fault("less nesting"));
+            return Err(JsonFault::Depth);
         }
         self.each(|scanner, key| {
             let length = prefix.len();
-            if !prefix.is_empty() {
-                prefix.push('_');
-            }
-            prefix.push_str(key);
+            push_key(prefix, key);
             let start = scanner.at;
-            match scanner.peek() {
-                Some(b'{') => scanner.object(prefix, depth + 1, found)?,
+            let more = match scanner.peek() {
+                Some(b'{') => !scanner.object(prefix, depth + 1, found)?,
                 Some(b'"') => {
                     let value = scanner.string()?;
-                    found(prefix, &value);
+                    found(prefix, &value)
                 }
-                Some(b'[' | b'n') => scanner.skip(depth + 1)?,
+                Some(b'[' | b'n') => {
+                    scanner.skip(depth + 1)?;
+                    true
+                }
                 _ => {
                     scanner.skip(depth + 1)?;
+                    if scanner.peek().is_none() {
+                        return Err(JsonFault::Value);
+                    }
                     let text = String::from_utf8_lossy(&scanner.bytes[start..scanner.at]);
-                    found(prefix, &text);
+                    found(prefix, &text)
                 }
-            }
+            };
             prefix.truncate(length);
-            Ok(true)
+            Ok(more)
         })
-        .map(|_| ())
     }
 
     /// Goes behind the value here.
     fn skip(&mut self, depth: usize) -> Scanned<()> {
         if depth >= DEPTH_MAX {
-            return Err(self.fault("less nesting"));
+            return Err(JsonFault::Depth);
         }
         match self.peek() {
             Some(b'{') => self
@@ -268,12 +278,12 @@ impl Scanner<'_> {
             Some(b'f') => self.word(b"false"),
             Some(b'n') => self.word(b"null"),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(self.fault("a value")),
+            _ => Err(JsonFault::Unknown),
         }
     }
 
     fn array(&mut self, depth: usize) -> Scanned<()> {
-        self.take(b'[', "[")?;
+        self.take(b'[', JsonFault::Array)?;
         self.space();
         if self.peek() == Some(b']') {
             self.at += 1;
@@ -287,13 +297,13 @@ impl Scanner<'_> {
                 self.at += 1;
                 return Ok(());
             }
-            self.take(b',', ", or ]")?;
+            self.take(b',', JsonFault::Array)?;
         }
     }
 
     fn word(&mut self, word: &'static [u8]) -> Scanned<()> {
         if !self.bytes[self.at..].starts_with(word) {
-            return Err(self.fault("true, false or null"));
+            return Err(JsonFault::Unknown);
         }
         self.at += word.len();
         Ok(())
@@ -309,19 +319,18 @@ impl Scanner<'_> {
         }
         let text = std::str::from_utf8(&self.bytes[start..self.at]).unwrap_or("");
         if text.parse::<f64>().is_err() {
-            self.at = start;
-            return Err(self.fault("a number"));
+            return Err(JsonFault::Unknown);
         }
         Ok(())
     }
 
     /// Goes behind the string here; says whether it holds escapes.
     fn string_end(&mut self) -> Scanned<bool> {
-        self.take(b'"', "a string")?;
+        self.take(b'"', JsonFault::Object)?;
         let mut escaped = false;
         loop {
             match self.peek() {
-                None => return Err(self.fault("a closing quote")),
+                None => return Err(JsonFault::Text),
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(escaped);
@@ -341,7 +350,7 @@ impl Scanner<'_> {
         let inside = self
             .bytes
             .get(start + 1..self.at - 1)
-            .ok_or_else(|| self.fault("a closing quote"))?;
+            .ok_or(JsonFault::Text)?;
         if !escaped {
             return Ok(String::from_utf8_lossy(inside).into_owned());
         }
@@ -349,8 +358,8 @@ impl Scanner<'_> {
         if let Ok(value) = serde_json::from_str(&text) {
             return Ok(value);
         }
-        self.at = start;
-        Err(self.fault("a string with valid escapes"))
+        // A text that cannot be unescaped is empty.
+        Ok(String::new())
     }
 }
 
@@ -363,6 +372,7 @@ mod tests {
         let mut found = Vec::new();
         let result = flatten(line.as_bytes(), &mut |key, value| {
             found.push(format!("{key}={value}"));
+            true
         });
         (found, result.is_ok())
     }
@@ -398,7 +408,12 @@ mod tests {
         check(r#"{"a":1,"b":"#, &["a=1"], false);
         check(r#"[1]"#, &[], false);
         check("", &[], false);
-        check(r#"{"a":1} x"#, &["a=1"], false);
+        check(r#"{"a":1} x"#, &["a=1"], true);
+        check(
+            r#"{"a.b":1," c ":{"":2,"d-e":3},"9":4,"":5}"#,
+            &["a_b=1", "c=2", "c_d_e=3", "_9=4", "=5"],
+            true,
+        );
         check(r#"{"a":"\"#, &[], false);
         let deep = format!("{}{}", r#"{"a":"#.repeat(100), "}".repeat(100));
         check(&deep, &[], false);
@@ -416,7 +431,7 @@ mod tests {
         check("a.b", Some(r#"[10,{"c d":"x"}]"#));
         check("a.b[2]", None);
         check("a.x", None);
-        check("e", None);
+        check("e", Some(""));
         check("[\"f\"]", Some("s"));
         for bad in ["", "a..b", "a[", "a[x]", ".a", "a b"] {
             assert_eq!(parse_path(bad), None, "{bad}");
@@ -427,13 +442,20 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(line in proptest::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\":,a0\\\\ ]{0,60}") {
             let mut count = 0usize;
-            let first = flatten(&line, &mut |_, _| count += 1);
-            let second = flatten(text.as_bytes(), &mut |_, _| count += 1);
+            let first = flatten(&line, &mut |_, _| {
+                count += 1;
+                true
+            });
+            let second = flatten(text.as_bytes(), &mut |_, _| {
+                count += 1;
+                true
+            });
             let third = locate(text.as_bytes(), &[Step::Key("a".into()), Step::Index(0)]);
             prop_assert!(count <= line.len() + text.len());
-            prop_assert!(check(&line).is_ok() || first.is_err());
-            prop_assert!(check(text.as_bytes()).is_ok() || second.is_err());
-            prop_assert!(third.is_ok() || third.is_err());
+            let object = |bytes: &[u8]| bytes.trim_ascii_start().first() == Some(&b'\x7b');
+            prop_assert!(first.is_err() || object(&line));
+            prop_assert!(second.is_err() || object(text.as_bytes()));
+            prop_assert!(object(text.as_bytes()) || third == Ok(None));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use obs_model::{Labels, LogRecord, matcher};
+use obs_model::{Labels, LogRecord, Timestamp, matcher};
 
 use super::pipeline::Pipeline;
 use super::row::Row;
@@ -31,10 +31,10 @@ pub struct Sifted {
 }
 
 impl Sieve {
-    /// Compiles a query.
-    pub fn new(logs: &LogExpr) -> Result<Self, QueryError> {
+    /// Compiles a query that was asked at this time, which is `now` in its templates.
+    pub fn new(logs: &LogExpr, now: Timestamp) -> Result<Self, QueryError> {
         Ok(Self {
-            pipeline: Pipeline::new(&logs.stages)?,
+            pipeline: Pipeline::new(&logs.stages)?.at(now),
             logs: logs.clone(),
         })
     }
@@ -74,7 +74,6 @@ impl Sieve {
 
 #[cfg(test)]
 mod tests {
-    use obs_model::Timestamp;
     use obs_model::limits::Limits;
 
     use super::*;
@@ -86,7 +85,7 @@ mod tests {
             let Ok(Expr::Logs(logs)) = parse(query, &Limits::default()) else {
                 panic!("{query} is no log query");
             };
-            let sieve = Sieve::new(&logs).unwrap();
+            let sieve = Sieve::new(&logs, Timestamp::default()).unwrap();
             let stream = Labels::from_pairs([("app", "a")]);
             let record = LogRecord {
                 time: Timestamp::from_seconds(1),

@@ -6,6 +6,7 @@
 pub mod detected;
 mod filter;
 mod functions;
+mod hints;
 pub(crate) mod ip;
 pub(crate) mod json;
 mod lines;
@@ -24,7 +25,7 @@ mod tests;
 mod value;
 pub mod volume;
 
-use obs_model::TimeRange;
+use obs_model::{TimeRange, Timestamp};
 
 pub use read::{lines, select};
 pub use samples::{LogLeaf, Worth};
@@ -43,6 +44,8 @@ pub struct LogPlan {
     pub limit: usize,
     /// Newest or oldest first.
     pub direction: Direction,
+    /// The time that `now` is in templates.
+    pub now: Timestamp,
 }
 
 impl std::fmt::Display for LogPlan {

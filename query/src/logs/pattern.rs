@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 
 use memchr::memmem;
 use obs_model::Pattern;
+use obs_model::pattern::PatternError;
+
+use crate::logql::regex_fault;
 
 /// A piece of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +28,12 @@ fn pieces(text: &str) -> Result<Vec<Piece>, String> {
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal).into_bytes()));
             } else if matches!(pieces.last(), Some(Piece::Capture(_))) {
-                return Err("found two captures without text between them".to_owned());
+                let first = text.len() - rest.len();
+                let before = text[..first].rfind('<').unwrap_or(first);
+                let both = &text[before..text.len() - after.len()];
+                return Err(format!(
+                    "found consecutive capture '{both}': invalid expression"
+                ));
             }
             pieces.push(Piece::Capture((name != "_").then(|| name.to_owned())));
             rest = after;
@@ -55,8 +63,12 @@ pub(crate) struct LinePattern {
 impl LinePattern {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let pieces = pieces(text)?;
-        if pieces.iter().any(|p| matches!(p, Piece::Capture(Some(_)))) {
-            return Err("a line filter's pattern takes only <_>, no named captures".to_owned());
+        let mut captures = pieces.iter().filter_map(|piece| match piece {
+            Piece::Capture(name) => name.as_deref(),
+            Piece::Literal(_) => None,
+        });
+        if let Some(name) = captures.next() {
+            return Err(format!("named captures are not allowed: found '<{name}>'"));
         }
         Ok(Self { pieces })
     }
@@ -104,17 +116,19 @@ pub(crate) struct CapturePattern {
 
 impl CapturePattern {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        let pieces = pieces(text).map_err(|e| format!("text between captures ({e})"))?;
+        let pieces = pieces(text)?;
         let mut names = BTreeSet::new();
         for piece in &pieces {
             if let Piece::Capture(Some(name)) = piece
                 && !names.insert(name)
             {
-                return Err(format!("each capture once, not <{name}> twice"));
+                return Err(format!(
+                    "duplicate capture name ({name}): invalid expression"
+                ));
             }
         }
         if names.is_empty() {
-            return Err("at least one named capture such as <name>".to_owned());
+            return Err("at least one capture is required".to_owned());
         }
         Ok(Self { pieces })
     }
@@ -154,16 +168,23 @@ impl CapturePattern {
 
 /// Checks an expression of the `regexp` stage: it needs named groups, each name once.
 pub(crate) fn check_captures(text: &str) -> Result<Pattern, String> {
-    let pattern = Pattern::search(text).map_err(|e| format!("a regular expression ({e})"))?;
+    const NONE: &str = "at least one named capture must be supplied";
+    let pattern = Pattern::search(text).map_err(|e| match &e {
+        // The only reason that Go does not have: it finds equal names later.
+        PatternError::Syntax { reason, .. } if reason.contains("duplicate") => {
+            "duplicate extracted label name".to_owned()
+        }
+        _ => regex_fault(&e),
+    })?;
     let mut named = 0;
     for name in pattern.regex().capture_names().flatten() {
-        if !obs_model::labels::is_legacy_name(name) {
-            return Err(format!("group names that can be labels, not {name}"));
+        if name.is_empty() {
+            return Err(format!("invalid extracted label name '{name}'"));
         }
         named += 1;
     }
     if named == 0 {
-        return Err("at least one named group such as (?P<name>…)".to_owned());
+        return Err(NONE.to_owned());
     }
     Ok(pattern)
 }

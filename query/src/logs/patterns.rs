@@ -59,7 +59,7 @@ pub fn patterns(
     step: i64,
     budget: &Budget,
 ) -> Result<Vec<FoundPattern>, QueryError> {
-    let sieve = Sieve::new(logs)?;
+    let sieve = Sieve::new(logs, range.end)?;
     let mut visitor = Mining {
         sieve: &sieve,
         plain: logs.stages.is_empty(),

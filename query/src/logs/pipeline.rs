@@ -6,16 +6,17 @@
 
 use std::borrow::Cow;
 
-use obs_model::{Matcher, Pattern};
+use obs_model::{Matcher, Pattern, Timestamp};
 
 use super::filter::{LabelFilter, LineFilter};
+use super::hints::{self, Needle};
 use super::json::{self, Step};
 use super::logfmt;
 use super::pattern::{CapturePattern, check_captures};
-use super::row::{ERROR, ERROR_DETAILS, Row, sanitize};
+use super::row::{ERROR, ERROR_DETAILS, Row, readable, sanitize};
 use super::template::Template;
-use crate::error::QueryError;
-use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, Stage};
+use crate::error::{ParseError, QueryError};
+use crate::logql::ast::{self, Extraction, LabelChoice, LabelFormat, Stage};
 
 const JSON_ERROR: &str = "JSONParserErr";
 const LOGFMT_ERROR: &str = "LogfmtParserErr";
@@ -29,6 +30,9 @@ enum Compiled {
     Logfmt {
         strict: bool,
         keep_empty: bool,
+    },
+    LogfmtKeys {
+        strict: bool,
         fields: Vec<Extraction>,
     },
     Regexp(Pattern),
@@ -52,107 +56,188 @@ enum Assignment {
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     steps: Vec<Compiled>,
+    /// Line filters on the line as it came; `leads` says which steps they are.
+    leading: Vec<ast::LineFilter>,
+    leads: Vec<bool>,
+    needles: Vec<Needle>,
+    sets_labels: bool,
+    now: Timestamp,
 }
 
 impl Pipeline {
-    /// Compiles stages; refuses what is not supported yet.
+    /// Compiles stages. Errors are Loki's and name the stage.
     pub(crate) fn new(stages: &[Stage]) -> Result<Self, QueryError> {
-        let steps = stages.iter().map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { steps })
+        let steps = stages.iter().map(|stage| {
+            compile(stage).map_err(|fault| {
+                let message = format!("stage '{stage}' : {fault}");
+                QueryError::Parse(ParseError::logql(0, 0, message))
+            })
+        });
+        let leads = hints::leads(stages);
+        let leading = stages.iter().zip(&leads).filter_map(|(stage, leads)| {
+            let Stage::Line(filter) = stage else {
+                return None;
+            };
+            leads.then(|| filter.clone())
+        });
+        Ok(Self {
+            steps: steps.collect::<Result<_, _>>()?,
+            leading: leading.collect(),
+            leads,
+            needles: hints::needles(stages),
+            sets_labels: stages.iter().any(hints::sets_labels),
+            now: Timestamp::default(),
+        })
+    }
+
+    /// The pipeline of a query that was asked at this time, which is `now` in its templates.
+    pub(crate) fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
     }
 
     /// Runs the line through; `false` drops it.
     pub(crate) fn run(&self, row: &mut Row<'_>) -> bool {
-        self.steps.iter().all(|step| step.run(row))
+        self.steps.iter().all(|step| step.run(row, self.now))
+    }
+
+    /// Runs a line through that the leading filters let pass: the same without them.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for a store that evaluates the leading filters")
+    )]
+    pub(crate) fn run_behind_leading(&self, row: &mut Row<'_>) -> bool {
+        let steps = self.steps.iter().zip(&self.leads);
+        steps
+            .filter(|(_, leads)| !**leads)
+            .all(|(step, _)| step.run(row, self.now))
+    }
+
+    /// The line filters that see the line as it came: those before any stage that changes it. All
+    /// of them must hold, and the pipeline behind them is [`Self::run_behind_leading`].
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for a store that evaluates the leading filters")
+    )]
+    pub(crate) fn leading_filters(&self) -> &[ast::LineFilter] {
+        &self.leading
+    }
+
+    /// What must be in the line as it came for the conditions on labels behind parsers to hold,
+    /// where the record has no such label; see [`Needle`].
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for a store that knows its records' labels")
+    )]
+    pub(crate) fn label_needles(&self) -> &[Needle] {
+        &self.needles
+    }
+
+    /// Whether a line may leave the pipeline with other labels than it came with, errors aside.
+    pub(crate) fn sets_labels(&self) -> bool {
+        self.sets_labels
     }
 
     /// Texts that every line contains that passes, for the store.
     pub(crate) fn needles(&self) -> Vec<Vec<u8>> {
-        let mut needles = Vec::new();
-        for step in &self.steps {
-            match step {
-                Compiled::Line(filter) if !filter.needle().is_empty() => {
-                    needles.push(filter.needle().to_vec());
-                }
-                // Behind these, filters see another line than the stored one.
-                Compiled::Unpack | Compiled::LineFormat(_) | Compiled::Decolorize => break,
-                _ => {}
+        let steps = self.steps.iter().zip(&self.leads);
+        let filters = steps.filter_map(|(step, leads)| match step {
+            Compiled::Line(filter) if *leads && !filter.needle().is_empty() => {
+                Some(filter.needle().to_vec())
             }
-        }
-        needles
+            _ => None,
+        });
+        filters.collect()
     }
 }
 
-fn compile(stage: &Stage) -> Result<Compiled, QueryError> {
-    let invalid = |e: String| QueryError::Execution(e);
+/// A stage, or what is wrong with it in Loki's words.
+fn compile(stage: &Stage) -> Result<Compiled, String> {
     Ok(match stage {
         Stage::Line(filter) => Compiled::Line(LineFilter::new(filter)?),
         Stage::Json(fields) if fields.is_empty() => Compiled::Json,
-        Stage::Json(fields) => Compiled::JsonPaths(
-            fields
-                .iter()
-                .map(|field| {
-                    let path = json::parse_path(&field.path)
-                        .ok_or_else(|| invalid(format!("{:?} is no JSON path", field.path)))?;
-                    Ok((field.label.clone(), path))
-                })
-                .collect::<Result<_, QueryError>>()?,
-        ),
+        Stage::Json(fields) => {
+            let paths = fields.iter().map(|field| {
+                let path = &field.path;
+                let steps = json::parse_path(path)
+                    .ok_or_else(|| format!("cannot parse expression [{path}]: syntax error"))?;
+                Ok((field.label.clone(), steps))
+            });
+            Compiled::JsonPaths(paths.collect::<Result<_, String>>()?)
+        }
         Stage::Logfmt {
             strict,
             keep_empty,
             fields,
-        } => Compiled::Logfmt {
+        } if fields.is_empty() => Compiled::Logfmt {
             strict: *strict,
             keep_empty: *keep_empty,
+        },
+        Stage::Logfmt { strict, fields, .. } => Compiled::LogfmtKeys {
+            strict: *strict,
             fields: fields.clone(),
         },
-        Stage::Regexp(text) => Compiled::Regexp(check_captures(text).map_err(invalid)?),
-        Stage::Pattern(text) => Compiled::Pattern(CapturePattern::new(text).map_err(invalid)?),
+        Stage::Regexp(text) => Compiled::Regexp(check_captures(text)?),
+        Stage::Pattern(text) => Compiled::Pattern(CapturePattern::new(text)?),
         Stage::Unpack => Compiled::Unpack,
         Stage::Filter(filter) => Compiled::Filter(LabelFilter::new(filter)?),
         Stage::LineFormat(text) => {
             let template = Template::new("line", text);
-            let wrong = |e: String| invalid(format!("invalid line template: {e}"));
-            Compiled::LineFormat(template.map_err(wrong)?)
+            Compiled::LineFormat(template.map_err(|e| format!("invalid line template: {e}"))?)
         }
-        Stage::LabelFormat(formats) => Compiled::LabelFormat(
-            formats
-                .iter()
-                .map(|format| {
-                    Ok(match format {
-                        LabelFormat::Rename { to, from } => Assignment::Rename {
-                            to: to.clone(),
-                            from: from.clone(),
-                        },
-                        LabelFormat::Template { to, template } => Assignment::Template {
-                            to: to.clone(),
-                            template: Template::new("label", template).map_err(|e| {
-                                invalid(format!("invalid template for label '{to}': {e}"))
-                            })?,
-                        },
-                    })
-                })
-                .collect::<Result<_, QueryError>>()?,
-        ),
+        Stage::LabelFormat(formats) => Compiled::LabelFormat(assignments(formats)?),
         Stage::Decolorize => Compiled::Decolorize,
         Stage::Drop(labels) => Compiled::Drop(labels.clone()),
         Stage::Keep(labels) => Compiled::Keep(labels.clone()),
     })
 }
 
+fn assignments(formats: &[LabelFormat]) -> Result<Vec<Assignment>, String> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut all = Vec::new();
+    for format in formats {
+        let (LabelFormat::Rename { to, .. } | LabelFormat::Template { to, .. }) = format;
+        if to == ERROR {
+            return Err(format!("{ERROR} cannot be formatted"));
+        }
+        if seen.contains(&to.as_str()) {
+            return Err(format!(
+                "multiple label name '{to}' not allowed in a single format operation"
+            ));
+        }
+        seen.push(to);
+        let to = to.clone();
+        all.push(match format {
+            LabelFormat::Rename { from, .. } => Assignment::Rename {
+                to,
+                from: from.clone(),
+            },
+            LabelFormat::Template { template, .. } => {
+                let wrong = |e| format!("invalid template for label '{to}': {e}");
+                let template = Template::new("label", template).map_err(wrong)?;
+                Assignment::Template { to, template }
+            }
+        });
+    }
+    Ok(all)
+}
+
 impl Compiled {
-    fn run(&self, row: &mut Row<'_>) -> bool {
+    fn run(&self, row: &mut Row<'_>, now: Timestamp) -> bool {
         match self {
             Self::Line(filter) => return filter.holds(&row.line),
             Self::Filter(filter) => return filter.holds(row),
+            // What is looked for is found already, or nothing is.
+            Self::Json
+            | Self::JsonPaths(_)
+            | Self::Logfmt { .. }
+            | Self::LogfmtKeys { .. }
+            | Self::Pattern(_)
+                if row.is_satisfied() => {}
             Self::Json => parse_json(row),
             Self::JsonPaths(paths) => parse_json_paths(row, paths),
-            Self::Logfmt {
-                strict,
-                keep_empty,
-                fields,
-            } => parse_logfmt(row, *strict, *keep_empty, fields),
+            Self::Logfmt { strict, keep_empty } => parse_logfmt(row, *strict, *keep_empty),
+            Self::LogfmtKeys { strict, fields } => parse_logfmt_keys(row, *strict, fields),
             Self::Regexp(pattern) => parse_regexp(row, pattern),
             Self::Pattern(pattern) => {
                 let line = std::mem::take(&mut row.line);
@@ -162,11 +247,11 @@ impl Compiled {
                 row.line = line;
             }
             Self::Unpack => unpack(row),
-            Self::LineFormat(template) => match template.render(row) {
+            Self::LineFormat(template) => match template.render(row, now) {
                 Ok(line) => row.line = Cow::Owned(line),
                 Err(fault) => row.fail(TEMPLATE_ERROR, fault),
             },
-            Self::LabelFormat(assignments) => assignments.iter().for_each(|a| assign(row, a)),
+            Self::LabelFormat(assignments) => format_labels(row, assignments, now),
             Self::Decolorize => decolorize(row),
             Self::Drop(labels) => drop_labels(row, labels),
             Self::Keep(labels) => keep_labels(row, labels),
@@ -177,48 +262,79 @@ impl Compiled {
 
 fn parse_json(row: &mut Row<'_>) {
     let line = std::mem::take(&mut row.line);
-    let result = json::flatten(&line, &mut |key, value| row.extract(&sanitize(key), value));
-    row.line = line;
-    if let Err(fault) = result {
-        row.fail(JSON_ERROR, fault.to_string());
-    }
-}
-
-fn parse_json_paths(row: &mut Row<'_>, paths: &[(String, Vec<Step>)]) {
-    let line = std::mem::take(&mut row.line);
-    let mut result = json::check(&line);
-    for (label, path) in paths {
-        match json::locate(&line, path) {
-            Ok(Some(value)) => row.extract(label, &value),
-            Ok(None) => {}
-            Err(fault) => result = Err(fault),
-        }
-    }
-    row.line = line;
-    if let Err(fault) = result {
-        row.fail(JSON_ERROR, fault.to_string());
-    }
-}
-
-fn parse_logfmt(row: &mut Row<'_>, strict: bool, keep_empty: bool, fields: &[Extraction]) {
-    let line = std::mem::take(&mut row.line);
-    let result = logfmt::pairs(&line, |key, value| {
-        if value.is_empty() && !keep_empty {
-            return;
-        }
-        if fields.is_empty() {
-            let name = sanitize(key);
-            if !name.is_empty() {
-                row.extract(&name, value);
-            }
-            return;
-        }
-        for field in fields.iter().filter(|f| f.path == key) {
-            row.extract(&field.label, value);
-        }
+    let result = json::flatten(&line, &mut |key, value| {
+        row.extract(key, &readable(value));
+        !row.is_satisfied()
     });
     row.line = line;
-    if let (true, Err(fault)) = (strict, result) {
+    if let Err(fault) = result {
+        row.fail(JSON_ERROR, fault.to_string());
+    }
+}
+
+/// Sets each label that is asked for, to nothing where the line does not have it.
+fn parse_json_paths(row: &mut Row<'_>, paths: &[(String, Vec<Step>)]) {
+    if row.line.is_empty() {
+        return;
+    }
+    if !matches!(row.line.first(), Some(b'"' | b'{' | b'[')) {
+        return row.fail(JSON_ERROR, "");
+    }
+    let line = std::mem::take(&mut row.line);
+    let mut missing = Vec::new();
+    let mut result = Ok(());
+    for (label, path) in paths {
+        match json::locate(&line, path) {
+            Ok(Some(value)) => row.assign(label, &readable(&value)),
+            Ok(None) => missing.push(label),
+            Err(fault) => {
+                missing.push(label);
+                result = Err(fault);
+            }
+        }
+    }
+    row.line = line;
+    for label in missing {
+        if row.get(label).is_none() {
+            row.assign(label, "");
+        }
+    }
+    if let Err(fault) = result {
+        row.fail(JSON_ERROR, fault.to_string());
+    }
+}
+
+fn parse_logfmt(row: &mut Row<'_>, strict: bool, keep_empty: bool) {
+    let line = std::mem::take(&mut row.line);
+    let result = logfmt::pairs(&line, strict, |key, value| {
+        if keep_empty || !value.is_empty() {
+            row.extract(&sanitize(key), &readable(value));
+        }
+        !row.is_satisfied()
+    });
+    row.line = line;
+    if let Err(fault) = result {
+        row.fail(LOGFMT_ERROR, fault.to_string());
+    }
+}
+
+/// Sets each label that is asked for, to nothing where the line does not have it.
+fn parse_logfmt_keys(row: &mut Row<'_>, strict: bool, fields: &[Extraction]) {
+    for field in fields {
+        if row.get(&field.label).is_none() {
+            row.assign(&field.label, "");
+        }
+    }
+    let line = std::mem::take(&mut row.line);
+    let result = logfmt::pairs(&line, strict, |key, value| {
+        let key = sanitize(key);
+        for field in fields.iter().filter(|f| f.path == key) {
+            row.assign(&field.label, &readable(value));
+        }
+        true
+    });
+    row.line = line;
+    if let Err(fault) = result {
         row.fail(LOGFMT_ERROR, fault.to_string());
     }
 }
@@ -228,74 +344,128 @@ fn parse_regexp(row: &mut Row<'_>, pattern: &Pattern) {
     let regex = pattern.regex();
     if let Some(captures) = regex.captures(&line) {
         for name in regex.capture_names().flatten() {
-            if let Some(value) = captures.name(name) {
-                row.extract(name, &String::from_utf8_lossy(value.as_bytes()));
-            }
+            let value = captures.name(name).map_or(&b""[..], |v| v.as_bytes());
+            row.extract(&sanitize(name), &String::from_utf8_lossy(value));
         }
     }
     row.line = line;
 }
 
+/// Labels and the line that were packed together; a line without `_entry` was not.
 fn unpack(row: &mut Row<'_>) {
+    if row.line.is_empty() {
+        return;
+    }
+    if row.line.first() != Some(&b'{') {
+        return row.fail(JSON_ERROR, "expecting json object(6), but it is not");
+    }
     let line = std::mem::take(&mut row.line);
     let mut entry = None;
+    let mut labels: Vec<(String, String)> = Vec::new();
     let result = json::members(&line, &mut |key, value| {
         if key == "_entry" {
             entry = Some(value.as_bytes().to_vec());
         } else {
-            row.extract(&sanitize(key), value);
+            labels.push((sanitize(key).into_owned(), readable(value).into_owned()));
         }
     });
-    row.line = match entry {
-        Some(entry) if result.is_ok() => Cow::Owned(entry),
-        _ => line,
-    };
-    if let Err(fault) = result {
-        row.fail(JSON_ERROR, fault.to_string());
-    }
-}
-
-fn assign(row: &mut Row<'_>, assignment: &Assignment) {
-    match assignment {
-        Assignment::Rename { to, from } => {
-            if let Some(value) = row.get(from).map(str::to_owned) {
-                row.set(to, value);
-                row.remove(from);
+    row.line = line;
+    match (result, entry) {
+        (Err(fault), _) => row.fail(JSON_ERROR, fault.to_string()),
+        (Ok(()), None) => {}
+        (Ok(()), Some(entry)) => {
+            row.line = Cow::Owned(entry);
+            for (name, value) in labels {
+                row.extract(&name, &value);
             }
         }
-        Assignment::Template { to, template } => match template.render(row) {
-            Ok(value) => row.set(to, String::from_utf8_lossy(&value).into_owned()),
-            Err(fault) => row.fail(TEMPLATE_ERROR, fault),
-        },
     }
 }
 
-/// Removes ANSI control sequences (`ESC [ … letter`).
+/// Templates see the labels as they are before the first template of the stage.
+fn format_labels(row: &mut Row<'_>, assignments: &[Assignment], now: Timestamp) {
+    let mut rendered: Option<std::vec::IntoIter<Result<Vec<u8>, String>>> = None;
+    for assignment in assignments {
+        match assignment {
+            Assignment::Rename { to, from } => {
+                if let Some(value) = row.get(from).map(str::to_owned) {
+                    row.set(to, value);
+                    row.remove(from);
+                }
+            }
+            Assignment::Template { to, .. } => {
+                let texts = rendered.get_or_insert_with(|| render_all(row, assignments, now));
+                match texts.next() {
+                    Some(Ok(value)) => {
+                        row.set(to, String::from_utf8_lossy(&value).into_owned());
+                    }
+                    Some(Err(fault)) => row.fail(TEMPLATE_ERROR, fault),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+fn render_all(
+    row: &Row<'_>,
+    assignments: &[Assignment],
+    now: Timestamp,
+) -> std::vec::IntoIter<Result<Vec<u8>, String>> {
+    let templates = assignments.iter().filter_map(|a| match a {
+        Assignment::Template { template, .. } => Some(template),
+        Assignment::Rename { .. } => None,
+    });
+    let texts: Vec<_> = templates.map(|t| t.render(row, now)).collect();
+    texts.into_iter()
+}
+
+/// Removes the sequences by which terminals are coloured.
 fn decolorize(row: &mut Row<'_>) {
-    const ESCAPE: u8 = 0x1b;
-    if memchr::memchr(ESCAPE, &row.line).is_none() {
+    // ESC, and CSI as one character in UTF-8.
+    let starts = |at: usize, line: &[u8]| match line.get(at) {
+        Some(0x1b) => 1,
+        Some(0xc2) if line.get(at + 1) == Some(&0x9b) => 2,
+        _ => 0,
+    };
+    if memchr::memchr2(0x1b, 0x9b, &row.line).is_none() {
         return;
     }
     let mut out = Vec::with_capacity(row.line.len());
     let mut at = 0;
-    while let Some(byte) = row.line.get(at).copied() {
-        if byte == ESCAPE && row.line.get(at + 1) == Some(&b'[') {
-            let parameters = &row.line[at + 2..];
-            let length = parameters
-                .iter()
-                .position(|b| !(0x20..0x40).contains(b))
-                .unwrap_or(parameters.len());
-            // The final byte of a sequence lies between @ and ~.
-            let last = parameters
-                .get(length)
-                .is_some_and(|b| (0x40..0x7f).contains(b));
-            at += 2 + length + usize::from(last);
-        } else {
-            out.push(byte);
-            at += 1;
+    while at < row.line.len() {
+        let length = match starts(at, &row.line) {
+            0 => 0,
+            begin => sequence(&row.line[at + begin..]).map_or(0, |inside| begin + inside),
+        };
+        if length == 0 {
+            out.push(row.line[at]);
         }
+        at += length.max(1);
     }
     row.line = Cow::Owned(out);
+}
+
+/// Bytes of a control sequence behind what begins it: a title that ends with a bell, or numbers
+/// and the letter that says what they do.
+fn sequence(text: &[u8]) -> Option<usize> {
+    let run = |from: usize, part: fn(&u8) -> bool| {
+        let rest = text.get(from..).unwrap_or_default();
+        from + rest.iter().take_while(|b| part(b)).count()
+    };
+    let begin = run(0, |b| b"[]()#;?".contains(b));
+    let title = run(begin, |b| b.is_ascii_alphanumeric() || *b == b';');
+    if text.get(title) == Some(&7) {
+        return Some(title + 1);
+    }
+    let numbers = run(begin, |b| b.is_ascii_digit() || *b == b';');
+    let is_last = |b: &u8| {
+        matches!(b, b'0'..=b'9' | b'A'..=b'P' | b'R' | b'Z' | b'c' | b'f'..=b'n' | b'q' | b'r' | b't' | b'y')
+            || b"=><~".contains(b)
+    };
+    let ends = |at: usize| text.get(at).is_some_and(is_last).then_some(at + 1);
+    // Numbers that no letter follows end with their last digit.
+    ends(numbers).or_else(|| (numbers > begin).then(|| ends(numbers - 1)).flatten())
 }
 
 fn chosen(matcher: &Matcher, row: &Row<'_>) -> bool {
@@ -313,13 +483,11 @@ fn drop_labels(row: &mut Row<'_>, labels: &[LabelChoice]) {
 }
 
 fn keep_labels(row: &mut Row<'_>, labels: &[LabelChoice]) {
-    for name in row.names() {
-        let keep = labels.iter().any(|label| match label {
-            LabelChoice::Name(kept) => *kept == name,
-            LabelChoice::Matcher(matcher) => matcher.name == name && chosen(matcher, row),
+    row.retain(|name, value| {
+        let kept = labels.iter().any(|label| match label {
+            LabelChoice::Name(kept) => kept == name,
+            LabelChoice::Matcher(matcher) => matcher.name == name && matcher.matches(value),
         });
-        if !keep && name != ERROR && name != ERROR_DETAILS {
-            row.remove(&name);
-        }
-    }
+        kept || name == ERROR || name == ERROR_DETAILS
+    });
 }

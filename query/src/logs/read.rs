@@ -18,7 +18,7 @@ pub fn lines(
     plan: &LogPlan,
     budget: &Budget,
 ) -> Result<Vec<LogLines>, QueryError> {
-    let pipeline = Pipeline::new(&plan.logs.stages)?;
+    let pipeline = Pipeline::new(&plan.logs.stages)?.at(plan.now);
     let needles = pipeline.needles();
     let filter = LogFilter {
         matchers: &plan.logs.matchers,

@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, Samples, TimeRange};
+use obs_model::{Budget, BudgetError, Labels, LogRecord, Matcher, Samples, TimeRange, Timestamp};
 
 use super::filter::LabelFilter;
 use super::pipeline::Pipeline;
 use super::row::{ERROR, Row};
 use super::template::Template;
 use super::value;
-use crate::error::QueryError;
+use crate::error::{ParseError, QueryError};
 use crate::logql::ast::{
     self, Conversion, Grouping, LabelChoice, LabelFormat, LogExpr, Stage, Unwrap,
 };
@@ -44,6 +44,8 @@ pub struct LogLeaf {
     pub worth: Worth,
     /// Which labels the series have; all where there is none.
     pub grouping: Option<Grouping>,
+    /// The time that `now` is in templates.
+    pub now: Timestamp,
 }
 
 impl fmt::Display for LogLeaf {
@@ -96,16 +98,26 @@ impl CompiledLeaf {
                 filters: unwrap
                     .filters
                     .iter()
-                    .map(LabelFilter::new)
+                    .map(|filter| {
+                        LabelFilter::new(filter).map_err(|fault| {
+                            let message = format!("stage '| {filter}' : {fault}");
+                            QueryError::Parse(ParseError::logql(0, 0, message))
+                        })
+                    })
                     .collect::<Result<_, _>>()?,
             },
         };
         Ok(Self {
-            pipeline: Pipeline::new(&leaf.stages)?,
+            pipeline: Pipeline::new(&leaf.stages)?.at(leaf.now),
             worth,
             grouping: leaf.grouping.clone(),
             wanted: wanted(leaf),
         })
+    }
+
+    /// Whether lines of one stream with equal metadata may belong to different series.
+    fn sets_labels(&self) -> bool {
+        self.pipeline.sets_labels()
     }
 
     /// What the row is worth; `None` drops it.
@@ -124,7 +136,9 @@ impl CompiledLeaf {
         let text = row.get(label).filter(|text| !text.is_empty())?;
         let read = match conversion {
             Conversion::Number => value::number(text),
-            Conversion::Duration => value::duration(text).map(|nanos| nanos as f64 / 1e9),
+            Conversion::Duration | Conversion::DurationSeconds => {
+                value::duration(text).map(|nanos| nanos as f64 / 1e9)
+            }
             Conversion::Bytes => value::bytes(text).map(|bytes| bytes as f64),
         };
         let value = match read {
@@ -252,8 +266,11 @@ impl<'a> SampleCollector<'a> {
         self.budget.check()?;
         let mut kept = 0;
         let wanted = self.leaf.wanted.as_deref();
-        // Most lines of a stream are of the series of the line before.
+        // Most lines of a stream are of the series of the line before; where the pipeline sets no
+        // labels, equal metadata says so without a look at the labels.
         let mut last: Option<(Labels, Samples)> = None;
+        let mut alike: Option<&Labels> = None;
+        let sets_labels = self.leaf.sets_labels();
         for record in records {
             if !self.range.contains(record.time) {
                 continue;
@@ -269,8 +286,14 @@ impl<'a> SampleCollector<'a> {
                 self.fail(&row);
                 break;
             }
-            let group = self.leaf.labels(&row);
             kept += 1;
+            if let (true, Some((_, samples))) = (alike == Some(&record.metadata), &mut last) {
+                samples.times.push(record.time);
+                samples.floats.push(value);
+                continue;
+            }
+            alike = (!sets_labels).then_some(&record.metadata);
+            let group = self.leaf.labels(&row);
             match &mut last {
                 Some((of, samples)) if *of == group => {
                     samples.times.push(record.time);
@@ -304,10 +327,10 @@ impl<'a> SampleCollector<'a> {
         let error = row.error();
         let series = row.labels_without(|_| false);
         self.failure = Some(QueryError::Execution(format!(
-            "pipeline error: '{error}' for series: '{series}'. Use a label filter to intentionally \
-             skip this error. (e.g | {ERROR}!=\"{error}\"). To skip all potential errors you can \
-             match empty errors.(e.g {ERROR}=\"\") The label filter can also be specified after \
-             unwrap. (e.g | unwrap latency | {ERROR}=\"\" )"
+            "pipeline error: '{error}' for series: '{series}'.\nUse a label filter to \
+             intentionally skip this error. (e.g | {ERROR}!=\"{error}\").\nTo skip all potential \
+             errors you can match empty errors.(e.g {ERROR}=\"\")\nThe label filter can also be \
+             specified after unwrap. (e.g | unwrap latency | {ERROR}=\"\" )\n"
         )));
     }
 

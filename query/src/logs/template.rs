@@ -3,6 +3,7 @@
 //! Invariant: text with `{{.label}}` and `{{__line__}}`, which most templates are, is put together
 //! without the interpreter and gives the same.
 
+use obs_model::Timestamp;
 use obs_model::labels::is_legacy_name;
 
 use super::functions::RowFunctions;
@@ -54,7 +55,7 @@ impl Template {
     }
 
     /// The text for a row, or why there is none.
-    pub(crate) fn render(&self, row: &Row<'_>) -> Result<Vec<u8>, String> {
+    pub(crate) fn render(&self, row: &Row<'_>, now: Timestamp) -> Result<Vec<u8>, String> {
         match self {
             Self::Plain(PlainTemplate(pieces)) => {
                 let mut out = Vec::new();
@@ -68,11 +69,12 @@ impl Template {
                 Ok(out)
             }
             Self::Program(program) => {
-                let names = row.names();
-                let labels = names.iter().filter_map(|n| Some((n.as_str(), row.get(n)?)));
+                let pairs = row.pairs();
+                let labels = pairs.iter().map(|(name, value)| (name.as_ref(), *value));
                 let functions = RowFunctions {
                     line: &row.line,
                     time: row.time(),
+                    now,
                 };
                 let rendered = program.execute(&Value::texts(labels), &functions);
                 rendered
@@ -113,7 +115,7 @@ fn pieces(text: &str) -> Option<Vec<Piece>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_model::{Labels, Timestamp};
+    use obs_model::Labels;
 
     #[test]
     fn plain_templates_are_what_the_interpreter_makes_of_them() {
@@ -125,7 +127,12 @@ mod tests {
             let row = Row::new(b"the line", Timestamp::default(), &stream, &none, None);
             let program = Program::parse("line", text, &RowFunctions::default()).unwrap();
             let program = Template::Program(Box::new(program));
-            assert_eq!(template.render(&row), program.render(&row), "{text}");
+            let now = Timestamp::default();
+            assert_eq!(
+                template.render(&row, now),
+                program.render(&row, now),
+                "{text}"
+            );
         };
         check("", true);
         check("a {{.app}} {{ .le }}{{.none}}{{__line__}} b", true);

@@ -4,6 +4,8 @@ use obs_model::limits::Limits;
 use std::sync::Arc;
 
 use obs_logstore::{Logs, Snapshot};
+use proptest::prelude::*;
+
 use obs_model::{
     Annotations, Answer, Budget, Labels, LogBatch, LogRecord, LogStream, TimeRange, Timestamp,
     Value,
@@ -11,6 +13,7 @@ use obs_model::{
 
 use super::lines::LineCollector;
 use super::pipeline::Pipeline;
+use super::row::Row;
 use super::samples::{CompiledLeaf, SampleCollector};
 use super::{lines, select};
 use crate::error::QueryError;
@@ -92,21 +95,38 @@ fn parsers() {
     );
     parsed(
         "| json",
-        r#"{"app":"y","pod":"q","level":"z"}"#,
+        r#"{"app":"y","pod":"q"}"#,
         r#"{app_extracted="y", pod_extracted="q"}"#,
+    );
+    // A parsed label hides metadata that had to give its name to the stream.
+    check(
+        "| json",
+        r#"{"level":"z"}"#,
+        Some(r#"{"level":"z"} {app="x", level="s"} {pod="p"} {level_extracted="z"}"#),
     );
     parsed("| json", r#"{"a":"1","a":"2"}"#, r#"{a="1"}"#);
     parsed(
         "| json",
         r#"{"a":1,oops"#,
-        r#"{__error__="JSONParserErr", __error_details__="malformed JSON at byte 7: expected a string", a="1"}"#,
+        r#"{__error__="JSONParserErr", __error_details__="Value looks like object, but can't find closing '}' symbol", a="1"}"#,
     );
     parsed(
         "| json",
         "plain",
-        r#"{__error__="JSONParserErr", __error_details__="malformed JSON at byte 0: expected an object"}"#,
+        r#"{__error__="JSONParserErr", __error_details__="Value looks like object, but can't find closing '}' symbol"}"#,
     );
-    parsed("| json", r#"{"":"1"," ":"2","a":{"":"3"}}"#, r#"{a_="3"}"#);
+    parsed("| json", r#"{"a":1} and more"#, r#"{a="1"}"#);
+    parsed(
+        "| json",
+        r#"{"a":"x"#,
+        r#"{__error__="JSONParserErr", __error_details__="Value is string, but can't find closing '\"' symbol"}"#,
+    );
+    parsed("| json", r#"{"":"1"," ":"2","a":{"":"3"}}"#, r#"{a="3"}"#);
+    parsed(
+        "| json",
+        r#"{"a:b":1,"c d":{"9":2}}"#,
+        r#"{a_b="1", c_d_9="2"}"#,
+    );
     parsed(
         r#"| json x="a.b[1]", y="n""#,
         r#"{"a":{"b":[1,2]}}"#,
@@ -117,11 +137,11 @@ fn parsers() {
         r#"a=1 b="x y" c= d.e=f"#,
         r#"{a="1", b="x y", d_e="f"}"#,
     );
-    parsed("| logfmt", r#"a=1 b=c=d"#, r#"{a="1"}"#);
+    parsed("| logfmt", r#"a=1 b=c=d e=2"#, r#"{a="1", e="2"}"#);
     parsed(
         "| logfmt --strict",
-        r#"a=1 b=c=d"#,
-        r#"{__error__="LogfmtParserErr", __error_details__="logfmt syntax error at pos 7: unexpected '='", a="1"}"#,
+        r#"a=1 b=c=d e=2"#,
+        r#"{__error__="LogfmtParserErr", __error_details__="logfmt syntax error at pos 8 : unexpected '='", a="1"}"#,
     );
     parsed(r#"| logfmt x="b""#, "a=1 b=2", r#"{x="2"}"#);
     parsed(
@@ -226,8 +246,220 @@ fn rewriting() {
     );
     let templated = logs(r#"{app="x"} | line_format "{{ .a | nosuch }}""#);
     let error = Pipeline::new(&templated.stages).unwrap_err().to_string();
-    let expect = "invalid line template: template: line:1: function \"nosuch\" not defined";
-    assert!(error.ends_with(expect), "{error}");
+    assert_eq!(
+        error,
+        "parse error : stage '| line_format \"{{ .a | nosuch }}\"' : invalid line template: \
+         template: line:1: function \"nosuch\" not defined"
+    );
+}
+
+/// Rules of Loki's labels that are easily broken.
+#[test]
+fn labels_keep_their_rules() {
+    let parsed = |stages: &str, line: &str, expect: &str| {
+        check(stages, line, Some(&format!("{line} {BASE} {expect}")));
+    };
+    // A stream's label keeps its name even where it was dropped; metadata's does not.
+    check(
+        "| drop app, pod | json",
+        r#"{"app":"y","pod":"q"}"#,
+        Some(
+            r#"{"app":"y","pod":"q"} {level="s"} {level_extracted="m"} {app_extracted="y", pod="q"}"#,
+        ),
+    );
+    // What was made and dropped is not made again, and the first parser wins.
+    parsed("| json | drop a | json", r#"{"a":1,"b":2}"#, r#"{b="2"}"#);
+    parsed("| logfmt a=\"a\" | logfmt", "a=1 a=2", r#"{a="2"}"#);
+    parsed(
+        r#"| label_format a="0" | logfmt"#,
+        "a=1 b=2",
+        r#"{a="0", b="2"}"#,
+    );
+    // A label that a parser was asked for is there, if only empty.
+    parsed(
+        r#"| json x="b" | x > 5"#,
+        r#"{"a":1}"#,
+        r#"{__error__="LabelFilterErr", __error_details__="strconv.ParseFloat: parsing \"\": invalid syntax"}"#,
+    );
+    parsed("| logfmt x=`b` | x=``", "a=1", "{}");
+    check("| json | x > 5", r#"{"a":1}"#, None);
+    parsed(
+        r#"| json x="a", y="b""#,
+        r#"{"a":null,"b":{"c":[1]}}"#,
+        r#"{y="{\"c\":[1]}"}"#,
+    );
+    parsed(r#"| json x="a""#, "plain", r#"{__error__="JSONParserErr"}"#);
+    // A number that cannot be read does not hide the fault that is there already.
+    parsed(
+        "| json | a > 5",
+        r#"{"a":"x","b""#,
+        r#"{__error__="JSONParserErr", __error_details__="Malformed JSON error", a="x"}"#,
+    );
+    check("| json | a > 5", r#"{"a":"4","b""#, None);
+    // Only what was packed is unpacked.
+    parsed("| unpack", r#"{"a":"1"}"#, "{}");
+    parsed(
+        "| unpack",
+        "plain",
+        r#"{__error__="JSONParserErr", __error_details__="expecting json object(6), but it is not"}"#,
+    );
+    // Templates of one stage see the labels from before it.
+    parsed(
+        r#"| logfmt | label_format a="{{.b}}", b="{{.a}}", c=d"#,
+        "a=1 b=2 d=3",
+        r#"{a="2", b="1", c="3"}"#,
+    );
+    parsed("| logfmt --keep-empty | a=``", "a= b=1", r#"{b="1"}"#);
+    parsed(r#"| regexp "(?P<a>x)|(?P<b>y)""#, "y", r#"{b="y"}"#);
+    check(
+        "| logfmt | keep a=`2`, b, app=`x`",
+        "a=1 b=2",
+        Some(r#"a=1 b=2 {app="x"} {} {b="2"}"#),
+    );
+}
+
+#[test]
+fn templates_know_the_errors_and_the_time() {
+    check(
+        r#"| json | line_format "{{if .__error__}}{{.__error__}}{{else}}fine{{end}}""#,
+        "plain",
+        Some(&format!(
+            "JSONParserErr {BASE} {{__error__=\"JSONParserErr\", __error_details__=\"Value looks like object, but can't find closing '}}' symbol\"}}"
+        )),
+    );
+    let expr = logs(r#"{app="x"} | line_format "{{ now | unixEpoch }}""#);
+    let pipeline = Pipeline::new(&expr.stages).unwrap();
+    let pipeline = pipeline.at(Timestamp::from_seconds(77));
+    let none = Labels::empty();
+    let mut row = Row::new(b"x", Timestamp::from_seconds(1), &none, &none, None);
+    assert!(pipeline.run(&mut row));
+    assert_eq!(&*row.line, b"77");
+}
+
+#[test]
+fn stages_that_cannot_run_are_refused() {
+    let check = |stages: &str, expect: &str| {
+        let error = Pipeline::new(&logs(&format!("{{a=\"b\"}} {stages}")).stages);
+        let error = error.unwrap_err();
+        assert!(matches!(error, QueryError::Parse(_)), "{error}");
+        assert_eq!(error.to_string(), format!("parse error : stage {expect}"));
+    };
+    check(
+        "|~ `(`",
+        "'|~ \"(\"' : error parsing regexp: missing closing ): `(`",
+    );
+    check("|= ip(`x`)", "'|= ip(\"x\")' : ip: invalid pattern: \"x\"");
+    check(
+        "|~ ip(`1.1.1.1`)",
+        "'|~ ip(\"1.1.1.1\")' : ip: invalid operation",
+    );
+    check(
+        "| x=ip(`y`)",
+        "'| x=ip(\"y\")' : ip: invalid pattern: \"y\"",
+    );
+    check(
+        "|> `<x>`",
+        "'|> \"<x>\"' : named captures are not allowed: found '<x>'",
+    );
+    check(
+        "|> `<_><_>`",
+        "'|> \"<_><_>\"' : found consecutive capture '<_><_>': invalid expression",
+    );
+    check(
+        "| label_format x=y,x=z",
+        "'| label_format x=y,x=z' : multiple label name 'x' not allowed in a single format operation",
+    );
+    check(
+        "| label_format __error__=y",
+        "'| label_format __error__=y' : __error__ cannot be formatted",
+    );
+    check(
+        "| json x=`a..b`",
+        "'| json x=\"a..b\"' : cannot parse expression [a..b]: syntax error",
+    );
+    check(
+        "| label_format x=`{{`",
+        "'| label_format x=\"{{\"' : invalid template for label 'x': template: label:1: unclosed action",
+    );
+}
+
+#[test]
+fn leading_filters_and_the_rest_are_the_pipeline() {
+    let expr = logs(r#"{a="b"} |= "x" | json | c="d" != "y" | line_format "{{.c}}" |= "d""#);
+    let pipeline = Pipeline::new(&expr.stages).unwrap();
+    let leading: Vec<String> = pipeline
+        .leading_filters()
+        .iter()
+        .map(|f| f.to_string())
+        .collect();
+    assert_eq!(leading, ["|= \"x\"", "!= \"y\""]);
+    assert_eq!(pipeline.label_needles().len(), 1);
+    let none = Labels::empty();
+    for line in [
+        r#"{"c":"d"} x"#,
+        r#"{"c":"d"} xy"#,
+        r#"{"c":"d"}"#,
+        r#"{"c":"e"} x"#,
+    ] {
+        let row = || Row::new(line.as_bytes(), Timestamp::default(), &none, &none, None);
+        let first = line.contains('x') && !line.contains('y');
+        let both = first && pipeline.run_behind_leading(&mut row());
+        assert_eq!(pipeline.run(&mut row()), both, "{line}");
+    }
+}
+
+#[test]
+fn hostile_lines_are_bounded() {
+    let all = "|= `x` | json | logfmt | pattern `<a> <b>` | regexp `(?P<r>x.*)` | keep k1, k2 | unpack | decolorize";
+    let pipeline = Pipeline::new(&logs(&format!("{{a=\"b\"}} {all}")).stages).unwrap();
+    let none = Labels::empty();
+    let run = |line: &[u8]| {
+        let mut row = Row::new(line, Timestamp::default(), &none, &none, None);
+        let passed = pipeline.run(&mut row);
+        (passed, row.parsed_labels())
+    };
+    // 10⁵ keys, in JSON and in logfmt.
+    let keys: Vec<String> = (0..100_000).map(|k| format!("\"k{k}\":\"x\"")).collect();
+    let (passed, labels) = run(format!("{{{}}}", keys.join(",")).as_bytes());
+    assert!(passed && labels.get("k1") == Some("x"));
+    let keys: Vec<String> = (0..100_000).map(|k| format!("k{k}=x")).collect();
+    let (passed, labels) = run(keys.join(" ").as_bytes());
+    assert!(passed && labels.get("k2") == Some("x"));
+    // A mebibyte of one thing.
+    for piece in [
+        "x", "{\"x\":", "[", "\"", "\\", "=", " ", "\u{1b}[", "\u{0}x", "<", "é",
+    ] {
+        let line = format!("x{}", piece.repeat((1 << 20) / piece.len()));
+        assert!(run(line.as_bytes()).0, "{piece}");
+        run(&line.as_bytes()[1..]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_line_makes_a_pipeline_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        near in "[{}\\[\\]\":,=a0 \\\\.<>\u{1b};m_]{0,60}",
+    ) {
+        let stages = "| json | json x=`a.b[0]`, y=`a` | logfmt | logfmt z=`a` | unpack \
+            | pattern `<p> <q>=<_>` | regexp `(?P<r>[0-9]+)` | a > 5 or a > 5s or a > 5KB | b != ip(`10.0.0.0/8`) \
+            | label_format m=`{{.a | trunc 2}}`, n=a | line_format `{{.b}} {{__line__}}` | decolorize | drop a=`0` | keep m, n, x";
+        let pipeline = Pipeline::new(&logs(&format!("{{a=\"b\"}} {stages}")).stages).unwrap();
+        let stream = Labels::from_pairs([("a", "1")]);
+        let metadata = Labels::from_pairs([("b", "2"), ("a", "3")]);
+        for line in [bytes.as_slice(), near.as_bytes()] {
+            let mut row = Row::new(line, Timestamp::default(), &stream, &metadata, None);
+            if pipeline.run(&mut row) {
+                let all = row.labels_without(|_| false);
+                // Each label is in one of the three layers.
+                let layers = [row.stream_labels(), row.metadata_labels(), row.parsed_labels()];
+                let count: usize = layers.iter().map(|l| l.iter().count()).sum();
+                prop_assert_eq!(all.iter().count(), count);
+            }
+        }
+    }
 }
 
 #[test]
@@ -678,10 +910,32 @@ fn metrics_evaluate() {
         &[r#"{app="x", b="<x>", env="test"} 3"#],
     );
     check(
-        r#"sum(count_over_time({app="x"} | json [10s]))"#,
+        r#"sum by (a) (count_over_time({app="x"} | json [10s]))"#,
         &[
-            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"malformed JSON at byte 0: expected an object\", app=\"x\", env=\"test\"}'. Use a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\"). To skip all potential errors you can match empty errors.(e.g __error__=\"\") The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )",
+            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"Value looks like object, but can't find closing '}' symbol\", app=\"x\", env=\"test\"}'.\nUse a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\").\nTo skip all potential errors you can match empty errors.(e.g __error__=\"\")\nThe label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n",
         ],
+    );
+    // No label is needed, so that no line is parsed.
+    check(r#"sum(count_over_time({app="x"} | json [10s]))"#, &["{} 3"]);
+    check(
+        r#"sum(count_over_time({env="test"}[10s])) / (sum(count_over_time({env="test"}[10s])) - 6)"#,
+        &["{} NaN"],
+    );
+    check(
+        r#"count_over_time({app="x"}[10s]) % 0"#,
+        &[r#"{app="x", env="test"} NaN"#],
+    );
+    check(
+        r#"rate_counter({app="x"} | logfmt | unwrap n [2s])"#,
+        &[r#"{app="x", env="test"} 0"#],
+    );
+    check(
+        r#"rate_counter({app="x"} | logfmt | unwrap n [6s])"#,
+        &[r#"{app="x", env="test"} 1"#],
+    );
+    check(
+        "sum(1)",
+        &["unexpected expr type (*syntax.LiteralExpr) where series are needed"],
     );
     check(
         r#"sum(count_over_time({env="test"} | json | __error__="" [10s]))"#,
@@ -721,9 +975,10 @@ fn metrics_evaluate_over_ranges() {
         step: 2_000_000_000,
     };
     let found = evaluated(r#"sum by (app) (count_over_time({env="test"}[2s]))"#, when).unwrap();
+    // Steps are multiples of the step, from before the start to behind the end.
     assert_eq!(
         found,
-        [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
+        [r#"{app="x"} 1@2 1@4 1@6"#, r#"{app="y"} 1@2 1@4 1@6"#]
     );
 }
 
@@ -736,7 +991,6 @@ fn all_of_it_runs_from_the_text() {
         .unwrap();
     let ask = |text: &str, when: When, sources: &Sources| {
         let query = Query::parse(Language::Logql, text, &limits)?;
-        assert_eq!(query.to_string(), text);
         let plan = query.plan(&Request::new(when), &limits)?;
         run(&plan, sources, &Budget::new(&limits), &pool)
     };

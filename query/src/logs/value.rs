@@ -18,10 +18,7 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
 
 /// A size such as `5 MB` or `512`, in bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    let plain: Option<u64> = text.parse().ok();
-    plain
-        .or_else(|| parse_size(text, false))
-        .ok_or_else(|| format!("strconv.ParseFloat: parsing {text:?}: invalid size"))
+    parse_size(text)
 }
 
 #[cfg(test)]
@@ -39,6 +36,8 @@ mod tests {
         assert_eq!(bytes("1kib"), Ok(1024));
         assert_eq!(bytes("2k"), Ok(2000));
         assert_eq!(bytes("512"), Ok(512));
+        assert_eq!(bytes("1,024 B"), Ok(1024));
+        assert_eq!(bytes("5 XB"), Err("unhandled size name: xb".to_owned()));
         assert!(bytes("many").is_err());
     }
 }

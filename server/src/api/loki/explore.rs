@@ -23,6 +23,7 @@ use super::{
 };
 use crate::api::{Told, timeout};
 use crate::app::App;
+use crate::clock;
 use crate::params::Params;
 
 /// Lines that fields are found in where `line_limit` is not given, as Loki.
@@ -97,6 +98,7 @@ async fn detect(app: &App, askers: &Askers, params: &Params, fields_max: usize) 
         range: half_open(params, HOUR)?,
         limit: check_lines(app, sample)?,
         direction: Direction::Backward,
+        now: clock::now(),
     };
     let (tenants, several) = (askers.logs(app)?, askers.several());
     let read = move |budget: &Budget, _: &rayon::ThreadPool| {

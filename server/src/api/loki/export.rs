@@ -28,6 +28,7 @@ use super::query::{direction, page};
 use super::{Askers, Checked, Result, log_query};
 use crate::api::Told;
 use crate::app::App;
+use crate::clock;
 use crate::params::{Clock, Params};
 
 /// Lines of a page; where they are too large for the budget, fewer.
@@ -55,6 +56,7 @@ async fn export(
         range,
         limit: PAGE_LINES,
         direction: direction(&params, Direction::Forward)?,
+        now: clock::now(),
     };
     let pages = Pages {
         logs: Arc::new(askers.logs(&app)?),

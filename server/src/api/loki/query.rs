@@ -43,6 +43,7 @@ fn request(app: &App, params: &Params, when: When) -> Checked<Request> {
     let mut request = Request::new(when);
     let limit = params.positive("limit")?.unwrap_or(LINES_DEFAULT);
     request.limit = check_lines(app, limit)?;
+    request.now = clock::now();
     request.direction = direction(params, Direction::Backward)?;
     Ok(request)
 }

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 use obs_model::duration;
-use obs_query::{Language, Query};
 use serde_json::{Value, json};
 
 use super::{Askers, Result};
@@ -34,9 +33,9 @@ pub(super) async fn format_query(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let text = params.need("query")?;
-    let query = Query::parse(Language::Logql, text, &app.rules.limits);
-    let query = query.map_err(|e| query_error(&e.into()))?;
-    let told = json!({"status": "success", "data": query.to_string()});
+    let pretty = obs_query::logql::pretty(text, &app.rules.limits);
+    let pretty = pretty.map_err(|e| query_error(&e.into()))?;
+    let told = json!({"status": "success", "data": pretty});
     Ok(body(told.to_string().into_bytes()))
 }
 

@@ -124,7 +124,7 @@ fn sieves(
                 matchers,
                 stages: logs.stages.clone(),
             };
-            sieves.push((tenant.clone(), Arc::new(Sieve::new(&own)?)));
+            sieves.push((tenant.clone(), Arc::new(Sieve::new(&own, clock::now())?)));
         }
     }
     Ok(sieves)
@@ -175,6 +175,7 @@ impl Following {
             range: TimeRange::new(self.asked.start, Timestamp::MAX),
             limit: self.asked.limit,
             direction: Direction::Backward,
+            now: clock::now(),
         };
         let several = self.several;
         let read = move |budget: &obs_model::Budget, _: &rayon::ThreadPool| {

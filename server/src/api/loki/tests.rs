@@ -220,7 +220,7 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
         &told(&mut rig, "format_query", &[("query", "{")]).await,
         400,
         TEXT,
-        "1:2",
+        "parse error",
     );
     let fine = [("query", "{app=\"a\"}"), ("step", "1ms")];
     for path in ["query_range", "index/volume_range", "patterns"] {
