@@ -17,6 +17,7 @@ mod lines;
 mod micro;
 mod spans;
 
+mod answer;
 mod measure;
 mod system;
 mod targets;
@@ -28,7 +29,8 @@ mod process;
 mod protobuf;
 mod random;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,7 +42,7 @@ use lines::Logs;
 use report::{Column, Origin, Report};
 use spans::Traces;
 use system::System;
-use workload::Workload;
+use workload::{Signal, Workload};
 
 /// Compare obs with its peers on the same bytes. Without a command: small defaults of all three.
 #[derive(Debug, Parser)]
@@ -136,12 +138,32 @@ struct MicroOptions {
 
 #[derive(Args, Debug)]
 struct LogsOptions {
-    /// Megabytes of lines
-    #[arg(long, value_name = "MB", default_value_t = 50)]
-    megabytes: u64,
+    /// Bytes of all lines, about
+    #[arg(long, value_name = "SIZE", default_value = "50MB", value_parser = bytes)]
+    bytes: u64,
     /// Pods
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pods: usize,
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(20..))]
+    pods: u16,
+    /// Only write the lines to a file, each as pod, time and line between tabs
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+/// `1GB`, `200MB`, `64kB` or a number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1000),
+        ("B", 1),
+    ];
+    let unit = units
+        .iter()
+        .find_map(|(u, n)| Some((text.strip_suffix(u)?, *n)));
+    let (digits, unit) = unit.unwrap_or((text, 1));
+    let number: Result<u64, _> = digits.parse();
+    let bytes = number.ok().and_then(|n| n.checked_mul(unit));
+    bytes.ok_or_else(|| format!("expected a size like 1GB or 200MB, found {text:?}"))
 }
 
 #[derive(Args, Debug)]
@@ -159,7 +181,8 @@ enum Output {
 
 #[derive(Args, Debug)]
 struct Options {
-    /// Compare with prometheus[=PATH], victoria-metrics[=PATH] or obs=PATH (another build)
+    /// Compare with prometheus[=PATH], victoria-metrics[=PATH], victoria-logs[=PATH],
+    /// victoria-traces[=PATH] or obs=PATH (another build)
     #[arg(long, value_name = "NAME[=PATH]", global = true)]
     peer: Vec<System>,
     /// Fetch the Debian packages of peers that are not there (unpacked beside the data, not installed)
@@ -168,9 +191,9 @@ struct Options {
     /// The obs binary [default: beside this one]
     #[arg(long, value_name = "PATH", global = true)]
     obs: Option<PathBuf>,
-    /// Connections that send
-    #[arg(long, value_name = "N", default_value_t = 2, global = true, value_parser = clap::value_parser!(u16).range(1..=64))]
-    connections: u16,
+    /// Connections that send [default: 1 for logs, else 2]
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..=64))]
+    connections: Option<u16>,
     /// Seed of the generators
     #[arg(long, value_name = "N", default_value_t = 1, global = true)]
     seed: u64,
@@ -189,6 +212,13 @@ struct Options {
     /// Folder for data and logs, kept afterwards [default: a temporary folder]
     #[arg(long, value_name = "DIR", global = true)]
     keep: Option<PathBuf>,
+}
+
+impl Options {
+    fn connections(&self, signal: Signal) -> usize {
+        let few = if signal == Signal::Logs { 1 } else { 2 };
+        self.connections.map_or(few, usize::from)
+    }
 }
 
 fn main() -> anyhow::Result<()> {
@@ -210,9 +240,21 @@ fn main() -> anyhow::Result<()> {
         }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],
-        Some(Wanted::Logs(l)) => vec![logs(&l, options, end)],
+        Some(Wanted::Logs(l)) => {
+            let Some(file) = &l.write else {
+                return run(options, &[logs(&l, options, end)]);
+            };
+            let mut file = BufWriter::new(File::create(file)?);
+            lines(&l, options, end).write(&mut file)?;
+            return Ok(file.flush()?);
+        }
         Some(Wanted::Traces(t)) => vec![traces(&t, options, end)],
     };
+    run(options, &workloads)
+}
+
+/// Each workload on each system, and the report of it.
+fn run(options: &Options, workloads: &[Workload]) -> anyhow::Result<()> {
     let origin = Origin::new(options.note.clone());
     let temporary = tempfile::tempdir()?;
     let folder = options.keep.as_deref().unwrap_or(temporary.path());
@@ -224,7 +266,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let mut reports = Vec::new();
-    for workload in &workloads {
+    for workload in workloads {
         reports.push(compare(workload, &systems, options, folder)?);
     }
     write(options.output, &origin, &reports)?;
@@ -255,8 +297,9 @@ fn own_binary(options: &Options) -> anyhow::Result<PathBuf> {
 fn defaults(options: &Options, end: i64) -> Vec<Workload> {
     let fleet = MetricsOptions::small(10_000, 120);
     let lines = LogsOptions {
-        megabytes: 50,
+        bytes: 50_000_000,
         pods: 200,
+        write: None,
     };
     let spans = TracesOptions { spans: 100_000 };
     vec![
@@ -303,13 +346,16 @@ fn print(output: Output, table: String, json: serde_json::Value) -> anyhow::Resu
 }
 
 fn logs(l: &LogsOptions, options: &Options, end: i64) -> Workload {
-    let logs = Logs {
-        bytes: l.megabytes * 1_000_000,
-        pods: l.pods,
+    lines(l, options, end).workload(options.connections(Signal::Logs))
+}
+
+fn lines(l: &LogsOptions, options: &Options, end: i64) -> Logs {
+    Logs {
+        bytes: l.bytes,
+        pods: usize::from(l.pods),
         end_ns: end * 1_000_000_000,
         seed: options.seed,
-    };
-    logs.workload(usize::from(options.connections))
+    }
 }
 
 fn traces(t: &TracesOptions, options: &Options, end: i64) -> Workload {
@@ -318,7 +364,7 @@ fn traces(t: &TracesOptions, options: &Options, end: i64) -> Workload {
         end_ns: end * 1_000_000_000,
         seed: options.seed,
     };
-    traces.workload()
+    traces.workload(options.connections(Signal::Traces))
 }
 
 /// Each system in turn, on a folder of its own.
@@ -335,7 +381,7 @@ fn compare(
         }
         progress(&format!("{}: {} …", workload.signal.name(), system.name))?;
         let data = folder.join(format!("{}-{place}", workload.signal.name()));
-        let connections = usize::from(options.connections);
+        let connections = options.connections(workload.signal);
         let keep = options.keep.is_some();
         let measured = measure::run(system, workload, connections, &data, keep)
             .with_context(|| format!("{} with {}", workload.signal.name(), system.name))?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow, bail};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::answer::total;
 use crate::fleet::Fleet;
 use crate::http::Client;
 use crate::process::file_bytes;
@@ -84,16 +85,21 @@ pub(crate) fn run(
         None => (&workload.queries, workload.count.as_ref()),
     };
     let running = restart(system, data, &mut measured).context("restart")?;
-    settle_disk(system, &running, workload, totals, data, &mut measured).context("merge")?;
+    if workload.signal == Signal::Metrics {
+        settle_disk(system, &running, workload, totals, data, &mut measured).context("merge")?;
+    }
     let mut client = Client::new(running.address);
     if let Some(count) = count {
-        match counted(&mut client, count) {
+        match counted(system, &mut client, count) {
             Ok(share) => measured.push("found of sent", "%", share * 100.0),
             Err(error) => measured.faults.push(format!("count: {error:#}")),
         }
     }
     for query in queries {
-        match ask(&running, &mut client, query) {
+        let Some(path) = system.path(&query.path, query.other.as_deref()) else {
+            continue;
+        };
+        match ask(&running, &mut client, path, query) {
             Ok((p50, cpu)) => {
                 measured.push(format!("{}: p50", query.name), "ms", p50);
                 measured.push(format!("{}: CPU", query.name), "ms", cpu);
@@ -139,7 +145,7 @@ fn take_in(
     let config = targets.as_ref().map(Targets::config);
     let running = system.start(data, config.as_deref())?;
     let (empty, _) = running.process.resident_bytes()?;
-    let (cpu, begin) = (running.process.cpu_seconds()?, Instant::now());
+    let (cpu_before, begin) = (running.process.cpu_seconds()?, Instant::now());
     let totals = match &targets {
         Some(targets) => {
             targets.open();
@@ -153,10 +159,10 @@ fn take_in(
             }
             Totals::scraped(&served)
         }
-        None => send_all(&running, workload.signal, (workload.sources)(connections))?,
+        None => send_all(system, &running, workload, connections)?,
     };
     let wall = begin.elapsed().as_secs_f64();
-    let cpu = running.process.cpu_seconds()? - cpu;
+    let cpu = running.process.cpu_seconds()? - cpu_before;
     let (resident, peak) = running.process.resident_bytes()?;
     let (unit, amount) = cpu_unit(workload.signal, totals.sent);
     measured.push("ingest wall, sender included", "s", wall);
@@ -188,6 +194,14 @@ fn take_in(
             .faults
             .push(format!("{n} requests were refused and sent again"));
     }
+    if workload.signal != Signal::Metrics {
+        // What is still in memory belongs to the cost of taking it in.
+        settle_disk(system, &running, workload, totals, data, measured).context("merge")?;
+        let cpu = running.process.cpu_seconds()? - cpu_before;
+        measured.push("CPU per amount, merges included", unit, cpu / amount);
+        let (_, peak) = running.process.resident_bytes()?;
+        measured.push("peak RSS of ingest and merges", "MiB", mebibytes(peak));
+    }
     measured.sent_hash = totals.hash;
     measured.sent_bytes = totals.body_bytes;
     system.stop(running.process)?;
@@ -207,7 +221,7 @@ fn register(
     let running = system.start(data, None)?;
     let cpu = running.process.cpu_seconds()?;
     let workload = first.workload();
-    let totals = send_all(&running, workload.signal, (workload.sources)(1))?;
+    let totals = send_all(system, &running, &workload, 1)?;
     let cpu = running.process.cpu_seconds()? - cpu;
     running.process.kill()?;
     let each = cpu * 1e6 / totals.sent.items as f64;
@@ -296,15 +310,18 @@ fn disk(system: &System, data: &Path) -> anyhow::Result<(u64, u64, u64)> {
 }
 
 fn send_all(
+    system: &System,
     running: &Running,
-    signal: Signal,
-    sources: Vec<Box<dyn Source>>,
+    workload: &Workload,
+    connections: usize,
 ) -> anyhow::Result<Totals> {
+    let sources = (workload.sources)(connections);
+    let (path, headers) = (system.door(workload.signal), workload.signal.headers());
     let sum = Mutex::new(Ok(Totals::default()));
     scope(|threads| {
         for mut source in sources {
             threads.spawn(|| {
-                let outcome = send(running, signal, source.as_mut());
+                let outcome = send(running, path, headers, source.as_mut());
                 let mut sum = sum
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -359,9 +376,13 @@ impl Totals {
     }
 }
 
-fn send(running: &Running, signal: Signal, source: &mut dyn Source) -> anyhow::Result<Totals> {
+fn send(
+    running: &Running,
+    path: &str,
+    headers: &[(&str, &str)],
+    source: &mut dyn Source,
+) -> anyhow::Result<Totals> {
     let mut client = Client::new(running.address);
-    let (path, headers) = signal.door();
     let (mut totals, mut hash, mut body) = (Totals::default(), Xxh3Default::new(), Vec::new());
     while let Some(sent) = source.next(&mut body) {
         hash.update(&body);
@@ -386,19 +407,25 @@ fn send(running: &Running, signal: Signal, source: &mut dyn Source) -> anyhow::R
 }
 
 /// The share of what was sent that a query counts.
-fn counted(client: &mut Client, count: &Count) -> anyhow::Result<f64> {
-    let body = client.get(&count.path)?.success()?;
-    let json: serde_json::Value = serde_json::from_slice(&body)?;
-    let found = json["data"]["result"][0]["value"][1].as_str();
-    let found: f64 = found
-        .with_context(|| format!("expected one number, found {json}"))?
-        .parse()?;
+fn counted(system: &System, client: &mut Client, count: &Count) -> anyhow::Result<f64> {
+    let path = system.path(&count.path, count.other.as_deref());
+    let path = path.context("it has no way to count")?;
+    let found = total(&client.get(path)?.success()?)?;
     Ok(found / count.expect)
 }
 
 /// Median wall and mean CPU, in milliseconds.
-fn ask(running: &Running, client: &mut Client, query: &Query) -> anyhow::Result<(f64, f64)> {
-    let body = client.get(&query.path)?.success()?;
+fn ask(
+    running: &Running,
+    client: &mut Client,
+    path: &str,
+    query: &Query,
+) -> anyhow::Result<(f64, f64)> {
+    let body = client.get(path)?.success()?;
+    if let Some(expect) = query.total {
+        let found = total(&body)?;
+        anyhow::ensure!(found == expect, "expected {expect} in all, found {found}");
+    }
     if let Some(text) = &query.holds {
         let body = String::from_utf8_lossy(&body);
         if !body.contains(text) {
@@ -412,7 +439,7 @@ fn ask(running: &Running, client: &mut Client, query: &Query) -> anyhow::Result<
         || (begin.elapsed() < QUERY_TIME_MIN && walls.len() < QUERY_RUNS_MAX)
     {
         let one = Instant::now();
-        client.get(&query.path)?.success()?;
+        client.get(path)?.success()?;
         walls.push(one.elapsed().as_secs_f64() * 1000.0);
     }
     let cpu = (running.process.cpu_seconds()? - cpu) * 1000.0 / walls.len() as f64;

@@ -62,6 +62,12 @@ impl Random {
         ((u * u * n as f64) as usize).min(n.saturating_sub(1))
     }
 
+    /// An index below `n` by Zipf's law with exponent 1: the first ones take most.
+    pub(crate) fn zipf(&mut self, n: usize) -> usize {
+        let ranks = (n as f64 + 1.0).powf(self.unit());
+        (ranks as usize).saturating_sub(1).min(n.saturating_sub(1))
+    }
+
     /// One of the choices, the first ones more often.
     pub(crate) fn pick<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
         choices[self.popular(choices.len())]
@@ -84,9 +90,10 @@ mod tests {
         for _ in 0..10_000 {
             assert!(random.below(10) < 10);
             assert!(random.popular(5) < 5);
+            assert!(random.zipf(5) < 5);
             assert!((0.0..1.0).contains(&random.unit()));
             assert!(random.normal().abs() < 3.5);
         }
-        assert_eq!(random.below(0), 0);
+        assert_eq!((random.below(0), random.zipf(0)), (0, 0));
     }
 }

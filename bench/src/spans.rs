@@ -1,14 +1,19 @@
 //! Traces of a shop of services: 10 to 40 spans each, 10 attributes a span and 5 a resource.
 //!
-//! One trace in the middle has a known id and one span in it a known `request.id`, so that looking
-//! for them has a known answer.
+//! Invariants: the same seed gives the same bytes; one trace in the middle has a known id and one
+//! span in it a known `request.id`, so that looking for them has a known answer; a span that calls
+//! another service has its other side in the same trace.
 
 mod attributes;
+mod plan;
+mod questions;
 
 use crate::protobuf;
 use crate::random::Random;
-use crate::workload::{Query, Sent, Signal, Source, Workload};
-use attributes::{attribute_int, attribute_text, fill};
+use crate::workload::{Sent, Signal, Source, Workload};
+use attributes::{Common, attribute_int, attribute_text, failure, fill};
+use plan::{Plan, SERVICES, Work, plans};
+use questions::Found;
 
 /// The id of the trace that is looked for.
 const NEEDLE_TRACE: [u8; 16] = [
@@ -18,36 +23,11 @@ const NEEDLE_TRACE: [u8; 16] = [
 const NEEDLE_REQUEST: &str = "00f067aa0ba902b7";
 /// Traces of one request: about 800 spans.
 const TRACES_PER_REQUEST: usize = 32;
+/// Spans that a trace has at least.
+const SPANS_MIN: usize = 10;
 /// Time between the first and the last trace.
 const SPAN_NS: i64 = 3600 * 1_000_000_000;
 const REPLICAS: usize = 3;
-
-const SERVICES: &[&str] = &[
-    "gateway",
-    "checkout",
-    "cart",
-    "payment",
-    "catalog",
-    "search",
-    "auth",
-    "orders",
-    "inventory",
-    "shipping",
-    "pricing",
-    "recommender",
-    "profile",
-    "reviews",
-    "mailer",
-    "ledger",
-    "fraud",
-    "coupons",
-    "media",
-    "geo",
-    "tax",
-    "notifier",
-    "sessions",
-    "audit",
-];
 
 /// How many spans, and when.
 #[derive(Clone, Copy, Debug)]
@@ -61,67 +41,45 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Everything of the run.
-    pub(crate) fn workload(self) -> Workload {
+    /// Everything of the run. Makes the spans once, to know what must be found.
+    pub(crate) fn workload(self, connections: usize) -> Workload {
+        let mut found = Found::default();
+        for mut exports in self.exports(connections) {
+            let mut body = Vec::new();
+            while exports.next(&mut body).is_some() {}
+            found.merge(exports.found);
+        }
         Workload {
             signal: Signal::Traces,
             scraped: None,
             registration: None,
             title: format!(
                 "{} spans of {} services over 1 h, 10 to 40 spans a trace, 15 attributes, OTLP HTTP, {TRACES_PER_REQUEST} traces a request",
-                self.spans,
+                found.spans,
                 SERVICES.len()
             ),
             sources: Box::new(move |connections| {
-                (0..connections)
-                    .map(|c| Box::new(Exports::new(self, c, connections)) as Box<dyn Source>)
-                    .collect()
+                let exports = self.exports(connections).into_iter();
+                exports.map(|e| Box::new(e) as Box<dyn Source>).collect()
             }),
             series: 0,
-            queries: self.queries(),
-            count: None,
+            queries: found.queries(self.end_ns),
+            count: Some(found.count(self.end_ns)),
         }
     }
 
-    fn queries(&self) -> Vec<Query> {
-        let start = (self.end_ns - SPAN_NS).div_euclid(1_000_000_000) - 1;
-        let (start, end) = (
-            start.to_string(),
-            (self.end_ns.div_euclid(1_000_000_000) + 60).to_string(),
-        );
-        let search = |name: &str, query: &str| {
-            let parameters = [
-                ("q", query),
-                ("start", &start),
-                ("end", &end),
-                ("limit", "20"),
-            ];
-            Query::new(name, "/tempo/api/search", &parameters).holding("\"traceID\"")
-        };
-        let id: String = NEEDLE_TRACE.iter().map(|b| format!("{b:02x}")).collect();
-        let by_id = Query::new("trace by id", &format!("/tempo/api/traces/{id}"), &[]);
-        vec![
-            by_id.holding(NEEDLE_REQUEST),
-            search(
-                "search by service, duration and attribute",
-                "{resource.service.name=\"checkout\" && duration>300ms && span.tenant=\"tenant-0\"}",
-            ),
-            search(
-                "search by service, 20 traces",
-                "{resource.service.name=\"payment\"}",
-            ),
-            search(
-                "search by a rare attribute value",
-                &format!("{{span.request.id=\"{NEEDLE_REQUEST}\"}}"),
-            ),
-        ]
+    fn exports(self, connections: usize) -> Vec<Exports> {
+        (0..connections)
+            .map(|c| Exports::new(self, c, connections))
+            .collect()
     }
 }
 
 /// The exports of one connection.
 struct Exports {
+    plans: Vec<Plan>,
     random: Random,
-    spans: u64,
+    found: Found,
     spans_total: u64,
     start_ns: i64,
     needle: bool,
@@ -131,11 +89,21 @@ struct Exports {
     attributes: Vec<u8>,
 }
 
+/// A trace that is being made.
+struct Trace {
+    id: [u8; 16],
+    start: i64,
+    common: Common,
+    /// Whether the known value is in it and not yet written.
+    needle: bool,
+    /// The spans that are there, by the number of their call.
+    spans: Vec<Option<Made>>,
+}
+
 /// What a later span of a trace needs of its parent.
 #[derive(Clone, Copy)]
-struct Parent {
+struct Made {
     id: u64,
-    service: usize,
     start: i64,
     duration: i64,
 }
@@ -146,8 +114,9 @@ impl Exports {
             .map(|n| (resource(n), Vec::new()))
             .collect();
         Self {
+            plans: plans(),
             random: Random::of(traces.seed, connection as u64),
-            spans: 0,
+            found: Found::default(),
             spans_total: traces.spans / of as u64,
             start_ns: traces.end_ns - SPAN_NS,
             needle: connection == 0,
@@ -157,62 +126,68 @@ impl Exports {
         }
     }
 
-    fn add_trace(&mut self) -> u64 {
-        let rare = self.needle && self.spans * 2 >= self.spans_total;
+    fn add_trace(&mut self) {
+        let rare = self.needle && self.found.spans * 2 >= self.spans_total;
         self.needle = self.needle && !rare;
+        let random = &mut self.random;
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.random.next().to_le_bytes());
-        id[8..].copy_from_slice(&self.random.next().to_le_bytes());
+        id[..8].copy_from_slice(&random.next().to_le_bytes());
+        id[8..].copy_from_slice(&random.next().to_le_bytes());
         if rare {
             id = NEEDLE_TRACE;
         }
-        let share = self.spans as f64 / self.spans_total as f64;
+        let share = self.found.spans as f64 / self.spans_total as f64;
         let start = self.start_ns + (share.min(1.0) * SPAN_NS as f64) as i64;
-        let count = 10 + self.random.below(31);
-        let mut parents: Vec<Parent> = Vec::with_capacity(count as usize);
-        for number in 0..count {
-            let parent = match number {
-                0 => None,
-                // Late spans come first: chains are deeper than a random tree's.
-                _ => Some(parents[parents.len() - 1 - self.random.popular(parents.len())]),
-            };
-            let request = (rare && number == 5).then_some(NEEDLE_REQUEST);
-            parents.push(self.add_span(&id, start, parent, request));
+        let plan = random.zipf(self.plans.len());
+        let mut left = self.plans[plan].calls.len();
+        let mut trace = Trace {
+            id,
+            start: start + random.below(1_000_000_000) as i64,
+            common: Common {
+                tenant: random.popular(40),
+                user: random.zipf(30_000),
+                client: random.popular(4096) as u64,
+            },
+            needle: rare,
+            spans: vec![None; left],
+        };
+        self.found.next_trace();
+        for call in 0..trace.spans.len() {
+            let leaf = self.plans[plan].calls[call].leaf;
+            if leaf && left > SPANS_MIN && self.random.chance(0.2) {
+                left -= 1;
+                continue;
+            }
+            self.add_span(plan, call, &mut trace);
         }
-        self.spans += count;
-        count
     }
 
-    fn add_span(
-        &mut self,
-        trace: &[u8; 16],
-        trace_start: i64,
-        parent: Option<Parent>,
-        request: Option<&str>,
-    ) -> Parent {
-        let random = &mut self.random;
+    fn add_span(&mut self, plan: usize, number: usize, trace: &mut Trace) {
+        let (random, plan) = (&mut self.random, &self.plans[plan]);
+        let call = &plan.calls[number];
         let id = random.next() | 1;
-        // A call goes to one of three services that its caller knows, or stays inside.
-        let service = match parent {
-            None => 0,
-            Some(p) if random.chance(0.45) => p.service,
-            Some(p) => (p.service * 5 + 1 + random.popular(3) * 7) % SERVICES.len(),
-        };
+        let parent = call.parent.and_then(|p| trace.spans[p]);
         let (start, duration) = match parent {
-            None => (trace_start, random.skewed(3e8) as i64 + 1000),
+            None => (trace.start, random.skewed(plan.middle_ns) as i64 + 1000),
+            Some(p) if call.work == Work::Consumer => {
+                let waited = random.skewed(5e6) as i64;
+                (p.start + p.duration + waited, random.skewed(2e7) as i64 + 1)
+            }
             Some(p) => {
-                let late = (random.unit() * 0.4 * p.duration as f64) as i64;
-                let part = random.between(0.1, 0.95) * (p.duration - late) as f64;
-                (p.start + late, part as i64 + 1)
+                let late = call.late * random.between(0.8, 1.2) * p.duration as f64;
+                let part = call.part * random.between(0.8, 1.05) * (p.duration as f64 - late);
+                (p.start + late as i64, part as i64 + 1)
             }
         };
-        let inside = parent.is_some_and(|p| p.service == service);
+        let needle = trace.needle && number > 0;
+        trace.needle = trace.needle && !needle;
+        let request = needle.then_some(NEEDLE_REQUEST);
         self.attributes.clear();
-        let kind = fill(inside, request, random, &mut self.attributes);
+        let kind = fill(call, &trace.common, request, random, &mut self.attributes);
         let failed = random.chance(0.01);
         let out = &mut self.span;
         out.clear();
-        protobuf::bytes(1, trace, out);
+        protobuf::bytes(1, &trace.id, out);
         protobuf::bytes(2, &id.to_be_bytes(), out);
         if let Some(parent) = parent {
             protobuf::bytes(4, &parent.id.to_be_bytes(), out);
@@ -223,32 +198,30 @@ impl Exports {
         protobuf::fixed64(8, (start + duration).cast_unsigned(), out);
         out.extend_from_slice(&self.attributes);
         if failed {
-            let mut status = Vec::new();
-            protobuf::bytes(2, b"upstream timed out", &mut status);
-            protobuf::number(3, 2, &mut status);
-            protobuf::bytes(15, &status, out);
+            failure(start + duration, out);
         }
-        let replica = (u64::from(trace[0]) as usize + service) % REPLICAS;
-        let spans = &mut self.resources[service * REPLICAS + replica].1;
+        let replica = (usize::from(trace.id[0]) + call.service) % REPLICAS;
+        let spans = &mut self.resources[call.service * REPLICAS + replica].1;
         protobuf::bytes(2, out, spans);
-        Parent {
+        self.found
+            .add(call.service, duration, trace.common.tenant, needle);
+        trace.spans[number] = Some(Made {
             id,
-            service,
             start,
             duration,
-        }
+        });
     }
 }
 
 impl Source for Exports {
     fn next(&mut self, body: &mut Vec<u8>) -> Option<Sent> {
-        if self.spans >= self.spans_total {
+        let before = self.found.spans;
+        if before >= self.spans_total {
             return None;
         }
-        let mut items = 0;
         for _ in 0..TRACES_PER_REQUEST {
-            if self.spans < self.spans_total {
-                items += self.add_trace();
+            if self.found.spans < self.spans_total {
+                self.add_trace();
             }
         }
         body.clear();
@@ -272,7 +245,7 @@ impl Source for Exports {
             spans.clear();
         }
         Some(Sent {
-            items,
+            items: self.found.spans - before,
             raw_bytes: body.len() as u64,
         })
     }
@@ -294,31 +267,4 @@ fn resource(number: usize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn traces_have_the_promised_size_whatever_the_connections() {
-        let traces = Traces {
-            spans: 20_000,
-            end_ns: 1_700_000_000_000_000_000,
-            seed: 2,
-        };
-        for connections in [1, 2] {
-            let (mut spans, mut bytes, mut needles) = (0, 0, 0);
-            for mut source in (traces.workload().sources)(connections) {
-                let mut body = Vec::new();
-                while let Some(sent) = source.next(&mut body) {
-                    spans += sent.items;
-                    bytes += sent.raw_bytes;
-                    let needle = NEEDLE_REQUEST.as_bytes();
-                    needles += body.windows(needle.len()).filter(|w| *w == needle).count();
-                }
-            }
-            assert!((20_000..20_100).contains(&spans), "{spans}");
-            assert_eq!(needles, 1);
-            let each = bytes / spans;
-            assert!((330..500).contains(&each), "{each} bytes a span");
-        }
-    }
-}
+mod tests;

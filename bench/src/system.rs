@@ -25,6 +25,8 @@ enum Kind {
     Obs,
     Prometheus,
     VictoriaMetrics,
+    VictoriaLogs,
+    VictoriaTraces,
 }
 
 /// A system by name and binary.
@@ -49,10 +51,12 @@ impl FromStr for System {
         let kind = match name {
             "prometheus" => Kind::Prometheus,
             "victoria-metrics" => Kind::VictoriaMetrics,
+            "victoria-logs" => Kind::VictoriaLogs,
+            "victoria-traces" => Kind::VictoriaTraces,
             "obs" if path.is_some() => Kind::Obs,
             _ => {
                 return Err(
-                    "expected prometheus[=PATH], victoria-metrics[=PATH] or obs=PATH (another build)"
+                    "expected prometheus[=PATH], victoria-metrics[=PATH], victoria-logs[=PATH], victoria-traces[=PATH] or obs=PATH (another build)"
                         .to_owned(),
                 );
             }
@@ -90,7 +94,32 @@ impl System {
 
     /// Whether it takes this signal in.
     pub(crate) fn takes(&self, signal: Signal) -> bool {
-        self.kind == Kind::Obs || signal == Signal::Metrics
+        match self.kind {
+            Kind::Obs => true,
+            Kind::Prometheus | Kind::VictoriaMetrics => signal == Signal::Metrics,
+            Kind::VictoriaLogs => signal == Signal::Logs,
+            Kind::VictoriaTraces => signal == Signal::Traces,
+        }
+    }
+
+    /// The path that takes bodies of a signal in.
+    pub(crate) fn door(&self, signal: Signal) -> &'static str {
+        match (self.kind, signal) {
+            // Else it would take JSON lines apart and not give them back.
+            (Kind::VictoriaLogs, _) => "/insert/loki/api/v1/push?disable_message_parsing=1",
+            (Kind::VictoriaTraces, _) => "/insert/opentelemetry/v1/traces",
+            (_, Signal::Metrics) => "/api/v1/write",
+            (_, Signal::Logs) => "/loki/api/v1/push",
+            (_, Signal::Traces) => "/v1/traces",
+        }
+    }
+
+    /// Which of the two ways to ask is its own.
+    pub(crate) fn path<'a>(&self, common: &'a str, other: Option<&'a str>) -> Option<&'a str> {
+        match self.kind {
+            Kind::VictoriaLogs | Kind::VictoriaTraces => other,
+            _ => Some(common),
+        }
     }
 
     /// What to know of the numbers of this system.
@@ -102,6 +131,12 @@ impl System {
             }
             Kind::VictoriaMetrics => {
                 "acknowledges before anything is on disk and keeps no journal: stopped with SIGTERM, because a kill loses what it holds"
+            }
+            Kind::VictoriaLogs => {
+                "acknowledges before anything is on disk and keeps no journal; JSON lines are not taken apart when they arrive"
+            }
+            Kind::VictoriaTraces => {
+                "acknowledges before anything is on disk and keeps no journal; asked over Jaeger's API, which gives whole traces"
             }
         }
     }
@@ -148,6 +183,16 @@ impl System {
                 let process = Process::start(&self.binary, &arguments, &log)?;
                 ready(process, address, "/health", &log, begin)
             }
+            Kind::VictoriaLogs | Kind::VictoriaTraces => {
+                let address = free_address()?;
+                let arguments = [
+                    format!("-storageDataPath={}", data.display()),
+                    format!("-httpListenAddr={address}"),
+                    "-retentionPeriod=100y".to_owned(),
+                ];
+                let process = Process::start(&self.binary, &arguments, &log)?;
+                ready(process, address, "/health", &log, begin)
+            }
         }
     }
 
@@ -156,7 +201,9 @@ impl System {
     pub(crate) fn stop(&self, process: Process) -> anyhow::Result<()> {
         match self.kind {
             Kind::Obs | Kind::Prometheus => process.kill(),
-            Kind::VictoriaMetrics => process.terminate(),
+            Kind::VictoriaMetrics | Kind::VictoriaLogs | Kind::VictoriaTraces => {
+                process.terminate()
+            }
         }
     }
 
@@ -171,7 +218,7 @@ impl System {
                 Ok(true)
             }
             Kind::Prometheus => Ok(false),
-            Kind::VictoriaMetrics => {
+            Kind::VictoriaMetrics | Kind::VictoriaLogs | Kind::VictoriaTraces => {
                 client.get("/internal/force_flush")?.success()?;
                 client.get("/internal/force_merge")?.success()?;
                 wait_for_merges(client)?;
@@ -185,7 +232,7 @@ impl System {
         match self.kind {
             Kind::Obs => file.extension().is_some_and(|e| e == "journal"),
             Kind::Prometheus => file.starts_with(data.join("wal")),
-            Kind::VictoriaMetrics => false,
+            Kind::VictoriaMetrics | Kind::VictoriaLogs | Kind::VictoriaTraces => false,
         }
     }
 
@@ -194,7 +241,9 @@ impl System {
         match self.kind {
             Kind::Obs => file.file_name().is_some_and(|n| n == "reserve"),
             Kind::Prometheus => false,
-            Kind::VictoriaMetrics => file.starts_with(data.join("cache")),
+            Kind::VictoriaMetrics | Kind::VictoriaLogs | Kind::VictoriaTraces => {
+                file.starts_with(data.join("cache"))
+            }
         }
     }
 
@@ -317,7 +366,7 @@ fn wait<T>(
     }
 }
 
-/// VictoriaMetrics merges in the background and counts the merges that were asked for.
+/// VictoriaMetrics and its kin merge in the background and count the merges that were asked for.
 fn wait_for_merges(client: &mut Client) -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut quiet = 0;
@@ -327,8 +376,8 @@ fn wait_for_merges(client: &mut Client) -> anyhow::Result<()> {
         let text = String::from_utf8_lossy(&text);
         let active = text
             .lines()
-            .find_map(|l| l.strip_prefix("vm_active_force_merges "))
-            .context("expected vm_active_force_merges in /metrics")?;
+            .find_map(|l| Some(l.split_once("_active_force_merges ")?.1))
+            .context("expected active_force_merges in /metrics")?;
         quiet = if active.trim() == "0" { quiet + 1 } else { 0 };
         anyhow::ensure!(begin.elapsed() < READY_MAX, "merges do not end");
     }
@@ -352,6 +401,7 @@ mod tests {
             "victoria-metrics=/x/vm",
             Some(("victoria-metrics", "/x/vm")),
         );
+        check("victoria-logs=/x/vl", Some(("victoria-logs", "/x/vl")));
         check("obs=/old/obs", Some(("other obs", "/old/obs")));
         check("obs", None);
         check("influx", None);

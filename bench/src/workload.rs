@@ -43,19 +43,16 @@ impl Signal {
         }
     }
 
-    /// The path that takes the bodies in, and their headers.
-    pub(crate) fn door(self) -> (&'static str, &'static [(&'static str, &'static str)]) {
+    /// Headers of the bodies.
+    pub(crate) fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Metrics => (
-                "/api/v1/write",
-                &[
-                    ("Content-Type", "application/x-protobuf"),
-                    ("Content-Encoding", "snappy"),
-                    ("X-Prometheus-Remote-Write-Version", "0.1.0"),
-                ],
-            ),
-            Self::Logs => ("/loki/api/v1/push", &[("Content-Type", "application/json")]),
-            Self::Traces => ("/v1/traces", &[("Content-Type", "application/x-protobuf")]),
+            Self::Metrics => &[
+                ("Content-Type", "application/x-protobuf"),
+                ("Content-Encoding", "snappy"),
+                ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+            ],
+            Self::Logs => &[("Content-Type", "application/json")],
+            Self::Traces => &[("Content-Type", "application/x-protobuf")],
         }
     }
 
@@ -76,8 +73,12 @@ pub(crate) struct Query {
     pub(crate) name: String,
     /// Path and parameters.
     pub(crate) path: String,
+    /// The same for systems with a language of their own.
+    pub(crate) other: Option<String>,
     /// A text that a right answer holds.
     pub(crate) holds: Option<String>,
+    /// What a right answer sums up to: lines, traces, or the numbers of all series.
+    pub(crate) total: Option<f64>,
 }
 
 impl Query {
@@ -86,7 +87,25 @@ impl Query {
         Self {
             name: name.to_owned(),
             path: with_parameters(path, parameters),
+            other: None,
             holds: None,
+            total: None,
+        }
+    }
+
+    /// The same with what others are asked.
+    pub(crate) fn or(self, path: &str, parameters: &[(&str, &str)]) -> Self {
+        Self {
+            other: Some(with_parameters(path, parameters)),
+            ..self
+        }
+    }
+
+    /// The same with what the answer must sum up to.
+    pub(crate) fn totalling(self, total: f64) -> Self {
+        Self {
+            total: Some(total),
+            ..self
         }
     }
 
@@ -104,6 +123,8 @@ impl Query {
 pub(crate) struct Count {
     /// Path and parameters.
     pub(crate) path: String,
+    /// The same for systems with a language of their own.
+    pub(crate) other: Option<String>,
     /// The number.
     pub(crate) expect: f64,
 }
@@ -113,13 +134,25 @@ impl Count {
     pub(crate) fn new(path: &str, parameters: &[(&str, &str)], expect: f64) -> Self {
         Self {
             path: with_parameters(path, parameters),
+            other: None,
             expect,
+        }
+    }
+
+    /// The same with what others are asked.
+    pub(crate) fn or(self, path: &str, parameters: &[(&str, &str)]) -> Self {
+        Self {
+            other: Some(with_parameters(path, parameters)),
+            ..self
         }
     }
 }
 
 fn with_parameters(path: &str, parameters: &[(&str, &str)]) -> String {
     let mut text = Serializer::new(String::new());
+    if parameters.is_empty() {
+        return path.to_owned();
+    }
     text.extend_pairs(parameters);
     format!("{path}?{}", text.finish())
 }

@@ -4,15 +4,16 @@
 //! of arrival, each record once.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::codec::bytes;
-use obs_storage::{Corrupt, Kind, MemoryBytes, PartReader, PartWriter};
+use obs_storage::{Corrupt, Input, Kind, MemoryBytes, PartReader, PartWriter};
 
+use crate::deletion::Selector;
 use crate::memory::Memory;
 use crate::merge;
 use crate::part::Part;
+use crate::postings::resolve;
 use crate::record::Decoded;
 use crate::write::Writer;
 
@@ -24,7 +25,15 @@ impl Kind for Logs {
     const NAME: &'static str = "logs";
     type Memory = Memory;
     type Part = Part;
-    type Selector = Infallible;
+    type Selector = Selector;
+
+    fn selector(bytes: &[u8]) -> Result<Selector, Corrupt> {
+        Selector::decode(bytes)
+    }
+
+    fn may_select(part: &Part, selector: &Selector) -> Result<bool, Corrupt> {
+        Ok(!resolve(part, &selector.matchers)?.is_empty())
+    }
 
     fn apply(memory: &Memory, _segment: u64, record: &[u8]) -> Result<(), Corrupt> {
         memory.push(&Decoded::read(record)?);
@@ -55,17 +64,16 @@ impl Kind for Logs {
                 .filter(|stream| stream.range.overlaps(range))
                 .collect();
             streams.sort_by(|a, b| a.labels.cmp(&b.labels));
-            let mut writer = Writer::new(out, bytes::LEVEL_FAST);
+            let mut writer = Writer::new(out, bytes::LEVEL);
             for stream in streams {
                 writer.stream(&stream.labels);
                 for timed in stream.ordered(range) {
                     let (line, metadata) = stream.row(timed.row);
-                    writer.row(timed.time, line, metadata);
+                    writer.row(timed.time, line, metadata)?;
                 }
             }
-            writer.finish();
-        });
-        Ok(())
+            writer.finish()
+        })
     }
 
     fn open(part: PartReader) -> Result<Part, Corrupt> {
@@ -73,6 +81,18 @@ impl Kind for Logs {
     }
 
     fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
-        merge::merge(parts, keep, out)
+        let inputs: Vec<_> = parts
+            .iter()
+            .map(|&part| Input { part, hidden: &[] })
+            .collect();
+        merge::merge(&inputs, keep, out)
+    }
+
+    fn merge_visible(
+        inputs: &[Input<'_, Self>],
+        keep: TimeRange,
+        out: &mut PartWriter,
+    ) -> Result<(), Corrupt> {
+        merge::merge(inputs, keep, out)
     }
 }

@@ -13,18 +13,25 @@ pub mod kind;
 
 pub mod record;
 
+mod filter;
+mod index;
 pub mod memory;
 mod postings;
 mod tokens;
 
+mod lines;
+
 mod group;
+mod metadata;
 pub mod part;
 mod write;
 
 mod merge;
 
 pub mod catalog;
+mod deletion;
 pub mod extents;
+mod rows;
 pub mod scan;
 
 pub mod admit;
@@ -36,10 +43,13 @@ mod tests;
 
 pub use admit::{KnownStreams, Reason, Refused, admit};
 pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, streams};
+pub use deletion::{Selector, delete};
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
 pub use extents::{Extent, extents};
 pub use kind::Logs;
+pub use lines::search::{LineCondition, LineTest};
 pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
+pub use rows::Rows;
 pub use scan::{Direction, LogFilter, Visitor, scan};

@@ -1,208 +1,365 @@
-//! Merges parts into one: streams in order of labels, rows of a stream in order of time.
+//! Merges parts into one.
 //!
+//! A group that stands for itself is taken over as it is: a merge costs what it copies. Rows are
+//! written anew only where that makes something better: of small groups, of groups that reach out
+//! of what is kept or have hidden rows, and of groups that overlap in time with rows of the same
+//! stream in another part, where order and repeats must be settled.
 //! Invariant: of rows with equal times those of an earlier part come first, so that order of
-//! arrival is kept and the first of equal records stays. A part whose streams or rows are not in
-//! order is `Corrupt`: writing on would hide rows. Memory: one group of each part.
+//! arrival is kept and the first of equal records stays. Memory: the groups that rows are taken
+//! from at one time, at least one of each part.
 
-use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use obs_model::{Labels, TimeRange, Timestamp};
 use obs_storage::codec::bytes;
-use obs_storage::{Corrupt, PartWriter};
+use obs_storage::{Corrupt, Hidden, Input, PartWriter};
+use roaring::RoaringBitmap;
 
-use crate::group::DecodedGroup;
-use crate::part::{Block, FRAME_STREAMS, INDEX, Page, Part, STREAMS};
+use crate::deletion::Hides;
+use crate::group::{GROUP_BYTES, OpenGroup};
+use crate::kind::Logs;
+use crate::lines::Search;
+use crate::part::{Block, Group, Part};
 use crate::write::Writer;
 
-/// Writes the rows of all parts inside `keep`, each record once.
-pub(crate) fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
-    let mut cursors = Vec::with_capacity(parts.len());
-    for part in parts {
-        cursors.push(Cursor::new(part, keep)?);
+/// Groups with fewer bytes of lines are put together with others.
+const SMALL_BYTES: u64 = GROUP_BYTES as u64 / 4;
+/// Open groups that are kept, so that the small streams of a group do not open it once each.
+const OPEN_MAX: usize = 8;
+
+/// A group of one of the parts.
+struct Source<'a> {
+    /// Index of its part.
+    rank: usize,
+    part: &'a Part,
+    group: Group,
+    blocks: Vec<(Labels, Block)>,
+    rows: usize,
+}
+
+/// Rows of a stream that stand together.
+#[derive(Clone, Copy)]
+struct Run {
+    rank: usize,
+    source: usize,
+    block: Block,
+    first_row: usize,
+}
+
+/// Writes the visible rows of all parts inside `keep`, each record once.
+pub(crate) fn merge(
+    inputs: &[Input<'_, Logs>],
+    keep: TimeRange,
+    out: &mut PartWriter,
+) -> Result<(), Corrupt> {
+    let mut sources = Vec::new();
+    for (rank, input) in inputs.iter().enumerate() {
+        gather(rank, input.part, keep, &mut sources)?;
     }
+    let anew = written_anew(inputs, &sources, keep);
     let mut writer = Writer::new(out, bytes::LEVEL);
-    while let Some(labels) = cursors.iter().filter_map(Cursor::labels).min().cloned() {
-        writer.stream(&labels);
-        let mut at: Vec<&mut Cursor<'_>> = cursors
-            .iter_mut()
-            .filter(|cursor| cursor.labels() == Some(&labels))
-            .collect();
-        while let Some(next) = at.iter_mut().min_by_key(|cursor| cursor.time()) {
-            let time = next.time();
-            let (line, metadata) = next.row()?;
-            if keep.contains(Timestamp::from_nanos(time)) {
-                writer.row(time, line, &metadata);
-            }
-            next.advance()?;
-            at.retain(|cursor| cursor.labels() == Some(&labels));
+    Rewrite::new(inputs, &sources, &anew, keep).run(&mut writer)?;
+    let mut terms = None;
+    for (source, anew) in sources.iter().zip(&anew) {
+        if *anew {
+            continue;
         }
-        if !writer.labels_fit() {
-            // The parts stay as they are; they can be read, what is made of them could not.
-            return Err(Corrupt::new("merged part", 0, "fewer bytes of labels"));
+        let known = terms.take().filter(|(rank, _)| *rank == source.rank);
+        let known = match known {
+            Some(known) => known,
+            None => (source.rank, source.part.terms()?),
+        };
+        let (_, found) = terms.insert(known);
+        let columns = source.part.columns(&source.group)?;
+        let filter = source.part.filter(&source.group)?;
+        let terms = found.of(&source.group);
+        writer.copy(&source.group, columns, filter, terms, &source.blocks)?;
+        fits(&writer)?;
+    }
+    writer.finish()
+}
+
+fn fits(writer: &Writer<'_>) -> Result<(), Corrupt> {
+    if writer.labels_fit() {
+        return Ok(());
+    }
+    // The parts stay as they are; they can be read, what is made of them could not.
+    Err(Corrupt::new("merged part", 0, "fewer bytes of labels"))
+}
+
+/// The groups of a part with rows to keep.
+fn gather<'a>(
+    rank: usize,
+    part: &'a Part,
+    keep: TimeRange,
+    sources: &mut Vec<Source<'a>>,
+) -> Result<(), Corrupt> {
+    let mut streams: HashMap<u32, Labels> = HashMap::new();
+    for head in part.pages() {
+        let page = part.page(head)?;
+        let missing = page.blocks.iter().map(|block| block.stream);
+        let missing = missing.filter(|stream| !streams.contains_key(stream));
+        let missing: RoaringBitmap = missing.collect();
+        part.labels(&missing, |stream, labels| {
+            streams.insert(stream, labels);
+        })?;
+        for group in page.groups {
+            let blocks = &page.blocks[group.blocks.clone()];
+            if !blocks.iter().any(|block| block.range().overlaps(keep)) {
+                continue;
+            }
+            let rows = blocks.iter().map(|block| block.rows).sum();
+            let blocks = blocks.iter().map(|b| (streams[&b.stream].clone(), *b));
+            sources.push(Source {
+                rank,
+                part,
+                blocks: blocks.collect(),
+                rows,
+                group,
+            });
         }
     }
-    writer.finish();
     Ok(())
 }
 
-/// Walks all rows of a part in their order, leaving out blocks without rows to keep.
-struct Cursor<'a> {
-    part: &'a Part,
+/// For each group whether its rows are written anew.
+///
+/// Groups that meet in time in some stream are decided together: what is copied then never meets
+/// what is written, and order and repeats are settled inside what is written.
+fn written_anew(inputs: &[Input<'_, Logs>], sources: &[Source<'_>], keep: TimeRange) -> Vec<bool> {
+    let mut sets = Sets::new(sources.len());
+    let mut by_stream: HashMap<&Labels, Vec<(i64, i64, usize)>> = HashMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        for (labels, block) in &source.blocks {
+            let place = (block.min, block.max, index);
+            by_stream.entry(labels).or_default().push(place);
+        }
+    }
+    for places in by_stream.values_mut() {
+        places.sort_unstable();
+        let mut reach: Option<(i64, usize)> = None;
+        for &(min, max, index) in places.iter() {
+            if let Some((end, before)) = reach
+                && end >= min
+            {
+                sets.join(before, index);
+            }
+            if reach.is_none_or(|(end, _)| end <= max) {
+                reach = Some((max, index));
+            }
+        }
+    }
+    // By set: the part of its first group, and whether it is written anew.
+    let mut decided: HashMap<usize, (usize, bool)> = HashMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        let stays = stays(source, inputs[source.rank].hidden, keep);
+        let set = decided
+            .entry(sets.find(index))
+            .or_insert((source.rank, false));
+        set.1 |= !stays || set.0 != source.rank;
+    }
+    (0..sources.len())
+        .map(|index| decided[&sets.find(index)].1)
+        .collect()
+}
+
+/// Whether a group is worth taking over as it is.
+fn stays(source: &Source<'_>, hidden: &[Hidden<Logs>], keep: TimeRange) -> bool {
+    let bytes: u64 = source.blocks.iter().map(|(_, block)| block.bytes).sum();
+    let whole = source.blocks.iter().all(|(labels, block)| {
+        let mut hidden = hidden.iter();
+        let inside = keep.start.nanos() <= block.min && block.max <= keep.end.nanos();
+        inside && !hidden.any(|h| h.range.overlaps(block.range()) && h.selector.takes(labels))
+    });
+    bytes >= SMALL_BYTES && whole
+}
+
+/// Disjoint sets of numbers from 0.
+struct Sets(Vec<usize>);
+
+impl Sets {
+    fn new(count: usize) -> Self {
+        Self((0..count).collect())
+    }
+
+    fn find(&mut self, mut number: usize) -> usize {
+        while self.0[number] != number {
+            self.0[number] = self.0[self.0[number]];
+            number = self.0[number];
+        }
+        number
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.find(one), self.find(other));
+        self.0[one.max(other)] = one.min(other);
+    }
+}
+
+/// Writes the rows of some groups, stream by stream.
+struct Rewrite<'s, 'a> {
+    sources: &'s [Source<'a>],
+    hides: Vec<Hides<'s>>,
     keep: TimeRange,
-    frame: Option<usize>,
-    frame_labels: Vec<Labels>,
-    /// Index of the page behind `page`.
-    next_page: usize,
-    page: Page,
-    group: usize,
-    /// Index of the block in the page, and its first row and row in the group.
-    block: usize,
-    first_row: usize,
+    streams: BTreeMap<&'s Labels, Vec<Run>>,
+    /// Where blocks begin that are copied, by stream, ascending: rows on both sides of one must not
+    /// become one block, which would reach over it.
+    copied: HashMap<&'s Labels, Vec<i64>>,
+    /// Recently opened groups, the last one used last.
+    open: VecDeque<(usize, Rc<OpenGroup<'a>>)>,
+    everything: Search,
+}
+
+/// The rows of a stream in one part, in order of time.
+struct Cursor<'a> {
+    runs: Vec<Run>,
+    /// The run it stands in, and the row of its group.
+    run: usize,
     row: usize,
-    /// `None` at the end and between groups.
-    current: Option<Current>,
-    /// Labels and time of the row before, which the present one may not precede.
-    before: Option<(Labels, i64)>,
+    group: Rc<OpenGroup<'a>>,
 }
 
-struct Current {
-    labels: Labels,
-    rows: Rc<DecodedGroup>,
-    block: Block,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(part: &'a Part, keep: TimeRange) -> Result<Self, Corrupt> {
-        let mut cursor = Self {
-            part,
+impl<'s, 'a> Rewrite<'s, 'a> {
+    fn new(
+        inputs: &'s [Input<'_, Logs>],
+        sources: &'s [Source<'a>],
+        anew: &[bool],
+        keep: TimeRange,
+    ) -> Self {
+        let mut streams: BTreeMap<&Labels, Vec<Run>> = BTreeMap::new();
+        let mut copied: HashMap<&Labels, Vec<i64>> = HashMap::new();
+        for (index, source) in sources.iter().enumerate() {
+            if !anew[index] {
+                for (labels, block) in &source.blocks {
+                    copied.entry(labels).or_default().push(block.min);
+                }
+                continue;
+            }
+            let mut first_row = 0;
+            for (labels, block) in &source.blocks {
+                if block.range().overlaps(keep) {
+                    streams.entry(labels).or_default().push(Run {
+                        rank: source.rank,
+                        source: index,
+                        block: *block,
+                        first_row,
+                    });
+                }
+                first_row += block.rows;
+            }
+        }
+        copied
+            .values_mut()
+            .for_each(|begins| begins.sort_unstable());
+        Self {
+            copied,
+            sources,
+            hides: inputs
+                .iter()
+                .map(|input| Hides::new(input.hidden))
+                .collect(),
             keep,
-            frame: None,
-            frame_labels: Vec::new(),
-            next_page: 0,
-            page: Page {
-                groups: Vec::new(),
-                blocks: Vec::new(),
-            },
-            group: 0,
-            block: 0,
-            first_row: 0,
-            row: 0,
-            current: None,
-            before: None,
-        };
-        cursor.settle()?;
-        Ok(cursor)
+            streams,
+            open: VecDeque::new(),
+            everything: Search::new(&[]),
+        }
     }
 
-    fn labels(&self) -> Option<&Labels> {
-        self.current.as_ref().map(|current| &current.labels)
-    }
-
-    /// The time of the present row; the end is later than all.
-    fn time(&self) -> i64 {
-        let current = self.current.as_ref();
-        current.map_or(i64::MAX, |c| c.rows.times[self.first_row + self.row])
-    }
-
-    fn row(&self) -> Result<(&[u8], Labels), Corrupt> {
-        match &self.current {
-            Some(current) => {
-                let row = self.first_row + self.row;
-                Ok((current.rows.line(row), current.rows.metadata(row)?))
+    fn run(mut self, writer: &mut Writer<'_>) -> Result<(), Corrupt> {
+        for (labels, mut runs) in std::mem::take(&mut self.streams) {
+            writer.stream(labels);
+            // Stable, so that equal times of one part stay in order.
+            runs.sort_by_key(|run| (run.rank, run.block.min, run.block.max));
+            let mut cursors = Vec::new();
+            for runs in runs.chunk_by(|a, b| a.rank == b.rank) {
+                cursors.push(Cursor {
+                    group: self.group(runs[0].source)?,
+                    row: runs[0].first_row,
+                    runs: runs.to_vec(),
+                    run: 0,
+                });
             }
-            None => Ok((&[], Labels::empty())),
+            self.stream(labels, cursors, writer)?;
+            fits(writer)?;
         }
-    }
-
-    fn advance(&mut self) -> Result<(), Corrupt> {
-        let Some(current) = &self.current else {
-            return Ok(());
-        };
-        let (time, rows) = (self.time(), current.block.rows);
-        self.row += 1;
-        if self.row < rows {
-            return self.in_order(self.time() >= time);
-        }
-        self.before = Some((current.labels.clone(), time));
-        self.first_row += rows;
-        self.block += 1;
-        self.settle()?;
-        let later = match (&self.before, &self.current) {
-            (Some((labels, time)), Some(current)) => match labels.cmp(&current.labels) {
-                Ordering::Less => true,
-                Ordering::Equal => *time <= self.time(),
-                Ordering::Greater => false,
-            },
-            (None, _) | (_, None) => true,
-        };
-        self.in_order(later)
-    }
-
-    fn in_order(&self, ordered: bool) -> Result<(), Corrupt> {
-        if ordered {
-            return Ok(());
-        }
-        let expected = "rows in order of stream and time";
-        Err(self.part.corrupt(INDEX, expected.to_owned()))
-    }
-
-    /// Finds the next block with rows to keep, from the present one on.
-    fn settle(&mut self) -> Result<(), Corrupt> {
-        self.row = 0;
-        loop {
-            let Some(group) = self.page.groups.get(self.group) else {
-                let Some(head) = self.part.pages().get(self.next_page) else {
-                    self.current = None;
-                    return Ok(());
-                };
-                self.page = self.part.page(head)?;
-                self.next_page += 1;
-                (self.group, self.block, self.first_row) = (0, 0, 0);
-                self.current = None;
-                continue;
-            };
-            if self.block >= group.blocks.end {
-                self.group += 1;
-                self.first_row = 0;
-                self.current = None;
-                continue;
-            }
-            let block = self.page.blocks[self.block];
-            if block.range().overlaps(self.keep) {
-                return self.enter(block);
-            }
-            self.first_row += block.rows;
-            self.block += 1;
-        }
-    }
-
-    fn enter(&mut self, block: Block) -> Result<(), Corrupt> {
-        let group = &self.page.groups[self.group];
-        let rows = match self.current.take() {
-            Some(current) => current.rows,
-            None => {
-                let blocks = &self.page.blocks[group.blocks.clone()];
-                let rows = blocks.iter().map(|b| b.rows).sum();
-                let group = self.part.group(group, rows, &[])?;
-                Rc::new(group.expect("without needles every group is wanted"))
-            }
-        };
-        let frame = block.stream as usize / FRAME_STREAMS;
-        if self.frame != Some(frame) {
-            self.frame_labels = self.part.label_frame(frame)?;
-            self.frame = Some(frame);
-        }
-        let labels = self.frame_labels.get(block.stream as usize % FRAME_STREAMS);
-        let labels = labels.cloned().ok_or_else(|| {
-            self.part
-                .corrupt(STREAMS, format!("labels of stream {}", block.stream))
-        })?;
-        self.current = Some(Current {
-            labels,
-            rows,
-            block,
-        });
         Ok(())
+    }
+
+    fn stream(
+        &mut self,
+        labels: &Labels,
+        mut cursors: Vec<Cursor<'a>>,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Corrupt> {
+        let mut times = Vec::with_capacity(cursors.len());
+        for cursor in &cursors {
+            times.push(cursor.group.times()?[cursor.row]);
+        }
+        let mut line = Vec::new();
+        let copied = self.copied.remove(labels).unwrap_or_default();
+        let mut copied = copied.into_iter().peekable();
+        // The first of equal times is the one that arrived first.
+        while let Some(at) = (0..times.len()).min_by_key(|at| times[*at]) {
+            let cursor = &mut cursors[at];
+            let time = times[at];
+            while copied.next_if(|begin| *begin <= time).is_some() {
+                writer.end_block();
+            }
+            if self.keep.contains(Timestamp::from_nanos(time)) {
+                line.clear();
+                cursor.group.write_line(cursor.row, &mut line)?;
+                let hides = &self.hides[cursor.runs[0].rank];
+                if !hides.row(labels, time, &line) {
+                    writer.row(time, &line, &cursor.group.metadata(cursor.row)?)?;
+                }
+            }
+            if self.advance(&mut cursors[at])? {
+                let next = cursors[at].group.times()?[cursors[at].row];
+                if next < time {
+                    let expected = "rows of a stream in order of time";
+                    return Err(Corrupt::new("merged part", 0, expected));
+                }
+                times[at] = next;
+            } else {
+                times.remove(at);
+                cursors.remove(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes to the next row; `false` at the end.
+    fn advance(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, Corrupt> {
+        let run = cursor.runs[cursor.run];
+        cursor.row += 1;
+        if cursor.row < run.first_row + run.block.rows {
+            return Ok(true);
+        }
+        cursor.run += 1;
+        let Some(next) = cursor.runs.get(cursor.run) else {
+            return Ok(false);
+        };
+        cursor.row = next.first_row;
+        cursor.group = self.group(next.source)?;
+        Ok(true)
+    }
+
+    fn group(&mut self, source: usize) -> Result<Rc<OpenGroup<'a>>, Corrupt> {
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == source) {
+            let (_, group) = self.open.remove(at).expect("found just now");
+            self.open.push_back((source, Rc::clone(&group)));
+            return Ok(group);
+        }
+        let found = &self.sources[source];
+        let group = found
+            .part
+            .group(&found.group, found.rows, &mut self.everything)?;
+        let group = Rc::new(group.expect("a search without conditions wants every group"));
+        if self.open.len() == OPEN_MAX {
+            self.open.pop_front();
+        }
+        self.open.push_back((source, Rc::clone(&group)));
+        Ok(group)
     }
 }

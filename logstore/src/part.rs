@@ -7,17 +7,19 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use memchr::memmem::Finder;
 use obs_model::{Labels, Matcher, TimeRange, Timestamp};
 use obs_storage::codec::{Reader, bitmap, bytes, ints, strings};
 use obs_storage::{Corrupt, PartReader};
 use roaring::RoaringBitmap;
 
-use crate::group::{ColumnLengths, DecodedGroup, GROUP_ROWS_MAX};
+use crate::group::{ColumnLengths, GROUP_ROWS_MAX, OpenGroup};
+use crate::index::TokenIndex;
+use crate::lines::Search;
 use crate::postings::{Postings, lookups};
+use crate::tokens::Need;
 
 /// First byte of the directory.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Streams per compressed frame of labels.
 pub(crate) const FRAME_STREAMS: usize = 256;
 /// The section that is read when a part is opened.
@@ -28,6 +30,8 @@ pub(crate) const INDEX: &str = "index";
 pub(crate) const STREAMS: &str = "streams";
 /// The section of values and stream sets per label name.
 pub(crate) const POSTINGS: &str = "postings";
+/// The section of the token index.
+pub(crate) const TOKENS: &str = "tokens";
 /// Bound on a decompressed index page, label frame or postings list.
 const BODY_BYTES_MAX: usize = 1 << 30;
 /// Most blocks of one page: a page ends after its 1024th block, and one group may follow.
@@ -51,6 +55,8 @@ pub struct Part {
     /// Where each frame of labels ends.
     frame_ends: Vec<usize>,
     pages: Vec<PageHead>,
+    /// What the sections of rows are called in errors.
+    row_places: Vec<String>,
     /// Label names in ascending order, each with the end of its postings.
     names: Vec<String>,
     name_ends: Vec<usize>,
@@ -60,6 +66,8 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PageHead {
     pub(crate) streams: RangeInclusive<u32>,
+    /// The numbers of its groups in the part.
+    pub(crate) groups: Range<u32>,
     pub(crate) min: i64,
     pub(crate) max: i64,
     pub(crate) bytes: Range<usize>,
@@ -75,6 +83,8 @@ pub(crate) struct Page {
 /// Where the columns of a group stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
+    /// Its number in the part.
+    pub(crate) number: u32,
     pub(crate) section: u32,
     pub(crate) offset: usize,
     pub(crate) lengths: ColumnLengths,
@@ -134,7 +144,13 @@ impl Part {
             return Err(directory.corrupt("label names in ascending order, each with an end"));
         }
         directory.finish()?;
+        let rows = reader
+            .sections()
+            .filter(|(name, _)| name.starts_with("rows/"));
+        let row_places =
+            (0..rows.count() as u32).map(|n| crate::part::place(&reader, &rows_section(n)));
         Ok(Self {
+            row_places: row_places.collect(),
             reader,
             stream_count,
             frame_ends,
@@ -216,10 +232,50 @@ impl Part {
             .get(head.bytes.clone())
             .ok_or_else(|| self.corrupt(INDEX, "the page".to_owned()))?;
         let body = bytes::decode(&mut Reader::new(&place, body), BODY_BYTES_MAX)?;
-        read_page(Reader::new(&place, &body), self.stream_count)
+        let mut page = read_page(Reader::new(&place, &body), self.stream_count)?;
+        if page.groups.len() != head.groups.len() {
+            return Err(self.corrupt(INDEX, format!("{} groups", head.groups.len())));
+        }
+        for (group, number) in page.groups.iter_mut().zip(head.groups.clone()) {
+            group.number = number;
+        }
+        Ok(page)
     }
 
-    /// The token filter of a group.
+    /// What of the needs the token index can tell; nothing where nothing is needed.
+    pub(crate) fn candidates(&self, needs: &[Need]) -> Result<Candidates, Corrupt> {
+        let mut found = Candidates::default();
+        if needs.is_empty() {
+            return Ok(found);
+        }
+        let place = place(&self.reader, TOKENS);
+        let index = TokenIndex::open(&place, &self.reader.shared_section(TOKENS)?)?;
+        for need in needs {
+            found.needs.push(index.resolve(need)?);
+        }
+        Ok(found)
+    }
+
+    /// The terms of each group, by its number.
+    pub(crate) fn terms(&self) -> Result<Terms, Corrupt> {
+        let place = place(&self.reader, TOKENS);
+        let index = TokenIndex::open(&place, &self.reader.shared_section(TOKENS)?)?;
+        let mut terms = Terms::default();
+        let groups = self.pages.last().map_or(0, |page| page.groups.end);
+        terms.by_group.resize(groups as usize, Vec::new());
+        index.for_terms(|term, found| {
+            let number = terms.all.len() as u32;
+            for group in found {
+                if let Some(of_group) = terms.by_group.get_mut(group as usize) {
+                    of_group.push(number);
+                }
+            }
+            terms.all.push(term.to_vec());
+        })?;
+        Ok(terms)
+    }
+
+    /// The filter of a group's identifiers.
     pub(crate) fn filter(&self, group: &Group) -> Result<&[u8], Corrupt> {
         let name = filters_section(group.section);
         let section = self.reader.section(&name)?;
@@ -228,20 +284,27 @@ impl Part {
             .ok_or_else(|| self.corrupt(&name, "the filter of a group".to_owned()))
     }
 
-    /// Reads the rows of a group; `None` when one of the needles is in no line of it.
+    /// The columns of a group.
+    pub(crate) fn columns(&self, group: &Group) -> Result<&[u8], Corrupt> {
+        let name = rows_section(group.section);
+        let section = self.reader.section(&name)?;
+        let end = group.offset.saturating_add(group.lengths.total());
+        section
+            .get(group.offset..end)
+            .ok_or_else(|| self.corrupt(&name, "a group".to_owned()))
+    }
+
+    /// Opens a group of `rows` rows; `None` when no row of it is wanted.
     pub(crate) fn group(
         &self,
         group: &Group,
         rows: usize,
-        needles: &[Finder<'_>],
-    ) -> Result<Option<DecodedGroup>, Corrupt> {
-        let name = rows_section(group.section);
-        let section = self.reader.section(&name)?;
-        let columns = section
-            .get(group.offset..)
-            .ok_or_else(|| self.corrupt(&name, "a group".to_owned()))?;
-        let place = place(&self.reader, &name);
-        DecodedGroup::decode(&place, columns, group.lengths, rows, needles)
+        search: &mut Search,
+    ) -> Result<Option<OpenGroup<'_>>, Corrupt> {
+        let columns = self.columns(group)?;
+        let place = self.row_places.get(group.section as usize);
+        let place = place.map_or("rows", String::as_str);
+        OpenGroup::open(place, columns, group.lengths, rows, search)
     }
 
     fn postings_body(&self, name: &str) -> Result<Option<Vec<u8>>, Corrupt> {
@@ -268,6 +331,48 @@ impl Part {
     /// A finding about a section.
     pub(crate) fn corrupt(&self, section: &str, expected: String) -> Corrupt {
         Corrupt::new(place(&self.reader, section), 0, expected)
+    }
+}
+
+/// Which groups may hold what is searched.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    /// For each need: groups that satisfy it, and identifiers that satisfy it too.
+    needs: Vec<(RoaringBitmap, Vec<u64>)>,
+}
+
+impl Candidates {
+    /// Whether a group may hold all that is needed.
+    pub(crate) fn may_hold(&self, part: &Part, group: &Group) -> Result<bool, Corrupt> {
+        for (groups, ids) in &self.needs {
+            if groups.contains(group.number) {
+                continue;
+            }
+            let filter = part.filter(group)?;
+            if !ids.iter().any(|id| crate::filter::may_have(filter, *id)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The terms of the token index.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    all: Vec<Vec<u8>>,
+    /// By group, numbers of terms.
+    by_group: Vec<Vec<u32>>,
+}
+
+impl Terms {
+    /// The terms of a group.
+    pub(crate) fn of(&self, group: &Group) -> impl Iterator<Item = &[u8]> {
+        let numbers = self.by_group.get(group.number as usize);
+        let numbers = numbers.map_or(&[][..], Vec::as_slice);
+        numbers
+            .iter()
+            .map(|number| self.all[*number as usize].as_slice())
     }
 }
 
@@ -350,24 +455,36 @@ fn read_page_heads(
     let lasts = read_numbers(reader, count)?;
     let mins = ints::decode(reader, count)?;
     let spans = ints::decode(reader, count)?;
+    let groups = read_numbers(reader, count)?;
     let ends = read_ends(reader, count)?;
-    if [lasts.len(), mins.len(), spans.len(), ends.len()] != [count; 4] {
+    if [
+        lasts.len(),
+        mins.len(),
+        spans.len(),
+        groups.len(),
+        ends.len(),
+    ] != [count; 5]
+    {
         return Err(reader.corrupt(format!("{count} values in every column of page heads")));
     }
     let mut start = 0;
+    let mut number = 0u32;
     let mut pages = Vec::with_capacity(count);
     for index in 0..count {
         let (first, last) = (firsts[index], lasts[index]);
         if first > last || last >= streams {
             return Err(reader.corrupt(format!("pages of streams below {streams}")));
         }
+        let next = number.checked_add(groups[index]);
+        let next = next.ok_or_else(|| reader.corrupt("fewer than 2^32 groups"))?;
         pages.push(PageHead {
             streams: first..=last,
+            groups: number..next,
             min: mins[index],
             max: mins[index].wrapping_add(spans[index]),
             bytes: start..ends[index],
         });
-        start = ends[index];
+        (start, number) = (ends[index], next);
     }
     Ok(pages)
 }
@@ -413,6 +530,7 @@ fn read_page(mut reader: Reader<'_>, streams: u32) -> Result<Page, Corrupt> {
             return Err(reader.corrupt("groups of blocks"));
         }
         groups.push(Group {
+            number: 0,
             section: sections[index],
             offset: sizes[0][index],
             lengths: ColumnLengths {

@@ -3,33 +3,40 @@
 //! What may hold rows is found first: *pieces*, each the rows of one stream in one group of a part
 //! or in a run of a memory. Then the slices sweep over time; a piece is opened when the sweep
 //! comes near its first row and dropped behind its last, so that a reader that stops early reads
-//! little and memory holds only what overlaps the sweep.
-//! Invariants: a slice has all rows of its range, so a record that is stored twice meets itself
-//! in one slice and is told once; slices follow each other without gap or overlap.
+//! little and memory holds only what overlaps the sweep. Lines are put together when a reader asks
+//! for them ([`Rows`]).
+//! Invariants: a slice has all wanted rows of its range, so a record that is stored twice meets
+//! itself in one slice and is told once; slices follow each other without gap or overlap.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
-use memchr::memmem::Finder;
-use obs_model::{Budget, BudgetError, HeldBytes, Labels, LogRecord, Matcher, TimeRange, Timestamp};
-use obs_storage::Snapshot;
+use obs_model::{Budget, BudgetError, HeldBytes, Labels, Matcher, TimeRange};
+use obs_storage::{Hidden, Snapshot};
 use roaring::RoaringBitmap;
 
 use crate::catalog::part_blocks;
+use crate::deletion::{Hides, hides_row};
 use crate::error::SelectError;
-use crate::group::DecodedGroup;
+use crate::group::OpenGroup;
 use crate::kind::Logs;
+use crate::lines::Search;
+use crate::lines::search::LineCondition;
 use crate::memory::{Memory, TimedRow};
-use crate::part::{Group, Part, nanos};
-use crate::postings::resolve;
-use crate::tokens::Needles;
+use crate::part::{Candidates, Group, Part, nanos};
+use crate::postings::{Postings as _, resolve};
+use crate::rows::{Copied, Picked, Rows, Run};
+use crate::tokens::{Need, needs, needs_of_value};
 
 /// A slice is cut when its rows reach about so many bytes. Small in tests, so that few
-/// rows make several slices; the same for runs.
+/// rows make several slices; the same for the first slice and for runs.
 const SLICE_BYTES: u64 = if cfg!(test) { 400 } else { 8 << 20 };
+/// The first slice: who wants few lines finds them in it. Each slice is twice the one before.
+const FIRST_SLICE_BYTES: u64 = if cfg!(test) { 100 } else { 256 << 10 };
 /// Rows of a memory are taken in runs of about so many bytes.
 const RUN_BYTES: usize = if cfg!(test) { 100 } else { 256 << 10 };
-/// Groups that stay decoded beside those that the sweep is in: small streams share groups.
+/// Groups that stay open beside those that the sweep is in: small streams share groups.
 const RECENT_GROUPS: usize = 16;
 
 /// Which end of the range comes first.
@@ -66,8 +73,11 @@ pub struct LogFilter<'a> {
     pub matchers: &'a [Matcher],
     /// Both ends included.
     pub range: TimeRange,
-    /// Texts that every wanted line contains; other lines are left out.
-    pub needles: &'a [Vec<u8>],
+    /// Conditions on the line; all must hold.
+    pub lines: &'a [LineCondition],
+    /// Names and values of structured metadata that every wanted record has, if the labels of its
+    /// stream have no such name. Others may be told too.
+    pub metadata: &'a [(String, String)],
     /// Order of the slices.
     pub direction: Direction,
 }
@@ -78,9 +88,21 @@ pub trait Visitor {
     /// later slice is wanted.
     fn slice(&mut self, range: TimeRange) -> bool;
 
-    /// The records of one stream in the slice: ascending in time, equal times in order of
-    /// arrival, each record once. A stream comes at most once in a slice.
-    fn stream(&mut self, labels: &Labels, records: Vec<LogRecord>) -> Result<(), BudgetError>;
+    /// The wanted records of one stream in the slice. A stream comes at most once in a slice.
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError>;
+}
+
+impl LogFilter<'_> {
+    /// What a group needs so that it can hold wanted lines.
+    fn needs(&self) -> Vec<Need> {
+        let mut texts = Vec::new();
+        for condition in self.lines {
+            if let ([test], false) = (condition.tests.as_slice(), condition.negative) {
+                texts.push(test.needle().to_vec());
+            }
+        }
+        needs(&texts)
+    }
 }
 
 /// Visits the records that the filter wants.
@@ -105,15 +127,15 @@ pub fn scan(
     for (index, memory) in snapshot.memories.iter().enumerate() {
         found.add_memory(snapshot.parts.len() + index, memory, filter, budget)?;
     }
-    Sweep::new(found, filter, budget).run(visitor)
+    Sweep::new(snapshot, found, filter, budget).run(visitor)
 }
 
 /// Rows of one stream that stand together, in order of time.
 struct Piece<'a> {
     /// Index in [`Found::streams`].
     stream: usize,
-    /// Order of arrival: of the part or memory, and inside it.
-    order: (usize, usize),
+    /// Order of arrival: of the part or memory, and of its first row inside it.
+    order: (usize, i64, usize),
     /// The time that the sweep meets first, as it meets it.
     start: i64,
     rows: usize,
@@ -137,8 +159,8 @@ enum Source<'a> {
     },
 }
 
-/// Tells groups apart: rank of the part, section, offset.
-type GroupId = (usize, u32, usize);
+/// Tells groups apart: rank of the part, number in it.
+type GroupId = (usize, u32);
 
 /// A group of which several pieces may be wanted.
 struct SharedGroup {
@@ -175,40 +197,36 @@ impl<'a> Found<'a> {
         filter: &LogFilter<'_>,
         budget: &Budget,
     ) -> Result<(), SelectError> {
-        let needles = Needles::new(filter.needles);
         let first = self.pieces.len();
-        let mut last: Option<(Rc<SharedGroup>, bool)> = None;
+        let mut prune = Prune::new(part, filter);
+        let mut last: Option<Rc<SharedGroup>> = None;
         let mut streams = RoaringBitmap::new();
         let (pieces, held) = (&mut self.pieces, &mut self.held);
         part_blocks(part, filter.matchers, filter.range, budget, &mut |place| {
-            let id = (rank, place.group.section, place.group.offset);
-            let known = last.as_ref().filter(|(group, _)| group.id == id);
-            let (group, wanted) = match known {
-                Some(known) => known.clone(),
-                None => {
-                    let wanted = needles.is_empty() || needles.may_match(part.filter(place.group)?);
-                    let group = SharedGroup {
-                        id,
-                        group: place.group.clone(),
-                        rows: place.group_rows,
-                    };
-                    last.insert((Rc::new(group), wanted)).clone()
-                }
-            };
-            if !wanted {
+            let (group, block) = (place.group, place.block);
+            if !prune.wants(group, block.stream)? {
                 return Ok(());
             }
-            streams.insert(place.block.stream);
+            let id = (rank, group.number);
+            let group = match last.take().filter(|group| group.id == id) {
+                Some(group) => group,
+                None => Rc::new(SharedGroup {
+                    id,
+                    group: group.clone(),
+                    rows: place.group_rows,
+                }),
+            };
+            last = Some(Rc::clone(&group));
+            streams.insert(block.stream);
             held.add(size_of::<Piece<'_>>() as u64)?;
-            let (min, max) = (place.block.min, place.block.max);
-            let ends = [min, max].map(|time| filter.direction.sweep(time));
+            let ends = [block.min, block.max].map(|time| filter.direction.sweep(time));
             pieces.push(Piece {
                 // The part's own number; it is translated below.
-                stream: place.block.stream as usize,
-                order: (rank, pieces.len()),
+                stream: block.stream as usize,
+                order: (rank, block.min, pieces.len()),
                 start: ends[0].min(ends[1]),
-                rows: place.block.rows,
-                bytes: place.block.bytes,
+                rows: block.rows,
+                bytes: block.bytes,
                 source: Source::Part {
                     part,
                     group,
@@ -261,7 +279,7 @@ impl<'a> Found<'a> {
                     let ends = ends.map(|time| filter.direction.sweep(time));
                     self.pieces.push(Piece {
                         stream: id,
-                        order: (rank, self.pieces.len()),
+                        order: (rank, ordered[first_row].time, self.pieces.len()),
                         start: ends[0].min(ends[1]),
                         rows: index + 1 - first_row,
                         bytes: bytes as u64,
@@ -280,40 +298,110 @@ impl<'a> Found<'a> {
     }
 }
 
-/// A group in memory; its bytes are given back to the budget with it.
+/// Rules groups of a part out.
+struct Prune<'p, 'f> {
+    part: &'p Part,
+    filter: &'p LogFilter<'f>,
+    /// What the lines need, once it was looked up.
+    lines: Option<Candidates>,
+    /// For each condition on metadata: the streams that have its name as a label, and what groups
+    /// of others need.
+    metadata: Vec<(RoaringBitmap, Candidates)>,
+    /// The last group that was asked about, and whether its lines may be wanted.
+    last: Option<(u32, bool)>,
+}
+
+impl<'p, 'f> Prune<'p, 'f> {
+    fn new(part: &'p Part, filter: &'p LogFilter<'f>) -> Self {
+        Self {
+            part,
+            filter,
+            lines: None,
+            metadata: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Whether a group may have wanted rows of a stream.
+    fn wants(&mut self, group: &Group, stream: u32) -> Result<bool, SelectError> {
+        let part = self.part;
+        let lines = match &mut self.lines {
+            Some(lines) => lines,
+            None => {
+                for (name, value) in self.filter.metadata {
+                    let any = Matcher::equal(name, "");
+                    let named = part.with_value(&any, false)?;
+                    let candidates = part.candidates(&needs_of_value(value))?;
+                    self.metadata.push((named, candidates));
+                }
+                self.lines.insert(part.candidates(&self.filter.needs())?)
+            }
+        };
+        let wanted = match self.last.filter(|(last, _)| *last == group.number) {
+            Some((_, wanted)) => wanted,
+            None => lines.may_hold(part, group)?,
+        };
+        self.last = Some((group.number, wanted));
+        if !wanted {
+            return Ok(false);
+        }
+        for (named, candidates) in &self.metadata {
+            if !named.contains(stream) && !candidates.may_hold(part, group)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// An open group; its bytes are given back to the budget with it.
 struct HeldGroup<'a> {
-    decoded: DecodedGroup,
-    _held: HeldBytes<'a>,
+    group: Rc<OpenGroup<'a>>,
+    held: RefCell<HeldBytes<'a>>,
+}
+
+impl HeldGroup<'_> {
+    /// Charges what was decoded since.
+    fn charge(&self) -> Result<(), BudgetError> {
+        self.held.borrow_mut().set(self.group.bytes() as u64)
+    }
 }
 
 /// A piece that the sweep is in.
 struct Open<'a> {
     piece: Piece<'a>,
-    /// The decoded rows of a part.
+    /// The group of rows of a part.
     group: Option<Rc<HeldGroup<'a>>>,
     direction: Direction,
     /// Rows that the sweep has passed.
     passed: usize,
 }
 
-impl Open<'_> {
-    /// Where the sweep meets the n-th row, counted as the sweep meets them.
-    fn at(&self, nth: usize) -> i64 {
-        let row = match self.direction {
-            Direction::Forward => nth,
-            Direction::Backward => self.piece.rows - 1 - nth,
-        };
-        let time = match (&self.piece.source, &self.group) {
+impl<'a> Open<'a> {
+    /// Times of the rows; a piece of a part has read them when it was opened.
+    fn time(&self, row: usize) -> i64 {
+        match (&self.piece.source, &self.group) {
             (
                 Source::Memory {
                     rows, first_row, ..
                 },
                 _,
             ) => rows[first_row + row].time,
-            (Source::Part { first_row, .. }, Some(group)) => group.decoded.times[first_row + row],
-            (Source::Part { .. }, None) => unreachable!("a piece of a part is opened decoded"),
+            (Source::Part { first_row, .. }, Some(held)) => {
+                let times = held.group.times();
+                times.map_or(0, |times| times[first_row + row])
+            }
+            (Source::Part { .. }, None) => unreachable!("a piece of a part is opened with it"),
+        }
+    }
+
+    /// Where the sweep meets the n-th row, counted as the sweep meets them.
+    fn at(&self, nth: usize) -> i64 {
+        let row = match self.direction {
+            Direction::Forward => nth,
+            Direction::Backward => self.piece.rows - 1 - nth,
         };
-        self.direction.sweep(time)
+        self.direction.sweep(self.time(row))
     }
 
     /// How many rows the sweep has passed once it has passed `limit`.
@@ -340,20 +428,20 @@ impl Open<'_> {
         self.bytes(self.piece.rows - self.passed)
     }
 
-    /// Takes the rows up to the n-th, in order of time, if their lines contain all needles.
+    /// Takes the wanted rows up to the n-th, in order of time.
     fn take(
         &mut self,
         upto: usize,
-        needles: &[Finder<'_>],
-        out: &mut Vec<LogRecord>,
-    ) -> Result<(), SelectError> {
+        search: &Search,
+        hidden: &[&Hidden<Logs>],
+    ) -> Result<Run<'a>, SelectError> {
         let total = self.piece.rows;
         let rows = match self.direction {
             Direction::Forward => self.passed..upto,
             Direction::Backward => total - upto..total - self.passed,
         };
         self.passed = upto;
-        let wanted = |line: &[u8]| needles.iter().all(|needle| needle.find(line).is_some());
+        let visible = |time, line: &[u8]| !hidden.iter().any(|h| hides_row(h, time, line));
         match (&self.piece.source, &self.group) {
             (
                 Source::Memory {
@@ -364,36 +452,40 @@ impl Open<'_> {
                 },
                 _,
             ) => {
+                let mut copied = Copied::default();
                 memory.read(|inner| {
                     let stream = &inner.streams[*stream as usize];
                     for timed in &ordered[first_row + rows.start..first_row + rows.end] {
                         let (line, metadata) = stream.row(timed.row);
-                        if wanted(line) {
-                            out.push(LogRecord {
-                                time: Timestamp::from_nanos(timed.time),
-                                line: line.to_vec(),
-                                metadata: metadata.clone(),
-                            });
+                        if search.wants(line) && visible(timed.time, line) {
+                            copied.push(timed.time, line, metadata);
                         }
                     }
                 });
+                Ok(Run::Copied(copied))
             }
-            (Source::Part { first_row, .. }, Some(group)) => {
-                let group = &group.decoded;
-                for row in first_row + rows.start..first_row + rows.end {
-                    let line = group.line(row);
-                    if wanted(line) {
-                        out.push(LogRecord {
-                            time: Timestamp::from_nanos(group.times[row]),
-                            line: line.to_vec(),
-                            metadata: group.metadata(row)?,
-                        });
+            (Source::Part { first_row, .. }, Some(held)) => {
+                let group = Rc::clone(&held.group);
+                let rows = first_row + rows.start..first_row + rows.end;
+                if hidden.is_empty() && group.wants_all() {
+                    let picked = Picked::All(rows);
+                    return Ok(Run::Group { group, picked });
+                }
+                let mut picked = Vec::new();
+                let times = group.times()?;
+                for row in rows.filter(|row| group.wants(*row)) {
+                    if hidden.is_empty()
+                        || group.with_line(row, |line| visible(times[row], line))?
+                    {
+                        // A group has at most GROUP_ROWS_MAX rows.
+                        picked.push(row as u32);
                     }
                 }
+                let picked = Picked::Some(picked);
+                Ok(Run::Group { group, picked })
             }
-            (Source::Part { .. }, None) => unreachable!("a piece of a part is opened decoded"),
+            (Source::Part { .. }, None) => unreachable!("a piece of a part is opened with it"),
         }
-        Ok(())
     }
 }
 
@@ -407,8 +499,11 @@ struct Sweep<'a> {
     /// piece or `recent` holds them.
     met: HashMap<GroupId, Option<Weak<HeldGroup<'a>>>>,
     recent: VecDeque<Rc<HeldGroup<'a>>>,
-    needles: Vec<Finder<'a>>,
+    search: Search,
+    snapshot: &'a Snapshot<Logs>,
     direction: Direction,
+    /// Bytes of the next slice.
+    slice_bytes: u64,
     /// Where the next slice begins, and where the last one ends.
     at: i64,
     end: i64,
@@ -418,7 +513,12 @@ struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    fn new(found: Found<'a>, filter: &LogFilter<'a>, budget: &'a Budget) -> Self {
+    fn new(
+        snapshot: &'a Snapshot<Logs>,
+        found: Found<'a>,
+        filter: &LogFilter<'_>,
+        budget: &'a Budget,
+    ) -> Self {
         let mut ahead = found.pieces;
         ahead.sort_by_key(|piece| std::cmp::Reverse((piece.start, piece.order)));
         let ends = [filter.range.start, filter.range.end];
@@ -429,7 +529,9 @@ impl<'a> Sweep<'a> {
             open: Vec::new(),
             met: HashMap::new(),
             recent: VecDeque::new(),
-            needles: filter.needles.iter().map(Finder::new).collect(),
+            search: Search::new(filter.lines),
+            snapshot,
+            slice_bytes: FIRST_SLICE_BYTES,
             direction: filter.direction,
             at: ends[0].min(ends[1]),
             end: ends[0].max(ends[1]),
@@ -454,6 +556,7 @@ impl<'a> Sweep<'a> {
                 break;
             }
             self.at = limit + 1;
+            self.slice_bytes = (2 * self.slice_bytes).min(SLICE_BYTES);
         }
         Ok(())
     }
@@ -462,24 +565,24 @@ impl<'a> Sweep<'a> {
     fn open_next(&mut self) -> Result<(), SelectError> {
         let mut bytes: u64 = self.open.iter().map(Open::bytes_left).sum();
         // Where many pieces overlap, opening one at a time would make a slice for each.
-        let mut more = if bytes < SLICE_BYTES {
+        let mut more = if bytes < self.slice_bytes {
             0
         } else {
             self.open.len() / 8
         };
         while let Some(piece) = self.ahead.pop() {
             let must = piece.start <= self.at;
-            if !must && bytes >= SLICE_BYTES && more == 0 {
+            if !must && bytes >= self.slice_bytes && more == 0 {
                 self.ahead.push(piece);
                 return Ok(());
             }
-            if !must && bytes >= SLICE_BYTES {
+            if !must && bytes >= self.slice_bytes {
                 more -= 1;
             }
             let group = match &piece.source {
                 // Its rows are copied slice by slice.
                 Source::Memory { .. } => None,
-                Source::Part { part, group, .. } => match self.decode(part, group)? {
+                Source::Part { part, group, .. } => match self.open_group(part, group)? {
                     None => continue,
                     some => some,
                 },
@@ -500,41 +603,42 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// The rows of a group; `None` when no line of it can contain the needles.
-    fn decode(
+    /// A group; `None` when no line of it is wanted.
+    fn open_group(
         &mut self,
-        part: &Part,
+        part: &'a Part,
         group: &SharedGroup,
     ) -> Result<Option<Rc<HeldGroup<'a>>>, SelectError> {
         self.budget.check()?;
         match self.met.get(&group.id) {
             Some(None) => return Ok(None),
             Some(Some(held)) => {
-                if let Some(decoded) = held.upgrade() {
-                    return Ok(Some(decoded));
+                if let Some(held) = held.upgrade() {
+                    return Ok(Some(held));
                 }
             }
             None => {}
         }
-        let mut held = self.budget.holding();
-        held.add(group.group.lengths.lines as u64)?;
-        let decoded = match part.group(&group.group, group.rows, &self.needles)? {
-            Some(decoded) => {
-                held.set(decoded.bytes() as u64)?;
-                let _held = held;
-                Some(Rc::new(HeldGroup { decoded, _held }))
+        let held = match part.group(&group.group, group.rows, &mut self.search)? {
+            Some(group) => {
+                group.times()?;
+                let held = HeldGroup {
+                    group: Rc::new(group),
+                    held: RefCell::new(self.budget.holding()),
+                };
+                held.charge()?;
+                Some(Rc::new(held))
             }
             None => None,
         };
-        self.met
-            .insert(group.id, decoded.as_ref().map(Rc::downgrade));
-        if let Some(decoded) = &decoded {
-            self.recent.push_back(Rc::clone(decoded));
+        self.met.insert(group.id, held.as_ref().map(Rc::downgrade));
+        if let Some(held) = &held {
+            self.recent.push_back(Rc::clone(held));
             if self.recent.len() > RECENT_GROUPS {
                 self.recent.pop_front();
             }
         }
-        Ok(decoded)
+        Ok(held)
     }
 
     /// The last point of the slice that begins at `self.at`.
@@ -546,7 +650,7 @@ impl<'a> Sweep<'a> {
             let taken = |open: &Open<'_>| open.bytes(open.passed_at(limit) - open.passed);
             self.open.iter().map(taken).sum()
         };
-        if bytes(limit) <= 2 * SLICE_BYTES {
+        if bytes(limit) <= 2 * self.slice_bytes {
             return limit;
         }
         // Too much: the latest end that is not, or the first point if that has too much alone.
@@ -554,10 +658,10 @@ impl<'a> Sweep<'a> {
         while low < high {
             let middle = low + ((i128::from(high) - i128::from(low)) / 2) as i64;
             let taken = bytes(middle);
-            if (SLICE_BYTES / 2..=SLICE_BYTES).contains(&taken) {
+            if (self.slice_bytes / 2..=self.slice_bytes).contains(&taken) {
                 return middle;
             }
-            if taken > SLICE_BYTES {
+            if taken > self.slice_bytes {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -569,14 +673,16 @@ impl<'a> Sweep<'a> {
     fn visit(&mut self, limit: i64, visitor: &mut dyn Visitor) -> Result<(), SelectError> {
         self.open
             .sort_by_key(|open| (open.piece.stream, open.piece.order));
+        let range = self.direction.range(self.at, limit);
         for pieces in self
             .open
             .chunk_by_mut(|a, b| a.piece.stream == b.piece.stream)
         {
-            let mut records = Vec::new();
-            let mut sources = 0;
-            let mut last = None;
-            // Until the visitor has taken the records; what it keeps it charges itself.
+            let labels = &self.streams[pieces[0].piece.stream];
+            let mut runs = Vec::new();
+            let mut sources: Vec<usize> = Vec::new();
+            let mut repeats = false;
+            // Until the visitor has taken the rows; what it keeps it charges itself.
             let mut held = self.budget.holding();
             for open in pieces.iter_mut() {
                 let upto = open.passed_at(limit);
@@ -584,48 +690,33 @@ impl<'a> Sweep<'a> {
                     continue;
                 }
                 let rows = (upto - open.passed) as u64;
-                held.add(open.bytes(upto - open.passed) + rows * size_of::<LogRecord>() as u64)?;
-                self.budget.samples((upto - open.passed) as u64)?;
-                open.take(upto, &self.needles, &mut records)?;
-                if last.replace(open.piece.order.0) != Some(open.piece.order.0) {
-                    sources += 1;
+                self.budget.samples(rows)?;
+                held.add(rows * size_of::<(i64, u32, u32)>() as u64)?;
+                let rank = open.piece.order.0;
+                let in_memory = matches!(open.piece.source, Source::Memory { .. });
+                if in_memory {
+                    held.add(open.bytes(upto - open.passed))?;
                 }
+                // A part has each record once, but a memory keeps retries.
+                repeats |= in_memory || sources.last().is_some_and(|last| *last != rank);
+                sources.push(rank);
+                let parts = self.snapshot.parts.len();
+                let hidden = match rank.checked_sub(parts) {
+                    None => self.snapshot.hidden.in_part(rank),
+                    Some(memory) => self.snapshot.hidden.in_memory(memory),
+                };
+                let hidden = Hides::new(hidden).of_stream(labels, range);
+                runs.push(open.take(upto, &self.search, &hidden)?);
             }
-            if sources > 1 {
-                records.sort_by_key(|record| record.time);
+            runs.retain(|run| run.len() > 0);
+            if runs.is_empty() {
+                continue;
             }
-            drop_repeats(&mut records);
-            if !records.is_empty() {
-                visitor.stream(&self.streams[pieces[0].piece.stream], records)?;
+            visitor.stream(labels, &Rows::new(runs, repeats)?)?;
+            for open in pieces.iter().filter_map(|open| open.group.as_ref()) {
+                open.charge()?;
             }
         }
         Ok(())
     }
-}
-
-/// Drops records that are equal to an earlier one. They are in order of time.
-fn drop_repeats(records: &mut Vec<LogRecord>) {
-    let mut repeated: Vec<usize> = Vec::new();
-    let mut start = 0;
-    for run in records.chunk_by(|a, b| a.time == b.time) {
-        if run.len() > 1 {
-            let mut seen = std::collections::HashSet::with_capacity(run.len());
-            for (index, record) in run.iter().enumerate() {
-                if !seen.insert((&record.line, &record.metadata)) {
-                    repeated.push(start + index);
-                }
-            }
-        }
-        start += run.len();
-    }
-    if repeated.is_empty() {
-        return;
-    }
-    let mut index = 0;
-    let mut next = repeated.into_iter().peekable();
-    records.retain(|_| {
-        let repeat = next.next_if_eq(&index).is_some();
-        index += 1;
-        !repeat
-    });
 }

@@ -1,19 +1,21 @@
-//! Writes a log part from rows that come sorted: streams in order of labels, in a stream rows in
-//! order of time, equal times in order of arrival. `docs/formats/log-part.md`.
+//! Writes a log part: from rows that come sorted (stream by stream, in a stream rows in order of
+//! time, equal times in order of arrival), and from groups of other parts that are taken over as
+//! they are. `docs/formats/log-part.md`.
 //!
 //! Invariants: a record that is equal to an earlier one of the same stream and time is dropped;
 //! a stream without rows is not written; memory holds one group, one section and the index.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use obs_model::{Labels, TimeRange, Timestamp};
-use obs_storage::PartWriter;
 use obs_storage::codec::{bitmap, bytes, ints, put_bytes, strings, varint};
+use obs_storage::{Corrupt, PartWriter};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::group::GroupBuilder;
+use crate::group::{ColumnLengths, GroupBuilder};
+use crate::index::Builder;
 use crate::part::{
-    Block, DIRECTORY, FRAME_STREAMS, Group, INDEX, POSTINGS, PageHead, STREAMS, VERSION,
+    Block, DIRECTORY, FRAME_STREAMS, Group, INDEX, POSTINGS, PageHead, STREAMS, TOKENS, VERSION,
     filters_section, rows_section,
 };
 use crate::postings::{GrowingPostings, Postings};
@@ -31,9 +33,13 @@ pub(crate) struct Writer<'a> {
     stream: Labels,
     /// Number of `stream`, once it has a row.
     stream_id: Option<u32>,
+    /// Whether the next row begins a block, although it is of the same stream.
+    new_block: bool,
     repeats: Repeats,
+    ids: HashMap<Labels, u32>,
     postings: GrowingPostings,
     labels: LabelFrames,
+    tokens: Builder,
 
     group: GroupBuilder,
     group_blocks: Vec<Block>,
@@ -57,9 +63,12 @@ impl<'a> Writer<'a> {
             out,
             stream: Labels::empty(),
             stream_id: None,
+            new_block: false,
             repeats: Repeats::default(),
+            ids: HashMap::new(),
             postings: GrowingPostings::default(),
             labels: LabelFrames::default(),
+            tokens: Builder::new(),
             group: GroupBuilder::new(level),
             group_blocks: Vec::new(),
             section: 0,
@@ -74,30 +83,29 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Begins the next stream; labels ascend from call to call.
+    /// Begins the next stream.
     pub(crate) fn stream(&mut self, labels: &Labels) {
-        debug_assert!(self.postings.names().is_empty() || self.stream < *labels);
         self.stream = labels.clone();
         self.stream_id = None;
         self.repeats.clear();
     }
 
     /// Appends a row to the stream, unless it is there already.
-    pub(crate) fn row(&mut self, time: i64, line: &[u8], metadata: &Labels) {
+    pub(crate) fn row(&mut self, time: i64, line: &[u8], metadata: &Labels) -> Result<(), Corrupt> {
         if !self.repeats.is_new(time, line, metadata) {
-            return;
+            return Ok(());
         }
         let stream = match self.stream_id {
             Some(id) => id,
             None => {
-                self.labels.push(&self.stream);
-                let id = self.postings.push(&self.stream);
+                let labels = self.stream.clone();
+                let id = self.id(&labels);
                 self.stream_id = Some(id);
                 id
             }
         };
         match self.group_blocks.last_mut() {
-            Some(block) if block.stream == stream => {
+            Some(block) if block.stream == stream && !self.new_block => {
                 debug_assert!(block.max <= time, "rows of a stream come in order of time");
                 block.max = time;
                 block.rows += 1;
@@ -111,14 +119,60 @@ impl<'a> Writer<'a> {
                 bytes: line.len() as u64,
             }),
         }
+        self.new_block = false;
         let at = Timestamp::from_nanos(time);
-        let range = self.range.unwrap_or(TimeRange::new(at, at));
-        self.range = Some(range.including(at));
-        self.rows += 1;
+        self.count(1, TimeRange::new(at, at));
         self.group.push(time, line, metadata);
         if self.group.is_full() {
-            self.end_group();
+            self.end_group()?;
         }
+        Ok(())
+    }
+
+    /// The rows that follow are not in one block with those before.
+    pub(crate) fn end_block(&mut self) {
+        self.new_block = true;
+    }
+
+    /// Takes over a group of another part: its columns, its filter, its terms, and its blocks with
+    /// the labels of their streams.
+    pub(crate) fn copy<'t>(
+        &mut self,
+        group: &Group,
+        columns: &[u8],
+        filter: &[u8],
+        terms: impl Iterator<Item = &'t [u8]>,
+        blocks: &[(Labels, Block)],
+    ) -> Result<(), Corrupt> {
+        self.end_group()?;
+        for (labels, block) in blocks {
+            let stream = self.id(labels);
+            self.count(block.rows as u64, block.range());
+            self.group_blocks.push(Block { stream, ..*block });
+        }
+        self.tokens.terms(terms)?;
+        let offset = self.section_rows.len();
+        self.section_rows.extend_from_slice(columns);
+        let filter_start = self.section_filters.len();
+        self.section_filters.extend_from_slice(filter);
+        self.put_group(offset, group.lengths, filter_start);
+        Ok(())
+    }
+
+    /// The number of a stream.
+    fn id(&mut self, labels: &Labels) -> u32 {
+        if let Some(id) = self.ids.get(labels) {
+            return *id;
+        }
+        self.labels.push(labels);
+        let id = self.postings.push(labels);
+        self.ids.insert(labels.clone(), id);
+        id
+    }
+
+    fn count(&mut self, rows: u64, range: TimeRange) {
+        self.range = Some(self.range.map_or(range, |all| all.union(range)));
+        self.rows += rows;
     }
 
     /// Whether the labels so far fit into frames and postings that can be read back.
@@ -127,13 +181,15 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes what is left, the index and the directory. Without rows nothing is written.
-    pub(crate) fn finish(mut self) {
-        self.end_group();
+    pub(crate) fn finish(mut self) -> Result<(), Corrupt> {
+        self.end_group()?;
         self.end_section();
         self.end_page();
         let Some(range) = self.range else {
-            return;
+            return Ok(());
         };
+        let mut tokens = Vec::new();
+        self.tokens.finish(&mut tokens)?;
         let (labels, frame_ends) = self.labels.finish();
         let mut postings = Vec::new();
         let mut directory = vec![VERSION];
@@ -144,20 +200,29 @@ impl<'a> Writer<'a> {
         self.out.section(INDEX, &self.index);
         self.out.section(STREAMS, &labels);
         self.out.section(POSTINGS, &postings);
+        self.out.section(TOKENS, &tokens);
         self.out.section(DIRECTORY, &directory);
         self.out.rows(self.rows, range);
+        Ok(())
     }
 
-    fn end_group(&mut self) {
+    fn end_group(&mut self) -> Result<(), Corrupt> {
         if self.group_blocks.is_empty() {
-            return;
+            return Ok(());
         }
         let offset = self.section_rows.len();
         let filter = self.section_filters.len();
-        let lengths = self
-            .group
-            .finish(&mut self.section_rows, &mut self.section_filters);
+        let lengths = self.group.finish(&mut self.section_rows);
+        self.group.tokens.ids.finish(&mut self.section_filters);
+        self.tokens.group(&mut self.group.tokens)?;
+        self.put_group(offset, lengths, filter);
+        Ok(())
+    }
+
+    /// Puts the group of `group_blocks` into the index; its columns and filter begin there.
+    fn put_group(&mut self, offset: usize, lengths: ColumnLengths, filter: usize) {
         self.page_groups.push(Group {
+            number: 0,
             section: self.section,
             offset,
             lengths,
@@ -187,16 +252,17 @@ impl<'a> Writer<'a> {
     }
 
     fn end_page(&mut self) {
-        let (Some(first), Some(last)) = (self.page_blocks.first(), self.page_blocks.last()) else {
+        let streams = self.page_blocks.iter().map(|b| b.stream);
+        let (Some(first), Some(last)) = (streams.clone().min(), streams.max()) else {
             return;
         };
-        let streams = first.stream..=last.stream;
         let min = self.page_blocks.iter().map(|b| b.min).min();
         let max = self.page_blocks.iter().map(|b| b.max).max();
         let offset = self.index.len();
         encode_page(&self.page_groups, &self.page_blocks, &mut self.index);
         self.pages.push(PageHead {
-            streams,
+            streams: first..=last,
+            groups: 0..self.page_groups.len() as u32,
             min: min.expect("a page has a block"),
             max: max.expect("a page has a block"),
             bytes: offset..self.index.len(),
@@ -277,6 +343,11 @@ fn encode_pages(pages: &[PageHead], out: &mut Vec<u8>) {
     column(&mut pages.iter().map(|p| i64::from(*p.streams.end())));
     column(&mut pages.iter().map(|p| p.min));
     column(&mut pages.iter().map(|p| p.max.wrapping_sub(p.min)));
+    column(
+        &mut pages
+            .iter()
+            .map(|p| i64::from(p.groups.end - p.groups.start)),
+    );
     column(&mut pages.iter().map(|p| p.bytes.end as i64));
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 /// Immutable bytes; a cheap clone of a shared buffer or mapping.
@@ -17,6 +17,11 @@ enum Source {
     Heap(Arc<[u8]>),
     Map(Arc<memmap2::Mmap>),
 }
+
+#[expect(unsafe_code, reason = "a promise that the compiler cannot check")]
+// SAFETY: neither a shared slice nor a mapping moves its bytes as long as a clone of the handle is
+// there, and nothing hands out a mutable reference to either.
+unsafe impl stable_deref_trait::StableDeref for Section {}
 
 impl Blob {
     /// Bytes on the heap.
@@ -46,6 +51,30 @@ impl Deref for Blob {
             Source::Heap(bytes) => bytes,
             Source::Map(map) => map,
         }
+    }
+}
+
+/// Some of the bytes of a blob, which it keeps alive. They stay where they are.
+#[derive(Clone, Debug)]
+pub struct Section {
+    blob: Blob,
+    range: Range<usize>,
+}
+
+impl Section {
+    /// The bytes of the range; it is cut to what is there.
+    pub fn new(blob: Blob, range: Range<usize>) -> Self {
+        let end = range.end.min(blob.len());
+        let range = range.start.min(end)..end;
+        Self { blob, range }
+    }
+}
+
+impl Deref for Section {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.blob[self.range.clone()]
     }
 }
 

@@ -35,7 +35,7 @@ pub mod queue;
 mod reserve;
 pub mod sim;
 
-pub use blob::Blob;
+pub use blob::{Blob, Section as PartSection};
 pub use bucket::{Bucket, LocalBucket};
 pub use deletion::{DELETIONS_MAX, Hidden, Hiding, RetentionRule, SELECTOR_BYTES_MAX};
 pub use disk::{Disk, RealDisk};

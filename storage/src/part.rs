@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use obs_model::{Tenant, TimeRange, Timestamp};
 
-use crate::blob::Blob;
+use crate::blob::{self, Blob};
 use crate::cursor::Cursor;
 use crate::disk::{AppendFile, Disk, folder_of};
 use crate::error::{Corrupt, DiskError};
@@ -298,6 +298,15 @@ impl PartReader {
         };
         let (section, verified) = &sections[index];
         self.verified(section, verified).map(Some)
+    }
+
+    /// The bytes of a section, verified, as something that keeps them alive.
+    pub fn shared_section(&self, name: &str) -> Result<blob::Section, Corrupt> {
+        let bytes = self.section(name)?;
+        // A section is a slice of the blob.
+        let start = bytes.as_ptr().addr() - self.0.blob.as_ptr().addr();
+        let range = start..start + bytes.len();
+        Ok(blob::Section::new(self.0.blob.clone(), range))
     }
 
     fn verified(&self, section: &Section, verified: &AtomicBool) -> Result<&[u8], Corrupt> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use memchr::memmem;
-use obs_logstore::{Direction, LogFilter, Logs, Snapshot, Visitor, scan};
+use obs_logstore::{Direction, LogFilter, Logs, Rows, SelectError, Snapshot, Visitor, scan};
 use obs_model::{Budget, BudgetError, HeldBytes, Labels, LogRecord, TimeRange, Timestamp};
 
 use super::live::Sieve;
@@ -70,7 +70,8 @@ pub fn patterns(
     let filter = LogFilter {
         matchers: &logs.matchers,
         range,
-        needles: &[],
+        lines: &[],
+        metadata: &[],
         direction: Direction::Forward,
     };
     scan(snapshot, &filter, budget, &mut visitor)?;
@@ -91,12 +92,16 @@ impl Visitor for Mining<'_> {
         true
     }
 
-    fn stream(&mut self, labels: &Labels, records: Vec<LogRecord>) -> Result<(), BudgetError> {
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
         self.budget.check()?;
-        for record in records.iter().filter(|r| self.range.contains(r.time)) {
+        for index in 0..rows.len() {
+            let record = rows.record(index)?;
+            if !self.range.contains(record.time) {
+                continue;
+            }
             if self.plain {
-                self.miner.line(record, labels)?;
-            } else if let Some(sifted) = self.sieve.sift(labels, record) {
+                self.miner.line(&record, labels)?;
+            } else if let Some(sifted) = self.sieve.sift(labels, &record) {
                 self.miner.line(&sifted.record, labels)?;
             }
         }

@@ -11,6 +11,7 @@ pub mod varint;
 pub mod bitmap;
 pub mod bundle;
 pub mod bytes;
+pub mod dense;
 pub mod floats;
 pub mod ints;
 pub mod strings;

@@ -1,0 +1,242 @@
+//! Reads the lines of a group: templates at once, variables when they are asked for.
+//!
+//! Invariants: a line is put together from its template and its variables alone; what contradicts
+//! itself is `Corrupt`, never a panic; a frame is decompressed once, whoever asks.
+
+use std::cell::OnceCell;
+
+use obs_storage::Corrupt;
+use obs_storage::codec::{Reader, bytes};
+
+use super::split::{VARIABLES_MAX, is_marker};
+use super::variable::{Form, Variables, read_numbers_below};
+
+/// Bound on one decompressed run; a group of one huge line is the largest.
+const RUN_BYTES_MAX: usize = 1 << 31;
+
+/// A template of a group.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// Its bytes, with a marker for each variable.
+    pub(crate) bytes: Vec<u8>,
+    /// Number of lines.
+    pub(crate) rows: usize,
+    /// Its columns.
+    pub(crate) columns: Vec<Column>,
+    frame: usize,
+}
+
+/// A column of variables.
+#[derive(Debug)]
+pub(crate) struct Column {
+    /// What is known of it without its data.
+    pub(crate) form: Form,
+    /// Where its data stands in the frame.
+    start: usize,
+    bytes: usize,
+    values: OnceCell<Variables>,
+}
+
+#[derive(Debug)]
+struct Frame<'a> {
+    packed: Reader<'a>,
+    data: OnceCell<Vec<u8>>,
+}
+
+/// The lines of a group.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    place: &'a str,
+    /// Most lines first; lines that share none come last.
+    pub(crate) templates: Vec<Template>,
+    /// Which template each row has; empty when there is one only.
+    ids: Vec<u16>,
+    /// Which row of its template each row is.
+    ranks: OnceCell<Vec<u32>>,
+    frames: Vec<Frame<'a>>,
+}
+
+impl<'a> Lines<'a> {
+    /// Reads templates and their order; not the variables.
+    pub(crate) fn open(reader: &mut Reader<'a>, rows: usize) -> Result<Self, Corrupt> {
+        let place = reader.place();
+        let head = bytes::decode(reader, RUN_BYTES_MAX)?;
+        let (templates, frame_count) = read_head(&mut Reader::new(place, &head), rows)?;
+        let numbers = bytes::decode(reader, RUN_BYTES_MAX)?;
+        let mut numbers = Reader::new(place, &numbers);
+        let ids = match templates.len() {
+            0 | 1 => Vec::new(),
+            count => read_numbers_below(&mut numbers, count, rows)?,
+        };
+        numbers.finish()?;
+        let mut counts = vec![0usize; templates.len()];
+        ids.iter().for_each(|id| counts[usize::from(*id)] += 1);
+        let agree = templates.iter().zip(&counts).all(|(t, c)| t.rows == *c);
+        if !ids.is_empty() && !agree {
+            return Err(reader.corrupt("as many lines of each template as told"));
+        }
+        let mut frames = Vec::with_capacity(frame_count);
+        for _ in 0..frame_count {
+            let mut packed = reader.clone();
+            bytes::skip(reader)?;
+            let length = reader.position() - packed.position();
+            let packed = Reader::new(place, packed.slice(length)?);
+            frames.push(Frame {
+                packed,
+                data: OnceCell::new(),
+            });
+        }
+        Ok(Self {
+            place,
+            templates,
+            ids,
+            ranks: OnceCell::new(),
+            frames,
+        })
+    }
+
+    /// The number of a row's template.
+    pub(crate) fn template_of(&self, row: usize) -> usize {
+        self.ids.get(row).map_or(0, |id| usize::from(*id))
+    }
+
+    /// Which template each row has; empty when there is one only.
+    pub(crate) fn ids(&self) -> &[u16] {
+        &self.ids
+    }
+
+    /// Which row of its template a row is.
+    pub(crate) fn rank(&self, row: usize) -> usize {
+        if self.ids.is_empty() {
+            return row;
+        }
+        let ranks = self.ranks.get_or_init(|| {
+            let mut next = vec![0u32; self.templates.len()];
+            let rank = |id: &u16| {
+                let next = &mut next[usize::from(*id)];
+                *next += 1;
+                *next - 1
+            };
+            self.ids.iter().map(rank).collect()
+        });
+        ranks[row] as usize
+    }
+
+    /// The values of a column.
+    pub(crate) fn values(&self, template: usize, column: usize) -> Result<&Variables, Corrupt> {
+        let kind = &self.templates[template];
+        let column = &kind.columns[column];
+        if let Some(values) = column.values.get() {
+            return Ok(values);
+        }
+        let values = match &column.form {
+            Form::Constant(value) => Variables::Constant(value.clone()),
+            form => {
+                let frame = self.frame(kind.frame)?;
+                let mut reader = Reader::new(self.place, frame);
+                reader.slice(column.start)?;
+                let mut reader = Reader::new(self.place, reader.slice(column.bytes)?);
+                let values = Variables::read(form, &mut reader, kind.rows)?;
+                reader.finish()?;
+                values
+            }
+        };
+        Ok(column.values.get_or_init(|| values))
+    }
+
+    /// Appends a row's line.
+    pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Corrupt> {
+        self.write_nth(self.template_of(row), self.rank(row), out)
+    }
+
+    /// Appends the line of the n-th row of a template.
+    pub(crate) fn write_nth(
+        &self,
+        template: usize,
+        nth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Corrupt> {
+        let kind = &self.templates[template];
+        let mut columns = 0..kind.columns.len();
+        let mut text = &kind.bytes[..];
+        while let Some(at) = text.iter().position(|b| is_marker(*b)) {
+            out.extend_from_slice(&text[..at]);
+            text = &text[at + 1..];
+            if let Some(column) = columns.next() {
+                self.values(template, column)?.write(nth, out);
+            }
+        }
+        out.extend_from_slice(text);
+        Ok(())
+    }
+
+    /// Bytes of memory held now.
+    pub(crate) fn bytes(&self) -> usize {
+        let ranks = self.ranks.get().map_or(0, Vec::len);
+        let frames = self.frames.iter().filter_map(|f| f.data.get());
+        let templates = self.templates.iter().map(|kind| {
+            let values = kind.columns.iter().filter_map(|c| c.values.get());
+            let columns = kind.columns.len() * size_of::<Column>();
+            kind.bytes.len() + columns + values.map(Variables::bytes).sum::<usize>()
+        });
+        2 * self.ids.len()
+            + 4 * ranks
+            + frames.map(Vec::len).sum::<usize>()
+            + templates.sum::<usize>()
+    }
+
+    fn frame(&self, index: usize) -> Result<&[u8], Corrupt> {
+        let frame = &self.frames[index];
+        if let Some(data) = frame.data.get() {
+            return Ok(data);
+        }
+        let data = bytes::decode(&mut frame.packed.clone(), RUN_BYTES_MAX)?;
+        Ok(frame.data.get_or_init(|| data))
+    }
+}
+
+/// Templates, and the number of frames.
+fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usize), Corrupt> {
+    let count = reader.count(rows)?;
+    let mut templates: Vec<Template> = Vec::new();
+    let (mut frame, mut frame_first, mut start, mut total) = (0, 0, 0usize, 0usize);
+    for number in 0..count {
+        let template_rows = reader.count(rows - total)?;
+        total += template_rows;
+        let template = reader.bytes(reader.remaining())?.to_vec();
+        let markers = template.iter().filter(|b| is_marker(**b)).count();
+        if template_rows == 0 || markers > VARIABLES_MAX {
+            return Err(reader.corrupt("a template with rows and a bounded number of variables"));
+        }
+        let mut columns = Vec::with_capacity(markers);
+        for _ in 0..markers {
+            let form = Form::read(reader)?;
+            let bytes = reader.count(RUN_BYTES_MAX)?;
+            columns.push(Column {
+                form,
+                start,
+                bytes,
+                values: OnceCell::new(),
+            });
+            start = start.saturating_add(bytes);
+        }
+        templates.push(Template {
+            bytes: template,
+            rows: template_rows,
+            columns,
+            frame,
+        });
+        let ending = reader.count(count)?;
+        if ending > 0 {
+            if ending != number + 1 - frame_first {
+                return Err(reader.corrupt("the number of templates of a frame"));
+            }
+            (frame, frame_first, start) = (frame + 1, number + 1, 0);
+        }
+    }
+    if total != rows || frame_first != count {
+        return Err(reader.corrupt(format!("templates of {rows} rows, each in a frame")));
+    }
+    reader.clone().finish()?;
+    Ok((templates, frame))
+}

@@ -1,0 +1,500 @@
+//! Finds lines that hold a text or match a regular expression, template by template.
+//!
+//! Where a text can stand is decided once per template: always (inside what all its lines share),
+//! never, or where certain columns have certain values. So most lines are never put together.
+//! Invariant: a line is found exactly when its bytes satisfy the conditions.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use memchr::memmem::{self, Finder};
+use obs_model::Pattern;
+use obs_storage::Corrupt;
+
+use super::column::Lines;
+use super::split::{is_marker, may_hold};
+use super::variable::{Form, Variables, number};
+
+/// Most ways for a text to stand across the variables of a template before lines are put together
+/// and searched instead.
+const ALIGNMENTS_MAX: usize = 16;
+/// Most steps of looking for them.
+const STEPS_MAX: usize = 20_000;
+/// Most templates that are remembered over the groups of a scan.
+const REMEMBERED_MAX: usize = 1 << 16;
+
+/// A condition on lines, as a reader states it.
+#[derive(Clone, Debug)]
+pub struct LineCondition {
+    /// Whether lines that pass a test are left out, instead of the others.
+    pub negative: bool,
+    /// A line passes when one of them holds.
+    pub tests: Vec<LineTest>,
+}
+
+/// A test of a line.
+#[derive(Clone, Debug)]
+pub enum LineTest {
+    /// The line has these bytes somewhere.
+    Contains(Vec<u8>),
+    /// The expression matches somewhere.
+    Matches(Pattern),
+}
+
+impl LineTest {
+    /// Bytes that every line has for which the test holds; possibly none.
+    pub(crate) fn needle(&self) -> &[u8] {
+        match self {
+            Self::Contains(text) => text,
+            Self::Matches(pattern) => pattern.needle(),
+        }
+    }
+}
+
+impl LineCondition {
+    /// Whether the line is wanted.
+    pub fn holds(&self, line: &[u8]) -> bool {
+        let passes = |test: &LineTest| match test {
+            LineTest::Contains(text) => memmem::find(line, text).is_some(),
+            LineTest::Matches(pattern) => pattern.is_match(line),
+        };
+        self.tests.iter().any(passes) != self.negative
+    }
+}
+
+/// Which rows of a template, or of a group, are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    None,
+    /// Row by row.
+    Some(Vec<bool>),
+}
+
+impl Wanted {
+    fn negated(self) -> Self {
+        match self {
+            Self::All => Self::None,
+            Self::None => Self::All,
+            Self::Some(mut rows) => {
+                rows.iter_mut().for_each(|row| *row = !*row);
+                Self::Some(rows)
+            }
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, _) | (_, Self::None) => Self::None,
+            (Self::All, other) => other,
+            (this, Self::All) => this,
+            (Self::Some(mut rows), Self::Some(others)) => {
+                rows.iter_mut().zip(others).for_each(|(a, b)| *a &= b);
+                Self::Some(rows)
+            }
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        self.negated().and(other.negated()).negated()
+    }
+
+    pub(crate) fn has(&self, row: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Some(rows) => rows[row],
+        }
+    }
+}
+
+/// Where a text stands in lines of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Always,
+    Never,
+    /// Where one of these holds.
+    Where(Vec<Alignment>),
+    /// Where only the lines themselves tell it.
+    Unclear,
+}
+
+/// Conditions on columns that must all hold.
+type Alignment = Vec<(usize, Piece)>;
+
+/// What of the text a variable must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Piece {
+    text: Range<usize>,
+    /// Whether the variable begins, and ends, with it.
+    begins: bool,
+    ends: bool,
+}
+
+/// Conditions, compiled, with what was found out about templates.
+#[derive(Debug)]
+pub(crate) struct Search {
+    conditions: Vec<LineCondition>,
+    finders: Vec<Vec<Finder<'static>>>,
+    /// By template: for each test of each condition where its text stands.
+    places: HashMap<Vec<u8>, Rc<Vec<Vec<Place>>>>,
+}
+
+impl Search {
+    pub(crate) fn new(conditions: &[LineCondition]) -> Self {
+        let finder = |test: &LineTest| Finder::new(test.needle()).into_owned();
+        let finders = |c: &LineCondition| c.tests.iter().map(finder).collect();
+        Self {
+            conditions: conditions.to_vec(),
+            finders: conditions.iter().map(finders).collect(),
+            places: HashMap::new(),
+        }
+    }
+
+    /// Whether every line is wanted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
+    /// Whether a line is wanted.
+    pub(crate) fn wants(&self, line: &[u8]) -> bool {
+        let mut all = self.conditions.iter().zip(&self.finders);
+        all.all(|(condition, finders)| {
+            let mut tests = condition.tests.iter().zip(finders);
+            let passes = tests.any(|(test, finder)| {
+                finder.find(line).is_some()
+                    && match test {
+                        LineTest::Contains(_) => true,
+                        LineTest::Matches(pattern) => pattern.is_match(line),
+                    }
+            });
+            passes != condition.negative
+        })
+    }
+
+    /// For each template of a group, which of its rows are wanted.
+    pub(crate) fn rows(&mut self, lines: &Lines<'_>) -> Result<Vec<Wanted>, Corrupt> {
+        (0..lines.templates.len())
+            .map(|template| self.rows_of(lines, template))
+            .collect()
+    }
+
+    fn rows_of(&mut self, lines: &Lines<'_>, template: usize) -> Result<Wanted, Corrupt> {
+        let places = self.places(&lines.templates[template].bytes);
+        let mut wanted = Wanted::All;
+        for (condition, places) in self.conditions.iter().zip(&*places) {
+            let mut passing = Wanted::None;
+            for (test, place) in condition.tests.iter().zip(places) {
+                if passing == Wanted::All {
+                    break;
+                }
+                let found = find(lines, template, test, place, &wanted)?;
+                passing = passing.or(found);
+            }
+            let passing = if condition.negative {
+                passing.negated()
+            } else {
+                passing
+            };
+            wanted = wanted.and(passing);
+            if wanted == Wanted::None {
+                break;
+            }
+        }
+        Ok(match wanted {
+            Wanted::Some(rows) if !rows.contains(&true) => Wanted::None,
+            wanted => wanted,
+        })
+    }
+
+    fn places(&mut self, template: &[u8]) -> Rc<Vec<Vec<Place>>> {
+        if let Some(places) = self.places.get(template) {
+            return Rc::clone(places);
+        }
+        let places = self
+            .finders
+            .iter()
+            .map(|tests| tests.iter().map(|finder| place(template, finder)).collect());
+        let places = Rc::new(places.collect());
+        if self.places.len() < REMEMBERED_MAX {
+            self.places.insert(template.to_vec(), Rc::clone(&places));
+        }
+        places
+    }
+}
+
+/// The rows of a template for which a test holds; rows that are not in `among` may be told either
+/// way.
+fn find(
+    lines: &Lines<'_>,
+    template: usize,
+    test: &LineTest,
+    place: &Place,
+    among: &Wanted,
+) -> Result<Wanted, Corrupt> {
+    let candidates = match place {
+        Place::Never => return Ok(Wanted::None),
+        Place::Always => Wanted::All,
+        Place::Where(alignments) => aligned(lines, template, test.needle(), alignments)?,
+        Place::Unclear => Wanted::All,
+    };
+    if matches!(test, LineTest::Contains(_)) && *place != Place::Unclear {
+        return Ok(candidates);
+    }
+    let kind = &lines.templates[template];
+    let passes = |line: &[u8]| match test {
+        LineTest::Contains(text) => memmem::find(line, text).is_some(),
+        LineTest::Matches(pattern) => pattern.is_match(line),
+    };
+    if kind.columns.is_empty() {
+        let passes = candidates != Wanted::None && passes(&kind.bytes);
+        return Ok(if passes { Wanted::All } else { Wanted::None });
+    }
+    let mut found = vec![false; kind.rows];
+    let mut line = Vec::new();
+    for (row, found) in found.iter_mut().enumerate() {
+        if candidates.has(row) && among.has(row) {
+            line.clear();
+            lines.write_nth(template, row, &mut line)?;
+            *found = passes(&line);
+        }
+    }
+    Ok(Wanted::Some(found))
+}
+
+fn aligned(
+    lines: &Lines<'_>,
+    template: usize,
+    text: &[u8],
+    alignments: &[Alignment],
+) -> Result<Wanted, Corrupt> {
+    let kind = &lines.templates[template];
+    let mut found = Wanted::None;
+    for alignment in alignments {
+        let mut wanted = Wanted::All;
+        let possible = alignment
+            .iter()
+            .all(|(column, piece)| may_have(&kind.columns[*column].form, text, piece));
+        if !possible {
+            continue;
+        }
+        for (column, piece) in alignment {
+            if wanted == Wanted::None {
+                break;
+            }
+            let values = lines.values(template, *column)?;
+            wanted = wanted.and(having(values, kind.rows, text, piece));
+        }
+        found = found.or(wanted);
+        if found == Wanted::All {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a column can have a value with the piece, as far as its form tells.
+fn may_have(form: &Form, text: &[u8], piece: &Piece) -> bool {
+    let text = &text[piece.text.clone()];
+    let digits = |number: i64| number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let hex = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    match form {
+        Form::Numbers { min, max } if piece.begins && piece.ends => {
+            let canonical = text.len() == 1 || text.first() != Some(&b'0');
+            canonical && number(text).is_some_and(|n| (*min..=*max).contains(&n))
+        }
+        Form::Numbers { max, .. } => text.len() <= digits(*max),
+        Form::Padded { digits, min, max } if piece.begins && piece.ends => {
+            text.len() == *digits && number(text).is_some_and(|n| (*min..=*max).contains(&n))
+        }
+        Form::Padded { digits, .. } => text.len() <= *digits,
+        Form::Hex { digits } => text.len() <= *digits && text.iter().all(hex),
+        Form::Uuids => text.iter().all(|b| hex(b) || *b == b'-'),
+        Form::Addresses => text.iter().all(|b| b.is_ascii_digit() || *b == b'.'),
+        Form::Constant(value) => has(value, text, piece),
+        Form::Dictionary | Form::Plain => true,
+    }
+}
+
+fn has(value: &[u8], text: &[u8], piece: &Piece) -> bool {
+    match (piece.begins, piece.ends) {
+        (true, true) => value == text,
+        (true, false) => value.starts_with(text),
+        (false, true) => value.ends_with(text),
+        (false, false) => memmem::find(value, text).is_some(),
+    }
+}
+
+/// The rows whose value has the piece.
+fn having(values: &Variables, rows: usize, text: &[u8], piece: &Piece) -> Wanted {
+    let text = &text[piece.text.clone()];
+    let each = |holds: &mut dyn FnMut(usize) -> bool| Wanted::Some((0..rows).map(holds).collect());
+    match values {
+        Variables::Constant(value) if has(value, text, piece) => Wanted::All,
+        Variables::Constant(_) => Wanted::None,
+        Variables::Numbers(numbers, digits) if piece.begins && piece.ends => {
+            let canonical = match digits {
+                0 => text.len() == 1 || text.first() != Some(&b'0'),
+                digits => text.len() == *digits,
+            };
+            match number(text).filter(|_| canonical) {
+                Some(wanted) => each(&mut |row| numbers[row] == wanted),
+                None => Wanted::None,
+            }
+        }
+        Variables::Dictionary(distinct, indexes) => {
+            let found: Vec<bool> = (0..distinct.len())
+                .map(|index| has(distinct.get(index), text, piece))
+                .collect();
+            if !found.contains(&true) {
+                return Wanted::None;
+            }
+            each(&mut |row| found[usize::from(indexes[row])])
+        }
+        Variables::Plain(all) if !piece.begins && !piece.ends => {
+            let mut found = vec![false; rows];
+            let finder = Finder::new(text);
+            let mut from = 0;
+            let mut any = false;
+            while let Some(at) = finder.find(&all.bytes()[from..]) {
+                let value = all.at(from + at);
+                // A match may run over the end of a value into the next one.
+                if finder.find(all.get(value)).is_some() {
+                    (found[value], any) = (true, true);
+                }
+                from += at + 1;
+            }
+            if any {
+                Wanted::Some(found)
+            } else {
+                Wanted::None
+            }
+        }
+        Variables::Plain(all) => each(&mut |row| has(all.get(row), text, piece)),
+        _ => {
+            let mut value = Vec::new();
+            each(&mut |row| {
+                value.clear();
+                values.write(row, &mut value);
+                has(&value, text, piece)
+            })
+        }
+    }
+}
+
+/// Where a text stands in the lines of a template.
+fn place(template: &[u8], finder: &Finder<'_>) -> Place {
+    let text = finder.needle();
+    if text.iter().any(|b| is_marker(*b)) {
+        return Place::Unclear;
+    }
+    if text.is_empty() || finder.find(template).is_some() {
+        return Place::Always;
+    }
+    let mut walk = Walk {
+        units: Vec::with_capacity(template.len()),
+        text,
+        steps: 0,
+        pieces: Vec::new(),
+        found: Vec::new(),
+    };
+    let mut column = 0;
+    for &byte in template {
+        walk.units.push((byte, column));
+        column += usize::from(is_marker(byte));
+    }
+    if column == 0 {
+        return Place::Never;
+    }
+    for unit in 0..walk.units.len() {
+        walk.begin(unit);
+    }
+    if walk.steps > STEPS_MAX || walk.found.len() > ALIGNMENTS_MAX {
+        return Place::Unclear;
+    }
+    match walk.found.is_empty() {
+        true => Place::Never,
+        false => Place::Where(walk.found),
+    }
+}
+
+/// Lays a text along a template in every way.
+struct Walk<'a> {
+    /// Bytes of the template, each with the number of the column that it has if it is a marker.
+    units: Vec<(u8, usize)>,
+    text: &'a [u8],
+    steps: usize,
+    pieces: Alignment,
+    found: Vec<Alignment>,
+}
+
+impl Walk<'_> {
+    /// The text begins at this unit.
+    fn begin(&mut self, unit: usize) {
+        let (byte, column) = self.units[unit];
+        if !is_marker(byte) {
+            return self.go_on(unit, 0);
+        }
+        let length = self.text.len();
+        let fits = self.text.iter().take_while(|b| may_hold(byte, **b)).count();
+        if fits == length {
+            self.found.push(vec![(
+                column,
+                Piece {
+                    text: 0..length,
+                    begins: false,
+                    ends: false,
+                },
+            )]);
+        }
+        for end in 1..=fits.min(length - 1) {
+            let piece = Piece {
+                text: 0..end,
+                begins: false,
+                ends: true,
+            };
+            self.pieces.push((column, piece));
+            self.go_on(unit + 1, end);
+            self.pieces.pop();
+        }
+    }
+
+    /// The text goes on with its byte `at` where this unit begins.
+    fn go_on(&mut self, mut unit: usize, mut at: usize) {
+        loop {
+            self.steps += 1;
+            if self.steps > STEPS_MAX || self.found.len() > ALIGNMENTS_MAX {
+                return;
+            }
+            if at == self.text.len() {
+                self.found.push(self.pieces.clone());
+                return;
+            }
+            let Some(&(byte, column)) = self.units.get(unit) else {
+                return;
+            };
+            if !is_marker(byte) {
+                if byte != self.text[at] {
+                    return;
+                }
+                (unit, at) = (unit + 1, at + 1);
+                continue;
+            }
+            let rest = &self.text[at..];
+            let fits = rest.iter().take_while(|b| may_hold(byte, **b)).count();
+            for length in 1..=fits {
+                let whole = at + length == self.text.len();
+                let piece = Piece {
+                    text: at..at + length,
+                    begins: true,
+                    ends: !whole,
+                };
+                self.pieces.push((column, piece));
+                self.go_on(unit + 1, at + length);
+                self.pieces.pop();
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The structured metadata of a group: a column for each key that many rows have; rare keys stay
+//! together in a last column, so that hostile keys cannot multiply columns.
+//! `docs/formats/log-part.md`.
+//! Invariant: what is decoded is what was encoded; an empty value is an absent one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use obs_model::Labels;
+use obs_storage::Corrupt;
+use obs_storage::codec::strings::Strings;
+use obs_storage::codec::{Reader, bytes, put_bytes, strings, varint};
+
+use crate::lines::variable::{self, Form, Variables};
+use crate::tokens::GroupTokens;
+
+/// Most keys with a column of their own in one group.
+const COLUMNS_MAX: usize = 128;
+/// A key gets a column when at least one row in so many has it.
+const COLUMN_SHARE: usize = 32;
+/// Bound on the decompressed columns; a group of one huge row is the largest.
+const BYTES_MAX: usize = 1 << 31;
+/// Most distinct sets of a group that are remembered while it is read.
+const REMEMBERED_MAX: usize = 4096;
+
+/// The columns of these rows; the tokens of their values are told.
+pub(crate) fn encode_metadata(rows: &[Labels], tokens: &mut GroupTokens) -> Vec<u8> {
+    let names = column_names(rows);
+    let mut columns: Vec<Vec<&str>> = vec![vec![""; rows.len()]; names.len()];
+    let mut rest: Vec<Labels> = Vec::new();
+    for (row, labels) in rows.iter().enumerate() {
+        let mut found = 0;
+        for (name, value) in labels {
+            if let Ok(column) = names.binary_search(&name) {
+                columns[column][row] = value;
+                found += 1;
+            }
+        }
+        if found < labels.len() {
+            let left = labels.without(|name| names.binary_search(&name).is_ok());
+            left.iter()
+                .for_each(|(_, value)| tokens.add(value.as_bytes()));
+            rest.resize(row, Labels::empty());
+            rest.push(left);
+        }
+    }
+    let mut body = Vec::new();
+    varint::put(names.len() as u64, &mut body);
+    for (name, values) in names.iter().zip(&columns) {
+        put_bytes(name.as_bytes(), &mut body);
+        put_column(values, tokens, &mut body);
+    }
+    body.push(u8::from(!rest.is_empty()));
+    if !rest.is_empty() {
+        rest.resize(rows.len(), Labels::empty());
+        let packed: Vec<&[u8]> = rest.iter().map(Labels::packed).collect();
+        strings::encode_open(&packed, &mut body);
+    }
+    body
+}
+
+fn put_column(values: &[&str], tokens: &mut GroupTokens, out: &mut Vec<u8>) {
+    let present: Vec<&[u8]> = values
+        .iter()
+        .filter(|v| !v.is_empty())
+        .map(|v| v.as_bytes())
+        .collect();
+    let mut last = None;
+    for value in &present {
+        if last.replace(*value) != Some(*value) {
+            tokens.add(value);
+        }
+    }
+    let partial = present.len() < values.len();
+    out.push(u8::from(partial));
+    if partial {
+        for rows in values.chunks(8) {
+            let bits = rows.iter().rev();
+            out.push(bits.fold(0, |bits, value| bits << 1 | u8::from(!value.is_empty())));
+        }
+    }
+    let mut data = Vec::new();
+    variable::encode(&present, out, &mut data);
+    put_bytes(&data, out);
+}
+
+/// The keys that get a column, in order of name.
+fn column_names(rows: &[Labels]) -> Vec<&str> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (name, _) in rows.iter().flatten() {
+        *counts.entry(name).or_default() += 1;
+    }
+    let share = rows.len() / COLUMN_SHARE;
+    let mut names: Vec<(usize, &str)> = counts
+        .into_iter()
+        .filter(|(_, count)| *count >= share)
+        .map(|(name, count)| (count, name))
+        .collect();
+    names.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    names.truncate(COLUMNS_MAX);
+    let mut names: Vec<&str> = names.into_iter().map(|(_, name)| name).collect();
+    names.sort_unstable();
+    names
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    /// For each row one more than the row of its value, 0 = absent; empty when all have one.
+    places: Vec<u32>,
+    values: Variables,
+}
+
+impl Column {
+    fn read(reader: &mut Reader<'_>, rows: usize) -> Result<Self, Corrupt> {
+        let name = reader.text(reader.remaining())?.to_owned();
+        let mut places = Vec::new();
+        let mut count = rows;
+        match reader.u8()? {
+            0 => {}
+            1 => {
+                let bits = reader.slice(rows.div_ceil(8))?;
+                let mut next = 0;
+                for row in 0..rows {
+                    let present = bits[row / 8] >> (row % 8) & 1;
+                    next += u32::from(present);
+                    places.push(next * u32::from(present));
+                }
+                count = next as usize;
+            }
+            flag => return Err(reader.corrupt(format!("a flag, found {flag}"))),
+        }
+        if count == 0 {
+            return Err(reader.corrupt("a metadata key that some row has"));
+        }
+        let form = Form::read(reader)?;
+        let place = reader.place();
+        let mut data = Reader::new(place, reader.bytes(reader.remaining())?);
+        let values = Variables::read(&form, &mut data, count)?;
+        data.finish()?;
+        Ok(Self {
+            name,
+            places,
+            values,
+        })
+    }
+
+    /// The row of the value of a row.
+    fn place(&self, row: usize) -> Option<usize> {
+        match self.places.get(row) {
+            None => Some(row),
+            Some(place) => (*place as usize).checked_sub(1),
+        }
+    }
+
+    /// How many distinct values there are, absence included; `None` when they are not counted.
+    fn stored(&self) -> Option<usize> {
+        self.values.stored().map(|count| count + 1)
+    }
+
+    /// Which of them a row has.
+    fn stored_index(&self, row: usize) -> usize {
+        self.place(row)
+            .map_or(0, |place| self.values.stored_index(place) + 1)
+    }
+}
+
+/// The metadata of a group.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    place: String,
+    columns: Vec<Column>,
+    rest: Option<Strings>,
+    /// Sets that were built before, by the numbers of their stored values; empty when there may
+    /// be too many of them.
+    built: RefCell<Vec<Option<Labels>>>,
+}
+
+impl Metadata {
+    /// Reads the columns of so many rows.
+    pub(crate) fn decode(mut outer: Reader<'_>, rows: usize) -> Result<Self, Corrupt> {
+        let body = bytes::decode(&mut outer, BYTES_MAX)?;
+        let place = outer.place();
+        outer.finish()?;
+        let mut reader = Reader::new(place, &body);
+        let count = reader.count(COLUMNS_MAX)?;
+        let mut columns: Vec<Column> = Vec::new();
+        for _ in 0..count {
+            let column = Column::read(&mut reader, rows)?;
+            if columns.last().is_some_and(|last| last.name >= column.name) {
+                return Err(reader.corrupt("metadata keys in ascending order"));
+            }
+            columns.push(column);
+        }
+        let rest = match reader.u8()? {
+            0 => None,
+            1 => Some(strings::decode(&mut reader, rows, BYTES_MAX)?),
+            flag => return Err(reader.corrupt(format!("a flag, found {flag}"))),
+        };
+        if rest.as_ref().is_some_and(|rest| rest.len() != rows) {
+            return Err(reader.corrupt(format!("{rows} rows in every column")));
+        }
+        reader.finish()?;
+        let sets = columns.iter().map(Column::stored);
+        let sets = sets.fold(Some(1usize), |all, stored| all?.checked_mul(stored?));
+        let remembered = sets.filter(|sets| rest.is_none() && *sets <= REMEMBERED_MAX);
+        Ok(Self {
+            place: place.to_owned(),
+            columns,
+            rest,
+            built: RefCell::new(vec![None; remembered.unwrap_or(0)]),
+        })
+    }
+
+    /// The metadata of a row.
+    pub(crate) fn row(&self, row: usize) -> Result<Labels, Corrupt> {
+        let mut built = self.built.borrow_mut();
+        if built.is_empty() {
+            return self.build(row);
+        }
+        let index = self.columns.iter().fold(0, |index, column| {
+            index * column.stored().unwrap_or(1) + column.stored_index(row)
+        });
+        if let Some(labels) = &built[index] {
+            return Ok(labels.clone());
+        }
+        let labels = self.build(row)?;
+        built[index] = Some(labels.clone());
+        Ok(labels)
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn bytes(&self) -> usize {
+        let column = |column: &Column| column.values.bytes() + 4 * column.places.len();
+        let columns: usize = self.columns.iter().map(column).sum();
+        columns + self.rest.as_ref().map_or(0, Strings::bytes)
+    }
+
+    fn build(&self, row: usize) -> Result<Labels, Corrupt> {
+        let corrupt = |e: &dyn std::fmt::Display| {
+            let expected = format!("metadata of row {row}: {e}");
+            Corrupt::new(self.place.as_str(), 0, expected)
+        };
+        let mut values = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let mut value = Vec::new();
+            if let Some(place) = column.place(row) {
+                column.values.write(place, &mut value);
+            }
+            values.push(String::from_utf8(value).map_err(|e| corrupt(&e))?);
+        }
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        let pairs = names.zip(values.iter().map(String::as_str));
+        let pairs = pairs.filter(|(_, value)| !value.is_empty());
+        let packed = self.rest.as_ref().map(|rest| rest.get(row));
+        match packed.filter(|packed| !packed.is_empty()) {
+            None => Labels::from_sorted(pairs).map_err(|e| corrupt(&e)),
+            Some(packed) => {
+                let labels = Labels::from_packed(packed).map_err(|e| corrupt(&e))?;
+                let mut labels = labels.to_builder();
+                for (name, value) in pairs {
+                    labels.set(name, value);
+                }
+                Ok(labels.build())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_keys_share_one_column() {
+        let sets: Vec<Labels> = (0..2000)
+            .map(|row| Labels::from_pairs((0..20).map(|k| (format!("k{row}_{k}"), "v"))))
+            .collect();
+        let body = encode_metadata(&sets, &mut GroupTokens::default());
+        let mut packed = Vec::new();
+        bytes::encode(&body, bytes::LEVEL, &mut packed);
+        let metadata = Metadata::decode(Reader::new("here", &packed), 2000).unwrap();
+        assert!(metadata.columns.is_empty() && metadata.bytes() < 1 << 20);
+        assert_eq!(metadata.row(1999), Ok(sets[1999].clone()));
+    }
+
+    #[test]
+    fn identifiers_take_half_their_digits() {
+        let id = |row: usize| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&row.to_le_bytes()));
+        let sets: Vec<Labels> = (0..1000)
+            .map(|row| match row % 2 {
+                0 => Labels::from_pairs([("trace_id", id(row))]),
+                _ => Labels::empty(),
+            })
+            .collect();
+        let body = encode_metadata(&sets, &mut GroupTokens::default());
+        assert!(body.len() < 500 * 8 + 200, "{}", body.len());
+        let mut packed = Vec::new();
+        bytes::encode(&body, bytes::LEVEL, &mut packed);
+        let metadata = Metadata::decode(Reader::new("here", &packed), 1000).unwrap();
+        for (row, set) in sets.iter().enumerate() {
+            assert_eq!(metadata.row(row).as_ref(), Ok(set));
+        }
+    }
+}
