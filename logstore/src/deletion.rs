@@ -31,8 +31,9 @@ impl Selector {
         self.matchers.iter().all(|m| m.matches_labels(labels))
     }
 
-    /// Its bytes in the manifest; `docs/formats/log-part.md`.
-    pub fn encode(&self) -> Vec<u8> {
+    /// Its bytes in the manifest; `docs/formats/log-part.md`. Tests that only a reader knows cannot
+    /// be written.
+    pub fn encode(&self) -> Result<Vec<u8>, Corrupt> {
         let mut out = vec![VERSION];
         varint::put(self.matchers.len() as u64, &mut out);
         for matcher in &self.matchers {
@@ -51,14 +52,18 @@ impl Selector {
             varint::put(condition.tests.len() as u64, &mut out);
             for test in &condition.tests {
                 let (kind, text) = match test {
-                    LineTest::Contains(text) => (0, text.as_slice()),
+                    LineTest::Contains(finder) => (0, finder.needle()),
                     LineTest::Matches(pattern) => (1, pattern.source().as_bytes()),
+                    LineTest::Holds { .. } => {
+                        let expected = "tests for a text or a regular expression";
+                        return Err(Corrupt::new("selector", 0, expected));
+                    }
                 };
                 out.push(kind);
                 put_bytes(text, &mut out);
             }
         }
-        out
+        Ok(out)
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -87,7 +92,7 @@ impl Selector {
             let mut tests = Vec::new();
             for _ in 0..reader.count(ITEMS_MAX)? {
                 tests.push(match reader.u8()? {
-                    0 => LineTest::Contains(reader.bytes(reader.remaining())?.to_vec()),
+                    0 => LineTest::contains(reader.bytes(reader.remaining())?),
                     1 => {
                         let source = reader.text(reader.remaining())?;
                         let pattern = Pattern::search(source);
@@ -111,7 +116,7 @@ pub fn delete(
     selector: &Selector,
     range: TimeRange,
 ) -> Result<(), DeleteError> {
-    store.delete(tenant, &selector.encode(), range)
+    store.delete(tenant, &selector.encode()?, range)
 }
 
 /// What is hidden in one source.

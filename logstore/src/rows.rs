@@ -137,6 +137,19 @@ impl<'a> Rows<'a> {
         Ok(rows)
     }
 
+    /// From records in order of time.
+    pub fn of<'r>(records: impl IntoIterator<Item = &'r LogRecord>) -> Self {
+        let mut copied = Copied::default();
+        for record in records {
+            copied.push(record.time.nanos(), &record.line, &record.metadata);
+        }
+        Self {
+            len: copied.times.len(),
+            runs: vec![Run::Copied(copied)],
+            order: Vec::new(),
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.len
@@ -161,6 +174,35 @@ impl<'a> Rows<'a> {
         }
         let (run, nth) = self.place(index);
         run.time(nth).map(Timestamp::from_nanos)
+    }
+
+    /// Tells when each row is, in order.
+    pub fn for_times(&self, mut tell: impl FnMut(Timestamp)) -> Result<(), Corrupt> {
+        if !self.order.is_empty() {
+            let times = self.order.iter().map(|(time, _, _)| *time);
+            times.for_each(|time| tell(Timestamp::from_nanos(time)));
+            return Ok(());
+        }
+        for run in &self.runs {
+            match run {
+                Run::Group { group, picked } => {
+                    let times = group.times()?;
+                    match picked {
+                        Picked::All(rows) => times[rows.clone()]
+                            .iter()
+                            .for_each(|time| tell(Timestamp::from_nanos(*time))),
+                        Picked::Some(rows) => rows
+                            .iter()
+                            .for_each(|row| tell(Timestamp::from_nanos(times[*row as usize]))),
+                    }
+                }
+                Run::Copied(copied) => copied
+                    .times
+                    .iter()
+                    .for_each(|time| tell(Timestamp::from_nanos(*time))),
+            }
+        }
+        Ok(())
     }
 
     /// Looks at a row's line.

@@ -75,9 +75,10 @@ pub struct LogFilter<'a> {
     pub range: TimeRange,
     /// Conditions on the line; all must hold.
     pub lines: &'a [LineCondition],
-    /// Names and values of structured metadata that every wanted record has, if the labels of its
-    /// stream have no such name. Others may be told too.
-    pub metadata: &'a [(String, String)],
+    /// Names and values of labels: a record is only wanted if its stream has a label of the name,
+    /// or else if the value stands in its structured metadata or in its line. Others may be told
+    /// too.
+    pub labels: &'a [(String, String)],
     /// Order of the slices.
     pub direction: Direction,
 }
@@ -304,9 +305,9 @@ struct Prune<'p, 'f> {
     filter: &'p LogFilter<'f>,
     /// What the lines need, once it was looked up.
     lines: Option<Candidates>,
-    /// For each condition on metadata: the streams that have its name as a label, and what groups
+    /// For each condition on labels: the streams that have its name as a label, and what groups
     /// of others need.
-    metadata: Vec<(RoaringBitmap, Candidates)>,
+    labels: Vec<(RoaringBitmap, Candidates)>,
     /// The last group that was asked about, and whether its lines may be wanted.
     last: Option<(u32, bool)>,
 }
@@ -317,7 +318,7 @@ impl<'p, 'f> Prune<'p, 'f> {
             part,
             filter,
             lines: None,
-            metadata: Vec::new(),
+            labels: Vec::new(),
             last: None,
         }
     }
@@ -328,11 +329,11 @@ impl<'p, 'f> Prune<'p, 'f> {
         let lines = match &mut self.lines {
             Some(lines) => lines,
             None => {
-                for (name, value) in self.filter.metadata {
+                for (name, value) in self.filter.labels {
                     let any = Matcher::equal(name, "");
                     let named = part.with_value(&any, false)?;
                     let candidates = part.candidates(&needs_of_value(value))?;
-                    self.metadata.push((named, candidates));
+                    self.labels.push((named, candidates));
                 }
                 self.lines.insert(part.candidates(&self.filter.needs())?)
             }
@@ -345,7 +346,7 @@ impl<'p, 'f> Prune<'p, 'f> {
         if !wanted {
             return Ok(false);
         }
-        for (named, candidates) in &self.metadata {
+        for (named, candidates) in &self.labels {
             if !named.contains(stream) && !candidates.may_hold(part, group)? {
                 return Ok(false);
             }

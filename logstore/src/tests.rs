@@ -339,14 +339,14 @@ proptest! {
             .iter()
             .map(|(text, negative)| LineCondition {
                 negative: *negative,
-                tests: vec![LineTest::Contains(text.clone())],
+                tests: vec![LineTest::contains(text)],
             })
             .collect();
         let mut filter = LogFilter {
             matchers: &matchers,
             range,
             lines: &lines,
-            metadata: &[],
+            labels: &[],
             direction,
         };
         let mut in_range = engine.oracle();
@@ -381,7 +381,7 @@ proptest! {
 
         // Conditions on metadata may let others through, but never leave a wanted record out.
         let condition = [condition];
-        filter.metadata = &condition;
+        filter.labels = &condition;
         let [(name, value)] = &condition;
         let found = scanned(&snapshot, &filter).all;
         for (labels, records) in &all {
@@ -428,7 +428,7 @@ proptest! {
             matchers: &[],
             range: TimeRange::ALL,
             lines: &[],
-            metadata: &[],
+            labels: &[],
             direction: Direction::Forward,
         };
         prop_assert_eq!(scanned(&engine.snapshot(), &filter).all, expect);
@@ -492,7 +492,7 @@ proptest! {
             matchers: &[],
             range: TimeRange::ALL,
             lines: &[],
-            metadata: &[],
+            labels: &[],
             direction: Direction::Backward,
         };
         prop_assert_eq!(scanned(&store.snapshot(&tenant), &filter).all, oracle.oracle());
@@ -529,7 +529,7 @@ fn damage(good: &PartReader, section: usize, byte: prop::sample::Index, flip: u8
             matchers: &matchers,
             range: TimeRange::ALL,
             lines: &[],
-            metadata: &[],
+            labels: &[],
             direction,
         };
         let mut count = Count(0);
@@ -586,7 +586,7 @@ fn a_reader_that_stops_early_reads_little() {
         matchers: &[],
         range: TimeRange::ALL,
         lines: &[],
-        metadata: &[],
+        labels: &[],
         direction: Direction::Backward,
     };
     let budget = budget();
@@ -612,7 +612,7 @@ fn the_budget_bounds_what_is_held_at_a_time() {
                 matchers: &[],
                 range: TimeRange::ALL,
                 lines: &[],
-                metadata: &[],
+                labels: &[],
                 direction,
             };
             let budget = budget();
@@ -677,7 +677,7 @@ fn many_streams_make_several_frames_and_pages() {
         matchers: &matcher,
         range: crate::part::nanos(0, 9),
         lines: &[],
-        metadata: &[],
+        labels: &[],
         direction: Direction::Forward,
     };
     assert_eq!(scanned(&snapshot, &filter).all.len(), 10);
@@ -693,7 +693,7 @@ fn a_query_over_its_budget_is_told_so() {
             matchers: &[],
             range: TimeRange::ALL,
             lines: &[],
-            metadata: &[],
+            labels: &[],
             direction: Direction::Forward,
         };
         let told = scan(
@@ -801,7 +801,7 @@ fn golden_files_are_read_and_written_alike() {
         matchers: &[],
         range: TimeRange::ALL,
         lines: &[],
-        metadata: &[],
+        labels: &[],
         direction: Direction::Backward,
     };
     assert_eq!(scanned(&snapshot, &filter).all, engine.oracle());

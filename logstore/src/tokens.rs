@@ -128,12 +128,22 @@ pub(crate) fn needs(texts: &[Vec<u8>]) -> Vec<Need> {
     all
 }
 
-/// What a group needs so that a metadata value of it can be this one.
+/// What a group needs so that a label of a line of it can have this value: the value stands in the
+/// metadata or in the line, there perhaps with letters written as `\u0041`.
 pub(crate) fn needs_of_value(value: &str) -> Vec<Need> {
-    let mut all = Vec::new();
-    for_runs(value.as_bytes(), |_, run| {
-        all.extend(need(run, (true, true)))
-    });
+    let mut all = needs(&[value.as_bytes().to_vec()]);
+    let escaped = [
+        Cause::Word {
+            text: b"u".to_vec(),
+            begins: true,
+            ends: true,
+        },
+        Cause::LongerId {
+            than: 3,
+            trigrams: vec![*b"u00"],
+        },
+    ];
+    all.iter_mut().for_each(|need| need.extend(escaped.clone()));
     all
 }
 

@@ -5,8 +5,10 @@
 //! Invariant: a line is found exactly when its bytes satisfy the conditions.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use memchr::memmem::{self, Finder};
 use obs_model::Pattern;
@@ -34,20 +36,56 @@ pub struct LineCondition {
 }
 
 /// A test of a line.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum LineTest {
     /// The line has these bytes somewhere.
-    Contains(Vec<u8>),
+    Contains(Finder<'static>),
     /// The expression matches somewhere.
     Matches(Pattern),
+    /// A test that only the reader knows.
+    Holds {
+        /// Bytes that every line has for which it holds; possibly none.
+        needle: Vec<u8>,
+        /// Whether it holds.
+        test: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    },
+}
+
+impl fmt::Debug for LineTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contains(_) | Self::Holds { .. } => {
+                write!(f, "{:?}", String::from_utf8_lossy(self.needle()))
+            }
+            Self::Matches(pattern) => write!(f, "/{}/", pattern.source()),
+        }
+    }
 }
 
 impl LineTest {
+    /// The line has these bytes somewhere.
+    pub fn contains(text: &[u8]) -> Self {
+        Self::Contains(Finder::new(text).into_owned())
+    }
+
     /// Bytes that every line has for which the test holds; possibly none.
     pub(crate) fn needle(&self) -> &[u8] {
         match self {
-            Self::Contains(text) => text,
+            Self::Contains(finder) => finder.needle(),
             Self::Matches(pattern) => pattern.needle(),
+            Self::Holds { needle, .. } => needle,
+        }
+    }
+
+    fn holds(&self, line: &[u8]) -> bool {
+        match self {
+            Self::Contains(finder) => finder.find(line).is_some(),
+            Self::Matches(pattern) => {
+                let needle = pattern.needle();
+                (needle.is_empty() || memmem::find(line, needle).is_some())
+                    && pattern.is_match(line)
+            }
+            Self::Holds { test, .. } => test(line),
         }
     }
 }
@@ -55,11 +93,7 @@ impl LineTest {
 impl LineCondition {
     /// Whether the line is wanted.
     pub fn holds(&self, line: &[u8]) -> bool {
-        let passes = |test: &LineTest| match test {
-            LineTest::Contains(text) => memmem::find(line, text).is_some(),
-            LineTest::Matches(pattern) => pattern.is_match(line),
-        };
-        self.tests.iter().any(passes) != self.negative
+        self.tests.iter().any(|test| test.holds(line)) != self.negative
     }
 }
 
@@ -163,11 +197,8 @@ impl Search {
         all.all(|(condition, finders)| {
             let mut tests = condition.tests.iter().zip(finders);
             let passes = tests.any(|(test, finder)| {
-                finder.find(line).is_some()
-                    && match test {
-                        LineTest::Contains(_) => true,
-                        LineTest::Matches(pattern) => pattern.is_match(line),
-                    }
+                let found = finder.find(line).is_some();
+                found && (matches!(test, LineTest::Contains(_)) || test.holds(line))
             });
             passes != condition.negative
         })
@@ -243,12 +274,8 @@ fn find(
         return Ok(candidates);
     }
     let kind = &lines.templates[template];
-    let passes = |line: &[u8]| match test {
-        LineTest::Contains(text) => memmem::find(line, text).is_some(),
-        LineTest::Matches(pattern) => pattern.is_match(line),
-    };
     if kind.columns.is_empty() {
-        let passes = candidates != Wanted::None && passes(&kind.bytes);
+        let passes = candidates != Wanted::None && test.holds(&kind.bytes);
         return Ok(if passes { Wanted::All } else { Wanted::None });
     }
     let mut found = vec![false; kind.rows];
@@ -257,7 +284,7 @@ fn find(
         if candidates.has(row) && among.has(row) {
             line.clear();
             lines.write_nth(template, row, &mut line)?;
-            *found = passes(&line);
+            *found = test.holds(&line);
         }
     }
     Ok(Wanted::Some(found))

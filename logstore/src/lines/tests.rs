@@ -96,7 +96,7 @@ fn conditions(lines: &[Vec<u8>]) -> impl Strategy<Value = Vec<LineCondition>> + 
         "[0-9]",
     ]);
     let test = prop_oneof![
-        3 => text.prop_map(LineTest::Contains),
+        3 => text.prop_map(|text| LineTest::contains(&text)),
         1 => regex.prop_map(|r| LineTest::Matches(Pattern::search(r).unwrap())),
     ];
     let condition = (any::<bool>(), prop::collection::vec(test, 1..3));

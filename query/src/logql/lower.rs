@@ -10,7 +10,7 @@ use super::ast::{self, Expr, MetricExpr, RangeOp, Side, VectorOp};
 use crate::column::Grid;
 use crate::error::{Place, QueryError};
 use crate::functions::{InstantFunction, RangeFunction};
-use crate::logs::{LogLeaf, LogPlan, Worth};
+use crate::logs::{Cells, LogLeaf, LogPlan, Worth};
 use crate::operators::{AggregateOp, BinaryOp, Cardinality, Grouping, Matching};
 use crate::plan::{
     Aggregate, Binary, Borders, Call, Form, Input, Leaf, LeafRead, MetricPlan, Node, Over, Window,
@@ -256,6 +256,9 @@ impl Lowering {
             at: None,
             borders: Borders::Plain,
         };
+        // Whole numbers, so that it makes no difference in which order they are summed.
+        let whole = matches!(worth, Worth::One | Worth::Bytes);
+        let cells = whole && matches!(function, RangeFunction::Sum | RangeFunction::PerSecond);
         let leaf = Leaf::Logs(Box::new(LogLeaf {
             matchers: logs.logs.matchers.clone(),
             stages: logs.logs.stages.clone(),
@@ -269,6 +272,16 @@ impl Lowering {
                 _ => grouping,
             },
             now: self.now,
+            cells: cells.then(|| Cells {
+                end: window.end(self.grid.start),
+                // A single window has no other one beside it.
+                step: if self.grid.count > 1 {
+                    self.grid.step
+                } else {
+                    i64::MAX
+                },
+                length: window.length,
+            }),
         }));
         let labels = if op == RangeOp::Absent {
             equal_labels(&logs.logs.matchers)

@@ -1,6 +1,8 @@
 //! Conditions on lines and on labels, compiled.
 
-use memchr::memmem::Finder;
+use std::sync::Arc;
+
+use obs_logstore::{LineCondition, LineTest};
 use obs_model::{Matcher, Pattern};
 
 use super::ip::IpSet;
@@ -13,87 +15,44 @@ use crate::logql::regex_fault;
 /// A label filter that could not read its label.
 const FILTER_ERROR: &str = "LabelFilterErr";
 
-#[derive(Debug)]
-enum LineTest {
-    Contains(Finder<'static>),
-    Matches(Pattern),
-    Form(LinePattern),
-    Address(IpSet),
-}
-
-impl LineTest {
-    fn holds(&self, line: &[u8]) -> bool {
-        match self {
-            Self::Contains(finder) => finder.find(line).is_some(),
-            Self::Matches(pattern) => {
-                let needle = pattern.needle();
-                (needle.is_empty() || memchr::memmem::find(line, needle).is_some())
-                    && pattern.is_match(line)
-            }
-            Self::Form(pattern) => pattern.is_match(line),
-            Self::Address(set) => set.is_in(line),
-        }
-    }
-
-    fn needle(&self) -> &[u8] {
-        match self {
-            Self::Contains(finder) => finder.needle(),
-            Self::Matches(pattern) => pattern.needle(),
-            Self::Form(pattern) => pattern.needle(),
-            Self::Address(_) => &[],
-        }
-    }
-}
-
-/// A compiled line filter.
-#[derive(Debug)]
-pub(crate) struct LineFilter {
-    negative: bool,
-    tests: Vec<LineTest>,
-}
-
-impl LineFilter {
-    /// The error is Loki's, without the stage.
-    pub(crate) fn new(filter: &ast::LineFilter) -> Result<Self, String> {
-        let tests = filter.alternatives.iter().map(|alternative| {
-            let text = match alternative {
-                LineMatch::Text(text) => text,
-                LineMatch::Ip(range) => {
-                    return match filter.op {
-                        LineOp::Contains | LineOp::NotContains => {
-                            address_set(range).map(LineTest::Address)
-                        }
-                        _ => Err("ip: invalid operation".to_owned()),
-                    };
+/// A line filter as the store evaluates it. The error is Loki's, without the stage.
+pub(crate) fn line_condition(filter: &ast::LineFilter) -> Result<LineCondition, String> {
+    let test = |alternative: &LineMatch| {
+        let text = match alternative {
+            LineMatch::Text(text) => text,
+            LineMatch::Ip(range) => {
+                if !matches!(filter.op, LineOp::Contains | LineOp::NotContains) {
+                    return Err("ip: invalid operation".to_owned());
                 }
-            };
-            match filter.op {
-                LineOp::Contains | LineOp::NotContains => Ok(LineTest::Contains(
-                    Finder::new(text.as_bytes()).into_owned(),
-                )),
-                LineOp::Matches | LineOp::NotMatches => Pattern::search(text)
-                    .map(LineTest::Matches)
-                    .map_err(|e| regex_fault(&e)),
-                LineOp::Pattern | LineOp::NotPattern => LinePattern::new(text).map(LineTest::Form),
+                let set = address_set(range)?;
+                return Ok(LineTest::Holds {
+                    needle: Vec::new(),
+                    test: Arc::new(move |line| set.is_in(line)),
+                });
             }
-        });
-        Ok(Self {
-            negative: filter.op.is_negative(),
-            tests: tests.collect::<Result<_, _>>()?,
+        };
+        Ok(match filter.op {
+            LineOp::Contains | LineOp::NotContains => LineTest::contains(text.as_bytes()),
+            LineOp::Matches | LineOp::NotMatches => {
+                LineTest::Matches(Pattern::search(text).map_err(|e| regex_fault(&e))?)
+            }
+            LineOp::Pattern | LineOp::NotPattern => {
+                let form = LinePattern::new(text)?;
+                LineTest::Holds {
+                    needle: form.needle().to_vec(),
+                    test: Arc::new(move |line| form.is_match(line)),
+                }
+            }
         })
-    }
-
-    pub(crate) fn holds(&self, line: &[u8]) -> bool {
-        self.tests.iter().any(|test| test.holds(line)) != self.negative
-    }
-
-    /// A text that every line contains that passes (possibly empty).
-    pub(crate) fn needle(&self) -> &[u8] {
-        match self.tests.as_slice() {
-            [only] if !self.negative => only.needle(),
-            _ => &[],
-        }
-    }
+    };
+    Ok(LineCondition {
+        negative: filter.op.is_negative(),
+        tests: filter
+            .alternatives
+            .iter()
+            .map(test)
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 /// A compiled condition on labels.

@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use obs_logstore::{Rows, SelectError};
 use obs_model::answer::LogLines;
-use obs_model::{Budget, BudgetError, HeldBytes, Labels, LogRecord, LogStream, TimeRange};
+use obs_model::{
+    Budget, BudgetError, HeldBytes, Labels, LogRecord, LogStream, TimeRange, Timestamp,
+};
 
 use super::pipeline::Pipeline;
 use super::row::Row;
@@ -76,25 +79,22 @@ impl<'a> LineCollector<'a> {
         }
     }
 
-    /// Records of one stream in the slice, in order of time.
-    pub(crate) fn take(
-        &mut self,
-        labels: &Labels,
-        records: Vec<LogRecord>,
-    ) -> Result<(), BudgetError> {
+    /// Rows of one stream in the slice.
+    pub(crate) fn take(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
         self.budget.check()?;
         // Of one stream, at most the limit's number of lines can be in the answer.
         let mut room = self.limit;
-        let mut records = records;
-        if self.direction == Direction::Backward {
-            records.reverse();
-        }
-        for record in records {
+        let backward = self.direction == Direction::Backward;
+        for nth in 0..rows.len() {
             if room == 0 {
                 break;
             }
-            if self.range.contains(record.time) && self.record(labels, record)? {
-                room -= 1;
+            let index = if backward { rows.len() - 1 - nth } else { nth };
+            let time = rows.time(index)?;
+            if self.range.contains(time) {
+                let metadata = rows.metadata(index)?;
+                let kept = rows.with_line(index, |line| self.row(labels, time, line, &metadata))?;
+                room -= usize::from(kept?);
             }
         }
         // Many streams in one slice: do not hold more than a few answers' worth.
@@ -104,23 +104,23 @@ impl<'a> LineCollector<'a> {
         Ok(())
     }
 
-    fn record(&mut self, labels: &Labels, mut record: LogRecord) -> Result<bool, BudgetError> {
-        let line = std::mem::take(&mut record.line);
-        let mut row = Row::new(&line, record.time, labels, &record.metadata, None);
-        if !self.pipeline.run(&mut row) {
+    fn row(
+        &mut self,
+        labels: &Labels,
+        time: Timestamp,
+        line: &[u8],
+        metadata: &Labels,
+    ) -> Result<bool, BudgetError> {
+        let mut row = Row::new(line, time, labels, metadata, None);
+        if !self.pipeline.run_behind_leading(&mut row) {
             return Ok(false);
         }
         let (stream, parsed) = (row.stream_labels(), row.parsed_labels());
         let metadata = row.metadata_labels();
-        let changed = match row.line {
-            std::borrow::Cow::Owned(changed) => Some(changed),
-            std::borrow::Cow::Borrowed(_) => None,
-        };
-        let time = record.time;
         let found = Found {
             record: LogRecord {
                 time,
-                line: changed.unwrap_or(line),
+                line: row.line.into_owned(),
                 metadata,
             },
             stream,

@@ -28,7 +28,7 @@ pub mod volume;
 use obs_model::{TimeRange, Timestamp};
 
 pub use read::{lines, select};
-pub use samples::{LogLeaf, Worth};
+pub use samples::{Cells, LogLeaf, Worth};
 
 use crate::logql::ast::LogExpr;
 use crate::request::Direction;

@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 
+use obs_logstore::LineCondition;
 use obs_model::{Matcher, Pattern, Timestamp};
 
-use super::filter::{LabelFilter, LineFilter};
+use super::filter::{LabelFilter, line_condition};
 use super::hints::{self, Needle};
 use super::json::{self, Step};
 use super::logfmt;
@@ -16,7 +17,7 @@ use super::pattern::{CapturePattern, check_captures};
 use super::row::{ERROR, ERROR_DETAILS, Row, readable, sanitize};
 use super::template::Template;
 use crate::error::{ParseError, QueryError};
-use crate::logql::ast::{self, Extraction, LabelChoice, LabelFormat, Stage};
+use crate::logql::ast::{Extraction, LabelChoice, LabelFormat, Stage};
 
 const JSON_ERROR: &str = "JSONParserErr";
 const LOGFMT_ERROR: &str = "LogfmtParserErr";
@@ -24,7 +25,7 @@ const TEMPLATE_ERROR: &str = "TemplateFormatErr";
 
 #[derive(Debug)]
 enum Compiled {
-    Line(LineFilter),
+    Line(LineCondition),
     Json,
     JsonPaths(Vec<(String, Vec<Step>)>),
     Logfmt {
@@ -56,8 +57,7 @@ enum Assignment {
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     steps: Vec<Compiled>,
-    /// Line filters on the line as it came; `leads` says which steps they are.
-    leading: Vec<ast::LineFilter>,
+    /// Which steps are line filters on the line as it came.
     leads: Vec<bool>,
     needles: Vec<Needle>,
     sets_labels: bool,
@@ -74,15 +74,8 @@ impl Pipeline {
             })
         });
         let leads = hints::leads(stages);
-        let leading = stages.iter().zip(&leads).filter_map(|(stage, leads)| {
-            let Stage::Line(filter) = stage else {
-                return None;
-            };
-            leads.then(|| filter.clone())
-        });
         Ok(Self {
             steps: steps.collect::<Result<_, _>>()?,
-            leading: leading.collect(),
             leads,
             needles: hints::needles(stages),
             sets_labels: stages.iter().any(hints::sets_labels),
@@ -97,15 +90,12 @@ impl Pipeline {
     }
 
     /// Runs the line through; `false` drops it.
+    #[cfg(test)]
     pub(crate) fn run(&self, row: &mut Row<'_>) -> bool {
         self.steps.iter().all(|step| step.run(row, self.now))
     }
 
     /// Runs a line through that the leading filters let pass: the same without them.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for a store that evaluates the leading filters")
-    )]
     pub(crate) fn run_behind_leading(&self, row: &mut Row<'_>) -> bool {
         let steps = self.steps.iter().zip(&self.leads);
         steps
@@ -115,20 +105,21 @@ impl Pipeline {
 
     /// The line filters that see the line as it came: those before any stage that changes it. All
     /// of them must hold, and the pipeline behind them is [`Self::run_behind_leading`].
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for a store that evaluates the leading filters")
-    )]
-    pub(crate) fn leading_filters(&self) -> &[ast::LineFilter] {
-        &self.leading
+    pub(crate) fn leading_filters(&self) -> impl Iterator<Item = &LineCondition> {
+        let steps = self.steps.iter().zip(&self.leads);
+        steps.filter_map(|(step, leads)| match step {
+            Compiled::Line(condition) if *leads => Some(condition),
+            _ => None,
+        })
+    }
+
+    /// Whether nothing decides on a line but leading filters.
+    pub(crate) fn only_leads(&self) -> bool {
+        self.leads.iter().all(|leads| *leads)
     }
 
     /// What must be in the line as it came for the conditions on labels behind parsers to hold,
     /// where the record has no such label; see [`Needle`].
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for a store that knows its records' labels")
-    )]
     pub(crate) fn label_needles(&self) -> &[Needle] {
         &self.needles
     }
@@ -137,24 +128,12 @@ impl Pipeline {
     pub(crate) fn sets_labels(&self) -> bool {
         self.sets_labels
     }
-
-    /// Texts that every line contains that passes, for the store.
-    pub(crate) fn needles(&self) -> Vec<Vec<u8>> {
-        let steps = self.steps.iter().zip(&self.leads);
-        let filters = steps.filter_map(|(step, leads)| match step {
-            Compiled::Line(filter) if *leads && !filter.needle().is_empty() => {
-                Some(filter.needle().to_vec())
-            }
-            _ => None,
-        });
-        filters.collect()
-    }
 }
 
 /// A stage, or what is wrong with it in Loki's words.
 fn compile(stage: &Stage) -> Result<Compiled, String> {
     Ok(match stage {
-        Stage::Line(filter) => Compiled::Line(LineFilter::new(filter)?),
+        Stage::Line(filter) => Compiled::Line(line_condition(filter)?),
         Stage::Json(fields) if fields.is_empty() => Compiled::Json,
         Stage::Json(fields) => {
             let paths = fields.iter().map(|field| {

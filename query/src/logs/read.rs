@@ -1,8 +1,8 @@
 //! The scans behind log queries: a plan and a snapshot in, lines or samples out.
 
-use obs_logstore::{LogFilter, Logs, Snapshot, Visitor, scan};
+use obs_logstore::{LineCondition, LogFilter, Logs, Rows, SelectError, Snapshot, Visitor, scan};
 use obs_model::answer::LogLines;
-use obs_model::{Budget, BudgetError, Labels, LogRecord, TimeRange};
+use obs_model::{Budget, Labels, TimeRange};
 
 use super::LogPlan;
 use super::lines::LineCollector;
@@ -12,6 +12,24 @@ use crate::error::QueryError;
 use crate::plan::SelectedSeries;
 use crate::request::Direction;
 
+/// What the store is told of a pipeline.
+struct Hints {
+    lines: Vec<LineCondition>,
+    labels: Vec<(String, String)>,
+}
+
+impl Hints {
+    fn new(pipeline: &Pipeline) -> Self {
+        let labels = pipeline.label_needles().iter();
+        Self {
+            lines: pipeline.leading_filters().cloned().collect(),
+            labels: labels
+                .map(|needle| (needle.label.clone(), needle.value.clone()))
+                .collect(),
+        }
+    }
+}
+
 /// The lines of a log query.
 pub fn lines(
     snapshot: &Snapshot<Logs>,
@@ -19,11 +37,12 @@ pub fn lines(
     budget: &Budget,
 ) -> Result<Vec<LogLines>, QueryError> {
     let pipeline = Pipeline::new(&plan.logs.stages)?.at(plan.now);
-    let needles = pipeline.needles();
+    let hints = Hints::new(&pipeline);
     let filter = LogFilter {
         matchers: &plan.logs.matchers,
         range: plan.range,
-        needles: &needles,
+        lines: &hints.lines,
+        labels: &hints.labels,
         direction: match plan.direction {
             Direction::Backward => obs_logstore::Direction::Backward,
             Direction::Forward => obs_logstore::Direction::Forward,
@@ -35,7 +54,7 @@ pub fn lines(
     Ok(collector.finish())
 }
 
-/// The series of a leaf: one sample per line, in order of time.
+/// The series of a leaf, in order of time.
 pub fn select(
     snapshot: &Snapshot<Logs>,
     leaf: &LogLeaf,
@@ -43,11 +62,12 @@ pub fn select(
     budget: &Budget,
 ) -> Result<Vec<SelectedSeries>, QueryError> {
     let compiled = CompiledLeaf::new(leaf)?;
-    let needles = compiled.pipeline.needles();
+    let hints = Hints::new(&compiled.pipeline);
     let filter = LogFilter {
         matchers: &leaf.matchers,
         range,
-        needles: &needles,
+        lines: &hints.lines,
+        labels: &hints.labels,
         direction: obs_logstore::Direction::Forward,
     };
     let mut collector = SampleCollector::new(&compiled, range, budget);
@@ -60,8 +80,8 @@ impl Visitor for LineCollector<'_> {
         self.wants(range)
     }
 
-    fn stream(&mut self, labels: &Labels, records: Vec<LogRecord>) -> Result<(), BudgetError> {
-        self.take(labels, records)
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        self.take(labels, rows)
     }
 }
 
@@ -70,7 +90,7 @@ impl Visitor for SampleCollector<'_> {
         self.failure.is_none()
     }
 
-    fn stream(&mut self, labels: &Labels, records: Vec<LogRecord>) -> Result<(), BudgetError> {
-        self.take(labels, &records)
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        self.take(labels, rows)
     }
 }

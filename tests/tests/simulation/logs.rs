@@ -1,12 +1,11 @@
 //! Rows as log lines of several shapes; the rows of a group share their time, several their stream.
 
 use obs_logstore::{
-    Direction, EnrichOptions, LogFilter, Logs, MemoryStreams, SelectError, Visitor,
+    Direction, EnrichOptions, LineCondition, LineTest, LogFilter, Logs, MemoryStreams, Rows,
+    SelectError, Visitor,
 };
 use obs_model::limits::Limits;
-use obs_model::{
-    BudgetError, Labels, LogBatch, LogRecord, LogStream, Tenant, TimeRange, Timestamp,
-};
+use obs_model::{Labels, LogBatch, LogRecord, LogStream, Tenant, TimeRange, Timestamp};
 use obs_storage::{Corrupt, Snapshot, Store};
 
 use super::signal::{Found, Row, Signal, budget};
@@ -119,11 +118,15 @@ impl Signal for Logs {
         } else {
             Direction::Forward
         };
-        let needles = [b"tag".to_vec()];
+        let tagged = [LineCondition {
+            negative: false,
+            tests: vec![LineTest::contains(b"tag")],
+        }];
         let filter = LogFilter {
             matchers: &[],
             range: TimeRange::ALL,
-            needles: if way.is_multiple_of(3) { &needles } else { &[] },
+            lines: if way.is_multiple_of(3) { &tagged } else { &[] },
+            labels: &[],
             direction,
         };
         let mut lines = Lines {
@@ -154,7 +157,8 @@ impl Visitor for Lines {
         true
     }
 
-    fn stream(&mut self, labels: &Labels, records: Vec<LogRecord>) -> Result<(), BudgetError> {
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        let records = rows.records()?;
         let slice = self.slice.expect("a slice begins before its streams");
         assert!(records.is_sorted_by_key(|r| r.time), "times go back");
         for record in records {
