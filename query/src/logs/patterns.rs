@@ -71,7 +71,7 @@ pub fn patterns(
         matchers: &logs.matchers,
         range,
         lines: &[],
-        metadata: &[],
+        labels: &[],
         direction: Direction::Forward,
     };
     scan(snapshot, &filter, budget, &mut visitor)?;

@@ -96,7 +96,7 @@ fn selector(logs: LogExpr) -> Checked<Selector> {
 fn condition(filter: &LineFilter) -> Checked<LineCondition> {
     let test = |alternative: &LineMatch| match (filter.op, alternative) {
         (LineOp::Contains | LineOp::NotContains, LineMatch::Text(text)) => {
-            Ok(LineTest::Contains(text.as_bytes().to_vec()))
+            Ok(LineTest::contains(text.as_bytes()))
         }
         (LineOp::Matches | LineOp::NotMatches, LineMatch::Text(text)) => Pattern::search(text)
             .map(LineTest::Matches)
