@@ -33,6 +33,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::params::Params;
 
+pub(crate) use loki::Deletions;
 pub(crate) use ui::below;
 
 /// Everything that asks. The ways in come from the collector.

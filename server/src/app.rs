@@ -12,6 +12,7 @@ use obs_storage::Progress;
 use rayon::ThreadPool;
 
 use crate::about::About;
+use crate::api::Deletions;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::stores::Stores;
@@ -64,6 +65,8 @@ pub(crate) struct App {
     pub(crate) started: Timestamp,
     pub(crate) about: About,
     pub(crate) features: Features,
+    /// Log lines that were deleted.
+    pub(crate) deletions: Deletions,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
 }
 

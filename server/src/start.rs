@@ -222,6 +222,7 @@ impl Running {
         let app = Arc::new(App {
             stores: OnceLock::new(),
             opening: Opening::default(),
+            deletions: Default::default(),
             writes: OnceLock::new(),
             reader: Reader::new(threads, rules.limits)?,
             scraper: Scraper::new(),

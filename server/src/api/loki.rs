@@ -3,6 +3,7 @@
 //! Invariants: errors are plain text with Loki's status codes; a read names its tenants (one, or
 //! several with `|` between them) and sees nothing of others.
 
+mod delete;
 mod explore;
 pub(super) mod export;
 mod index;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRequestParts;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use http::HeaderMap;
 use http::request::Parts;
@@ -32,6 +34,7 @@ use super::{Plain, json, timeout};
 use crate::app::{App, query_error};
 use crate::clock;
 use crate::params::{Clock, Params};
+pub(crate) use delete::Deletions;
 
 const HOUR: i64 = 3600 * obs_model::time::NANOS_PER_SECOND;
 /// Tenants that one request may read.
@@ -78,8 +81,20 @@ pub(super) fn routes() -> Router<Arc<App>> {
             "/format_query",
             get(status::format_query).post(status::format_query),
         )
+        .merge(changes())
         .route("/status/buildinfo", get(status::build_info))
         .route("/drilldown-limits", get(status::drilldown_limits))
+}
+
+/// What changes the store.
+fn changes() -> Router<Arc<App>> {
+    let all = get(delete::list)
+        .post(delete::create)
+        .put(delete::create)
+        .delete(delete::cancel);
+    Router::new()
+        .route("/delete", all)
+        .layer(from_fn(super::admin::same_site))
 }
 
 /// Loki's routes outside of `/loki/api/v1`.
@@ -129,6 +144,14 @@ impl Askers {
     /// Whether lines tell their tenant.
     fn several(&self) -> bool {
         self.0.len() > 1
+    }
+
+    /// The only tenant of a change; changes are not made for several.
+    fn only(&self) -> Checked<&Tenant> {
+        match self.0.as_slice() {
+            [tenant] => Ok(tenant),
+            _ => Err(HttpError::bad_data("multiple org IDs present")),
+        }
     }
 
     /// Their logs.

@@ -27,6 +27,7 @@ use super::json;
 use crate::app::{App, query_error};
 use crate::params::{Params, invalid};
 
+pub(super) use admin::{delete_error, run};
 pub(super) use federate::federate;
 pub(super) use status::build_info;
 

@@ -31,6 +31,7 @@ fn app() -> (Arc<App>, Inbox) {
     let app = Arc::new(App {
         stores: OnceLock::new(),
         opening: Opening::default(),
+        deletions: Default::default(),
         writes: OnceLock::new(),
         reader: Reader::new(1, rules.limits).expect("a pool"),
         scraper: Scraper::new(),

@@ -498,3 +498,75 @@ async fn a_tail_tells_the_past_and_what_comes() {
 async fn told_without_upgrade(rig: &mut Rig) -> Heard {
     told(rig, "tail", &[("query", "{app=\"shop\"}")]).await
 }
+
+#[tokio::test]
+async fn lines_are_deleted_as_loki_does_it() {
+    let mut rig = filled().await;
+    let params = [("query", "{app=\"shop\"} |= `order 1` |~ `took \\d+ms`")];
+    let post = Request::post(asking("delete", &params));
+    check(&rig.ask(post, "").await, 204, "", "");
+    let answer = ask(&mut rig, "query_range", &[("query", "{app=\"shop\"}")]).await;
+    let left = lines(&answer);
+    assert_eq!(left.len(), 9, "{left:?}");
+    assert!(
+        !left.iter().any(|line| line.starts_with("order 1 ")),
+        "{left:?}"
+    );
+    let put = Request::put(asking("delete", &[("query", "{app=\"web\"}")]));
+    check(&rig.ask(put, "").await, 204, "", "");
+    let answer = ask(&mut rig, "query_range", &[("query", "{app=\"web\"}")]).await;
+    assert_eq!(lines(&answer), Vec::<String>::new());
+    let listed = ask(&mut rig, "delete", &[]).await;
+    let (first, second) = (&listed[0], &listed[1]);
+    assert_eq!(
+        (&first["query"], &first["status"]),
+        (&json!(params[0].1), &json!("processed"))
+    );
+    assert_eq!(
+        (&second["start_time"], &second["end_time"]),
+        (&json!(BEGIN), &json!(BEGIN + 60))
+    );
+    let other = Request::get("/loki/api/v1/delete").header("x-scope-orgid", "other");
+    assert_eq!(rig.ask(other, "").await.body, "[]");
+    let id = first["request_id"].as_str().expect("an id");
+    for (id, status) in [(id, 400), ("1", 404)] {
+        let path = format!("/loki/api/v1/delete?request_id={id}");
+        let told = rig.ask(Request::delete(path), "").await;
+        check(&told, status, TEXT, "");
+    }
+    let mut refused = async |params: &[(&str, &str)], expect: &str| {
+        let path = format!("/loki/api/v1/delete?{}", {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(params).finish()
+        });
+        check(&rig.ask(Request::post(path), "").await, 400, TEXT, expect);
+    };
+    let query = ("query", "{app=\"shop\"}");
+    refused(&[("start", "1")], "query not set").await;
+    refused(&[query], "start time not set").await;
+    refused(
+        &[query, ("start", "soon")],
+        "invalid start time: require unix seconds or RFC3339 format",
+    )
+    .await;
+    refused(
+        &[query, ("start", "1"), ("end", "9000000000")],
+        "deletes in the future are not allowed",
+    )
+    .await;
+    refused(
+        &[query, ("start", "2"), ("end", "1")],
+        "start time can't be greater than end time",
+    )
+    .await;
+    refused(
+        &[("query", "{app=\"a\"} | json"), ("start", "1")],
+        "unsupported query expression",
+    )
+    .await;
+    refused(
+        &[("query", "rate({app=\"a\"}[1m])"), ("start", "1")],
+        "unsupported query expression",
+    )
+    .await;
+}

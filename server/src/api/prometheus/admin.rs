@@ -49,15 +49,18 @@ pub(super) async fn delete_series(
         let mut all = selectors.iter();
         all.try_for_each(|matchers| obs_tsdb::delete(&metrics, &tenant, matchers, range))
     };
-    run(delete).await?.map_err(|error| {
-        let kind = match error {
-            DeleteError::TooLarge { .. } => ErrorKind::BadData,
-            DeleteError::TooMany { .. } => ErrorKind::TooMany,
-            DeleteError::Job(_) | DeleteError::Selector(_) => ErrorKind::Internal,
-        };
-        HttpError::new(kind, error.to_string())
-    })?;
+    run(delete).await?.map_err(|e| delete_error(&e))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a deletion that failed means to an HTTP client.
+pub(in crate::api) fn delete_error(error: &DeleteError) -> HttpError {
+    let kind = match error {
+        DeleteError::TooLarge { .. } => ErrorKind::BadData,
+        DeleteError::TooMany { .. } => ErrorKind::TooMany,
+        DeleteError::Job(_) | DeleteError::Selector(_) => ErrorKind::Internal,
+    };
+    HttpError::new(kind, error.to_string())
 }
 
 /// `/admin/tsdb/clean_tombstones`: takes what was deleted from the disk.
@@ -92,11 +95,14 @@ fn snapshot_name(now: Timestamp) -> String {
     format!("{seconds}Z-{:016x}", now.nanos())
 }
 
+/// Runs a change to its end, off the event loop.
 #[expect(
     clippy::disallowed_methods,
     reason = "an admin call waits for the job that runs now, outside the query pool"
 )]
-async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(in crate::api) async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| HttpError::internal(error.to_string()))
 }

@@ -1,0 +1,170 @@
+//! `delete`: requests that lines are deleted, and their list.
+//!
+//! Lines are hidden before the answer and go from the disk with the next merges (decision 0080), so
+//! a request is `processed` as soon as it is listed and cannot be taken back.
+//! Invariants: a request that is listed was carried out; the list is this process' own, bounded, and
+//! shows a tenant its own requests only.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use obs_collector::HttpError;
+use obs_logstore::{LineCondition, LineTest, Selector};
+use obs_model::{Pattern, Tenant, TimeRange};
+use obs_query::logql::ast::{LineFilter, LineMatch, LineOp, LogExpr, Stage};
+use obs_wire::loki::explore::{self as write, DeleteRequest};
+
+use super::{Askers, Checked, Result, json, log_query};
+use crate::api::Told;
+use crate::api::prometheus::{delete_error, run};
+use crate::app::App;
+use crate::clock;
+use crate::params::{Clock, Params};
+
+/// Requests that are listed; the oldest are forgotten first.
+const LISTED_MAX: usize = 1000;
+
+/// Requests that were carried out.
+#[derive(Debug, Default)]
+pub(crate) struct Deletions(Mutex<VecDeque<(Tenant, DeleteRequest)>>);
+
+impl Deletions {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Tenant, DeleteRequest)>> {
+        // Every change is whole, so what a panic left behind is sound.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, tenant: Tenant, request: DeleteRequest) {
+        let mut all = self.lock();
+        if all.len() >= LISTED_MAX {
+            all.pop_front();
+        }
+        all.push_back((tenant, request));
+    }
+
+    fn of(&self, tenant: &Tenant) -> Vec<DeleteRequest> {
+        let all = self.lock();
+        let own = all.iter().filter(|(whose, _)| whose == tenant);
+        own.map(|(_, request)| request.clone()).collect()
+    }
+}
+
+fn wrong(message: &str) -> HttpError {
+    HttpError::bad_data(message)
+}
+
+/// The range of a request; both ends belong to it.
+fn range(params: &Params) -> Checked<TimeRange> {
+    let start = params.time("start", Clock::Nanoseconds);
+    let start =
+        start.map_err(|_| wrong("invalid start time: require unix seconds or RFC3339 format"))?;
+    let start = start.ok_or_else(|| wrong("start time not set"))?;
+    let end = params.time("end", Clock::Nanoseconds);
+    let end = end.map_err(|_| wrong("invalid end time: require unix seconds or RFC3339 format"))?;
+    let now = clock::now();
+    let end = end.unwrap_or(now);
+    if end > now {
+        return Err(wrong("deletes in the future are not allowed"));
+    }
+    if start > end {
+        return Err(wrong("start time can't be greater than end time"));
+    }
+    Ok(TimeRange::new(start, end))
+}
+
+/// What a query selects, where the store can decide it.
+fn selector(logs: LogExpr) -> Checked<Selector> {
+    let mut lines = Vec::new();
+    for stage in &logs.stages {
+        let Stage::Line(filter) = stage else {
+            return Err(wrong(&format!(
+                "unsupported query expression: {stage} in a deletion, expected label matchers and \
+                 line filters with |=, !=, |~ or !~"
+            )));
+        };
+        lines.push(condition(filter)?);
+    }
+    Ok(Selector {
+        matchers: logs.matchers,
+        lines,
+    })
+}
+
+fn condition(filter: &LineFilter) -> Checked<LineCondition> {
+    let test = |alternative: &LineMatch| match (filter.op, alternative) {
+        (LineOp::Contains | LineOp::NotContains, LineMatch::Text(text)) => {
+            Ok(LineTest::contains(text.as_bytes()))
+        }
+        (LineOp::Matches | LineOp::NotMatches, LineMatch::Text(text)) => Pattern::search(text)
+            .map(LineTest::Matches)
+            .map_err(|e| wrong(&e.to_string())),
+        (LineOp::Pattern | LineOp::NotPattern, LineMatch::Text(_)) | (_, LineMatch::Ip(_)) => {
+            Err(wrong(&format!(
+                "unsupported query expression: {filter} in a deletion, expected line filters with \
+                 |=, !=, |~ or !~ and a text"
+            )))
+        }
+    };
+    let tests = filter.alternatives.iter().map(test);
+    Ok(LineCondition {
+        negative: filter.op.is_negative(),
+        tests: tests.collect::<Checked<_>>()?,
+    })
+}
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Told(askers): Told<Askers>,
+    Told(params): Told<Params>,
+) -> Result<StatusCode> {
+    let tenant = askers.only()?.clone();
+    let query = params.get("query").ok_or_else(|| wrong("query not set"))?;
+    let selector = selector(log_query(&app, &params, "unsupported query expression")?)?;
+    let range = range(&params)?;
+    params.duration("max_interval")?;
+    let logs = Arc::clone(&app.stores()?.logs);
+    tracing::info!(%tenant, query, from = %range.start, to = %range.end, "deleting lines");
+    let whose = tenant.clone();
+    let hide = move || obs_logstore::delete(&logs, &whose, &selector, range);
+    run(hide).await?.map_err(|e| delete_error(&e))?;
+    let created = clock::now();
+    let request = DeleteRequest {
+        id: format!("{:016x}", created.nanos()),
+        start: range.start,
+        end: range.end,
+        query: query.to_owned(),
+        status: "processed",
+        created,
+    };
+    app.deletions.add(tenant, request);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Told(askers): Told<Askers>,
+) -> Result<Response> {
+    let requests = app.deletions.of(askers.only()?);
+    let mut body = Vec::new();
+    write::delete_requests(&requests, &mut body);
+    Ok(json(body))
+}
+
+/// A request that is listed is done, so there is nothing left to cancel.
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    Told(askers): Told<Askers>,
+    Told(params): Told<Params>,
+) -> Result<StatusCode> {
+    let id = params.get("request_id");
+    let id = id.ok_or_else(|| wrong("request_id not set"))?;
+    let known = app.deletions.of(askers.only()?);
+    if !known.iter().any(|request| request.id == id) {
+        return Err(HttpError::not_found("could not find delete request with given id").into());
+    }
+    let done = "deletion of request which is in process or already processed is not allowed";
+    Err(wrong(done).into())
+}
