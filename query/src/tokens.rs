@@ -173,6 +173,11 @@ impl<'a, T: PartialEq> Cursor<'a, T> {
         self.at
     }
 
+    /// Goes back to a position taken before.
+    pub(crate) fn rewind(&mut self, position: usize) {
+        self.at = position;
+    }
+
     pub(crate) fn advance(&mut self) {
         self.at = (self.at + 1).min(self.tokens.len());
     }

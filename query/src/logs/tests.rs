@@ -975,10 +975,9 @@ fn metrics_evaluate_over_ranges() {
         step: 2_000_000_000,
     };
     let found = evaluated(r#"sum by (app) (count_over_time({env="test"}[2s]))"#, when).unwrap();
-    // Steps are multiples of the step, from before the start to behind the end.
     assert_eq!(
         found,
-        [r#"{app="x"} 1@2 1@4 1@6"#, r#"{app="y"} 1@2 1@4 1@6"#]
+        [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
     );
 }
 
