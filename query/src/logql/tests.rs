@@ -353,6 +353,10 @@ fn range_aggregations() {
     same(r#"max_over_time({a="b"} | unwrap bytes(x)[5m]) without (c)"#);
     same(r#"rate({a="b"} | unwrap duration(x)[5m])"#);
     same(r#"absent_over_time({a="b"}[5m])"#);
+}
+
+#[test]
+fn faults_of_range_aggregations() {
     for op in [
         "sum", "avg", "min", "max", "stddev", "stdvar", "first", "last",
     ] {

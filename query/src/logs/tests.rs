@@ -854,14 +854,16 @@ fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
     })
 }
 
+fn evaluates(query: &str, expect: &[&str]) {
+    let at = When::At(Timestamp::from_seconds(6));
+    let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
+    found.sort();
+    assert_eq!(found, expect, "{query}");
+}
+
 #[test]
 fn metrics_evaluate() {
-    let check = |query: &str, expect: &[&str]| {
-        let at = When::At(Timestamp::from_seconds(6));
-        let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
-        found.sort();
-        assert_eq!(found, expect, "{query}");
-    };
+    let check = evaluates;
     check("vector(1) + vector(1)", &["{} 2"]);
     check("1 + 2 * 3", &["7"]);
     check("2 > 1", &["1"]);
@@ -909,11 +911,21 @@ fn metrics_evaluate() {
         r#"label_replace(count_over_time({app="x"}[10s]), "b", "<$1>", "app", "(.*)")"#,
         &[r#"{app="x", b="<x>", env="test"} 3"#],
     );
+}
+
+#[test]
+fn metrics_fail_and_divide_as_lokis() {
+    let check = evaluates;
     check(
         r#"sum by (a) (count_over_time({app="x"} | json [10s]))"#,
         &[
             "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"Value looks like object, but can't find closing '}' symbol\", app=\"x\", env=\"test\"}'.\nUse a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\").\nTo skip all potential errors you can match empty errors.(e.g __error__=\"\")\nThe label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n",
         ],
+    );
+    // Of what is dropped nobody asks.
+    check(
+        r#"sum(count_over_time({app="x"} | json | drop a, b="c", __error__ [10s]))"#,
+        &["{} 3"],
     );
     // No label is needed, so that no line is parsed.
     check(r#"sum(count_over_time({app="x"} | json [10s]))"#, &["{} 3"]);
