@@ -148,9 +148,9 @@ fn pretty_metric(metric: &MetricExpr, level: usize) -> String {
 
 /// An operand; one that is split itself stands in parentheses, so that it stays one.
 fn operand(metric: &MetricExpr, level: usize) -> String {
-    let text = pretty_metric(metric, level);
-    if !matches!(metric, MetricExpr::Binary { .. }) || !text.contains('\n') {
-        return text;
+    let split = matches!(metric, MetricExpr::Binary { .. }) && short(metric, 0).is_err();
+    if !split {
+        return pretty_metric(metric, level);
     }
     let inside = pretty_metric(metric, level + 1);
     let outer = indent(level);

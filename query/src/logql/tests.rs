@@ -660,6 +660,8 @@ fn bounds() {
     assert!(error(&nested).contains("256 operators"));
     let wide = vec!["sum(vector(1)) * 2 > 3"; 200].join(" or ");
     assert!(parse(&wide, &limits).is_ok());
+    // Each part is laid out once, however deep it stands.
+    assert!(pretty(&wide, &limits).unwrap().lines().count() > 400);
     let large = format!("{{a=\"{}\"}}", "x".repeat(131_072));
     assert_eq!(
         error(&large),
