@@ -22,6 +22,9 @@ const INDEX_LABEL: &str = "index";
 /// Longest name of an index, as in Elasticsearch.
 const INDEX_BYTES_MAX: usize = 255;
 
+/// Operations of one request: each has an item in the answer, which is larger than the operation.
+const OPERATIONS_MAX: usize = 1 << 20;
+
 /// What an operation wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -125,6 +128,10 @@ pub fn decode_bulk(body: &[u8], index: &str, context: Context<'_>) -> Result<Bul
             continue;
         }
         let (action, meta) = action(line, number + 1)?;
+        if reader.items.len() >= OPERATIONS_MAX {
+            let expected = format!("at most {OPERATIONS_MAX} operations in a request");
+            return Err(malformed(number + 1, expected));
+        }
         let mut item = reader.item(action, index, meta);
         if action == Action::Delete {
             let reason = "records cannot be deleted one by one";
@@ -193,7 +200,7 @@ impl<'a> Reader<'a> {
         Self {
             context,
             items: Vec::new(),
-            gather: Gather::default(),
+            gather: Gather::new(context.limits),
         }
     }
 
@@ -235,6 +242,10 @@ impl<'a> Reader<'a> {
         }
         if document.first() != Some(&b'{') {
             return Err(parsing("expected an object".to_owned()));
+        }
+        if self.gather.is_full() {
+            let reason = "too many records at once; send less";
+            return Err(Fault::new(429, "es_rejected_execution_exception", reason));
         }
         let limits = self.context.limits;
         let mut given = Vec::new();

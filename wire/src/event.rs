@@ -15,6 +15,7 @@ use obs_model::{Labels, Timestamp};
 use crate::moment;
 use crate::otlp::metrics::name::label_name;
 use crate::raw;
+use crate::rejects::{Decoded, Rejects};
 
 /// Fields that hold the line, best first.
 pub(crate) const MESSAGE_FIELDS: [&str; 7] = [
@@ -158,19 +159,40 @@ pub(crate) struct Event {
     fields: Vec<(String, String)>,
     /// Not all fields fit.
     partial: bool,
+    /// Bytes by which paths may be longer than the names they are made of.
+    paths: usize,
 }
 
 impl Event {
     /// The fields of a JSON object that was checked; those of objects inside have dotted paths.
     pub(crate) fn from_json(object: &[u8], limits: &Limits) -> Self {
         let mut event = Self::default();
-        event.object("", object, limits.depth_max, limits);
+        event.add_object("", object, limits);
         event
     }
 
     /// Adds the members of an object below a path.
     pub(crate) fn add_object(&mut self, prefix: &str, object: &[u8], limits: &Limits) {
+        self.allow(object.len());
         self.object(prefix, object, limits.depth_max, limits);
+    }
+
+    /// A document of so many bytes may make paths of about twice as many: the name of an object is
+    /// in the path of each of its members, and must not multiply what a sender sends.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        self.paths = self.paths.saturating_add(256 + 2 * bytes);
+    }
+
+    /// The path of a member.
+    pub(crate) fn join(&mut self, prefix: &str, name: &str) -> String {
+        if prefix.is_empty() {
+            return name.to_owned();
+        }
+        match self.paths.checked_sub(prefix.len()) {
+            Some(left) => self.paths = left,
+            None => self.partial = true,
+        }
+        format!("{prefix}.{name}")
     }
 
     fn object(&mut self, prefix: &str, object: &[u8], depth: usize, limits: &Limits) {
@@ -178,7 +200,7 @@ impl Event {
             if self.partial {
                 return;
             }
-            let path = join(prefix, &name);
+            let path = self.join(prefix, &name);
             if value.first() == Some(&b'{') && depth > 0 {
                 self.bounded_path(&path, limits);
                 self.object(&path, value, depth - 1, limits);
@@ -388,25 +410,50 @@ pub(crate) fn trimmed(mut line: String) -> String {
     line
 }
 
-/// The path of a member.
-pub(crate) fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
-    }
-}
+/// Bytes that a record takes in memory besides its line and metadata.
+const RECORD_BYTES: usize = 128;
 
-/// Gathers records into streams, in order of arrival.
-#[derive(Debug, Default)]
+/// Gathers records into streams, in order of arrival. It is full at twice
+/// `decompressed_bytes_max`: a request of tiny events takes many times its own size.
+#[derive(Debug)]
 pub(crate) struct Gather {
     batch: LogBatch,
     places: HashMap<Labels, usize>,
+    room: usize,
+    refused: usize,
+    /// Most records of a plain line share it.
+    empty: Labels,
 }
 
 impl Gather {
-    /// Adds a record; a stream without any label gets the format's name as `job`.
-    pub(crate) fn add(&mut self, labels: Labels, record: LogRecord, format: &str) {
+    /// Nothing yet.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            batch: LogBatch::default(),
+            places: HashMap::new(),
+            room: limits.decompressed_bytes_max.saturating_mul(2),
+            refused: 0,
+            empty: Labels::empty(),
+        }
+    }
+
+    /// Whether there is no room for one more record.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room == 0
+    }
+
+    /// Adds a record, or counts it as refused where there is no room; a stream without any label
+    /// gets the format's name as `job`.
+    pub(crate) fn add(&mut self, labels: Labels, mut record: LogRecord, format: &str) {
+        if self.is_full() {
+            self.refused += 1;
+            return;
+        }
+        let bytes = RECORD_BYTES + record.line.len() + record.metadata.packed().len();
+        self.room = self.room.saturating_sub(bytes);
+        if record.metadata.is_empty() {
+            record.metadata = self.empty.clone();
+        }
         let labels = if labels.is_empty() {
             Labels::from_pairs([("job", format)])
         } else {
@@ -418,6 +465,10 @@ impl Gather {
             last.records.push(record);
             return;
         }
+        if !self.places.contains_key(&labels) {
+            let bytes = RECORD_BYTES + 2 * labels.packed().len();
+            self.room = self.room.saturating_sub(bytes);
+        }
         let place = *self.places.entry(labels.clone()).or_insert_with(|| {
             streams.push(LogStream {
                 labels,
@@ -426,6 +477,15 @@ impl Gather {
             streams.len() - 1
         });
         streams[place].records.push(record);
+    }
+
+    /// What was gathered, and what was not taken.
+    pub(crate) fn into_decoded(self, mut rejects: Rejects) -> Decoded<LogBatch> {
+        if self.refused > 0 {
+            let reason = "too many records at once; send less".to_owned();
+            rejects.add(self.refused, reason);
+        }
+        rejects.into_decoded(self.batch)
     }
 
     /// What was gathered.
@@ -500,6 +560,12 @@ mod tests {
             let found = record(text, &Mapping::default(), &limits);
             assert_eq!(found, format!("{{}} 1970-01-01T00:00:05Z {text} {{}}"));
         }
+        // Paths that would multiply what came.
+        let name = "n".repeat(500);
+        let many: Vec<String> = (0..60).map(|at| format!("\"{at}\":1")).collect();
+        let text = format!("{{\"msg\":\"x\",\"{name}\":{{{}}}}}", many.join(","));
+        let found = record(&text, &Mapping::default(), &Limits::default());
+        assert_eq!(found, format!("{{}} 1970-01-01T00:00:05Z {text} {{}}"));
         let deep = record(r#"{"msg":"x","a":{"b":{}}}"#, &Mapping::default(), &limits);
         assert_eq!(deep, r#"{} 1970-01-01T00:00:05Z x {a_b="{}"}"#);
     }
@@ -524,7 +590,7 @@ mod tests {
 
     #[test]
     fn streams_are_gathered() {
-        let mut gather = Gather::default();
+        let mut gather = Gather::new(&Limits::default());
         let labels = |app: &str| Labels::from_pairs([("app", app)]);
         for app in ["a", "a", "b", "a", ""] {
             let record = LogRecord {
@@ -534,10 +600,30 @@ mod tests {
             };
             gather.add(labels(app), record, "jsonline");
         }
-        let batch = gather.into_batch();
+        let batch = gather.into_decoded(Rejects::default()).batch;
         let counts: Vec<usize> = batch.streams.iter().map(|s| s.records.len()).collect();
         assert_eq!(counts, [3, 1, 1]);
         assert_eq!(batch.streams[2].labels.get("job"), Some("jsonline"));
+    }
+
+    #[test]
+    fn a_batch_has_a_bound() {
+        let limits = Limits {
+            decompressed_bytes_max: 300,
+            ..Limits::default()
+        };
+        let mut gather = Gather::new(&limits);
+        for _ in 0..100 {
+            let record = LogRecord {
+                time: Timestamp::from_seconds(1),
+                line: b"x".to_vec(),
+                metadata: Labels::empty(),
+            };
+            gather.add(Labels::empty(), record, "jsonline");
+        }
+        assert!(gather.is_full());
+        let decoded = gather.into_decoded(Rejects::default());
+        assert_eq!((decoded.batch.record_count(), decoded.rejected), (4, 96));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use obs_model::logs::LogBatch;
 
 use crate::capped;
 use crate::error::WireError;
-use crate::event::{Context, Event, Gather, Given, join};
+use crate::event::{Context, Event, Gather, Given};
 use crate::msgpack::{Fault, Scanner, Token, Tokens, key_of, put_text, text_of, to_json};
 use crate::rejects::{Decoded, Rejects};
 
@@ -89,7 +89,7 @@ pub fn decode(message: &[u8], context: Context<'_>) -> Result<Option<Message>, W
     let mut reader = Reader {
         context,
         tag,
-        gather: Gather::default(),
+        gather: Gather::new(context.limits),
         rejects: Rejects::default(),
     };
     let second = tokens.value()?;
@@ -112,7 +112,7 @@ pub fn decode(message: &[u8], context: Context<'_>) -> Result<Option<Message>, W
         reader.entries(second, &options)?;
     }
     Ok(Some(Message {
-        entries: reader.rejects.into_decoded(reader.gather.into_batch()),
+        entries: reader.gather.into_decoded(reader.rejects),
         chunk: options.chunk,
     }))
 }
@@ -127,11 +127,11 @@ pub fn decode_entries(body: &[u8], context: Context<'_>) -> Result<Decoded<LogBa
     let mut reader = Reader {
         context,
         tag: String::new(),
-        gather: Gather::default(),
+        gather: Gather::new(context.limits),
         rejects: Rejects::default(),
     };
     reader.packed(body);
-    Ok(reader.rejects.into_decoded(reader.gather.into_batch()))
+    Ok(reader.gather.into_decoded(reader.rejects))
 }
 
 /// Whether the second item is a time, or a time with metadata, and not entries.
@@ -309,6 +309,7 @@ impl Event {
     /// The fields of a map; those of maps inside have dotted paths.
     fn from_msgpack(map: &[u8], limits: &Limits) -> Self {
         let mut event = Self::default();
+        event.allow(map.len());
         event.map("", map, limits.depth_max, limits);
         event
     }
@@ -318,7 +319,7 @@ impl Event {
             if self.is_partial() {
                 return;
             }
-            let path = join(prefix, &name);
+            let path = self.join(prefix, &name);
             let nested = matches!(Tokens::new(value).token(), Ok(Token::Map(_)));
             if nested && depth > 0 {
                 self.bounded_path(&path, limits);

@@ -30,6 +30,8 @@ const CHUNKS_MAX: u8 = 128;
 const WAITING_MAX: usize = 1024;
 /// Bytes of all chunks that wait.
 const WAITING_BYTES_MAX: usize = 32 << 20;
+/// Bytes that the packed messages of one batch may come to.
+const UNPACKED_BYTES_MAX: usize = 32 << 20;
 /// How long chunks wait, as the format says.
 const WAITING_NANOS: i64 = 5 * NANOS_PER_SECOND;
 /// Syslog's severities, which `level` counts.
@@ -50,6 +52,8 @@ pub struct Messages<'a> {
     context: Context<'a>,
     gather: Gather,
     rejects: Rejects,
+    /// Bytes that may still be unpacked.
+    room: usize,
 }
 
 impl<'a> Messages<'a> {
@@ -57,15 +61,16 @@ impl<'a> Messages<'a> {
     pub fn new(context: Context<'a>) -> Self {
         Self {
             context,
-            gather: Gather::default(),
+            gather: Gather::new(context.limits),
             rejects: Rejects::default(),
+            room: UNPACKED_BYTES_MAX,
         }
     }
 
     /// Adds what one datagram, frame or body has: usually one message.
     pub fn add(&mut self, bytes: &[u8]) {
         let limits = self.context.limits;
-        let max = message_bytes_max(limits).max(bytes.len());
+        let max = message_bytes_max(limits).min(self.room);
         let unpacked = match bytes {
             [0x1f, 0x8b, ..] => capped::gzip(bytes, max).map(Cow::Owned),
             [0x78, _, ..] => capped::deflate(bytes, max).map(Cow::Owned),
@@ -73,6 +78,9 @@ impl<'a> Messages<'a> {
         };
         match unpacked {
             Ok(text) => {
+                if let Cow::Owned(unpacked) = &text {
+                    self.room -= unpacked.len();
+                }
                 for value in Values::new(text.trim_ascii()) {
                     self.message(value);
                 }
@@ -115,7 +123,7 @@ impl<'a> Messages<'a> {
 
     /// The records, and what was no message.
     pub fn into_decoded(self) -> Decoded<LogBatch> {
-        self.rejects.into_decoded(self.gather.into_batch())
+        self.gather.into_decoded(self.rejects)
     }
 }
 

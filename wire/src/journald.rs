@@ -125,7 +125,7 @@ fn field_end(bytes: &[u8], at: usize) -> Result<Option<usize>, WireError> {
 
 /// Reads entries as records.
 pub fn decode(entries: &[Vec<u8>], context: Context<'_>) -> LogBatch {
-    let mut gather = Gather::default();
+    let mut gather = Gather::new(context.limits);
     for entry in entries {
         let Some((event, given)) = fields(entry, context) else {
             continue;

@@ -22,7 +22,7 @@ pub fn decode(body: &[u8], context: Context<'_>) -> Result<Decoded<LogBatch>, Wi
     }
     let mut reader = Reader {
         context,
-        gather: Gather::default(),
+        gather: Gather::new(context.limits),
         rejects: Rejects::default(),
     };
     let start = body.trim_ascii_start();
@@ -33,7 +33,7 @@ pub fn decode(body: &[u8], context: Context<'_>) -> Result<Decoded<LogBatch>, Wi
     } else {
         reader.lines(body);
     }
-    Ok(reader.rejects.into_decoded(reader.gather.into_batch()))
+    Ok(reader.gather.into_decoded(reader.rejects))
 }
 
 struct Reader<'a> {

@@ -119,11 +119,15 @@ pub struct Events {
 
 /// Reads events: objects one after the other, or in an array.
 pub fn decode_events(body: &[u8], defaults: &Defaults, context: Context<'_>) -> Events {
-    let mut gather = Gather::default();
+    let mut gather = Gather::new(context.limits);
     let mut fault = None;
     let mut count = 0;
     for (number, value) in Values::new(body).enumerate() {
         count += 1;
+        if gather.is_full() {
+            fault = Some((Status::InvalidDataFormat, number));
+            break;
+        }
         if let Err(status) = event(value, defaults, context, &mut gather) {
             fault = Some((status, number));
             break;
@@ -182,7 +186,7 @@ fn event(
 
 /// Reads raw lines.
 pub fn decode_raw(body: &[u8], defaults: &Defaults, context: Context<'_>) -> Events {
-    let mut gather = Gather::default();
+    let mut gather = Gather::new(context.limits);
     let mut labels = defaults.labels(b"{}");
     labels.extend(context.mapping.extra.iter().cloned());
     let labels = Labels::from_pairs(labels);
@@ -197,6 +201,13 @@ pub fn decode_raw(body: &[u8], defaults: &Defaults, context: Context<'_>) -> Eve
             metadata: Labels::empty(),
         };
         gather.add(labels.clone(), record, JOB);
+    }
+    // Lines have no number in Splunk's answers: those that do not fit refuse the request.
+    if gather.is_full() {
+        return Events {
+            batch: LogBatch::default(),
+            fault: Some((Status::InvalidDataFormat, 0)),
+        };
     }
     let batch = gather.into_batch();
     let fault = batch.streams.is_empty().then_some((Status::NoData, 0));

@@ -120,7 +120,7 @@ impl<'a> Messages<'a> {
     pub fn new(context: Context<'a>) -> Self {
         Self {
             context,
-            gather: Gather::default(),
+            gather: Gather::new(context.limits),
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use obs_model::LogBatch;
 use obs_wire::event::{Context, Mapping};
 use obs_wire::fluent::{self, Framer, Message};
 use ring::digest::{self, SHA512};
@@ -17,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::lines::grown;
+use super::lines::{FREE_BYTES, grown};
 use super::sockets::{HANDSHAKE, IDLE, SocketError, Way, read_secret};
 use crate::clock;
 use crate::config::FluentConfig;
@@ -208,6 +209,7 @@ impl Connection {
         let Some(Message { entries, chunk }) = decoded else {
             return Ok(None);
         };
+        let _share = self.room_for(&entries.batch)?;
         let accepted = if entries.batch.streams.is_empty() {
             Accepted::default()
         } else {
@@ -228,6 +230,21 @@ impl Connection {
             receiver.counters.lines_refused(Door::Fluent, refused);
         }
         Ok(chunk)
+    }
+
+    /// The share of the memory for bodies in flight of what was unpacked.
+    fn room_for(&self, batch: &LogBatch) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        let records = batch.streams.iter().flat_map(|stream| &stream.records);
+        let bytes = records
+            .map(|r| r.line.len() + r.metadata.packed().len())
+            .sum::<usize>();
+        if bytes <= FREE_BYTES {
+            return Ok(None);
+        }
+        let share = self.way.receiver.share(bytes.div_ceil(1024));
+        share
+            .map(Some)
+            .map_err(|error| Refusal::Later(error.message))
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {

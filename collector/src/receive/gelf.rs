@@ -28,7 +28,12 @@ pub(super) async fn push(
             messages.add(body);
             Ok(messages.into_decoded())
         });
-        let encoding = content_encoding(&parts.headers);
+        let encoding = match body.bytes.as_ref() {
+            // Clients pack in one way and name both: `gzip,deflate`.
+            [0x1f, 0x8b, ..] => "gzip".to_owned(),
+            [0x78, _, ..] => "deflate".to_owned(),
+            _ => content_encoding(&parts.headers),
+        };
         let told = receiver
             .store_logs(tenant, &mut body, &encoding, work)
             .await?;

@@ -25,8 +25,16 @@ fn start() -> Obs {
 
 /// Lines that a query finds, sorted; waits until there are `count`.
 fn lines(obs: &Obs, query: &str, count: usize) -> Vec<String> {
-    let (start, end) = ((now() - 60 * MINUTE).to_string(), (now() + MINUTE).to_string());
-    let params = [("query", query), ("start", &start), ("end", &end), ("limit", "1000")];
+    let (start, end) = (
+        (now() - 60 * MINUTE).to_string(),
+        (now() + MINUTE).to_string(),
+    );
+    let params = [
+        ("query", query),
+        ("start", &start),
+        ("end", &end),
+        ("limit", "1000"),
+    ];
     until(query, || {
         let answer = obs.get("/loki/api/v1/query_range", &params).json();
         let mut all = Vec::new();
@@ -41,7 +49,9 @@ fn lines(obs: &Obs, query: &str, count: usize) -> Vec<String> {
 }
 
 fn post(obs: &Obs, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
-    let answer = obs.try_post("http", path, headers, body.into()).expect("an answer");
+    let answer = obs
+        .try_post("http", path, headers, body.into())
+        .expect("an answer");
     let text = answer.text();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     (answer.status, body)
@@ -56,7 +66,9 @@ fn connect(obs: &Obs, listener: &str) -> TcpStream {
 fn send(obs: &Obs, listener: &str, datagrams: &[&[u8]]) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     for datagram in datagrams {
-        socket.send_to(datagram, obs.address(listener)).expect("sent");
+        socket
+            .send_to(datagram, obs.address(listener))
+            .expect("sent");
     }
 }
 
@@ -84,7 +96,10 @@ fn elasticsearch_bulk() {
     let old = "{\"create\":{}}\n{\"msg\":\"x\"}\n{\"create\":\n";
     let (status, answer) = post(&obs, "/elastic/logs/_bulk", &[], old);
     assert_eq!((status, &answer["status"]), (400, &json!(400)), "{answer}");
-    assert_eq!(obs.get("/elastic", &[]).json()["version"]["number"], "8.9.0");
+    assert_eq!(
+        obs.get("/elastic", &[]).json()["version"]["number"],
+        "8.9.0"
+    );
     obs.restart(crate::process::Stop::Kill);
     find(&obs);
 }
@@ -93,26 +108,64 @@ fn elasticsearch_bulk() {
 fn json_lines_datadog_and_gelf_over_http() {
     let obs = Obs::start();
     let path = "/insert/jsonline?_msg_field=text&_stream_fields=app&_time_field=at";
-    let body = format!("{{\"text\":\"a\",\"app\":\"x\",\"at\":{}}}\nno\n{{\"text\":\"b\",\"app\":\"x\"}}\n", now());
+    let body = format!(
+        "{{\"text\":\"a\",\"app\":\"x\",\"at\":{}}}\nno\n{{\"text\":\"b\",\"app\":\"x\"}}\n",
+        now()
+    );
     let (status, answer) = post(&obs, path, &[], &body);
     assert_eq!(status, 200);
-    assert!(answer.as_str().is_some_and(|text| text.starts_with("1 lines refused")), "{answer}");
+    assert!(
+        answer
+            .as_str()
+            .is_some_and(|text| text.starts_with("1 lines refused")),
+        "{answer}"
+    );
     assert_eq!(lines(&obs, r#"{app="x"}"#, 2), ["a", "b"]);
 
     let item = json!([{"message": "d", "ddsource": "nginx", "ddtags": "env:prod,team:red", "service": "pay", "hostname": "h", "status": "error", "timestamp": now() / 1_000_000}]);
-    let sent = post(&obs, "/datadog/api/v2/logs", &[("dd-api-key", "k")], &item.to_string());
+    let sent = post(
+        &obs,
+        "/datadog/api/v2/logs",
+        &[("dd-api-key", "k")],
+        &item.to_string(),
+    );
     assert_eq!(sent, (202, json!({})));
-    assert_eq!(lines(&obs, r#"{service_name="pay", env="prod"} | team="red" | detected_level="error""#, 1), ["d"]);
-    assert_eq!(obs.get("/datadog/api/v1/validate", &[]).json(), json!({"valid": true}));
+    assert_eq!(
+        lines(
+            &obs,
+            r#"{service_name="pay", env="prod"} | team="red" | detected_level="error""#,
+            1
+        ),
+        ["d"]
+    );
+    assert_eq!(
+        obs.get("/datadog/api/v1/validate", &[]).json(),
+        json!({"valid": true})
+    );
 
-    let message = json!({"version": "1.1", "host": "g", "short_message": "short", "level": 4, "_n": 1});
+    let message =
+        json!({"version": "1.1", "host": "g", "short_message": "short", "level": 4, "_n": 1});
     assert_eq!(post(&obs, "/gelf", &[], &message.to_string()).0, 202);
     assert_eq!(post(&obs, "/gelf", &[], "{}").0, 400);
-    assert_eq!(lines(&obs, r#"{host="g"} | n="1" | detected_level="warn""#, 1), ["short"]);
+    assert_eq!(
+        lines(&obs, r#"{host="g"} | n="1" | detected_level="warn""#, 1),
+        ["short"]
+    );
 
     let micros = now() / 1000;
-    let entry = format!("__CURSOR=c\n__REALTIME_TIMESTAMP={micros}\n_HOSTNAME=j\n_SYSTEMD_UNIT=u.service\nMESSAGE=from the journal\nPRIORITY=3\n\n");
-    assert_eq!(post(&obs, "/upload", &[("content-type", "application/vnd.fdo.journal")], &entry).0, 202);
+    let entry = format!(
+        "__CURSOR=c\n__REALTIME_TIMESTAMP={micros}\n_HOSTNAME=j\n_SYSTEMD_UNIT=u.service\nMESSAGE=from the journal\nPRIORITY=3\n\n"
+    );
+    assert_eq!(
+        post(
+            &obs,
+            "/upload",
+            &[("content-type", "application/vnd.fdo.journal")],
+            &entry
+        )
+        .0,
+        202
+    );
     let query = r#"{job="systemd-journal", unit="u.service"} | detected_level="error""#;
     assert_eq!(lines(&obs, query, 1), ["from the journal"]);
     assert_eq!(post(&obs, "/services/collector", &[], "{}").0, 404);
@@ -136,18 +189,40 @@ fn splunk_with_acknowledgements() {
     check(code(&[("authorization", "Splunk x")], "", event), 403, 4);
     check(code(&[good], "", ""), 400, 5);
     check(code(&[good], "/event", event), 200, 0);
-    let bad = check(code(&[good], "/event/1.0", &format!("{event}{{}}")), 400, 12);
+    let bad = check(
+        code(&[good], "/event/1.0", &format!("{event}{{}}")),
+        400,
+        12,
+    );
     assert_eq!(bad["invalid-event-number"], 1);
     let channel = ("x-splunk-request-channel", "c1");
     for id in 0..2 {
-        let told = check(code(&[good, channel], "/raw?source=s", &format!("raw {id}\n")), 200, 0);
+        let told = check(
+            code(&[good, channel], "/raw?source=s", &format!("raw {id}\n")),
+            200,
+            0,
+        );
         assert_eq!(told["ackId"], id);
     }
     check(code(&[good], "/ack", r#"{"acks":[0]}"#), 400, 10);
     let (status, _, acks) = code(&[good, channel], "/ack", r#"{"acks":[0,1,2]}"#);
-    assert_eq!((status, acks), (200, json!({"acks": {"0": true, "1": true, "2": false}})));
-    assert_eq!(obs.get("/services/collector/health", &[]).json()["code"], 17);
-    check(code(&[("authorization", "Splunk other")], "", r#"{"event":"of red"}"#), 200, 0);
+    assert_eq!(
+        (status, acks),
+        (200, json!({"acks": {"0": true, "1": true, "2": false}}))
+    );
+    assert_eq!(
+        obs.get("/services/collector/health", &[]).json()["code"],
+        17
+    );
+    check(
+        code(
+            &[("authorization", "Splunk other")],
+            "",
+            r#"{"event":"of red"}"#,
+        ),
+        200,
+        0,
+    );
     assert_eq!(lines(&obs, r#"{sourcetype="st"} | k="v""#, 1), ["hello"]);
     assert_eq!(lines(&obs, r#"{source="s"}"#, 2), ["raw 0", "raw 1"]);
     let mut obs = obs;
@@ -159,7 +234,10 @@ fn splunk_with_acknowledgements() {
 fn syslog_over_tcp_and_udp() {
     let mut obs = start();
     let mut stream = connect(&obs, "syslog_tcp");
-    let modern = format!("<11>1 {} web shop 7 - [a@1 b=\"c\"] counted", obs_model::Timestamp::from_nanos(now()));
+    let modern = format!(
+        "<11>1 {} web shop 7 - [a@1 b=\"c\"] counted",
+        obs_model::Timestamp::from_nanos(now())
+    );
     write!(stream, "{} {modern}<14>no header\n", modern.len()).expect("sent");
     // The message of a connection that ends needs no end of its own.
     let mut last = connect(&obs, "syslog_tcp");
@@ -177,21 +255,36 @@ fn syslog_over_tcp_and_udp() {
 #[test]
 fn gelf_over_tcp_and_udp() {
     let obs = start();
-    let message = |text: &str| format!(r#"{{"version":"1.1","host":"g","short_message":"{text}"}}"#);
+    let message =
+        |text: &str| format!(r#"{{"version":"1.1","host":"g","short_message":"{text}"}}"#);
     let mut stream = connect(&obs, "gelf_tcp");
     write!(stream, "{}\0{}\0", message("one"), message("two")).expect("sent");
     let long = message("chunked");
     let (head, tail) = long.split_at(20);
-    let chunk = |number: u8, data: &str| [&b"\x1e\x0f12345678"[..], &[number, 2], data.as_bytes()].concat();
-    send(&obs, "gelf_udp", &[message("three").as_bytes(), &chunk(1, tail), &chunk(0, head)]);
-    assert_eq!(lines(&obs, r#"{host="g"}"#, 4), ["chunked", "one", "three", "two"]);
+    let chunk =
+        |number: u8, data: &str| [&b"\x1e\x0f12345678"[..], &[number, 2], data.as_bytes()].concat();
+    send(
+        &obs,
+        "gelf_udp",
+        &[
+            message("three").as_bytes(),
+            &chunk(1, tail),
+            &chunk(0, head),
+        ],
+    );
+    assert_eq!(
+        lines(&obs, r#"{host="g"}"#, 4),
+        ["chunked", "one", "three", "two"]
+    );
 }
 
 #[test]
 fn fluent_forward_is_acknowledged_when_durable() {
     let mut obs = start();
     let mut stream = connect(&obs, "fluent");
-    let seconds = u32::try_from(now() / SECOND).expect("before 2106").to_be_bytes();
+    let seconds = u32::try_from(now() / SECOND)
+        .expect("before 2106")
+        .to_be_bytes();
     // [tag, [[time, {"message": "m", "n": 1}]], {"chunk": "c1"}]
     let mut message = b"\x93\xa1t\x91\x92\xce".to_vec();
     message.extend(seconds);

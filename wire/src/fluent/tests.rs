@@ -126,7 +126,7 @@ fn fluent_bit_with_metadata() {
     let expect = r#"{tag="t"} 2026-11-21T10:00:00Z x {n="7", otlp="{\"a\":1}"}"#;
     let entry = array(&[time.clone(), record("x")]);
     assert_eq!(
-        shown(&array(&[text("t"), array(&[entry.clone()])])),
+        shown(&array(&[text("t"), array(std::slice::from_ref(&entry))])),
         [expect]
     );
     assert_eq!(shown(&array(&[text("t"), bin(&entry)])), [expect]);

@@ -107,9 +107,8 @@ impl Framer {
             {
                 self.advance(self.start + 1);
             }
-            match self.step()? {
-                Some(frame) => return Some(frame),
-                None => {}
+            if let Some(frame) = self.step()? {
+                return Some(frame);
             }
         }
     }
