@@ -8,6 +8,7 @@
 mod client;
 mod error;
 mod otlp;
+mod receivers;
 mod relabeling;
 mod remote_write;
 mod scrape;
@@ -22,6 +23,9 @@ use serde::Deserialize;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
 pub use error::ConfigError;
 pub use otlp::OtlpConfig;
+pub use receivers::{
+    FluentConfig, GelfConfig, SplunkConfig, SyslogConfig, TlsListenConfig, TokenConfig, Zone,
+};
 pub use relabeling::RelabelConfig;
 pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
