@@ -7,7 +7,7 @@ use crate::column::Grid;
 use crate::error::QueryError;
 use crate::logs::LogPlan;
 use crate::plan::MetricPlan;
-use crate::traces::TracePlan;
+use crate::traces::{SpanMetricsPlan, TracePlan};
 
 /// The languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,10 @@ pub struct Request {
     pub direction: Direction,
     /// Most spans that each span set of a trace lists.
     pub spans_per_set: usize,
+    /// Metrics of spans: one value for the whole range instead of one for each step.
+    pub whole_range: bool,
+    /// Metrics of spans: most exemplars; 0 gives none.
+    pub exemplars: usize,
 }
 
 impl Request {
@@ -143,6 +147,8 @@ impl Request {
             limit: 100,
             direction: Direction::Backward,
             spans_per_set: 3, // as Tempo
+            whole_range: false,
+            exemplars: 0,
         }
     }
 }
@@ -156,6 +162,8 @@ pub enum Plan {
     Logs(LogPlan),
     /// Traces.
     Traces(TracePlan),
+    /// Series of spans.
+    SpanMetrics(SpanMetricsPlan),
 }
 
 impl std::fmt::Display for Plan {
@@ -164,6 +172,7 @@ impl std::fmt::Display for Plan {
             Self::Metric(plan) => plan.fmt(f),
             Self::Logs(plan) => plan.fmt(f),
             Self::Traces(plan) => plan.fmt(f),
+            Self::SpanMetrics(plan) => plan.fmt(f),
         }
     }
 }

@@ -99,6 +99,21 @@ fn rows_of<'b>(
     Ok((rows, held))
 }
 
+/// The rows of a trace in the parts of a source and all memories, each identity once: the first arrival.
+pub(crate) fn rows_everywhere(
+    snapshot: &Snapshot<Spans>,
+    source: &mut Source<'_>,
+    id: TraceId,
+) -> Result<Vec<Row>, SelectError> {
+    let mut rows = Vec::new();
+    source.trace(id, &mut rows)?;
+    for memory in &snapshot.memories {
+        rows.extend(memory.trace(id));
+    }
+    keep_first(&mut rows);
+    Ok(rows)
+}
+
 /// What is known of a trace before it is read.
 struct Candidate {
     start: Timestamp,

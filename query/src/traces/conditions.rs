@@ -7,15 +7,14 @@ use obs_model::spans::AttributeValue;
 use obs_tracestore::Condition;
 
 use super::view::SERVICE_NAME;
-use crate::traceql::Query;
 use crate::traceql::ast::{
     Attribute, Element, FieldExpr, Gives, Intrinsic, Operator, Scope, SpansetExpr, SpansetOp,
     Static,
 };
 
-/// The hints of a query: in every trace that matches, each holds of some span.
-pub(super) fn hints(query: &Query) -> Vec<Condition> {
-    match query.pipeline.first() {
+/// The hints of a pipeline: in every trace that matches, each holds of some span.
+pub(super) fn hints(pipeline: &[Element]) -> Vec<Condition> {
+    match pipeline.first() {
         Some(Element::Spans(expr)) => of_spans(expr),
         _ => Vec::new(),
     }
@@ -43,7 +42,8 @@ fn of_spans(expr: &SpansetExpr) -> Vec<Condition> {
     hints
 }
 
-fn of_field(expr: &FieldExpr, hints: &mut Vec<Condition>) {
+/// What a condition asks of one span: each of these, at least.
+pub(super) fn of_field(expr: &FieldExpr, hints: &mut Vec<Condition>) {
     let FieldExpr::Operation { op, left, right } = expr else {
         return;
     };
@@ -92,6 +92,7 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
             Some(Condition::Status(*status))
         }
         (Attribute::Intrinsic(Intrinsic::Kind), Static::Kind(kind)) => Some(Condition::Kind(*kind)),
+        // Even where a name is in two scopes the first that has it counts; a hint may be wider.
         (Attribute::Named { scope, name, .. }, value) => {
             let value = match value {
                 Static::String(text) if *scope == Scope::Resource && name == SERVICE_NAME => {
@@ -115,7 +116,7 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
 }
 
 /// Where the store looks; nowhere in particular is the span or its resource.
-fn store_scope(scope: Scope) -> Option<obs_tracestore::Scope> {
+pub(super) fn store_scope(scope: Scope) -> Option<obs_tracestore::Scope> {
     match scope {
         Scope::Any => None,
         Scope::Span => Some(obs_tracestore::Scope::Span),
