@@ -50,10 +50,10 @@ pub(crate) mod piece {
     pub(crate) const DURATIONS: usize = 6;
     pub(crate) const KINDS: usize = 7;
     pub(crate) const STATUSES: usize = 8;
-    pub(crate) const NUMBERS: usize = 9;
+    // 9: flags and counts of what was dropped.
     pub(crate) const NAMES: usize = 10;
     pub(crate) const MESSAGES: usize = 11;
-    pub(crate) const STATES: usize = 12;
+    // 12: trace states.
     pub(crate) const SHAPES: usize = 13;
     /// The first column of attributes.
     pub(crate) const COLUMNS: usize = 14;

@@ -598,15 +598,6 @@ pub(crate) fn open(
     })
 }
 
-/// Rows as columns.
-pub(crate) fn of_rows(rows: Vec<Row>) -> Columns<'static> {
-    Columns {
-        len: rows.len(),
-        source: Source::Rows(rows),
-        apart: None,
-    }
-}
-
 /// For each row of a part whether its trace is given elsewhere; `None` where none is.
 fn apart(part: &Part, several: &HashSet<TraceId>) -> Result<Option<Vec<bool>>, SelectError> {
     if several.is_empty() {

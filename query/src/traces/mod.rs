@@ -20,9 +20,10 @@ mod view;
 use obs_model::answer::FoundTrace;
 use obs_model::limits::Limits;
 use obs_model::{Budget, SpanBatch, TimeRange, TraceId};
-use obs_tracestore::{Snapshot, SpanFilter, Spans, scan};
+use obs_tracestore::scan::{Choose, scan_chosen};
+use obs_tracestore::{Columns, Snapshot, SpanFilter, Spans};
 
-use conditions::hints;
+use conditions::{hints, some_span};
 pub use metrics::SpanMetricsPlan;
 use search::TraceCollector;
 pub use search::TraceMatcher;
@@ -97,7 +98,10 @@ pub fn search(
         budget.bytes(collector.take_bytes())?;
         Ok(flow)
     };
-    scan(snapshot, &filter, budget, &mut visit)?;
+    let needed = some_span(&plan.pipeline);
+    let mut choose = |block: &Columns<'_>| metrics::columns::matching(&needed, block);
+    let choose: Option<&mut Choose<'_>> = (!needed.is_empty()).then_some(&mut choose);
+    scan_chosen(snapshot, &filter, choose, budget, &mut visit)?;
     Ok(collector.finish())
 }
 

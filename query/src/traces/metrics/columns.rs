@@ -90,7 +90,7 @@ pub(in crate::traces) fn is_column(attribute: &Attribute) -> bool {
 }
 
 /// Whether columns decide a condition.
-fn is_decided(expr: &FieldExpr) -> bool {
+pub(in crate::traces) fn is_decided(expr: &FieldExpr) -> bool {
     match expr {
         FieldExpr::Static(_) => true,
         FieldExpr::Attribute(attribute) => is_column(attribute),

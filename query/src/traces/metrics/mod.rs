@@ -22,9 +22,10 @@ use obs_model::answer::{SpanExemplar, SpanSeries};
 use obs_model::limits::Limits;
 use obs_model::spans::Attribute as SpanAttribute;
 use obs_model::{Budget, BudgetError, SpanBatch};
-use obs_tracestore::{Snapshot, SpanFilter, Spans, scan};
+use obs_tracestore::scan::{Choose, scan_chosen};
+use obs_tracestore::{Columns, Snapshot, SpanFilter, Spans};
 
-use super::conditions::hints;
+use super::conditions::{hints, some_span};
 use super::spansets;
 use super::view::TraceView;
 use crate::error::QueryError;
@@ -245,7 +246,10 @@ impl Run<'_> {
             }
             Ok(ControlFlow::Continue(()))
         };
-        scan(self.snapshot, &filter, self.budget, &mut each)?;
+        let needed = some_span(&pipeline.pipeline);
+        let mut choose = |block: &Columns<'_>| columns::matching(&needed, block);
+        let choose: Option<&mut Choose<'_>> = (!needed.is_empty()).then_some(&mut choose);
+        scan_chosen(self.snapshot, &filter, choose, self.budget, &mut each)?;
         Ok(())
     }
 }
