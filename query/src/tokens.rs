@@ -168,6 +168,17 @@ impl<'a, T: PartialEq> Cursor<'a, T> {
         self.tokens.get(self.at + ahead).map(|t| &t.token)
     }
 
+    /// The token at a position.
+    pub(crate) fn token_at(&self, position: usize) -> Option<&T> {
+        self.tokens.get(position).map(|t| &t.token)
+    }
+
+    /// Goes back to a position after a reading failed: no level is open then.
+    pub(crate) fn restart(&mut self, position: usize) {
+        self.at = position;
+        self.depth = 0;
+    }
+
     /// The number of the token that comes next, for [`Self::error_at`].
     pub(crate) fn position(&self) -> usize {
         self.at

@@ -300,11 +300,11 @@ fn bad_queries_name_line_and_column() {
         refused(&what, &answer, 400, place);
     }
     let traceql = [
-        ("{ status = }", "1:12"),
-        ("{ duration > 5 apples }", "1:"),
-        ("{ .a = 1", "1:9"),
-        ("status = error", "1:1"),
-        (&format!("{{ {} }}", deep("(", ")", 3000)), "1:"),
+        ("{ status = }", "line 1, col 12"),
+        ("{ duration > 5 apples }", "line 1, col"),
+        ("{ .a = 1", "line 1, col 9"),
+        ("status = error", "line 1, col 1"),
+        (&format!("{{ {} }}", deep("(", ")", 3000)), "line 1, col"),
     ];
     for (query, place) in traceql {
         let answer = obs.get("/tempo/api/search", &[("q", query)]);
