@@ -103,7 +103,13 @@ impl Forwarder {
         external: &Labels,
         configs: Vec<RemoteWrite>,
     ) -> Result<Self, DiskError> {
-        Self::on(Arc::new(RealDisk::open(folder)?), bounds, salt, external, configs)
+        Self::on(
+            Arc::new(RealDisk::open(folder)?),
+            bounds,
+            salt,
+            external,
+            configs,
+        )
     }
 
     /// The same on a disk.
@@ -196,7 +202,9 @@ impl Forwarder {
         for one in prepared {
             let destination = &self.destinations[one.destination];
             destination.counters.came_in(one.highest_millis);
-            destination.counters.unsent_histograms(one.unsent_histograms);
+            destination
+                .counters
+                .unsent_histograms(one.unsent_histograms);
             let (done, written) = oneshot::channel();
             lock(&destination.entering).push(Entering {
                 tenant: tenant.clone(),
@@ -208,7 +216,9 @@ impl Forwarder {
             // Whoever comes first writes for all that wait.
             let ran = self.worker.run(usize::MAX, move || writer.write()).await;
             let written = match ran {
-                Ok(()) => written.await.unwrap_or_else(|_| Err("it was lost".to_owned())),
+                Ok(()) => written
+                    .await
+                    .unwrap_or_else(|_| Err("it was lost".to_owned())),
                 Err(_) => Err("forwarding has shut down".to_owned()),
             };
             if let Err(reason) = written {
@@ -259,7 +269,8 @@ fn folder_name(name: &str) -> String {
 impl Destination {
     /// Whether its queue is to take nothing more.
     fn is_full(&self, queue: Option<&Queue>) -> bool {
-        self.when_full == WhenFull::Refuse && queue.is_some_and(|q| q.waiting_bytes() >= self.bytes_max)
+        self.when_full == WhenFull::Refuse
+            && queue.is_some_and(|q| q.waiting_bytes() >= self.bytes_max)
     }
 
     /// The same in words for the sender.

@@ -305,7 +305,10 @@ impl LeftOut {
             histograms: note["histograms"].as_u64().unwrap_or(0),
             stale: note["stale"].as_u64().unwrap_or(0),
             exemplars: 0,
-            labels: labels.filter_map(Value::as_str).map(str::to_owned).collect(),
+            labels: labels
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -324,7 +327,9 @@ impl LeftOut {
         if !self.labels.is_empty() {
             let labels: Vec<&str> = self.labels.iter().map(String::as_str).collect();
             let labels = labels.join(", ");
-            all.push(format!("the labels {labels} (--columns makes columns of them)"));
+            all.push(format!(
+                "the labels {labels} (--columns makes columns of them)"
+            ));
         }
         all.join("; ")
     }
@@ -372,7 +377,10 @@ impl Writer {
         self.out.flush()?;
         let samples = self.samples;
         let told = "without metadata: types, units and help are not exported";
-        drop(writeln!(std::io::stderr(), "exported {samples} samples, {told}"));
+        drop(writeln!(
+            std::io::stderr(),
+            "exported {samples} samples, {told}"
+        ));
         let left_out = self.left_out.told();
         if !left_out.is_empty() {
             bail!("not exported, for want of a place in this form: {left_out}");

@@ -220,7 +220,8 @@ impl Notebook {
         };
         let file = &files[index].0;
         let print = fingerprint(file)?;
-        let note = json!({"file": file.display().to_string(), "position": position, "print": print});
+        let note =
+            json!({"file": file.display().to_string(), "position": position, "print": print});
         let draft = path.with_extension("tmp");
         std::fs::write(&draft, note.to_string())
             .and_then(|()| std::fs::rename(&draft, path))

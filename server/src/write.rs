@@ -226,7 +226,9 @@ impl Intake for Metrics {
     fn store(
         store: &Store<Self>,
         ready: &mut [(Tenant, MetricBatch)],
-        MetricsKept { buffers, numbers, .. }: &mut MetricsKept,
+        MetricsKept {
+            buffers, numbers, ..
+        }: &mut MetricsKept,
     ) -> Result<Vec<bool>, AppendError> {
         let mut by_tenant: BTreeMap<Tenant, (Vec<usize>, Vec<MetricBatch>)> = BTreeMap::new();
         for (index, (tenant, batch)) in ready.iter_mut().enumerate() {
@@ -342,11 +344,7 @@ impl Intake for Spans {
 }
 
 /// A finished record, unless there is nothing to record.
-fn record(
-    accepted: Accepted,
-    rows: usize,
-    encode: impl FnOnce(&mut Vec<u8>),
-) -> Admitted<Vec<u8>> {
+fn record(accepted: Accepted, rows: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Admitted<Vec<u8>> {
     let mut record = Vec::new();
     if rows > 0 {
         encode(&mut record);

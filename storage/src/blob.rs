@@ -106,7 +106,11 @@ mod tests {
             let all = std::fs::read_to_string("/proc/self/smaps").unwrap();
             let own = all.split_once(&address).unwrap().1;
             let line = own.lines().find(|line| line.starts_with("Rss:")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<usize>()
+                .unwrap()
         };
         let mut file = tempfile::tempfile().unwrap();
         let bytes: Vec<u8> = (0..4 << 20).map(|n: u32| (n >> 12) as u8).collect();

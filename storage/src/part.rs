@@ -339,7 +339,9 @@ impl PartReader {
         let sections = &self.0.sections;
         if let Ok(index) = sections.binary_search_by(|(s, _)| s.name.as_str().cmp(name)) {
             let offset = sections[index].0.offset as usize;
-            self.0.blob.release(offset + bytes.start..offset + bytes.end);
+            self.0
+                .blob
+                .release(offset + bytes.start..offset + bytes.end);
         }
     }
 

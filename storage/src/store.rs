@@ -382,7 +382,12 @@ impl<K: Kind> Store<K> {
         let view = self.view.read();
         let mut all = view.sealed_of(tenant);
         all.extend(view.active.get(tenant).cloned());
-        all.extend(writer.next.get(tenant).map(|(memory, _)| Arc::clone(memory)));
+        all.extend(
+            writer
+                .next
+                .get(tenant)
+                .map(|(memory, _)| Arc::clone(memory)),
+        );
         all
     }
 
@@ -392,7 +397,10 @@ impl<K: Kind> Store<K> {
         let writer = self.writer.lock();
         let view = self.view.read();
         let sealed = view.sealed.iter().flat_map(|sealed| &sealed.memories);
-        let next = writer.next.iter().map(|(tenant, (memory, _))| (tenant, memory));
+        let next = writer
+            .next
+            .iter()
+            .map(|(tenant, (memory, _))| (tenant, memory));
         for (tenant, memory) in sealed.chain(&view.active).chain(next) {
             let memories = by_tenant.entry(tenant.clone()).or_default();
             memories.push(Arc::clone(memory));

@@ -182,7 +182,10 @@ pub fn admit(
             let (reason, max) = full;
             refused.add(reason, samples, || {
                 let name = reason.as_str();
-                format!("limit {name} of {max} reached, new series {}", series.labels)
+                format!(
+                    "limit {name} of {max} reached, new series {}",
+                    series.labels
+                )
             });
             return false;
         }
@@ -387,8 +390,8 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_model::Timestamp;
     use crate::kind::Metrics;
+    use obs_model::Timestamp;
     use obs_storage::Kind;
 
     fn series(pairs: &[(&str, &str)], value: Value) -> Series {

@@ -496,7 +496,10 @@ mod tests {
         let mut samples = Samples::default();
         samples.push(Timestamp::from_millis(1), Value::Float(2.0));
         samples.push(Timestamp::from_millis(2), Value::Float(sample::stale()));
-        samples.push(Timestamp::from_millis(3), Value::Histogram(Default::default()));
+        samples.push(
+            Timestamp::from_millis(3),
+            Value::Histogram(Default::default()),
+        );
         let check = |text: &str, expect: &str, missing: &[&str]| {
             let mut out = Vec::new();
             let told = encode_csv(&labels, &samples, &columns(text).unwrap(), &mut out);

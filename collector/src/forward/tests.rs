@@ -89,7 +89,11 @@ impl Other {
 }
 
 fn open(folder: &Path, url: &str, more: &str) -> Forwarder {
-    open_on(Arc::new(RealDisk::open(folder).expect("a folder")), url, more)
+    open_on(
+        Arc::new(RealDisk::open(folder).expect("a folder")),
+        url,
+        more,
+    )
 }
 
 const BOUNDS: Bounds = Bounds {
@@ -167,7 +171,10 @@ async fn what_the_store_refused_is_not_forwarded() {
     let (sink, writer) = picky(&forwarder);
     let mut two = batch("a", 2);
     two.series.extend(batch("refused", 3).series);
-    let accepted = sink.metrics(Tenant::anonymous(), two).await.expect("stored");
+    let accepted = sink
+        .metrics(Tenant::anonymous(), two)
+        .await
+        .expect("stored");
     assert_eq!(accepted.refused, 3);
     let whole = sink.metrics(Tenant::anonymous(), batch("b", 1)).await;
     assert_eq!(whole, Ok(Accepted::default()));
@@ -249,7 +256,10 @@ async fn a_queue_without_room_refuses() {
         end(tasks, stop).await;
         disk.set_capacity(Some(disk.used()));
         let full = sink.metrics(Tenant::anonymous(), batch("a", 1)).await;
-        assert!(matches!(full, Err(SinkError::Unavailable { .. })), "{full:?}");
+        assert!(
+            matches!(full, Err(SinkError::Unavailable { .. })),
+            "{full:?}"
+        );
         end(other.tasks, other.stop).await;
         drop(sink);
         writer.await.expect("it ends");

@@ -197,11 +197,15 @@ impl Block {
         let next = loop {
             let at = self.index.position();
             let inside = usize::try_from(at - self.begin).unwrap_or(usize::MAX);
-            match self.index.next_series(self.piece.get(inside..).unwrap_or_default()) {
+            match self
+                .index
+                .next_series(self.piece.get(inside..).unwrap_or_default())
+            {
                 Step::End => return Ok(false),
                 Step::Series(series) => break series,
                 Step::More(bytes) => {
-                    self.piece = read_at(&self.file, at, bytes.max(PIECE_BYTES)).context("index")?;
+                    self.piece =
+                        read_at(&self.file, at, bytes.max(PIECE_BYTES)).context("index")?;
                     self.begin = at;
                     if self.piece.len() < bytes {
                         bail!("index: the file became shorter while it was read");

@@ -149,7 +149,14 @@ fn an_interrupted_export_goes_on() {
     let path = |name: &str| obs.path(name).display().to_string();
     let (whole, part, note) = (path("whole"), path("part"), path("note"));
     let export = |file: &str, to: &str, more: &[&str]| {
-        let fixed = ["export", "{__name__=~\".+\"}", "--from", "1700000000", "--window", "10m"];
+        let fixed = [
+            "export",
+            "{__name__=~\".+\"}",
+            "--from",
+            "1700000000",
+            "--window",
+            "10m",
+        ];
         obs.client(&[&fixed[..], &["--to", to, "--file", file], more].concat())
     };
     succeeds(&export(&whole, "1700003600", &[]));
@@ -168,7 +175,11 @@ fn an_interrupted_export_goes_on() {
     });
     std::fs::write(&note, state.to_string()).expect("writable");
     let other = export(&whole, "1700003600", &["--resume", &note]);
-    assert!(text(&other).contains("of another export"), "{}", text(&other));
+    assert!(
+        text(&other).contains("of another export"),
+        "{}",
+        text(&other)
+    );
     let told = succeeds(&export(&part, "1700003600", &["--resume", &note]));
     assert!(told.contains("exported 960 samples"), "{told}");
     assert!(!Path::new(&note).exists());
@@ -203,11 +214,21 @@ fn an_export_tells_what_its_form_has_no_place_for() {
             assert!(told.contains(part), "{part}: {told}");
         }
     };
-    check("a_total", "csv", 1, &["a_total,,,1,", "1 exemplars; the labels x"]);
+    check(
+        "a_total",
+        "csv",
+        1,
+        &["a_total,,,1,", "1 exemplars; the labels x"],
+    );
     check("a_total", "json", 1, &["1 exemplars", "without metadata"]);
     check("b", "json", 0, &["exported 2 samples", "null"]);
     check("b", "csv", 1, &["exported 1 samples", "1 stale markers"]);
-    check("b", "openmetrics", 1, &["b{} 1 1700000000\n# EOF", "1 stale markers"]);
+    check(
+        "b",
+        "openmetrics",
+        1,
+        &["b{} 1 1700000000\n# EOF", "1 stale markers"],
+    );
 }
 
 /// A block of the real thing: made by `promtool` of the installed package at run time.

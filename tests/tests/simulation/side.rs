@@ -80,6 +80,14 @@ impl<S: Signal> Side<S> {
     pub(crate) fn close(&mut self, shared: &mut Shared) {
         self.held = None;
         if let Some(store) = self.store.take() {
+            for of in TENANTS
+                .iter()
+                .map(|name| Tenant::new(name).expect("well-formed"))
+            {
+                let snapshot = store.snapshot(&of);
+                let tiers = snapshot.tags.iter().filter(|tag| tag.tier != 0);
+                shared.seen.tiers += tiers.count() as u64;
+            }
             let stats = store.stats();
             let seen = &mut shared.seen;
             seen.flushes += stats.flushes;

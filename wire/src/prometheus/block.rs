@@ -213,7 +213,9 @@ fn moved(error: WireError, begin: u64) -> WireError {
             position: Position::Byte(at),
             expected,
         } => {
-            let at = usize::try_from(begin).unwrap_or(usize::MAX).saturating_add(at);
+            let at = usize::try_from(begin)
+                .unwrap_or(usize::MAX)
+                .saturating_add(at);
             WireError::at_byte(format, at, expected)
         }
         other => other,
@@ -263,7 +265,9 @@ impl Symbols {
             _ => reference as usize,
         };
         let end = *self.ends.get(at)? as usize;
-        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let begin = at
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
         self.text.get(begin..end)
     }
 }
@@ -308,7 +312,10 @@ impl Index {
             return Step::More(head);
         }
         let length = cursor.length();
-        let whole = length.as_ref().ok().and_then(|l| l.checked_add(cursor.at + 4));
+        let whole = length
+            .as_ref()
+            .ok()
+            .and_then(|l| l.checked_add(cursor.at + 4));
         // Without its length nothing behind it is found.
         let Some(whole) = whole.filter(|whole| *whole <= left.min(SERIES_BYTES_MAX)) else {
             let told = length.and_then(|_| Err(cursor.fault("a series within its section")));

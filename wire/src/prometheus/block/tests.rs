@@ -74,7 +74,10 @@ fn open(bytes: &[u8]) -> Result<Index, WireError> {
     let contents = Contents::decode(bytes, tail, bytes.len() as u64)?;
     let section = &bytes[contents.symbols as usize..];
     let length = symbols_bytes(section)?.min(section.len() as u64) as usize;
-    Ok(Index::new(&contents, Symbols::decode(&section[..length], &contents)?))
+    Ok(Index::new(
+        &contents,
+        Symbols::decode(&section[..length], &contents)?,
+    ))
 }
 
 /// All series, with no more bytes at a time than are asked for.
