@@ -156,8 +156,8 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use axum::extract::RawQuery;
     use axum::Router;
+    use axum::extract::RawQuery;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
@@ -187,7 +187,9 @@ mod tests {
             "done"
         };
         let echo = async |RawQuery(query): RawQuery| query.unwrap_or_default();
-        let routes = Router::new().route("/slow", get(slow)).route("/echo", get(echo));
+        let routes = Router::new()
+            .route("/slow", get(slow))
+            .route("/echo", get(echo));
         let guarded = Guarded::with_places(listener, cut.clone(), places);
         let stopped = stop.clone().cancelled_owned();
         let mut server = JoinSet::new();
@@ -244,12 +246,16 @@ mod tests {
     async fn bare_quotes_in_an_address_are_taken() {
         let rig = start(1).await;
         let long = "x".repeat(5000);
-        let text = format!("GET /echo?a=\"{long}\"<b> HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let text =
+            format!("GET /echo?a=\"{long}\"<b> HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let mut answer = String::new();
         let mut stream = send(&rig, &text).await;
         stream.read_to_string(&mut answer).await.expect("answered");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(answer.ends_with(&format!("a=%22{long}%22%3Cb%3E")), "{answer}");
+        assert!(
+            answer.ends_with(&format!("a=%22{long}%22%3Cb%3E")),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
