@@ -9,7 +9,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
 use obs_collector::config::{Job, RemoteWrite};
-use obs_collector::forward::QUEUE_BYTES_DEFAULT;
+use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
@@ -445,10 +445,13 @@ async fn open_queues(
     }
     let own = || options.data.join("forward");
     let folder = collected.buffer.clone().unwrap_or_else(own);
-    let bytes = config.obs.collector.buffer.max_size;
-    let bytes = bytes.map_or(QUEUE_BYTES_DEFAULT, |size| size.0);
+    let buffer = &config.obs.collector.buffer;
+    let bounds = Bounds {
+        bytes_max: buffer.max_size.map_or(QUEUE_BYTES_DEFAULT, |size| size.0),
+        when_full: buffer.when_full,
+    };
     let (external, all) = (config.external_labels(), collected.destinations.clone());
-    let open = move || Forwarder::open(&folder, bytes, random_u32(), &external, all);
+    let open = move || Forwarder::open(&folder, bounds, random_u32(), &external, all);
     let opened = tokio::task::spawn_blocking(open).await?;
     opened.context("open the queues of remote_write").map(Some)
 }
