@@ -282,7 +282,7 @@ impl Intake for Logs {
         store: &Store<Self>,
         write: Admitting<'_, LogBatch>,
         rules: &Rules,
-        (): &mut (),
+        _: &mut Arc<Tails>,
     ) -> Admitted<Vec<u8>> {
         let mut batch = write.batch;
         obs_logstore::enrich(&mut batch, &rules.enrich);
