@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use obs_model::limits::Limits;
