@@ -31,7 +31,8 @@ pub(crate) struct Template {
 pub(crate) struct Column {
     /// What is known of it without its data.
     pub(crate) form: Form,
-    /// Where its data stands in the frame.
+    /// Where its data stands in the frame, in the dense or in the packed part of it.
+    dense: bool,
     start: usize,
     bytes: usize,
     values: OnceCell<Variables>,
@@ -41,6 +42,7 @@ pub(crate) struct Column {
 struct Frame<'a> {
     packed: Reader<'a>,
     data: OnceCell<Vec<u8>>,
+    dense: &'a [u8],
 }
 
 /// The lines of a group.
@@ -84,6 +86,7 @@ impl<'a> Lines<'a> {
             frames.push(Frame {
                 packed,
                 data: OnceCell::new(),
+                dense: bytes::raw(reader)?,
             });
         }
         Ok(Self {
@@ -132,7 +135,10 @@ impl<'a> Lines<'a> {
         let values = match &column.form {
             Form::Constant(value) => Variables::Constant(value.clone()),
             form => {
-                let frame = self.frame(kind.frame)?;
+                let frame = match column.dense {
+                    true => self.frames[kind.frame].dense,
+                    false => self.frame(kind.frame)?,
+                };
                 let mut reader = Reader::new(self.place, frame);
                 reader.slice(column.start)?;
                 let mut reader = Reader::new(self.place, reader.slice(column.bytes)?);
@@ -199,7 +205,9 @@ impl<'a> Lines<'a> {
 fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usize), Corrupt> {
     let count = reader.count(rows)?;
     let mut templates: Vec<Template> = Vec::new();
-    let (mut frame, mut frame_first, mut start, mut total) = (0, 0, 0usize, 0usize);
+    let (mut frame, mut frame_first, mut total) = (0, 0, 0usize);
+    // Where the next column begins, in the packed and in the dense part of the frame.
+    let mut starts = [0usize; 2];
     for number in 0..count {
         let template_rows = reader.count(rows - total)?;
         total += template_rows;
@@ -211,14 +219,17 @@ fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usi
         let mut columns = Vec::with_capacity(markers);
         for _ in 0..markers {
             let form = Form::read(reader)?;
-            let bytes = reader.count(RUN_BYTES_MAX)?;
+            let length = reader.count(2 * RUN_BYTES_MAX)?;
+            let (bytes, dense) = (length >> 1, length & 1 == 1);
+            let start = &mut starts[usize::from(dense)];
             columns.push(Column {
                 form,
-                start,
+                dense,
+                start: *start,
                 bytes,
                 values: OnceCell::new(),
             });
-            start = start.saturating_add(bytes);
+            *start = start.saturating_add(bytes);
         }
         templates.push(Template {
             bytes: template,
@@ -231,7 +242,7 @@ fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usi
             if ending != number + 1 - frame_first {
                 return Err(reader.corrupt("the number of templates of a frame"));
             }
-            (frame, frame_first, start) = (frame + 1, number + 1, 0);
+            (frame, frame_first, starts) = (frame + 1, number + 1, [0; 2]);
         }
     }
     if total != rows || frame_first != count {

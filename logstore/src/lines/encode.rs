@@ -8,7 +8,7 @@ use obs_storage::codec::{bytes, put_bytes, varint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::split::{ADDRESS, LINE, NUMBER, Splitter, is_marker};
-use super::variable::{self, put_numbers_below};
+use super::variable::{self, Form, put_numbers_below};
 use crate::tokens::GroupTokens;
 
 /// A template with fewer lines is not worth its columns.
@@ -138,7 +138,7 @@ impl Encoder {
 
     fn write(&mut self, lines: &[u8], tokens: &mut GroupTokens, out: &mut Vec<u8>) {
         let mut head = Vec::new();
-        let mut data = Vec::new();
+        let mut frame = FrameData::default();
         let mut frames = Vec::new();
         let mut values: Vec<&[u8]> = Vec::new();
         varint::put(self.kinds.len() as u64, &mut head);
@@ -156,17 +156,14 @@ impl Encoder {
                 if !matches!(*marker, NUMBER | ADDRESS) {
                     add_tokens(&values, tokens);
                 }
-                let start = data.len();
-                variable::encode(&values, &mut head, &mut data);
-                varint::put((data.len() - start) as u64, &mut head);
+                frame.column(&values, &mut head);
             }
             let last = number + 1 == self.kinds.len();
             // The number of templates that end with this frame; 0 = the frame goes on.
-            if data.len() >= FRAME_BYTES || last {
+            if frame.bytes() >= FRAME_BYTES || last {
                 varint::put((number + 1 - frame_start) as u64, &mut head);
                 frame_start = number + 1;
-                self.zstd.encode(&data, &mut frames);
-                data.clear();
+                frame.end(&mut self.zstd, &mut frames);
             } else {
                 varint::put(0, &mut head);
             }
@@ -180,6 +177,42 @@ impl Encoder {
         self.zstd.encode(&head, out);
         self.zstd.encode(&numbers, out);
         out.append(&mut frames);
+    }
+}
+
+/// The data of the columns of a frame: what zstd makes smaller, and what it does not, which is then
+/// read without being decompressed.
+#[derive(Default)]
+struct FrameData {
+    packed: Vec<u8>,
+    dense: Vec<u8>,
+    column: Vec<u8>,
+}
+
+impl FrameData {
+    /// Adds a column; its form, and where its data is, go to `head`.
+    fn column(&mut self, values: &[&[u8]], head: &mut Vec<u8>) {
+        let start = head.len();
+        self.column.clear();
+        variable::encode(values, head, &mut self.column);
+        let dense = Form::is_dense(&head[start..], &self.column);
+        varint::put((self.column.len() as u64) << 1 | u64::from(dense), head);
+        match dense {
+            true => self.dense.append(&mut self.column),
+            false => self.packed.append(&mut self.column),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.packed.len() + self.dense.len()
+    }
+
+    /// Appends the frame and starts anew.
+    fn end(&mut self, zstd: &mut bytes::Encoder, out: &mut Vec<u8>) {
+        zstd.encode(&self.packed, out);
+        bytes::encode_raw(&self.dense, out);
+        self.packed.clear();
+        self.dense.clear();
     }
 }
 

@@ -179,7 +179,7 @@ fn encode_identifiers(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) 
 }
 
 /// Appends the bytes that hexadecimal digits stand for, leaving out dashes.
-fn put_hex(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_hex(text: &[u8], out: &mut Vec<u8>) {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => digit - b'0',
         _ => digit - b'a' + 10,
@@ -255,6 +255,15 @@ fn put_plain(values: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 impl Form {
+    /// Whether the data of such a column cannot be made smaller.
+    pub(crate) fn is_dense(head: &[u8], data: &[u8]) -> bool {
+        match head.first() {
+            Some(&(HEX | UUIDS)) => true,
+            Some(&(NUMBERS | PADDED)) => dense::is_dense(data),
+            _ => false,
+        }
+    }
+
     /// Reads a form.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Ok(match reader.u8()? {
@@ -375,8 +384,7 @@ impl Variables {
             Self::Constant(value) => out.extend_from_slice(value),
             Self::Numbers(numbers, digits) => put_decimal(numbers[row], *digits, out),
             Self::Hex(bytes, length) => {
-                let bytes = &bytes[row * length..(row + 1) * length];
-                bytes.iter().for_each(|byte| put_hex_digits(*byte, out));
+                put_hex_text(&bytes[row * length..(row + 1) * length], out);
             }
             Self::Uuids(bytes) => {
                 let bytes = &bytes[row * UUID_RAW_BYTES..(row + 1) * UUID_RAW_BYTES];
@@ -457,6 +465,11 @@ fn put_decimal(number: i64, digits: usize, out: &mut Vec<u8>) {
     }
     let start = at.min(text.len() - digits.min(text.len()));
     out.extend_from_slice(&text[start..]);
+}
+
+/// Appends bytes as hexadecimal digits.
+pub(crate) fn put_hex_text(bytes: &[u8], out: &mut Vec<u8>) {
+    bytes.iter().for_each(|byte| put_hex_digits(*byte, out));
 }
 
 fn put_hex_digits(byte: u8, out: &mut Vec<u8>) {

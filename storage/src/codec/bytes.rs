@@ -109,6 +109,15 @@ pub fn decode(reader: &mut Reader<'_>, bytes_max: usize) -> Result<Vec<u8>, Corr
     }
 }
 
+/// The bytes of a run that [`encode_raw`] wrote, where they stand.
+pub fn raw<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Corrupt> {
+    let place = reader.clone();
+    match reader.u8()? {
+        RAW => reader.bytes(reader.remaining()),
+        tag => Err(place.corrupt(format!("a run of bytes as they are, found tag {tag}"))),
+    }
+}
+
 /// Passes over a run without decompressing it.
 pub fn skip(reader: &mut Reader<'_>) -> Result<(), Corrupt> {
     let tag = reader.u8()?;
