@@ -32,6 +32,7 @@ use crate::tokens::{Cause, GroupTokens, LENGTH_MAX, Need};
 const WORD: u8 = b'w';
 const TRIGRAM: u8 = b't';
 const LENGTH: u8 = b'l';
+const ESCAPES: u8 = b'e';
 
 /// The one field.
 const FIELD: &str = "token";
@@ -86,6 +87,9 @@ impl Builder {
         tokens.words.drain().for_each(|word| add(WORD, &word));
         tokens.trigrams.drain().for_each(|t| add(TRIGRAM, &t));
         tokens.lengths.drain().for_each(|l| add(LENGTH, &[l]));
+        if tokens.escapes {
+            add(ESCAPES, &[]);
+        }
         self.document(document)
     }
 
@@ -369,6 +373,7 @@ impl TokenIndex {
                     self.add_words(text, *begins, *ends, &mut found)?;
                 }
                 Cause::Id(hash) => ids.push(*hash),
+                Cause::Escapes => found |= self.groups(ESCAPES, &[])?,
                 Cause::LongerId { than, trigrams } => {
                     self.add_longer_ids(*than, trigrams, &mut found)?;
                 }

@@ -212,6 +212,11 @@ impl Metadata {
         })
     }
 
+    /// Whether a row may have this key.
+    pub(crate) fn may_have(&self, name: &str) -> bool {
+        self.rest.is_some() || self.columns.iter().any(|column| column.name == name)
+    }
+
     /// The metadata of a row.
     pub(crate) fn row(&self, row: usize) -> Result<Labels, Corrupt> {
         let mut built = self.built.borrow_mut();

@@ -49,6 +49,8 @@ pub(crate) struct GroupTokens {
     pub(crate) trigrams: HashSet<Trigram, Xxh3DefaultBuilder>,
     /// Lengths of identifiers.
     pub(crate) lengths: HashSet<u8>,
+    /// Whether a line may have letters that are escaped, as JSON allows.
+    pub(crate) escapes: bool,
 }
 
 impl GroupTokens {
@@ -107,6 +109,8 @@ pub(crate) enum Cause {
     Id(u64),
     /// An identifier that is longer than so many bytes and has these trigrams.
     LongerId { than: u8, trigrams: Vec<Trigram> },
+    /// Escaped letters.
+    Escapes,
 }
 
 /// One of the causes must be there.
@@ -132,18 +136,7 @@ pub(crate) fn needs(texts: &[Vec<u8>]) -> Vec<Need> {
 /// metadata or in the line, there perhaps with letters written as `\u0041`.
 pub(crate) fn needs_of_value(value: &str) -> Vec<Need> {
     let mut all = needs(&[value.as_bytes().to_vec()]);
-    let escaped = [
-        Cause::Word {
-            text: b"u".to_vec(),
-            begins: true,
-            ends: true,
-        },
-        Cause::LongerId {
-            than: 3,
-            trigrams: vec![*b"u00"],
-        },
-    ];
-    all.iter_mut().for_each(|need| need.extend(escaped.clone()));
+    all.iter_mut().for_each(|need| need.push(Cause::Escapes));
     all
 }
 
