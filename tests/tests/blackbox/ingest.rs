@@ -223,7 +223,11 @@ fn splunk_with_acknowledgements() {
         200,
         0,
     );
-    assert_eq!(lines(&obs, r#"{sourcetype="st"} | k="v""#, 1), ["hello"]);
+    assert_eq!(
+        lines(&obs, r#"{sourcetype="st"} | k="v""#, 2),
+        // The one in front of the bad event too.
+        ["hello", "hello"]
+    );
     assert_eq!(lines(&obs, r#"{source="s"}"#, 2), ["raw 0", "raw 1"]);
     let mut obs = obs;
     obs.set_tenant(Some("red"));
