@@ -201,8 +201,8 @@ impl Metadata {
             return Err(reader.corrupt(format!("{rows} rows in every column")));
         }
         reader.finish()?;
-        let sets = columns.iter().map(Column::stored);
-        let sets = sets.fold(Some(1usize), |all, stored| all?.checked_mul(stored?));
+        let mut sets = columns.iter().map(Column::stored);
+        let sets = sets.try_fold(1usize, |all, stored| all.checked_mul(stored?));
         let remembered = sets.filter(|sets| rest.is_none() && *sets <= REMEMBERED_MAX);
         Ok(Self {
             place: place.to_owned(),

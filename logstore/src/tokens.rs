@@ -8,7 +8,8 @@
 
 use std::collections::HashSet;
 
-use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::filter::IdSet;
 use crate::lines::split::{Run, classify, in_run, is_marker};
@@ -41,12 +42,73 @@ fn cut(token: &[u8]) -> &[u8] {
     &token[..token.len().min(TOKEN_BYTES_MAX)]
 }
 
+/// Words, each once.
+#[derive(Default)]
+pub(crate) struct Words {
+    all: Vec<Vec<u8>>,
+    places: HashTable<(u64, u32)>,
+}
+
+impl Words {
+    fn insert(&mut self, word: &[u8]) {
+        let hash = xxh3_64(word);
+        let same = |(known, at): &(u64, u32)| *known == hash && self.all[*at as usize] == word;
+        if self.places.find(hash, same).is_none() {
+            // Words of a group have more than a byte each, and lines less than 4 GiB.
+            let at = self.all.len() as u32;
+            self.places
+                .insert_unique(hash, (hash, at), |(hash, _)| *hash);
+            self.all.push(word.to_vec());
+        }
+    }
+
+    /// Takes all words out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.places.clear();
+        self.all.drain(..)
+    }
+}
+
+/// Trigrams, each once: a bit for each that there can be.
+#[derive(Default)]
+pub(crate) struct Trigrams {
+    bits: Vec<u64>,
+    all: Vec<Trigram>,
+}
+
+impl Trigrams {
+    fn insert(&mut self, trigram: Trigram) {
+        if self.bits.is_empty() {
+            self.bits = vec![0; 1 << 18];
+        }
+        let (word, bit) = Self::place(trigram);
+        if self.bits[word] & bit == 0 {
+            self.bits[word] |= bit;
+            self.all.push(trigram);
+        }
+    }
+
+    fn place([a, b, c]: Trigram) -> (usize, u64) {
+        let number = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        (number / 64, 1 << (number % 64))
+    }
+
+    /// Takes all trigrams out.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(Trigram)) {
+        for trigram in self.all.drain(..) {
+            let (word, bit) = Self::place(trigram);
+            self.bits[word] &= !bit;
+            take(trigram);
+        }
+    }
+}
+
 /// What the lines and metadata of a group hold.
 #[derive(Default)]
 pub(crate) struct GroupTokens {
-    pub(crate) words: HashSet<Vec<u8>, Xxh3DefaultBuilder>,
+    pub(crate) words: Words,
     pub(crate) ids: IdSet,
-    pub(crate) trigrams: HashSet<Trigram, Xxh3DefaultBuilder>,
+    pub(crate) trigrams: Trigrams,
     /// Lengths of identifiers.
     pub(crate) lengths: HashSet<u8>,
     /// Whether a line may have letters that are escaped, as JSON allows.
@@ -74,10 +136,7 @@ impl GroupTokens {
     }
 
     fn word(&mut self, word: &[u8]) {
-        let word = cut(word);
-        if !self.words.contains(word) {
-            self.words.insert(word.to_vec());
-        }
+        self.words.insert(cut(word));
     }
 
     fn id(&mut self, id: &[u8]) {
@@ -85,8 +144,8 @@ impl GroupTokens {
             return;
         }
         self.lengths.insert(length(id.len()));
-        self.trigrams
-            .extend(id.windows(3).map(|w| [w[0], w[1], w[2]]));
+        id.windows(3)
+            .for_each(|w| self.trigrams.insert([w[0], w[1], w[2]]));
     }
 }
 

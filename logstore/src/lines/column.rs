@@ -3,7 +3,7 @@
 //! Invariants: a line is put together from its template and its variables alone; what contradicts
 //! itself is `Corrupt`, never a panic; a frame is decompressed once, whoever asks.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes};
@@ -56,6 +56,8 @@ pub(crate) struct Lines<'a> {
     /// Which row of its template each row is.
     ranks: OnceCell<Vec<u32>>,
     frames: Vec<Frame<'a>>,
+    /// Bytes of memory held.
+    held: Cell<usize>,
 }
 
 impl<'a> Lines<'a> {
@@ -89,7 +91,12 @@ impl<'a> Lines<'a> {
                 dense: bytes::raw(reader)?,
             });
         }
+        let held = templates.iter().map(|kind| {
+            let columns = kind.columns.len() * size_of::<Column>();
+            kind.bytes.len() + columns
+        });
         Ok(Self {
+            held: Cell::new(held.sum::<usize>() + 2 * ids.len()),
             place,
             templates,
             ids,
@@ -114,6 +121,7 @@ impl<'a> Lines<'a> {
             return row;
         }
         let ranks = self.ranks.get_or_init(|| {
+            self.hold(4 * self.ids.len());
             let mut next = vec![0u32; self.templates.len()];
             let rank = |id: &u16| {
                 let next = &mut next[usize::from(*id)];
@@ -147,6 +155,7 @@ impl<'a> Lines<'a> {
                 values
             }
         };
+        self.hold(values.bytes());
         Ok(column.values.get_or_init(|| values))
     }
 
@@ -178,17 +187,11 @@ impl<'a> Lines<'a> {
 
     /// Bytes of memory held now.
     pub(crate) fn bytes(&self) -> usize {
-        let ranks = self.ranks.get().map_or(0, Vec::len);
-        let frames = self.frames.iter().filter_map(|f| f.data.get());
-        let templates = self.templates.iter().map(|kind| {
-            let values = kind.columns.iter().filter_map(|c| c.values.get());
-            let columns = kind.columns.len() * size_of::<Column>();
-            kind.bytes.len() + columns + values.map(Variables::bytes).sum::<usize>()
-        });
-        2 * self.ids.len()
-            + 4 * ranks
-            + frames.map(Vec::len).sum::<usize>()
-            + templates.sum::<usize>()
+        self.held.get()
+    }
+
+    fn hold(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
     }
 
     fn frame(&self, index: usize) -> Result<&[u8], Corrupt> {
@@ -197,6 +200,7 @@ impl<'a> Lines<'a> {
             return Ok(data);
         }
         let data = bytes::decode(&mut frame.packed.clone(), RUN_BYTES_MAX)?;
+        self.hold(data.len());
         Ok(frame.data.get_or_init(|| data))
     }
 }

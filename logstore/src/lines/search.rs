@@ -35,6 +35,9 @@ pub struct LineCondition {
     pub tests: Vec<LineTest>,
 }
 
+/// What only a reader knows to ask of a line.
+pub type ReadersTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// A test of a line.
 #[derive(Clone)]
 pub enum LineTest {
@@ -47,7 +50,7 @@ pub enum LineTest {
         /// Bytes that every line has for which it holds; possibly none.
         needle: Vec<u8>,
         /// Whether it holds.
-        test: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+        test: ReadersTest,
     },
 }
 

@@ -6,10 +6,10 @@
 //! out without decompressing it. `docs/formats/log-lines.md`.
 //! Invariant: the bytes of every value come back.
 
-use std::collections::HashMap;
-
+use hashbrown::HashTable;
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, dense, ints, put_bytes, varint};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::split::{UUID_BYTES, is_uuid};
 
@@ -196,20 +196,31 @@ pub(crate) fn put_hex(text: &[u8], out: &mut Vec<u8>) {
 /// A dictionary, unless too many values differ.
 fn encode_dictionary(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) -> bool {
     let distinct_max = (values.len() / 2).min(usize::from(u16::MAX));
-    let mut seen: HashMap<&[u8], u16, xxhash_rust::xxh3::Xxh3DefaultBuilder> = HashMap::default();
+    let mut seen: HashTable<(u64, u16)> = HashTable::new();
     let mut distinct: Vec<&[u8]> = Vec::new();
     let mut indexes: Vec<u16> = Vec::with_capacity(values.len());
+    let mut last: Option<(&[u8], u16)> = None;
     for value in values {
-        // `distinct_max` bounds the number.
-        let next = distinct.len() as u16;
-        let index = *seen.entry(value).or_insert(next);
-        if index == next {
-            if distinct.len() == distinct_max {
-                return false;
-            }
-            distinct.push(value);
+        if let Some((_, index)) = last.filter(|(before, _)| before == value) {
+            indexes.push(index);
+            continue;
         }
+        let hash = xxh3_64(value);
+        let same =
+            |(known, at): &(u64, u16)| *known == hash && distinct[usize::from(*at)] == *value;
+        let index = match seen.find(hash, same) {
+            Some((_, index)) => *index,
+            None if distinct.len() == distinct_max => return false,
+            None => {
+                // `distinct_max` bounds the number.
+                let index = distinct.len() as u16;
+                seen.insert_unique(hash, (hash, index), |(hash, _)| *hash);
+                distinct.push(value);
+                index
+            }
+        };
         indexes.push(index);
+        last = Some((value, index));
     }
     head.push(DICTIONARY);
     varint::put(distinct.len() as u64, data);
