@@ -7,7 +7,7 @@ use std::sync::Arc;
 use obs_model::limits::Limits;
 use obs_model::matcher::all_match;
 use obs_model::{
-    Budget, BudgetError, Labels, LogBatch, LogRecord, LogStream, MatchOp, Matcher, Tenant,
+    Budget, BudgetError, Labels, LogBatch, LogRecord, LogStream, MatchOp, Matcher, Pattern, Tenant,
     TimeRange, Timestamp,
 };
 use obs_storage::{
@@ -15,6 +15,7 @@ use obs_storage::{
 };
 use proptest::prelude::*;
 
+use crate::Selector;
 use crate::memory::Memory;
 use crate::scan::{Direction, LogFilter, Visitor};
 use crate::{
@@ -811,5 +812,128 @@ fn golden_files_are_read_and_written_alike() {
     for (name, _) in part.reader.sections() {
         let same = flushed.section(name).unwrap() == part.reader.section(name).unwrap();
         assert!(same, "a new encoding of {name} needs a new version");
+    }
+}
+
+fn selectors() -> impl Strategy<Value = Selector> {
+    let condition = (needle(), prop::bool::weighted(0.2), any::<bool>());
+    let condition = condition.prop_map(|(text, negative, regex)| {
+        let source = regex_syntax_escape(&text);
+        let test = match Pattern::search(&source) {
+            Ok(pattern) if regex => LineTest::Matches(pattern),
+            _ => LineTest::contains(&text),
+        };
+        LineCondition {
+            negative,
+            tests: vec![test],
+        }
+    });
+    let lines = prop::collection::vec(condition, 0..2);
+    (matchers(), lines).prop_map(|(matchers, lines)| Selector { matchers, lines })
+}
+
+/// A text as a regular expression.
+fn regex_syntax_escape(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.replace('.', "[.]")
+}
+
+/// What happens to a store from which lines are deleted.
+#[derive(Clone, Debug)]
+enum Event {
+    Write(LogBatch),
+    Delete(Selector, TimeRange),
+    Flush,
+    Merge,
+    Crash,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        4 => batches().prop_map(Event::Write),
+        3 => (selectors(), range()).prop_map(|(s, r)| Event::Delete(s, r)),
+        2 => Just(Event::Flush),
+        1 => Just(Event::Merge),
+        1 => Just(Event::Crash),
+    ];
+    prop::collection::vec(event, 1..16)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn what_was_deleted_is_not_found_and_nothing_else_is_missed(events in events(), seed: u64) {
+        let disk = SimDisk::new(seed);
+        let open = || Store::<Logs>::open(Arc::new(disk.clone()), Options::default(), &|_| {});
+        let mut store = open().unwrap();
+        let tenant = Tenant::anonymous();
+        let mut left: BTreeMap<Labels, Vec<LogRecord>> = BTreeMap::new();
+        for event in &events {
+            match event {
+                Event::Write(batch) => {
+                    let mut payload = Vec::new();
+                    encode(batch, &mut payload);
+                    store.append(&[Record { tenant: &tenant, payload: &payload }]).unwrap();
+                    for stream in &batch.streams {
+                        let all = left.entry(stream.labels.clone()).or_default();
+                        for record in &stream.records {
+                            if !all.contains(record) {
+                                all.push(record.clone());
+                            }
+                        }
+                    }
+                }
+                Event::Delete(selector, range) => {
+                    crate::delete(&store, &tenant, selector, *range).unwrap();
+                    for (labels, records) in &mut left {
+                        let taken = |r: &LogRecord| {
+                            all_match(&selector.matchers, labels)
+                                && range.contains(r.time)
+                                && selector.lines.iter().all(|c| c.holds(&r.line))
+                        };
+                        records.retain(|r| !taken(r));
+                    }
+                }
+                Event::Flush | Event::Merge => {
+                    let merge = matches!(event, Event::Merge);
+                    while let Some(job) = store.forced(if merge { Force::Merge } else { Force::Flush }) {
+                        store.run(job).unwrap();
+                    }
+                }
+                Event::Crash => {
+                    drop(store);
+                    disk.crash();
+                    store = open().unwrap();
+                }
+            }
+            let filter = LogFilter {
+                matchers: &[],
+                range: TimeRange::ALL,
+                lines: &[],
+                labels: &[],
+                direction: Direction::Forward,
+            };
+            let mut expect = left.clone();
+            expect.retain(|_, records| !records.is_empty());
+            expect.values_mut().for_each(|records| records.sort_by_key(|r| r.time));
+            let mut found = scanned(&store.snapshot(&tenant), &filter).all;
+            // A record that was deleted and came again has a new place among its equals.
+            let order = |r: &LogRecord| (r.time, r.line.clone(), r.metadata.clone());
+            for records in found.values_mut().chain(expect.values_mut()) {
+                records.sort_by_key(order);
+            }
+            prop_assert_eq!(found, expect);
+        }
+    }
+
+    #[test]
+    fn selectors_come_back(selector in selectors(), cut in any::<prop::sample::Index>(), bytes: Vec<u8>) {
+        let written = selector.encode().unwrap();
+        let read = Selector::decode(&written).unwrap();
+        prop_assert_eq!(format!("{read:?}"), format!("{selector:?}"));
+        prop_assert!(Selector::decode(&written[..cut.index(written.len())]).is_err());
+        if let Ok(other) = Selector::decode(&bytes) {
+            prop_assert!(other.encode().is_ok());
+        }
     }
 }

@@ -90,7 +90,6 @@ impl Pipeline {
     }
 
     /// Runs the line through; `false` drops it.
-    #[cfg(test)]
     pub(crate) fn run(&self, row: &mut Row<'_>) -> bool {
         self.steps.iter().all(|step| step.run(row, self.now))
     }
