@@ -95,10 +95,10 @@ impl Visitor for Mining<'_> {
     fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
         self.budget.check()?;
         for index in 0..rows.len() {
-            if !self.range.contains(rows.time(index)?) {
+            let record = rows.record(index)?;
+            if !self.range.contains(record.time) {
                 continue;
             }
-            let record = rows.record(index)?;
             if self.plain {
                 self.miner.line(&record, labels)?;
             } else if let Some(sifted) = self.sieve.sift(labels, &record) {
