@@ -3,7 +3,9 @@
 //!
 //! The mix is that of recorded fleets: of 830 series 229 are constant gauges, 133 counters that do
 //! not move, 283 counters that move (112 of them buckets) and 185 gauges that do. All series of a
-//! scrape share a timestamp; one scrape in ten is 1 to 8 ms late.
+//! scrape share a timestamp; one scrape in ten is 1 to 8 ms late. The CPU time of containers has
+//! nanoseconds, all of which is noise that nobody can make smaller, a third of all; or hundredths,
+//! as most exporters tell it.
 
 mod scraped;
 mod table;
@@ -36,6 +38,8 @@ pub(crate) struct Fleet {
     pub(crate) end_ms: i64,
     /// Seed.
     pub(crate) seed: u64,
+    /// Whether the CPU time of containers has nanoseconds instead of hundredths.
+    pub(crate) nanoseconds: bool,
 }
 
 impl Fleet {
@@ -79,9 +83,13 @@ impl Fleet {
     }
 
     fn churn(&self) -> String {
+        let decimals = match self.nanoseconds {
+            true => "",
+            false => ", CPU time in hundredths",
+        };
         match self.lifetime {
-            0 => String::new(),
-            n => format!(", an instance lives {n} scrapes"),
+            0 => decimals.to_owned(),
+            n => format!("{decimals}, an instance lives {n} scrapes"),
         }
     }
 
@@ -278,7 +286,8 @@ impl Instance {
         let limit = fleet.series_of(number);
         let mut rows = Vec::with_capacity(limit);
         for family in FAMILIES {
-            add_rows(family, number, generation, &mut random, &mut rows);
+            let family = family.with(fleet.nanoseconds);
+            add_rows(&family, number, generation, &mut random, &mut rows);
         }
         rows.truncate(limit);
         Self {

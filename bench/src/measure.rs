@@ -157,6 +157,8 @@ fn take_in(
             if samples > 0.0 {
                 measured.push(STEADY, "s/M samples", steady / samples);
             }
+            // What was answered last is on its way into the store, and no scrape any more.
+            targets.settle();
             Totals::scraped(&served)
         }
         None => send_all(system, &running, workload, connections)?,

@@ -294,6 +294,7 @@ mod tests {
             lifetime: 0,
             end_ms: 1_700_000_000_000,
             seed: 1,
+            nanoseconds: true,
         };
         let mut figures = Figures::of(1, Duration::ZERO);
         exposition(fleet, &mut figures).expect("expositions");

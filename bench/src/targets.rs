@@ -148,6 +148,14 @@ impl Targets {
     }
 }
 
+impl Targets {
+    /// Waits until whoever scraped last has had its time to put that away: an answer counts when it
+    /// is given, and a system that is killed a moment later has not stored it.
+    pub(crate) fn settle(&self) {
+        thread::sleep(Duration::from_millis(self.shared.plan.interval_ms) * 2);
+    }
+}
+
 impl Drop for Targets {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
@@ -266,6 +274,7 @@ mod tests {
             lifetime: 0,
             end_ms: 1_700_000_000_000,
             seed: 1,
+            nanoseconds: true,
         };
         let plan = Plan {
             fleet,

@@ -8,6 +8,7 @@
 mod client;
 mod error;
 mod otlp;
+mod receivers;
 mod relabeling;
 mod remote_write;
 mod scrape;
@@ -22,6 +23,9 @@ use serde::Deserialize;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
 pub use error::ConfigError;
 pub use otlp::OtlpConfig;
+pub use receivers::{
+    FluentConfig, GelfConfig, SplunkConfig, SyslogConfig, TlsListenConfig, TokenConfig, Zone,
+};
 pub use relabeling::RelabelConfig;
 pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
@@ -236,8 +240,21 @@ pub struct CollectorConfig {
 pub struct BufferConfig {
     /// Where it is; `forward` in the data directory.
     pub path: Option<PathBuf>,
-    /// Bytes of each destination's queue; 1GiB. The oldest data goes when there is more.
+    /// Bytes of each destination's queue; 1GiB.
     pub max_size: Option<Size>,
+    /// What happens when there would be more.
+    pub when_full: WhenFull,
+}
+
+/// What happens when a queue of what is forwarded is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Senders are told to come again; scrapes are stored, but not forwarded, and counted.
+    #[default]
+    Refuse,
+    /// The oldest data goes and is counted.
+    DropOldest,
 }
 
 /// `obs.collector.logs`.

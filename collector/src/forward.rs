@@ -2,9 +2,11 @@
 //! servers, through a queue on disk.
 //!
 //! Invariants: a batch is acknowledged to its sender only when it is durable in the store and in
-//! the queue of each destination, so that `kill -9` loses nothing on its way; what a destination
-//! has may come to it again, never not at all, as long as the queue has room; a destination that is
-//! slow or away costs disk up to a bound, then its oldest data, never intake.
+//! the queue of each destination, so that `kill -9` loses nothing on its way; what the store refused
+//! is not forwarded; what a destination has may come to it again, never not at all. A destination
+//! that is slow or away costs disk up to a bound. Then, as configured, senders are told to come
+//! again (and what is scraped is stored, but not queued, and counted), or the oldest data goes from
+//! the queue, counted too.
 
 mod counters;
 mod deliver;
@@ -23,7 +25,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::RemoteWrite;
+use crate::config::{RemoteWrite, WhenFull};
 use crate::decode::Decoder;
 use crate::relabel;
 use counters::Counters;
@@ -50,6 +52,8 @@ struct Destination {
     disk: Arc<dyn Disk>,
     folder: String,
     options: QueueOptions,
+    bytes_max: u64,
+    when_full: WhenFull,
     /// `None` after a failure, until it is opened again.
     queue: Mutex<Option<Queue>>,
     /// Batches that wait to be written together.
@@ -64,7 +68,7 @@ struct Entering {
     tenant: Tenant,
     record: Vec<u8>,
     samples: u64,
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Result<(), String>>,
 }
 
 /// What of a batch goes to one destination.
@@ -73,6 +77,17 @@ pub(crate) struct Prepared {
     destination: usize,
     record: Vec<u8>,
     samples: u64,
+    unsent_histograms: u64,
+    highest_millis: Option<i64>,
+}
+
+/// How queues are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of each.
+    pub bytes_max: u64,
+    /// What happens then.
+    pub when_full: WhenFull,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -83,14 +98,37 @@ impl Forwarder {
     /// Opens the queues below a folder. Blocks.
     pub fn open(
         folder: &Path,
-        bytes_max: u64,
+        bounds: Bounds,
         salt: u32,
         external: &Labels,
         configs: Vec<RemoteWrite>,
     ) -> Result<Self, DiskError> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(folder)?);
-        let options = QueueOptions {
+        Self::on(
+            Arc::new(RealDisk::open(folder)?),
+            bounds,
+            salt,
+            external,
+            configs,
+        )
+    }
+
+    /// The same on a disk.
+    fn on(
+        disk: Arc<dyn Disk>,
+        Bounds {
             bytes_max,
+            when_full,
+        }: Bounds,
+        salt: u32,
+        external: &Labels,
+        configs: Vec<RemoteWrite>,
+    ) -> Result<Self, DiskError> {
+        let options = QueueOptions {
+            bytes_max: match when_full {
+                WhenFull::DropOldest => bytes_max,
+                // What is not full yet takes one group more.
+                WhenFull::Refuse => u64::MAX,
+            },
             segment_bytes: SEGMENT_BYTES.min(bytes_max.max(1)),
             salt,
         };
@@ -103,6 +141,8 @@ impl Forwarder {
                 disk: Arc::clone(&disk),
                 folder,
                 options,
+                bytes_max,
+                when_full,
                 queue: Mutex::new(Some(queue)),
                 entering: Mutex::default(),
                 wake: Notify::new(),
@@ -133,48 +173,66 @@ impl Forwarder {
         let cost = batch.sample_count().saturating_mul(64);
         let work = move || {
             let all = destinations.iter().enumerate();
-            let prepared = all.filter_map(|(index, destination)| {
-                let (record, samples) = destination.record(&batch)?;
-                Some(Prepared {
-                    destination: index,
-                    record,
-                    samples,
-                })
-            });
+            let prepared = all.filter_map(|(index, destination)| destination.record(index, &batch));
             let prepared = prepared.collect();
             (batch, prepared)
         };
         self.worker.run(cost, work).await.ok()
     }
 
-    /// Puts what was prepared into the queues, durably. A queue that cannot take it counts it as
-    /// lost and says so in the log: the samples are stored here all the same.
-    pub(crate) async fn keep(&self, tenant: &Tenant, prepared: Vec<Prepared>) {
-        for Prepared {
-            destination,
-            record,
-            samples,
-        } in prepared
-        {
-            let destination = &self.destinations[destination];
+    /// Why nothing more can be queued now, if that is so: senders are told before anything of
+    /// theirs is stored.
+    pub(crate) fn crowded(&self) -> Option<String> {
+        let full = |destination: &&Arc<Destination>| {
+            let queue = lock(&destination.queue);
+            destination.is_full(queue.as_ref())
+        };
+        let destination = self.destinations.iter().find(full)?;
+        Some(destination.full())
+    }
+
+    /// Puts what was prepared into the queues, durably. What a queue cannot take is counted and
+    /// logged, and the error says why; the other queues get it all the same.
+    pub(crate) async fn keep(
+        &self,
+        tenant: &Tenant,
+        prepared: Vec<Prepared>,
+    ) -> Result<(), String> {
+        let mut outcome = Ok(());
+        for one in prepared {
+            let destination = &self.destinations[one.destination];
+            destination.counters.came_in(one.highest_millis);
+            destination
+                .counters
+                .unsent_histograms(one.unsent_histograms);
             let (done, written) = oneshot::channel();
             lock(&destination.entering).push(Entering {
                 tenant: tenant.clone(),
-                record,
-                samples,
+                record: one.record,
+                samples: one.samples,
                 done,
             });
             let writer = Arc::clone(destination);
             // Whoever comes first writes for all that wait.
             let ran = self.worker.run(usize::MAX, move || writer.write()).await;
-            if ran.is_err() || written.await.is_err() {
+            let written = match ran {
+                Ok(()) => written
+                    .await
+                    .unwrap_or_else(|_| Err("it was lost".to_owned())),
+                Err(_) => Err("forwarding has shut down".to_owned()),
+            };
+            if let Err(reason) = written {
                 tracing::error!(
                     remote_name = destination.config.name,
-                    samples,
+                    samples = one.samples,
+                    reason,
                     "samples were stored, but not queued for forwarding"
                 );
+                let name = &destination.config.name;
+                outcome = Err(format!("stored, but not queued for {name}: {reason}"));
             }
         }
+        outcome
     }
 
     /// What the destinations tell about themselves, by Prometheus' names.
@@ -209,12 +267,28 @@ fn folder_name(name: &str) -> String {
 }
 
 impl Destination {
-    /// The record of a batch, and its samples; none where nothing is to be sent.
-    fn record(&self, batch: &MetricBatch) -> Option<(Vec<u8>, u64)> {
+    /// Whether its queue is to take nothing more.
+    fn is_full(&self, queue: Option<&Queue>) -> bool {
+        self.when_full == WhenFull::Refuse
+            && queue.is_some_and(|q| q.waiting_bytes() >= self.bytes_max)
+    }
+
+    /// The same in words for the sender.
+    fn full(&self) -> String {
+        format!(
+            "the queue of what waits to be forwarded to {} has obs.collector.buffer.max_size = {} \
+             bytes; send again later",
+            self.config.name, self.bytes_max
+        )
+    }
+
+    /// What of a batch is to be sent; none where nothing is.
+    fn record(&self, index: usize, batch: &MetricBatch) -> Option<Prepared> {
         let mut out = MetricBatch {
             metadata: batch.metadata.clone(),
             ..MetricBatch::default()
         };
+        let mut unsent_histograms = 0;
         for series in &batch.series {
             let mut labels = series.labels.to_builder();
             for (name, value) in &self.external {
@@ -233,7 +307,7 @@ impl Destination {
                 |s: &&Sample| self.config.histograms || !matches!(s.value, Value::Histogram(_));
             let samples: Vec<Sample> = series.samples.iter().filter(sent).cloned().collect();
             let unsent = series.samples.len() - samples.len();
-            self.counters.unsent_histograms(unsent as u64);
+            unsent_histograms += unsent as u64;
             let exemplars = if self.config.exemplars {
                 series.exemplars.clone()
             } else {
@@ -250,13 +324,19 @@ impl Destination {
             }
         }
         if out.series.is_empty() {
+            self.counters.unsent_histograms(unsent_histograms);
             return None;
         }
-        let samples = out.sample_count() as u64;
-        self.counters.came_in(&out);
+        let samples = out.series.iter().flat_map(|series| &series.samples);
         let mut record = Vec::new();
         v2::encode(&out, &mut record);
-        Some((record, samples))
+        Some(Prepared {
+            destination: index,
+            record,
+            samples: out.sample_count() as u64,
+            unsent_histograms,
+            highest_millis: samples.map(|sample| sample.time.millis()).max(),
+        })
     }
 
     /// Writes everything that waits as one group. Blocks.
@@ -273,23 +353,28 @@ impl Destination {
                 payload: &entering.record,
             })
             .collect();
-        let written = self.opened(&mut queue).and_then(|q| q.append(&records));
+        let written = match self.is_full(queue.as_ref()) {
+            true => Err(self.full()),
+            false => self.append(&mut queue, &records),
+        };
         drop(records);
-        match written {
-            Ok(_) => {
-                for entering in group {
-                    // Nobody waits any more when the client left.
-                    entering.done.send(()).ok();
-                }
-                self.wake.notify_one();
-            }
-            Err(error) => {
-                tracing::error!(remote_name = self.config.name, %error, "the queue cannot be written");
-                // What is on disk is read again when it is opened again.
-                *queue = None;
-                self.counters.lost(group.iter().map(|e| e.samples).sum());
-            }
+        match &written {
+            Ok(()) => self.wake.notify_one(),
+            Err(_) => self.counters.lost(group.iter().map(|e| e.samples).sum()),
         }
+        for entering in group {
+            // Nobody waits any more when the client left.
+            entering.done.send(written.clone()).ok();
+        }
+    }
+
+    fn append(&self, queue: &mut Option<Queue>, records: &[Record<'_>]) -> Result<(), String> {
+        let appended = self.opened(queue).and_then(|q| q.append(records));
+        appended.map(|_| ()).map_err(|error| {
+            // What is on disk is read again when it is opened again.
+            *queue = None;
+            error.to_string()
+        })
     }
 
     /// The queue, opened again after a failure.

@@ -25,14 +25,38 @@ pub enum Door {
     OtlpGrpc,
     /// `/api/v1/import`
     Import,
+    /// Elasticsearch's bulk and index requests.
+    Elasticsearch,
+    /// `/insert/jsonline`
+    JsonLines,
+    /// Syslog over UDP, TCP and TLS.
+    Syslog,
+    /// Fluentd's forward protocol.
+    Fluent,
+    /// Splunk's HTTP event collector.
+    Splunk,
+    /// Datadog's log intake.
+    Datadog,
+    /// GELF over UDP, TCP and HTTP.
+    Gelf,
+    /// systemd-journal-upload.
+    Journald,
 }
 
-const DOORS: [(Door, &str); 5] = [
+const DOORS: [(Door, &str); 13] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
     (Door::OtlpGrpc, "otlp_grpc"),
     (Door::Import, "import"),
+    (Door::Elasticsearch, "elasticsearch"),
+    (Door::JsonLines, "jsonline"),
+    (Door::Syslog, "syslog"),
+    (Door::Fluent, "fluent"),
+    (Door::Splunk, "splunk_hec"),
+    (Door::Datadog, "datadog"),
+    (Door::Gelf, "gelf"),
+    (Door::Journald, "journald"),
 ];
 
 #[derive(Debug, Default)]
@@ -40,12 +64,13 @@ struct DoorCounters {
     requests: AtomicU64,
     refused: AtomicU64,
     bytes: AtomicU64,
+    lines_refused: AtomicU64,
 }
 
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 5],
+    doors: [DoorCounters; 13],
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,
@@ -71,6 +96,11 @@ impl Counters {
         add(&counters.requests, 1);
         add(&counters.bytes, bytes as u64);
         add(&counters.refused, u64::from(refused));
+    }
+
+    /// Lines that were not taken while their sender was told that all is well.
+    pub(crate) fn lines_refused(&self, door: Door, lines: u64) {
+        add(&self.doors[door as usize].lines_refused, lines);
     }
 
     pub(crate) fn scraped(&self, took: Duration, fault: &str) {
@@ -157,14 +187,20 @@ impl Counters {
             MetricKind::Counter,
             "Bytes of request bodies as they arrived.",
         );
+        let mut lines = Family::new(
+            "obs_receive_lines_refused_total",
+            MetricKind::Counter,
+            "Log lines that were not taken of requests and connections that were.",
+        );
         for (door, name) in DOORS {
             let labels = Labels::from_pairs([("protocol", name)]);
             let counters = &self.doors[door as usize];
             requests.push(labels.clone(), read(&counters.requests));
             refused.push(labels.clone(), read(&counters.refused));
-            bytes.push(labels, read(&counters.bytes));
+            bytes.push(labels.clone(), read(&counters.bytes));
+            lines.push(labels, read(&counters.lines_refused));
         }
-        vec![requests, refused, bytes]
+        vec![requests, refused, bytes, lines]
     }
 
     fn scrape_durations(&self) -> Family {

@@ -4,11 +4,22 @@
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
+mod datadog;
+mod datagrams;
+mod elastic;
+mod fluent;
+mod gelf;
 pub mod grpc;
 mod import;
+mod journald;
+mod jsonlines;
+mod lines;
 mod loki;
+mod mapping;
 mod otlp;
 mod remote_write;
+pub mod sockets;
+pub mod splunk;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -24,15 +35,15 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use obs_model::Tenant;
 use obs_model::limits::Limits;
-use obs_wire::{WireError, capped};
+use obs_model::{LogBatch, Tenant};
+use obs_wire::{Decoded, WireError, capped};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::decode::Decoder;
 use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::{Counters, Door};
-use crate::sink::{RETRY_AFTER_SECONDS, Sink};
+use crate::sink::{Accepted, RETRY_AFTER_SECONDS, Sink};
 
 /// The header that names the tenant, as Loki, Mimir and Tempo have it.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
@@ -52,6 +63,7 @@ pub struct Receiver {
     decoder: Decoder,
     counters: Arc<Counters>,
     otlp: Arc<obs_wire::otlp::metrics::Options>,
+    splunk: Arc<splunk::Setting>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
 }
@@ -70,6 +82,7 @@ impl Receiver {
             decoder,
             counters,
             otlp: Arc::default(),
+            splunk: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
         }
@@ -92,6 +105,15 @@ pub fn routes(receiver: Receiver) -> Router {
         .route("/loki/api/v1/push", post(loki::push))
         .route("/api/prom/push", post(loki::push))
         .route("/api/v1/otlp/v1/metrics", post(otlp::metrics))
+        .route("/insert/jsonline", post(jsonlines::push))
+        .merge(elastic::routes("/elastic"))
+        .merge(elastic::routes("/insert/elasticsearch"))
+        .merge(splunk::routes())
+        .merge(datadog::routes("/datadog"))
+        .merge(datadog::routes("/insert/datadog"))
+        .route("/gelf", post(gelf::push))
+        .merge(journald::routes(""))
+        .merge(journald::routes("/insert/journald"))
         .with_state(receiver.clone());
     router
         .merge(otlp_routes(receiver.clone()))
@@ -257,6 +279,23 @@ impl Receiver {
         Ok(out)
     }
 
+    /// Decodes and stores a body of log records; gives what was refused on the way.
+    async fn store_logs(
+        &self,
+        tenant: Tenant,
+        body: &mut Received,
+        compression: &str,
+        work: impl FnOnce(&[u8], &Limits) -> Result<Decoded<LogBatch>, WireError> + Send + 'static,
+    ) -> Result<Accepted, HttpError> {
+        let decoded = self.decode(body, (compression, usize::MAX), work).await?;
+        let accepted = if decoded.batch.streams.is_empty() {
+            Accepted::default()
+        } else {
+            self.sink.logs(tenant, decoded.batch).await?
+        };
+        Ok(accepted.and(decoded.rejected, decoded.message))
+    }
+
     fn count<T>(&self, door: Door, bytes: usize, outcome: &Result<T, HttpError>) {
         self.counters.request(door, bytes, outcome.is_err());
     }
@@ -267,6 +306,12 @@ fn media_type(headers: &HeaderMap) -> String {
     let text = text_header(headers, &header::CONTENT_TYPE);
     let media = text.split(';').next().unwrap_or("");
     media.trim().to_ascii_lowercase()
+}
+
+/// The token of `Content-Encoding` in lower case; empty when absent.
+fn content_encoding(headers: &HeaderMap) -> String {
+    let text = text_header(headers, &header::CONTENT_ENCODING);
+    text.trim().to_ascii_lowercase()
 }
 
 /// A header as text; empty when absent or not text.

@@ -474,14 +474,16 @@ async fn store(
     let batch = std::mem::take(&mut assembled.batch);
     let places = assembled.places();
     let copy = (!places.is_empty()).then(|| batch.clone());
-    let stored = setting.sink.metrics(setting.tenant.clone(), batch).await;
-    match (stored, copy) {
+    let stored = setting.sink.scraped(setting.tenant.clone(), batch).await;
+    let stored = match (stored, copy) {
         (Err(SinkError::Stale), Some(copy)) => {
             let batch = labelled_again(&book.lock(), copy, &places);
-            setting.sink.metrics(setting.tenant.clone(), batch).await
+            setting.sink.scraped(setting.tenant.clone(), batch).await
         }
         (stored, _) => stored,
-    }
+    };
+    // What could not be queued to be forwarded was counted there; the scrape itself is stored.
+    stored.map(|(accepted, _)| accepted)
 }
 
 /// Asks a target and reads what it answers; `None` when it was cancelled.

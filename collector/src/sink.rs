@@ -83,6 +83,9 @@ pub struct Write<B> {
     pub batch: B,
     /// Where the writer tells the outcome. Dropping it counts as "unavailable".
     pub done: oneshot::Sender<Result<Accepted, SinkError>>,
+    /// Where it tells, before that, what is left of a batch of which something was refused, if
+    /// somebody wants to know.
+    pub rest: Option<oneshot::Sender<B>>,
 }
 
 /// The writers' end of the queues.
@@ -184,30 +187,51 @@ impl Sink {
     }
 
     /// Stores metric samples; returns when they are durable, here and in the queues of what is
-    /// forwarded.
+    /// forwarded. An error means that one of these does not have them: send them again.
     pub async fn metrics(&self, tenant: Tenant, batch: MetricBatch) -> Result<Accepted, SinkError> {
+        if let Some(reason) = self.forward.as_ref().and_then(Forwarder::crowded) {
+            return Err(SinkError::Unavailable { reason });
+        }
+        let (stored, forwarded) = self.scraped(tenant, batch).await?;
+        forwarded.map(|()| stored)
+    }
+
+    /// Stores metric samples that nobody can send again, as those of a scrape; what could not be
+    /// queued to be forwarded is told beside what was stored.
+    pub async fn scraped(
+        &self,
+        tenant: Tenant,
+        batch: MetricBatch,
+    ) -> Result<(Accepted, Result<(), SinkError>), SinkError> {
         let items = batch.sample_count();
         let Some(forwarder) = &self.forward else {
-            return self.metrics.write(tenant, batch, items).await;
+            let accepted = self.metrics.write((tenant, batch, None), items).await?;
+            return Ok((accepted, Ok(())));
         };
-        let Some((batch, prepared)) = forwarder.prepare(batch).await else {
-            return Err(unavailable("forwarding has shut down"));
-        };
-        let accepted = self.metrics.write(tenant.clone(), batch, items).await?;
-        forwarder.keep(&tenant, prepared).await;
-        Ok(accepted)
+        let shut_down = || unavailable("forwarding has shut down");
+        let (batch, mut prepared) = forwarder.prepare(batch).await.ok_or_else(shut_down)?;
+        let (rest, mut told) = oneshot::channel();
+        let write = (tenant.clone(), batch, Some(rest));
+        let accepted = self.metrics.write(write, items).await?;
+        // Only what was admitted goes on.
+        if let Ok(rest) = told.try_recv() {
+            (_, prepared) = forwarder.prepare(rest).await.ok_or_else(shut_down)?;
+        }
+        let kept = forwarder.keep(&tenant, prepared).await;
+        let forwarded = kept.map_err(|reason| SinkError::Unavailable { reason });
+        Ok((accepted, forwarded))
     }
 
     /// Stores log records; returns when they are durable.
     pub async fn logs(&self, tenant: Tenant, batch: LogBatch) -> Result<Accepted, SinkError> {
         let items = batch.record_count();
-        self.logs.write(tenant, batch, items).await
+        self.logs.write((tenant, batch, None), items).await
     }
 
     /// Stores spans; returns when they are durable.
     pub async fn spans(&self, tenant: Tenant, batch: SpanBatch) -> Result<Accepted, SinkError> {
         let items = batch.span_count();
-        self.spans.write(tenant, batch, items).await
+        self.spans.write((tenant, batch, None), items).await
     }
 
     /// What the queues did so far.
@@ -228,6 +252,9 @@ struct Counters {
     full: AtomicU64,
     failed: AtomicU64,
 }
+
+/// Whose batch, and where what is left of it is told.
+type Rows<B> = (Tenant, B, Option<oneshot::Sender<B>>);
 
 #[derive(Debug)]
 struct Queue<B> {
@@ -251,8 +278,8 @@ impl<B> Queue<B> {
         (Self { sender, counters }, receiver)
     }
 
-    async fn write(&self, tenant: Tenant, batch: B, items: usize) -> Result<Accepted, SinkError> {
-        let outcome = self.enqueue_and_wait(tenant, batch).await;
+    async fn write(&self, write: Rows<B>, items: usize) -> Result<Accepted, SinkError> {
+        let outcome = self.enqueue_and_wait(write).await;
         let add = |counter: &AtomicU64, count: u64| counter.fetch_add(count, Ordering::Relaxed);
         match &outcome {
             Ok(accepted) => {
@@ -269,12 +296,16 @@ impl<B> Queue<B> {
         outcome
     }
 
-    async fn enqueue_and_wait(&self, tenant: Tenant, batch: B) -> Result<Accepted, SinkError> {
+    async fn enqueue_and_wait(
+        &self,
+        (tenant, batch, rest): Rows<B>,
+    ) -> Result<Accepted, SinkError> {
         let (done, answer) = oneshot::channel();
         let write = Write {
             tenant,
             batch,
             done,
+            rest,
         };
         self.sender.try_send(write).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SinkError::Full {

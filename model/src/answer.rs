@@ -84,6 +84,28 @@ pub struct FoundTrace {
     pub services: Vec<ServiceStats>,
 }
 
+/// A series of numbers about spans. Labels keep the types of the attributes that they come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanSeries {
+    /// Its labels, in the order of the query.
+    pub labels: Vec<Attribute>,
+    /// Its values by time, ascending. No value is NaN.
+    pub samples: Vec<(Timestamp, f64)>,
+    /// Some of its spans, ascending in time.
+    pub exemplars: Vec<SpanExemplar>,
+}
+
+/// A span that stands for others in a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanExemplar {
+    /// `trace:id`, `span:id` and what the query speaks of.
+    pub labels: Vec<Attribute>,
+    /// Begin of the span.
+    pub time: Timestamp,
+    /// The measured value, or the series' value at its time.
+    pub value: f64,
+}
+
 /// The value of a query.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -99,6 +121,8 @@ pub enum Answer {
     Streams(Vec<LogLines>),
     /// Traces, newest first.
     Traces(Vec<FoundTrace>),
+    /// Series of numbers about spans.
+    SpanSeries(Vec<SpanSeries>),
 }
 
 /// Lines of one stream in an answer, in the order asked for.

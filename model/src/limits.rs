@@ -25,6 +25,8 @@ pub struct Limits {
     pub attributes_max: usize,
     /// Active series of one tenant; known series go on when it is reached.
     pub series_max: usize,
+    /// Active series of all tenants together; known series go on when it is reached.
+    pub series_total_max: usize,
     /// Active log streams of one tenant.
     pub streams_max: usize,
     /// Distinct days (UTC) in which the rows lie that a tenant has in memory: each becomes a part.
@@ -65,6 +67,7 @@ impl Default for Limits {
             metadata_max: 256,
             attributes_max: 1024,
             series_max: 10_000_000,
+            series_total_max: 20_000_000,
             streams_max: 1_000_000,
             memory_days_max: 512,
             query_samples_max: 50_000_000, // as Prometheus' query.max-samples

@@ -448,6 +448,9 @@ pub(crate) struct ExportOptions {
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Note how far it is in this file, and go on from there when it exists
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub(crate) resume: Option<PathBuf>,
     /// Read so much time at once
     #[arg(long, value_name = "DURATION", value_parser = duration_text, default_value = "2h")]
     pub(crate) window: String,

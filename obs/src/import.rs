@@ -1,13 +1,15 @@
 //! `obs import`: samples of other systems into a server, by remote write.
 //!
-//! Invariants: memory is bounded by one request, whatever the size of the source (but for the index
-//! of a TSDB block); a position is noted only when the server has everything before it; nothing is
-//! left out without being counted, told, and the exit code saying so.
+//! Invariants: memory is bounded by one request, whatever the size of the source (but for the label
+//! texts of a TSDB block, each once); a position is noted only when the server has everything before
+//! it, and holds only for the very file that it was noted of; nothing is left out without being
+//! counted, told, and the exit code saying so.
 
 mod send;
 mod source;
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -192,15 +194,19 @@ impl Notebook {
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
         let shown = path.display();
+        let begin_anew = "remove it to begin anew";
         let note: Value = serde_json::from_slice(&bytes).with_context(|| format!("{shown}"))?;
         let name = note["file"].as_str().unwrap_or("");
         let found = files
             .iter()
             .position(|(file, _)| file.display().to_string() == name);
-        match (found, note["position"].as_u64()) {
-            (Some(index), Some(position)) => Ok((index, position)),
-            _ => bail!("{shown}: the note is of another import; remove it to begin anew"),
+        let (Some(index), Some(position)) = (found, note["position"].as_u64()) else {
+            bail!("{shown}: the note is of another import; {begin_anew}");
+        };
+        if note["print"] != fingerprint(&files[index].0)? {
+            bail!("{shown}: {name} is not as it was when the import was interrupted; {begin_anew}");
         }
+        Ok((index, position))
     }
 
     fn note(
@@ -212,7 +218,10 @@ impl Notebook {
         let Some(path) = &self.0 else {
             return Ok(());
         };
-        let note = json!({"file": files[index].0.display().to_string(), "position": position});
+        let file = &files[index].0;
+        let print = fingerprint(file)?;
+        let note =
+            json!({"file": file.display().to_string(), "position": position, "print": print});
         let draft = path.with_extension("tmp");
         std::fs::write(&draft, note.to_string())
             .and_then(|()| std::fs::rename(&draft, path))
@@ -229,6 +238,18 @@ impl Notebook {
             Err(error) => Err(error).with_context(|| format!("remove {}", path.display())),
         }
     }
+}
+
+/// By what a file is known again: its length and when it was written, of a block those of its index.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command reads the files that it is given"
+)]
+fn fingerprint(path: &Path) -> anyhow::Result<Value> {
+    let index = path.join("index");
+    let file = if path.is_dir() { &index } else { path };
+    let found = std::fs::metadata(file).with_context(|| format!("{}", file.display()))?;
+    Ok(json!([found.len(), found.mtime(), found.mtime_nsec()]))
 }
 
 /// A bar on standard error, where that is a terminal.

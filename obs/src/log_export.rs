@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::arguments::{ExportLogsOptions, LogExportFormat};
 use crate::client::Client;
-use crate::export::open;
+use crate::export::create;
 
 /// Longer than any export; the server has a deadline for each page.
 const TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
@@ -29,7 +29,7 @@ pub(crate) async fn run(options: &ExportLogsOptions) -> anyhow::Result<()> {
     let mut answer = client
         .stream("/api/v1/export/logs", &params, TIMEOUT)
         .await?;
-    let mut out = open(options.file.as_deref())?;
+    let mut out = create(options.file.as_deref())?;
     let mut lines = 0u64;
     let mut rest: Vec<u8> = Vec::new();
     let cut = "the export was cut off; the log of the server says why";

@@ -7,7 +7,7 @@ use crate::column::Grid;
 use crate::error::QueryError;
 use crate::logs::LogPlan;
 use crate::plan::MetricPlan;
-use crate::traces::TracePlan;
+use crate::traces::{SpanMetricsPlan, TracePlan};
 
 /// The languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,10 @@ pub struct Request {
     pub spans_per_set: usize,
     /// The time that `now` is in templates: when the query was asked.
     pub now: Timestamp,
+    /// Metrics of spans: one value for the whole range instead of one for each step.
+    pub whole_range: bool,
+    /// Metrics of spans: most exemplars; 0 gives none.
+    pub exemplars: usize,
 }
 
 impl Request {
@@ -147,6 +151,8 @@ impl Request {
             direction: Direction::Backward,
             spans_per_set: 3, // as Tempo
             now: when.bounds().1,
+            whole_range: false,
+            exemplars: 0,
         }
     }
 }
@@ -160,6 +166,8 @@ pub enum Plan {
     Logs(LogPlan),
     /// Traces.
     Traces(TracePlan),
+    /// Series of spans.
+    SpanMetrics(SpanMetricsPlan),
 }
 
 impl std::fmt::Display for Plan {
@@ -168,6 +176,7 @@ impl std::fmt::Display for Plan {
             Self::Metric(plan) => plan.fmt(f),
             Self::Logs(plan) => plan.fmt(f),
             Self::Traces(plan) => plan.fmt(f),
+            Self::SpanMetrics(plan) => plan.fmt(f),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Query {
                 promql::plan(expr, &self.text, request, limits).map(Plan::Metric)
             }
             Parsed::Logql(expr) => logql::plan(expr, request, limits),
-            Parsed::Traceql(query) => traces::plan(query, request),
+            Parsed::Traceql(query) => traces::plan(query, request, limits),
         }
     }
 }
@@ -151,6 +151,13 @@ pub fn run(
                 None => Vec::new(),
             };
             (Answer::Traces(found), Annotations::default())
+        }
+        Plan::SpanMetrics(plan) => {
+            let series = match &sources.spans {
+                Some(snapshot) => traces::metrics::run(snapshot, plan, budget)?,
+                None => Vec::new(),
+            };
+            (Answer::SpanSeries(series), Annotations::default())
         }
     };
     let (samples_read, bytes_read, _) = budget.spent();

@@ -11,7 +11,7 @@ use obs_model::limits::Limits;
 
 /// Operators above one another in a tree; a chain such as `a + b + c` is a tree as deep as it is
 /// long, and trees are walked by recursion.
-const HEIGHT_MAX: usize = 256;
+pub(crate) const HEIGHT_MAX: usize = 256;
 
 /// Longest piece of the query that an error repeats, in characters.
 const FOUND_CHARS_MAX: usize = 60;
@@ -168,9 +168,25 @@ impl<'a, T: PartialEq> Cursor<'a, T> {
         self.tokens.get(self.at + ahead).map(|t| &t.token)
     }
 
+    /// The token at a position.
+    pub(crate) fn token_at(&self, position: usize) -> Option<&T> {
+        self.tokens.get(position).map(|t| &t.token)
+    }
+
+    /// Goes back to a position after a reading failed: no level is open then.
+    pub(crate) fn restart(&mut self, position: usize) {
+        self.at = position;
+        self.depth = 0;
+    }
+
     /// The number of the token that comes next, for [`Self::error_at`].
     pub(crate) fn position(&self) -> usize {
         self.at
+    }
+
+    /// Goes back to a position taken before.
+    pub(crate) fn rewind(&mut self, position: usize) {
+        self.at = position;
     }
 
     pub(crate) fn advance(&mut self) {

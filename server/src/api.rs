@@ -224,7 +224,8 @@ pub(crate) async fn evaluate(
 /// The `timeout` parameter.
 pub(crate) fn timeout(params: &Params) -> Result<Option<Duration>, HttpError> {
     let nanos = params.duration("timeout")?;
-    Ok(nanos.map(|n| Duration::from_nanos(n.unsigned_abs())))
+    // One that is over before it begins is no time at all, as in Prometheus.
+    Ok(nanos.map(|n| Duration::from_nanos(n.max(0).unsigned_abs())))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, GlobalConfig, Job, OtlpConfig, RemoteWrite, RemoteWriteConfig,
-    ScrapeConfig, remote_writes,
+    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
+    RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, remote_writes,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -72,6 +72,14 @@ pub struct LogsConfig {
     pub discover_service_name: Vec<String>,
     /// Whether `detected_level` is found in lines.
     pub discover_log_levels: bool,
+    /// Syslog over UDP, TCP and TLS.
+    pub syslog: Option<SyslogConfig>,
+    /// Fluentd's forward protocol.
+    pub fluent: Option<FluentConfig>,
+    /// GELF over UDP and TCP.
+    pub gelf: Option<GelfConfig>,
+    /// Splunk's HTTP event collector.
+    pub splunk_hec: SplunkConfig,
 }
 
 impl Default for LogsConfig {
@@ -80,6 +88,10 @@ impl Default for LogsConfig {
         Self {
             discover_service_name: options.discover_service_name,
             discover_log_levels: options.discover_log_levels,
+            syslog: None,
+            fluent: None,
+            gelf: None,
+            splunk_hec: SplunkConfig::default(),
         }
     }
 }
@@ -203,6 +215,7 @@ pub struct LimitsConfig {
     pub metadata_max: Option<usize>,
     pub attributes_max: Option<usize>,
     pub series_max: Option<usize>,
+    pub series_total_max: Option<usize>,
     pub streams_max: Option<usize>,
     pub memory_days_max: Option<usize>,
     pub query_samples_max: Option<u64>,
@@ -236,6 +249,7 @@ impl LimitsConfig {
             metadata_max: self.metadata_max.unwrap_or(d.metadata_max),
             attributes_max: self.attributes_max.unwrap_or(d.attributes_max),
             series_max: self.series_max.unwrap_or(d.series_max),
+            series_total_max: self.series_total_max.unwrap_or(d.series_total_max),
             streams_max: self.streams_max.unwrap_or(d.streams_max),
             memory_days_max: self.memory_days_max.unwrap_or(d.memory_days_max),
             query_samples_max: self.query_samples_max.unwrap_or(d.query_samples_max),

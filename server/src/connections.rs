@@ -16,9 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::request_line::RequestLine;
+
 /// Most connections of one listener: eight times Prometheus' default, because here agents hold
 /// connections too. Each takes a file descriptor, which the stores need as well.
 const CONNECTIONS_MAX: usize = 4096;
+
+/// Bytes of a connection's first line that are read together.
+const LINE_BYTES: usize = 2048;
 
 /// A listener whose connections are counted and can be cut.
 #[derive(Debug)]
@@ -59,6 +64,7 @@ impl Listener for Guarded {
         let connection = Connection {
             stream,
             cut: Box::pin(self.cut.clone().cancelled_owned()),
+            line: RequestLine::default(),
             _place: place,
         };
         (connection, address)
@@ -74,6 +80,7 @@ impl Listener for Guarded {
 pub(crate) struct Connection {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    line: RequestLine,
     _place: OwnedSemaphorePermit,
 }
 
@@ -97,7 +104,20 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let Self { stream, line, .. } = &mut *self;
+        if line.is_over() {
+            return Pin::new(stream).poll_read(context, buffer);
+        }
+        if line.rest().is_empty() {
+            let mut bytes = [0; LINE_BYTES];
+            let mut piece = ReadBuf::new(&mut bytes);
+            std::task::ready!(Pin::new(stream).poll_read(context, &mut piece))?;
+            line.take(piece.filled());
+        }
+        let count = line.rest().len().min(buffer.remaining());
+        buffer.put_slice(&line.rest()[..count]);
+        line.give(count);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -137,6 +157,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use axum::Router;
+    use axum::extract::RawQuery;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::Notify;
@@ -165,7 +186,10 @@ mod tests {
             awaited.notified().await;
             "done"
         };
-        let routes = Router::new().route("/slow", get(slow));
+        let echo = async |RawQuery(query): RawQuery| query.unwrap_or_default();
+        let routes = Router::new()
+            .route("/slow", get(slow))
+            .route("/echo", get(echo));
         let guarded = Guarded::with_places(listener, cut.clone(), places);
         let stopped = stop.clone().cancelled_owned();
         let mut server = JoinSet::new();
@@ -216,6 +240,22 @@ mod tests {
         // An end or a reset: either way nothing more comes.
         drop(half.read_to_end(&mut rest).await);
         assert_eq!(rest, b"");
+    }
+
+    #[tokio::test]
+    async fn bare_quotes_in_an_address_are_taken() {
+        let rig = start(1).await;
+        let long = "x".repeat(5000);
+        let text =
+            format!("GET /echo?a=\"{long}\"<b> HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let mut answer = String::new();
+        let mut stream = send(&rig, &text).await;
+        stream.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(
+            answer.ends_with(&format!("a=%22{long}%22%3Cb%3E")),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

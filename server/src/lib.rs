@@ -17,6 +17,7 @@ mod metrics;
 mod params;
 mod process;
 mod read;
+mod request_line;
 mod start;
 mod stores;
 mod tails;

@@ -110,6 +110,9 @@ impl Reader {
         let longest = Duration::from_millis(self.limits.query_time_ms_max);
         let timeout = timeout.map_or(longest, |t| t.min(longest));
         let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        if timeout.is_zero() {
+            return Err(budget_error(&BudgetError::TimedOut(0)));
+        }
         let refuse = || {
             self.stats.refused.fetch_add(1, Ordering::Relaxed);
             let message = format!(

@@ -9,8 +9,9 @@ use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
 use obs_collector::config::{Job, RemoteWrite};
-use obs_collector::forward::QUEUE_BYTES_DEFAULT;
-use obs_collector::receive::{self, Receiver};
+use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
+use obs_collector::receive::sockets::{Sockets, Wanted};
+use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
 use obs_model::{Tenant, duration};
@@ -40,6 +41,8 @@ struct Listeners {
     otlp_grpc: TcpListener,
     otlp_http: TcpListener,
     node_exporter: Option<TcpListener>,
+    /// Syslog and the like.
+    logs: Sockets,
 }
 
 /// Runs the server until SIGINT or SIGTERM.
@@ -116,7 +119,20 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
             None => None,
         },
+        logs: Sockets::bind(Wanted {
+            syslog: config.obs.logs.syslog.as_ref(),
+            fluent: config.obs.logs.fluent.as_ref(),
+            gelf: config.obs.logs.gelf.as_ref(),
+            folder: config_folder(options),
+        })
+        .await?,
     })
+}
+
+/// What relative paths in the configuration start from.
+fn config_folder(options: &Options) -> &Path {
+    let path = options.config.as_deref();
+    path.and_then(Path::parent).unwrap_or(Path::new("."))
 }
 
 /// Building the exporters blocks (they have an HTTP client of their own).
@@ -170,6 +186,9 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listener) = &listeners.node_exporter {
         addresses["node_exporter"] = address(listener)?.into();
     }
+    for (name, address) in listeners.logs.addresses() {
+        addresses[name] = address.to_string().into();
+    }
     tracing::info!(%addresses, "listening");
     // Renamed into place, so that nobody reads half of it.
     let (path, draft) = (data.join("addresses.json"), data.join("addresses.json.tmp"));
@@ -197,7 +216,7 @@ impl Running {
         options: &Options,
         config: &Config,
         (collected, disk): (Collected, Arc<dyn Disk>),
-        listeners: Listeners,
+        mut listeners: Listeners,
         mut about: About,
     ) -> anyhow::Result<Self> {
         let rules = Rules {
@@ -242,7 +261,11 @@ impl Running {
             stop: &stop_listening,
             cut: &cut,
         };
-        serving.listen(&app, listeners, config);
+        let hec = &config.obs.logs.splunk_hec;
+        let hec = splunk::Setting::new(hec, config_folder(options)).await?;
+        let receiver = receiver(&app, config).with_splunk(hec);
+        let logs = std::mem::take(&mut listeners.logs);
+        serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         if let Some(forwarder) = forwarder {
@@ -250,6 +273,7 @@ impl Running {
         }
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
+        logs.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -297,6 +321,17 @@ async fn within(what: &str, work: impl Future<Output = ()>) {
     }
 }
 
+/// What hands to the sink all that is pushed.
+fn receiver(app: &App, config: &Config) -> Receiver {
+    Receiver::new(
+        app.sink.clone(),
+        app.rules.limits,
+        app.decoder.clone(),
+        Arc::clone(&app.counters),
+    )
+    .with_otlp(config.otlp.options())
+}
+
 /// What the listeners run in and end by.
 #[derive(Clone, Copy)]
 struct Serving<'a> {
@@ -306,14 +341,7 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    fn listen(self, app: &Arc<App>, listeners: Listeners, config: &Config) {
-        let receiver = Receiver::new(
-            app.sink.clone(),
-            app.rules.limits,
-            app.decoder.clone(),
-            Arc::clone(&app.counters),
-        )
-        .with_otlp(config.otlp.options());
+    fn listen(self, app: &Arc<App>, listeners: Listeners, receiver: Receiver) {
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
         let all = api::below(&app.about.route_prefix, all);
         self.serve(listeners.http, all);
@@ -417,10 +445,13 @@ async fn open_queues(
     }
     let own = || options.data.join("forward");
     let folder = collected.buffer.clone().unwrap_or_else(own);
-    let bytes = config.obs.collector.buffer.max_size;
-    let bytes = bytes.map_or(QUEUE_BYTES_DEFAULT, |size| size.0);
+    let buffer = &config.obs.collector.buffer;
+    let bounds = Bounds {
+        bytes_max: buffer.max_size.map_or(QUEUE_BYTES_DEFAULT, |size| size.0),
+        when_full: buffer.when_full,
+    };
     let (external, all) = (config.external_labels(), collected.destinations.clone());
-    let open = move || Forwarder::open(&folder, bytes, random_u32(), &external, all);
+    let open = move || Forwarder::open(&folder, bounds, random_u32(), &external, all);
     let opened = tokio::task::spawn_blocking(open).await?;
     opened.context("open the queues of remote_write").map(Some)
 }

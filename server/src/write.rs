@@ -16,7 +16,7 @@ use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Record, Store};
 use obs_tracestore::Spans;
-use obs_tsdb::{Buffers, MetricDraft, Metrics, Reason};
+use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,16 +52,30 @@ trait Intake: Kind {
     /// What the writer thread keeps from group to group.
     type Kept: Send + 'static;
 
-    /// Drops and counts what the limits refuse; gives what is left, and about how many bytes of
-    /// the journal it will take. Nothing left is `None`.
+    /// Drops and counts what the limits refuse; gives what is left.
     fn admit(
         store: &Store<Self>,
-        tenant: &Tenant,
-        batch: Self::Batch,
+        write: Admitting<'_, Self::Batch>,
         rules: &Rules,
-    ) -> (Accepted, Option<(Self::Ready, usize)>)
+        kept: &mut Self::Kept,
+    ) -> Admitted<Self::Ready>
     where
         Self: Sized;
+
+    /// Whether a batch is to be admitted only after the group so far is stored, which may bring
+    /// so many new series.
+    fn must_wait(
+        _: &Store<Self>,
+        _: &Write<Self::Batch>,
+        _: &Rules,
+        _: &Self::Kept,
+        _fresh: usize,
+    ) -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
 
     /// Stores what is ready, all or nothing; tells of each whether it was taken. One that was not
     /// can be sent again at once.
@@ -75,6 +89,63 @@ trait Intake: Kind {
 
     /// Takes out the rows at times that are not to be kept and gives their number.
     fn keep(batch: &mut Self::Batch, keep: impl FnMut(Timestamp) -> bool) -> u64;
+}
+
+/// A batch that is to be admitted.
+struct Admitting<'a, B> {
+    tenant: &'a Tenant,
+    batch: B,
+    /// Where what is left of it goes, if that is less than what came.
+    rest: Option<oneshot::Sender<B>>,
+    /// Something of it was refused already.
+    cut: bool,
+}
+
+/// What became of a batch.
+struct Admitted<R> {
+    accepted: Accepted,
+    /// What is left, if something is.
+    ready: Option<R>,
+    /// About how many bytes of the journal it will take.
+    bytes: usize,
+    /// Series that may be new with it.
+    fresh: usize,
+}
+
+/// What the writer of metrics keeps from group to group.
+#[derive(Debug)]
+struct MetricsKept {
+    buffers: Buffers,
+    numbers: Arc<SeriesNumbers>,
+    /// All tenants have at most so many series, those of the group included. To count exactly
+    /// takes a look at every tenant, so it is done only when this says that room is short.
+    total_max: usize,
+}
+
+impl MetricsKept {
+    fn new(numbers: Arc<SeriesNumbers>) -> Self {
+        Self {
+            buffers: Buffers::default(),
+            numbers,
+            total_max: usize::MAX,
+        }
+    }
+
+    /// Whether there is room for so many more series of all tenants, for all that is known.
+    fn has_room(&self, rules: &Rules, more: usize) -> bool {
+        self.total_max.saturating_add(more) <= rules.limits.series_total_max
+    }
+
+    /// How many series there is room for: exact, unless it is enough. What was admitted is in the
+    /// store by now, or there is enough.
+    fn total_left(&mut self, store: &Store<Metrics>, rules: &Rules, enough: usize) -> usize {
+        let max = rules.limits.series_total_max;
+        if !self.has_room(rules, enough) {
+            let all = store.all_memories();
+            self.total_max = all.iter().map(|m| obs_tsdb::active_series(m)).sum();
+        }
+        max.saturating_sub(self.total_max)
+    }
 }
 
 /// Stores finished records.
@@ -106,33 +177,61 @@ pub(crate) struct Rules {
 impl Intake for Metrics {
     type Batch = MetricBatch;
     type Ready = MetricBatch;
-    type Kept = (Buffers, Arc<SeriesNumbers>);
+    type Kept = MetricsKept;
 
     fn admit(
         store: &Store<Self>,
-        tenant: &Tenant,
-        mut batch: MetricBatch,
+        write: Admitting<'_, MetricBatch>,
         rules: &Rules,
-    ) -> (Accepted, Option<(MetricBatch, usize)>) {
-        let accepted = if batch.series.is_empty() && batch.metadata.is_empty() {
-            Accepted::default()
+        kept: &mut MetricsKept,
+    ) -> Admitted<MetricBatch> {
+        let mut batch = write.batch;
+        let refused = if batch.series.is_empty() && batch.metadata.is_empty() {
+            Refused::default()
         } else {
-            let refused = obs_tsdb::admit(&store.snapshot(tenant), &mut batch, &rules.limits);
-            Accepted {
+            let left = kept.total_left(store, rules, batch.series.len());
+            let memories = store.memories(write.tenant);
+            obs_tsdb::admit(&memories, &mut batch, &rules.limits, left)
+        };
+        kept.total_max = kept.total_max.saturating_add(refused.fresh_max);
+        if let Some(rest) = write.rest.filter(|_| write.cut || !refused.is_empty()) {
+            // Nobody waits any more when the client left.
+            rest.send(batch.clone()).ok();
+        }
+        Admitted {
+            accepted: Accepted {
                 refused: refused.samples(),
                 reason: refused.to_string(),
-                crowded: refused.only(Reason::SeriesMax),
-            }
-        };
-        let bytes = obs_tsdb::weight(&batch);
-        (accepted, (!batch.is_empty()).then_some((batch, bytes)))
+                crowded: refused.is_crowded(),
+            },
+            bytes: obs_tsdb::weight(&batch),
+            fresh: refused.fresh_max,
+            ready: (!batch.is_empty()).then_some(batch),
+        }
+    }
+
+    fn must_wait(
+        store: &Store<Self>,
+        write: &Write<MetricBatch>,
+        rules: &Rules,
+        kept: &MetricsKept,
+        fresh: usize,
+    ) -> bool {
+        if fresh == 0 || write.batch.series.is_empty() {
+            return false;
+        }
+        let own = obs_tsdb::active_series(&store.memories(&write.tenant));
+        let more = write.batch.series.len();
+        own + fresh + more > rules.limits.series_max || !kept.has_room(rules, more)
     }
 
     /// One draft for each tenant, so that a series is looked up once.
     fn store(
         store: &Store<Self>,
         ready: &mut [(Tenant, MetricBatch)],
-        (buffers, numbers): &mut Self::Kept,
+        MetricsKept {
+            buffers, numbers, ..
+        }: &mut MetricsKept,
     ) -> Result<Vec<bool>, AppendError> {
         let mut by_tenant: BTreeMap<Tenant, (Vec<usize>, Vec<MetricBatch>)> = BTreeMap::new();
         for (index, (tenant, batch)) in ready.iter_mut().enumerate() {
@@ -181,12 +280,13 @@ impl Intake for Logs {
 
     fn admit(
         store: &Store<Self>,
-        tenant: &Tenant,
-        mut batch: LogBatch,
+        write: Admitting<'_, LogBatch>,
         rules: &Rules,
-    ) -> (Accepted, Option<(Vec<u8>, usize)>) {
+        _: &mut Arc<Tails>,
+    ) -> Admitted<Vec<u8>> {
+        let mut batch = write.batch;
         obs_logstore::enrich(&mut batch, &rules.enrich);
-        let snapshot = store.snapshot(tenant);
+        let snapshot = store.snapshot(write.tenant);
         let refused = obs_logstore::admit(&mut batch, &rules.limits, &MemoryStreams(&snapshot));
         let reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
         let accepted = Accepted {
@@ -198,7 +298,7 @@ impl Intake for Logs {
                     .all(|r| r.reason == LogReason::TooManyStreams),
         };
         let encode = |record: &mut Vec<u8>| obs_logstore::encode(&batch, record);
-        (accepted, record(batch.record_count(), encode))
+        record(accepted, batch.record_count(), encode)
     }
 
     fn store(
@@ -225,10 +325,11 @@ impl Intake for Spans {
 
     fn admit(
         _: &Store<Self>,
-        _: &Tenant,
-        mut batch: SpanBatch,
+        write: Admitting<'_, SpanBatch>,
         rules: &Rules,
-    ) -> (Accepted, Option<(Vec<u8>, usize)>) {
+        (): &mut (),
+    ) -> Admitted<Vec<u8>> {
+        let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
         let accepted = Accepted {
             refused: refused.count,
@@ -236,7 +337,7 @@ impl Intake for Spans {
             crowded: false,
         };
         let encode = |record: &mut Vec<u8>| obs_tracestore::encode(&batch, record);
-        (accepted, record(batch.span_count(), encode))
+        record(accepted, batch.span_count(), encode)
     }
 
     fn store(
@@ -252,15 +353,18 @@ impl Intake for Spans {
     }
 }
 
-/// A finished record and its bytes, unless there is nothing to record.
-fn record(rows: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Option<(Vec<u8>, usize)> {
-    if rows == 0 {
-        return None;
-    }
+/// A finished record, unless there is nothing to record.
+fn record(accepted: Accepted, rows: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Admitted<Vec<u8>> {
     let mut record = Vec::new();
-    encode(&mut record);
-    let bytes = record.len();
-    Some((record, bytes))
+    if rows > 0 {
+        encode(&mut record);
+    }
+    Admitted {
+        accepted,
+        bytes: record.len(),
+        ready: (rows > 0).then_some(record),
+        fresh: 0,
+    }
 }
 
 /// The three writer threads.
@@ -275,7 +379,7 @@ impl Writers {
     /// Starts the threads; they end when every [`obs_collector::Sink`] is gone.
     pub(crate) fn start(stores: &Stores, inbox: Inbox, rules: &Rules) -> std::io::Result<Self> {
         let stats = Arc::<WriteStats>::default();
-        let kept = (Buffers::default(), inbox.numbers);
+        let kept = MetricsKept::new(inbox.numbers);
         let threads = vec![
             start::<Metrics>(&stores.metrics, inbox.metrics, rules, kept, &stats)?,
             start::<Logs>(
@@ -324,7 +428,7 @@ fn drain<K: Intake>(
     let mut group = Vec::new();
     let mut gather = Gather::default();
     while let Some(first) = inbox.blocking_recv() {
-        let mut bytes = add(store, first, rules, &mut group);
+        let mut bytes = add(store, first, rules, &mut group, kept);
         let begin = Stopwatch::start();
         // What is admitted next must see the new days of what was admitted before.
         while group.len() < GROUP_MAX
@@ -335,7 +439,12 @@ fn drain<K: Intake>(
             let Some(next) = next(&mut inbox, wait, runtime) else {
                 break;
             };
-            let more = add(store, next, rules, &mut group);
+            let fresh = group.iter().map(|member| member.fresh).sum();
+            if K::must_wait(store, &next, rules, kept, fresh) {
+                commit(store, std::mem::take(&mut group), kept, stats);
+                bytes = 0;
+            }
+            let more = add(store, next, rules, &mut group, kept);
             bytes += more;
             if more > GROUP_BYTES_MAX {
                 commit_earlier(store, &mut group, kept, stats);
@@ -403,6 +512,8 @@ struct Member<R> {
     accepted: Result<Accepted, SinkError>,
     /// Whether it has rows of days that are not in memory yet.
     fresh_days: bool,
+    /// Series that may be new with it.
+    fresh: usize,
     done: oneshot::Sender<Result<Accepted, SinkError>>,
 }
 
@@ -411,25 +522,36 @@ fn add<K: Intake>(
     mut write: Write<K::Batch>,
     rules: &Rules,
     group: &mut Vec<Member<K::Ready>>,
+    kept: &mut K::Kept,
 ) -> usize {
     let tenant = &write.tenant;
     let (room, dropped) = sift(store, tenant, &mut write.batch, rules);
-    let (accepted, ready) = if room == Room::None {
+    let mut member = Member {
+        tenant: write.tenant.clone(),
+        ready: None,
+        accepted: Ok(Accepted::default()),
+        fresh_days: room == Room::Fresh,
+        fresh: 0,
+        done: write.done,
+    };
+    let mut bytes = 0;
+    if room == Room::None {
         store.ask_flush();
         let reason = intake::no_room(rules.limits.memory_days_max);
-        (Err(SinkError::Unavailable { reason }), None)
+        member.accepted = Err(SinkError::Unavailable { reason });
     } else {
-        let (admitted, ready) = K::admit(store, tenant, write.batch, rules);
-        (Ok(both(dropped, admitted)), ready)
-    };
-    let (ready, bytes) = ready.map_or((None, 0), |(ready, bytes)| (Some(ready), bytes));
-    group.push(Member {
-        tenant: write.tenant,
-        ready,
-        accepted,
-        fresh_days: room == Room::Fresh,
-        done: write.done,
-    });
+        let admitting = Admitting {
+            tenant,
+            batch: write.batch,
+            rest: write.rest,
+            cut: dropped.refused > 0,
+        };
+        let admitted = K::admit(store, admitting, rules, kept);
+        member.accepted = Ok(both(dropped, admitted.accepted));
+        (member.ready, member.fresh) = (admitted.ready, admitted.fresh);
+        bytes = admitted.bytes;
+    }
+    group.push(member);
     bytes
 }
 
@@ -567,10 +689,12 @@ mod tests {
                 streams: vec![stream],
             },
             done,
+            rest: None,
         };
         let mut group = Vec::new();
-        add(store, write, rules, &mut group);
-        commit(store, group, &mut Arc::default(), &WriteStats::default());
+        let mut kept = Arc::default();
+        add(store, write, rules, &mut group, &mut kept);
+        commit(store, group, &mut kept, &WriteStats::default());
         told.try_recv().expect("the outcome is told by commit")
     }
 
@@ -640,6 +764,106 @@ mod tests {
         assert_eq!(next(millis(1)), None);
     }
 
+    /// Drains batches of series with one sample each, all of which wait already; gives what their
+    /// senders are told, and the group commits.
+    fn drain_series(
+        store: &Store<Metrics>,
+        limits: Limits,
+        batches: &[(&str, std::ops::Range<usize>)],
+    ) -> (Vec<Accepted>, u64) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (send, inbox) = mpsc::channel(batches.len());
+        let mut told = Vec::new();
+        for (tenant, names) in batches {
+            let series = names.clone().map(|name| obs_model::Series {
+                labels: Labels::from_pairs([("__name__", &format!("m{name}"))]),
+                samples: vec![obs_model::metrics::Sample {
+                    time: Timestamp::from_seconds(1),
+                    start: None,
+                    value: obs_model::Value::Float(1.0),
+                }],
+                ..Default::default()
+            });
+            let (done, answer) = oneshot::channel();
+            let write = Write {
+                tenant: Tenant::new(tenant).unwrap(),
+                batch: MetricBatch {
+                    series: series.collect(),
+                    ..MetricBatch::default()
+                },
+                done,
+                rest: None,
+            };
+            send.try_send(write).unwrap();
+            told.push(answer);
+        }
+        drop(send);
+        let rules = Rules {
+            limits,
+            ..Rules::default()
+        };
+        let (mut kept, stats) = (MetricsKept::new(Arc::default()), WriteStats::default());
+        drain(store, inbox, &rules, &mut kept, (&stats, runtime.handle()));
+        let answers = told.into_iter().map(|mut t| t.try_recv().unwrap().unwrap());
+        (answers.collect(), stats.commits.into_inner())
+    }
+
+    #[test]
+    fn limits_of_series_hold_within_a_group_and_over_flushes() {
+        let open = || {
+            let disk = Arc::new(SimDisk::new(1));
+            Store::<Metrics>::open(disk, Options::default(), &|_| {}).unwrap()
+        };
+        let limits = |series_max, series_total_max| Limits {
+            series_max,
+            series_total_max,
+            ..Limits::default()
+        };
+        let series = |store: &Store<Metrics>| -> usize {
+            let all = store.all_memories();
+            all.iter().map(|m| obs_tsdb::active_series(m)).sum()
+        };
+        let refused = |told: &[Accepted]| told.iter().map(|t| t.refused).collect::<Vec<_>>();
+        let tenants = [("a", 0..1), ("b", 0..1), ("c", 0..1)];
+        // A new day ends a group, which is not what is asked here.
+        let begun = |tenants: &[(&str, std::ops::Range<usize>)]| {
+            let store = open();
+            let (told, _) = drain_series(&store, limits(100, 100), tenants);
+            assert_eq!(refused(&told), vec![0; tenants.len()]);
+            store
+        };
+        // Alone each of them fits; known series go on.
+        let store = begun(&tenants[..1]);
+        let batches = [("a", 0..3), ("a", 3..6), ("a", 6..7), ("a", 0..5)];
+        let (told, commits) = drain_series(&store, limits(4, 100), &batches);
+        assert_eq!(refused(&told), [0, 2, 1, 1]);
+        assert!(told[1].crowded && told[1].reason.contains("limit series_max of 4"));
+        assert_eq!((series(&store), commits), (4, 3));
+        // What outlives a flush counts, and is known, before it has samples again.
+        let flush = |store: &Store<Metrics>| {
+            while let Some(job) = store.forced(obs_storage::Force::Flush) {
+                store.run(job).unwrap();
+            }
+        };
+        flush(&store);
+        let (told, _) = drain_series(&store, limits(4, 100), &[("a", 2..7)]);
+        assert_eq!((refused(&told), series(&store)), (vec![3], 4));
+        // Most were idle, so that they are given up; then there is room.
+        flush(&store);
+        assert_eq!(series(&store), 0);
+        // All tenants together.
+        let store = begun(&tenants);
+        let batches = [("a", 0..3), ("b", 0..3), ("c", 0..3), ("b", 0..2)];
+        let (told, commits) = drain_series(&store, limits(100, 5), &batches);
+        assert_eq!(refused(&told), [0, 2, 2, 1]);
+        assert!(told[1].crowded && told[1].reason.contains("limit series_total_max of 5"));
+        assert_eq!((series(&store), commits), (5, 2));
+        // Far from the limits nothing waits for another commit.
+        let store = begun(&tenants);
+        let (told, commits) = drain_series(&store, limits(100, 100), &batches);
+        assert_eq!((refused(&told), commits), (vec![0; 4], 1));
+    }
+
     #[test]
     fn a_batch_that_is_too_large_is_refused_alone() {
         let disk = Arc::new(SimDisk::new(1));
@@ -653,6 +877,7 @@ mod tests {
                 ready: Some(ready),
                 accepted: Ok(Accepted::default()),
                 fresh_days: false,
+                fresh: 0,
                 done,
             };
             (member, told)

@@ -23,6 +23,8 @@ pub const TAIL_MAGIC: [u8; 8] = *b"OBSPEND\x01";
 const TRAILER_BYTES: usize = 4 + 4 + 8 + 8;
 /// Sections are gathered up to this size before they are written: few system calls, little memory.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Larger sections are verified in pieces of this size, and given back piece by piece.
+const RELEASE_BYTES: usize = 1 << 20;
 
 /// One entry of the footer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,13 +319,39 @@ impl PartReader {
         // `open` has checked that every section lies inside the file.
         let bytes = &self.0.blob[start..end];
         if !verified.load(Ordering::Relaxed) {
-            if crc32c::crc32c(bytes) != section.checksum {
+            if self.checksum(start..end) != section.checksum {
                 let expected = format!("checksum {:08x} of {}", section.checksum, section.name);
                 return Err(self.corrupt(section.offset, expected));
             }
             verified.store(true, Ordering::Relaxed);
         }
         Ok(bytes)
+    }
+
+    /// The checksum of bytes of the file. Of large ones not all are in memory at one time.
+    fn checksum(&self, range: std::ops::Range<usize>) -> u32 {
+        let blob = &self.0.blob;
+        let mut checksum = 0;
+        for start in range.clone().step_by(RELEASE_BYTES) {
+            let piece = start..range.end.min(start + RELEASE_BYTES);
+            checksum = crc32c::crc32c_append(checksum, &blob[piece.clone()]);
+            if range.len() > RELEASE_BYTES {
+                blob.release(piece);
+            }
+        }
+        checksum
+    }
+
+    /// Gives back the memory of bytes of a section that will not be read soon; reading them is as
+    /// right as before.
+    pub fn release(&self, name: &str, bytes: std::ops::Range<usize>) {
+        let sections = &self.0.sections;
+        if let Ok(index) = sections.binary_search_by(|(s, _)| s.name.as_str().cmp(name)) {
+            let offset = sections[index].0.offset as usize;
+            self.0
+                .blob
+                .release(offset + bytes.start..offset + bytes.end);
+        }
     }
 
     /// Verifies every section, whatever was verified before: bytes on disk rot.

@@ -246,6 +246,12 @@ impl Queue {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Bytes of the segments that have something to be acknowledged.
+    pub fn waiting_bytes(&self) -> u64 {
+        let waiting = |segment: &&Segment| segment.next > self.acknowledged + 1;
+        self.segments.iter().filter(waiting).map(|s| s.bytes).sum()
+    }
+
     /// Frames that wait to be acknowledged.
     pub fn waiting(&self) -> u64 {
         self.end.saturating_sub(self.acknowledged + 1)
@@ -358,6 +364,7 @@ mod tests {
         }
         assert_eq!(drain(&mut queue), expect[10..]);
         assert_eq!(queue.waiting(), 20);
+        assert_eq!(queue.waiting_bytes(), queue.bytes());
         queue.acknowledge(7).unwrap();
         queue.note().unwrap();
         queue.acknowledge(12).unwrap();
@@ -370,6 +377,8 @@ mod tests {
         assert_eq!(again, expect[from as usize - 1..]);
         queue.acknowledge(20).unwrap();
         queue.note().unwrap();
+        // The last segment stays, but nothing in it waits.
+        assert!(queue.bytes() > 0 && queue.waiting_bytes() == 0);
         assert_eq!(append(&mut queue, "x"), 21);
         drop(queue);
         let mut queue = open(&disk);

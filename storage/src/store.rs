@@ -56,8 +56,9 @@ pub(crate) struct Writer<K: Kind> {
     pub(crate) journal: Journal,
     /// The same memories as in the view, with their bytes after the last write.
     active: HashMap<Tenant, (Arc<K::Memory>, MemoryBytes)>,
-    /// What will follow the memories that were sealed last, once there is a record for it.
-    next: HashMap<Tenant, K::Memory>,
+    /// What will follow the memories that were sealed last, once there is a record for it; its
+    /// bytes count as active.
+    next: HashMap<Tenant, (Arc<K::Memory>, MemoryBytes)>,
 }
 
 impl<K: Kind> Writer<K> {
@@ -284,14 +285,12 @@ impl<K: Kind> Store<K> {
         if let Some((memory, _)) = writer.active.get(tenant) {
             return Arc::clone(memory);
         }
-        let memory = Arc::new(writer.next.remove(tenant).unwrap_or_default());
+        let (memory, bytes) = writer.next.remove(tenant).unwrap_or_default();
         let mut view = self.view.write();
         view.active.insert(tenant.clone(), Arc::clone(&memory));
         drop(view);
-        writer.active.insert(
-            tenant.clone(),
-            (Arc::clone(&memory), MemoryBytes::default()),
-        );
+        let held = (Arc::clone(&memory), bytes);
+        writer.active.insert(tenant.clone(), held);
         memory
     }
 
@@ -344,9 +343,19 @@ impl<K: Kind> Store<K> {
             return;
         }
         let sealed = writer.active.drain();
-        writer.next = sealed.map(|(t, (m, _))| (t, K::follow(&m))).collect();
-        let bytes = self.counters.active_bytes.swap(0, Ordering::Relaxed);
-        self.counters.fixed_bytes.store(0, Ordering::Relaxed);
+        let follow = |(tenant, (memory, _)): (Tenant, (Arc<K::Memory>, _))| {
+            let next = K::follow(&memory);
+            let bytes = K::bytes(&next);
+            (tenant, (Arc::new(next), bytes))
+        };
+        writer.next = sealed.map(follow).collect();
+        // What both memories have counts once: with the one that stays.
+        let next = || writer.next.values().map(|(_, bytes)| bytes);
+        let all = next().map(|bytes| bytes.all as u64).sum();
+        let fixed = next().map(|bytes| bytes.fixed as u64).sum();
+        let bytes = self.counters.active_bytes.swap(all, Ordering::Relaxed);
+        let bytes = bytes.saturating_sub(all);
+        self.counters.fixed_bytes.store(fixed, Ordering::Relaxed);
         let mut view = self.view.write();
         let memories = std::mem::take(&mut view.active);
         view.sealed.push(Arc::new(Sealed {
@@ -364,6 +373,39 @@ impl<K: Kind> Store<K> {
     /// What a reader of one tenant sees now.
     pub fn snapshot(&self, tenant: &Tenant) -> Snapshot<K> {
         self.view.read().snapshot(tenant)
+    }
+
+    /// The memories of a tenant, oldest first: those that readers see, or that the next record
+    /// goes into when nothing was written since a flush began.
+    pub fn memories(&self, tenant: &Tenant) -> Vec<Arc<K::Memory>> {
+        let writer = self.writer.lock();
+        let view = self.view.read();
+        let mut all = view.sealed_of(tenant);
+        all.extend(view.active.get(tenant).cloned());
+        all.extend(
+            writer
+                .next
+                .get(tenant)
+                .map(|(memory, _)| Arc::clone(memory)),
+        );
+        all
+    }
+
+    /// The same of every tenant that has a memory.
+    pub fn all_memories(&self) -> Vec<Vec<Arc<K::Memory>>> {
+        let mut by_tenant: BTreeMap<Tenant, Vec<Arc<K::Memory>>> = BTreeMap::new();
+        let writer = self.writer.lock();
+        let view = self.view.read();
+        let sealed = view.sealed.iter().flat_map(|sealed| &sealed.memories);
+        let next = writer
+            .next
+            .iter()
+            .map(|(tenant, (memory, _))| (tenant, memory));
+        for (tenant, memory) in sealed.chain(&view.active).chain(next) {
+            let memories = by_tenant.entry(tenant.clone()).or_default();
+            memories.push(Arc::clone(memory));
+        }
+        by_tenant.into_values().collect()
     }
 
     /// Every tenant that has data, sorted.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Real clients against a real server: Debian's Prometheus beside obs with the same questions to
-# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client.
+# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs.
 # OBS_BIN names the binary (default: target/release/obs). What cannot be installed is skipped.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -35,5 +35,9 @@ if ! venv >"$work/log" 2>&1; then
 elif ! "$work/venv/bin/pip" install -q --disable-pip-version-check --retries 2 -r $here/requirements.txt >"$work/log" 2>&1; then
     echo "skipped: the client libraries cannot be installed: $(tail -n 1 "$work/log")"
 else
+    for program in rsyslogd:rsyslog logger:bsdutils openssl:openssl; do
+        command -v "${program%%:*}" >/dev/null || install "${program##*:}" >/dev/null 2>&1 || true
+    done
     "$work/venv/bin/python" $here/sdks.py "$OBS_BIN"
+    "$work/venv/bin/python" $here/logs.py "$OBS_BIN"
 fi

@@ -286,13 +286,13 @@ fn bad_queries_name_line_and_column() {
         );
     }
     let logql = [
-        ("{app=\"a\"", "1:9"),
-        ("{app=\"a\"} |", "1:12"),
-        ("{app=\"a\"}\n| nothing", "2:"),
-        ("{app=\"a\"} |~ \"(\"", "1:"),
-        ("rate({app=\"a\"})", "1:"),
-        ("{}", "1:"),
-        (&deep("(", ")", 3000), "1:"),
+        ("{app=\"a\"", "line 1, col 9:"),
+        ("{app=\"a\"} |", "line 1, col 12:"),
+        ("{app=\"a\"}\n| nothing", "line 2, col 10:"),
+        ("{app=\"a\"} |~ \"(\"", "stage '|~ \"(\"'"),
+        ("rate({app=\"a\"})", "line 1, col 15:"),
+        ("{}", "queries require at least one"),
+        (&deep("(", ")", 3000), "line 1, col "),
     ];
     for (query, place) in logql {
         let answer = obs.get("/loki/api/v1/query_range", &[("query", query)]);
@@ -300,11 +300,11 @@ fn bad_queries_name_line_and_column() {
         refused(&what, &answer, 400, place);
     }
     let traceql = [
-        ("{ status = }", "1:12"),
-        ("{ duration > 5 apples }", "1:"),
-        ("{ .a = 1", "1:9"),
-        ("status = error", "1:1"),
-        (&format!("{{ {} }}", deep("(", ")", 3000)), "1:"),
+        ("{ status = }", "line 1, col 12"),
+        ("{ duration > 5 apples }", "line 1, col"),
+        ("{ .a = 1", "line 1, col 9"),
+        ("status = error", "line 1, col 1"),
+        (&format!("{{ {} }}", deep("(", ")", 3000)), "line 1, col"),
     ];
     for (query, place) in traceql {
         let answer = obs.get("/tempo/api/search", &[("q", query)]);

@@ -46,6 +46,13 @@ impl<'a> Writer<'a> {
 
     /// Appends all owners.
     pub(crate) fn finish(self, out: &mut Vec<u8>) {
+        self.pieces().iter().for_each(|piece| out.extend(piece));
+    }
+
+    /// All owners as pieces: what they have, then each column.
+    pub(crate) fn pieces(self) -> Vec<Vec<u8>> {
+        let mut shapes = Vec::new();
+        let out = &mut shapes;
         let keys: Vec<&str> = self.columns.iter().map(|(key, _, _)| *key).collect();
         varint::put(self.columns.len() as u64, out);
         strings::encode_open(&keys, out);
@@ -55,9 +62,13 @@ impl<'a> Writer<'a> {
         ints::encode_aligned(&lengths, out);
         ints::encode_aligned(&self.shapes.concat(), out);
         ints::encode_aligned(&self.owners, out);
+        let mut pieces = vec![shapes];
         for (_, tag, values) in &self.columns {
-            put_column(*tag, values, out);
+            let mut column = Vec::new();
+            put_column(*tag, values, &mut column);
+            pieces.push(column);
         }
+        pieces
     }
 }
 
@@ -107,7 +118,7 @@ fn put_column(tag: u8, values: &[&AttributeValue], out: &mut Vec<u8>) {
 
 /// The values of one key and type.
 #[derive(Debug)]
-enum Column {
+pub(crate) enum Column {
     Empty,
     Texts(Texts),
     Bools(Vec<i64>),
@@ -116,6 +127,76 @@ enum Column {
     Bytes(Strings),
     /// Distinct values and which one each row has.
     Nested(Vec<AttributeValue>, Vec<u32>),
+}
+
+/// Which columns there are and which owner has an entry of which.
+#[derive(Debug)]
+pub(crate) struct Shapes {
+    pub(crate) keys: Texts,
+    /// The type of each column.
+    pub(crate) tags: Vec<u8>,
+    /// Where each shape ends in `flat`.
+    ends: Vec<usize>,
+    /// Columns of all shapes.
+    flat: Vec<i64>,
+    /// The shape of each owner.
+    pub(crate) owners: Vec<i64>,
+}
+
+impl Shapes {
+    /// Reads the shapes of `owners` owners, each of at most `entries_max` entries.
+    pub(crate) fn read(
+        reader: &mut Reader<'_>,
+        owners: usize,
+        entries_max: usize,
+    ) -> Result<Self, Corrupt> {
+        // A column takes several bytes, a shape at least part of one in each of two columns.
+        let column_count = reader.count(reader.remaining())?;
+        let keys = read_texts(reader, column_count)?;
+        let tags = reader.slice(column_count)?.to_vec();
+        let place = reader.clone();
+        let shape_count = reader.count(owners)?;
+        let lengths = read_ints(reader, shape_count)?;
+        let mut total = 0usize;
+        let mut ends = Vec::with_capacity(shape_count);
+        for length in &lengths {
+            total = usize::try_from(*length).map_or(usize::MAX, |l| total.saturating_add(l));
+            if total > entries_max {
+                return Err(place.corrupt(format!("shapes of at most {entries_max} entries")));
+            }
+            ends.push(total);
+        }
+        let flat = read_ints(reader, total)?;
+        if !flat
+            .iter()
+            .all(|c| usize::try_from(*c).is_ok_and(|c| c < column_count))
+        {
+            return Err(place.corrupt(format!("indexes into {column_count} columns")));
+        }
+        let owners = read_ints(reader, owners)?;
+        let known = |shape: &i64| usize::try_from(*shape).is_ok_and(|s| s < shape_count);
+        if !owners.iter().all(known) {
+            return Err(place.corrupt(format!("indexes into {shape_count} shapes")));
+        }
+        Ok(Self {
+            keys,
+            tags,
+            ends,
+            flat,
+            owners,
+        })
+    }
+
+    /// Number of shapes.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The columns of a shape, in order; all are below the number of columns.
+    pub(crate) fn of(&self, shape: usize) -> &[i64] {
+        let start = shape.checked_sub(1).map_or(0, |s| self.ends[s]);
+        &self.flat[start..self.ends[shape]]
+    }
 }
 
 /// Attributes that were read.
@@ -166,53 +247,30 @@ impl Attributes {
         owners: usize,
         entries_max: usize,
     ) -> Result<Self, Corrupt> {
-        // A column takes several bytes, a shape at least part of one in each of two columns.
-        let column_count = reader.count(reader.remaining())?;
-        let keys = read_texts(reader, column_count)?;
-        let tags = reader.slice(column_count)?;
         let place = reader.clone();
-        let shape_count = reader.count(owners)?;
-        let lengths = read_ints(reader, shape_count)?;
-        let mut total = 0usize;
-        let mut shape_ends = Vec::with_capacity(shape_count);
-        for length in &lengths {
-            total = usize::try_from(*length).map_or(usize::MAX, |l| total.saturating_add(l));
-            if total > entries_max {
-                return Err(place.corrupt(format!("shapes of at most {entries_max} entries")));
+        let shapes = Shapes::read(reader, owners, entries_max)?;
+        let mut counts = vec![0u32; shapes.tags.len()];
+        let mut places = Vec::new();
+        let mut ends = Vec::with_capacity(owners);
+        for shape in &shapes.owners {
+            // Checked to be below the number of shapes, and columns below theirs.
+            for column in shapes.of(*shape as usize) {
+                let column = *column as usize;
+                places.push((column as u32, counts[column]));
+                counts[column] += 1;
             }
-            shape_ends.push(total);
+            if places.len() > entries_max {
+                return Err(place.corrupt(format!("at most {entries_max} attributes")));
+            }
+            ends.push(places.len() as u32);
         }
-        let flat = read_ints(reader, total)?;
-        if !flat
-            .iter()
-            .all(|c| usize::try_from(*c).is_ok_and(|c| c < column_count))
-        {
-            return Err(place.corrupt(format!("indexes into {column_count} columns")));
-        }
+        let Shapes { keys, tags, .. } = shapes;
         let mut attributes = Self {
             keys,
             columns: Vec::new(),
-            places: Vec::new(),
-            ends: Vec::with_capacity(owners),
+            places,
+            ends,
         };
-        let mut counts = vec![0u32; column_count];
-        for shape in read_ints(reader, owners)? {
-            let index = usize::try_from(shape).ok().filter(|s| *s < shape_count);
-            let Some(index) = index else {
-                return Err(place.corrupt(format!("indexes into {shape_count} shapes")));
-            };
-            let start = index.checked_sub(1).map_or(0, |i| shape_ends[i]);
-            for column in &flat[start..shape_ends[index]] {
-                // Checked above to be below the number of columns.
-                let column = *column as usize;
-                attributes.places.push((column as u32, counts[column]));
-                counts[column] += 1;
-            }
-            if attributes.places.len() > entries_max {
-                return Err(place.corrupt(format!("at most {entries_max} attributes")));
-            }
-            attributes.ends.push(attributes.places.len() as u32);
-        }
         for (tag, count) in tags.iter().zip(counts) {
             attributes
                 .columns
@@ -236,7 +294,8 @@ impl Attributes {
 }
 
 impl Column {
-    fn get(&self, index: usize) -> AttributeValue {
+    /// The value at an index.
+    pub(crate) fn get(&self, index: usize) -> AttributeValue {
         match self {
             Self::Empty => AttributeValue::Empty,
             Self::Texts(values) => AttributeValue::String(values.get(index).to_owned()),
@@ -249,7 +308,11 @@ impl Column {
     }
 }
 
-fn read_column(reader: &mut Reader<'_>, tag: u8, count: usize) -> Result<Column, Corrupt> {
+pub(crate) fn read_column(
+    reader: &mut Reader<'_>,
+    tag: u8,
+    count: usize,
+) -> Result<Column, Corrupt> {
     let place = reader.clone();
     Ok(match tag {
         value::EMPTY => {

@@ -27,35 +27,126 @@ pub(crate) const ENTRIES_MAX: usize = 1 << 19;
 pub(crate) const SPAN_ENTRIES_MAX: usize = 1 << 19;
 /// A block is closed after the span that crosses `ENTRIES_MAX`, so it never holds more than this.
 /// (A resource or scope counts towards closing but is not among these.)
-const BLOCK_ENTRIES_MAX: usize = ENTRIES_MAX + SPAN_ENTRIES_MAX;
+pub(crate) const BLOCK_ENTRIES_MAX: usize = ENTRIES_MAX + SPAN_ENTRIES_MAX;
 /// Largest content of a block that is read: above what one span within its limits can bring.
 const CONTENT_BYTES_MAX: usize = 256 << 20;
 
 /// A parent that is "none".
-const PARENT_NONE: i64 = 0;
+pub(crate) const PARENT_NONE: i64 = 0;
 /// A parent outside the block: its id follows in the list of ids.
 const PARENT_APART: i64 = 1;
 /// A parent in the block: this plus the zigzag distance of its row.
 const PARENT_ROW: i64 = 2;
 
-/// Appends the rows as one block. At most [`ROWS_MAX`] rows.
+/// The pieces of a block in parts, by number. Behind them stand the columns of attributes, one
+/// piece each, then events, then links.
+pub(crate) mod piece {
+    pub(crate) const RESOURCES: usize = 0;
+    pub(crate) const SCOPES: usize = 1;
+    pub(crate) const TRACES: usize = 2;
+    pub(crate) const SPAN_IDS: usize = 3;
+    pub(crate) const PARENTS: usize = 4;
+    pub(crate) const STARTS: usize = 5;
+    pub(crate) const DURATIONS: usize = 6;
+    pub(crate) const KINDS: usize = 7;
+    pub(crate) const STATUSES: usize = 8;
+    // 9: flags and counts of what was dropped.
+    pub(crate) const NAMES: usize = 10;
+    pub(crate) const MESSAGES: usize = 11;
+    // 12: trace states.
+    pub(crate) const SHAPES: usize = 13;
+    /// The first column of attributes.
+    pub(crate) const COLUMNS: usize = 14;
+}
+
+/// Most pieces of a block that is read: a column of attributes has at least one entry.
+const PIECES_MAX: usize = piece::COLUMNS + 2 + BLOCK_ENTRIES_MAX;
+/// A piece is compressed where that saves at least one byte of this many: what saves less costs
+/// more to read than it saves.
+const SAVES_ONE_OF: usize = 16;
+
+/// Appends the rows as one block of one frame, as the journal has it. At most [`ROWS_MAX`] rows.
 pub(crate) fn encode(rows: &[Row], level: i32, out: &mut Vec<u8>) {
+    bytes::encode(&pieces(rows).concat(), level, out);
+}
+
+/// Appends the rows as one block of pieces that are read apart, as parts have it.
+pub(crate) fn encode_pieces(rows: &[Row], level: i32, out: &mut Vec<u8>) {
+    let pieces = pieces(rows);
+    varint::put(pieces.len() as u64, out);
+    let mut encoder = bytes::Encoder::new(level);
+    let mut packed = Vec::new();
+    for piece in pieces {
+        packed.clear();
+        encoder.encode(&piece, &mut packed);
+        if packed.len() + piece.len() / SAVES_ONE_OF < piece.len() {
+            out.extend_from_slice(&packed);
+        } else {
+            bytes::encode_raw(&piece, out);
+        }
+    }
+}
+
+/// The content of a block, cut where it may be read apart.
+fn pieces(rows: &[Row]) -> Vec<Vec<u8>> {
     assert!(
         rows.len() <= ROWS_MAX,
         "a block has at most {ROWS_MAX} rows"
     );
-    let mut content = Vec::new();
-    varint::put(rows.len() as u64, &mut content);
-    put_groups(rows, &mut content);
-    put_ids(rows, &mut content);
-    put_fields(rows, &mut content);
+    let mut all = put_groups(rows);
+    all.extend(put_ids(rows));
+    all.extend(put_fields(rows));
     let mut attributes = attributes::Writer::default();
     rows.iter()
         .for_each(|r| attributes.push(&r.span.attributes));
-    attributes.finish(&mut content);
-    put_events(rows, &mut content);
-    put_links(rows, &mut content);
-    bytes::encode(&content, level, out);
+    all.extend(attributes.pieces());
+    let (mut events, mut links) = (Vec::new(), Vec::new());
+    put_events(rows, &mut events);
+    put_links(rows, &mut links);
+    all.extend([events, links]);
+    all
+}
+
+/// The pieces of a block in a part, compressed.
+#[derive(Clone, Debug)]
+pub(crate) struct Pieces<'a> {
+    all: Vec<Reader<'a>>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Finds the pieces; leaves the reader after them.
+    pub(crate) fn read(outer: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        let place = outer.clone();
+        // A piece takes at least two bytes.
+        let count = outer.count(PIECES_MAX.min(outer.remaining()))?;
+        if count < piece::COLUMNS + 2 {
+            return Err(place.corrupt(format!("at least {} pieces", piece::COLUMNS + 2)));
+        }
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            all.push(outer.clone());
+            bytes::skip(outer)?;
+        }
+        Ok(Self { all })
+    }
+
+    /// Appends a piece to a content.
+    fn append(&self, number: usize, content: &mut Vec<u8>) -> Result<(), Corrupt> {
+        let mut reader = self.all[number].clone();
+        let piece = bytes::decode(&mut reader, CONTENT_BYTES_MAX - content.len())?;
+        content.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    /// The content of a piece.
+    pub(crate) fn content(&self, number: usize) -> Result<Vec<u8>, Corrupt> {
+        bytes::decode(&mut self.all[number].clone(), CONTENT_BYTES_MAX)
+    }
+
+    /// Number of columns of attributes.
+    pub(crate) fn columns(&self) -> usize {
+        self.all.len() - piece::COLUMNS - 2
+    }
 }
 
 fn put_ints(values: impl Iterator<Item = i64>, out: &mut Vec<u8>) {
@@ -66,7 +157,11 @@ fn put_texts<'a>(values: impl Iterator<Item = &'a String>, out: &mut Vec<u8>) {
     strings::encode_open(&values.collect::<Vec<_>>(), out);
 }
 
-fn put_groups(rows: &[Row], out: &mut Vec<u8>) {
+/// Resources behind the number of rows, and scopes.
+fn put_groups(rows: &[Row]) -> Vec<Vec<u8>> {
+    let mut first = Vec::new();
+    varint::put(rows.len() as u64, &mut first);
+    let mut pieces = vec![first, Vec::new()];
     let mut resources = Numbers::of_resources();
     let mut scopes = Numbers::of_scopes();
     let of_rows: Vec<i64> = rows
@@ -77,17 +172,22 @@ fn put_groups(rows: &[Row], out: &mut Vec<u8>) {
         .iter()
         .map(|r| scopes.number(&r.scope) as i64)
         .collect();
-    for (numbers, all) in [
+    let both = [
         (of_rows, resources.into_bytes()),
         (of_scopes, scopes.into_bytes()),
-    ] {
+    ];
+    for (out, (numbers, all)) in pieces.iter_mut().zip(both) {
         varint::put(all.len() as u64, out);
         strings::encode_open(&all, out);
-        ints::encode_aligned(&numbers, out);
+        ints::encode(&numbers, out);
     }
+    pieces
 }
 
-fn put_ids(rows: &[Row], out: &mut Vec<u8>) {
+/// Traces, span ids and parents.
+fn put_ids(rows: &[Row]) -> [Vec<u8>; 3] {
+    let mut pieces = [Vec::new(), Vec::new(), Vec::new()];
+    let [out, spans, parents_out] = &mut pieces;
     let mut traces: Vec<TraceId> = Vec::new();
     let mut numbers: HashMap<TraceId, i64> = HashMap::new();
     let mut of_rows = Vec::with_capacity(rows.len());
@@ -104,7 +204,7 @@ fn put_ids(rows: &[Row], out: &mut Vec<u8>) {
     traces.iter().for_each(|t| out.extend_from_slice(&t.0));
     ints::encode_aligned(&of_rows, out);
     rows.iter()
-        .for_each(|r| out.extend_from_slice(&r.span.span_id.0));
+        .for_each(|r| spans.extend_from_slice(&r.span.span_id.0));
     let mut apart = Vec::new();
     let parents = rows.iter().enumerate().map(|(index, row)| {
         let parent = row.span.parent_id;
@@ -119,26 +219,39 @@ fn put_ids(rows: &[Row], out: &mut Vec<u8>) {
             }
         }
     });
-    put_ints(parents, out);
-    out.extend_from_slice(&apart);
+    put_ints(parents, parents_out);
+    parents_out.extend_from_slice(&apart);
+    pieces
 }
 
-fn put_fields(rows: &[Row], out: &mut Vec<u8>) {
+/// Starts, durations, kinds, statuses, other numbers, names, messages, states.
+fn put_fields(rows: &[Row]) -> [Vec<u8>; 8] {
     let spans = || rows.iter().map(|r| &r.span);
-    put_ints(spans().map(|s| s.start.nanos()), out);
-    put_ints(
-        spans().map(|s| s.end.nanos().wrapping_sub(s.start.nanos())),
-        out,
-    );
-    put_ints(spans().map(|s| i64::from(s.kind.number())), out);
-    put_ints(spans().map(|s| i64::from(s.status.number())), out);
-    put_ints(spans().map(|s| i64::from(s.flags)), out);
-    put_ints(spans().map(|s| i64::from(s.dropped_attributes)), out);
-    put_ints(spans().map(|s| i64::from(s.dropped_events)), out);
-    put_ints(spans().map(|s| i64::from(s.dropped_links)), out);
-    put_texts(spans().map(|s| &s.name), out);
-    put_texts(spans().map(|s| &s.status_message), out);
-    put_texts(spans().map(|s| &s.trace_state), out);
+    let mut pieces: [Vec<u8>; 8] = Default::default();
+    let [
+        starts,
+        durations,
+        kinds,
+        statuses,
+        numbers,
+        names,
+        messages,
+        states,
+    ] = &mut pieces;
+    put_ints(spans().map(|s| s.start.nanos()), starts);
+    // Random enough that packed bits are as small as what zstd makes of bytes, and read faster.
+    let lengths = spans().map(|s| s.end.nanos().wrapping_sub(s.start.nanos()));
+    ints::encode(&lengths.collect::<Vec<_>>(), durations);
+    put_ints(spans().map(|s| i64::from(s.kind.number())), kinds);
+    put_ints(spans().map(|s| i64::from(s.status.number())), statuses);
+    put_ints(spans().map(|s| i64::from(s.flags)), numbers);
+    put_ints(spans().map(|s| i64::from(s.dropped_attributes)), numbers);
+    put_ints(spans().map(|s| i64::from(s.dropped_events)), numbers);
+    put_ints(spans().map(|s| i64::from(s.dropped_links)), numbers);
+    put_texts(spans().map(|s| &s.name), names);
+    put_texts(spans().map(|s| &s.status_message), messages);
+    put_texts(spans().map(|s| &s.trace_state), states);
+    pieces
 }
 
 fn put_events(rows: &[Row], out: &mut Vec<u8>) {
@@ -222,10 +335,24 @@ struct Links {
 }
 
 impl Block {
-    /// Reads a block; leaves the reader after it.
+    /// Reads a block of one frame; leaves the reader after it.
     pub(crate) fn read(outer: &mut Reader<'_>) -> Result<Self, Corrupt> {
         let content = bytes::decode(outer, CONTENT_BYTES_MAX)?;
-        let mut reader = Reader::new(outer.place(), &content);
+        Self::of_content(outer.place(), &content)
+    }
+
+    /// Reads a block of pieces; leaves the reader after it.
+    pub(crate) fn read_pieces(outer: &mut Reader<'_>) -> Result<Self, Corrupt> {
+        let pieces = Pieces::read(outer)?;
+        let mut content = Vec::new();
+        for number in 0..pieces.all.len() {
+            pieces.append(number, &mut content)?;
+        }
+        Self::of_content(outer.place(), &content)
+    }
+
+    fn of_content(place: &str, content: &[u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new(place, content);
         let r = &mut reader;
         let rows = r.count(ROWS_MAX)?;
         let (resources, of_resource) = read_group(r, rows, read_resource)?;
@@ -371,12 +498,12 @@ fn array<const N: usize>(chunk: &[u8]) -> [u8; N] {
     array
 }
 
-fn read_ids(reader: &mut Reader<'_>, count: usize) -> Result<Vec<SpanId>, Corrupt> {
+pub(crate) fn read_ids(reader: &mut Reader<'_>, count: usize) -> Result<Vec<SpanId>, Corrupt> {
     let ids = reader.slice(8 * count)?.chunks_exact(8);
     Ok(ids.map(|c| SpanId(array(c))).collect())
 }
 
-fn read_traces(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<TraceId>, Corrupt> {
+pub(crate) fn read_traces(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<TraceId>, Corrupt> {
     let count = reader.count(rows)?;
     let ids = reader.slice(16 * count)?;
     let numbers = read_below(reader, rows, count)?;
@@ -405,7 +532,11 @@ fn read_parents(reader: &mut Reader<'_>, ids: &[SpanId]) -> Result<Vec<SpanId>, 
     Ok(parents)
 }
 
-fn read_below(reader: &mut Reader<'_>, count: usize, bound: usize) -> Result<Vec<i64>, Corrupt> {
+pub(crate) fn read_below(
+    reader: &mut Reader<'_>,
+    count: usize,
+    bound: usize,
+) -> Result<Vec<i64>, Corrupt> {
     let place = reader.clone();
     let values = read_ints(reader, count)?;
     if !values
@@ -440,9 +571,9 @@ fn read_ends(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<usize>, Corrupt
     Ok(ends)
 }
 
-type Group<T> = (Vec<Arc<T>>, Vec<i64>);
+pub(crate) type Group<T> = (Vec<Arc<T>>, Vec<i64>);
 
-fn read_group<T>(
+pub(crate) fn read_group<T>(
     reader: &mut Reader<'_>,
     rows: usize,
     read: fn(&str, &[u8]) -> Result<T, Corrupt>,

@@ -8,9 +8,10 @@
 //!
 //! Formats: `docs/formats/span-record.md` (journal), `docs/formats/span-part.md` (parts).
 //! Reading order: [`kind`], `row`, `block`, [`record`], [`memory`], `write`, [`part`], `merge`,
-//! [`filter`], [`scan`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
+//! [`filter`], [`scan`], [`columns`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
 
 pub mod admit;
+pub mod columns;
 pub mod error;
 pub mod filter;
 pub mod kind;
@@ -34,6 +35,7 @@ mod write;
 mod tests;
 
 pub use admit::{Refused, admit};
+pub use columns::{Columns, scan_columns};
 pub use error::SelectError;
 pub use filter::{Condition, Scope, SpanFilter};
 pub use kind::Spans;

@@ -8,13 +8,13 @@ use obs_storage::{Corrupt, PartReader};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::attributes::read_ints;
-use crate::block::{Block, ROWS_MAX};
+use crate::block::{Block, Pieces, ROWS_MAX};
 use crate::bloom;
 use crate::catalog::Catalog;
 use crate::filter::Hints;
 
 /// First byte of the section `index`: the version of all sections.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 /// Bytes of a trace in the section `ids`: its id and its place in order of start.
 const ID_BYTES: usize = 20;
 /// Largest catalog that is read; the bounds of its writer give less.
@@ -35,6 +35,7 @@ pub(crate) fn id_hash(id: TraceId) -> u64 {
 struct Zone {
     /// Rows of this block and all before it.
     rows_end: usize,
+    hull: TimeRange,
     duration_max: i64,
     filter_end: usize,
 }
@@ -177,13 +178,43 @@ impl Part {
         let name = block_name(number);
         let place = format!("{}/{name}", self.reader.name());
         let mut reader = Reader::new(&place, self.reader.section(&name)?);
-        let block = Block::read(&mut reader)?;
+        let block = Block::read_pieces(&mut reader)?;
         let start = number.checked_sub(1).map_or(0, |b| self.zones[b].rows_end);
         if start + block.len() != self.zones[number].rows_end {
             return Err(reader.corrupt("as many rows as the index says"));
         }
         reader.finish()?;
         Ok(block)
+    }
+
+    /// The part's name, for errors.
+    pub(crate) fn name(&self) -> &str {
+        self.reader.name()
+    }
+
+    /// Number of blocks.
+    pub(crate) fn block_count(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// From the first start to the last end of the spans of a block.
+    pub(crate) fn block_hull(&self, number: usize) -> TimeRange {
+        self.zones[number].hull
+    }
+
+    /// The rows of a block, as numbers within the part.
+    pub(crate) fn block_rows(&self, number: usize) -> std::ops::Range<usize> {
+        let start = number.checked_sub(1).map_or(0, |b| self.zones[b].rows_end);
+        start..self.zones[number].rows_end
+    }
+
+    /// Finds the pieces of a block.
+    pub(crate) fn pieces(&self, number: usize) -> Result<Pieces<'_>, Corrupt> {
+        let name = block_name(number);
+        let mut reader = Reader::new(self.reader.name(), self.reader.section(&name)?);
+        let pieces = Pieces::read(&mut reader)?;
+        reader.finish()?;
+        Ok(pieces)
     }
 
     /// Which conditions each block may fulfil.
@@ -238,6 +269,7 @@ fn read_zones(
         hull = hull.union(range);
         zones.push(Zone {
             rows_end: rows + count,
+            hull: range,
             duration_max,
             filter_end,
         });

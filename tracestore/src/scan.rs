@@ -4,11 +4,13 @@
 //! range; each trace once; what is held is the list of candidates and a few blocks.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 
 use obs_model::{Budget, BudgetError, HeldBytes, SpanBatch, TimeRange, Timestamp, TraceId};
 use obs_storage::Snapshot;
 
+use crate::columns::{self, Columns};
 use crate::error::SelectError;
 use crate::filter::{Hints, SpanFilter};
 use crate::kind::Spans;
@@ -36,15 +38,36 @@ pub fn trace(
     Ok((!rows.is_empty()).then(|| batch(rows)))
 }
 
+/// Says for each row of a block whether it is a span that a trace must have one of.
+pub type Choose<'a> = dyn FnMut(&Columns<'_>) -> Result<Vec<bool>, SelectError> + 'a;
+
 /// Gives the whole traces that may match, newest first by their first start (equal ones by id).
-/// A retried span counts with all its starts until a merge drops the later arrivals; sources
-/// retry with the same start.
 pub fn scan(
     snapshot: &Snapshot<Spans>,
     filter: &SpanFilter,
     budget: &Budget,
     visit: &mut Visit<'_>,
 ) -> Result<(), SelectError> {
+    scan_chosen(snapshot, filter, None, budget, visit)
+}
+
+/// As [`scan`].
+/// Where `choose` is given, traces in parts without a span that it chooses are left out before
+/// they are read: it looks at columns of a block, once for each block.
+/// A retried span counts with all its starts until a merge drops the later arrivals; sources
+/// retry with the same start.
+pub fn scan_chosen(
+    snapshot: &Snapshot<Spans>,
+    filter: &SpanFilter,
+    choose: Option<&mut Choose<'_>>,
+    budget: &Budget,
+    visit: &mut Visit<'_>,
+) -> Result<(), SelectError> {
+    let mut chosen = choose.map(|choose| Chosen {
+        choose,
+        blocks: HashMap::new(),
+        held: budget.holding(),
+    });
     let hints = Hints::new(&filter.conditions);
     let mut source = source_of(snapshot);
     let mut read = budget.holding();
@@ -59,6 +82,12 @@ pub fn scan(
     let mut listed = budget.holding();
     listed.add(candidates.len() as u64 * CANDIDATE_BYTES)?;
     for (_, id) in candidates {
+        budget.check()?;
+        if let Some(chosen) = &mut chosen
+            && !chosen.has(snapshot, &mut source, id)?
+        {
+            continue;
+        }
         // Until the visitor is done with the trace; what it keeps it charges itself.
         let (rows, _held) = rows_of(snapshot, &mut source, id, budget, &mut read)?;
         let in_range = rows.iter().any(|row| row.range().overlaps(filter.range));
@@ -99,6 +128,64 @@ fn rows_of<'b>(
     Ok((rows, held))
 }
 
+/// The rows of a trace in the parts of a source and all memories, each identity once: the first arrival.
+pub(crate) fn rows_everywhere(
+    snapshot: &Snapshot<Spans>,
+    source: &mut Source<'_>,
+    id: TraceId,
+) -> Result<Vec<Row>, SelectError> {
+    let mut rows = Vec::new();
+    source.trace(id, &mut rows)?;
+    for memory in &snapshot.memories {
+        rows.extend(memory.trace(id));
+    }
+    keep_first(&mut rows);
+    Ok(rows)
+}
+
+/// Which rows of blocks were chosen.
+struct Chosen<'a, 'b> {
+    choose: &'a mut Choose<'b>,
+    /// By part and block.
+    blocks: HashMap<(usize, usize), Vec<bool>>,
+    held: HeldBytes<'a>,
+}
+
+impl Chosen<'_, '_> {
+    /// Whether a trace has a chosen span; what is in memory may be chosen.
+    fn has(
+        &mut self,
+        snapshot: &Snapshot<Spans>,
+        source: &mut Source<'_>,
+        id: TraceId,
+    ) -> Result<bool, SelectError> {
+        if snapshot.memories.iter().any(|m| m.hull(id).is_some()) {
+            return Ok(true);
+        }
+        for number in 0..source.parts().len() {
+            let part = source.parts()[number];
+            let Some(place) = part.find(id)? else {
+                continue;
+            };
+            for row in source.table(number)?.rows(place) {
+                let (block, row) = part.block_of(row);
+                let rows = match self.blocks.entry((number, block)) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(empty) => {
+                        let rows = (self.choose)(&columns::open(part, block, None)?)?;
+                        self.held.add(rows.len() as u64)?;
+                        empty.insert(rows)
+                    }
+                };
+                if rows.get(row).copied().unwrap_or(true) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// What is known of a trace before it is read.
 struct Candidate {
     start: Timestamp,
@@ -118,7 +205,7 @@ fn candidates(
     let mut found: HashMap<TraceId, Candidate> = HashMap::new();
     let mut held = budget.holding();
     let mut enter = |id: TraceId| {
-        if let std::collections::hash_map::Entry::Vacant(entry) = found.entry(id) {
+        if let Entry::Vacant(entry) = found.entry(id) {
             budget.series(1)?;
             held.add(CANDIDATE_BYTES)?;
             entry.insert(Candidate {

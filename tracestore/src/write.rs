@@ -98,7 +98,7 @@ impl<'a> Writer<'a> {
             return;
         };
         let mut bytes = Vec::new();
-        block::encode(&rows, bytes::LEVEL, &mut bytes);
+        block::encode_pieces(&rows, bytes::LEVEL, &mut bytes);
         self.out.section(&block_name(self.zones.rows.len()), &bytes);
         let mut terms = HashSet::new();
         let mut visit = |term: u64| {

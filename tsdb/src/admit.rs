@@ -5,15 +5,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use obs_model::limits::Limits;
 use obs_model::metrics::{Metadata, Sample};
 use obs_model::{Histogram, Labels, MetricBatch, Series, Value};
-use obs_storage::Snapshot;
 
 use crate::head::Memory;
 use crate::histograms::BUCKETS_TOTAL_MAX;
-use crate::kind::Metrics;
 use crate::record::{LABELS_BYTES_MAX, RECORD_SAMPLES_MAX};
 
 /// Bytes of the labels of one exemplar: eight times what OpenMetrics allows, so that a trace id, a
@@ -33,6 +32,8 @@ pub enum Reason {
     LabelValue,
     /// A new series while `series_max` is reached.
     SeriesMax,
+    /// A new series while `series_total_max` is reached.
+    SeriesTotalMax,
     /// A histogram that is not well-formed.
     Histogram,
     /// An exemplar with labels above [`EXEMPLAR_BYTES_MAX`]; its series goes on.
@@ -52,6 +53,7 @@ impl Reason {
             Self::LabelName => "label_name_bytes_max",
             Self::LabelValue => "label_value_bytes_max",
             Self::SeriesMax => "series_max",
+            Self::SeriesTotalMax => "series_total_max",
             Self::Histogram => "histogram_malformed",
             Self::Exemplar => "exemplar_bytes_max",
             Self::Metadata => "metadata_bytes_max",
@@ -78,6 +80,8 @@ pub struct Refusal {
 pub struct Refused {
     /// One entry per reason.
     pub refusals: Vec<Refusal>,
+    /// Series of what is left that may be new: none, where none is.
+    pub fresh_max: usize,
 }
 
 impl Refused {
@@ -91,9 +95,10 @@ impl Refused {
         self.refusals.iter().map(|r| r.samples).sum()
     }
 
-    /// Whether something was refused, and all of it for one reason.
-    pub fn only(&self, reason: Reason) -> bool {
-        !self.refusals.is_empty() && self.refusals.iter().all(|r| r.reason == reason)
+    /// Whether something was refused, and all of it because there are too many series.
+    pub fn is_crowded(&self) -> bool {
+        let crowded = |r: &Refusal| matches!(r.reason, Reason::SeriesMax | Reason::SeriesTotalMax);
+        !self.refusals.is_empty() && self.refusals.iter().all(crowded)
     }
 
     /// Series refused for one reason.
@@ -138,15 +143,26 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Takes out of a batch what may not be stored and tells what and why.
-pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Limits) -> Refused {
-    let memories: Vec<&Memory> = snapshot.memories.iter().map(|m| &**m).collect();
+/// Takes out of a batch what may not be stored and tells what and why. `memories` are those of its
+/// tenant, and `total_left` is how many series may be new before `series_total_max` is reached.
+/// Exact as long as everything that was admitted before is in the memories.
+pub fn admit(
+    memories: &[Arc<Memory>],
+    batch: &mut MetricBatch,
+    limits: &Limits,
+    total_left: usize,
+) -> Refused {
     let mut refused = Refused::default();
-    let left = limits.series_max.saturating_sub(active_series(snapshot));
+    let own_left = limits.series_max.saturating_sub(active_series(memories));
+    let left = own_left.min(total_left);
     let mut room = if left >= batch.series.len() {
         Room::Plenty
     } else {
         Room::Left(left, HashSet::new())
+    };
+    let full = match own_left <= total_left {
+        true => (Reason::SeriesMax, limits.series_max),
+        false => (Reason::SeriesTotalMax, limits.series_total_max),
     };
     let mut samples_left = RECORD_SAMPLES_MAX;
     let mut labels_left = LABELS_BYTES_MAX;
@@ -162,11 +178,13 @@ pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Lim
             refused.add(reason, samples, || example);
             return false;
         }
-        if !room.admits(&memories, &series.labels) {
-            refused.add(Reason::SeriesMax, samples, || {
+        if !room.admits(memories, &series.labels) {
+            let (reason, max) = full;
+            refused.add(reason, samples, || {
+                let name = reason.as_str();
                 format!(
-                    "limit series_max of {} reached, new series {}",
-                    limits.series_max, series.labels
+                    "limit {name} of {max} reached, new series {}",
+                    series.labels
                 )
             });
             return false;
@@ -188,6 +206,10 @@ pub fn admit(snapshot: &Snapshot<Metrics>, batch: &mut MetricBatch, limits: &Lim
         !(series.samples.is_empty() && series.exemplars.is_empty())
     });
     drop_long_metadata(batch, limits, &mut refused);
+    refused.fresh_max = match room {
+        Room::Plenty => batch.series.len(),
+        Room::Left(_, admitted) => admitted.len(),
+    };
     refused
 }
 
@@ -199,11 +221,18 @@ fn batch_size() -> String {
     )
 }
 
-/// Series in memory: what counts against `series_max`. A series can be in a sealed memory and in
-/// the active one, so the sum would count it twice; the largest memory is what is known for sure.
-pub fn active_series(snapshot: &Snapshot<Metrics>) -> usize {
-    let memories = snapshot.memories.iter();
-    memories.map(|m| m.series_count()).max().unwrap_or(0)
+/// Series in the memories of a tenant, oldest first: what counts against `series_max`. One that is
+/// in a sealed memory and in the active one counts once.
+pub fn active_series(memories: &[Arc<Memory>]) -> usize {
+    let count = |(index, memory): (usize, &Arc<Memory>)| {
+        let before = &memories[..index];
+        match before.last() {
+            None => memory.series_count(),
+            Some(_) if before.iter().any(|other| other.shares(memory)) => 0,
+            Some(_) => memory.added_count(),
+        }
+    };
+    memories.iter().enumerate().map(count).sum()
 }
 
 /// About how many bytes of the journal a batch takes at most, so that no group of batches grows
@@ -343,7 +372,7 @@ enum Room {
 }
 
 impl Room {
-    fn admits(&mut self, memories: &[&Memory], labels: &Labels) -> bool {
+    fn admits(&mut self, memories: &[Arc<Memory>], labels: &Labels) -> bool {
         let Self::Left(left, admitted) = self else {
             return true;
         };
@@ -361,9 +390,9 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::Metrics;
     use obs_model::Timestamp;
     use obs_storage::Kind;
-    use std::sync::Arc;
 
     fn series(pairs: &[(&str, &str)], value: Value) -> Series {
         Series {
@@ -393,7 +422,7 @@ mod tests {
         };
         crate::encode(&known, Timestamp::from_nanos(0), &mut record);
         Metrics::apply(&memory, 1, &record).unwrap();
-        let snapshot = Snapshot::from_parts(vec![memory], Vec::new()).unwrap();
+        let memories = vec![Arc::new(memory)];
         let limits = Limits {
             series_max: 3,
             ..Limits::default()
@@ -403,7 +432,7 @@ mod tests {
             metadata: Vec::new(),
             ..Default::default()
         };
-        let refused = admit(&snapshot, &mut batch, &limits);
+        let refused = admit(&memories, &mut batch, &limits, 9);
         let names: Vec<_> = batch
             .series
             .iter()
@@ -418,7 +447,6 @@ mod tests {
 
     #[test]
     fn what_is_malformed_is_told() {
-        let snapshot = Snapshot::from_parts(Vec::new(), Vec::new()).unwrap();
         let limits = Limits {
             labels_max: 2,
             label_name_bytes_max: 8,
@@ -431,7 +459,7 @@ mod tests {
                 metadata: Vec::new(),
                 ..Default::default()
             };
-            let refused = admit(&snapshot, &mut batch, &limits);
+            let refused = admit(&[], &mut batch, &limits, 9);
             assert_eq!(refused.refusals.first().map(|r| r.reason), reason);
             assert_eq!(batch.series.is_empty(), reason.is_some());
         };
@@ -455,7 +483,6 @@ mod tests {
 
     #[test]
     fn long_exemplars_and_metadata_are_left_out() {
-        let snapshot = Snapshot::from_parts(Vec::new(), Vec::new()).unwrap();
         let exemplar = |length: usize| obs_model::metrics::Exemplar {
             labels: Labels::from_pairs([("trace_id", "x".repeat(length))]),
             value: 1.0,
@@ -473,7 +500,7 @@ mod tests {
             metadata: vec![metadata(10), metadata(100_000)],
             ..Default::default()
         };
-        let refused = admit(&snapshot, &mut batch, &Limits::default());
+        let refused = admit(&[], &mut batch, &Limits::default(), 9);
         assert_eq!(batch.series[0].exemplars, [exemplar(10)]);
         assert_eq!(batch.metadata, [metadata(10)]);
         assert_eq!(refused.series(Reason::Exemplar), 1);

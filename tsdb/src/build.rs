@@ -49,6 +49,10 @@ const GROUP_LABELS_BYTES_MAX: usize = if cfg!(test) { 16 << 10 } else { 16 << 20
 const RUN_BYTES: usize = if cfg!(test) { 100 } else { 16 << 20 };
 /// Sets of at most so many series are written as numbers; a bitmap has 16 bytes of its own.
 pub(crate) const POSTINGS_PLAIN_MAX: usize = 8;
+/// In the place of such a number: a run of differences follows.
+pub(crate) const POSTINGS_RUN: usize = POSTINGS_PLAIN_MAX + 1;
+/// Fewer series are not worth a run.
+const POSTINGS_RUN_MIN: usize = 64;
 
 /// The name of the n-th section of what is cut into runs.
 pub(crate) fn run_name(what: &str, number: usize) -> String {
@@ -549,7 +553,7 @@ impl<'a> Builder<'a> {
             let mut offsets = vec![0u64];
             for series in values.values() {
                 all.extend(series.iter().copied());
-                put_postings(series, &mut sets);
+                put_postings(series, &mut self.label_packer, &mut sets);
                 offsets.push(sets.len() as u64);
             }
             bitmap::encode(&all, &mut out);
@@ -626,12 +630,26 @@ fn metadata_runs(metadata: &[Metadata]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Appends a set of ascending series numbers.
-fn put_postings(series: &[u32], out: &mut Vec<u8>) {
+/// Appends a set of ascending series numbers. Of large ones the smaller of two: the series of one
+/// instance lie at nearly the same distances in each metric, which a bitmap does not see.
+fn put_postings(series: &[u32], packer: &mut bytes::Encoder, out: &mut Vec<u8>) {
     if series.len() > POSTINGS_PLAIN_MAX {
+        let begin = out.len();
         out.push(0);
         let set = RoaringBitmap::from_sorted_iter(series.iter().copied());
         bitmap::encode(&set.expect("series are added in ascending order"), out);
+        if series.len() >= POSTINGS_RUN_MIN && out.len() - begin >= POSTINGS_RUN_MIN {
+            let before = std::iter::once(&0).chain(series);
+            let pairs = series.iter().zip(before);
+            let distances: Vec<i64> = pairs.map(|(now, last)| i64::from(now - last)).collect();
+            let (mut column, mut run) = (Vec::new(), vec![POSTINGS_RUN as u8]);
+            ints::encode_aligned(&distances, &mut column);
+            packer.encode(&column, &mut run);
+            if run.len() < out.len() - begin {
+                out.truncate(begin);
+                out.append(&mut run);
+            }
+        }
         return;
     }
     varint::put(series.len() as u64, out);

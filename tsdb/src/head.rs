@@ -56,7 +56,10 @@ impl Memory {
         let head = self.read();
         let live = head.series.iter().filter(|slot| slot.is_live()).count();
         if 100 * live < LIVE_PERCENT_MIN * head.registry.len() {
-            return Self::default();
+            return Self {
+                registry: Arc::new(RwLock::new(Registry::after(&self.registry))),
+                head: RwLock::default(),
+            };
         }
         Self {
             registry: Arc::clone(&self.registry),
@@ -72,6 +75,12 @@ impl Memory {
     /// Number of series that it knows.
     pub fn series_count(&self) -> usize {
         self.registry.read_recursive().len()
+    }
+
+    /// Number of them that the memory before it, if that is still there, does not know.
+    pub(crate) fn added_count(&self) -> usize {
+        let registry = self.registry.read_recursive();
+        registry.len() - registry.repeated
     }
 
     /// Whether this memory has the series.
@@ -162,7 +171,15 @@ impl RegistryWriter<'_> {
     pub(crate) fn find_or_add(&mut self, labels: Labels) -> u32 {
         match self.find(&labels) {
             Some(id) => id,
-            None => self.0.with_upgraded(|registry| registry.add(labels)),
+            None => {
+                // Nobody adds to a registry that was given up, so it is not waited for.
+                let earlier = self.0.earlier.upgrade();
+                let repeated = earlier.is_some_and(|e| e.read_recursive().find(&labels).is_some());
+                self.0.with_upgraded(|registry| {
+                    registry.repeated += usize::from(repeated);
+                    registry.add(labels)
+                })
+            }
         }
     }
 

@@ -209,7 +209,12 @@ struct Walk<'a> {
     at: usize,
     exemplars: std::iter::Peekable<std::vec::IntoIter<(u32, Exemplar)>>,
     cache: TimesCache,
+    /// Bytes of values whose memory was given back.
+    released: usize,
 }
+
+/// Bytes of values that are given back together: few system calls, little memory.
+const RELEASE_BYTES: usize = 1 << 20;
 
 impl<'a> Walk<'a> {
     fn new(part: &'a Part, keep: MilliRange, hidden: &[Hidden<Metrics>]) -> Result<Self, Corrupt> {
@@ -223,6 +228,7 @@ impl<'a> Walk<'a> {
             at: 0,
             exemplars: part.exemplars()?.into_iter().peekable(),
             cache: TimesCache::new(),
+            released: 0,
         };
         walk.load()?;
         Ok(walk)
@@ -243,6 +249,11 @@ impl<'a> Walk<'a> {
         }
         self.at += 1;
         if self.at == self.labels.len() {
+            let read = self.part.values_end(&self.part.groups[self.group]);
+            if read >= self.released + RELEASE_BYTES {
+                self.part.release_values(self.released..read);
+                self.released = read;
+            }
             self.group += 1;
             self.load()?;
         }

@@ -325,6 +325,17 @@ impl Part {
         })
     }
 
+    /// Where the values of a group end in their section.
+    pub(crate) fn values_end(&self, group: &Group) -> usize {
+        let blocks = &self.blocks[group.blocks.clone()];
+        blocks.last().map_or(0, |b| (b.offset + b.bytes) as usize)
+    }
+
+    /// Gives back the memory of values that were read and will not be soon.
+    pub(crate) fn release_values(&self, bytes: std::ops::Range<usize>) {
+        self.reader.release("values", bytes);
+    }
+
     /// The times of a series (by its place in the group) in a block.
     pub(crate) fn times(
         &self,

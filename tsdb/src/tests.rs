@@ -525,6 +525,55 @@ fn full_batch() -> MetricBatch {
     batch
 }
 
+/// The series of an instance lie at nearly the same distances in each metric.
+#[test]
+fn large_sets_of_series_are_small() {
+    let mut batch = MetricBatch::default();
+    for number in 0..3200 {
+        let (metric, instance) = (
+            format!("m{:02}", number % 80),
+            format!("i{:02}", number / 80),
+        );
+        batch.series.push(Series {
+            labels: labels(&[("__name__", &metric), ("instance", &instance)]),
+            samples: vec![Sample {
+                time: Timestamp::from_millis(1),
+                start: None,
+                value: Value::Float(1.0),
+            }],
+            ..Default::default()
+        });
+    }
+    for _ in 0..70 {
+        let mut more = batch.series[0].clone();
+        let name = format!("{:03}", batch.series.len());
+        more.labels = labels(&[("__name__", "other"), ("instance", "i00"), ("x", &name)]);
+        batch.series.push(more);
+    }
+    let memory = Memory::default();
+    apply(&memory, &batch);
+    let part = flush(&memory, TimeRange::ALL).unwrap();
+    let postings = part
+        .sections()
+        .find(|(name, _)| *name == "postings")
+        .unwrap();
+    // Those of instances would take 7000 alone as bitmaps.
+    assert!(postings.1 < 4500, "{}", postings.1);
+    let snapshot = Snapshot::from_parts(Vec::new(), vec![part]).unwrap();
+    for instance in 0..40 {
+        let value = format!("i{instance:02}");
+        let matcher = Matcher::equal("instance", &value);
+        let found = crate::select(&snapshot, &[matcher], TimeRange::ALL, &budget()).unwrap();
+        let expect = if instance == 0 { 150 } else { 80 };
+        assert_eq!(found.len(), expect, "{value}");
+        assert!(
+            found
+                .iter()
+                .all(|one| one.labels.get("instance") == Some(&*value))
+        );
+    }
+}
+
 #[test]
 fn blocks_are_cut_and_read_selectively() {
     let memory = Memory::default();

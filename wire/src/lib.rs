@@ -14,12 +14,24 @@ pub mod tempo;
 
 mod cursor;
 pub mod json;
+mod moment;
+mod msgpack;
 mod number;
 mod protobuf;
+mod raw;
 mod rejects;
 
+pub mod datadog;
+pub mod elastic;
+pub mod event;
+pub mod fluent;
+pub mod gelf;
+pub mod journald;
+pub mod jsonlines;
 pub mod loki;
 pub mod prometheus;
+pub mod splunk;
+pub mod syslog;
 pub mod victoria;
 
 pub use error::{Position, WireError};

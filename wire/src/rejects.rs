@@ -20,7 +20,7 @@ pub struct Decoded<B> {
 }
 
 /// Collects what was rejected and why.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Rejects {
     count: u64,
     reasons: Vec<String>,

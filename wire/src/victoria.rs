@@ -5,6 +5,7 @@
 //! Format: <https://docs.victoriametrics.com/#json-line-format>
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
@@ -389,17 +390,25 @@ fn fields(line: &str) -> Result<Vec<Cow<'_, str>>, WireError> {
     }
 }
 
-/// Writes a line for each float sample; gives the number of native histograms, which have no place.
+/// Writes a line for each float sample; tells what has no place.
 pub fn encode_csv(
     labels: &Labels,
     samples: &Samples,
     columns: &[Column],
     out: &mut Vec<u8>,
-) -> usize {
+) -> LeftOut {
+    let mut left_out = LeftOut {
+        histograms: samples.histograms.len(),
+        ..LeftOut::default()
+    };
     for (time, value) in samples.iter() {
         let Value::Float(value) = value else {
             continue;
         };
+        if sample::is_stale(value) {
+            left_out.stale += 1;
+            continue;
+        }
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
                 out.push(b',');
@@ -413,7 +422,30 @@ pub fn encode_csv(
         }
         out.push(b'\n');
     }
-    samples.histograms.len()
+    let has = |name: &str| {
+        let mut all = columns.iter();
+        all.any(|column| matches!(column, Column::Label(label) if label == name))
+    };
+    let named = |name: &str| name == METRIC_NAME && columns.iter().any(is_metric);
+    let missing = labels.iter().map(|(name, _)| name);
+    let missing = missing.filter(|name| !has(name) && !named(name));
+    left_out.labels.extend(missing.map(str::to_owned));
+    left_out
+}
+
+fn is_metric(column: &Column) -> bool {
+    matches!(column, Column::Metric(_))
+}
+
+/// What CSV has no place for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Native histograms, which have no line.
+    pub histograms: usize,
+    /// Stale markers, which have no line: as NaN they would be read as samples.
+    pub stale: usize,
+    /// Labels without a column; the lines are there without them.
+    pub labels: BTreeSet<String>,
 }
 
 fn put_field(text: &str, out: &mut Vec<u8>) {
@@ -456,6 +488,29 @@ mod tests {
             r#"{"metric":{"__name__":"b"},"values":["x"],"timestamps":[1]}"#,
             "values[0]",
         );
+    }
+
+    #[test]
+    fn what_csv_has_no_place_for_is_told() {
+        let labels = Labels::from_pairs([("__name__", "a"), ("x", "1"), ("y", "2")]);
+        let mut samples = Samples::default();
+        samples.push(Timestamp::from_millis(1), Value::Float(2.0));
+        samples.push(Timestamp::from_millis(2), Value::Float(sample::stale()));
+        samples.push(
+            Timestamp::from_millis(3),
+            Value::Histogram(Default::default()),
+        );
+        let check = |text: &str, expect: &str, missing: &[&str]| {
+            let mut out = Vec::new();
+            let told = encode_csv(&labels, &samples, &columns(text).unwrap(), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expect);
+            assert_eq!((told.histograms, told.stale), (1, 1));
+            assert!(told.labels.iter().eq(missing), "{told:?}");
+        };
+        let text = "__name__,x,y,__value__,__timestamp__";
+        check(text, "a,1,2,2,1\n", &[]);
+        check("__value__,x", "2,1\n", &["__name__", "y"]);
+        check("1:metric:a,2:label:y,3:time:unix_s", "2,2,0.001\n", &["x"]);
     }
 
     #[test]
@@ -573,10 +628,13 @@ mod tests {
             prop_assert!(read.samples.iter().zip(&values).all(|(r, v)| same(r, *v)));
             let columns = columns("__name__,x,__value__,__timestamp__").unwrap();
             let mut out = Vec::new();
-            encode_csv(&labels, &samples, &columns, &mut out);
+            let left_out = encode_csv(&labels, &samples, &columns, &mut out);
+            let stale = values.iter().filter(|value| sample::is_stale(**value)).count();
+            prop_assert_eq!(left_out, LeftOut { stale, ..LeftOut::default() });
             let out = String::from_utf8(out).unwrap();
             if !text.contains(['\n', '\r']) {
-                for (line, value) in out.lines().zip(&values) {
+                let kept = values.iter().filter(|value| !sample::is_stale(**value));
+                for (line, value) in out.lines().zip(kept) {
                     let read = decode_csv(line, &columns, Timestamp::MIN, &Limits::default()).unwrap();
                     prop_assert_eq!(&read[0].labels, &labels);
                     prop_assert!(same(&read[0].samples[0], *value), "{line}");

@@ -149,6 +149,7 @@ mod tests {
             lifetime,
             end_ms: 1_700_000_000_000,
             seed: 1,
+            nanoseconds: true,
         }
     }
 

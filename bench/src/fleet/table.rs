@@ -164,6 +164,19 @@ pub(super) struct Family {
     pub(super) dims: &'static [Dim],
 }
 
+impl Family {
+    /// The family with counters of nanoseconds, or of hundredths instead.
+    pub(super) fn with(self, nanoseconds: bool) -> Self {
+        match self.shape {
+            Shape::Nanos if !nanoseconds => Self {
+                shape: Shape::Ticks,
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
 const fn family(
     name: &'static str,
     job: &'static str,

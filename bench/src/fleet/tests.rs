@@ -10,6 +10,7 @@ fn fleet(series: u64, samples: u64, lifetime: u64) -> Fleet {
         lifetime,
         end_ms: 1_700_000_000_000,
         seed: 1,
+        nanoseconds: true,
     }
 }
 
@@ -91,4 +92,19 @@ fn buckets_are_cumulative_and_counters_never_fall() {
         "{buckets:?}"
     );
     assert_eq!(instance.rows[at + BUCKETS.len() + 1].value, buckets[13]);
+}
+
+#[test]
+fn without_nanoseconds_every_value_has_few_digits() {
+    let whole = Fleet {
+        nanoseconds: false,
+        ..fleet(830, 5, 0)
+    };
+    let mut instance = Instance::new(&whole, 0, 0);
+    instance.advance();
+    let fine = |row: &&Row| (row.value * 100.0 - (row.value * 100.0).round()).abs() > 1e-6;
+    let fine: Vec<Shape> = instance.rows.iter().filter(fine).map(|r| r.shape).collect();
+    let measured = |shape: &&Shape| !matches!(shape, Shape::Measured | Shape::Sum);
+    assert_eq!(fine.iter().find(measured), None, "{fine:?}");
+    assert_eq!(instance.rows.len() as u64, SERIES_PER_INSTANCE);
 }

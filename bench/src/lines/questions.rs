@@ -168,13 +168,14 @@ impl Asked {
         }
     }
 
-    fn range<'a>(&'a self, query: &'a str) -> [(&'a str, &'a str); 5] {
+    fn range<'a>(&'a self, query: &'a str) -> [(&'a str, &'a str); 6] {
         [
             ("query", query),
             ("start", &self.start),
             ("end", &self.end),
             ("step", &self.step),
             ("limit", "100"),
+            ("nocache", "1"),
         ]
     }
 
@@ -194,7 +195,7 @@ impl Asked {
     }
 
     fn top(&self, name: &str, loki: &str, expect: u64) -> Query {
-        let end = [("query", loki), ("time", &self.end)];
+        let end = [("query", loki), ("time", &self.end), ("nocache", "1")];
         let victoria = "* | stats by (_stream) count() rows | sort by (rows) desc limit 10";
         Query::new(name, "/loki/api/v1/query", &end)
             .totalling(expect as f64)

@@ -111,7 +111,9 @@ fn status(random: &mut Random) -> u64 {
 }
 
 fn path(route: &str, random: &mut Random) -> String {
-    route.replace("{id}", &random.zipf(20_000).to_string())
+    let id = random.below(20_000).to_string();
+    let visit = random.next() >> 32;
+    format!("{}?visit={visit:08x}", route.replace("{id}", &id))
 }
 
 fn server(common: &Common, code: &mut Random, random: &mut Random, out: &mut Vec<u8>) -> Kind {

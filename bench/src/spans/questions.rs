@@ -145,17 +145,18 @@ impl Asked {
         }
     }
 
-    fn metrics<'a>(&'a self, query: &'a str) -> [(&'a str, &'a str); 4] {
+    fn metrics<'a>(&'a self, query: &'a str) -> [(&'a str, &'a str); 5] {
         [
             ("q", query),
             ("start", &self.start),
             ("end", &self.end),
             ("step", "60s"),
+            ("nocache", "1"),
         ]
     }
 
     fn victoria<'a>(&'a self, query: &'a str) -> [(&'a str, &'a str); 4] {
-        let [_, start, end, step] = self.metrics(query);
+        let [_, start, end, step, _] = self.metrics(query);
         [("query", query), start, end, step]
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use obs_model::Labels;
 use obs_model::family::{Family, Point};
-use obs_model::metrics::MetricBatch;
 use obs_model::metrics::MetricKind::{Counter, Gauge, Histogram};
 
 use super::request::Amounts;
@@ -86,12 +85,8 @@ impl Counters {
         }
     }
 
-    pub(super) fn came_in(&self, batch: &MetricBatch) {
-        let times = batch
-            .series
-            .iter()
-            .flat_map(|s| s.samples.iter().map(|s| s.time.millis()));
-        if let Some(highest) = times.max() {
+    pub(super) fn came_in(&self, highest_millis: Option<i64>) {
+        if let Some(highest) = highest_millis {
             self.highest_in.fetch_max(highest, Ordering::Relaxed);
         }
     }
@@ -206,7 +201,7 @@ const OWN: &[Told] = &[
     (
         "queue_failed_samples_total",
         true,
-        "Samples that could not be queued.",
+        "Samples that could not be queued: there was no room, or the disk failed.",
         |(_, c, _)| read(&c.lost),
     ),
     (

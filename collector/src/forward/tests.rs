@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use obs_model::Timestamp;
 use obs_model::limits::Limits;
+use obs_storage::SimDisk;
 use obs_wire::prometheus::remote_write;
 use obs_wire::snappy;
 use tokio::net::TcpListener;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use super::counters::Ending;
 use super::*;
 use crate::config::RemoteWriteConfig;
+use crate::sink::{Accepted, Sink, SinkError};
 
 /// The other side: statuses of the first answers (then 204), and what it took.
 struct Other {
@@ -87,6 +89,23 @@ impl Other {
 }
 
 fn open(folder: &Path, url: &str, more: &str) -> Forwarder {
+    open_on(
+        Arc::new(RealDisk::open(folder).expect("a folder")),
+        url,
+        more,
+    )
+}
+
+const BOUNDS: Bounds = Bounds {
+    bytes_max: 1 << 20,
+    when_full: WhenFull::Refuse,
+};
+
+fn open_on(disk: Arc<dyn Disk>, url: &str, more: &str) -> Forwarder {
+    bounded(disk, url, more, BOUNDS)
+}
+
+fn bounded(disk: Arc<dyn Disk>, url: &str, more: &str, bounds: Bounds) -> Forwarder {
     let yaml = format!(
         "{{url: '{url}', name: a, queue_config: {{batch_send_deadline: 10ms, min_backoff: 1ms, \
          max_backoff: 5ms, max_samples_per_send: 10}} {more}}}"
@@ -94,7 +113,7 @@ fn open(folder: &Path, url: &str, more: &str) -> Forwarder {
     let config: RemoteWriteConfig = serde_yaml_ng::from_str(&yaml).expect("yaml");
     let configs = crate::config::remote_writes(vec![config], "", Path::new("")).expect("valid");
     let external = Labels::from_pairs([("cluster", "c"), ("job", "no")]);
-    Forwarder::open(folder, 1 << 20, 1, &external, configs).expect("a queue")
+    Forwarder::on(disk, bounds, 1, &external, configs).expect("a queue")
 }
 
 fn batch(name: &str, count: i64) -> MetricBatch {
@@ -116,7 +135,135 @@ fn batch(name: &str, count: i64) -> MetricBatch {
 async fn put(forwarder: &Forwarder, tenant: &str, batch: MetricBatch) {
     let (_, prepared) = forwarder.prepare(batch).await.expect("prepared");
     let tenant = Tenant::new(tenant).expect("a tenant");
-    forwarder.keep(&tenant, prepared).await;
+    forwarder.keep(&tenant, prepared).await.expect("queued");
+}
+
+/// A sink that forwards, and a writer that takes the first series of each batch alone, and says
+/// how many batches it got.
+fn picky(forwarder: &Forwarder) -> (Sink, tokio::task::JoinHandle<usize>) {
+    let (sink, mut inbox) = Sink::channel(4);
+    let writer = tokio::spawn(async move {
+        let mut count = 0;
+        while let Some(mut write) = inbox.metrics.recv().await {
+            count += 1;
+            let before = write.batch.sample_count();
+            write.batch.series.truncate(1);
+            let refused = (before - write.batch.sample_count()) as u64;
+            if let (Some(rest), true) = (write.rest, refused > 0) {
+                rest.send(write.batch).expect("somebody waits");
+            }
+            let accepted = Accepted {
+                refused,
+                ..Accepted::default()
+            };
+            write.done.send(Ok(accepted)).expect("somebody waits");
+        }
+        count
+    });
+    (sink.forwarding(forwarder.clone()), writer)
+}
+
+#[tokio::test]
+async fn what_the_store_refused_is_not_forwarded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut other = Other::start(&[]).await;
+    let forwarder = open(folder.path(), &other.url, "");
+    let (sink, writer) = picky(&forwarder);
+    let mut two = batch("a", 2);
+    two.series.extend(batch("refused", 3).series);
+    let accepted = sink
+        .metrics(Tenant::anonymous(), two)
+        .await
+        .expect("stored");
+    assert_eq!(accepted.refused, 3);
+    let whole = sink.metrics(Tenant::anonymous(), batch("b", 1)).await;
+    assert_eq!(whole, Ok(Accepted::default()));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    forwarder.start(&tasks, &stop);
+    let mut names = Vec::new();
+    while names.len() < 2 {
+        let (_, taken) = other.next().await;
+        let all = taken.series.iter();
+        names.extend(all.map(|s| s.labels.metric_name().expect("a name").to_owned()));
+    }
+    assert_eq!(names, ["a", "b"]);
+    end(tasks, stop).await;
+    end(other.tasks, other.stop).await;
+    drop(sink);
+    assert_eq!(writer.await.expect("it ends"), 2);
+}
+
+/// Nothing that a queue does not have is acknowledged: not where it is full, and not where the
+/// disk is.
+#[tokio::test]
+async fn a_queue_without_room_refuses() {
+    for when_full in [WhenFull::Refuse, WhenFull::DropOldest] {
+        let disk = SimDisk::new(3);
+        let bounds = Bounds {
+            bytes_max: 2000,
+            when_full,
+        };
+        let mut other = Other::start(&[]).await;
+        let forwarder = bounded(Arc::new(disk.clone()), &other.url, "", bounds);
+        let (sink, writer) = picky(&forwarder);
+        let mut acknowledged = 0;
+        for _ in 0..30 {
+            match sink.metrics(Tenant::anonymous(), batch("a", 100)).await {
+                Ok(_) => acknowledged += 100,
+                Err(SinkError::Unavailable { reason }) => {
+                    assert!(reason.contains("buffer.max_size"), "{reason}");
+                    assert_eq!(when_full, WhenFull::Refuse);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        // What was scraped is stored all the same, and what is missing is told.
+        let scraped = sink.scraped(Tenant::anonymous(), batch("a", 100)).await;
+        let (_, queued) = scraped.expect("stored");
+        assert_eq!(queued.is_err(), when_full == WhenFull::Refuse);
+        let lost = |forwarder: &Forwarder| {
+            let families = forwarder.families();
+            let value = |name: &str| {
+                let family = families.iter().find(|f| f.name == name);
+                family.expect("it is told").points[0].value
+            };
+            let dropped = value("obs_forward_queue_dropped_groups_total");
+            (value("obs_forward_queue_failed_samples_total"), dropped)
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        match when_full {
+            WhenFull::DropOldest => {
+                assert_eq!(acknowledged, 3000);
+                assert!(lost(&forwarder).1 > 0.0, "{:?}", lost(&forwarder));
+            }
+            WhenFull::Refuse => {
+                assert!((100..3000).contains(&acknowledged), "{acknowledged}");
+                assert_eq!(lost(&forwarder), (100.0, 0.0));
+                forwarder.start(&tasks, &stop);
+                let mut taken = 0;
+                while taken < acknowledged {
+                    taken += other.next().await.1.sample_count();
+                }
+                assert_eq!(taken, acknowledged);
+                // There is room again once the other side has it.
+                while forwarder.crowded().is_some() {
+                    tokio::task::yield_now().await;
+                }
+                let again = sink.metrics(Tenant::anonymous(), batch("a", 1)).await;
+                assert_eq!(again, Ok(Accepted::default()));
+            }
+        }
+        end(tasks, stop).await;
+        disk.set_capacity(Some(disk.used()));
+        let full = sink.metrics(Tenant::anonymous(), batch("a", 1)).await;
+        assert!(
+            matches!(full, Err(SinkError::Unavailable { .. })),
+            "{full:?}"
+        );
+        end(other.tasks, other.stop).await;
+        drop(sink);
+        writer.await.expect("it ends");
+    }
 }
 
 async fn end(tasks: TaskTracker, stop: CancellationToken) {

@@ -4,13 +4,13 @@
 
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use obs_model::MetricBatch;
 use obs_model::limits::Limits;
 use obs_wire::{Decoded, WireError, victoria};
 use serde::Deserialize;
 
-use super::{Receiver, RequestTenant, text_header};
+use super::{Receiver, RequestTenant, content_encoding};
 use crate::clock;
 use crate::http_error::{Dialect, HttpError};
 use crate::metrics::Door;
@@ -56,7 +56,7 @@ async fn store(
         let tenant = tenant?;
         let mut body = receiver.body(body).await?;
         bytes = body.bytes.len();
-        let compression = compression(&parts.headers);
+        let compression = content_encoding(&parts.headers);
         let form = (compression.as_str(), usize::MAX);
         let decoded = receiver.decode(&mut body, form, work).await?;
         let mut refused = decoded.message;
@@ -81,9 +81,4 @@ async fn store(
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => error.render(Dialect::Plain),
     }
-}
-
-fn compression(headers: &HeaderMap) -> String {
-    let text = text_header(headers, &header::CONTENT_ENCODING);
-    text.trim().to_ascii_lowercase()
 }

@@ -598,3 +598,40 @@ async fn bodies_in_flight_are_bounded_together() {
     drop(held);
     assert_eq!(rig.post(WRITE, &[], &samples(1)).await.0, 204);
 }
+
+#[tokio::test]
+async fn elasticsearch_tells_what_clients_look_for() {
+    let say = |refused| {
+        Ok(Accepted {
+            refused,
+            reason: "too old".to_owned(),
+            crowded: false,
+        })
+    };
+    let body = b"{\"create\":{}}\n{\"msg\":\"a\"}\n{\"create\":{}}\n{\"msg\":\"b\"}\n";
+    let vendor = (
+        "accept",
+        "application/vnd.elasticsearch+json; compatible-with=8",
+    );
+    let check = async |say: Say, expect: (u16, &str)| {
+        let rig = Rig::with(Limits::default(), say);
+        let tenant = ("x-scope-orgid", "red");
+        let response = rig
+            .respond("/elastic/a/_bulk", &[vendor, tenant], body)
+            .await;
+        let headers = response.headers();
+        assert_eq!(headers["x-elastic-product"], "Elasticsearch");
+        assert_eq!(headers["content-type"], vendor.1);
+        assert_eq!(rig.seen(), ["red logs 2"]);
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+        let body = String::from_utf8(body.expect("a body").to_vec()).expect("text");
+        assert!(status == expect.0 && body.contains(expect.1), "{body}");
+    };
+    check(say(0), (200, "\"errors\":false")).await;
+    check(say(1), (200, "\"errors\":true")).await;
+    let full = SinkError::Full {
+        retry_after_seconds: 3,
+    };
+    check(Err(full), (429, "es_rejected_execution_exception")).await;
+}

@@ -11,7 +11,8 @@ use obs_model::metrics::{Sample, Series};
 use obs_model::{MetricBatch, Timestamp};
 use obs_wire::WireError;
 use obs_wire::prometheus::block::{
-    self, BlockSeries, CHUNK_HEAD_BYTES, ChunkPlace, Index, SEGMENT_HEAD, Tombstones,
+    self, CHUNK_HEAD_BYTES, CONTENTS_BYTES, CONTENTS_HEAD_BYTES, ChunkPlace, Contents, Index,
+    SEGMENT_HEAD, Step, Symbols, Tombstones,
 };
 use obs_wire::prometheus::{chunk, openmetrics};
 use obs_wire::victoria::{self, Column};
@@ -142,8 +143,12 @@ impl Source {
 
 /// One block.
 pub(super) struct Block {
-    /// The series that were not read yet, last one first.
-    series: Vec<Result<BlockSeries, WireError>>,
+    file: File,
+    contents: Contents,
+    index: Index,
+    /// A piece of the file around where the walk is, and where it begins.
+    piece: Vec<u8>,
+    begin: u64,
     segments: Vec<File>,
     tombstones: Tombstones,
     /// Series read, and how many of them are there already.
@@ -158,10 +163,8 @@ pub(super) struct Block {
 )]
 impl Block {
     fn open(path: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(path.join("index")).context("index")?;
-        let mut index = Index::open(&bytes)?;
-        let mut series: Vec<_> = std::iter::from_fn(|| index.next_series()).collect();
-        series.reverse();
+        let file = File::open(path.join("index")).context("index")?;
+        let (contents, index) = walk(&file).context("index")?;
         let tombstones = match std::fs::read(path.join("tombstones")) {
             Ok(bytes) => Tombstones::decode(&bytes)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Tombstones::default(),
@@ -176,23 +179,44 @@ impl Block {
                 Err(error) => return Err(error).context(name),
             }
         }
-        let total = series.len() as u64;
         Ok(Self {
-            series,
+            file,
+            contents,
+            index,
+            piece: Vec::new(),
+            begin: 0,
             segments,
             tombstones,
             read: 0,
             skip: 0,
-            progress: (0, total),
+            progress: (0, 1),
         })
     }
 
     fn next(&mut self, batch: &mut MetricBatch, tally: &mut Tally) -> anyhow::Result<bool> {
-        let Some(next) = self.series.pop() else {
-            return Ok(false);
+        let next = loop {
+            let at = self.index.position();
+            let inside = usize::try_from(at - self.begin).unwrap_or(usize::MAX);
+            match self
+                .index
+                .next_series(self.piece.get(inside..).unwrap_or_default())
+            {
+                Step::End => return Ok(false),
+                Step::Series(series) => break series,
+                Step::More(bytes) => {
+                    self.piece =
+                        read_at(&self.file, at, bytes.max(PIECE_BYTES)).context("index")?;
+                    self.begin = at;
+                    if self.piece.len() < bytes {
+                        bail!("index: the file became shorter while it was read");
+                    }
+                }
+            }
         };
         self.read += 1;
-        self.progress.0 = self.read;
+        let (at, end) = self.index.progress();
+        let (from, _) = self.contents.series;
+        self.progress = (at - from, end - from);
         if self.read <= self.skip {
             return Ok(true);
         }
@@ -268,6 +292,31 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// Bytes of an index that are read together.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of a file from an offset on: as many as asked for, or as there are.
+fn read_at(file: &File, at: u64, count: usize) -> anyhow::Result<Vec<u8>> {
+    let left = file.metadata()?.len().saturating_sub(at);
+    let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let mut bytes = vec![0; count];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+/// What an index begins with, and the walk through its series.
+fn walk(file: &File) -> anyhow::Result<(Contents, Index)> {
+    let length = file.metadata()?.len();
+    let head = read_at(file, 0, CONTENTS_HEAD_BYTES)?;
+    let tail = length.saturating_sub(CONTENTS_BYTES as u64);
+    let contents = Contents::decode(&head, &read_at(file, tail, CONTENTS_BYTES)?, length)?;
+    let bytes = block::symbols_bytes(&read_at(file, contents.symbols, 4)?)?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let symbols = Symbols::decode(&read_at(file, contents.symbols, bytes)?, &contents)?;
+    let index = Index::new(&contents, symbols);
+    Ok((contents, index))
 }
 
 /// A segment with its head.

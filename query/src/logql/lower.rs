@@ -39,7 +39,7 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
         })),
         (Expr::Metric(metric), when) => {
             let mut lowering = Lowering {
-                grid: aligned(when).grid(limits)?,
+                grid: when.grid(limits)?,
                 now: request.now,
                 instant: matches!(when, When::At(_)),
                 leaves: Vec::new(),
@@ -62,22 +62,6 @@ pub fn plan(expr: &Expr, request: &Request, limits: &Limits) -> Result<Plan, Que
                 resolution: request.resolution,
             }))
         }
-    }
-}
-
-/// Loki asks at multiples of the step, from the one before the start to the one behind the end.
-fn aligned(when: When) -> When {
-    match when {
-        When::Range { start, end, step } if step > 0 => {
-            let over = end.nanos().rem_euclid(step);
-            let up = if over == 0 { 0 } else { step - over };
-            When::Range {
-                start: start.saturating_sub(start.nanos().rem_euclid(step)),
-                end: end.saturating_add(up),
-                step,
-            }
-        }
-        other => other,
     }
 }
 
@@ -224,6 +208,30 @@ impl Lowering {
         same.then(|| self.range(*op, None, logs, Some(grouping.cloned().unwrap_or(all))))
     }
 
+    /// What a range aggregation reads.
+    fn leaf(&self, op: RangeOp, logs: &ast::LogRange, grouping: Option<ast::Grouping>) -> LogLeaf {
+        let worth = match (&logs.unwrap, op) {
+            (Some(unwrap), _) => Worth::Unwrapped(unwrap.clone()),
+            (None, RangeOp::Bytes | RangeOp::BytesRate) => Worth::Bytes,
+            (None, _) => Worth::One,
+        };
+        LogLeaf {
+            matchers: logs.logs.matchers.clone(),
+            stages: logs.logs.stages.clone(),
+            worth,
+            // Whether there are lines does not depend on their labels.
+            grouping: match op {
+                RangeOp::Absent => Some(ast::Grouping {
+                    without: false,
+                    labels: Vec::new(),
+                }),
+                _ => grouping,
+            },
+            now: self.now,
+            cells: None,
+        }
+    }
+
     fn range(
         &mut self,
         op: RangeOp,
@@ -231,11 +239,6 @@ impl Lowering {
         logs: &ast::LogRange,
         grouping: Option<ast::Grouping>,
     ) -> Node {
-        let worth = match (&logs.unwrap, op) {
-            (Some(unwrap), _) => Worth::Unwrapped(unwrap.clone()),
-            (None, RangeOp::Bytes | RangeOp::BytesRate) => Worth::Bytes,
-            (None, _) => Worth::One,
-        };
         let function = match op {
             RangeOp::Rate | RangeOp::BytesRate => RangeFunction::PerSecond,
             RangeOp::RateCounter => RangeFunction::Rate,
@@ -256,23 +259,11 @@ impl Lowering {
             at: None,
             borders: Borders::Plain,
         };
+        let mut leaf = self.leaf(op, logs, grouping);
         // Whole numbers, so that it makes no difference in which order they are summed.
-        let whole = matches!(worth, Worth::One | Worth::Bytes);
-        let cells = whole && matches!(function, RangeFunction::Sum | RangeFunction::PerSecond);
-        let leaf = Leaf::Logs(Box::new(LogLeaf {
-            matchers: logs.logs.matchers.clone(),
-            stages: logs.logs.stages.clone(),
-            worth,
-            // Whether there are lines does not depend on their labels.
-            grouping: match op {
-                RangeOp::Absent => Some(ast::Grouping {
-                    without: false,
-                    labels: Vec::new(),
-                }),
-                _ => grouping,
-            },
-            now: self.now,
-            cells: cells.then(|| Cells {
+        let whole = matches!(leaf.worth, Worth::One | Worth::Bytes);
+        if whole && matches!(function, RangeFunction::Sum | RangeFunction::PerSecond) {
+            leaf.cells = Some(Cells {
                 end: window.end(self.grid.start),
                 // A single window has no other one beside it.
                 step: if self.grid.count > 1 {
@@ -281,8 +272,9 @@ impl Lowering {
                     i64::MAX
                 },
                 length: window.length,
-            }),
-        }));
+            });
+        }
+        let leaf = Leaf::Logs(Box::new(leaf));
         let labels = if op == RangeOp::Absent {
             equal_labels(&logs.logs.matchers)
         } else {

@@ -13,15 +13,12 @@ use super::ast::{
 };
 use super::lexer::{Placed, Token, tokens};
 use crate::error::ParseError;
-use crate::tokens::parse_float;
+use crate::tokens::{HEIGHT_MAX, parse_float};
 
 /// What Loki says when a selector would select every stream.
 const EMPTY_SELECTOR: &str = "queries require at least one regexp or equality matcher that does \
      not have an empty-compatible value. For instance, app=~\".*\" does not meet this requirement, \
      but app=~\".+\" will";
-
-/// Operators above one another in a tree; trees are walked by recursion.
-const HEIGHT_MAX: usize = 256;
 
 pub(super) type Parsed<T> = Result<T, ParseError>;
 

@@ -1,8 +1,6 @@
 //! LogQL laid out over lines, as Loki's `format_query` does: what fits into a line stays in one,
 //! anything longer is split at its stages, arguments and operators, two spaces deeper each.
 
-use std::fmt::Write;
-
 use obs_model::limits::Limits;
 
 use super::ast::{Expr, Grouping, LogExpr, LogRange, MetricExpr, Stage};
@@ -128,9 +126,7 @@ fn pretty_metric(metric: &MetricExpr, level: usize) -> String {
             right,
             matching,
         } => {
-            let mut operator = op.as_str().to_owned();
-            // A String takes whatever is written.
-            let _: std::fmt::Result = matching.write(&mut operator, ", ");
+            let operator = format!("{}{}", op.as_str(), matching.text(", "));
             let (left, right) = (operand(left, level + 1), operand(right, level + 1));
             format!("{left}\n{}{operator}\n{right}", indent(level))
         }
@@ -152,13 +148,11 @@ fn pretty_metric(metric: &MetricExpr, level: usize) -> String {
 
 /// An operand; one that is split itself stands in parentheses, so that it stays one.
 fn operand(metric: &MetricExpr, level: usize) -> String {
-    let mut text = pretty_metric(metric, level);
-    if matches!(metric, MetricExpr::Binary { .. }) && text.contains('\n') {
-        let inside = pretty_metric(metric, level + 1);
-        text = String::new();
-        let outer = indent(level);
-        // A String takes whatever is written.
-        let _: std::fmt::Result = write!(text, "{outer}(\n{inside}\n{outer})");
+    let split = matches!(metric, MetricExpr::Binary { .. }) && short(metric, 0).is_err();
+    if !split {
+        return pretty_metric(metric, level);
     }
-    text
+    let inside = pretty_metric(metric, level + 1);
+    let outer = indent(level);
+    format!("{outer}(\n{inside}\n{outer})")
 }

@@ -208,32 +208,30 @@ impl Display for Grouping {
 
 impl Display for Matching {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.write(f, ",")
+        f.write_str(&self.text(","))
     }
 }
 
 impl Matching {
     /// What stands behind the operator, with a space before it and, as Loki has it, one behind it
     /// where series are matched.
-    pub(super) fn write(&self, f: &mut impl fmt::Write, comma: &str) -> fmt::Result {
-        if self.return_bool {
-            f.write_str(" bool")?;
-        }
+    pub(super) fn text(&self, comma: &str) -> String {
+        let mut out = if self.return_bool { " bool" } else { "" }.to_owned();
         let Some((on, labels)) = &self.labels else {
-            return Ok(());
+            return out;
         };
         let word = if *on { "on" } else { "ignoring" };
-        write!(f, " {word} ({}) ", labels.join(comma))?;
+        out.push_str(&format!(" {word} ({}) ", labels.join(comma)));
         if let Some((side, labels)) = &self.group {
-            f.write_str(match side {
+            out.push_str(match side {
                 Side::Left => "group_left",
                 Side::Right => "group_right",
-            })?;
+            });
             if !labels.is_empty() {
-                write!(f, " ({})", labels.join(comma))?;
+                out.push_str(&format!(" ({})", labels.join(comma)));
             }
         }
-        Ok(())
+        out
     }
 }
 
@@ -369,7 +367,7 @@ pub(super) fn range_text(nanos: i64) -> String {
     }
     let mut out = if nanos < 0 { "-" } else { "" }.to_owned();
     for (unit, length, exact) in UNITS {
-        if rest >= length && !(exact && !rest.is_multiple_of(length)) {
+        if rest >= length && (!exact || rest.is_multiple_of(length)) {
             out.push_str(&format!("{}{unit}", rest / length));
             rest %= length;
         }

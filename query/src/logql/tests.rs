@@ -353,6 +353,10 @@ fn range_aggregations() {
     same(r#"max_over_time({a="b"} | unwrap bytes(x)[5m]) without (c)"#);
     same(r#"rate({a="b"} | unwrap duration(x)[5m])"#);
     same(r#"absent_over_time({a="b"}[5m])"#);
+}
+
+#[test]
+fn faults_of_range_aggregations() {
     for op in [
         "sum", "avg", "min", "max", "stddev", "stdvar", "first", "last",
     ] {
@@ -656,6 +660,8 @@ fn bounds() {
     assert!(error(&nested).contains("256 operators"));
     let wide = vec!["sum(vector(1)) * 2 > 3"; 200].join(" or ");
     assert!(parse(&wide, &limits).is_ok());
+    // Each part is laid out once, however deep it stands.
+    assert!(pretty(&wide, &limits).unwrap().lines().count() > 400);
     let large = format!("{{a=\"{}\"}}", "x".repeat(131_072));
     assert_eq!(
         error(&large),

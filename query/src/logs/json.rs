@@ -135,9 +135,7 @@ fn push_key(prefix: &mut String, key: &str) {
     if key.is_empty() {
         return;
     }
-    if !prefix.is_empty() {
-        prefix.push('_');
-    } else if key.starts_with(|c: char| c.is_ascii_digit()) {
+    if !prefix.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) {
         prefix.push('_');
     }
     let fine = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -17,9 +17,7 @@ use super::row::{ERROR, Row};
 use super::template::Template;
 use super::value;
 use crate::error::{ParseError, QueryError};
-use crate::logql::ast::{
-    self, Conversion, Grouping, LabelChoice, LabelFormat, LogExpr, Stage, Unwrap,
-};
+use crate::logql::ast::{self, Conversion, Grouping, LabelFormat, LogExpr, Stage, Unwrap};
 use crate::plan::SelectedSeries;
 
 /// Bytes that a sample takes, for the budget.
@@ -245,13 +243,10 @@ fn names_of(stage: &Stage, names: &mut Vec<String>) -> Option<()> {
                 }
             }
         }
-        Stage::Drop(labels) | Stage::Keep(labels) => {
-            names.extend(labels.iter().map(|label| match label {
-                LabelChoice::Name(name) => name.clone(),
-                LabelChoice::Matcher(matcher) => matcher.name.clone(),
-            }));
-        }
-        Stage::Line(_)
+        // What nobody else asks for need not be there to be dropped or kept.
+        Stage::Drop(_)
+        | Stage::Keep(_)
+        | Stage::Line(_)
         | Stage::Json(_)
         | Stage::Logfmt { .. }
         | Stage::Regexp(_)

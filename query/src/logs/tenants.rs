@@ -84,7 +84,7 @@ pub fn run_over_tenants(
             let outcome = eval_leaves(plan, &leaves, budget, pool)?;
             (outcome.answer, outcome.notes)
         }
-        Plan::Traces(_) => {
+        Plan::Traces(_) | Plan::SpanMetrics(_) => {
             let text = "traces are not read over several tenants";
             return Err(QueryError::Unsuitable(text.to_owned()));
         }

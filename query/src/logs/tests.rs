@@ -843,14 +843,16 @@ fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
     })
 }
 
+fn evaluates(query: &str, expect: &[&str]) {
+    let at = When::At(Timestamp::from_seconds(6));
+    let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
+    found.sort();
+    assert_eq!(found, expect, "{query}");
+}
+
 #[test]
 fn metrics_evaluate() {
-    let check = |query: &str, expect: &[&str]| {
-        let at = When::At(Timestamp::from_seconds(6));
-        let mut found = evaluated(query, at).unwrap_or_else(|e| vec![e.to_string()]);
-        found.sort();
-        assert_eq!(found, expect, "{query}");
-    };
+    let check = evaluates;
     check("vector(1) + vector(1)", &["{} 2"]);
     check("1 + 2 * 3", &["7"]);
     check("2 > 1", &["1"]);
@@ -898,11 +900,21 @@ fn metrics_evaluate() {
         r#"label_replace(count_over_time({app="x"}[10s]), "b", "<$1>", "app", "(.*)")"#,
         &[r#"{app="x", b="<x>", env="test"} 3"#],
     );
+}
+
+#[test]
+fn metrics_fail_and_divide_as_lokis() {
+    let check = evaluates;
     check(
         r#"sum by (a) (count_over_time({app="x"} | json [10s]))"#,
         &[
             "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"Value looks like object, but can't find closing '}' symbol\", app=\"x\", env=\"test\"}'.\nUse a label filter to intentionally skip this error. (e.g | __error__!=\"JSONParserErr\").\nTo skip all potential errors you can match empty errors.(e.g __error__=\"\")\nThe label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n",
         ],
+    );
+    // Of what is dropped nobody asks.
+    check(
+        r#"sum(count_over_time({app="x"} | json | drop a, b="c", __error__ [10s]))"#,
+        &["{} 3"],
     );
     // No label is needed, so that no line is parsed.
     check(r#"sum(count_over_time({app="x"} | json [10s]))"#, &["{} 3"]);
@@ -964,10 +976,9 @@ fn metrics_evaluate_over_ranges() {
         step: 2_000_000_000,
     };
     let found = evaluated(r#"sum by (app) (count_over_time({env="test"}[2s]))"#, when).unwrap();
-    // Steps are multiples of the step, from before the start to behind the end.
     assert_eq!(
         found,
-        [r#"{app="x"} 1@2 1@4 1@6"#, r#"{app="y"} 1@2 1@4 1@6"#]
+        [r#"{app="x"} 1@1 1@3 1@5"#, r#"{app="y"} 1@3 1@5 1@7"#]
     );
 }
 

@@ -197,7 +197,9 @@ pub(super) fn answer(eval: &Eval<'_>, found: &Answer) -> Result<(), String> {
                 Answer::String(..) => "a string".to_owned(),
                 Answer::Vector(all) => format!("a vector of {} series", all.len()),
                 Answer::Matrix(all) => format!("a matrix of {} series", all.len()),
-                Answer::Streams(_) | Answer::Traces(_) => "no answer of PromQL".to_owned(),
+                Answer::Streams(_) | Answer::Traces(_) | Answer::SpanSeries(_) => {
+                    "no answer of PromQL".to_owned()
+                }
             };
             Err(format!("expected {}, found {found}", kind(expected)))
         }

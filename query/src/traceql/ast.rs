@@ -5,13 +5,32 @@
 
 use obs_model::spans::{SpanKind, StatusCode};
 
-/// A search.
+use super::metric::MetricExpr;
+
+/// A query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// What is done, one element after the other; never empty, the first is a filter.
-    pub pipeline: Vec<Element>,
+    /// What is asked.
+    pub root: Root,
     /// `with(name=value)`: how it is done.
     pub hints: Vec<(String, Static)>,
+}
+
+/// What a query asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Root {
+    /// Traces: elements one after the other, never none.
+    Search(Vec<Element>),
+    /// Series.
+    Metrics(MetricExpr),
+}
+
+impl Query {
+    /// The value of a hint; of several the last.
+    pub fn hint(&self, name: &str) -> Option<&Static> {
+        let found = self.hints.iter().rev().find(|(hint, _)| hint == name);
+        found.map(|(_, value)| value)
+    }
 }
 
 /// An element of a pipeline.
@@ -135,6 +154,8 @@ pub enum ScalarExpr {
     Static(Static),
     /// `count()`, `avg(…)`.
     Aggregate(Aggregate, Option<FieldExpr>),
+    /// `({ … } | avg(duration))`: an aggregate over the spans of a pipeline.
+    Pipeline(Vec<Element>, Box<ScalarExpr>),
     /// Arithmetic.
     Operation {
         /// `+ - * / % ^`
@@ -186,7 +207,7 @@ pub enum FieldExpr {
     /// `!x`
     Not(Box<FieldExpr>),
     /// `x != nil` (true) or `x = nil`.
-    Exists(Attribute, bool),
+    Exists(Box<FieldExpr>, bool),
     /// A regular expression; the flag is whether it must match.
     Matches(Box<FieldExpr>, obs_model::Pattern, bool),
     /// Two operands.

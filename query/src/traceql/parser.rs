@@ -8,42 +8,37 @@ use obs_model::limits::Limits;
 use obs_model::spans::{SpanKind, StatusCode};
 
 use super::ast::{
-    Attribute, Element, FieldExpr, Gives, Intrinsic, Operator, Query, Relation, STRUCTURAL, Scope,
-    SpansetExpr, SpansetOp, Static,
+    Attribute, Element, FieldExpr, Gives, Intrinsic, Operator, Query, Relation, Root, STRUCTURAL,
+    Scope, SpansetExpr, SpansetOp, Static,
 };
-use super::lexer::{Token, is_multiple, token};
+use super::lexer::{Token, token};
 use super::types;
 use crate::error::ParseError;
-use crate::tokens::{Cursor, tokenize};
+use crate::tokens::{Cursor, quote, tokenize};
 
 pub(super) type Parsed<T> = Result<T, ParseError>;
 
-/// Functions that make metrics of spans.
-const METRICS: [&str; 9] = [
-    "rate",
-    "count_over_time",
-    "min_over_time",
-    "max_over_time",
-    "avg_over_time",
-    "sum_over_time",
-    "quantile_over_time",
-    "histogram_over_time",
-    "compare",
-];
+/// What is wrong beyond the grammar, in Tempo's words; it has no place.
+pub(super) fn invalid(text: impl Into<String>) -> ParseError {
+    ParseError {
+        place: None,
+        text: text.into(),
+    }
+}
 
-/// Parses a TraceQL search.
-pub fn parse(text: &str, limits: &Limits) -> Result<Query, ParseError> {
+/// Parses a query.
+pub(super) fn parse(text: &str, limits: &Limits) -> Parsed<Query> {
     let tokens = tokenize(text, limits, token)?;
     let mut parser = Parser {
         cursor: Cursor::new(text, tokens, limits),
     };
-    let pipeline = parser.pipeline()?;
+    let root = parser.root()?;
     let mut hints = Vec::new();
     while parser.word("with") {
         parser.hints(&mut hints)?;
     }
     if parser.cursor.at_end() {
-        Ok(Query { pipeline, hints })
+        Ok(Query { root, hints })
     } else {
         Err(parser.error("an operator, | or the end of the query"))
     }
@@ -95,9 +90,36 @@ impl Parser<'_> {
         result
     }
 
-    fn pipeline(&mut self) -> Parsed<Vec<Element>> {
+    fn root(&mut self) -> Parsed<Root> {
+        if self.is_arithmetic() {
+            return self.arithmetic().map(Root::Metrics);
+        }
+        let begin = self.cursor.position();
+        let pipeline = match self.pipeline() {
+            Ok(pipeline) => pipeline,
+            Err(error) if self.holds_spans_at(begin) => {
+                // `({ } | count()) > 5`: pipelines that are numbers.
+                let reached = self.cursor.position();
+                self.cursor.restart(begin);
+                return match self.scalar_filter() {
+                    Ok(filter) => Ok(Root::Search(vec![Element::Scalar(filter)])),
+                    Err(other) if self.cursor.position() > reached => Err(other),
+                    Err(_) => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        if self.sign("|") {
+            return self.metric(pipeline).map(Root::Metrics);
+        }
+        Ok(Root::Search(pipeline))
+    }
+
+    /// A pipeline without the metrics function behind it.
+    pub(super) fn pipeline(&mut self) -> Parsed<Vec<Element>> {
         let mut elements = vec![self.element(true)?];
-        while self.sign("|") {
+        while self.cursor.peek() == Some(&Token::Sign("|")) && !self.metric_behind() {
+            self.cursor.advance();
             let height = self.cursor.height();
             elements.push(self.element(false)?);
             self.cursor.raise_height(height);
@@ -107,34 +129,32 @@ impl Parser<'_> {
 
     /// Whether parentheses here hold span sets rather than numbers.
     fn holds_spans(&self) -> bool {
-        let mut ahead = 0;
-        while self.cursor.peek_at(ahead) == Some(&Token::Sign("(")) {
-            ahead += 1;
-        }
-        self.cursor.peek_at(ahead) == Some(&Token::Sign("{"))
+        self.holds_spans_at(self.cursor.position())
     }
 
-    fn element(&mut self, first: bool) -> Parsed<Element> {
+    fn holds_spans_at(&self, position: usize) -> bool {
+        let mut at = position;
+        while self.cursor.token_at(at) == Some(&Token::Sign("(")) {
+            at += 1;
+        }
+        self.cursor.token_at(at) == Some(&Token::Sign("{"))
+    }
+
+    pub(super) fn element(&mut self, first: bool) -> Parsed<Element> {
         if self.holds_spans() {
             return Ok(Element::Spans(self.spanset_expr(0)?));
         }
         let at = self.cursor.position();
         let word = self.at_word().unwrap_or_default().to_owned();
-        if METRICS.contains(&word.as_str()) {
-            return Err(self.error(format!(
-                "a search (the metrics function {word}() is not supported yet)"
-            )));
-        }
         match word.as_str() {
             "by" => {
                 self.cursor.advance();
                 self.expect_sign("(")?;
-                let inside = self.cursor.position();
                 let expr = self.field_expr()?;
                 if !types::speaks_of_span(&expr) {
-                    return Err(self
-                        .cursor
-                        .error_from(inside, "an expression over the span"));
+                    return Err(invalid(format!(
+                        "grouping field expressions must reference the span: by({expr})"
+                    )));
                 }
                 self.expect_sign(")")?;
                 Ok(Element::By(expr))
@@ -149,9 +169,6 @@ impl Parser<'_> {
                 Ok(Element::Coalesce)
             }
             "select" => {
-                if first {
-                    return Err(self.cursor.error_at(at, "a span set before select()"));
-                }
                 self.cursor.advance();
                 self.expect_sign("(")?;
                 Ok(Element::Select(self.attributes()?))
@@ -161,7 +178,7 @@ impl Parser<'_> {
     }
 
     /// Attributes up to the closing parenthesis.
-    fn attributes(&mut self) -> Parsed<Vec<Attribute>> {
+    pub(super) fn attributes(&mut self) -> Parsed<Vec<Attribute>> {
         let mut attributes = Vec::new();
         loop {
             let Some(Token::Attribute(attribute)) = self.cursor.peek() else {
@@ -223,21 +240,24 @@ impl Parser<'_> {
                 _ => Err(self.error("a span set")),
             };
         }
+        self.filter().map(SpansetExpr::Filter)
+    }
+
+    /// `{ … }`; nothing inside takes all.
+    pub(super) fn filter(&mut self) -> Parsed<Option<FieldExpr>> {
         self.cursor
             .expect(&Token::Sign("{"), "a span set such as { status = error }")?;
         if self.sign("}") {
-            return Ok(SpansetExpr::Filter(None));
+            return Ok(None);
         }
-        let at = self.cursor.position();
         let expr = self.field_expr()?;
-        if !types::is_boolean(&expr) {
-            let found = types::of(&expr).as_str();
-            return Err(self
-                .cursor
-                .error_from(at, format!("a condition, not {found}")));
-        }
         self.cursor.expect(&Token::Sign("}"), "an operator or }")?;
-        Ok(SpansetExpr::Filter(Some(expr)))
+        if !types::is_boolean(&expr) {
+            return Err(invalid(format!(
+                "span filter field expressions must resolve to a boolean: {{ {expr} }}"
+            )));
+        }
+        Ok(Some(expr))
     }
 
     pub(super) fn field_expr(&mut self) -> Parsed<FieldExpr> {
@@ -282,14 +302,16 @@ impl Parser<'_> {
         };
         let (left, right) = match (left, right, exists) {
             (Operand::Expr(left), Operand::Expr(right), _) => (left, right),
-            (Operand::Expr(FieldExpr::Attribute(attribute)), Operand::Nil, Some(exists))
-            | (Operand::Nil, Operand::Expr(FieldExpr::Attribute(attribute)), Some(exists)) => {
-                if can_be_nil(&attribute) {
-                    return Ok(FieldExpr::Exists(attribute, exists));
+            // Nothing is neither there nor absent.
+            (Operand::Nil, Operand::Nil, Some(_)) => {
+                return Ok(FieldExpr::Static(Static::Bool(false)));
+            }
+            (Operand::Expr(expr), Operand::Nil, Some(exists))
+            | (Operand::Nil, Operand::Expr(expr), Some(exists)) => {
+                if !exists && let FieldExpr::Attribute(attribute) = &expr {
+                    can_be_nil(attribute)?;
                 }
-                return Err(self
-                    .cursor
-                    .error_at(at, format!("a value for {attribute}, which is never nil")));
+                return Ok(FieldExpr::Exists(Box::new(expr), exists));
             }
             _ => {
                 return Err(self
@@ -297,7 +319,7 @@ impl Parser<'_> {
                     .error_at(at, "an attribute and = or != beside nil"));
             }
         };
-        types::check(op, &left, &right).map_err(|e| self.cursor.error_at(at, e))?;
+        types::check(op, &left, &right).map_err(invalid)?;
         Ok(FieldExpr::Operation {
             op,
             left: Box::new(left),
@@ -320,17 +342,18 @@ impl Parser<'_> {
                 .cursor
                 .error_at(at, "an attribute and = or != beside nil"));
         };
-        if !types::is_text(&left) {
-            let found = types::of(&left).as_str();
-            return Err(self
-                .cursor
-                .error_at(at, format!("a text before the expression, not {found}")));
-        }
         let Some(Token::Text(text)) = self.cursor.peek() else {
             return Err(self.error("a regular expression in quotes"));
         };
+        let op = if positive { "=~" } else { "!~" };
+        if !types::is_text(&left) {
+            return Err(invalid(format!(
+                "binary operations must operate on the same type: {left} {op} {}",
+                quote(text)
+            )));
+        }
         let pattern = Pattern::anchored(text)
-            .map_err(|e| self.error(format!("a regular expression ({e})")))?;
+            .map_err(|e| invalid(format!("invalid regex: {} ({e})", quote(text))))?;
         self.cursor.advance();
         Ok(FieldExpr::Matches(Box::new(left), pattern, positive))
     }
@@ -371,27 +394,12 @@ impl Parser<'_> {
         let at = self.cursor.position();
         let negate = self.sign("-");
         if negate || self.sign("!") {
-            if negate && let Some(value) = self.negative_static() {
-                return Ok(Operand::Expr(FieldExpr::Static(value)));
-            }
-            let Operand::Expr(inner) = self.nested(Self::unary)? else {
+            // A sign takes all that binds more tightly than a sum.
+            let floor = Operator::Add.precedence();
+            let Operand::Expr(inner) = self.nested(|parser| parser.binary(floor))? else {
                 return Err(self.cursor.error_at(at, "a value beside nil"));
             };
-            let (fits, what) = if negate {
-                (types::is_numeric(&inner), "a number")
-            } else {
-                (types::is_boolean(&inner), "a boolean")
-            };
-            if !fits {
-                let found = types::of(&inner).as_str();
-                return Err(self.cursor.error_at(at + 1, format!("{what}, not {found}")));
-            }
-            let inner = Box::new(inner);
-            return Ok(Operand::Expr(if negate {
-                FieldExpr::Negate(inner)
-            } else {
-                FieldExpr::Not(inner)
-            }));
+            return signed(negate, inner).map(Operand::Expr);
         }
         if let Some(Token::Attribute(attribute)) = self.cursor.peek() {
             let attribute = attribute.clone();
@@ -479,13 +487,53 @@ fn keyword(word: &str) -> Option<Static> {
     })
 }
 
-/// Intrinsics and the service's name always have a value.
-fn can_be_nil(attribute: &Attribute) -> bool {
-    match attribute {
-        Attribute::Intrinsic(Intrinsic::Parent) => true,
-        Attribute::Intrinsic(intrinsic) => is_multiple(*intrinsic),
-        Attribute::Named { scope, name, .. } => {
-            !(*scope == Scope::Resource && name == "service.name")
+/// A sign before an expression; constants take a minus themselves.
+fn signed(negate: bool, inner: FieldExpr) -> Parsed<FieldExpr> {
+    if negate && let FieldExpr::Static(value) = &inner {
+        let negated = match value {
+            Static::Int(value) => Some(Static::Int(value.wrapping_neg())),
+            Static::Float(value) => Some(Static::Float(-value)),
+            Static::Duration(nanos) => Some(Static::Duration(nanos.saturating_neg())),
+            _ => None,
+        };
+        if let Some(value) = negated {
+            return Ok(FieldExpr::Static(value));
         }
+    }
+    let fits = if negate {
+        types::is_numeric(&inner)
+    } else {
+        types::is_boolean(&inner)
+    };
+    let inner = Box::new(inner);
+    let expr = if negate {
+        FieldExpr::Negate(inner)
+    } else {
+        FieldExpr::Not(inner)
+    };
+    if fits {
+        Ok(expr)
+    } else {
+        Err(invalid(format!(
+            "illegal operation for the given type: {expr}"
+        )))
+    }
+}
+
+/// Intrinsics and the service's name always have a value; only a root has no parent.
+fn can_be_nil(attribute: &Attribute) -> Parsed<()> {
+    match attribute {
+        Attribute::Intrinsic(Intrinsic::Parent) => Ok(()),
+        Attribute::Intrinsic(_) => Err(invalid(format!(
+            "{attribute}=nil is not valid because intrinsics cannot be nil"
+        ))),
+        Attribute::Named {
+            parent: false,
+            scope: Scope::Resource,
+            name,
+        } if name == "service.name" => Err(invalid(format!(
+            "{attribute}=nil is not valid because resource.service.name cannot be nil"
+        ))),
+        Attribute::Named { .. } => Ok(()),
     }
 }

@@ -5,14 +5,18 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::ast::{
-    Attribute, Element, FieldExpr, Query, ScalarExpr, ScalarFilter, Scope, SpansetExpr, Static,
+    Attribute, Element, FieldExpr, Query, Root, ScalarExpr, ScalarFilter, Scope, SpansetExpr,
+    Static,
 };
 use super::lexer::write_name;
 use crate::tokens::{format_duration, quote};
 
 impl Display for Query {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        pipeline(f, &self.pipeline)?;
+        match &self.root {
+            Root::Search(elements) => pipeline(f, elements)?,
+            Root::Metrics(expr) => expr.fmt(f)?,
+        }
         if self.hints.is_empty() {
             return Ok(());
         }
@@ -25,7 +29,7 @@ impl Display for Query {
     }
 }
 
-fn pipeline(f: &mut Formatter<'_>, elements: &[Element]) -> fmt::Result {
+pub(super) fn pipeline(f: &mut Formatter<'_>, elements: &[Element]) -> fmt::Result {
     for (index, element) in elements.iter().enumerate() {
         if index > 0 {
             f.write_str(" | ")?;
@@ -94,6 +98,11 @@ impl Display for ScalarExpr {
         };
         match self {
             Self::Static(value) => value.fmt(f),
+            Self::Pipeline(elements, aggregate) => {
+                f.write_str("(")?;
+                pipeline(f, elements)?;
+                write!(f, " | {aggregate})")
+            }
             Self::Aggregate(aggregate, None) => write!(f, "{}()", aggregate.as_str()),
             Self::Aggregate(aggregate, Some(expr)) => write!(f, "{}({expr})", aggregate.as_str()),
             Self::Operation { op, left, right } => {
@@ -119,8 +128,9 @@ impl Display for FieldExpr {
                 f.write_str("!")?;
                 parenthesised(f, inner, !matches!(**inner, Self::Attribute(_)))
             }
-            Self::Exists(attribute, exists) => {
-                write!(f, "{attribute} {} nil", if *exists { "!=" } else { "=" })
+            Self::Exists(inner, exists) => {
+                parenthesised(f, inner, is_operation(inner))?;
+                write!(f, " {} nil", if *exists { "!=" } else { "=" })
             }
             Self::Matches(inner, pattern, positive) => {
                 parenthesised(f, inner, is_operation(inner))?;

@@ -2,7 +2,7 @@
 
 use super::ast::{Aggregate, Operator, ScalarExpr, ScalarFilter, Static};
 use super::lexer::Token;
-use super::parser::{Parsed, Parser};
+use super::parser::{Parsed, Parser, invalid};
 use super::types;
 
 const AGGREGATES: [Aggregate; 5] = [
@@ -26,6 +26,11 @@ impl Parser<'_> {
             return Err(self
                 .cursor
                 .error_from(start, "an aggregate such as count() on one side"));
+        }
+        let shown = || format!("{left} {} {right}", op.as_str());
+        if !is_number(&left) || !is_number(&right) {
+            let text = "binary operations must operate on the same type";
+            return Err(invalid(format!("{text}: {}", shown())));
         }
         Ok(ScalarFilter { left, op, right })
     }
@@ -55,9 +60,33 @@ impl Parser<'_> {
         }
     }
 
+    /// `{ … } | … | avg(duration)`
+    fn scalar_pipeline(&mut self) -> Parsed<ScalarExpr> {
+        let mut elements = vec![self.element(true)?];
+        loop {
+            self.expect_sign("|")?;
+            let aggregates = self
+                .at_word()
+                .is_some_and(|word| AGGREGATES.iter().any(|a| a.as_str() == word));
+            if aggregates {
+                let begin = self.cursor.position();
+                let aggregate = self.scalar_operand()?;
+                if self.cursor.peek() == Some(&Token::Sign(")")) {
+                    return Ok(ScalarExpr::Pipeline(elements, Box::new(aggregate)));
+                }
+                self.cursor.rewind(begin);
+            }
+            elements.push(self.element(false)?);
+        }
+    }
+
     fn scalar_operand(&mut self) -> Parsed<ScalarExpr> {
         if self.sign("(") {
-            let inner = self.nested(|parser| parser.scalar(2))?;
+            let inner = if self.cursor.peek() == Some(&Token::Sign("{")) {
+                self.nested(Self::scalar_pipeline)?
+            } else {
+                self.nested(|parser| parser.scalar(2))?
+            };
             self.expect_sign(")")?;
             return Ok(inner);
         }
@@ -71,13 +100,16 @@ impl Parser<'_> {
                 self.expect_sign(")")?;
                 return Ok(ScalarExpr::Aggregate(aggregate, None));
             }
-            let at = self.cursor.position();
             let expr = self.field_expr()?;
-            if !types::is_numeric(&expr) || !types::speaks_of_span(&expr) {
-                return Err(self.cursor.error_from(at, "a number of the span"));
-            }
             self.expect_sign(")")?;
-            return Ok(ScalarExpr::Aggregate(aggregate, Some(expr)));
+            let (number, spans) = (types::is_numeric(&expr), types::speaks_of_span(&expr));
+            let expr = ScalarExpr::Aggregate(aggregate, Some(expr));
+            let text = match (number, spans) {
+                (true, true) => return Ok(expr),
+                (false, _) => "aggregate field expressions must resolve to a number type",
+                (true, false) => "aggregate field expressions must reference the span",
+            };
+            return Err(invalid(format!("{text}: {expr}")));
         }
         let negative = self.sign("-");
         let number = matches!(
@@ -100,7 +132,17 @@ impl Parser<'_> {
 fn has_aggregate(expr: &ScalarExpr) -> bool {
     match expr {
         ScalarExpr::Static(_) => false,
-        ScalarExpr::Aggregate(..) => true,
+        ScalarExpr::Aggregate(..) | ScalarExpr::Pipeline(..) => true,
         ScalarExpr::Operation { left, right, .. } => has_aggregate(left) || has_aggregate(right),
     }
+}
+
+/// Every aggregate is a number; a constant may be none.
+fn is_number(expr: &ScalarExpr) -> bool {
+    !matches!(
+        expr,
+        ScalarExpr::Static(
+            Static::String(_) | Static::Bool(_) | Static::Status(_) | Static::Kind(_)
+        )
+    )
 }

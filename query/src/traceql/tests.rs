@@ -6,7 +6,8 @@ use obs_model::spans::{SpanKind, StatusCode};
 use proptest::prelude::*;
 
 use super::ast::*;
-use super::{parse, parse_attribute};
+use super::metric::{Metric, MetricExpr, MetricPipeline, OverTime, Stage};
+use super::{parse, parse_attribute, parse_lenient};
 
 fn check(text: &str, expect: &str) {
     let limits = Limits::default();
@@ -66,105 +67,262 @@ fn fields() {
     same("{ .a }");
 }
 
+/// Where a text is no query: what is unexpected there.
+fn unexpected(text: &str, line: u32, column: u32, found: &str) {
+    let error = parse(text, &Limits::default()).unwrap_err().to_string();
+    let expect = format!(
+        "parse error at line {line}, col {column}: syntax error: unexpected {found}, expecting "
+    );
+    assert!(error.starts_with(&expect), "{text}: {error}");
+}
+
 #[test]
-fn field_errors() {
-    check(
-        "{",
-        "1:2: expected an attribute, a constant, -, ! or (, found end of query",
+fn syntax_errors() {
+    unexpected("", 1, 1, "$end");
+    unexpected("{", 1, 2, "$end");
+    unexpected("{ .a = }", 1, 8, "}");
+    unexpected("{ .a = 1", 1, 9, "$end");
+    unexpected("{ .a = 1 } }", 1, 12, "}");
+    unexpected("{\n .a = 1 }\n  5", 3, 3, "INTEGER 5");
+    unexpected("{ unknown = 1 }", 1, 3, "IDENTIFIER unknown");
+    unexpected("{ .a = 5x }", 1, 8, "INTEGER 5");
+    unexpected("{ . = 1 }", 1, 4, "white space");
+    unexpected("{ span.\"a = 1 }", 1, 8, "\"");
+    unexpected("{ .a =~ 5 }", 1, 9, "INTEGER 5");
+    unexpected("{ .a > nil }", 1, 6, ">");
+    unexpected("{ nil }", 1, 3, "nil");
+    unexpected("{ -nil }", 1, 3, "-");
+    unexpected("{ childCount > 1 }", 1, 3, "childCount");
+    unexpected("{ } && ", 1, 8, "$end");
+    unexpected("{ } | count()", 1, 14, "$end");
+    unexpected("{ } | count(1) > 1", 1, 13, "INTEGER 1");
+    unexpected("{ } | 5 > 3", 1, 7, "5 > 3");
+    unexpected("5 > 3", 1, 1, "5 > 3");
+    unexpected("coalesce()", 1, 1, "coalesce");
+    unexpected("{ } | select()", 1, 14, ")");
+    unexpected("{ } with(a)", 1, 11, ")");
+    unexpected("rate()", 1, 1, "rate");
+    unexpected("{ } | rate() | count() > 1", 1, 16, "count");
+    unexpected("{ } | rate() by ()", 1, 18, ")");
+    unexpected("{ } | rate() by (1)", 1, 18, "INTEGER 1");
+    unexpected("{ } | quantile_over_time(duration)", 1, 34, ")");
+    unexpected(
+        "{ } | quantile_over_time(0.5, duration)",
+        1,
+        26,
+        "FLOAT 0.5",
     );
-    check(
-        "{ .a = }",
-        "1:8: expected an attribute, a constant, -, ! or (, found \"}\"",
-    );
-    check(
-        "{ .a = 1",
-        "1:9: expected an operator or }, found end of query",
-    );
-    check(
-        "{ .a = 1 } }",
-        "1:12: expected an operator, | or the end of the query, found \"}\"",
-    );
-    check(
+    unexpected("{ } | compare({ status = error }, 5, 6)", 1, 39, ")");
+    unexpected("{ } | rate() | topk(x)", 1, 21, "IDENTIFIER x");
+    unexpected("{ } | rate() + 1", 1, 14, "+");
+    unexpected("({ } | rate()) % 2", 1, 16, "%");
+    unexpected("({ } | rate()) + (1 + 2", 1, 24, "$end");
+    unexpected("(1 + 2) + ({ } | rate()", 1, 24, "$end");
+}
+
+/// What is wrong though it is of the grammar.
+fn invalid(text: &str, expect: &str) {
+    let error = parse(text, &Limits::default()).unwrap_err().to_string();
+    assert_eq!(error, expect, "{text}");
+}
+
+#[test]
+fn validations() {
+    invalid(
         "{ 5 }",
-        "1:3: expected a condition, not a number, found \"5\"",
+        "span filter field expressions must resolve to a boolean: { 5 }",
     );
-    check(
+    invalid(
         "{ .a + 1 }",
-        "1:3: expected a condition, not a number, found \".a + 1\"",
+        "span filter field expressions must resolve to a boolean: { .a + 1 }",
     );
-    check(
+    invalid(
         r#"{ duration = "x" }"#,
-        "1:12: expected values of one type on both sides of =, not a number and a text, found \"=\"",
+        r#"binary operations must operate on the same type: duration = "x""#,
     );
-    check(
-        "{ status > error }",
-        "1:10: expected numbers or texts on both sides of >, not a status and a status, found \">\"",
-    );
-    check(
+    invalid(
         "{ status = server }",
-        "1:10: expected values of one type on both sides of =, not a status and a kind, found \"=\"",
+        "binary operations must operate on the same type: status = server",
     );
-    check(
+    invalid(
+        "{ status > error }",
+        "illegal operation for the given types: status > error",
+    );
+    invalid(
         "{ name + 1 = 2 }",
-        "1:8: expected a number on both sides of +, not a text and a number, found \"+\"",
+        "binary operations must operate on the same type: name + 1",
     );
-    check(
+    invalid(
         "{ name && .a }",
-        "1:8: expected a boolean on both sides of &&, not a text and an attribute, found \"&&\"",
+        "illegal operation for the given types: name && .a",
+    );
+    invalid(
+        "{ true > false }",
+        "illegal operation for the given types: true > false",
+    );
+    invalid(
+        "{ duration =~ \"x\" }",
+        "binary operations must operate on the same type: duration =~ \"x\"",
+    );
+    invalid("{ !5 = 1 }", "illegal operation for the given type: !(5)");
+    invalid(
+        "{ -name = 1 }",
+        "illegal operation for the given type: -name",
+    );
+    invalid(
+        "{ parent = 5 }",
+        "binary operations must operate on the same type: parent = 5",
+    );
+    invalid(
+        "{ duration = nil }",
+        "duration=nil is not valid because intrinsics cannot be nil",
+    );
+    invalid(
+        "{ nil = resource.service.name }",
+        "resource.service.name=nil is not valid because resource.service.name cannot be nil",
+    );
+    invalid(
+        "{ } | avg(name) > 1",
+        "aggregate field expressions must resolve to a number type: avg(name)",
+    );
+    invalid(
+        "{ } | avg(1) > 1",
+        "aggregate field expressions must reference the span: avg(1)",
+    );
+    invalid(
+        "{ } | by(1)",
+        "grouping field expressions must reference the span: by(1)",
+    );
+    invalid(
+        "{ } | quantile_over_time(duration, 1.5)",
+        "quantile must be between 0 and 1: 1.5",
+    );
+    invalid("{ } | rate() | topk(0)", "limit must be greater than 0");
+    invalid(
+        "{ } | compare({ }, 0)",
+        "compare() top number of values must be an integer between 1 and 1000",
+    );
+    invalid(
+        "{ } | compare({ }, 5, 9, 8)",
+        "compare() end timestamp must be greater than start timestamp",
+    );
+    invalid(
+        "{ } | compare({ }, 5, 0, 8)",
+        "compare() timestamps must be positive integer unix nanoseconds",
+    );
+    invalid(
+        "{ } | compare({ }) | topk(5)",
+        "`compare()` cannot be used with second stage functions",
+    );
+    invalid(
+        "({ } | compare({ })) + 1",
+        "`compare()` cannot be used in metrics arithmetic",
+    );
+    invalid(
+        "({ } | rate()) * 5s",
+        "duration cannot be used as a scalar operand in metric arithmetic",
+    );
+    invalid(
+        "({ } | rate()) * (1 + 5s)",
+        "duration cannot be used in scalar arithmetic",
+    );
+    invalid("({ } | rate()) * (1 / 0)", "division by zero");
+}
+
+#[test]
+fn nil_and_signs() {
+    same("{ duration != nil }");
+    same("{ resource.service.name != nil }");
+    same("{ (.a + 1) != nil }");
+    check("{ nil != nil }", "{ false }");
+    check("{ nil = nil }", "{ false }");
+    check("{ -.a * 2 < 5 }", "{ (-(.a * 2)) < 5 }");
+    check("{ -.a + 2 < 5 }", "{ ((-.a) + 2) < 5 }");
+    check("{ .a = -5 ^ 2 }", "{ .a = (-(5 ^ 2)) }");
+    check("{ .a = --5 }", "{ .a = 5 }");
+    check("{ !.a = .b }", "{ (!.a) = .b }");
+    check("{ .a = 1 - -1 }", "{ .a = (1 - -1) }");
+    check(
+        "{ trace:rootService = \"x\" }",
+        "{ rootServiceName = \"x\" }",
     );
 }
 
 #[test]
-fn nil_and_lexical_errors() {
+fn metrics() {
+    same("{ } | rate()");
+    same("{ } | count_over_time() by (resource.service.name, span.\"a b\", .x, name)");
     check(
-        "{ duration != nil }",
-        "1:12: expected a value for duration, which is never nil, found \"!=\"",
+        "{ } | min_over_time(duration)by(name)",
+        "{ } | min_over_time(duration) by (name)",
+    );
+    same("{ } | avg_over_time(span.x)");
+    same("{ } | sum_over_time(span.x)");
+    same("{ } | max_over_time(span.x)");
+    same("{ } | histogram_over_time(duration) by (name)");
+    same("{ } | quantile_over_time(duration, 0.5, 0.99, 1) by (name)");
+    check(
+        "{ } | compare({status=error})",
+        "{ } | compare({ status = error }, 10)",
+    );
+    same("{ } | compare({ }, 5, 1700000000000000000, 1700000001000000000)");
+    same("{ } | rate() | topk(5) | bottomk(2)");
+    check(
+        "{ } | rate() > 5 | topk(5) < 100ms",
+        "{ } | rate() > 5 | topk(5) < 100ms",
+    );
+    check("{ } | rate() = (2 + 3) / 2", "{ } | rate() = 2");
+    same("{ } > { } | count() > 2 | rate() with(exemplars=10, sample=true)");
+    check(
+        "{ } | rate() with(a=1) with(b=2)",
+        "{ } | rate() with(a=1, b=2)",
+    );
+    check("({ } | rate())", "{ } | rate()");
+    check("(({ } | rate()))", "{ } | rate()");
+    check(
+        "({status=error}|rate()) / ({}|rate()) * 100",
+        "(({ status = error } | rate()) / ({ } | rate())) * 100",
     );
     check(
-        "{ resource.service.name = nil }",
-        "1:25: expected a value for resource.service.name, which is never nil, found \"=\"",
+        "1 / 2 + -2.0 * ({} | rate())",
+        "0 + (-2.0 * ({ } | rate()))",
     );
     check(
-        "{ nil != nil }",
-        "1:7: expected an attribute and = or != beside nil, found \"!=\"",
+        "({} | rate() by (name) | topk(2)) - (({} > {}) | rate()) | topk(1) > 5",
+        "({ } | rate() by (name) | topk(2)) - ({ } > { } | rate()) | topk(1) > 5",
+    );
+    check("(({} | rate()) + 1) * 2", "(({ } | rate()) + 1) * 2");
+    check(
+        "({} | rate() | topk(3)) | topk(2)",
+        "{ } | rate() | topk(3) | topk(2)",
     );
     check(
-        "{ .a > nil }",
-        "1:6: expected an attribute and = or != beside nil, found \">\"",
+        "(({} | count() > 1) && {}) | rate()",
+        "({ } | count() > 1) && { } | rate()",
     );
-    check("{ nil }", "1:3: expected a value beside nil, found \"nil\"");
+    same("({ } | avg(duration)) > ({ .a } | avg(duration))");
     check(
-        "{ parent = 5 }",
-        "1:10: expected values (parent is only compared to nil) on both sides of =, not the parent span and a number, found \"=\"",
+        "(({ } | count()) + 1) / 2 > 3",
+        "(({ } | count()) + 1) / 2 > 3",
     );
-    check(
-        "{ .a =~ 5 }",
-        "1:9: expected a regular expression in quotes, found \"5\"",
-    );
-    check(
-        "{ duration =~ \"x\" }",
-        "1:12: expected a text before the expression, not a number, found \"=~\"",
-    );
-    check(
-        "{ !5 = 1 }",
-        "1:4: expected a boolean, not a number, found \"5\"",
-    );
-    check(
-        "{ . = 1 }",
-        "1:4: expected an attribute's name, found white space",
-    );
-    check(
-        "{ unknown = 1 }",
-        "1:3: expected an attribute, a constant, -, ! or (, found \"unknown\"",
-    );
-    check(
-        "{ .a = 5x }",
-        "1:8: expected a number or a duration such as 1.5s, found \"5\"",
-    );
-    check(
-        "{ span.\"a = 1 }",
-        "1:8: expected a closing quote (escapes are \\\" and \\\\), found \"\\\"\"",
-    );
+    same("({ } | count() > 1 | max(duration)) > 5s");
+}
+
+#[test]
+fn unfinished_queries() {
+    let check = |text: &str, expect: Option<&str>| {
+        let found = parse_lenient(text, &Limits::default()).map(|q| q.to_string());
+        assert_eq!(found.as_deref(), expect, "{text}");
+    };
+    check("{ .a = 1 }", Some("{ .a = 1 }"));
+    check("{ resource.x = }", Some("{ true }"));
+    check("{ .a = 1 && name = }", Some("{ (.a = 1) && true }"));
+    check("{ name =~ && .a = 1", Some("{ true && (.a = 1) }"));
+    check("{ .a = 1 && .b = \"x", Some("{ (.a = 1) && (.b = \"x\") }"));
+    check("{ .a = 1 &&", None);
+    check("{ (.a = || .b = 2", Some("{ true || (.b = 2) }"));
+    check("nonsense", None);
+    check("", None);
 }
 
 #[test]
@@ -186,51 +344,9 @@ fn pipelines() {
     check("{ } && { } || { }", "({ } && { }) || { }");
     check("({ } &>> { }) !~ ({ })", "({ } &>> { }) !~ { }");
     same("({ } | count() > 1) || { }");
-    check(
-        "{ } | 5 > 3",
-        "1:7: expected an aggregate such as count() on one side, found \"5 > 3\"",
-    );
-    check(
-        "{ } | count()",
-        "1:14: expected a comparison such as > 5, found end of query",
-    );
-    check("{ } | count(1) > 1", "1:13: expected ), found \"1\"");
-    check(
-        "{ } | avg(name) > 1",
-        "1:11: expected a number of the span, found \"name\"",
-    );
-    check(
-        "{ } | avg(1) > 1",
-        "1:11: expected a number of the span, found \"1\"",
-    );
-    check(
-        "{ } | by(1)",
-        "1:10: expected an expression over the span, found \"1\"",
-    );
-    check(
-        "coalesce()",
-        "1:1: expected a span set before coalesce(), found \"coalesce\"",
-    );
-    check(
-        "{ } | rate()",
-        "1:7: expected a search (the metrics function rate() is not supported yet), found \"rate\"",
-    );
-    check(
-        "{ } | quantile_over_time(duration, 0.9) by (name)",
-        "1:7: expected a search (the metrics function quantile_over_time() is not supported yet), found \"quantile_over_time\"",
-    );
-    check(
-        "{ } && ",
-        "1:8: expected a span set such as { status = error }, found end of query",
-    );
-    check(
-        "{ } | select()",
-        "1:14: expected an attribute such as span.http.method, found \")\"",
-    );
-    check(
-        "",
-        "1:1: expected a span set such as { status = error }, an aggregate such as count() or a number, found end of query",
-    );
+    same("by(name) | count() > 1");
+    same("select(name)");
+    same("{ } | min(duration) < max(span.x)");
 }
 
 #[test]
@@ -354,7 +470,7 @@ fn field() -> impl Strategy<Value = FieldExpr> {
                 scope: Scope::Resource,
                 ..
             } => FieldExpr::Attribute(a),
-            a => FieldExpr::Exists(a, e),
+            a => FieldExpr::Exists(Box::new(FieldExpr::Attribute(a)), e),
         }),
         (attribute(), "[a-z.*]{0,3}", any::<bool>()).prop_filter_map(
             "a pattern",
@@ -392,7 +508,7 @@ fn spans() -> impl Strategy<Value = SpansetExpr> {
     })
 }
 
-fn query() -> impl Strategy<Value = Query> {
+fn pipeline() -> impl Strategy<Value = Vec<Element>> {
     let element = prop_oneof![
         spans().prop_map(Element::Spans),
         proptest::collection::vec(attribute(), 1..3).prop_map(Element::Select),
@@ -414,10 +530,92 @@ fn query() -> impl Strategy<Value = Query> {
     (spans(), proptest::collection::vec(element, 0..3)).prop_map(|(first, rest)| {
         let mut pipeline = vec![Element::Spans(first)];
         pipeline.extend(rest);
-        Query {
+        pipeline
+    })
+}
+
+fn series() -> impl Strategy<Value = MetricExpr> {
+    let metric = prop_oneof![
+        Just(Metric::Rate),
+        Just(Metric::Count),
+        attribute().prop_map(|a| Metric::Over(OverTime::Avg, a)),
+        attribute().prop_map(Metric::Histogram),
+        (attribute(), 0.0..1.0f64).prop_map(|(a, q)| Metric::Quantile(a, vec![q, 1.0])),
+    ];
+    let by = proptest::collection::vec(attribute(), 0..3);
+    (pipeline(), metric, by).prop_map(|(pipeline, metric, by)| {
+        MetricExpr::Series(Box::new(MetricPipeline {
             pipeline,
-            hints: Vec::new(),
-        }
+            metric,
+            by,
+        }))
+    })
+}
+
+fn stages() -> impl Strategy<Value = Vec<Stage>> {
+    let stage = prop_oneof![
+        (1usize..9).prop_map(Stage::Top),
+        (1usize..9).prop_map(Stage::Bottom),
+        (-99i64..99).prop_map(|n| Stage::Keep(Operator::Greater, Static::Int(n))),
+    ];
+    proptest::collection::vec(stage, 0..3)
+}
+
+fn staged(inner: MetricExpr, stages: Vec<Stage>) -> MetricExpr {
+    if stages.is_empty() {
+        return inner;
+    }
+    MetricExpr::Staged {
+        inner: Box::new(inner),
+        stages,
+    }
+}
+
+fn metric() -> impl Strategy<Value = MetricExpr> {
+    let leaf = (series(), stages()).prop_map(|(inner, stages)| staged(inner, stages));
+    let tree = leaf.prop_recursive(2, 4, 2, |inner| {
+        let op = prop_oneof![
+            Just(Operator::Add),
+            Just(Operator::Sub),
+            Just(Operator::Mul),
+            Just(Operator::Div)
+        ];
+        let number = prop_oneof![
+            (-99i64..99).prop_map(Static::Int),
+            (-9.0..9.0f64).prop_map(Static::Float)
+        ];
+        prop_oneof![
+            (op.clone(), inner.clone(), inner.clone()).prop_map(|(op, left, right)| {
+                MetricExpr::Binary {
+                    op,
+                    left: Box::new(left),
+                    right: Box::new(right),
+                }
+            }),
+            (op, number, any::<bool>(), inner).prop_map(|(op, value, left, inner)| {
+                MetricExpr::Scalar {
+                    op,
+                    value,
+                    left,
+                    inner: Box::new(inner),
+                }
+            }),
+        ]
+    });
+    (tree, stages()).prop_map(|(tree, stages)| match tree {
+        MetricExpr::Staged { .. } => tree,
+        tree => staged(tree, stages),
+    })
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    let root = prop_oneof![
+        pipeline().prop_map(Root::Search),
+        metric().prop_map(Root::Metrics)
+    ];
+    root.prop_map(|root| Query {
+        root,
+        hints: Vec::new(),
     })
 }
 
@@ -433,9 +631,12 @@ proptest! {
     #[test]
     fn arbitrary_text_never_panics(
         text in ".{0,60}",
-        near in "(\\{|\\}|span\\.|duration|count\\(\\)|by|nil|error|[|=!~<>&(){}\",`.0-9a-z +-]){0,30}",
+        near in "(\\{|\\}|span\\.|duration|count\\(\\)|rate\\(\\)|topk|by|nil|error|[|=!~<>&(){}\",`.0-9a-z +-]){0,30}",
     ) {
         for text in [text, near] {
+            if let Some(query) = parse_lenient(&text, &Limits::default()) {
+                prop_assert!(!query.to_string().is_empty());
+            }
             if let Ok(query) = parse(&text, &Limits::default()) {
                 prop_assert_eq!(parse(&query.to_string(), &Limits::default()), Ok(query));
             }

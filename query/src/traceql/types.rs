@@ -17,18 +17,6 @@ pub(super) enum Type {
 }
 
 impl Type {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "an attribute",
-            Self::Text => "a text",
-            Self::Number => "a number",
-            Self::Bool => "a boolean",
-            Self::Status => "a status",
-            Self::Kind => "a kind",
-            Self::Parent => "the parent span",
-        }
-    }
-
     fn fits(self, wanted: Self) -> bool {
         self == wanted || self == Self::Unknown
     }
@@ -78,51 +66,36 @@ pub(super) fn of(expr: &FieldExpr) -> Type {
 pub(super) fn speaks_of_span(expr: &FieldExpr) -> bool {
     match expr {
         FieldExpr::Static(_) => false,
-        FieldExpr::Attribute(_) | FieldExpr::Exists(..) => true,
-        FieldExpr::Negate(inner) | FieldExpr::Not(inner) | FieldExpr::Matches(inner, ..) => {
-            speaks_of_span(inner)
-        }
+        FieldExpr::Attribute(_) => true,
+        FieldExpr::Negate(inner)
+        | FieldExpr::Not(inner)
+        | FieldExpr::Exists(inner, _)
+        | FieldExpr::Matches(inner, ..) => speaks_of_span(inner),
         FieldExpr::Operation { left, right, .. } => speaks_of_span(left) || speaks_of_span(right),
     }
 }
 
-/// Checks the operands of an operator; the error says what was expected.
+/// Checks the operands of an operator; the error is in Tempo's words.
 pub(super) fn check(op: Operator, left: &FieldExpr, right: &FieldExpr) -> Result<(), String> {
     let (a, b) = (of(left), of(right));
-    let wrong = |what: &str| {
-        Err(format!(
-            "{what} on both sides of {}, not {} and {}",
-            op.as_str(),
-            a.as_str(),
-            b.as_str()
-        ))
-    };
-    let both = |wanted: Type| a.fits(wanted) && b.fits(wanted);
-    if op.is_logical() {
-        return if both(Type::Bool) {
-            Ok(())
-        } else {
-            wrong("a boolean")
-        };
-    }
-    if !op.is_comparison() {
-        return if both(Type::Number) {
-            Ok(())
-        } else {
-            wrong("a number")
-        };
-    }
-    if a == Type::Parent || b == Type::Parent {
-        return wrong("values (parent is only compared to nil)");
-    }
+    let shown = || format!("{left} {} {right}", op.as_str());
     if a != b && a != Type::Unknown && b != Type::Unknown {
-        return wrong("values of one type");
+        let text = "binary operations must operate on the same type";
+        return Err(format!("{text}: {}", shown()));
     }
-    let equality = matches!(op, Operator::Equal | Operator::NotEqual);
-    if !equality && !both(Type::Number) && !both(Type::Text) {
-        return wrong("numbers or texts");
+    let takes = |kind: Type| match kind {
+        Type::Unknown => true,
+        Type::Bool => op.is_logical() || matches!(op, Operator::Equal | Operator::NotEqual),
+        Type::Number => !op.is_logical(),
+        Type::Text => op.is_comparison(),
+        Type::Status | Type::Kind => matches!(op, Operator::Equal | Operator::NotEqual),
+        Type::Parent => false,
+    };
+    if takes(a) && takes(b) {
+        return Ok(());
     }
-    Ok(())
+    let text = "illegal operation for the given types";
+    Err(format!("{text}: {}", shown()))
 }
 
 /// Whether an expression can be a number.

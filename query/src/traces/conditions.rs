@@ -6,16 +6,16 @@
 use obs_model::spans::AttributeValue;
 use obs_tracestore::Condition;
 
+use super::metrics::columns::is_decided;
 use super::view::SERVICE_NAME;
-use crate::traceql::Query;
 use crate::traceql::ast::{
     Attribute, Element, FieldExpr, Gives, Intrinsic, Operator, Scope, SpansetExpr, SpansetOp,
     Static,
 };
 
-/// The hints of a query: in every trace that matches, each holds of some span.
-pub(super) fn hints(query: &Query) -> Vec<Condition> {
-    match query.pipeline.first() {
+/// The hints of a pipeline: in every trace that matches, each holds of some span.
+pub(super) fn hints(pipeline: &[Element]) -> Vec<Condition> {
+    match pipeline.first() {
         Some(Element::Spans(expr)) => of_spans(expr),
         _ => Vec::new(),
     }
@@ -43,7 +43,70 @@ fn of_spans(expr: &SpansetExpr) -> Vec<Condition> {
     hints
 }
 
-fn of_field(expr: &FieldExpr, hints: &mut Vec<Condition>) {
+/// Conditions that columns decide and that one span of every matching trace meets together; none
+/// where nothing is known.
+pub(super) fn some_span(pipeline: &[Element]) -> Vec<FieldExpr> {
+    match pipeline.first() {
+        Some(Element::Spans(expr)) => some_span_of(expr),
+        _ => Vec::new(),
+    }
+}
+
+fn some_span_of(expr: &SpansetExpr) -> Vec<FieldExpr> {
+    let mut found = Vec::new();
+    match expr {
+        SpansetExpr::Filter(None) => {}
+        SpansetExpr::Filter(Some(expr)) => decided(expr, &mut found),
+        SpansetExpr::Pipeline(elements) => return some_span(elements),
+        SpansetExpr::Operation { op, left, right } => {
+            let (left, right) = (some_span_of(left), some_span_of(right));
+            match op {
+                SpansetOp::Union => {
+                    if let (Some(left), Some(right)) = (all_of(left), all_of(right)) {
+                        found.push(joined(Operator::Or, left, right));
+                    }
+                }
+                SpansetOp::Structural(_, Gives::NotRight) => return right,
+                // Both sides have a span; one of them is enough to prune.
+                SpansetOp::And | SpansetOp::Structural(..) if right.is_empty() => return left,
+                SpansetOp::And | SpansetOp::Structural(..) => return right,
+            }
+        }
+    }
+    found
+}
+
+/// The parts of a conjunction that columns decide.
+fn decided(expr: &FieldExpr, found: &mut Vec<FieldExpr>) {
+    match expr {
+        FieldExpr::Operation {
+            op: Operator::And,
+            left,
+            right,
+        } => {
+            decided(left, found);
+            decided(right, found);
+        }
+        expr if is_decided(expr) => found.push(expr.clone()),
+        _ => {}
+    }
+}
+
+fn all_of(all: Vec<FieldExpr>) -> Option<FieldExpr> {
+    all.into_iter()
+        .reduce(|left, right| joined(Operator::And, left, right))
+}
+
+fn joined(op: Operator, left: FieldExpr, right: FieldExpr) -> FieldExpr {
+    FieldExpr::Operation {
+        op,
+        left: Box::new(left),
+        right: Box::new(right),
+    }
+}
+
+/// What a condition asks of one span: each of these, at least.
+pub(super) fn of_field(expr: &FieldExpr, hints: &mut Vec<Condition>) {
     let FieldExpr::Operation { op, left, right } = expr else {
         return;
     };
@@ -92,6 +155,7 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
             Some(Condition::Status(*status))
         }
         (Attribute::Intrinsic(Intrinsic::Kind), Static::Kind(kind)) => Some(Condition::Kind(*kind)),
+        // Even where a name is in two scopes the first that has it counts; a hint may be wider.
         (Attribute::Named { scope, name, .. }, value) => {
             let value = match value {
                 Static::String(text) if *scope == Scope::Resource && name == SERVICE_NAME => {
@@ -115,7 +179,7 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
 }
 
 /// Where the store looks; nowhere in particular is the span or its resource.
-fn store_scope(scope: Scope) -> Option<obs_tracestore::Scope> {
+pub(super) fn store_scope(scope: Scope) -> Option<obs_tracestore::Scope> {
     match scope {
         Scope::Any => None,
         Scope::Span => Some(obs_tracestore::Scope::Span),

@@ -8,20 +8,39 @@ use super::value::Value;
 use super::view::{SpanView, TraceView};
 use crate::traceql::ast::{Attribute, FieldExpr, Intrinsic, Operator, Scope};
 
+/// Something that has values of attributes by the number of a span.
+pub(super) trait Fields {
+    /// The value of an attribute or intrinsic of a span.
+    fn lookup(&self, attribute: &Attribute, index: usize) -> Value<'_>;
+
+    /// Whether the span's parent is here.
+    fn has_parent(&self, index: usize) -> bool;
+}
+
+impl Fields for TraceView<'_> {
+    fn lookup(&self, attribute: &Attribute, index: usize) -> Value<'_> {
+        lookup(attribute, self, index)
+    }
+
+    fn has_parent(&self, index: usize) -> bool {
+        self.spans[index].parent.is_some()
+    }
+}
+
 /// Whether the span meets the condition.
-pub(super) fn holds(expr: &FieldExpr, trace: &TraceView<'_>, index: usize) -> bool {
-    evaluate(expr, trace, index) == Value::Bool(true)
+pub(super) fn holds<F: Fields>(expr: &FieldExpr, fields: &F, index: usize) -> bool {
+    evaluate(expr, fields, index) == Value::Bool(true)
 }
 
 /// The value of an expression.
-pub(super) fn evaluate<'a>(
+pub(super) fn evaluate<'a, F: Fields>(
     expr: &'a FieldExpr,
-    trace: &'a TraceView<'_>,
+    trace: &'a F,
     index: usize,
 ) -> Value<'a> {
     match expr {
         FieldExpr::Static(value) => Value::of_static(value),
-        FieldExpr::Attribute(attribute) => lookup(attribute, trace, index),
+        FieldExpr::Attribute(attribute) => trace.lookup(attribute, index),
         FieldExpr::Negate(inner) => match evaluate(inner, trace, index) {
             Value::Int(value) => Value::Int(value.saturating_neg()),
             Value::Duration(value) => Value::Duration(value.saturating_neg()),
@@ -32,8 +51,14 @@ pub(super) fn evaluate<'a>(
             Value::Bool(value) => Value::Bool(!value),
             _ => Value::Missing,
         },
-        FieldExpr::Exists(attribute, exists) => {
-            Value::Bool(is_present(attribute, trace, index) == *exists)
+        FieldExpr::Exists(inner, exists) => {
+            let present = match &**inner {
+                FieldExpr::Attribute(Attribute::Intrinsic(Intrinsic::Parent)) => {
+                    trace.has_parent(index)
+                }
+                inner => !evaluate(inner, trace, index).is_missing(),
+            };
+            Value::Bool(present == *exists)
         }
         FieldExpr::Matches(inner, pattern, positive) => {
             Value::Bool(evaluate(inner, trace, index).matches(pattern, *positive))
@@ -51,13 +76,6 @@ pub(super) fn evaluate<'a>(
                 }
             }
         },
-    }
-}
-
-fn is_present(attribute: &Attribute, trace: &TraceView<'_>, index: usize) -> bool {
-    match attribute {
-        Attribute::Intrinsic(Intrinsic::Parent) => trace.spans[index].parent.is_some(),
-        attribute => !lookup(attribute, trace, index).is_missing(),
     }
 }
 

@@ -1,34 +1,45 @@
-//! Trace searches: TraceQL's matcher over whole traces, and the hints that spare reading most.
+//! TraceQL on spans: searches, which match whole traces, and metrics, which read columns where one
+//! span alone decides.
 //!
+//! What other rooms call: [`plan()`], [`search`], [`metrics::run`], [`trace`]; tags and their
+//! values come from `obs_tracestore` as they are, or through [`tag_values`] within a query.
 //! The matcher is pure: a trace and a query in, an entry of the answer out.
 
 mod conditions;
 mod field;
+pub mod metrics;
 mod search;
 mod spansets;
 mod structure;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod value;
 mod view;
 
 use obs_model::answer::FoundTrace;
+use obs_model::limits::Limits;
 use obs_model::{Budget, SpanBatch, TimeRange, TraceId};
-use obs_tracestore::{Snapshot, SpanFilter, Spans, scan};
+use obs_tracestore::scan::{Choose, scan_chosen};
+use obs_tracestore::{Columns, Snapshot, SpanFilter, Spans};
 
-use conditions::hints;
+use conditions::{hints, some_span};
+pub use metrics::SpanMetricsPlan;
 use search::TraceCollector;
 pub use search::TraceMatcher;
+pub use tags::{tag_names, tag_values};
 
 use crate::error::QueryError;
 use crate::request::{Plan, Request, When};
 use crate::traceql::Query;
+use crate::traceql::ast::{Element, Root};
+use crate::traceql::pipeline_text;
 
 /// A search for traces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracePlan {
     /// What is searched.
-    pub query: Query,
+    pub pipeline: Vec<Element>,
     /// Traces that overlap this, both ends included.
     pub range: TimeRange,
     /// Most traces.
@@ -37,15 +48,21 @@ pub struct TracePlan {
     pub spans_per_set: usize,
 }
 
-/// The plan of a search for a request.
-pub fn plan(query: &Query, request: &Request) -> Result<Plan, QueryError> {
+/// The plan of a query for a request: a search, or series over steps.
+pub fn plan(query: &Query, request: &Request, limits: &Limits) -> Result<Plan, QueryError> {
+    let pipeline = match &query.root {
+        Root::Search(pipeline) => pipeline.clone(),
+        Root::Metrics(expr) => {
+            return metrics::plan(expr, query, request, limits).map(Plan::SpanMetrics);
+        }
+    };
     let When::Range { start, end, .. } = request.when else {
         return Err(QueryError::Execution(
             "trace searches need a range of time, not one point".to_owned(),
         ));
     };
     Ok(Plan::Traces(TracePlan {
-        query: query.clone(),
+        pipeline,
         range: TimeRange::new(start, end),
         limit: request.limit,
         spans_per_set: request.spans_per_set,
@@ -54,7 +71,8 @@ pub fn plan(query: &Query, request: &Request) -> Result<Plan, QueryError> {
 
 impl std::fmt::Display for TracePlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "newest {} traces of {}", self.limit, self.query)?;
+        let text = pipeline_text(&self.pipeline);
+        writeln!(f, "newest {} traces of {text}", self.limit)?;
         writeln!(f, "from {} to {}", self.range.start, self.range.end)
     }
 }
@@ -68,11 +86,11 @@ pub fn search(
     if plan.limit == 0 {
         return Ok(Vec::new());
     }
-    let matcher = TraceMatcher::new(&plan.query, plan.spans_per_set);
+    let matcher = TraceMatcher::new(&plan.pipeline, plan.spans_per_set);
     let mut collector = TraceCollector::new(&matcher, plan.range, plan.limit);
     let filter = SpanFilter {
         range: plan.range,
-        conditions: hints(&plan.query),
+        conditions: hints(&plan.pipeline),
     };
     let mut visit = |id, batch: SpanBatch| {
         budget.check()?;
@@ -80,7 +98,10 @@ pub fn search(
         budget.bytes(collector.take_bytes())?;
         Ok(flow)
     };
-    scan(snapshot, &filter, budget, &mut visit)?;
+    let needed = some_span(&plan.pipeline);
+    let mut choose = |block: &Columns<'_>| metrics::columns::matching(&needed, block);
+    let choose: Option<&mut Choose<'_>> = (!needed.is_empty()).then_some(&mut choose);
+    scan_chosen(snapshot, &filter, choose, budget, &mut visit)?;
     Ok(collector.finish())
 }
 

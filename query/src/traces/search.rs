@@ -9,24 +9,22 @@ use obs_model::{SpanBatch, TimeRange, TraceId};
 use super::field::lookup;
 use super::spansets::{Set, run};
 use super::view::TraceView;
-use crate::traceql::Query;
 use crate::traceql::ast::{Attribute, Element, FieldExpr, Intrinsic, ScalarExpr, SpansetExpr};
 
-/// A query, prepared for many traces.
+/// A pipeline, prepared for many traces.
 #[derive(Clone, Debug)]
 pub struct TraceMatcher {
-    query: Query,
+    pipeline: Vec<Element>,
     /// Attributes that spans of the answer show.
     shown: Vec<Attribute>,
     spans_per_set: usize,
 }
 
 impl TraceMatcher {
-    /// Prepares a query; each set of an answer lists at most `spans_per_set` spans.
-    pub fn new(query: &Query, spans_per_set: usize) -> Self {
+    /// Prepares a pipeline; each set of an answer lists at most `spans_per_set` spans.
+    pub fn new(pipeline: &[Element], spans_per_set: usize) -> Self {
         let mut shown = Vec::new();
-        query
-            .pipeline
+        pipeline
             .iter()
             .for_each(|element| of_element(element, &mut shown));
         // Those have their own fields in an answer.
@@ -46,7 +44,7 @@ impl TraceMatcher {
             )
         });
         Self {
-            query: query.clone(),
+            pipeline: pipeline.to_vec(),
             shown,
             spans_per_set,
         }
@@ -59,7 +57,7 @@ impl TraceMatcher {
         if !trace.spans.iter().any(|s| s.span.range().overlaps(range)) {
             return None;
         }
-        let sets = run(&self.query.pipeline, &trace);
+        let sets = run(&self.pipeline, &trace);
         if sets.is_empty() {
             return None;
         }
@@ -115,7 +113,7 @@ fn add(attribute: &Attribute, all: &mut Vec<Attribute>) {
     }
 }
 
-fn of_element(element: &Element, all: &mut Vec<Attribute>) {
+pub(super) fn of_element(element: &Element, all: &mut Vec<Attribute>) {
     match element {
         Element::Spans(expr) => of_spans(expr, all),
         Element::By(expr) => of_field(expr, all),
@@ -144,6 +142,10 @@ fn of_scalar(expr: &ScalarExpr, all: &mut Vec<Attribute>) {
     match expr {
         ScalarExpr::Static(_) | ScalarExpr::Aggregate(_, None) => {}
         ScalarExpr::Aggregate(_, Some(expr)) => of_field(expr, all),
+        ScalarExpr::Pipeline(elements, aggregate) => {
+            elements.iter().for_each(|e| of_element(e, all));
+            of_scalar(aggregate, all);
+        }
         ScalarExpr::Operation { left, right, .. } => {
             of_scalar(left, all);
             of_scalar(right, all);
@@ -151,13 +153,14 @@ fn of_scalar(expr: &ScalarExpr, all: &mut Vec<Attribute>) {
     }
 }
 
-fn of_field(expr: &FieldExpr, all: &mut Vec<Attribute>) {
+pub(super) fn of_field(expr: &FieldExpr, all: &mut Vec<Attribute>) {
     match expr {
         FieldExpr::Static(_) => {}
-        FieldExpr::Attribute(attribute) | FieldExpr::Exists(attribute, _) => add(attribute, all),
-        FieldExpr::Negate(inner) | FieldExpr::Not(inner) | FieldExpr::Matches(inner, ..) => {
-            of_field(inner, all);
-        }
+        FieldExpr::Attribute(attribute) => add(attribute, all),
+        FieldExpr::Negate(inner)
+        | FieldExpr::Not(inner)
+        | FieldExpr::Exists(inner, _)
+        | FieldExpr::Matches(inner, ..) => of_field(inner, all),
         FieldExpr::Operation { left, right, .. } => {
             of_field(left, all);
             of_field(right, all);

@@ -168,6 +168,11 @@ fn scalar<'a>(
 ) -> Value<'a> {
     match expr {
         ScalarExpr::Static(value) => Value::of_static(value),
+        ScalarExpr::Pipeline(elements, aggregate) => {
+            let sets = steps(elements, trace, vec![set.clone()]);
+            let own = coalesce(sets).pop().unwrap_or_default();
+            scalar(aggregate, trace, &own, seen)
+        }
         ScalarExpr::Operation { op, left, right } => {
             let left = scalar(left, trace, set, seen);
             let right = scalar(right, trace, set, seen);

@@ -13,7 +13,8 @@ use super::conditions::hints;
 use super::search::TraceCollector;
 use super::{TraceMatcher, plan, search};
 use crate::request::{Plan, Request, When};
-use crate::traceql::parse;
+use crate::traceql::ast::{Element, Root};
+use crate::traceql::{Query, parse};
 
 fn span(id: u8, parent: u8, name: &str, start_ms: i64, duration_ms: i64) -> Span {
     Span {
@@ -118,10 +119,18 @@ fn trace() -> SpanBatch {
     }
 }
 
+/// The pipeline of a search.
+fn elements(query: &Query) -> &[Element] {
+    match &query.root {
+        Root::Search(elements) => elements,
+        Root::Metrics(_) => panic!("a search"),
+    }
+}
+
 /// Shows the ids of the spans of each set, `-` where nothing is found.
 fn find(query: &str) -> String {
     let query = parse(query, &Limits::default()).unwrap();
-    let matcher = TraceMatcher::new(&query, 100);
+    let matcher = TraceMatcher::new(elements(&query), 100);
     match matcher.find(TraceId([1; 16]), &trace(), TimeRange::ALL) {
         None => "-".to_owned(),
         Some(found) => {
@@ -296,7 +305,7 @@ fn entries() {
         &Limits::default(),
     )
     .unwrap();
-    let found = TraceMatcher::new(&query, 1)
+    let found = TraceMatcher::new(elements(&query), 1)
         .find(TraceId([1; 16]), &trace(), TimeRange::ALL)
         .unwrap();
     assert_eq!(found.root_service.as_deref(), Some("shop"));
@@ -324,11 +333,15 @@ fn entries() {
     );
     let outside = TimeRange::new(Timestamp::from_seconds(2), Timestamp::from_seconds(3));
     assert_eq!(
-        TraceMatcher::new(&query, 1).find(TraceId([1; 16]), &trace(), outside),
+        TraceMatcher::new(elements(&query), 1).find(TraceId([1; 16]), &trace(), outside),
         None
     );
     assert_eq!(
-        TraceMatcher::new(&query, 1).find(TraceId([1; 16]), &SpanBatch::default(), TimeRange::ALL),
+        TraceMatcher::new(elements(&query), 1).find(
+            TraceId([1; 16]),
+            &SpanBatch::default(),
+            TimeRange::ALL
+        ),
         None
     );
 }
@@ -345,7 +358,7 @@ fn a_trace_with_a_gap_over_the_range_is_outside_everywhere() {
     <Spans as obs_storage::Kind>::apply(&memory, 1, &bytes).unwrap();
     let snapshot = Snapshot::from_parts(vec![memory], Vec::new()).unwrap();
     let query = parse("{ }", &Limits::default()).unwrap();
-    let matcher = TraceMatcher::new(&query, 1);
+    let matcher = TraceMatcher::new(elements(&query), 1);
     for (start, end, expect) in [
         (0, 0, 1),
         (1, 1, 1),
@@ -357,7 +370,7 @@ fn a_trace_with_a_gap_over_the_range_is_outside_everywhere() {
         let range = TimeRange::new(Timestamp::from_seconds(start), Timestamp::from_seconds(end));
         let matched = matcher.find(TraceId([1; 16]), &batch, range);
         let plan = super::TracePlan {
-            query: query.clone(),
+            pipeline: elements(&query).to_vec(),
             range,
             limit: 10,
             spans_per_set: 1,
@@ -372,7 +385,7 @@ fn a_trace_with_a_gap_over_the_range_is_outside_everywhere() {
 #[test]
 fn collectors_stop_at_the_limit() {
     let query = parse("{ }", &Limits::default()).unwrap();
-    let matcher = TraceMatcher::new(&query, 3);
+    let matcher = TraceMatcher::new(elements(&query), 3);
     let mut collector = TraceCollector::new(&matcher, TimeRange::ALL, 2);
     assert!(
         collector
@@ -419,9 +432,12 @@ fn searches_read_the_store() {
         });
         request.limit = limit;
         request.spans_per_set = 2;
-        let Plan::Traces(plan) =
-            plan(&parse(query, &Limits::default()).unwrap(), &request).unwrap()
-        else {
+        let Plan::Traces(plan) = plan(
+            &parse(query, &Limits::default()).unwrap(),
+            &request,
+            &Limits::default(),
+        )
+        .unwrap() else {
             panic!("{query} is not a search");
         };
         let found = search(&snapshot, &plan, &budget).unwrap();
@@ -474,14 +490,21 @@ fn searches_read_the_store() {
     let found = super::trace(&snapshot, TraceId([3; 16]), &budget).unwrap();
     assert_eq!(found.map(|t| t.span_count()), Some(6));
     let query = parse("{ }", &Limits::default()).unwrap();
-    assert!(plan(&query, &Request::new(When::At(Timestamp::MIN))).is_err());
+    assert!(
+        plan(
+            &query,
+            &Request::new(When::At(Timestamp::MIN)),
+            &Limits::default()
+        )
+        .is_err()
+    );
 }
 
 #[test]
 fn hints_hold_of_every_match() {
     let check = |query: &str, expect: &[Condition]| {
         assert_eq!(
-            hints(&parse(query, &Limits::default()).unwrap()),
+            hints(elements(&parse(query, &Limits::default()).unwrap())),
             expect,
             "{query}"
         );
@@ -547,7 +570,7 @@ proptest! {
         let run = |op: &str| -> Vec<u8> {
             let text = format!(r#"{{ name = "0" }} {op} {{ name = "1" }}"#);
             let query = parse(&text, &Limits::default()).unwrap();
-            let found = TraceMatcher::new(&query, 100).find(TraceId([1; 16]), &batch, TimeRange::ALL);
+            let found = TraceMatcher::new(elements(&query), 100).find(TraceId([1; 16]), &batch, TimeRange::ALL);
             let mut found: Vec<u8> = found.map_or_else(Vec::new, |f| f.span_sets[0].spans.iter().map(|s| s.span_id.0[7]).collect());
             found.sort_unstable();
             found

@@ -55,6 +55,36 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The same value, texts borrowed.
+    pub(super) fn borrowed(&self) -> Value<'_> {
+        match self {
+            Self::Missing => Value::Missing,
+            Self::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Self::Int(value) => Value::Int(*value),
+            Self::Float(value) => Value::Float(*value),
+            Self::Duration(nanos) => Value::Duration(*nanos),
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Status(status) => Value::Status(*status),
+            Self::Kind(kind) => Value::Kind(*kind),
+            Self::Many(values) => Value::Many(values.iter().map(Value::borrowed).collect()),
+        }
+    }
+
+    /// The same value, texts copied.
+    pub(super) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Missing => Value::Missing,
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Int(value) => Value::Int(value),
+            Self::Float(value) => Value::Float(value),
+            Self::Duration(nanos) => Value::Duration(nanos),
+            Self::Bool(value) => Value::Bool(value),
+            Self::Status(status) => Value::Status(status),
+            Self::Kind(kind) => Value::Kind(kind),
+            Self::Many(values) => Value::Many(values.into_iter().map(Value::into_owned).collect()),
+        }
+    }
+
     pub(super) fn is_missing(&self) -> bool {
         match self {
             Self::Missing => true,

@@ -1,7 +1,8 @@
 //! `/api/v1/export` and `/api/v1/export/csv`: samples as VictoriaMetrics gives them.
 //!
 //! Invariant: the answer is bounded by the query's budget; native histograms, for which the forms
-//! have no place, are refused and not left out.
+//! have no place, are refused and not left out. CSV has the labels that were asked for, and no lines
+//! of stale markers.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ async fn csv(
 ) -> Result<Response, HttpError> {
     let columns = victoria::columns(params.need("format")?)?;
     let write = move |labels: &Labels, samples: &Samples, out: &mut Vec<u8>| {
-        victoria::encode_csv(labels, samples, &columns, out)
+        victoria::encode_csv(labels, samples, &columns, out).histograms
     };
     let body = export(&app, &tenant, &params, write).await?;
     Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], body).into_response())

@@ -1,6 +1,7 @@
 //! `obs import` and `obs export`: between two servers, from texts, and from blocks that Prometheus'
 //! own tool made.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -123,11 +124,111 @@ fn an_interrupted_import_goes_on() {
     std::fs::write(&source, exposition()).expect("writable");
     let begin = exposition().find("temperature{").expect("it is there");
     let name = source.display().to_string();
-    let state = serde_json::json!({"file": name, "position": begin}).to_string();
-    std::fs::write(&note, state).expect("writable");
+    let found = std::fs::metadata(&source).expect("it is there");
+    let print = serde_json::json!([found.len(), found.mtime(), found.mtime_nsec()]);
+    let state = serde_json::json!({"file": name, "position": begin, "print": print}).to_string();
+    std::fs::write(&note, &state).expect("writable");
     let told = succeeds(&import(&obs, &source, &["--resume", &note]));
     assert!(told.contains("imported 240 samples"), "{told}");
     assert!(!Path::new(&note).exists());
+    // A position means nothing in another text.
+    std::fs::write(&note, &state).expect("writable");
+    std::fs::write(&source, exposition().replace("küche", "bad")).expect("writable");
+    let other = import(&obs, &source, &["--resume", &note]);
+    assert_eq!(other.status.code(), Some(1));
+    let told = text(&other);
+    assert!(told.contains("is not as it was"), "{told}");
+}
+
+#[test]
+fn an_interrupted_export_goes_on() {
+    let obs = Obs::start();
+    let source = obs.path("source.om");
+    std::fs::write(&source, exposition()).expect("writable");
+    succeeds(&import(&obs, &source, &[]));
+    let path = |name: &str| obs.path(name).display().to_string();
+    let (whole, part, note) = (path("whole"), path("part"), path("note"));
+    let export = |file: &str, to: &str, more: &[&str]| {
+        let fixed = [
+            "export",
+            "{__name__=~\".+\"}",
+            "--from",
+            "1700000000",
+            "--window",
+            "10m",
+        ];
+        obs.client(&[&fixed[..], &["--to", to, "--file", file], more].concat())
+    };
+    succeeds(&export(&whole, "1700003600", &[]));
+    // The first half is there, and some of what came behind it.
+    succeeds(&export(&part, "1700001799.999", &[]));
+    let half = std::fs::read(&part).expect("readable");
+    std::fs::write(&part, [&half[..], b"{\"met"].concat()).expect("writable");
+    let second = 1_000_000_000_i64;
+    let state = serde_json::json!({
+        "export": {
+            "selectors": ["{__name__=~\".+\"}"], "file": part, "format": "Json", "columns": null,
+            "from": "1700000000", "to": "1700003600", "since": null,
+        },
+        "from": 1_700_000_000 * second, "to": 1_700_003_600 * second,
+        "next": 1_700_001_800 * second, "length": half.len(), "samples": 480, "left_out": null,
+    });
+    std::fs::write(&note, state.to_string()).expect("writable");
+    let other = export(&whole, "1700003600", &["--resume", &note]);
+    assert!(
+        text(&other).contains("of another export"),
+        "{}",
+        text(&other)
+    );
+    let told = succeeds(&export(&part, "1700003600", &["--resume", &note]));
+    assert!(told.contains("exported 960 samples"), "{told}");
+    assert!(!Path::new(&note).exists());
+    let read = |file: &str| std::fs::read_to_string(file).expect("readable");
+    assert_eq!(read(&part), read(&whole));
+    // Begun anew it leaves no note, and the same.
+    succeeds(&export(&part, "1700003600", &["--resume", &note]));
+    assert_eq!(read(&part), read(&whole));
+    assert!(!Path::new(&note).exists());
+}
+
+#[test]
+fn an_export_tells_what_its_form_has_no_place_for() {
+    let obs = Obs::start();
+    let source = obs.path("source.om");
+    let body = "# TYPE a counter\na_total{x=\"1\"} 1 1700000000 # {id=\"7\"} 1 1700000000\n# EOF\n";
+    std::fs::write(&source, body).expect("writable");
+    succeeds(&import(&obs, &source, &[]));
+    let lines = obs.path("stale.jsonl");
+    let stale = r#"{"metric":{"__name__":"b"},"values":[1,null],"timestamps":[1700000000000,1700000015000]}"#;
+    std::fs::write(&lines, stale).expect("writable");
+    succeeds(&import(&obs, &lines, &[]));
+    let export = |selector: &str, form: &str| {
+        let range = ["--from", "1700000000", "--to", "1700000060"];
+        let output = obs.client(&[&["export", selector, "-o", form], &range[..]].concat());
+        (output.status.code(), text(&output))
+    };
+    let check = |selector: &str, form: &str, code: i32, parts: &[&str]| {
+        let (status, told) = export(selector, form);
+        assert_eq!(status, Some(code), "{told}");
+        for part in parts {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    };
+    check(
+        "a_total",
+        "csv",
+        1,
+        &["a_total,,,1,", "1 exemplars; the labels x"],
+    );
+    check("a_total", "json", 1, &["1 exemplars", "without metadata"]);
+    check("b", "json", 0, &["exported 2 samples", "null"]);
+    check("b", "csv", 1, &["exported 1 samples", "1 stale markers"]);
+    check(
+        "b",
+        "openmetrics",
+        1,
+        &["b{} 1 1700000000\n# EOF", "1 stale markers"],
+    );
 }
 
 /// A block of the real thing: made by `promtool` of the installed package at run time.

@@ -149,6 +149,10 @@ fn queries_with_all_parameters() {
         &[query("up")[0], ("timeout", "x")],
         (400, "bad_data", "valid duration"),
     );
+    for none in ["0", "0s"] {
+        let params = [query("up")[0], ("timeout", none)];
+        fails(&obs, "/query", &params, (503, "timeout", "0 ms"));
+    }
 }
 
 #[test]
@@ -724,6 +728,21 @@ fn last_samples_for_another_server() {
         utf8.content_type.ends_with("escaping=allow-utf-8"),
         "{}",
         utf8.content_type
+    );
+    let proto = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                 encoding=delimited;escaping=values;q=0.7,text/plain;q=0.2";
+    let accept = [("accept", proto)];
+    let delimited = obs.get_with("/federate?match[]=jobs_total", &accept);
+    assert_eq!(
+        delimited.content_type,
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+         encoding=delimited; escaping=values"
+    );
+    let body = &delimited.body;
+    let message = &body[1 + usize::from(body[0] >= 0x80)..];
+    assert!(
+        message.starts_with(b"\x0a\x0ajobs_total\x18\x03"),
+        "{delimited:?}"
     );
 }
 

@@ -131,7 +131,12 @@ impl Signal for Metrics {
         out: &mut Vec<u8>,
     ) -> u64 {
         let mut batch = batch(rows, bad);
-        let refused = obs_tsdb::admit(&store.snapshot(tenant), &mut batch, &Limits::default());
+        let refused = obs_tsdb::admit(
+            &store.memories(tenant),
+            &mut batch,
+            &Limits::default(),
+            usize::MAX,
+        );
         if !batch.series.is_empty() || !batch.metadata.is_empty() {
             obs_tsdb::encode(&batch, Timestamp::default(), out);
         }
@@ -146,7 +151,12 @@ impl Signal for Metrics {
         let mut drafts = Vec::with_capacity(writes.len());
         for (tenant, rows, bad) in writes {
             let mut batch = batch(rows, *bad);
-            let found = obs_tsdb::admit(&store.snapshot(tenant), &mut batch, &Limits::default());
+            let found = obs_tsdb::admit(
+                &store.memories(tenant),
+                &mut batch,
+                &Limits::default(),
+                usize::MAX,
+            );
             refused += found.samples();
             drafts.push((tenant, MetricDraft::new(vec![batch], Timestamp::default())));
         }

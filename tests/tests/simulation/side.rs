@@ -80,6 +80,14 @@ impl<S: Signal> Side<S> {
     pub(crate) fn close(&mut self, shared: &mut Shared) {
         self.held = None;
         if let Some(store) = self.store.take() {
+            for of in TENANTS
+                .iter()
+                .map(|name| Tenant::new(name).expect("well-formed"))
+            {
+                let snapshot = store.snapshot(&of);
+                let tiers = snapshot.tags.iter().filter(|tag| tag.tier != 0);
+                shared.seen.tiers += tiers.count() as u64;
+            }
             let stats = store.stats();
             let seen = &mut shared.seen;
             seen.flushes += stats.flushes;
@@ -400,10 +408,14 @@ impl<S: Signal> Side<S> {
             let mut all = self.store().snapshot(&tenant(index));
             for (index, part) in all.parts.iter().enumerate() {
                 let name = part.reader.name().to_owned();
-                let found = rows(&all.part_alone(index)).into_iter().collect();
+                // A tier has no row that is not elsewhere.
+                let found = match all.tag(index).tier {
+                    0 => rows(&all.part_alone(index)).into_iter().collect(),
+                    _ => BTreeSet::new(),
+                };
                 holdings.parts.insert(name, found);
             }
-            all.parts.clear();
+            (all.parts, all.tags) = (Vec::new(), Vec::new());
             holdings.memory.extend(rows(&all));
         }
         holdings

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use obs_logstore::Logs;
 use obs_model::Timestamp;
 use obs_storage::sim::Random;
-use obs_storage::{Disk, OpenError, Options, Retention, RetentionRule, SimDisk};
+use obs_storage::{Disk, OpenError, Options, Retention, RetentionRule, SimDisk, Tier};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
 
@@ -43,11 +43,12 @@ pub(crate) struct Seen {
     pub(crate) damaged_journals: u64,
     pub(crate) deleted: u64,
     pub(crate) copies: u64,
+    pub(crate) tiers: u64,
 }
 
 impl Seen {
     /// Every count, for sums and for the least of them.
-    pub(crate) fn counts(&mut self) -> [&mut u64; 18] {
+    pub(crate) fn counts(&mut self) -> [&mut u64; 19] {
         [
             &mut self.rows,
             &mut self.found,
@@ -67,6 +68,7 @@ impl Seen {
             &mut self.damaged_journals,
             &mut self.deleted,
             &mut self.copies,
+            &mut self.tiers,
         ]
     }
 }
@@ -190,6 +192,13 @@ fn options(random: &mut Random) -> Options {
     if random.once_in(3) && retention != Retention::default() {
         tenants.insert(tenant(1), Retention::default());
     }
+    // They must change nothing for who asks for rows. Where these go before their tiers, a reader
+    // gets tiers instead, which is in the simulation of metrics alone.
+    let tiers = retention == Retention::default() && random.once_in(2);
+    let tier = |milliseconds: i64| Tier {
+        resolution: milliseconds * NANOS_PER_MILLI,
+        age: None,
+    };
     Options {
         window: WINDOW * NANOS_PER_MILLI,
         flush_bytes: 5_000 + random.below(60_000),
@@ -203,8 +212,11 @@ fn options(random: &mut Random) -> Options {
         reserve_bytes: random.below(2) * 2_000,
         retention,
         tenants,
-        // Those are in the simulation of metrics alone.
-        ..Options::default()
+        tiers: match tiers {
+            true => [SLOT, 2 * SLOT].map(tier).to_vec(),
+            false => Vec::new(),
+        },
+        tier_delay: 0,
     }
 }
 

@@ -5,8 +5,11 @@
 //! copy. It ends when too many of its series are idle; see [`Memory::follow`](super::Memory::follow).
 //! Invariant: series are only added, a number means the same series as long as the registry lives.
 
+use std::sync::{Arc, Weak};
+
 use hashbrown::HashTable;
 use obs_model::Labels;
+use parking_lot::RwLock;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::index::HeadIndex;
@@ -19,10 +22,22 @@ pub(crate) struct Registry {
     pub(super) index: HeadIndex,
     /// The first journal segment of its first memory; 0 before there is one.
     pub(crate) epoch: u64,
+    /// The registry before this one, while a memory has it, and how many series of this one it
+    /// knows too.
+    pub(super) earlier: Weak<RwLock<Registry>>,
+    pub(super) repeated: usize,
     bytes: usize,
 }
 
 impl Registry {
+    /// An empty one that takes the place of another.
+    pub(super) fn after(earlier: &Arc<RwLock<Self>>) -> Self {
+        Self {
+            earlier: Arc::downgrade(earlier),
+            ..Self::default()
+        }
+    }
+
     /// Number of series.
     pub(crate) fn len(&self) -> usize {
         self.labels.len()

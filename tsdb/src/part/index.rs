@@ -5,11 +5,11 @@
 use obs_model::Pattern;
 use obs_model::automaton::Verdict;
 use obs_storage::Corrupt;
-use obs_storage::codec::{Reader, bitmap};
+use obs_storage::codec::{Reader, bitmap, bytes, ints};
 use roaring::RoaringBitmap;
 
 use super::Part;
-use crate::build::POSTINGS_PLAIN_MAX;
+use crate::build::POSTINGS_RUN;
 use crate::dictionary::{Dictionary, Seek};
 use crate::postings::Index;
 
@@ -65,7 +65,23 @@ impl Label<'_> {
             ));
         };
         let mut reader = Reader::new(self.place, set);
-        match reader.count(POSTINGS_PLAIN_MAX)? {
+        match reader.count(POSTINGS_RUN)? {
+            POSTINGS_RUN => {
+                // A distance takes at most five bytes.
+                let column = bytes::decode(&mut reader, self.series as usize * 5 + 16)?;
+                let mut column = Reader::new(self.place, &column);
+                let distances = ints::decode_u64(&mut column, self.series as usize)?;
+                column.finish()?;
+                let mut series = 0u64;
+                for (index, distance) in distances.into_iter().enumerate() {
+                    series = series.saturating_add(distance);
+                    let ascends = index == 0 || distance > 0;
+                    if !ascends || series >= u64::from(self.series) {
+                        return Err(reader.corrupt("ascending series numbers before here"));
+                    }
+                    found.insert(series as u32);
+                }
+            }
             0 => *found |= bitmap::decode(&mut reader, u64::from(self.series))?,
             count => {
                 let mut series = 0u64;

@@ -68,7 +68,9 @@ pub fn query(
             ("streams", lines)
         }
         Answer::String(..) => return Err(no_shape("an answer of text")),
-        Answer::Traces(_) => return Err(no_shape("an answer of traces")),
+        Answer::Traces(_) | Answer::SpanSeries(_) => {
+            return Err(no_shape("an answer of traces"));
+        }
     };
     let mut json = Writer::new(out);
     json.object();
@@ -135,7 +137,7 @@ fn result(json: &mut Writer<'_>, answer: &Answer, encoding: LabelEncoding) {
             LabelEncoding::Merged => merged(json, lines),
             LabelEncoding::Categorized => lines.iter().for_each(|l| categorized(json, l)),
         },
-        Answer::Scalar(..) | Answer::String(..) | Answer::Traces(_) => {}
+        Answer::Scalar(..) | Answer::String(..) | Answer::Traces(_) | Answer::SpanSeries(_) => {}
     }
     json.end_array();
 }

@@ -146,6 +146,7 @@ pub fn query(
         }),
         Answer::Streams(_) => return Err(no_shape("an answer of log lines")),
         Answer::Traces(_) => return Err(no_shape("an answer of traces")),
+        Answer::SpanSeries(_) => return Err(no_shape("an answer of series of spans")),
     };
     success(&reply.annotations, out, |json| {
         json.object();

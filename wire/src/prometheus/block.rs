@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use obs_model::Labels;
 
 use super::chunk::Encoding;
-use crate::error::WireError;
+use crate::error::{Position, WireError};
 use crate::protobuf::{read_varint, zigzag};
 
 const INDEX: &str = "index of a TSDB block";
@@ -22,8 +22,14 @@ const INDEX_MAGIC: u32 = 0xBAAA_D700;
 const TOMBSTONES_MAGIC: u32 = 0x0130_BA30;
 /// First bytes of a segment: magic and version.
 pub const SEGMENT_HEAD: [u8; 8] = [0x85, 0xBD, 0x40, 0xDD, 1, 0, 0, 0];
+/// Magic and version.
+pub const CONTENTS_HEAD_BYTES: usize = 5;
 /// Six offsets and a checksum.
-const CONTENTS_BYTES: usize = 6 * 8 + 4;
+pub const CONTENTS_BYTES: usize = 6 * 8 + 4;
+/// Bytes of one series of an index: a million chunks, where a block has some tens.
+const SERIES_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a length.
+const LENGTH_BYTES_MAX: usize = 10;
 /// The longest head of a chunk in a segment: its length and its encoding.
 pub const CHUNK_HEAD_BYTES: usize = 10 + 1;
 /// Bytes of one chunk: a thousand times what one of 120 samples has.
@@ -53,15 +59,43 @@ pub struct BlockSeries {
     pub chunks: Vec<ChunkPlace>,
 }
 
-/// An index, and how far it was read.
-#[derive(Debug)]
-pub struct Index<'a> {
-    bytes: &'a [u8],
+/// Where the sections of an index are that give its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
     version: u8,
-    /// By number in version 2, by offset in version 1.
-    symbols: Vec<(u32, &'a str)>,
-    at: usize,
-    end: usize,
+    /// Where the symbols begin.
+    pub symbols: u64,
+    /// Where the series begin and end.
+    pub series: (u64, u64),
+}
+
+/// The texts of an index, held once: all that is in memory of it, whatever its size.
+#[derive(Debug)]
+pub struct Symbols {
+    text: String,
+    /// Per symbol where it ends in the text, and of version 1 where it is in the file.
+    ends: Vec<u32>,
+    offsets: Vec<u32>,
+}
+
+/// A walk through the series of an index, which is shown its bytes piece by piece.
+#[derive(Debug)]
+pub struct Index {
+    version: u8,
+    symbols: Symbols,
+    at: u64,
+    end: u64,
+}
+
+/// What a walk finds.
+#[derive(Debug)]
+pub enum Step {
+    /// It is to be asked again with so many bytes from [`Index::position`] on, or more.
+    More(usize),
+    /// The next series, or why it cannot be read; the one behind it can be asked for all the same.
+    Series(Result<BlockSeries, WireError>),
+    /// There are no more.
+    End,
 }
 
 /// Reads big-endian and variable-length numbers; every fault has its offset in the file.
@@ -73,6 +107,15 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// At the begin of a piece of an index.
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            format: INDEX,
+            bytes,
+            at: 0,
+        }
+    }
+
     fn fault(&self, expected: impl Into<String>) -> WireError {
         WireError::at_byte(self.format, self.at, expected)
     }
@@ -126,106 +169,183 @@ impl<'a> Cursor<'a> {
     }
 }
 
-impl<'a> Index<'a> {
-    /// Opens an index and reads its symbols.
-    pub fn open(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let cursor = |at| Cursor {
-            format: INDEX,
-            bytes,
-            at,
-        };
-        let mut head = cursor(0);
+impl Contents {
+    /// Reads the first [`CONTENTS_HEAD_BYTES`] and the last [`CONTENTS_BYTES`] of an index that has
+    /// so many bytes in all.
+    pub fn decode(head: &[u8], tail: &[u8], length: u64) -> Result<Self, WireError> {
+        let mut head = Cursor::new(head);
         if head.u32()? != INDEX_MAGIC {
-            return Err(cursor(0).fault("the magic number of an index"));
+            return Err(WireError::at_byte(INDEX, 0, "the magic number of an index"));
         }
         let version = head.take(1)?[0];
         if !(1..=2).contains(&version) {
-            return Err(cursor(4).fault(format!("version 1 or 2, found {version}")));
+            return Err(head.fault(format!("version 1 or 2, found {version}")));
         }
-        let contents = bytes.len().checked_sub(CONTENTS_BYTES);
+        let contents = length.checked_sub(CONTENTS_BYTES as u64);
+        let contents = contents.filter(|at| *at >= CONTENTS_HEAD_BYTES as u64);
         let contents = contents.ok_or_else(|| head.fault("a table of contents"))?;
-        let checked = cursor(contents).checked(CONTENTS_BYTES - 4)?;
+        let place = move |error| moved(error, contents);
         let mut offsets = [0u64; 6];
-        let mut table = Cursor {
-            format: INDEX,
-            bytes: checked,
-            at: 0,
-        };
+        let checked = Cursor::new(tail).checked(CONTENTS_BYTES - 4);
+        let mut table = Cursor::new(checked.map_err(place)?);
         for offset in &mut offsets {
-            *offset = table.u64()?;
-            if *offset > contents as u64 {
-                return Err(cursor(contents).fault("offsets within the file"));
+            *offset = table.u64().map_err(place)?;
+            if *offset > contents {
+                return Err(place(table.fault("offsets within the file")));
             }
         }
-        let [symbols, series, rest @ ..] = offsets.map(|offset| offset as usize);
+        let [symbols, series, rest @ ..] = offsets;
         // The series end where the next section begins.
         let end = rest.into_iter().filter(|offset| *offset > series).min();
         Ok(Self {
-            bytes,
             version,
-            symbols: read_symbols(cursor(symbols))?,
-            at: series,
-            end: end.unwrap_or(contents),
+            symbols,
+            series: (series, end.unwrap_or(contents)),
         })
+    }
+}
+
+/// An error in a piece that begins at an offset of the file.
+fn moved(error: WireError, begin: u64) -> WireError {
+    match error {
+        WireError::Malformed {
+            format,
+            position: Position::Byte(at),
+            expected,
+        } => {
+            let at = usize::try_from(begin)
+                .unwrap_or(usize::MAX)
+                .saturating_add(at);
+            WireError::at_byte(format, at, expected)
+        }
+        other => other,
+    }
+}
+
+/// How many bytes the section of symbols has, from its first four.
+pub fn symbols_bytes(head: &[u8]) -> Result<u64, WireError> {
+    let length = Cursor::new(head).u32()?;
+    Ok(4 + u64::from(length) + 4)
+}
+
+impl Symbols {
+    /// Reads the whole section of symbols.
+    pub fn decode(section: &[u8], contents: &Contents) -> Result<Self, WireError> {
+        let place = |error| moved(error, contents.symbols);
+        let mut cursor = Cursor::new(section);
+        let length = cursor.u32().map_err(place)? as usize;
+        let body = cursor.checked(length).map_err(place)?;
+        let mut inside = Cursor::new(body);
+        let mut symbols = Self {
+            text: String::new(),
+            ends: Vec::new(),
+            offsets: Vec::new(),
+        };
+        for _ in 0..inside.u32().map_err(place)? {
+            if contents.version == 1 {
+                let offset = contents.symbols + 4 + inside.at as u64;
+                let offset = u32::try_from(offset);
+                let offset = offset.map_err(|_| place(inside.fault("an offset")))?;
+                symbols.offsets.push(offset);
+            }
+            let length = inside.length().map_err(place)?;
+            let text = std::str::from_utf8(inside.take(length).map_err(place)?);
+            symbols.text += text.map_err(|_| place(inside.fault("UTF-8")))?;
+            // The section has less than 2^32 bytes.
+            symbols.ends.push(symbols.text.len() as u32);
+        }
+        Ok(symbols)
+    }
+
+    /// By number in version 2, by offset in version 1.
+    fn get(&self, reference: u64, version: u8) -> Option<&str> {
+        let reference = u32::try_from(reference).ok()?;
+        let at = match version {
+            1 => self.offsets.binary_search(&reference).ok()?,
+            _ => reference as usize,
+        };
+        let end = *self.ends.get(at)? as usize;
+        let begin = at
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before] as usize);
+        self.text.get(begin..end)
+    }
+}
+
+impl Index {
+    /// A walk from the first series on.
+    pub fn new(contents: &Contents, symbols: Symbols) -> Self {
+        let (at, end) = contents.series;
+        Self {
+            version: contents.version,
+            symbols,
+            at,
+            end,
+        }
+    }
+
+    /// Where in the file the bytes are that [`Self::next_series`] is to see first.
+    pub fn position(&self) -> u64 {
+        self.at
     }
 
     /// How far the series were read, in bytes of all.
     pub fn progress(&self) -> (u64, u64) {
-        (self.at as u64, self.end as u64)
+        (self.at, self.end)
     }
 
-    /// The next series, or why it cannot be read; the one behind it can be asked for all the same.
-    pub fn next_series(&mut self) -> Option<Result<BlockSeries, WireError>> {
-        if self.version == 2 {
-            self.at = self.at.next_multiple_of(16);
+    /// The next series, from bytes that begin at [`Self::position`].
+    pub fn next_series(&mut self, bytes: &[u8]) -> Step {
+        let padded = match self.version {
+            2 => self.at.next_multiple_of(16),
+            _ => self.at,
+        };
+        if padded >= self.end {
+            return Step::End;
         }
-        if self.at >= self.end {
-            return None;
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let padding = (padded - self.at) as usize;
+        let mut cursor = Cursor::new(&bytes[..bytes.len().min(left)]);
+        cursor.at = padding;
+        let head = left.min(padding + LENGTH_BYTES_MAX);
+        if bytes.len() < head {
+            return Step::More(head);
+        }
+        let length = cursor.length();
+        let whole = length
+            .as_ref()
+            .ok()
+            .and_then(|l| l.checked_add(cursor.at + 4));
+        // Without its length nothing behind it is found.
+        let Some(whole) = whole.filter(|whole| *whole <= left.min(SERIES_BYTES_MAX)) else {
+            let told = length.and_then(|_| Err(cursor.fault("a series within its section")));
+            let error = told.map_err(|error| moved(error, self.at));
+            self.at = self.end;
+            return Step::Series(error);
+        };
+        if bytes.len() < whole {
+            return Step::More(whole);
         }
         let reference = match self.version {
-            1 => self.at as u64,
-            _ => (self.at / 16) as u64,
-        };
-        let mut cursor = Cursor {
-            format: INDEX,
-            bytes: &self.bytes[..self.end],
-            at: self.at,
-        };
-        let length = match cursor.length() {
-            Ok(length) => length,
-            Err(error) => {
-                self.at = self.end;
-                return Some(Err(error));
-            }
+            1 => padded,
+            _ => padded / 16,
         };
         let begin = cursor.at;
-        let whole = length.checked_add(4).and_then(|l| begin.checked_add(l));
-        // Without its length nothing behind it is found.
-        self.at = whole.filter(|end| *end <= self.end).unwrap_or(self.end);
-        let read = cursor
-            .checked(length)
-            .and_then(|body| self.series(reference, body, begin));
-        Some(read)
-    }
-
-    fn series(&self, reference: u64, body: &[u8], begin: usize) -> Result<BlockSeries, WireError> {
-        let mut cursor = Cursor {
-            format: INDEX,
-            bytes: body,
-            at: 0,
-        };
-        let place = |error: WireError| match error {
-            WireError::Malformed { expected, .. } => WireError::at_byte(INDEX, begin, expected),
-            other => other,
-        };
-        self.parts(reference, &mut cursor).map_err(place)
+        let read = cursor.checked(whole - begin - 4).and_then(|body| {
+            let parts = self.parts(reference, &mut Cursor::new(body));
+            parts.map_err(|error| moved(error, begin as u64))
+        });
+        let read = read.map_err(|error| moved(error, self.at));
+        self.at += whole as u64;
+        Step::Series(read)
     }
 
     fn parts(&self, reference: u64, cursor: &mut Cursor<'_>) -> Result<BlockSeries, WireError> {
         let mut pairs = Vec::new();
+        let symbol = |number| self.symbols.get(number, self.version);
         for _ in 0..cursor.uvarint()? {
             let (name, value) = (cursor.uvarint()?, cursor.uvarint()?);
-            match (self.symbol(name), self.symbol(value)) {
+            match (symbol(name), symbol(value)) {
                 (Some(name), Some(value)) => pairs.push((name, value)),
                 _ => return Err(cursor.fault("references to symbols")),
             }
@@ -255,37 +375,6 @@ impl<'a> Index<'a> {
             chunks,
         })
     }
-
-    fn symbol(&self, reference: u64) -> Option<&'a str> {
-        if self.version == 2 {
-            let at = usize::try_from(reference).ok()?;
-            return self.symbols.get(at).map(|(_, text)| *text);
-        }
-        let offset = u32::try_from(reference).ok()?;
-        let at = self.symbols.binary_search_by_key(&offset, |(o, _)| *o);
-        at.ok().map(|at| self.symbols[at].1)
-    }
-}
-
-/// The symbols with their offsets in the file.
-fn read_symbols(mut cursor: Cursor<'_>) -> Result<Vec<(u32, &str)>, WireError> {
-    let length = cursor.u32()? as usize;
-    let begin = cursor.at;
-    let body = cursor.checked(length)?;
-    let mut inside = Cursor {
-        format: INDEX,
-        bytes: body,
-        at: 0,
-    };
-    let count = inside.u32()?;
-    let mut symbols = Vec::new();
-    for _ in 0..count {
-        let offset = u32::try_from(begin + inside.at).map_err(|_| inside.fault("an offset"))?;
-        let length = inside.length()?;
-        let text = std::str::from_utf8(inside.take(length)?);
-        symbols.push((offset, text.map_err(|_| inside.fault("UTF-8"))?));
-    }
-    Ok(symbols)
 }
 
 /// How many bytes a chunk has, from its first [`CHUNK_HEAD_BYTES`] (or what the file has of them).

@@ -55,8 +55,9 @@ pub(super) fn comment(lines: &mut Lines<'_, '_>) -> Result<bool, WireError> {
 }
 
 /// Writes a line with a timestamp for each float sample, without metadata; the text ends with
-/// `# EOF` after the last series. Gives the number of native histograms, which have no place.
-pub fn encode(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> usize {
+/// `# EOF` after the last series. Gives the numbers of native histograms and of stale markers, which
+/// have no place: as NaN these would be read as samples.
+pub fn encode(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> (usize, usize) {
     let name = labels.metric_name().unwrap_or("");
     let mut series = Vec::new();
     let legacy = obs_model::labels::is_legacy_name(name);
@@ -92,17 +93,22 @@ pub fn encode(labels: &Labels, samples: &Samples, out: &mut Vec<u8>) -> usize {
         quote(value, &mut series);
     }
     series.extend_from_slice(b"} ");
+    let mut stale = 0;
     for (time, value) in samples.iter() {
         let Value::Float(value) = value else {
             continue;
         };
+        if obs_model::sample::is_stale(value) {
+            stale += 1;
+            continue;
+        }
         out.extend_from_slice(&series);
         number::general(out, value);
         out.push(b' ');
         number::seconds(out, time);
         out.push(b'\n');
     }
-    samples.histograms.len()
+    (samples.histograms.len(), stale)
 }
 
 fn sample(lines: &mut Lines<'_, '_>) -> Result<(), WireError> {
@@ -277,7 +283,7 @@ mod tests {
         for name in ["a_total", "a.b \"c\""] {
             let labels = Labels::from_pairs([("__name__", name), ("x.y", "1\n\\\""), ("z", "é")]);
             let mut text = Vec::new();
-            assert_eq!(encode(&labels, &samples, &mut text), 1);
+            assert_eq!(encode(&labels, &samples, &mut text), (1, 0));
             text.extend_from_slice(b"# EOF\n");
             let read = decode(&text, &Limits::default()).unwrap();
             assert_eq!(read.samples.len(), 3);

@@ -147,7 +147,9 @@ async fn apart(
             _ if several => return run_over_tenants(&plan, &logs, budget, pool),
             Plan::Logs(plan) => page(&logs, plan, several, budget)?,
             // The interval is for lines only.
-            Plan::Metric(_) | Plan::Traces(_) => return run_alone(&plan, logs, budget, pool),
+            Plan::Metric(_) | Plan::Traces(_) | Plan::SpanMetrics(_) => {
+                return run_alone(&plan, logs, budget, pool);
+            }
         };
         let (samples_read, bytes_read, _) = budget.spent();
         Ok(Reply {

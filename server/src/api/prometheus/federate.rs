@@ -10,7 +10,7 @@ use obs_model::{Budget, Labels, Matcher, TimeRange, Timestamp, Value};
 use obs_query::{QueryError, Request, When};
 use obs_storage::Snapshot;
 use obs_tsdb::Metrics;
-use obs_wire::prometheus::federation::{Escaping, encode};
+use obs_wire::prometheus::federation::{Form, Last, encode, of_accept};
 
 use super::selectors;
 use crate::api::{Asker, Plain, Told};
@@ -32,39 +32,39 @@ pub(in crate::api) async fn federate(
     // As everywhere in PromQL: what is exactly as old as the look back is too old.
     let range = TimeRange::new(now.saturating_sub(lookback).saturating_add(1), now);
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    let escaping = Escaping::of_accept(accept.unwrap_or_default());
+    let (form, escaping) = of_accept(accept.unwrap_or_default());
     let mut external = app.about.external_labels.clone();
     external.entry("instance".to_owned()).or_default();
     let text = app.read_for(&tenant, None, move |budget, _| {
-        let samples = last(&snapshot, &selectors, range, budget)?;
+        let samples = last(&snapshot, &selectors, range, form, budget)?;
         let mut text = Vec::new();
-        encode(&samples, &external, escaping, &mut text);
+        encode(form, &samples, &external, escaping, &mut text);
         Ok(text)
     });
-    let kind = [(header::CONTENT_TYPE, escaping.content_type())];
+    let kind = [(header::CONTENT_TYPE, form.content_type(escaping))];
     Ok((kind, text.await?).into_response())
 }
 
 /// The last sample of each series, sorted by name and labels. Series that ended are left out, and
-/// native histograms, for which the text format has no words.
+/// from text native histograms, for which it has no words.
 fn last(
     snapshot: &Snapshot<Metrics>,
     selectors: &[Vec<Matcher>],
     range: TimeRange,
+    form: Form,
     budget: &Budget,
-) -> Result<Vec<(Labels, Timestamp, f64)>, QueryError> {
-    let mut found: BTreeMap<(String, Labels), (Timestamp, f64)> = BTreeMap::new();
+) -> Result<Vec<Last>, QueryError> {
+    let mut found: BTreeMap<(String, Labels), (Timestamp, Value)> = BTreeMap::new();
     for matchers in selectors {
         for series in obs_tsdb::select(snapshot, matchers, range, budget)? {
             let Some(at) = series.samples.len().checked_sub(1) else {
                 continue;
             };
             let (time, value) = (series.samples.times[at], series.samples.value(at));
-            if let Value::Float(number) = value
-                && !value.is_stale()
-            {
+            let has_place = form == Form::Protobuf || matches!(value, Value::Float(_));
+            if has_place && !value.is_stale() {
                 let name = series.labels.metric_name().unwrap_or_default().to_owned();
-                found.insert((name, series.labels), (time, number));
+                found.insert((name, series.labels), (time, value));
             }
         }
     }

@@ -170,7 +170,11 @@ fn cut(answer: &mut Answer, limit: usize) -> bool {
     match answer {
         Answer::Vector(series) => shorten(series, limit),
         Answer::Matrix(series) => shorten(series, limit),
-        Answer::Scalar(..) | Answer::String(..) | Answer::Streams(_) | Answer::Traces(_) => false,
+        Answer::Scalar(..)
+        | Answer::String(..)
+        | Answer::Streams(_)
+        | Answer::Traces(_)
+        | Answer::SpanSeries(_) => false,
     }
 }
 

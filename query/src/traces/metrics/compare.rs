@@ -1,0 +1,222 @@
+//! `compare()`: which values of attributes spans have that meet a condition, and those that do not.
+//!
+//! Invariant: at most `VALUES_MAX` values of an attribute are counted on each side; what comes after
+//! them counts only in totals, and the attribute is marked.
+
+use std::collections::{BTreeMap, HashMap};
+
+use obs_model::spans::{Attribute as SpanAttribute, AttributeValue};
+use obs_model::{Budget, BudgetError, Timestamp};
+
+use super::super::field::{Fields, holds};
+use super::super::value::Value;
+use super::super::view::TraceView;
+use super::Series;
+use super::series::key_of;
+use super::steps::Steps;
+use crate::traceql::ast::{Attribute, FieldExpr, Intrinsic, Scope};
+
+/// Values of one attribute that are counted; beyond it an attribute tells nothing.
+const VALUES_MAX: usize = 10_000;
+/// What a counted value takes beside its text and counts.
+const VALUE_BYTES: usize = 160;
+
+const TYPE: &str = "__meta_type";
+const ERROR: &str = "__meta_error";
+
+/// Whether labels say that an attribute has too many values; such a series has no samples.
+pub(super) fn is_error(labels: &[SpanAttribute]) -> bool {
+    labels.first().is_some_and(|label| label.key == ERROR)
+}
+
+/// Intrinsics whose values are worth counting.
+const INTRINSICS: [Intrinsic; 8] = [
+    Intrinsic::Name,
+    Intrinsic::Kind,
+    Intrinsic::Status,
+    Intrinsic::StatusMessage,
+    Intrinsic::RootName,
+    Intrinsic::RootService,
+    Intrinsic::InstrumentationName,
+    Intrinsic::InstrumentationVersion,
+];
+
+/// Counts by step, only of steps that have some.
+type Counts = Vec<(u32, f64)>;
+
+#[derive(Debug, Default)]
+struct Values {
+    total: Counts,
+    counts: HashMap<Vec<u8>, (AttributeValue, Counts)>,
+    too_many: bool,
+}
+
+/// Counts values on two sides.
+#[derive(Debug)]
+pub(super) struct Comparison<'a> {
+    filter: Option<&'a FieldExpr>,
+    top: usize,
+    window: Option<(i64, i64)>,
+    steps: &'a Steps,
+    /// Baseline and selection, by attribute as it is written.
+    sides: [BTreeMap<String, Values>; 2],
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(
+        filter: Option<&'a FieldExpr>,
+        top: usize,
+        window: Option<(i64, i64)>,
+        steps: &'a Steps,
+    ) -> Self {
+        Self {
+            filter,
+            top,
+            window,
+            steps,
+            sides: [BTreeMap::new(), BTreeMap::new()],
+        }
+    }
+
+    /// Takes spans of a trace.
+    pub(super) fn trace(
+        &mut self,
+        trace: &TraceView<'_>,
+        spans: &[usize],
+        budget: &Budget,
+    ) -> Result<(), BudgetError> {
+        for index in spans {
+            let view = &trace.spans[*index];
+            let Some(step) = self.steps.of(view.span.start) else {
+                continue;
+            };
+            // A query has at most 2^32 steps by far.
+            let step = step as u32;
+            let side = usize::from(self.selects(trace, *index, view.span.start));
+            for intrinsic in INTRINSICS {
+                let value = trace.lookup(&Attribute::Intrinsic(intrinsic), *index);
+                if !matches!(&value, Value::Text(text) if text.is_empty()) {
+                    self.count(side, intrinsic.as_str().to_owned(), value, step, budget)?;
+                }
+            }
+            let scopes = [
+                (Scope::Span, &view.span.attributes),
+                (Scope::Resource, &view.resource.attributes),
+                (Scope::Instrumentation, &view.scope.attributes),
+            ];
+            for (scope, attributes) in scopes {
+                for attribute in attributes {
+                    let name = Attribute::Named {
+                        parent: false,
+                        scope,
+                        name: attribute.key.clone(),
+                    };
+                    let value = Value::of_attribute(&attribute.value);
+                    self.count(side, name.to_string(), value, step, budget)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn selects(&self, trace: &TraceView<'_>, index: usize, start: Timestamp) -> bool {
+        let inside = |(from, to): (i64, i64)| start.nanos() > from && start.nanos() <= to;
+        self.window.is_none_or(inside)
+            && self.filter.is_none_or(|filter| holds(filter, trace, index))
+    }
+
+    fn count(
+        &mut self,
+        side: usize,
+        name: String,
+        value: Value<'_>,
+        step: u32,
+        budget: &Budget,
+    ) -> Result<(), BudgetError> {
+        if value.is_missing() || matches!(value, Value::Duration(_)) {
+            return Ok(());
+        }
+        let values = self.sides[side].entry(name).or_default();
+        add(&mut values.total, step);
+        let value = value.to_attribute();
+        let mut key = Vec::new();
+        key_of(&value, &mut key);
+        if let Some((_, counts)) = values.counts.get_mut(&key) {
+            add(counts, step);
+            return Ok(());
+        }
+        if values.counts.len() >= VALUES_MAX {
+            values.too_many = true;
+            return Ok(());
+        }
+        budget.bytes((VALUE_BYTES + 2 * key.len()) as u64)?;
+        values.counts.insert(key, (value, vec![(step, 1.0)]));
+        Ok(())
+    }
+
+    /// The series of both sides: the commonest values, totals, and which attributes have more.
+    pub(super) fn finish(self, budget: &Budget) -> Result<Vec<Series>, BudgetError> {
+        let mut out = Vec::new();
+        let mut too_many: Vec<String> = Vec::new();
+        let cells = 8 * self.steps.count() as u64;
+        let kinds = [
+            ("baseline", "baseline_total"),
+            ("selection", "selection_total"),
+        ];
+        for (side, (kind, total)) in self.sides.into_iter().zip(kinds) {
+            for (name, values) in side {
+                let more = values.too_many || values.counts.len() > self.top;
+                if more && !too_many.contains(&name) {
+                    too_many.push(name.clone());
+                }
+                let sum = |counts: &Counts| counts.iter().map(|(_, n)| n).sum::<f64>();
+                let mut all: Vec<_> = values.counts.into_iter().collect();
+                let told = self.top.min(all.len()) as u64 + 1;
+                budget.bytes(told * cells)?;
+                all.sort_by(|(a, (_, x)), (b, (_, y))| {
+                    sum(y).total_cmp(&sum(x)).then_with(|| a.cmp(b))
+                });
+                for (_, (value, counts)) in all.into_iter().take(self.top) {
+                    out.push(series(self.steps, kind, &name, value, &counts));
+                }
+                let nil = AttributeValue::String("nil".to_owned());
+                out.push(series(self.steps, total, &name, nil, &values.total));
+            }
+        }
+        for name in too_many {
+            out.push(Series {
+                labels: vec![
+                    SpanAttribute::string(ERROR, "__too_many_values__"),
+                    SpanAttribute::string(name, "nil"),
+                ],
+                values: Vec::new(),
+                exemplars: Vec::new(),
+            });
+        }
+        Ok(out)
+    }
+}
+
+fn add(counts: &mut Counts, step: u32) {
+    let at = counts.partition_point(|(s, _)| *s < step);
+    match counts.get_mut(at) {
+        Some((s, count)) if *s == step => *count += 1.0,
+        _ => counts.insert(at, (step, 1.0)),
+    }
+}
+
+fn series(steps: &Steps, kind: &str, name: &str, value: AttributeValue, counts: &Counts) -> Series {
+    let mut values = vec![0.0; steps.count()];
+    for (step, count) in counts {
+        values[*step as usize] = *count;
+    }
+    let name = name.to_owned();
+    Series {
+        labels: vec![
+            SpanAttribute::string(TYPE, kind),
+            SpanAttribute { key: name, value },
+        ],
+        values,
+        exemplars: Vec::new(),
+    }
+}
