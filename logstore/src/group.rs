@@ -177,19 +177,39 @@ impl<'a> OpenGroup<'a> {
         Ok(by_row(lines, &search.rows(lines)?, self.rows))
     }
 
-    /// Which rows a second search finds, that rows without certain metadata must pass. The group
-    /// keeps what the first search that it is asked about has found.
-    pub(crate) fn likely(&self, search: &mut Search) -> Result<&Wanted, Corrupt> {
+    /// Which rows may satisfy conditions on labels that no row has from its stream: those with the
+    /// value in their metadata, and those without the label whose lines the search finds. The group
+    /// keeps the answer to the first question.
+    pub(crate) fn likely(
+        &self,
+        labels: &[(String, String)],
+        search: &mut Search,
+    ) -> Result<&Wanted, Corrupt> {
         if let Some(likely) = self.likely.get() {
             return Ok(likely);
         }
-        let found = self.search(search)?;
+        let mut found = Wanted::All;
+        let mut lines: Option<Wanted> = None;
+        for (name, value) in labels {
+            let Some(rows) = self.all_metadata()?.matching(name, value) else {
+                continue;
+            };
+            let absent = rows.is_empty() || rows.iter().any(|(_, absent)| *absent);
+            if absent && lines.is_none() {
+                lines = Some(self.search(search)?);
+            }
+            let in_line = |row: usize| lines.as_ref().is_some_and(|lines| lines.has(row));
+            let likely = match rows.is_empty() {
+                true => lines.clone().unwrap_or(Wanted::All),
+                false => {
+                    let rows = rows.iter().enumerate();
+                    let likely = rows.map(|(row, (same, absent))| *same || *absent && in_line(row));
+                    Wanted::Some(likely.collect())
+                }
+            };
+            found = found.and(likely);
+        }
         Ok(self.likely.get_or_init(|| found))
-    }
-
-    /// Whether a row may have structured metadata of this name.
-    pub(crate) fn may_have_metadata(&self, name: &str) -> Result<bool, Corrupt> {
-        Ok(self.all_metadata()?.may_have(name))
     }
 
     /// The times of all rows.

@@ -411,9 +411,10 @@ impl<'p, 'f> Prune<'p, 'f> {
     }
 }
 
-/// What lines have whose labels are not known before they are parsed.
+/// Conditions on labels that may come from metadata or from the line.
 struct Likely {
-    names: Vec<String>,
+    labels: Vec<(String, String)>,
+    /// What lines have from which parsers can make all of them.
     search: Search,
 }
 
@@ -426,9 +427,14 @@ impl Likely {
                 LineTest::contains(ESCAPE),
             ],
         };
-        let conditions: Vec<LineCondition> = labels.iter().map(condition).collect();
+        // Of several conditions each line needs its own; which row has which label from where is
+        // told row by row, so only one is searched.
+        let conditions: Vec<LineCondition> = match labels {
+            [only] => vec![condition(only)],
+            _ => Vec::new(),
+        };
         Self {
-            names: labels.iter().map(|(name, _)| name.clone()).collect(),
+            labels: labels.to_vec(),
             search: Search::new(&conditions),
         }
     }
@@ -437,17 +443,13 @@ impl Likely {
     fn rows<'g>(
         &mut self,
         group: &'g OpenGroup<'_>,
-        labels: &Labels,
+        stream: &Labels,
     ) -> Result<&'g Wanted, Corrupt> {
-        for name in &self.names {
-            if labels.get(name).is_some() || group.may_have_metadata(name)? {
-                return Ok(&Wanted::All);
-            }
+        let known = |(name, _): &(String, String)| stream.get(name).is_some();
+        if self.labels.is_empty() || self.labels.iter().any(known) {
+            return Ok(&Wanted::All);
         }
-        match self.names.is_empty() {
-            true => Ok(&Wanted::All),
-            false => group.likely(&mut self.search),
-        }
+        group.likely(&self.labels, &mut self.search)
     }
 }
 

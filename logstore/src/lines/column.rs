@@ -3,6 +3,7 @@
 //! Invariants: a line is put together from its template and its variables alone; what contradicts
 //! itself is `Corrupt`, never a panic; a frame is decompressed once, whoever asks.
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
 use obs_storage::Corrupt;
@@ -38,11 +39,25 @@ pub(crate) struct Column {
     values: OnceCell<Variables>,
 }
 
+/// Two runs of bytes: of packed and of dense columns.
+type Frame<'a> = [FrameRun<'a>; 2];
+
 #[derive(Debug)]
-struct Frame<'a> {
-    packed: Reader<'a>,
-    data: OnceCell<Vec<u8>>,
-    dense: &'a [u8],
+struct FrameRun<'a> {
+    stored: Reader<'a>,
+    data: OnceCell<Cow<'a, [u8]>>,
+}
+
+impl<'a> FrameRun<'a> {
+    fn open(reader: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        let mut stored = reader.clone();
+        bytes::skip(reader)?;
+        let length = reader.position() - stored.position();
+        Ok(Self {
+            stored: Reader::new(reader.place(), stored.slice(length)?),
+            data: OnceCell::new(),
+        })
+    }
 }
 
 /// The lines of a group.
@@ -81,15 +96,7 @@ impl<'a> Lines<'a> {
         }
         let mut frames = Vec::with_capacity(frame_count);
         for _ in 0..frame_count {
-            let mut packed = reader.clone();
-            bytes::skip(reader)?;
-            let length = reader.position() - packed.position();
-            let packed = Reader::new(place, packed.slice(length)?);
-            frames.push(Frame {
-                packed,
-                data: OnceCell::new(),
-                dense: bytes::raw(reader)?,
-            });
+            frames.push([FrameRun::open(reader)?, FrameRun::open(reader)?]);
         }
         let held = templates.iter().map(|kind| {
             let columns = kind.columns.len() * size_of::<Column>();
@@ -143,10 +150,7 @@ impl<'a> Lines<'a> {
         let values = match &column.form {
             Form::Constant(value) => Variables::Constant(value.clone()),
             form => {
-                let frame = match column.dense {
-                    true => self.frames[kind.frame].dense,
-                    false => self.frame(kind.frame)?,
-                };
+                let frame = self.frame(kind.frame, column.dense)?;
                 let mut reader = Reader::new(self.place, frame);
                 reader.slice(column.start)?;
                 let mut reader = Reader::new(self.place, reader.slice(column.bytes)?);
@@ -194,14 +198,16 @@ impl<'a> Lines<'a> {
         self.held.set(self.held.get() + bytes);
     }
 
-    fn frame(&self, index: usize) -> Result<&[u8], Corrupt> {
-        let frame = &self.frames[index];
-        if let Some(data) = frame.data.get() {
+    fn frame(&self, index: usize, dense: bool) -> Result<&[u8], Corrupt> {
+        let run = &self.frames[index][usize::from(dense)];
+        if let Some(data) = run.data.get() {
             return Ok(data);
         }
-        let data = bytes::decode(&mut frame.packed.clone(), RUN_BYTES_MAX)?;
-        self.hold(data.len());
-        Ok(frame.data.get_or_init(|| data))
+        let data = bytes::read(&mut run.stored.clone(), RUN_BYTES_MAX)?;
+        if let Cow::Owned(data) = &data {
+            self.hold(data.len());
+        }
+        Ok(run.data.get_or_init(|| data))
     }
 }
 

@@ -16,6 +16,9 @@ const LINES_MIN: usize = if cfg!(test) { 2 } else { 6 };
 /// A frame of variables ends once it has so many bytes: a reader decompresses no less.
 const FRAME_BYTES: usize = if cfg!(test) { 64 } else { 128 << 10 };
 
+/// Dense data is compressed where that saves at least one byte in so many.
+const DENSE_GAIN: usize = 16;
+
 /// A template and the variables of its lines.
 #[derive(Default)]
 struct Kind {
@@ -180,8 +183,8 @@ impl Encoder {
     }
 }
 
-/// The data of the columns of a frame: what zstd makes smaller, and what it does not, which is then
-/// read without being decompressed.
+/// The data of the columns of a frame: what zstd makes smaller, and what it mostly does not, which is
+/// then read without being decompressed.
 #[derive(Default)]
 struct FrameData {
     packed: Vec<u8>,
@@ -210,7 +213,13 @@ impl FrameData {
     /// Appends the frame and starts anew.
     fn end(&mut self, zstd: &mut bytes::Encoder, out: &mut Vec<u8>) {
         zstd.encode(&self.packed, out);
-        bytes::encode_raw(&self.dense, out);
+        let start = out.len();
+        zstd.encode(&self.dense, out);
+        // Identifiers may repeat; where few do, they are better read where they stand.
+        if (out.len() - start) * DENSE_GAIN > self.dense.len() * (DENSE_GAIN - 1) {
+            out.truncate(start);
+            bytes::encode_raw(&self.dense, out);
+        }
         self.packed.clear();
         self.dense.clear();
     }

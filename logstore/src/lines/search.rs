@@ -15,7 +15,7 @@ use obs_model::Pattern;
 use obs_storage::Corrupt;
 
 use super::column::Lines;
-use super::split::{is_marker, may_hold};
+use super::split::{UUID_BYTES, is_marker, is_uuid_digit, may_hold};
 use super::variable::{Form, Values, Variables, number, put_hex, put_hex_text};
 
 /// Most ways for a text to stand across the variables of a template before lines are put together
@@ -121,7 +121,8 @@ impl Wanted {
         }
     }
 
-    fn and(self, other: Self) -> Self {
+    /// Rows that both want.
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, _) | (_, Self::None) => Self::None,
             (Self::All, other) => other,
@@ -340,10 +341,13 @@ fn may_have(form: &Form, text: &[u8], piece: &Piece) -> bool {
         }
         Form::Padded { digits, .. } => text.len() <= *digits,
         Form::Hex { digits } => text.len() <= *digits && text.iter().all(hex),
-        Form::Uuids => text.iter().all(|b| hex(b) || *b == b'-'),
+        Form::Uuids => (0..=UUID_BYTES.saturating_sub(text.len())).any(|offset| {
+            let fits = |(at, byte): (usize, &u8)| is_uuid_digit(offset + at, *byte);
+            text.len() <= UUID_BYTES && text.iter().enumerate().all(fits)
+        }),
         Form::Addresses => text.iter().all(|b| b.is_ascii_digit() || *b == b'.'),
         Form::Constant(value) => has(value, text, piece),
-        Form::Dictionary | Form::Plain => true,
+        Form::Dictionary { longest } | Form::Plain { longest } => text.len() <= *longest,
     }
 }
 

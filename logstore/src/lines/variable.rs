@@ -44,10 +44,10 @@ pub(crate) enum Form {
     Uuids,
     /// IPv4 addresses.
     Addresses,
-    /// Few distinct values.
-    Dictionary,
-    /// One value behind the other.
-    Plain,
+    /// Few distinct values, of at most so many bytes.
+    Dictionary { longest: usize },
+    /// One value behind the other, of at most so many bytes.
+    Plain { longest: usize },
 }
 
 /// Appends a column's form to `head` and its data to `data`.
@@ -68,7 +68,13 @@ pub(crate) fn encode(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) {
         return;
     }
     head.push(PLAIN);
+    put_longest(values, head);
     put_plain(values, data);
+}
+
+fn put_longest(values: &[&[u8]], head: &mut Vec<u8>) {
+    let longest = values.iter().map(|v| v.len()).max();
+    varint::put(longest.unwrap_or(0) as u64, head);
 }
 
 fn encode_numbers(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) -> bool {
@@ -223,6 +229,7 @@ fn encode_dictionary(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) -
         last = Some((value, index));
     }
     head.push(DICTIONARY);
+    put_longest(&distinct, head);
     varint::put(distinct.len() as u64, data);
     put_plain(&distinct, data);
     put_numbers_below(distinct.len(), &indexes, data);
@@ -293,8 +300,12 @@ impl Form {
             },
             UUIDS => Self::Uuids,
             ADDRESSES => Self::Addresses,
-            DICTIONARY => Self::Dictionary,
-            PLAIN => Self::Plain,
+            DICTIONARY => Self::Dictionary {
+                longest: reader.count(usize::MAX)?,
+            },
+            PLAIN => Self::Plain {
+                longest: reader.count(usize::MAX)?,
+            },
             form => return Err(reader.corrupt(format!("the form of a column, found {form}"))),
         })
     }
@@ -379,13 +390,13 @@ impl Variables {
             Form::Hex { digits } => Self::Hex(slice(reader, digits / 2)?, digits / 2),
             Form::Uuids => Self::Uuids(slice(reader, UUID_RAW_BYTES)?),
             Form::Addresses => Self::Addresses(slice(reader, 4)?),
-            Form::Dictionary => {
+            Form::Dictionary { .. } => {
                 let count = reader.count(rows)?;
                 let values = Values::read(reader, count)?;
                 let indexes = read_numbers_below(reader, count, rows)?;
                 Self::Dictionary(values, indexes)
             }
-            Form::Plain => Self::Plain(Values::read(reader, rows)?),
+            Form::Plain { .. } => Self::Plain(Values::read(reader, rows)?),
         })
     }
 
@@ -418,6 +429,20 @@ impl Variables {
                 out.extend_from_slice(values.get(usize::from(indexes[row])));
             }
             Self::Plain(values) => out.extend_from_slice(values.get(row)),
+        }
+    }
+
+    /// Whether the value of a row is this one.
+    pub(crate) fn is(&self, row: usize, value: &[u8], scratch: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Constant(only) => only == value,
+            Self::Dictionary(values, indexes) => values.get(usize::from(indexes[row])) == value,
+            Self::Plain(values) => values.get(row) == value,
+            _ => {
+                scratch.clear();
+                self.write(row, scratch);
+                scratch == value
+            }
         }
     }
 
