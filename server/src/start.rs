@@ -406,6 +406,8 @@ async fn open_stores(
     }
     let retention_rules = storage.rules(app.rules.retention);
     let retention_rules = retention_rules.map_err(anyhow::Error::msg)?;
+    let stream_rules = config.obs.logs.rules(app.rules.retention);
+    let stream_rules = stream_rules.map_err(anyhow::Error::msg)?;
     tracing::info!(
         data = %options.data.display(),
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
@@ -425,6 +427,10 @@ async fn open_stores(
         .metrics
         .set_retention_rules(&retention_rules, clock::now())
         .context("obs.storage.retention_rules")?;
+    stores
+        .logs
+        .set_retention_rules(&stream_rules, clock::now())
+        .context("obs.logs.retention_rules")?;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =
