@@ -34,6 +34,7 @@ use crate::app::App;
 use crate::params::Params;
 
 pub(crate) use loki::Deletions;
+pub(crate) use tempo::grpc_routes;
 pub(crate) use ui::below;
 
 /// Everything that asks. The ways in come from the collector.
@@ -42,12 +43,13 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .merge(loki::root_routes())
-        .nest("/tempo/api", tempo::routes())
+        .nest("/tempo", tempo::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries
+        .merge(grpc_routes(app).layer(from_fn(traced)))
         .merge(admin::health(app))
         .merge(ui::routes())
         .fallback(not_found)

@@ -347,7 +347,8 @@ impl Serving<'_> {
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);
-        self.serve(listeners.otlp_grpc, receive::grpc::routes(receiver));
+        let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
+        self.serve(listeners.otlp_grpc, grpc);
         if let Some(listener) = listeners.node_exporter {
             let stopped = self.stop.clone().cancelled_owned();
             self.tasks.spawn(async move {
