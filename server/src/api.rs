@@ -1,4 +1,4 @@
-//! The HTTP APIs: Prometheus', Loki's, Tempo's and obs' own.
+//! The HTTP APIs: Prometheus', Loki's, Tempo's, Jaeger's and obs' own.
 //!
 //! A handler reads parameters, hands blocking work to the [`Reader`](crate::read::Reader) and
 //! writes the answer through `wire`; it decides nothing about data.
@@ -7,6 +7,7 @@ mod admin;
 mod compress;
 mod explain;
 mod export;
+mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
@@ -44,6 +45,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/loki/api/v1", loki::routes())
         .merge(loki::root_routes())
         .nest("/tempo", tempo::routes())
+        .nest("/jaeger", jaeger::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
         .with_state(Arc::clone(app))

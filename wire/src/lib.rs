@@ -9,6 +9,7 @@ pub mod error;
 pub mod capped;
 pub mod snappy;
 
+pub mod jaeger;
 pub mod otlp;
 pub mod tempo;
 

@@ -8,7 +8,7 @@ mod search;
 mod stream;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod traces;
 
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::params::{Clock, Params};
 
 pub(crate) use stream::routes as grpc_routes;
+pub(super) use traces::find;
 
 /// The version whose API this is: clients decide by it what they may ask.
 const TEMPO_VERSION: &str = "3.0.0";
