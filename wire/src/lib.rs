@@ -12,6 +12,7 @@ pub mod snappy;
 pub mod jaeger;
 pub mod otlp;
 pub mod tempo;
+pub mod zipkin;
 
 mod cursor;
 pub mod json;
@@ -33,6 +34,7 @@ pub mod loki;
 pub mod prometheus;
 pub mod splunk;
 pub mod syslog;
+pub mod thrift;
 pub mod victoria;
 
 pub use error::{Position, WireError};
