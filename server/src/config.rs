@@ -9,7 +9,8 @@ use std::path::Path;
 
 use obs_collector::config::{
     CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
-    RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, remote_writes,
+    RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
+    remote_writes,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -58,6 +59,8 @@ pub struct ObsConfig {
     pub limits: LimitsConfig,
     /// Ways in besides scraping.
     pub collector: CollectorConfig,
+    /// Ways in for traces beside OTLP.
+    pub traces: TracesConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.

@@ -11,6 +11,7 @@ use axum::middleware::from_fn;
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
+use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
@@ -43,6 +44,8 @@ struct Listeners {
     node_exporter: Option<TcpListener>,
     /// Syslog and the like.
     logs: Sockets,
+    /// Jaeger and Zipkin.
+    traces: TraceSockets,
 }
 
 /// Runs the server until SIGINT or SIGTERM.
@@ -126,6 +129,7 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             folder: config_folder(options),
         })
         .await?,
+        traces: TraceSockets::bind(&config.obs.traces).await?,
     })
 }
 
@@ -186,7 +190,8 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listener) = &listeners.node_exporter {
         addresses["node_exporter"] = address(listener)?.into();
     }
-    for (name, address) in listeners.logs.addresses() {
+    let traces = listeners.traces.addresses();
+    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -265,6 +270,10 @@ impl Running {
         let hec = splunk::Setting::new(hec, config_folder(options)).await?;
         let receiver = receiver(&app, config).with_splunk(hec);
         let logs = std::mem::take(&mut listeners.logs);
+        let mut traces = std::mem::take(&mut listeners.traces);
+        for (listener, routes) in traces.take_streams(&receiver) {
+            serving.serve(listener, routes);
+        }
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
@@ -274,6 +283,7 @@ impl Running {
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         logs.serve(&receiver, &intake, &stop_intake);
+        traces.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -347,7 +357,8 @@ impl Serving<'_> {
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);
-        self.serve(listeners.otlp_grpc, receive::grpc::routes(receiver));
+        let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
+        self.serve(listeners.otlp_grpc, grpc);
         if let Some(listener) = listeners.node_exporter {
             let stopped = self.stop.clone().cancelled_owned();
             self.tasks.spawn(async move {
