@@ -9,7 +9,8 @@ use std::path::Path;
 
 use obs_collector::config::{
     CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
-    RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, remote_writes,
+    RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
+    remote_writes,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -52,6 +53,8 @@ pub struct Config {
 pub struct ObsConfig {
     /// Intake of logs.
     pub logs: LogsConfig,
+    /// What is derived from spans.
+    pub traces: TracesConfig,
     /// What is kept, and how.
     pub storage: StorageConfig,
     /// The table of limits.

@@ -11,6 +11,7 @@ mod api;
 mod app;
 mod clock;
 mod connections;
+mod derived;
 mod features;
 mod intake;
 mod metrics;

@@ -26,6 +26,7 @@ use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
+use crate::derived::Derived;
 use crate::read::Reader;
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
@@ -224,6 +225,7 @@ impl Running {
             enrich: config.obs.logs.enrich(),
             retention: retention(options, config),
             tails: Arc::default(),
+            derived: Arc::new(Derived::new(config.obs.traces.derived())),
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
@@ -501,6 +503,9 @@ fn start_intake(
     let (scraper, stopped) = (app.scraper.clone(), stop.clone());
     scraper.apply(jobs);
     tasks.spawn(async move { scraper.run(setting, stopped).await });
+    let (derived, sink) = (Arc::clone(&app.rules.derived), app.sink.clone());
+    let stopped = stop.clone();
+    tasks.spawn(async move { derived.run(sink, stopped).await });
     let logs = config.obs.collector.logs.clone();
     if !logs.files.is_empty() {
         let setting = tail::Setting {

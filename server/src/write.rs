@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Stopwatch;
+use crate::derived::Derived;
 use crate::intake::Room;
 use crate::stores::Stores;
 use crate::tails::Tails;
@@ -172,6 +173,8 @@ pub(crate) struct Rules {
     pub(crate) retention: Option<i64>,
     /// Who follows what is stored.
     pub(crate) tails: Arc<Tails>,
+    /// What is derived from spans.
+    pub(crate) derived: Arc<Derived>,
 }
 
 impl Intake for Metrics {
@@ -331,6 +334,7 @@ impl Intake for Spans {
     ) -> Admitted<Vec<u8>> {
         let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
+        rules.derived.observe(write.tenant, &batch);
         let accepted = Accepted {
             refused: refused.count,
             reason: refused.reason,
