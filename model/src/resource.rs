@@ -46,16 +46,36 @@ pub const HOST: &str = "host.name";
 /// The table.
 pub const NAMINGS: &[Naming] = &[
     naming(SERVICE, &[], &["service_name"], "service"),
-    naming("service.namespace", &[], &["service_namespace"], "service_namespace"),
-    naming("service.instance.id", &[], &["service_instance_id"], "instance"),
+    naming(
+        "service.namespace",
+        &[],
+        &["service_namespace"],
+        "service_namespace",
+    ),
+    naming(
+        "service.instance.id",
+        &[],
+        &["service_instance_id"],
+        "instance",
+    ),
     naming(
         "deployment.environment.name",
         &["deployment.environment"],
         &["deployment_environment_name", "deployment_environment"],
         "environment",
     ),
-    naming("k8s.cluster.name", &[], &["k8s_cluster_name", "cluster"], "cluster"),
-    naming(NAMESPACE, &[], &["k8s_namespace_name", "namespace"], "namespace"),
+    naming(
+        "k8s.cluster.name",
+        &[],
+        &["k8s_cluster_name", "cluster"],
+        "cluster",
+    ),
+    naming(
+        NAMESPACE,
+        &[],
+        &["k8s_namespace_name", "namespace"],
+        "namespace",
+    ),
     naming(POD, &[], &["k8s_pod_name", "pod"], "pod"),
     naming(
         CONTAINER,
@@ -77,9 +97,24 @@ pub const NAMINGS: &[Naming] = &[
         &["k8s_statefulset_name", "statefulset"],
         "statefulset",
     ),
-    naming("k8s.daemonset.name", &[], &["k8s_daemonset_name", "daemonset"], "daemonset"),
-    naming("k8s.job.name", &[], &["k8s_job_name", "job_name"], "job_name"),
-    naming("k8s.cronjob.name", &[], &["k8s_cronjob_name", "cronjob"], "cronjob"),
+    naming(
+        "k8s.daemonset.name",
+        &[],
+        &["k8s_daemonset_name", "daemonset"],
+        "daemonset",
+    ),
+    naming(
+        "k8s.job.name",
+        &[],
+        &["k8s_job_name", "job_name"],
+        "job_name",
+    ),
+    naming(
+        "k8s.cronjob.name",
+        &[],
+        &["k8s_cronjob_name", "cronjob"],
+        "cronjob",
+    ),
 ];
 
 /// What an attribute is known by.
@@ -111,11 +146,17 @@ mod tests {
             for word in naming.logs.iter().chain([&naming.metrics]) {
                 let others = NAMINGS.iter().enumerate().filter(|(at, _)| *at != index);
                 for (_, other) in others {
-                    assert!(!other.logs.contains(word) && other.metrics != *word, "{word}");
+                    assert!(
+                        !other.logs.contains(word) && other.metrics != *word,
+                        "{word}"
+                    );
                 }
             }
         }
-        assert_eq!(of_attribute("deployment.environment"), of_label("environment"));
+        assert_eq!(
+            of_attribute("deployment.environment"),
+            of_label("environment")
+        );
         assert_eq!(of_label("pod").map(|n| n.attribute), Some(POD));
         assert_eq!(of_label("le"), None);
     }

@@ -52,7 +52,9 @@ impl Sender {
             let naming = of_label(name).or_else(|| of_attribute(name));
             if let Some(naming) = naming.filter(|_| !value.is_empty()) {
                 // A service's own name wins over what it was found by.
-                known.entry(naming.attribute).or_insert_with(|| value.to_owned());
+                known
+                    .entry(naming.attribute)
+                    .or_insert_with(|| value.to_owned());
             }
         }
         Self(known)
@@ -106,7 +108,10 @@ impl Sender {
         if let Some(pod) = self.get(POD) {
             let naming = |attribute, number: usize| {
                 let names = of_attribute(attribute).map_or(&[][..], |n| n.logs);
-                names.get(number.min(names.len().saturating_sub(1))).copied().unwrap_or_default()
+                names
+                    .get(number.min(names.len().saturating_sub(1)))
+                    .copied()
+                    .unwrap_or_default()
             };
             for number in 0..2 {
                 let mut matchers = vec![format!("{}={}", naming(POD, number), quoted(pod))];
@@ -174,15 +179,11 @@ impl Sender {
             let on = format!("* on (instance) group_left () node_uname_info{{nodename={node}}}");
             add(
                 "Share of the node's cores in use",
-                format!(
-                    "1 - avg(rate(node_cpu_seconds_total{{mode=\"idle\"}}[5m]) {on})"
-                ),
+                format!("1 - avg(rate(node_cpu_seconds_total{{mode=\"idle\"}}[5m]) {on})"),
             );
             add(
                 "Share of the node's memory in use",
-                format!(
-                    "1 - (node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes {on})"
-                ),
+                format!("1 - (node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes {on})"),
             );
         }
         all
@@ -191,7 +192,9 @@ impl Sender {
     /// A query for its traces, and one for those that failed.
     pub fn traces(&self) -> Vec<Prepared> {
         let narrow = [SERVICE, NAMESPACE, POD];
-        let known = narrow.iter().filter_map(|name| Some((name, self.get(name)?)));
+        let known = narrow
+            .iter()
+            .filter_map(|name| Some((name, self.get(name)?)));
         let conditions: Vec<String> = known
             .map(|(name, value)| format!("resource.{name} = {}", quoted(value)))
             .collect();
@@ -313,15 +316,27 @@ mod tests {
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found, expect, "{line}");
         };
-        check(&[("trace_id", ID), ("span_id", "b7ad6b7169203331")], "x", &[ID]);
+        check(
+            &[("trace_id", ID), ("span_id", "b7ad6b7169203331")],
+            "x",
+            &[ID],
+        );
         check(&[("traceID", "nonsense")], "", &[]);
         check(&[], &format!("level=info trace_id={ID} msg=x"), &[ID]);
         check(&[], &format!("{{\"a\":1,\"traceId\":\"{ID}\"}}"), &[ID]);
         check(&[], &format!("{{\\\"trace.id\\\": \\\"{ID}\\\"}}"), &[ID]);
-        check(&[], &format!("traceparent: 00-{ID}-b7ad6b7169203331-01"), &[ID]);
+        check(
+            &[],
+            &format!("traceparent: 00-{ID}-b7ad6b7169203331-01"),
+            &[ID],
+        );
         check(&[], &format!("TraceID: {}", ID.to_uppercase()), &[ID]);
         check(&[("trace_id", ID)], &format!("trace_id={ID}"), &[ID]);
-        check(&[], "trace_id=8448eb211c80319c", &["00000000000000008448eb211c80319c"]);
+        check(
+            &[],
+            "trace_id=8448eb211c80319c",
+            &["00000000000000008448eb211c80319c"],
+        );
         check(&[], &format!("trace_id=0 id={ID}"), &[]);
         check(&[], &format!("the trace_id was lost, not {ID}"), &[]);
     }
@@ -340,22 +355,39 @@ mod tests {
             ("k8s.node.name", "n1"),
             ("process.pid", "7"),
         ]);
-        let labels = [("service_name", "shop"), ("namespace", "eu"), ("pod", "shop-0"), ("node", "n1")];
+        let labels = [
+            ("service_name", "shop"),
+            ("namespace", "eu"),
+            ("pod", "shop-0"),
+            ("node", "n1"),
+        ];
         assert_eq!(pod, Sender::of_labels(labels));
         let queries = |all: Vec<Prepared>| all.into_iter().map(|p| p.query).collect::<Vec<_>>();
         let logs = queries(pod.logs(TraceId::from_hex(ID)));
-        assert_eq!(logs[..3], [
-            format!("{{service_name=\"shop\"}} | trace_id=\"{ID}\""),
-            format!("{{service_name=\"shop\"}} |= \"{ID}\""),
-            "{service_name=\"shop\"}".to_owned(),
-        ]);
-        assert_eq!(logs[5], "{k8s_pod_name=\"shop-0\", k8s_namespace_name=\"eu\"}");
+        assert_eq!(
+            logs[..3],
+            [
+                format!("{{service_name=\"shop\"}} | trace_id=\"{ID}\""),
+                format!("{{service_name=\"shop\"}} |= \"{ID}\""),
+                "{service_name=\"shop\"}".to_owned(),
+            ]
+        );
+        assert_eq!(
+            logs[5],
+            "{k8s_pod_name=\"shop-0\", k8s_namespace_name=\"eu\"}"
+        );
         assert_eq!(logs[8], "{pod=\"shop-0\", namespace=\"eu\"}");
         let metrics = queries(pod.metrics());
         assert_eq!(metrics.len(), 8);
-        assert!(metrics[3].contains("{pod=\"shop-0\", namespace=\"eu\"}"), "{metrics:?}");
+        assert!(
+            metrics[3].contains("{pod=\"shop-0\", namespace=\"eu\"}"),
+            "{metrics:?}"
+        );
         assert!(metrics[6].contains("nodename=\"n1\""), "{metrics:?}");
-        assert_eq!(queries(pod.traces())[0], "{ resource.service.name = \"shop\" && resource.k8s.namespace.name = \"eu\" && resource.k8s.pod.name = \"shop-0\" }");
+        assert_eq!(
+            queries(pod.traces())[0],
+            "{ resource.service.name = \"shop\" && resource.k8s.namespace.name = \"eu\" && resource.k8s.pod.name = \"shop-0\" }"
+        );
         assert!(sender(&[("x", "y")]).is_empty());
     }
 

@@ -154,7 +154,8 @@ struct Groups<'a> {
 impl Groups<'_> {
     fn trace(&mut self, trace: TraceId, batch: &SpanBatch) {
         for (resource, _, span) in batch.iter() {
-            if span.events.is_empty() || (self.filter.failed_only && span.status != StatusCode::Error)
+            if span.events.is_empty()
+                || (self.filter.failed_only && span.status != StatusCode::Error)
             {
                 continue;
             }
@@ -169,7 +170,11 @@ impl Groups<'_> {
                 let Some(texts) = exception(event) else {
                     continue;
                 };
-                let time = if event.time.nanos() == 0 { span.start } else { event.time };
+                let time = if event.time.nanos() == 0 {
+                    span.start
+                } else {
+                    event.time
+                };
                 let seen = Occurrence {
                     time,
                     trace,

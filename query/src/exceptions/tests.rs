@@ -68,7 +68,13 @@ fn told(store: &Store<Spans>, filter: &ErrorFilter) -> Vec<String> {
         let (first, last) = (g.first.millis() / 1000, g.last.millis() / 1000);
         let services: Vec<String> = g.services.iter().map(|(s, n)| format!("{s}={n}")).collect();
         let traces = g.newest.len();
-        format!("{} {} {first}-{last} {} {traces} {}", g.kind, g.count, services.join(","), g.message)
+        format!(
+            "{} {} {first}-{last} {} {traces} {}",
+            g.kind,
+            g.count,
+            services.join(","),
+            g.message
+        )
     };
     groups.iter().map(line).collect()
 }
@@ -91,20 +97,40 @@ fn store(batches: &[SpanBatch]) -> Store<Spans> {
 
 #[test]
 fn groups_count_each_event_once() {
-    let shop = batch("shop", 1, StatusCode::Error, vec![
-        thrown(10, "Timeout", "after 30s"),
-        thrown(12, "Timeout", "after 31s"),
-        SpanEvent {
-            name: "log".into(),
-            ..SpanEvent::default()
-        },
-    ]);
+    let shop = batch(
+        "shop",
+        1,
+        StatusCode::Error,
+        vec![
+            thrown(10, "Timeout", "after 30s"),
+            thrown(12, "Timeout", "after 31s"),
+            SpanEvent {
+                name: "log".into(),
+                ..SpanEvent::default()
+            },
+        ],
+    );
     let store = store(&[
         shop.clone(),
         shop,
-        batch("cart", 2, StatusCode::Error, vec![thrown(20, "Timeout", "after 5s")]),
-        batch("cart", 3, StatusCode::Unset, vec![thrown(15, "KeyError", "'k'")]),
-        batch("late", 4, StatusCode::Error, vec![thrown(101, "Timeout", "after 5s")]),
+        batch(
+            "cart",
+            2,
+            StatusCode::Error,
+            vec![thrown(20, "Timeout", "after 5s")],
+        ),
+        batch(
+            "cart",
+            3,
+            StatusCode::Unset,
+            vec![thrown(15, "KeyError", "'k'")],
+        ),
+        batch(
+            "late",
+            4,
+            StatusCode::Error,
+            vec![thrown(101, "Timeout", "after 5s")],
+        ),
     ]);
     let timeout = "Timeout 3 10-20 cart=1,shop=2 2 after 5s";
     let key = "KeyError 1 15-15 cart=1 1 'k'";
@@ -118,7 +144,10 @@ fn groups_count_each_event_once() {
         service: Some("shop".into()),
         ..all()
     };
-    assert_eq!(told(&store, &service), ["Timeout 2 10-12 shop=2 1 after 31s"]);
+    assert_eq!(
+        told(&store, &service),
+        ["Timeout 2 10-12 shop=2 1 after 31s"]
+    );
     let kind = ErrorFilter {
         kind: Some("KeyError".into()),
         ..all()
@@ -139,12 +168,25 @@ fn groups_count_each_event_once() {
 #[test]
 fn the_newest_of_each_trace_are_kept() {
     let mut newest = Vec::new();
-    for (time, trace) in [(1, 1), (9, 2), (3, 3), (5, 1), (4, 1), (2, 4), (6, 5), (7, 6), (8, 7)] {
-        remember(&mut newest, Occurrence {
-            time: at(time),
-            trace: TraceId([trace; 16]),
-            span: SpanId::default(),
-        });
+    for (time, trace) in [
+        (1, 1),
+        (9, 2),
+        (3, 3),
+        (5, 1),
+        (4, 1),
+        (2, 4),
+        (6, 5),
+        (7, 6),
+        (8, 7),
+    ] {
+        remember(
+            &mut newest,
+            Occurrence {
+                time: at(time),
+                trace: TraceId([trace; 16]),
+                span: SpanId::default(),
+            },
+        );
     }
     let times: Vec<i64> = newest.iter().map(|n| n.time.millis() / 1000).collect();
     assert_eq!(times, [9, 8, 7, 6, 5]);
