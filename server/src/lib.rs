@@ -19,6 +19,7 @@ mod params;
 mod process;
 mod read;
 mod request_line;
+mod sampling;
 mod start;
 mod stores;
 mod tails;

@@ -28,6 +28,7 @@ use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
 use crate::derived::Derived;
 use crate::read::Reader;
+use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
@@ -210,6 +211,7 @@ struct Running {
     intake: TaskTracker,
     writers: Writers,
     upkeep: Upkeep,
+    deciding: Deciding,
 }
 
 impl Running {
@@ -226,6 +228,7 @@ impl Running {
             retention: retention(options, config),
             tails: Arc::default(),
             derived: Arc::new(Derived::new(config.obs.traces.derived())),
+            sampling: open_sampling(config, &disk).await?,
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
@@ -269,6 +272,7 @@ impl Running {
         let logs = std::mem::take(&mut listeners.logs);
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
+        let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
@@ -286,6 +290,7 @@ impl Running {
             intake,
             writers,
             upkeep,
+            deciding,
         })
     }
 
@@ -305,10 +310,11 @@ impl Running {
         self.cut.cancel();
         // The last handle on the queues: the writers finish what waits, then end.
         drop(self.app);
-        let (writers, upkeep) = (self.writers, self.upkeep);
+        let (writers, upkeep, deciding) = (self.writers, self.upkeep, self.deciding);
         within("writers", async {
             let join = move || {
                 writers.join();
+                deciding.stop();
                 upkeep.stop();
             };
             drop(tokio::task::spawn_blocking(join).await);
@@ -433,6 +439,19 @@ async fn open_stores(
         app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
+}
+
+/// The stores, which are open.
+fn stores_of(app: &App) -> anyhow::Result<&Stores> {
+    app.stores.get().context("the stores are open")
+}
+
+/// Opens the queue of spans that wait to be sampled, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+async fn open_sampling(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<Arc<Sampling>> {
+    let (setting, disk) = (config.obs.traces.sampling(), Arc::clone(disk));
+    let open = move || Sampling::open(&disk, setting, random_u32());
+    Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
 }
 
 /// Opens the queues of what is forwarded, off the event loop.

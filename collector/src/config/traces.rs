@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::values::{Span, checked_map, from_text};
+use super::values::{Size, Span, checked_map, from_text};
+use crate::derive::Sampling;
 use crate::derive::setting::{Histograms, Intrinsic, ServiceGraph, Setting, SpanMetrics};
 
 /// Most classic buckets of one histogram.
@@ -19,19 +20,27 @@ const DIMENSIONS_MAX: usize = 64;
 
 /// The section, checked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TracesConfig(Setting);
+pub struct TracesConfig {
+    derived: Setting,
+    sampling: Option<Sampling>,
+}
 
 impl TracesConfig {
     /// What is derived; nothing where both parts are off.
     pub fn derived(&self) -> Option<Setting> {
-        let some = self.0.span_metrics.is_some() || self.0.service_graph.is_some();
-        some.then(|| self.0.clone())
+        let some = self.derived.span_metrics.is_some() || self.derived.service_graph.is_some();
+        some.then(|| self.derived.clone())
+    }
+
+    /// Which traces are kept; all where there is none.
+    pub fn sampling(&self) -> Option<Sampling> {
+        self.sampling.clone()
     }
 }
 
 impl<'de> Deserialize<'de> for TracesConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        checked_map(deserializer, |raw: Raw| raw.check().map(Self))
+        checked_map(deserializer, |raw: Raw| raw.check())
     }
 }
 
@@ -44,6 +53,7 @@ struct Raw {
     max_active_series: Option<usize>,
     span_metrics: RawSpanMetrics,
     service_graph: RawServiceGraph,
+    sampling: Option<RawSampling>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +136,38 @@ impl Default for RawServiceGraph {
             enable_messaging_system_latency_histogram: own.messaging_latency,
             peer_attributes: own.peer_attributes,
         }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawSampling {
+    decision_wait: Option<Span>,
+    ratio: Option<f64>,
+    errors: Option<bool>,
+    latency: Option<Span>,
+    rare_per_minute: Option<u32>,
+    max_traces: Option<usize>,
+    max_size: Option<Size>,
+}
+
+impl RawSampling {
+    fn check(self) -> Result<Sampling, String> {
+        let own = Sampling::default();
+        let ratio = self.ratio.unwrap_or(own.ratio);
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(format!("ratio: expected 0 to 1, found {ratio}"));
+        }
+        let wait = positive("decision_wait", self.decision_wait)?;
+        Ok(Sampling {
+            wait_nanos: wait.map_or(own.wait_nanos, nanos),
+            ratio,
+            errors: self.errors.unwrap_or(own.errors),
+            slow_nanos: positive("latency", self.latency)?.map(nanos),
+            rare_per_minute: self.rare_per_minute.unwrap_or(own.rare_per_minute),
+            traces_max: self.max_traces.unwrap_or(own.traces_max),
+            bytes_max: self.max_size.map_or(own.bytes_max, |size| size.0),
+        })
     }
 }
 
@@ -227,11 +269,11 @@ impl RawServiceGraph {
 }
 
 impl Raw {
-    fn check(self) -> Result<Setting, String> {
+    fn check(self) -> Result<TracesConfig, String> {
         let own = Setting::default();
         let part = |name: &'static str| move |fault| format!("{name}: {fault}");
         let stale = positive("stale_duration", self.stale_duration)?;
-        Ok(Setting {
+        let derived = Setting {
             interval: positive("collection_interval", self.collection_interval)?
                 .unwrap_or(own.interval),
             slack_nanos: self
@@ -242,6 +284,11 @@ impl Raw {
             series_max: self.max_active_series.unwrap_or(own.series_max),
             span_metrics: self.span_metrics.check().map_err(part("span_metrics"))?,
             service_graph: self.service_graph.check().map_err(part("service_graph"))?,
+        };
+        let sampling = self.sampling.map(RawSampling::check).transpose();
+        Ok(TracesConfig {
+            derived,
+            sampling: sampling.map_err(part("sampling"))?,
         })
     }
 }
@@ -269,6 +316,11 @@ mod tests {
         assert!(metrics.intrinsic.span_name && !metrics.intrinsic.span_kind);
         let graph = some.service_graph.unwrap();
         assert_eq!((graph.wait_nanos, graph.max_items), (1_000_000_000, 3));
+        assert_eq!(read("{}").unwrap().sampling(), None);
+        let sampling = read("{sampling: {ratio: 0.5, latency: 1s, max_size: 1MiB}}");
+        let sampling = sampling.unwrap().sampling().unwrap();
+        assert_eq!((sampling.ratio, sampling.bytes_max), (0.5, 1 << 20));
+        assert_eq!(sampling.slow_nanos, Some(1_000_000_000));
         for (yaml, expect) in [
             ("{collection_interval: 0}", "must be above zero"),
             (
@@ -279,6 +331,7 @@ mod tests {
             ("{service_graph: {max_items: 0}}", "max_items"),
             ("{service_graph: {peer_attributes: ['']}}", "empty name"),
             ("{spanmetrics: {}}", "unknown field"),
+            ("{sampling: {ratio: 2}}", "sampling: ratio: expected 0 to 1"),
         ] {
             let fault = read(yaml).unwrap_err().to_string();
             assert!(fault.contains(expect), "{fault}");

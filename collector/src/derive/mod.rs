@@ -6,6 +6,7 @@
 
 mod histogram;
 mod pending;
+mod sampling;
 mod series;
 mod service_graph;
 pub mod setting;
@@ -22,6 +23,7 @@ use obs_model::metrics::{Metadata, MetricBatch, MetricKind};
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Span, SpanBatch, Tenant, Timestamp};
 
+pub use sampling::{Decided, Sampler, Sampling};
 use series::Out;
 pub use setting::Setting;
 use span_metrics::Origin;
