@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed,
 //! 2 usage.
 
+mod allocator;
 mod arguments;
 mod check;
 mod client;
@@ -32,6 +33,7 @@ use clap::{CommandFactory, Parser};
 use arguments::{Check, Cli, Command, Test};
 
 fn main() -> ExitCode {
+    allocator::settle();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
