@@ -12,6 +12,7 @@ mod receivers;
 mod relabeling;
 mod remote_write;
 mod scrape;
+mod traces;
 mod values;
 
 use std::collections::{BTreeMap, HashSet};
@@ -32,6 +33,7 @@ pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
 };
 pub use scrape::ScrapeConfig;
+pub use traces::TracesConfig;
 pub use values::{Secret, Size, Span, Unsupported, parse_duration};
 
 use crate::relabel::Rule;

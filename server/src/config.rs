@@ -53,6 +53,8 @@ pub struct Config {
 pub struct ObsConfig {
     /// Intake of logs.
     pub logs: LogsConfig,
+    /// What is derived from spans.
+    pub traces: TracesConfig,
     /// What is kept, and how.
     pub storage: StorageConfig,
     /// The table of limits.
