@@ -26,7 +26,7 @@ pub use error::ConfigError;
 pub use otlp::OtlpConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
-    TokenConfig, TracesConfig, ZipkinConfig, Zone,
+    TokenConfig, ZipkinConfig, Zone,
 };
 pub use relabeling::RelabelConfig;
 pub use remote_write::{

@@ -53,7 +53,7 @@ pub struct Config {
 pub struct ObsConfig {
     /// Intake of logs.
     pub logs: LogsConfig,
-    /// What is derived from spans.
+    /// Ways in for traces beside OTLP, and what is derived from spans.
     pub traces: TracesConfig,
     /// What is kept, and how.
     pub storage: StorageConfig,
@@ -61,8 +61,6 @@ pub struct ObsConfig {
     pub limits: LimitsConfig,
     /// Ways in besides scraping.
     pub collector: CollectorConfig,
-    /// Ways in for traces beside OTLP.
-    pub traces: TracesConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.

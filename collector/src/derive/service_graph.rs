@@ -149,6 +149,9 @@ struct Lost {
     last: Timestamp,
 }
 
+/// Why, and of which services on both sides.
+type LostKey = (&'static str, Option<Arc<str>>, Option<Arc<str>>);
+
 /// The calls of one tenant.
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -157,7 +160,7 @@ pub(super) struct Calls {
     /// Where calls go for whose connection there is no room.
     overflow: Option<Box<Connection>>,
     /// By metric, client and server.
-    lost: HashMap<(&'static str, Option<Arc<str>>, Option<Arc<str>>), Lost>,
+    lost: HashMap<LostKey, Lost>,
 }
 
 /// The resource of spans, and what is known of it.
@@ -459,7 +462,7 @@ fn make_up(edge: &mut Edge) -> bool {
     edge.connection = VIRTUAL;
     if edge.client.is_none() {
         // Nobody has to have sent spans for what came from outside or from a queue.
-        if !edge.root && !(edge.consumer && edge.peer.is_some()) {
+        if !(edge.root || edge.consumer && edge.peer.is_some()) {
             return false;
         }
         edge.virtual_node = "client";
