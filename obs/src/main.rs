@@ -19,6 +19,7 @@ mod node_exporter;
 mod query;
 mod table;
 mod test_promql;
+mod trace_path;
 mod traces;
 mod waterfall;
 
