@@ -15,7 +15,7 @@ use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Record, Store};
-use obs_tracestore::Spans;
+use obs_tracestore::{SpanDraft, Spans};
 use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -320,7 +320,7 @@ impl Intake for Logs {
 
 impl Intake for Spans {
     type Batch = SpanBatch;
-    type Ready = Vec<u8>;
+    type Ready = SpanDraft;
     type Kept = ();
 
     fn admit(
@@ -328,24 +328,33 @@ impl Intake for Spans {
         write: Admitting<'_, SpanBatch>,
         rules: &Rules,
         (): &mut (),
-    ) -> Admitted<Vec<u8>> {
+    ) -> Admitted<SpanDraft> {
         let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
-        let accepted = Accepted {
-            refused: refused.count,
-            reason: refused.reason,
-            crowded: false,
-        };
-        let encode = |record: &mut Vec<u8>| obs_tracestore::encode(&batch, record);
-        record(accepted, batch.span_count(), encode)
+        let draft = (batch.span_count() > 0).then(|| SpanDraft::new(&batch));
+        Admitted {
+            accepted: Accepted {
+                refused: refused.count,
+                reason: refused.reason,
+                crowded: false,
+            },
+            bytes: draft.as_ref().map_or(0, SpanDraft::bytes),
+            ready: draft,
+            fresh: 0,
+        }
     }
 
     fn store(
         store: &Store<Self>,
-        ready: &mut [(Tenant, Vec<u8>)],
+        ready: &mut [(Tenant, SpanDraft)],
         (): &mut (),
     ) -> Result<Vec<bool>, AppendError> {
-        append(store, ready)
+        let mut group: Vec<(&Tenant, &mut dyn Draft<Spans>)> = ready
+            .iter_mut()
+            .map(|(tenant, draft)| (&*tenant, draft as &mut dyn Draft<Spans>))
+            .collect();
+        store.append_drafts(&mut group)?;
+        Ok(vec![true; ready.len()])
     }
 
     fn keep(batch: &mut SpanBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {

@@ -50,6 +50,15 @@ pub struct Part {
     traces: usize,
 }
 
+/// A block of a part on its way into another.
+pub(crate) struct Copied<'a> {
+    pub(crate) section: &'a [u8],
+    pub(crate) filter: &'a [u8],
+    pub(crate) rows: usize,
+    pub(crate) hull: TimeRange,
+    pub(crate) duration_max: i64,
+}
+
 /// The table of the traces of a part, by place in order of start.
 #[derive(Debug)]
 pub(crate) struct Traces {
@@ -100,6 +109,27 @@ impl Part {
     /// From the first start to the last end of any span.
     pub(crate) fn hull(&self) -> TimeRange {
         self.hull
+    }
+
+    /// From the first to the last start of a span.
+    pub(crate) fn starts(&self) -> TimeRange {
+        self.reader.range()
+    }
+
+    /// A block as it stands, with what is known of it.
+    pub(crate) fn copied(&self, number: usize) -> Result<Copied<'_>, Corrupt> {
+        let zone = self.zones[number];
+        let start = number
+            .checked_sub(1)
+            .map_or(0, |b| self.zones[b].filter_end);
+        Ok(Copied {
+            section: self.reader.section(&block_name(number))?,
+            // `open` has checked that the ends ascend and lie inside.
+            filter: &self.reader.section("filters")?[start..zone.filter_end],
+            rows: self.block_rows(number).len(),
+            hull: zone.hull,
+            duration_max: zone.duration_max,
+        })
     }
 
     /// Number of traces.

@@ -152,15 +152,32 @@ struct Chosen<'a, 'b> {
 }
 
 impl Chosen<'_, '_> {
-    /// Whether a trace has a chosen span; what is in memory may be chosen.
+    /// Whether a trace has a chosen span.
     fn has(
         &mut self,
         snapshot: &Snapshot<Spans>,
         source: &mut Source<'_>,
         id: TraceId,
     ) -> Result<bool, SelectError> {
-        if snapshot.memories.iter().any(|m| m.hull(id).is_some()) {
-            return Ok(true);
+        for (number, memory) in snapshot.memories.iter().enumerate() {
+            for (block, row) in memory.places(id) {
+                // Behind those of the parts.
+                let key = (source.parts().len() + number, block as usize);
+                let rows = match self.blocks.entry(key) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(empty) => {
+                        let Some(held) = memory.block(block) else {
+                            return Ok(true);
+                        };
+                        let rows = (self.choose)(&columns::of_held(&held, None))?;
+                        self.held.add(rows.len() as u64)?;
+                        empty.insert(rows)
+                    }
+                };
+                if rows.get(row as usize).copied().unwrap_or(true) {
+                    return Ok(true);
+                }
+            }
         }
         for number in 0..source.parts().len() {
             let part = source.parts()[number];
@@ -245,14 +262,18 @@ fn candidates(
         budget.check()?;
     }
     for memory in &snapshot.memories {
-        for (id, candidate) in &mut found {
-            if let Some(hull) = memory.hull(*id) {
+        let blocks = memory.blocks();
+        let masks: Vec<u64> = blocks.iter().map(|h| hints.of_held(&h.block)).collect();
+        memory.each(|id, hull, places| {
+            if let Some(candidate) = found.get_mut(&id) {
                 candidate.start = candidate.start.min(hull.start);
-                if candidate.mask != hints.all() {
-                    candidate.mask |= hints.of_rows(&memory.trace(*id));
+                for (block, _) in places {
+                    // What came after the list of blocks was made may hold.
+                    let mask = masks.get(*block as usize).copied();
+                    candidate.mask |= mask.unwrap_or_else(|| hints.all());
                 }
             }
-        }
+        });
         budget.check()?;
     }
     found.retain(|_, candidate| candidate.mask == hints.all());

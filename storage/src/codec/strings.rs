@@ -68,6 +68,12 @@ impl Strings {
         &self.bytes[self.spans.span(self.spans.distinct(row))]
     }
 
+    /// The stored values one behind the other, where each ends, and which one each row has; `None`
+    /// where each row has its own.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<u32>, Option<Vec<u32>>) {
+        (self.bytes, self.spans.ends, self.spans.indexes)
+    }
+
     /// The values in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|row| self.get(row))
@@ -104,6 +110,14 @@ impl Texts {
     /// The value of a row. Panics like a slice when there is no such row.
     pub fn get(&self, row: usize) -> &str {
         &self.text[self.spans.span(self.spans.distinct(row))]
+    }
+
+    /// The same as bytes.
+    pub fn into_strings(self) -> Strings {
+        Strings {
+            bytes: self.text.into_bytes(),
+            spans: self.spans,
+        }
     }
 
     /// The values in order.
@@ -143,6 +157,19 @@ pub fn encode_open<T: AsRef<[u8]>>(values: &[T], out: &mut Vec<u8>) {
     write(values, None, out);
 }
 
+/// Appends what [`encode_open`] of the rows writes, given their distinct values in order of first
+/// use and which one each row has.
+pub fn encode_coded(stored: &[&[u8]], codes: &[u32], out: &mut Vec<u8>) {
+    let found = (stored.len() <= distinct_max(codes.len())).then(|| {
+        (
+            stored.to_vec(),
+            codes.iter().map(|c| i64::from(*c)).collect(),
+        )
+    });
+    let all = || codes.iter().map(|c| stored[*c as usize]).collect();
+    choose(found, codes.len(), all, None, out);
+}
+
 /// Reads a column of at most `count_max` values with at most `bytes_max` bytes of distinct values.
 pub fn decode(
     reader: &mut Reader<'_>,
@@ -179,21 +206,31 @@ pub fn decode_texts(
 }
 
 fn write<T: AsRef<[u8]>>(values: &[T], level: Option<i32>, out: &mut Vec<u8>) {
+    let all = || values.iter().map(AsRef::as_ref).collect();
+    choose(distinct(values), values.len(), all, level, out);
+}
+
+/// Writes the distinct values and indexes, or all values, whichever is smaller.
+fn choose<'a>(
+    found: Option<(Vec<&'a [u8]>, Vec<i64>)>,
+    count: usize,
+    all: impl FnOnce() -> Vec<&'a [u8]>,
+    level: Option<i32>,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
-    let found = distinct(values);
     // Where at least a quarter repeats, a dictionary may win; both are tried.
     if let Some((dictionary, indexes)) = &found {
         out.push(DICTIONARY);
         write_plain(dictionary, level, out);
         ints::encode(indexes, out);
-        if dictionary.len() * 8 <= values.len() {
+        if dictionary.len() * 8 <= count {
             return;
         }
     }
     let middle = out.len();
     out.push(PLAIN);
-    let all: Vec<&[u8]> = values.iter().map(AsRef::as_ref).collect();
-    write_plain(&all, level, out);
+    write_plain(&all(), level, out);
     if found.is_some() {
         if out.len() - middle < middle - start {
             out.drain(start..middle);
@@ -203,9 +240,14 @@ fn write<T: AsRef<[u8]>>(values: &[T], level: Option<i32>, out: &mut Vec<u8>) {
     }
 }
 
+/// More distinct values of so many rows are not worth a dictionary.
+fn distinct_max(rows: usize) -> usize {
+    rows - rows / 4
+}
+
 /// The distinct values and each row's index, unless nearly all values differ.
 fn distinct<T: AsRef<[u8]>>(values: &[T]) -> Option<(Vec<&[u8]>, Vec<i64>)> {
-    let distinct_max = values.len() - values.len() / 4;
+    let distinct_max = distinct_max(values.len());
     let mut seen: HashMap<&[u8], i64> = HashMap::new();
     let mut dictionary: Vec<&[u8]> = Vec::new();
     let mut indexes = Vec::with_capacity(values.len());
