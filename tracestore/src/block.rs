@@ -9,7 +9,7 @@ use std::sync::Arc;
 use obs_model::spans::{Resource, Scope, SpanEvent, SpanKind, SpanLink, StatusCode};
 use obs_model::{Span, SpanId, TimeRange, Timestamp, TraceId};
 use obs_storage::Corrupt;
-use obs_storage::codec::{Reader, bytes, varint};
+use obs_storage::codec::{Reader, bytes, dense, varint};
 
 use crate::attributes::{Attributes, read_ints, read_strings, read_texts};
 use crate::row::{Identity, Row};
@@ -190,8 +190,8 @@ impl Block {
             of_trace,
             span_ids,
             parents,
-            starts: read_ints(r, rows)?,
-            durations: read_ints(r, rows)?,
+            starts: dense::decode(r, rows)?,
+            durations: dense::decode(r, rows)?,
             kinds: read_small(r, rows, 6)?,
             statuses: read_small(r, rows, 3)?,
             numbers: [

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use obs_model::spans::{AttributeValue, Resource, Scope as Library, attribute};
 use obs_model::{Budget, SpanId, TimeRange, TraceId};
-use obs_storage::codec::Reader;
 use obs_storage::codec::strings::Texts;
+use obs_storage::codec::{Reader, dense};
 use obs_storage::{Corrupt, Snapshot};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
@@ -112,8 +112,8 @@ impl Open<'_> {
         Ok(found)
     }
 
-    fn ints(&self, number: usize, rows: usize) -> Result<Vec<i64>, Corrupt> {
-        self.piece(number, |reader| read_ints(reader, rows))
+    fn scattered(&self, number: usize, rows: usize) -> Result<Vec<i64>, Corrupt> {
+        self.piece(number, |reader| dense::decode(reader, rows))
     }
 
     fn texts(&self, number: usize, rows: usize) -> Result<Texts, Corrupt> {
@@ -380,9 +380,9 @@ impl Columns<'_> {
             }
         };
         Ok(match column {
-            Numbers::Start => open.ints(piece::STARTS, self.len)?,
+            Numbers::Start => open.scattered(piece::STARTS, self.len)?,
             Numbers::Duration => {
-                let mut values = open.ints(piece::DURATIONS, self.len)?;
+                let mut values = open.scattered(piece::DURATIONS, self.len)?;
                 values.iter_mut().for_each(|v| *v = (*v).max(0));
                 values
             }

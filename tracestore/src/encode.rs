@@ -4,7 +4,7 @@
 //! from. Bytes: `docs/formats/span-record.md`.
 
 use hashbrown::HashTable;
-use obs_storage::codec::{bytes, ints, strings, varint};
+use obs_storage::codec::{bytes, dense, ints, strings, varint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::block::{Block, PARENT_APART, PARENT_NONE, PARENT_ROW, ROWS_MAX};
@@ -16,12 +16,12 @@ const SAVES_ONE_OF: usize = 16;
 
 /// Appends the block as one frame. At most [`ROWS_MAX`] rows.
 pub(crate) fn frame(block: &Block, level: i32, out: &mut Vec<u8>) {
-    bytes::encode(&pieces(block).concat(), level, out);
+    bytes::encode(&pieces(block, dense::encode_plain).concat(), level, out);
 }
 
 /// Appends the block in pieces that are read apart.
 pub(crate) fn in_pieces(block: &Block, encoder: &mut bytes::Encoder, out: &mut Vec<u8>) {
-    let pieces = pieces(block);
+    let pieces = pieces(block, dense::encode);
     varint::put(pieces.len() as u64, out);
     let mut packed = Vec::new();
     for piece in pieces {
@@ -35,8 +35,11 @@ pub(crate) fn in_pieces(block: &Block, encoder: &mut bytes::Encoder, out: &mut V
     }
 }
 
+/// Writes a column of integers that scatter.
+type Scattered = fn(&[i64], &mut Vec<u8>);
+
 /// The content of a block, cut where it may be read apart.
-fn pieces(block: &Block) -> Vec<Vec<u8>> {
+fn pieces(block: &Block, scattered: Scattered) -> Vec<Vec<u8>> {
     assert!(
         block.len() <= ROWS_MAX,
         "a block has at most {ROWS_MAX} rows"
@@ -50,7 +53,7 @@ fn pieces(block: &Block) -> Vec<Vec<u8>> {
     put_group(scopes, &block.of_scope, &mut second);
     let mut all = vec![first, second];
     all.extend(put_ids(block));
-    all.extend(put_fields(block));
+    all.extend(put_fields(block, scattered));
     all.extend(block.attributes.pieces());
     all.extend([put_events(block), put_links(block)]);
     all
@@ -127,7 +130,7 @@ fn put_ids(block: &Block) -> [Vec<u8>; 3] {
 }
 
 /// Starts, durations, kinds, statuses, other numbers, names, messages, states.
-fn put_fields(block: &Block) -> [Vec<u8>; 8] {
+fn put_fields(block: &Block, scattered: Scattered) -> [Vec<u8>; 8] {
     let mut pieces: [Vec<u8>; 8] = Default::default();
     let [
         starts,
@@ -139,9 +142,8 @@ fn put_fields(block: &Block) -> [Vec<u8>; 8] {
         messages,
         states,
     ] = &mut pieces;
-    ints::encode_aligned(&block.starts, starts);
-    // Random enough that packed bits are as small as what zstd makes of bytes, and read faster.
-    ints::encode(&block.durations, durations);
+    scattered(&block.starts, starts);
+    scattered(&block.durations, durations);
     put_ints(&block.kinds, kinds);
     put_ints(&block.statuses, statuses);
     block.numbers.iter().for_each(|n| put_ints(n, numbers));

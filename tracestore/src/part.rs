@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::filter::Hints;
 
 /// First byte of the section `index`: the version of all sections.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// Bytes of a trace in the section `ids`: its id and its place in order of start.
 const ID_BYTES: usize = 20;
 /// Largest catalog that is read; the bounds of its writer give less.

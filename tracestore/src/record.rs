@@ -18,7 +18,7 @@ use crate::memory::Memory;
 use crate::row;
 
 /// First byte of a record: its version.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Most rows of one record that is read; a body of 256 MiB cannot hold as many honest spans.
 const ROWS_MAX: usize = 16 << 20;
 

@@ -426,7 +426,7 @@ proptest! {
             let index = index % content.len();
             content[index] ^= bits;
         }
-        let mut damaged = vec![1, 1];
+        let mut damaged = vec![2, 1];
         bytes::encode_raw(&content, &mut damaged);
         if let Ok(blocks) = record::read(&damaged) {
             // What can be read can be put together, held and flushed.
@@ -437,7 +437,7 @@ proptest! {
             flush_all(&memory);
         }
         content.truncate(cut % content.len());
-        let mut short = vec![1, 1];
+        let mut short = vec![2, 1];
         bytes::encode_raw(&content, &mut short);
         prop_assert!(record::read(&short).is_err());
     }
@@ -519,6 +519,75 @@ fn a_trace_of_many_spans_crosses_blocks() {
         bytes < 20_000 * 20,
         "{bytes} bytes for 20000 spans, 8 of each are random"
     );
+}
+
+#[test]
+fn blocks_that_stand_alone_are_copied() {
+    // 600 traces of ten spans in each batch; the first trace of the second batch is late for the
+    // first one too, and one span of it arrives again.
+    let spans = |from: u16| -> Vec<Span> {
+        let mut spans = Vec::new();
+        for trace in from..from + 600 {
+            for number in 1..=10 {
+                let mut span = simple(0, number, i64::from(trace % 600));
+                span.trace_id.0[..2].copy_from_slice(&(trace + 1).to_be_bytes());
+                span.attributes = vec![Attribute::string("request", format!("{trace}-{number}"))];
+                spans.push(span);
+            }
+        }
+        spans
+    };
+    let late = spans(600)[..12].to_vec();
+    let steps = [
+        (one(spans(0)), Step::Flush),
+        (one(spans(600)), Step::Flush),
+        (one(late), Step::Flush),
+    ];
+    let (before, _) = build(&steps);
+    let mut merged = steps.to_vec();
+    merged.push((SpanBatch::default(), Step::Merge(0)));
+    let (after, oracle) = build(&merged);
+    assert_eq!((before.parts.len(), after.parts.len()), (3, 1));
+    let blocks = |snapshot: &Snapshot<Spans>, part: usize| -> Vec<Vec<u8>> {
+        let reader = &snapshot.parts[part].reader;
+        let names = reader.sections().map(|(name, _)| name.to_owned());
+        let names = names.filter(|name| name.starts_with("block."));
+        names
+            .map(|n| reader.section(&n).unwrap().to_vec())
+            .collect()
+    };
+    // The second batch has traces of the late one, so that its block is made anew.
+    let copied = blocks(&after, 0);
+    assert_eq!(copied.len(), 2);
+    assert!(copied.contains(&blocks(&before, 0)[0]));
+    assert!(!copied.contains(&blocks(&before, 1)[0]));
+    let filter = SpanFilter {
+        range: TimeRange::ALL,
+        conditions: Vec::new(),
+    };
+    let found = scanned(&after, &filter);
+    assert_eq!(found.len(), 1200);
+    for (id, rows) in &found {
+        assert_eq!(rows, &oracle[id]);
+    }
+    let wanted = Condition::Attribute {
+        scope: Some(Scope::Span),
+        key: "request".to_owned(),
+        value: AttributeValue::String("7-3".to_owned()),
+    };
+    let filter = SpanFilter {
+        conditions: vec![wanted],
+        ..filter
+    };
+    assert_eq!(scanned(&after, &filter).len(), 1);
+    let values = tag_values(
+        &after,
+        Some(Scope::Span),
+        "request",
+        TimeRange::ALL,
+        &budget(),
+    );
+    assert_eq!(values.unwrap().len(), 1000);
 }
 
 #[test]
@@ -756,7 +825,7 @@ fn the_format_of_blocks_is_fixed() {
     let mut record = Vec::new();
     encode(&batch, &mut record);
     assert_eq!(decode(&record).unwrap(), batch);
-    assert_eq!(record[0], 1);
+    assert_eq!(record[0], 2);
 }
 
 #[test]
