@@ -13,6 +13,7 @@ mod deliver;
 mod request;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_model::family::Family;
@@ -54,6 +55,9 @@ struct Destination {
     options: QueueOptions,
     bytes_max: u64,
     when_full: WhenFull,
+    /// Whether the queue is to take nothing more, as it was seen last: nobody waits for its lock,
+    /// which is held across the disk, to know that.
+    full: AtomicBool,
     /// `None` after a failure, until it is opened again.
     queue: Mutex<Option<Queue>>,
     /// Batches that wait to be written together.
@@ -143,11 +147,13 @@ impl Forwarder {
                 options,
                 bytes_max,
                 when_full,
+                full: AtomicBool::new(false),
                 queue: Mutex::new(Some(queue)),
                 entering: Mutex::default(),
                 wake: Notify::new(),
                 counters: Counters::default(),
             };
+            destination.look(lock(&destination.queue).as_ref());
             Ok(Arc::new(destination))
         };
         let destinations: Result<Vec<_>, DiskError> = configs.into_iter().map(open).collect();
@@ -183,10 +189,7 @@ impl Forwarder {
     /// Why nothing more can be queued now, if that is so: senders are told before anything of
     /// theirs is stored.
     pub(crate) fn crowded(&self) -> Option<String> {
-        let full = |destination: &&Arc<Destination>| {
-            let queue = lock(&destination.queue);
-            destination.is_full(queue.as_ref())
-        };
+        let full = |destination: &&Arc<Destination>| destination.full.load(Ordering::Relaxed);
         let destination = self.destinations.iter().find(full)?;
         Some(destination.full())
     }
@@ -268,9 +271,11 @@ fn folder_name(name: &str) -> String {
 
 impl Destination {
     /// Whether its queue is to take nothing more.
-    fn is_full(&self, queue: Option<&Queue>) -> bool {
-        self.when_full == WhenFull::Refuse
-            && queue.is_some_and(|q| q.waiting_bytes() >= self.bytes_max)
+    fn look(&self, queue: Option<&Queue>) -> bool {
+        let full = queue.is_some_and(|q| q.waiting_bytes() >= self.bytes_max);
+        let full = full && self.when_full == WhenFull::Refuse;
+        self.full.store(full, Ordering::Relaxed);
+        full
     }
 
     /// The same in words for the sender.
@@ -353,10 +358,11 @@ impl Destination {
                 payload: &entering.record,
             })
             .collect();
-        let written = match self.is_full(queue.as_ref()) {
+        let written = match self.look(queue.as_ref()) {
             true => Err(self.full()),
             false => self.append(&mut queue, &records),
         };
+        self.look(queue.as_ref());
         drop(records);
         match &written {
             Ok(()) => self.wake.notify_one(),
@@ -406,6 +412,7 @@ impl Destination {
             queue.acknowledge(sequence)?;
             queue.note()
         });
+        self.look(queue.as_ref());
         if let Err(error) = done {
             tracing::error!(remote_name = self.config.name, %error, "the queue cannot be noted");
         }

@@ -7,6 +7,7 @@
 
 use std::cell::{OnceCell, RefCell};
 
+use memchr::memmem;
 use obs_model::Labels;
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes, dense};
@@ -20,6 +21,9 @@ use crate::tokens::GroupTokens;
 pub(crate) const GROUP_BYTES: usize = if cfg!(test) { 512 } else { 4 << 20 };
 /// Most rows of a group, whatever their size.
 pub(crate) const GROUP_ROWS_MAX: usize = 1 << 16;
+
+/// How letters may be written in JSON instead of as they are.
+pub(crate) const ESCAPE: &[u8] = b"\\u00";
 
 /// Lengths of a group's columns in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,7 @@ impl GroupBuilder {
         self.encoder
             .encode(&self.lines, &self.ends, &mut self.tokens, out);
         let lines_end = out.len();
+        self.tokens.escapes = memmem::find(&self.lines, ESCAPE).is_some();
         let metadata = encode_metadata(&self.metadata, &mut self.tokens);
         self.zstd.encode(&metadata, out);
         self.times.clear();
@@ -110,11 +115,13 @@ pub(crate) struct OpenGroup<'a> {
     rows: usize,
     times_packed: Reader<'a>,
     times: OnceCell<Vec<i64>>,
-    lines: Lines<'a>,
+    lines_packed: Reader<'a>,
+    lines: OnceCell<Lines<'a>>,
     metadata_packed: Reader<'a>,
     metadata: OnceCell<Metadata>,
     /// Which rows are wanted; `None` = all.
     wanted: Option<Vec<bool>>,
+    likely: OnceCell<Wanted>,
     line: RefCell<Vec<u8>>,
 }
 
@@ -131,29 +138,78 @@ impl<'a> OpenGroup<'a> {
         let mut reader = Reader::new(place, columns);
         let mut column = |length: usize| reader.slice(length).map(|c| Reader::new(place, c));
         let times_packed = column(lengths.times)?;
-        let mut lines_reader = column(lengths.lines)?;
+        let lines_packed = column(lengths.lines)?;
         let metadata_packed = column(lengths.metadata)?;
-        let lines = Lines::open(&mut lines_reader, rows)?;
-        lines_reader.finish()?;
-        let wanted = if search.is_empty() {
-            None
-        } else {
-            match by_row(&lines, &search.rows(&lines)?, rows) {
-                Wanted::None => return Ok(None),
-                Wanted::All => None,
-                Wanted::Some(rows) => Some(rows),
-            }
-        };
-        Ok(Some(Self {
+        let mut group = Self {
             rows,
             times_packed,
             times: OnceCell::new(),
-            lines,
+            lines_packed,
+            lines: OnceCell::new(),
             metadata_packed,
             metadata: OnceCell::new(),
-            wanted,
+            wanted: None,
+            likely: OnceCell::new(),
             line: RefCell::default(),
-        }))
+        };
+        if !search.is_empty() {
+            match group.search(search)? {
+                Wanted::None => return Ok(None),
+                Wanted::All => {}
+                Wanted::Some(rows) => group.wanted = Some(rows),
+            }
+        }
+        Ok(Some(group))
+    }
+
+    fn lines(&self) -> Result<&Lines<'a>, Corrupt> {
+        if let Some(lines) = self.lines.get() {
+            return Ok(lines);
+        }
+        let mut reader = self.lines_packed.clone();
+        let lines = Lines::open(&mut reader, self.rows)?;
+        reader.finish()?;
+        Ok(self.lines.get_or_init(|| lines))
+    }
+
+    fn search(&self, search: &mut Search) -> Result<Wanted, Corrupt> {
+        let lines = self.lines()?;
+        Ok(by_row(lines, &search.rows(lines)?, self.rows))
+    }
+
+    /// Which rows may satisfy conditions on labels that no row has from its stream: those with the
+    /// value in their metadata, and those without the label whose lines the search finds. The group
+    /// keeps the answer to the first question.
+    pub(crate) fn likely(
+        &self,
+        labels: &[(String, String)],
+        search: &mut Search,
+    ) -> Result<&Wanted, Corrupt> {
+        if let Some(likely) = self.likely.get() {
+            return Ok(likely);
+        }
+        let mut found = Wanted::All;
+        let mut lines: Option<Wanted> = None;
+        for (name, value) in labels {
+            let Some(rows) = self.all_metadata()?.matching(name, value) else {
+                continue;
+            };
+            let absent = rows.is_empty() || rows.iter().any(|(_, absent)| *absent);
+            if absent && lines.is_none() {
+                lines = Some(self.search(search)?);
+            }
+            let in_line = |row: usize| lines.as_ref().is_some_and(|lines| lines.has(row));
+            let likely = match rows.is_empty() {
+                true => lines.clone().unwrap_or(Wanted::All),
+                false => {
+                    let rows = rows.iter().enumerate();
+                    let likely = rows.map(|(row, (same, absent))| *same || *absent && in_line(row));
+                    Wanted::Some(likely.collect())
+                }
+            };
+            found = found.and(likely);
+        }
+        Ok(self.likely.get_or_init(|| found))
     }
 
     /// The times of all rows.
@@ -188,22 +244,26 @@ impl<'a> OpenGroup<'a> {
     ) -> Result<T, Corrupt> {
         let mut line = self.line.borrow_mut();
         line.clear();
-        self.lines.write(row, &mut line)?;
+        self.lines()?.write(row, &mut line)?;
         Ok(look(&line))
     }
 
     /// Appends a row's line.
     pub(crate) fn write_line(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Corrupt> {
-        self.lines.write(row, out)
+        self.lines()?.write(row, out)
     }
 
     /// The structured metadata of a row.
     pub(crate) fn metadata(&self, row: usize) -> Result<Labels, Corrupt> {
+        self.all_metadata()?.row(row)
+    }
+
+    fn all_metadata(&self) -> Result<&Metadata, Corrupt> {
         if let Some(metadata) = self.metadata.get() {
-            return metadata.row(row);
+            return Ok(metadata);
         }
         let metadata = Metadata::decode(self.metadata_packed.clone(), self.rows)?;
-        self.metadata.get_or_init(|| metadata).row(row)
+        Ok(self.metadata.get_or_init(|| metadata))
     }
 
     /// Bytes of memory held now.
@@ -211,7 +271,8 @@ impl<'a> OpenGroup<'a> {
         let times = self.times.get().map_or(0, Vec::len) * size_of::<i64>();
         let wanted = self.wanted.as_ref().map_or(0, Vec::len);
         let metadata = self.metadata.get().map_or(0, Metadata::bytes);
-        times + wanted + metadata + self.lines.bytes() + self.line.borrow().len()
+        let lines = self.lines.get().map_or(0, Lines::bytes);
+        times + wanted + metadata + lines + self.line.borrow().len()
     }
 }
 

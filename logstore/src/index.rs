@@ -24,7 +24,9 @@ use tantivy::directory::{
 use tantivy::indexer::SingleSegmentIndexWriter;
 use tantivy::postings::TermInfo;
 use tantivy::schema::{BytesOptions, Field, IndexRecordOption, Schema};
-use tantivy::{DocSet, Index, InvertedIndexReader, SegmentReader, TERMINATED, TantivyDocument};
+use tantivy::{
+    DocSet, Index, IndexSettings, InvertedIndexReader, SegmentReader, TERMINATED, TantivyDocument,
+};
 
 use crate::tokens::{Cause, GroupTokens, LENGTH_MAX, Need};
 
@@ -32,6 +34,7 @@ use crate::tokens::{Cause, GroupTokens, LENGTH_MAX, Need};
 const WORD: u8 = b'w';
 const TRIGRAM: u8 = b't';
 const LENGTH: u8 = b'l';
+const ESCAPES: u8 = b'e';
 
 /// The one field.
 const FIELD: &str = "token";
@@ -84,8 +87,11 @@ impl Builder {
             document.add_bytes(self.field, &self.term);
         };
         tokens.words.drain().for_each(|word| add(WORD, &word));
-        tokens.trigrams.drain().for_each(|t| add(TRIGRAM, &t));
+        tokens.trigrams.drain(|trigram| add(TRIGRAM, &trigram));
         tokens.lengths.drain().for_each(|l| add(LENGTH, &[l]));
+        if tokens.escapes {
+            add(ESCAPES, &[]);
+        }
         self.document(document)
     }
 
@@ -101,8 +107,13 @@ impl Builder {
 
     fn document(&mut self, document: TantivyDocument) -> Result<(), Corrupt> {
         if self.writer.is_none() {
+            let settings = IndexSettings {
+                docstore_compress_dedicated_thread: false,
+                ..IndexSettings::default()
+            };
             let writer = Index::builder()
                 .schema(schema().0)
+                .settings(settings)
                 .single_segment_index_writer(self.directory.clone(), BUILD_BYTES)
                 .map_err(|e| failed("begin", e))?;
             self.writer = Some(writer);
@@ -369,6 +380,7 @@ impl TokenIndex {
                     self.add_words(text, *begins, *ends, &mut found)?;
                 }
                 Cause::Id(hash) => ids.push(*hash),
+                Cause::Escapes => found |= self.groups(ESCAPES, &[])?,
                 Cause::LongerId { than, trigrams } => {
                     self.add_longer_ids(*than, trigrams, &mut found)?;
                 }

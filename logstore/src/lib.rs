@@ -13,6 +13,7 @@ pub mod kind;
 
 pub mod record;
 
+mod draft;
 mod filter;
 mod index;
 pub mod memory;
@@ -44,11 +45,12 @@ mod tests;
 pub use admit::{KnownStreams, Reason, Refused, admit};
 pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, streams};
 pub use deletion::{Selector, delete};
+pub use draft::LogDraft;
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
 pub use extents::{Extent, extents};
 pub use kind::Logs;
-pub use lines::search::{LineCondition, LineTest};
+pub use lines::search::{LineCondition, LineTest, ReadersTest};
 pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
 pub use rows::Rows;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use obs_model::time::NANOS_PER_DAY;
-use obs_model::{Labels, TimeRange, Timestamp};
+use obs_model::{Labels, LogBatch, TimeRange, Timestamp};
 use parking_lot::RwLock;
 
 use crate::postings::GrowingPostings;
@@ -16,6 +16,9 @@ use crate::record::Decoded;
 const STREAM_BYTES: usize = 400;
 /// What a row takes beside its line: time, end and pointer to the metadata.
 const ROW_BYTES: usize = 8 + 8 + 16;
+
+/// What a metadata set takes beside its bytes.
+const SET_BYTES: usize = 16;
 
 /// Records in memory. Readers and the writer share it.
 #[derive(Debug, Default)]
@@ -62,29 +65,22 @@ impl Memory {
     /// Takes a record that was read and checked.
     pub(crate) fn push(&self, record: &Decoded) {
         let mut inner = self.inner.write();
-        inner.bytes += record
-            .sets
-            .iter()
-            .map(|s| s.packed().len() + 16)
-            .sum::<usize>();
-        for stream in record.streams.iter().filter(|s| !s.rows.is_empty()) {
-            let id = inner.stream(&record.sets[stream.labels]);
-            let mut bytes = 0;
-            let inner = &mut *inner;
-            let rows = &mut inner.streams[id as usize];
-            let mut last = None;
-            for row in &stream.rows {
-                let day = row.time.div_euclid(NANOS_PER_DAY);
-                if last.replace(day) != Some(day) {
-                    inner.days.insert(day);
-                }
-                let line = record.line(row);
-                rows.push(row.time, line, record.sets[row.metadata].clone());
-                bytes += ROW_BYTES + line.len();
-            }
-            let range = rows.range;
-            inner.bytes += bytes;
-            inner.range = Some(inner.range.map_or(range, |all| all.union(range)));
+        for stream in &record.streams {
+            let rows = stream.rows.iter().map(|row| {
+                let metadata = &record.sets[row.metadata];
+                (row.time, record.line(row), metadata)
+            });
+            inner.push(&record.sets[stream.labels], rows);
+        }
+    }
+
+    /// Takes a batch.
+    pub(crate) fn push_batch(&self, batch: &LogBatch) {
+        let mut inner = self.inner.write();
+        for stream in &batch.streams {
+            let rows = stream.records.iter();
+            let rows = rows.map(|r| (r.time.nanos(), r.line.as_slice(), &r.metadata));
+            inner.push(&stream.labels, rows);
         }
     }
 
@@ -130,6 +126,36 @@ impl Memory {
 }
 
 impl Inner {
+    /// Takes rows of one stream: times, lines and metadata.
+    fn push<'r>(
+        &mut self,
+        labels: &Labels,
+        rows: impl Iterator<Item = (i64, &'r [u8], &'r Labels)>,
+    ) {
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let id = self.stream(labels);
+        let stream = &mut self.streams[id as usize];
+        let mut last_day = None;
+        let mut last: Option<&Labels> = None;
+        for (time, line, metadata) in rows {
+            let day = time.div_euclid(NANOS_PER_DAY);
+            if last_day.replace(day) != Some(day) {
+                self.days.insert(day);
+            }
+            // Rows mostly share the set of the row before.
+            if last.replace(metadata) != Some(metadata) {
+                self.bytes += metadata.packed().len() + SET_BYTES;
+            }
+            self.bytes += ROW_BYTES + line.len();
+            stream.push(time, line, metadata.clone());
+        }
+        let range = stream.range;
+        self.range = Some(self.range.map_or(range, |all| all.union(range)));
+    }
+
     fn stream(&mut self, labels: &Labels) -> u32 {
         if let Some(id) = self.ids.get(labels) {
             return *id;

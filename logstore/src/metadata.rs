@@ -169,6 +169,7 @@ impl Column {
 #[derive(Debug)]
 pub(crate) struct Metadata {
     place: String,
+    rows: usize,
     columns: Vec<Column>,
     rest: Option<Strings>,
     /// Sets that were built before, by the numbers of their stored values; empty when there may
@@ -201,15 +202,36 @@ impl Metadata {
             return Err(reader.corrupt(format!("{rows} rows in every column")));
         }
         reader.finish()?;
-        let sets = columns.iter().map(Column::stored);
-        let sets = sets.fold(Some(1usize), |all, stored| all?.checked_mul(stored?));
+        let mut sets = columns.iter().map(Column::stored);
+        let sets = sets.try_fold(1usize, |all, stored| all.checked_mul(stored?));
         let remembered = sets.filter(|sets| rest.is_none() && *sets <= REMEMBERED_MAX);
         Ok(Self {
             place: place.to_owned(),
+            rows,
             columns,
             rest,
             built: RefCell::new(vec![None; remembered.unwrap_or(0)]),
         })
+    }
+
+    /// For each row whether it may have this value under this key, and whether it has no such key;
+    /// `None` when nothing is known of the rows, `Some` without rows when no row has the key.
+    pub(crate) fn matching(&self, name: &str, value: &str) -> Option<Vec<(bool, bool)>> {
+        if self.rest.is_some() {
+            return None;
+        }
+        let Some(column) = self.columns.iter().find(|column| column.name == name) else {
+            return Some(Vec::new());
+        };
+        let mut scratch = Vec::new();
+        let row = |row: usize| match column.place(row) {
+            None => (false, true),
+            Some(place) => {
+                let same = column.values.is(place, value.as_bytes(), &mut scratch);
+                (same, false)
+            }
+        };
+        Some((0..self.rows).map(row).collect())
     }
 
     /// The metadata of a row.

@@ -13,16 +13,16 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 
 use obs_model::{Budget, BudgetError, HeldBytes, Labels, Matcher, TimeRange};
-use obs_storage::{Hidden, Snapshot};
+use obs_storage::{Corrupt, Hidden, Snapshot};
 use roaring::RoaringBitmap;
 
 use crate::catalog::part_blocks;
 use crate::deletion::{Hides, hides_row};
 use crate::error::SelectError;
-use crate::group::OpenGroup;
+use crate::group::{ESCAPE, OpenGroup};
 use crate::kind::Logs;
-use crate::lines::Search;
-use crate::lines::search::LineCondition;
+use crate::lines::search::{LineCondition, LineTest};
+use crate::lines::{Search, Wanted};
 use crate::memory::{Memory, TimedRow};
 use crate::part::{Candidates, Group, Part, nanos};
 use crate::postings::{Postings as _, resolve};
@@ -75,9 +75,9 @@ pub struct LogFilter<'a> {
     pub range: TimeRange,
     /// Conditions on the line; all must hold.
     pub lines: &'a [LineCondition],
-    /// Names and values of labels: a record is only wanted if its stream has a label of the name,
-    /// or else if the value stands in its structured metadata or in its line. Others may be told
-    /// too.
+    /// Names and values of labels: a record is only wanted if its stream or its structured metadata
+    /// has a label of the name, or else if the value, or an escape `\\u00`, stands in its line.
+    /// Others may be told too.
     pub labels: &'a [(String, String)],
     /// Order of the slices.
     pub direction: Direction,
@@ -88,6 +88,13 @@ pub trait Visitor {
     /// The next slice begins; all its records follow. `false` ends the scan: nothing of this or a
     /// later slice is wanted.
     fn slice(&mut self, range: TimeRange) -> bool;
+
+    /// All of so many records of a stream inside a range are wanted, and none of them is stored
+    /// twice. `true` takes them as told: they are not told again. Called before the first slice.
+    fn whole(&mut self, labels: &Labels, range: TimeRange, rows: u64) -> Result<bool, SelectError> {
+        let _ = (labels, range, rows);
+        Ok(false)
+    }
 
     /// The wanted records of one stream in the slice. A stream comes at most once in a slice.
     fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError>;
@@ -128,6 +135,9 @@ pub fn scan(
     for (index, memory) in snapshot.memories.iter().enumerate() {
         found.add_memory(snapshot.parts.len() + index, memory, filter, budget)?;
     }
+    if filter.lines.is_empty() && filter.labels.is_empty() {
+        found.tell_whole(snapshot, filter.range, visitor)?;
+    }
     Sweep::new(snapshot, found, filter, budget).run(visitor)
 }
 
@@ -139,6 +149,8 @@ struct Piece<'a> {
     order: (usize, i64, usize),
     /// The time that the sweep meets first, as it meets it.
     start: i64,
+    /// The time of its last row.
+    max: i64,
     rows: usize,
     /// Bytes of the lines.
     bytes: u64,
@@ -226,6 +238,7 @@ impl<'a> Found<'a> {
                 stream: block.stream as usize,
                 order: (rank, block.min, pieces.len()),
                 start: ends[0].min(ends[1]),
+                max: block.max,
                 rows: block.rows,
                 bytes: block.bytes,
                 source: Source::Part {
@@ -247,6 +260,48 @@ impl<'a> Found<'a> {
         for piece in &mut self.pieces[first..] {
             piece.stream = ids[&piece.stream];
         }
+        Ok(())
+    }
+
+    /// Tells the visitor of pieces that it need not look into.
+    fn tell_whole(
+        &mut self,
+        snapshot: &Snapshot<Logs>,
+        range: TimeRange,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), SelectError> {
+        self.pieces
+            .sort_by_key(|piece| (piece.stream, piece.order.1, piece.max));
+        let mut told = vec![false; self.pieces.len()];
+        // Up to when rows of the stream were met.
+        let mut reach: Option<(usize, i64)> = None;
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let (rank, min, _) = piece.order;
+            let before = reach.filter(|(stream, _)| *stream == piece.stream);
+            let next = self.pieces.get(index + 1);
+            let next = next.filter(|next| next.stream == piece.stream);
+            let alone = before.is_none_or(|(_, max)| max < min)
+                && next.is_none_or(|next| piece.max < next.order.1);
+            reach = Some((
+                piece.stream,
+                before.map_or(piece.max, |b| b.1.max(piece.max)),
+            ));
+            let labels = &self.streams[piece.stream];
+            let span = nanos(min, piece.max);
+            let inside = range.start <= span.start && span.end <= range.end;
+            let in_part = matches!(piece.source, Source::Part { .. });
+            if alone
+                && inside
+                && in_part
+                && Hides::new(snapshot.hidden.in_part(rank))
+                    .of_stream(labels, span)
+                    .is_empty()
+            {
+                told[index] = visitor.whole(labels, span, piece.rows as u64)?;
+            }
+        }
+        let mut told = told.into_iter();
+        self.pieces.retain(|_| !told.next().unwrap_or(false));
         Ok(())
     }
 
@@ -282,6 +337,7 @@ impl<'a> Found<'a> {
                         stream: id,
                         order: (rank, ordered[first_row].time, self.pieces.len()),
                         start: ends[0].min(ends[1]),
+                        max: timed.time,
                         rows: index + 1 - first_row,
                         bytes: bytes as u64,
                         source: Source::Memory {
@@ -352,6 +408,48 @@ impl<'p, 'f> Prune<'p, 'f> {
             }
         }
         Ok(true)
+    }
+}
+
+/// Conditions on labels that may come from metadata or from the line.
+struct Likely {
+    labels: Vec<(String, String)>,
+    /// What lines have from which parsers can make all of them.
+    search: Search,
+}
+
+impl Likely {
+    fn new(labels: &[(String, String)]) -> Self {
+        let condition = |(_, value): &(String, String)| LineCondition {
+            negative: false,
+            tests: vec![
+                LineTest::contains(value.as_bytes()),
+                LineTest::contains(ESCAPE),
+            ],
+        };
+        // Of several conditions each line needs its own; which row has which label from where is
+        // told row by row, so only one is searched.
+        let conditions: Vec<LineCondition> = match labels {
+            [only] => vec![condition(only)],
+            _ => Vec::new(),
+        };
+        Self {
+            labels: labels.to_vec(),
+            search: Search::new(&conditions),
+        }
+    }
+
+    /// Which rows of a group may be wanted, of a stream with these labels.
+    fn rows<'g>(
+        &mut self,
+        group: &'g OpenGroup<'_>,
+        stream: &Labels,
+    ) -> Result<&'g Wanted, Corrupt> {
+        let known = |(name, _): &(String, String)| stream.get(name).is_some();
+        if self.labels.is_empty() || self.labels.iter().any(known) {
+            return Ok(&Wanted::All);
+        }
+        group.likely(&self.labels, &mut self.search)
     }
 }
 
@@ -433,7 +531,8 @@ impl<'a> Open<'a> {
     fn take(
         &mut self,
         upto: usize,
-        search: &Search,
+        labels: &Labels,
+        (search, likely): (&Search, &mut Likely),
         hidden: &[&Hidden<Logs>],
     ) -> Result<Run<'a>, SelectError> {
         let total = self.piece.rows;
@@ -468,13 +567,14 @@ impl<'a> Open<'a> {
             (Source::Part { first_row, .. }, Some(held)) => {
                 let group = Rc::clone(&held.group);
                 let rows = first_row + rows.start..first_row + rows.end;
-                if hidden.is_empty() && group.wants_all() {
+                let likely = likely.rows(&group, labels)?;
+                if hidden.is_empty() && group.wants_all() && *likely == Wanted::All {
                     let picked = Picked::All(rows);
                     return Ok(Run::Group { group, picked });
                 }
                 let mut picked = Vec::new();
                 let times = group.times()?;
-                for row in rows.filter(|row| group.wants(*row)) {
+                for row in rows.filter(|row| group.wants(*row) && likely.has(*row)) {
                     if hidden.is_empty()
                         || group.with_line(row, |line| visible(times[row], line))?
                     {
@@ -501,6 +601,7 @@ struct Sweep<'a> {
     met: HashMap<GroupId, Option<Weak<HeldGroup<'a>>>>,
     recent: VecDeque<Rc<HeldGroup<'a>>>,
     search: Search,
+    likely: Likely,
     snapshot: &'a Snapshot<Logs>,
     direction: Direction,
     /// Bytes of the next slice.
@@ -531,6 +632,7 @@ impl<'a> Sweep<'a> {
             met: HashMap::new(),
             recent: VecDeque::new(),
             search: Search::new(filter.lines),
+            likely: Likely::new(filter.labels),
             snapshot,
             slice_bytes: FIRST_SLICE_BYTES,
             direction: filter.direction,
@@ -707,7 +809,8 @@ impl<'a> Sweep<'a> {
                     Some(memory) => self.snapshot.hidden.in_memory(memory),
                 };
                 let hidden = Hides::new(hidden).of_stream(labels, range);
-                runs.push(open.take(upto, &self.search, &hidden)?);
+                let searches = (&self.search, &mut self.likely);
+                runs.push(open.take(upto, labels, searches, &hidden)?);
             }
             runs.retain(|run| run.len() > 0);
             if runs.is_empty() {

@@ -380,6 +380,15 @@ proptest! {
         let all = scanned(&snapshot, &filter).all;
         prop_assert_eq!(&all, &in_range);
 
+        if lines.is_empty() {
+            let mut whole = Whole::default();
+            scan(&snapshot, &filter, &budget(), &mut whole).unwrap();
+            let counts = |records: &Vec<LogRecord>| records.len() as u64;
+            let expect: BTreeMap<Labels, u64> =
+                all.iter().map(|(labels, records)| (labels.clone(), counts(records))).collect();
+            prop_assert_eq!(whole.0, expect);
+        }
+
         // Conditions on metadata may let others through, but never leave a wanted record out.
         let condition = [condition];
         filter.labels = &condition;
@@ -539,6 +548,27 @@ fn damage(good: &PartReader, section: usize, byte: prop::sample::Index, flip: u8
         }
     }
     assert!(rows as u64 <= good.rows() && (merge.is_err() || merged.bytes() < 1 << 20));
+}
+
+/// Counts without looking into what stands alone.
+#[derive(Default)]
+struct Whole(BTreeMap<Labels, u64>);
+
+impl Visitor for Whole {
+    fn slice(&mut self, _range: TimeRange) -> bool {
+        true
+    }
+
+    fn whole(&mut self, labels: &Labels, range: TimeRange, rows: u64) -> Result<bool, SelectError> {
+        assert!(!range.is_empty() && rows > 0);
+        *self.0.entry(labels.clone()).or_default() += rows;
+        Ok(true)
+    }
+
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        *self.0.entry(labels.clone()).or_default() += rows.len() as u64;
+        Ok(())
+    }
 }
 
 struct Count(usize);

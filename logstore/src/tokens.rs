@@ -8,7 +8,8 @@
 
 use std::collections::HashSet;
 
-use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::filter::IdSet;
 use crate::lines::split::{Run, classify, in_run, is_marker};
@@ -41,14 +42,77 @@ fn cut(token: &[u8]) -> &[u8] {
     &token[..token.len().min(TOKEN_BYTES_MAX)]
 }
 
+/// Words, each once.
+#[derive(Default)]
+pub(crate) struct Words {
+    all: Vec<Vec<u8>>,
+    places: HashTable<(u64, u32)>,
+}
+
+impl Words {
+    fn insert(&mut self, word: &[u8]) {
+        let hash = xxh3_64(word);
+        let same = |(known, at): &(u64, u32)| *known == hash && self.all[*at as usize] == word;
+        if self.places.find(hash, same).is_none() {
+            // Words of a group have more than a byte each, and lines less than 4 GiB.
+            let at = self.all.len() as u32;
+            self.places
+                .insert_unique(hash, (hash, at), |(hash, _)| *hash);
+            self.all.push(word.to_vec());
+        }
+    }
+
+    /// Takes all words out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.places.clear();
+        self.all.drain(..)
+    }
+}
+
+/// Trigrams, each once: a bit for each that there can be.
+#[derive(Default)]
+pub(crate) struct Trigrams {
+    bits: Vec<u64>,
+    all: Vec<Trigram>,
+}
+
+impl Trigrams {
+    fn insert(&mut self, trigram: Trigram) {
+        if self.bits.is_empty() {
+            self.bits = vec![0; 1 << 18];
+        }
+        let (word, bit) = Self::place(trigram);
+        if self.bits[word] & bit == 0 {
+            self.bits[word] |= bit;
+            self.all.push(trigram);
+        }
+    }
+
+    fn place([a, b, c]: Trigram) -> (usize, u64) {
+        let number = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        (number / 64, 1 << (number % 64))
+    }
+
+    /// Takes all trigrams out.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(Trigram)) {
+        for trigram in self.all.drain(..) {
+            let (word, bit) = Self::place(trigram);
+            self.bits[word] &= !bit;
+            take(trigram);
+        }
+    }
+}
+
 /// What the lines and metadata of a group hold.
 #[derive(Default)]
 pub(crate) struct GroupTokens {
-    pub(crate) words: HashSet<Vec<u8>, Xxh3DefaultBuilder>,
+    pub(crate) words: Words,
     pub(crate) ids: IdSet,
-    pub(crate) trigrams: HashSet<Trigram, Xxh3DefaultBuilder>,
+    pub(crate) trigrams: Trigrams,
     /// Lengths of identifiers.
     pub(crate) lengths: HashSet<u8>,
+    /// Whether a line may have letters that are escaped, as JSON allows.
+    pub(crate) escapes: bool,
 }
 
 impl GroupTokens {
@@ -72,10 +136,7 @@ impl GroupTokens {
     }
 
     fn word(&mut self, word: &[u8]) {
-        let word = cut(word);
-        if !self.words.contains(word) {
-            self.words.insert(word.to_vec());
-        }
+        self.words.insert(cut(word));
     }
 
     fn id(&mut self, id: &[u8]) {
@@ -83,8 +144,8 @@ impl GroupTokens {
             return;
         }
         self.lengths.insert(length(id.len()));
-        self.trigrams
-            .extend(id.windows(3).map(|w| [w[0], w[1], w[2]]));
+        id.windows(3)
+            .for_each(|w| self.trigrams.insert([w[0], w[1], w[2]]));
     }
 }
 
@@ -107,6 +168,8 @@ pub(crate) enum Cause {
     Id(u64),
     /// An identifier that is longer than so many bytes and has these trigrams.
     LongerId { than: u8, trigrams: Vec<Trigram> },
+    /// Escaped letters.
+    Escapes,
 }
 
 /// One of the causes must be there.
@@ -132,18 +195,7 @@ pub(crate) fn needs(texts: &[Vec<u8>]) -> Vec<Need> {
 /// metadata or in the line, there perhaps with letters written as `\u0041`.
 pub(crate) fn needs_of_value(value: &str) -> Vec<Need> {
     let mut all = needs(&[value.as_bytes().to_vec()]);
-    let escaped = [
-        Cause::Word {
-            text: b"u".to_vec(),
-            begins: true,
-            ends: true,
-        },
-        Cause::LongerId {
-            than: 3,
-            trigrams: vec![*b"u00"],
-        },
-    ];
-    all.iter_mut().for_each(|need| need.extend(escaped.clone()));
+    all.iter_mut().for_each(|need| need.push(Cause::Escapes));
     all
 }
 

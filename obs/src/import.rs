@@ -241,10 +241,6 @@ impl Notebook {
 }
 
 /// By what a file is known again: its length and when it was written, of a block those of its index.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command reads the files that it is given"
-)]
 fn fingerprint(path: &Path) -> anyhow::Result<Value> {
     let index = path.join("index");
     let file = if path.is_dir() { &index } else { path };

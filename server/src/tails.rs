@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use obs_logstore::Logs;
 use obs_model::{Labels, LogBatch, Tenant, Timestamp};
 use obs_query::logs::live::Sieve;
 use tokio::sync::mpsc;
@@ -95,19 +94,12 @@ impl Tails {
     }
 
     /// Records of a tenant are durable now.
-    pub(crate) fn stored(&self, tenant: &Tenant, record: &[u8]) {
+    pub(crate) fn stored(&self, tenant: &Tenant, batch: LogBatch) {
         let all = self.lock();
         let Some(listeners) = all.get(tenant) else {
             return;
         };
-        // It was encoded by this process a moment ago.
-        let batch = match obs_logstore::decode(record) {
-            Ok(batch) => Arc::new(batch),
-            Err(error) => {
-                tracing::error!(%error, store = <Logs as obs_storage::Kind>::NAME, "a record that was stored cannot be read");
-                return;
-            }
-        };
+        let batch = Arc::new(batch);
         for listener in listeners {
             listener.offer(tenant, &batch);
         }
@@ -211,7 +203,7 @@ mod tests {
         Arc::new(Sieve::new(&logs, Timestamp::default()).unwrap())
     }
 
-    fn record(app: &str, bytes: usize) -> Vec<u8> {
+    fn record(app: &str, bytes: usize) -> LogBatch {
         let stream = LogStream {
             labels: Labels::from_pairs([("app", app)]),
             records: vec![LogRecord {
@@ -220,10 +212,9 @@ mod tests {
                 metadata: Labels::empty(),
             }],
         };
-        let mut out = Vec::new();
-        let streams = vec![stream];
-        obs_logstore::encode(&LogBatch { streams }, &mut out);
-        out
+        LogBatch {
+            streams: vec![stream],
+        }
     }
 
     #[test]
@@ -232,15 +223,15 @@ mod tests {
         let tenant = Tenant::anonymous();
         let queries = [(tenant.clone(), sieve("{app=\"a\"}"))];
         let mut tail = tails.follow(&queries).unwrap();
-        tails.stored(&tenant, &record("b", 10));
-        tails.stored(&Tenant::new("other").unwrap(), &record("a", 10));
+        tails.stored(&tenant, record("b", 10));
+        tails.stored(&Tenant::new("other").unwrap(), record("a", 10));
         assert!(tail.ready().is_none());
         let large = record("a", 6 << 20);
-        (0..4).for_each(|_| tails.stored(&tenant, &large));
+        (0..4).for_each(|_| tails.stored(&tenant, large.clone()));
         let ready = std::iter::from_fn(|| tail.ready()).count();
         assert_eq!((ready, tail.dropped().len()), (2, 2));
         let small = record("a", 1);
-        (0..QUEUED_MAX + 5).for_each(|_| tails.stored(&tenant, &small));
+        (0..QUEUED_MAX + 5).for_each(|_| tails.stored(&tenant, small.clone()));
         assert_eq!(tail.dropped().len(), 5);
         drop(tail);
         assert!(tails.lock().is_empty());

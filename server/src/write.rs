@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use obs_collector::{Accepted, Inbox, SinkError, Write};
-use obs_logstore::{EnrichOptions, Logs, MemoryStreams, Reason as LogReason};
+use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogReason};
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
@@ -275,7 +275,7 @@ impl Intake for Metrics {
 
 impl Intake for Logs {
     type Batch = LogBatch;
-    type Ready = Vec<u8>;
+    type Ready = LogBatch;
     type Kept = Arc<Tails>;
 
     fn admit(
@@ -283,7 +283,7 @@ impl Intake for Logs {
         write: Admitting<'_, LogBatch>,
         rules: &Rules,
         _: &mut Arc<Tails>,
-    ) -> Admitted<Vec<u8>> {
+    ) -> Admitted<LogBatch> {
         let mut batch = write.batch;
         obs_logstore::enrich(&mut batch, &rules.enrich);
         let snapshot = store.snapshot(write.tenant);
@@ -297,20 +297,30 @@ impl Intake for Logs {
                     .iter()
                     .all(|r| r.reason == LogReason::TooManyStreams),
         };
-        let encode = |record: &mut Vec<u8>| obs_logstore::encode(&batch, record);
-        record(accepted, batch.record_count(), encode)
+        Admitted {
+            accepted,
+            bytes: LogDraft::weight(&batch),
+            fresh: 0,
+            ready: (batch.record_count() > 0).then_some(batch),
+        }
     }
 
     fn store(
         store: &Store<Self>,
-        ready: &mut [(Tenant, Vec<u8>)],
+        ready: &mut [(Tenant, LogBatch)],
         tails: &mut Arc<Tails>,
     ) -> Result<Vec<bool>, AppendError> {
-        let taken = append(store, ready)?;
-        for (tenant, record) in ready.iter() {
-            tails.stored(tenant, record);
+        let mut drafts: Vec<_> = ready.iter().map(|(_, batch)| LogDraft(batch)).collect();
+        let tenants = ready.iter().map(|(tenant, _)| tenant);
+        let mut group: Vec<(&Tenant, &mut dyn Draft<Logs>)> = tenants
+            .zip(&mut drafts)
+            .map(|(tenant, draft)| (tenant, draft as &mut dyn Draft<Logs>))
+            .collect();
+        store.append_drafts(&mut group)?;
+        for (tenant, batch) in ready.iter_mut() {
+            tails.stored(tenant, std::mem::take(batch));
         }
-        Ok(taken)
+        Ok(vec![true; ready.len()])
     }
 
     fn keep(batch: &mut LogBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
@@ -877,9 +887,29 @@ mod tests {
     fn a_batch_that_is_too_large_is_refused_alone() {
         let disk = Arc::new(SimDisk::new(1));
         let store = Store::<Logs>::open(disk, Options::default(), &|_| {}).unwrap();
-        let mut small = Vec::new();
-        obs_logstore::encode(&LogBatch::default(), &mut small);
-        let member = |ready: Vec<u8>| {
+        // Bytes that compression does not make fewer.
+        let mut state = 1u64;
+        let mut line = |bytes: usize| -> Vec<u8> {
+            let next = |_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 56) as u8
+            };
+            (0..bytes).map(next).collect()
+        };
+        let mut batch = |bytes: usize| LogBatch {
+            streams: vec![LogStream {
+                labels: Labels::from_pairs([("app", "a")]),
+                records: vec![LogRecord {
+                    time: clock::now(),
+                    line: line(bytes),
+                    metadata: Labels::empty(),
+                }],
+            }],
+        };
+        let (small, huge) = (batch(1), batch(65 << 20));
+        let member = |ready: LogBatch| {
             let (done, told) = oneshot::channel();
             let member = Member {
                 tenant: Tenant::anonymous(),
@@ -892,7 +922,7 @@ mod tests {
             (member, told)
         };
         let (first, mut told_first) = member(small);
-        let (large, mut told_large) = member(vec![0; 65 << 20]);
+        let (large, mut told_large) = member(huge);
         let (mut group, stats) = (vec![first, large], WriteStats::default());
         commit_earlier(&store, &mut group, &mut Arc::default(), &stats);
         commit(&store, group, &mut Arc::default(), &stats);

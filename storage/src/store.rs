@@ -180,7 +180,9 @@ impl<K: Kind> Store<K> {
         refused.map_or(Ok(()), |error| Err(AppendError::Record(error)))
     }
 
-    /// The same for drafts, at most one for each tenant. A draft with an empty record is done.
+    /// The same for drafts. All are encoded before one is applied, so those of a signal whose
+    /// records lean on memory come at most once for each tenant. A draft with an empty record is
+    /// done.
     pub fn append_drafts(
         &self,
         drafts: &mut [(&Tenant, &mut dyn Draft<K>)],

@@ -24,7 +24,7 @@ use crate::filter::{Condition, Hints, Scope};
 use crate::kind::Spans;
 use crate::memory::Held;
 use crate::part::Part;
-use crate::row::Row;
+use crate::row::{self, Row};
 use crate::scan::rows_everywhere;
 use crate::{value, words};
 
@@ -74,6 +74,7 @@ pub type Look<'a> = dyn FnMut(&Columns<'_>) -> Result<ControlFlow<()>, SelectErr
 pub struct Columns<'a> {
     source: Source<'a>,
     len: usize,
+    hull: TimeRange,
     /// Rows that are given elsewhere.
     apart: Option<Vec<bool>>,
 }
@@ -350,6 +351,11 @@ impl Columns<'_> {
         self.len == 0
     }
 
+    /// A range that holds all spans from begin to end.
+    pub fn hull(&self) -> TimeRange {
+        self.hull
+    }
+
     /// For each row whether it is not to be counted, because it is given elsewhere; `None` where
     /// all count.
     pub fn apart(&self) -> Option<&[bool]> {
@@ -563,13 +569,14 @@ fn give(
     look: &mut Look<'_>,
 ) -> Result<ControlFlow<()>, SelectError> {
     let rows = std::mem::take(rows);
-    if rows.is_empty() {
+    let Some(hull) = row::hull(&rows) else {
         return Ok(ControlFlow::Continue(()));
-    }
+    };
     budget.samples(rows.len() as u64)?;
     let count = rows.len() as u64;
     let columns = Columns {
         len: rows.len(),
+        hull,
         source: Source::Rows(rows),
         apart: None,
     };
@@ -689,6 +696,7 @@ pub(crate) fn open(
 ) -> Result<Columns<'_>, Corrupt> {
     Ok(Columns {
         len: part.block_rows(number).len(),
+        hull: part.block_hull(number),
         source: Source::Block(Box::new(Open {
             place: part.name(),
             pieces: part.pieces(number)?,

@@ -15,6 +15,7 @@ use obs_wire::prometheus::remote_write;
 use obs_wire::snappy;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::counters::Ending;
 use super::*;
@@ -140,9 +141,10 @@ async fn put(forwarder: &Forwarder, tenant: &str, batch: MetricBatch) {
 
 /// A sink that forwards, and a writer that takes the first series of each batch alone, and says
 /// how many batches it got.
-fn picky(forwarder: &Forwarder) -> (Sink, tokio::task::JoinHandle<usize>) {
+fn picky(forwarder: &Forwarder) -> (Sink, JoinSet<usize>) {
     let (sink, mut inbox) = Sink::channel(4);
-    let writer = tokio::spawn(async move {
+    let mut writer = JoinSet::new();
+    writer.spawn(async move {
         let mut count = 0;
         while let Some(mut write) = inbox.metrics.recv().await {
             count += 1;
@@ -168,7 +170,7 @@ async fn what_the_store_refused_is_not_forwarded() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut other = Other::start(&[]).await;
     let forwarder = open(folder.path(), &other.url, "");
-    let (sink, writer) = picky(&forwarder);
+    let (sink, mut writer) = picky(&forwarder);
     let mut two = batch("a", 2);
     two.series.extend(batch("refused", 3).series);
     let accepted = sink
@@ -190,7 +192,8 @@ async fn what_the_store_refused_is_not_forwarded() {
     end(tasks, stop).await;
     end(other.tasks, other.stop).await;
     drop(sink);
-    assert_eq!(writer.await.expect("it ends"), 2);
+    let count = writer.join_next().await.expect("a writer");
+    assert_eq!(count.expect("it ends"), 2);
 }
 
 /// Nothing that a queue does not have is acknowledged: not where it is full, and not where the
@@ -205,7 +208,7 @@ async fn a_queue_without_room_refuses() {
         };
         let mut other = Other::start(&[]).await;
         let forwarder = bounded(Arc::new(disk.clone()), &other.url, "", bounds);
-        let (sink, writer) = picky(&forwarder);
+        let (sink, mut writer) = picky(&forwarder);
         let mut acknowledged = 0;
         for _ in 0..30 {
             match sink.metrics(Tenant::anonymous(), batch("a", 100)).await {
@@ -262,7 +265,8 @@ async fn a_queue_without_room_refuses() {
         );
         end(other.tasks, other.stop).await;
         drop(sink);
-        writer.await.expect("it ends");
+        let ended = writer.join_next().await.expect("a writer");
+        ended.expect("no panic");
     }
 }
 

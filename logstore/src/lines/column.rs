@@ -3,7 +3,8 @@
 //! Invariants: a line is put together from its template and its variables alone; what contradicts
 //! itself is `Corrupt`, never a panic; a frame is decompressed once, whoever asks.
 
-use std::cell::OnceCell;
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes};
@@ -31,16 +32,32 @@ pub(crate) struct Template {
 pub(crate) struct Column {
     /// What is known of it without its data.
     pub(crate) form: Form,
-    /// Where its data stands in the frame.
+    /// Where its data stands in the frame, in the dense or in the packed part of it.
+    dense: bool,
     start: usize,
     bytes: usize,
     values: OnceCell<Variables>,
 }
 
+/// Two runs of bytes: of packed and of dense columns.
+type Frame<'a> = [FrameRun<'a>; 2];
+
 #[derive(Debug)]
-struct Frame<'a> {
-    packed: Reader<'a>,
-    data: OnceCell<Vec<u8>>,
+struct FrameRun<'a> {
+    stored: Reader<'a>,
+    data: OnceCell<Cow<'a, [u8]>>,
+}
+
+impl<'a> FrameRun<'a> {
+    fn open(reader: &mut Reader<'a>) -> Result<Self, Corrupt> {
+        let mut stored = reader.clone();
+        bytes::skip(reader)?;
+        let length = reader.position() - stored.position();
+        Ok(Self {
+            stored: Reader::new(reader.place(), stored.slice(length)?),
+            data: OnceCell::new(),
+        })
+    }
 }
 
 /// The lines of a group.
@@ -54,6 +71,8 @@ pub(crate) struct Lines<'a> {
     /// Which row of its template each row is.
     ranks: OnceCell<Vec<u32>>,
     frames: Vec<Frame<'a>>,
+    /// Bytes of memory held.
+    held: Cell<usize>,
 }
 
 impl<'a> Lines<'a> {
@@ -77,16 +96,14 @@ impl<'a> Lines<'a> {
         }
         let mut frames = Vec::with_capacity(frame_count);
         for _ in 0..frame_count {
-            let mut packed = reader.clone();
-            bytes::skip(reader)?;
-            let length = reader.position() - packed.position();
-            let packed = Reader::new(place, packed.slice(length)?);
-            frames.push(Frame {
-                packed,
-                data: OnceCell::new(),
-            });
+            frames.push([FrameRun::open(reader)?, FrameRun::open(reader)?]);
         }
+        let held = templates.iter().map(|kind| {
+            let columns = kind.columns.len() * size_of::<Column>();
+            kind.bytes.len() + columns
+        });
         Ok(Self {
+            held: Cell::new(held.sum::<usize>() + 2 * ids.len()),
             place,
             templates,
             ids,
@@ -111,6 +128,7 @@ impl<'a> Lines<'a> {
             return row;
         }
         let ranks = self.ranks.get_or_init(|| {
+            self.hold(4 * self.ids.len());
             let mut next = vec![0u32; self.templates.len()];
             let rank = |id: &u16| {
                 let next = &mut next[usize::from(*id)];
@@ -132,7 +150,7 @@ impl<'a> Lines<'a> {
         let values = match &column.form {
             Form::Constant(value) => Variables::Constant(value.clone()),
             form => {
-                let frame = self.frame(kind.frame)?;
+                let frame = self.frame(kind.frame, column.dense)?;
                 let mut reader = Reader::new(self.place, frame);
                 reader.slice(column.start)?;
                 let mut reader = Reader::new(self.place, reader.slice(column.bytes)?);
@@ -141,6 +159,7 @@ impl<'a> Lines<'a> {
                 values
             }
         };
+        self.hold(values.bytes());
         Ok(column.values.get_or_init(|| values))
     }
 
@@ -172,26 +191,23 @@ impl<'a> Lines<'a> {
 
     /// Bytes of memory held now.
     pub(crate) fn bytes(&self) -> usize {
-        let ranks = self.ranks.get().map_or(0, Vec::len);
-        let frames = self.frames.iter().filter_map(|f| f.data.get());
-        let templates = self.templates.iter().map(|kind| {
-            let values = kind.columns.iter().filter_map(|c| c.values.get());
-            let columns = kind.columns.len() * size_of::<Column>();
-            kind.bytes.len() + columns + values.map(Variables::bytes).sum::<usize>()
-        });
-        2 * self.ids.len()
-            + 4 * ranks
-            + frames.map(Vec::len).sum::<usize>()
-            + templates.sum::<usize>()
+        self.held.get()
     }
 
-    fn frame(&self, index: usize) -> Result<&[u8], Corrupt> {
-        let frame = &self.frames[index];
-        if let Some(data) = frame.data.get() {
+    fn hold(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
+    }
+
+    fn frame(&self, index: usize, dense: bool) -> Result<&[u8], Corrupt> {
+        let run = &self.frames[index][usize::from(dense)];
+        if let Some(data) = run.data.get() {
             return Ok(data);
         }
-        let data = bytes::decode(&mut frame.packed.clone(), RUN_BYTES_MAX)?;
-        Ok(frame.data.get_or_init(|| data))
+        let data = bytes::read(&mut run.stored.clone(), RUN_BYTES_MAX)?;
+        if let Cow::Owned(data) = &data {
+            self.hold(data.len());
+        }
+        Ok(run.data.get_or_init(|| data))
     }
 }
 
@@ -199,7 +215,9 @@ impl<'a> Lines<'a> {
 fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usize), Corrupt> {
     let count = reader.count(rows)?;
     let mut templates: Vec<Template> = Vec::new();
-    let (mut frame, mut frame_first, mut start, mut total) = (0, 0, 0usize, 0usize);
+    let (mut frame, mut frame_first, mut total) = (0, 0, 0usize);
+    // Where the next column begins, in the packed and in the dense part of the frame.
+    let mut starts = [0usize; 2];
     for number in 0..count {
         let template_rows = reader.count(rows - total)?;
         total += template_rows;
@@ -211,14 +229,17 @@ fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usi
         let mut columns = Vec::with_capacity(markers);
         for _ in 0..markers {
             let form = Form::read(reader)?;
-            let bytes = reader.count(RUN_BYTES_MAX)?;
+            let length = reader.count(2 * RUN_BYTES_MAX)?;
+            let (bytes, dense) = (length >> 1, length & 1 == 1);
+            let start = &mut starts[usize::from(dense)];
             columns.push(Column {
                 form,
-                start,
+                dense,
+                start: *start,
                 bytes,
                 values: OnceCell::new(),
             });
-            start = start.saturating_add(bytes);
+            *start = start.saturating_add(bytes);
         }
         templates.push(Template {
             bytes: template,
@@ -231,7 +252,7 @@ fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usi
             if ending != number + 1 - frame_first {
                 return Err(reader.corrupt("the number of templates of a frame"));
             }
-            (frame, frame_first, start) = (frame + 1, number + 1, 0);
+            (frame, frame_first, starts) = (frame + 1, number + 1, [0; 2]);
         }
     }
     if total != rows || frame_first != count {

@@ -8,13 +8,16 @@ use obs_storage::codec::{bytes, put_bytes, varint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::split::{ADDRESS, LINE, NUMBER, Splitter, is_marker};
-use super::variable::{self, put_numbers_below};
+use super::variable::{self, Form, put_numbers_below};
 use crate::tokens::GroupTokens;
 
 /// A template with fewer lines is not worth its columns.
 const LINES_MIN: usize = if cfg!(test) { 2 } else { 6 };
 /// A frame of variables ends once it has so many bytes: a reader decompresses no less.
 const FRAME_BYTES: usize = if cfg!(test) { 64 } else { 128 << 10 };
+
+/// Dense data is compressed where that saves at least one byte in so many.
+const DENSE_GAIN: usize = 16;
 
 /// A template and the variables of its lines.
 #[derive(Default)]
@@ -138,7 +141,7 @@ impl Encoder {
 
     fn write(&mut self, lines: &[u8], tokens: &mut GroupTokens, out: &mut Vec<u8>) {
         let mut head = Vec::new();
-        let mut data = Vec::new();
+        let mut frame = FrameData::default();
         let mut frames = Vec::new();
         let mut values: Vec<&[u8]> = Vec::new();
         varint::put(self.kinds.len() as u64, &mut head);
@@ -156,17 +159,14 @@ impl Encoder {
                 if !matches!(*marker, NUMBER | ADDRESS) {
                     add_tokens(&values, tokens);
                 }
-                let start = data.len();
-                variable::encode(&values, &mut head, &mut data);
-                varint::put((data.len() - start) as u64, &mut head);
+                frame.column(&values, &mut head);
             }
             let last = number + 1 == self.kinds.len();
             // The number of templates that end with this frame; 0 = the frame goes on.
-            if data.len() >= FRAME_BYTES || last {
+            if frame.bytes() >= FRAME_BYTES || last {
                 varint::put((number + 1 - frame_start) as u64, &mut head);
                 frame_start = number + 1;
-                self.zstd.encode(&data, &mut frames);
-                data.clear();
+                frame.end(&mut self.zstd, &mut frames);
             } else {
                 varint::put(0, &mut head);
             }
@@ -180,6 +180,48 @@ impl Encoder {
         self.zstd.encode(&head, out);
         self.zstd.encode(&numbers, out);
         out.append(&mut frames);
+    }
+}
+
+/// The data of the columns of a frame: what zstd makes smaller, and what it mostly does not, which is
+/// then read without being decompressed.
+#[derive(Default)]
+struct FrameData {
+    packed: Vec<u8>,
+    dense: Vec<u8>,
+    column: Vec<u8>,
+}
+
+impl FrameData {
+    /// Adds a column; its form, and where its data is, go to `head`.
+    fn column(&mut self, values: &[&[u8]], head: &mut Vec<u8>) {
+        let start = head.len();
+        self.column.clear();
+        variable::encode(values, head, &mut self.column);
+        let dense = Form::is_dense(&head[start..], &self.column);
+        varint::put((self.column.len() as u64) << 1 | u64::from(dense), head);
+        match dense {
+            true => self.dense.append(&mut self.column),
+            false => self.packed.append(&mut self.column),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.packed.len() + self.dense.len()
+    }
+
+    /// Appends the frame and starts anew.
+    fn end(&mut self, zstd: &mut bytes::Encoder, out: &mut Vec<u8>) {
+        zstd.encode(&self.packed, out);
+        let start = out.len();
+        zstd.encode(&self.dense, out);
+        // Identifiers may repeat; where few do, they are better read where they stand.
+        if (out.len() - start) * DENSE_GAIN > self.dense.len() * (DENSE_GAIN - 1) {
+            out.truncate(start);
+            bytes::encode_raw(&self.dense, out);
+        }
+        self.packed.clear();
+        self.dense.clear();
     }
 }
 

@@ -15,8 +15,8 @@ use obs_model::Pattern;
 use obs_storage::Corrupt;
 
 use super::column::Lines;
-use super::split::{is_marker, may_hold};
-use super::variable::{Form, Variables, number};
+use super::split::{UUID_BYTES, is_marker, is_uuid_digit, may_hold};
+use super::variable::{Form, Values, Variables, number, put_hex, put_hex_text};
 
 /// Most ways for a text to stand across the variables of a template before lines are put together
 /// and searched instead.
@@ -35,6 +35,9 @@ pub struct LineCondition {
     pub tests: Vec<LineTest>,
 }
 
+/// What only a reader knows to ask of a line.
+pub type ReadersTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// A test of a line.
 #[derive(Clone)]
 pub enum LineTest {
@@ -47,7 +50,7 @@ pub enum LineTest {
         /// Bytes that every line has for which it holds; possibly none.
         needle: Vec<u8>,
         /// Whether it holds.
-        test: Arc<dyn Fn(&[u8]) -> bool + Send + Sync>,
+        test: ReadersTest,
     },
 }
 
@@ -118,7 +121,8 @@ impl Wanted {
         }
     }
 
-    fn and(self, other: Self) -> Self {
+    /// Rows that both want.
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, _) | (_, Self::None) => Self::None,
             (Self::All, other) => other,
@@ -337,10 +341,13 @@ fn may_have(form: &Form, text: &[u8], piece: &Piece) -> bool {
         }
         Form::Padded { digits, .. } => text.len() <= *digits,
         Form::Hex { digits } => text.len() <= *digits && text.iter().all(hex),
-        Form::Uuids => text.iter().all(|b| hex(b) || *b == b'-'),
+        Form::Uuids => (0..=UUID_BYTES.saturating_sub(text.len())).any(|offset| {
+            let fits = |(at, byte): (usize, &u8)| is_uuid_digit(offset + at, *byte);
+            text.len() <= UUID_BYTES && text.iter().enumerate().all(fits)
+        }),
         Form::Addresses => text.iter().all(|b| b.is_ascii_digit() || *b == b'.'),
         Form::Constant(value) => has(value, text, piece),
-        Form::Dictionary | Form::Plain => true,
+        Form::Dictionary { longest } | Form::Plain { longest } => text.len() <= *longest,
     }
 }
 
@@ -370,35 +377,18 @@ fn having(values: &Variables, rows: usize, text: &[u8], piece: &Piece) -> Wanted
                 None => Wanted::None,
             }
         }
-        Variables::Dictionary(distinct, indexes) => {
-            let found: Vec<bool> = (0..distinct.len())
-                .map(|index| has(distinct.get(index), text, piece))
-                .collect();
-            if !found.contains(&true) {
-                return Wanted::None;
-            }
-            each(&mut |row| found[usize::from(indexes[row])])
-        }
-        Variables::Plain(all) if !piece.begins && !piece.ends => {
-            let mut found = vec![false; rows];
-            let finder = Finder::new(text);
-            let mut from = 0;
-            let mut any = false;
-            while let Some(at) = finder.find(&all.bytes()[from..]) {
-                let value = all.at(from + at);
-                // A match may run over the end of a value into the next one.
-                if finder.find(all.get(value)).is_some() {
-                    (found[value], any) = (true, true);
-                }
-                from += at + 1;
-            }
-            if any {
-                Wanted::Some(found)
-            } else {
-                Wanted::None
-            }
-        }
-        Variables::Plain(all) => each(&mut |row| has(all.get(row), text, piece)),
+        Variables::Dictionary(distinct, indexes) => match stored_having(distinct, text, piece) {
+            None => Wanted::None,
+            Some(found) => each(&mut |row| found[usize::from(indexes[row])]),
+        },
+        Variables::Plain(all) => match stored_having(all, text, piece) {
+            None => Wanted::None,
+            Some(found) => Wanted::Some(found),
+        },
+        Variables::Hex(bytes, length) => match hex_having(bytes, *length, text, piece) {
+            None => Wanted::None,
+            Some(found) => Wanted::Some(found),
+        },
         _ => {
             let mut value = Vec::new();
             each(&mut |row| {
@@ -408,6 +398,56 @@ fn having(values: &Variables, rows: usize, text: &[u8], piece: &Piece) -> Wanted
             })
         }
     }
+}
+
+/// Which of some values have the piece; `None` when none does.
+fn stored_having(values: &Values, text: &[u8], piece: &Piece) -> Option<Vec<bool>> {
+    let finder = Finder::new(text);
+    let mut found = None;
+    let mut from = 0;
+    while let Some(at) = finder.find(&values.bytes()[from..]) {
+        let index = values.at(from + at);
+        // A match may run over the end of a value into the next one.
+        if has(values.get(index), text, piece) {
+            found.get_or_insert_with(|| vec![false; values.len()])[index] = true;
+        }
+        from += at + 1;
+    }
+    found
+}
+
+/// Which identifiers of so many bytes have hexadecimal digits; `None` when none does.
+///
+/// The digits are looked for as bytes, once beginning at a byte and once in the middle of one; the
+/// half bytes at the ends are compared with the digits of what is found.
+fn hex_having(bytes: &[u8], length: usize, text: &[u8], piece: &Piece) -> Option<Vec<bool>> {
+    let mut found: Option<Vec<bool>> = None;
+    let mut value = Vec::new();
+    let mut check = |row: usize| {
+        value.clear();
+        put_hex_text(&bytes[row * length..(row + 1) * length], &mut value);
+        if has(&value, text, piece) {
+            found.get_or_insert_with(|| vec![false; bytes.len() / length])[row] = true;
+        }
+    };
+    for skipped in [0, 1] {
+        let whole = text.get(skipped..).unwrap_or_default();
+        let whole = &whole[..whole.len() / 2 * 2];
+        let mut packed = Vec::new();
+        put_hex(whole, &mut packed);
+        if packed.is_empty() {
+            // One or two digits: nearly every identifier has them.
+            (0..bytes.len() / length).for_each(&mut check);
+            break;
+        }
+        let finder = Finder::new(&packed);
+        let mut from = 0;
+        while let Some(at) = finder.find(&bytes[from..]) {
+            check((from + at) / length);
+            from += at + 1;
+        }
+    }
+    found
 }
 
 /// Where a text stands in the lines of a template.

@@ -282,11 +282,16 @@ fn value(line: &[u8], range: Range<usize>) -> Option<Range<usize>> {
 
 /// Whether the text is a UUID in lower case: 8-4-4-4-12.
 pub(crate) fn is_uuid(text: &[u8]) -> bool {
-    text.len() == UUID_BYTES
-        && text.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        })
+    let mut all = text.iter().enumerate();
+    text.len() == UUID_BYTES && all.all(|(at, byte)| is_uuid_digit(at, *byte))
+}
+
+/// Whether a byte may stand there in a UUID.
+pub(crate) fn is_uuid_digit(at: usize, byte: u8) -> bool {
+    match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    }
 }
 
 /// Where a dotted address that begins at `start` ends.

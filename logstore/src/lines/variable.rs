@@ -6,10 +6,10 @@
 //! out without decompressing it. `docs/formats/log-lines.md`.
 //! Invariant: the bytes of every value come back.
 
-use std::collections::HashMap;
-
+use hashbrown::HashTable;
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, dense, ints, put_bytes, varint};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::split::{UUID_BYTES, is_uuid};
 
@@ -44,10 +44,10 @@ pub(crate) enum Form {
     Uuids,
     /// IPv4 addresses.
     Addresses,
-    /// Few distinct values.
-    Dictionary,
-    /// One value behind the other.
-    Plain,
+    /// Few distinct values, of at most so many bytes.
+    Dictionary { longest: usize },
+    /// One value behind the other, of at most so many bytes.
+    Plain { longest: usize },
 }
 
 /// Appends a column's form to `head` and its data to `data`.
@@ -68,7 +68,13 @@ pub(crate) fn encode(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) {
         return;
     }
     head.push(PLAIN);
+    put_longest(values, head);
     put_plain(values, data);
+}
+
+fn put_longest(values: &[&[u8]], head: &mut Vec<u8>) {
+    let longest = values.iter().map(|v| v.len()).max();
+    varint::put(longest.unwrap_or(0) as u64, head);
 }
 
 fn encode_numbers(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) -> bool {
@@ -179,7 +185,7 @@ fn encode_identifiers(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) 
 }
 
 /// Appends the bytes that hexadecimal digits stand for, leaving out dashes.
-fn put_hex(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_hex(text: &[u8], out: &mut Vec<u8>) {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => digit - b'0',
         _ => digit - b'a' + 10,
@@ -196,22 +202,34 @@ fn put_hex(text: &[u8], out: &mut Vec<u8>) {
 /// A dictionary, unless too many values differ.
 fn encode_dictionary(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) -> bool {
     let distinct_max = (values.len() / 2).min(usize::from(u16::MAX));
-    let mut seen: HashMap<&[u8], u16, xxhash_rust::xxh3::Xxh3DefaultBuilder> = HashMap::default();
+    let mut seen: HashTable<(u64, u16)> = HashTable::new();
     let mut distinct: Vec<&[u8]> = Vec::new();
     let mut indexes: Vec<u16> = Vec::with_capacity(values.len());
+    let mut last: Option<(&[u8], u16)> = None;
     for value in values {
-        // `distinct_max` bounds the number.
-        let next = distinct.len() as u16;
-        let index = *seen.entry(value).or_insert(next);
-        if index == next {
-            if distinct.len() == distinct_max {
-                return false;
-            }
-            distinct.push(value);
+        if let Some((_, index)) = last.filter(|(before, _)| before == value) {
+            indexes.push(index);
+            continue;
         }
+        let hash = xxh3_64(value);
+        let same =
+            |(known, at): &(u64, u16)| *known == hash && distinct[usize::from(*at)] == *value;
+        let index = match seen.find(hash, same) {
+            Some((_, index)) => *index,
+            None if distinct.len() == distinct_max => return false,
+            None => {
+                // `distinct_max` bounds the number.
+                let index = distinct.len() as u16;
+                seen.insert_unique(hash, (hash, index), |(hash, _)| *hash);
+                distinct.push(value);
+                index
+            }
+        };
         indexes.push(index);
+        last = Some((value, index));
     }
     head.push(DICTIONARY);
+    put_longest(&distinct, head);
     varint::put(distinct.len() as u64, data);
     put_plain(&distinct, data);
     put_numbers_below(distinct.len(), &indexes, data);
@@ -255,6 +273,15 @@ fn put_plain(values: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 impl Form {
+    /// Whether the data of such a column cannot be made smaller.
+    pub(crate) fn is_dense(head: &[u8], data: &[u8]) -> bool {
+        match head.first() {
+            Some(&(HEX | UUIDS)) => true,
+            Some(&(NUMBERS | PADDED)) => dense::is_dense(data),
+            _ => false,
+        }
+    }
+
     /// Reads a form.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Ok(match reader.u8()? {
@@ -273,8 +300,12 @@ impl Form {
             },
             UUIDS => Self::Uuids,
             ADDRESSES => Self::Addresses,
-            DICTIONARY => Self::Dictionary,
-            PLAIN => Self::Plain,
+            DICTIONARY => Self::Dictionary {
+                longest: reader.count(usize::MAX)?,
+            },
+            PLAIN => Self::Plain {
+                longest: reader.count(usize::MAX)?,
+            },
             form => return Err(reader.corrupt(format!("the form of a column, found {form}"))),
         })
     }
@@ -359,13 +390,13 @@ impl Variables {
             Form::Hex { digits } => Self::Hex(slice(reader, digits / 2)?, digits / 2),
             Form::Uuids => Self::Uuids(slice(reader, UUID_RAW_BYTES)?),
             Form::Addresses => Self::Addresses(slice(reader, 4)?),
-            Form::Dictionary => {
+            Form::Dictionary { .. } => {
                 let count = reader.count(rows)?;
                 let values = Values::read(reader, count)?;
                 let indexes = read_numbers_below(reader, count, rows)?;
                 Self::Dictionary(values, indexes)
             }
-            Form::Plain => Self::Plain(Values::read(reader, rows)?),
+            Form::Plain { .. } => Self::Plain(Values::read(reader, rows)?),
         })
     }
 
@@ -375,8 +406,7 @@ impl Variables {
             Self::Constant(value) => out.extend_from_slice(value),
             Self::Numbers(numbers, digits) => put_decimal(numbers[row], *digits, out),
             Self::Hex(bytes, length) => {
-                let bytes = &bytes[row * length..(row + 1) * length];
-                bytes.iter().for_each(|byte| put_hex_digits(*byte, out));
+                put_hex_text(&bytes[row * length..(row + 1) * length], out);
             }
             Self::Uuids(bytes) => {
                 let bytes = &bytes[row * UUID_RAW_BYTES..(row + 1) * UUID_RAW_BYTES];
@@ -399,6 +429,20 @@ impl Variables {
                 out.extend_from_slice(values.get(usize::from(indexes[row])));
             }
             Self::Plain(values) => out.extend_from_slice(values.get(row)),
+        }
+    }
+
+    /// Whether the value of a row is this one.
+    pub(crate) fn is(&self, row: usize, value: &[u8], scratch: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Constant(only) => only == value,
+            Self::Dictionary(values, indexes) => values.get(usize::from(indexes[row])) == value,
+            Self::Plain(values) => values.get(row) == value,
+            _ => {
+                scratch.clear();
+                self.write(row, scratch);
+                scratch == value
+            }
         }
     }
 
@@ -457,6 +501,11 @@ fn put_decimal(number: i64, digits: usize, out: &mut Vec<u8>) {
     }
     let start = at.min(text.len() - digits.min(text.len()));
     out.extend_from_slice(&text[start..]);
+}
+
+/// Appends bytes as hexadecimal digits.
+pub(crate) fn put_hex_text(bytes: &[u8], out: &mut Vec<u8>) {
+    bytes.iter().for_each(|byte| put_hex_digits(*byte, out));
 }
 
 fn put_hex_digits(byte: u8, out: &mut Vec<u8>) {

@@ -393,6 +393,10 @@ fn faults_of_range_aggregations() {
         r#"quantile_over_time({a="b"} | unwrap x [5m])"#,
         "parameter required for operation quantile_over_time",
     );
+}
+
+#[test]
+fn form_of_range_aggregations() {
     syntax(r#"rate({a="b"})"#, 13, ")");
     syntax(r#"rate({a="b"} | unwrap x)"#, 24, "), expecting RANGE or |");
     syntax(

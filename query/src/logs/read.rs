@@ -90,6 +90,10 @@ impl Visitor for SampleCollector<'_> {
         self.failure.is_none()
     }
 
+    fn whole(&mut self, labels: &Labels, range: TimeRange, rows: u64) -> Result<bool, SelectError> {
+        self.take_whole(labels, range, rows)
+    }
+
     fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
         self.take(labels, rows)
     }

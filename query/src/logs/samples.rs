@@ -389,11 +389,39 @@ impl<'a> SampleCollector<'a> {
         Ok(self.budget.bytes(kept * SAMPLE_BYTES)?)
     }
 
+    /// So many rows of a stream; `false` where they must be looked at.
+    pub(crate) fn take_whole(
+        &mut self,
+        labels: &Labels,
+        range: TimeRange,
+        rows: u64,
+    ) -> Result<bool, SelectError> {
+        let cells = self.leaf.cells.filter(|cells| {
+            let last = cells.last(range.start.nanos());
+            range.end.nanos() <= last && self.range.start <= range.start
+        });
+        let within = range.end <= self.range.end;
+        if cells.is_none() || !within || !self.leaf.only_counts() || !self.leaf.is_told_by(labels) {
+            return Ok(false);
+        }
+        let group = self.group_of(labels);
+        let mut samples = self.begin(&group)?;
+        samples.add(range.end, rows as f64, None);
+        self.put(Some((group, samples)))?;
+        self.budget.bytes(SAMPLE_BYTES)?;
+        Ok(true)
+    }
+
+    /// The series of all lines of a stream.
+    fn group_of(&self, labels: &Labels) -> Labels {
+        let none = Labels::empty();
+        self.leaf
+            .labels(&Row::new(&[], self.range.start, labels, &none, None))
+    }
+
     /// Rows that all are of one series, and worth 1 each.
     fn count(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
-        let none = Labels::empty();
-        let row = Row::new(&[], self.range.start, labels, &none, None);
-        let group = self.leaf.labels(&row);
+        let group = self.group_of(labels);
         let mut samples = self.begin(&group)?;
         let (range, cells) = (self.range, self.leaf.cells);
         let mut kept = 0;

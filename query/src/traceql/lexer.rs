@@ -8,7 +8,7 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while1};
 use nom::combinator::{map, value};
 
-use super::ast::{Attribute, INTRINSICS, Intrinsic, STRUCTURAL, Scope};
+use super::ast::{Attribute, INTRINSICS, STRUCTURAL, Scope};
 use crate::tokens::{
     Fault, Lexed, failure, mismatch, number_run, parse_duration, parse_float, string_literal,
 };
@@ -201,15 +201,4 @@ pub(super) fn lone_attribute(text: &str) -> Option<Attribute> {
         Ok(("", Token::Attribute(attribute))) => Some(attribute),
         _ => None,
     }
-}
-
-/// Whether the intrinsic is one of several values (events, links).
-pub(super) fn is_multiple(intrinsic: Intrinsic) -> bool {
-    matches!(
-        intrinsic,
-        Intrinsic::EventName
-            | Intrinsic::EventTime
-            | Intrinsic::LinkTraceId
-            | Intrinsic::LinkSpanId
-    )
 }

@@ -181,6 +181,10 @@ fn validations() {
         "{ nil = resource.service.name }",
         "resource.service.name=nil is not valid because resource.service.name cannot be nil",
     );
+}
+
+#[test]
+fn validations_of_pipelines() {
     invalid(
         "{ } | avg(name) > 1",
         "aggregate field expressions must resolve to a number type: avg(name)",

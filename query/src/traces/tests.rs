@@ -500,6 +500,73 @@ fn searches_read_the_store() {
     );
 }
 
+/// A trace of so many spans; `parent` gives the number of the parent, 0 for none.
+fn large(count: u64, parent: impl Fn(u64) -> u64) -> SpanBatch {
+    let id = |number: u64| SpanId(number.to_be_bytes());
+    let spans = (1..=count).map(|number| Span {
+        trace_id: TraceId([1; 16]),
+        span_id: id(number),
+        parent_id: id(parent(number)),
+        name: if number.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        }
+        .to_owned(),
+        // The clock of some runs backwards.
+        start: Timestamp::from_nanos(number as i64 * 10),
+        end: Timestamp::from_nanos(number as i64 * 10 - 5),
+        ..Span::default()
+    });
+    SpanBatch {
+        resources: vec![resource("s", spans.collect())],
+    }
+}
+
+#[test]
+fn hostile_traces_end() {
+    let check = |batch: &SpanBatch, query: &str, expect: Option<u32>| {
+        let query = parse(query, &Limits::default()).unwrap();
+        let found =
+            TraceMatcher::new(elements(&query), 2).find(TraceId([1; 16]), batch, TimeRange::ALL);
+        let matched = found.map(|f| f.span_sets.iter().map(|s| s.matched).sum::<u32>());
+        assert_eq!(matched, expect, "{query}");
+    };
+    let deep = large(100_000, |number| number - 1);
+    check(&deep, "{ } >> { }", Some(99_999));
+    let many = 5_000;
+    let chain = large(many, |number| number - 1);
+    check(
+        &chain,
+        r#"{ name = "odd" } > { name = "even" }"#,
+        Some(2_500),
+    );
+    check(&chain, "{ } << { }", Some(4_999));
+    check(&chain, "{ } !>> { }", Some(1));
+    check(&chain, "{ nestedSetRight > 5000 } &~ { }", None);
+    check(&chain, "{ nestedSetLeft = 5000 } | by(name)", Some(1));
+    check(&chain, "{ } | by(span:id) | count() > 1", None);
+    check(
+        &chain,
+        "{ duration = 0s && traceDuration > 0s }",
+        Some(5_000),
+    );
+    let star = large(many, |number| u64::from(number > 1));
+    check(&star, "{ } ~ { }", Some(4_999));
+    check(&star, "{ span:childCount = 4999 }", Some(1));
+    let ring = large(many, |number| number % many + 1);
+    check(&ring, "{ } > { }", Some(5_000));
+    check(&ring, "{ } >> { } | select(nestedSetLeft)", None);
+    check(&ring, "{ rootName != nil }", None);
+    let own = large(9, |number| number);
+    check(&own, "{ } > { }", None);
+    let mut same = large(9, |_| 7);
+    for span in &mut same.resources[0].scopes[0].spans {
+        span.span_id = SpanId([7; 8]);
+    }
+    check(&same, "{ } ~ { }", Some(9));
+}
+
 #[test]
 fn hints_hold_of_every_match() {
     let check = |query: &str, expect: &[Condition]| {

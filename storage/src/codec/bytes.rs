@@ -6,6 +6,7 @@
 //! before anything else; memory is taken in proportion to the bytes that are there, or as they
 //! come out of the decompressor, never because a length says so.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Read;
@@ -107,6 +108,17 @@ pub fn decode(reader: &mut Reader<'_>, bytes_max: usize) -> Result<Vec<u8>, Corr
         }
         tag => Err(reader.corrupt(format!("the tag of a run of bytes, found {tag}"))),
     }
+}
+
+/// As [`decode`], but bytes that are not compressed stay where they stand.
+pub fn read<'a>(reader: &mut Reader<'a>, bytes_max: usize) -> Result<Cow<'a, [u8]>, Corrupt> {
+    let mut raw = reader.clone();
+    if raw.u8()? != RAW {
+        return decode(reader, bytes_max).map(Cow::Owned);
+    }
+    let bytes = raw.bytes(bytes_max)?;
+    *reader = raw;
+    Ok(Cow::Borrowed(bytes))
 }
 
 /// Passes over a run without decompressing it.

@@ -46,6 +46,11 @@ pub fn encode_plain(values: &[i64], out: &mut Vec<u8>) {
     ints::encode_aligned(values, out);
 }
 
+/// Whether the bytes of a column are dense: nothing makes them smaller.
+pub fn is_dense(column: &[u8]) -> bool {
+    column.first() == Some(&DENSE)
+}
+
 /// Reads a column of exactly `count` values.
 pub fn decode(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, Corrupt> {
     let place = reader.clone();

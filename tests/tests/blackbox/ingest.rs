@@ -223,7 +223,11 @@ fn splunk_with_acknowledgements() {
         200,
         0,
     );
-    assert_eq!(lines(&obs, r#"{sourcetype="st"} | k="v""#, 1), ["hello"]);
+    assert_eq!(
+        lines(&obs, r#"{sourcetype="st"} | k="v""#, 2),
+        // The one in front of the bad event too.
+        ["hello", "hello"]
+    );
     assert_eq!(lines(&obs, r#"{source="s"}"#, 2), ["raw 0", "raw 1"]);
     let mut obs = obs;
     obs.set_tenant(Some("red"));
@@ -238,7 +242,7 @@ fn syslog_over_tcp_and_udp() {
         "<11>1 {} web shop 7 - [a@1 b=\"c\"] counted",
         obs_model::Timestamp::from_nanos(now())
     );
-    write!(stream, "{} {modern}<14>no header\n", modern.len()).expect("sent");
+    writeln!(stream, "{} {modern}<14>no header", modern.len()).expect("sent");
     // The message of a connection that ends needs no end of its own.
     let mut last = connect(&obs, "syslog_tcp");
     last.write_all(b"<14>last").expect("sent");

@@ -303,12 +303,10 @@ fn narrow(
                 each.for_each(|(row, code)| *row &= truths[*code as usize]);
                 return Ok(());
             }
-            Some(Column::Durations(nanos)) => {
-                if compare_durations(expr, nanos, rows) {
-                    return Ok(());
-                }
+            Some(Column::Durations(nanos)) if compare_durations(expr, nanos, rows) => {
+                return Ok(());
             }
-            None => {}
+            Some(Column::Durations(_)) | None => {}
         }
     }
     let numbered = rows.iter_mut().enumerate();
@@ -386,7 +384,7 @@ const UNKNOWN: usize = usize::MAX;
 
 /// Adds the rows of a block that match.
 fn gather(from: &Columns<'_>, rows: &[bool], measure: &mut Measure<'_>) -> Result<(), SelectError> {
-    let starts = from.numbers(Numbers::Start)?;
+    let times = Times::of(from, measure)?;
     let mut block = Block {
         columns: HashMap::new(),
     };
@@ -397,13 +395,12 @@ fn gather(from: &Columns<'_>, rows: &[bool], measure: &mut Measure<'_>) -> Resul
     let mut groups = Groups::new(by, &block);
     let names = Names::default();
     for (index, matches) in rows.iter().enumerate() {
-        let start = Timestamp::from_nanos(starts[index]);
-        let step = if *matches {
-            measure.steps.of(start)
-        } else {
-            None
+        if !matches {
+            continue;
+        }
+        let Some((start, step)) = times.of_row(index, measure.steps) else {
+            continue;
         };
-        let Some(step) = step else { continue };
         let value = attribute.map_or(Value::Missing, |a| block.lookup(a, index));
         let Some(observed) = measure.observed(&value) else {
             continue;
@@ -425,6 +422,37 @@ fn gather(from: &Columns<'_>, rows: &[bool], measure: &mut Measure<'_>) -> Resul
         }
     }
     Ok(())
+}
+
+/// When the spans of a block begin.
+enum Times {
+    /// All in one step; nobody asks when.
+    Step(usize),
+    Starts(Vec<i64>),
+}
+
+impl Times {
+    /// Reads the begins, unless one step holds the whole block.
+    fn of(from: &Columns<'_>, measure: &Measure<'_>) -> Result<Self, SelectError> {
+        let hull = from.hull();
+        let (first, last) = (measure.steps.of(hull.start), measure.steps.of(hull.end));
+        let lone = first.filter(|_| first == last && measure.picker.is_full());
+        Ok(match lone {
+            Some(step) => Self::Step(step),
+            None => Self::Starts(from.numbers(Numbers::Start)?),
+        })
+    }
+
+    /// Begin and step of a row; the begin only where exemplars need it.
+    fn of_row(&self, row: usize, steps: &Steps) -> Option<(Timestamp, usize)> {
+        match self {
+            Self::Step(step) => Some((Timestamp::MIN, *step)),
+            Self::Starts(starts) => {
+                let start = Timestamp::from_nanos(starts[row]);
+                Some((start, steps.of(start)?))
+            }
+        }
+    }
 }
 
 /// The names of a block's spans, read with the first exemplar.

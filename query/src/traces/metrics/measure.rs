@@ -253,20 +253,9 @@ impl<'a> Measure<'a> {
         all
     }
 
+    /// The series of a group.
     fn series(&self, group: Group, all: &Powers, out: &mut Vec<Series>) {
         let labels = self.labels(&group.values);
-        let exemplar = |pick: &Pick| self.exemplar(pick, &labels);
-        let with = |mut labels: Vec<SpanAttribute>, label: Option<(&str, f64)>| {
-            if let Some((key, value)) = label {
-                labels.push(SpanAttribute {
-                    key: key.to_owned(),
-                    value: AttributeValue::Double(value),
-                });
-            } else if labels.is_empty() {
-                labels.push(self.only_label());
-            }
-            labels
-        };
         let values = match (group.cells, self.metric) {
             (Cells::Powers(cells), Metric::Quantile(_, quantiles)) => {
                 let at: Vec<f64> = quantiles
@@ -275,44 +264,17 @@ impl<'a> Measure<'a> {
                     .collect();
                 for (number, q) in quantiles.iter().enumerate() {
                     let nearest = |pick: &&Pick| nearest(&at, pick.value) == Some(number);
+                    let picks = group.exemplars.iter().filter(nearest);
                     out.push(Series {
-                        labels: with(labels.clone(), Some(("p", *q))),
+                        labels: with(&labels, "p", *q),
                         values: cells.iter().map(|c| quantile::quantile(*q, c)).collect(),
-                        exemplars: group
-                            .exemplars
-                            .iter()
-                            .filter(nearest)
-                            .map(exemplar)
-                            .collect(),
+                        exemplars: picks.map(|pick| self.exemplar(pick, &labels)).collect(),
                     });
                 }
                 return;
             }
             (Cells::Powers(cells), _) => {
-                let mut powers = Powers::new();
-                for (power, count) in cells.iter().flatten() {
-                    quantile::add(&mut powers, *power, *count);
-                }
-                for (index, (power, _)) in powers.iter().enumerate() {
-                    let below = index.checked_sub(1).map_or(0.0, |i| powers[i].0);
-                    let inside = |pick: &&Pick| pick.value > below && pick.value <= *power;
-                    let mut exemplars: Vec<SpanExemplar> = group
-                        .exemplars
-                        .iter()
-                        .filter(inside)
-                        .map(exemplar)
-                        .collect();
-                    exemplars.iter_mut().for_each(|e| e.value = f64::NAN);
-                    let count = |powers: &Powers| {
-                        let found = powers.iter().find(|(p, _)| p == power);
-                        found.map_or(0.0, |(_, count)| *count)
-                    };
-                    out.push(Series {
-                        labels: with(labels.clone(), Some(("__bucket", *power))),
-                        values: cells.iter().map(count).collect(),
-                        exemplars,
-                    });
-                }
+                self.buckets(&cells, &labels, &group.exemplars, out);
                 return;
             }
             (Cells::Counts(counts), Metric::Rate) => {
@@ -330,12 +292,49 @@ impl<'a> Measure<'a> {
                 cells.into_iter().map(value).collect()
             }
         };
-        let exemplars = group.exemplars.iter().map(exemplar).collect();
+        let exemplars = group.exemplars.iter();
+        let exemplars = exemplars.map(|pick| self.exemplar(pick, &labels)).collect();
+        let labels = if labels.is_empty() {
+            vec![self.only_label()]
+        } else {
+            labels
+        };
         out.push(Series {
-            labels: with(labels, None),
+            labels,
             values,
             exemplars,
         });
+    }
+
+    /// A series for each power of two of a group.
+    fn buckets(
+        &self,
+        cells: &[Powers],
+        labels: &[SpanAttribute],
+        picks: &[Pick],
+        out: &mut Vec<Series>,
+    ) {
+        let mut powers = Powers::new();
+        for (power, count) in cells.iter().flatten() {
+            quantile::add(&mut powers, *power, *count);
+        }
+        for (index, (power, _)) in powers.iter().enumerate() {
+            let below = index.checked_sub(1).map_or(0.0, |i| powers[i].0);
+            let inside = |pick: &&Pick| pick.value > below && pick.value <= *power;
+            let exemplar = |pick: &Pick| SpanExemplar {
+                value: f64::NAN,
+                ..self.exemplar(pick, labels)
+            };
+            let count = |powers: &Powers| {
+                let found = powers.iter().find(|(p, _)| p == power);
+                found.map_or(0.0, |(_, count)| *count)
+            };
+            out.push(Series {
+                labels: with(labels, "__bucket", *power),
+                values: cells.iter().map(count).collect(),
+                exemplars: picks.iter().filter(inside).map(exemplar).collect(),
+            });
+        }
     }
 
     /// Labels as the query writes their attributes; nil ones are left out.
@@ -372,6 +371,16 @@ impl<'a> Measure<'a> {
             value: pick.value,
         }
     }
+}
+
+/// Labels and one more.
+fn with(labels: &[SpanAttribute], key: &str, value: f64) -> Vec<SpanAttribute> {
+    let mut labels = labels.to_vec();
+    labels.push(SpanAttribute {
+        key: key.to_owned(),
+        value: AttributeValue::Double(value),
+    });
+    labels
 }
 
 /// The next whole millisecond.

@@ -172,6 +172,9 @@ fn answer(series: Series, steps: &Steps) -> Option<SpanSeries> {
     })
 }
 
+/// What takes a trace and the spans of one of its sets.
+type Visit<'a> = dyn FnMut(&TraceView<'_>, &[usize]) -> Result<(), BudgetError> + 'a;
+
 /// What every part of one run shares.
 struct Run<'a> {
     snapshot: &'a Snapshot<Spans>,
@@ -228,11 +231,7 @@ impl Run<'_> {
     }
 
     /// Calls with every trace that a pipeline matches and the spans of each of its sets.
-    fn traces(
-        &self,
-        pipeline: &MetricPipeline,
-        visit: &mut dyn FnMut(&TraceView<'_>, &[usize]) -> Result<(), BudgetError>,
-    ) -> Result<(), QueryError> {
+    fn traces(&self, pipeline: &MetricPipeline, visit: &mut Visit<'_>) -> Result<(), QueryError> {
         let filter = SpanFilter {
             range: self.steps.range(),
             conditions: hints(&pipeline.pipeline),

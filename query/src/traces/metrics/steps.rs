@@ -42,8 +42,11 @@ impl Steps {
             let last = end.nanos().checked_add(step - 1)?.div_euclid(step);
             let last = last.checked_mul(step)?;
             let count = last.checked_sub(first)? / step + 1;
+            let before = first.checked_sub(step)?;
+            // What is counted is a length too.
+            last.checked_sub(before)?;
             Some(Self {
-                before: first.checked_sub(step)?,
+                before,
                 step,
                 count: usize::try_from(count).ok()?,
                 length: step,
