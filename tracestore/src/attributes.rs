@@ -346,7 +346,15 @@ impl Builder {
         let mut shape = std::mem::take(&mut self.shape);
         shape.clear();
         for attribute in attributes {
-            let column = self.column(&attribute.key, value::tag(&attribute.value));
+            let tag = value::tag(&attribute.value);
+            // Spans that follow each other are often alike.
+            let alike = self.all.owners.last().and_then(|last| {
+                let last = self.all.shapes.of(*last as usize);
+                let column = *last.get(shape.len())?;
+                let known = &self.all.keys[column as usize];
+                (self.all.tags[column as usize] == tag && *known == attribute.key).then_some(column)
+            });
+            let column = alike.unwrap_or_else(|| self.column(&attribute.key, tag));
             let making = &mut self.making[column as usize];
             self.all.indexes.push(making.len() as u32);
             let before = making.stored_bytes();

@@ -159,6 +159,11 @@ impl Open<'_> {
         Ok(self.shapes.get_or_init(|| read))
     }
 
+    fn ids_of_traces(&self, rows: usize) -> Result<Vec<TraceId>, Corrupt> {
+        let (traces, _) = self.piece(piece::TRACES, |reader| block::read_traces(reader, rows))?;
+        Ok(traces)
+    }
+
     fn ids(&self, rows: usize) -> Result<&Ids, Corrupt> {
         if let Some(known) = self.ids.get() {
             return Ok(known);
@@ -478,6 +483,15 @@ impl Columns<'_> {
             Source::Held(block) => Ok(block.parents.iter().map(|p| p.is_zero()).collect()),
             Source::Rows(rows) => Ok(rows.iter().map(|r| r.span.parent_id.is_zero()).collect()),
         }
+    }
+
+    /// The traces of a block of a part, in order of rows.
+    pub(crate) fn traces(&self) -> Result<Vec<TraceId>, Corrupt> {
+        Ok(match &self.source {
+            Source::Block(open) => open.ids_of_traces(self.len)?,
+            Source::Held(block) => block.traces.clone(),
+            Source::Rows(rows) => rows.iter().map(|row| row.span.trace_id).collect(),
+        })
     }
 
     /// The trace and span of a row.

@@ -8,7 +8,7 @@
 //!
 //! Formats: `docs/formats/span-record.md` (journal), `docs/formats/span-part.md` (parts).
 //! Reading order: [`kind`], `row`, `block`, `build`, `encode`, [`record`], [`memory`], `write`, [`part`], `merge`,
-//! [`filter`], [`scan`], [`columns`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
+//! [`filter`], `candidates`, [`scan`], [`columns`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
 
 pub mod admit;
 pub mod columns;
@@ -25,6 +25,7 @@ mod attributes;
 mod block;
 mod bloom;
 mod build;
+mod candidates;
 mod catalog;
 mod encode;
 mod merge;

@@ -233,15 +233,6 @@ impl Memory {
         self.inner.read().blocks.get(number as usize).cloned()
     }
 
-    /// Shows every trace: its range, and where its rows are.
-    pub(crate) fn each(&self, mut visit: impl FnMut(TraceId, TimeRange, &[Place])) {
-        let inner = self.inner.read();
-        inner
-            .traces
-            .iter()
-            .for_each(|t| visit(t.id, t.hull, &t.places));
-    }
-
     /// Every trace with a range that holds its spans.
     pub(crate) fn hulls(&self) -> Vec<(TraceId, TimeRange)> {
         let inner = self.inner.read();

@@ -11,14 +11,14 @@ use obs_model::{TimeRange, Timestamp, TraceId};
 use obs_storage::{Corrupt, PartWriter};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::block::{Block, ROWS_MAX};
+use crate::block::Block;
 use crate::part::Part;
 use crate::row::Identity;
 use crate::source::Source;
-use crate::write::Writer;
+use crate::write::{PART_ROWS, Writer};
 
 /// Blocks with fewer rows are put together with others.
-const COPIED_ROWS_MIN: usize = ROWS_MAX / 2;
+const COPIED_ROWS_MIN: usize = PART_ROWS / 2;
 
 /// What is written in one go.
 enum Step {

@@ -80,6 +80,13 @@ impl Traces {
         place.checked_sub(1).map_or(0, |p| self.ends[p])..self.ends[place]
     }
 
+    /// The traces that have some of these rows, as places; no rows have none.
+    pub(crate) fn places(&self, rows: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let first = self.ends.partition_point(|end| *end <= rows.start);
+        let last = self.ends.partition_point(|end| *end < rows.end);
+        first..(last + 1).min(self.ends.len()).max(first)
+    }
+
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
         24 * self.starts.len()

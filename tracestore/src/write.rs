@@ -19,6 +19,10 @@ use crate::filter::block_terms;
 use crate::part::{Part, VERSION, block_name, id_hash};
 use crate::{bloom, encode};
 
+/// Rows after which a block of a part is closed: large enough to compress well, small enough to be
+/// read for one trace.
+pub(crate) const PART_ROWS: usize = 4096;
+const _: () = assert!(PART_ROWS <= ROWS_MAX);
 /// Blocks that are mapped at a time; beyond them mapping starts again, which only costs time.
 const MAPS_MAX: usize = 256;
 
@@ -111,7 +115,7 @@ impl<'a> Writer<'a> {
         let Some(range) = ranges.reduce(TimeRange::union) else {
             return;
         };
-        if self.builder.len() > 0 && self.builder.len() + rows.len() > ROWS_MAX {
+        if self.builder.len() > 0 && self.builder.len() + rows.len() > PART_ROWS {
             self.close();
         }
         self.pending.push((id, range, rows.len()));
@@ -127,7 +131,7 @@ impl<'a> Writer<'a> {
             let entry = self.maps.entry(address);
             let (_, map) = entry.or_insert_with(|| (Arc::clone(block), Map::default()));
             self.builder.copy(block, *row, map);
-            if self.builder.is_full() {
+            if self.builder.is_full() || self.builder.len() >= PART_ROWS {
                 self.close();
                 self.goes_on = index + 1 < rows.len();
             }

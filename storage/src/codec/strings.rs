@@ -161,17 +161,27 @@ pub fn encode_open<T: AsRef<[u8]>>(values: &[T], out: &mut Vec<u8>) {
     write(values, None, out);
 }
 
-/// Appends what [`encode_open`] of the rows writes, given their distinct values in order of first
-/// use and which one each row has.
+/// Appends a column that is not compressed, given its distinct values in order of first use and
+/// which one each row has: as a dictionary unless nearly all values differ. The indexes keep to
+/// byte borders, so that what compresses the column sees where they repeat.
 pub fn encode_coded(stored: &[&[u8]], codes: &[u32], out: &mut Vec<u8>) {
-    let found = (stored.len() <= distinct_max(codes.len())).then(|| {
-        (
-            stored.to_vec(),
-            codes.iter().map(|c| i64::from(*c)).collect(),
-        )
-    });
-    let all = || codes.iter().map(|c| stored[*c as usize]).collect();
-    choose(found, codes.len(), all, None, out);
+    if stored.len() > distinct_max(codes.len()) {
+        if let Some(digits) = hex_digits(stored) {
+            out.push(HEX);
+            varint::put(codes.len() as u64, out);
+            varint::put(digits as u64, out);
+            codes.iter().for_each(|c| put_hex(stored[*c as usize], out));
+            return;
+        }
+        out.push(PLAIN);
+        let all: Vec<&[u8]> = codes.iter().map(|c| stored[*c as usize]).collect();
+        write_plain(&all, None, out);
+        return;
+    }
+    out.push(DICTIONARY);
+    write_plain(stored, None, out);
+    let indexes: Vec<i64> = codes.iter().map(|c| i64::from(*c)).collect();
+    ints::encode_aligned(&indexes, out);
 }
 
 /// How many lower-case hexadecimal digits all values have, if they are whole bytes.
