@@ -14,7 +14,7 @@ use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogRe
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
-use obs_storage::{AppendError, Draft, Kind, Record, Store};
+use obs_storage::{AppendError, Draft, Kind, Store};
 use obs_tracestore::{SpanDraft, Spans};
 use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
 use tokio::runtime::Handle;
@@ -146,19 +146,6 @@ impl MetricsKept {
         }
         max.saturating_sub(self.total_max)
     }
-}
-
-/// Stores finished records.
-fn append<K: Kind>(
-    store: &Store<K>,
-    ready: &[(Tenant, Vec<u8>)],
-) -> Result<Vec<bool>, AppendError> {
-    let record = |(tenant, payload)| Record { tenant, payload };
-    let records = ready
-        .iter()
-        .map(|(tenant, payload)| record((tenant, payload.as_slice())));
-    store.append(&records.collect::<Vec<_>>())?;
-    Ok(vec![true; ready.len()])
 }
 
 /// What the configuration says about intake.
@@ -369,20 +356,6 @@ impl Intake for Spans {
 
     fn keep(batch: &mut SpanBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
         intake::spans(batch, keep)
-    }
-}
-
-/// A finished record, unless there is nothing to record.
-fn record(accepted: Accepted, rows: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Admitted<Vec<u8>> {
-    let mut record = Vec::new();
-    if rows > 0 {
-        encode(&mut record);
-    }
-    Admitted {
-        accepted,
-        bytes: record.len(),
-        ready: (rows > 0).then_some(record),
-        fresh: 0,
     }
 }
 

@@ -697,6 +697,7 @@ pub(crate) fn of_held(held: &Held, several: Option<&HashSet<TraceId>>) -> Column
     }
     Columns {
         len: block.len(),
+        hull: held.hull,
         source: Source::Held(Arc::clone(block)),
         apart,
     }

@@ -211,10 +211,18 @@ impl Memory {
 
     /// The rows of one trace.
     pub(crate) fn trace(&self, id: TraceId) -> Vec<Row> {
-        let inner = self.inner.read();
-        let places = inner.trace(id).map_or(&[][..], |trace| &trace.places);
-        let row = |(block, row): &Place| inner.blocks[*block as usize].block.row(*row as usize);
-        places.iter().map(row).collect()
+        let found: Vec<(Arc<Block>, u32)> = {
+            let inner = self.inner.read();
+            let places = inner.trace(id).map_or(&[][..], |trace| &trace.places);
+            let row = |(block, row): &Place| {
+                let block = &inner.blocks[*block as usize].block;
+                (Arc::clone(block), *row)
+            };
+            places.iter().map(row).collect()
+        };
+        // Writers do not wait while spans are put together.
+        let row = |(block, row): (Arc<Block>, u32)| block.row(row as usize);
+        found.into_iter().map(row).collect()
     }
 
     /// The blocks, in order of arrival.
