@@ -165,7 +165,7 @@ pub fn encode_open<T: AsRef<[u8]>>(values: &[T], out: &mut Vec<u8>) {
 /// which one each row has: as a dictionary unless nearly all values differ. The indexes keep to
 /// byte borders, so that what compresses the column sees where they repeat.
 pub fn encode_coded(stored: &[&[u8]], codes: &[u32], out: &mut Vec<u8>) {
-    if stored.len() > distinct_max(codes.len()) || stored.len() == codes.len() {
+    if stored.len() > distinct_max(codes.len()) {
         if let Some(digits) = hex_digits(stored) {
             out.push(HEX);
             varint::put(codes.len() as u64, out);
