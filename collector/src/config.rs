@@ -12,6 +12,7 @@ mod receivers;
 mod relabeling;
 mod remote_write;
 mod scrape;
+mod traces;
 mod values;
 
 use std::collections::{BTreeMap, HashSet};
@@ -24,13 +25,15 @@ pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVer
 pub use error::ConfigError;
 pub use otlp::OtlpConfig;
 pub use receivers::{
-    FluentConfig, GelfConfig, SplunkConfig, SyslogConfig, TlsListenConfig, TokenConfig, Zone,
+    FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
+    TokenConfig, ZipkinConfig, Zone,
 };
 pub use relabeling::RelabelConfig;
 pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
 };
 pub use scrape::ScrapeConfig;
+pub use traces::TracesConfig;
 pub use values::{Secret, Size, Span, Unsupported, parse_duration};
 
 use crate::relabel::Rule;

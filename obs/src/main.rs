@@ -3,9 +3,12 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed,
 //! 2 usage.
 
+mod allocator;
 mod arguments;
 mod check;
 mod client;
+mod correlate;
+mod errors;
 mod explain;
 mod export;
 mod graph;
@@ -16,6 +19,7 @@ mod log_histogram;
 mod logs;
 mod node_exporter;
 mod query;
+mod service_graph;
 mod table;
 mod test_promql;
 mod traces;
@@ -29,6 +33,7 @@ use clap::{CommandFactory, Parser};
 use arguments::{Check, Cli, Command, Test};
 
 fn main() -> ExitCode {
+    allocator::settle();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -55,6 +60,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,
+        Command::Errors(options) => errors::run(&options).await,
+        Command::ServiceGraph(options) => service_graph::run(&options).await,
+        Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
         Command::Completions { shell } => {

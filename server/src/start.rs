@@ -11,6 +11,7 @@ use axum::middleware::from_fn;
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
+use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
@@ -26,7 +27,9 @@ use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
+use crate::derived::Derived;
 use crate::read::Reader;
+use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
@@ -43,6 +46,8 @@ struct Listeners {
     node_exporter: Option<TcpListener>,
     /// Syslog and the like.
     logs: Sockets,
+    /// Jaeger and Zipkin.
+    traces: TraceSockets,
 }
 
 /// Runs the server until SIGINT or SIGTERM.
@@ -126,6 +131,7 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             folder: config_folder(options),
         })
         .await?,
+        traces: TraceSockets::bind(&config.obs.traces).await?,
     })
 }
 
@@ -186,7 +192,8 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listener) = &listeners.node_exporter {
         addresses["node_exporter"] = address(listener)?.into();
     }
-    for (name, address) in listeners.logs.addresses() {
+    let traces = listeners.traces.addresses();
+    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -209,6 +216,7 @@ struct Running {
     intake: TaskTracker,
     writers: Writers,
     upkeep: Upkeep,
+    deciding: Deciding,
 }
 
 impl Running {
@@ -224,6 +232,8 @@ impl Running {
             enrich: config.obs.logs.enrich(),
             retention: retention(options, config),
             tails: Arc::default(),
+            derived: Arc::new(Derived::new(config.obs.traces.derived())),
+            sampling: open_sampling(config, &disk).await?,
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
@@ -265,8 +275,13 @@ impl Running {
         let hec = splunk::Setting::new(hec, config_folder(options)).await?;
         let receiver = receiver(&app, config).with_splunk(hec);
         let logs = std::mem::take(&mut listeners.logs);
+        let mut traces = std::mem::take(&mut listeners.traces);
+        for (listener, routes) in traces.take_streams(&receiver) {
+            serving.serve(listener, routes);
+        }
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
+        let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
@@ -274,6 +289,7 @@ impl Running {
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         logs.serve(&receiver, &intake, &stop_intake);
+        traces.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -284,6 +300,7 @@ impl Running {
             intake,
             writers,
             upkeep,
+            deciding,
         })
     }
 
@@ -303,10 +320,11 @@ impl Running {
         self.cut.cancel();
         // The last handle on the queues: the writers finish what waits, then end.
         drop(self.app);
-        let (writers, upkeep) = (self.writers, self.upkeep);
+        let (writers, upkeep, deciding) = (self.writers, self.upkeep, self.deciding);
         within("writers", async {
             let join = move || {
                 writers.join();
+                deciding.stop();
                 upkeep.stop();
             };
             drop(tokio::task::spawn_blocking(join).await);
@@ -347,7 +365,8 @@ impl Serving<'_> {
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);
-        self.serve(listeners.otlp_grpc, receive::grpc::routes(receiver));
+        let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
+        self.serve(listeners.otlp_grpc, grpc);
         if let Some(listener) = listeners.node_exporter {
             let stopped = self.stop.clone().cancelled_owned();
             self.tasks.spawn(async move {
@@ -406,6 +425,8 @@ async fn open_stores(
     }
     let retention_rules = storage.rules(app.rules.retention);
     let retention_rules = retention_rules.map_err(anyhow::Error::msg)?;
+    let stream_rules = config.obs.logs.rules(app.rules.retention);
+    let stream_rules = stream_rules.map_err(anyhow::Error::msg)?;
     tracing::info!(
         data = %options.data.display(),
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
@@ -425,12 +446,29 @@ async fn open_stores(
         .metrics
         .set_retention_rules(&retention_rules, clock::now())
         .context("obs.storage.retention_rules")?;
+    stores
+        .logs
+        .set_retention_rules(&stream_rules, clock::now())
+        .context("obs.logs.retention_rules")?;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =
         app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
+}
+
+/// The stores, which are open.
+fn stores_of(app: &App) -> anyhow::Result<&Stores> {
+    app.stores.get().context("the stores are open")
+}
+
+/// Opens the queue of spans that wait to be sampled, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+async fn open_sampling(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<Arc<Sampling>> {
+    let (setting, disk) = (config.obs.traces.sampling(), Arc::clone(disk));
+    let open = move || Sampling::open(&disk, setting, random_u32());
+    Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
 }
 
 /// Opens the queues of what is forwarded, off the event loop.
@@ -501,6 +539,9 @@ fn start_intake(
     let (scraper, stopped) = (app.scraper.clone(), stop.clone());
     scraper.apply(jobs);
     tasks.spawn(async move { scraper.run(setting, stopped).await });
+    let (derived, sink) = (Arc::clone(&app.rules.derived), app.sink.clone());
+    let stopped = stop.clone();
+    tasks.spawn(async move { derived.run(sink, stopped).await });
     let logs = config.obs.collector.logs.clone();
     if !logs.files.is_empty() {
         let setting = tail::Setting {

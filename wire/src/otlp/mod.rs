@@ -5,7 +5,7 @@
 //! of the schema stay inside. Before anything is built, [`shape`] bounds what a body can make this
 //! process allocate. Protocol: <https://opentelemetry.io/docs/specs/otlp/>.
 
-mod attributes;
+pub(crate) mod attributes;
 pub(crate) mod json;
 mod lenient;
 pub mod logs;
@@ -22,6 +22,7 @@ use crate::error::{Position, WireError};
 use crate::rejects::{Rejects, shown};
 
 pub use crate::rejects::Decoded;
+pub use attributes::to_text as attribute_text;
 pub use reply::{Encoding, Signal, response, status};
 
 /// Bytes that the labels and records made for one request may still take: attributes of a resource
