@@ -14,8 +14,8 @@ use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogRe
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
-use obs_storage::{AppendError, Draft, Kind, Record, Store};
-use obs_tracestore::Spans;
+use obs_storage::{AppendError, Draft, Kind, Store};
+use obs_tracestore::{SpanDraft, Spans};
 use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -148,19 +148,6 @@ impl MetricsKept {
         }
         max.saturating_sub(self.total_max)
     }
-}
-
-/// Stores finished records.
-fn append<K: Kind>(
-    store: &Store<K>,
-    ready: &[(Tenant, Vec<u8>)],
-) -> Result<Vec<bool>, AppendError> {
-    let record = |(tenant, payload)| Record { tenant, payload };
-    let records = ready
-        .iter()
-        .map(|(tenant, payload)| record((tenant, payload.as_slice())));
-    store.append(&records.collect::<Vec<_>>())?;
-    Ok(vec![true; ready.len()])
 }
 
 /// What the configuration says about intake.
@@ -336,7 +323,7 @@ impl Intake for Logs {
 
 impl Intake for Spans {
     type Batch = SpanBatch;
-    type Ready = Vec<u8>;
+    type Ready = SpanDraft;
     type Kept = ();
 
     fn admit(
@@ -344,46 +331,41 @@ impl Intake for Spans {
         write: Admitting<'_, SpanBatch>,
         rules: &Rules,
         (): &mut (),
-    ) -> Admitted<Vec<u8>> {
+    ) -> Admitted<SpanDraft> {
         let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
         rules.derived.observe(write.tenant, &batch);
         if rules.sampling.hold(write.tenant, &batch) {
             batch.resources.clear();
         }
-        let accepted = Accepted {
-            refused: refused.count,
-            reason: refused.reason,
-            crowded: false,
-        };
-        let encode = |record: &mut Vec<u8>| obs_tracestore::encode(&batch, record);
-        record(accepted, batch.span_count(), encode)
+        let draft = (batch.span_count() > 0).then(|| SpanDraft::new(&batch));
+        Admitted {
+            accepted: Accepted {
+                refused: refused.count,
+                reason: refused.reason,
+                crowded: false,
+            },
+            bytes: draft.as_ref().map_or(0, SpanDraft::bytes),
+            ready: draft,
+            fresh: 0,
+        }
     }
 
     fn store(
         store: &Store<Self>,
-        ready: &mut [(Tenant, Vec<u8>)],
+        ready: &mut [(Tenant, SpanDraft)],
         (): &mut (),
     ) -> Result<Vec<bool>, AppendError> {
-        append(store, ready)
+        let mut group: Vec<(&Tenant, &mut dyn Draft<Spans>)> = ready
+            .iter_mut()
+            .map(|(tenant, draft)| (&*tenant, draft as &mut dyn Draft<Spans>))
+            .collect();
+        store.append_drafts(&mut group)?;
+        Ok(vec![true; ready.len()])
     }
 
     fn keep(batch: &mut SpanBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
         intake::spans(batch, keep)
-    }
-}
-
-/// A finished record, unless there is nothing to record.
-fn record(accepted: Accepted, rows: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Admitted<Vec<u8>> {
-    let mut record = Vec::new();
-    if rows > 0 {
-        encode(&mut record);
-    }
-    Admitted {
-        accepted,
-        bytes: record.len(),
-        ready: (rows > 0).then_some(record),
-        fresh: 0,
     }
 }
 

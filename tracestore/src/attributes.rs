@@ -4,129 +4,465 @@
 //! that order and duplicate keys cost next to nothing and yet come back exactly.
 //! Invariant: after `read` every reference is inside its column; `get` cannot fail.
 
-use std::collections::HashMap;
-
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use obs_model::spans::{Attribute, AttributeValue};
 use obs_storage::Corrupt;
 use obs_storage::codec::strings::{Strings, Texts};
 use obs_storage::codec::{Reader, floats, ints, strings, varint};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::value::{self, DEPTH_MAX};
+use crate::words::{self, UNKNOWN, Words};
 
-/// Gathers attributes owner by owner.
-#[derive(Default)]
-pub(crate) struct Writer<'a> {
-    numbers: HashMap<(&'a str, u8), usize>,
-    columns: Vec<(&'a str, u8, Vec<&'a AttributeValue>)>,
-    shape_numbers: HashMap<Vec<i64>, i64>,
-    shapes: Vec<Vec<i64>>,
-    owners: Vec<i64>,
+/// The values of one key and type.
+#[derive(Clone, Debug)]
+pub(crate) enum Cells {
+    /// So many values without content.
+    Empty(usize),
+    /// Texts, runs of bytes, or nested values as bytes.
+    Words(Words),
+    /// Integers, or truths as 0 and 1.
+    Ints(Vec<i64>),
+    Doubles(Vec<f64>),
 }
 
-impl<'a> Writer<'a> {
-    /// The attributes of the next owner.
-    pub(crate) fn push(&mut self, attributes: &'a [Attribute]) {
-        let mut shape = Vec::with_capacity(attributes.len());
-        for attribute in attributes {
-            let (key, tag) = (attribute.key.as_str(), value::tag(&attribute.value));
-            let number = *self.numbers.entry((key, tag)).or_insert_with(|| {
-                self.columns.push((key, tag, Vec::new()));
-                self.columns.len() - 1
-            });
-            self.columns[number].2.push(&attribute.value);
-            shape.push(number as i64);
+impl Cells {
+    /// The value at an index of a column of this type.
+    pub(crate) fn get(&self, tag: u8, index: usize) -> AttributeValue {
+        match self {
+            Self::Empty(_) => AttributeValue::Empty,
+            Self::Words(values) => word(tag, values.get(index)),
+            Self::Ints(values) if tag == value::BOOL => AttributeValue::Bool(values[index] != 0),
+            Self::Ints(values) => AttributeValue::Int(values[index]),
+            Self::Doubles(values) => AttributeValue::Double(values[index]),
         }
-        let next = self.shapes.len() as i64;
-        let number = *self.shape_numbers.entry(shape).or_insert_with_key(|shape| {
-            self.shapes.push(shape.clone());
-            next
-        });
-        self.owners.push(number);
+    }
+
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Empty(count) => *count,
+            Self::Words(values) => values.codes().len(),
+            Self::Ints(values) => values.len(),
+            Self::Doubles(values) => values.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Empty(_) => 0,
+            Self::Words(values) => values.bytes(),
+            Self::Ints(values) => 8 * values.len(),
+            Self::Doubles(values) => 8 * values.len(),
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Empty(count) => varint::put(*count as u64, out),
+            Self::Words(values) => values.encode(out),
+            Self::Ints(values) => ints::encode_aligned(values, out),
+            Self::Doubles(values) => floats::encode_aligned(values, out),
+        }
+    }
+}
+
+/// A stored value of a column of words of this type.
+pub(crate) fn word(tag: u8, bytes: &[u8]) -> AttributeValue {
+    match tag {
+        value::STRING => AttributeValue::String(words::text(bytes).to_owned()),
+        value::BYTES => AttributeValue::Bytes(bytes.to_vec()),
+        _ => {
+            let mut reader = Reader::new("value", bytes);
+            value::read(&mut reader, DEPTH_MAX).expect("nested values are checked when read")
+        }
+    }
+}
+
+/// The attributes of owners, numbered from 0.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attributes {
+    keys: Vec<String>,
+    tags: Vec<u8>,
+    cells: Vec<Cells>,
+    shapes: ShapeList,
+    /// The shape of each owner.
+    owners: Vec<u32>,
+    /// Where the indexes of each owner end.
+    ends: Vec<u32>,
+    /// Of every attribute of every owner in order: its index in its column.
+    indexes: Vec<u32>,
+}
+
+/// Columns of shapes.
+#[derive(Clone, Debug, Default)]
+struct ShapeList {
+    ends: Vec<u32>,
+    flat: Vec<u32>,
+}
+
+impl ShapeList {
+    fn of(&self, shape: usize) -> &[u32] {
+        let start = shape.checked_sub(1).map_or(0, |s| self.ends[s]) as usize;
+        &self.flat[start..self.ends[shape] as usize]
+    }
+}
+
+impl Attributes {
+    /// Reads the attributes of `owners` owners, at most `entries_max` in all.
+    pub(crate) fn read(
+        reader: &mut Reader<'_>,
+        owners: usize,
+        entries_max: usize,
+    ) -> Result<Self, Corrupt> {
+        let place = reader.clone();
+        let read = Shapes::read(reader, owners, entries_max)?;
+        let mut counts = vec![0u32; read.tags.len()];
+        let mut indexes = Vec::new();
+        let mut ends = Vec::with_capacity(owners);
+        for shape in &read.owners {
+            // Checked to be below the number of shapes, and columns below theirs.
+            for column in read.of(*shape as usize) {
+                let count = &mut counts[*column as usize];
+                indexes.push(*count);
+                *count += 1;
+            }
+            if indexes.len() > entries_max {
+                return Err(place.corrupt(format!("at most {entries_max} attributes")));
+            }
+            ends.push(indexes.len() as u32);
+        }
+        let mut cells = Vec::with_capacity(read.tags.len().min(counts.len()));
+        for (tag, count) in read.tags.iter().zip(counts) {
+            cells.push(read_cells(reader, *tag, count as usize)?);
+        }
+        Ok(Self {
+            keys: read.keys.iter().map(str::to_owned).collect(),
+            cells,
+            shapes: ShapeList {
+                ends: read.ends.iter().map(|e| *e as u32).collect(),
+                flat: read.flat.iter().map(|c| *c as u32).collect(),
+            },
+            owners: read.owners.iter().map(|o| *o as u32).collect(),
+            ends,
+            indexes,
+            tags: read.tags,
+        })
+    }
+
+    /// The columns and indexes of one owner's attributes.
+    fn places(&self, owner: usize) -> (&[u32], &[u32]) {
+        let start = owner.checked_sub(1).map_or(0, |o| self.ends[o]) as usize;
+        let indexes = &self.indexes[start..self.ends[owner] as usize];
+        (self.shapes.of(self.owners[owner] as usize), indexes)
+    }
+
+    /// The attributes of one owner in their order.
+    pub(crate) fn get(&self, owner: usize) -> Vec<Attribute> {
+        let (columns, indexes) = self.places(owner);
+        let places = columns.iter().zip(indexes);
+        places
+            .map(|(column, index)| {
+                let column = *column as usize;
+                Attribute {
+                    key: self.keys[column].clone(),
+                    value: self.cells[column].get(self.tags[column], *index as usize),
+                }
+            })
+            .collect()
+    }
+
+    /// The columns: key, type, values.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, u8, &Cells)> {
+        let named = self.keys.iter().zip(&self.tags).zip(&self.cells);
+        named.map(|((key, tag), cells)| (key.as_str(), *tag, cells))
+    }
+
+    /// For each owner the place of its first attribute with this key: column and index.
+    pub(crate) fn firsts(&self, key: &str) -> Vec<Option<(usize, usize)>> {
+        let wanted: Vec<bool> = self.keys.iter().map(|k| k == key).collect();
+        let first = |columns: &[u32]| columns.iter().position(|c| wanted[*c as usize]);
+        let of_shape: Vec<Option<usize>> = (0..self.shapes.ends.len())
+            .map(|shape| first(self.shapes.of(shape)))
+            .collect();
+        let place = |owner: usize| {
+            let at = of_shape[self.owners[owner] as usize]?;
+            let (columns, indexes) = self.places(owner);
+            Some((columns[at] as usize, indexes[at] as usize))
+        };
+        (0..self.owners.len()).map(place).collect()
+    }
+
+    /// A column's type and values.
+    pub(crate) fn column(&self, column: usize) -> (u8, &Cells) {
+        (self.tags[column], &self.cells[column])
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let keys: usize = self
+            .keys
+            .iter()
+            .map(|k| k.len() + size_of::<String>())
+            .sum();
+        let cells: usize = self
+            .cells
+            .iter()
+            .map(|c| c.bytes() + size_of::<Cells>())
+            .sum();
+        let numbers = self.owners.len() + self.ends.len() + self.indexes.len();
+        keys + cells + 4 * (numbers + self.shapes.flat.len() + self.shapes.ends.len())
     }
 
     /// Appends all owners.
-    pub(crate) fn finish(self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         self.pieces().iter().for_each(|piece| out.extend(piece));
     }
 
-    /// All owners as pieces: what they have, then each column.
-    pub(crate) fn pieces(self) -> Vec<Vec<u8>> {
-        let mut shapes = Vec::new();
-        let out = &mut shapes;
-        let keys: Vec<&str> = self.columns.iter().map(|(key, _, _)| *key).collect();
-        varint::put(self.columns.len() as u64, out);
-        strings::encode_open(&keys, out);
-        out.extend(self.columns.iter().map(|(_, tag, _)| *tag));
-        varint::put(self.shapes.len() as u64, out);
-        let lengths: Vec<i64> = self.shapes.iter().map(|s| s.len() as i64).collect();
+    /// All owners as pieces: what they have, then each column. They were built.
+    pub(crate) fn pieces(&self) -> Vec<Vec<u8>> {
+        let mut head = Vec::new();
+        let out = &mut head;
+        varint::put(self.keys.len() as u64, out);
+        strings::encode_open(&self.keys, out);
+        out.extend_from_slice(&self.tags);
+        varint::put(self.shapes.ends.len() as u64, out);
+        let all = 0..self.shapes.ends.len();
+        let lengths: Vec<i64> = all.map(|s| self.shapes.of(s).len() as i64).collect();
+        let wide = |numbers: &[u32]| numbers.iter().map(|n| i64::from(*n)).collect::<Vec<_>>();
         ints::encode_aligned(&lengths, out);
-        ints::encode_aligned(&self.shapes.concat(), out);
-        ints::encode_aligned(&self.owners, out);
-        let mut pieces = vec![shapes];
-        for (_, tag, values) in &self.columns {
+        ints::encode_aligned(&wide(&self.shapes.flat), out);
+        ints::encode_aligned(&wide(&self.owners), out);
+        let mut pieces = vec![head];
+        for cells in &self.cells {
             let mut column = Vec::new();
-            put_column(*tag, values, &mut column);
+            cells.encode(&mut column);
             pieces.push(column);
         }
         pieces
     }
 }
 
-fn put_column(tag: u8, values: &[&AttributeValue], out: &mut Vec<u8>) {
-    // The writer put values of one type into a column, so nothing is passed over here.
-    match tag {
-        value::EMPTY => varint::put(values.len() as u64, out),
-        value::STRING => {
-            let texts = values.iter().filter_map(|v| match v {
-                AttributeValue::String(text) => Some(text.as_str()),
-                _ => None,
-            });
-            strings::encode_open(&texts.collect::<Vec<_>>(), out);
+/// A column in the making.
+#[derive(Debug)]
+enum Making {
+    Empty(usize),
+    Words(words::Builder),
+    Ints(Vec<i64>),
+    Doubles(Vec<f64>),
+}
+
+impl Making {
+    fn of(tag: u8) -> Self {
+        match tag {
+            value::EMPTY => Self::Empty(0),
+            value::BOOL | value::INT => Self::Ints(Vec::new()),
+            value::DOUBLE => Self::Doubles(Vec::new()),
+            _ => Self::Words(words::Builder::default()),
         }
-        value::BOOL | value::INT => {
-            let numbers = values.iter().filter_map(|v| match v {
-                AttributeValue::Bool(truth) => Some(i64::from(*truth)),
-                AttributeValue::Int(number) => Some(*number),
-                _ => None,
-            });
-            ints::encode_aligned(&numbers.collect::<Vec<_>>(), out);
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Empty(count) => *count,
+            Self::Words(values) => values.len(),
+            Self::Ints(values) => values.len(),
+            Self::Doubles(values) => values.len(),
         }
-        value::DOUBLE => {
-            let numbers = values.iter().filter_map(|v| match v {
-                AttributeValue::Double(number) => Some(*number),
-                _ => None,
-            });
-            floats::encode_aligned(&numbers.collect::<Vec<_>>(), out);
+    }
+
+    /// Bytes of the stored values.
+    fn stored_bytes(&self) -> usize {
+        match self {
+            Self::Words(values) => values.stored_bytes(),
+            _ => 0,
         }
-        value::BYTES => {
-            let bytes = values.iter().filter_map(|v| match v {
-                AttributeValue::Bytes(bytes) => Some(bytes.as_slice()),
-                _ => None,
-            });
-            strings::encode_open(&bytes.collect::<Vec<_>>(), out);
+    }
+
+    fn push(&mut self, value: &AttributeValue, scratch: &mut Vec<u8>) {
+        match (self, value) {
+            (Self::Words(values), AttributeValue::String(text)) => values.push(text.as_bytes()),
+            (Self::Words(values), AttributeValue::Bytes(bytes)) => values.push(bytes),
+            (Self::Words(values), nested) => {
+                scratch.clear();
+                value::put(nested, scratch);
+                values.push(scratch);
+            }
+            (Self::Ints(values), AttributeValue::Int(number)) => values.push(*number),
+            (Self::Ints(values), other) => {
+                values.push(i64::from(*other == AttributeValue::Bool(true)));
+            }
+            (Self::Doubles(values), AttributeValue::Double(number)) => values.push(*number),
+            (Self::Doubles(_), _) => unreachable!("a column has values of one type"),
+            (Self::Empty(count), _) => *count += 1,
         }
-        _ => {
-            let nested = values.iter().map(|v| {
-                let mut bytes = Vec::new();
-                value::put(v, &mut bytes);
-                bytes
-            });
-            strings::encode_open(&nested.collect::<Vec<_>>(), out);
+    }
+
+    fn copy(&mut self, from: &Cells, index: usize, map: &mut Vec<u32>) {
+        match (self, from) {
+            (Self::Words(values), Cells::Words(all)) => values.copy(all, index, map),
+            (Self::Ints(values), Cells::Ints(all)) => values.push(all[index]),
+            (Self::Doubles(values), Cells::Doubles(all)) => values.push(all[index]),
+            (Self::Empty(count), Cells::Empty(_)) => *count += 1,
+            _ => unreachable!("columns of one type have cells of one kind"),
+        }
+    }
+
+    fn finish(self) -> Cells {
+        match self {
+            Self::Empty(count) => Cells::Empty(count),
+            Self::Words(values) => Cells::Words(values.finish()),
+            Self::Ints(values) => Cells::Ints(values),
+            Self::Doubles(values) => Cells::Doubles(values),
         }
     }
 }
 
-/// The values of one key and type.
-#[derive(Debug)]
-pub(crate) enum Column {
-    Empty,
-    Texts(Texts),
-    Bools(Vec<i64>),
-    Ints(Vec<i64>),
-    Doubles(Vec<f64>),
-    Bytes(Strings),
-    /// Distinct values and which one each row has.
-    Nested(Vec<AttributeValue>, Vec<u32>),
+/// Attributes in the making, owner by owner.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    all: Attributes,
+    making: Vec<Making>,
+    columns: HashTable<(u64, u32)>,
+    known_shapes: HashTable<(u64, u32)>,
+    /// The columns of the owner at hand.
+    shape: Vec<u32>,
+    scratch: Vec<u8>,
+    stored_bytes: usize,
+}
+
+/// What is known of another list of attributes: the numbers of its columns, shapes and words.
+#[derive(Debug, Default)]
+pub(crate) struct Map {
+    columns: Vec<u32>,
+    shapes: Vec<u32>,
+    words: Vec<Vec<u32>>,
+}
+
+impl Builder {
+    /// The attributes of the next owner.
+    pub(crate) fn push(&mut self, attributes: &[Attribute]) {
+        let mut shape = std::mem::take(&mut self.shape);
+        shape.clear();
+        for attribute in attributes {
+            let tag = value::tag(&attribute.value);
+            // Spans that follow each other are often alike.
+            let alike = self.all.owners.last().and_then(|last| {
+                let last = self.all.shapes.of(*last as usize);
+                let column = *last.get(shape.len())?;
+                let known = &self.all.keys[column as usize];
+                (self.all.tags[column as usize] == tag && *known == attribute.key).then_some(column)
+            });
+            let column = alike.unwrap_or_else(|| self.column(&attribute.key, tag));
+            let making = &mut self.making[column as usize];
+            self.all.indexes.push(making.len() as u32);
+            let before = making.stored_bytes();
+            making.push(&attribute.value, &mut self.scratch);
+            self.stored_bytes += making.stored_bytes() - before;
+            shape.push(column);
+        }
+        let number = self.shape(&shape);
+        self.shape = shape;
+        self.end(number);
+    }
+
+    /// The attributes of the next owner are those of an owner of another list.
+    pub(crate) fn copy(&mut self, from: &Attributes, owner: usize, map: &mut Map) {
+        if map.columns.is_empty() {
+            map.columns.resize(from.keys.len(), UNKNOWN);
+            map.words.resize_with(from.keys.len(), Vec::new);
+            map.shapes.resize(from.shapes.ends.len(), UNKNOWN);
+        }
+        let (columns, indexes) = from.places(owner);
+        for column in columns {
+            let known = &mut map.columns[*column as usize];
+            if *known == UNKNOWN {
+                let column = *column as usize;
+                *known = self.column(&from.keys[column], from.tags[column]);
+            }
+        }
+        let known = from.owners[owner] as usize;
+        if map.shapes[known] == UNKNOWN {
+            let shape: Vec<u32> = columns.iter().map(|c| map.columns[*c as usize]).collect();
+            map.shapes[known] = self.shape(&shape);
+        }
+        for (column, index) in columns.iter().zip(indexes) {
+            let column = *column as usize;
+            let making = &mut self.making[map.columns[column] as usize];
+            self.all.indexes.push(making.len() as u32);
+            let before = making.stored_bytes();
+            making.copy(&from.cells[column], *index as usize, &mut map.words[column]);
+            self.stored_bytes += making.stored_bytes() - before;
+        }
+        self.end(map.shapes[known]);
+    }
+
+    fn end(&mut self, shape: u32) {
+        self.all.owners.push(shape);
+        // A block has fewer than 2^32 attributes.
+        self.all.ends.push(self.all.indexes.len() as u32);
+    }
+
+    /// The number of a column.
+    fn column(&mut self, key: &str, tag: u8) -> u32 {
+        let hash = xxh3_64(key.as_bytes()) ^ u64::from(tag);
+        let all = &mut self.all;
+        let same = |(other, column): &(u64, u32)| {
+            let column = *column as usize;
+            *other == hash && all.tags[column] == tag && all.keys[column] == key
+        };
+        match self.columns.entry(hash, same, |(hash, _)| *hash) {
+            Entry::Occupied(known) => known.get().1,
+            Entry::Vacant(empty) => {
+                let number = all.keys.len() as u32;
+                self.stored_bytes += key.len();
+                all.keys.push(key.to_owned());
+                all.tags.push(tag);
+                self.making.push(Making::of(tag));
+                empty.insert((hash, number));
+                number
+            }
+        }
+    }
+
+    /// The number of a shape.
+    fn shape(&mut self, shape: &[u32]) -> u32 {
+        // Few and short: mixing each number is enough.
+        let hash = shape.iter().fold(shape.len() as u64, |hash, column| {
+            (hash.rotate_left(5) ^ u64::from(*column)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        });
+        let shapes = &mut self.all.shapes;
+        let same =
+            |(other, number): &(u64, u32)| *other == hash && shapes.of(*number as usize) == shape;
+        match self.known_shapes.entry(hash, same, |(hash, _)| *hash) {
+            Entry::Occupied(known) => known.get().1,
+            Entry::Vacant(empty) => {
+                let number = shapes.ends.len() as u32;
+                shapes.flat.extend_from_slice(shape);
+                shapes.ends.push(shapes.flat.len() as u32);
+                empty.insert((hash, number));
+                number
+            }
+        }
+    }
+
+    /// Number of attributes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.all.indexes.len()
+    }
+
+    /// Bytes of texts and the like so far.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.stored_bytes
+    }
+
+    /// The attributes of all owners.
+    pub(crate) fn finish(mut self) -> Attributes {
+        self.all.cells = self.making.into_iter().map(Making::finish).collect();
+        self.all.indexes.shrink_to_fit();
+        self.all
+    }
 }
 
 /// Which columns there are and which owner has an entry of which.
@@ -199,17 +535,6 @@ impl Shapes {
     }
 }
 
-/// Attributes that were read.
-#[derive(Debug, Default)]
-pub(crate) struct Attributes {
-    keys: Texts,
-    columns: Vec<Column>,
-    /// Column and index in it of every attribute of every owner.
-    places: Vec<(u32, u32)>,
-    /// Where the attributes of each owner end.
-    ends: Vec<u32>,
-}
-
 /// Reads a column of exactly `count` integers.
 pub(crate) fn read_ints(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, Corrupt> {
     let place = reader.clone();
@@ -240,117 +565,34 @@ pub(crate) fn read_strings(reader: &mut Reader<'_>, count: usize) -> Result<Stri
     Ok(values)
 }
 
-impl Attributes {
-    /// Reads the attributes of `owners` owners, at most `entries_max` in all.
-    pub(crate) fn read(
-        reader: &mut Reader<'_>,
-        owners: usize,
-        entries_max: usize,
-    ) -> Result<Self, Corrupt> {
-        let place = reader.clone();
-        let shapes = Shapes::read(reader, owners, entries_max)?;
-        let mut counts = vec![0u32; shapes.tags.len()];
-        let mut places = Vec::new();
-        let mut ends = Vec::with_capacity(owners);
-        for shape in &shapes.owners {
-            // Checked to be below the number of shapes, and columns below theirs.
-            for column in shapes.of(*shape as usize) {
-                let column = *column as usize;
-                places.push((column as u32, counts[column]));
-                counts[column] += 1;
-            }
-            if places.len() > entries_max {
-                return Err(place.corrupt(format!("at most {entries_max} attributes")));
-            }
-            ends.push(places.len() as u32);
-        }
-        let Shapes { keys, tags, .. } = shapes;
-        let mut attributes = Self {
-            keys,
-            columns: Vec::new(),
-            places,
-            ends,
-        };
-        for (tag, count) in tags.iter().zip(counts) {
-            attributes
-                .columns
-                .push(read_column(reader, *tag, count as usize)?);
-        }
-        Ok(attributes)
-    }
-
-    /// The attributes of one owner in their order.
-    pub(crate) fn get(&self, owner: usize) -> Vec<Attribute> {
-        let start = owner.checked_sub(1).map_or(0, |o| self.ends[o]) as usize;
-        let places = &self.places[start..self.ends[owner] as usize];
-        places
-            .iter()
-            .map(|(column, index)| Attribute {
-                key: self.keys.get(*column as usize).to_owned(),
-                value: self.columns[*column as usize].get(*index as usize),
-            })
-            .collect()
-    }
-}
-
-impl Column {
-    /// The value at an index.
-    pub(crate) fn get(&self, index: usize) -> AttributeValue {
-        match self {
-            Self::Empty => AttributeValue::Empty,
-            Self::Texts(values) => AttributeValue::String(values.get(index).to_owned()),
-            Self::Bools(values) => AttributeValue::Bool(values[index] != 0),
-            Self::Ints(values) => AttributeValue::Int(values[index]),
-            Self::Doubles(values) => AttributeValue::Double(values[index]),
-            Self::Bytes(values) => AttributeValue::Bytes(values.get(index).to_vec()),
-            Self::Nested(values, indexes) => values[indexes[index] as usize].clone(),
-        }
-    }
-}
-
-pub(crate) fn read_column(
-    reader: &mut Reader<'_>,
-    tag: u8,
-    count: usize,
-) -> Result<Column, Corrupt> {
+/// Reads a column of exactly `count` values of a type.
+pub(crate) fn read_cells(reader: &mut Reader<'_>, tag: u8, count: usize) -> Result<Cells, Corrupt> {
     let place = reader.clone();
     Ok(match tag {
         value::EMPTY => {
             if reader.count(count)? != count {
                 return Err(place.corrupt(format!("{count} empty values")));
             }
-            Column::Empty
+            Cells::Empty(count)
         }
-        value::STRING => Column::Texts(read_texts(reader, count)?),
-        value::BOOL => Column::Bools(read_ints(reader, count)?),
-        value::INT => Column::Ints(read_ints(reader, count)?),
+        value::STRING => Cells::Words(read_texts(reader, count)?.into_strings().into()),
+        value::BOOL | value::INT => Cells::Ints(read_ints(reader, count)?),
         value::DOUBLE => {
             let values = floats::decode(reader, count)?;
             if values.len() != count {
                 return Err(place.corrupt(format!("{count} floats, found {}", values.len())));
             }
-            Column::Doubles(values)
+            Cells::Doubles(values)
         }
-        value::BYTES => Column::Bytes(read_strings(reader, count)?),
+        value::BYTES => Cells::Words(read_strings(reader, count)?.into()),
         value::ARRAY | value::MAP => {
-            let stored = read_strings(reader, count)?;
-            let mut numbers: HashMap<usize, u32> = HashMap::new();
-            let mut values = Vec::new();
-            let mut indexes = Vec::with_capacity(stored.len());
-            for row in 0..stored.len() {
-                let key = stored.stored_index(row);
-                if let Some(number) = numbers.get(&key) {
-                    indexes.push(*number);
-                    continue;
-                }
-                let number = values.len() as u32;
-                let mut inner = Reader::new(place.place(), stored.get(row));
-                values.push(value::read(&mut inner, DEPTH_MAX)?);
+            let stored: Words = read_strings(reader, count)?.into();
+            for bytes in stored.all() {
+                let mut inner = Reader::new(place.place(), bytes);
+                value::read(&mut inner, DEPTH_MAX)?;
                 inner.finish()?;
-                numbers.insert(key, number);
-                indexes.push(number);
             }
-            Column::Nested(values, indexes)
+            Cells::Words(stored)
         }
         other => return Err(place.corrupt(format!("the tag of a value, found {other}"))),
     })

@@ -5,14 +5,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use obs_model::spans::{Attribute, AttributeValue, attribute};
+use obs_model::spans::{Attribute, AttributeValue, SpanKind, StatusCode, attribute};
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, put_bytes, varint};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::attributes::{self, Attributes, Cells};
+use crate::block::Block;
 use crate::filter::Scope;
 use crate::row::{Row, SERVICE_NAME};
-use crate::value;
+use crate::{value, words};
 
 /// Names of one scope that are kept: menus show no more.
 const NAMES_MAX: usize = 4096;
@@ -90,6 +92,84 @@ impl Catalog {
                 self.add_text("rootServiceName", service);
             }
         }
+    }
+
+    /// Adds all that the rows of a block say.
+    pub(crate) fn add_block(&mut self, block: &Block) {
+        for resource in &block.resources {
+            self.add_all(Scope::Resource, &resource.attributes);
+        }
+        for scope in &block.scopes {
+            self.add_all(Scope::Instrumentation, &scope.attributes);
+        }
+        self.add_columns(Scope::Span, &block.attributes);
+        self.add_columns(Scope::Event, &block.events.attributes);
+        self.add_columns(Scope::Link, &block.links.attributes);
+        for name in block.names.all() {
+            self.add_text("name", words::text(name));
+        }
+        for number in 0..=u8::MAX {
+            if block.statuses.contains(&number) {
+                self.add_text("status", StatusCode::from_number(number.into()).as_str());
+            }
+            if block.kinds.contains(&number) {
+                self.add_text("kind", SpanKind::from_number(number.into()).as_str());
+            }
+        }
+        let mut roots = HashSet::new();
+        for (row, parent) in block.parents.iter().enumerate() {
+            let root = (block.names.codes()[row], block.of_resource[row]);
+            if !parent.is_zero() || !roots.insert(root) {
+                continue;
+            }
+            self.add_text("rootName", block.names.text(row));
+            let resource = &block.resources[root.1 as usize];
+            let service = attribute(&resource.attributes, SERVICE_NAME);
+            if let Some(AttributeValue::String(service)) = service {
+                self.add_text("rootServiceName", service);
+            }
+        }
+    }
+
+    fn add_columns(&mut self, scope: Scope, attributes: &Attributes) {
+        for (key, tag, cells) in attributes.columns() {
+            let place = Place::In(scope);
+            self.insert(place, key, &AttributeValue::Empty);
+            match cells {
+                Cells::Empty(_) => {}
+                Cells::Words(words) if tag == value::STRING => {
+                    for word in words.all() {
+                        if !self.has_room(place, key) {
+                            break;
+                        }
+                        if word.len() <= VALUE_BYTES_MAX {
+                            self.insert(place, key, &attributes::word(tag, word));
+                        }
+                    }
+                }
+                // Bytes, arrays and maps are not shown.
+                Cells::Words(_) => {}
+                Cells::Ints(_) | Cells::Doubles(_) => {
+                    let mut last = None;
+                    for index in 0..cells.len() {
+                        if !self.has_room(place, key) {
+                            break;
+                        }
+                        let value = cells.get(tag, index);
+                        if last.as_ref() != Some(&value) {
+                            self.insert(place, key, &value);
+                            last = Some(value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether another value of a name would be kept.
+    fn has_room(&self, place: Place, name: &str) -> bool {
+        let values = self.names.get(&place).and_then(|names| names.get(name));
+        values.is_some_and(|v| v.list.len() < VALUES_MAX) && self.bytes < VALUES_BYTES_MAX
     }
 
     /// Forgets addresses, so that rows seen so far may go.
@@ -178,22 +258,20 @@ impl Catalog {
     }
 }
 
-/// The hash of a value that menus show.
+/// The hash of a value that menus show; the seed tells types apart.
 fn hash(value: &AttributeValue) -> Option<u64> {
-    let mut hasher = Xxh3Default::new();
-    match value {
+    let seed = u64::from(value::tag(value));
+    Some(match value {
         AttributeValue::String(text) if text.len() <= VALUE_BYTES_MAX => {
-            hasher.update(text.as_bytes());
+            xxh3_64_with_seed(text.as_bytes(), seed)
         }
-        AttributeValue::Bool(truth) => hasher.update(&[1, u8::from(*truth)]),
-        AttributeValue::Int(number) => hasher.update(&number.to_le_bytes()),
-        AttributeValue::Double(number) => hasher.update(&number.to_bits().to_le_bytes()),
+        AttributeValue::Bool(truth) => xxh3_64_with_seed(&[u8::from(*truth)], seed),
+        AttributeValue::Int(number) => xxh3_64_with_seed(&number.to_le_bytes(), seed),
+        AttributeValue::Double(number) => xxh3_64_with_seed(&number.to_bits().to_le_bytes(), seed),
         AttributeValue::String(_)
         | AttributeValue::Bytes(_)
         | AttributeValue::Empty
         | AttributeValue::Array(_)
         | AttributeValue::Map(_) => return None,
-    }
-    hasher.update(&[0xff, value::tag(value)]);
-    Some(hasher.digest())
+    })
 }

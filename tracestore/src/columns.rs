@@ -12,19 +12,21 @@ use std::sync::Arc;
 
 use obs_model::spans::{AttributeValue, Resource, Scope as Library, attribute};
 use obs_model::{Budget, SpanId, TimeRange, TraceId};
-use obs_storage::codec::Reader;
 use obs_storage::codec::strings::Texts;
+use obs_storage::codec::{Reader, dense};
 use obs_storage::{Corrupt, Snapshot};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::attributes::{Column, Shapes, read_column, read_ints, read_texts};
-use crate::block::{self, Pieces, piece, read_below, read_group};
+use crate::attributes::{self, Cells, Shapes, read_cells, read_ints, read_texts};
+use crate::block::{self, Block, Pieces, piece, read_below, read_group};
 use crate::error::SelectError;
 use crate::filter::{Condition, Hints, Scope};
 use crate::kind::Spans;
+use crate::memory::Held;
 use crate::part::Part;
 use crate::row::{self, Row};
 use crate::scan::rows_everywhere;
-use crate::value;
+use crate::{value, words};
 
 /// Rows of memory that are given together.
 const MEMORY_ROWS: usize = block::ROWS_MAX;
@@ -80,6 +82,7 @@ pub struct Columns<'a> {
 #[derive(Debug)]
 enum Source<'a> {
     Block(Box<Open<'a>>),
+    Held(Arc<Block>),
     Rows(Vec<Row>),
 }
 
@@ -91,8 +94,11 @@ struct Open<'a> {
     resources: OnceCell<(Vec<Arc<Resource>>, Vec<i64>)>,
     scopes: OnceCell<(Vec<Arc<Library>>, Vec<i64>)>,
     shapes: OnceCell<Shapes>,
-    ids: OnceCell<(Vec<TraceId>, Vec<SpanId>)>,
+    ids: OnceCell<Ids>,
 }
+
+/// The distinct traces, which one each row has, and its own id.
+type Ids = (Vec<TraceId>, Vec<u32>, Vec<SpanId>);
 
 impl Open<'_> {
     fn piece<T>(
@@ -107,8 +113,8 @@ impl Open<'_> {
         Ok(found)
     }
 
-    fn ints(&self, number: usize, rows: usize) -> Result<Vec<i64>, Corrupt> {
-        self.piece(number, |reader| read_ints(reader, rows))
+    fn scattered(&self, number: usize, rows: usize) -> Result<Vec<i64>, Corrupt> {
+        self.piece(number, |reader| dense::decode(reader, rows))
     }
 
     fn texts(&self, number: usize, rows: usize) -> Result<Texts, Corrupt> {
@@ -153,13 +159,19 @@ impl Open<'_> {
         Ok(self.shapes.get_or_init(|| read))
     }
 
-    fn ids(&self, rows: usize) -> Result<&(Vec<TraceId>, Vec<SpanId>), Corrupt> {
+    fn ids_of_traces(&self, rows: usize) -> Result<Vec<TraceId>, Corrupt> {
+        let (traces, _) = self.piece(piece::TRACES, |reader| block::read_traces(reader, rows))?;
+        Ok(traces)
+    }
+
+    fn ids(&self, rows: usize) -> Result<&Ids, Corrupt> {
         if let Some(known) = self.ids.get() {
             return Ok(known);
         }
-        let traces = self.piece(piece::TRACES, |reader| block::read_traces(reader, rows))?;
+        let (traces, of_rows) =
+            self.piece(piece::TRACES, |reader| block::read_traces(reader, rows))?;
         let spans = self.piece(piece::SPAN_IDS, |reader| block::read_ids(reader, rows))?;
-        Ok(self.ids.get_or_init(|| (traces, spans)))
+        Ok(self.ids.get_or_init(|| (traces, of_rows, spans)))
     }
 
     /// The values of an attribute of spans: of several with one key, the first.
@@ -204,9 +216,9 @@ impl Open<'_> {
         for (column, total) in wanted.iter().zip(totals) {
             let tag = shapes.tags[*column];
             let read = self.piece(piece::COLUMNS + column, |reader| {
-                read_column(reader, tag, total)
+                read_cells(reader, tag, total)
             })?;
-            columns.push(code(read, total, &mut coded.values));
+            columns.push(code(tag, &read, &mut coded.values));
         }
         let mut next = vec![0usize; wanted.len()];
         for (row, shape) in shapes.owners.iter().enumerate() {
@@ -223,32 +235,63 @@ impl Open<'_> {
 }
 
 /// Numbers for the entries of a column; appends its distinct values.
-fn code(column: Column, entries: usize, values: &mut Vec<AttributeValue>) -> Vec<u32> {
+fn code(tag: u8, cells: &Cells, values: &mut Vec<AttributeValue>) -> Vec<u32> {
     // Values of a block are far fewer than 2^32.
     let base = values.len() as u32;
-    if let Column::Texts(texts) = &column {
-        values.extend((0..texts.stored_len()).map(|i| text(texts.stored(i))));
-        return (0..entries)
-            .map(|row| base + texts.stored_index(row) as u32)
-            .collect();
+    if let Cells::Words(words) = cells {
+        values.extend(words.all().map(|word| attributes::word(tag, word)));
+        return words.codes().iter().map(|code| base + code).collect();
     }
-    let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
-    let mut bytes = Vec::new();
-    let mut codes = Vec::with_capacity(entries);
-    for row in 0..entries {
-        let found = column.get(row);
-        bytes.clear();
-        value::put(&found, &mut bytes);
-        if let Some(code) = known.get(&bytes) {
-            codes.push(*code);
+    let bits = |index: usize| match cells {
+        Cells::Ints(all) => all[index].cast_unsigned(),
+        Cells::Doubles(all) => all[index].to_bits(),
+        Cells::Empty(_) | Cells::Words(_) => 0,
+    };
+    let mut known: HashMap<u64, u32, Xxh3DefaultBuilder> = HashMap::default();
+    let mut codes = Vec::with_capacity(cells.len());
+    let mut last = None;
+    for index in 0..cells.len() {
+        let bits = bits(index);
+        if let Some((value, code)) = last
+            && value == bits
+        {
+            codes.push(code);
             continue;
         }
-        let code = values.len() as u32;
-        known.insert(bytes.clone(), code);
-        values.push(found);
+        let code = *known.entry(bits).or_insert_with(|| {
+            values.push(cells.get(tag, index));
+            values.len() as u32 - 1
+        });
         codes.push(code);
+        last = Some((bits, code));
     }
     codes
+}
+
+/// The values of an attribute of the spans of a block in memory: of several with one key, the first.
+fn held_attribute(block: &Block, key: &str) -> Coded {
+    let mut values = vec![AttributeValue::Empty];
+    let mut columns: HashMap<usize, Vec<u32>> = HashMap::new();
+    let firsts = block.attributes.firsts(key);
+    let mut codes = Vec::with_capacity(firsts.len());
+    for first in firsts {
+        codes.push(first.map_or(0, |(column, index)| {
+            let known = columns.entry(column).or_insert_with(|| {
+                let (tag, cells) = block.attributes.column(column);
+                code(tag, cells, &mut values)
+            });
+            known[index]
+        }));
+    }
+    Coded { codes, values }
+}
+
+fn coded_words(words: &words::Words) -> Coded {
+    let value = |word: &[u8]| text(words::text(word));
+    Coded {
+        codes: words.codes().to_vec(),
+        values: words.all().map(value).collect(),
+    }
 }
 
 fn text(text: &str) -> AttributeValue {
@@ -287,9 +330,17 @@ fn of_groups<T>(
     (groups, numbers): &(Vec<Arc<T>>, Vec<i64>),
     value: impl Fn(&T) -> AttributeValue,
 ) -> Coded {
+    // Checked to be below the number of groups when they were read.
+    of_held_groups(groups, &block::narrow(numbers), value)
+}
+
+fn of_held_groups<T>(
+    groups: &[Arc<T>],
+    numbers: &[u32],
+    value: impl Fn(&T) -> AttributeValue,
+) -> Coded {
     Coded {
-        // Checked to be below the number of groups when they were read.
-        codes: numbers.iter().map(|n| *n as u32).collect(),
+        codes: numbers.to_vec(),
         values: groups.iter().map(|group| value(group)).collect(),
     }
 }
@@ -320,6 +371,15 @@ impl Columns<'_> {
     pub fn numbers(&self, column: Numbers) -> Result<Vec<i64>, SelectError> {
         let open = match &self.source {
             Source::Block(open) => open,
+            Source::Held(block) => {
+                let wide = |all: &[u8]| all.iter().map(|n| i64::from(*n)).collect();
+                return Ok(match column {
+                    Numbers::Start => block.starts.clone(),
+                    Numbers::Duration => (0..self.len).map(|row| block.duration(row)).collect(),
+                    Numbers::Kind => wide(&block.kinds),
+                    Numbers::Status => wide(&block.statuses),
+                });
+            }
             Source::Rows(rows) => {
                 let spans = rows.iter().map(|row| &row.span);
                 return Ok(match column {
@@ -331,9 +391,9 @@ impl Columns<'_> {
             }
         };
         Ok(match column {
-            Numbers::Start => open.ints(piece::STARTS, self.len)?,
+            Numbers::Start => open.scattered(piece::STARTS, self.len)?,
             Numbers::Duration => {
-                let mut values = open.ints(piece::DURATIONS, self.len)?;
+                let mut values = open.scattered(piece::DURATIONS, self.len)?;
                 values.iter_mut().for_each(|v| *v = (*v).max(0));
                 values
             }
@@ -346,6 +406,17 @@ impl Columns<'_> {
     pub fn words(&self, column: Words) -> Result<Coded, SelectError> {
         let open = match &self.source {
             Source::Block(open) => open,
+            Source::Held(block) => {
+                let scopes = |value: fn(&Library) -> AttributeValue| {
+                    of_held_groups(&block.scopes, &block.of_scope, value)
+                };
+                return Ok(match column {
+                    Words::Name => coded_words(&block.names),
+                    Words::StatusMessage => coded_words(&block.messages),
+                    Words::Instrumentation => scopes(|s| text(&s.name)),
+                    Words::Version => scopes(|s| text(&s.version)),
+                });
+            }
             Source::Rows(rows) => {
                 let word = |row: &Row| match column {
                     Words::Name => text(&row.span.name),
@@ -383,6 +454,15 @@ impl Columns<'_> {
             (Source::Block(open), Scope::Instrumentation) => {
                 Some(of_groups(open.scopes(self.len)?, |s| find(&s.attributes)))
             }
+            (Source::Held(block), Scope::Span) => Some(held_attribute(block, key)),
+            (Source::Held(block), Scope::Resource) => {
+                let find = |r: &Resource| find(&r.attributes);
+                Some(of_held_groups(&block.resources, &block.of_resource, find))
+            }
+            (Source::Held(block), Scope::Instrumentation) => {
+                let find = |s: &Library| find(&s.attributes);
+                Some(of_held_groups(&block.scopes, &block.of_scope, find))
+            }
             (Source::Rows(rows), scope) => Some(code_rows(rows.iter().map(|row| match scope {
                 Scope::Resource => find(&row.resource.attributes),
                 Scope::Instrumentation => find(&row.scope.attributes),
@@ -400,17 +480,28 @@ impl Columns<'_> {
                 let codes = read_ints(&mut Reader::new(open.place, &content), self.len)?;
                 Ok(codes.into_iter().map(|c| c == block::PARENT_NONE).collect())
             }
+            Source::Held(block) => Ok(block.parents.iter().map(|p| p.is_zero()).collect()),
             Source::Rows(rows) => Ok(rows.iter().map(|r| r.span.parent_id.is_zero()).collect()),
         }
+    }
+
+    /// The traces of a block of a part, in order of rows.
+    pub(crate) fn traces(&self) -> Result<Vec<TraceId>, Corrupt> {
+        Ok(match &self.source {
+            Source::Block(open) => open.ids_of_traces(self.len)?,
+            Source::Held(block) => block.traces.clone(),
+            Source::Rows(rows) => rows.iter().map(|row| row.span.trace_id).collect(),
+        })
     }
 
     /// The trace and span of a row.
     pub fn ids(&self, row: usize) -> Result<(TraceId, SpanId), SelectError> {
         match &self.source {
             Source::Block(open) => {
-                let (traces, spans) = open.ids(self.len)?;
-                Ok((traces[row], spans[row]))
+                let (traces, of_rows, spans) = open.ids(self.len)?;
+                Ok((traces[of_rows[row] as usize], spans[row]))
             }
+            Source::Held(block) => Ok((block.trace_id(row), block.span_ids[row])),
             Source::Rows(rows) => Ok((rows[row].span.trace_id, rows[row].span.span_id)),
         }
     }
@@ -438,17 +529,22 @@ pub fn scan_columns(
             return Ok(());
         }
     }
-    let mut rows = Vec::new();
     for memory in &snapshot.memories {
-        for (id, hull) in memory.hulls() {
-            if hull.overlaps(range) && !several.contains(&id) {
-                rows.extend(memory.trace(id));
+        for held in memory.blocks() {
+            if !held.hull.overlaps(range) || hints.of_held(&held.block) != hints.all() {
+                continue;
             }
-            if rows.len() >= MEMORY_ROWS && give(&mut rows, budget, look)?.is_break() {
+            budget.check()?;
+            let columns = of_held(&held, Some(&several));
+            budget.samples(columns.len() as u64)?;
+            let flow = look(&columns)?;
+            budget.release_samples(columns.len() as u64);
+            if flow.is_break() {
                 return Ok(());
             }
         }
     }
+    let mut rows = Vec::new();
     let mut source = crate::source::Source::new(near);
     let mut read = budget.holding();
     for id in in_order(&mut source, several)? {
@@ -583,6 +679,28 @@ fn blocks(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// A block of memory as columns; rows of `several` traces are given elsewhere.
+pub(crate) fn of_held(held: &Held, several: Option<&HashSet<TraceId>>) -> Columns<'static> {
+    let block = &held.block;
+    let elsewhere: Vec<bool> = several.map_or(Vec::new(), |several| {
+        block.traces.iter().map(|id| several.contains(id)).collect()
+    });
+    let mut apart = None;
+    if !held.again.is_empty() || elsewhere.contains(&true) {
+        let is_apart = |(row, trace): (usize, &u32)| {
+            let elsewhere = elsewhere.get(*trace as usize).copied().unwrap_or(false);
+            elsewhere || held.again.contains(&(row as u32))
+        };
+        apart = Some(block.of_trace.iter().enumerate().map(is_apart).collect());
+    }
+    Columns {
+        len: block.len(),
+        hull: held.hull,
+        source: Source::Held(Arc::clone(block)),
+        apart,
+    }
 }
 
 /// A block as columns.

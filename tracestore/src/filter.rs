@@ -3,12 +3,15 @@
 //!
 //! Invariant: a hint may keep what the query will refuse; it never drops what the query may want.
 
-use obs_model::spans::{Attribute, AttributeValue, Resource, SpanKind, StatusCode, attribute};
-use obs_model::{Span, TimeRange};
+use obs_model::TimeRange;
+use obs_model::spans::{Attribute, AttributeValue, SpanKind, StatusCode, attribute};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::bloom;
+use crate::attributes::{self, Attributes, Cells};
+use crate::block::Block;
 use crate::row::{Row, SERVICE_NAME};
+use crate::words::Words;
+use crate::{bloom, value};
 
 /// Where an attribute stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,12 +92,18 @@ const NAME: u8 = 16;
 const STATUS: u8 = 17;
 const KIND: u8 = 18;
 
-/// The hash of a scope, key and simple value; `None` for a value that is not simple.
-fn term(scope: u8, key: &str, value: &AttributeValue) -> Option<u64> {
-    let mut bytes = Vec::with_capacity(32 + key.len());
+/// What the hashed bytes of all terms of a scope and key begin with.
+fn term_head(scope: u8, key: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64 + key.len());
     bytes.push(scope);
     bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
     bytes.extend_from_slice(key.as_bytes());
+    bytes
+}
+
+/// The hash of a scope, key and simple value; `None` for a value that is not simple.
+fn term(scope: u8, key: &str, value: &AttributeValue) -> Option<u64> {
+    let mut bytes = term_head(scope, key);
     // Numbers are one type here: beyond 2^53 different integers may share a term, which is safe.
     let number = |number: f64| (number + 0.0).to_bits().to_le_bytes();
     match value {
@@ -122,15 +131,18 @@ fn term(scope: u8, key: &str, value: &AttributeValue) -> Option<u64> {
 
 fn attribute_terms(scope: Scope, attributes: &[Attribute], visit: &mut dyn FnMut(u64)) {
     for attribute in attributes {
-        let one = std::slice::from_ref(&attribute.value);
-        let values = match &attribute.value {
-            AttributeValue::Array(values) => values,
-            _ => one,
-        };
-        for value in values {
-            if let Some(term) = term(scope as u8, &attribute.key, value) {
-                visit(term);
-            }
+        value_terms(scope, &attribute.key, &attribute.value, visit);
+    }
+}
+
+fn value_terms(scope: Scope, key: &str, value: &AttributeValue, visit: &mut dyn FnMut(u64)) {
+    let values = match value {
+        AttributeValue::Array(values) => values,
+        one => std::slice::from_ref(one),
+    };
+    for value in values {
+        if let Some(term) = term(scope as u8, key, value) {
+            visit(term);
         }
     }
 }
@@ -139,32 +151,66 @@ fn text(value: &str) -> AttributeValue {
     AttributeValue::String(value.to_owned())
 }
 
-/// The terms of a resource.
-pub(crate) fn resource_terms(resource: &Resource, visit: &mut dyn FnMut(u64)) {
-    attribute_terms(Scope::Resource, &resource.attributes, visit);
+/// The terms of all rows of a block, some of them several times.
+pub(crate) fn block_terms(block: &Block, visit: &mut dyn FnMut(u64)) {
+    for resource in &block.resources {
+        attribute_terms(Scope::Resource, &resource.attributes, visit);
+    }
+    for scope in &block.scopes {
+        attribute_terms(Scope::Instrumentation, &scope.attributes, visit);
+    }
+    column_terms(Scope::Span, &block.attributes, visit);
+    column_terms(Scope::Event, &block.events.attributes, visit);
+    column_terms(Scope::Link, &block.links.attributes, visit);
+    word_terms(NAME, "", &block.names, visit);
+    for (scope, numbers) in [(STATUS, &block.statuses), (KIND, &block.kinds)] {
+        let mut seen = [false; 256];
+        numbers.iter().for_each(|n| seen[usize::from(*n)] = true);
+        for number in (0..256i64).filter(|n| seen[*n as usize]) {
+            if let Some(term) = term(scope, "", &AttributeValue::Int(number)) {
+                visit(term);
+            }
+        }
+    }
 }
 
-/// The terms of a scope.
-pub(crate) fn scope_terms(scope: &obs_model::spans::Scope, visit: &mut dyn FnMut(u64)) {
-    attribute_terms(Scope::Instrumentation, &scope.attributes, visit);
+/// The terms of the texts of a column.
+fn word_terms(scope: u8, key: &str, words: &Words, visit: &mut dyn FnMut(u64)) {
+    let mut bytes = term_head(scope, key);
+    bytes.push(b's');
+    let head = bytes.len();
+    for word in words.all() {
+        bytes.truncate(head);
+        bytes.extend_from_slice(word);
+        visit(xxh3_64(&bytes));
+    }
 }
 
-/// The terms of a span without its resource and scope.
-pub(crate) fn span_terms(span: &Span, visit: &mut dyn FnMut(u64)) {
-    attribute_terms(Scope::Span, &span.attributes, visit);
-    for event in &span.events {
-        attribute_terms(Scope::Event, &event.attributes, visit);
+fn column_terms(scope: Scope, attributes: &Attributes, visit: &mut dyn FnMut(u64)) {
+    for (key, tag, cells) in attributes.columns() {
+        match cells {
+            Cells::Empty(_) => {}
+            Cells::Words(words) if tag == value::STRING => {
+                word_terms(scope as u8, key, words, visit);
+            }
+            Cells::Words(words) => {
+                for word in words.all() {
+                    let value = attributes::word(tag, word);
+                    value_terms(scope, key, &value, visit);
+                }
+            }
+            Cells::Ints(_) | Cells::Doubles(_) => {
+                let mut last = None;
+                for index in 0..cells.len() {
+                    let value = cells.get(tag, index);
+                    if last.as_ref() != Some(&value) {
+                        value_terms(scope, key, &value, visit);
+                        last = Some(value);
+                    }
+                }
+            }
+        }
     }
-    for link in &span.links {
-        attribute_terms(Scope::Link, &link.attributes, visit);
-    }
-    let number = |n: i32| AttributeValue::Int(i64::from(n));
-    let own = [
-        term(NAME, "", &text(&span.name)),
-        term(STATUS, "", &number(span.status.number())),
-        term(KIND, "", &number(span.kind.number())),
-    ];
-    own.into_iter().flatten().for_each(visit);
 }
 
 /// A condition as blocks are asked.
@@ -203,6 +249,11 @@ impl<'a> Hints<'a> {
             Test::Nothing => true,
         };
         mask(self.tests.iter().map(may))
+    }
+
+    /// Which conditions the rows of a block in memory may fulfil.
+    pub(crate) fn of_held(&self, block: &Block) -> u64 {
+        mask(self.conditions.iter().map(|c| may_hold(c, block)))
     }
 
     /// Which conditions rows fulfil.
@@ -273,19 +324,79 @@ fn holds(condition: &Condition, row: &Row) -> bool {
     }
 }
 
-fn has(attributes: &[Attribute], key: &str, wanted: &AttributeValue) -> bool {
+/// Whether one of the rows of a block may fulfil a condition.
+fn may_hold(condition: &Condition, block: &Block) -> bool {
+    let number = |n: i32| u8::try_from(n).unwrap_or(u8::MAX);
+    match condition {
+        Condition::Service(name) => {
+            let wanted = text(name);
+            let mut resources = block.resources.iter();
+            resources.any(|r| has(&r.attributes, SERVICE_NAME, &wanted))
+        }
+        Condition::Name(name) => block.names.all().any(|n| n == name.as_bytes()),
+        Condition::Status(status) => block.statuses.contains(&number(status.number())),
+        Condition::Kind(kind) => block.kinds.contains(&number(kind.number())),
+        Condition::DurationAtLeast(nanos) => {
+            (0..block.len()).any(|row| block.duration(row) >= *nanos)
+        }
+        Condition::Attribute { scope, key, value } => {
+            let in_scope = |scope| match scope {
+                Scope::Resource => {
+                    let mut resources = block.resources.iter();
+                    resources.any(|r| has(&r.attributes, key, value))
+                }
+                Scope::Span => column_has(&block.attributes, key, value),
+                Scope::Event => column_has(&block.events.attributes, key, value),
+                Scope::Link => column_has(&block.links.attributes, key, value),
+                Scope::Instrumentation => {
+                    block.scopes.iter().any(|s| has(&s.attributes, key, value))
+                }
+            };
+            match scope {
+                Some(scope) => in_scope(*scope),
+                None => in_scope(Scope::Span) || in_scope(Scope::Resource),
+            }
+        }
+    }
+}
+
+/// Whether a column of this key has a value.
+fn column_has(attributes: &Attributes, key: &str, wanted: &AttributeValue) -> bool {
+    if !is_simple(wanted) {
+        return true;
+    }
+    let mut columns = attributes.columns().filter(|(k, ..)| *k == key);
+    columns.any(|(_, tag, cells)| match (cells, wanted) {
+        (Cells::Words(words), AttributeValue::String(text)) if tag == value::STRING => {
+            words.all().any(|word| word == text.as_bytes())
+        }
+        (Cells::Words(_), _) if tag == value::STRING => false,
+        (Cells::Words(words), _) => words
+            .all()
+            .any(|word| is_or_has(&attributes::word(tag, word), wanted)),
+        (cells, _) => (0..cells.len()).any(|index| is_or_has(&cells.get(tag, index), wanted)),
+    })
+}
+
+/// Whether a value prunes at all.
+fn is_simple(value: &AttributeValue) -> bool {
+    term(0, "", value).is_some()
+}
+
+/// Whether a value, or an element of it, is the one that is wanted.
+fn is_or_has(found: &AttributeValue, wanted: &AttributeValue) -> bool {
     let equal = |found: &AttributeValue| match (found, wanted) {
         (AttributeValue::Int(a), AttributeValue::Double(b)) => *a as f64 == *b,
         (AttributeValue::Double(a), AttributeValue::Int(b)) => *a == *b as f64,
         (a, b) => a == b,
     };
-    let simple = term(0, "", wanted).is_some();
-    !simple
-        || attributes
-            .iter()
-            .filter(|a| a.key == key)
-            .any(|a| match &a.value {
-                AttributeValue::Array(values) => values.iter().any(equal),
-                value => equal(value),
-            })
+    match found {
+        AttributeValue::Array(values) => values.iter().any(equal),
+        value => equal(value),
+    }
+}
+
+fn has(attributes: &[Attribute], key: &str, wanted: &AttributeValue) -> bool {
+    let mut named = attributes.iter().filter(|a| a.key == key);
+    !is_simple(wanted) || named.any(|a| is_or_has(&a.value, wanted))
 }

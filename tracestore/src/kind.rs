@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use obs_model::{TimeRange, Timestamp};
 use obs_storage::{Corrupt, Kind, MemoryBytes, PartReader, PartWriter};
@@ -11,7 +12,7 @@ use obs_storage::{Corrupt, Kind, MemoryBytes, PartReader, PartWriter};
 use crate::memory::Memory;
 use crate::part::Part;
 use crate::write::Writer;
-use crate::{merge, record, row};
+use crate::{merge, record};
 
 /// The signal "spans".
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +47,14 @@ impl Kind for Spans {
 
     fn flush(memory: &Memory, range: TimeRange, out: &mut PartWriter) -> Result<(), Corrupt> {
         let mut writer = Writer::new(out);
-        for (_, id) in memory.starting_in(range) {
-            let mut rows = memory.trace(id);
-            rows.retain(|row| range.contains(row.span.start));
-            row::sort(&mut rows);
-            writer.trace(id, rows);
+        let blocks = memory.blocks();
+        for (_, id, places) in memory.starting_in(range) {
+            let row = |(block, row): (u32, u32)| {
+                (Arc::clone(&blocks[block as usize].block), row as usize)
+            };
+            let mut rows: Vec<_> = places.into_iter().map(row).collect();
+            rows.sort_by_key(|(block, row)| block.order(*row));
+            writer.trace(id, &rows);
         }
         writer.finish();
         Ok(())

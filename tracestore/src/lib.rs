@@ -7,8 +7,8 @@
 //! pruning never loses a trace; nothing trusts what a span says about its parents, ids or times.
 //!
 //! Formats: `docs/formats/span-record.md` (journal), `docs/formats/span-part.md` (parts).
-//! Reading order: [`kind`], `row`, `block`, [`record`], [`memory`], `write`, [`part`], `merge`,
-//! [`filter`], [`scan`], [`columns`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
+//! Reading order: [`kind`], `row`, `block`, `build`, `encode`, [`record`], [`memory`], `write`, [`part`], `merge`,
+//! [`filter`], `candidates`, [`scan`], [`columns`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
 
 pub mod admit;
 pub mod columns;
@@ -24,11 +24,15 @@ pub mod tags;
 mod attributes;
 mod block;
 mod bloom;
+mod build;
+mod candidates;
 mod catalog;
+mod encode;
 mod merge;
 mod row;
 mod source;
 mod value;
+mod words;
 mod write;
 
 #[cfg(test)]
@@ -40,6 +44,6 @@ pub use error::SelectError;
 pub use filter::{Condition, Scope, SpanFilter};
 pub use kind::Spans;
 pub use obs_storage::Snapshot;
-pub use record::{decode, encode};
+pub use record::{SpanDraft, decode, encode};
 pub use scan::{scan, trace};
 pub use tags::{INTRINSICS, tag_names, tag_values};

@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::filter::Hints;
 
 /// First byte of the section `index`: the version of all sections.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// Bytes of a trace in the section `ids`: its id and its place in order of start.
 const ID_BYTES: usize = 20;
 /// Largest catalog that is read; the bounds of its writer give less.
@@ -50,6 +50,15 @@ pub struct Part {
     traces: usize,
 }
 
+/// A block of a part on its way into another.
+pub(crate) struct Copied<'a> {
+    pub(crate) section: &'a [u8],
+    pub(crate) filter: &'a [u8],
+    pub(crate) rows: usize,
+    pub(crate) hull: TimeRange,
+    pub(crate) duration_max: i64,
+}
+
 /// The table of the traces of a part, by place in order of start.
 #[derive(Debug)]
 pub(crate) struct Traces {
@@ -69,6 +78,13 @@ impl Traces {
     /// The rows of a trace, as numbers within the part.
     pub(crate) fn rows(&self, place: usize) -> std::ops::Range<usize> {
         place.checked_sub(1).map_or(0, |p| self.ends[p])..self.ends[place]
+    }
+
+    /// The traces that have some of these rows, as places; no rows have none.
+    pub(crate) fn places(&self, rows: std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let first = self.ends.partition_point(|end| *end <= rows.start);
+        let last = self.ends.partition_point(|end| *end < rows.end);
+        first..(last + 1).min(self.ends.len()).max(first)
     }
 
     /// Bytes in memory.
@@ -100,6 +116,27 @@ impl Part {
     /// From the first start to the last end of any span.
     pub(crate) fn hull(&self) -> TimeRange {
         self.hull
+    }
+
+    /// From the first to the last start of a span.
+    pub(crate) fn starts(&self) -> TimeRange {
+        self.reader.range()
+    }
+
+    /// A block as it stands, with what is known of it.
+    pub(crate) fn copied(&self, number: usize) -> Result<Copied<'_>, Corrupt> {
+        let zone = self.zones[number];
+        let start = number
+            .checked_sub(1)
+            .map_or(0, |b| self.zones[b].filter_end);
+        Ok(Copied {
+            section: self.reader.section(&block_name(number))?,
+            // `open` has checked that the ends ascend and lie inside.
+            filter: &self.reader.section("filters")?[start..zone.filter_end],
+            rows: self.block_rows(number).len(),
+            hull: zone.hull,
+            duration_max: zone.duration_max,
+        })
     }
 
     /// Number of traces.

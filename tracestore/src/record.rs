@@ -3,59 +3,127 @@
 //! Invariant: `decode(encode(batch))` holds the same spans with the same resources and scopes.
 //! Bytes: `docs/formats/span-record.md`.
 
-use obs_model::SpanBatch;
-use obs_storage::Corrupt;
-use obs_storage::codec::{Reader, bytes, varint};
+use std::fmt;
+use std::sync::Arc;
 
-use crate::block::{self, Block, Filling};
-use crate::row::{self, Row};
+use obs_model::SpanBatch;
+use obs_storage::codec::{Reader, bytes, varint};
+use obs_storage::{Corrupt, Draft, Target};
+
+use crate::block::Block;
+use crate::build::Builder;
+use crate::encode as write;
+use crate::kind::Spans;
+use crate::memory::Memory;
+use crate::row;
 
 /// First byte of a record: its version.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Most rows of one record that is read; a body of 256 MiB cannot hold as many honest spans.
 const ROWS_MAX: usize = 16 << 20;
 
-/// Appends a batch that went through `admit` as a record for the journal.
-pub fn encode(batch: &SpanBatch, out: &mut Vec<u8>) {
-    let rows = row::rows(batch);
-    let mut ends = Vec::new();
-    let mut filling = Filling::default();
-    for (index, row) in rows.iter().enumerate() {
-        if filling.add(row) || index + 1 == rows.len() {
-            ends.push(index + 1);
-            filling = Filling::default();
+/// A batch on its way through the journal into memory: it becomes columns once, which are written
+/// and then held.
+pub struct SpanDraft {
+    blocks: Vec<Block>,
+}
+
+impl fmt::Debug for SpanDraft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpanDraft({} blocks)", self.blocks.len())
+    }
+}
+
+impl SpanDraft {
+    /// The columns of a batch that went through `admit`.
+    pub fn new(batch: &SpanBatch) -> Self {
+        Self {
+            blocks: blocks(batch),
         }
     }
+
+    /// About how many bytes of the journal it will take, before compression.
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().map(Block::bytes).sum()
+    }
+}
+
+impl Draft<Spans> for SpanDraft {
+    fn encode(&mut self, _: &Target<'_, Spans>, record: &mut Vec<u8>) {
+        put(&self.blocks, record);
+    }
+
+    fn apply(&mut self, memory: &Memory) -> Result<(), Corrupt> {
+        memory.push(std::mem::take(&mut self.blocks));
+        Ok(())
+    }
+
+    fn abort(&mut self, _: &Memory) {
+        self.blocks.clear();
+    }
+}
+
+/// Appends a batch that went through `admit` as a record for the journal.
+pub fn encode(batch: &SpanBatch, out: &mut Vec<u8>) {
+    put(&blocks(batch), out);
+}
+
+fn blocks(batch: &SpanBatch) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut builder = Builder::default();
+    for group in &batch.resources {
+        let resource = Arc::new(group.resource.clone());
+        for inner in &group.scopes {
+            let scope = Arc::new(inner.scope.clone());
+            for span in &inner.spans {
+                builder.push(&resource, &scope, span);
+                if builder.is_full() {
+                    blocks.push(std::mem::take(&mut builder).finish());
+                }
+            }
+        }
+    }
+    if builder.len() > 0 {
+        blocks.push(builder.finish());
+    }
+    blocks
+}
+
+fn put(blocks: &[Block], out: &mut Vec<u8>) {
     out.push(VERSION);
-    varint::put(ends.len() as u64, out);
-    let mut start = 0;
-    for end in ends {
-        block::encode(&rows[start..end], bytes::LEVEL_FAST, out);
-        start = end;
+    varint::put(blocks.len() as u64, out);
+    for block in blocks {
+        write::frame(block, bytes::LEVEL_FAST, out);
     }
 }
 
 /// Reads a record.
 pub fn decode(record: &[u8]) -> Result<SpanBatch, Corrupt> {
-    read(record).map(row::batch)
+    let mut rows = Vec::new();
+    for block in read(record)? {
+        rows.extend((0..block.len()).map(|row| block.row(row)));
+    }
+    Ok(row::batch(rows))
 }
 
-/// The rows of a record, in order.
-pub(crate) fn read(record: &[u8]) -> Result<Vec<Row>, Corrupt> {
+/// The blocks of a record, in order.
+pub(crate) fn read(record: &[u8]) -> Result<Vec<Block>, Corrupt> {
     let mut reader = Reader::new("span record", record);
     let version = reader.u8()?;
     if version != VERSION {
         return Err(reader.corrupt(format!("version {VERSION}, found {version}")));
     }
-    let blocks = reader.count(reader.remaining())?;
-    let mut rows = Vec::new();
-    for _ in 0..blocks {
+    let count = reader.count(reader.remaining())?;
+    let mut blocks = Vec::new();
+    let mut rows = 0;
+    for _ in 0..count {
         let block = Block::read(&mut reader)?;
-        if rows.len() + block.len() > ROWS_MAX {
+        rows += block.len();
+        if rows > ROWS_MAX {
             return Err(reader.corrupt(format!("at most {ROWS_MAX} spans")));
         }
-        rows.extend((0..block.len()).map(|row| block.row(row)));
+        blocks.push(block);
     }
     reader.finish()?;
-    Ok(rows)
+    Ok(blocks)
 }

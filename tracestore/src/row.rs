@@ -97,12 +97,17 @@ pub(crate) fn sort(rows: &mut [Row]) {
 }
 
 /// Numbers equal things equally: by address at first, by bytes where the address is new.
+#[derive(Debug)]
 pub(crate) struct Numbers<T> {
     by_address: HashMap<usize, usize>,
     by_bytes: HashMap<Vec<u8>, usize>,
     bytes_of: fn(&T) -> Vec<u8>,
     /// Addresses are only unique while their owners live.
     held: Vec<Arc<T>>,
+    /// The first of equal things, by number.
+    things: Vec<Arc<T>>,
+    /// Address and number that were asked for last.
+    last: Option<(usize, usize)>,
 }
 
 impl<T> Numbers<T> {
@@ -112,32 +117,44 @@ impl<T> Numbers<T> {
             by_bytes: HashMap::new(),
             bytes_of,
             held: Vec::new(),
+            things: Vec::new(),
+            last: None,
         }
+    }
+
+    /// How many distinct things there were.
+    pub(crate) fn len(&self) -> usize {
+        self.things.len()
     }
 
     /// The number of a thing; numbers are given in order of first appearance.
     pub(crate) fn number(&mut self, thing: &Arc<T>) -> usize {
         let address = Arc::as_ptr(thing).addr();
-        if let Some(number) = self.by_address.get(&address) {
-            return *number;
+        if let Some((last, number)) = self.last
+            && last == address
+        {
+            return number;
         }
-        let next = self.by_bytes.len();
-        let bytes = (self.bytes_of)(thing);
-        let number = *self.by_bytes.entry(bytes).or_insert(next);
-        self.by_address.insert(address, number);
-        self.held.push(Arc::clone(thing));
+        let number = match self.by_address.get(&address) {
+            Some(number) => *number,
+            None => {
+                let next = self.things.len();
+                let number = *self.by_bytes.entry((self.bytes_of)(thing)).or_insert(next);
+                if number == next {
+                    self.things.push(Arc::clone(thing));
+                }
+                self.by_address.insert(address, number);
+                self.held.push(Arc::clone(thing));
+                number
+            }
+        };
+        self.last = Some((address, number));
         number
     }
 
-    /// The bytes of every thing, by number.
-    pub(crate) fn into_bytes(self) -> Vec<Vec<u8>> {
-        let mut all: Vec<(usize, Vec<u8>)> = self
-            .by_bytes
-            .into_iter()
-            .map(|(bytes, number)| (number, bytes))
-            .collect();
-        all.sort_unstable_by_key(|(number, _)| *number);
-        all.into_iter().map(|(_, bytes)| bytes).collect()
+    /// The distinct things, by number.
+    pub(crate) fn into_things(self) -> Vec<Arc<T>> {
+        self.things
     }
 }
 
@@ -181,21 +198,4 @@ pub(crate) fn batch(mut rows: Vec<Row>) -> SpanBatch {
         group[scope].spans.push(Arc::unwrap_or_clone(row.span));
     }
     batch
-}
-
-/// The rows of a batch in order.
-pub(crate) fn rows(batch: &SpanBatch) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(batch.span_count());
-    for group in &batch.resources {
-        let resource = Arc::new(group.resource.clone());
-        for inner in &group.scopes {
-            let scope = Arc::new(inner.scope.clone());
-            rows.extend(inner.spans.iter().map(|span| Row {
-                resource: Arc::clone(&resource),
-                scope: Arc::clone(&scope),
-                span: Arc::new(span.clone()),
-            }));
-        }
-    }
-    rows
 }

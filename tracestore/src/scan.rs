@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 
-use obs_model::{Budget, BudgetError, HeldBytes, SpanBatch, TimeRange, Timestamp, TraceId};
+use obs_model::{Budget, BudgetError, HeldBytes, SpanBatch, TraceId};
 use obs_storage::Snapshot;
 
+use crate::candidates::Candidates;
 use crate::columns::{self, Columns};
 use crate::error::SelectError;
 use crate::filter::{Hints, SpanFilter};
@@ -17,9 +18,6 @@ use crate::kind::Spans;
 use crate::memory::weight_of;
 use crate::row::{Row, batch, keep_first};
 use crate::source::Source;
-
-/// Bytes that a candidate takes in the list.
-const CANDIDATE_BYTES: u64 = 64;
 
 /// What takes the traces of a scan; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(TraceId, SpanBatch) -> Result<ControlFlow<()>, BudgetError> + 'a;
@@ -71,17 +69,8 @@ pub fn scan_chosen(
     let hints = Hints::new(&filter.conditions);
     let mut source = source_of(snapshot);
     let mut read = budget.holding();
-    let candidates = candidates(
-        snapshot,
-        &mut source,
-        filter.range,
-        &hints,
-        budget,
-        &mut read,
-    )?;
-    let mut listed = budget.holding();
-    listed.add(candidates.len() as u64 * CANDIDATE_BYTES)?;
-    for (_, id) in candidates {
+    let mut candidates = Candidates::new(snapshot, &source, filter.range, &hints, budget)?;
+    while let Some(id) = candidates.next(&mut source)? {
         budget.check()?;
         if let Some(chosen) = &mut chosen
             && !chosen.has(snapshot, &mut source, id)?
@@ -152,15 +141,32 @@ struct Chosen<'a, 'b> {
 }
 
 impl Chosen<'_, '_> {
-    /// Whether a trace has a chosen span; what is in memory may be chosen.
+    /// Whether a trace has a chosen span.
     fn has(
         &mut self,
         snapshot: &Snapshot<Spans>,
         source: &mut Source<'_>,
         id: TraceId,
     ) -> Result<bool, SelectError> {
-        if snapshot.memories.iter().any(|m| m.hull(id).is_some()) {
-            return Ok(true);
+        for (number, memory) in snapshot.memories.iter().enumerate() {
+            for (block, row) in memory.places(id) {
+                // Behind those of the parts.
+                let key = (source.parts().len() + number, block as usize);
+                let rows = match self.blocks.entry(key) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(empty) => {
+                        let Some(held) = memory.block(block) else {
+                            return Ok(true);
+                        };
+                        let rows = (self.choose)(&columns::of_held(&held, None))?;
+                        self.held.add(rows.len() as u64)?;
+                        empty.insert(rows)
+                    }
+                };
+                if rows.get(row as usize).copied().unwrap_or(true) {
+                    return Ok(true);
+                }
+            }
         }
         for number in 0..source.parts().len() {
             let part = source.parts()[number];
@@ -184,129 +190,4 @@ impl Chosen<'_, '_> {
         }
         Ok(false)
     }
-}
-
-/// What is known of a trace before it is read.
-struct Candidate {
-    start: Timestamp,
-    /// Conditions that may hold.
-    mask: u64,
-}
-
-/// The traces with a span near the range that may fulfil all conditions, newest first.
-fn candidates(
-    snapshot: &Snapshot<Spans>,
-    source: &mut Source<'_>,
-    range: TimeRange,
-    hints: &Hints<'_>,
-    budget: &Budget,
-    read: &mut HeldBytes<'_>,
-) -> Result<Vec<(Timestamp, TraceId)>, SelectError> {
-    let mut found: HashMap<TraceId, Candidate> = HashMap::new();
-    let mut held = budget.holding();
-    let mut enter = |id: TraceId| {
-        if let Entry::Vacant(entry) = found.entry(id) {
-            budget.series(1)?;
-            held.add(CANDIDATE_BYTES)?;
-            entry.insert(Candidate {
-                start: Timestamp::MAX,
-                mask: 0,
-            });
-        }
-        Ok::<(), BudgetError>(())
-    };
-    for number in 0..source.parts().len() {
-        let part = source.parts()[number];
-        if !part.hull().overlaps(range) {
-            continue;
-        }
-        let ids = part.ids()?;
-        let table = source.table(number)?;
-        for index in 0..part.trace_count() {
-            if table.hull(ids.place(index)?).overlaps(range) {
-                enter(ids.id(index))?;
-            }
-        }
-        read.set(source.bytes())?;
-    }
-    for memory in &snapshot.memories {
-        for (id, _) in memory
-            .hulls()
-            .into_iter()
-            .filter(|(_, hull)| hull.overlaps(range))
-        {
-            enter(id)?;
-        }
-    }
-    // A late span may lie anywhere: every source is asked about every candidate.
-    for number in 0..source.parts().len() {
-        complete_from_part(source, number, hints, &mut found)?;
-        read.set(source.bytes())?;
-        budget.check()?;
-    }
-    for memory in &snapshot.memories {
-        for (id, candidate) in &mut found {
-            if let Some(hull) = memory.hull(*id) {
-                candidate.start = candidate.start.min(hull.start);
-                if candidate.mask != hints.all() {
-                    candidate.mask |= hints.of_rows(&memory.trace(*id));
-                }
-            }
-        }
-        budget.check()?;
-    }
-    found.retain(|_, candidate| candidate.mask == hints.all());
-    let mut order: Vec<(Timestamp, TraceId)> = found
-        .into_iter()
-        .map(|(id, candidate)| (candidate.start, id))
-        .collect();
-    order.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    Ok(order)
-}
-
-/// Adds what one part knows about the candidates: start and conditions that may hold.
-fn complete_from_part(
-    source: &mut Source<'_>,
-    number: usize,
-    hints: &Hints<'_>,
-    found: &mut HashMap<TraceId, Candidate>,
-) -> Result<(), SelectError> {
-    let part = source.parts()[number];
-    let masks = part.masks(hints)?;
-    let mut places = Vec::new();
-    if part.trace_count() < found.len() {
-        let ids = part.ids()?;
-        for index in 0..part.trace_count() {
-            let id = ids.id(index);
-            if found.contains_key(&id) {
-                places.push((id, ids.place(index)?));
-            }
-        }
-    } else {
-        for id in found.keys() {
-            if let Some(place) = part.find(*id)? {
-                places.push((*id, place));
-            }
-        }
-    }
-    if places.is_empty() {
-        return Ok(());
-    }
-    let table = source.table(number)?;
-    for (id, place) in places {
-        let Some(candidate) = found.get_mut(&id) else {
-            continue;
-        };
-        candidate.start = candidate.start.min(table.hull(place).start);
-        let rows = table.rows(place);
-        if rows.is_empty() {
-            continue;
-        }
-        let (first, _) = part.block_of(rows.start);
-        let (last, _) = part.block_of(rows.end - 1);
-        for mask in &masks[first..=last] {
-            candidate.mask |= mask;
-        }
-    }
-    Ok(())
 }

@@ -60,6 +60,18 @@ impl<'a> Source<'a> {
 
     /// Appends the rows of a trace, in order of arrival of the parts.
     pub(crate) fn trace(&mut self, id: TraceId, rows: &mut Vec<Row>) -> Result<(), Corrupt> {
+        let mut places = Vec::new();
+        self.places(id, &mut places)?;
+        rows.extend(places.into_iter().map(|(block, row)| block.row(row)));
+        Ok(())
+    }
+
+    /// The same, as blocks and numbers of rows.
+    pub(crate) fn places(
+        &mut self,
+        id: TraceId,
+        rows: &mut Vec<(Arc<Block>, usize)>,
+    ) -> Result<(), Corrupt> {
         for part in 0..self.parts.len() {
             let Some(place) = self.parts[part].find(id)? else {
                 continue;
@@ -75,7 +87,7 @@ impl<'a> Source<'a> {
                         format!("a row of trace {id}"),
                     ));
                 }
-                rows.push(block.row(row));
+                rows.push((block, row));
             }
         }
         Ok(())

@@ -72,17 +72,23 @@ fn gather(
         }
     }
     for memory in &snapshot.memories {
-        for (id, hull) in memory.hulls() {
-            if !hull.overlaps(range) {
+        for held in memory.blocks() {
+            let block = &held.block;
+            budget.check()?;
+            let inside = range.contains(held.hull.start) && range.contains(held.hull.end);
+            if inside && held.again.is_empty() {
+                catalog.add_block(block);
                 continue;
             }
-            let rows = memory.trace(id);
-            budget.samples(rows.len() as u64)?;
-            for row in rows.iter().filter(|r| r.range().overlaps(range)) {
-                catalog.add(row);
+            for row in 0..block.len() {
+                let counts = !held.again.contains(&(row as u32));
+                if counts && block.range(row).overlaps(range) {
+                    budget.samples(1)?;
+                    catalog.add(&block.row(row));
+                }
             }
+            catalog.release();
         }
-        catalog.release();
         held.set(catalog.bytes())?;
     }
     held.keep();

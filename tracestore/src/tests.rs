@@ -17,6 +17,7 @@ use obs_storage::{
 };
 use proptest::prelude::*;
 
+use crate::build::Builder;
 use crate::filter::Hints;
 use crate::kind::Spans;
 use crate::memory::Memory;
@@ -385,11 +386,25 @@ proptest! {
 
     #[test]
     fn records_and_blocks_come_back(batch in spans_batch()) {
-        let rows = row::rows(&batch);
+        let rows: Vec<Flat> = batch.iter().map(|(r, s, span)| (r.clone(), s.clone(), span.clone())).collect();
         let mut bytes = Vec::new();
         encode(&batch, &mut bytes);
-        let back: Vec<Flat> = record::read(&bytes).unwrap().iter().map(own).collect();
-        prop_assert_eq!(back, rows.iter().map(own).collect::<Vec<_>>());
+        let back: Vec<Flat> = rows_of(&bytes).iter().map(own).collect();
+        prop_assert_eq!(&back, &rows);
+        // Rows that are copied from block to block, as in flush and merge, are the same too.
+        let read = record::read(&bytes).unwrap();
+        let mut builder = Builder::default();
+        for block in &read {
+            let mut map = crate::build::Map::default();
+            (0..block.len()).rev().for_each(|row| builder.copy(block, row, &mut map));
+        }
+        let copied = builder.finish();
+        let mut frame = Vec::new();
+        encode::frame(&copied, bytes::LEVEL_FAST, &mut frame);
+        let mut reader = obs_storage::codec::Reader::new("here", &frame);
+        let copied = block::Block::read(&mut reader).unwrap();
+        let back: Vec<Flat> = (0..copied.len()).rev().map(|row| own(&copied.row(row))).collect();
+        prop_assert_eq!(back, rows);
         prop_assert_eq!(flat(&decode(&bytes).unwrap()).len(), batch.span_count());
     }
 
@@ -403,25 +418,53 @@ proptest! {
         let memory = Memory::default();
         prop_assert!(Spans::apply(&memory, 1, &arbitrary).is_err() || Spans::bytes(&memory).all == 0);
         // The content of the block without compression and checksum: flips reach every decoder.
-        let rows = row::rows(&batch);
         let mut packed = Vec::new();
-        block::encode(&rows, bytes::LEVEL_FAST, &mut packed);
+        encode::frame(&block_of(&batch), bytes::LEVEL_FAST, &mut packed);
         let mut reader = obs_storage::codec::Reader::new("here", &packed);
         let mut content = bytes::decode(&mut reader, 1 << 24).unwrap();
         for (index, bits) in flips {
             let index = index % content.len();
             content[index] ^= bits;
         }
-        let mut damaged = vec![1, 1];
+        let mut damaged = vec![2, 1];
         bytes::encode_raw(&content, &mut damaged);
-        if let Ok(rows) = record::read(&damaged) {
+        if let Ok(blocks) = record::read(&damaged) {
+            // What can be read can be put together, held and flushed.
+            let rows: Vec<row::Row> = blocks.iter().flat_map(rows_of_block).collect();
             prop_assert!(rows.len() <= block::ROWS_MAX);
+            memory.push(blocks);
+            prop_assert!(Spans::bytes(&memory).all > 0 || rows.is_empty());
+            flush_all(&memory);
         }
         content.truncate(cut % content.len());
-        let mut short = vec![1, 1];
+        let mut short = vec![2, 1];
         bytes::encode_raw(&content, &mut short);
         prop_assert!(record::read(&short).is_err());
     }
+}
+
+fn rows_of_block(block: &block::Block) -> Vec<row::Row> {
+    (0..block.len()).map(|row| block.row(row)).collect()
+}
+
+fn rows_of(record: &[u8]) -> Vec<row::Row> {
+    let blocks = record::read(record).unwrap();
+    blocks.iter().flat_map(rows_of_block).collect()
+}
+
+/// A small batch as one block.
+fn block_of(batch: &SpanBatch) -> block::Block {
+    let mut builder = Builder::default();
+    for (resource, scope, span) in batch.iter() {
+        builder.push(&Arc::new(resource.clone()), &Arc::new(scope.clone()), span);
+    }
+    builder.finish()
+}
+
+fn flush_all(memory: &Memory) -> PartReader {
+    let mut out = PartWriter::in_memory(Spans::NAME, &Tenant::anonymous());
+    Spans::flush(memory, TimeRange::ALL, &mut out).unwrap();
+    out.finish_in_memory()
 }
 
 fn own(row: &row::Row) -> Flat {
@@ -476,6 +519,76 @@ fn a_trace_of_many_spans_crosses_blocks() {
         bytes < 20_000 * 20,
         "{bytes} bytes for 20000 spans, 8 of each are random"
     );
+}
+
+#[test]
+fn blocks_that_stand_alone_are_copied() {
+    // 600 traces of ten spans in each batch; the first trace of the second batch is late for the
+    // first one too, and one span of it arrives again.
+    let spans = |from: u16| -> Vec<Span> {
+        let mut spans = Vec::new();
+        for trace in from..from + 600 {
+            for number in 1..=10 {
+                let mut span = simple(0, number, i64::from(trace % 600));
+                span.trace_id.0[..2].copy_from_slice(&(trace + 1).to_be_bytes());
+                span.attributes = vec![Attribute::string("request", format!("{trace}-{number}"))];
+                spans.push(span);
+            }
+        }
+        spans
+    };
+    let late = spans(600)[..12].to_vec();
+    let steps = [
+        (one(spans(0)), Step::Flush),
+        (one(spans(600)), Step::Flush),
+        (one(late), Step::Flush),
+    ];
+    let (before, _) = build(&steps);
+    let mut merged = steps.to_vec();
+    merged.push((SpanBatch::default(), Step::Merge(0)));
+    let (after, oracle) = build(&merged);
+    assert_eq!((before.parts.len(), after.parts.len()), (3, 1));
+    let blocks = |snapshot: &Snapshot<Spans>, part: usize| -> Vec<Vec<u8>> {
+        let reader = &snapshot.parts[part].reader;
+        let names = reader.sections().map(|(name, _)| name.to_owned());
+        let names = names.filter(|name| name.starts_with("block."));
+        names
+            .map(|n| reader.section(&n).unwrap().to_vec())
+            .collect()
+    };
+    // Each batch has a full block and a small one. The second has traces of the late one, so that
+    // its full block is made anew too.
+    let copied = blocks(&after, 0);
+    assert_eq!(copied.len(), 3);
+    assert!(copied.contains(&blocks(&before, 0)[0]));
+    assert!(!copied.contains(&blocks(&before, 1)[0]));
+    let filter = SpanFilter {
+        range: TimeRange::ALL,
+        conditions: Vec::new(),
+    };
+    let found = scanned(&after, &filter);
+    assert_eq!(found.len(), 1200);
+    for (id, rows) in &found {
+        assert_eq!(rows, &oracle[id]);
+    }
+    let wanted = Condition::Attribute {
+        scope: Some(Scope::Span),
+        key: "request".to_owned(),
+        value: AttributeValue::String("7-3".to_owned()),
+    };
+    let filter = SpanFilter {
+        conditions: vec![wanted],
+        ..filter
+    };
+    assert_eq!(scanned(&after, &filter).len(), 1);
+    let values = tag_values(
+        &after,
+        Some(Scope::Span),
+        "request",
+        TimeRange::ALL,
+        &budget(),
+    );
+    assert_eq!(values.unwrap().len(), 1000);
 }
 
 #[test]
@@ -700,20 +813,20 @@ fn full() -> SpanBatch {
 fn the_format_of_blocks_is_fixed() {
     let batch = full();
     let mut packed = Vec::new();
-    block::encode(&row::rows(&batch), bytes::LEVEL, &mut packed);
+    encode::frame(&block_of(&batch), bytes::LEVEL, &mut packed);
     let mut reader = obs_storage::codec::Reader::new("here", &packed);
     let content = bytes::decode(&mut reader, 1 << 20).unwrap();
     // Not the compressed bytes: those may change with the version of zstd.
     let found = (content.len(), xxhash_rust::xxh3::xxh3_64(&content));
     assert_eq!(
         found,
-        (772, 2_149_134_103_493_999_912),
+        (828, 8_395_387_247_926_964_255),
         "a changed format needs a new version"
     );
     let mut record = Vec::new();
     encode(&batch, &mut record);
     assert_eq!(decode(&record).unwrap(), batch);
-    assert_eq!(record[0], 1);
+    assert_eq!(record[0], 2);
 }
 
 #[test]
@@ -928,20 +1041,16 @@ fn long_texts_of_resources_and_scopes_count() {
         0,
     );
     // They fill a block, so that a block can always be read back.
-    let mut filling = block::Filling::default();
-    let mut rows = record::read(&{
-        let mut bytes = Vec::new();
-        encode(&one(vec![simple(1, 1, 1)]), &mut bytes);
-        bytes
-    })
-    .unwrap();
-    let row = &mut rows[0];
-    assert!(!filling.add(row));
-    row.resource = Arc::new(Resource {
+    let mut builder = Builder::default();
+    let scope = Arc::new(Library::default());
+    builder.push(&Arc::default(), &scope, &simple(1, 1, 1));
+    assert!(!builder.is_full());
+    let large = Resource {
         schema_url: long(),
         ..Resource::default()
-    });
-    assert!(filling.add(row));
+    };
+    builder.push(&Arc::new(large), &scope, &simple(1, 2, 1));
+    assert!(builder.is_full());
 }
 
 #[test]

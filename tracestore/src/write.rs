@@ -1,21 +1,30 @@
 //! Writes the sections of one part, trace by trace. Bytes: `docs/formats/span-part.md`.
 //!
-//! Invariants: traces come in order of their start, rows of a trace stand together; every block,
-//! filter and zone is derived from the very rows that it covers. Only one block is held.
+//! Invariants: rows of a trace stand together, and in one block where they fit into one; every
+//! block, filter and zone is derived from the very rows that it covers, or is the copy of a block
+//! of another part with its filter and zone. Only one block is held.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use obs_model::{TimeRange, TraceId};
-use obs_storage::PartWriter;
+use hashbrown::HashTable;
+use obs_model::{TimeRange, Timestamp, TraceId};
 use obs_storage::codec::{bytes, ints, varint};
+use obs_storage::{Corrupt, PartWriter};
 
-use crate::block::{self, Filling};
-use crate::bloom;
+use crate::block::{Block, ROWS_MAX};
+use crate::build::{Builder, Map};
 use crate::catalog::Catalog;
-use crate::filter::{resource_terms, scope_terms, span_terms};
-use crate::part::{VERSION, block_name, id_hash};
-use crate::row::{Row, hull};
+use crate::filter::block_terms;
+use crate::part::{Part, VERSION, block_name, id_hash};
+use crate::{bloom, encode};
+
+/// Rows after which a block of a part is closed: large enough to compress well, small enough to be
+/// read for one trace.
+pub(crate) const PART_ROWS: usize = 4096;
+const _: () = assert!(PART_ROWS <= ROWS_MAX);
+/// Blocks that are mapped at a time; beyond them mapping starts again, which only costs time.
+const MAPS_MAX: usize = 256;
 
 /// Columns of the index: one value for each block.
 #[derive(Default)]
@@ -36,15 +45,35 @@ struct Table {
     rows: Vec<i64>,
 }
 
+impl Table {
+    fn extend(&mut self, traces: &[(TraceId, TimeRange, usize)]) {
+        for (id, range, rows) in traces {
+            self.ids.push(*id);
+            self.starts.push(range.start.nanos());
+            let length = range.end.nanos().wrapping_sub(range.start.nanos());
+            self.lengths.push(length);
+            self.rows.push(*rows as i64);
+        }
+    }
+}
+
 /// A part in the making.
 pub(crate) struct Writer<'a> {
     out: &'a mut PartWriter,
-    pending: Vec<Row>,
-    filling: Filling,
+    builder: Builder,
+    /// By address; a block is held as long as it is in here.
+    maps: HashMap<usize, (Arc<Block>, Map)>,
+    encoder: bytes::Encoder,
     zones: Zones,
     filters: Vec<u8>,
     table: Table,
+    /// Traces whose first row is in the block that is made.
+    pending: Vec<(TraceId, TimeRange, usize)>,
+    /// Whether the block that is made goes on with a trace of the block before.
+    goes_on: bool,
     catalog: Catalog,
+    /// Whether what blocks say goes into the catalog, which did not get it otherwise.
+    catalogs_blocks: bool,
     rows: u64,
     starts: Option<TimeRange>,
 }
@@ -53,76 +82,113 @@ impl<'a> Writer<'a> {
     pub(crate) fn new(out: &'a mut PartWriter) -> Self {
         Self {
             out,
-            pending: Vec::new(),
-            filling: Filling::default(),
+            builder: Builder::default(),
+            maps: HashMap::new(),
+            encoder: bytes::Encoder::new(bytes::LEVEL),
             zones: Zones::default(),
             filters: Vec::new(),
             table: Table::default(),
+            pending: Vec::new(),
+            goes_on: false,
             catalog: Catalog::default(),
+            catalogs_blocks: true,
             rows: 0,
             starts: None,
         }
     }
 
+    /// A part whose rows are those of other parts, all of them: it says what they say.
+    pub(crate) fn of_parts(out: &'a mut PartWriter, parts: &[&Part]) -> Result<Self, Corrupt> {
+        let mut writer = Self::new(out);
+        for part in parts {
+            part.catalog(&mut writer.catalog)?;
+            let starts = part.starts();
+            writer.starts = Some(writer.starts.map_or(starts, |r| r.union(starts)));
+        }
+        writer.catalogs_blocks = false;
+        Ok(writer)
+    }
+
     /// Adds the rows of one trace: each identity once, in order of start.
-    pub(crate) fn trace(&mut self, id: TraceId, rows: Vec<Row>) {
-        let Some(range) = hull(&rows) else {
+    pub(crate) fn trace(&mut self, id: TraceId, rows: &[(Arc<Block>, usize)]) {
+        let ranges = rows.iter().map(|(block, row)| block.range(*row));
+        let Some(range) = ranges.reduce(TimeRange::union) else {
             return;
         };
-        assert!(
-            rows.iter().all(|r| r.span.trace_id == id),
-            "rows of one trace"
-        );
-        self.table.ids.push(id);
-        self.table.starts.push(range.start.nanos());
-        let length = range.end.nanos().wrapping_sub(range.start.nanos());
-        self.table.lengths.push(length);
-        self.table.rows.push(rows.len() as i64);
-        for row in rows {
-            let start = row.span.start;
+        if self.builder.len() > 0 && self.builder.len() + rows.len() > PART_ROWS {
+            self.close();
+        }
+        self.pending.push((id, range, rows.len()));
+        for (index, (block, row)) in rows.iter().enumerate() {
+            assert!(block.trace_id(*row) == id, "rows of one trace");
+            let start = Timestamp::from_nanos(block.starts[*row]);
             let at = TimeRange::new(start, start);
             self.starts = Some(self.starts.map_or(at, |r| r.including(start)));
-            self.rows += 1;
-            let full = self.filling.add(&row);
-            self.pending.push(row);
-            if full {
+            let address = Arc::as_ptr(block).addr();
+            if self.maps.len() >= MAPS_MAX && !self.maps.contains_key(&address) {
+                self.maps.clear();
+            }
+            let entry = self.maps.entry(address);
+            let (_, map) = entry.or_insert_with(|| (Arc::clone(block), Map::default()));
+            self.builder.copy(block, *row, map);
+            if self.builder.is_full() || self.builder.len() >= PART_ROWS {
                 self.close();
+                self.goes_on = index + 1 < rows.len();
             }
         }
+        self.rows += rows.len() as u64;
+    }
+
+    /// Adds a block of another part as it is, with all its traces: id, range, rows. It comes before
+    /// the traces of the block that is made.
+    pub(crate) fn copy(
+        &mut self,
+        part: &Part,
+        block: usize,
+        traces: &[(TraceId, TimeRange, usize)],
+    ) -> Result<(), Corrupt> {
+        if self.goes_on {
+            self.close();
+        }
+        let copied = part.copied(block)?;
+        self.out
+            .section(&block_name(self.zones.rows.len()), copied.section);
+        self.filters.extend_from_slice(copied.filter);
+        self.zone(copied.rows, copied.hull, copied.duration_max);
+        self.table.extend(traces);
+        self.rows += copied.rows as u64;
+        Ok(())
+    }
+
+    fn zone(&mut self, rows: usize, hull: TimeRange, duration_max: i64) {
+        self.zones.rows.push(rows as i64);
+        self.zones.starts.push(hull.start.nanos());
+        self.zones.ends.push(hull.end.nanos());
+        self.zones.durations.push(duration_max);
+        self.zones.filter_ends.push(self.filters.len() as i64);
     }
 
     fn close(&mut self) {
-        let rows = std::mem::take(&mut self.pending);
-        self.filling = Filling::default();
-        let Some(range) = hull(&rows) else {
+        let block = std::mem::take(&mut self.builder).finish();
+        self.maps.clear();
+        self.goes_on = false;
+        self.table.extend(&std::mem::take(&mut self.pending));
+        let Some(range) = block.hull() else {
             return;
         };
         let mut bytes = Vec::new();
-        block::encode_pieces(&rows, bytes::LEVEL, &mut bytes);
+        encode::in_pieces(&block, &mut self.encoder, &mut bytes);
         self.out.section(&block_name(self.zones.rows.len()), &bytes);
-        let mut terms = HashSet::new();
-        let mut visit = |term: u64| {
-            terms.insert(term);
-        };
-        let mut seen = HashSet::new();
-        for row in &rows {
-            if seen.insert(Arc::as_ptr(&row.resource).addr()) {
-                resource_terms(&row.resource, &mut visit);
-            }
-            if seen.insert(Arc::as_ptr(&row.scope).addr()) {
-                scope_terms(&row.scope, &mut visit);
-            }
-            span_terms(&row.span, &mut visit);
-            self.catalog.add(row);
-        }
-        self.catalog.release();
+        let mut terms = HashTable::new();
+        block_terms(&block, &mut |term| {
+            terms.entry(term, |t| *t == term, |t| *t).or_insert(term);
+        });
         bloom::encode(terms.into_iter(), &mut self.filters);
-        let durations = rows.iter().map(|r| r.span.duration_nanos());
-        self.zones.rows.push(rows.len() as i64);
-        self.zones.starts.push(range.start.nanos());
-        self.zones.ends.push(range.end.nanos());
-        self.zones.durations.push(durations.max().unwrap_or(0));
-        self.zones.filter_ends.push(self.filters.len() as i64);
+        if self.catalogs_blocks {
+            self.catalog.add_block(&block);
+        }
+        let durations = (0..block.len()).map(|row| block.duration(row));
+        self.zone(block.len(), range, durations.max().unwrap_or(0));
     }
 
     /// Ends the part. Without rows nothing is written.

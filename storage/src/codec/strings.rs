@@ -1,18 +1,22 @@
 //! Columns of byte strings: one behind the other, or as a dictionary and indexes, whichever is
 //! smaller; the bytes themselves compressed with zstd unless the caller compresses later.
 //!
-//! Layout: tag (0 = plain, 1 = dictionary). Plain: a column of lengths, a run of bytes (see
-//! `bytes`). Dictionary: a plain column of the distinct values in order of first use, then a
-//! column of indexes. Invariants: values come back byte for byte; the bytes of the distinct values
+//! Layout: tag (0 = plain, 1 = dictionary, 2 = hexadecimal). Plain: a column of lengths, a run of
+//! bytes (see `bytes`). Dictionary: a plain column of the distinct values in order of first use,
+//! then a column of indexes. Hexadecimal: varint count, varint digits of each value, then for each
+//! the bytes that its lower-case digits stand for. Invariants: values come back byte for byte; the bytes of the distinct values
 //! are within the caller's limit, repeats cost an index each.
 
 use std::collections::HashMap;
 
-use super::{Reader, bytes, ints};
+use super::{Reader, bytes, ints, varint};
 use crate::error::Corrupt;
 
 const PLAIN: u8 = 0;
 const DICTIONARY: u8 = 1;
+const HEX: u8 = 2;
+/// Most digits of a value that is kept as the bytes that they stand for.
+const HEX_DIGITS_MAX: usize = 256;
 /// Largest total of one column's bytes: offsets are 32 bits wide.
 pub const BYTES_MAX: usize = u32::MAX as usize;
 
@@ -68,6 +72,12 @@ impl Strings {
         &self.bytes[self.spans.span(self.spans.distinct(row))]
     }
 
+    /// The stored values one behind the other, where each ends, and which one each row has; `None`
+    /// where each row has its own.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<u32>, Option<Vec<u32>>) {
+        (self.bytes, self.spans.ends, self.spans.indexes)
+    }
+
     /// The values in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|row| self.get(row))
@@ -104,6 +114,14 @@ impl Texts {
     /// The value of a row. Panics like a slice when there is no such row.
     pub fn get(&self, row: usize) -> &str {
         &self.text[self.spans.span(self.spans.distinct(row))]
+    }
+
+    /// The same as bytes.
+    pub fn into_strings(self) -> Strings {
+        Strings {
+            bytes: self.text.into_bytes(),
+            spans: self.spans,
+        }
     }
 
     /// The values in order.
@@ -143,6 +161,73 @@ pub fn encode_open<T: AsRef<[u8]>>(values: &[T], out: &mut Vec<u8>) {
     write(values, None, out);
 }
 
+/// Appends a column that is not compressed, given its distinct values in order of first use and
+/// which one each row has: as a dictionary unless nearly all values differ. The indexes keep to
+/// byte borders, so that what compresses the column sees where they repeat.
+pub fn encode_coded(stored: &[&[u8]], codes: &[u32], out: &mut Vec<u8>) {
+    if stored.len() > distinct_max(codes.len()) {
+        if let Some(digits) = hex_digits(stored) {
+            out.push(HEX);
+            varint::put(codes.len() as u64, out);
+            varint::put(digits as u64, out);
+            codes.iter().for_each(|c| put_hex(stored[*c as usize], out));
+            return;
+        }
+        out.push(PLAIN);
+        let all: Vec<&[u8]> = codes.iter().map(|c| stored[*c as usize]).collect();
+        write_plain(&all, None, out);
+        return;
+    }
+    out.push(DICTIONARY);
+    write_plain(stored, None, out);
+    let indexes: Vec<i64> = codes.iter().map(|c| i64::from(*c)).collect();
+    ints::encode_aligned(&indexes, out);
+}
+
+/// How many lower-case hexadecimal digits all values have, if they are whole bytes.
+fn hex_digits(values: &[&[u8]]) -> Option<usize> {
+    let digits = values.first()?.len();
+    let hex = |value: &&[u8]| {
+        let mut bytes = value.iter();
+        value.len() == digits && bytes.all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let fits = digits > 0 && digits % 2 == 0 && digits <= HEX_DIGITS_MAX;
+    (fits && values.iter().all(hex)).then_some(digits)
+}
+
+/// Appends the bytes that digits stand for.
+fn put_hex(digits: &[u8], out: &mut Vec<u8>) {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => digit - b'a' + 10,
+    };
+    let pairs = digits.chunks_exact(2);
+    out.extend(pairs.map(|pair| value(pair[0]) << 4 | value(pair[1])));
+}
+
+/// The digits and where each value of them ends; the stored bytes are within the limit.
+fn read_hex(
+    reader: &mut Reader<'_>,
+    count_max: usize,
+    bytes_max: usize,
+) -> Result<(Vec<u8>, Vec<u32>), Corrupt> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let count = reader.count(count_max)?;
+    let place = reader.clone();
+    let digits = reader.count(HEX_DIGITS_MAX)?;
+    let stored = (digits / 2).saturating_mul(count);
+    if digits == 0 || digits % 2 != 0 || stored > bytes_max.min(BYTES_MAX / 2) {
+        return Err(place.corrupt("an even number of digits, and values within the limit"));
+    }
+    let mut bytes = Vec::new();
+    for byte in reader.slice(stored)? {
+        bytes.push(DIGITS[usize::from(byte >> 4)]);
+        bytes.push(DIGITS[usize::from(byte & 15)]);
+    }
+    let ends = (1..=count).map(|n| (n * digits) as u32).collect();
+    Ok((bytes, ends))
+}
+
 /// Reads a column of at most `count_max` values with at most `bytes_max` bytes of distinct values.
 pub fn decode(
     reader: &mut Reader<'_>,
@@ -150,6 +235,14 @@ pub fn decode(
     bytes_max: usize,
 ) -> Result<Strings, Corrupt> {
     let tag = reader.u8()?;
+    if tag == HEX {
+        let (bytes, ends) = read_hex(reader, count_max, bytes_max)?;
+        let spans = Spans {
+            ends,
+            indexes: None,
+        };
+        return Ok(Strings { bytes, spans });
+    }
     if tag != PLAIN && tag != DICTIONARY {
         return Err(reader.corrupt(format!("the tag of a column of strings, found {tag}")));
     }
@@ -203,9 +296,14 @@ fn write<T: AsRef<[u8]>>(values: &[T], level: Option<i32>, out: &mut Vec<u8>) {
     }
 }
 
+/// More distinct values of so many rows are not worth a dictionary.
+fn distinct_max(rows: usize) -> usize {
+    rows - rows / 4
+}
+
 /// The distinct values and each row's index, unless nearly all values differ.
 fn distinct<T: AsRef<[u8]>>(values: &[T]) -> Option<(Vec<&[u8]>, Vec<i64>)> {
-    let distinct_max = values.len() - values.len() / 4;
+    let distinct_max = distinct_max(values.len());
     let mut seen: HashMap<&[u8], i64> = HashMap::new();
     let mut dictionary: Vec<&[u8]> = Vec::new();
     let mut indexes = Vec::with_capacity(values.len());
@@ -285,6 +383,57 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The distinct values in order of first use, and which one each row has.
+    fn coded(values: &[Vec<u8>]) -> (Vec<&[u8]>, Vec<u32>) {
+        let mut stored: Vec<&[u8]> = Vec::new();
+        let codes = values.iter().map(|value| {
+            let known = stored.iter().position(|s| s == value);
+            known.unwrap_or_else(|| {
+                stored.push(value);
+                stored.len() - 1
+            }) as u32
+        });
+        let codes = codes.collect();
+        (stored, codes)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn coded_columns_come_back(
+            values in prop_oneof![
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 0..200),
+                prop::collection::vec("[0-9a-f]{4}".prop_map(String::into_bytes), 0..200),
+                prop::collection::vec("[a-c]{1,2}".prop_map(String::into_bytes), 0..200),
+            ],
+            flip in any::<(usize, u8)>(),
+        ) {
+            let (stored, codes) = coded(&values);
+            let mut out = Vec::new();
+            encode_coded(&stored, &codes, &mut out);
+            let mut reader = Reader::new("here", &out);
+            let bytes_max: usize = values.iter().map(Vec::len).sum();
+            let back = decode(&mut reader, values.len(), bytes_max).unwrap();
+            reader.finish().unwrap();
+            prop_assert_eq!(back.iter().map(<[u8]>::to_vec).collect::<Vec<_>>(), values);
+            let index = flip.0 % out.len();
+            out[index] ^= flip.1;
+            if let Ok(read) = decode(&mut Reader::new("here", &out), 200, 1 << 12) {
+                prop_assert!(read.len() <= 200 && read.bytes() <= (1 << 13) + 8 * 200);
+            }
+        }
+    }
+
+    #[test]
+    fn identifiers_take_half_their_digits() {
+        let value = |n: u64| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_bytes();
+        let values: Vec<Vec<u8>> = (0..100).map(value).collect();
+        let (stored, codes) = coded(&values);
+        let mut out = Vec::new();
+        encode_coded(&stored, &codes, &mut out);
+        assert_eq!(out.len(), 3 + 8 * 100);
+    }
 
     fn round_trip(values: &[Vec<u8>]) -> usize {
         let bytes_max = values.iter().map(Vec::len).sum();

@@ -68,6 +68,18 @@ proptest! {
     }
 
     #[test]
+    fn traces_are_what_the_structs_of_the_schema_say(body in messages()) {
+        let limits = Limits::default();
+        if let Ok(read) = traces::decode_protobuf(&body, &limits) {
+            let data = proto::trace::TracesData::decode(body.as_slice()).unwrap();
+            let expect = traces::convert(data, &limits);
+            // As text, for NaN is not equal to itself.
+            prop_assert_eq!(format!("{:?}", read.batch), format!("{:?}", expect.batch));
+            prop_assert_eq!(read.rejected, expect.rejected);
+        }
+    }
+
+    #[test]
     fn cut_json_does_not_panic(cut in 0..SAMPLE.len(), junk in any::<u8>()) {
         let mut body = SAMPLE.as_bytes()[..cut].to_vec();
         body.push(junk);

@@ -3,23 +3,30 @@
 //! Invariant: what `encode` writes, `decode` reads back equal. A span whose ids are not ids, whose
 //! times do not exist or that exceeds a limit is rejected with a reason; its siblings are taken.
 
+mod read;
+
 use obs_model::limits::Limits;
 use obs_model::spans::{
     Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanBatch, SpanEvent, SpanId, SpanKind,
     SpanLink, StatusCode, TraceId,
 };
-use prost::Message;
+use prost::Message as _;
 
 use super::attributes;
 use super::json::{Dialect, write_spans};
 use super::proto::{trace, values};
-use super::{Decoded, Rejects, from_json, from_protobuf, shape, timestamp};
+use super::{Decoded, Rejects, check_size, from_json, shape, timestamp};
 use crate::error::WireError;
+use crate::protobuf::Message;
 
 /// Reads `ExportTraceServiceRequest` or `TracesData`.
 pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded<SpanBatch>, WireError> {
-    let data = from_protobuf("OTLP traces", body, &shape::TRACES, limits)?;
-    Ok(convert(data, limits))
+    const FORMAT: &str = "OTLP traces";
+    check_size(FORMAT, body, limits)?;
+    shape::check_protobuf(FORMAT, body, &shape::TRACES, limits)?;
+    let mut rejects = Rejects::default();
+    let batch = read::batch(Message::new(FORMAT, body), limits, &mut rejects)?;
+    Ok(rejects.into_decoded(batch))
 }
 
 /// Reads the same in OTLP/JSON.
@@ -40,7 +47,7 @@ pub fn encode_json(batch: &SpanBatch, out: &mut Vec<u8>) {
     write_spans(out, "resourceSpans", batch, Dialect::Otlp);
 }
 
-fn convert(data: trace::TracesData, limits: &Limits) -> Decoded<SpanBatch> {
+pub(super) fn convert(data: trace::TracesData, limits: &Limits) -> Decoded<SpanBatch> {
     let mut rejects = Rejects::default();
     let mut batch = SpanBatch::default();
     for from in data.resource_spans {
