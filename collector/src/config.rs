@@ -12,6 +12,7 @@ mod receivers;
 mod relabeling;
 mod remote_write;
 mod scrape;
+mod traces;
 mod values;
 
 use std::collections::{BTreeMap, HashSet};
@@ -25,13 +26,14 @@ pub use error::ConfigError;
 pub use otlp::OtlpConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
-    TokenConfig, TracesConfig, ZipkinConfig, Zone,
+    TokenConfig, ZipkinConfig, Zone,
 };
 pub use relabeling::RelabelConfig;
 pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
 };
 pub use scrape::ScrapeConfig;
+pub use traces::TracesConfig;
 pub use values::{Secret, Size, Span, Unsupported, parse_duration};
 
 use crate::relabel::Rule;

@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 pub mod decode;
+pub mod derive;
 pub mod discovery;
 pub mod forward;
 mod glob;
@@ -19,6 +20,7 @@ pub mod sink;
 pub mod tail;
 
 pub use decode::Decoder;
+pub use derive::Deriver;
 pub use forward::Forwarder;
 pub use http_error::{Dialect, ErrorKind, HttpError};
 pub use sink::{Accepted, Inbox, Sink, SinkError, Write};

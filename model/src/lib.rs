@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod numbers;
 pub mod pattern;
 pub mod re2;
+pub mod resource;
 pub mod sample;
 pub mod spans;
 pub mod tenant;

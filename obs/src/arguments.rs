@@ -45,6 +45,22 @@ pub(crate) enum Command {
     Traces(TracesOptions),
     /// Show one trace as a waterfall
     Trace(TraceOptions),
+    /// Show exceptions that spans recorded, in groups; with a fingerprint one of them
+    #[command(after_help = "Examples:\n  obs errors --service shop --since 6h\n  \
+        obs errors 7b1f0c9e2a44d001")]
+    Errors(ErrorsOptions),
+    /// Show who calls whom, from metrics of spans
+    #[command(after_help = "Examples:\n  obs service-graph --since 15m\n  \
+        obs service-graph -o dot | dot -Tsvg > services.svg")]
+    ServiceGraph(ServiceGraphOptions),
+    /// From a trace, a log line, exemplars or labels to queries of the other signals
+    #[command(
+        after_help = "Examples:\n  obs correlate --trace 0af7651916cd43dd8448eb211c80319c\n  \
+        obs correlate --line 'trace_id=0af7651916cd43dd8448eb211c80319c failed' pod=shop-0\n  \
+        obs correlate --exemplars traces_spanmetrics_latency_bucket\n  \
+        obs correlate namespace=eu pod=shop-0"
+    )]
+    Correlate(CorrelateOptions),
     /// Serve this machine's metrics with node_exporter's names
     NodeExporter(NodeExporterOptions),
     /// Take in samples of another system: blocks of Prometheus, OpenMetrics, JSON lines, CSV
@@ -357,6 +373,114 @@ pub(crate) struct TraceOptions {
     /// Show two traces side by side, operation by operation
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["id", "json"])]
     pub(crate) compare: Vec<String>,
+}
+
+/// In which order groups of exceptions come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ErrorOrder {
+    /// The one that happened last first
+    Last,
+    /// The one that is newest first
+    First,
+    /// The one that happened most often first
+    Count,
+}
+
+impl ErrorOrder {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::First => "first",
+            Self::Count => "count",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ErrorsOptions {
+    /// Only this group, with stack trace and traces
+    pub(crate) fingerprint: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// Only exceptions of this service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Only exceptions of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Only exceptions whose type or message has this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// Only exceptions of spans that failed
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// In which order
+    #[arg(long, value_enum, default_value_t = ErrorOrder::Last)]
+    pub(crate) sort: ErrorOrder,
+    /// Most groups
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Groups to leave out at the begin
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) offset: usize,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// Shapes of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphOutput {
+    Table,
+    Json,
+    Csv,
+    /// For Graphviz
+    Dot,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceGraphOptions {
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = GraphOutput::Table)]
+    pub(crate) output: GraphOutput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CorrelateOptions {
+    /// Labels or resource attributes of the sender, NAME=VALUE
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// The id of a trace
+    #[arg(long, value_name = "ID", conflicts_with_all = ["exemplars", "line", "labels"])]
+    pub(crate) trace: Option<String>,
+    /// A query whose exemplars are looked for
+    #[arg(long, value_name = "PROMQL", conflicts_with_all = ["line", "labels"])]
+    pub(crate) exemplars: Option<String>,
+    /// A log line
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) line: Option<String>,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// `NAME=VALUE`
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("expected NAME=VALUE, found {text:?}"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A form of samples that can be imported.

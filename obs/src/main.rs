@@ -7,6 +7,8 @@ mod allocator;
 mod arguments;
 mod check;
 mod client;
+mod correlate;
+mod errors;
 mod explain;
 mod export;
 mod graph;
@@ -17,6 +19,7 @@ mod log_histogram;
 mod logs;
 mod node_exporter;
 mod query;
+mod service_graph;
 mod table;
 mod test_promql;
 mod trace_path;
@@ -58,6 +61,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,
+        Command::Errors(options) => errors::run(&options).await,
+        Command::ServiceGraph(options) => service_graph::run(&options).await,
+        Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
         Command::Completions { shell } => {

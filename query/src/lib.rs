@@ -7,8 +7,11 @@
 
 mod cache;
 pub mod column;
+pub mod correlate;
+
 pub mod error;
 pub mod eval;
+pub mod exceptions;
 mod explain;
 pub mod functions;
 pub mod logql;

@@ -5,6 +5,8 @@
 
 mod admin;
 mod compress;
+mod correlate;
+mod errors;
 mod explain;
 mod export;
 mod jaeger;
@@ -63,6 +65,8 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
 fn own_v1() -> Router<Arc<App>> {
     prometheus::routes()
         .merge(explain::routes())
+        .merge(errors::routes())
+        .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())
         .merge(loki::export::routes())

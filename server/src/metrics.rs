@@ -29,6 +29,8 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     if let Some(forwarder) = app.sink.forwarder() {
         all.extend(forwarder.families());
     }
+    all.extend(app.rules.derived.families());
+    all.extend(app.rules.sampling.families());
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all

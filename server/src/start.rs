@@ -27,7 +27,9 @@ use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
+use crate::derived::Derived;
 use crate::read::Reader;
+use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
@@ -214,6 +216,7 @@ struct Running {
     intake: TaskTracker,
     writers: Writers,
     upkeep: Upkeep,
+    deciding: Deciding,
 }
 
 impl Running {
@@ -229,6 +232,8 @@ impl Running {
             enrich: config.obs.logs.enrich(),
             retention: retention(options, config),
             tails: Arc::default(),
+            derived: Arc::new(Derived::new(config.obs.traces.derived())),
+            sampling: open_sampling(config, &disk).await?,
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
@@ -276,6 +281,7 @@ impl Running {
         }
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
+        let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
@@ -294,6 +300,7 @@ impl Running {
             intake,
             writers,
             upkeep,
+            deciding,
         })
     }
 
@@ -313,10 +320,11 @@ impl Running {
         self.cut.cancel();
         // The last handle on the queues: the writers finish what waits, then end.
         drop(self.app);
-        let (writers, upkeep) = (self.writers, self.upkeep);
+        let (writers, upkeep, deciding) = (self.writers, self.upkeep, self.deciding);
         within("writers", async {
             let join = move || {
                 writers.join();
+                deciding.stop();
                 upkeep.stop();
             };
             drop(tokio::task::spawn_blocking(join).await);
@@ -417,6 +425,8 @@ async fn open_stores(
     }
     let retention_rules = storage.rules(app.rules.retention);
     let retention_rules = retention_rules.map_err(anyhow::Error::msg)?;
+    let stream_rules = config.obs.logs.rules(app.rules.retention);
+    let stream_rules = stream_rules.map_err(anyhow::Error::msg)?;
     tracing::info!(
         data = %options.data.display(),
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
@@ -436,12 +446,29 @@ async fn open_stores(
         .metrics
         .set_retention_rules(&retention_rules, clock::now())
         .context("obs.storage.retention_rules")?;
+    stores
+        .logs
+        .set_retention_rules(&stream_rules, clock::now())
+        .context("obs.logs.retention_rules")?;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =
         app.writes.set(Arc::clone(&writers.stats)).is_ok() && app.stores.set(stores).is_ok();
     anyhow::ensure!(first, "the stores are opened once");
     Ok((writers, upkeep))
+}
+
+/// The stores, which are open.
+fn stores_of(app: &App) -> anyhow::Result<&Stores> {
+    app.stores.get().context("the stores are open")
+}
+
+/// Opens the queue of spans that wait to be sampled, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+async fn open_sampling(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<Arc<Sampling>> {
+    let (setting, disk) = (config.obs.traces.sampling(), Arc::clone(disk));
+    let open = move || Sampling::open(&disk, setting, random_u32());
+    Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
 }
 
 /// Opens the queues of what is forwarded, off the event loop.
@@ -512,6 +539,9 @@ fn start_intake(
     let (scraper, stopped) = (app.scraper.clone(), stop.clone());
     scraper.apply(jobs);
     tasks.spawn(async move { scraper.run(setting, stopped).await });
+    let (derived, sink) = (Arc::clone(&app.rules.derived), app.sink.clone());
+    let stopped = stop.clone();
+    tasks.spawn(async move { derived.run(sink, stopped).await });
     let logs = config.obs.collector.logs.clone();
     if !logs.files.is_empty() {
         let setting = tail::Setting {

@@ -21,7 +21,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Stopwatch;
+use crate::derived::Derived;
 use crate::intake::Room;
+use crate::sampling::Sampling;
 use crate::stores::Stores;
 use crate::tails::Tails;
 use crate::{clock, intake};
@@ -172,6 +174,10 @@ pub(crate) struct Rules {
     pub(crate) retention: Option<i64>,
     /// Who follows what is stored.
     pub(crate) tails: Arc<Tails>,
+    /// What is derived from spans.
+    pub(crate) derived: Arc<Derived>,
+    /// Spans that wait for the decision whether they are kept.
+    pub(crate) sampling: Arc<Sampling>,
 }
 
 impl Intake for Metrics {
@@ -341,6 +347,10 @@ impl Intake for Spans {
     ) -> Admitted<Vec<u8>> {
         let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
+        rules.derived.observe(write.tenant, &batch);
+        if rules.sampling.hold(write.tenant, &batch) {
+            batch.resources.clear();
+        }
         let accepted = Accepted {
             refused: refused.count,
             reason: refused.reason,

@@ -85,16 +85,6 @@ pub struct SplunkConfig {
     pub tokens: Vec<TokenConfig>,
 }
 
-/// `obs.traces`: ways in for traces beside OTLP.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TracesConfig {
-    /// Jaeger's protocols.
-    pub jaeger: JaegerConfig,
-    /// Zipkin's port.
-    pub zipkin: Option<ZipkinConfig>,
-}
-
 /// `obs.traces.jaeger`
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -219,7 +209,7 @@ mod tests {
             serde_yaml_ng::from_str("{tokens: [one, {token_file: f, tenant: b}]}").expect("tokens");
         assert_eq!(splunk.tokens[0].token, Some(Secret::new("one")));
         assert_eq!(splunk.tokens[1].token_file, Some("f".into()));
-        let traces: TracesConfig = serde_yaml_ng::from_str(
+        let traces: crate::config::TracesConfig = serde_yaml_ng::from_str(
             "{jaeger: {grpc: '127.0.0.1:0', tenant: a}, zipkin: {listen: '127.0.0.1:9411'}}",
         )
         .expect("a configuration");

@@ -28,6 +28,7 @@ use crate::app::{App, query_error};
 use crate::params::{Params, invalid};
 
 pub(super) use admin::{delete_error, run};
+pub(super) use exemplars::exemplars_of;
 pub(super) use federate::federate;
 pub(super) use status::build_info;
 

@@ -151,7 +151,7 @@ fn value_to_proto(value: &AttributeValue) -> AnyValue {
 
 /// A value as text, as the collector's `AsString` has it: texts as they are, maps and arrays as
 /// JSON with sorted keys, bytes in base64, nothing as the empty text.
-pub(crate) fn to_text(value: &AttributeValue) -> String {
+pub fn to_text(value: &AttributeValue) -> String {
     match value {
         AttributeValue::Empty => String::new(),
         AttributeValue::String(text) => text.clone(),

@@ -22,6 +22,7 @@ use crate::error::{Position, WireError};
 use crate::rejects::{Rejects, shown};
 
 pub use crate::rejects::Decoded;
+pub use attributes::to_text as attribute_text;
 pub use reply::{Encoding, Signal, response, status};
 
 /// Bytes that the labels and records made for one request may still take: attributes of a resource

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use obs_collector::HttpError;
 use obs_model::metrics::Exemplar;
-use obs_model::{Labels, Matcher};
+use obs_model::{Labels, Matcher, Tenant, TimeRange};
 use obs_query::plan::Leaf;
 use obs_query::{Plan, Query, QueryError, Request, When};
 use obs_wire::prometheus::api as write;
@@ -31,9 +31,22 @@ pub(super) async fn find(
         ));
     }
     let text = params.get("query").unwrap_or_default();
-    let selectors = selectors(&app, text).map_err(|e| of_query(query_error(&e)))?;
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
-    let found = app.read_for(&tenant, timeout(&params)?, move |budget, _| {
+    let found = exemplars_of(&app, &tenant, &params, (text, range)).await?;
+    let mut body = Vec::new();
+    write::exemplars(&found, &mut body);
+    Ok(json(body))
+}
+
+/// The exemplars of every series that a query selects, by series.
+pub(in crate::api) async fn exemplars_of(
+    app: &App,
+    tenant: &Tenant,
+    params: &Params,
+    (text, range): (&str, TimeRange),
+) -> Result<Vec<(Labels, Vec<Exemplar>)>> {
+    let selectors = selectors(app, text).map_err(|e| of_query(query_error(&e)))?;
+    let snapshot = app.stores()?.metrics.snapshot(tenant);
+    let found = app.read_for(tenant, timeout(params)?, move |budget, _| {
         // Selectors may share series: each is told once.
         let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         for matchers in &selectors {
@@ -41,9 +54,7 @@ pub(super) async fn find(
         }
         Ok(all.into_iter().collect::<Vec<_>>())
     });
-    let mut body = Vec::new();
-    write::exemplars(&found.await?, &mut body);
-    Ok(json(body))
+    found.await
 }
 
 /// The series that a query reads.

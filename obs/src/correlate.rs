@@ -1,0 +1,119 @@
+//! `obs correlate`: from a trace or the labels of a sender to queries of the other signals.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::arguments::{CorrelateOptions, Output};
+use crate::client::{Client, seconds};
+use crate::table::Table;
+
+pub(crate) async fn run(options: &CorrelateOptions) -> anyhow::Result<()> {
+    let client = Client::new(&options.server)?;
+    let (start, end) = options.time.range("1h")?;
+    let mut params = vec![("start", seconds(start)), ("end", seconds(end))];
+    let path = match (&options.trace, &options.exemplars, &options.line) {
+        (Some(trace), ..) => format!("/api/v1/correlate/trace/{trace}"),
+        (None, Some(query), _) => {
+            params.push(("query", query.clone()));
+            "/api/v1/correlate/exemplars".to_owned()
+        }
+        (None, None, line) => {
+            let labels: BTreeMap<&str, &str> = options
+                .labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let labels = serde_json::to_string(&labels).context("write labels")?;
+            params.push(("labels", labels));
+            match line {
+                Some(line) => {
+                    params.push(("line", line.clone()));
+                    "/api/v1/correlate/log".to_owned()
+                }
+                None => "/api/v1/correlate/resource".to_owned(),
+            }
+        }
+    };
+    let answer = client.json(&path, &params).await?;
+    let data = &answer["data"];
+    let text = match options.output {
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(data)?),
+        Output::Table => table(data).text(),
+        Output::Csv => table(data).csv(),
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// One row for each query or trace.
+fn table(data: &Value) -> Table {
+    let mut table = Table::new(["signal", "what", "found", "query"]);
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let stored = |value: &Value| match value["stored"].as_bool() {
+        Some(true) => "yes".to_owned(),
+        Some(false) => "no".to_owned(),
+        None => String::new(),
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut of_sender = |sender: &Value| {
+        for signal in ["logs", "metrics", "traces", "senderTraces"] {
+            for one in list(&sender[signal]) {
+                let row = match one["query"].as_str() {
+                    Some(query) => vec![
+                        text(&one, "lang"),
+                        text(&one, "title"),
+                        stored(&one),
+                        query.to_owned(),
+                    ],
+                    None => trace_row(&one, stored(&one)),
+                };
+                table.push(row);
+            }
+        }
+    };
+    match data["senders"].as_array() {
+        Some(senders) => senders.iter().for_each(&mut of_sender),
+        None => of_sender(data),
+    }
+    for one in list(&data["exemplars"]) {
+        table.push(trace_row(&one, stored(&one)));
+    }
+    table
+}
+
+fn trace_row(one: &Value, stored: String) -> Vec<String> {
+    let id = one["traceId"].as_str().unwrap_or_default();
+    let what = match one["value"].as_f64() {
+        Some(value) => format!("Exemplar of {value}"),
+        None => "Trace".to_owned(),
+    };
+    vec!["trace".to_owned(), what, stored, format!("obs trace {id}")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_as_rows() {
+        let data = serde_json::json!({"senders": [{
+            "logs": [{"lang": "logql", "title": "Logs", "stored": true, "query": "{a=\"b\"}"}],
+            "metrics": [{"lang": "promql", "title": "Calls", "query": "up"}],
+        }]});
+        let csv = table(&data).csv();
+        let rows: Vec<&str> = csv.lines().skip(1).collect();
+        assert_eq!(
+            rows,
+            ["logql,Logs,yes,\"{a=\"\"b\"\"}\"", "promql,Calls,,up"]
+        );
+        let data =
+            serde_json::json!({"exemplars": [{"traceId": "0a", "stored": false, "value": 2.5}]});
+        let csv = table(&data).csv();
+        assert_eq!(
+            csv.lines().nth(1),
+            Some("trace,Exemplar of 2.5,no,obs trace 0a")
+        );
+    }
+}
