@@ -8,6 +8,8 @@ use crate::protobuf::put as proto_put;
 use crate::thrift::Protocol;
 use crate::thrift::put::Writer;
 
+type Decoder = fn(&[u8], &Limits) -> Result<Decoded<SpanBatch>, crate::WireError>;
+
 fn limits() -> Limits {
     Limits::default()
 }
@@ -226,8 +228,6 @@ fn in_protobuf(id: u64, name: &str, tags: &[(String, String)]) -> Vec<u8> {
     out
 }
 
-type Decode = fn(&[u8], &Limits) -> Result<Decoded<SpanBatch>, crate::WireError>;
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -249,7 +249,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let decoders: [Decode; 4] =
+        let decoders: [Decoder; 4] =
             [decode_json, decode_json_v1, decode_protobuf, decode_thrift_v1];
         for decode in decoders {
             if let Ok(decoded) = decode(&bytes, &limits()) {
