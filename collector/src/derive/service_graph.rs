@@ -142,6 +142,9 @@ impl Connection {
     }
 }
 
+/// Metric, client and server of spans that made no call.
+type LostName = (&'static str, Option<Arc<str>>, Option<Arc<str>>);
+
 /// A counter of spans that made no call, by what is known of it.
 #[derive(Debug)]
 struct Lost {
@@ -156,8 +159,7 @@ pub(super) struct Calls {
     connections: HashMap<Name, Connection>,
     /// Where calls go for whose connection there is no room.
     overflow: Option<Box<Connection>>,
-    /// By metric, client and server.
-    lost: HashMap<(&'static str, Option<Arc<str>>, Option<Arc<str>>), Lost>,
+    lost: HashMap<LostName, Lost>,
 }
 
 /// The resource of spans, and what is known of it.
@@ -459,7 +461,8 @@ fn make_up(edge: &mut Edge) -> bool {
     edge.connection = VIRTUAL;
     if edge.client.is_none() {
         // Nobody has to have sent spans for what came from outside or from a queue.
-        if !edge.root && !(edge.consumer && edge.peer.is_some()) {
+        let from_queue = edge.consumer && edge.peer.is_some();
+        if !(edge.root || from_queue) {
             return false;
         }
         edge.virtual_node = "client";
