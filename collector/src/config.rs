@@ -25,7 +25,8 @@ pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVer
 pub use error::ConfigError;
 pub use otlp::OtlpConfig;
 pub use receivers::{
-    FluentConfig, GelfConfig, SplunkConfig, SyslogConfig, TlsListenConfig, TokenConfig, Zone,
+    FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
+    TokenConfig, ZipkinConfig, Zone,
 };
 pub use relabeling::RelabelConfig;
 pub use remote_write::{

@@ -41,9 +41,13 @@ pub enum Door {
     Gelf,
     /// systemd-journal-upload.
     Journald,
+    /// Zipkin's spans.
+    Zipkin,
+    /// Jaeger's spans over gRPC, HTTP and UDP.
+    Jaeger,
 }
 
-const DOORS: [(Door, &str); 13] = [
+const DOORS: [(Door, &str); 15] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
@@ -57,6 +61,8 @@ const DOORS: [(Door, &str); 13] = [
     (Door::Datadog, "datadog"),
     (Door::Gelf, "gelf"),
     (Door::Journald, "journald"),
+    (Door::Zipkin, "zipkin"),
+    (Door::Jaeger, "jaeger"),
 ];
 
 #[derive(Debug, Default)]
@@ -70,7 +76,7 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 13],
+    doors: [DoorCounters; 15],
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,

@@ -1,4 +1,4 @@
-//! Receivers over HTTP: Prometheus remote write, Loki push, OTLP. What they share is here: the
+//! Receivers over HTTP: Prometheus remote write, Loki push, OTLP, Zipkin and others. What they share is here: the
 //! bounded body, the tenant, the way to the sink.
 //!
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
@@ -11,6 +11,7 @@ mod fluent;
 mod gelf;
 pub mod grpc;
 mod import;
+mod jaeger;
 mod journald;
 mod jsonlines;
 mod lines;
@@ -20,6 +21,8 @@ mod otlp;
 mod remote_write;
 pub mod sockets;
 pub mod splunk;
+pub mod trace_sockets;
+mod zipkin;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -112,6 +115,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .merge(datadog::routes("/datadog"))
         .merge(datadog::routes("/insert/datadog"))
         .route("/gelf", post(gelf::push))
+        .merge(zipkin::routes())
         .merge(journald::routes(""))
         .merge(journald::routes("/insert/journald"))
         .with_state(receiver.clone());

@@ -32,6 +32,7 @@ mod merge;
 pub mod catalog;
 mod deletion;
 pub mod extents;
+mod prune;
 mod rows;
 pub mod scan;
 

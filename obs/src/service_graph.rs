@@ -115,7 +115,7 @@ fn quoted(text: &str) -> String {
 
 fn dot(graph: &BTreeMap<Edge, Calls>) -> String {
     let mut out = String::from("digraph services {\n  rankdir=LR;\n  node [shape=box];\n");
-    for ((client, server, kind), _) in graph {
+    for (client, server, kind) in graph.keys() {
         match kind.as_str() {
             "database" => out.push_str(&format!("  {} [shape=cylinder];\n", quoted(server))),
             "virtual_node" if client == "user" => {

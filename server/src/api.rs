@@ -1,4 +1,4 @@
-//! The HTTP APIs: Prometheus', Loki's, Tempo's and obs' own.
+//! The HTTP APIs: Prometheus', Loki's, Tempo's, Jaeger's and obs' own.
 //!
 //! A handler reads parameters, hands blocking work to the [`Reader`](crate::read::Reader) and
 //! writes the answer through `wire`; it decides nothing about data.
@@ -9,6 +9,7 @@ mod correlate;
 mod errors;
 mod explain;
 mod export;
+mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
@@ -36,6 +37,7 @@ use crate::app::App;
 use crate::params::Params;
 
 pub(crate) use loki::Deletions;
+pub(crate) use tempo::grpc_routes;
 pub(crate) use ui::below;
 
 /// Everything that asks. The ways in come from the collector.
@@ -44,12 +46,14 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .merge(loki::root_routes())
-        .nest("/tempo/api", tempo::routes())
+        .nest("/tempo", tempo::routes())
+        .nest("/jaeger", jaeger::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries
+        .merge(grpc_routes(app).layer(from_fn(traced)))
         .merge(admin::health(app))
         .merge(ui::routes())
         .fallback(not_found)

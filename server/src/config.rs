@@ -53,7 +53,7 @@ pub struct Config {
 pub struct ObsConfig {
     /// Intake of logs.
     pub logs: LogsConfig,
-    /// What is derived from spans.
+    /// Ways in for traces beside OTLP, and what is derived from spans.
     pub traces: TracesConfig,
     /// What is kept, and how.
     pub storage: StorageConfig,
@@ -83,6 +83,54 @@ pub struct LogsConfig {
     pub gelf: Option<GelfConfig>,
     /// Splunk's HTTP event collector.
     pub splunk_hec: SplunkConfig,
+    /// Streams that are kept for a shorter time than the rest.
+    pub retention_rules: Vec<StreamRetentionConfig>,
+}
+
+/// One of `obs.logs.retention_rules`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamRetentionConfig {
+    /// The lines, as LogQL selects them: `{app="batch"} |= "debug"`.
+    #[serde(rename = "match", deserialize_with = "line_selector")]
+    pub lines: obs_logstore::Selector,
+    /// How long they are kept.
+    #[serde(deserialize_with = "some_duration")]
+    pub retention: i64,
+}
+
+impl LogsConfig {
+    /// The rules as the engine takes them; `retention` is what holds for the rest.
+    pub(crate) fn rules(&self, retention: Option<i64>) -> Result<Vec<RetentionRule>, String> {
+        let rules = self.retention_rules.iter().map(|rule| {
+            let selector = rule.lines.encode().map_err(|e| e.to_string())?;
+            Ok((selector, rule.retention))
+        });
+        let rules: Vec<_> = rules.collect::<Result<_, String>>()?;
+        checked_rules("obs.logs", rules, retention)
+    }
+}
+
+/// Rules that keep rows for a shorter time than `retention`.
+fn checked_rules(
+    section: &str,
+    rules: Vec<(Vec<u8>, i64)>,
+    retention: Option<i64>,
+) -> Result<Vec<RetentionRule>, String> {
+    let rules = rules.into_iter().enumerate();
+    rules
+        .map(|(index, (selector, age))| {
+            if let Some(longest) = retention.filter(|longest| age >= *longest) {
+                return Err(format!(
+                    "{section}.retention_rules[{index}]: expected less than the retention of {}, \
+                     found {}",
+                    duration::format(longest),
+                    duration::format(age),
+                ));
+            }
+            Ok(RetentionRule { selector, age })
+        })
+        .collect()
 }
 
 impl Default for LogsConfig {
@@ -95,6 +143,7 @@ impl Default for LogsConfig {
             fluent: None,
             gelf: None,
             splunk_hec: SplunkConfig::default(),
+            retention_rules: Vec::new(),
         }
     }
 }
@@ -162,23 +211,9 @@ pub struct RetentionRuleConfig {
 impl StorageConfig {
     /// The rules as the engine takes them; `retention` is what holds for the rest.
     pub(crate) fn rules(&self, retention: Option<i64>) -> Result<Vec<RetentionRule>, String> {
-        let rules = self.retention_rules.iter().enumerate();
-        rules
-            .map(|(index, rule)| {
-                if let Some(longest) = retention.filter(|longest| rule.retention >= *longest) {
-                    return Err(format!(
-                        "obs.storage.retention_rules[{index}]: expected less than the retention \
-                         of {}, found {}",
-                        duration::format(longest),
-                        duration::format(rule.retention),
-                    ));
-                }
-                Ok(RetentionRule {
-                    selector: obs_tsdb::selector(&rule.matchers),
-                    age: rule.retention,
-                })
-            })
-            .collect()
+        let rules = self.retention_rules.iter();
+        let rules = rules.map(|rule| (obs_tsdb::selector(&rule.matchers), rule.retention));
+        checked_rules("obs.storage", rules.collect(), retention)
     }
 }
 
@@ -390,6 +425,14 @@ fn series_selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Mat
     parsed.map_err(|error| D::Error::custom(format!("in {text:?}: {error}")))
 }
 
+fn line_selector<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<obs_logstore::Selector, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let selector = obs_query::logs::deletion(&text, &Limits::default());
+    selector.map_err(|error| D::Error::custom(format!("in {text:?}: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,6 +517,31 @@ mod tests {
         check("{match: 'up{', retention: 1d}", None, Err("in \"up{\""));
         check("{match: 'up'}", None, Err("retention"));
         check("{matches: 'up', retention: 1d}", None, Err("matches"));
+    }
+
+    #[test]
+    fn rules_of_retention_for_streams() {
+        let check = |rules: &str, expect: Result<usize, &str>| {
+            let text = format!("obs:\n  logs:\n    retention_rules: [{rules}]\n");
+            let found = parse(&text).map_err(|fault| fault.to_string());
+            let found = found.and_then(|config| config.obs.logs.rules(duration::parse("15d")));
+            match (found, expect) {
+                (Ok(rules), Ok(expect)) => assert_eq!(rules.len(), expect),
+                (Err(fault), Err(expect)) => assert!(fault.contains(expect), "{fault}"),
+                (found, expect) => panic!("{rules}: {found:?}, {expect:?}"),
+            }
+        };
+        check("", Ok(0));
+        check(
+            r#"{match: '{app=~"a|b"} |= "debug"', retention: 3d}"#,
+            Ok(1),
+        );
+        check(
+            r#"{match: '{app="a"}', retention: 15d}"#,
+            Err("obs.logs.retention_rules[0]: expected less than the retention of 15d, found 15d"),
+        );
+        check(r#"{match: '{app="a"} | json', retention: 1d}"#, Err("json"));
+        check(r#"{match: '{app="a"', retention: 1d}"#, Err("parse error"));
     }
 
     #[test]

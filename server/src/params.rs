@@ -99,6 +99,11 @@ impl Params {
             .map(|(_, v)| v.as_str())
     }
 
+    /// All names and values.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
     /// The first value of a name that must be there.
     pub(crate) fn need(&self, name: &str) -> Result<&str, HttpError> {
         self.get(name)
@@ -250,9 +255,51 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     }
 }
 
+/// Nanoseconds of a duration as Go writes it: `1.5s`, `1h2m3.5s`, `300µs`; not negative.
+pub(crate) fn go_duration(text: &str) -> Option<i64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let mut total = 0f64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, tail) = tail.split_at(end.unwrap_or(tail.len()));
+        let unit = match unit {
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * unit;
+        rest = tail;
+    }
+    let total = total.round();
+    (!text.is_empty() && total < i64::MAX as f64).then_some(total as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_go() {
+        let check =
+            |text: &str, expect: Option<i64>| assert_eq!(go_duration(text), expect, "{text}");
+        check("1.5s", Some(1_500_000_000));
+        check("1h2m3.5s", Some(3_723_500_000_000));
+        check("300µs", Some(300_000));
+        check("100us2ns", Some(100_002));
+        check("0", Some(0));
+        for wrong in ["", "s", "1", "1x", "-1s", "1..5s"] {
+            check(wrong, None);
+        }
+    }
 
     async fn params(request: http::request::Builder, body: &str) -> Params {
         let request = request.body(Body::from(body.to_owned())).unwrap();

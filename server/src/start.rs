@@ -11,6 +11,7 @@ use axum::middleware::from_fn;
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
+use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
@@ -45,6 +46,8 @@ struct Listeners {
     node_exporter: Option<TcpListener>,
     /// Syslog and the like.
     logs: Sockets,
+    /// Jaeger and Zipkin.
+    traces: TraceSockets,
 }
 
 /// Runs the server until SIGINT or SIGTERM.
@@ -128,6 +131,7 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             folder: config_folder(options),
         })
         .await?,
+        traces: TraceSockets::bind(&config.obs.traces).await?,
     })
 }
 
@@ -188,7 +192,8 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listener) = &listeners.node_exporter {
         addresses["node_exporter"] = address(listener)?.into();
     }
-    for (name, address) in listeners.logs.addresses() {
+    let traces = listeners.traces.addresses();
+    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -270,6 +275,10 @@ impl Running {
         let hec = splunk::Setting::new(hec, config_folder(options)).await?;
         let receiver = receiver(&app, config).with_splunk(hec);
         let logs = std::mem::take(&mut listeners.logs);
+        let mut traces = std::mem::take(&mut listeners.traces);
+        for (listener, routes) in traces.take_streams(&receiver) {
+            serving.serve(listener, routes);
+        }
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
@@ -280,6 +289,7 @@ impl Running {
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         logs.serve(&receiver, &intake, &stop_intake);
+        traces.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -355,7 +365,8 @@ impl Serving<'_> {
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);
-        self.serve(listeners.otlp_grpc, receive::grpc::routes(receiver));
+        let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
+        self.serve(listeners.otlp_grpc, grpc);
         if let Some(listener) = listeners.node_exporter {
             let stopped = self.stop.clone().cancelled_owned();
             self.tasks.spawn(async move {
@@ -414,6 +425,8 @@ async fn open_stores(
     }
     let retention_rules = storage.rules(app.rules.retention);
     let retention_rules = retention_rules.map_err(anyhow::Error::msg)?;
+    let stream_rules = config.obs.logs.rules(app.rules.retention);
+    let stream_rules = stream_rules.map_err(anyhow::Error::msg)?;
     tracing::info!(
         data = %options.data.display(),
         retention = app.rules.retention.map_or_else(|| "for ever".to_owned(), duration::format),
@@ -433,6 +446,10 @@ async fn open_stores(
         .metrics
         .set_retention_rules(&retention_rules, clock::now())
         .context("obs.storage.retention_rules")?;
+    stores
+        .logs
+        .set_retention_rules(&stream_rules, clock::now())
+        .context("obs.logs.retention_rules")?;
     let writers = Writers::start(&stores, inbox, &app.rules)?;
     let upkeep = Upkeep::start(&stores)?;
     let first =

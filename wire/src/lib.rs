@@ -9,8 +9,10 @@ pub mod error;
 pub mod capped;
 pub mod snappy;
 
+pub mod jaeger;
 pub mod otlp;
 pub mod tempo;
+pub mod zipkin;
 
 mod cursor;
 pub mod json;
@@ -32,6 +34,7 @@ pub mod loki;
 pub mod prometheus;
 pub mod splunk;
 pub mod syslog;
+pub mod thrift;
 pub mod victoria;
 
 pub use error::{Position, WireError};

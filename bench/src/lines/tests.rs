@@ -1,3 +1,5 @@
+//! Tests of the lines and of what is known about them.
+
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;

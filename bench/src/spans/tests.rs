@@ -1,3 +1,5 @@
+//! Tests of the spans and of what is known about them.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::limits::Limits;

@@ -1,5 +1,5 @@
-//! `obs.logs.syslog`, `fluent`, `gelf` and `splunk_hec`: ways in for logs that are off until they
-//! are configured.
+//! `obs.logs.syslog`, `fluent`, `gelf` and `splunk_hec`, and `obs.traces`: ways in that are off until
+//! they are configured.
 //!
 //! Invariant: tenants and time zones are checked while they are read, so that a fault has its line.
 
@@ -83,6 +83,33 @@ pub struct GelfConfig {
 pub struct SplunkConfig {
     /// What clients must show; without any there is no collector.
     pub tokens: Vec<TokenConfig>,
+}
+
+/// `obs.traces.jaeger`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JaegerConfig {
+    /// Where `CollectorService` is listened for; usually port 14250.
+    pub grpc: Option<SocketAddr>,
+    /// Where thrift over HTTP is listened for; usually port 14268.
+    pub thrift_http: Option<SocketAddr>,
+    /// Where datagrams in the compact protocol are listened for; usually port 6831.
+    pub udp_compact: Option<SocketAddr>,
+    /// Where datagrams in the binary protocol are listened for; usually port 6832.
+    pub udp_binary: Option<SocketAddr>,
+    /// Where clients ask for sampling strategies; usually port 5778.
+    pub sampling: Option<SocketAddr>,
+    /// Whose spans datagrams bring; `anonymous`.
+    #[serde(deserialize_with = "tenant")]
+    pub tenant: Option<Tenant>,
+}
+
+/// `obs.traces.zipkin`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZipkinConfig {
+    /// Where it listens; usually port 9411.
+    pub listen: SocketAddr,
 }
 
 /// One of `obs.logs.splunk_hec.tokens`: the text alone, or with whose it is.
@@ -182,6 +209,12 @@ mod tests {
             serde_yaml_ng::from_str("{tokens: [one, {token_file: f, tenant: b}]}").expect("tokens");
         assert_eq!(splunk.tokens[0].token, Some(Secret::new("one")));
         assert_eq!(splunk.tokens[1].token_file, Some("f".into()));
+        let traces: crate::config::TracesConfig = serde_yaml_ng::from_str(
+            "{jaeger: {grpc: '127.0.0.1:0', tenant: a}, zipkin: {listen: '127.0.0.1:9411'}}",
+        )
+        .expect("a configuration");
+        assert!(traces.jaeger.grpc.is_some() && traces.jaeger.sampling.is_none());
+        assert_eq!(traces.zipkin.map(|z| z.listen.port()), Some(9411));
         for (text, expect) in [
             ("{timezone: Mars/Base}", "time zone"),
             ("{tenant: 'a/b'}", "tenant"),

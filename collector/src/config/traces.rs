@@ -1,5 +1,5 @@
-//! `obs.traces`: what is derived from spans as they come in, in the words of Tempo's metrics
-//! generator.
+//! `obs.traces`: ways in beside OTLP, and what is derived from spans as they come in, in the words
+//! of Tempo's metrics generator.
 //!
 //! Invariant: what is read here is complete and can be counted with: bounds of buckets ascend,
 //! nothing is zero that must not be.
@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::receivers::{JaegerConfig, ZipkinConfig};
 use super::values::{Size, Span, checked_map, from_text};
 use crate::derive::Sampling;
 use crate::derive::setting::{Histograms, Intrinsic, ServiceGraph, Setting, SpanMetrics};
@@ -21,6 +22,10 @@ const DIMENSIONS_MAX: usize = 64;
 /// The section, checked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TracesConfig {
+    /// Jaeger's protocols.
+    pub jaeger: JaegerConfig,
+    /// Zipkin's port.
+    pub zipkin: Option<ZipkinConfig>,
     derived: Setting,
     sampling: Option<Sampling>,
 }
@@ -47,6 +52,8 @@ impl<'de> Deserialize<'de> for TracesConfig {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
+    jaeger: JaegerConfig,
+    zipkin: Option<ZipkinConfig>,
     collection_interval: Option<Span>,
     ingestion_slack: Option<Span>,
     stale_duration: Option<Span>,
@@ -287,6 +294,8 @@ impl Raw {
         };
         let sampling = self.sampling.map(RawSampling::check).transpose();
         Ok(TracesConfig {
+            jaeger: self.jaeger,
+            zipkin: self.zipkin,
             derived,
             sampling: sampling.map_err(part("sampling"))?,
         })

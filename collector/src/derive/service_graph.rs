@@ -142,15 +142,15 @@ impl Connection {
     }
 }
 
-/// Metric, client and server of spans that made no call.
-type LostName = (&'static str, Option<Arc<str>>, Option<Arc<str>>);
-
 /// A counter of spans that made no call, by what is known of it.
 #[derive(Debug)]
 struct Lost {
     counter: Counter,
     last: Timestamp,
 }
+
+/// Why, and of which services on both sides.
+type LostKey = (&'static str, Option<Arc<str>>, Option<Arc<str>>);
 
 /// The calls of one tenant.
 #[derive(Debug)]
@@ -159,7 +159,8 @@ pub(super) struct Calls {
     connections: HashMap<Name, Connection>,
     /// Where calls go for whose connection there is no room.
     overflow: Option<Box<Connection>>,
-    lost: HashMap<LostName, Lost>,
+    /// By metric, client and server.
+    lost: HashMap<LostKey, Lost>,
 }
 
 /// The resource of spans, and what is known of it.
@@ -461,8 +462,7 @@ fn make_up(edge: &mut Edge) -> bool {
     edge.connection = VIRTUAL;
     if edge.client.is_none() {
         // Nobody has to have sent spans for what came from outside or from a queue.
-        let from_queue = edge.consumer && edge.peer.is_some();
-        if !(edge.root || from_queue) {
+        if !(edge.root || edge.consumer && edge.peer.is_some()) {
             return false;
         }
         edge.virtual_node = "client";

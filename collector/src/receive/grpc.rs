@@ -1,4 +1,4 @@
-//! OTLP over gRPC (port 4317): the three `Export` calls, and Loki's `Push`. Messages stay bytes here
+//! OTLP over gRPC (port 4317): the three `Export` calls, Loki's `Push`, Jaeger's `PostSpans`. Messages stay bytes here
 //! and are decoded by `wire`, exactly like those over HTTP.
 //!
 //! Invariants: a message is bounded before and after decompression; "try again" is told so that
@@ -20,7 +20,7 @@ use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, En
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
-use super::{Received, Receiver, RequestTenant, loki, otlp};
+use super::{Received, Receiver, RequestTenant, loki, otlp, zipkin};
 use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::Door;
 use crate::sink::RETRY_AFTER_SECONDS;
@@ -30,12 +30,14 @@ const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LOKI: &str = "/logproto.Pusher/Push";
+const JAEGER: &str = "/jaeger.api_v2.CollectorService/PostSpans";
 
 /// What is called.
 #[derive(Clone, Copy, Debug)]
 enum Called {
     Otlp(Signal),
     LokiPush,
+    JaegerSpans,
 }
 
 /// The gRPC receivers, to be served with HTTP/2.
@@ -45,6 +47,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .route(LOGS, post(logs))
         .route(TRACES, post(traces))
         .route(LOKI, post(loki_push))
+        .route(JAEGER, post(jaeger_spans))
         .fallback(unimplemented)
         .with_state(receiver)
 }
@@ -85,8 +88,17 @@ async fn loki_push(
     export(receiver, Called::LokiPush, tenant, request).await
 }
 
+async fn jaeger_spans(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
+    export(receiver, Called::JaegerSpans, tenant, request).await
+}
+
 async fn unimplemented() -> Answer {
-    let text = "obs serves the OTLP services Metrics, Logs and Trace, and logproto.Pusher";
+    let text = "obs serves the OTLP services Metrics, Logs and Trace, logproto.Pusher and \
+                jaeger.api_v2.CollectorService";
     Status::unimplemented(text).into_http()
 }
 
@@ -154,6 +166,7 @@ impl UnaryService<Bytes> for Export {
             let door = match called {
                 Called::Otlp(_) => Door::OtlpGrpc,
                 Called::LokiPush => Door::LokiPush,
+                Called::JaegerSpans => Door::Jaeger,
             };
             receiver.count(door, count, &outcome);
             outcome.map(tonic::Response::new).map_err(|e| status(&e))
@@ -180,6 +193,11 @@ async fn store(
             let decode = push::decode_protobuf;
             let decoded = receiver.decode(&mut body, ("", usize::MAX), decode).await?;
             loki::store(receiver, tenant, decoded).await?;
+            return Ok(Bytes::new());
+        }
+        Called::JaegerSpans => {
+            let (decode, body) = (obs_wire::jaeger::decode_protobuf, (&mut body, ""));
+            zipkin::store(receiver, Door::Jaeger, tenant, body, decode).await?;
             return Ok(Bytes::new());
         }
     };

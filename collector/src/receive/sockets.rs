@@ -212,7 +212,7 @@ pub(super) struct Way {
     pub(super) stop: CancellationToken,
 }
 
-async fn tcp(
+pub(super) async fn tcp(
     name: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), SocketError> {
@@ -226,7 +226,7 @@ async fn tcp(
     Ok((listener, bound))
 }
 
-async fn udp(
+pub(super) async fn udp(
     name: &'static str,
     address: SocketAddr,
 ) -> Result<(UdpSocket, SocketAddr), SocketError> {

@@ -3,6 +3,7 @@
 //! Pure but for the scan: rows go through a compiled pipeline and become lines of an answer or
 //! samples of series; everything above is the shared evaluator.
 
+mod deletion;
 pub mod detected;
 mod filter;
 mod functions;
@@ -27,6 +28,7 @@ pub mod volume;
 
 use obs_model::{TimeRange, Timestamp};
 
+pub use deletion::{deletion, selector};
 pub use read::{lines, select};
 pub use samples::{Cells, LogLeaf, Worth};
 

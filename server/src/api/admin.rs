@@ -66,7 +66,7 @@ async fn lifecycle() -> (StatusCode, &'static str) {
     (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n")
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.stores() {
         Ok(_) => "obs is ready.\n".into_response(),
         Err(error) => error.render(Dialect::Plain),

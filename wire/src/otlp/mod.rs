@@ -5,7 +5,7 @@
 //! of the schema stay inside. Before anything is built, [`shape`] bounds what a body can make this
 //! process allocate. Protocol: <https://opentelemetry.io/docs/specs/otlp/>.
 
-mod attributes;
+pub(crate) mod attributes;
 pub(crate) mod json;
 mod lenient;
 pub mod logs;

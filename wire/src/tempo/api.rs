@@ -66,7 +66,7 @@ impl TagValue {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::String(_) => "string",
             Self::Int(_) => "int",
@@ -77,7 +77,7 @@ impl TagValue {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Self::String(text) | Self::Keyword(text) => text.clone(),
             Self::Int(number) => number.to_string(),
@@ -128,7 +128,12 @@ pub fn search(traces: &[FoundTrace], metrics: &SearchMetrics, out: &mut Vec<u8>)
     let mut object = Object::open(out);
     // Written even when empty: clients iterate over it.
     write_list(object.key("traces"), traces, write_found_trace);
-    let mut inner = Object::open(object.key("metrics"));
+    write_metrics(object.key("metrics"), metrics);
+    object.close();
+}
+
+pub(super) fn write_metrics(out: &mut Vec<u8>, metrics: &SearchMetrics) {
+    let mut inner = Object::open(out);
     inner.number("inspectedTraces", metrics.inspected_traces);
     inner.long("inspectedBytes", metrics.inspected_bytes);
     inner.number("totalBlocks", metrics.total_blocks);
@@ -136,10 +141,10 @@ pub fn search(traces: &[FoundTrace], metrics: &SearchMetrics, out: &mut Vec<u8>)
     inner.number("totalJobs", metrics.total_jobs);
     inner.long("inspectedSpans", metrics.inspected_spans);
     inner.close();
-    object.close();
 }
 
-fn short_hex(id: TraceId) -> String {
+/// A trace id without its leading zeroes.
+pub(super) fn short_hex(id: TraceId) -> String {
     id.to_string().trim_start_matches('0').to_owned()
 }
 

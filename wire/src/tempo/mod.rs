@@ -1,4 +1,7 @@
-//! Tempo's formats: what its HTTP API answers.
+//! Tempo's formats: what its HTTP and gRPC APIs take and answer.
 
 pub mod api;
+pub mod messages;
 mod proto;
+pub mod requests;
+pub mod series;

@@ -12,9 +12,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use obs_collector::HttpError;
-use obs_logstore::{LineCondition, LineTest, Selector};
-use obs_model::{Pattern, Tenant, TimeRange};
-use obs_query::logql::ast::{LineFilter, LineMatch, LineOp, LogExpr, Stage};
+use obs_model::{Tenant, TimeRange};
 use obs_wire::loki::explore::{self as write, DeleteRequest};
 
 use super::{Askers, Checked, Result, json, log_query};
@@ -75,46 +73,6 @@ fn range(params: &Params) -> Checked<TimeRange> {
     Ok(TimeRange::new(start, end))
 }
 
-/// What a query selects, where the store can decide it.
-fn selector(logs: LogExpr) -> Checked<Selector> {
-    let mut lines = Vec::new();
-    for stage in &logs.stages {
-        let Stage::Line(filter) = stage else {
-            return Err(wrong(&format!(
-                "unsupported query expression: {stage} in a deletion, expected label matchers and \
-                 line filters with |=, !=, |~ or !~"
-            )));
-        };
-        lines.push(condition(filter)?);
-    }
-    Ok(Selector {
-        matchers: logs.matchers,
-        lines,
-    })
-}
-
-fn condition(filter: &LineFilter) -> Checked<LineCondition> {
-    let test = |alternative: &LineMatch| match (filter.op, alternative) {
-        (LineOp::Contains | LineOp::NotContains, LineMatch::Text(text)) => {
-            Ok(LineTest::contains(text.as_bytes()))
-        }
-        (LineOp::Matches | LineOp::NotMatches, LineMatch::Text(text)) => Pattern::search(text)
-            .map(LineTest::Matches)
-            .map_err(|e| wrong(&e.to_string())),
-        (LineOp::Pattern | LineOp::NotPattern, LineMatch::Text(_)) | (_, LineMatch::Ip(_)) => {
-            Err(wrong(&format!(
-                "unsupported query expression: {filter} in a deletion, expected line filters with \
-                 |=, !=, |~ or !~ and a text"
-            )))
-        }
-    };
-    let tests = filter.alternatives.iter().map(test);
-    Ok(LineCondition {
-        negative: filter.op.is_negative(),
-        tests: tests.collect::<Checked<_>>()?,
-    })
-}
-
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Told(askers): Told<Askers>,
@@ -122,7 +80,8 @@ pub(super) async fn create(
 ) -> Result<StatusCode> {
     let tenant = askers.only()?.clone();
     let query = params.get("query").ok_or_else(|| wrong("query not set"))?;
-    let selector = selector(log_query(&app, &params, "unsupported query expression")?)?;
+    let lines = log_query(&app, &params, "unsupported query expression")?;
+    let selector = obs_query::logs::selector(lines).map_err(|e| wrong(&e))?;
     let range = range(&params)?;
     params.duration("max_interval")?;
     let logs = Arc::clone(&app.stores()?.logs);

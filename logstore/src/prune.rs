@@ -1,0 +1,114 @@
+//! What of a part, and which rows of a group, a scan need not look at.
+//!
+//! Invariant: a wanted record is never ruled out.
+
+use obs_model::{Labels, Matcher};
+use obs_storage::Corrupt;
+use roaring::RoaringBitmap;
+
+use crate::error::SelectError;
+use crate::group::{ESCAPE, OpenGroup};
+use crate::lines::search::{LineCondition, LineTest};
+use crate::lines::{Search, Wanted};
+use crate::part::{Candidates, Group, Part};
+use crate::postings::Postings as _;
+use crate::scan::LogFilter;
+use crate::tokens::needs_of_value;
+
+/// Rules groups of a part out.
+pub(crate) struct Prune<'p, 'f> {
+    part: &'p Part,
+    filter: &'p LogFilter<'f>,
+    /// What the lines need, once it was looked up.
+    lines: Option<Candidates>,
+    /// For each condition on labels: the streams that have its name as a label, and what groups
+    /// of others need.
+    labels: Vec<(RoaringBitmap, Candidates)>,
+    /// The last group that was asked about, and whether its lines may be wanted.
+    last: Option<(u32, bool)>,
+}
+
+impl<'p, 'f> Prune<'p, 'f> {
+    pub(crate) fn new(part: &'p Part, filter: &'p LogFilter<'f>) -> Self {
+        Self {
+            part,
+            filter,
+            lines: None,
+            labels: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// Whether a group may have wanted rows of a stream.
+    pub(crate) fn wants(&mut self, group: &Group, stream: u32) -> Result<bool, SelectError> {
+        let part = self.part;
+        let lines = match &mut self.lines {
+            Some(lines) => lines,
+            None => {
+                for (name, value) in self.filter.labels {
+                    let any = Matcher::equal(name, "");
+                    let named = part.with_value(&any, false)?;
+                    let candidates = part.candidates(&needs_of_value(value))?;
+                    self.labels.push((named, candidates));
+                }
+                self.lines.insert(part.candidates(&self.filter.needs())?)
+            }
+        };
+        let wanted = match self.last.filter(|(last, _)| *last == group.number) {
+            Some((_, wanted)) => wanted,
+            None => lines.may_hold(part, group)?,
+        };
+        self.last = Some((group.number, wanted));
+        if !wanted {
+            return Ok(false);
+        }
+        for (named, candidates) in &self.labels {
+            if !named.contains(stream) && !candidates.may_hold(part, group)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Conditions on labels that may come from metadata or from the line.
+pub(crate) struct Likely {
+    labels: Vec<(String, String)>,
+    /// What lines have from which parsers can make all of them.
+    search: Search,
+}
+
+impl Likely {
+    pub(crate) fn new(labels: &[(String, String)]) -> Self {
+        let condition = |(_, value): &(String, String)| LineCondition {
+            negative: false,
+            tests: vec![
+                LineTest::contains(value.as_bytes()),
+                LineTest::contains(ESCAPE),
+            ],
+        };
+        // Of several conditions each line needs its own; which row has which label from where is
+        // told row by row, so only one is searched.
+        let conditions: Vec<LineCondition> = match labels {
+            [only] => vec![condition(only)],
+            _ => Vec::new(),
+        };
+        Self {
+            labels: labels.to_vec(),
+            search: Search::new(&conditions),
+        }
+    }
+
+    /// Which rows of a group may be wanted, of a stream with these labels.
+    pub(crate) fn rows<'g>(
+        &mut self,
+        group: &'g OpenGroup<'_>,
+        stream: &Labels,
+    ) -> Result<&'g Wanted, Corrupt> {
+        let known = |(name, _): &(String, String)| stream.get(name).is_some();
+        if self.labels.is_empty() || self.labels.iter().any(known) {
+            return Ok(&Wanted::All);
+        }
+        group.likely(&self.labels, &mut self.search)
+    }
+}

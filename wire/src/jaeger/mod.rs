@@ -1,0 +1,10 @@
+//! Jaeger's formats: what its query API answers, and spans as its clients send them.
+
+mod batch;
+mod proto;
+mod thrift;
+pub mod ui;
+pub mod v3;
+
+pub use proto::decode as decode_protobuf;
+pub use thrift::{decode as decode_thrift, decode_datagram};
