@@ -75,7 +75,7 @@ impl Default for Limits {
             query_series_max: 2_000_000,
             query_time_ms_max: 120_000, // as Prometheus' query.timeout
             query_steps_max: 11_000,    // as Prometheus
-            query_lines_max: 100_000,
+            query_lines_max: 1_000_000,
             query_text_bytes_max: 128 << 10, // as Loki
             write_queue_max: 1024,
             query_queue_max: 256,

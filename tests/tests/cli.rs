@@ -348,7 +348,7 @@ fn failures_are_1_and_misuse_is_2() {
     };
     ends(&obs.client(&["query", "sum("]), 1, "1:5");
     ends(&obs.client(&["logs", "{app="]), 1, "line 1, col 6:");
-    ends(&obs.client(&["traces", "{"]), 1, "1:");
+    ends(&obs.client(&["traces", "{"]), 1, "line 1, col 2:");
     ends(&obs.client(&["trace", "xyz"]), 1, "hexadecimal");
     ends(&obs.client(&["trace", "99"]), 1, "not found");
     for (flag, value) in [

@@ -196,8 +196,8 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     let log = [("query", "{app=\"shop\"}")];
     let instant = "log queries are not supported as an instant query type, please change your query to a range query type";
     check(&told(&mut rig, "query", &log).await, 400, TEXT, instant);
-    let many = [("query", "{app=\"shop\"}"), ("limit", "100001")];
-    let limit = "max entries limit per query exceeded, limit > max_entries_limit_per_query (100001 > 100000)";
+    let many = [("query", "{app=\"shop\"}"), ("limit", "1000001")];
+    let limit = "max entries limit per query exceeded, limit > max_entries_limit_per_query (1000001 > 1000000)";
     check(
         &told(&mut rig, "query_range", &many).await,
         400,
@@ -306,7 +306,7 @@ async fn drilldown_finds_what_it_asks_for() {
     let answer = ask(&mut rig, "drilldown-limits", &[]).await;
     assert_eq!(answer["limits"]["volume_enabled"], true);
     let told = rig.get("/config/tenant/v1/limits").await;
-    check(&told, 200, TEXT, "max_entries_limit_per_query: 100000");
+    check(&told, 200, TEXT, "max_entries_limit_per_query: 1000000");
 }
 
 #[tokio::test]
