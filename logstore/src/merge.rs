@@ -17,7 +17,7 @@ use obs_storage::{Corrupt, Hidden, Input, PartWriter};
 use roaring::RoaringBitmap;
 
 use crate::deletion::Hides;
-use crate::group::{GROUP_BYTES, OpenGroup};
+use crate::group::{GROUP_BYTES, GROUP_ROWS_MAX, OpenGroup};
 use crate::kind::Logs;
 use crate::lines::Search;
 use crate::part::{Block, Group, Part};
@@ -25,8 +25,9 @@ use crate::write::Writer;
 
 /// Groups with fewer bytes of lines are put together with others.
 const SMALL_BYTES: u64 = GROUP_BYTES as u64 / 4;
-/// Open groups that are kept, so that the small streams of a group do not open it once each.
-const OPEN_MAX: usize = 8;
+/// Open groups that are kept beside one of each part, so that the small streams of a group do not
+/// open it once each.
+const OPEN_MORE: usize = 4;
 
 /// A group of one of the parts.
 struct Source<'a> {
@@ -172,7 +173,10 @@ fn stays(source: &Source<'_>, hidden: &[Hidden<Logs>], keep: TimeRange) -> bool 
         let inside = keep.start.nanos() <= block.min && block.max <= keep.end.nanos();
         inside && !hidden.any(|h| h.range.overlaps(block.range()) && h.selector.takes(labels))
     });
-    bytes >= SMALL_BYTES && whole
+    // What fills a group beside its lines.
+    let many = source.rows >= GROUP_ROWS_MAX / 4;
+    let wide = 4 * source.group.lengths.metadata as u64 >= SMALL_BYTES;
+    (bytes >= SMALL_BYTES || many || wide) && whole
 }
 
 /// Disjoint sets of numbers from 0.
@@ -356,7 +360,7 @@ impl<'s, 'a> Rewrite<'s, 'a> {
             .part
             .group(&found.group, found.rows, &mut self.everything)?;
         let group = Rc::new(group.expect("a search without conditions wants every group"));
-        if self.open.len() == OPEN_MAX {
+        if self.open.len() == self.hides.len() + OPEN_MORE {
             self.open.pop_front();
         }
         self.open.push_back((source, Rc::clone(&group)));

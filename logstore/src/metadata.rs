@@ -26,17 +26,10 @@ const REMEMBERED_MAX: usize = 4096;
 /// The columns of these rows; the tokens of their values are told.
 pub(crate) fn encode_metadata(rows: &[Labels], tokens: &mut GroupTokens) -> Vec<u8> {
     let names = column_names(rows);
-    let mut columns: Vec<Vec<&str>> = vec![vec![""; rows.len()]; names.len()];
     let mut rest: Vec<Labels> = Vec::new();
     for (row, labels) in rows.iter().enumerate() {
-        let mut found = 0;
-        for (name, value) in labels {
-            if let Ok(column) = names.binary_search(&name) {
-                columns[column][row] = value;
-                found += 1;
-            }
-        }
-        if found < labels.len() {
+        let rare = |(name, _): &(&str, &str)| names.binary_search(name).is_err();
+        if labels.iter().any(|pair| rare(&pair)) {
             let left = labels.without(|name| names.binary_search(&name).is_ok());
             left.iter()
                 .for_each(|(_, value)| tokens.add(value.as_bytes()));
@@ -46,9 +39,12 @@ pub(crate) fn encode_metadata(rows: &[Labels], tokens: &mut GroupTokens) -> Vec<
     }
     let mut body = Vec::new();
     varint::put(names.len() as u64, &mut body);
-    for (name, values) in names.iter().zip(&columns) {
+    let mut values = Vec::with_capacity(rows.len());
+    for name in &names {
+        values.clear();
+        values.extend(rows.iter().map(|labels| labels.get(name).unwrap_or("")));
         put_bytes(name.as_bytes(), &mut body);
-        put_column(values, tokens, &mut body);
+        put_column(&values, tokens, &mut body);
     }
     body.push(u8::from(!rest.is_empty()));
     if !rest.is_empty() {

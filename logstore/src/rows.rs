@@ -11,6 +11,7 @@ use obs_model::{Labels, LogRecord, Timestamp};
 use obs_storage::Corrupt;
 
 use crate::group::OpenGroup;
+use crate::write::identity;
 
 /// Rows of one source that follow each other in time.
 pub(crate) enum Run<'a> {
@@ -239,8 +240,8 @@ impl<'a> Rows<'a> {
             if same.len() > 1 {
                 let mut seen = HashSet::with_capacity(same.len());
                 for index in start..start + same.len() {
-                    let line = self.with_line(index, <[u8]>::to_vec)?;
-                    if !seen.insert((line, self.metadata(index)?)) {
+                    let metadata = self.metadata(index)?;
+                    if !seen.insert(self.with_line(index, |line| identity(line, &metadata))?) {
                         dropped.push(index);
                     }
                 }

@@ -77,9 +77,9 @@ pub struct LogFilter<'a> {
     pub range: TimeRange,
     /// Conditions on the line; all must hold.
     pub lines: &'a [LineCondition],
-    /// Names and values of labels: a record is only wanted if its stream or its structured metadata
-    /// has a label of the name, or else if the value, or an escape `\\u00`, stands in its line.
-    /// Others may be told too.
+    /// Names and values of labels: a record is only wanted if its stream has a label of the name, or
+    /// else its structured metadata has this value under it, or else, where both lack the name, the
+    /// value or an escape (`\u00`) stands in its line. Others may be told too.
     pub labels: &'a [(String, String)],
     /// Order of the slices.
     pub direction: Direction,

@@ -33,6 +33,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
         "error",
         "GET /index.html",
+        "averyveryverylongwordwithoutend",
         "user=4711",
         "user=47",
         " ",
@@ -302,6 +303,10 @@ fn needle() -> impl Strategy<Value = Vec<u8>> {
         "index",
         "GET /index.html",
         "traceü",
+        "verylo",
+        "gwordwithouten",
+        "hout ",
+        "end",
         "é",
     ]);
     text.prop_map(|n| n.as_bytes().to_vec())

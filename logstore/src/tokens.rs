@@ -14,8 +14,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::filter::IdSet;
 use crate::lines::split::{Run, classify, in_run, is_marker};
 
-/// Longest word and identifier that is told exactly; of longer ones only this much.
-const TOKEN_BYTES_MAX: usize = 128;
+/// Longest run that is looked up. Words that are twice as long are told in windows of that length
+/// which overlap by half, so that each text of this length stands in one. Small in tests.
+const TOKEN_BYTES_MAX: usize = if cfg!(test) { 6 } else { 128 };
 /// Longest identifier whose length is told; all longer ones count as so long.
 pub(crate) const LENGTH_MAX: usize = 255;
 
@@ -36,10 +37,6 @@ fn for_runs<'a>(text: &'a [u8], mut visit: impl FnMut(usize, &'a [u8])) {
         }
         visit(start, &text[start..at]);
     }
-}
-
-fn cut(token: &[u8]) -> &[u8] {
-    &token[..token.len().min(TOKEN_BYTES_MAX)]
 }
 
 /// Words, each once.
@@ -136,7 +133,13 @@ impl GroupTokens {
     }
 
     fn word(&mut self, word: &[u8]) {
-        self.words.insert(cut(word));
+        let window = 2 * TOKEN_BYTES_MAX;
+        if word.len() <= window {
+            return self.words.insert(word);
+        }
+        let last = word.len() - window;
+        let starts = (0..last).step_by(TOKEN_BYTES_MAX).chain([last]);
+        starts.for_each(|start| self.words.insert(&word[start..start + window]));
     }
 
     fn id(&mut self, id: &[u8]) {
@@ -205,10 +208,9 @@ fn need(run: &[u8], bounded: (bool, bool)) -> Option<Need> {
     let whole = bounded == (true, true);
     let (begins, ends) = bounded;
     let word = |text: &[u8], begins: bool, ends: bool| Cause::Word {
-        text: cut(text).to_vec(),
+        text: text.to_vec(),
         begins,
-        // Of a long word only the beginning is told.
-        ends: ends && text.len() <= TOKEN_BYTES_MAX,
+        ends,
     };
     let mut causes = match classify(run) {
         Run::Digits => return None,
@@ -232,7 +234,7 @@ fn need(run: &[u8], bounded: (bool, bool)) -> Option<Need> {
             trigrams: run.windows(3).map(|w| [w[0], w[1], w[2]]).collect(),
         });
     }
-    // Words are cut, so a text longer than that may stand in the part that is not told.
+    // A longer text need not stand in one window of a word.
     let told = run.len() <= TOKEN_BYTES_MAX;
     told.then_some(causes)
 }

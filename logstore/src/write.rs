@@ -398,7 +398,7 @@ impl Repeats {
 }
 
 /// A hash of all that makes a record beside its stream and time.
-fn identity(line: &[u8], metadata: &Labels) -> u128 {
+pub(crate) fn identity(line: &[u8], metadata: &Labels) -> u128 {
     // Turned, so that a line and metadata with equal bytes do not cancel each other.
     xxh3_128(line).rotate_left(1) ^ xxh3_128(metadata.packed())
 }

@@ -363,12 +363,16 @@ pub(crate) struct TracesOptions {
 #[derive(Debug, Args)]
 pub(crate) struct TraceOptions {
     /// The trace's id in hexadecimal
-    pub(crate) id: String,
+    #[arg(required_unless_present = "compare")]
+    pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     /// Print OTLP JSON instead of the waterfall
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show two traces side by side, operation by operation
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["id", "json"])]
+    pub(crate) compare: Vec<String>,
 }
 
 /// In which order groups of exceptions come.

@@ -4,13 +4,14 @@ use std::io::Write;
 
 use anyhow::{Context, bail};
 use obs_model::limits::Limits;
-use obs_model::{Timestamp, TraceId};
+use obs_model::{SpanBatch, Timestamp, TraceId};
 use serde_json::Value;
 
 use crate::arguments::{Output, QueryOptions, TraceOptions, TracesOptions};
 use crate::client::{Client, seconds};
 use crate::query::{colours, terminal};
 use crate::table::Table;
+use crate::trace_path;
 use crate::waterfall::{self, nanos_text};
 
 pub(crate) async fn search(options: &TracesOptions) -> anyhow::Result<()> {
@@ -96,29 +97,40 @@ fn seconds_text(time: Timestamp) -> String {
 }
 
 pub(crate) async fn show(options: &TraceOptions) -> anyhow::Result<()> {
-    let Some(id) = TraceId::from_hex(&options.id) else {
-        bail!(
-            "{:?} is not a trace id: expected 1 to 32 hexadecimal digits",
-            options.id
-        );
-    };
     let client = Client::new(&options.server)?;
+    let text = match (&options.id, options.compare.as_slice()) {
+        (_, [a, b]) => {
+            let (a, b) = (fetch(&client, a).await?, fetch(&client, b).await?);
+            trace_path::compare(&a, &b).text().into_bytes()
+        }
+        (Some(id), _) => {
+            let trace = fetch(&client, id).await?;
+            if options.json {
+                let mut json = Vec::new();
+                obs_wire::otlp::traces::encode_json(&trace, &mut json);
+                json.push(b'\n');
+                json
+            } else {
+                waterfall::draw(&trace, terminal().0.clamp(60, 200), colours()).into_bytes()
+            }
+        }
+        (None, _) => bail!("expected the id of a trace"),
+    };
+    Ok(std::io::stdout().write_all(&text)?)
+}
+
+/// A whole trace.
+async fn fetch(client: &Client, id: &str) -> anyhow::Result<SpanBatch> {
+    let Some(id) = TraceId::from_hex(id) else {
+        bail!("{id:?} is not a trace id: expected 1 to 32 hexadecimal digits");
+    };
     let path = format!("/tempo/api/traces/{id}");
     let body = client.get(&path, &[], "application/protobuf").await?;
     let limits = Limits {
         attributes_max: usize::MAX,
         ..Limits::default()
     };
-    let decoded = obs_wire::otlp::traces::decode_protobuf(&body, &limits)?;
-    let text = if options.json {
-        let mut json = Vec::new();
-        obs_wire::otlp::traces::encode_json(&decoded.batch, &mut json);
-        json.push(b'\n');
-        json
-    } else {
-        waterfall::draw(&decoded.batch, terminal().0.clamp(60, 200), colours()).into_bytes()
-    };
-    Ok(std::io::stdout().write_all(&text)?)
+    Ok(obs_wire::otlp::traces::decode_protobuf(&body, &limits)?.batch)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use obs_model::spans::{AttributeValue, Resource, StatusCode, attribute};
 use obs_model::{Span, SpanBatch, SpanId, Timestamp};
 
 use crate::table::one_line;
+use crate::trace_path::{self, Times};
 
 /// Columns for the tree of names.
 const NAME_COLUMNS: usize = 46;
@@ -20,11 +21,17 @@ struct Row<'a> {
     depth: usize,
     service: &'a str,
     span: &'a Span,
+    times: Times,
 }
 
-/// The trace as lines of text.
+/// Lines of the table behind the waterfall.
+const PATH_ROWS: usize = 5;
+
+/// The trace as lines of text: the duration of each span, `*` where it is on the critical path, and
+/// the time in which none of its children ran.
 pub(crate) fn draw(trace: &SpanBatch, columns: usize, colour: bool) -> String {
-    let rows = rows(trace);
+    let times = trace_path::times(trace);
+    let rows = rows(trace, &times);
     let Some(start) = rows.iter().map(|r| r.span.start).min() else {
         return "the trace has no spans\n".to_owned();
     };
@@ -51,10 +58,14 @@ pub(crate) fn draw(trace: &SpanBatch, columns: usize, colour: bool) -> String {
     )
     .expect("strings grow");
     let bar_columns = columns
-        .saturating_sub(NAME_COLUMNS + DURATION_COLUMNS + 4)
+        .saturating_sub(NAME_COLUMNS + 2 * DURATION_COLUMNS + 7)
         .max(10);
     for row in &rows {
         out.push_str(&line(row, start, total, bar_columns, colour));
+    }
+    if rows.len() > 1 {
+        out.push('\n');
+        out.push_str(&trace_path::path_table(trace, &times, PATH_ROWS));
     }
     out
 }
@@ -86,8 +97,10 @@ fn line(row: &Row<'_>, start: Timestamp, total: i64, columns: usize, colour: boo
         (true, false) => ("\x1b[36m", "\x1b[0m"),
     };
     let duration = nanos_text(row.span.duration_nanos());
+    let own = format!("({})", nanos_text(row.times.own));
+    let path = if row.times.critical > 0 { '*' } else { ' ' };
     format!(
-        "{name}  {duration:>DURATION_COLUMNS$}  {on}{}{off}\n",
+        "{name} {path} {own:>DURATION_COLUMNS$} {duration:>DURATION_COLUMNS$}  {on}{}{off}\n",
         bar.trim_end()
     )
 }
@@ -112,12 +125,12 @@ fn bar(begin: usize, length: usize) -> String {
 }
 
 /// Spans in the order of a depth-first walk, siblings by begin.
-fn rows(trace: &SpanBatch) -> Vec<Row<'_>> {
+fn rows<'a>(trace: &'a SpanBatch, times: &[Times]) -> Vec<Row<'a>> {
     let ids: HashSet<SpanId> = trace.iter().map(|(_, _, span)| span.span_id).collect();
-    let mut children: BTreeMap<SpanId, Vec<(&str, &Span)>> = BTreeMap::new();
+    let mut children: BTreeMap<SpanId, Vec<Entry<'_>>> = BTreeMap::new();
     let mut roots = Vec::new();
-    for (resource, _, span) in trace.iter() {
-        let entry = (service(resource), span);
+    for ((resource, _, span), times) in trace.iter().zip(times) {
+        let entry = (service(resource), span, *times);
         let orphan = span.parent_id.is_zero() || !ids.contains(&span.parent_id);
         if orphan || span.parent_id == span.span_id {
             roots.push(entry);
@@ -130,7 +143,7 @@ fn rows(trace: &SpanBatch) -> Vec<Row<'_>> {
     // What is left hangs in cycles: cut each at its earliest span.
     while let Some((parent, _)) = children
         .iter()
-        .min_by_key(|(_, spans)| spans.iter().map(|(_, s)| s.start).min())
+        .min_by_key(|(_, spans)| spans.iter().map(|(_, s, _)| s.start).min())
     {
         let parent = *parent;
         let spans = children.remove(&parent).unwrap_or_default();
@@ -139,37 +152,33 @@ fn rows(trace: &SpanBatch) -> Vec<Row<'_>> {
     rows
 }
 
+/// A span with its service.
+type Entry<'a> = (&'a str, &'a Span, Times);
+
 fn walk<'a>(
-    mut roots: Vec<(&'a str, &'a Span)>,
-    children: &mut BTreeMap<SpanId, Vec<(&'a str, &'a Span)>>,
+    mut roots: Vec<Entry<'a>>,
+    children: &mut BTreeMap<SpanId, Vec<Entry<'a>>>,
     rows: &mut Vec<Row<'a>>,
 ) {
-    let by_begin =
-        |spans: &mut Vec<(&str, &Span)>| spans.sort_by_key(|(_, s)| (s.start, s.span_id));
+    let by_begin = |spans: &mut Vec<Entry<'_>>| spans.sort_by_key(|(_, s, _)| (s.start, s.span_id));
     by_begin(&mut roots);
-    let mut stack: Vec<(usize, &str, &Span)> = roots
-        .into_iter()
-        .rev()
-        .map(|(service, span)| (0, service, span))
-        .collect();
-    while let Some((depth, service, span)) = stack.pop() {
+    let mut stack: Vec<(usize, Entry<'_>)> =
+        roots.into_iter().rev().map(|entry| (0, entry)).collect();
+    while let Some((depth, (service, span, times))) = stack.pop() {
         rows.push(Row {
             depth,
             service,
             span,
+            times,
         });
         let mut below = children.remove(&span.span_id).unwrap_or_default();
         by_begin(&mut below);
-        stack.extend(
-            below
-                .into_iter()
-                .rev()
-                .map(|(service, span)| (depth + 1, service, span)),
-        );
+        stack.extend(below.into_iter().rev().map(|entry| (depth + 1, entry)));
     }
 }
 
-fn service(resource: &Resource) -> &str {
+/// The service of a resource.
+pub(crate) fn service(resource: &Resource) -> &str {
     match attribute(&resource.attributes, "service.name") {
         Some(AttributeValue::String(name)) => name,
         _ => "unknown_service",
@@ -229,7 +238,8 @@ mod tests {
     }
 
     fn order(spans: Vec<Span>) -> Vec<(usize, String)> {
-        rows(&trace(spans))
+        let batch = trace(spans);
+        rows(&batch, &trace_path::times(&batch))
             .iter()
             .map(|r| (r.depth, r.span.name.clone()))
             .collect()
@@ -264,12 +274,22 @@ mod tests {
     fn bars_lie_on_a_common_clock() {
         let text = draw(
             &trace(vec![span(1, 0, 0, 800), span(2, 1, 400, 800)]),
-            69,
+            81,
             false,
         );
         let bars: Vec<&str> = text.lines().skip(2).collect();
-        assert!(bars[0].ends_with("    800ns  ██████████"), "{text}");
-        assert!(bars[1].ends_with("    400ns       █████"), "{text}");
+        assert!(
+            bars[0].ends_with(" *   (400ns)     800ns  ██████████"),
+            "{text}"
+        );
+        assert!(
+            bars[1].ends_with(" *   (400ns)     400ns       █████"),
+            "{text}"
+        );
+        assert!(
+            text.contains("critical path") && text.contains("50%"),
+            "{text}"
+        );
         assert_eq!(bar(4, 8), "▐▌");
         assert_eq!(nanos_text(1_234_567), "1.23ms");
         assert_eq!(nanos_text(250_000_000), "250ms");

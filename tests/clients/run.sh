@@ -1,6 +1,6 @@
 #!/bin/sh
 # Real clients against a real server: Debian's Prometheus beside obs with the same questions to
-# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs.
+# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces.
 # OBS_BIN names the binary (default: target/release/obs). What cannot be installed is skipped.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -40,4 +40,5 @@ else
     done
     "$work/venv/bin/python" $here/sdks.py "$OBS_BIN"
     "$work/venv/bin/python" $here/logs.py "$OBS_BIN"
+    "$work/venv/bin/python" $here/traces.py "$OBS_BIN"
 fi

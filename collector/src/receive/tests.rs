@@ -17,8 +17,8 @@ use crate::sink::{Accepted, SinkError};
 /// What the writer says to everything.
 type Say = Result<Accepted, SinkError>;
 
-struct Rig {
-    receiver: Receiver,
+pub(super) struct Rig {
+    pub(super) receiver: Receiver,
     /// One line per batch: tenant, signal, number of items.
     seen: Arc<Mutex<Vec<String>>>,
     _writer: JoinSet<()>,
@@ -50,16 +50,21 @@ impl Rig {
         }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Limits::default(), Ok(Accepted::default()))
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("not poisoned").clone()
     }
 
     /// Status and body.
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Vec<u8>) {
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, Vec<u8>) {
         let response = self.respond(path, headers, body).await;
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;

@@ -246,3 +246,6 @@ async fn keep(batch: SpanBatch, refused: u64, bytes: usize, way: &Way) {
     counters.request(Door::Jaeger, bytes, true);
     counters.lines_refused(Door::Jaeger, spans);
 }
+
+#[cfg(test)]
+mod tests;

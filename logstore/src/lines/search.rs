@@ -15,16 +15,16 @@ use obs_model::Pattern;
 use obs_storage::Corrupt;
 
 use super::column::Lines;
-use super::split::{UUID_BYTES, is_marker, is_uuid_digit, may_hold};
+use super::split::{UUID_BYTES, VARIABLES_MAX, is_marker, is_uuid_digit, may_hold};
 use super::variable::{Form, Values, Variables, number, put_hex, put_hex_text};
 
-/// Most ways for a text to stand across the variables of a template before lines are put together
-/// and searched instead.
-const ALIGNMENTS_MAX: usize = 16;
+/// Most ways for a text to stand in the variables of a template before lines are put together and
+/// searched instead; each variable that may hold all of it is one.
+const ALIGNMENTS_MAX: usize = VARIABLES_MAX + 16;
 /// Most steps of looking for them.
 const STEPS_MAX: usize = 20_000;
-/// Most templates that are remembered over the groups of a scan.
-const REMEMBERED_MAX: usize = 1 << 16;
+/// Most bytes of templates that are remembered over the groups of a scan.
+const REMEMBERED_BYTES_MAX: usize = 4 << 20;
 
 /// A condition on lines, as a reader states it.
 #[derive(Clone, Debug)]
@@ -177,6 +177,8 @@ pub(crate) struct Search {
     finders: Vec<Vec<Finder<'static>>>,
     /// By template: for each test of each condition where its text stands.
     places: HashMap<Vec<u8>, Rc<Vec<Vec<Place>>>>,
+    /// Bytes of those templates.
+    remembered: usize,
 }
 
 impl Search {
@@ -187,6 +189,7 @@ impl Search {
             conditions: conditions.to_vec(),
             finders: conditions.iter().map(finders).collect(),
             places: HashMap::new(),
+            remembered: 0,
         }
     }
 
@@ -252,7 +255,8 @@ impl Search {
             .iter()
             .map(|tests| tests.iter().map(|finder| place(template, finder)).collect());
         let places = Rc::new(places.collect());
-        if self.places.len() < REMEMBERED_MAX {
+        if self.remembered + template.len() <= REMEMBERED_BYTES_MAX {
+            self.remembered += template.len();
             self.places.insert(template.to_vec(), Rc::clone(&places));
         }
         places
@@ -411,7 +415,8 @@ fn stored_having(values: &Values, text: &[u8], piece: &Piece) -> Option<Vec<bool
         if has(values.get(index), text, piece) {
             found.get_or_insert_with(|| vec![false; values.len()])[index] = true;
         }
-        from += at + 1;
+        // The whole value was looked at.
+        from = values.end(index);
     }
     found
 }

@@ -295,9 +295,13 @@ impl Form {
                 min: reader.signed()?,
                 max: reader.signed()?,
             },
-            HEX => Self::Hex {
-                digits: reader.count(2 * HEX_BYTES_MAX)?,
-            },
+            HEX => {
+                let digits = reader.count(2 * HEX_BYTES_MAX)?;
+                if digits == 0 || digits % 2 == 1 {
+                    return Err(reader.corrupt(format!("pairs of digits, found {digits} digits")));
+                }
+                Self::Hex { digits }
+            }
             UUIDS => Self::Uuids,
             ADDRESSES => Self::Addresses,
             DICTIONARY => Self::Dictionary {
@@ -356,6 +360,11 @@ impl Values {
     pub(crate) fn get(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start as usize..self.ends[index] as usize]
+    }
+
+    /// Where a value ends among all bytes.
+    pub(crate) fn end(&self, index: usize) -> usize {
+        self.ends[index] as usize
     }
 
     /// Number of values.

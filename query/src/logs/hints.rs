@@ -55,8 +55,9 @@ pub(crate) fn needles(stages: &[Stage]) -> Vec<Needle> {
     let mut needles = Vec::new();
     for stage in stages {
         match stage {
-            // Labels may have values behind these that are not in the line.
-            Stage::LabelFormat(_) => break,
+            // Labels may have values behind these that are not in the line, or be read from the
+            // line although the metadata has them.
+            Stage::LabelFormat(_) | Stage::Drop(_) | Stage::Keep(_) => break,
             stage if changes_line(stage) => break,
             Stage::Filter(filter) => filter_needles(filter, &mut needles),
             _ => {}
@@ -135,6 +136,8 @@ mod tests {
         check("| json | a!=`b` | c=``| d=`e f` | g=`é`", &[]);
         check("| json | label_format x=`{{.a}}` | x=`b`", &[]);
         check("| unpack | x=`b`", &[]);
+        check("| drop a | json | a=`b`", &[]);
+        check("| a=`b` | keep c | json | c=`d`", &[("a", "b")]);
         check("| json | __error__=`b` | x_extracted=`y`", &[]);
         check("| json | status > 5 | a=`b`", &[("a", "b")]);
     }

@@ -279,8 +279,8 @@ fn filter_names(filter: &ast::LabelFilter, names: &mut Vec<String>) {
 #[derive(Debug)]
 struct Growing {
     samples: Samples,
-    /// Up to when lines belong to the last sample.
-    until: i64,
+    /// Up to when lines belong to the last sample, if one was added.
+    until: Option<i64>,
 }
 
 impl Growing {
@@ -288,7 +288,7 @@ impl Growing {
     fn add(&mut self, time: Timestamp, value: f64, cells: Option<Cells>) -> bool {
         let nanos = time.nanos();
         if let Some(cells) = cells {
-            if nanos <= self.until
+            if self.until.is_some_and(|until| nanos <= until)
                 && let (Some(last), Some(at)) = (
                     self.samples.floats.last_mut(),
                     self.samples.times.last_mut(),
@@ -298,7 +298,7 @@ impl Growing {
                 *at = time;
                 return false;
             }
-            self.until = cells.last(nanos);
+            self.until = Some(cells.last(nanos));
         }
         self.samples.times.push(time);
         self.samples.floats.push(value);
@@ -444,7 +444,7 @@ impl<'a> SampleCollector<'a> {
         // Another stream's lines may lie between, so the last sample is not added to.
         Ok(Growing {
             samples,
-            until: i64::MIN,
+            until: None,
         })
     }
 
