@@ -57,6 +57,9 @@ pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lines that are asked for at one time while following.
+const FOLLOW_LINES: usize = 5000;
+
 /// `obs query --lang logql '{…}'`
 pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Result<()> {
     let range = options.time.range("1h")?;
@@ -83,22 +86,34 @@ async fn follow(
     client: &Client,
     options: &LogsOptions,
     shown: Vec<Line>,
-    mut until: Timestamp,
+    until: Timestamp,
 ) -> anyhow::Result<()> {
     let mut seen: HashSet<Line> = shown.into_iter().collect();
+    let mut start = until.saturating_sub(FOLLOW_OVERLAP_NANOS);
+    let mut page = FOLLOW_LINES;
+    let mut full = false;
     loop {
-        tokio::time::sleep(FOLLOW_PERIOD).await;
-        let start = until.saturating_sub(FOLLOW_OVERLAP_NANOS);
+        if !full {
+            tokio::time::sleep(FOLLOW_PERIOD).await;
+        }
         let end = now().saturating_add(1);
-        let found = fetch(client, &options.query, (start, end), 5000, "forward").await?;
+        let found = fetch(client, &options.query, (start, end), page, "forward").await?;
+        full = found.len() >= page;
+        let last = found.last().map(|line| Timestamp::from_nanos(line.nanos));
         let new: Vec<Line> = found
             .into_iter()
             .filter(|line| !seen.contains(line))
             .collect();
         print(&new, options.output)?;
         seen.extend(new);
+        // A full page goes on where it ended; if all of it was of one time, it was too small.
+        let next = last.filter(|_| full);
+        page = match next == Some(start) {
+            true => page.saturating_mul(2),
+            false => FOLLOW_LINES,
+        };
+        start = next.unwrap_or_else(|| end.saturating_sub(FOLLOW_OVERLAP_NANOS));
         seen.retain(|line| line.nanos >= start.nanos());
-        until = end;
     }
 }
 

@@ -89,6 +89,7 @@ impl<'a> LineCollector<'a> {
             if room == 0 {
                 break;
             }
+            self.budget.check()?;
             let index = if backward { rows.len() - 1 - nth } else { nth };
             let time = rows.time(index)?;
             if self.range.contains(time) {

@@ -347,6 +347,7 @@ impl<'a> SampleCollector<'a> {
             if !self.range.contains(time) {
                 continue;
             }
+            self.budget.check()?;
             let metadata = rows.metadata(index)?;
             let mut look = |line: &[u8]| -> Result<bool, BudgetError> {
                 let mut row = Row::new(line, time, labels, &metadata, wanted);

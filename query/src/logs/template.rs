@@ -8,7 +8,7 @@ use obs_model::labels::is_legacy_name;
 
 use super::functions::RowFunctions;
 use super::row::Row;
-use crate::template::{Template as Program, Value};
+use crate::template::{OUTPUT_BYTES_MAX, Template as Program, Value};
 
 /// A piece of a plain template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,11 @@ impl Template {
                         Piece::Label(name) => row.get(name).unwrap_or("").as_bytes(),
                         Piece::Line => &row.line,
                     });
+                    // Templates behind templates would double without end.
+                    let line = row.line.len();
+                    if out.len() > OUTPUT_BYTES_MAX.max(line) {
+                        return Err(format!("wrote more than {OUTPUT_BYTES_MAX} bytes"));
+                    }
                 }
                 Ok(out)
             }
@@ -138,6 +143,17 @@ mod tests {
         check("a {{.app}} {{ .le }}{{.none}}{{__line__}} b", true);
         check("a {{- .app -}} b", false);
         check("{{.app | upper}}", false);
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        let template = Template::new("line", "{{.a}}{{.a}}").unwrap();
+        let wide = "x".repeat(OUTPUT_BYTES_MAX / 2 + 1);
+        let stream = Labels::from_pairs([("a", wide.as_str())]);
+        let none = Labels::empty();
+        let row = Row::new(b"the line", Timestamp::default(), &stream, &none, None);
+        let fault = template.render(&row, Timestamp::default()).unwrap_err();
+        assert_eq!(fault, "wrote more than 1048576 bytes");
     }
 
     #[test]

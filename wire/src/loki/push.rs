@@ -18,6 +18,7 @@ use obs_model::{Labels, Timestamp};
 
 use crate::cursor::{self, Cursor, Escapes, LabelFault};
 use crate::error::WireError;
+use crate::otlp::metrics::name::label_name;
 use crate::protobuf::{Message, Wire};
 use crate::rejects::{Decoded, Rejects, shown};
 
@@ -237,8 +238,22 @@ impl Builder {
         Ok(())
     }
 
-    /// Structured metadata: names of any kind; of equal names the last one wins.
+    /// Structured metadata: names become such that LogQL can speak of, as Loki makes them; of equal
+    /// names the last one wins.
     fn metadata<N: AsRef<str>, V: AsRef<str>>(
+        &self,
+        pairs: &mut Vec<(N, V)>,
+    ) -> Result<Labels, WireError> {
+        if pairs.iter().all(|(name, _)| is_legacy_name(name.as_ref())) {
+            return self.named(pairs);
+        }
+        let named = pairs
+            .iter()
+            .map(|(name, value)| (label_name(name.as_ref()), value.as_ref()));
+        self.named(&mut named.collect::<Vec<(String, &str)>>())
+    }
+
+    fn named<N: AsRef<str>, V: AsRef<str>>(
         &self,
         pairs: &mut Vec<(N, V)>,
     ) -> Result<Labels, WireError> {
@@ -249,7 +264,7 @@ impl Builder {
                 pairs.reverse();
                 pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
                 pairs.dedup_by(|a, b| a.0.as_ref() == b.0.as_ref());
-                self.metadata(pairs)
+                self.named(pairs)
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Invariant: at most as many as were asked for, at most two of each slice of time; the same spans
 //! in the same order give the same exemplars.
 
+use std::collections::HashSet;
+
 use obs_model::{SpanId, Timestamp, TraceId};
 
 use super::steps::Steps;
@@ -28,7 +30,8 @@ pub(super) struct Picker {
     slices: Vec<usize>,
     start: i64,
     width: i64,
-    last: Option<TraceId>,
+    /// The traces that have one: spans of a trace need not follow each other.
+    taken: HashSet<TraceId>,
 }
 
 impl Picker {
@@ -42,7 +45,7 @@ impl Picker {
             slices: vec![0; slices],
             start: range.start.nanos(),
             width,
-            last: None,
+            taken: HashSet::new(),
         }
     }
 
@@ -59,15 +62,13 @@ impl Picker {
 
     /// Chooses a span that is wanted, unless its trace has one.
     pub(super) fn take(&mut self, trace: TraceId, time: Timestamp) -> bool {
-        if !self.wants(time) || self.last == Some(trace) {
+        if !self.wants(time) || !self.taken.insert(trace) {
             return false;
         }
         if let Some(slice) = self.slice(time) {
             self.slices[slice] += 1;
         }
         self.left -= 1;
-        // Spans of a trace come one after the other.
-        self.last = Some(trace);
         true
     }
 

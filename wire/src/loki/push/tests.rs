@@ -36,7 +36,7 @@ fn json() {
         expect![[r#"
             {app="a", job="j"}
               1 a \"line\"\n\xc3\xa9 {}
-              -2  {"a.b"="c", trace_id="x"}
+              -2  {a_b="c", trace_id="x"}
               3 b {}
             {job="k"}
         "#]],
