@@ -52,6 +52,8 @@ def zipkin(obs, address, encoding):
     kind = "application/x-protobuf" if encoding is Encoding.V2_PROTO3 else "application/json"
 
     def transport(message):
+        # JSON comes as text.
+        message = message.encode() if isinstance(message, str) else message
         request = urllib.request.Request(f"http://{address}/api/{version}/spans", message)
         request.add_header("Content-Type", kind)
         with urllib.request.urlopen(request, timeout=10) as reply:
