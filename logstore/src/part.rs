@@ -242,24 +242,33 @@ impl Part {
         Ok(page)
     }
 
-    /// What of the needs the token index can tell; nothing where nothing is needed.
-    pub(crate) fn candidates(&self, needs: &[Need]) -> Result<Candidates, Corrupt> {
-        let mut found = Candidates::default();
-        if needs.is_empty() {
-            return Ok(found);
+    /// What the token index can tell of each of these lists of needs; it is not opened where nothing
+    /// is needed.
+    pub(crate) fn candidates(&self, lists: &[Vec<Need>]) -> Result<Vec<Candidates>, Corrupt> {
+        let mut index = None;
+        let mut all = Vec::with_capacity(lists.len());
+        for needs in lists {
+            let mut found = Candidates::default();
+            for need in needs {
+                let index = match &index {
+                    Some(index) => index,
+                    None => index.insert(self.token_index()?),
+                };
+                found.needs.push(index.resolve(need)?);
+            }
+            all.push(found);
         }
+        Ok(all)
+    }
+
+    fn token_index(&self) -> Result<TokenIndex, Corrupt> {
         let place = place(&self.reader, TOKENS);
-        let index = TokenIndex::open(&place, &self.reader.shared_section(TOKENS)?)?;
-        for need in needs {
-            found.needs.push(index.resolve(need)?);
-        }
-        Ok(found)
+        TokenIndex::open(&place, &self.reader.shared_section(TOKENS)?)
     }
 
     /// The terms of each group, by its number.
     pub(crate) fn terms(&self) -> Result<Terms, Corrupt> {
-        let place = place(&self.reader, TOKENS);
-        let index = TokenIndex::open(&place, &self.reader.shared_section(TOKENS)?)?;
+        let index = self.token_index()?;
         let mut terms = Terms::default();
         let groups = self.pages.last().map_or(0, |page| page.groups.end);
         terms.by_group.resize(groups as usize, Vec::new());

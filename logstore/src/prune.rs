@@ -15,15 +15,35 @@ use crate::postings::Postings as _;
 use crate::scan::LogFilter;
 use crate::tokens::needs_of_value;
 
+/// What groups of a part need.
+struct Needed {
+    lines: Candidates,
+    /// For each condition on labels: the streams that have its name as a label, and what groups
+    /// of others need.
+    labels: Vec<(RoaringBitmap, Candidates)>,
+}
+
+impl Needed {
+    fn of(part: &Part, filter: &LogFilter<'_>) -> Result<Self, SelectError> {
+        let mut lists = vec![filter.needs()];
+        lists.extend(filter.labels.iter().map(|(_, value)| needs_of_value(value)));
+        let mut found = part.candidates(&lists)?.into_iter();
+        let lines = found.next().unwrap_or_default();
+        let mut labels = Vec::with_capacity(filter.labels.len());
+        for ((name, _), candidates) in filter.labels.iter().zip(found) {
+            let named = part.with_value(&Matcher::equal(name, ""), false)?;
+            labels.push((named, candidates));
+        }
+        Ok(Self { lines, labels })
+    }
+}
+
 /// Rules groups of a part out.
 pub(crate) struct Prune<'p, 'f> {
     part: &'p Part,
     filter: &'p LogFilter<'f>,
-    /// What the lines need, once it was looked up.
-    lines: Option<Candidates>,
-    /// For each condition on labels: the streams that have its name as a label, and what groups
-    /// of others need.
-    labels: Vec<(RoaringBitmap, Candidates)>,
+    /// What is needed, once it was looked up: a part without blocks in the range is not asked.
+    needed: Option<Needed>,
     /// The last group that was asked about, and whether its lines may be wanted.
     last: Option<(u32, bool)>,
 }
@@ -33,8 +53,7 @@ impl<'p, 'f> Prune<'p, 'f> {
         Self {
             part,
             filter,
-            lines: None,
-            labels: Vec::new(),
+            needed: None,
             last: None,
         }
     }
@@ -42,27 +61,19 @@ impl<'p, 'f> Prune<'p, 'f> {
     /// Whether a group may have wanted rows of a stream.
     pub(crate) fn wants(&mut self, group: &Group, stream: u32) -> Result<bool, SelectError> {
         let part = self.part;
-        let lines = match &mut self.lines {
-            Some(lines) => lines,
-            None => {
-                for (name, value) in self.filter.labels {
-                    let any = Matcher::equal(name, "");
-                    let named = part.with_value(&any, false)?;
-                    let candidates = part.candidates(&needs_of_value(value))?;
-                    self.labels.push((named, candidates));
-                }
-                self.lines.insert(part.candidates(&self.filter.needs())?)
-            }
+        let needed = match &self.needed {
+            Some(needed) => needed,
+            None => self.needed.insert(Needed::of(part, self.filter)?),
         };
         let wanted = match self.last.filter(|(last, _)| *last == group.number) {
             Some((_, wanted)) => wanted,
-            None => lines.may_hold(part, group)?,
+            None => needed.lines.may_hold(part, group)?,
         };
         self.last = Some((group.number, wanted));
         if !wanted {
             return Ok(false);
         }
-        for (named, candidates) in &self.labels {
+        for (named, candidates) in &needed.labels {
             if !named.contains(stream) && !candidates.may_hold(part, group)? {
                 return Ok(false);
             }

@@ -144,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::event::Mapping;
+    use crate::event::shown;
 
     fn read(body: &[u8]) -> (Vec<String>, u64) {
         let (mapping, limits) = (Mapping::default(), Limits::default());
@@ -154,17 +155,7 @@ mod tests {
         };
         let defaults = [("service".to_owned(), "d".to_owned())];
         let decoded = decode(body, &defaults, context).unwrap();
-        let mut all = Vec::new();
-        for stream in &decoded.batch.streams {
-            for record in &stream.records {
-                let line = String::from_utf8_lossy(&record.line);
-                all.push(format!(
-                    "{} {} {line} {}",
-                    stream.labels, record.time, record.metadata
-                ));
-            }
-        }
-        (all, decoded.rejected)
+        (shown(&decoded.batch), decoded.rejected)
     }
 
     #[test]

@@ -494,6 +494,22 @@ impl Gather {
     }
 }
 
+/// For tests of the formats: each record with its stream, in order.
+#[cfg(test)]
+pub(crate) fn shown(batch: &LogBatch) -> Vec<String> {
+    let mut all = Vec::new();
+    for stream in &batch.streams {
+        for record in &stream.records {
+            let line = String::from_utf8_lossy(&record.line);
+            all.push(format!(
+                "{} {} {line} {}",
+                stream.labels, record.time, record.metadata
+            ));
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -17,6 +17,7 @@ use crate::event::{Context, Event, Gather, Given};
 use crate::moment;
 use crate::raw::{self, Values};
 use crate::rejects::{Decoded, Rejects};
+use crate::syslog::SEVERITIES;
 
 /// What streams without labels are called.
 const JOB: &str = "gelf";
@@ -34,17 +35,6 @@ const WAITING_BYTES_MAX: usize = 32 << 20;
 const UNPACKED_BYTES_MAX: usize = 32 << 20;
 /// How long chunks wait, as the format says.
 const WAITING_NANOS: i64 = 5 * NANOS_PER_SECOND;
-/// Syslog's severities, which `level` counts.
-const LEVELS: [&str; 8] = [
-    "emergency",
-    "alert",
-    "critical",
-    "error",
-    "warning",
-    "notice",
-    "informational",
-    "debug",
-];
 
 /// Messages that become one batch.
 #[derive(Debug)]
@@ -108,7 +98,7 @@ impl<'a> Messages<'a> {
                 "short_message" | "version" => {}
                 "timestamp" => given.time = moment::parse(&text),
                 "level" => {
-                    let word = text.parse().ok().and_then(|at: usize| LEVELS.get(at));
+                    let word = text.parse().ok().and_then(|at: usize| SEVERITIES.get(at));
                     let word = word.map_or(text, |word| (*word).into());
                     event.push("severity", word, limits);
                 }
@@ -206,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::event::Mapping;
+    use crate::event::shown;
 
     fn read(bytes: &[u8]) -> (Vec<String>, u64) {
         let (mapping, limits) = (Mapping::default(), Limits::default());
@@ -216,17 +207,7 @@ mod tests {
         });
         messages.add(bytes);
         let decoded = messages.into_decoded();
-        let mut all = Vec::new();
-        for stream in &decoded.batch.streams {
-            for record in &stream.records {
-                let line = String::from_utf8_lossy(&record.line);
-                all.push(format!(
-                    "{} {} {line} {}",
-                    stream.labels, record.time, record.metadata
-                ));
-            }
-        }
-        (all, decoded.rejected)
+        (shown(&decoded.batch), decoded.rejected)
     }
 
     const MESSAGE: &str = r#"{"version":"1.1","host":"h","short_message":"short","full_message":"long\nlines","timestamp":1795255200.5,"level":3,"_user":7,"_app":"a"}"#;

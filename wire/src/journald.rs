@@ -10,6 +10,7 @@ use obs_model::logs::LogBatch;
 
 use crate::error::WireError;
 use crate::event::{Context, Event, Gather, Given};
+use crate::syslog::SEVERITIES;
 
 const FORMAT: &str = "journal export";
 /// The label `job` of all streams.
@@ -18,17 +19,6 @@ const JOB: &str = "systemd-journal";
 const ENTRY_BYTES_MAX: usize = 8 << 20;
 /// Fields of one entry that are read, as journald's own bound.
 const FIELDS_MAX: usize = 1024;
-/// The severities that `PRIORITY` counts.
-const PRIORITIES: [&str; 8] = [
-    "emergency",
-    "alert",
-    "critical",
-    "error",
-    "warning",
-    "notice",
-    "informational",
-    "debug",
-];
 
 /// Cuts a stream into entries.
 #[derive(Debug, Default)]
@@ -167,7 +157,7 @@ fn fields(entry: &[u8], context: Context<'_>) -> Option<(Event, Given)> {
             "_SYSTEMD_UNIT" => labels.push(("unit".to_owned(), value.into_owned())),
             "SYSLOG_IDENTIFIER" => labels.push(("app".to_owned(), value.into_owned())),
             "PRIORITY" => {
-                let word = value.parse().ok().and_then(|at: usize| PRIORITIES.get(at));
+                let word = value.parse().ok().and_then(|at: usize| SEVERITIES.get(at));
                 let word = word.map_or(value, |word| (*word).into());
                 event.push("severity", word, limits);
             }

@@ -47,7 +47,8 @@ const FACILITIES: [&str; 24] = [
     "local6",
     "local7",
 ];
-const SEVERITIES: [&str; 8] = [
+/// What severities from 0 on are called; GELF and journald count them as syslog does.
+pub(crate) const SEVERITIES: [&str; 8] = [
     "emergency",
     "alert",
     "critical",

@@ -86,8 +86,18 @@ fn wants_protobuf(headers: &HeaderMap) -> bool {
         .any(|kind| accept.contains(kind))
 }
 
-fn protobuf(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/protobuf")], body).into_response()
+/// The answer in the form that is wanted.
+fn answered(
+    headers: &HeaderMap,
+    protobuf: impl FnOnce() -> Vec<u8>,
+    write_json: impl FnOnce(&mut Vec<u8>),
+) -> Response {
+    if wants_protobuf(headers) {
+        return ([(header::CONTENT_TYPE, "application/protobuf")], protobuf()).into_response();
+    }
+    let mut body = Vec::new();
+    write_json(&mut body);
+    json(body)
 }
 
 /// Tempo knows no 422: what cannot be run is a bad request.

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
 use obs_collector::HttpError;
 use obs_model::answer::SpanSeries;
 use obs_model::spans::AttributeValue;
@@ -14,6 +13,7 @@ use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
 use obs_model::{Tenant, TimeRange};
 use obs_wire::jaeger::ui::{self, Monitored};
 
+use super::legacy::Answer;
 use super::search::{quoted, unix};
 use super::{Asking, Result, span_series};
 use crate::api::{Asker, json};
@@ -168,99 +168,76 @@ fn monitored(series: &SpanSeries) -> Monitored {
     }
 }
 
-fn told(answer: Result<Vec<u8>>) -> Response {
-    match answer {
-        Ok(body) => json(body),
-        Err(error) => super::legacy::fault(&error),
-    }
-}
-
 pub(super) async fn latencies(
     State(app): State<Arc<App>>,
     asker: Asking,
     params: Result<Params>,
-) -> Response {
-    told(
-        async {
-            let (Asker(tenant), params) = (asker?, params?);
-            let quantile = params.get("quantile").unwrap_or_default();
-            let quantile = quantile
-                .parse::<f64>()
-                .ok()
-                .filter(|q| (0.0..=1.0).contains(q));
-            let quantile = quantile.ok_or_else(|| {
-                HttpError::bad_data(
-                    "unable to parse param 'quantile': expected a number from 0 to 1",
-                )
-            })?;
-            let asked = Asked::new(&params)?;
-            let text = format!(
-                "{{ {} }} | quantile_over_time(duration, {quantile}) {}",
-                asked.filter,
-                asked.by()
-            );
-            let found = span_series(&app, &tenant, &text, asked.range, Some(asked.step)).await?;
-            let mut series: Vec<Monitored> = found.iter().map(monitored).collect();
-            let points = series.iter_mut().flat_map(|s| &mut s.points);
-            points.for_each(|(_, seconds)| *seconds *= 1000.0);
-            let help = format!("{quantile:.2}th quantile latency, grouped by service");
-            let (name, help) = asked.named("service_latencies", &help);
-            let mut body = Vec::new();
-            ui::family(&name, &help, &series, &mut body);
-            Ok(body)
-        }
-        .await,
-    )
+) -> Answer {
+    let (Asker(tenant), params) = (asker?, params?);
+    let quantile = params.get("quantile").unwrap_or_default();
+    let quantile = quantile
+        .parse::<f64>()
+        .ok()
+        .filter(|q| (0.0..=1.0).contains(q));
+    let quantile = quantile.ok_or_else(|| {
+        HttpError::bad_data("unable to parse param 'quantile': expected a number from 0 to 1")
+    })?;
+    let asked = Asked::new(&params)?;
+    let text = format!(
+        "{{ {} }} | quantile_over_time(duration, {quantile}) {}",
+        asked.filter,
+        asked.by()
+    );
+    let found = span_series(&app, &tenant, &text, asked.range, Some(asked.step)).await?;
+    let mut series: Vec<Monitored> = found.iter().map(monitored).collect();
+    let points = series.iter_mut().flat_map(|s| &mut s.points);
+    points.for_each(|(_, seconds)| *seconds *= 1000.0);
+    let help = format!("{quantile:.2}th quantile latency, grouped by service");
+    let (name, help) = asked.named("service_latencies", &help);
+    let mut body = Vec::new();
+    ui::family(&name, &help, &series, &mut body);
+    Ok(json(body))
 }
 
 pub(super) async fn calls(
     State(app): State<Arc<App>>,
     asker: Asking,
     params: Result<Params>,
-) -> Response {
-    told(
-        async {
-            let (Asker(tenant), params) = (asker?, params?);
-            let asked = Asked::new(&params)?;
-            let series = asked.rates(asked.counts(&app, &tenant, "").await?);
-            let (name, help) = asked.named("service_call_rate", "calls/sec, grouped by service");
-            let mut body = Vec::new();
-            ui::family(&name, &help, &series, &mut body);
-            Ok(body)
-        }
-        .await,
-    )
+) -> Answer {
+    let (Asker(tenant), params) = (asker?, params?);
+    let asked = Asked::new(&params)?;
+    let series = asked.rates(asked.counts(&app, &tenant, "").await?);
+    let (name, help) = asked.named("service_call_rate", "calls/sec, grouped by service");
+    let mut body = Vec::new();
+    ui::family(&name, &help, &series, &mut body);
+    Ok(json(body))
 }
 
 pub(super) async fn errors(
     State(app): State<Arc<App>>,
     asker: Asking,
     params: Result<Params>,
-) -> Response {
-    told(
-        async {
-            let (Asker(tenant), params) = (asker?, params?);
-            let asked = Asked::new(&params)?;
-            let failed = asked.counts(&app, &tenant, " && status = error").await?;
-            let failed = asked.rates(failed);
-            let mut series = asked.rates(asked.counts(&app, &tenant, "").await?);
-            for one in &mut series {
-                let failed = failed.iter().find(|f| f.labels == one.labels);
-                for (time, rate) in &mut one.points {
-                    let found = failed.and_then(|f| {
-                        let at = f.points.binary_search_by_key(time, |(t, _)| *t).ok()?;
-                        Some(f.points[at].1)
-                    });
-                    *rate = found.unwrap_or(0.0) / *rate;
-                }
-                one.points.retain(|(_, share)| share.is_finite());
-            }
-            let help = "error rate, computed as a fraction of errors/sec over calls/sec, grouped by service";
-            let (name, help) = asked.named("service_error_rate", help);
-            let mut body = Vec::new();
-            ui::family(&name, &help, &series, &mut body);
-            Ok(body)
+) -> Answer {
+    let (Asker(tenant), params) = (asker?, params?);
+    let asked = Asked::new(&params)?;
+    let failed = asked.counts(&app, &tenant, " && status = error").await?;
+    let failed = asked.rates(failed);
+    let mut series = asked.rates(asked.counts(&app, &tenant, "").await?);
+    for one in &mut series {
+        let failed = failed.iter().find(|f| f.labels == one.labels);
+        for (time, rate) in &mut one.points {
+            let found = failed.and_then(|f| {
+                let at = f.points.binary_search_by_key(time, |(t, _)| *t).ok()?;
+                Some(f.points[at].1)
+            });
+            *rate = found.unwrap_or(0.0) / *rate;
         }
-        .await,
-    )
+        one.points.retain(|(_, share)| share.is_finite());
+    }
+    let help =
+        "error rate, computed as a fraction of errors/sec over calls/sec, grouped by service";
+    let (name, help) = asked.named("service_error_rate", help);
+    let mut body = Vec::new();
+    ui::family(&name, &help, &series, &mut body);
+    Ok(json(body))
 }

@@ -14,8 +14,8 @@ use obs_wire::tempo::api::SearchMetrics;
 use obs_wire::tempo::requests::MetricsRequest;
 use obs_wire::tempo::series as write;
 
-use super::{RECENT, Result, count, protobuf, told, wants_protobuf};
-use crate::api::{Asker, Told, evaluate, json};
+use super::{RECENT, Result, answered, count, told};
+use crate::api::{Asker, Told, evaluate};
 use crate::app::App;
 use crate::clock;
 use crate::params::{Clock, Params, invalid};
@@ -61,13 +61,11 @@ pub(super) async fn range(
 ) -> Result<Response> {
     let found = find(&app, &tenant, &request(&params)?, false).await?;
     let partial = found.partial.as_deref();
-    if wants_protobuf(&headers) {
-        let body = write::range_protobuf(&found.series, &found.metrics, partial);
-        return Ok(protobuf(body));
-    }
-    let mut body = Vec::new();
-    write::range_json(&found.series, &found.metrics, partial, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || write::range_protobuf(&found.series, &found.metrics, partial),
+        |body| write::range_json(&found.series, &found.metrics, partial, body),
+    ))
 }
 
 pub(super) async fn instant(
@@ -78,13 +76,11 @@ pub(super) async fn instant(
 ) -> Result<Response> {
     let found = find(&app, &tenant, &request(&params)?, true).await?;
     let partial = found.partial.as_deref();
-    if wants_protobuf(&headers) {
-        let body = write::instant_protobuf(&found.series, &found.metrics, partial);
-        return Ok(protobuf(body));
-    }
-    let mut body = Vec::new();
-    write::instant_json(&found.series, &found.metrics, partial, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || write::instant_protobuf(&found.series, &found.metrics, partial),
+        |body| write::instant_json(&found.series, &found.metrics, partial, body),
+    ))
 }
 
 /// Runs a query, over steps or for the whole range at once.

@@ -14,8 +14,8 @@ use obs_wire::tempo::api::{self as write, SearchMetrics};
 use obs_wire::tempo::messages;
 use obs_wire::tempo::requests::SearchRequest;
 
-use super::{RECENT, Result, count, protobuf, seconds, told, wants_protobuf};
-use crate::api::{Asker, Told, evaluate, json};
+use super::{RECENT, Result, answered, count, seconds, told};
+use crate::api::{Asker, Told, evaluate};
 use crate::app::App;
 use crate::clock;
 use crate::params::{Params, invalid};
@@ -46,12 +46,11 @@ pub(super) async fn http(
 ) -> Result<Response> {
     let asked = Asked::new(&request(&params)?)?;
     let (traces, metrics) = find(&app, &tenant, &asked, asked.range).await?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(messages::search(&traces, &metrics)));
-    }
-    let mut body = Vec::new();
-    write::search(&traces, &metrics, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || messages::search(&traces, &metrics),
+        |body| write::search(&traces, &metrics, body),
+    ))
 }
 
 /// What an address asks for.

@@ -18,8 +18,8 @@ use obs_wire::tempo::api::{self as write, TagValue};
 use obs_wire::tempo::messages;
 use obs_wire::tempo::requests::{TagValuesRequest, TagsRequest};
 
-use super::{Result, count, open_range, protobuf, seconds, wants_protobuf};
-use crate::api::{Asker, Told, json};
+use super::{Result, answered, count, open_range, seconds};
+use crate::api::{Asker, Told};
 use crate::app::App;
 use crate::params::Params;
 
@@ -117,12 +117,11 @@ pub(super) async fn names_v1(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let names = flat(names(&app, &tenant, &names_request(&params)?).await?);
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(messages::tags_v1(&names)));
-    }
-    let mut body = Vec::new();
-    write::tags_v1(&names, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || messages::tags_v1(&names),
+        |body| write::tags_v1(&names, body),
+    ))
 }
 
 pub(super) async fn names_v2(
@@ -132,12 +131,11 @@ pub(super) async fn names_v2(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let scopes = names(&app, &tenant, &names_request(&params)?).await?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(messages::tags_v2(&scopes, 0)));
-    }
-    let mut body = Vec::new();
-    write::tags_v2(&scopes, 0, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || messages::tags_v2(&scopes, 0),
+        |body| write::tags_v2(&scopes, 0, body),
+    ))
 }
 
 fn values_request(name: &str, params: &Params) -> std::result::Result<TagValuesRequest, HttpError> {
@@ -215,12 +213,11 @@ pub(super) async fn values_v1(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let values = values(&app, &tenant, &values_request(&name, &params)?).await?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(messages::tag_values_v1(&values)));
-    }
-    let mut body = Vec::new();
-    write::tag_values_v1(&values, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || messages::tag_values_v1(&values),
+        |body| write::tag_values_v1(&values, body),
+    ))
 }
 
 pub(super) async fn values_v2(
@@ -231,12 +228,11 @@ pub(super) async fn values_v2(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let values = values(&app, &tenant, &values_request(&name, &params)?).await?;
-    if wants_protobuf(&headers) {
-        return Ok(protobuf(messages::tag_values_v2(&values, 0)));
-    }
-    let mut body = Vec::new();
-    write::tag_values_v2(&values, 0, &mut body);
-    Ok(json(body))
+    Ok(answered(
+        &headers,
+        || messages::tag_values_v2(&values, 0),
+        |body| write::tag_values_v2(&values, 0, body),
+    ))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use obs_query::traceql::ast::{Attribute, Element, FieldExpr, Intrinsic, Root, Sp
 use obs_query::traces::{self, TraceMatcher};
 use obs_wire::tempo::api as write;
 
-use super::{Result, protobuf, wants_protobuf};
-use crate::api::{Asker, Told, json};
+use super::{Result, answered};
+use crate::api::{Asker, Told};
 use crate::app::App;
 use crate::params::{Clock, Params, invalid};
 
@@ -61,13 +61,14 @@ pub(super) async fn v1(
 ) -> Result<Response> {
     check_times(&params)?;
     let trace = find(&app, &tenant, trace_id(&id)?).await?;
-    let mut body = Vec::new();
-    if wants_protobuf(&headers) {
+    let protobuf = || {
+        let mut body = Vec::new();
         write::trace_v1_protobuf(&trace, &mut body);
-        return Ok(protobuf(body));
-    }
-    write::trace_v1_json(&trace, &mut body);
-    Ok(json(body))
+        body
+    };
+    Ok(answered(&headers, protobuf, |body| {
+        write::trace_v1_json(&trace, body);
+    }))
 }
 
 pub(super) async fn v2(
@@ -90,13 +91,14 @@ pub(super) async fn v2(
             notes.partial = Some(format!("{dropped} spans do not match the query"));
         }
     }
-    let mut body = Vec::new();
-    if wants_protobuf(&headers) {
+    let protobuf = || {
+        let mut body = Vec::new();
         write::trace_v2_protobuf(&trace, &notes, &mut body);
-        return Ok(protobuf(body));
-    }
-    write::trace_v2_json(&trace, &notes, &mut body);
-    Ok(json(body))
+        body
+    };
+    Ok(answered(&headers, protobuf, |body| {
+        write::trace_v2_json(&trace, &notes, body);
+    }))
 }
 
 /// Which spans of a trace are told.
