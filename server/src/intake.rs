@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use obs_model::time::NANOS_PER_DAY;
-use obs_model::{LogBatch, MetricBatch, SpanBatch, TimeRange, Timestamp, duration};
+use obs_model::time::{NANOS_PER_DAY, NANOS_PER_SECOND};
+use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, TimeRange, Timestamp, duration};
 
 /// How far clocks of senders may be ahead where there is a retention. A row from the far future
 /// would never be removed by age.
@@ -27,6 +27,57 @@ pub(crate) fn reason(refused: u64, retention: Option<i64>) -> String {
         ),
         Some(_) | None => String::new(),
     }
+}
+
+/// Lines that are told one by one; the rest is counted.
+const UNTIMELY_TOLD_MAX: usize = 5;
+/// Characters of a stream's labels that are told.
+const LABELS_CHARS: usize = 300;
+
+/// Which records are at times that are not taken, in Loki's words; `None` where there is none.
+pub(crate) fn untimely_logs(batch: &LogBatch, taken: TimeRange) -> Option<String> {
+    let streams = batch.streams.iter();
+    let mut untimely = streams
+        .flat_map(|stream| stream.records.iter().map(move |r| (&stream.labels, r.time)))
+        .filter(|(_, time)| !taken.contains(*time));
+    let first: Vec<_> = untimely.by_ref().take(UNTIMELY_TOLD_MAX).collect();
+    if first.is_empty() {
+        return None;
+    }
+    let mut told: Vec<String> = Vec::new();
+    for (labels, time) in first {
+        let text = untimely_line(labels, time, taken);
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    let rest = untimely.count();
+    if rest > 0 {
+        told.push(format!("and {rest} other lines"));
+    }
+    Some(told.join("; "))
+}
+
+fn untimely_line(labels: &Labels, time: Timestamp, taken: TimeRange) -> String {
+    let mut stream = labels.to_string();
+    if let Some((end, _)) = stream.char_indices().nth(LABELS_CHARS) {
+        stream.truncate(end);
+        stream.push('…');
+    }
+    let at = whole_seconds(time);
+    match time < taken.start {
+        true => format!(
+            "entry for stream '{stream}' has timestamp too old: {at}, oldest acceptable timestamp \
+             is: {}",
+            whole_seconds(taken.start)
+        ),
+        false => format!("entry for stream '{stream}' has timestamp too new: {at}"),
+    }
+}
+
+/// A time as Loki tells it.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    time.saturating_sub(time.nanos().rem_euclid(NANOS_PER_SECOND))
 }
 
 /// Whether there is room in memory for the days (UTC) that the rows of a batch lie in.
@@ -108,7 +159,7 @@ pub(crate) fn spans(batch: &mut SpanBatch, mut keep: impl FnMut(Timestamp) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use obs_model::{Labels, LogRecord, LogStream};
+    use obs_model::{LogRecord, LogStream};
 
     fn record(seconds: i64) -> LogRecord {
         let time = Timestamp::from_seconds(seconds);
@@ -142,6 +193,36 @@ mod tests {
             "2 refused: older than the retention of 15d, or more than 1d in the future"
         );
         assert_eq!(reason(0, Some(1)), "");
+    }
+
+    #[test]
+    fn untimely_lines_are_told_as_loki_does() {
+        let taken = TimeRange::new(
+            Timestamp::from_millis(1_000_500),
+            Timestamp::from_seconds(2000),
+        );
+        let check = |times: &[i64], expect: Option<&str>| {
+            let records = times.iter().copied().map(record).collect();
+            let labels = Labels::from_pairs([("app", "shop"), ("pod", "7")]);
+            let streams = vec![LogStream { labels, records }];
+            let told = untimely_logs(&LogBatch { streams }, taken);
+            assert_eq!(told.as_deref(), expect, "{times:?}");
+        };
+        check(&[1500, 2000], None);
+        check(
+            &[1500, 999],
+            Some(
+                "entry for stream '{app=\"shop\", pod=\"7\"}' has timestamp too old: \
+                 1970-01-01T00:16:39Z, oldest acceptable timestamp is: 1970-01-01T00:16:40Z",
+            ),
+        );
+        check(
+            &[2001, 2001, 2001, 2001, 2001, 1, 2],
+            Some(
+                "entry for stream '{app=\"shop\", pod=\"7\"}' has timestamp too new: \
+                 1970-01-01T00:33:21Z; and 2 other lines",
+            ),
+        );
     }
 
     #[test]

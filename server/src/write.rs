@@ -13,7 +13,7 @@ use obs_collector::{Accepted, Inbox, SinkError, Write};
 use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogReason};
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
-use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
+use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, TimeRange, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Store};
 use obs_tracestore::{SpanDraft, Spans};
 use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
@@ -88,6 +88,12 @@ trait Intake: Kind {
     ) -> Result<Vec<bool>, AppendError>
     where
         Self: Sized;
+
+    /// What is told of rows at times that are not taken, where there is more to tell than their
+    /// number.
+    fn untimely(_: &Self::Batch, _taken: TimeRange) -> Option<String> {
+        None
+    }
 
     /// Takes out the rows at times that are not to be kept and gives their number.
     fn keep(batch: &mut Self::Batch, keep: impl FnMut(Timestamp) -> bool) -> u64;
@@ -314,6 +320,10 @@ impl Intake for Logs {
             tails.stored(tenant, std::mem::take(batch));
         }
         Ok(vec![true; ready.len()])
+    }
+
+    fn untimely(batch: &LogBatch, taken: TimeRange) -> Option<String> {
+        intake::untimely_logs(batch, taken)
     }
 
     fn keep(batch: &mut LogBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
@@ -569,6 +579,7 @@ fn sift<K: Intake>(
     let max = rules.limits.memory_days_max;
     let mut days = BTreeSet::new();
     let mut last = None;
+    let untimely = K::untimely(batch, taken);
     let old = K::keep(batch, |at| {
         if !taken.contains(at) {
             return false;
@@ -585,7 +596,7 @@ fn sift<K: Intake>(
         wide = K::keep(batch, |at| days.contains(&intake::day(at)));
     }
     let room = intake::room(&days, &store.snapshot(tenant).memory_days(), max);
-    let old_reason = intake::reason(old, rules.retention);
+    let old_reason = untimely.unwrap_or_else(|| intake::reason(old, rules.retention));
     let dropped = both(
         Accepted {
             refused: old,

@@ -14,8 +14,6 @@ use crate::rejects::{Decoded, Rejects};
 const FORMAT: &str = "Datadog logs";
 /// What streams without labels are called.
 const JOB: &str = "datadog";
-/// Tags that are read of one item.
-const TAGS_MAX: usize = 512;
 
 /// Reads a body; `defaults` are what the address says (`ddsource`, `ddtags`, `hostname`, `service`).
 pub fn decode(
@@ -130,7 +128,7 @@ impl Reader<'_> {
 
 /// `env:prod,team:red,plain`
 fn tags(text: &str, event: &mut Event, limits: &obs_model::limits::Limits) {
-    for tag in text.split(',').take(TAGS_MAX) {
+    for tag in text.split(',') {
         let (name, value) = tag.split_once(':').unwrap_or((tag, "true"));
         event.push(name.trim(), value.trim().into(), limits);
     }

@@ -325,21 +325,10 @@ impl Event {
         if self.fields.len() >= limits.metadata_max || self.fields.iter().any(|(_, v)| long(v)) {
             return None;
         }
-        let mut pairs: Vec<(String, String)> = Vec::with_capacity(self.fields.len());
-        for (path, value) in self.fields {
-            let plain = label_name(&path);
-            let mut name = plain.clone();
-            let mut copies = 1;
-            while let Some((_, held)) = pairs.iter().find(|(n, _)| *n == name) {
-                if *held == value {
-                    break;
-                }
-                copies += 1;
-                name = format!("{plain}_{copies}");
-            }
-            pairs.push((name, value));
-        }
-        Some(Labels::from_pairs(pairs))
+        let named = self.fields.into_iter();
+        Some(labels_of(
+            named.map(|(path, value)| (label_name(&path), value)),
+        ))
     }
 
     /// The same for an event whose line is known.
@@ -401,6 +390,24 @@ impl Event {
         };
         (Labels::from_pairs(labels), record)
     }
+}
+
+/// Labels of pairs whose names may be equal: the second is then `name_2`.
+pub(crate) fn labels_of(all: impl Iterator<Item = (String, String)>) -> Labels {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for (plain, value) in all {
+        let mut name = plain.clone();
+        let mut copies = 1;
+        while let Some((_, held)) = pairs.iter().find(|(n, _)| *n == name) {
+            if *held == value {
+                break;
+            }
+            copies += 1;
+            name = format!("{plain}_{copies}");
+        }
+        pairs.push((name, value));
+    }
+    Labels::from_pairs(pairs)
 }
 
 /// A line without the line end that some senders leave on it.

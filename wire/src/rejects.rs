@@ -59,6 +59,17 @@ impl Rejects {
     }
 }
 
+/// Characters of a stream's labels shown in a message.
+const LABELS_CHARS: usize = 300;
+
+/// Labels as they are, cut for a message: they may be too many or too long.
+pub(crate) fn clipped(labels: &str) -> String {
+    match labels.char_indices().nth(LABELS_CHARS) {
+        Some((end, _)) => format!("{}…", &labels[..end]),
+        None => labels.to_owned(),
+    }
+}
+
 /// A foreign text, quoted and cut for a message.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {

@@ -214,6 +214,22 @@ pub fn decode_raw(body: &[u8], defaults: &Defaults, context: Context<'_>) -> Eve
     Events { batch, fault }
 }
 
+/// The answer where the store did not take some of the events: the others are stored.
+pub fn refused(count: u64, of: u64, reason: &str) -> Vec<u8> {
+    let (code, text, _) = Status::InvalidDataFormat.parts();
+    let mut out = Vec::new();
+    let mut json = Writer::new(&mut out);
+    json.object();
+    json.field(
+        "text",
+        &format!("{text}: {count} of {of} events refused: {reason}"),
+    );
+    json.key("code");
+    json.unsigned(code.into());
+    json.end_object();
+    out
+}
+
 /// The answer: what is told, of which event, and what to ask for later.
 pub fn answer(status: Status, event: Option<usize>, ack: Option<u64>) -> Vec<u8> {
     let (code, text, _) = status.parts();

@@ -11,7 +11,7 @@ use obs_model::logs::{LogBatch, LogRecord};
 use obs_model::time::{NANOS_PER_DAY, civil_from_days, days_from_civil, parse_rfc3339};
 use obs_model::{Labels, Timestamp};
 
-use crate::event::Gather;
+use crate::event::{Gather, labels_of};
 use crate::otlp::metrics::name::label_name;
 
 /// What streams without an application are called, and the label `job` of all.
@@ -150,7 +150,7 @@ impl<'a> Messages<'a> {
                 .iter()
                 .all(|(_, v)| v.len() <= limits.label_value_bytes_max);
         let (line, metadata) = if kept {
-            (parsed.line, Labels::from_pairs(parsed.pairs))
+            (parsed.line, labels_of(parsed.pairs.into_iter()))
         } else {
             // Structured data that does not fit stays where it came from.
             (message.to_vec(), Labels::empty())

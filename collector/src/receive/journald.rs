@@ -48,6 +48,7 @@ async fn upload(
         waiting: 0,
         bytes: 0,
         refused: 0,
+        reason: String::new(),
         framer: Framer::default(),
     };
     let outcome = async {
@@ -64,7 +65,7 @@ async fn upload(
         .counters
         .lines_refused(Door::Journald, upload.refused);
     match outcome {
-        Ok(()) => (StatusCode::ACCEPTED, "OK.\n").into_response(),
+        Ok(()) => (StatusCode::ACCEPTED, upload.told()).into_response(),
         Err(error) => error.render(Dialect::Plain),
     }
 }
@@ -76,6 +77,8 @@ struct Upload {
     waiting: usize,
     bytes: usize,
     refused: u64,
+    /// Why the first were.
+    reason: String,
     framer: Framer,
 }
 
@@ -143,7 +146,7 @@ impl Upload {
         bytes: &[u8],
     ) -> Result<(), HttpError> {
         self.framer.push(bytes);
-        while let Some(entry) = self.framer.next_entry()? {
+        while let Some(entry) = self.next_entry()? {
             self.waiting += entry.len();
             self.entries.push(entry);
             if self.waiting >= BATCH_BYTES {
@@ -151,6 +154,24 @@ impl Upload {
             }
         }
         Ok(())
+    }
+
+    /// The next entry that is whole; those that are too long are counted.
+    fn next_entry(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
+        let entry = self.framer.next_entry()?;
+        let long = self.framer.take_too_long();
+        if long > 0 {
+            self.refuse(long, "an entry of more than 8 MiB");
+        }
+        Ok(entry)
+    }
+
+    fn refuse(&mut self, count: u64, reason: &str) {
+        self.refused += count;
+        if self.reason.is_empty() {
+            tracing::warn!(count, reason, "entries of a journal were refused");
+            reason.clone_into(&mut self.reason);
+        }
     }
 
     async fn end(&mut self, receiver: &Receiver, tenant: &Tenant) -> Result<(), HttpError> {
@@ -179,7 +200,18 @@ impl Upload {
         } else {
             receiver.sink.logs(tenant.clone(), batch).await?
         };
-        self.refused += accepted.refused;
+        if accepted.refused > 0 {
+            self.refuse(accepted.refused, &accepted.reason);
+        }
         Ok(())
+    }
+
+    /// The body of the answer. It is a success although entries were refused: the sender would send
+    /// all of them again, for ever.
+    fn told(&self) -> String {
+        match self.refused {
+            0 => "OK.\n".to_owned(),
+            count => format!("OK, but {count} entries were refused: {}\n", self.reason),
+        }
     }
 }

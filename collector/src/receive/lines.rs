@@ -236,6 +236,10 @@ pub(super) async fn keep(heard: Vec<Heard>, bytes: usize, speech: &Speech, way: 
             Ok(accepted) => {
                 counters.request(door, bytes, false);
                 counters.lines_refused(door, refused + accepted.refused);
+                if accepted.refused > 0 {
+                    let (refused, reason) = (accepted.refused, accepted.reason);
+                    tracing::warn!(refused, reason, "lines were refused");
+                }
                 return;
             }
             Err(SinkError::Refused { reason }) => {

@@ -52,13 +52,22 @@ pub(super) async fn store(
     decoded: Decoded<LogBatch>,
 ) -> Result<(), HttpError> {
     let accepted = if decoded.batch.streams.is_empty() {
+        if decoded.rejected == 0 && decoded.message.is_empty() {
+            // As Loki.
+            let message = "error at least one valid stream is required for ingestion";
+            return Err(HttpError::new(ErrorKind::Execution, message));
+        }
         Accepted::default()
     } else {
         receiver.sink.logs(tenant, decoded.batch).await?
     };
     let told = accepted.and(decoded.rejected, decoded.message);
     if told.refused > 0 || !told.reason.is_empty() {
-        let text = format!("{} lines refused: {}", told.refused, told.reason);
+        // One line alone is told in Loki's own words.
+        let text = match told.refused {
+            0 | 1 => told.reason,
+            many => format!("{many} lines refused: {}", told.reason),
+        };
         return Err(match told.crowded {
             // As Loki: there may be room for new streams later.
             true => HttpError::new(ErrorKind::TooMany, text).retry_after(CROWDED_RETRY_SECONDS),

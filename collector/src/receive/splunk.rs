@@ -218,9 +218,15 @@ async fn take(
             receiver
                 .counters
                 .lines_refused(Door::Splunk, accepted.refused);
-            if accepted.refused == count {
-                tracing::warn!(reason = accepted.reason, "events were refused");
-                return Err(Fault::told(Status::InvalidDataFormat));
+            if accepted.refused > 0 {
+                tracing::debug!(reason = accepted.reason, "events were refused");
+                return Err(match accepted.crowded {
+                    // There may be room for new streams later.
+                    true => Fault::told(Status::Busy),
+                    false => {
+                        Fault::Refused(splunk::refused(accepted.refused, count, &accepted.reason))
+                    }
+                });
             }
         }
         match fault {
@@ -247,6 +253,7 @@ async fn take(
             told(Status::Success, None, ack)
         }
         Err(Fault::Told(status, event)) => told(status, event, None),
+        Err(Fault::Refused(body)) => json(StatusCode::BAD_REQUEST, body),
         Err(Fault::Http(error)) => failed(&error),
     }
 }
@@ -277,6 +284,7 @@ async fn acks(State(receiver): State<Receiver>, request: Request) -> Response {
             json(StatusCode::OK, splunk::acks_answer(&done))
         }
         Err(Fault::Told(status, event)) => told(status, event, None),
+        Err(Fault::Refused(body)) => json(StatusCode::BAD_REQUEST, body),
         Err(Fault::Http(error)) => failed(&error),
     }
 }
@@ -284,6 +292,8 @@ async fn acks(State(receiver): State<Receiver>, request: Request) -> Response {
 /// Why a request was not taken.
 enum Fault {
     Told(Status, Option<usize>),
+    /// The store refused some; what is told.
+    Refused(Vec<u8>),
     Http(HttpError),
 }
 

@@ -331,6 +331,8 @@ async fn loki_push_in_all_forms() {
         assert_eq!(got.0, status, "{}", String::from_utf8_lossy(&got.1));
     };
     check(&[JSON], b"{\"streams\":[", 400).await;
+    check(&[JSON], b"{\"streams\":[]}", 422).await;
+    check(&[PROTOBUF], &snappy::encode(b""), 422).await;
     check(&[("content-type", "text/plain")], PUSHED, 415).await;
     check(&[JSON, ("content-encoding", "br")], PUSHED, 415).await;
     check(&[PROTOBUF, ("content-encoding", "gzip")], &gzip, 415).await;
@@ -639,4 +641,45 @@ async fn elasticsearch_tells_what_clients_look_for() {
         retry_after_seconds: 3,
     };
     check(Err(full), (429, "es_rejected_execution_exception")).await;
+}
+
+/// Splunk's collector tells that events were refused; journald's upload tells it in a success,
+/// because a sender of journals would send all of them again, for ever.
+#[tokio::test]
+async fn refused_events_are_told() {
+    let say = |refused, crowded| {
+        Ok(Accepted {
+            refused,
+            reason: "too old".to_owned(),
+            crowded,
+        })
+    };
+    let config = serde_json::json!({"tokens": ["secret"]});
+    let config = serde_json::from_value(config).expect("a configuration");
+    let authorized = ("authorization", "Splunk secret");
+    let channel = ("x-splunk-request-channel", "c");
+    let check = async |say: Say, expect: (u16, &str)| {
+        let mut rig = Rig::with(Limits::default(), say);
+        let setting = splunk::Setting::new(&config, std::path::Path::new("."));
+        rig.receiver = rig.receiver.with_splunk(setting.await.expect("a token"));
+        let events = br#"{"event":"a"}{"event":"b"}"#;
+        let path = "/services/collector";
+        let (status, body) = rig.post(path, &[authorized, channel], events).await;
+        let body = String::from_utf8(body).expect("text");
+        assert_eq!((status, body.as_str()), expect);
+    };
+    let fine = r#"{"text":"Success","code":0,"ackId":0}"#;
+    check(say(0, false), (200, fine)).await;
+    let partly = r#"{"text":"Invalid data format: 1 of 2 events refused: too old","code":6}"#;
+    check(say(1, false), (400, partly)).await;
+    let busy = r#"{"text":"Server is busy","code":9}"#;
+    check(say(1, true), (503, busy)).await;
+    let rig = Rig::with(Limits::default(), say(1, false));
+    let journal = b"__REALTIME_TIMESTAMP=1700000000000000\nMESSAGE=a\n\n";
+    let (status, body) = rig.post("/upload", &[], journal).await;
+    let body = String::from_utf8(body).expect("text");
+    assert_eq!(
+        (status, body.as_str()),
+        (202, "OK, but 1 entries were refused: too old\n")
+    );
 }

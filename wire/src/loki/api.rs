@@ -78,8 +78,7 @@ pub fn query(
     json.key("data");
     json.object();
     json.field("resultType", kind);
-    let streams = matches!(reply.answer, Answer::Streams(_));
-    if streams && encoding == LabelEncoding::Categorized {
+    if encoding == LabelEncoding::Categorized {
         json.key("encodingFlags");
         json.strings([CATEGORIZE]);
     }

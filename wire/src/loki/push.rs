@@ -4,11 +4,13 @@
 //! has at least one label and its names are of LogQL's alphabet; JSON is read without a tree, and
 //! what is unknown is skipped without recursion. As in Loki, a stream whose labels are wrong costs
 //! its own records only. Lines, labels and metadata over their limits are read all the same: the
-//! store drops those records alone and keeps the rest of the request. Only what would grow memory
-//! beyond the body's own size is refused here.
+//! store drops those records alone and keeps the rest of the request. What would grow memory
+//! beyond the body's own size, or has no place in time, is refused here, that record alone.
 //! Format: <https://grafana.com/docs/loki/latest/reference/loki-http-api/#ingest-logs>
 
 mod json;
+
+use std::borrow::Cow;
 
 use obs_model::labels::is_legacy_name;
 use obs_model::limits::Limits;
@@ -20,7 +22,7 @@ use crate::cursor::{self, Cursor, Escapes, LabelFault};
 use crate::error::WireError;
 use crate::otlp::metrics::name::label_name;
 use crate::protobuf::{Message, Wire};
-use crate::rejects::{Decoded, Rejects, shown};
+use crate::rejects::{Decoded, Rejects, clipped, shown};
 
 pub use json::decode_json;
 
@@ -41,11 +43,8 @@ pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded<LogBatch>
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
             (1, Wire::Bytes(message)) => {
-                let (labels, records) = stream(message, &builder)?;
-                match labels {
-                    Ok(labels) => batch.streams.push(LogStream { labels, records }),
-                    Err(fault) => rejects.add(records.len(), fault.to_string()),
-                }
+                let (labels, entries) = stream(message, &builder)?;
+                entries.under(labels, &mut batch, &mut rejects);
             }
             (1, _) => return Err(fields.mistyped(number, "a message")),
             _ => {}
@@ -63,60 +62,131 @@ fn check_size(body: &[u8], limits: &Limits) -> Result<(), WireError> {
 }
 
 /// Labels, or what is wrong with them, and what came under them.
-type Read = (Result<Labels, WireError>, Vec<LogRecord>);
+type Read = (Result<Labels, WireError>, Entries);
+
+/// Why a record is not taken, while the rest of its stream is.
+#[derive(Debug)]
+enum RecordFault {
+    /// So many pairs of structured metadata, and how many there may be.
+    Metadata(usize, usize),
+    /// Seconds and nanoseconds that are no point in time.
+    Time(i64, i64),
+}
+
+impl RecordFault {
+    /// In Loki's words.
+    fn told(&self, stream: &str) -> String {
+        match self {
+            Self::Metadata(found, max) => format!(
+                "stream '{stream}' has too many structured metadata labels: '{found}', limit: '{max}'"
+            ),
+            Self::Time(seconds, nanos) => format!(
+                "entry for stream '{stream}' has timestamp out of range: {seconds} seconds and \
+                 {nanos} nanoseconds, expected one of the years 1677 to 2262"
+            ),
+        }
+    }
+}
+
+/// The entries of a stream: records, and the first of each kind that are none.
+#[derive(Debug, Default)]
+struct Entries {
+    records: Vec<LogRecord>,
+    metadata: Option<(usize, RecordFault)>,
+    time: Option<(usize, RecordFault)>,
+}
+
+impl Entries {
+    fn add(&mut self, entry: Result<LogRecord, RecordFault>) {
+        let fault = match entry {
+            Ok(record) => return self.records.push(record),
+            Err(fault) => fault,
+        };
+        let first = match fault {
+            RecordFault::Metadata(..) => &mut self.metadata,
+            RecordFault::Time(..) => &mut self.time,
+        };
+        first.get_or_insert((0, fault)).0 += 1;
+    }
+
+    /// Puts the records under their labels, and counts those that are refused.
+    fn under(self, labels: Result<Labels, WireError>, batch: &mut LogBatch, rejects: &mut Rejects) {
+        let faults = [self.metadata, self.time];
+        match labels {
+            Ok(labels) => {
+                for (count, fault) in faults.into_iter().flatten() {
+                    rejects.add(count, fault.told(&clipped(&labels.to_string())));
+                }
+                let records = self.records;
+                batch.streams.push(LogStream { labels, records });
+            }
+            Err(fault) => {
+                let odd: usize = faults.iter().flatten().map(|(count, _)| count).sum();
+                rejects.add(self.records.len() + odd, fault.to_string());
+            }
+        }
+    }
+}
 
 fn stream(message: Message<'_>, builder: &Builder) -> Result<Read, WireError> {
     let mut labels = Err(message.fault(NO_LABELS));
-    let mut records = Vec::new();
+    let mut entries = Entries::default();
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
-            (1, Wire::Bytes(text)) => labels = builder.label_text(text)?,
-            (2, Wire::Bytes(entry)) => records.push(record(entry, builder)?),
+            (1, Wire::Bytes(text)) => labels = builder.label_text(text),
+            (2, Wire::Bytes(entry)) => entries.add(record(entry, builder)?),
             (1, _) => return Err(fields.mistyped(number, "a string")),
             (2, _) => return Err(fields.mistyped(number, "a message")),
             _ => {}
         }
     }
-    Ok((labels, records))
+    Ok((labels, entries))
 }
 
-/// A limit refuses the request; anything else that is wrong with labels is their stream's fault.
-fn own_fault<T>(result: Result<T, WireError>) -> Result<Result<T, WireError>, WireError> {
-    match result {
-        Err(error @ (WireError::TooLarge { .. } | WireError::Unsupported { .. })) => Err(error),
-        other => Ok(other),
-    }
-}
-
-fn record(message: Message<'_>, builder: &Builder) -> Result<LogRecord, WireError> {
+fn record(
+    message: Message<'_>,
+    builder: &Builder,
+) -> Result<Result<LogRecord, RecordFault>, WireError> {
     let mut record = LogRecord {
         time: Timestamp::default(),
         line: Vec::new(),
         metadata: builder.empty.clone(),
     };
-    let mut pairs = Vec::new();
+    let mut fault = None;
+    let (mut pairs, mut found) = (Vec::new(), 0);
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
-            (1, Wire::Bytes(time)) => record.time = timestamp(time)?,
+            (1, Wire::Bytes(time)) => match timestamp(time)? {
+                Ok(time) => record.time = time,
+                Err(odd) => fault = Some(odd),
+            },
             (2, Wire::Bytes(line)) => record.line = line.bytes.to_vec(),
             (3, Wire::Bytes(pair)) => {
-                builder.check_metadata(pairs.len())?;
-                pairs.push(metadata_pair(pair)?);
+                found += 1;
+                if found <= builder.limits.metadata_max {
+                    pairs.push(metadata_pair(pair)?);
+                }
             }
             (1 | 3, _) => return Err(fields.mistyped(number, "a message")),
             (2, _) => return Err(fields.mistyped(number, "a string")),
             _ => {}
         }
     }
+    if found > pairs.len() {
+        fault = Some(builder.too_much_metadata(found));
+    }
+    if let Some(fault) = fault {
+        return Ok(Err(fault));
+    }
     if !pairs.is_empty() {
         record.metadata = builder.metadata(&mut pairs)?;
     }
-    Ok(record)
+    Ok(Ok(record))
 }
 
-fn timestamp(message: Message<'_>) -> Result<Timestamp, WireError> {
+fn timestamp(message: Message<'_>) -> Result<Result<Timestamp, RecordFault>, WireError> {
     let (mut seconds, mut nanos) = (0i64, 0i64);
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
@@ -129,19 +199,20 @@ fn timestamp(message: Message<'_>) -> Result<Timestamp, WireError> {
         }
     }
     let whole = seconds.checked_mul(NANOS_PER_SECOND);
-    match whole.and_then(|whole| whole.checked_add(nanos)) {
+    Ok(match whole.and_then(|whole| whole.checked_add(nanos)) {
         Some(time) if (0..NANOS_PER_SECOND).contains(&nanos) => Ok(Timestamp::from_nanos(time)),
-        _ => Err(message.fault("a timestamp of the years 1677 to 2262")),
-    }
+        _ => Err(RecordFault::Time(seconds, nanos)),
+    })
 }
 
-fn metadata_pair<'a>(message: Message<'a>) -> Result<(&'a str, &'a str), WireError> {
-    let (mut name, mut value) = ("", "");
+/// Bytes that are not UTF-8 become U+FFFD: one of them must not cost the request.
+fn metadata_pair<'a>(message: Message<'a>) -> Result<(Cow<'a, str>, Cow<'a, str>), WireError> {
+    let (mut name, mut value) = (Cow::Borrowed(""), Cow::Borrowed(""));
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
-            (1, Wire::Bytes(text)) => name = text.text()?,
-            (2, Wire::Bytes(text)) => value = text.text()?,
+            (1, Wire::Bytes(text)) => name = String::from_utf8_lossy(text.bytes),
+            (2, Wire::Bytes(text)) => value = String::from_utf8_lossy(text.bytes),
             (1 | 2, _) => return Err(fields.mistyped(number, "a string")),
             _ => {}
         }
@@ -159,12 +230,15 @@ pub fn parse_labels(text: &str, limits: &Limits) -> Result<Labels, WireError> {
 struct Builder {
     limits: Limits,
     metadata_limits: Limits,
+    /// The limit that senders are told; the store keeps to it.
+    told_metadata_max: usize,
     /// Most records have no metadata; they share one allocation.
     empty: Labels,
 }
 
 impl Builder {
     fn new(limits: &Limits) -> Self {
+        let told_metadata_max = limits.metadata_max;
         let limits = Limits {
             labels_max: limits.labels_max.max(PAIRS_READ_MAX),
             metadata_max: limits.metadata_max.max(PAIRS_READ_MAX),
@@ -178,19 +252,19 @@ impl Builder {
                 labels_max: limits.metadata_max,
                 ..limits
             },
+            told_metadata_max,
             empty: Labels::empty(),
         }
     }
 
     /// Label text inside of a message: faults tell the byte in the body.
-    fn label_text(&self, message: Message<'_>) -> Result<Result<Labels, WireError>, WireError> {
-        let labels = self.parse(message.text()?).map_err(|error| match error {
+    fn label_text(&self, message: Message<'_>) -> Result<Labels, WireError> {
+        self.parse(message.text()?).map_err(|error| match error {
             WireError::Malformed {
                 position, expected, ..
             } => message.fault(format!("stream labels; at {position} of them: {expected}")),
             other => other,
-        });
-        own_fault(labels)
+        })
     }
 
     fn parse(&self, text: &str) -> Result<Labels, WireError> {
@@ -229,13 +303,9 @@ impl Builder {
         Ok(labels)
     }
 
-    /// Whether one more pair of metadata may follow so many.
-    fn check_metadata(&self, held: usize) -> Result<(), WireError> {
-        let max = self.limits.metadata_max;
-        if held >= max {
-            return Err(WireError::too_large(FORMAT, "metadata_max", max));
-        }
-        Ok(())
+    /// The fault of a record with so many pairs that they were not read.
+    fn too_much_metadata(&self, found: usize) -> RecordFault {
+        RecordFault::Metadata(found, self.told_metadata_max)
     }
 
     /// Structured metadata: names become such that LogQL can speak of, as Loki makes them; of equal

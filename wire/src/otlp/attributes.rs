@@ -52,6 +52,9 @@ pub(crate) fn value_from_proto(value: AnyValue, depth: usize) -> Result<Attribut
         Some(Value::Int(number)) => AttributeValue::Int(number),
         Some(Value::Double(number)) => AttributeValue::Double(number),
         Some(Value::Bytes(bytes)) => AttributeValue::Bytes(bytes),
+        Some(Value::RawText(bytes)) => {
+            AttributeValue::String(String::from_utf8_lossy(&bytes).into_owned())
+        }
         Some(Value::Array(array)) => {
             let depth = deeper()?;
             let values = array.values.into_iter();

@@ -2,7 +2,7 @@
 //! structured metadata, the body the line.
 //!
 //! Invariants: one stream per resource, always with a `service_name`; names are of the old label
-//! alphabet; the line is the body's text unchanged; the metadata made for one request takes at most
+//! alphabet; the line is the body's text unchanged, also where it is not UTF-8; the metadata made for one request takes at most
 //! `decompressed_bytes_max` bytes, however many records share large resource attributes.
 
 use obs_model::labels::{Labels, LabelsBuilder};
@@ -14,7 +14,8 @@ use obs_model::time::Timestamp;
 use super::attributes::{self, check_label, check_labels, hex_id, to_text};
 use super::metrics::name::label_name;
 use super::proto::logs as proto;
-use super::{Decoded, Rejects, Room, from_json, from_protobuf, shape, timestamp};
+use super::proto::values::{AnyValue, Value};
+use super::{Decoded, Rejects, Room, from_json, from_protobuf, repair, shape, timestamp};
 use crate::error::WireError;
 
 /// Resource attributes that become index labels, as Loki's `default_resource_attributes_as_index_labels`.
@@ -44,16 +45,26 @@ pub const INDEX_ATTRIBUTES: [&str; 18] = [
 const SERVICE_LABELS: [&str; 3] = ["container_name", "k8s_container_name", "k8s_job_name"];
 
 /// Reads `ExportLogsServiceRequest` or `LogsData`. A record without any time has the time zero:
-/// see [`stamp`].
+/// see [`stamp`]. Texts that are not UTF-8 are told, and cost nothing: lines keep their bytes, in
+/// attributes such bytes become U+FFFD.
 pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded<LogBatch>, WireError> {
-    let data = from_protobuf("OTLP logs", body, &shape::LOGS, limits)?;
-    Ok(convert(data, limits))
+    let read = |body: &[u8]| from_protobuf("OTLP logs", body, &shape::LOGS, limits);
+    let error = match read(body) {
+        Ok(data) => return Ok(convert(data, limits, Rejects::default())),
+        Err(error) => error,
+    };
+    let (mended, count) = repair::logs(body).ok_or(error)?;
+    let mut rejects = Rejects::default();
+    rejects.fault(format!(
+        "{count} texts are not UTF-8: lines are kept as they are, in attributes the bytes are replaced"
+    ));
+    Ok(convert(read(&mended)?, limits, rejects))
 }
 
 /// Reads the same in OTLP/JSON.
 pub fn decode_json(body: &[u8], limits: &Limits) -> Result<Decoded<LogBatch>, WireError> {
     let data = from_json("OTLP logs in JSON", body, limits)?;
-    Ok(convert(data, limits))
+    Ok(convert(data, limits, Rejects::default()))
 }
 
 /// Gives records that came without any time the time of their arrival.
@@ -65,8 +76,7 @@ pub fn stamp(batch: &mut LogBatch, now: Timestamp) {
     }
 }
 
-fn convert(data: proto::LogsData, limits: &Limits) -> Decoded<LogBatch> {
-    let mut rejects = Rejects::default();
+fn convert(data: proto::LogsData, limits: &Limits, mut rejects: Rejects) -> Decoded<LogBatch> {
     let mut room = Room::new(limits);
     let mut batch = LogBatch::default();
     for from in data.resource_logs {
@@ -241,12 +251,7 @@ fn record(
         metadata.set("detected_level", level);
     }
     check_labels(&metadata, limits, "metadata_max", limits.metadata_max)?;
-    let body = attributes::value_from_proto(from.body.unwrap_or_default(), limits.depth_max)
-        .map_err(|reason| format!("body {reason}"))?;
-    let line = match body {
-        AttributeValue::String(text) => text.into_bytes(),
-        other => to_text(&other).into_bytes(),
-    };
+    let line = line(from.body.unwrap_or_default(), limits)?;
     if line.len() > limits.line_bytes_max {
         let max = limits.line_bytes_max;
         return Err(format!(
@@ -258,6 +263,18 @@ fn record(
         time,
         line,
         metadata: metadata.build(),
+    })
+}
+
+fn line(body: AnyValue, limits: &Limits) -> Result<Vec<u8>, String> {
+    if let Some(Value::RawText(bytes)) = body.value {
+        return Ok(bytes);
+    }
+    let body = attributes::value_from_proto(body, limits.depth_max)
+        .map_err(|reason| format!("body {reason}"))?;
+    Ok(match body {
+        AttributeValue::String(text) => text.into_bytes(),
+        other => to_text(&other).into_bytes(),
     })
 }
 

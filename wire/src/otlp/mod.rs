@@ -11,6 +11,7 @@ mod lenient;
 pub mod logs;
 pub mod metrics;
 pub(crate) mod proto;
+mod repair;
 mod reply;
 mod shape;
 pub mod traces;

@@ -58,6 +58,11 @@ fn rfc_5424() {
         "<14>1 - h a - - [flag] x",
         r#"h a user 2026-11-21T10:00:00Z "x" {flag="true", severity="informational"}"#,
     );
+    // The format lets a parameter come more than once.
+    check(
+        r#"<14>1 - h a - - [i@1 ip="1" ip="2"] x"#,
+        r#"h a user 2026-11-21T10:00:00Z "x" {i_1_ip="1", i_1_ip_2="2", severity="informational"}"#,
+    );
     // Structured data that is none is text.
     check(
         "<14>1 - h a - - [not closed x",

@@ -98,7 +98,7 @@ fn metrics() {
         }]),
         LabelEncoding::Categorized,
         expect![[
-            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1.500,"0.0000001"]}]"#
+            r#"{"status":"success","data":{"resultType":"vector","encodingFlags":["categorize-labels"],"result":[{"metric":{"a":"b"},"value":[1.500,"0.0000001"]}]"#
         ]],
     );
     let mut samples = Samples::default();

@@ -10,13 +10,13 @@ use std::fmt;
 
 use obs_model::Timestamp;
 use obs_model::limits::Limits;
-use obs_model::logs::{LogBatch, LogRecord, LogStream};
+use obs_model::logs::{LogBatch, LogRecord};
 use obs_model::time::parse_rfc3339;
 use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::{Builder, FORMAT, NO_LABELS, Read, check_size, own_fault};
+use super::{Builder, Entries, FORMAT, NO_LABELS, Read, RecordFault, check_size};
 use crate::error::{Position, WireError};
 use crate::rejects::{Decoded, Rejects};
 
@@ -136,15 +136,10 @@ impl<'de> Visitor<'de> for Streams<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut index = 0;
-        while let Some((labels, records)) = seq.next_element_seed(Stream(self.0, index))? {
+        while let Some((labels, entries)) = seq.next_element_seed(Stream(self.0, index))? {
             index += 1;
-            match labels {
-                Ok(labels) => self.1.streams.push(LogStream { labels, records }),
-                Err(fault) => {
-                    let mut rejects = self.0.rejects.borrow_mut();
-                    rejects.add(records.len(), fault.to_string());
-                }
-            }
+            let mut rejects = self.0.rejects.borrow_mut();
+            entries.under(labels, self.1, &mut rejects);
         }
         Ok(())
     }
@@ -172,37 +167,39 @@ impl<'de> Visitor<'de> for Stream<'_> {
         let fault =
             |expected| WireError::at_path(FORMAT, format!("streams[{}].stream", self.1), expected);
         let mut labels = Err(fault(NO_LABELS.to_owned()));
-        let mut records = Vec::new();
+        let mut entries = Entries::default();
         while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
             match &*key {
                 "stream" => {
                     let max = self.0.builder.limits.labels_max;
-                    let mut pairs = map.next_value_seed(Pairs(self.0, "labels_max", max))?;
-                    let made = own_fault(self.0.builder.labels(&mut pairs, fault));
-                    labels = made.map_err(|error| self.0.refuse(error))?;
+                    let (mut pairs, found) = map.next_value_seed(Pairs(max))?;
+                    labels = if found > max {
+                        Err(WireError::too_large(FORMAT, "labels_max", max))
+                    } else {
+                        self.0.builder.labels(&mut pairs, fault)
+                    };
                 }
-                "values" => map.next_value_seed(Values(&mut records, || Entry(self.0)))?,
+                "values" => map.next_value_seed(Values(&mut entries, || Entry(self.0)))?,
                 "labels" => {
                     let Key(text) = map.next_value_seed(KeySeed)?;
-                    let made = own_fault(self.0.builder.parse(&text));
-                    labels = made.map_err(|error| self.0.refuse(error))?;
+                    labels = self.0.builder.parse(&text);
                 }
-                "entries" => map.next_value_seed(Values(&mut records, || Old(self.0)))?,
+                "entries" => map.next_value_seed(Values(&mut entries, || Old(self.0)))?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok((labels, records))
+        Ok((labels, entries))
     }
 }
 
 /// The records of a stream and what reads one.
-struct Values<'c, F>(&'c mut Vec<LogRecord>, F);
+struct Values<'c, F>(&'c mut Entries, F);
 
 impl<'de, S, F> DeserializeSeed<'de> for Values<'_, F>
 where
-    S: DeserializeSeed<'de, Value = LogRecord>,
+    S: DeserializeSeed<'de, Value = Result<LogRecord, RecordFault>>,
     F: Fn() -> S,
 {
     type Value = ();
@@ -214,7 +211,7 @@ where
 
 impl<'de, S, F> Visitor<'de> for Values<'_, F>
 where
-    S: DeserializeSeed<'de, Value = LogRecord>,
+    S: DeserializeSeed<'de, Value = Result<LogRecord, RecordFault>>,
     F: Fn() -> S,
 {
     type Value = ();
@@ -224,8 +221,8 @@ where
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(record) = seq.next_element_seed((self.1)())? {
-            self.0.push(record);
+        while let Some(entry) = seq.next_element_seed((self.1)())? {
+            self.0.add(entry);
         }
         Ok(())
     }
@@ -234,41 +231,43 @@ where
 struct Entry<'c>(&'c Context);
 
 impl<'de> DeserializeSeed<'de> for Entry<'_> {
-    type Value = LogRecord;
+    type Value = Result<LogRecord, RecordFault>;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogRecord, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_seq(self)
     }
 }
 
 impl<'de> Visitor<'de> for Entry<'_> {
-    type Value = LogRecord;
+    type Value = Result<LogRecord, RecordFault>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an entry [\"nanoseconds\", \"line\", {metadata}]")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LogRecord, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let time = seq.next_element_seed(Time)?;
         let time = time.ok_or_else(|| A::Error::invalid_length(0, &self))?;
         let line = seq.next_element_seed(Line)?;
         let line = line.ok_or_else(|| A::Error::invalid_length(1, &self))?;
         let refuse = |error| self.0.refuse::<A::Error>(error);
         let max = self.0.builder.limits.metadata_max;
-        let pairs = seq.next_element_seed(Pairs(self.0, "metadata_max", max))?;
-        let metadata = match pairs {
-            None => self.0.builder.empty.clone(),
-            Some(pairs) if pairs.is_empty() => self.0.builder.empty.clone(),
-            Some(mut pairs) => self.0.builder.metadata(&mut pairs).map_err(refuse)?,
+        let (mut pairs, found) = seq.next_element_seed(Pairs(max))?.unwrap_or_default();
+        let metadata = match pairs.is_empty() || found > max {
+            true => self.0.builder.empty.clone(),
+            false => self.0.builder.metadata(&mut pairs).map_err(refuse)?,
         };
         if seq.next_element::<IgnoredAny>()?.is_some() {
             return Err(A::Error::invalid_length(4, &self));
         }
-        Ok(LogRecord {
+        if found > max {
+            return Ok(Err(self.0.builder.too_much_metadata(found)));
+        }
+        Ok(Ok(LogRecord {
             time,
             line: line.into_owned(),
             metadata,
-        })
+        }))
     }
 }
 
@@ -276,21 +275,21 @@ impl<'de> Visitor<'de> for Entry<'_> {
 struct Old<'c>(&'c Context);
 
 impl<'de> DeserializeSeed<'de> for Old<'_> {
-    type Value = LogRecord;
+    type Value = Result<LogRecord, RecordFault>;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<LogRecord, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Old<'_> {
-    type Value = LogRecord;
+    type Value = Result<LogRecord, RecordFault>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an entry {\"ts\": \"RFC 3339\", \"line\": \"line\"}")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LogRecord, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut time, mut line) = (None, None);
         while let Some(Key(key)) = map.next_key_seed(KeySeed)? {
             match &*key {
@@ -308,13 +307,13 @@ impl<'de> Visitor<'de> for Old<'_> {
                 }
             }
         }
-        Ok(LogRecord {
+        Ok(Ok(LogRecord {
             time: time.ok_or_else(|| A::Error::missing_field("ts"))?,
             line: line
                 .ok_or_else(|| A::Error::missing_field("line"))?
                 .into_owned(),
             metadata: self.0.builder.empty.clone(),
-        })
+        }))
     }
 }
 
@@ -370,35 +369,34 @@ impl<'de> Visitor<'de> for Line {
     }
 }
 
-/// An object of strings, at most so many (the limit and its name).
-struct Pairs<'c>(&'c Context, &'static str, usize);
+/// An object of strings, of which at most so many are kept; and how many there are.
+struct Pairs(usize);
 
-impl<'de> DeserializeSeed<'de> for Pairs<'_> {
-    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+impl<'de> DeserializeSeed<'de> for Pairs {
+    type Value = (Vec<(Cow<'de, str>, Cow<'de, str>)>, usize);
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Pairs<'_> {
-    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+impl<'de> Visitor<'de> for Pairs {
+    type Value = (Vec<(Cow<'de, str>, Cow<'de, str>)>, usize);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of strings")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
+        let (mut pairs, mut found) = (Vec::new(), 0);
         while let Some(Key(name)) = map.next_key_seed(KeySeed)? {
             let Key(value) = map.next_value_seed(KeySeed)?;
-            if pairs.len() >= self.2 {
-                let error = WireError::too_large(FORMAT, self.1, self.2);
-                return Err(self.0.refuse(error));
+            found += 1;
+            if found <= self.0 {
+                pairs.push((name, value));
             }
-            pairs.push((name, value));
         }
-        Ok(pairs)
+        Ok((pairs, found))
     }
 }
 

@@ -175,25 +175,76 @@ fn limits(decompressed_bytes_max: usize) -> Limits {
 
 #[test]
 fn limits_are_named() {
-    let limit = |limits: &Limits, labels: &str, entry: &str| {
-        let body =
-            format!("{{\"streams\":[{{\"stream\":{{{labels}}},\"values\":[[\"1\",{entry}]]}}]}}");
-        match decode_json(body.as_bytes(), limits) {
-            Err(WireError::TooLarge { limit, .. }) => limit,
-            other => panic!("{body}: {other:?}"),
-        }
+    let push = |limits: &Limits, labels: &str, entries: &str| {
+        let body = format!("{{\"streams\":[{{\"stream\":{{{labels}}},\"values\":[{entries}]}}]}}");
+        decode_json(body.as_bytes(), limits)
     };
     let good = r#""a":"b""#;
     let many: Vec<String> = (0..1100).map(|n| format!("\"l{n}\":\"v\"")).collect();
     let many = many.join(",");
     let room = limits(1 << 20);
+    let entries = format!(r#"["1","kept"],["2","too much",{{{many}}}],["3","kept"]"#);
+    let read = push(&room, good, &entries).unwrap();
+    assert_eq!((read.batch.record_count(), read.rejected), (2, 1));
     assert_eq!(
-        limit(&room, good, &format!(r#""1",{{{many}}}"#)),
-        "metadata_max"
+        read.message,
+        r#"stream '{a="b"}' has too many structured metadata labels: '1100', limit: '1'"#
     );
-    assert_eq!(limit(&room, &many, r#""1""#), "labels_max");
-    let long = format!("\"{}\"", "x".repeat(150));
-    assert_eq!(limit(&limits(150), good, &long), "decompressed_bytes_max");
+    let read = push(&room, &many, r#"["1","x"]"#).unwrap();
+    assert_eq!((read.batch.record_count(), read.rejected), (0, 1));
+    assert!(read.message.contains("labels_max"), "{}", read.message);
+    let long = format!("[\"1\",\"{}\"]", "x".repeat(150));
+    match push(&limits(150), good, &long) {
+        Err(WireError::TooLarge { limit, .. }) => assert_eq!(limit, "decompressed_bytes_max"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One odd record of a protobuf push must not cost the others.
+#[test]
+fn odd_records_of_protobuf_are_refused_alone() {
+    let mut body = Vec::new();
+    put::message(&mut body, 1, |out| {
+        // Entries may come before the labels.
+        put::message(out, 2, |out| {
+            put::bytes(out, 2, b"much");
+            for n in 0..1030 {
+                put::message(out, 3, |out| {
+                    put::bytes(out, 1, format!("k{n}").as_bytes());
+                    put::bytes(out, 2, b"v");
+                });
+            }
+        });
+        put::message(out, 2, |out| {
+            put::message(out, 1, |out| put::uint(out, 1, i64::MAX as u64));
+            put::bytes(out, 2, b"no time");
+        });
+        put::message(out, 2, |out| {
+            put::bytes(out, 2, b"kept \xff");
+            put::message(out, 3, |out| {
+                put::bytes(out, 1, b"k");
+                put::bytes(out, 2, b"a\xffb");
+            });
+        });
+        put::bytes(out, 1, br#"{a="b"}"#);
+    });
+    put::message(&mut body, 1, |out| {
+        put::bytes(out, 1, b"{a=\"\xff\"}");
+        put::message(out, 2, |out| put::bytes(out, 2, b"x"));
+    });
+    let read = decode_protobuf(&body, &Limits::default()).unwrap();
+    assert_eq!(
+        print(&read.batch),
+        "{a=\"b\"}\n  0 kept \\xff {k=\"a\u{fffd}b\"}\n"
+    );
+    assert_eq!(read.rejected, 3);
+    for reason in [
+        r#"stream '{a="b"}' has too many structured metadata labels: '1030', limit: '256'"#,
+        r#"entry for stream '{a="b"}' has timestamp out of range"#,
+        "expected UTF-8",
+    ] {
+        assert!(read.message.contains(reason), "{}", read.message);
+    }
 }
 
 /// A stream without usable labels must not cost the others, as in Loki.
@@ -388,7 +439,7 @@ fn protobuf_faults() {
     check(
         &bad_time,
         expect![[
-            r#"loki push request is malformed at byte 15: expected a timestamp of the years 1677 to 2262"#
+            r#"entry for stream '{a="b"}' has timestamp out of range: 9223372036854775807 seconds and 0 nanoseconds, expected one of the years 1677 to 2262"#
         ]],
     );
 }

@@ -137,8 +137,8 @@ fn bodies_become_lines() {
 #[test]
 fn scopes_are_metadata_and_protobuf_reads_the_same() {
     let any = |text: &str| {
-        Some(super::super::proto::values::AnyValue {
-            value: Some(super::super::proto::values::Value::String(text.to_owned())),
+        Some(AnyValue {
+            value: Some(Value::String(text.to_owned())),
         })
     };
     let pair = |key: &str, value: &str| super::super::proto::values::KeyValue {
@@ -253,4 +253,43 @@ fn records_without_time_get_the_time_of_arrival() {
         .map(|r| r.time.nanos())
         .collect();
     assert_eq!(times, [5, 9]);
+}
+
+/// One byte that is not UTF-8 must not cost the batch; collectors drop what is answered with 400.
+#[test]
+fn texts_that_are_not_utf8_cost_nothing() {
+    use crate::protobuf::put;
+    let any = |out: &mut Vec<u8>, number: u32, text: &[u8]| {
+        put::message(out, number, |out| put::bytes(out, 1, text));
+    };
+    let mut body = Vec::new();
+    put::message(&mut body, 1, |out| {
+        put::message(out, 2, |out| {
+            put::message(out, 2, |out| {
+                put::bytes(out, 3, b"IN\xffO");
+                any(out, 5, b"a\xff\xfeb");
+                put::message(out, 6, |out| {
+                    put::bytes(out, 1, b"k\xff");
+                    any(out, 2, b"v\xff");
+                });
+            });
+            put::message(out, 2, |out| any(out, 5, b"good"));
+        });
+    });
+    let decoded = decode_protobuf(&body, &Limits::default()).unwrap();
+    let records = &decoded.batch.streams[0].records;
+    assert_eq!(records[0].line, b"a\xff\xfeb");
+    assert_eq!(
+        records[0].metadata.to_string(),
+        "{k_=\"v\u{fffd}\", severity_text=\"IN?O\"}"
+    );
+    assert_eq!(records[1].line, b"good");
+    assert_eq!(decoded.rejected, 0);
+    assert!(
+        decoded.message.starts_with("4 texts are not UTF-8"),
+        "{}",
+        decoded.message
+    );
+    body.push(0xff);
+    assert!(decode_protobuf(&body, &Limits::default()).is_err());
 }

@@ -13,7 +13,7 @@ use crate::otlp::lenient::{Base64, Lenient, number, or_default};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Value", tags = "1, 2, 3, 4, 5, 6, 7, 15")]
     pub(crate) value: Option<Value>,
 }
 
@@ -33,6 +33,9 @@ pub(crate) enum Value {
     Map(KeyValueList),
     #[prost(bytes = "vec", tag = "7")]
     Bytes(Vec<u8>),
+    /// Text that is not UTF-8; see `repair`.
+    #[prost(bytes = "vec", tag = "15")]
+    RawText(Vec<u8>),
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
