@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Canceled,
     /// Took longer than allowed: 503 `timeout`.
     Timeout,
+    /// The same where the API tells it by 504, as Loki's does.
+    Deadline,
     /// Not now: 503 `unavailable`.
     Unavailable,
     /// Our fault: 500 `internal`.
@@ -63,6 +65,7 @@ impl ErrorKind {
                 StatusCode::from_u16(499).expect("499 lies in the range of status codes")
             }
             Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -82,7 +85,7 @@ impl ErrorKind {
             Self::Execution => "execution",
             Self::TooMany => "too_many_requests",
             Self::Canceled => "canceled",
-            Self::Timeout => "timeout",
+            Self::Timeout | Self::Deadline => "timeout",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -93,7 +96,7 @@ impl ErrorKind {
         match self {
             Self::Canceled => 1,
             Self::BadData | Self::NotAcceptable | Self::UnsupportedMedia | Self::Execution => 3,
-            Self::Timeout => 4,
+            Self::Timeout | Self::Deadline => 4,
             Self::NotFound => 5,
             Self::Conflict => 6,
             Self::Forbidden => 7,

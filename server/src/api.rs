@@ -36,6 +36,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::params::Params;
 
+pub(crate) use admin::Bound;
 pub(crate) use loki::Deletions;
 pub(crate) use tempo::grpc_routes;
 pub(crate) use ui::below;

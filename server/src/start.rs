@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use axum::middleware::from_fn;
+use axum::{Extension, Router};
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
@@ -379,7 +379,10 @@ impl Serving<'_> {
     }
 
     fn serve(self, listener: TcpListener, routes: Router) {
-        let routes = routes.layer(from_fn(unread::read));
+        let mut routes = routes.layer(from_fn(unread::read));
+        if let Ok(bound) = listener.local_addr() {
+            routes = routes.layer(Extension(api::Bound(bound.ip())));
+        }
         let stopped = self.stop.clone().cancelled_owned();
         let listener = Guarded::new(listener, self.cut.clone());
         self.tasks.spawn(async move {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::middleware::from_fn;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::HeaderMap;
 use http::request::Parts;
 use obs_collector::receive::{TENANT_HEADER, tenant_of};
@@ -99,7 +99,15 @@ fn changes() -> Router<Arc<App>> {
 
 /// Loki's routes outside of `/loki/api/v1`.
 pub(super) fn root_routes() -> Router<Arc<App>> {
-    Router::new().route("/config/tenant/v1/limits", get(status::tenant_limits))
+    let changes = Router::new()
+        .route("/flush", post(status::flush))
+        .layer(from_fn(super::admin::same_site));
+    Router::new()
+        .route("/config/tenant/v1/limits", get(status::tenant_limits))
+        .route("/config", get(status::config))
+        .route("/services", get(status::services))
+        .route("/log_level", get(status::log_level))
+        .merge(changes)
 }
 
 /// The tenants that a read names, each once, in order.
@@ -182,14 +190,50 @@ impl Askers {
     }
 }
 
+/// A point of time; what is none is told in Loki's words.
+fn time(params: &Params, name: &str) -> Checked<Option<Timestamp>> {
+    params.time(name, Clock::Nanoseconds).map_err(|_| {
+        let text = params.get(name).unwrap_or_default();
+        HttpError::bad_data(format!(
+            "could not parse '{name}' parameter: strconv.ParseInt: parsing {text:?}: invalid syntax"
+        ))
+    })
+}
+
+/// A number of at least 1; what is none is told in Loki's words.
+fn positive(params: &Params, name: &str) -> Checked<Option<usize>> {
+    let Some(text) = params.get(name) else {
+        return Ok(None);
+    };
+    let fault = |why: String| Err(HttpError::bad_data(why));
+    match text.parse::<i64>() {
+        Ok(number) if number <= 0 => fault("limit must be a positive value".to_owned()),
+        Ok(number) => match u32::try_from(number) {
+            Ok(number) => Ok(Some(number as usize)),
+            Err(_) => fault(format!(
+                "{name} value {number} is out of range [0, {}]",
+                u32::MAX
+            )),
+        },
+        Err(_) => fault(format!("strconv.Atoi: parsing {text:?}: invalid syntax")),
+    }
+}
+
+/// A duration, and what is told where it is negative.
+fn duration(params: &Params, name: &str, negative: &str) -> Checked<Option<i64>> {
+    let text = params.get(name).unwrap_or_default();
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds < 0.0 => Err(HttpError::bad_data(negative)),
+        _ => params.duration(name),
+    }
+}
+
 /// `start` (or `since`) to `end`; Loki's defaults reach back from now.
 fn range(params: &Params, default_since: i64) -> Checked<(Timestamp, Timestamp)> {
     let now = clock::now();
-    let end = params.time("end", Clock::Nanoseconds)?.unwrap_or(now);
+    let end = time(params, "end")?.unwrap_or(now);
     let since = params.duration("since")?.unwrap_or(default_since);
-    let start = params
-        .time("start", Clock::Nanoseconds)?
-        .unwrap_or(end.min(now).saturating_sub(since));
+    let start = time(params, "start")?.unwrap_or(end.min(now).saturating_sub(since));
     if end < start {
         return Err(HttpError::bad_data(
             "end timestamp must not be before or equal to start time",
@@ -210,12 +254,10 @@ const POINTS_DEFAULT: i64 = 250;
 /// The parameter `step`, by default as long as Loki's; it does not make more points than may be.
 fn step(app: &App, params: &Params, (start, end): (Timestamp, Timestamp)) -> Checked<i64> {
     use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
-    let step = match params.duration("step")? {
-        Some(0) => {
-            return Err(HttpError::bad_data(
-                "zero or negative query resolution step widths are not accepted. Try a positive integer",
-            ));
-        }
+    let zero =
+        "zero or negative query resolution step widths are not accepted. Try a positive integer";
+    let step = match duration(params, "step", zero)? {
+        Some(0) => return Err(HttpError::bad_data(zero)),
         Some(step) => step.max(NANOS_PER_MILLI),
         None => ((end - start) / POINTS_DEFAULT / NANOS_PER_SECOND).max(1) * NANOS_PER_SECOND,
     };
@@ -238,10 +280,18 @@ fn thousands(number: u64) -> String {
     }
 }
 
-/// Loki tells everything that is wrong with a query, limits included, by 400; it has no 422.
+/// Loki tells everything that is wrong with a query, limits included, by 400; it has no 422. What
+/// took too long is 504 with what helps.
 fn as_loki(mut error: HttpError) -> HttpError {
-    if error.kind == ErrorKind::Execution {
-        error.kind = ErrorKind::BadData;
+    match error.kind {
+        ErrorKind::Execution => error.kind = ErrorKind::BadData,
+        ErrorKind::Timeout => {
+            let help = "request timed out, decrease the duration of the request or add more label \
+                        matchers (prefer exact match over regex match) to reduce the amount of data \
+                        processed";
+            error = HttpError::new(ErrorKind::Deadline, format!("{help}: {}", error.message));
+        }
+        _ => {}
     }
     error
 }

@@ -19,7 +19,7 @@ use obs_wire::loki::explore as write;
 use super::query::page;
 use super::{
     Askers, Checked, HOUR, Result, as_loki, check_lines, gather, half_open, json, log_query,
-    matchers, range, step,
+    matchers, positive, range, step,
 };
 use crate::api::{Told, timeout};
 use crate::app::App;
@@ -92,7 +92,7 @@ type Fields = std::collections::BTreeMap<String, detected::DetectedField>;
 /// The fields of a sample of the newest lines, and the limit that held.
 async fn detect(app: &App, askers: &Askers, params: &Params, fields_max: usize) -> Checked<Fields> {
     let logs = log_query(app, params, "fields are of lines, expected a log query")?;
-    let sample = params.positive("line_limit")?.unwrap_or(SAMPLE_DEFAULT);
+    let sample = positive(params, "line_limit")?.unwrap_or(SAMPLE_DEFAULT);
     let plan = LogPlan {
         logs,
         range: half_open(params, HOUR)?,
@@ -111,9 +111,9 @@ async fn detect(app: &App, askers: &Askers, params: &Params, fields_max: usize) 
 }
 
 fn limit(params: &Params) -> Checked<usize> {
-    let limit = match params.positive("limit")? {
+    let limit = match positive(params, "limit")? {
         Some(limit) => Some(limit),
-        None => params.positive("field_limit")?,
+        None => positive(params, "field_limit")?,
     };
     Ok(limit.unwrap_or(FIELDS_DEFAULT))
 }
@@ -145,7 +145,7 @@ pub(super) async fn values(
 ) -> Result<Response> {
     let limit = limit(&params)?;
     let mut found = detect(&app, &askers, &params, usize::MAX).await?;
-    let values = found.remove(&name).map(|field| field.values);
+    let values = found.remove(&name).map(|field| field.told_values());
     let mut body = Vec::new();
     let told = values.into_iter().flatten().take(limit);
     write::detected_values(told, limit, &mut body);

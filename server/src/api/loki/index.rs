@@ -19,7 +19,8 @@ use obs_wire::loki::api::{self as write, IndexStats};
 use obs_wire::loki::explore;
 
 use super::{
-    Askers, Checked, HOUR, Result, gather, half_open, json, matchers, range as times, step,
+    Askers, Checked, HOUR, Result, gather, half_open, json, matchers, positive, range as times,
+    step,
 };
 use crate::api::Told;
 use crate::app::App;
@@ -87,7 +88,11 @@ fn request(app: &App, params: &Params) -> Checked<VolumeRequest> {
         matchers: matchers(app, Some(params.need("query")?))?,
         targets: targets.map(str::to_owned).collect(),
         by,
-        limit: params.positive("limit")?.unwrap_or(VOLUMES_DEFAULT),
+        limit: match params.get("limit") {
+            // As Loki, 0 is none.
+            Some("0") => VOLUMES_DEFAULT,
+            _ => positive(params, "limit")?.unwrap_or(VOLUMES_DEFAULT),
+        },
     })
 }
 

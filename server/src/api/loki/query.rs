@@ -18,11 +18,14 @@ use obs_query::logs::tenants::{TenantLogs, grouped, lines_of_tenants, run_over_t
 use obs_query::{Direction, Language, Plan, Query, QueryError, Request, When};
 use obs_wire::loki::api::{self as write, LabelEncoding, Timing};
 
-use super::{Askers, Checked, HOUR, Result, as_loki, check_lines, json, range as times, step};
+use super::{
+    Askers, Checked, HOUR, Result, as_loki, check_lines, duration, json, positive, range as times,
+    step, time,
+};
 use crate::api::{Told, evaluate, timeout};
 use crate::app::App;
 use crate::clock;
-use crate::params::{Clock, Params};
+use crate::params::Params;
 
 /// Lines without a `limit`, as Loki.
 const LINES_DEFAULT: usize = 100;
@@ -33,15 +36,17 @@ pub(super) fn direction(params: &Params, default: Direction) -> Checked<Directio
         None => Ok(default),
         Some("backward") => Ok(Direction::Backward),
         Some("forward") => Ok(Direction::Forward),
-        Some(other) => Err(HttpError::bad_data(format!(
-            "invalid parameter \"direction\": {other:?}, expected forward or backward"
-        ))),
+        Some(_) => {
+            let text = params.get("direction").unwrap_or_default();
+            let message = format!("invalid direction '{text}', expected forward or backward");
+            Err(HttpError::bad_data(message))
+        }
     }
 }
 
 fn request(app: &App, params: &Params, when: When) -> Checked<Request> {
     let mut request = Request::new(when);
-    let limit = params.positive("limit")?.unwrap_or(LINES_DEFAULT);
+    let limit = positive(params, "limit")?.unwrap_or(LINES_DEFAULT);
     request.limit = check_lines(app, limit)?;
     request.now = clock::now();
     request.direction = direction(params, Direction::Backward)?;
@@ -64,9 +69,7 @@ pub(super) async fn query(
     headers: HeaderMap,
     Told(params): Told<Params>,
 ) -> Result<Response> {
-    let at = params
-        .time("time", Clock::Nanoseconds)?
-        .unwrap_or_else(clock::now);
+    let at = time(&params, "time")?.unwrap_or_else(clock::now);
     let asked = Asked {
         request: request(&app, &params, When::At(at))?,
         interval: 0,
@@ -84,7 +87,7 @@ pub(super) async fn range(
     let step = step(&app, &params, (start, end))?;
     let asked = Asked {
         request: request(&app, &params, When::Range { start, end, step })?,
-        interval: params.duration("interval")?.unwrap_or(0),
+        interval: duration(&params, "interval", "interval must be >= 0")?.unwrap_or(0),
     };
     answer(&app, &askers, &headers, &params, asked).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::{StatusCode, header};
 use obs_model::duration;
 use serde_json::{Value, json};
 
@@ -88,6 +88,35 @@ pub(super) async fn drilldown_limits(State(app): State<Arc<App>>, _: Told<Askers
         "version": LOKI_VERSION,
     });
     body(told.to_string().into_bytes())
+}
+
+/// `/config`: the configuration as it is, secrets left out.
+pub(super) async fn config(State(app): State<Arc<App>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/yaml; charset=utf-8")];
+    (kind, app.about.config.clone()).into_response()
+}
+
+/// `/services`: what runs here, as Loki lists its modules.
+pub(super) async fn services(State(app): State<Arc<App>>) -> Response {
+    let state = match app.stores() {
+        Ok(_) => "Running",
+        Err(_) => "Starting",
+    };
+    let names = ["server", "distributor", "ingester", "store", "querier"];
+    let text: String = names.map(|name| format!("{name} => {state}\n")).concat();
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// `/log_level`
+pub(super) async fn log_level() -> Response {
+    let level = tracing::level_filters::LevelFilter::current();
+    let told = json!({"message": format!("Current log level is {level}")});
+    body(told.to_string().into_bytes())
+}
+
+/// `/flush`: returns when what is in memory is in parts.
+pub(super) async fn flush(State(app): State<Arc<App>>) -> Result<StatusCode> {
+    Ok(crate::api::admin::force(&app, obs_storage::Force::Flush).await?)
 }
 
 /// `config/tenant/v1/limits`, in YAML.

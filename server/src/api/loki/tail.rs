@@ -26,11 +26,11 @@ use obs_storage::Kind;
 use obs_wire::loki::api::{self as write, Dropped, LabelEncoding};
 
 use super::query::{encoding, page};
-use super::{Askers, Checked, HOUR, Result, as_loki, check_lines, log_query};
+use super::{Askers, Checked, HOUR, Result, as_loki, check_lines, log_query, time};
 use crate::api::Told;
 use crate::app::{App, query_error};
 use crate::clock;
-use crate::params::{Clock, Params};
+use crate::params::Params;
 use crate::tails::{Stored, TAILS_MAX, Tail};
 
 /// Lines of the past without a `limit`, as Loki.
@@ -70,10 +70,11 @@ fn asked(app: &App, headers: &HeaderMap, params: &Params) -> Checked<Asked> {
         let message = format!("delay_for can't be greater than {DELAY_MAX}");
         return Err(HttpError::bad_data(message));
     }
-    let start = params.time("start", Clock::Nanoseconds)?;
+    let since = params.duration("since")?.unwrap_or(HOUR);
+    let start = time(params, "start")?;
     Ok(Asked {
         logs,
-        start: start.unwrap_or_else(|| clock::now().saturating_sub(HOUR)),
+        start: start.unwrap_or_else(|| clock::now().saturating_sub(since)),
         limit: check_lines(app, params.count("limit")?.unwrap_or(LINES_DEFAULT))?,
         delay: Duration::from_secs(delay as u64),
         encoding: encoding(headers),

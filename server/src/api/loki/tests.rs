@@ -174,6 +174,38 @@ async fn lines_are_told_as_asked_for() {
         answer["data"]["result"][0]["stream"]["detected_level"],
         "error"
     );
+    // The start belongs to the range, the end does not; all forms of a time say the same.
+    let at = |second: i64| Timestamp::from_seconds(BEGIN + second);
+    for (start, end) in [
+        ((BEGIN + 2).to_string(), (BEGIN + 4).to_string()),
+        (at(2).nanos().to_string(), at(4).nanos().to_string()),
+        (format!("{}.0", BEGIN + 2), format!("{}.0", BEGIN + 4)),
+        (at(2).to_string(), at(4).to_string()),
+    ] {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs([
+            ("query", "{app=\"shop\"}"),
+            ("start", &start),
+            ("end", &end),
+        ]);
+        let path = format!("/loki/api/v1/query_range?{}", query.finish());
+        let answer: Value = serde_json::from_str(&rig.get(&path).await.body).expect("JSON");
+        let expect = ["order 2 took 14ms", "order 3 took 21ms"];
+        assert_eq!(lines(&answer), expect, "{start} {end}");
+    }
+    // The same by a form, and `since` reaches back from the end.
+    let body = format!(
+        "query=%7Bapp%3D%22shop%22%7D&end={}&since=2s&direction=forward",
+        BEGIN + 4
+    );
+    let post = Request::post("/loki/api/v1/query_range")
+        .header("content-type", "application/x-www-form-urlencoded");
+    let answer: Value = serde_json::from_str(&rig.ask(post, &body).await.body).expect("JSON");
+    let values = &answer["data"]["result"];
+    let told = values.as_array().expect("streams").iter();
+    let told: Vec<&Value> = told.map(|stream| &stream["values"][0][1]).collect();
+    // Two levels are two streams without the flag; here both lines have one.
+    assert_eq!(told, [&json!("order 2 took 14ms")]);
     // At least four seconds between two lines.
     let every = [("query", "{app=\"shop\"}"), ("interval", "4s")];
     let answer = ask(&mut rig, "query_range", &every).await;
@@ -207,6 +239,66 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     let path = "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&start=2&end=1";
     let order = "end timestamp must not be before or equal to start time";
     check(&rig.get(path).await, 400, TEXT, order);
+    let shop = ("query", "{app=\"shop\"}");
+    for (path, param, expect) in [
+        (
+            "query_range",
+            ("limit", "0"),
+            "limit must be a positive value",
+        ),
+        (
+            "query_range",
+            ("limit", "-5"),
+            "limit must be a positive value",
+        ),
+        (
+            "query_range",
+            ("limit", "ten"),
+            "strconv.Atoi: parsing \"ten\": invalid syntax",
+        ),
+        (
+            "query_range",
+            ("limit", "4294967296"),
+            "limit value 4294967296 is out of range [0, 4294967295]",
+        ),
+        (
+            "detected_fields",
+            ("line_limit", "0"),
+            "limit must be a positive value",
+        ),
+        ("query_range", ("direction", "Up"), "invalid direction 'Up'"),
+        (
+            "query_range",
+            ("step", "-1"),
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        ("query_range", ("interval", "-1"), "interval must be >= 0"),
+        (
+            "query_range",
+            ("step", "soon"),
+            "cannot parse \"soon\" to a valid duration",
+        ),
+        ("query_range", ("timeout", "0"), "request timed out"),
+    ] {
+        let heard = told(&mut rig, path, &[shop, param]).await;
+        let status = if param.0 == "timeout" { 504 } else { 400 };
+        check(&heard, status, TEXT, expect);
+    }
+    for (query, name) in [("start=now", "start"), ("end=now", "end")] {
+        let path = format!("/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&{query}");
+        let expect = format!(
+            "could not parse '{name}' parameter: strconv.ParseInt: parsing \"now\": invalid syntax"
+        );
+        check(&rig.get(&path).await, 400, TEXT, &expect);
+    }
+    let stage = [("query", "{app=\"shop\"} |= \"x\"")];
+    for path in ["labels", "label/app/values", "index/stats", "index/volume"] {
+        let only = "only label matchers are supported";
+        check(&told(&mut rig, path, &stage).await, 400, TEXT, only);
+    }
+    let series = [("match[]", "{app=\"shop\"} | json")];
+    let only = "only label matchers are supported";
+    check(&told(&mut rig, "series", &series).await, 400, TEXT, only);
     let metric = [("query", "rate({app=\"a\"}[1m])")];
     for path in ["patterns", "detected_fields", "tail"] {
         check(
@@ -305,6 +397,19 @@ async fn drilldown_finds_what_it_asks_for() {
     assert_eq!(answer, json!({"values": ["207", "208"], "limit": 2}));
     let answer = ask(&mut rig, "drilldown-limits", &[]).await;
     assert_eq!(answer["limits"]["volume_enabled"], true);
+    // 0 is Loki's way to say the default.
+    let none = [("query", "{app=\"shop\"}"), ("limit", "0")];
+    ask(&mut rig, "index/volume", &none).await;
+    for (path, part) in [
+        ("/services", "querier => Running"),
+        ("/log_level", "Current log level is"),
+        ("/ready", "ready"),
+        ("/config", ""),
+        ("/metrics", "obs_"),
+    ] {
+        check(&rig.get(path).await, 200, "", part);
+    }
+    check(&rig.ask(Request::post("/flush"), "").await, 204, "", "");
     let told = rig.get("/config/tenant/v1/limits").await;
     check(&told, 200, TEXT, "max_entries_limit_per_query: 1000000");
 }
