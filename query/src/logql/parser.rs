@@ -35,12 +35,12 @@ pub fn parse(text: &str, limits: &Limits) -> Result<Expr, ParseError> {
 
 /// Parses only a stream selector, as the label and series APIs take it; `{}` is refused.
 pub fn parse_matchers(text: &str, limits: &Limits) -> Result<Vec<Matcher>, ParseError> {
-    let mut parser = Parser::new(text, limits)?;
-    let matchers = parser.selector()?;
-    parser.end()?;
-    match empty_selector(&matchers) {
-        Some(fault) => Err(fault),
-        None => Ok(matchers),
+    match parse(text, limits)? {
+        Expr::Logs(logs) if logs.stages.is_empty() => Ok(logs.matchers),
+        Expr::Logs(_) | Expr::Metric(_) => Err(ParseError {
+            place: None,
+            text: "only label matchers are supported".to_owned(),
+        }),
     }
 }
 

@@ -408,7 +408,7 @@ pub(super) fn go_duration_text(nanos: i64) -> String {
 
 /// A size in the largest unit of 1000 with at most one decimal, or in bytes where that would say
 /// another size.
-fn size_text(bytes: u64) -> String {
+pub(crate) fn size_text(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let (mut unit, mut scale) = (0, 1u64);
     while unit + 1 < UNITS.len() && bytes / scale >= 1000 {

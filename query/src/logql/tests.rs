@@ -115,11 +115,14 @@ fn selectors_that_select_everything_are_refused() {
     let matchers = |text: &str| parse_matchers(text, &limits).map_err(|e| e.to_string());
     assert_eq!(matchers("{a=\"b\"}"), Ok(vec![Matcher::equal("a", "b")]));
     assert_eq!(matchers("{}"), Err(format!("parse error : {EMPTY}")));
-    assert_eq!(
-        matchers("{a=\"b\"} | json"),
-        // Signs of two characters have no line, as in Loki; those of one have.
-        Err("parse error at line 1, col 9: syntax error: unexpected |".to_owned())
-    );
+    for text in [
+        "{a=\"b\"} | json",
+        "{a=\"b\"} |= `x`",
+        "rate({a=\"b\"}[1m])",
+    ] {
+        let told = Err("only label matchers are supported".to_owned());
+        assert_eq!(matchers(text), told, "{text}");
+    }
 }
 
 #[test]

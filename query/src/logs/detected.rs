@@ -15,6 +15,7 @@ use super::row::{ERROR, ERROR_DETAILS, Row, sanitize};
 use super::value;
 use crate::error::QueryError;
 use crate::logql::ast::Stage;
+use crate::logql::size_text;
 
 /// Labels that are told first, whatever their values, as in Loki.
 const STATIC_LABELS: [&str; 4] = ["cluster", "instance", "namespace", "pod"];
@@ -41,12 +42,18 @@ pub fn labels(streams: &[Labels]) -> Vec<DetectedLabel> {
     let first = values.iter().filter(|(name, _)| is_static(name));
     let rest = values
         .iter()
-        .filter(|(name, values)| !is_static(name) && !values.iter().all(|v| is_id(v)));
+        .filter(|(name, values)| !is_static(name) && !are_ids(values));
     let told = |(name, values): (&&str, &BTreeSet<&str>)| DetectedLabel {
         name: (*name).to_owned(),
         cardinality: values.len(),
     };
     first.chain(rest).map(told).collect()
+}
+
+/// Whether all values are numbers or UUIDs; 0 and 1 are taken for false and true.
+fn are_ids(values: &BTreeSet<&str>) -> bool {
+    let truths = values.iter().all(|value| ["0", "1"].contains(value));
+    !truths && values.iter().all(|value| is_id(value))
 }
 
 /// Whether a value is a number or a UUID.
@@ -138,6 +145,25 @@ pub struct DetectedField {
     pub parsers: Vec<&'static str>,
     /// Its keys, from the outermost, where the lines are JSON.
     pub json_path: Vec<String>,
+}
+
+impl DetectedField {
+    /// Its values as a query may have them: sizes that a parser found are written as LogQL reads
+    /// them (`5 MB` is `5.0MB`).
+    pub fn told_values(&self) -> BTreeSet<String> {
+        let told = |text: &String| match self.parsers.is_empty() {
+            true => text.clone(),
+            false => told_size(text).unwrap_or_else(|| text.clone()),
+        };
+        self.values.iter().map(told).collect()
+    }
+}
+
+/// A size with a unit, as LogQL reads it.
+fn told_size(text: &str) -> Option<String> {
+    let unit = text.bytes().last().is_some_and(|b| b.is_ascii_alphabetic());
+    let bytes = value::bytes(text).ok().filter(|_| unit)?;
+    Some(size_text(bytes))
 }
 
 /// The fields of lines: their structured metadata, what the query's own parsers made, and what
@@ -301,6 +327,41 @@ mod tests {
         check("1m30s", FieldType::Duration);
         check("5 MB", FieldType::Bytes);
         check("GET", FieldType::String);
+    }
+
+    #[test]
+    fn values_are_told_as_queries_have_them() {
+        let check = |text: &str, parsers: &[&'static str], expect: &str| {
+            let field = DetectedField {
+                values: BTreeSet::from([text.to_owned()]),
+                parsers: parsers.to_vec(),
+                ..DetectedField::default()
+            };
+            let told: Vec<String> = field.told_values().into_iter().collect();
+            assert_eq!(told, [expect]);
+        };
+        check("5 MB", &["json"], "5.0MB");
+        check("1.5KiB", &["logfmt"], "1536B");
+        check("512", &["json"], "512");
+        check("GET", &["json"], "GET");
+        check("5 MB", &[], "5 MB");
+    }
+
+    #[test]
+    fn labels_that_are_ids_are_left_out() {
+        let check = |values: &[&str], kept: bool| {
+            let streams: Vec<Labels> = values
+                .iter()
+                .map(|value| Labels::from_pairs([("a", *value)]))
+                .collect();
+            assert_eq!(!labels(&streams).is_empty(), kept, "{values:?}");
+        };
+        check(&["12", "13"], false);
+        check(&["0", "1"], true);
+        check(&["1"], true);
+        check(&["0", "1", "2"], false);
+        check(&["x", "1"], true);
+        check(&["2c0d5a0e-7f3e-4b8e-9a6b-1f2e3d4c5b6a"], false);
     }
 
     #[test]

@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use obs_model::{Timestamp, re2};
 use regex::Regex;
 
+use super::decimal::{self, Operation};
 use super::value;
 use crate::template::{Arguments, CallError, Functions, Moment, Value, urlquery};
 
-/// Bytes that one call may make; what repeats and pads is cut to it.
+/// Bytes that one call may make; what would make more is an error.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// All names.
@@ -127,11 +128,12 @@ impl Functions for RowFunctions<'_> {
             "addf" | "subf" | "mulf" | "divf" | "maxf" | "minf" | "ceil" | "floor" | "round"
             | "float64" => floats(name, arguments),
             "unixEpoch" | "unixEpochMillis" | "unixEpochNanos" | "date" | "toDate"
-            | "toDateInZone" | "unixToTime" => times(name, arguments),
+            | "toDateInZone" | "unixToTime" => times(name, arguments, self.now),
             "default" => {
-                arguments.expect(name, 2)?;
+                arguments.expect_at_least(name, 1)?;
                 let values = arguments.values();
-                Ok(values[usize::from(values[1].is_true())].clone())
+                let given = values.get(1).filter(|value| value.is_true());
+                Ok(given.unwrap_or(&values[0]).clone())
             }
             "Replace" | "replace" | "regexReplaceAll" | "regexReplaceAllLiteral" | "count" => {
                 replacing(name, arguments)
@@ -159,10 +161,14 @@ fn of_text(name: &str, text: &str) -> Outcome {
         "urldecode" => return urldecode(text),
         "b64enc" => STANDARD.encode(text).into(),
         "b64dec" => match STANDARD.decode(padded(text)) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned().into(),
-            // As in sprig, the fault is the value.
-            Err(error) => error.to_string().into(),
-        },
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            // As in Loki, the fault is the value.
+            Err(error) => format!(
+                "illegal base64 data at input byte {}",
+                odd_byte(text, &error)
+            ),
+        }
+        .into(),
         "bytes" => Value::Float(value::bytes(text).map_err(CallError::Failed)? as f64),
         "fromJson" => serde_json::from_str(text).map_or(Value::Nil, of_json),
         // duration and duration_seconds
@@ -198,6 +204,15 @@ fn padded(text: &str) -> String {
         _ => 0,
     };
     format!("{text}{}", &"=="[..missing])
+}
+
+/// Where Go finds the fault of a base64 text.
+fn odd_byte(text: &str, error: &base64::DecodeError) -> usize {
+    use base64::DecodeError as E;
+    match error {
+        E::InvalidByte(at, _) | E::InvalidLastSymbol(at, _) => *at,
+        E::InvalidLength(_) | E::InvalidPadding => text.len(),
+    }
 }
 
 fn replacing(name: &str, arguments: &Arguments) -> Outcome {
@@ -255,36 +270,36 @@ fn lengths(name: &str, arguments: &Arguments) -> Outcome {
     if name == "substr" {
         arguments.expect(name, 3)?;
         let text = arguments.text(2)?;
-        return Ok(substr(arguments.int(0)?, arguments.int(1)?, text).into());
+        return Ok(substr(arguments.int(0)?, arguments.int(1)?, text)?.into());
     }
     arguments.expect(name, 2)?;
     let (count, text) = (arguments.int(0)?, arguments.text(1)?);
-    let size = usize::try_from(count).unwrap_or(0).min(TEXT_BYTES_MAX);
+    let size = usize::try_from(count).unwrap_or(0);
     let length = text.chars().count();
+    // What the call adds to the text.
+    let added = match name {
+        "alignLeft" | "alignRight" => size.saturating_sub(length),
+        "repeat" => size.saturating_mul(text.len()),
+        "indent" | "nindent" => size.saturating_mul(text.matches('\n').count() + 1),
+        _ => 0,
+    };
+    if added > TEXT_BYTES_MAX {
+        return failed(format!("a text of more than {TEXT_BYTES_MAX} bytes"));
+    }
     Ok(match name {
-        "alignLeft" if count < 0 => text.to_owned(),
+        "alignLeft" | "alignRight" if count < 0 => text.to_owned(),
         "alignLeft" if size <= length => text.chars().take(size).collect(),
-        "alignLeft" => format!("{text}{}", " ".repeat(size - length)),
-        "alignRight" if count < 0 => text.to_owned(),
+        "alignLeft" => format!("{text}{}", " ".repeat(added)),
         "alignRight" if size <= length => text.chars().skip(length - size).collect(),
-        "alignRight" => format!("{}{text}", " ".repeat(size - length)),
-        "trunc" if count < 0 => {
-            let kept = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-            text.chars().skip(length.saturating_sub(kept)).collect()
-        }
-        "trunc" => text.chars().take(size).collect(),
-        "repeat" => {
-            if size.saturating_mul(text.len()) > TEXT_BYTES_MAX {
-                return failed(format!("a text of more than {TEXT_BYTES_MAX} bytes"));
-            }
-            text.repeat(size)
-        }
+        "alignRight" => format!("{}{text}", " ".repeat(added)),
+        "trunc" => trunc(count, text),
+        "repeat" if count < 0 => return failed("strings: negative Repeat count"),
+        "repeat" => text.repeat(size),
         _ => {
-            let lines = text.matches('\n').count() + 1;
-            if size.saturating_mul(lines) > TEXT_BYTES_MAX {
-                return failed(format!("a text of more than {TEXT_BYTES_MAX} bytes"));
-            }
-            let pad = " ".repeat(size);
+            let pad = match count < 0 {
+                true => return failed("strings: negative Repeat count"),
+                false => " ".repeat(size),
+            };
             let indented = format!("{pad}{}", text.replace('\n', &format!("\n{pad}")));
             match name {
                 "nindent" => format!("\n{indented}"),
@@ -295,13 +310,42 @@ fn lengths(name: &str, arguments: &Arguments) -> Outcome {
     .into())
 }
 
-/// Sprig's: a negative start is 0, a negative end or one beyond the text is its end.
-fn substr(start: i64, end: i64, text: &str) -> String {
-    let length = text.len() as i64;
-    let end = if end < 0 || end > length { length } else { end };
-    let start = start.clamp(0, end);
-    let bytes = &text.as_bytes()[start as usize..end as usize];
+/// The first bytes of a text, or the last ones; a character that is cut becomes U+FFFD.
+fn trunc(count: i64, text: &str) -> String {
+    let kept = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let bytes = match text.len().checked_sub(kept) {
+        None => text.as_bytes(),
+        Some(left) if count < 0 => &text.as_bytes()[left..],
+        Some(_) => &text.as_bytes()[..kept],
+    };
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes of a text as sprig gives them: a negative start is 0, a negative end or one beyond the
+/// text is its end; anything else that is no part of it is Go's error.
+fn substr(start: i64, end: i64, text: &str) -> Result<String, CallError> {
+    let length = text.len() as i64;
+    let out = |range: String| {
+        failed(format!(
+            "runtime error: slice bounds out of range [{range}]"
+        ))
+    };
+    let (start, end) = match (start, end) {
+        (i64::MIN..0, i64::MIN..0) => return out(format!(":{end}")),
+        (i64::MIN..0, _) if end > length => {
+            return failed(format!(
+                "runtime error: slice bounds out of range [:{end}] with length {length}"
+            ));
+        }
+        (i64::MIN..0, _) => (0, end),
+        _ if end < 0 || end > length => (start, length),
+        _ => (start, end),
+    };
+    if start > end {
+        return out(format!("{start}:{end}"));
+    }
+    let bytes = &text.as_bytes()[start as usize..end as usize];
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// The first letter of each word in upper case.
@@ -313,7 +357,11 @@ fn title(text: &str) -> String {
             true => out.push(c),
             false => out.extend(c.to_uppercase()),
         }
-        inside = c.is_alphanumeric() || matches!(c, '_' | '\'');
+        // What Go's strings.Title takes for a part of a word.
+        inside = match c.is_ascii() {
+            true => c.is_ascii_alphanumeric() || c == '_',
+            false => c.is_alphanumeric() || !c.is_whitespace(),
+        };
     }
     out
 }
@@ -354,11 +402,38 @@ fn float_of(value: &Value) -> f64 {
 fn int_of(value: &Value) -> i64 {
     match value {
         Value::Int(value) => *value,
-        Value::Text(text) => text
-            .parse()
-            .unwrap_or_else(|_| text.parse::<f64>().unwrap_or(0.0) as i64),
+        Value::Text(text) => int_of_text(text).unwrap_or(0),
         other => float_of(other) as i64,
     }
+}
+
+/// Digits with a sign, of the base that they begin with as in Go; a fraction is cut.
+fn int_of_text(text: &str) -> Option<i64> {
+    let whole = match text.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|b| b.is_ascii_digit()) => whole,
+        Some(_) => return None,
+        None => text,
+    };
+    let digits = whole.trim_start_matches(['-', '+']);
+    if whole.len() - digits.len() > 1 {
+        return None;
+    }
+    let lower = digits.to_ascii_lowercase();
+    let (digits, base) = match lower.as_bytes() {
+        [] if whole.len() < text.len() => ("0", 10),
+        _ if whole.len() < text.len() && !lower.bytes().all(|b| b.is_ascii_digit()) => return None,
+        [b'0', b'x', ..] => (&lower[2..], 16),
+        [b'0', b'b', ..] => (&lower[2..], 2),
+        [b'0', b'o', ..] => (&lower[2..], 8),
+        [b'0', _, ..] => (&lower[1..], 8),
+        _ => (lower.as_str(), 10),
+    };
+    let digits = digits.replace('_', "");
+    if digits.starts_with(['-', '+']) {
+        return None;
+    }
+    let sign = if whole.starts_with('-') { "-" } else { "" };
+    i64::from_str_radix(&format!("{sign}{digits}"), base).ok()
 }
 
 fn integers(name: &str, arguments: &Arguments) -> Outcome {
@@ -377,7 +452,7 @@ fn integers(name: &str, arguments: &Arguments) -> Outcome {
         "max" => all.fold(i64::MIN, i64::max),
         "min" => all.fold(i64::MAX, i64::min),
         "sub" => values[0].wrapping_sub(values[1]),
-        _ if values[1] == 0 => return failed("integer divide by zero"),
+        _ if values[1] == 0 => return failed("runtime error: integer divide by zero"),
         "div" => values[0].wrapping_div(values[1]),
         _ => values[0].wrapping_rem(values[1]),
     }))
@@ -388,22 +463,54 @@ fn floats(name: &str, arguments: &Arguments) -> Outcome {
     match name {
         "ceil" | "floor" | "float64" => arguments.expect(name, 1)?,
         "round" => arguments.expect_at_least(name, 2)?,
+        "addf" => {}
         _ => arguments.expect_at_least(name, 1)?,
     }
-    let first = values[0];
-    let rest = values[1..].iter().copied();
+    let first = values.first().copied().unwrap_or(0.0);
+    let rest = values.iter().skip(1).copied();
     Ok(Value::Float(match name {
         "float64" => first,
         "ceil" => first.ceil(),
         "floor" => first.floor(),
         "round" => round(first, values[1], values.get(2).copied().unwrap_or(0.5)),
-        "addf" => rest.fold(first, |a, b| a + b),
-        "subf" => rest.fold(first, |a, b| a - b),
-        "mulf" => rest.fold(first, |a, b| a * b),
-        "divf" => rest.fold(first, |a, b| a / b),
-        "maxf" => rest.fold(first, f64::max),
-        _ => rest.fold(first, f64::min),
+        "maxf" => rest.fold(first, go_max),
+        "minf" => -rest.fold(-first, |a, b| go_max(a, -b)),
+        _ => return decimals(name, first, rest),
     }))
+}
+
+/// Go's, to which NaN is the largest.
+fn go_max(a: f64, b: f64) -> f64 {
+    match a.is_nan() || b.is_nan() {
+        true => f64::NAN,
+        false => a.max(b),
+    }
+}
+
+/// `addf`, `subf`, `mulf` and `divf`.
+fn decimals(name: &str, first: f64, rest: impl Iterator<Item = f64>) -> Outcome {
+    let operation = match name {
+        "addf" => Operation::Add,
+        "subf" => Operation::Sub,
+        "mulf" => Operation::Mul,
+        _ => Operation::Div,
+    };
+    let mut result = first;
+    for next in rest {
+        if let Some(odd) = [result, next].into_iter().find(|n| !n.is_finite()) {
+            let odd = match odd.is_nan() {
+                true => "NaN",
+                false if odd > 0.0 => "+Inf",
+                false => "-Inf",
+            };
+            return failed(format!("Cannot create a Decimal from {odd}"));
+        }
+        match decimal::apply(operation, result, next) {
+            Some(number) => result = number,
+            None => return failed("decimal division by 0"),
+        }
+    }
+    Ok(Value::Float(result))
 }
 
 /// Sprig's: up where the fraction of the scaled value is at least `up`.
@@ -418,7 +525,7 @@ fn round(value: f64, places: f64, up: f64) -> f64 {
     whole / scale
 }
 
-fn times(name: &str, arguments: &Arguments) -> Outcome {
+fn times(name: &str, arguments: &Arguments, now: Timestamp) -> Outcome {
     let time = |at: usize| match arguments.values().get(at) {
         Some(Value::Time(time)) => Ok(time.clone()),
         // Seconds, as sprig takes them.
@@ -445,7 +552,9 @@ fn times(name: &str, arguments: &Arguments) -> Outcome {
         }
         "date" => {
             arguments.expect(name, 2)?;
-            Ok(time(1)?.format(arguments.text(0)?).into())
+            // As in sprig, what is no time is now.
+            let time = time(1).unwrap_or_else(|_| Moment::new(now.nanos()));
+            Ok(time.format(arguments.text(0)?).into())
         }
         "toDate" => {
             arguments.expect(name, 2)?;
@@ -472,22 +581,21 @@ fn parsed(layout: &str, zone: &str, text: &str) -> Outcome {
 
 /// Digits since 1970: days, seconds, milliseconds, microseconds or nanoseconds by their number.
 fn unix_to_time(text: &str) -> Outcome {
+    let wrong = |why: &str| failed(format!("unable to parse time '{text}': {why}"));
+    let Ok(number) = text.parse::<i64>() else {
+        return wrong(&format!(
+            "strconv.ParseInt: parsing {text:?}: invalid syntax"
+        ));
+    };
     let unit = match text.len() {
         5 => 86_400 * 1_000_000_000,
         10 => 1_000_000_000,
         13 => 1_000_000,
         16 => 1_000,
         19 => 1,
-        _ => {
-            return failed(format!(
-                "unable to parse time '{text}': expected 5, 10, 13, 16 or 19 digits"
-            ));
-        }
+        _ => return wrong("expected 5, 10, 13, 16 or 19 digits"),
     };
-    match text.parse::<i64>() {
-        Ok(number) => Ok(Value::Time(Moment::new(number.saturating_mul(unit)))),
-        Err(error) => failed(format!("unable to parse time '{text}': {error}")),
-    }
+    Ok(Value::Time(Moment::new(number.saturating_mul(unit))))
 }
 
 fn of_json(json: serde_json::Value) -> Value {
@@ -542,7 +650,7 @@ mod tests {
         check(&[
             (
                 "{{ToLower .app}} {{.app | upper}} {{title \"a bc d'e\"}}",
-                "shop SHOP A Bc D'e",
+                "shop SHOP A Bc D'E",
             ),
             (
                 "{{Replace \"aaa\" \"a\" \"b\" 2}} {{replace \"a\" \"b\" \"aaa\"}}",
@@ -566,12 +674,17 @@ mod tests {
             ),
             ("{{count \"a|b\" \"abcab\"}}", "4"),
             (
+                "{{ToUpper \"a\"}} {{TrimPrefix \"ab\" \"a\"}} {{lower \"A\"}} {{trim \" a \"}} {{trimSuffix \"b\" \"ab\"}}",
+                "A b a a a",
+            ),
+            ("{{le 1 1}} {{gt 2 1}} {{le 2 1}}", "true true false"),
+            (
                 "{{alignLeft 5 \"abc\"}}|{{alignRight 5 \"abc\"}}|{{alignLeft 2 \"abc\"}}|{{alignRight 2 \"abc\"}}",
                 "abc  |  abc|ab|bc",
             ),
             (
-                "{{trunc 2 \"abc\"}} {{trunc -2 \"abc\"}} {{substr 1 3 \"abcd\"}} {{substr -1 -1 \"abcd\"}}",
-                "ab bc bc abcd",
+                "{{trunc 2 \"abc\"}} {{trunc -2 \"abc\"}} {{substr 1 3 \"abcd\"}} {{substr -1 2 \"abcd\"}} {{substr 1 -1 \"abcd\"}} {{substr 1 99 \"abcd\"}} {{trunc 9 \"ab\"}} {{trunc -9 \"ab\"}}",
+                "ab bc bc ab bcd bcd ab ab",
             ),
             (
                 "{{indent 2 \"a\\nb\"}}{{nindent 1 \"c\"}} {{repeat 3 \"ab\"}}",
@@ -580,6 +693,10 @@ mod tests {
             (
                 "{{urlencode \"a b&\"}} {{urldecode \"a+b%26\"}} {{b64enc \"hi\"}} {{b64dec \"aGk\"}}",
                 "a+b%26 a b& aGk= hi",
+            ),
+            (
+                "{{b64dec \"!!\"}} {{default \"only\"}} {{trunc 1 \"ä\"}}",
+                "illegal base64 data at input byte 0 only \u{fffd}",
             ),
             ("{{default \"-\" .none}} {{default \"-\" .app}}", "- Shop"),
             ("{{__line__}} {{__line__ | upper}}", "the line THE LINE"),
@@ -606,6 +723,14 @@ mod tests {
                 "3.5 2.5 3 2.5 2.5 2.5",
             ),
             (
+                "{{addf 0.1 0.2}} {{subf 1.1 1}} {{mulf 1.1 1.1}} {{addf}}",
+                "0.3 0.1 1.21 0",
+            ),
+            (
+                "{{int \"0x1f\"}} {{int \"010\"}} {{int \"-5.9\"}} {{int \"x\"}} {{int \"1_000\"}} {{add \".5\" 1}}",
+                "31 8 -5 0 1000 1",
+            ),
+            (
                 "{{ceil 1.2}} {{floor \"1.8\"}} {{round 123.5555 3}} {{round 1.4 0 0.3}}",
                 "2 1 123.556 2",
             ),
@@ -629,6 +754,10 @@ mod tests {
             ),
             ("{{now | unixEpoch}}", "1772719700"),
             (
+                "{{date \"2006-01-02\" \"x\"}} {{date \"2006\" 0}}",
+                "2026-03-05 1970",
+            ),
+            (
                 "{{date \"15:04\" (toDate \"2006-01-02 15:04\" \"2026-03-05 01:02\")}}",
                 "01:02",
             ),
@@ -648,7 +777,7 @@ mod tests {
         check(&[
             (
                 "{{div 1 0}}",
-                "template: line:1:2: executing \"line\" at <div>: error calling div: integer divide by zero",
+                "template: line:1:2: executing \"line\" at <div>: error calling div: runtime error: integer divide by zero",
             ),
             (
                 "{{duration \"x\"}}",
@@ -657,6 +786,38 @@ mod tests {
             (
                 "{{repeat 2000000 \"ab\"}}",
                 "template: line:1:2: executing \"line\" at <repeat>: error calling repeat: a text of more than 1048576 bytes",
+            ),
+            (
+                "{{repeat 2000000 \"a\"}}",
+                "template: line:1:2: executing \"line\" at <repeat>: error calling repeat: a text of more than 1048576 bytes",
+            ),
+            (
+                "{{alignLeft 2000000 \"a\"}}",
+                "template: line:1:2: executing \"line\" at <alignLeft>: error calling alignLeft: a text of more than 1048576 bytes",
+            ),
+            (
+                "{{nindent 2000000 \"a\"}}",
+                "template: line:1:2: executing \"line\" at <nindent>: error calling nindent: a text of more than 1048576 bytes",
+            ),
+            (
+                "{{repeat -1 \"a\"}}",
+                "template: line:1:2: executing \"line\" at <repeat>: error calling repeat: strings: negative Repeat count",
+            ),
+            (
+                "{{substr 4 9 \"abc\"}}",
+                "template: line:1:2: executing \"line\" at <substr>: error calling substr: runtime error: slice bounds out of range [4:3]",
+            ),
+            (
+                "{{substr -1 9 \"abc\"}}",
+                "template: line:1:2: executing \"line\" at <substr>: error calling substr: runtime error: slice bounds out of range [:9] with length 3",
+            ),
+            (
+                "{{divf 1 0}}",
+                "template: line:1:2: executing \"line\" at <divf>: error calling divf: decimal division by 0",
+            ),
+            (
+                "{{unixToTime \"a\"}}",
+                "template: line:1:2: executing \"line\" at <unixToTime>: error calling unixToTime: unable to parse time 'a': strconv.ParseInt: parsing \"a\": invalid syntax",
             ),
             (
                 "{{count \"(\" \"x\"}}",

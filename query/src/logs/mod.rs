@@ -3,6 +3,7 @@
 //! Pure but for the scan: rows go through a compiled pipeline and become lines of an answer or
 //! samples of series; everything above is the shared evaluator.
 
+mod decimal;
 mod deletion;
 pub mod detected;
 mod filter;

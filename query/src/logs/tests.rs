@@ -968,6 +968,68 @@ fn unwrapped_values_evaluate() {
     check("rate(", "0.9");
 }
 
+/// Every function and operator over vectors, on `{app="x"} 9` and `{app="y"} 12`.
+#[test]
+fn vectors_evaluate() {
+    const SUMS: &str = r#"sum by (app) (sum_over_time({env="test"} | logfmt | unwrap n [10s]))"#;
+    let check = |query: &str, expect: &[&str]| {
+        let at = When::At(Timestamp::from_seconds(6));
+        let query = query.replace('S', SUMS);
+        let found = evaluated(&query, at).unwrap_or_else(|e| vec![e.to_string()]);
+        assert_eq!(found, expect, "{query}");
+    };
+    let (x, y) = (r#"{app="x"} 9"#, r#"{app="y"} 12"#);
+    check("S", &[x, y]);
+    check("sort(S)", &[x, y]);
+    check("sort_desc(S)", &[y, x]);
+    check("topk(1, S)", &[y]);
+    check("topk(5, S)", &[y, x]);
+    check("bottomk(1, S)", &[x]);
+    check("approx_topk(1, S)", &[y]);
+    check("avg(S)", &["{} 10.5"]);
+    check("min(S)", &["{} 9"]);
+    check("max(S)", &["{} 12"]);
+    check("count(S)", &["{} 2"]);
+    check("stddev(S)", &["{} 1.5"]);
+    check("stdvar(S)", &["{} 2.25"]);
+    check("sum without (app) (S)", &["{} 21"]);
+    check("S > 10", &[y]);
+    check("10 < S", &[y]);
+    check("S == bool 9", &[r#"{app="x"} 1"#, r#"{app="y"} 0"#]);
+    check("S and on (app) (S > 10)", &[y]);
+    check("S unless on (app) (S > 10)", &[x]);
+    check("(S > 10) or S", &[y, x]);
+    check("S - on (app) S", &[r#"{app="x"} 0"#, r#"{app="y"} 0"#]);
+    check("2 * S % 5", &[r#"{app="x"} 3"#, r#"{app="y"} 4"#]);
+    check("S ^ 2 ^ 1", &[r#"{app="x"} 81"#, r#"{app="y"} 144"#]);
+    check("S / ignoring (app) group_left sum(S) * 21", &[x, y]);
+    check(
+        r#"label_replace(S, "app", "$1$1", "app", "(x)")"#,
+        &[r#"{app="xx"} 9"#, y],
+    );
+    check(
+        r#"absent_over_time({app="z", env!="a"} | logfmt | unwrap n [1m])"#,
+        &[r#"{app="z"} 1"#],
+    );
+    check(
+        r#"quantile_over_time(1, {env="test"} | logfmt | unwrap n [10s]) by (env)"#,
+        &[r#"{env="test"} 6"#],
+    );
+    check(
+        r#"last_over_time({env="test"} | logfmt | unwrap n [10s]) without (env)"#,
+        &[r#"{app="x"} 5"#, r#"{app="y"} 6"#, r#"{app="y", id="a"} 2"#],
+    );
+    let refused = |query: &str, expect: &str| check(query, &[expect]);
+    refused(
+        "S @ 5",
+        "parse error at line 1, col 74: syntax error: unexpected IDENTIFIER",
+    );
+    refused(
+        "S + on (env) vector(1)",
+        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+    );
+}
+
 #[test]
 fn metrics_evaluate_over_ranges() {
     let when = When::Range {
