@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{LogOutput, LogsOptions};
 use crate::client::Client;
-use crate::logs::{self, Line};
+use crate::logs::{self, Line, Shown};
 use crate::query::colours;
 
 /// Lines of one time that are looked through for a match.
@@ -27,12 +27,14 @@ pub(crate) async fn run(
     let mut found =
         logs::fetch_apart(client, &options.query, range, options.limit, "backward").await?;
     logs::tell_none(&found)?;
+    let shown = Shown::of(found.iter());
+    shown.tell(options.output)?;
     // Of each stream the matches in order of time; the sort is stable.
     found.sort_by(|a, b| (&a.labels, a.nanos).cmp(&(&b.labels, b.nanos)));
     let mut first = true;
     for stream in found.chunk_by(|a, b| a.labels == b.labels) {
         for group in groups(client, stream, around).await? {
-            print(&group, options.output, !first)?;
+            print(&group, (options.output, &shown), !first)?;
             first = false;
         }
     }
@@ -111,7 +113,7 @@ async fn ask(
     Ok(found)
 }
 
-fn print(group: &Group, output: LogOutput, parted: bool) -> anyhow::Result<()> {
+fn print(group: &Group, (output, shown): (LogOutput, &Shown), parted: bool) -> anyhow::Result<()> {
     let colour = colours();
     let mut out = std::io::stdout().lock();
     if parted && matches!(output, LogOutput::Table | LogOutput::Raw) {
@@ -127,7 +129,7 @@ fn print(group: &Group, output: LogOutput, parted: bool) -> anyhow::Result<()> {
             }
             LogOutput::Table => {
                 let mark = if *matching { '>' } else { ' ' };
-                writeln!(out, "{mark} {}", logs::row(line, colour))?;
+                writeln!(out, "{mark} {}", logs::row(line, shown, colour))?;
             }
         }
     }

@@ -50,9 +50,11 @@ pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
     )
     .await?;
     tell_none(&lines)?;
-    print(&lines, options.output)?;
+    let shown = Shown::of(lines.iter());
+    shown.tell(options.output)?;
+    print(&lines, options.output, &shown)?;
     if options.follow {
-        follow(&client, options, lines, end).await?;
+        follow(&client, options, (lines, shown), end).await?;
     }
     Ok(())
 }
@@ -71,7 +73,78 @@ pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Re
         Some(Output::Table) | None => LogOutput::Table,
     };
     tell_none(&lines)?;
-    print(&lines, output)
+    let shown = Shown::of(lines.iter());
+    shown.tell(output)?;
+    print(&lines, output, &shown)
+}
+
+/// The labels that all lines have are told once, above them; each line tells the others, as logcli
+/// does it.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    common: Vec<(String, String)>,
+    /// Characters of the longest labels of a line, so that lines begin below one another.
+    width: usize,
+}
+
+/// Labels are padded up to here; longer ones push their lines to the right.
+const LABELS_WIDTH_MAX: usize = 60;
+
+impl Shown {
+    /// What is to be told of these lines.
+    pub(crate) fn of<'l>(lines: impl Iterator<Item = &'l Line> + Clone) -> Self {
+        let mut common = lines.clone().next().map_or_else(Vec::new, Line::all_labels);
+        for line in lines.clone() {
+            common.retain(|pair| line.has(pair));
+        }
+        let mut shown = Self { common, width: 0 };
+        let widths = lines.map(|line| shown.labels(line).chars().count());
+        shown.width = widths.max().unwrap_or(0).min(LABELS_WIDTH_MAX);
+        shown
+    }
+
+    /// Tells the common labels.
+    pub(crate) fn tell(&self, output: LogOutput) -> std::io::Result<()> {
+        if output == LogOutput::Table && !self.common.is_empty() {
+            let labels = braces(self.common.iter());
+            writeln!(std::io::stderr(), "Common labels: {labels}")?;
+        }
+        Ok(())
+    }
+
+    /// The labels of a line that not all have, but for the level, which has its own place.
+    fn labels(&self, line: &Line) -> String {
+        let level = line.level().map(|(name, _)| name.as_str());
+        let own = line.labels.iter().chain(&line.more);
+        let own = own.filter(|pair| !self.common.contains(pair) && Some(pair.0.as_str()) != level);
+        let mut own = own.peekable();
+        match own.peek() {
+            None => String::new(),
+            Some(_) => braces(own),
+        }
+    }
+}
+
+/// `{app="shop", pod="7"}`, harmless to a terminal.
+fn braces<'l>(pairs: impl Iterator<Item = &'l (String, String)>) -> String {
+    let pairs = pairs.map(|(name, value)| format!("{name}={}", Value::from(value.as_str())));
+    one_line(&format!("{{{}}}", pairs.collect::<Vec<_>>().join(", ")))
+}
+
+impl Line {
+    /// The level and the name of its label.
+    fn level(&self) -> Option<&(String, String)> {
+        let mut all = self.labels.iter().chain(&self.more);
+        all.find(|(name, _)| name == "detected_level" || name == "level")
+    }
+
+    fn all_labels(&self) -> Vec<(String, String)> {
+        self.labels.iter().chain(&self.more).cloned().collect()
+    }
+
+    fn has(&self, pair: &(String, String)) -> bool {
+        self.labels.contains(pair) || self.more.contains(pair)
+    }
 }
 
 /// An answer without lines is told, so that nobody waits for more.
@@ -85,10 +158,10 @@ pub(crate) fn tell_none(lines: &[Line]) -> std::io::Result<()> {
 async fn follow(
     client: &Client,
     options: &LogsOptions,
-    shown: Vec<Line>,
+    (lines, shown): (Vec<Line>, Shown),
     until: Timestamp,
 ) -> anyhow::Result<()> {
-    let mut seen: HashSet<Line> = shown.into_iter().collect();
+    let mut seen: HashSet<Line> = lines.into_iter().collect();
     let mut start = until.saturating_sub(FOLLOW_OVERLAP_NANOS);
     let mut page = FOLLOW_LINES;
     let mut full = false;
@@ -104,7 +177,7 @@ async fn follow(
             .into_iter()
             .filter(|line| !seen.contains(line))
             .collect();
-        print(&new, options.output)?;
+        print(&new, options.output, &shown)?;
         seen.extend(new);
         // A full page goes on where it ended; if all of it was of one time, it was too small.
         let next = last.filter(|_| full);
@@ -199,7 +272,7 @@ fn pairs(object: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {
+fn print(lines: &[Line], output: LogOutput, shown: &Shown) -> anyhow::Result<()> {
     let colour = colours();
     let mut out = std::io::stdout().lock();
     if output == LogOutput::Csv {
@@ -210,7 +283,7 @@ fn print(lines: &[Line], output: LogOutput) -> anyhow::Result<()> {
             LogOutput::Csv => {}
             LogOutput::Raw => writeln!(out, "{}", line.text)?,
             LogOutput::Json => writeln!(out, "{}", json(line))?,
-            LogOutput::Table => writeln!(out, "{}", row(line, colour))?,
+            LogOutput::Table => writeln!(out, "{}", row(line, shown, colour))?,
         }
     }
     Ok(out.flush()?)
@@ -249,21 +322,20 @@ pub(crate) fn json(line: &Line) -> Value {
     })
 }
 
-/// Time, level and line; the level gives the colour.
-pub(crate) fn row(line: &Line, colour: bool) -> String {
+/// Time, level, labels that not all lines have, and line; the level gives the colour.
+pub(crate) fn row(line: &Line, shown: &Shown, colour: bool) -> String {
     let time = Timestamp::from_nanos(line.nanos.div_euclid(1_000_000) * 1_000_000).to_string();
-    let level = line
-        .labels
-        .iter()
-        .chain(&line.more)
-        .find(|(name, _)| name == "detected_level" || name == "level");
-    let level = level.map_or("", |(_, value)| value.as_str());
+    let level = line.level().map_or("", |(_, value)| value.as_str());
+    let mut labels = shown.labels(line);
+    if !labels.is_empty() || shown.width > 0 {
+        labels = format!("{labels:<width$} ", width = shown.width);
+    }
     let text = one_line(&line.text);
     if !colour {
-        return format!("{time} {level:<5} {text}");
+        return format!("{time} {level:<5} {labels}{text}");
     }
     let paint = paint(level);
-    format!("\x1b[90m{time}\x1b[0m \x1b[{paint}m{level:<5}\x1b[0m {text}")
+    format!("\x1b[90m{time}\x1b[0m \x1b[{paint}m{level:<5}\x1b[0m \x1b[90m{labels}\x1b[0m{text}")
 }
 
 /// The colour of a level.
@@ -288,10 +360,14 @@ mod tests {
         ]}});
         let mut lines = lines(&answer).unwrap();
         lines.sort_by_key(|line| line.nanos);
-        assert_eq!(row(&lines[0], false), "1970-01-01T00:00:00.001Z       a");
+        let shown = Shown::of(lines.iter());
         assert_eq!(
-            row(&lines[1], false),
-            "1970-01-01T00:00:00.002Z warn  b\\u{1b}[2J"
+            row(&lines[0], &shown, false),
+            "1970-01-01T00:00:00.001Z       {app=\"b\"} a"
+        );
+        assert_eq!(
+            row(&lines[1], &shown, false),
+            "1970-01-01T00:00:00.002Z warn  {app=\"a\"} b\\u{1b}[2J"
         );
         assert_eq!(
             json(&lines[0]).to_string(),
@@ -302,6 +378,25 @@ mod tests {
             "time,app,detected_level,line\n1970-01-01T00:00:00.001Z,b,,a\n\
              1970-01-01T00:00:00.002Z,a,warn,b\u{1b}[2J\n"
         );
+        // What all lines have is told once; the level has its own place.
+        let answer = serde_json::json!({"data": {"result": [
+            {"stream": {"app": "a", "pod": "1"}, "values": [["1", "x"]]},
+            {"stream": {"app": "a", "pod": "22", "detected_level": "info"}, "values": [["2", "y"]]},
+        ]}});
+        let lines = super::lines(&answer).unwrap();
+        let shown = Shown::of(lines.iter());
+        assert_eq!(shown.common, [("app".to_owned(), "a".to_owned())]);
+        let rows: Vec<String> = lines.iter().map(|l| row(l, &shown, false)).collect();
+        assert_eq!(
+            rows,
+            [
+                "1970-01-01T00:00:00Z       {pod=\"1\"}  x",
+                "1970-01-01T00:00:00Z info  {pod=\"22\"} y"
+            ]
+        );
+        let one = Shown::of(lines[..1].iter());
+        assert_eq!(row(&lines[0], &one, false), "1970-01-01T00:00:00Z       x");
+        assert!(Shown::of([].iter()).common.is_empty());
         let matrix = serde_json::json!({"data": {"result": [{"metric": {}}]}});
         assert!(super::lines(&matrix).is_err());
     }
