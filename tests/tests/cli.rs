@@ -297,7 +297,13 @@ fn an_empty_answer_is_told_beside_the_output() {
         &["logs", r#"{app="nobody"}"#],
         "no lines match in this time\n",
     );
-    check(&["logs", r#"{app="shop"}"#], "");
+    // What all lines have is told beside them.
+    let output = obs.client(&["logs", r#"{app="shop"}"#]);
+    let told = text(&output.stderr);
+    assert!(
+        told.starts_with("Common labels: {app=\"shop\"") && told.lines().count() == 1,
+        "{told}"
+    );
     check(
         &["traces", "{ name = `nobody` }"],
         "no traces match in this time\n",

@@ -1022,7 +1022,7 @@ fn vectors_evaluate() {
     let refused = |query: &str, expect: &str| check(query, &[expect]);
     refused(
         "S @ 5",
-        "parse error at line 1, col 74: syntax error: unexpected IDENTIFIER",
+        "parse error at line 1, col 70: syntax error: unexpected IDENTIFIER",
     );
     refused(
         "S + on (env) vector(1)",

@@ -97,7 +97,9 @@ fn trace_data(body: &[u8]) -> bool {
 }
 
 fn log_data(body: &[u8]) -> bool {
-    proto::logs::LogsData::decode(body).is_ok()
+    // Texts that are not UTF-8 are mended.
+    let read = |body: &[u8]| proto::logs::LogsData::decode(body).is_ok();
+    read(body) || repair::logs(body).is_some_and(|(mended, _)| read(&mended))
 }
 
 fn metric_data(body: &[u8]) -> bool {

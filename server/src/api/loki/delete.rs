@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use obs_collector::HttpError;
-use obs_model::{Tenant, TimeRange};
+use obs_model::{Tenant, TimeRange, Timestamp};
 use obs_wire::loki::explore::{self as write, DeleteRequest};
 
 use super::{Askers, Checked, Result, json, log_query};
@@ -22,6 +22,8 @@ use crate::app::App;
 use crate::clock;
 use crate::params::{Clock, Params};
 
+/// Tells which request was made.
+const REQUEST_ID: &str = "x-delete-request-id";
 /// Requests that are listed; the oldest are forgotten first.
 const LISTED_MAX: usize = 1000;
 
@@ -43,6 +45,7 @@ impl Deletions {
         all.push_back((tenant, request));
     }
 
+    /// The requests of a tenant, the oldest first.
     fn of(&self, tenant: &Tenant) -> Vec<DeleteRequest> {
         let all = self.lock();
         let own = all.iter().filter(|(whose, _)| whose == tenant);
@@ -54,14 +57,18 @@ fn wrong(message: &str) -> HttpError {
     HttpError::bad_data(message)
 }
 
+fn time(params: &Params, name: &str) -> Checked<Option<Timestamp>> {
+    params.time(name, Clock::Nanoseconds).map_err(|_| {
+        wrong(&format!(
+            "invalid {name} time: require unix seconds or RFC3339 format"
+        ))
+    })
+}
+
 /// The range of a request; both ends belong to it.
 fn range(params: &Params) -> Checked<TimeRange> {
-    let start = params.time("start", Clock::Nanoseconds);
-    let start =
-        start.map_err(|_| wrong("invalid start time: require unix seconds or RFC3339 format"))?;
-    let start = start.ok_or_else(|| wrong("start time not set"))?;
-    let end = params.time("end", Clock::Nanoseconds);
-    let end = end.map_err(|_| wrong("invalid end time: require unix seconds or RFC3339 format"))?;
+    let start = time(params, "start")?.ok_or_else(|| wrong("start time not set"))?;
+    let end = time(params, "end")?;
     let now = clock::now();
     let end = end.unwrap_or(now);
     if end > now {
@@ -77,13 +84,16 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     Told(askers): Told<Askers>,
     Told(params): Told<Params>,
-) -> Result<StatusCode> {
+) -> Result<Response> {
     let tenant = askers.only()?.clone();
     let query = params.get("query").ok_or_else(|| wrong("query not set"))?;
     let lines = log_query(&app, &params, "unsupported query expression")?;
     let selector = obs_query::logs::selector(lines).map_err(|e| wrong(&e))?;
     let range = range(&params)?;
-    params.duration("max_interval")?;
+    // All of it is deleted at once, whatever the interval is.
+    params
+        .duration("max_interval")
+        .map_err(|_| wrong("invalid max_interval: valid time units are 's', 'm', 'h'"))?;
     let logs = Arc::clone(&app.stores()?.logs);
     tracing::info!(%tenant, query, from = %range.start, to = %range.end, "deleting lines");
     let whose = tenant.clone();
@@ -98,15 +108,20 @@ pub(super) async fn create(
         status: "processed",
         created,
     };
+    let id = request.id.clone();
     app.deletions.add(tenant, request);
-    Ok(StatusCode::NO_CONTENT)
+    Ok((StatusCode::NO_CONTENT, [(REQUEST_ID, id)]).into_response())
 }
 
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Told(askers): Told<Askers>,
+    Told(params): Told<Params>,
 ) -> Result<Response> {
-    let requests = app.deletions.of(askers.only()?);
+    let mut requests = app.deletions.of(askers.only()?);
+    if let (Some(start), Some(end)) = (time(&params, "start")?, time(&params, "end")?) {
+        requests.retain(|request| request.start <= end && start <= request.end);
+    }
     let mut body = Vec::new();
     write::delete_requests(&requests, &mut body);
     Ok(json(body))

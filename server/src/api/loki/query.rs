@@ -13,6 +13,7 @@ use obs_collector::HttpError;
 use obs_model::answer::LogLines;
 use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Budget, Reply, TimeRange};
+use obs_query::logql::Expr;
 use obs_query::logs::LogPlan;
 use obs_query::logs::tenants::{TenantLogs, grouped, lines_of_tenants, run_over_tenants};
 use obs_query::{Direction, Language, Plan, Query, QueryError, Request, When};
@@ -44,10 +45,20 @@ pub(super) fn direction(params: &Params, default: Direction) -> Checked<Directio
     }
 }
 
+/// Whether the query asks for numbers. What is wrong with it is told when it runs.
+fn is_metric(app: &App, params: &Params) -> Checked<bool> {
+    let parsed = obs_query::logql::parse(params.need("query")?, &app.rules.limits);
+    Ok(matches!(parsed, Ok(Expr::Metric(_))))
+}
+
 fn request(app: &App, params: &Params, when: When) -> Checked<Request> {
     let mut request = Request::new(when);
     let limit = positive(params, "limit")?.unwrap_or(LINES_DEFAULT);
-    request.limit = check_lines(app, limit)?;
+    request.limit = match is_metric(app, params)? {
+        // There are no lines to limit.
+        true => limit,
+        false => check_lines(app, limit)?,
+    };
     request.now = clock::now();
     request.direction = direction(params, Direction::Backward)?;
     Ok(request)

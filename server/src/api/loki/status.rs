@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Askers, Result};
 use crate::api::{Told, json as body};
-use crate::app::{App, query_error};
+use crate::app::App;
 use crate::params::Params;
 
 /// The version whose API this is: clients decide by it what they may ask.
@@ -33,9 +33,14 @@ pub(super) async fn format_query(
     Told(params): Told<Params>,
 ) -> Result<Response> {
     let text = params.need("query")?;
-    let pretty = obs_query::logql::pretty(text, &app.rules.limits);
-    let pretty = pretty.map_err(|e| query_error(&e.into()))?;
-    let told = json!({"status": "success", "data": pretty});
+    let told = match obs_query::logql::pretty(text, &app.rules.limits) {
+        Ok(pretty) => json!({"status": "success", "data": pretty}),
+        Err(error) => {
+            let told = json!({"status": "invalid-query", "error": error.to_string()});
+            let response = body(told.to_string().into_bytes());
+            return Ok((StatusCode::BAD_REQUEST, response).into_response());
+        }
+    };
     Ok(body(told.to_string().into_bytes()))
 }
 

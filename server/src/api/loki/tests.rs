@@ -236,6 +236,12 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
         TEXT,
         limit,
     );
+    // Numbers are not lines.
+    let many = [
+        ("query", "count_over_time({app=\"shop\"}[1m])"),
+        ("limit", "1000001"),
+    ];
+    ask(&mut rig, "query_range", &many).await;
     let path = "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&start=2&end=1";
     let order = "end timestamp must not be before or equal to start time";
     check(&rig.get(path).await, 400, TEXT, order);
@@ -311,8 +317,8 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     check(
         &told(&mut rig, "format_query", &[("query", "{")]).await,
         400,
-        TEXT,
-        "parse error",
+        JSON,
+        r#"{"error":"parse error at line 1, col 2: syntax error: unexpected $end, expecting IDENTIFIER or }","status":"invalid-query"}"#,
     );
     let fine = [("query", "{app=\"a\"}"), ("step", "1ms")];
     for path in ["query_range", "index/volume_range", "patterns"] {
@@ -336,6 +342,57 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     let bad = Request::get("/loki/api/v1/labels").header("x-scope-orgid", "a|b/c");
     let unsupported = "tenant ID 'b/c' contains unsupported character '/'";
     check(&rig.ask(bad, "").await, 400, TEXT, unsupported);
+}
+
+/// Lines that nobody means well come back as they are, and no question about them fails.
+#[tokio::test]
+async fn hostile_lines_are_kept_and_asked() {
+    let mut rig = Rig::start();
+    let keys: Vec<String> = (0..100_000).map(|k| format!("\"k{k:x}\":1")).collect();
+    let hostile = [
+        "x".repeat(1 << 20),
+        format!("{{{}}}", keys.join(",")),
+        "[".repeat(100_000),
+        "{\"a\":".repeat(100_000),
+        "\u{0}\u{1b}[2J\u{7f}\u{85}\u{200b}\u{202e}\r\n\t".to_owned(),
+        "=".repeat(1000),
+        String::new(),
+    ];
+    let records = hostile.iter().enumerate();
+    let records = records.map(|(n, line)| record(n as i64, line, "info"));
+    push(&rig, "anonymous", "evil", records.collect()).await;
+    let selector = "{app=\"evil\"}";
+    let mut told = async |path: &str, query: &str| -> Value {
+        let params = [("query", query), ("limit", "100"), ("step", "60")];
+        let request = Request::get(asking(path, &params));
+        let request = request.body(Body::empty()).expect("valid");
+        let response = rig.routes.call(request).await.expect("infallible");
+        assert_eq!(response.status(), 200, "{path} {query}");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 30).await;
+        serde_json::from_slice(&body.expect("all of it")).expect("JSON")
+    };
+    let answer = told("query_range", selector).await;
+    let mut expect = hostile.to_vec();
+    expect.sort();
+    let mut found = lines(&answer);
+    found.sort();
+    assert!(found == expect, "lines are not as they were");
+    for stages in [
+        "| json | k1 > 0",
+        "| json x=`a.a.a.a` | line_format `{{.x}}`",
+        "| logfmt | keep k1",
+        "| unpack",
+        "| pattern `<a> <b>` | decolorize",
+        "|~ `\\[{20}` != `y`",
+    ] {
+        told("query_range", &format!("{selector} {stages}")).await;
+    }
+    let count = "sum by (k7) (count_over_time({app=\"evil\"} | json | __error__=`` [1h]))";
+    let answer = told("query_range", count).await;
+    assert_eq!(answer["data"]["resultType"], "matrix");
+    for path in ["detected_fields", "detected_field/k5/values", "patterns"] {
+        told(path, selector).await;
+    }
 }
 
 #[tokio::test]
@@ -631,6 +688,8 @@ async fn lines_are_deleted_as_loki_does_it() {
         (&second["start_time"], &second["end_time"]),
         (&json!(BEGIN), &json!(BEGIN + 60))
     );
+    let path = "/loki/api/v1/delete?start=1&end=2";
+    assert_eq!(rig.get(path).await.body, "[]", "none lies there");
     let other = Request::get("/loki/api/v1/delete").header("x-scope-orgid", "other");
     assert_eq!(rig.ask(other, "").await.body, "[]");
     let id = first["request_id"].as_str().expect("an id");
@@ -657,6 +716,11 @@ async fn lines_are_deleted_as_loki_does_it() {
     refused(
         &[query, ("start", "1"), ("end", "9000000000")],
         "deletes in the future are not allowed",
+    )
+    .await;
+    refused(
+        &[query, ("start", "1"), ("end", "2"), ("max_interval", "x")],
+        "invalid max_interval: valid time units are 's', 'm', 'h'",
     )
     .await;
     refused(
