@@ -1,9 +1,11 @@
 //! OTLP logs as Loki takes them: a few resource attributes become index labels, everything else
 //! structured metadata, the body the line.
 //!
-//! Invariants: one stream per resource, always with a `service_name`; names are of the old label
-//! alphabet; the line is the body's text unchanged, also where it is not UTF-8; the metadata made for one request takes at most
-//! `decompressed_bytes_max` bytes, however many records share large resource attributes.
+//! Invariants: one stream per resource; `service_name` and `detected_level` are what the sender
+//! says, what is missing of them the store finds, if it is told to; names are of the old label
+//! alphabet; the line is the body's text unchanged, also where it is not UTF-8; the metadata made
+//! for one request takes at most `decompressed_bytes_max` bytes, however many records share large
+//! resource attributes.
 
 use obs_model::labels::{Labels, LabelsBuilder};
 use obs_model::limits::Limits;
@@ -39,10 +41,6 @@ pub const INDEX_ATTRIBUTES: [&str; 18] = [
     "k8s.cronjob.name",
     "k8s.job.name",
 ];
-
-/// Index labels that name the service where `service.name` does not, as Loki's
-/// `discover_service_name`; of its names only these can be index labels of OTLP.
-const SERVICE_LABELS: [&str; 3] = ["container_name", "k8s_container_name", "k8s_job_name"];
 
 /// Reads `ExportLogsServiceRequest` or `LogsData`. A record without any time has the time zero:
 /// see [`stamp`]. Texts that are not UTF-8 are told, and cost nothing: lines keep their bytes, in
@@ -122,17 +120,6 @@ fn split_resource(list: &[Attribute], limits: &Limits) -> Result<(Labels, Labels
         } else {
             flatten(&mut metadata, "", attribute, limits)?;
         }
-    }
-    if labels.get("service_name").is_none() {
-        let first = list
-            .iter()
-            .map(|a| label_name(&a.key))
-            .find(|name| SERVICE_LABELS.contains(&name.as_str()) && labels.get(name).is_some());
-        let service = first.and_then(|name| labels.get(&name).map(str::to_owned));
-        labels.set(
-            "service_name",
-            service.as_deref().unwrap_or("unknown_service"),
-        );
     }
     check_labels(&labels, limits, "labels_max", limits.labels_max)?;
     Ok((labels.build(), metadata))
@@ -245,11 +232,6 @@ fn record(
     set_text(&mut metadata, "trace_id", &hex_id(&from.trace_id));
     set_text(&mut metadata, "span_id", &hex_id(&from.span_id));
     set_text(&mut metadata, "event_name", &from.event_name);
-    if metadata.get("detected_level").is_none()
-        && let Some(level) = level(from.severity_number, &from.severity_text)
-    {
-        metadata.set("detected_level", level);
-    }
     check_labels(&metadata, limits, "metadata_max", limits.metadata_max)?;
     let line = line(from.body.unwrap_or_default(), limits)?;
     if line.len() > limits.line_bytes_max {
@@ -283,28 +265,6 @@ fn set_text(out: &mut LabelsBuilder, name: &str, text: &str) {
     if !text.is_empty() {
         out.set(name, text);
     }
-}
-
-/// Loki's level of a severity: by number, else by the usual words.
-fn level(number: i32, text: &str) -> Option<&'static str> {
-    Some(match number {
-        1..=4 => "trace",
-        5..=8 => "debug",
-        9..=12 => "info",
-        13..=16 => "warn",
-        17..=20 => "error",
-        21..=24 => "fatal",
-        _ => match text.to_ascii_lowercase().as_str() {
-            "trace" | "trc" => "trace",
-            "debug" | "dbg" => "debug",
-            "info" | "inf" | "information" | "informational" | "notice" => "info",
-            "warn" | "wrn" | "warning" => "warn",
-            "error" | "err" => "error",
-            "critical" | "crit" => "critical",
-            "fatal" => "fatal",
-            _ => return None,
-        },
-    })
 }
 
 #[cfg(test)]

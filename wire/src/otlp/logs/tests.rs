@@ -39,7 +39,7 @@ fn text(key: &str, value: &str) -> String {
 #[test]
 fn resources_become_labels_and_metadata() {
     let line = r#""timeUnixNano":"1","body":{"stringValue":"x"}"#;
-    check("", line, "{service_name=\"unknown_service\"}\n1 x {}\n");
+    check("", line, "{}\n1 x {}\n");
     let resource = [
         text("service.name", "shop"),
         text("k8s.pod.name", "p-1"),
@@ -50,24 +50,24 @@ fn resources_become_labels_and_metadata() {
         line,
         "{k8s_pod_name=\"p-1\", service_name=\"shop\"}\n1 x {host_name=\"h\"}\n",
     );
-    // Without a service name the container gives one.
+    // Another name of the service is found by the store.
     check(
         &text("k8s.container.name", "c"),
         line,
-        "{k8s_container_name=\"c\", service_name=\"c\"}\n1 x {}\n",
+        "{k8s_container_name=\"c\"}\n1 x {}\n",
     );
     check(
         r#"{"key":"a","value":{"kvlistValue":{"values":[{"key":"b.c","value":{"intValue":"5"}},
         {"key":"d","value":{"arrayValue":{"values":[{"intValue":1},{"stringValue":"x"}]}}}]}}}"#,
         line,
-        "{service_name=\"unknown_service\"}\n1 x {a_b_c=\"5\", a_d=\"[1,\\\"x\\\"]\"}\n",
+        "{}\n1 x {a_b_c=\"5\", a_d=\"[1,\\\"x\\\"]\"}\n",
     );
 }
 
 #[test]
 fn records_keep_their_fields_as_metadata() {
     let record = |fields: &str, expect: &str| {
-        let expect = format!("{{service_name=\"unknown_service\"}}\n{expect}\n");
+        let expect = format!("{{}}\n{expect}\n");
         check(
             "",
             &format!(r#""body":{{"stringValue":"x"}},{fields}"#),
@@ -81,15 +81,15 @@ fn records_keep_their_fields_as_metadata() {
     );
     record(
         r#""severityNumber":17,"severityText":"Error""#,
-        "0 x {detected_level=\"error\", severity_number=\"17\", severity_text=\"Error\"}",
+        "0 x {severity_number=\"17\", severity_text=\"Error\"}",
     );
     record(
         r#""severityNumber":"SEVERITY_NUMBER_WARN2""#,
-        "0 x {detected_level=\"warn\", severity_number=\"14\"}",
+        "0 x {severity_number=\"14\"}",
     );
     record(
         r#""severityText":"CRITICAL""#,
-        "0 x {detected_level=\"critical\", severity_text=\"CRITICAL\"}",
+        "0 x {severity_text=\"CRITICAL\"}",
     );
     record(r#""severityText":"loud""#, "0 x {severity_text=\"loud\"}");
     record(
@@ -113,7 +113,7 @@ fn records_keep_their_fields_as_metadata() {
 #[test]
 fn bodies_become_lines() {
     let line = |value: &str, expect: &str| {
-        let expect = format!("{{service_name=\"unknown_service\"}}\n0 {expect} {{}}\n");
+        let expect = format!("{{}}\n0 {expect} {{}}\n");
         check("", &format!(r#""body":{value}"#), &expect);
     };
     line(r#"{"stringValue":"a\nb"}"#, "a\nb");
