@@ -253,7 +253,7 @@ async fn faults_are_told_in_the_language_of_the_route() {
     for (path, told_so) in [
         (
             "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&limit=0",
-            "\"limit\": \"0\", expected a number of at least 1",
+            "limit must be a positive value",
         ),
         (
             "/tempo/api/search?limit=0",

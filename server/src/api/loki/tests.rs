@@ -223,28 +223,8 @@ async fn lines_are_told_as_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_as_loki_tells_it() {
+async fn wrong_parameters_are_told_as_loki_tells_them() {
     let mut rig = filled().await;
-    let log = [("query", "{app=\"shop\"}")];
-    let instant = "log queries are not supported as an instant query type, please change your query to a range query type";
-    check(&told(&mut rig, "query", &log).await, 400, TEXT, instant);
-    let many = [("query", "{app=\"shop\"}"), ("limit", "1000001")];
-    let limit = "max entries limit per query exceeded, limit > max_entries_limit_per_query (1000001 > 1000000)";
-    check(
-        &told(&mut rig, "query_range", &many).await,
-        400,
-        TEXT,
-        limit,
-    );
-    // Numbers are not lines.
-    let many = [
-        ("query", "count_over_time({app=\"shop\"}[1m])"),
-        ("limit", "1000001"),
-    ];
-    ask(&mut rig, "query_range", &many).await;
-    let path = "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&start=2&end=1";
-    let order = "end timestamp must not be before or equal to start time";
-    check(&rig.get(path).await, 400, TEXT, order);
     let shop = ("query", "{app=\"shop\"}");
     for (path, param, expect) in [
         (
@@ -305,6 +285,31 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     let series = [("match[]", "{app=\"shop\"} | json")];
     let only = "only label matchers are supported";
     check(&told(&mut rig, "series", &series).await, 400, TEXT, only);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_as_loki_tells_it() {
+    let mut rig = filled().await;
+    let log = [("query", "{app=\"shop\"}")];
+    let instant = "log queries are not supported as an instant query type, please change your query to a range query type";
+    check(&told(&mut rig, "query", &log).await, 400, TEXT, instant);
+    let many = [("query", "{app=\"shop\"}"), ("limit", "1000001")];
+    let limit = "max entries limit per query exceeded, limit > max_entries_limit_per_query (1000001 > 1000000)";
+    check(
+        &told(&mut rig, "query_range", &many).await,
+        400,
+        TEXT,
+        limit,
+    );
+    // Numbers are not lines.
+    let many = [
+        ("query", "count_over_time({app=\"shop\"}[1m])"),
+        ("limit", "1000001"),
+    ];
+    ask(&mut rig, "query_range", &many).await;
+    let path = "/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D&start=2&end=1";
+    let order = "end timestamp must not be before or equal to start time";
+    check(&rig.get(path).await, 400, TEXT, order);
     let metric = [("query", "rate({app=\"a\"}[1m])")];
     for path in ["patterns", "detected_fields", "tail"] {
         check(
