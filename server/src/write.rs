@@ -272,6 +272,26 @@ impl Intake for Metrics {
     }
 }
 
+/// How much is added to each stream and record on its way in.
+struct Added {
+    labels: usize,
+    metadata: usize,
+}
+
+/// The limits with room for what is added here: as in Loki, it does not count as the sender's.
+fn with_added(limits: &Limits, enrich: &EnrichOptions) -> (Limits, Added) {
+    let added = Added {
+        labels: usize::from(!enrich.discover_service_name.is_empty()),
+        metadata: usize::from(enrich.discover_log_levels),
+    };
+    let limits = Limits {
+        labels_max: limits.labels_max.saturating_add(added.labels),
+        metadata_max: limits.metadata_max.saturating_add(added.metadata),
+        ..*limits
+    };
+    (limits, added)
+}
+
 impl Intake for Logs {
     type Batch = LogBatch;
     type Ready = LogBatch;
@@ -286,7 +306,17 @@ impl Intake for Logs {
         let mut batch = write.batch;
         obs_logstore::enrich(&mut batch, &rules.enrich);
         let snapshot = store.snapshot(write.tenant);
-        let refused = obs_logstore::admit(&mut batch, &rules.limits, &MemoryStreams(&snapshot));
+        let (limits, added) = with_added(&rules.limits, &rules.enrich);
+        let mut refused = obs_logstore::admit(&mut batch, &limits, &MemoryStreams(&snapshot));
+        for one in &mut refused {
+            let own = match one.reason {
+                LogReason::TooManyLabels => added.labels,
+                LogReason::TooMuchMetadata => added.metadata,
+                _ => 0,
+            };
+            one.max -= own;
+            one.found -= own;
+        }
         let reasons: Vec<String> = refused.iter().map(ToString::to_string).collect();
         let accepted = Accepted {
             refused: refused.iter().map(|r| r.records).sum(),

@@ -349,6 +349,36 @@ async fn what_is_wrong_is_told_as_loki_tells_it() {
     check(&rig.ask(bad, "").await, 400, TEXT, unsupported);
 }
 
+/// What is added on the way in does not count as the sender's.
+#[tokio::test]
+async fn as_much_metadata_as_may_be_is_taken() {
+    let rig = Rig::start();
+    let write = async |labels: usize, metadata: usize| {
+        let named = |count: usize| (0..count).map(|n| (format!("n{n}"), "v"));
+        let stream = LogStream {
+            labels: Labels::from_pairs(named(labels)),
+            records: vec![LogRecord {
+                metadata: Labels::from_pairs(named(metadata)),
+                ..record(1, "x", "info")
+            }],
+        };
+        let batch = LogBatch {
+            streams: vec![stream],
+        };
+        let written = rig.app.sink.logs(Tenant::anonymous(), batch).await;
+        written.expect("a place").reason
+    };
+    assert_eq!(write(1, 256).await, "");
+    assert_eq!(write(256, 1).await, "");
+    let told = write(1, 257).await;
+    assert!(
+        told.contains("labels: '257', limit: '256' (obs.limits.metadata_max)"),
+        "{told}"
+    );
+    let told = write(257, 1).await;
+    assert!(told.contains("has 257 label names; limit 256"), "{told}");
+}
+
 /// Lines that nobody means well come back as they are, and no question about them fails.
 #[tokio::test]
 async fn hostile_lines_are_kept_and_asked() {
