@@ -181,9 +181,8 @@ impl Client {
         deadline: Instant,
     ) -> Result<Response<Body>, Error> {
         let request = request(method, path, sent, accept)?;
-        let answer = match timeout_at(deadline, self.kube.send(request)).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(timed_out(path)),
+        let Ok(answer) = timeout_at(deadline, self.kube.send(request)).await else {
+            return Err(timed_out(path));
         };
         let response = answer.map_err(|error| Error::Unreachable {
             path: path.to_owned(),
@@ -244,9 +243,8 @@ fn request(
 async fn read(path: &str, mut body: Body, limit: usize, deadline: Instant) -> Result<Bytes, Error> {
     let mut bytes = Vec::new();
     loop {
-        let frame = match timeout_at(deadline, body.frame()).await {
-            Ok(frame) => frame,
-            Err(_) => return Err(timed_out(path)),
+        let Ok(frame) = timeout_at(deadline, body.frame()).await else {
+            return Err(timed_out(path));
         };
         let frame = match frame {
             None => return Ok(bytes.into()),

@@ -7,11 +7,13 @@
 
 pub mod client;
 mod clock;
+pub mod discovery;
 pub mod error;
 pub mod metrics;
 pub mod object;
 pub mod pods;
 pub mod resource;
+pub mod selector;
 pub mod watch;
 
 pub use client::{Access, Client};

@@ -3,6 +3,7 @@
 //! Invariant: fields that nobody reads (`managedFields` before all) are skipped while parsing and
 //! never allocated.
 
+pub(crate) mod network;
 pub(crate) mod pod;
 
 use std::fmt;

@@ -154,22 +154,25 @@ impl Cache {
 
     /// Takes a pod out of the indices, where they still lead to it.
     fn unlink(&mut self, pod: &Pod) {
-        let own = |uid: &Box<str>| *uid == pod.uid;
-        if self.names.get(&pod.key).is_some_and(own) {
+        if self.names.get(&pod.key).is_some_and(|uid| *uid == pod.uid) {
             self.names.remove(&pod.key);
         }
         for ip in &pod.ips {
-            if self.ips.get(ip).is_some_and(own) {
+            if self.ips.get(ip).is_some_and(|uid| *uid == pod.uid) {
                 self.ips.remove(ip);
             }
         }
         for container in &pod.containers {
-            if self.containers.get(&container.id).is_some_and(own) {
+            if self
+                .containers
+                .get(&container.id)
+                .is_some_and(|uid| *uid == pod.uid)
+            {
                 self.containers.remove(&container.id);
             }
         }
         if let Some(hash) = pod.annotations.get(CONFIG_HASH)
-            && self.hashes.get(hash).is_some_and(own)
+            && self.hashes.get(hash).is_some_and(|uid| *uid == pod.uid)
         {
             self.hashes.remove(hash);
         }
