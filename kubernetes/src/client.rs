@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-pub use access::{Access, Auth, Secret, Server, Tls};
+pub use access::{Access, Auth, Credential, Secret, Server, Tls};
 
 use crate::error::Error;
 use crate::resource::Query;

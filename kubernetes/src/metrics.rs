@@ -136,6 +136,8 @@ impl Counters {
                 last.push(labels, nanos as f64 / 1e9);
             }
         }
-        vec![lists, watches, expired, events, refused, objects, last]
+        let mut families = vec![lists, watches, expired, events, refused, objects, last];
+        families.retain(|family| !family.points.is_empty());
+        families
     }
 }

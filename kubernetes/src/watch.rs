@@ -261,7 +261,11 @@ impl Watch {
                 }
                 End::Failed(error) => {
                     let resource = &query.resource;
-                    tracing::warn!(%resource, %error, "watch failed, is tried again");
+                    match error.status() {
+                        // A cluster without such a resource is not a fault.
+                        Some(404) => tracing::debug!(%resource, %error, "nothing to watch yet"),
+                        _ => tracing::warn!(%resource, %error, "watch failed, is tried again"),
+                    }
                     wait = wait.max(error.retry_after().unwrap_or_default());
                 }
             }

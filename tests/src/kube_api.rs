@@ -94,7 +94,9 @@ impl KubeApi {
     }
 
     async fn start_with(https: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
         let api = Arc::new(Api {
             store: Mutex::new(Store::new()),
@@ -159,7 +161,12 @@ impl KubeApi {
 
     /// Creates or replaces an object, whole, as if by another client. Its resource version.
     pub fn put(&self, object: Value) -> u64 {
-        let version = self.api.store.lock().put(object).expect("the object has a known kind");
+        let version = self
+            .api
+            .store
+            .lock()
+            .put(object)
+            .expect("the object has a known kind");
         self.api.wake();
         version
     }

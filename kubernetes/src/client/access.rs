@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
     NamedContext,
@@ -45,7 +47,7 @@ pub struct Server {
     /// TLS.
     pub tls: Tls,
     /// More headers.
-    pub headers: Vec<(String, Secret)>,
+    pub headers: Vec<(String, Credential)>,
     /// A proxy.
     pub proxy_url: Option<String>,
 }
@@ -72,6 +74,43 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A secret, or the file that it is in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// The secret.
+    Inline(Secret),
+    /// The file.
+    File(PathBuf),
+}
+
+impl Credential {
+    async fn read(&self) -> Result<String, String> {
+        match self {
+            Self::Inline(secret) => Ok(secret.0.clone()),
+            Self::File(path) => {
+                let text = tokio::fs::read_to_string(path).await;
+                let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+                Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+        }
+    }
+
+    fn path(&self) -> Option<String> {
+        match self {
+            Self::Inline(_) => None,
+            Self::File(path) => Some(path.display().to_string()),
+        }
+    }
+
+    /// Base 64, as kubeconfig files have it.
+    fn encoded(&self) -> Option<String> {
+        match self {
+            Self::Inline(secret) => Some(BASE64_STANDARD.encode(&secret.0)),
+            Self::File(_) => None,
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Auth {
@@ -81,25 +120,30 @@ pub enum Auth {
     /// User name and password.
     Basic {
         /// The name.
-        username: String,
+        username: Credential,
         /// The password.
-        password: Secret,
+        password: Option<Credential>,
     },
-    /// A bearer token.
-    Token(Secret),
-    /// A bearer token in a file that is read again when it changes.
-    TokenFile(PathBuf),
+    /// A bearer token; a file is read again when it changes.
+    Bearer(Credential),
+    /// The header `Authorization` of another kind.
+    Other {
+        /// Its first word.
+        kind: String,
+        /// The rest.
+        credential: Credential,
+    },
 }
 
 /// TLS towards an API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
     /// Certificates to trust, in PEM.
-    pub ca: Option<Vec<u8>>,
+    pub ca: Option<Credential>,
     /// The certificate of this client, in PEM.
-    pub cert: Option<Vec<u8>>,
+    pub cert: Option<Credential>,
     /// Its key, in PEM.
-    pub key: Option<Secret>,
+    pub key: Option<Credential>,
     /// The name that the server's certificate must have.
     pub server_name: Option<String>,
     /// Trust any certificate.
@@ -136,20 +180,21 @@ impl Access {
             }
             Self::Server(server) => {
                 let options = KubeConfigOptions::default();
-                let config = kube::Config::from_custom_kubeconfig(server.kubeconfig(), &options);
-                config.await.map_err(|e| fault(chain(&e)))
+                let kubeconfig = server.kubeconfig().await.map_err(fault)?;
+                let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                config.map_err(|e| fault(chain(&e)))
             }
         };
         let mut config = found?;
         if let Self::Server(server) = self {
-            for (name, value) in &server.headers {
-                let name = name
+            for (name, value) in server.all_headers().await.map_err(fault)? {
+                let parsed: http::HeaderName = name
                     .parse()
                     .map_err(|_| fault(format!("{name:?} is not the name of a header")))?;
-                let value = value.expose().parse();
-                let value =
-                    value.map_err(|_| fault(format!("header {name} has no valid value")))?;
-                config.headers.push((name, value));
+                let value = value
+                    .parse()
+                    .map_err(|_| fault(format!("header {name} has no valid value")))?;
+                config.headers.push((parsed, value));
             }
         }
         if config.cluster_url.scheme_str() != Some("https") && config.root_cert.is_none() {
@@ -166,38 +211,58 @@ impl Access {
 }
 
 impl Server {
+    async fn all_headers(&self) -> Result<Vec<(String, String)>, String> {
+        let mut all = Vec::new();
+        for (name, value) in &self.headers {
+            all.push((name.clone(), value.read().await?));
+        }
+        if let Auth::Other { kind, credential } = &self.auth {
+            let value = format!("{kind} {}", credential.read().await?);
+            all.push(("authorization".to_owned(), value));
+        }
+        Ok(all)
+    }
+
     /// The same as a kubeconfig, which is what `kube` has checks and credentials for.
-    fn kubeconfig(&self) -> Kubeconfig {
+    async fn kubeconfig(&self) -> Result<Kubeconfig, String> {
         let name = "obs".to_owned();
-        let encode =
-            |bytes: &[u8]| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes);
+        let Tls { ca, cert, key, .. } = &self.tls;
+        let path = |of: &Option<Credential>| of.as_ref().and_then(Credential::path);
+        let encoded = |of: &Option<Credential>| of.as_ref().and_then(Credential::encoded);
         let cluster = Cluster {
             server: Some(self.url.clone()),
             insecure_skip_tls_verify: self.tls.insecure.then_some(true),
-            certificate_authority_data: self.tls.ca.as_deref().map(encode),
+            certificate_authority: path(ca),
+            certificate_authority_data: encoded(ca),
             proxy_url: self.proxy_url.clone(),
             tls_server_name: self.tls.server_name.clone(),
             ..Cluster::default()
         };
         let mut user = AuthInfo {
-            client_certificate_data: self.tls.cert.as_deref().map(encode),
-            client_key_data: self
-                .tls
-                .key
-                .as_ref()
-                .map(|key| encode(key.expose().as_bytes()).into()),
+            client_certificate: path(cert),
+            client_certificate_data: encoded(cert),
+            client_key: path(key),
+            client_key_data: encoded(key).map(Into::into),
             ..AuthInfo::default()
         };
         match &self.auth {
-            Auth::None => {}
+            Auth::None | Auth::Other { .. } => {}
             Auth::Basic { username, password } => {
-                user.username = Some(username.clone());
-                user.password = Some(password.expose().to_owned().into());
+                user.username = Some(username.read().await?);
+                let password = match password {
+                    Some(password) => password.read().await?,
+                    None => String::new(),
+                };
+                user.password = Some(password.into());
             }
-            Auth::Token(token) => user.token = Some(token.expose().to_owned().into()),
-            Auth::TokenFile(file) => user.token_file = Some(file.display().to_string()),
+            Auth::Bearer(Credential::Inline(token)) => {
+                user.token = Some(token.expose().to_owned().into());
+            }
+            Auth::Bearer(Credential::File(file)) => {
+                user.token_file = Some(file.display().to_string());
+            }
         }
-        Kubeconfig {
+        Ok(Kubeconfig {
             clusters: vec![NamedCluster {
                 name: name.clone(),
                 cluster: Some(cluster),
@@ -219,7 +284,7 @@ impl Server {
             }],
             current_context: Some(name),
             ..Kubeconfig::default()
-        }
+        })
     }
 }
 
@@ -247,8 +312,11 @@ mod tests {
         );
         let server = Server {
             url: "http://127.0.0.1:1".to_owned(),
-            auth: Auth::Token(Secret::new("hidden-token")),
-            headers: vec![("x y".to_owned(), Secret::new("hidden-value"))],
+            auth: Auth::Bearer(Credential::Inline(Secret::new("hidden-token"))),
+            headers: vec![(
+                "x y".to_owned(),
+                Credential::Inline(Secret::new("hidden-value")),
+            )],
             ..Server::default()
         };
         let access = Access::Server(Box::new(server));

@@ -64,7 +64,9 @@ impl Faults {
     /// The fault of this request, if it has one.
     pub(super) fn take(&self, path: &str) -> Option<Fault> {
         let mut waiting = self.waiting.lock();
-        let found = waiting.iter().position(|(prefix, times, _)| *times > 0 && path.starts_with(prefix.as_str()))?;
+        let found = waiting
+            .iter()
+            .position(|(prefix, times, _)| *times > 0 && path.starts_with(prefix.as_str()))?;
         let (_, times, fault) = waiting.get_mut(found)?;
         *times -= 1;
         let (fault, over) = (fault.clone(), *times == 0);

@@ -65,24 +65,39 @@ const BUILTIN: &[(&str, &str)] = &[
         "v1",
         "!Namespace=ns !Node=no Pod=po Service=svc Endpoints=ep ConfigMap=cm Secret Event=ev ServiceAccount=sa ReplicationController=rc PersistentVolumeClaim=pvc !PersistentVolume=pv LimitRange=limits ResourceQuota=quota PodTemplate",
     ),
-    ("apps/v1", "Deployment=deploy ReplicaSet=rs StatefulSet=sts DaemonSet=ds ControllerRevision"),
+    (
+        "apps/v1",
+        "Deployment=deploy ReplicaSet=rs StatefulSet=sts DaemonSet=ds ControllerRevision",
+    ),
     ("batch/v1", "Job CronJob=cj"),
     ("autoscaling/v2", "HorizontalPodAutoscaler=hpa"),
-    ("networking.k8s.io/v1", "Ingress=ing !IngressClass NetworkPolicy=netpol"),
+    (
+        "networking.k8s.io/v1",
+        "Ingress=ing !IngressClass NetworkPolicy=netpol",
+    ),
     ("discovery.k8s.io/v1", "EndpointSlice"),
     ("events.k8s.io/v1", "Event=ev"),
     ("coordination.k8s.io/v1", "Lease"),
     ("policy/v1", "PodDisruptionBudget=pdb"),
-    ("storage.k8s.io/v1", "!StorageClass=sc !VolumeAttachment !CSIDriver !CSINode"),
+    (
+        "storage.k8s.io/v1",
+        "!StorageClass=sc !VolumeAttachment !CSIDriver !CSINode",
+    ),
     ("certificates.k8s.io/v1", "!CertificateSigningRequest=csr"),
-    ("rbac.authorization.k8s.io/v1", "Role RoleBinding !ClusterRole !ClusterRoleBinding"),
+    (
+        "rbac.authorization.k8s.io/v1",
+        "Role RoleBinding !ClusterRole !ClusterRoleBinding",
+    ),
     (
         "admissionregistration.k8s.io/v1",
         "!MutatingWebhookConfiguration !ValidatingWebhookConfiguration !ValidatingAdmissionPolicy !ValidatingAdmissionPolicyBinding !MutatingAdmissionPolicy !MutatingAdmissionPolicyBinding",
     ),
     ("apiextensions.k8s.io/v1", "!CustomResourceDefinition=crd"),
     ("apiregistration.k8s.io/v1", "!APIService"),
-    ("monitoring.coreos.com/v1", "ServiceMonitor=smon PodMonitor=pmon Probe=prb PrometheusRule=promrule"),
+    (
+        "monitoring.coreos.com/v1",
+        "ServiceMonitor=smon PodMonitor=pmon Probe=prb PrometheusRule=promrule",
+    ),
     ("monitoring.coreos.com/v1alpha1", "ScrapeConfig=scfg"),
 ];
 

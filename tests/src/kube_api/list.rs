@@ -34,12 +34,16 @@ impl Filter {
     pub(super) fn admits(&self, object: &Value) -> bool {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
         let in_place = |wanted: &Option<String>, pointer: &str| {
-            wanted.as_deref().is_none_or(|wanted| text(pointer) == Some(wanted))
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| text(pointer) == Some(wanted))
         };
         in_place(&self.namespace, "/metadata/namespace")
             && in_place(&self.name, "/metadata/name")
             && self.labels.matches_by(|name| {
-                object["metadata"]["labels"][name].as_str().map(str::to_owned)
+                object["metadata"]["labels"][name]
+                    .as_str()
+                    .map(str::to_owned)
             })
             && self.fields.matches_by(|name| {
                 let pointer = format!("/{}", name.replace('.', "/"));
@@ -78,8 +82,10 @@ impl Shape {
     pub(super) fn show(self, object: &Value) -> Value {
         match self {
             Self::Whole | Self::Table => object.clone(),
-            Self::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                "metadata": object["metadata"]}),
+            Self::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                "metadata": object["metadata"]})
+            }
         }
     }
 }
@@ -118,15 +124,18 @@ fn log(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
     let (namespace, pod) = key(place);
     let logs = api.logs.lock();
     let wanted = asked.param("container");
-    let found = logs.iter().find(|((n, p, c), _)| {
-        *n == namespace && *p == pod && (wanted.is_empty() || c == wanted)
-    });
+    let found = logs
+        .iter()
+        .find(|((n, p, c), _)| *n == namespace && *p == pod && (wanted.is_empty() || c == wanted));
     let Some((_, text)) = found else {
         return refuse(404, "NotFound", "no log");
     };
     let lines: Vec<&str> = text.lines().collect();
     let tail = asked.param("tailLines").parse().unwrap_or(lines.len());
-    let text: String = lines[lines.len().saturating_sub(tail)..].iter().map(|line| format!("{line}\n")).collect();
+    let text: String = lines[lines.len().saturating_sub(tail)..]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
     ([(header::CONTENT_TYPE, "text/plain")], text).into_response()
 }
 
@@ -155,15 +164,26 @@ pub(super) fn answer(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
         token => match parse_token(token) {
             None => return refuse(400, "BadRequest", "continue key is not valid"),
             Some((version, _)) if store.is_forgotten(version) => {
-                return refuse(410, "Expired", "The provided continue parameter is too old to display a consistent list result.");
+                return refuse(
+                    410,
+                    "Expired",
+                    "The provided continue parameter is too old to display a consistent list result.",
+                );
             }
             Some((version, after)) => (version, Some(after)),
         },
     };
     if asked.param("resourceVersionMatch") == "Exact"
-        && asked.param("resourceVersion").parse().is_ok_and(|wanted| store.is_forgotten(wanted))
+        && asked
+            .param("resourceVersion")
+            .parse()
+            .is_ok_and(|wanted| store.is_forgotten(wanted))
     {
-        return refuse(410, "Expired", "The resourceVersion for the provided list is too old.");
+        return refuse(
+            410,
+            "Expired",
+            "The resourceVersion for the provided list is too old.",
+        );
     }
     let objects = store.objects(place.kind).iter();
     let mut objects = objects
@@ -189,8 +209,10 @@ pub(super) fn answer(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
         metadata["continue"] = json!(next);
     }
     let list = match shape {
-        Shape::Metadata => json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-            "metadata": metadata, "items": items}),
+        Shape::Metadata => {
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+            "metadata": metadata, "items": items})
+        }
         Shape::Whole | Shape::Table => json!({"kind": format!("{}List", kind.kind),
             "apiVersion": kind.api_version(), "metadata": metadata, "items": items}),
     };

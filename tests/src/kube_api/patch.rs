@@ -86,7 +86,9 @@ fn merge_list(own: &mut Map<String, Value>, name: &str, elements: &[Value]) {
 pub(super) fn json(object: &mut Value, patch: &Value) -> Result<(), String> {
     for operation in patch.as_array().into_iter().flatten() {
         let path = operation["path"].as_str().unwrap_or_default();
-        let (parent, last) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} is no path"))?;
+        let (parent, last) = path
+            .rsplit_once('/')
+            .ok_or_else(|| format!("{path:?} is no path"))?;
         let last = last.replace("~1", "/").replace("~0", "~");
         let value = operation["value"].clone();
         let op = operation["op"].as_str().unwrap_or_default();
@@ -96,7 +98,9 @@ pub(super) fn json(object: &mut Value, patch: &Value) -> Result<(), String> {
                 false => return Err(format!("test of {path} failed")),
             }
         }
-        let parent = object.pointer_mut(parent).ok_or_else(|| format!("{path:?} leads nowhere"))?;
+        let parent = object
+            .pointer_mut(parent)
+            .ok_or_else(|| format!("{path:?} leads nowhere"))?;
         apply(parent, &last, op, value).ok_or_else(|| format!("{op} of {path} is not possible"))?;
     }
     Ok(())
@@ -111,7 +115,11 @@ fn apply(parent: &mut Value, last: &str, op: &str, value: Value) -> Option<()> {
             own.remove(last)?;
         }
         (Value::Array(own), "add") => {
-            let at = if last == "-" { own.len() } else { last.parse().ok()? };
+            let at = if last == "-" {
+                own.len()
+            } else {
+                last.parse().ok()?
+            };
             if at > own.len() {
                 return None;
             }

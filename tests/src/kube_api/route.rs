@@ -86,8 +86,13 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
     api.seen.lock().push(Seen {
         method: head.method.to_string(),
         path: full.clone(),
-        accept: accept.and_then(|a| a.to_str().ok()).unwrap_or("").to_owned(),
-        user: user.as_ref().map_or(String::new(), |user| user.name.clone()),
+        accept: accept
+            .and_then(|a| a.to_str().ok())
+            .unwrap_or("")
+            .to_owned(),
+        user: user
+            .as_ref()
+            .map_or(String::new(), |user| user.name.clone()),
     });
     if let Some(answer) = fault(&api, &full).await {
         return answer;
@@ -98,7 +103,7 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response {
     let Some(user) = user else {
         return refuse(401, "Unauthorized", "Unauthorized");
     };
-    let query = url::form_urlencoded::parse(uri.query().unwrap_or("").as_bytes());
+    let query = form_urlencoded::parse(uri.query().unwrap_or("").as_bytes());
     let asked = Asked {
         method: head.method,
         path: uri.path().to_owned(),
@@ -119,7 +124,9 @@ async fn fault(api: &Api, path: &str) -> Option<Response> {
         Fault::Status(code) => refuse(code, "InternalError", "injected fault"),
         Fault::TooMany(seconds) => {
             let mut answer = refuse(429, "TooManyRequests", "injected fault");
-            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            answer
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
             answer
         }
         Fault::Gone => refuse(410, "Expired", "injected fault: too old resource version"),
@@ -146,7 +153,11 @@ async fn serve(api: &Arc<Api>, asked: &Asked) -> Response {
         return answer;
     }
     let Some(place) = place(api, &asked.path) else {
-        return refuse(404, "NotFound", "the server could not find the requested resource");
+        return refuse(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
     };
     if let Some(answer) = review::check(api, asked, &place) {
         return answer;
@@ -157,12 +168,18 @@ async fn serve(api: &Arc<Api>, asked: &Asked) -> Response {
         (&Method::GET, None) if asked.is_set("watch") => watch::answer(api, asked, &place),
         (&Method::GET, None) => list::answer(api, asked, &place),
         (&Method::POST, None) => write::create(api, asked, &place),
-        (&Method::POST, Some(_)) if place.subresource.is_some() => write::subresource(api, asked, &place),
+        (&Method::POST, Some(_)) if place.subresource.is_some() => {
+            write::subresource(api, asked, &place)
+        }
         (&Method::PUT, Some(_)) => write::replace(api, asked, &place),
         (&Method::PATCH, Some(_)) => write::patch(api, asked, &place),
         (&Method::DELETE, Some(_)) => write::delete(api, asked, &place),
         (&Method::DELETE, None) => write::delete_many(api, asked, &place),
-        _ => refuse(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"),
+        _ => refuse(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ),
     }
 }
 
@@ -170,8 +187,11 @@ async fn serve(api: &Arc<Api>, asked: &Asked) -> Response {
 fn place(api: &Api, path: &str) -> Option<Place> {
     let decode = |part: &str| {
         let text = part.replace('+', "%2B");
-        let mut pairs = url::form_urlencoded::parse(text.as_bytes());
-        pairs.next().map(|(name, _)| name.into_owned()).unwrap_or_default()
+        let mut pairs = form_urlencoded::parse(text.as_bytes());
+        pairs
+            .next()
+            .map(|(name, _)| name.into_owned())
+            .unwrap_or_default()
     };
     let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
     let mut parts = parts.into_iter();
@@ -184,7 +204,9 @@ fn place(api: &Api, path: &str) -> Option<Place> {
     let store = api.store.lock();
     let mut namespace = None;
     // `namespaces/NAME/status` is a part of the namespace, all other third parts are resources.
-    let is_scope = rest.len() > 2 && rest[0] == "namespaces" && !["status", "finalize"].contains(&rest[2].as_str());
+    let is_scope = rest.len() > 2
+        && rest[0] == "namespaces"
+        && !["status", "finalize"].contains(&rest[2].as_str());
     if is_scope {
         namespace = Some(rest[1].clone());
         rest.drain(..2);

@@ -49,7 +49,10 @@ pub(super) struct Store {
 }
 
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or("")
 }
 
 pub(super) fn key(object: &Value) -> Key {
@@ -88,7 +91,11 @@ impl Store {
     }
 
     pub(super) fn add_kind(&mut self, kind: Kind) {
-        if !self.kinds.iter().any(|k| k.group == kind.group && k.plural == kind.plural && k.version == kind.version) {
+        if !self
+            .kinds
+            .iter()
+            .any(|k| k.group == kind.group && k.plural == kind.plural && k.version == kind.version)
+        {
             self.kinds.push(kind);
             self.objects.push(BTreeMap::new());
         }
@@ -101,7 +108,9 @@ impl Store {
     }
 
     fn by_kind(&self, kind: &str) -> Option<usize> {
-        let (group, name) = kind.split_once('/').map_or((None, kind), |(g, n)| (Some(g), n));
+        let (group, name) = kind
+            .split_once('/')
+            .map_or((None, kind), |(g, n)| (Some(g), n));
         let same = |k: &Kind| k.kind == name && group.is_none_or(|group| k.group == group);
         self.kinds.iter().position(same)
     }
@@ -119,7 +128,9 @@ impl Store {
         if version < self.forgotten {
             return None;
         }
-        let first = self.history.partition_point(|change| change.version <= version);
+        let first = self
+            .history
+            .partition_point(|change| change.version <= version);
         Some(self.history.range(first..))
     }
 
@@ -136,7 +147,12 @@ impl Store {
 
     fn record(&mut self, kind: usize, before: Option<Arc<Value>>, after: Option<Arc<Value>>) {
         let version = self.version;
-        self.history.push_back(Change { version, kind, before, after });
+        self.history.push_back(Change {
+            version,
+            kind,
+            before,
+            after,
+        });
         if self.history.len() > HISTORY_MAX
             && let Some(lost) = self.history.pop_front()
         {
@@ -166,7 +182,10 @@ impl Store {
         }
         self.uids += 1;
         let defaults = [
-            ("uid", json!(format!("00000000-0000-4000-8000-{:012x}", self.uids))),
+            (
+                "uid",
+                json!(format!("00000000-0000-4000-8000-{:012x}", self.uids)),
+            ),
             ("creationTimestamp", json!(now())),
             ("generation", json!(1)),
         ];
@@ -185,7 +204,8 @@ impl Store {
     pub(super) fn put(&mut self, mut object: Value) -> Option<u64> {
         let api_version = text(&object, "/apiVersion").to_owned();
         let name = text(&object, "/kind").to_owned();
-        let same = |k: &Kind| k.kind == name && (api_version.is_empty() || k.api_version() == api_version);
+        let same =
+            |k: &Kind| k.kind == name && (api_version.is_empty() || k.api_version() == api_version);
         let kind = self.kinds.iter().position(same)?;
         if let Some(before) = self.objects[kind].get(&key(&object)) {
             for field in ["uid", "creationTimestamp"] {
@@ -202,7 +222,9 @@ impl Store {
     pub(super) fn create(&mut self, kind: usize, mut object: Value) -> Result<Arc<Value>, Refusal> {
         self.complete(kind, &mut object);
         if text(&object, "/metadata/name").is_empty() {
-            return Err(Refusal::Invalid("name or generateName is required".to_owned()));
+            return Err(Refusal::Invalid(
+                "name or generateName is required".to_owned(),
+            ));
         }
         if self.objects[kind].contains_key(&key(&object)) {
             return Err(Refusal::Exists);
@@ -211,7 +233,12 @@ impl Store {
     }
 
     /// Replaces an object, or with `status` only that part of it.
-    pub(super) fn update(&mut self, kind: usize, mut object: Value, status: bool) -> Result<Arc<Value>, Refusal> {
+    pub(super) fn update(
+        &mut self,
+        kind: usize,
+        mut object: Value,
+        status: bool,
+    ) -> Result<Arc<Value>, Refusal> {
         let key = key(&object);
         let before = self.get(kind, &key).ok_or(Refusal::NotFound)?;
         let version = text(&object, "/metadata/resourceVersion");
@@ -224,7 +251,12 @@ impl Store {
             return Ok(self.write(kind, whole));
         }
         self.complete(kind, &mut object);
-        for field in ["uid", "creationTimestamp", "deletionTimestamp", "generation"] {
+        for field in [
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "generation",
+        ] {
             object["metadata"][field] = before["metadata"][field].clone();
             if object["metadata"][field].is_null()
                 && let Some(meta) = object["metadata"].as_object_mut()
@@ -272,7 +304,8 @@ impl Store {
 
     pub(super) fn delete_by_kind(&mut self, kind: &str, namespace: &str, name: &str) -> bool {
         let key = (namespace.to_owned(), name.to_owned());
-        self.by_kind(kind).is_some_and(|kind| self.delete(kind, &key).is_some())
+        self.by_kind(kind)
+            .is_some_and(|kind| self.delete(kind, &key).is_some())
     }
 
     pub(super) fn get_by_kind(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
@@ -282,12 +315,16 @@ impl Store {
 
     pub(super) fn all_by_kind(&self, kind: &str) -> Vec<Value> {
         let kind = self.by_kind(kind);
-        let objects = kind.into_iter().flat_map(|kind| self.objects[kind].values());
+        let objects = kind
+            .into_iter()
+            .flat_map(|kind| self.objects[kind].values());
         objects.map(|object| (**object).clone()).collect()
     }
 }
 
 fn has_finalizers(object: &Value) -> bool {
-    let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let finalizers = object
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array);
     finalizers.is_some_and(|all| !all.is_empty())
 }

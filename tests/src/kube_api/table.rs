@@ -10,8 +10,15 @@ use super::store::text;
 /// Columns of a kind: name, and where the value is.
 fn columns(kind: &str) -> &'static [(&'static str, &'static str)] {
     match kind {
-        "Pod" => &[("Ready", "@ready"), ("Status", "/status/phase"), ("Restarts", "@restarts")],
-        "Node" => &[("Status", "@conditions"), ("Version", "/status/nodeInfo/kubeletVersion")],
+        "Pod" => &[
+            ("Ready", "@ready"),
+            ("Status", "/status/phase"),
+            ("Restarts", "@restarts"),
+        ],
+        "Node" => &[
+            ("Status", "@conditions"),
+            ("Version", "/status/nodeInfo/kubeletVersion"),
+        ],
         "Namespace" | "PersistentVolumeClaim" => &[("Status", "/status/phase")],
         "Service" => &[("Type", "/spec/type"), ("Cluster-IP", "/spec/clusterIP")],
         "Deployment" | "StatefulSet" | "ReplicaSet" => &[
@@ -19,13 +26,21 @@ fn columns(kind: &str) -> &'static [(&'static str, &'static str)] {
             ("Ready", "/status/readyReplicas"),
             ("Available", "/status/availableReplicas"),
         ],
-        "Event" => &[("Type", "/type"), ("Reason", "/reason"), ("Message", "/message")],
+        "Event" => &[
+            ("Type", "/type"),
+            ("Reason", "/reason"),
+            ("Message", "/message"),
+        ],
         _ => &[],
     }
 }
 
 fn cell(object: &Value, place: &str) -> Value {
-    let statuses = || object.pointer("/status/containerStatuses").and_then(Value::as_array);
+    let statuses = || {
+        object
+            .pointer("/status/containerStatuses")
+            .and_then(Value::as_array)
+    };
     let count = |of: &dyn Fn(&Value) -> u64| statuses().map_or(0, |all| all.iter().map(of).sum());
     match place {
         "@ready" => {
@@ -33,9 +48,13 @@ fn cell(object: &Value, place: &str) -> Value {
             let ready: u64 = count(&|status| u64::from(status["ready"] == true));
             json!(format!("{ready}/{}", all.map_or(0, Vec::len)))
         }
-        "@restarts" => json!(count(&|status| status["restartCount"].as_u64().unwrap_or(0))),
+        "@restarts" => json!(count(&|status| status["restartCount"]
+            .as_u64()
+            .unwrap_or(0))),
         "@conditions" => {
-            let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+            let conditions = object
+                .pointer("/status/conditions")
+                .and_then(Value::as_array);
             let mut conditions = conditions.into_iter().flatten();
             let ready = conditions.any(|c| c["type"] == "Ready" && c["status"] == "True");
             json!(if ready { "Ready" } else { "NotReady" })

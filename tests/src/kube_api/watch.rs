@@ -36,8 +36,13 @@ impl http_body::Body for Events {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        self.0.poll_recv(context).map(|event| event.map(|event| event.map(Frame::data)))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.0
+            .poll_recv(context)
+            .map(|event| event.map(|event| event.map(Frame::data)))
     }
 }
 
@@ -72,10 +77,18 @@ pub(super) fn answer(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
     };
     let initial = asked.is_set("sendInitialEvents");
     if initial && !api.settings.lock().initial_events {
-        return refuse(422, "Invalid", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled");
+        return refuse(
+            422,
+            "Invalid",
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+        );
     }
     if initial != (asked.param("resourceVersionMatch") == "NotOlderThan") {
-        return refuse(422, "Invalid", "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        return refuse(
+            422,
+            "Invalid",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        );
     }
     let (now, forgotten) = {
         let store = api.store.lock();
@@ -96,7 +109,11 @@ pub(super) fn answer(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
         out,
     };
     if forgotten && !synthetic {
-        return refuse(410, "Expired", &format!("too old resource version: {wanted} ({now})"));
+        return refuse(
+            410,
+            "Expired",
+            &format!("too old resource version: {wanted} ({now})"),
+        );
     }
     let seconds = asked.param("timeoutSeconds").parse().unwrap_or(1800);
     let life = Duration::from_secs(seconds);
@@ -111,11 +128,20 @@ impl Watching {
         let _open = api.faults.enter();
         if let Err(End::Broken) = self.follow(synthetic, initial, life).await {
             // The client may be gone already.
-            drop(self.out.send(Err(std::io::Error::other("injected fault"))).await);
+            drop(
+                self.out
+                    .send(Err(std::io::Error::other("injected fault")))
+                    .await,
+            );
         }
     }
 
-    async fn follow(&mut self, synthetic: bool, initial: bool, life: Duration) -> Result<Infallible, End> {
+    async fn follow(
+        &mut self,
+        synthetic: bool,
+        initial: bool,
+        life: Duration,
+    ) -> Result<Infallible, End> {
         let api = Arc::clone(&self.api);
         let mut signals = api.faults.signals.subscribe();
         let before = *signals.borrow_and_update();
@@ -177,7 +203,10 @@ impl Watching {
             let store = self.api.store.lock();
             self.version = store.version();
             let objects = store.objects(self.kind).values();
-            objects.filter(|object| self.filter.admits(object)).map(Arc::clone).collect()
+            objects
+                .filter(|object| self.filter.admits(object))
+                .map(Arc::clone)
+                .collect()
         };
         for object in &objects {
             self.send_object("ADDED", object).await?;
@@ -190,37 +219,47 @@ impl Watching {
 
     async fn send_bookmark(&self, initial_end: bool) -> Result<(), End> {
         let own = self.api.store.lock().kind(self.kind).clone();
-        let mut metadata = json!({"resourceVersion": self.version.to_string(), "creationTimestamp": null});
+        let mut metadata =
+            json!({"resourceVersion": self.version.to_string(), "creationTimestamp": null});
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": own.kind, "apiVersion": own.api_version(), "metadata": metadata});
+        let object =
+            json!({"kind": own.kind, "apiVersion": own.api_version(), "metadata": metadata});
         self.send("BOOKMARK", &object).await
+    }
+
+    /// What happened since the last time, and up to which version; `None` where that is forgotten.
+    fn changes(&self) -> Option<(Vec<(&'static str, Arc<Value>)>, u64)> {
+        let store = self.api.store.lock();
+        let mut events = Vec::new();
+        for change in store
+            .since(self.version)?
+            .filter(|change| change.kind == self.kind)
+        {
+            let admits = |object: &&Arc<Value>| self.filter.admits(object);
+            let before = change.before.as_ref().filter(admits);
+            let after = change.after.as_ref().filter(admits);
+            match (before, after) {
+                (None, Some(after)) => events.push(("ADDED", Arc::clone(after))),
+                (Some(_), Some(after)) => events.push(("MODIFIED", Arc::clone(after))),
+                (Some(before), None) => {
+                    let last = change.after.as_ref().unwrap_or(before);
+                    events.push(("DELETED", Arc::clone(last)));
+                }
+                (None, None) => {}
+            }
+        }
+        Some((events, store.version()))
     }
 
     /// What happened since the last time. An object that a selector does not select any more is
     /// gone for this watch.
     async fn send_changes(&mut self) -> Result<(), End> {
-        let (events, version) = {
-            let store = self.api.store.lock();
-            let Some(changes) = store.since(self.version) else {
-                drop(store);
-                self.send("ERROR", &status(410, "Expired", "too old resource version")).await?;
-                return Err(End::Over);
-            };
-            let mut events = Vec::new();
-            for change in changes.filter(|change| change.kind == self.kind) {
-                let admits = |object: &&Arc<Value>| self.filter.admits(object);
-                let before = change.before.as_ref().filter(admits);
-                let after = change.after.as_ref().filter(admits);
-                match (before, after) {
-                    (None, Some(after)) => events.push(("ADDED", Arc::clone(after))),
-                    (Some(_), Some(after)) => events.push(("MODIFIED", Arc::clone(after))),
-                    (Some(before), None) => events.push(("DELETED", Arc::clone(change.after.as_ref().unwrap_or(before)))),
-                    (None, None) => {}
-                }
-            }
-            (events, store.version())
+        let Some((events, version)) = self.changes() else {
+            self.send("ERROR", &status(410, "Expired", "too old resource version"))
+                .await?;
+            return Err(End::Over);
         };
         for (kind, object) in &events {
             self.send_object(kind, object).await?;

@@ -17,18 +17,28 @@ fn body(asked: &Asked) -> Result<Value, Response> {
     match parsed {
         Ok(value) if value.is_object() || value.is_array() => Ok(value),
         Ok(_) => Err(refuse(400, "BadRequest", "the body is not an object")),
-        Err(fault) => Err(refuse(400, "BadRequest", &format!("the body cannot be read: {fault}"))),
+        Err(fault) => Err(refuse(
+            400,
+            "BadRequest",
+            &format!("the body cannot be read: {fault}"),
+        )),
     }
 }
 
 fn refusal(store: &Store, place: &Place, name: &str, refusal: Refusal) -> Response {
     let plural = &store.kind(place.kind).plural;
     match refusal {
-        Refusal::Exists => refuse(409, "AlreadyExists", &format!("{plural} {name:?} already exists")),
+        Refusal::Exists => refuse(
+            409,
+            "AlreadyExists",
+            &format!("{plural} {name:?} already exists"),
+        ),
         Refusal::Conflict => refuse(
             409,
             "Conflict",
-            &format!("Operation cannot be fulfilled on {plural} {name:?}: the object has been modified; please apply your changes to the latest version and try again"),
+            &format!(
+                "Operation cannot be fulfilled on {plural} {name:?}: the object has been modified; please apply your changes to the latest version and try again"
+            ),
         ),
         Refusal::NotFound => missing(store, place),
         Refusal::Invalid(fault) => refuse(422, "Invalid", &fault),
@@ -81,7 +91,9 @@ pub(super) fn create(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
 
 /// Adds the resource that a definition defines.
 fn add_custom(store: &mut Store, definition: &Value) {
-    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+    let versions = definition
+        .pointer("/spec/versions")
+        .and_then(Value::as_array);
     for version in versions.into_iter().flatten() {
         let names = &definition["spec"]["names"];
         let short = names["shortNames"].as_array().into_iter().flatten();
@@ -91,7 +103,9 @@ fn add_custom(store: &mut Store, definition: &Value) {
             kind: text(names, "/kind").to_owned(),
             plural: text(names, "/plural").to_owned(),
             namespaced: text(definition, "/spec/scope") == "Namespaced",
-            short: short.filter_map(|s| s.as_str().map(str::to_owned)).collect(),
+            short: short
+                .filter_map(|s| s.as_str().map(str::to_owned))
+                .collect(),
         });
     }
 }
@@ -129,7 +143,14 @@ pub(super) fn patch(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
     let kind = kind.split(';').next().unwrap_or("").trim().to_owned();
     let Some(before) = before else {
         if kind == "application/apply-patch+yaml" {
-            return create(api, asked, &Place { name: None, ..place.clone() });
+            return create(
+                api,
+                asked,
+                &Place {
+                    name: None,
+                    ..place.clone()
+                },
+            );
         }
         return missing(&api.store.lock(), place);
     };
@@ -144,7 +165,13 @@ pub(super) fn patch(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
             Ok(())
         }
         "application/json-patch+json" => patches::json(&mut object, &patch),
-        other => return refuse(415, "UnsupportedMediaType", &format!("{other:?} is not a patch")),
+        other => {
+            return refuse(
+                415,
+                "UnsupportedMediaType",
+                &format!("{other:?} is not a patch"),
+            );
+        }
     };
     if let Err(fault) = patched {
         return refuse(422, "Invalid", &fault);
@@ -164,7 +191,11 @@ pub(super) fn delete(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
         let mut store = api.store.lock();
         let dry = !asked.param("dryRun").is_empty();
         let key = key(place);
-        let gone = if dry { store.get(place.kind, &key) } else { store.delete(place.kind, &key) };
+        let gone = if dry {
+            store.get(place.kind, &key)
+        } else {
+            store.delete(place.kind, &key)
+        };
         match gone {
             Some(object) => reply(
                 StatusCode::OK,
@@ -187,13 +218,19 @@ pub(super) fn delete_many(api: &Arc<Api>, asked: &Asked, place: &Place) -> Respo
     {
         let mut store = api.store.lock();
         let objects = store.objects(place.kind).iter();
-        let keys: Vec<_> = objects.filter(|(_, o)| filter.admits(o)).map(|(key, _)| key.clone()).collect();
+        let keys: Vec<_> = objects
+            .filter(|(_, o)| filter.admits(o))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in keys {
             store.delete(place.kind, &key);
         }
     }
     api.wake();
-    reply(StatusCode::OK, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+    reply(
+        StatusCode::OK,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
+    )
 }
 
 /// `pods/eviction`, `pods/binding`, `serviceaccounts/token`.
@@ -205,6 +242,10 @@ pub(super) fn subresource(api: &Arc<Api>, asked: &Asked, place: &Place) -> Respo
             &json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
                 "status": {"token": format!("token-of-{}", place.name.as_deref().unwrap_or(""))}}),
         ),
-        _ => refuse(404, "NotFound", "the server could not find the requested resource"),
+        _ => refuse(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
     }
 }
