@@ -1,5 +1,6 @@
 //! What this room tells about itself, as metric families for `/metrics`. Names are API.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ struct DoorCounters {
 #[derive(Debug, Default)]
 pub struct Counters {
     doors: [DoorCounters; 15],
+    /// What is asked of API servers.
+    pub(crate) kubernetes: Arc<obs_kubernetes::Counters>,
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,
@@ -174,7 +177,13 @@ impl Counters {
             "Files that are followed.",
         );
         out.push(files.with(read(&self.tail_files)));
+        out.extend(self.kubernetes.families());
         out
+    }
+
+    /// What is asked of API servers, counted.
+    pub fn kubernetes(&self) -> Arc<obs_kubernetes::Counters> {
+        Arc::clone(&self.kubernetes)
     }
 
     fn door_families(&self) -> Vec<Family> {
