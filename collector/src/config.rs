@@ -7,6 +7,7 @@
 
 mod client;
 mod cluster;
+mod discoveries;
 mod error;
 mod kubernetes;
 mod otlp;
@@ -23,8 +24,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
+#[cfg(test)]
+pub(crate) use client::client_config;
+pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
 pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig};
+pub use discoveries::{
+    ConsulSettings, DnsSettings, DockerSettings, HttpSettings, NomadSettings, RecordType,
+};
 pub use error::ConfigError;
 pub use otlp::OtlpConfig;
 pub use receivers::{
@@ -66,8 +72,8 @@ pub struct GlobalConfig {
     pub external_labels: BTreeMap<String, String>,
     /// Not served.
     pub query_log_file: Unsupported,
-    /// Not served.
-    pub scrape_failure_log_file: Unsupported,
+    /// Where failed scrapes are told, where the job does not say.
+    pub scrape_failure_log_file: Option<PathBuf>,
     /// Default of the scrape configurations' key of the same name; so are all that follow.
     pub body_size_limit: Option<Size>,
     /// Most samples of one scrape.
@@ -86,11 +92,11 @@ pub struct GlobalConfig {
     pub metric_name_validation_scheme: Option<NameValidation>,
     /// Which names are asked for.
     pub metric_name_escaping_scheme: Option<NameEscaping>,
-    /// Not served.
-    pub scrape_native_histograms: Unsupported,
-    /// Not served.
-    pub convert_classic_histograms_to_nhcb: Unsupported,
-    /// Classic histograms are always taken.
+    /// Whether native histograms are taken.
+    pub scrape_native_histograms: Option<bool>,
+    /// Whether classic histograms become native ones with their bounds.
+    pub convert_classic_histograms_to_nhcb: Option<bool>,
+    /// Whether classic histograms are taken even where there is a native one.
     pub always_scrape_classic_histograms: Option<bool>,
     /// Whether `scrape_timeout_seconds` and others are written.
     pub extra_scrape_metrics: Option<bool>,
@@ -99,7 +105,7 @@ pub struct GlobalConfig {
 /// A format of exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Protocol {
-    /// Known, but not asked for: targets answer in the next format.
+    /// Protobuf, which alone has native histograms.
     PrometheusProto,
     /// OpenMetrics 1.0.0.
     #[serde(rename = "OpenMetricsText1.0.0")]
@@ -164,6 +170,16 @@ pub enum Discovery {
         /// How often they are read again.
         refresh: Duration,
     },
+    /// One entry of `http_sd_configs`.
+    Http(Box<HttpSettings>),
+    /// One entry of `dns_sd_configs`.
+    Dns(DnsSettings),
+    /// One entry of `consul_sd_configs`.
+    Consul(Box<ConsulSettings>),
+    /// One entry of `docker_sd_configs`.
+    Docker(Box<DockerSettings>),
+    /// One entry of `nomad_sd_configs`.
+    Nomad(Box<NomadSettings>),
     /// One entry of `kubernetes_sd_configs`.
     Kubernetes(Box<obs_kubernetes::discovery::Config>),
 }
@@ -181,6 +197,21 @@ pub struct ScrapeLimits {
     pub label_name_bytes: u64,
     /// Bytes of one label value.
     pub label_value_bytes: u64,
+}
+
+/// What is made of histograms.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HistogramSettings {
+    /// Whether native ones are taken.
+    pub native: bool,
+    /// Whether classic ones are taken even where there is a native one.
+    pub classic: bool,
+    /// Whether classic ones become native ones with their bounds.
+    pub convert: bool,
+    /// Most buckets of a native one; those with more lose resolution. Zero means no bound.
+    pub bucket_limit: u64,
+    /// Least factor from one bucket to the next; zero means any.
+    pub min_bucket_factor: f64,
 }
 
 /// One scrape configuration with all defaults applied and all rules checked.
@@ -212,6 +243,10 @@ pub struct Job {
     pub compression: bool,
     /// Bounds.
     pub limits: ScrapeLimits,
+    /// What is made of histograms.
+    pub histograms: HistogramSettings,
+    /// Where failed scrapes are told.
+    pub failure_log: Option<PathBuf>,
     /// Most targets; zero means no bound.
     pub target_limit: u64,
     /// Most dropped targets remembered; zero means no bound of the user's own.
@@ -358,12 +393,6 @@ fn check_protocols(protocols: &[Protocol]) -> Result<(), String> {
         if protocols[..index].contains(protocol) {
             return Err(format!("scrape_protocols has {protocol:?} twice"));
         }
-    }
-    if protocols == [Protocol::PrometheusProto] {
-        return Err(
-            "scrape_protocols: PrometheusProto alone is not supported yet, add a text format"
-                .to_owned(),
-        );
     }
     Ok(())
 }

@@ -5,6 +5,12 @@
 //! [`resolve`]; a file that cannot be read or parsed keeps the groups it had; a group that did not
 //! change is not resolved again.
 
+mod consul;
+mod dns;
+mod docker;
+mod http;
+mod nomad;
+mod poll;
 pub(crate) mod provider;
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +44,8 @@ pub struct Target {
     pub labels: Labels,
     /// Where it is.
     pub url: String,
+    /// The socket through which it is asked, by `__unix_socket__`.
+    pub unix_socket: Option<Box<str>>,
     /// How often it is scraped.
     pub interval: Duration,
     /// How long a scrape may take.
@@ -127,8 +135,11 @@ pub fn resolve(job: &Job, discovered: &Labels) -> Result<Result<Target, Labels>,
     if builder.get("instance").is_none() {
         builder.set("instance", &address);
     }
+    let unix_socket = builder.get("__unix_socket__").filter(|s| !s.is_empty());
+    let unix_socket = unix_socket.map(Box::from);
     builder.retain(|name, _| !name.starts_with("__"));
     Ok(Ok(Target {
+        unix_socket,
         discovered: with_defaults,
         labels: builder.build(),
         url,
@@ -278,7 +289,12 @@ impl Sources {
                 });
             }
             match source {
-                Discovery::Kubernetes(_) => {}
+                Discovery::Http(_)
+                | Discovery::Dns(_)
+                | Discovery::Consul(_)
+                | Discovery::Docker(_)
+                | Discovery::Nomad(_)
+                | Discovery::Kubernetes(_) => {}
                 Discovery::Static(groups) => {
                     own.members
                         .extend(groups.iter().flat_map(|g| members(g, None)));

@@ -4,6 +4,10 @@
 //! Invariant: a machine without any certificate of the system still speaks plain HTTP; only HTTPS
 //! fails there, with an error of its own.
 
+pub(crate) mod configured;
+mod oauth2;
+mod server_name;
+
 use std::error::Error;
 use std::sync::Once;
 

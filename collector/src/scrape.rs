@@ -8,12 +8,15 @@
 mod assemble;
 mod bits;
 mod book;
+mod failures;
 pub(crate) mod fetch;
+mod native;
 mod pass;
 mod schedule;
 mod status;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,10 +32,12 @@ use crate::config::Job;
 use crate::decode::Decoder;
 use crate::discovery::provider::Providers;
 use crate::discovery::{Sources, Target};
+use crate::http_client::configured::{HttpClient, Use};
 use crate::metrics::Counters;
 use crate::sink::{Accepted, Sink, SinkError};
 use assemble::{Assembled, Attempt, Refused, Scrape, labelled_again};
 use book::Book;
+use failures::FailureLog;
 use fetch::{FetchError, Fetched, Question};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
 
@@ -167,12 +172,13 @@ impl Shared {
     }
 }
 
-/// A target's identity: its labels and URL, and its times.
-type Key = (Labels, String, Duration, Duration);
+/// A target's identity: its labels, URL and socket, and its times.
+type Key = (Labels, String, Option<Box<str>>, Duration, Duration);
 
 fn key(target: &Target) -> Key {
     let (labels, url) = (target.labels.clone(), target.url.clone());
-    (labels, url, target.interval, target.timeout)
+    let socket = target.unix_socket.clone();
+    (labels, url, socket, target.interval, target.timeout)
 }
 
 fn log_panic(error: Option<tokio::task::JoinError>) {
@@ -196,7 +202,11 @@ async fn run_job(
         if stop.is_cancelled() {
             break;
         }
-        let client = match fetch::client(&job.client, job.compression).await {
+        let of = Use {
+            compression: job.compression,
+            unix_socket: None,
+        };
+        let client = match HttpClient::new(&job.client, of).await {
             Ok(client) => Some(client),
             Err(fault) => {
                 tracing::error!(job = %job.name, error = %fault, "scrape client not made");
@@ -207,11 +217,13 @@ async fn run_job(
         let mut sources = Sources::new(&job.discovery, &shared.providers);
         pool.stop_all().await;
         if let Some(client) = client {
+            let failure_log = job.failure_log.clone();
             let run = Arc::new(Run {
                 shared: Arc::clone(&shared),
                 job,
                 client,
                 refused: Mutex::default(),
+                failures: failure_log.map(FailureLog::new),
             });
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -238,7 +250,9 @@ async fn run_job(
 struct Run {
     shared: Arc<Shared>,
     job: Arc<Job>,
-    client: reqwest::Client,
+    client: HttpClient,
+    /// Where failed scrapes are told.
+    failures: Option<FailureLog>,
     /// Why no target is asked at all: there are more than `target_limit`.
     refused: Mutex<Option<String>>,
 }
@@ -384,11 +398,14 @@ async fn run_target(run: Arc<Run>, target: Target, book: Shelf, stop: Cancellati
     let mut ticks = tokio::time::interval_at(start, target.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut aligned = None;
-    let question = Question::new(&run.client, &run.job, &target).await;
+    let (client, no_socket) = own_client(&run, &target).await;
+    let question = Question::new(&client, &run.job, &target).await;
     let asked = Asked {
         run: &run,
         target: &target,
+        client: &client,
         question: &question,
+        no_socket: no_socket.as_deref(),
     };
     loop {
         tokio::select! {
@@ -404,12 +421,31 @@ async fn run_target(run: Arc<Run>, target: Target, book: Shelf, stop: Cancellati
     (key(&target), target, Arc::clone(&run.job), book)
 }
 
+/// The client of a target, which is that of its job unless the target has a socket of its own; and
+/// why there is none for the socket.
+async fn own_client(run: &Run, target: &Target) -> (HttpClient, Option<String>) {
+    let Some(socket) = &target.unix_socket else {
+        return (run.client.clone(), None);
+    };
+    let of = Use {
+        compression: run.job.compression,
+        unix_socket: Some(Path::new(&**socket)),
+    };
+    match HttpClient::new(&run.job.client, of).await {
+        Ok(client) => (client, None),
+        Err(fault) => (run.client.clone(), Some(fault)),
+    }
+}
+
 /// Who is asked what.
 #[derive(Clone, Copy, Debug)]
 struct Asked<'a> {
     run: &'a Run,
     target: &'a Target,
+    client: &'a HttpClient,
     question: &'a Question,
+    /// Why the target's socket cannot be asked.
+    no_socket: Option<&'a str>,
 }
 
 /// One scrape: ask, decode, write, tell. `None` when it was cancelled: then it wrote nothing or is
@@ -462,6 +498,11 @@ async fn scrape(
     setting.counters.scraped(took, &fault);
     if !fault.is_empty() {
         tracing::debug!(url = %target.url, error = %fault, "scrape failed");
+        if let Some(failures) = &run.failures {
+            failures
+                .tell(&run.job.name, &target.url, &fault, time)
+                .await;
+        }
     }
     run.shared
         .targets
@@ -499,7 +540,8 @@ async fn attempt(
 ) -> Option<(Result<Assembled, Refused>, Attempt)> {
     let Asked { run, target, .. } = *who;
     let began = Instant::now();
-    let asked = match run.refusal() {
+    let refusal = run.refusal().or(who.no_socket.map(str::to_owned));
+    let asked = match refusal {
         Some(fault) => Ok(Err(FetchError::Failed(fault))),
         None => tokio::select! {
             biased;
@@ -533,10 +575,12 @@ async fn ask(who: &Asked<'_>) -> Result<Fetched, FetchError> {
     let Asked {
         run,
         target,
+        client,
         question,
+        ..
     } = *who;
     let most = run.shared.setting.limits.decompressed_bytes_max as u64;
-    let (client, bodies) = (&run.client, &run.shared.bodies);
+    let bodies = &run.shared.bodies;
     fetch::fetch(client, &run.job, target, question, most, bodies).await
 }
 

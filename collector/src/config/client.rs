@@ -1,11 +1,14 @@
-//! How targets are reached: Prometheus' `http_config` keys after their checks.
+//! How servers are reached: Prometheus' `http_config` keys, which every section that asks servers
+//! has, and what they are after their checks.
+//!
+//! Invariant: the keys stand once, in [`with_client_keys`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::values::{Secret, Unsupported};
+use super::values::Secret;
 
 /// A secret, inline or in a file that is read again for every scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub(super) struct Authorization {
 }
 
 /// `tls_config`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
     /// Certificates to trust, in PEM.
@@ -67,7 +70,8 @@ pub struct TlsConfig {
     pub key: Option<Secret>,
     /// The same in a file.
     pub key_file: Option<PathBuf>,
-    server_name: Option<Unsupported>,
+    /// The name that the other side's certificate must hold, instead of that of the address.
+    pub server_name: Option<String>,
     /// Trust any certificate.
     pub insecure_skip_verify: bool,
     /// `TLS12` or `TLS13`.
@@ -115,24 +119,154 @@ const RESERVED_HEADERS: [&str; 12] = [
     "accept-encoding",
 ];
 
-/// The keys as they stand in a scrape configuration.
+/// Makes a structure of configuration that has the keys of an HTTP client beside its own: serde can
+/// not tell unknown keys of a structure that is flattened into another.
+macro_rules! with_client_keys {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $kind:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $kind,)*
+            basic_auth: Option<$crate::config::client::BasicAuth>,
+            authorization: Option<$crate::config::client::Authorization>,
+            bearer_token: Option<$crate::config::Secret>,
+            bearer_token_file: Option<std::path::PathBuf>,
+            oauth2: Option<$crate::config::client::RawOauth2>,
+            follow_redirects: Option<bool>,
+            enable_http2: Option<bool>,
+            tls_config: Option<$crate::config::TlsConfig>,
+            proxy_url: Option<String>,
+            no_proxy: Option<String>,
+            #[serde(default)]
+            proxy_from_environment: bool,
+            #[serde(default)]
+            proxy_connect_header: std::collections::BTreeMap<String, Vec<$crate::config::Secret>>,
+            #[serde(default)]
+            http_headers: std::collections::BTreeMap<String, $crate::config::HeaderValues>,
+        }
+
+        impl $name {
+            /// Takes the keys of the client out.
+            fn take_client(&mut self) -> $crate::config::client::RawClient {
+                $crate::config::client::RawClient {
+                    basic_auth: self.basic_auth.take(),
+                    authorization: self.authorization.take(),
+                    bearer_token: self.bearer_token.take(),
+                    bearer_token_file: self.bearer_token_file.take(),
+                    oauth2: self.oauth2.take(),
+                    follow_redirects: self.follow_redirects,
+                    enable_http2: self.enable_http2,
+                    tls_config: self.tls_config.take(),
+                    proxy_url: self.proxy_url.take(),
+                    no_proxy: self.no_proxy.take(),
+                    proxy_from_environment: self.proxy_from_environment,
+                    proxy_connect_header: std::mem::take(&mut self.proxy_connect_header),
+                    http_headers: std::mem::take(&mut self.http_headers),
+                }
+            }
+        }
+    };
+}
+pub(super) use with_client_keys;
+
+/// `oauth2`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOauth2 {
+    #[serde(default)]
+    client_id: String,
+    client_secret: Option<Secret>,
+    client_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    #[serde(default)]
+    token_url: String,
+    #[serde(default)]
+    endpoint_params: BTreeMap<String, String>,
+    tls_config: Option<TlsConfig>,
+    proxy_url: Option<String>,
+    no_proxy: Option<String>,
+    #[serde(default)]
+    proxy_from_environment: bool,
+    #[serde(default)]
+    proxy_connect_header: BTreeMap<String, Vec<Secret>>,
+}
+
+impl RawOauth2 {
+    fn check(self) -> Result<Oauth2, String> {
+        if self.client_id.is_empty() {
+            return Err("oauth2 client_id must be configured".to_owned());
+        }
+        if self.token_url.is_empty() {
+            return Err("oauth2 token_url must be configured".to_owned());
+        }
+        reqwest::Url::parse(&self.token_url)
+            .map_err(|e| format!("oauth2 token_url {:?}: {e}", self.token_url))?;
+        let secret = Credential::choose(
+            self.client_secret,
+            self.client_secret_file,
+            "oauth2 client_secret & client_secret_file",
+        )?;
+        let client = RawClient {
+            tls_config: self.tls_config,
+            proxy_url: self.proxy_url,
+            no_proxy: self.no_proxy,
+            proxy_from_environment: self.proxy_from_environment,
+            proxy_connect_header: self.proxy_connect_header,
+            ..RawClient::default()
+        };
+        Ok(Oauth2 {
+            client_id: self.client_id,
+            secret,
+            scopes: self.scopes,
+            token_url: self.token_url,
+            params: self.endpoint_params,
+            client: client.check().map_err(|fault| format!("oauth2: {fault}"))?,
+        })
+    }
+}
+
+/// Where tokens come from, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oauth2 {
+    /// Who asks.
+    pub client_id: String,
+    /// Its secret.
+    pub secret: Option<Credential>,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// Who is asked.
+    pub token_url: String,
+    /// More parameters of the request.
+    pub params: BTreeMap<String, String>,
+    /// How the server of tokens is reached.
+    pub client: ClientConfig,
+}
+
+/// The keys as they were written.
 #[derive(Debug, Default)]
 pub(super) struct RawClient {
     pub basic_auth: Option<BasicAuth>,
     pub authorization: Option<Authorization>,
     pub bearer_token: Option<Secret>,
     pub bearer_token_file: Option<PathBuf>,
+    pub oauth2: Option<RawOauth2>,
     pub follow_redirects: Option<bool>,
     pub enable_http2: Option<bool>,
     pub tls_config: Option<TlsConfig>,
     pub proxy_url: Option<String>,
     pub no_proxy: Option<String>,
     pub proxy_from_environment: bool,
+    pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     pub http_headers: BTreeMap<String, HeaderValues>,
 }
 
-/// Who the scraper says it is.
-#[derive(Clone, Debug, PartialEq)]
+/// Who the client says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Nobody.
     None,
@@ -150,10 +284,12 @@ pub enum Auth {
         /// The rest.
         credential: Credential,
     },
+    /// Whoever a token stands for.
+    Oauth2(Box<Oauth2>),
 }
 
-/// Checked settings of the client of one job.
-#[derive(Clone, Debug, PartialEq)]
+/// Checked settings of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// Credentials.
     pub auth: Auth,
@@ -169,6 +305,8 @@ pub struct ClientConfig {
     pub no_proxy: Option<String>,
     /// Proxy as the environment says.
     pub proxy_from_environment: bool,
+    /// Headers of the request that opens a way through the proxy.
+    pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// More headers.
     pub headers: BTreeMap<String, HeaderValues>,
 }
@@ -178,9 +316,10 @@ impl RawClient {
         let ways = usize::from(self.basic_auth.is_some())
             + usize::from(self.authorization.is_some())
             + usize::from(self.bearer_token.is_some())
-            + usize::from(self.bearer_token_file.is_some());
+            + usize::from(self.bearer_token_file.is_some())
+            + usize::from(self.oauth2.is_some());
         if ways > 1 {
-            return Err("at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured".to_owned());
+            return Err("at most one of basic_auth, oauth2, authorization, bearer_token & bearer_token_file must be configured".to_owned());
         }
         for name in self.http_headers.keys() {
             if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
@@ -200,21 +339,33 @@ impl RawClient {
         if self.no_proxy.is_some() && self.proxy_url.is_none() {
             return Err("if no_proxy is configured, proxy_url must also be configured".to_owned());
         }
-        let tls = self.tls_config.unwrap_or_default();
+        if !self.proxy_connect_header.is_empty()
+            && self.proxy_url.is_none()
+            && !self.proxy_from_environment
+        {
+            return Err("if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured".to_owned());
+        }
+        let mut tls = self.tls_config.unwrap_or_default();
         tls.check()?;
-        Ok(ClientConfig {
-            auth: choose_auth(
+        tls.server_name = tls.server_name.filter(|name| !name.is_empty());
+        let auth = match self.oauth2 {
+            Some(oauth2) => Auth::Oauth2(Box::new(oauth2.check()?)),
+            None => choose_auth(
                 self.basic_auth,
                 self.authorization,
                 self.bearer_token,
                 self.bearer_token_file,
             )?,
+        };
+        Ok(ClientConfig {
+            auth,
             follow_redirects: self.follow_redirects.unwrap_or(true),
             http2: self.enable_http2.unwrap_or(true),
             tls,
             proxy_url: self.proxy_url.filter(|url| !url.is_empty()),
             no_proxy: self.no_proxy,
             proxy_from_environment: self.proxy_from_environment,
+            proxy_connect_header: self.proxy_connect_header,
             headers: self.http_headers,
         })
     }
@@ -308,6 +459,10 @@ impl ClientConfig {
                 password.iter_mut().for_each(join_credential);
             }
             Auth::Header { credential, .. } => join_credential(credential),
+            Auth::Oauth2(oauth2) => {
+                oauth2.secret.iter_mut().for_each(join_credential);
+                oauth2.client.join_paths(folder);
+            }
         }
         let tls = &mut self.tls;
         [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file]
@@ -318,5 +473,54 @@ impl ClientConfig {
             .values_mut()
             .flat_map(|values| &mut values.files)
             .for_each(join);
+    }
+}
+
+#[cfg(test)]
+with_client_keys! {
+    /// The keys of a client and nothing else.
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct OnlyClient {}
+}
+
+/// A client of its keys.
+#[cfg(test)]
+pub(crate) fn client_config(yaml: &str) -> Result<ClientConfig, String> {
+    let mut only: OnlyClient = serde_yaml_ng::from_str(yaml).map_err(|e| e.to_string())?;
+    only.take_client().check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_name_the_key() {
+        let check = |yaml: &str, expect: &str| {
+            let fault = client_config(yaml).expect_err(yaml);
+            assert!(fault.contains(expect), "{yaml}: {fault}");
+        };
+        check("{bearer_token: a, oauth2: {}}", "at most one of");
+        check("oauth2: {token_url: 'http://x'}", "client_id");
+        check("oauth2: {client_id: x}", "token_url");
+        check("oauth2: {client_id: x, token_url: y}", "token_url");
+        check("oauth2: {secret: x}", "unknown field");
+        check("proxy_connect_header: {A: [b]}", "proxy_url");
+        check("tls_config: {cert: a}", "key");
+        check("http_headers: {Host: {values: [a]}}", "not allowed");
+        check("timeout: 3", "unknown field");
+    }
+
+    #[test]
+    fn files_are_below_the_folder() {
+        let yaml = "oauth2: {client_id: a, client_secret_file: s, token_url: 'http://x', tls_config: {ca_file: c}}";
+        let mut config = client_config(yaml).expect(yaml);
+        config.join_paths(Path::new("/etc"));
+        let Auth::Oauth2(oauth2) = config.auth else {
+            panic!("{config:?}");
+        };
+        assert_eq!(oauth2.secret, Some(Credential::File("/etc/s".into())));
+        assert_eq!(oauth2.client.tls.ca_file, Some("/etc/c".into()));
     }
 }

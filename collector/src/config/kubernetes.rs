@@ -1,6 +1,5 @@
 //! `kubernetes_sd_configs`: all of Prometheus' keys and rules, and how they become a discovery.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use obs_kubernetes::Access;
@@ -9,10 +8,8 @@ use obs_kubernetes::discovery::{Attach, Config, Role, RoleSelector};
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::client::{
-    Auth, Authorization, BasicAuth, ClientConfig, Credential, HeaderValues, RawClient, TlsConfig,
-};
-use super::values::{Secret, Unsupported, from_text};
+use super::client::{Auth, ClientConfig, Credential, RawClient, with_client_keys};
+use super::values::from_text;
 
 /// A role by its name.
 #[derive(Clone, Copy, Debug)]
@@ -54,65 +51,33 @@ struct AttachMetadata {
     cronjob: bool,
 }
 
-/// One entry of `kubernetes_sd_configs` as written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "keys that are not served yet are read only to say so"
-)]
-pub(super) struct KubernetesDiscovery {
-    role: Option<RoleWord>,
-    api_server: Option<String>,
-    kubeconfig_file: Option<PathBuf>,
-    #[serde(default)]
-    namespaces: Namespaces,
-    #[serde(default)]
-    selectors: Vec<SelectorConfig>,
-    #[serde(default)]
-    attach_metadata: AttachMetadata,
-
-    basic_auth: Option<BasicAuth>,
-    authorization: Option<Authorization>,
-    bearer_token: Option<Secret>,
-    bearer_token_file: Option<PathBuf>,
-    #[serde(default)]
-    oauth2: Unsupported,
-    follow_redirects: Option<bool>,
-    enable_http2: Option<bool>,
-    tls_config: Option<TlsConfig>,
-    proxy_url: Option<String>,
-    no_proxy: Option<String>,
-    #[serde(default)]
-    proxy_from_environment: bool,
-    #[serde(default)]
-    proxy_connect_header: Unsupported,
-    #[serde(default)]
-    http_headers: BTreeMap<String, HeaderValues>,
+with_client_keys! {
+    /// One entry of `kubernetes_sd_configs` as written.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct KubernetesDiscovery {
+        role: Option<RoleWord>,
+        api_server: Option<String>,
+        kubeconfig_file: Option<PathBuf>,
+        #[serde(default)]
+        namespaces: Namespaces,
+        #[serde(default)]
+        selectors: Vec<SelectorConfig>,
+        #[serde(default)]
+        attach_metadata: AttachMetadata,
+    }
 }
 
 impl KubernetesDiscovery {
     /// Checks what Prometheus checks.
-    pub(super) fn check(self, folder: &Path) -> Result<Config, String> {
+    pub(super) fn check(mut self, folder: &Path) -> Result<Config, String> {
         let Some(RoleWord(role)) = self.role else {
             return Err(
                 "role missing (one of: pod, service, endpoints, endpointslice, node, ingress)"
                     .to_owned(),
             );
         };
-        let raw = RawClient {
-            basic_auth: self.basic_auth,
-            authorization: self.authorization,
-            bearer_token: self.bearer_token,
-            bearer_token_file: self.bearer_token_file,
-            follow_redirects: self.follow_redirects,
-            enable_http2: self.enable_http2,
-            tls_config: self.tls_config,
-            proxy_url: self.proxy_url,
-            no_proxy: self.no_proxy,
-            proxy_from_environment: self.proxy_from_environment,
-            http_headers: self.http_headers,
-        };
+        let raw = self.take_client();
         let mut http = raw.check()?;
         let is_own = http != RawClient::default().check()?;
         http.join_paths(folder);
@@ -176,6 +141,9 @@ fn server(url: String, http: ClientConfig) -> Result<client::Server, String> {
     if http.no_proxy.is_some() || http.proxy_from_environment {
         return Err("no_proxy and proxy_from_environment are not supported for the API server, set proxy_url".to_owned());
     }
+    if !http.proxy_connect_header.is_empty() {
+        return Err("proxy_connect_header is not supported for the API server".to_owned());
+    }
     let inline = |text: String| client::Credential::Inline(client::Secret::new(text));
     let credential = |credential: Credential| match credential {
         Credential::Inline(secret) => inline(secret.reveal().to_owned()),
@@ -183,6 +151,9 @@ fn server(url: String, http: ClientConfig) -> Result<client::Server, String> {
     };
     let auth = match http.auth {
         Auth::None => client::Auth::None,
+        Auth::Oauth2(_) => {
+            return Err("oauth2 is not supported for the API server".to_owned());
+        }
         Auth::Basic { username, password } => client::Auth::Basic {
             username: credential(username),
             password: password.map(credential),
@@ -224,7 +195,7 @@ fn server(url: String, http: ClientConfig) -> Result<client::Server, String> {
             ca: either(tls.ca, tls.ca_file),
             cert: either(tls.cert, tls.cert_file),
             key: either(key, tls.key_file),
-            server_name: None,
+            server_name: tls.server_name,
             insecure: tls.insecure_skip_verify,
         },
         headers,

@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use serde::Deserialize;
 
 use super::ClientConfig;
-use super::client::{Authorization, BasicAuth, HeaderValues, RawClient, TlsConfig};
+use super::client::with_client_keys;
 use super::relabeling::RelabelConfig;
 use super::values::{Secret, Span, Unsupported};
 use crate::relabel::Rule;
@@ -57,56 +57,41 @@ struct MetadataConfig {
     max_samples_per_send: Option<usize>,
 }
 
-/// One entry of `remote_write` as written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "keys that are not served yet are read only to say so"
-)]
-pub struct RemoteWriteConfig {
-    url: String,
-    remote_timeout: Option<Span>,
-    #[serde(default)]
-    headers: BTreeMap<String, Secret>,
-    #[serde(default)]
-    write_relabel_configs: Vec<RelabelConfig>,
-    name: Option<String>,
-    #[serde(default)]
-    send_exemplars: bool,
-    #[serde(default)]
-    send_native_histograms: bool,
-    #[serde(default)]
-    protobuf_message: WriteMessage,
-    #[serde(default)]
-    round_robin_dns: bool,
-    #[serde(default)]
-    queue_config: QueueConfig,
-    #[serde(default)]
-    metadata_config: MetadataConfig,
-    #[serde(default)]
-    sigv4: Unsupported,
-    #[serde(default)]
-    azuread: Unsupported,
-    #[serde(default)]
-    google_iam: Unsupported,
-    basic_auth: Option<BasicAuth>,
-    authorization: Option<Authorization>,
-    bearer_token: Option<Secret>,
-    bearer_token_file: Option<PathBuf>,
-    #[serde(default)]
-    oauth2: Unsupported,
-    follow_redirects: Option<bool>,
-    enable_http2: Option<bool>,
-    tls_config: Option<TlsConfig>,
-    proxy_url: Option<String>,
-    no_proxy: Option<String>,
-    #[serde(default)]
-    proxy_from_environment: bool,
-    #[serde(default)]
-    proxy_connect_header: Unsupported,
-    #[serde(default)]
-    http_headers: BTreeMap<String, HeaderValues>,
+with_client_keys! {
+    /// One entry of `remote_write` as written.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(
+        dead_code,
+        reason = "keys that are not served yet are read only to say so"
+    )]
+    pub struct RemoteWriteConfig {
+        url: String,
+        remote_timeout: Option<Span>,
+        #[serde(default)]
+        headers: BTreeMap<String, Secret>,
+        #[serde(default)]
+        write_relabel_configs: Vec<RelabelConfig>,
+        name: Option<String>,
+        #[serde(default)]
+        send_exemplars: bool,
+        #[serde(default)]
+        send_native_histograms: bool,
+        #[serde(default)]
+        protobuf_message: WriteMessage,
+        #[serde(default)]
+        round_robin_dns: bool,
+        #[serde(default)]
+        queue_config: QueueConfig,
+        #[serde(default)]
+        metadata_config: MetadataConfig,
+        #[serde(default)]
+        sigv4: Unsupported,
+        #[serde(default)]
+        azuread: Unsupported,
+        #[serde(default)]
+        google_iam: Unsupported,
+    }
 }
 
 /// How a destination's queue is emptied.
@@ -171,7 +156,7 @@ pub struct RemoteWrite {
 }
 
 impl RemoteWriteConfig {
-    pub(super) fn check(self, folder: &Path) -> Result<RemoteWrite, String> {
+    pub(super) fn check(mut self, folder: &Path) -> Result<RemoteWrite, String> {
         let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url {:?}: {e}", self.url))?;
         if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
             return Err(format!(
@@ -188,21 +173,10 @@ impl RemoteWriteConfig {
             http::HeaderName::try_from(name.as_str())
                 .map_err(|_| format!("headers has the invalid header name {name:?}"))?;
         }
-        let mut client = RawClient {
-            basic_auth: self.basic_auth,
-            authorization: self.authorization,
-            bearer_token: self.bearer_token,
-            bearer_token_file: self.bearer_token_file,
-            follow_redirects: self.follow_redirects,
-            // As Prometheus, which speaks HTTP/2 to targets only.
-            enable_http2: Some(self.enable_http2.unwrap_or(false)),
-            tls_config: self.tls_config,
-            proxy_url: self.proxy_url,
-            no_proxy: self.no_proxy,
-            proxy_from_environment: self.proxy_from_environment,
-            http_headers: self.http_headers,
-        }
-        .check()?;
+        let mut client = self.take_client();
+        // As Prometheus, which speaks HTTP/2 to targets only.
+        client.enable_http2 = Some(client.enable_http2.unwrap_or(false));
+        let mut client = client.check()?;
         client.join_paths(folder);
         let name = match self.name {
             Some(name) if !name.is_empty() => name,

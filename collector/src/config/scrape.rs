@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::client::{Authorization, BasicAuth, HeaderValues, RawClient, TlsConfig};
+use super::client::with_client_keys;
+use super::discoveries::{
+    ConsulDiscovery, DnsDiscovery, DockerDiscovery, HttpDiscovery, NomadDiscovery,
+};
 use super::kubernetes::KubernetesDiscovery;
 use super::relabeling::RelabelConfig;
-use super::values::{Secret, Size, Span, Unsupported};
+use super::values::{Size, Span, Unsupported};
 use super::{
-    DEFAULT_INTERVAL, DEFAULT_REFRESH, DEFAULT_TIMEOUT, Discovery, GlobalConfig, Job, NameEscaping,
-    NameValidation, Protocol, ScrapeLimits, TargetGroup, check_protocols,
+    DEFAULT_INTERVAL, DEFAULT_REFRESH, DEFAULT_TIMEOUT, Discovery, GlobalConfig, HistogramSettings,
+    Job, NameEscaping, NameValidation, Protocol, ScrapeLimits, TargetGroup, check_protocols,
 };
 use crate::relabel::Rule;
 
@@ -23,139 +26,118 @@ struct FileDiscovery {
     refresh_interval: Option<Span>,
 }
 
-/// One entry of `scrape_configs` as written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "keys that are not served yet are read only to say so"
-)]
-pub struct ScrapeConfig {
-    job_name: String,
-    scrape_interval: Option<Span>,
-    scrape_timeout: Option<Span>,
-    scrape_protocols: Option<Vec<Protocol>>,
-    fallback_scrape_protocol: Option<Protocol>,
-    metrics_path: Option<String>,
-    #[serde(default)]
-    honor_labels: bool,
-    honor_timestamps: Option<bool>,
-    #[serde(default)]
-    track_timestamps_staleness: bool,
-    scheme: Option<String>,
-    #[serde(default)]
-    params: BTreeMap<String, Vec<String>>,
-    enable_compression: Option<bool>,
-    #[serde(default)]
-    scrape_failure_log_file: Unsupported,
-    body_size_limit: Option<Size>,
-    sample_limit: Option<u64>,
-    label_limit: Option<u64>,
-    label_name_length_limit: Option<u64>,
-    label_value_length_limit: Option<u64>,
-    target_limit: Option<u64>,
-    keep_dropped_targets: Option<u64>,
-    metric_name_validation_scheme: Option<NameValidation>,
-    metric_name_escaping_scheme: Option<NameEscaping>,
-    #[serde(default)]
-    native_histogram_bucket_limit: Unsupported,
-    #[serde(default)]
-    native_histogram_min_bucket_factor: Unsupported,
-    #[serde(default)]
-    scrape_native_histograms: Unsupported,
-    #[serde(default)]
-    convert_classic_histograms_to_nhcb: Unsupported,
-    always_scrape_classic_histograms: Option<bool>,
-    extra_scrape_metrics: Option<bool>,
-    #[serde(default)]
-    static_configs: Vec<TargetGroup>,
-    #[serde(default)]
-    file_sd_configs: Vec<FileDiscovery>,
-    #[serde(default)]
-    relabel_configs: Vec<RelabelConfig>,
-    #[serde(default)]
-    metric_relabel_configs: Vec<RelabelConfig>,
+with_client_keys! {
+    /// One entry of `scrape_configs` as written.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(
+        dead_code,
+        reason = "keys that are not served yet are read only to say so"
+    )]
+    pub struct ScrapeConfig {
+        job_name: String,
+        scrape_interval: Option<Span>,
+        scrape_timeout: Option<Span>,
+        scrape_protocols: Option<Vec<Protocol>>,
+        fallback_scrape_protocol: Option<Protocol>,
+        metrics_path: Option<String>,
+        #[serde(default)]
+        honor_labels: bool,
+        honor_timestamps: Option<bool>,
+        #[serde(default)]
+        track_timestamps_staleness: bool,
+        scheme: Option<String>,
+        #[serde(default)]
+        params: BTreeMap<String, Vec<String>>,
+        enable_compression: Option<bool>,
+        scrape_failure_log_file: Option<PathBuf>,
+        body_size_limit: Option<Size>,
+        sample_limit: Option<u64>,
+        label_limit: Option<u64>,
+        label_name_length_limit: Option<u64>,
+        label_value_length_limit: Option<u64>,
+        target_limit: Option<u64>,
+        keep_dropped_targets: Option<u64>,
+        metric_name_validation_scheme: Option<NameValidation>,
+        metric_name_escaping_scheme: Option<NameEscaping>,
+        native_histogram_bucket_limit: Option<u64>,
+        native_histogram_min_bucket_factor: Option<f64>,
+        scrape_native_histograms: Option<bool>,
+        convert_classic_histograms_to_nhcb: Option<bool>,
+        always_scrape_classic_histograms: Option<bool>,
+        extra_scrape_metrics: Option<bool>,
+        #[serde(default)]
+        static_configs: Vec<TargetGroup>,
+        #[serde(default)]
+        file_sd_configs: Vec<FileDiscovery>,
+        #[serde(default)]
+        relabel_configs: Vec<RelabelConfig>,
+        #[serde(default)]
+        metric_relabel_configs: Vec<RelabelConfig>,
 
-    basic_auth: Option<BasicAuth>,
-    authorization: Option<Authorization>,
-    bearer_token: Option<Secret>,
-    bearer_token_file: Option<PathBuf>,
-    #[serde(default)]
-    oauth2: Unsupported,
-    follow_redirects: Option<bool>,
-    enable_http2: Option<bool>,
-    tls_config: Option<TlsConfig>,
-    proxy_url: Option<String>,
-    no_proxy: Option<String>,
-    #[serde(default)]
-    proxy_from_environment: bool,
-    #[serde(default)]
-    proxy_connect_header: Unsupported,
-    #[serde(default)]
-    http_headers: BTreeMap<String, HeaderValues>,
-
-    #[serde(default)]
-    aws_sd_configs: Unsupported,
-    #[serde(default)]
-    azure_sd_configs: Unsupported,
-    #[serde(default)]
-    consul_sd_configs: Unsupported,
-    #[serde(default)]
-    digitalocean_sd_configs: Unsupported,
-    #[serde(default)]
-    dns_sd_configs: Unsupported,
-    #[serde(default)]
-    docker_sd_configs: Unsupported,
-    #[serde(default)]
-    dockerswarm_sd_configs: Unsupported,
-    #[serde(default)]
-    ec2_sd_configs: Unsupported,
-    #[serde(default)]
-    eureka_sd_configs: Unsupported,
-    #[serde(default)]
-    gce_sd_configs: Unsupported,
-    #[serde(default)]
-    hetzner_sd_configs: Unsupported,
-    #[serde(default)]
-    http_sd_configs: Unsupported,
-    #[serde(default)]
-    ionos_sd_configs: Unsupported,
-    #[serde(default)]
-    kubernetes_sd_configs: Vec<KubernetesDiscovery>,
-    #[serde(default)]
-    kuma_sd_configs: Unsupported,
-    #[serde(default)]
-    lightsail_sd_configs: Unsupported,
-    #[serde(default)]
-    linode_sd_configs: Unsupported,
-    #[serde(default)]
-    marathon_sd_configs: Unsupported,
-    #[serde(default)]
-    nerve_sd_configs: Unsupported,
-    #[serde(default)]
-    nomad_sd_configs: Unsupported,
-    #[serde(default)]
-    oci_sd_configs: Unsupported,
-    #[serde(default)]
-    openstack_sd_configs: Unsupported,
-    #[serde(default)]
-    outscale_sd_configs: Unsupported,
-    #[serde(default)]
-    ovhcloud_sd_configs: Unsupported,
-    #[serde(default)]
-    puppetdb_sd_configs: Unsupported,
-    #[serde(default)]
-    scaleway_sd_configs: Unsupported,
-    #[serde(default)]
-    serverset_sd_configs: Unsupported,
-    #[serde(default)]
-    stackit_sd_configs: Unsupported,
-    #[serde(default)]
-    triton_sd_configs: Unsupported,
-    #[serde(default)]
-    uyuni_sd_configs: Unsupported,
-    #[serde(default)]
-    vultr_sd_configs: Unsupported,
+        #[serde(default)]
+        aws_sd_configs: Unsupported,
+        #[serde(default)]
+        azure_sd_configs: Unsupported,
+        #[serde(default)]
+        consul_sd_configs: Vec<ConsulDiscovery>,
+        #[serde(default)]
+        digitalocean_sd_configs: Unsupported,
+        #[serde(default)]
+        dns_sd_configs: Vec<DnsDiscovery>,
+        #[serde(default)]
+        docker_sd_configs: Vec<DockerDiscovery>,
+        #[serde(default)]
+        dockerswarm_sd_configs: Unsupported,
+        #[serde(default)]
+        ec2_sd_configs: Unsupported,
+        #[serde(default)]
+        eureka_sd_configs: Unsupported,
+        #[serde(default)]
+        gce_sd_configs: Unsupported,
+        #[serde(default)]
+        hetzner_sd_configs: Unsupported,
+        #[serde(default)]
+        http_sd_configs: Vec<HttpDiscovery>,
+        #[serde(default)]
+        ionos_sd_configs: Unsupported,
+        #[serde(default)]
+        kubernetes_sd_configs: Vec<KubernetesDiscovery>,
+        #[serde(default)]
+        kuma_sd_configs: Unsupported,
+        #[serde(default)]
+        lightsail_sd_configs: Unsupported,
+        #[serde(default)]
+        linode_sd_configs: Unsupported,
+        #[serde(default)]
+        marathon_sd_configs: Unsupported,
+        #[serde(default)]
+        nerve_sd_configs: Unsupported,
+        #[serde(default)]
+        nomad_sd_configs: Vec<NomadDiscovery>,
+        #[serde(default)]
+        oci_sd_configs: Unsupported,
+        #[serde(default)]
+        openstack_sd_configs: Unsupported,
+        #[serde(default)]
+        outscale_sd_configs: Unsupported,
+        #[serde(default)]
+        ovhcloud_sd_configs: Unsupported,
+        #[serde(default)]
+        puppetdb_sd_configs: Unsupported,
+        #[serde(default)]
+        scaleway_sd_configs: Unsupported,
+        #[serde(default)]
+        serverset_sd_configs: Unsupported,
+        #[serde(default)]
+        stackit_sd_configs: Unsupported,
+        #[serde(default)]
+        triton_sd_configs: Unsupported,
+        #[serde(default)]
+        uyuni_sd_configs: Unsupported,
+        #[serde(default)]
+        vultr_sd_configs: Unsupported,
+    }
 }
 
 impl ScrapeConfig {
@@ -164,12 +146,13 @@ impl ScrapeConfig {
         &self.job_name
     }
 
-    pub(super) fn into_job(self, global: &GlobalConfig, folder: &Path) -> Result<Job, String> {
+    pub(super) fn into_job(mut self, global: &GlobalConfig, folder: &Path) -> Result<Job, String> {
         if self.job_name.is_empty() {
             return Err("job_name is empty".to_owned());
         }
         let (interval, timeout) = self.times(global)?;
-        let protocols = self.protocols(global)?;
+        let histograms = self.histograms(global)?;
+        let protocols = self.protocols(global, histograms.native)?;
         let limits = self.limits(global);
         let scheme = self.scheme.clone().unwrap_or_else(|| "http".to_owned());
         if scheme != "http" && scheme != "https" {
@@ -180,20 +163,7 @@ impl ScrapeConfig {
         let into_rules = |configs: Vec<RelabelConfig>| -> Vec<Rule> {
             configs.into_iter().map(RelabelConfig::into_rule).collect()
         };
-        let client = RawClient {
-            basic_auth: self.basic_auth,
-            authorization: self.authorization,
-            bearer_token: self.bearer_token,
-            bearer_token_file: self.bearer_token_file,
-            follow_redirects: self.follow_redirects,
-            enable_http2: self.enable_http2,
-            tls_config: self.tls_config,
-            proxy_url: self.proxy_url,
-            no_proxy: self.no_proxy,
-            proxy_from_environment: self.proxy_from_environment,
-            http_headers: self.http_headers,
-        };
-        let mut client = client.check()?;
+        let mut client = self.take_client().check()?;
         client.join_paths(folder);
         Ok(Job {
             name: self.job_name,
@@ -209,6 +179,12 @@ impl ScrapeConfig {
             track_timestamps_staleness: self.track_timestamps_staleness,
             compression: self.enable_compression.unwrap_or(true),
             limits,
+            histograms,
+            failure_log: self
+                .scrape_failure_log_file
+                .or_else(|| global.scrape_failure_log_file.clone())
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(|path| folder.join(path)),
             target_limit: global_or(self.target_limit, global.target_limit),
             keep_dropped_targets: global_or(self.keep_dropped_targets, global.keep_dropped_targets),
             validation: self
@@ -246,21 +222,47 @@ impl ScrapeConfig {
         Ok((interval, timeout))
     }
 
-    fn protocols(&self, global: &GlobalConfig) -> Result<Vec<Protocol>, String> {
-        if self.fallback_scrape_protocol == Some(Protocol::PrometheusProto) {
-            return Err(
-                "fallback_scrape_protocol: PrometheusProto is not supported yet".to_owned(),
-            );
+    fn histograms(&self, global: &GlobalConfig) -> Result<HistogramSettings, String> {
+        let either = |own: Option<bool>, global: Option<bool>| own.or(global).unwrap_or(false);
+        let factor = self.native_histogram_min_bucket_factor.unwrap_or(0.0);
+        if !factor.is_finite() || factor < 0.0 {
+            return Err(format!(
+                "native_histogram_min_bucket_factor is {factor}, expected a number of at least 0"
+            ));
+        }
+        Ok(HistogramSettings {
+            native: either(
+                self.scrape_native_histograms,
+                global.scrape_native_histograms,
+            ),
+            classic: either(
+                self.always_scrape_classic_histograms,
+                global.always_scrape_classic_histograms,
+            ),
+            convert: either(
+                self.convert_classic_histograms_to_nhcb,
+                global.convert_classic_histograms_to_nhcb,
+            ),
+            bucket_limit: self.native_histogram_bucket_limit.unwrap_or(0),
+            min_bucket_factor: factor,
+        })
+    }
+
+    fn protocols(&self, global: &GlobalConfig, native: bool) -> Result<Vec<Protocol>, String> {
+        let mut usual = vec![
+            Protocol::OpenMetrics1,
+            Protocol::OpenMetrics0,
+            Protocol::Text1,
+            Protocol::Text0,
+        ];
+        if native {
+            // The only format that has them.
+            usual.insert(0, Protocol::PrometheusProto);
         }
         match (&self.scrape_protocols, &global.scrape_protocols) {
             (Some(own), _) => check_protocols(own).map(|()| own.clone()),
             (None, Some(inherited)) => Ok(inherited.clone()),
-            (None, None) => Ok(vec![
-                Protocol::OpenMetrics1,
-                Protocol::OpenMetrics0,
-                Protocol::Text1,
-                Protocol::Text0,
-            ]),
+            (None, None) => Ok(usual),
         }
     }
 
@@ -280,6 +282,30 @@ impl ScrapeConfig {
                 global.label_value_length_limit,
             ),
         }
+    }
+
+    /// Adds the discoveries that ask servers.
+    fn running(&self, folder: &Path, sources: &mut Vec<Discovery>) -> Result<(), String> {
+        let http = |entry: HttpDiscovery| entry.check(folder);
+        add(sources, "http_sd_configs", &self.http_sd_configs, http)?;
+        let dns = |entry: DnsDiscovery| entry.check();
+        add(sources, "dns_sd_configs", &self.dns_sd_configs, dns)?;
+        let consul = |entry: ConsulDiscovery| entry.check(folder);
+        add(
+            sources,
+            "consul_sd_configs",
+            &self.consul_sd_configs,
+            consul,
+        )?;
+        let docker = |entry: DockerDiscovery| entry.check(folder);
+        add(
+            sources,
+            "docker_sd_configs",
+            &self.docker_sd_configs,
+            docker,
+        )?;
+        let nomad = |entry: NomadDiscovery| entry.check(folder);
+        add(sources, "nomad_sd_configs", &self.nomad_sd_configs, nomad)
     }
 
     fn discovery(&self, folder: &Path) -> Result<Vec<Discovery>, String> {
@@ -304,6 +330,7 @@ impl ScrapeConfig {
                 refresh: config.refresh_interval.map_or(DEFAULT_REFRESH, |s| s.0),
             });
         }
+        self.running(folder, &mut sources)?;
         for (index, config) in self.kubernetes_sd_configs.iter().enumerate() {
             let checked = config.clone().check(folder);
             let checked =
@@ -312,6 +339,23 @@ impl ScrapeConfig {
         }
         Ok(sources)
     }
+}
+
+/// What a discovery of the configuration becomes once it is checked.
+type Checked = Result<Discovery, String>;
+
+/// Adds the entries of one kind of discovery.
+fn add<C: Clone>(
+    sources: &mut Vec<Discovery>,
+    key: &str,
+    entries: &[C],
+    check: impl Fn(C) -> Checked,
+) -> Result<(), String> {
+    for (index, entry) in entries.iter().enumerate() {
+        let checked = check(entry.clone());
+        sources.push(checked.map_err(|fault| format!("{key}[{index}]: {fault}"))?);
+    }
+    Ok(())
 }
 
 /// Prometheus' rule: `^[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)$`.

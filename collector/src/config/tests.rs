@@ -89,19 +89,15 @@ fn unknown_and_unsupported_keys_have_places() {
         "2:3: global: unknown field `scrape_intervall`",
     );
     check(
-        "scrape_configs:\n- job_name: a\n  consul_sd_configs: [{server: x}]\n",
-        "3:22: scrape_configs[0].consul_sd_configs: this key of Prometheus is not supported yet",
+        "scrape_configs:\n- job_name: a\n  eureka_sd_configs: [{server: x}]\n",
+        "3:22: scrape_configs[0].eureka_sd_configs: this key of Prometheus is not supported yet",
     );
     check(
-        "scrape_configs:\n- job_name: a\n  oauth2: {client_id: x}\n",
-        "3:11: scrape_configs[0].oauth2: this key of Prometheus is not supported yet",
-    );
-    check(
-        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: true\n",
-        "3:29: scrape_configs[0].scrape_native_histograms: this key",
+        "scrape_configs: [{job_name: a, oauth2: {client_id: x}}]",
+        "1:19: scrape_configs[0] (job_name \"a\"): oauth2 token_url must be configured",
     );
     let off =
-        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: false\n  dns_sd_configs:\n";
+        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: false\n  eureka_sd_configs:\n";
     assert!(parse(off).is_ok());
 }
 
@@ -169,8 +165,24 @@ fn rules_of_prometheus() {
         "1:19: scrape_configs[0] (job_name \"a\"): at most one of basic_auth",
     );
     check(
-        "scrape_configs: [{job_name: a, scrape_protocols: [PrometheusProto]}]",
-        "1:19: scrape_configs[0] (job_name \"a\"): scrape_protocols: PrometheusProto alone",
+        "scrape_configs: [{job_name: a, native_histogram_min_bucket_factor: -1}]",
+        "1:19: scrape_configs[0] (job_name \"a\"): native_histogram_min_bucket_factor is -1",
+    );
+    check(
+        "scrape_configs: [{job_name: a, dns_sd_configs: [{names: [b], type: A}]}]",
+        "1:19: scrape_configs[0] (job_name \"a\"): dns_sd_configs[0]: a port is required",
+    );
+    check(
+        "scrape_configs: [{job_name: a, http_sd_configs: [{url: 'ftp://x'}]}]",
+        "1:19: scrape_configs[0] (job_name \"a\"): http_sd_configs[0]: url \"ftp://x\"",
+    );
+    check(
+        "scrape_configs: [{job_name: a, docker_sd_configs: [{host: 'x'}]}]",
+        "1:19: scrape_configs[0] (job_name \"a\"): docker_sd_configs[0]: host \"x\"",
+    );
+    check(
+        "scrape_configs: [{job_name: a, nomad_sd_configs: [{}]}]",
+        "1:19: scrape_configs[0] (job_name \"a\"): nomad_sd_configs[0]: nomad SD",
     );
 }
 
@@ -196,4 +208,38 @@ fn secrets_are_not_printed() {
     let text = "scrape_configs: [{job_name: a, basic_auth: {username: u, password: hunter2}}]";
     let printed = format!("{:?}", parse(text).expect("valid"));
     assert!(!printed.contains("hunter2") && printed.contains("<secret>"));
+}
+
+#[test]
+fn histograms_of_a_job() {
+    let text = "
+global: {scrape_native_histograms: true, scrape_failure_log_file: all.log}
+scrape_configs:
+- job_name: a
+- job_name: b
+  scrape_native_histograms: false
+  convert_classic_histograms_to_nhcb: true
+  always_scrape_classic_histograms: true
+  native_histogram_bucket_limit: 160
+  native_histogram_min_bucket_factor: 1.1
+  scrape_failure_log_file: /own.log
+";
+    let jobs = parse(text).expect("valid");
+    let [a, b] = &jobs[..] else {
+        panic!("{jobs:?}");
+    };
+    assert!(a.histograms.native && a.protocols[0] == Protocol::PrometheusProto);
+    assert_eq!(a.failure_log, Some(PathBuf::from("/etc/obs/all.log")));
+    let own = HistogramSettings {
+        native: false,
+        classic: true,
+        convert: true,
+        bucket_limit: 160,
+        min_bucket_factor: 1.1,
+    };
+    assert_eq!(
+        (b.histograms, b.protocols[0]),
+        (own, Protocol::OpenMetrics1)
+    );
+    assert_eq!(b.failure_log, Some(PathBuf::from("/own.log")));
 }

@@ -15,12 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::{consul, dns, docker, http, nomad};
 use crate::config::Discovery;
 
 /// Batches of groups that wait to be taken in.
 const BATCHES_WAITING: usize = 4;
 /// A batch of fewer groups ends the first ones.
-const BATCH_GROUPS: usize = 2_000;
+pub(super) const BATCH_GROUPS: usize = 2_000;
 
 /// Where groups are sent to.
 pub(crate) type Groups = mpsc::Sender<Vec<TargetGroup>>;
@@ -109,6 +110,21 @@ impl Providers {
     fn start(&self, entry: &Discovery, groups: Groups, tasks: &mut JoinSet<()>) -> Option<()> {
         match entry {
             Discovery::Static(_) | Discovery::Files { .. } => return None,
+            Discovery::Http(settings) => {
+                tasks.spawn(http::run((**settings).clone(), groups));
+            }
+            Discovery::Dns(settings) => {
+                tasks.spawn(dns::run(settings.clone(), groups));
+            }
+            Discovery::Consul(settings) => {
+                tasks.spawn(consul::run((**settings).clone(), groups));
+            }
+            Discovery::Docker(settings) => {
+                tasks.spawn(docker::run((**settings).clone(), groups));
+            }
+            Discovery::Nomad(settings) => {
+                tasks.spawn(nomad::run((**settings).clone(), groups));
+            }
             Discovery::Kubernetes(config) => {
                 let (config, counters) = ((**config).clone(), Arc::clone(&self.kubernetes));
                 // Tasks end with the provider that holds them.

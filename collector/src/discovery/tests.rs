@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{GlobalConfig, ScrapeConfig, jobs};
 
-fn job(yaml: &str) -> Job {
+pub(super) fn job(yaml: &str) -> Job {
     let config: ScrapeConfig = serde_yaml_ng::from_str(yaml).expect(yaml);
     let jobs = jobs(&GlobalConfig::default(), vec![config], yaml, Path::new("/"));
     jobs.expect(yaml).remove(0)

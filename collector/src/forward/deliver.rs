@@ -13,7 +13,6 @@ use obs_model::limits::Limits;
 use obs_model::metrics::{Metadata, MetricBatch, Series};
 use obs_storage::queue::QueueFrame;
 use obs_wire::prometheus::remote_write::v2;
-use reqwest::Client;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +23,7 @@ use super::request::{self, Outcome};
 use crate::clock;
 use crate::config::{QueueSettings, WriteMessage};
 use crate::decode::Decoder;
-use crate::scrape::fetch;
+use crate::http_client::configured::{HttpClient, Use};
 
 /// Wait after a fault of our own: of the disk, or of the client's certificates.
 const FAULT_WAIT: Duration = Duration::from_secs(1);
@@ -68,9 +67,9 @@ pub(super) async fn run(to: &Arc<Destination>, worker: &Decoder, stop: &Cancella
     }
 }
 
-async fn client(to: &Destination, stop: &CancellationToken) -> Option<Client> {
+async fn client(to: &Destination, stop: &CancellationToken) -> Option<HttpClient> {
     loop {
-        match fetch::client(&to.config.client, false).await {
+        match HttpClient::new(&to.config.client, Use::default()).await {
             Ok(client) => return Some(client),
             Err(error) => {
                 tracing::error!(
@@ -94,7 +93,7 @@ async fn gather(
     worker: &Decoder,
     stop: &CancellationToken,
     families: &mut Families,
-    client: &Client,
+    client: &HttpClient,
 ) -> Option<Round> {
     let queue = to.config.queue;
     let most = queue.max_samples_per_send.saturating_mul(queue.max_shards);
@@ -225,7 +224,7 @@ fn requests(batch: MetricBatch, shards: usize, max: usize) -> Vec<Vec<MetricBatc
 /// Sends a round; false when it was stopped before all was sent.
 async fn send_round(
     to: &Arc<Destination>,
-    client: &Client,
+    client: &HttpClient,
     round: Round,
     stop: &CancellationToken,
 ) -> bool {
@@ -261,7 +260,7 @@ async fn send_round(
 /// Sends one request until it is taken or refused; false when it was stopped.
 async fn deliver(
     to: &Destination,
-    client: &Client,
+    client: &HttpClient,
     tenant: &Tenant,
     mut batch: MetricBatch,
     stop: &CancellationToken,
@@ -361,7 +360,7 @@ impl Families {
         self.next.filter(|_| self.count > 0)
     }
 
-    async fn send(&mut self, to: &Destination, client: &Client, stop: &CancellationToken) {
+    async fn send(&mut self, to: &Destination, client: &HttpClient, stop: &CancellationToken) {
         let sending = to.config.metadata;
         self.next = Some(Instant::now() + sending.interval);
         for (tenant, known) in &self.known {

@@ -5,12 +5,12 @@ use obs_model::metrics::MetricBatch;
 use obs_model::{Tenant, Timestamp, Value};
 use obs_wire::prometheus::remote_write::{self, v2};
 use obs_wire::snappy;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 
 use crate::config::{RemoteWrite, WriteMessage};
 use crate::http_client::chain;
+use crate::http_client::configured::HttpClient;
 use crate::receive::TENANT_HEADER;
-use crate::scrape::fetch::put_client_headers;
 
 /// Said to the other side.
 const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
@@ -110,17 +110,18 @@ pub(super) enum Outcome {
 }
 
 pub(super) async fn send(
-    client: &Client,
+    client: &HttpClient,
     config: &RemoteWrite,
     tenant: &Tenant,
     body: bytes::Bytes,
 ) -> Outcome {
-    let headers = match headers(config, tenant).await {
+    let headers = match headers(client, config, tenant).await {
         Ok(headers) => headers,
         // A secret's file may come back.
         Err(fault) => return Outcome::Later(fault, None),
     };
     let request = client
+        .requests()
         .post(&config.url)
         .headers(headers)
         .timeout(config.timeout)
@@ -131,7 +132,11 @@ pub(super) async fn send(
     }
 }
 
-async fn headers(config: &RemoteWrite, tenant: &Tenant) -> Result<HeaderMap, String> {
+async fn headers(
+    client: &HttpClient,
+    config: &RemoteWrite,
+    tenant: &Tenant,
+) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let (content_type, version) = match config.message {
         WriteMessage::One => ("application/x-protobuf", "0.1.0"),
@@ -154,7 +159,7 @@ async fn headers(config: &RemoteWrite, tenant: &Tenant) -> Result<HeaderMap, Str
     if *tenant != Tenant::anonymous() {
         headers.insert(TENANT_HEADER, value(tenant.as_str())?);
     }
-    put_client_headers(&config.client, &mut headers).await?;
+    client.put_headers(&mut headers).await?;
     for (name, text) in &config.headers {
         let name = HeaderName::try_from(name.as_str()).map_err(|e| e.to_string())?;
         headers.insert(name, value(text.reveal())?);

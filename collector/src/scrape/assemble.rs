@@ -12,7 +12,7 @@ use obs_model::metrics::{Exemplar, KnownSamples, Sample};
 use obs_model::numbers::Numbers;
 use obs_model::sample::stale;
 use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
-use obs_wire::prometheus::ScrapedSample;
+use obs_wire::prometheus::normal_number;
 
 use super::book::{Book, Changes, Known};
 use crate::config::{Job, NameValidation};
@@ -90,6 +90,23 @@ impl Assembled {
             }
             None => self.batch.series.push(labelled(known, millis, value)),
         }
+    }
+
+    /// Adds a sample that no number can stand for.
+    pub(super) fn labelled(
+        &mut self,
+        book: &Book,
+        series: u32,
+        sample: Sample,
+        exemplars: Vec<Exemplar>,
+    ) {
+        let known = &book.series[series as usize];
+        self.batch.series.push(Series {
+            labels: known.labels.clone(),
+            samples: vec![sample],
+            exemplars,
+            key: None,
+        });
     }
 
     /// Adds an exemplar of the sample added last.
@@ -246,11 +263,24 @@ fn labelled(known: &Known, millis: i64, value: f64) -> Series {
     }
 }
 
-/// Joins the labels of a sample and its target, then relabels; `None` where it is dropped.
-pub(super) fn rewrite(job: &Job, target: &Labels, scraped: &ScrapedSample) -> Option<Labels> {
-    let mut builder = scraped.labels.to_builder();
+/// Joins the labels of a sample and its target, then relabels; `None` where it is dropped. `unset`
+/// are the labels that the sample says it does not have.
+pub(super) fn rewrite(
+    job: &Job,
+    target: &Labels,
+    scraped: &Labels,
+    unset: &[String],
+) -> Option<Labels> {
+    let mut builder = scraped.to_builder();
+    // As Prometheus: numbers that are equal must make labels that are equal.
+    for name in ["le", "quantile"] {
+        let normal = scraped.get(name).and_then(normal_number);
+        if let Some(normal) = normal {
+            builder.set(name, &normal);
+        }
+    }
     for (name, value) in target {
-        if job.honor_labels && scraped.unset.iter().any(|unset| unset == name) {
+        if job.honor_labels && unset.iter().any(|unset| unset == name) {
             continue; // Said to be empty, as the push gateway does: it has no such label.
         }
         match builder.get(name).map(str::to_owned) {

@@ -1,33 +1,39 @@
 //! Asking a target for its metrics: the request as Prometheus makes it, a bounded body, the format
 //! of the answer.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use http::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{
-    Auth, ClientConfig, Credential, Job, NameEscaping, Protocol, TlsConfig, TlsVersion,
-};
+use crate::config::{Job, NameEscaping, Protocol};
 use crate::discovery::Target;
-use crate::http_client::{self, chain};
+use crate::http_client::chain;
+use crate::http_client::configured::HttpClient;
 use obs_wire::prometheus::scan::TextFormat;
 
-/// Most redirects that are followed, as Prometheus' HTTP client.
-const REDIRECTS_MAX: usize = 10;
 /// Bytes of memory that are taken for a body before they are there.
 const BODY_BYTES_AHEAD: usize = 1 << 20;
-/// Said to targets.
-const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
+
+/// The media type of protobuf.
+const PROTOBUF: &str = "application/vnd.google.protobuf";
+
+/// The format of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Lines.
+    Text(TextFormat),
+    /// Messages with their length before each.
+    Protobuf,
+}
 
 /// What a target answered.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub body: Bytes,
-    pub format: TextFormat,
+    pub format: Format,
     /// The body's place among those in memory; held until it is decoded.
     pub place: OwnedSemaphorePermit,
 }
@@ -50,95 +56,6 @@ impl std::fmt::Display for FetchError {
     }
 }
 
-/// The client of one job. Certificates are read now.
-pub(crate) async fn client(config: &ClientConfig, compression: bool) -> Result<Client, String> {
-    let certificates = Certificates::read(&config.tls).await?;
-    let make = || builder(config, compression, &certificates);
-    if certificates.trusted.is_none() {
-        return http_client::build(make, ClientBuilder::build);
-    }
-    http_client::choose_provider();
-    make()?.build().map_err(|e| chain(&e))
-}
-
-/// What the files of `tls_config` hold, in PEM.
-struct Certificates {
-    trusted: Option<Vec<u8>>,
-    /// Certificate and key of this client.
-    identity: Option<Vec<u8>>,
-}
-
-impl Certificates {
-    async fn read(tls: &TlsConfig) -> Result<Self, String> {
-        let trusted = pem(tls.ca.as_deref(), tls.ca_file.as_deref()).await?;
-        let mut identity = pem(tls.cert.as_deref(), tls.cert_file.as_deref()).await?;
-        if let Some(identity) = &mut identity {
-            let key = tls.key.as_ref().map(|key| key.reveal());
-            identity.push(b'\n');
-            identity.extend(pem(key, tls.key_file.as_deref()).await?.unwrap_or_default());
-        }
-        Ok(Self { trusted, identity })
-    }
-}
-
-fn builder(
-    config: &ClientConfig,
-    compression: bool,
-    certificates: &Certificates,
-) -> Result<ClientBuilder, String> {
-    let redirects = if config.follow_redirects {
-        reqwest::redirect::Policy::limited(REDIRECTS_MAX)
-    } else {
-        reqwest::redirect::Policy::none()
-    };
-    let mut builder = Client::builder()
-        .user_agent(USER_AGENT)
-        .gzip(compression)
-        .redirect(redirects);
-    if !config.http2 {
-        builder = builder.http1_only();
-    }
-    if let Some(url) = &config.proxy_url {
-        let bypass = config.no_proxy.as_deref();
-        let bypass = bypass.and_then(reqwest::NoProxy::from_string);
-        let proxy = reqwest::Proxy::all(url.as_str()).map_err(|e| format!("proxy_url: {e}"))?;
-        builder = builder.proxy(proxy.no_proxy(bypass));
-    } else if !config.proxy_from_environment {
-        builder = builder.no_proxy();
-    }
-    let tls = &config.tls;
-    if let Some(pem) = &certificates.trusted {
-        let trusted = reqwest::Certificate::from_pem_bundle(pem);
-        builder = builder.tls_certs_only(trusted.map_err(|e| format!("tls_config.ca: {e}"))?);
-    }
-    if let Some(pem) = &certificates.identity {
-        let identity = reqwest::Identity::from_pem(pem);
-        builder = builder.identity(identity.map_err(|e| format!("tls_config.cert: {e}"))?);
-    }
-    let version = |version: TlsVersion| match version {
-        TlsVersion::Tls12 => reqwest::tls::Version::TLS_1_2,
-        TlsVersion::Tls13 => reqwest::tls::Version::TLS_1_3,
-    };
-    if let Some(min) = tls.min_version {
-        builder = builder.tls_version_min(version(min));
-    }
-    if let Some(max) = tls.max_version {
-        builder = builder.tls_version_max(version(max));
-    }
-    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
-}
-
-async fn pem(inline: Option<&str>, file: Option<&Path>) -> Result<Option<Vec<u8>>, String> {
-    match (inline, file) {
-        (Some(text), _) => Ok(Some(text.as_bytes().to_vec())),
-        (None, Some(path)) => match tokio::fs::read(path).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) => Err(format!("{}: {e}", path.display())),
-        },
-        (None, None) => Ok(None),
-    }
-}
-
 /// The `Accept` header: each format with falling weight, as Prometheus writes it.
 pub(crate) fn accept(protocols: &[Protocol], escaping: NameEscaping) -> String {
     let escaping = match escaping {
@@ -153,7 +70,9 @@ pub(crate) fn accept(protocols: &[Protocol], escaping: NameEscaping) -> String {
     for protocol in protocols {
         weight = weight.saturating_sub(1);
         let media = match protocol {
-            Protocol::PrometheusProto => continue,
+            Protocol::PrometheusProto => {
+                format!("{PROTOBUF};proto=io.prometheus.client.MetricFamily;encoding=delimited")
+            }
             Protocol::OpenMetrics1 => {
                 format!("application/openmetrics-text;version=1.0.0;escaping={escaping}")
             }
@@ -171,22 +90,25 @@ pub(crate) fn accept(protocols: &[Protocol], escaping: NameEscaping) -> String {
 #[derive(Debug)]
 pub(crate) struct Question {
     request: Result<reqwest::Request, String>,
-    /// Secrets in files are read anew for each scrape.
+    /// Secrets in files and tokens are read anew for each scrape.
     fresh: bool,
 }
 
 impl Question {
     /// The question to a target of a job.
-    pub(crate) async fn new(client: &Client, job: &Job, target: &Target) -> Self {
-        Self {
-            request: request(client, job, target).await,
-            fresh: has_files(&job.client),
-        }
+    pub(crate) async fn new(client: &HttpClient, job: &Job, target: &Target) -> Self {
+        // What does not stay the same is not asked for before its time.
+        let fresh = !client.is_steady();
+        let request = match fresh {
+            true => Err(String::new()),
+            false => request(client, job, target).await,
+        };
+        Self { request, fresh }
     }
 
     async fn request(
         &self,
-        client: &Client,
+        client: &HttpClient,
         job: &Job,
         target: &Target,
     ) -> Result<reqwest::Request, String> {
@@ -200,31 +122,20 @@ impl Question {
     }
 }
 
-async fn request(client: &Client, job: &Job, target: &Target) -> Result<reqwest::Request, String> {
-    let headers = request_headers(job, target).await?;
-    let request = client.get(&target.url).headers(headers).build();
+async fn request(
+    client: &HttpClient,
+    job: &Job,
+    target: &Target,
+) -> Result<reqwest::Request, String> {
+    let headers = request_headers(client, job, target).await?;
+    let request = client.requests().get(&target.url).headers(headers).build();
     request.map_err(|e| chain(&e))
-}
-
-fn has_files(client: &ClientConfig) -> bool {
-    let is_file = |credential: &Credential| matches!(credential, Credential::File(_));
-    let auth = match &client.auth {
-        Auth::None => false,
-        Auth::Basic { username, password } => {
-            is_file(username) || password.as_ref().is_some_and(is_file)
-        }
-        Auth::Header { credential, .. } => is_file(credential),
-    };
-    let headers = client.headers.iter();
-    auth || headers
-        .map(|(_, values)| values)
-        .any(|v| !v.files.is_empty())
 }
 
 /// Asks once. The deadline is the caller's. A place is taken only when there is a body to receive:
 /// targets that do not answer must not hold up those that do.
 pub(crate) async fn fetch(
-    client: &Client,
+    client: &HttpClient,
     job: &Job,
     target: &Target,
     question: &Question,
@@ -234,7 +145,7 @@ pub(crate) async fn fetch(
     let request = question.request(client, job, target).await;
     let request = request.map_err(FetchError::Failed)?;
     let failed = |e: reqwest::Error| FetchError::Failed(chain(&e));
-    let mut response = client.execute(request).await.map_err(failed)?;
+    let mut response = client.requests().execute(request).await.map_err(failed)?;
     if response.status() != StatusCode::OK {
         let status = response.status();
         return Err(FetchError::Failed(format!(
@@ -266,7 +177,11 @@ pub(crate) async fn fetch(
     })
 }
 
-async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String> {
+async fn request_headers(
+    client: &HttpClient,
+    job: &Job,
+    target: &Target,
+) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let value = |text: &str| {
         HeaderValue::from_str(text).map_err(|_| "a header value is not printable".to_owned())
@@ -285,105 +200,45 @@ async fn request_headers(job: &Job, target: &Target) -> Result<HeaderMap, String
             HeaderValue::from_static("identity"),
         );
     }
-    put_client_headers(&job.client, &mut headers).await?;
+    client.put_headers(&mut headers).await?;
     Ok(headers)
 }
 
-/// The headers that `authorization`, `basic_auth` and `http_headers` ask for; secrets in files are
-/// read now.
-pub(crate) async fn put_client_headers(
-    client: &ClientConfig,
-    headers: &mut HeaderMap,
-) -> Result<(), String> {
-    let value = |text: &str| {
-        HeaderValue::from_str(text).map_err(|_| "a header value is not printable".to_owned())
-    };
-    let authorization = match &client.auth {
-        Auth::None => None,
-        Auth::Basic { username, password } => {
-            let username = reveal(username).await?;
-            let password = match password {
-                Some(password) => reveal(password).await?,
-                None => String::new(),
-            };
-            Some(format!(
-                "Basic {}",
-                base64(format!("{username}:{password}").as_bytes())
-            ))
-        }
-        Auth::Header { kind, credential } => Some(format!("{kind} {}", reveal(credential).await?)),
-    };
-    if let Some(authorization) = authorization {
-        let mut value = value(&authorization)?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    for (name, values) in &client.headers {
-        let name = HeaderName::try_from(name.as_str()).map_err(|e| e.to_string())?;
-        for text in &values.values {
-            headers.append(name.clone(), value(text)?);
-        }
-        for secret in &values.secrets {
-            headers.append(name.clone(), value(secret.reveal())?);
-        }
-        for file in &values.files {
-            headers.append(name.clone(), value(&read_secret(file).await?)?);
-        }
-    }
-    Ok(())
-}
-
-async fn reveal(credential: &Credential) -> Result<String, String> {
-    match credential {
-        Credential::Inline(secret) => Ok(secret.reveal().to_owned()),
-        Credential::File(path) => read_secret(path).await,
-    }
-}
-
-async fn read_secret(path: &Path) -> Result<String, String> {
-    match tokio::fs::read_to_string(path).await {
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(e) => Err(format!("{}: {e}", path.display())),
-    }
-}
-
-/// Base 64 with padding (RFC 4648), for basic authentication.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let mut word = [0; 3];
-        word[..group.len()].copy_from_slice(group);
-        let bits = u32::from_be_bytes([0, word[0], word[1], word[2]]);
-        for index in 0..4 {
-            let digit = (bits >> (18 - 6 * index)) & 0x3f;
-            let digit = char::from(ALPHABET[digit as usize]);
-            out.push(if index <= group.len() { digit } else { '=' });
-        }
-    }
-    out
-}
-
-fn format(response: &Response, job: &Job) -> Result<TextFormat, String> {
+fn format(response: &Response, job: &Job) -> Result<Format, String> {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or("");
     format_of(content_type, job.fallback)
 }
 
-fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<TextFormat, String> {
-    let media = content_type.split(';').next().unwrap_or("").trim();
+fn format_of(content_type: &str, fallback: Option<Protocol>) -> Result<Format, String> {
+    let mut parts = content_type.split(';').map(str::trim);
+    let media = parts.next().unwrap_or("");
     match media.to_ascii_lowercase().as_str() {
-        "application/openmetrics-text" => return Ok(TextFormat::OpenMetrics),
-        "text/plain" => return Ok(TextFormat::Text),
+        "application/openmetrics-text" => return Ok(Format::Text(TextFormat::OpenMetrics)),
+        "text/plain" => return Ok(Format::Text(TextFormat::Text)),
+        PROTOBUF => {
+            let mut pairs = parts.filter_map(|part| part.split_once('='));
+            let other = |(name, value): (&str, &str)| match name.trim() {
+                "proto" => value.trim_matches('"') != "io.prometheus.client.MetricFamily",
+                "encoding" => value.trim_matches('"') != "delimited",
+                _ => false,
+            };
+            if !pairs.any(other) {
+                return Ok(Format::Protobuf);
+            }
+        }
         _ => {}
     }
     match fallback {
-        Some(Protocol::OpenMetrics1 | Protocol::OpenMetrics0) => Ok(TextFormat::OpenMetrics),
-        Some(Protocol::Text1 | Protocol::Text0) => Ok(TextFormat::Text),
-        Some(Protocol::PrometheusProto) | None if content_type.is_empty() => Err(
+        Some(Protocol::OpenMetrics1 | Protocol::OpenMetrics0) => {
+            Ok(Format::Text(TextFormat::OpenMetrics))
+        }
+        Some(Protocol::Text1 | Protocol::Text0) => Ok(Format::Text(TextFormat::Text)),
+        Some(Protocol::PrometheusProto) => Ok(Format::Protobuf),
+        None if content_type.is_empty() => Err(
             "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target".to_owned(),
         ),
-        Some(Protocol::PrometheusProto) | None => Err(format!(
+        None => Err(format!(
             "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for target"
         )),
     }
@@ -415,40 +270,36 @@ mod tests {
     }
 
     #[test]
-    fn content_types() {
-        let check = |text: &str, fallback, expect| {
-            assert_eq!(format_of(text, fallback).ok(), expect, "{text}");
-        };
-        check(
-            "text/plain; version=0.0.4; charset=utf-8",
-            None,
-            Some(TextFormat::Text),
+    fn protobuf_is_asked_for_first() {
+        let accept = accept(
+            &[Protocol::PrometheusProto, Protocol::Text0],
+            NameEscaping::AllowUtf8,
         );
-        check(
-            "application/openmetrics-text; version=1.0.0",
-            None,
-            Some(TextFormat::OpenMetrics),
-        );
-        check("", None, None);
-        check("text/html", None, None);
-        check("text/html", Some(Protocol::Text1), Some(TextFormat::Text));
-        check(
-            "",
-            Some(Protocol::OpenMetrics1),
-            Some(TextFormat::OpenMetrics),
+        assert_eq!(
+            accept,
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.4"
         );
     }
 
     #[test]
-    fn base64_pads() {
-        for (text, expect) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("u:p\u{ff}", "dTpww78="),
-        ] {
-            assert_eq!(base64(text.as_bytes()), expect);
-        }
+    fn content_types() {
+        let (text, open) = (TextFormat::Text, TextFormat::OpenMetrics);
+        let (text, open) = (Some(Format::Text(text)), Some(Format::Text(open)));
+        let protobuf = Some(Format::Protobuf);
+        let check = |kind: &str, fallback, expect| {
+            assert_eq!(format_of(kind, fallback).ok(), expect, "{kind}");
+        };
+        check("text/plain; version=0.0.4; charset=utf-8", None, text);
+        check("application/openmetrics-text; version=1.0.0", None, open);
+        check("", None, None);
+        check("text/html", None, None);
+        check("text/html", Some(Protocol::Text1), text);
+        check("", Some(Protocol::OpenMetrics1), open);
+        check("", Some(Protocol::PrometheusProto), protobuf);
+        let kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+        check(kind, None, protobuf);
+        check("application/vnd.google.protobuf", None, protobuf);
+        check("application/vnd.google.protobuf; encoding=text", None, None);
     }
 }

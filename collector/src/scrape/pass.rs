@@ -4,17 +4,22 @@
 //! Invariants: what a pass makes of a body does not depend on what lines the book remembers; a
 //! scrape is stored as a whole or fails as a whole (limits, names).
 
-use obs_model::metrics::Metadata;
+use std::sync::Arc;
+
+use obs_model::metrics::{Metadata, Sample};
 use obs_model::numbers::{KeyMap, KeySeed, SeriesKey};
-use obs_model::{Timestamp, labels::Labels};
+use obs_model::{Labels, Timestamp, Value};
+use obs_wire::prometheus::delimited::{self, Histograms};
 use obs_wire::prometheus::scan::{self, Body, TextFormat};
-use obs_wire::prometheus::{Exposition, ScrapedExemplar, ScrapedSample};
+use obs_wire::prometheus::{Exposition, ScrapedExemplar, ScrapedHistogram, ScrapedSample};
 
 use super::assemble::{
     Assembled, Counts, Refused, Scrape, check, over_sample_limit, rewrite, sample_limit,
 };
 use super::bits::Bits;
 use super::book::{Book, Item, Means, key_of};
+use super::fetch::Format;
+use super::native;
 
 /// The hash of comments that were not read one by one.
 const OTHER_COMMENTS: u64 = u64::MAX;
@@ -23,9 +28,45 @@ const OTHER_COMMENTS: u64 = u64::MAX;
 pub(crate) fn read(
     book: &mut Book,
     scrape: &Scrape<'_>,
-    format: TextFormat,
+    format: Format,
     bytes: &[u8],
 ) -> Result<Assembled, Refused> {
+    let settings = scrape.job.histograms;
+    let exposition = match format {
+        // What is made of a histogram needs all its lines.
+        Format::Text(text) if !settings.convert => {
+            if let Some(outcome) = lines(book, scrape, text, bytes) {
+                return outcome;
+            }
+            // Something is not as usual: the decoder of whole bodies reads it or tells what is
+            // wrong.
+            scan::decode(text, bytes, scrape.limits)
+        }
+        Format::Text(text) => scan::decode(text, bytes, scrape.limits),
+        Format::Protobuf => {
+            let wanted = Histograms {
+                native: settings.native,
+                classic: settings.classic,
+            };
+            delimited::decode(bytes, scrape.limits, wanted)
+        }
+    };
+    let mut exposition = exposition.map_err(|fault| Refused::from(fault.to_string()))?;
+    if settings.convert {
+        native::convert(&mut exposition, settings.classic);
+    }
+    let mut pass = Pass::new(book, scrape, &[]);
+    let metadata = pass.whole(exposition);
+    pass.finish(&metadata)
+}
+
+/// Reads a body line by line; `None` where something is not as usual.
+fn lines(
+    book: &mut Book,
+    scrape: &Scrape<'_>,
+    format: TextFormat,
+    bytes: &[u8],
+) -> Option<Result<Assembled, Refused>> {
     let mut old = std::mem::take(&mut book.items);
     if let Some(body) = Body::open(format, bytes, scrape.limits) {
         let mut pass = Pass::new(book, scrape, &old);
@@ -34,16 +75,11 @@ pub(crate) fn read(
             let outcome = pass.finish(&metadata);
             old.truncate(next);
             book.items = items.unwrap_or(old);
-            return outcome;
+            return Some(outcome);
         }
     }
     book.items = old;
-    // Something is not as usual: the decoder of whole bodies reads it or tells what is wrong.
-    let exposition = scan::decode(format, bytes, scrape.limits);
-    let exposition = exposition.map_err(|fault| Refused::from(fault.to_string()))?;
-    let mut pass = Pass::new(book, scrape, &[]);
-    let metadata = pass.whole(exposition);
-    pass.finish(&metadata)
+    None
 }
 
 struct Pass<'a> {
@@ -209,24 +245,66 @@ impl<'a> Pass<'a> {
         for scraped in exposition.samples {
             self.line(scraped);
         }
+        for scraped in exposition.histograms {
+            self.histogram(scraped);
+        }
         self.out.changes.comments = Some(OTHER_COMMENTS);
         exposition.metadata
     }
 
     /// Takes a line with its labels; gives what it stands for, unless the scrape fails.
     fn line(&mut self, scraped: ScrapedSample) -> Option<Means> {
-        let means = self.learn(&scraped);
-        self.sample(means, scraped.value, scraped.time, scraped.exemplar);
+        let means = self.learn(&scraped.labels, &scraped.unset);
+        let Some(start) = scraped.start else {
+            self.sample(means, scraped.value, scraped.time, scraped.exemplar);
+            return means;
+        };
+        let exemplars = scraped.exemplar.into_iter().map(|boxed| *boxed).collect();
+        let (time, value) = (scraped.time, Value::Float(scraped.value));
+        self.labelled(means, time, Some(start), value, exemplars);
         means
     }
 
+    /// Takes a native histogram.
+    fn histogram(&mut self, scraped: ScrapedHistogram) {
+        let means = self.learn(&scraped.labels, &scraped.unset);
+        let mut value = scraped.value;
+        if let (Some(Means::Series(_)), None) = (means, &self.fault)
+            && let Err(fault) = native::bound(&mut value, &self.scrape.job.histograms)
+        {
+            let fault = format!("{fault} ({})", scraped.labels);
+            self.fault = Some((fault, self.out.counts));
+        }
+        let value = Value::Histogram(Arc::new(value));
+        self.labelled(means, scraped.time, scraped.start, value, scraped.exemplars);
+    }
+
+    /// Takes a sample that is more than a number at a time.
+    fn labelled(
+        &mut self,
+        means: Option<Means>,
+        time: Option<Timestamp>,
+        start: Option<Timestamp>,
+        value: Value,
+        exemplars: Vec<ScrapedExemplar>,
+    ) {
+        let Some((series, own_time)) = self.admit(means, time) else {
+            return;
+        };
+        let time = own_time.unwrap_or(self.scrape.time);
+        let sample = Sample { time, start, value };
+        let exemplars = exemplars.into_iter().map(|e| e.into_exemplar(time));
+        self.out
+            .labelled(self.book, series, sample, exemplars.collect());
+    }
+
     /// What a line stands for.
-    fn learn(&mut self, scraped: &ScrapedSample) -> Option<Means> {
+    fn learn(&mut self, labels: &Labels, unset: &[String]) -> Option<Means> {
         if self.fault.is_some() {
             return None;
         }
         let (job, target) = (self.scrape.job, self.scrape.target);
-        let Some(labels) = rewrite(job, target, scraped) else {
+        let Some(labels) = rewrite(job, target, labels, unset) else {
             return Some(Means::Dropped);
         };
         if let Err(fault) = check(job, &labels) {
@@ -255,6 +333,35 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Counts a sample; gives its series and its own time where it is to be stored.
+    #[inline]
+    fn admit(
+        &mut self,
+        means: Option<Means>,
+        time: Option<Timestamp>,
+    ) -> Option<(u32, Option<Timestamp>)> {
+        let (job, counts) = (self.scrape.job, &mut self.out.counts);
+        counts.scraped += 1;
+        let Some(Means::Series(series)) = means.filter(|_| self.fault.is_none()) else {
+            return None;
+        };
+        counts.kept += 1;
+        if over_sample_limit(job, *counts) {
+            return None; // Only to count the rest.
+        }
+        let own_time = time.filter(|_| job.honor_timestamps);
+        if own_time.is_none() || job.track_timestamps_staleness {
+            let first = self.out.changes.tracked.insert(series);
+            if !first && own_time.is_none() {
+                return None; // The same series twice in one body: the first one counts.
+            }
+            if !self.book.tracked.contains(series) {
+                counts.added += 1;
+            }
+        }
+        Some((series, own_time))
+    }
+
     /// Takes a sample.
     #[inline]
     fn sample(
@@ -264,25 +371,9 @@ impl<'a> Pass<'a> {
         time: Option<Timestamp>,
         exemplar: Option<Box<ScrapedExemplar>>,
     ) {
-        let (job, counts) = (self.scrape.job, &mut self.out.counts);
-        counts.scraped += 1;
-        let Some(Means::Series(series)) = means.filter(|_| self.fault.is_none()) else {
+        let Some((series, own_time)) = self.admit(means, time) else {
             return;
         };
-        counts.kept += 1;
-        if over_sample_limit(job, *counts) {
-            return; // Only to count the rest.
-        }
-        let own_time = time.filter(|_| job.honor_timestamps);
-        if own_time.is_none() || job.track_timestamps_staleness {
-            let first = self.out.changes.tracked.insert(series);
-            if !first && own_time.is_none() {
-                return; // The same series twice in one body: the first one counts.
-            }
-            if !self.book.tracked.contains(series) {
-                counts.added += 1;
-            }
-        }
         let millis = own_time.map_or(self.millis, Timestamp::millis);
         self.out.push(self.book, series, millis, value);
         if let Some(exemplar) = exemplar {

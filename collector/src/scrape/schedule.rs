@@ -86,6 +86,7 @@ mod tests {
             discovered: Labels::empty(),
             labels: Labels::from_pairs([("a", "b")]),
             url: "http://h/metrics".into(),
+            unix_socket: None,
             interval: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
         };
@@ -103,6 +104,7 @@ mod tests {
                 discovered: Labels::empty(),
                 labels: Labels::from_pairs([("a", number.to_string())]),
                 url: "http://h/metrics".into(),
+                unix_socket: None,
                 interval,
                 timeout: interval,
             };

@@ -9,6 +9,7 @@ use axum::routing::get;
 
 use super::*;
 use crate::config::{GlobalConfig, ScrapeConfig, jobs};
+use crate::http_client::configured::{HttpClient, Use};
 use crate::sink::{Accepted, Inbox};
 
 /// A server on a port of its own; its answer can be changed while it runs.
@@ -244,7 +245,9 @@ async fn a_place_is_taken_by_bodies_only() {
     let job = Arc::new(parse(&yaml(&server.address, "")).remove(0));
     let mut sources = Sources::new(&job.discovery, &Providers::default());
     let target = sources.resolve(&job).active.remove(0);
-    let client = fetch::client(&job.client, true).await.expect("a client");
+    let client = HttpClient::new(&job.client, Use::default())
+        .await
+        .expect("a client");
     let question = Question::new(&client, &job, &target).await;
     let limit = 1000;
     // A target that gives no body gets its word although no place is free.

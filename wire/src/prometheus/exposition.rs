@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use obs_model::limits::Limits;
 use obs_model::metrics::{Exemplar, MetricKind, Sample, Series};
 use obs_model::metrics::{Metadata, MetricBatch};
-use obs_model::{Labels, Timestamp, Value, labels::METRIC_NAME};
+use obs_model::{Histogram, Labels, Timestamp, Value, labels::METRIC_NAME};
 
 use crate::cursor::{self, Cursor, Escapes, Pair};
 use crate::error::WireError;
@@ -46,10 +47,47 @@ pub struct ScrapedSample {
     pub unset: Vec<String>,
     /// When, if the line says so.
     pub time: Option<Timestamp>,
+    /// When the counter began, where the format says so.
+    pub start: Option<Timestamp>,
     /// The value.
     pub value: f64,
     /// Its exemplar; boxed, because nearly no line has one.
     pub exemplar: Option<Box<ScrapedExemplar>>,
+}
+
+/// A native histogram.
+#[derive(Clone, Debug)]
+pub struct ScrapedHistogram {
+    /// The labels, with the metric's name as `__name__`.
+    pub labels: Labels,
+    /// Names of labels with an empty value.
+    pub unset: Vec<String>,
+    /// When, if it is said.
+    pub time: Option<Timestamp>,
+    /// When the counter began, if it is said.
+    pub start: Option<Timestamp>,
+    /// The value.
+    pub value: Histogram,
+    /// Its exemplars.
+    pub exemplars: Vec<ScrapedExemplar>,
+}
+
+/// A number as the labels `le` and `quantile` hold it: as OpenMetrics writes floats.
+pub(super) fn label_number(value: f64) -> String {
+    let mut out = Vec::new();
+    number::general(&mut out, value);
+    let mut text = String::from_utf8(out).expect("digits are UTF-8");
+    if value.is_finite() && !text.contains(['.', 'e']) {
+        text.push_str(".0");
+    }
+    text
+}
+
+/// The text of a number as `le` and `quantile` should have it; `None` where it is that already, or
+/// no number.
+pub fn normal_number(text: &str) -> Option<String> {
+    let normal = label_number(number::parse(text)?);
+    (normal != text).then_some(normal)
 }
 
 /// What follows name and labels on a line.
@@ -68,6 +106,8 @@ pub struct Tail {
 pub struct Exposition {
     /// The lines, in order.
     pub samples: Vec<ScrapedSample>,
+    /// Native histograms, in order.
+    pub histograms: Vec<ScrapedHistogram>,
     /// One entry per family, in order of first mention.
     pub metadata: Vec<Metadata>,
 }
@@ -82,15 +122,29 @@ impl Exposition {
                 labels: line.labels,
                 samples: vec![Sample {
                     time,
-                    start: None,
+                    start: line.start,
                     value: Value::Float(line.value),
                 }],
                 exemplars: exemplar.into_iter().collect(),
                 ..Default::default()
             }
         });
+        let histograms = self.histograms.into_iter().map(|one| {
+            let time = one.time.unwrap_or(now);
+            let exemplars = one.exemplars.into_iter();
+            Series {
+                labels: one.labels,
+                samples: vec![Sample {
+                    time,
+                    start: one.start,
+                    value: Value::Histogram(Arc::new(one.value)),
+                }],
+                exemplars: exemplars.map(|e| e.into_exemplar(time)).collect(),
+                ..Default::default()
+            }
+        });
         MetricBatch {
-            series: series.collect(),
+            series: series.chain(histograms).collect(),
             metadata: self.metadata,
             ..Default::default()
         }
@@ -103,6 +157,7 @@ impl ScrapedSample {
         Self {
             labels,
             unset,
+            start: None,
             time: tail.time,
             value: tail.value,
             exemplar: tail.exemplar,
@@ -323,12 +378,29 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_labels() {
+        for (text, expect) in [
+            ("1", Some("1.0")),
+            ("0.5", None),
+            ("+Inf", None),
+            ("Inf", Some("+Inf")),
+            ("1e6", Some("1e+06")),
+            ("1e+06", None),
+            ("-3", Some("-3.0")),
+            ("x", None),
+        ] {
+            assert_eq!(normal_number(text).as_deref(), expect, "{text}");
+        }
+    }
+
+    #[test]
     fn lines_without_time_get_now() {
         let exposition = Exposition {
             samples: vec![ScrapedSample {
                 labels: Labels::from_pairs([(METRIC_NAME, "a")]),
                 unset: Vec::new(),
                 time: None,
+                start: None,
                 value: 1.0,
                 exemplar: Some(Box::new(ScrapedExemplar {
                     labels: Labels::empty(),
@@ -336,7 +408,7 @@ mod tests {
                     time: None,
                 })),
             }],
-            metadata: Vec::new(),
+            ..Exposition::default()
         };
         let now = Timestamp::from_seconds(5);
         let batch = exposition.into_batch(now);

@@ -1,5 +1,6 @@
-//! Prometheus' formats: expositions (text and OpenMetrics), remote write, the HTTP API's JSON.
+//! Prometheus' formats: expositions (text, OpenMetrics, protobuf), remote write, the HTTP API's JSON.
 
+pub mod delimited;
 pub mod exposition;
 
 pub mod openmetrics;
@@ -16,4 +17,6 @@ mod native;
 pub mod block;
 pub mod chunk;
 
-pub use exposition::{Exposition, ScrapedExemplar, ScrapedSample, Tail};
+pub use exposition::{
+    Exposition, ScrapedExemplar, ScrapedHistogram, ScrapedSample, Tail, normal_number,
+};

@@ -301,7 +301,7 @@ fn histogram_field(
     Ok(())
 }
 
-fn push_span(message: Message<'_>, out: &mut Vec<BucketSpan>) -> Result<(), WireError> {
+pub(super) fn push_span(message: Message<'_>, out: &mut Vec<BucketSpan>) -> Result<(), WireError> {
     let mut span = BucketSpan {
         offset: 0,
         length: 0,
@@ -321,7 +321,11 @@ fn push_span(message: Message<'_>, out: &mut Vec<BucketSpan>) -> Result<(), Wire
 }
 
 /// Packed or not, as every reader of protobuf must accept.
-fn push_deltas(wire: Wire<'_>, fields: &Fields<'_>, out: &mut Vec<i64>) -> Result<(), WireError> {
+pub(super) fn push_deltas(
+    wire: Wire<'_>,
+    fields: &Fields<'_>,
+    out: &mut Vec<i64>,
+) -> Result<(), WireError> {
     match wire {
         Wire::Varint(value) if out.len() < BUCKETS_MAX => out.push(zigzag(value)),
         Wire::Bytes(message) => {
@@ -340,7 +344,11 @@ fn push_deltas(wire: Wire<'_>, fields: &Fields<'_>, out: &mut Vec<i64>) -> Resul
     Ok(())
 }
 
-fn push_doubles(wire: Wire<'_>, fields: &Fields<'_>, out: &mut Vec<f64>) -> Result<(), WireError> {
+pub(super) fn push_doubles(
+    wire: Wire<'_>,
+    fields: &Fields<'_>,
+    out: &mut Vec<f64>,
+) -> Result<(), WireError> {
     match wire {
         Wire::Fixed64(bits) if out.len() < BUCKETS_MAX => out.push(f64::from_bits(bits)),
         Wire::Bytes(message) => {
@@ -367,7 +375,7 @@ fn bounded(held: usize, message: Message<'_>) -> Result<(), WireError> {
 }
 
 /// Deltas to counts. Sums that leave 64 bits become negative and are refused by `validate`.
-fn absolute(deltas: &[i64]) -> Vec<f64> {
+pub(super) fn absolute(deltas: &[i64]) -> Vec<f64> {
     let mut sum = 0i64;
     let add = |delta: &i64| {
         sum = sum.checked_add(*delta).unwrap_or(i64::MIN);

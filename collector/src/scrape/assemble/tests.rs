@@ -7,6 +7,7 @@ use obs_wire::prometheus::scan::TextFormat;
 
 use super::*;
 use crate::config::{GlobalConfig, ScrapeConfig, jobs};
+use crate::scrape::fetch::Format;
 use crate::scrape::pass;
 
 pub(in crate::scrape) fn job(yaml: &str) -> Job {
@@ -31,7 +32,12 @@ fn scrape(job: &Job, book: &mut Book, body: &str, millis: i64) -> Result<Assembl
         limits: &Limits::default(),
         time: Timestamp::from_millis(millis),
     };
-    pass::read(book, &scrape, TextFormat::Text, body.as_bytes())
+    pass::read(
+        book,
+        &scrape,
+        Format::Text(TextFormat::Text),
+        body.as_bytes(),
+    )
 }
 
 fn first(yaml: &str, body: &str) -> Result<Assembled, Refused> {

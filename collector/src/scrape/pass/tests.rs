@@ -39,7 +39,7 @@ impl Plain {
         let mut tracked = HashSet::new();
         counts.scraped = exposition.samples.len();
         for scraped in exposition.samples {
-            let Some(labels) = rewrite(job, &target(), &scraped) else {
+            let Some(labels) = rewrite(job, &target(), &scraped.labels, &scraped.unset) else {
                 continue;
             };
             check(job, &labels).map_err(|fault| Refused { fault, counts })?;
@@ -185,7 +185,7 @@ fn run(yaml: &str, format: TextFormat, steps: &[Step]) {
             limits: &limits,
             time,
         };
-        let found = read(&mut book, &scrape, format, body.as_bytes());
+        let found = read(&mut book, &scrape, Format::Text(format), body.as_bytes());
         let expect = plain.scrape(&job, format, &body, time, step.stored);
         let mut out = match (found, expect) {
             (Ok(out), Ok((written, counts))) => {
@@ -341,7 +341,12 @@ fn steady_scrapes_carry_numbers_and_gone_series_are_forgotten() {
             limits: &limits,
             time: Timestamp::from_millis(millis),
         };
-        let out = read(&mut book, &scrape, TextFormat::Text, body.as_bytes());
+        let out = read(
+            &mut book,
+            &scrape,
+            Format::Text(TextFormat::Text),
+            body.as_bytes(),
+        );
         let out = out.expect("a good body");
         store.take(&out.batch, true).expect("good numbers");
         book.commit(out.changes, true);

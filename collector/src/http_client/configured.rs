@@ -1,0 +1,322 @@
+//! A client as a configuration wants it: TLS, proxy, credentials, headers. Scraping, forwarding and
+//! discovery all ask through it.
+//!
+//! Invariants: certificates are read when the client is made, secrets in files for every request;
+//! no answer is taken into memory beyond the bound of who asks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
+
+use super::oauth2::Tokens;
+use super::server_name;
+use super::{build, chain, choose_provider};
+use crate::config::{Auth, ClientConfig, Credential, TlsConfig, TlsVersion};
+
+/// Most redirects that are followed, as Prometheus' HTTP client.
+const REDIRECTS_MAX: usize = 10;
+/// Said to the other side.
+const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
+/// Characters of an answer that is not as it should be, which are shown.
+const SHOWN_CHARS: usize = 256;
+
+/// What the use of a client adds to its configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Use<'a> {
+    /// Whether compressed answers are asked for.
+    pub compression: bool,
+    /// The socket that every request goes to, wherever its address points.
+    pub unix_socket: Option<&'a Path>,
+}
+
+/// A client with all that its configuration asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpClient {
+    client: Client,
+    config: Arc<ClientConfig>,
+    tokens: Option<Arc<Tokens>>,
+}
+
+impl HttpClient {
+    /// Makes a client; certificates are read now.
+    pub(crate) async fn new(config: &ClientConfig, of: Use<'_>) -> Result<Self, String> {
+        let tokens = match &config.auth {
+            Auth::Oauth2(oauth2) => {
+                let client = connect(&oauth2.client, Use::default()).await;
+                let client = client.map_err(|fault| format!("oauth2: {fault}"))?;
+                Some(Arc::new(Tokens::new(client, oauth2)))
+            }
+            Auth::None | Auth::Basic { .. } | Auth::Header { .. } => None,
+        };
+        Ok(Self {
+            client: connect(config, of).await?,
+            config: Arc::new(config.clone()),
+            tokens,
+        })
+    }
+
+    /// What requests are made with.
+    pub(crate) fn requests(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether [`HttpClient::put_headers`] puts the same every time.
+    pub(crate) fn is_steady(&self) -> bool {
+        let is_file = |credential: &Credential| matches!(credential, Credential::File(_));
+        let changes = match &self.config.auth {
+            Auth::None => false,
+            Auth::Basic { username, password } => {
+                is_file(username) || password.as_ref().is_some_and(is_file)
+            }
+            Auth::Header { credential, .. } => is_file(credential),
+            Auth::Oauth2(_) => true,
+        };
+        let headers = &self.config.headers;
+        !changes && headers.values().all(|values| values.files.is_empty())
+    }
+
+    /// Puts the headers that credentials and `http_headers` ask for; secrets in files are read now.
+    pub(crate) async fn put_headers(&self, headers: &mut HeaderMap) -> Result<(), String> {
+        let authorization = match (&self.config.auth, &self.tokens) {
+            (Auth::None, _) | (Auth::Oauth2(_), None) => None,
+            (Auth::Basic { username, password }, _) => {
+                let username = reveal(username).await?;
+                let password = match password {
+                    Some(password) => reveal(password).await?,
+                    None => String::new(),
+                };
+                let pair = STANDARD.encode(format!("{username}:{password}"));
+                Some(secret_value(&format!("Basic {pair}"))?)
+            }
+            (Auth::Header { kind, credential }, _) => {
+                let text = format!("{kind} {}", reveal(credential).await?);
+                Some(secret_value(&text)?)
+            }
+            (Auth::Oauth2(_), Some(tokens)) => Some(tokens.header().await?),
+        };
+        if let Some(authorization) = authorization {
+            headers.insert(header::AUTHORIZATION, authorization);
+        }
+        for (name, values) in &self.config.headers {
+            let name = HeaderName::try_from(name.as_str()).map_err(|e| e.to_string())?;
+            for text in &values.values {
+                headers.append(name.clone(), header_value(text)?);
+            }
+            for secret in &values.secrets {
+                headers.append(name.clone(), secret_value(secret.reveal())?);
+            }
+            for file in &values.files {
+                headers.append(name.clone(), secret_value(&read_secret(file).await?)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a request with the headers of the configuration and takes a good answer, at most so
+    /// many bytes of it.
+    pub(crate) async fn ask(
+        &self,
+        request: reqwest::RequestBuilder,
+        bytes_max: usize,
+    ) -> Result<Answer, String> {
+        let mut headers = HeaderMap::new();
+        self.put_headers(&mut headers).await?;
+        let response = request.headers(headers).send().await;
+        let response = response.map_err(|e| chain(&e))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = body(response, bytes_max).await?;
+        if status == StatusCode::OK {
+            return Ok(Answer { headers, body });
+        }
+        let shown = String::from_utf8_lossy(&body);
+        let shown: String = shown.trim().chars().take(SHOWN_CHARS).collect();
+        Err(format!("server returned HTTP status {status}: {shown}"))
+    }
+}
+
+/// An answer with status 200.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// All of it.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The first part of `Content-Type`.
+    pub(crate) fn media_type(&self) -> &str {
+        let value = self.headers.get(header::CONTENT_TYPE);
+        let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
+        value.split(';').next().unwrap_or("").trim()
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_slice(&self.body).map_err(|e| e.to_string())
+    }
+}
+
+/// A body of at most so many bytes.
+pub(super) async fn body(mut response: Response, bytes_max: usize) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| chain(&e))? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(format!("answer of more than {bytes_max} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|_| "a header value is not printable".to_owned())
+}
+
+/// A value that is not shown where headers are.
+pub(super) fn secret_value(text: &str) -> Result<HeaderValue, String> {
+    let mut value = header_value(text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What a credential is now.
+pub(crate) async fn reveal(credential: &Credential) -> Result<String, String> {
+    match credential {
+        Credential::Inline(secret) => Ok(secret.reveal().to_owned()),
+        Credential::File(path) => read_secret(path).await,
+    }
+}
+
+async fn read_secret(path: &Path) -> Result<String, String> {
+    match tokio::fs::read_to_string(path).await {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+async fn connect(config: &ClientConfig, of: Use<'_>) -> Result<Client, String> {
+    let certificates = Certificates::read(&config.tls).await?;
+    let make = || builder(config, of, &certificates);
+    choose_provider();
+    if let Some(name) = &config.tls.server_name
+        && !config.tls.insecure_skip_verify
+    {
+        let tls = server_name::config(name, config, &certificates)?;
+        let made = make()?.tls_backend_preconfigured(tls).build();
+        return made.map_err(|e| chain(&e));
+    }
+    if certificates.trusted.is_none() {
+        return build(make, ClientBuilder::build);
+    }
+    make()?.build().map_err(|e| chain(&e))
+}
+
+/// What the files of `tls_config` hold, in PEM.
+pub(super) struct Certificates {
+    pub(super) trusted: Option<Vec<u8>>,
+    /// Certificate and key of this client.
+    pub(super) identity: Option<Vec<u8>>,
+}
+
+impl Certificates {
+    async fn read(tls: &TlsConfig) -> Result<Self, String> {
+        let trusted = pem(tls.ca.as_deref(), tls.ca_file.as_deref()).await?;
+        let mut identity = pem(tls.cert.as_deref(), tls.cert_file.as_deref()).await?;
+        if let Some(identity) = &mut identity {
+            let key = tls.key.as_ref().map(|key| key.reveal());
+            identity.push(b'\n');
+            identity.extend(pem(key, tls.key_file.as_deref()).await?.unwrap_or_default());
+        }
+        Ok(Self { trusted, identity })
+    }
+}
+
+fn builder(
+    config: &ClientConfig,
+    of: Use<'_>,
+    certificates: &Certificates,
+) -> Result<ClientBuilder, String> {
+    let redirects = if config.follow_redirects {
+        reqwest::redirect::Policy::limited(REDIRECTS_MAX)
+    } else {
+        reqwest::redirect::Policy::none()
+    };
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .gzip(of.compression)
+        .redirect(redirects);
+    if !config.http2 {
+        builder = builder.http1_only();
+    }
+    if let Some(path) = of.unix_socket {
+        builder = builder.unix_socket(path.to_path_buf());
+    }
+    if let Some(url) = &config.proxy_url {
+        let bypass = config.no_proxy.as_deref();
+        let bypass = bypass.and_then(reqwest::NoProxy::from_string);
+        let mut proxy = reqwest::Proxy::all(url.as_str()).map_err(|e| format!("proxy_url: {e}"))?;
+        if !config.proxy_connect_header.is_empty() {
+            proxy = proxy.headers(connect_headers(config)?);
+        }
+        builder = builder.proxy(proxy.no_proxy(bypass));
+    } else if !config.proxy_from_environment {
+        builder = builder.no_proxy();
+    }
+    let tls = &config.tls;
+    if let Some(pem) = &certificates.trusted {
+        let trusted = reqwest::Certificate::from_pem_bundle(pem);
+        builder = builder.tls_certs_only(trusted.map_err(|e| format!("tls_config.ca: {e}"))?);
+    }
+    if let Some(pem) = &certificates.identity {
+        let identity = reqwest::Identity::from_pem(pem);
+        builder = builder.identity(identity.map_err(|e| format!("tls_config.cert: {e}"))?);
+    }
+    let version = |version: TlsVersion| match version {
+        TlsVersion::Tls12 => reqwest::tls::Version::TLS_1_2,
+        TlsVersion::Tls13 => reqwest::tls::Version::TLS_1_3,
+    };
+    if let Some(min) = tls.min_version {
+        builder = builder.tls_version_min(version(min));
+    }
+    if let Some(max) = tls.max_version {
+        builder = builder.tls_version_max(version(max));
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
+}
+
+fn connect_headers(config: &ClientConfig) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, values) in &config.proxy_connect_header {
+        let name = HeaderName::try_from(name.as_str())
+            .map_err(|_| format!("proxy_connect_header has the invalid header name {name:?}"))?;
+        for value in values {
+            headers.append(name.clone(), secret_value(value.reveal())?);
+        }
+    }
+    Ok(headers)
+}
+
+async fn pem(inline: Option<&str>, file: Option<&Path>) -> Result<Option<Vec<u8>>, String> {
+    match (inline, file) {
+        (Some(text), _) => Ok(Some(text.as_bytes().to_vec())),
+        (None, Some(path)) => match tokio::fs::read(path).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) => Err(format!("{}: {e}", path.display())),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What servers of our own see of clients.
+
+use std::sync::Mutex;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::config::client_config;
+
+/// A server on a port of its own; gone with the set.
+async fn serve(router: Router) -> (String, JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, router).await.expect("served") });
+    (format!("http://{address}"), tasks)
+}
+
+async fn client(yaml: &str) -> HttpClient {
+    let config = client_config(yaml).expect(yaml);
+    HttpClient::new(&config, Use::default()).await.expect(yaml)
+}
+
+async fn headers(client: &HttpClient) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    client.put_headers(&mut headers).await.expect("headers");
+    headers
+}
+
+#[tokio::test]
+async fn credentials_become_headers() {
+    let check = async |yaml: &str, name: &str, expect: &str| {
+        let headers = headers(&client(yaml).await).await;
+        assert_eq!(headers[name].to_str().expect("text"), expect, "{yaml}");
+    };
+    check(
+        "basic_auth: {username: u, password: pé}",
+        "authorization",
+        "Basic dTpww6k=",
+    )
+    .await;
+    check("bearer_token: t", "authorization", "Bearer t").await;
+    check(
+        "authorization: {type: Token, credentials: t}",
+        "authorization",
+        "Token t",
+    )
+    .await;
+    check("http_headers: {X-A: {secrets: [s]}}", "x-a", "s").await;
+    assert!(client("bearer_token: t").await.is_steady());
+    assert!(!client("bearer_token_file: /t").await.is_steady());
+}
+
+/// Takes credentials in the body only, and counts what it is asked.
+fn token_server(seen: &Arc<Mutex<Vec<String>>>, seconds: u32) -> Router {
+    let seen = Arc::clone(seen);
+    let token = async move |headers: HeaderMap, body: String| {
+        let mut seen = seen.lock().expect("not poisoned");
+        if headers.contains_key("authorization") {
+            seen.push("header".to_owned());
+            return (StatusCode::UNAUTHORIZED, String::new());
+        }
+        seen.push(body);
+        let answer = format!(
+            "{{\"access_token\":\"t{}\",\"token_type\":\"bearer\",\"expires_in\":{seconds}}}",
+            seen.len()
+        );
+        (StatusCode::OK, answer)
+    };
+    Router::new().route("/token", post(token))
+}
+
+#[tokio::test]
+async fn tokens_are_kept_until_they_end() {
+    let seen = Arc::default();
+    let check = async |seconds: u32, expect: [&str; 2]| {
+        let (url, _tasks) = serve(token_server(&seen, seconds)).await;
+        let yaml = format!(
+            "oauth2: {{client_id: i, client_secret: 's&', token_url: '{url}/token', \
+             scopes: [a, b], endpoint_params: {{x: y}}}}"
+        );
+        let client = client(&yaml).await;
+        for expect in expect {
+            let headers = headers(&client).await;
+            assert_eq!(headers["authorization"].to_str().expect("text"), expect);
+        }
+    };
+    check(3600, ["Bearer t2", "Bearer t2"]).await;
+    // Over at once; the place of the credentials is known.
+    check(1, ["Bearer t4", "Bearer t5"]).await;
+    let seen = seen.lock().expect("not poisoned");
+    assert_eq!(
+        seen[1],
+        "grant_type=client_credentials&scope=a+b&x=y&client_id=i&client_secret=s%26"
+    );
+}
+
+#[tokio::test]
+async fn answers_are_bounded_and_faults_told() {
+    let router = Router::new()
+        .route("/good", get(async || "12345"))
+        .route("/bad", get(async || (StatusCode::FORBIDDEN, "no\n")));
+    let (url, _tasks) = serve(router).await;
+    let client = client("{}").await;
+    let ask = async |path: &str, most: usize| {
+        let request = client.requests().get(format!("{url}{path}"));
+        client.ask(request, most).await.map(|answer| answer.body)
+    };
+    assert_eq!(ask("/good", 5).await.expect("good"), "12345");
+    let fault = ask("/good", 4).await.expect_err("too long");
+    assert_eq!(fault, "answer of more than 4 bytes");
+    let fault = ask("/bad", 100).await.expect_err("forbidden");
+    assert_eq!(fault, "server returned HTTP status 403 Forbidden: no");
+}
