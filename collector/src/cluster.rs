@@ -33,8 +33,8 @@ pub struct Setting {
     pub config: KubernetesConfig,
     /// Defaults of jobs.
     pub global: GlobalConfig,
-    /// Jobs that are always there.
-    pub jobs: Vec<Job>,
+    /// Jobs that are always there, whatever the cluster says.
+    pub jobs: watch::Receiver<Vec<Job>>,
     /// Who scrapes.
     pub scraper: Scraper,
     /// Where events go.
@@ -47,13 +47,43 @@ pub struct Setting {
 
 /// Runs until the token is cancelled.
 pub async fn run(setting: Setting, stop: CancellationToken) {
-    let (mut jobs, faults) = annotated(&setting);
-    log(&faults);
-    if !jobs.is_empty() {
-        jobs.splice(0..0, setting.jobs.iter().cloned());
-        setting.scraper.apply(jobs);
+    let (sender, monitors) = watch::channel(Monitors::default());
+    tokio::join!(
+        apply(&setting, monitors, &stop),
+        observe(&setting, sender, &stop)
+    );
+}
+
+/// Scrapes what the file and the cluster ask for, whenever one of them changes.
+async fn apply(
+    setting: &Setting,
+    mut monitors: watch::Receiver<Monitors>,
+    stop: &CancellationToken,
+) {
+    let mut jobs = setting.jobs.clone();
+    loop {
+        let (all, faults) = {
+            let of_file = jobs.borrow_and_update();
+            all_jobs(setting, &of_file, &monitors.borrow_and_update())
+        };
+        log(&faults);
+        setting.scraper.apply(all);
+        let changed = tokio::select! {
+            () = stop.cancelled() => return,
+            changed = jobs.changed() => changed,
+            changed = monitors.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
     }
+}
+
+/// Watches what is wanted of the cluster. Holds the sender until the end.
+async fn observe(setting: &Setting, monitors: watch::Sender<Monitors>, stop: &CancellationToken) {
     if setting.config.monitors.is_none() && setting.config.events.is_none() {
+        stop.cancelled().await;
+        drop(monitors);
         return;
     }
     let client = loop {
@@ -67,8 +97,8 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
         }
     };
     tokio::join!(
-        monitor(&setting, client.clone(), &stop),
-        tell(&setting, client, &stop)
+        monitor(setting, client.clone(), monitors, stop),
+        tell(setting, client, stop)
     );
 }
 
@@ -78,20 +108,13 @@ fn log(faults: &[String]) {
     }
 }
 
-/// Jobs of the annotations, where they are wanted.
-fn annotated(setting: &Setting) -> (Vec<Job>, Vec<String>) {
-    match setting.config.annotations {
-        true => made(setting, annotation_jobs().iter()),
-        false => (Vec::new(), Vec::new()),
-    }
-}
-
 /// The jobs of entries that were made here, and what is wrong with the others.
 fn made<'a>(
     setting: &Setting,
+    of_file: &[Job],
     entries: impl Iterator<Item = &'a serde_json::Value>,
 ) -> (Vec<Job>, Vec<String>) {
-    let mut names: BTreeSet<String> = setting.jobs.iter().map(|job| job.name.clone()).collect();
+    let mut names: BTreeSet<String> = of_file.iter().map(|job| job.name.clone()).collect();
     let (mut jobs, mut faults) = (Vec::new(), Vec::new());
     for entry in entries {
         let name = entry["job_name"].as_str().unwrap_or("").to_owned();
@@ -105,34 +128,32 @@ fn made<'a>(
 }
 
 /// All jobs: those of the file, of annotations, and of the objects.
-fn all_jobs(setting: &Setting, monitors: &Monitors) -> (Vec<Job>, Vec<String>) {
+fn all_jobs(setting: &Setting, of_file: &[Job], monitors: &Monitors) -> (Vec<Job>, Vec<String>) {
     let annotated = match setting.config.annotations {
         true => annotation_jobs(),
         false => Vec::new(),
     };
     let entries = annotated.iter().chain(monitors.scrape_configs.values());
-    let (own, mut faults) = made(setting, entries);
+    let (own, mut faults) = made(setting, of_file, entries);
     faults.extend(monitors.faults.iter().cloned());
-    let mut jobs = setting.jobs.clone();
+    let mut jobs = of_file.to_vec();
     jobs.extend(own);
     (jobs, faults)
 }
 
-async fn monitor(setting: &Setting, client: Client, stop: &CancellationToken) {
+async fn monitor(
+    setting: &Setting,
+    client: Client,
+    monitors: watch::Sender<Monitors>,
+    stop: &CancellationToken,
+) {
     let Some(config) = &setting.config.monitors else {
+        stop.cancelled().await;
+        drop(monitors);
         return;
     };
-    let (sender, mut monitors) = watch::channel(Monitors::default());
     let counters = Arc::clone(&setting.counters);
-    let watching = operator::run(config.settings(), client, counters, sender, stop.clone());
-    let apply = async {
-        while monitors.changed().await.is_ok() {
-            let (jobs, faults) = all_jobs(setting, &monitors.borrow_and_update());
-            log(&faults);
-            setting.scraper.apply(jobs);
-        }
-    };
-    tokio::join!(watching, apply);
+    operator::run(config.settings(), client, counters, monitors, stop.clone()).await;
 }
 
 async fn tell(setting: &Setting, client: Client, stop: &CancellationToken) {

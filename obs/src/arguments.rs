@@ -182,6 +182,9 @@ pub(crate) struct ServeOptions {
     /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
     #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
     enable_admin_api: bool,
+    /// Let HTTP clients ask for a reload (POST /-/reload); SIGHUP does in any case
+    #[arg(long, alias = "web.enable-lifecycle", env = "OBS_ENABLE_LIFECYCLE")]
+    enable_lifecycle: bool,
     /// Switch features of Prometheus on, by its names: promql-delayed-name-removal,
     /// use-start-timestamps, type-and-unit-labels, promql-per-step-stats, …
     #[arg(
@@ -227,6 +230,7 @@ impl ServeOptions {
             retention_nanos: retention.context("--retention")?,
             route_prefix: self.route_prefix,
             enable_admin_api: self.enable_admin_api,
+            enable_lifecycle: self.enable_lifecycle,
             log_format: match self.log_format {
                 LogFormat::Text => obs_server::LogFormat::Text,
                 LogFormat::Json => obs_server::LogFormat::Json,

@@ -119,7 +119,7 @@ fn flags(options: &Options, config: &Config, retention: &str) -> BTreeMap<String
         ("storage.tsdb.path", options.data.display().to_string()),
         ("storage.tsdb.retention.time", retention.to_owned()),
         ("web.enable-admin-api", options.enable_admin_api.to_string()),
-        ("web.enable-lifecycle", false.to_string()),
+        ("web.enable-lifecycle", options.enable_lifecycle.to_string()),
         ("web.enable-otlp-receiver", yes()),
         ("web.enable-remote-write-receiver", yes()),
         ("web.listen-address", options.listen.to_string()),

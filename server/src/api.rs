@@ -56,6 +56,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
     queries
         .merge(grpc_routes(app).layer(from_fn(traced)))
         .merge(admin::health(app))
+        .merge(crate::reload::routes(app))
         .merge(ui::routes())
         .fallback(not_found)
         .layer(from_fn(compress::compress))

@@ -15,6 +15,7 @@ use crate::about::About;
 use crate::api::Deletions;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
+use crate::reload::Reload;
 use crate::stores::Stores;
 use crate::write::{Rules, WriteStats};
 
@@ -64,6 +65,8 @@ pub(crate) struct App {
     pub(crate) external_labels: Labels,
     pub(crate) started: Timestamp,
     pub(crate) about: About,
+    /// How the configuration is taken anew.
+    pub(crate) reload: Reload,
     pub(crate) features: Features,
     /// Log lines that were deleted.
     pub(crate) deletions: Deletions,

@@ -5,12 +5,12 @@
 //! nobody believes that rules are evaluated when they are not.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
-    KubernetesConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
-    remote_writes,
+    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, KubernetesConfig,
+    OtlpConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
+    TracesConfig, remote_writes,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -36,7 +36,8 @@ pub struct Config {
     pub obs: ObsConfig,
     runtime: Option<Value>,
     rule_files: Option<Value>,
-    scrape_config_files: Option<Value>,
+    /// More files of scrape configurations; the last element of a path may be a pattern.
+    pub scrape_config_files: Vec<PathBuf>,
     alerting: Option<Value>,
     /// Where samples are forwarded.
     pub remote_write: Vec<RemoteWriteConfig>,
@@ -342,6 +343,19 @@ impl Config {
         Ok(jobs)
     }
 
+    /// The scrape jobs of a file that `scrape_config_files` names.
+    pub(crate) fn jobs_of_file(&self, text: &str, path: &Path) -> Result<Vec<Job>, ConfigError> {
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        struct File {
+            scrape_configs: Vec<ScrapeConfig>,
+        }
+        let file: Option<File> = serde_yaml_ng::from_str(text)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let configs = file.unwrap_or_default().scrape_configs;
+        obs_collector::config::jobs(&self.global, configs, text, folder)
+    }
+
     /// `obs.kubernetes`, checked.
     pub(crate) fn cluster(&self, folder: &Path) -> Result<KubernetesConfig, String> {
         let mut cluster = self.obs.kubernetes.clone();
@@ -378,11 +392,6 @@ impl Config {
                 "rule_files",
                 &self.rule_files,
                 "rules are not evaluated by this version",
-            ),
-            (
-                "scrape_config_files",
-                &self.scrape_config_files,
-                "further files are not read by this version",
             ),
             (
                 "alerting",

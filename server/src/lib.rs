@@ -18,6 +18,7 @@ mod metrics;
 mod params;
 mod process;
 mod read;
+mod reload;
 mod request_line;
 mod sampling;
 mod start;
@@ -59,6 +60,8 @@ pub struct Options {
     pub route_prefix: String,
     /// Whether series may be deleted and snapshots taken over HTTP.
     pub enable_admin_api: bool,
+    /// Whether a reload may be asked for over HTTP.
+    pub enable_lifecycle: bool,
     /// What is switched on.
     pub features: Features,
     /// Shape of the log.

@@ -22,6 +22,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
         )
         .with((clock::now() - app.started) as f64 / 1e9),
     ];
+    all.extend(app.reload.families(app.started));
     all.extend(queries(app));
     all.extend(writes(app));
     all.extend(stores(app));

@@ -19,6 +19,7 @@ use obs_model::{Tenant, duration};
 use obs_storage::{Disk, Retention};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
@@ -29,6 +30,7 @@ use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
 use crate::derived::Derived;
 use crate::read::Reader;
+use crate::reload::{self, Reload, Reloader};
 use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
@@ -52,7 +54,7 @@ struct Listeners {
 
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn serve(options: Options) -> anyhow::Result<()> {
-    let (config, collected, text) = load(&options)?;
+    let (config, collected, text) = load(&options).await?;
     let listeners = bind(&options, &config).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -64,7 +66,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     let disk = stores::lock(&folder).await?;
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
-    let running = Running::start(&options, &config, (collected, disk), listeners, about).await?;
+    let file = (&config, text);
+    let running = Running::start(&options, file, (collected, disk), listeners, about).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop(telemetry).await;
@@ -73,8 +76,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
 
 /// What of the configuration needs more than itself: the file's text and its folder.
 #[derive(Debug, Default)]
-struct Collected {
-    jobs: Vec<Job>,
+pub(crate) struct Collected {
+    pub(crate) jobs: Vec<Job>,
     destinations: Vec<RemoteWrite>,
     /// Where what waits to be forwarded is, unless in the data directory.
     buffer: Option<PathBuf>,
@@ -84,7 +87,7 @@ struct Collected {
     clippy::disallowed_methods,
     reason = "the configuration is read once, before the server starts"
 )]
-fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
+pub(crate) async fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
     let Some(path) = &options.config else {
         return Ok((Config::default(), Collected::default(), String::new()));
     };
@@ -94,8 +97,10 @@ fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
     let config = config::parse(&text).with_context(|| format!("{}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let shown = || format!("{}", path.display());
+    let mut jobs = config.jobs(&text, folder).with_context(shown)?;
+    jobs.extend(reload::jobs_of_files(&config, folder, &jobs).await?);
     let collected = Collected {
-        jobs: config.jobs(&text, folder).with_context(shown)?,
+        jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
     };
@@ -222,7 +227,7 @@ struct Running {
 impl Running {
     async fn start(
         options: &Options,
-        config: &Config,
+        (config, text): (&Config, String),
         (collected, disk): (Collected, Arc<dyn Disk>),
         mut listeners: Listeners,
         mut about: About,
@@ -242,6 +247,7 @@ impl Running {
         if let Some(node) = node {
             about.own_pool("node", reachable(node));
         }
+        let (reload, requests) = Reload::new(options.enable_lifecycle);
         let (mut sink, inbox) = Sink::channel(rules.limits.write_queue_max);
         let forwarder = open_queues(options, config, &collected).await?;
         if let Some(forwarder) = &forwarder {
@@ -262,6 +268,7 @@ impl Running {
             decoder: Decoder::new(threads),
             started: clock::now(),
             about,
+            reload: reload.clone(),
             features: options.features.clone(),
         });
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
@@ -286,11 +293,35 @@ impl Running {
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
         }
-        let jobs = with_own_jobs(collected.jobs, config, http, node)?;
+        let own = own_jobs(config, http, node)?;
+        let mut jobs = collected.jobs;
+        jobs.extend(own.iter().cloned());
+        let (jobs, _) = watch::channel(jobs);
         let cluster = config.cluster(config_folder(options));
         let cluster = cluster.map_err(anyhow::Error::msg)?;
-        start_intake(&intake, &stop_intake, &app, config, jobs.clone(), &options.data)?;
-        start_cluster(&intake, &stop_intake, &app, config, (cluster, jobs));
+        start_intake(
+            &intake,
+            &stop_intake,
+            &app,
+            config,
+            jobs.subscribe(),
+            &options.data,
+        )?;
+        start_cluster(
+            &intake,
+            &stop_intake,
+            &app,
+            config,
+            (cluster, jobs.subscribe()),
+        );
+        let reloader = Reloader {
+            options: options.clone(),
+            app: Arc::clone(&app),
+            own,
+            jobs,
+            text,
+        };
+        intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
@@ -514,13 +545,12 @@ fn random_u32() -> u32 {
 }
 
 /// obs scrapes itself, and its node exporter where it has one.
-fn with_own_jobs(
-    mut jobs: Vec<Job>,
+fn own_jobs(
     config: &Config,
     http: SocketAddr,
     node: Option<SocketAddr>,
 ) -> anyhow::Result<Vec<Job>> {
-    jobs.push(config.own_job("obs", http)?);
+    let mut jobs = vec![config.own_job("obs", http)?];
     if let Some(node) = node {
         jobs.push(config.own_job("node", reachable(node))?);
     }
@@ -533,9 +563,20 @@ fn start_cluster(
     stop: &CancellationToken,
     app: &Arc<App>,
     config: &Config,
-    (cluster, jobs): (KubernetesConfig, Vec<Job>),
+    (cluster, mut jobs): (KubernetesConfig, watch::Receiver<Vec<Job>>),
 ) {
     if !cluster.is_wanted() {
+        let (scraper, stop) = (app.scraper.clone(), stop.clone());
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = jobs.changed() => if changed.is_err() { return },
+                }
+                let jobs = jobs.borrow_and_update().clone();
+                scraper.apply(jobs);
+            }
+        });
         return;
     }
     let setting = cluster::Setting {
@@ -555,7 +596,7 @@ fn start_intake(
     stop: &CancellationToken,
     app: &Arc<App>,
     config: &Config,
-    jobs: Vec<Job>,
+    jobs: watch::Receiver<Vec<Job>>,
     data: &Path,
 ) -> anyhow::Result<()> {
     let setting = Setting {
@@ -566,7 +607,7 @@ fn start_intake(
         counters: Arc::clone(&app.counters),
     };
     let (scraper, stopped) = (app.scraper.clone(), stop.clone());
-    scraper.apply(jobs);
+    scraper.apply(jobs.borrow().clone());
     tasks.spawn(async move { scraper.run(setting, stopped).await });
     let (derived, sink) = (Arc::clone(&app.rules.derived), app.sink.clone());
     let stopped = stop.clone();

@@ -42,6 +42,7 @@ fn app() -> (Arc<App>, Inbox) {
         decoder: Decoder::new(1),
         started: clock::now(),
         about: About::default(),
+        reload: Default::default(),
         features: crate::Features::default(),
     });
     (app, inbox)

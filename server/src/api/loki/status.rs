@@ -98,7 +98,7 @@ pub(super) async fn drilldown_limits(State(app): State<Arc<App>>, _: Told<Askers
 /// `/config`: the configuration as it is, secrets left out.
 pub(super) async fn config(State(app): State<Arc<App>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/yaml; charset=utf-8")];
-    (kind, app.about.config.clone()).into_response()
+    (kind, app.reload.config(&app.about)).into_response()
 }
 
 /// `/services`: what runs here, as Loki lists its modules.

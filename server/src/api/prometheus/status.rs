@@ -29,7 +29,7 @@ const NOTIFICATIONS_RETRY_MS: u32 = 15_000;
 
 /// `/status/config`
 pub(super) async fn config(State(app): State<Arc<App>>) -> Response {
-    success(&json!({"yaml": app.about.config}))
+    success(&json!({"yaml": app.reload.config(&app.about)}))
 }
 
 /// `/status/flags`
@@ -50,8 +50,8 @@ pub(super) async fn runtime(State(app): State<Arc<App>>) -> Response {
         "CWD": app.about.folder,
         "hostname": app.about.host,
         "serverTime": clock::now().to_string(),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": started,
+        "reloadConfigSuccess": app.reload.succeeded(),
+        "lastConfigTime": app.reload.since().unwrap_or(app.started).to_string(),
         "corruptionCount": corrupt,
         "goroutineCount": process::threads(),
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),

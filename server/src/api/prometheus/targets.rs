@@ -241,7 +241,7 @@ pub(super) async fn pools(State(app): State<Arc<App>>) -> Response {
 /// `/scrape_pools/config`
 pub(super) async fn pool_config(State(app): State<Arc<App>>, params: Params) -> Result<Response> {
     let pool = provided(&params, "scrapePool")?;
-    let text = app.about.pools.get(pool);
+    let text = app.reload.pool(&app.about, pool);
     let text = text.ok_or_else(|| HttpError::not_found(no_pool(pool)))?;
     Ok(success(&json!({"yaml": text})))
 }
