@@ -247,7 +247,7 @@ impl Asker {
             .await?;
         let all = [
             ("__meta_consul_service", name),
-            ("__meta_consul_dc", &self.datacenter),
+            ("__meta_consul_dc", self.datacenter.as_str()),
         ];
         let targets = entries.iter();
         Ok(TargetGroup {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::poll::{ANSWER_BYTES_MAX, Feed, Meta, TIMEOUT, every, host_port};
 use super::provider::Groups;
 use crate::config::DockerSettings;
-use crate::http_client::configured::{HttpClient, Use};
+use crate::http_client::configured::{Answer, HttpClient, Use};
 
 /// How many containers whose network is that of another one are followed.
 const SHARED_MAX: usize = 16;
@@ -86,23 +86,17 @@ async fn ask(settings: &DockerSettings) -> Result<Vec<TargetGroup>, String> {
         unix_socket: settings.socket.as_deref().map(Path::new),
     };
     let client = HttpClient::new(&settings.client, of).await?;
-    let get = async |path: &str, query: &[(&str, String)]| {
-        let url = reqwest::Url::parse_with_params(&format!("{}{path}", settings.base), query);
-        let url = url.map_err(|e| e.to_string())?;
-        let request = client.requests().get(url).timeout(TIMEOUT);
-        client.ask(request, ANSWER_BYTES_MAX).await
-    };
     let mut query = Vec::new();
     if !settings.filters.is_empty() {
         let filters = serde_json::to_string(&settings.filters).map_err(|e| e.to_string())?;
         query.push(("filters", filters));
     }
-    let containers = get("/containers/json", &query).await;
+    let containers = get(&client, settings, "/containers/json", &query).await;
     let containers: Vec<Container> = containers
         .and_then(|answer| answer.json())
         .map_err(|fault| format!("error while listing containers: {fault}"))?;
     // Networks are not chosen by the filters of containers.
-    let networks = get("/networks", &[]).await;
+    let networks = get(&client, settings, "/networks", &[]).await;
     let networks: Vec<Network> = networks
         .and_then(|answer| answer.json())
         .map_err(|fault| format!("error while computing network labels: {fault}"))?;
@@ -111,6 +105,21 @@ async fn ask(settings: &DockerSettings) -> Result<Vec<TargetGroup>, String> {
         labels: Labels::empty(),
         targets: targets(settings, &containers, &networks),
     }])
+}
+
+async fn get(
+    client: &HttpClient,
+    settings: &DockerSettings,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<Answer, String> {
+    let mut url = reqwest::Url::parse(&format!("{}{path}", settings.base));
+    if let (Ok(url), false) = (&mut url, query.is_empty()) {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    let url = url.map_err(|e| e.to_string())?;
+    let request = client.requests().get(url).timeout(TIMEOUT);
+    client.ask(request, ANSWER_BYTES_MAX).await
 }
 
 fn targets(
@@ -168,7 +177,7 @@ fn endpoints<'a>(
         let networks = at.network_settings.networks.iter().flatten();
         let own: Vec<&Endpoint> = networks.filter_map(|(_, one)| one.as_ref()).collect();
         let shared = at.host_config.network_mode.strip_prefix("container:");
-        match shared.and_then(|id| by_id.get(id)) {
+        match shared.and_then(|id| by_id.get(id).copied()) {
             Some(next) if own.is_empty() => at = next,
             _ => return own,
         }

@@ -40,16 +40,17 @@ async fn ask(settings: &HttpSettings) -> Result<Vec<TargetGroup>, String> {
     }
     let found: Vec<Option<config::TargetGroup>> = answer.json()?;
     let url = &settings.url;
-    let group = |(index, group): (usize, Option<config::TargetGroup>)| {
-        let group = group.ok_or_else(|| "nil target group item found".to_owned())?;
-        let mut labels = Labels::from_pairs(&group.labels).to_builder();
-        let address = |address| Labels::from_pairs([("__address__", address)]);
-        Ok(TargetGroup {
-            source: format!("{url}:{index}").into(),
-            labels: labels.set("__meta_url", url).build(),
-            targets: group.targets.iter().map(address).collect(),
-        })
-    };
+    let group =
+        |(index, group): (usize, Option<config::TargetGroup>)| -> Result<TargetGroup, String> {
+            let group = group.ok_or_else(|| "nil target group item found".to_owned())?;
+            let mut labels = Labels::from_pairs(&group.labels).to_builder();
+            let address = |address| Labels::from_pairs([("__address__", address)]);
+            Ok(TargetGroup {
+                source: format!("{url}:{index}").into(),
+                labels: labels.set("__meta_url", url).build(),
+                targets: group.targets.iter().map(address).collect(),
+            })
+        };
     found.into_iter().enumerate().map(group).collect()
 }
 
