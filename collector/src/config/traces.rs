@@ -26,6 +26,8 @@ pub struct TracesConfig {
     pub jaeger: JaegerConfig,
     /// Zipkin's port.
     pub zipkin: Option<ZipkinConfig>,
+    /// Pages of which browsers may send OTLP over HTTP, by origin; `*` is all.
+    pub cors_allowed_origins: Vec<String>,
     derived: Setting,
     sampling: Option<Sampling>,
 }
@@ -54,6 +56,7 @@ impl<'de> Deserialize<'de> for TracesConfig {
 struct Raw {
     jaeger: JaegerConfig,
     zipkin: Option<ZipkinConfig>,
+    cors_allowed_origins: Vec<String>,
     collection_interval: Option<Span>,
     ingestion_slack: Option<Span>,
     stale_duration: Option<Span>,
@@ -296,6 +299,7 @@ impl Raw {
         Ok(TracesConfig {
             jaeger: self.jaeger,
             zipkin: self.zipkin,
+            cors_allowed_origins: self.cors_allowed_origins,
             derived,
             sampling: sampling.map_err(part("sampling"))?,
         })

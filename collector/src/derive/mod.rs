@@ -6,6 +6,7 @@
 
 mod histogram;
 mod pending;
+mod repeated;
 mod sampling;
 mod series;
 mod service_graph;
@@ -22,10 +23,12 @@ use std::collections::HashMap;
 use obs_model::metrics::{Metadata, MetricBatch, MetricKind};
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Span, SpanBatch, Tenant, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use sampling::{Decided, Sampler, Sampling};
 use series::Out;
 pub use setting::Setting;
+pub use size::span_bytes;
 use span_metrics::Origin;
 use words::Words;
 
@@ -41,6 +44,8 @@ pub struct Stats {
     pub spans: u64,
     /// Spans that were not counted, because they ended too long ago or will end too late.
     pub outside_slack: u64,
+    /// Spans that were not counted, because they came before.
+    pub repeated: u64,
     /// Spans that were not counted, because there are [`TENANTS_MAX`] tenants already.
     pub over_tenants: u64,
     /// Spans and calls that went into the series for what is beyond the bound of series.
@@ -116,6 +121,7 @@ pub struct Deriver {
     span_metrics: Option<span_metrics::Plan>,
     service_graph: Option<service_graph::Plan>,
     tenants: HashMap<Tenant, Of>,
+    seen: repeated::Seen,
     /// The last collection, or the start.
     last: Timestamp,
     stats: Stats,
@@ -129,6 +135,7 @@ impl Deriver {
             service_graph: setting.service_graph.as_ref().map(service_graph::Plan::new),
             setting,
             tenants: HashMap::new(),
+            seen: repeated::Seen::default(),
             last: now,
             stats: Stats::default(),
         }
@@ -156,6 +163,7 @@ impl Deriver {
         if let (Some(calls), Some(plan)) = (&mut of.service_graph, &self.service_graph) {
             calls.expire(plan, now, &mut of.room);
         }
+        let seed = xxh3_64(tenant.as_str().as_bytes());
         for group in &batch.resources {
             let origin = Origin::new(&group.resource);
             if let Some(plan) = &self.span_metrics {
@@ -167,6 +175,11 @@ impl Deriver {
                     && (now - span.end).saturating_abs() > slack
                 {
                     self.stats.outside_slack += 1;
+                    continue;
+                }
+                let identity = repeated::identity(span, seed ^ origin.seed());
+                if self.seen.again(identity) {
+                    self.stats.repeated += 1;
                     continue;
                 }
                 self.stats.spans += 1;
