@@ -217,8 +217,7 @@ fn cut_text(text: &mut String, max: usize) -> bool {
     if text.len() <= max {
         return false;
     }
-    let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
+    text.truncate(text.floor_char_boundary(max));
     text.shrink_to_fit();
     true
 }

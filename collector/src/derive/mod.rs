@@ -5,6 +5,7 @@
 //! [`TENANTS_MAX`]; the clock is an argument; what a tenant sends changes only that tenant's series.
 
 mod histogram;
+mod host_info;
 mod pending;
 mod repeated;
 mod sampling;
@@ -110,6 +111,7 @@ struct Of {
     words: Words,
     span_metrics: span_metrics::Calls,
     service_graph: Option<service_graph::Calls>,
+    hosts: host_info::Hosts,
     /// Metadata was stored.
     told: bool,
 }
@@ -153,6 +155,7 @@ impl Deriver {
                 words: Words::default(),
                 span_metrics: span_metrics::Calls::default(),
                 service_graph: self.service_graph.as_ref().map(service_graph::Calls::new),
+                hosts: host_info::Hosts::default(),
                 told: false,
             };
             self.tenants.insert(tenant.clone(), of);
@@ -168,6 +171,9 @@ impl Deriver {
             let origin = Origin::new(&group.resource);
             if let Some(plan) = &self.span_metrics {
                 of.span_metrics.target(plan, &origin, now, &mut of.room);
+            }
+            if let Some(setting) = &self.setting.host_info {
+                of.hosts.see(setting, &group.resource, now, &mut of.room);
             }
             let service = (!origin.service().is_empty()).then(|| of.words.share(origin.service()));
             for span in group.scopes.iter().flat_map(|scope| &scope.spans) {
@@ -220,6 +226,7 @@ impl Deriver {
             if let Some(plan) = &self.span_metrics {
                 of.span_metrics.collect(plan, stale, &mut of.room, &mut out);
             }
+            of.hosts.collect(stale, &mut of.room, &mut out);
             if let (Some(calls), Some(plan)) = (&mut of.service_graph, &self.service_graph) {
                 calls.expire(plan, now, &mut of.room);
                 calls.collect(plan, stale, &mut of.room, &mut out);
@@ -239,7 +246,9 @@ impl Deriver {
         }
         self.tenants.retain(|_, of| {
             let graph = of.service_graph.as_ref();
-            !(of.span_metrics.is_empty() && graph.is_none_or(service_graph::Calls::is_empty))
+            !(of.span_metrics.is_empty()
+                && of.hosts.is_empty()
+                && graph.is_none_or(service_graph::Calls::is_empty))
         });
         self.stats.series = series as u64;
         self.stats.edges_waiting = waiting as u64;

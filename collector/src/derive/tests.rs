@@ -545,6 +545,42 @@ fn tenants_are_apart() {
     }
 }
 
+#[test]
+fn what_is_off_by_default() {
+    let mut deriver = deriver(|setting| {
+        setting.host_info = Some(setting::HostInfo::default());
+        setting.service_graph.as_mut().unwrap().connection_info = true;
+    });
+    let mut client = of("a", vec![span(1, 1, 9, SpanKind::Client, 5)]);
+    let attributes = &mut client.resource.attributes;
+    attributes.push(Attribute::string("host.id", "h1"));
+    let mut server = of("b", vec![span(1, 2, 1, SpanKind::Server, 5)]);
+    let attributes = &mut server.resource.attributes;
+    attributes.push(Attribute::string("host.id", "h2"));
+    attributes.push(Attribute::string("k8s.node.name", "n"));
+    send(&mut deriver, 1, vec![client, server]);
+    let all = collect(&mut deriver, 15);
+    let hosts: Vec<String> = having(&all, &["traces_host_info"])
+        .into_iter()
+        .map(|(labels, value)| format!("{labels} {value}"))
+        .collect();
+    let expect = |id: &str, source: &str| {
+        format!(
+            "{{__name__=\"traces_host_info\", grafana_host_id=\"{id}\", host_source=\"{source}\"}} 1"
+        )
+    };
+    assert_eq!(
+        hosts,
+        [expect("h1", "host.id"), expect("n", "k8s.node.name")]
+    );
+    let info = ["connection_info", "client=\"a\"", "server=\"b\""];
+    assert_eq!(having(&all, &info).len(), 1);
+    // All of it ends, and nothing is kept.
+    deriver.collect(at(5000));
+    deriver.collect(at(5015));
+    assert_eq!((deriver.stats().series, deriver.stats().tenants), (0, 0));
+}
+
 /// A batch whose answer was lost comes again, later and in other company.
 #[test]
 fn what_is_sent_again_counts_once() {
