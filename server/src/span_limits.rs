@@ -200,9 +200,13 @@ fn cut_all(attributes: &mut [Attribute], max: usize) -> u64 {
 fn cut_value(value: &mut AttributeValue, max: usize) -> bool {
     match value {
         AttributeValue::String(text) => cut_text(text, max),
-        AttributeValue::Array(values) => values
-            .iter_mut()
-            .fold(false, |cut, value| cut_value(value, max) || cut),
+        AttributeValue::Array(values) => {
+            let mut any = false;
+            for value in values {
+                any |= cut_value(value, max);
+            }
+            any
+        }
         AttributeValue::Map(entries) => cut_all(entries, max) > 0,
         AttributeValue::Empty
         | AttributeValue::Bool(_)

@@ -275,10 +275,9 @@ impl Running {
         };
         let hec = &config.obs.logs.splunk_hec;
         let hec = splunk::Setting::new(hec, config_folder(options)).await?;
-        let strategies = strategies(config, config_folder(options)).await?;
-        let receiver = receiver(&app, config)
-            .with_splunk(hec)
-            .with_strategies(strategies);
+        let receiver = receiver(&app, config, config_folder(options))
+            .await?
+            .with_splunk(hec);
         let logs = std::mem::take(&mut listeners.logs);
         let mut traces = std::mem::take(&mut listeners.traces);
         for (listener, routes) in traces.take_streams(&receiver) {
@@ -356,15 +355,18 @@ async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies
 }
 
 /// What hands to the sink all that is pushed.
-fn receiver(app: &App, config: &Config) -> Receiver {
-    Receiver::new(
+async fn receiver(app: &App, config: &Config, folder: &Path) -> anyhow::Result<Receiver> {
+    let receiver = Receiver::new(
         app.sink.clone(),
         app.rules.limits,
         app.decoder.clone(),
         Arc::clone(&app.counters),
-    )
-    .with_otlp(config.otlp.options())
-    .with_origins(config.obs.traces.cors_allowed_origins.clone())
+    );
+    let receiver = receiver
+        .with_otlp(config.otlp.options())
+        .with_origins(config.obs.traces.cors_allowed_origins.clone())
+        .with_strategies(strategies(config, folder).await?);
+    Ok(receiver)
 }
 
 /// What the listeners run in and end by.

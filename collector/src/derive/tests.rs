@@ -124,7 +124,7 @@ fn span_metrics_by_hand() {
         span(3, 1, 0, SpanKind::Server, 40_000),
         failed(span(4, 1, 0, SpanKind::Server, 5)),
     ];
-    let bytes: usize = spans[..3].iter().map(size::span_bytes).sum();
+    let bytes: usize = spans[..3].iter().map(span_bytes).sum();
     send(&mut deriver, 1, vec![of("shop", spans)]);
     let all = collect(&mut deriver, 15);
     let ok = r#"service="shop", span_kind="SPAN_KIND_SERVER", span_name="GET /", status_code="STATUS_CODE_UNSET"}"#;

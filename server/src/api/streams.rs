@@ -43,7 +43,9 @@ pub(crate) fn grpc_routes(app: &Arc<App>) -> Router {
 pub(super) fn one(
     step: impl Future<Output = Result<Vec<u8>, HttpError>> + Send + 'static,
 ) -> Result<Vec<Step>, HttpError> {
-    Ok(vec![Box::pin(async move { Ok(vec![step.await?]) })])
+    Ok(vec![Box::pin(async move {
+        step.await.map(|message| vec![message])
+    })])
 }
 
 /// An answer of several messages that are known together.

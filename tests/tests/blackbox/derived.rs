@@ -94,9 +94,8 @@ fn awaited(obs: &Obs, text: &str, expect: &[(&str, f64)]) {
 const CALLS: &str =
     "sum by (client, server, connection_type, virtual_node) (traces_service_graph_request_total)";
 
-#[test]
-fn the_service_graph_of_all_kinds_of_calls() {
-    let (obs, start) = (Obs::with_config(CONFIG), now() - 5 * SECOND);
+/// Calls of all kinds, some in the wrong order.
+fn send_calls(obs: &Obs, start: i64) {
     let told = |service, trace, id, parent, kind| Told {
         service,
         trace,
@@ -111,11 +110,11 @@ fn the_service_graph_of_all_kinds_of_calls() {
         failed: true,
         ..told("pay", 1, 12, 11, SERVER)
     };
-    send(&obs, &[failed], start);
-    send(&obs, &[told("shop", 1, 11, 10, CLIENT)], start);
+    send(obs, &[failed], start);
+    send(obs, &[told("shop", 1, 11, 10, CLIENT)], start);
     let with = |span: Told<'static>, attributes| Told { attributes, ..span };
     send(
-        &obs,
+        obs,
         &[
             // Two databases: by what they are, and by their host.
             with(
@@ -141,6 +140,12 @@ fn the_service_graph_of_all_kinds_of_calls() {
         ],
         start,
     );
+}
+
+#[test]
+fn the_service_graph_of_all_kinds_of_calls() {
+    let (obs, start) = (Obs::with_config(CONFIG), now() - 5 * SECOND);
+    send_calls(&obs, start);
     awaited(
         &obs,
         CALLS,

@@ -117,7 +117,8 @@ fn time(message: Message<'_>) -> Result<Option<Timestamp>> {
 
 /// `GetTraceRequest` of the first generation: the bytes of the id.
 pub fn trace_id_bytes(bytes: &[u8]) -> Result<&[u8]> {
-    Ok(first_field(bytes)?.map_or(&[], |field| field.bytes))
+    let field = first_field(bytes)?;
+    Ok(field.map(|field| field.bytes).unwrap_or_default())
 }
 
 /// `GetTraceRequest` of the third: the id as text.

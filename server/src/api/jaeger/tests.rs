@@ -366,10 +366,7 @@ async fn both_query_services_over_grpc() {
 #[tokio::test]
 async fn the_third_generation_by_body() {
     let mut rig = rig().await;
-    let iso = |seconds: i64| {
-        let time = obs_model::Timestamp::from_seconds(seconds).to_string();
-        time
-    };
+    let iso = |seconds: i64| obs_model::Timestamp::from_seconds(seconds).to_string();
     let query = |service: &str| {
         json!({"query": {
             "service_name": service, "attributes": {"error": "true"},
