@@ -4,6 +4,7 @@
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
+mod cross_origin;
 mod datadog;
 mod datagrams;
 mod elastic;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -40,6 +42,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use obs_model::limits::Limits;
 use obs_model::{LogBatch, Tenant};
+use obs_wire::jaeger::sampling::Strategies;
 use obs_wire::{Decoded, WireError, capped};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -67,6 +70,8 @@ pub struct Receiver {
     counters: Arc<Counters>,
     otlp: Arc<obs_wire::otlp::metrics::Options>,
     splunk: Arc<splunk::Setting>,
+    strategies: Arc<Strategies>,
+    origins: Arc<[String]>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
 }
@@ -86,6 +91,8 @@ impl Receiver {
             counters,
             otlp: Arc::default(),
             splunk: Arc::default(),
+            strategies: Arc::default(),
+            origins: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
         }
@@ -95,6 +102,22 @@ impl Receiver {
     #[must_use]
     pub fn with_otlp(mut self, options: obs_wire::otlp::metrics::Options) -> Self {
         self.otlp = Arc::new(options);
+        self
+    }
+}
+
+impl Receiver {
+    /// This receiver, which takes OTLP from browsers that show pages of these origins.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Vec<String>) -> Self {
+        self.origins = origins.into();
+        self
+    }
+
+    /// This receiver, which tells clients of Jaeger to sample so.
+    #[must_use]
+    pub fn with_strategies(mut self, strategies: Strategies) -> Self {
+        self.strategies = Arc::new(strategies);
         self
     }
 }
@@ -126,10 +149,12 @@ pub fn routes(receiver: Receiver) -> Router {
 
 /// The OTLP receivers alone: what port 4318 serves.
 pub fn otlp_routes(receiver: Receiver) -> Router {
+    let origins = Arc::clone(&receiver.origins);
     Router::new()
         .route("/v1/metrics", post(otlp::metrics))
         .route("/v1/logs", post(otlp::logs))
         .route("/v1/traces", post(otlp::traces))
+        .layer(from_fn_with_state(origins, cross_origin::answer))
         .with_state(receiver)
 }
 

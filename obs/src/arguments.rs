@@ -370,6 +370,9 @@ pub(crate) struct TraceOptions {
     /// Print OTLP JSON instead of the waterfall
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the log lines of the trace below it
+    #[arg(long, conflicts_with_all = ["json", "compare"])]
+    pub(crate) logs: bool,
     /// Show two traces side by side, operation by operation
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["id", "json"])]
     pub(crate) compare: Vec<String>,

@@ -22,6 +22,7 @@ mod query;
 mod service_graph;
 mod table;
 mod test_promql;
+mod trace_logs;
 mod trace_path;
 mod traces;
 mod waterfall;

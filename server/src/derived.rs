@@ -109,6 +109,7 @@ impl Derived {
         );
         for (reason, count) in [
             ("ingestion_slack", stats.outside_slack),
+            ("repeated", stats.repeated),
             ("tenants", stats.over_tenants),
         ] {
             dropped.push(Labels::from_pairs([("reason", reason)]), count as f64);

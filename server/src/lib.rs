@@ -20,6 +20,7 @@ mod process;
 mod read;
 mod request_line;
 mod sampling;
+mod span_limits;
 mod start;
 mod stores;
 mod tails;

@@ -31,6 +31,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     }
     all.extend(app.rules.derived.families());
     all.extend(app.rules.sampling.families());
+    all.extend(app.rules.span_limits.families());
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all

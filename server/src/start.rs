@@ -17,6 +17,7 @@ use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
 use obs_model::{Tenant, duration};
 use obs_storage::{Disk, Retention};
+use obs_wire::jaeger::sampling::Strategies;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -234,6 +235,7 @@ impl Running {
             tails: Arc::default(),
             derived: Arc::new(Derived::new(config.obs.traces.derived())),
             sampling: open_sampling(config, &disk).await?,
+            span_limits: Arc::default(),
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
@@ -273,7 +275,9 @@ impl Running {
         };
         let hec = &config.obs.logs.splunk_hec;
         let hec = splunk::Setting::new(hec, config_folder(options)).await?;
-        let receiver = receiver(&app, config).with_splunk(hec);
+        let receiver = receiver(&app, config, config_folder(options))
+            .await?
+            .with_splunk(hec);
         let logs = std::mem::take(&mut listeners.logs);
         let mut traces = std::mem::take(&mut listeners.traces);
         for (listener, routes) in traces.take_streams(&receiver) {
@@ -339,15 +343,30 @@ async fn within(what: &str, work: impl Future<Output = ()>) {
     }
 }
 
+/// How clients of Jaeger are told to sample.
+async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies> {
+    let Some(file) = &config.obs.traces.jaeger.sampling_strategies_file else {
+        return Ok(Strategies::default());
+    };
+    let path = folder.join(file);
+    let read = tokio::fs::read(&path).await;
+    let bytes = read.with_context(|| format!("read the strategies {}", path.display()))?;
+    Strategies::decode(&bytes).with_context(|| format!("read the strategies {}", path.display()))
+}
+
 /// What hands to the sink all that is pushed.
-fn receiver(app: &App, config: &Config) -> Receiver {
-    Receiver::new(
+async fn receiver(app: &App, config: &Config, folder: &Path) -> anyhow::Result<Receiver> {
+    let receiver = Receiver::new(
         app.sink.clone(),
         app.rules.limits,
         app.decoder.clone(),
         Arc::clone(&app.counters),
-    )
-    .with_otlp(config.otlp.options())
+    );
+    let receiver = receiver
+        .with_otlp(config.otlp.options())
+        .with_origins(config.obs.traces.cors_allowed_origins.clone())
+        .with_strategies(strategies(config, folder).await?);
+    Ok(receiver)
 }
 
 /// What the listeners run in and end by.

@@ -24,6 +24,7 @@ use crate::clock::Stopwatch;
 use crate::derived::Derived;
 use crate::intake::Room;
 use crate::sampling::Sampling;
+use crate::span_limits::SpanLimits;
 use crate::stores::Stores;
 use crate::tails::Tails;
 use crate::{clock, intake};
@@ -171,6 +172,8 @@ pub(crate) struct Rules {
     pub(crate) derived: Arc<Derived>,
     /// Spans that wait for the decision whether they are kept.
     pub(crate) sampling: Arc<Sampling>,
+    /// What of spans is taken in.
+    pub(crate) span_limits: Arc<SpanLimits>,
 }
 
 impl Intake for Metrics {
@@ -373,18 +376,18 @@ impl Intake for Spans {
         (): &mut (),
     ) -> Admitted<SpanDraft> {
         let mut batch = write.batch;
-        let refused = obs_tracestore::admit(&mut batch, &rules.limits);
+        let limits = &rules.limits;
+        let now = clock::now();
+        let accepted = rules
+            .span_limits
+            .admit(write.tenant, &mut batch, limits, now);
         rules.derived.observe(write.tenant, &batch);
         if rules.sampling.hold(write.tenant, &batch) {
             batch.resources.clear();
         }
         let draft = (batch.span_count() > 0).then(|| SpanDraft::new(&batch));
         Admitted {
-            accepted: Accepted {
-                refused: refused.count,
-                reason: refused.reason,
-                crowded: false,
-            },
+            accepted,
             bytes: draft.as_ref().map_or(0, SpanDraft::bytes),
             ready: draft,
             fresh: 0,
