@@ -3,9 +3,9 @@
 //! Invariant: what is decoded is what was encoded, byte for byte and in order; a record that is
 //! not wholly readable is refused as a whole.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
+use hashbrown::HashTable;
 use obs_model::{Labels, LogBatch, LogRecord, LogStream, Timestamp};
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes, put_bytes, varint};
@@ -46,7 +46,7 @@ pub fn encode(batch: &LogBatch, out: &mut Vec<u8>) {
         body.extend_from_slice(&record.line);
     }
     out.push(VERSION);
-    bytes::encode(&body, bytes::LEVEL_FAST, out);
+    bytes::encode_fast(&body, out);
 }
 
 /// Reads a batch back.
@@ -71,18 +71,32 @@ pub fn decode(record: &[u8]) -> Result<LogBatch, Corrupt> {
 #[derive(Default)]
 struct Sets<'a> {
     all: Vec<&'a Labels>,
-    seen: HashMap<&'a Labels, u64>,
+    seen: HashTable<(u64, u64)>,
+    /// The set that was asked for last: rows mostly share that of the row before.
+    last: Option<(&'a Labels, u64)>,
     bytes: usize,
 }
 
 impl<'a> Sets<'a> {
     fn index(&mut self, labels: &'a Labels) -> u64 {
-        let next = self.all.len() as u64;
-        let index = *self.seen.entry(labels).or_insert(next);
-        if index == next {
-            self.all.push(labels);
-            self.bytes += labels.packed().len() + varint::BYTES_MAX;
+        let address = |labels: &Labels| labels.packed().as_ptr();
+        if let Some((_, index)) = self.last.filter(|(l, _)| address(l) == address(labels)) {
+            return index;
         }
+        let hash = labels.hash64();
+        let same = |(known, at): &(u64, u64)| *known == hash && self.all[*at as usize] == labels;
+        let index = match self.seen.find(hash, same) {
+            Some((_, index)) => *index,
+            None => {
+                let index = self.all.len() as u64;
+                self.seen
+                    .insert_unique(hash, (hash, index), |(hash, _)| *hash);
+                self.all.push(labels);
+                self.bytes += labels.packed().len() + varint::BYTES_MAX;
+                index
+            }
+        };
+        self.last = Some((labels, index));
         index
     }
 }

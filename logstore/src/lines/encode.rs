@@ -156,10 +156,12 @@ impl Encoder {
                 values.clear();
                 let places = kind.variables[column..].iter().step_by(width);
                 values.extend(places.map(|(start, end)| &lines[*start as usize..*end as usize]));
-                if !matches!(*marker, NUMBER | ADDRESS) {
-                    add_tokens(&values, tokens);
-                }
-                frame.column(&values, &mut head);
+                let told = !matches!(*marker, NUMBER | ADDRESS);
+                frame.column(&values, &mut head, &mut |value| {
+                    if told {
+                        tokens.add(value);
+                    }
+                });
             }
             let last = number + 1 == self.kinds.len();
             // The number of templates that end with this frame; 0 = the frame goes on.
@@ -193,11 +195,11 @@ struct FrameData {
 }
 
 impl FrameData {
-    /// Adds a column; its form, and where its data is, go to `head`.
-    fn column(&mut self, values: &[&[u8]], head: &mut Vec<u8>) {
+    /// Adds a column; its form, and where its data is, go to `head`; the values are told.
+    fn column(&mut self, values: &[&[u8]], head: &mut Vec<u8>, tell: &mut dyn FnMut(&[u8])) {
         let start = head.len();
         self.column.clear();
-        variable::encode(values, head, &mut self.column);
+        variable::encode(values, head, &mut self.column, tell);
         let dense = Form::is_dense(&head[start..], &self.column);
         varint::put((self.column.len() as u64) << 1 | u64::from(dense), head);
         match dense {
@@ -222,14 +224,5 @@ impl FrameData {
         }
         self.packed.clear();
         self.dense.clear();
-    }
-}
-
-fn add_tokens(values: &[&[u8]], tokens: &mut GroupTokens) {
-    let mut last: Option<&[u8]> = None;
-    for value in values {
-        if last.replace(value) != Some(value) {
-            tokens.add(value);
-        }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod variable;
 #[cfg(test)]
 mod tests;
 
+pub use column::HOLE;
 pub(crate) use column::Lines;
 pub(crate) use encode::Encoder;
 pub(crate) use search::{Search, Wanted};

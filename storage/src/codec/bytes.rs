@@ -34,12 +34,19 @@ pub const LEVEL_FAST: i32 = 1;
 thread_local! {
     /// Its 160 KiB are taken once, not once a run: runs are often smaller than that.
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    /// As the decoder: a journal gets a run per batch.
+    static FAST: RefCell<Encoder> = const { RefCell::new(Encoder::new(LEVEL_FAST)) };
 }
 
 /// Appends the bytes, compressed at `level` (up to 19; below 1 is faster still) when that is
 /// smaller. Who writes many runs keeps an [`Encoder`].
 pub fn encode(bytes: &[u8], level: i32, out: &mut Vec<u8>) {
     Encoder::new(level).encode(bytes, out);
+}
+
+/// Appends the bytes, compressed at [`LEVEL_FAST`] when that is smaller.
+pub fn encode_fast(bytes: &[u8], out: &mut Vec<u8>) {
+    FAST.with_borrow_mut(|encoder| encoder.encode(bytes, out));
 }
 
 /// Writes runs at one level; its tables are made once, with the first run that needs them.
@@ -50,11 +57,13 @@ pub struct Encoder {
 
 impl Encoder {
     /// An encoder for one level.
-    pub fn new(level: i32) -> Self {
-        Self {
-            level: level.clamp(LEVEL_MIN, LEVEL_MAX),
-            zstd: None,
-        }
+    pub const fn new(level: i32) -> Self {
+        let level = match level {
+            ..LEVEL_MIN => LEVEL_MIN,
+            LEVEL_MIN..=LEVEL_MAX => level,
+            _ => LEVEL_MAX,
+        };
+        Self { level, zstd: None }
     }
 
     /// Appends the bytes, compressed when that is smaller.
