@@ -60,7 +60,8 @@ impl IdSet {
 #[derive(Default)]
 pub(crate) struct FilterBuilder {
     ids: IdSet,
-    windows: IdSet,
+    /// Of different identifiers, which hardly share any.
+    windows: Vec<u64>,
     /// Identifiers that were taken by their windows.
     windowed: IdSet,
 }
@@ -75,9 +76,7 @@ impl FilterBuilder {
     pub(crate) fn windows(&mut self, id: &[u8], windows: impl Iterator<Item = u64>) -> bool {
         let is_new = self.windowed.insert(xxh3_64(id));
         if is_new {
-            windows.for_each(|hash| {
-                self.windows.insert(hash);
-            });
+            self.windows.extend(windows.map(stored));
         }
         is_new
     }
@@ -85,7 +84,7 @@ impl FilterBuilder {
     /// Appends the filter's bytes and starts anew.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         let start = out.len();
-        let bits = self.ids.count * BITS_PER_ID + self.windows.count * BITS_PER_WINDOW;
+        let bits = self.ids.count * BITS_PER_ID + self.windows.len() * BITS_PER_WINDOW;
         let bytes = bits.div_ceil(8);
         out.resize(start + bytes, 0);
         let filter = &mut out[start..];
@@ -95,7 +94,9 @@ impl FilterBuilder {
             }
         };
         self.ids.drain(|hash| set(hash, ID_PROBES));
-        self.windows.drain(|hash| set(hash, WINDOW_PROBES));
+        self.windows
+            .drain(..)
+            .for_each(|hash| set(hash, WINDOW_PROBES));
         self.windowed.drain(|_| {});
     }
 }

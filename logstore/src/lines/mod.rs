@@ -5,6 +5,7 @@
 
 pub(crate) mod column;
 pub(crate) mod encode;
+mod known;
 pub(crate) mod search;
 pub(crate) mod split;
 pub(crate) mod variable;

@@ -53,7 +53,12 @@ pub fn encode_fast(bytes: &[u8], out: &mut Vec<u8>) {
 pub struct Encoder {
     level: i32,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// The last frame: its room is used again, since fresh memory costs more than the copy.
+    packed: Vec<u8>,
 }
+
+/// Room of frames that is kept.
+const PACKED_BYTES_KEPT: usize = 1 << 20;
 
 impl Encoder {
     /// An encoder for one level.
@@ -63,31 +68,40 @@ impl Encoder {
             LEVEL_MIN..=LEVEL_MAX => level,
             _ => LEVEL_MAX,
         };
-        Self { level, zstd: None }
+        Self {
+            level,
+            zstd: None,
+            packed: Vec::new(),
+        }
     }
 
     /// Appends the bytes, compressed when that is smaller.
     pub fn encode(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match self.pack(bytes) {
-            Some(packed) => {
+            Some(()) => {
                 out.push(ZSTD);
                 varint::put(bytes.len() as u64, out);
-                super::put_bytes(&packed, out);
+                super::put_bytes(&self.packed, out);
             }
             None => encode_raw(bytes, out),
         }
+        self.packed.clear();
+        self.packed.shrink_to(PACKED_BYTES_KEPT);
     }
 
-    /// The frame, if it is smaller than the bytes.
-    fn pack(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// Makes the frame; nothing unless it is smaller than the bytes.
+    fn pack(&mut self, bytes: &[u8]) -> Option<()> {
         if bytes.len() < COMPRESS_BYTES_MIN {
             return None;
         }
         if self.zstd.is_none() {
             self.zstd = zstd::bulk::Compressor::new(self.level).ok();
         }
-        let packed = self.zstd.as_mut()?.compress(bytes).ok()?;
-        (packed.len() < bytes.len()).then_some(packed)
+        self.packed.clear();
+        self.packed.reserve(zstd::compress_bound(bytes.len()));
+        let zstd = self.zstd.as_mut()?;
+        zstd.compress_to_buffer(bytes, &mut self.packed).ok()?;
+        (self.packed.len() < bytes.len()).then_some(())
     }
 }
 
