@@ -13,7 +13,8 @@ use obs_collector::{Accepted, Inbox, SinkError, Write};
 use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogReason};
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
-use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
+use obs_model::packed::Arriving;
+use obs_model::{LogBatch, MetricBatch, Tenant, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Store};
 use obs_tracestore::{SpanDraft, Spans};
 use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
@@ -322,21 +323,26 @@ impl Intake for Logs {
 }
 
 impl Intake for Spans {
-    type Batch = SpanBatch;
+    type Batch = Arriving;
     type Ready = SpanDraft;
     type Kept = ();
 
     fn admit(
         _: &Store<Self>,
-        write: Admitting<'_, SpanBatch>,
+        write: Admitting<'_, Arriving>,
         rules: &Rules,
         (): &mut (),
     ) -> Admitted<SpanDraft> {
         let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
-        rules.derived.observe(write.tenant, &batch);
-        if rules.sampling.hold(write.tenant, &batch) {
-            batch.resources.clear();
+        if rules.derived.is_on() || rules.sampling.is_on() {
+            // What looks at spans as a whole wants them put together.
+            let mut whole = batch.into_batch();
+            rules.derived.observe(write.tenant, &whole);
+            if rules.sampling.hold(write.tenant, &whole) {
+                whole.resources.clear();
+            }
+            batch = whole.into();
         }
         let draft = (batch.span_count() > 0).then(|| SpanDraft::new(&batch));
         Admitted {
@@ -364,7 +370,7 @@ impl Intake for Spans {
         Ok(vec![true; ready.len()])
     }
 
-    fn keep(batch: &mut SpanBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
+    fn keep(batch: &mut Arriving, keep: impl FnMut(Timestamp) -> bool) -> u64 {
         intake::spans(batch, keep)
     }
 }
