@@ -307,71 +307,114 @@ impl PackedSpans {
         scopes.map(|s| s.spans.len()).sum()
     }
 
-    fn list(&self, cut: Cut) -> Vec<Attribute> {
-        let one = |attribute: &PackedAttribute| Attribute {
-            key: self.keys[attribute.key as usize].clone(),
-            value: match attribute.value {
-                PackedValue::Empty => AttributeValue::Empty,
-                PackedValue::Text(cut) => AttributeValue::String(self.text(cut).to_owned()),
-                PackedValue::Bool(truth) => AttributeValue::Bool(truth),
-                PackedValue::Int(number) => AttributeValue::Int(number),
-                PackedValue::Double(number) => AttributeValue::Double(number),
-                PackedValue::Nested(number) => self.nested(number).clone(),
+    /// Makes a batch the same request, with the memory that the batch has: nothing is taken where a
+    /// request is like the one before.
+    pub fn copy_to(&self, batch: &mut SpanBatch) {
+        fill(
+            &mut batch.resources,
+            &self.resources,
+            |into: &mut ResourceSpans, from| {
+                into.resource.clone_from(&from.resource);
+                fill(
+                    &mut into.scopes,
+                    &from.scopes,
+                    |into: &mut ScopeSpans, from| {
+                        into.scope.clone_from(&from.scope);
+                        fill(&mut into.spans, &from.spans, |into, from| {
+                            self.copy_span(from, into)
+                        });
+                    },
+                );
             },
-        };
-        self.attributes(cut).iter().map(one).collect()
+        );
+    }
+
+    fn copy_text(&self, cut: Cut, into: &mut String) {
+        into.clear();
+        into.push_str(self.text(cut));
+    }
+
+    fn copy_attributes(&self, cut: Cut, into: &mut Vec<Attribute>) {
+        fill(into, self.attributes(cut), |into: &mut Attribute, from| {
+            self.keys[from.key as usize].clone_into(&mut into.key);
+            match (from.value, &mut into.value) {
+                (PackedValue::Text(cut), AttributeValue::String(text)) => self.copy_text(cut, text),
+                (PackedValue::Text(cut), value) => {
+                    *value = AttributeValue::String(self.text(cut).to_owned());
+                }
+                (PackedValue::Empty, value) => *value = AttributeValue::Empty,
+                (PackedValue::Bool(truth), value) => *value = AttributeValue::Bool(truth),
+                (PackedValue::Int(number), value) => *value = AttributeValue::Int(number),
+                (PackedValue::Double(number), value) => *value = AttributeValue::Double(number),
+                (PackedValue::Nested(number), value) => self.nested(number).clone_into(value),
+            }
+        });
+    }
+
+    fn copy_span(&self, from: &PackedSpan, into: &mut Span) {
+        into.trace_id = from.trace_id;
+        into.span_id = from.span_id;
+        into.parent_id = from.parent_id;
+        self.copy_text(from.trace_state, &mut into.trace_state);
+        into.flags = from.flags;
+        self.copy_text(from.name, &mut into.name);
+        into.kind = from.kind;
+        into.start = from.start;
+        into.end = from.end;
+        self.copy_attributes(from.attributes, &mut into.attributes);
+        into.dropped_attributes = from.dropped_attributes;
+        fill(
+            &mut into.events,
+            self.events(from.events),
+            |into: &mut SpanEvent, from| {
+                into.time = from.time;
+                self.copy_text(from.name, &mut into.name);
+                self.copy_attributes(from.attributes, &mut into.attributes);
+                into.dropped_attributes = from.dropped_attributes;
+            },
+        );
+        into.dropped_events = from.dropped_events;
+        fill(
+            &mut into.links,
+            self.links(from.links),
+            |into: &mut SpanLink, from| {
+                into.trace_id = from.trace_id;
+                into.span_id = from.span_id;
+                self.copy_text(from.trace_state, &mut into.trace_state);
+                self.copy_attributes(from.attributes, &mut into.attributes);
+                into.dropped_attributes = from.dropped_attributes;
+                into.flags = from.flags;
+            },
+        );
+        into.dropped_links = from.dropped_links;
+        into.status = from.status;
+        self.copy_text(from.status_message, &mut into.status_message);
     }
 
     /// One span put together.
     pub fn span(&self, from: &PackedSpan) -> Span {
-        let event = |event: &PackedEvent| SpanEvent {
-            time: event.time,
-            name: self.text(event.name).to_owned(),
-            attributes: self.list(event.attributes),
-            dropped_attributes: event.dropped_attributes,
-        };
-        let link = |link: &PackedLink| SpanLink {
-            trace_id: link.trace_id,
-            span_id: link.span_id,
-            trace_state: self.text(link.trace_state).to_owned(),
-            attributes: self.list(link.attributes),
-            dropped_attributes: link.dropped_attributes,
-            flags: link.flags,
-        };
-        Span {
-            trace_id: from.trace_id,
-            span_id: from.span_id,
-            parent_id: from.parent_id,
-            trace_state: self.text(from.trace_state).to_owned(),
-            flags: from.flags,
-            name: self.text(from.name).to_owned(),
-            kind: from.kind,
-            start: from.start,
-            end: from.end,
-            attributes: self.list(from.attributes),
-            dropped_attributes: from.dropped_attributes,
-            events: self.events(from.events).iter().map(event).collect(),
-            dropped_events: from.dropped_events,
-            links: self.links(from.links).iter().map(link).collect(),
-            dropped_links: from.dropped_links,
-            status: from.status,
-            status_message: self.text(from.status_message).to_owned(),
-        }
+        let mut span = Span::default();
+        self.copy_span(from, &mut span);
+        span
     }
 
     /// The same request with every span put together.
     pub fn to_batch(&self) -> SpanBatch {
-        let scope = |from: &PackedScope| ScopeSpans {
-            scope: (*from.scope).clone(),
-            spans: from.spans.iter().map(|s| self.span(s)).collect(),
-        };
-        let resource = |from: &PackedResource| ResourceSpans {
-            resource: (*from.resource).clone(),
-            scopes: from.scopes.iter().map(scope).collect(),
-        };
-        SpanBatch {
-            resources: self.resources.iter().map(resource).collect(),
+        let mut batch = SpanBatch::default();
+        self.copy_to(&mut batch);
+        batch
+    }
+}
+
+/// Makes a list as long as another one, and each of its things from that of the other.
+fn fill<A: Default, B>(into: &mut Vec<A>, from: &[B], mut each: impl FnMut(&mut A, &B)) {
+    into.truncate(from.len());
+    into.reserve_exact(from.len() - into.len());
+    for (index, from) in from.iter().enumerate() {
+        if index == into.len() {
+            into.push(A::default());
         }
+        each(&mut into[index], from);
     }
 }
 

@@ -14,7 +14,7 @@ use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogRe
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
 use obs_model::packed::Arriving;
-use obs_model::{LogBatch, MetricBatch, Tenant, Timestamp};
+use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Store};
 use obs_tracestore::{SpanDraft, Spans};
 use obs_tsdb::{Buffers, MetricDraft, Metrics, Refused};
@@ -33,6 +33,9 @@ use crate::{clock, intake};
 const GROUP_MAX: usize = 256;
 /// Most encoded bytes in one group commit, unless one batch alone has more.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// Memory of more spans is not kept from request to request: each takes one or two KB.
+const KEPT_SPANS_MAX: usize = 8192;
 
 /// Longest wait of a batch for others to share its fsync, when there were others a moment ago.
 const GATHER_MAX: Duration = Duration::from_millis(2);
@@ -325,24 +328,32 @@ impl Intake for Logs {
 impl Intake for Spans {
     type Batch = Arriving;
     type Ready = SpanDraft;
-    type Kept = ();
+    /// The memory of the spans of the last request, for those who look at spans as a whole.
+    type Kept = SpanBatch;
 
     fn admit(
         _: &Store<Self>,
         write: Admitting<'_, Arriving>,
         rules: &Rules,
-        (): &mut (),
+        kept: &mut SpanBatch,
     ) -> Admitted<SpanDraft> {
         let mut batch = write.batch;
         let refused = obs_tracestore::admit(&mut batch, &rules.limits);
         if rules.derived.is_on() || rules.sampling.is_on() {
-            // What looks at spans as a whole wants them put together.
-            let mut whole = batch.into_batch();
-            rules.derived.observe(write.tenant, &whole);
-            if rules.sampling.hold(write.tenant, &whole) {
-                whole.resources.clear();
+            let whole = match &batch {
+                Arriving::Whole(batch) => batch,
+                Arriving::Packed(packed) => {
+                    packed.copy_to(kept);
+                    &*kept
+                }
+            };
+            rules.derived.observe(write.tenant, whole);
+            if rules.sampling.hold(write.tenant, whole) {
+                batch = SpanBatch::default().into();
             }
-            batch = whole.into();
+            if kept.span_count() > KEPT_SPANS_MAX {
+                *kept = SpanBatch::default();
+            }
         }
         let draft = (batch.span_count() > 0).then(|| SpanDraft::new(&batch));
         Admitted {
@@ -360,7 +371,7 @@ impl Intake for Spans {
     fn store(
         store: &Store<Self>,
         ready: &mut [(Tenant, SpanDraft)],
-        (): &mut (),
+        _: &mut SpanBatch,
     ) -> Result<Vec<bool>, AppendError> {
         let mut group: Vec<(&Tenant, &mut dyn Draft<Spans>)> = ready
             .iter_mut()
@@ -397,7 +408,13 @@ impl Writers {
                 Arc::clone(&rules.tails),
                 &stats,
             )?,
-            start::<Spans>(&stores.spans, inbox.spans, rules, (), &stats)?,
+            start::<Spans>(
+                &stores.spans,
+                inbox.spans,
+                rules,
+                SpanBatch::default(),
+                &stats,
+            )?,
         ];
         Ok(Self { threads, stats })
     }

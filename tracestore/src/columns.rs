@@ -307,9 +307,7 @@ impl Columns<'_> {
         Ok(match (&self.source, scope) {
             (_, Scope::Event | Scope::Link) => None,
             (Source::Block(open), Scope::Span) => Some(open.attribute(Owner::Span, key)?),
-            (Source::Block(open), Scope::Resource) => {
-                Some(of_groups(open.resources()?, |r| find(&r.attributes, key)))
-            }
+            (Source::Block(open), Scope::Resource) => Some(open.resource_attribute(key)?),
             (Source::Block(open), Scope::Instrumentation) => {
                 Some(of_groups(open.scopes()?, |s| find(&s.attributes, key)))
             }

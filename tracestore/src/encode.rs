@@ -3,6 +3,8 @@
 //! Invariant: what is written depends on the rows and their order alone, not on where they came
 //! from. Bytes: `docs/formats/span-record.md`.
 
+use std::cell::RefCell;
+
 use hashbrown::HashTable;
 use obs_storage::codec::{bytes, dense, ints, strings, varint};
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,13 +13,22 @@ use crate::block::piece::{EVENT_NAMES, EVENT_TIMES, LINK_SPANS, LINK_TRACES, OF_
 use crate::block::{Block, PARENT_APART, PARENT_NONE, PARENT_ROW, ROWS_MAX};
 use crate::value::{resource_bytes, scope_bytes};
 
+/// Frames live until the next flush, and much of them are random ids: below level 1 zstd passes over
+/// what does not repeat.
+const FRAME_LEVEL: i32 = -3;
 /// A piece is compressed where that saves at least one byte of this many: what saves less costs
 /// more to read than it saves.
 const SAVES_ONE_OF: usize = 16;
 
+thread_local! {
+    /// What compresses frames of the journal: its tables are made once, not once a record.
+    static FRAMES: RefCell<bytes::Encoder> = RefCell::new(bytes::Encoder::new(FRAME_LEVEL));
+}
+
 /// Appends the block as one frame. At most [`ROWS_MAX`] rows.
-pub(crate) fn frame(block: &Block, level: i32, out: &mut Vec<u8>) {
-    bytes::encode(&pieces(block, dense::encode_plain).concat(), level, out);
+pub(crate) fn frame(block: &Block, out: &mut Vec<u8>) {
+    let content = pieces(block, dense::encode_plain).concat();
+    FRAMES.with_borrow_mut(|encoder| encoder.encode(&content, out));
 }
 
 /// Appends the block in pieces that are read apart.

@@ -13,7 +13,7 @@ use obs_storage::codec::strings::Texts;
 use obs_storage::codec::{Reader, dense};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::attributes::{self, Cells, Shapes, read_cells, read_ints, read_texts};
+use crate::attributes::{self, Cells, Shapes, read_cells, read_ints, read_strings, read_texts};
 use crate::block::{self, Group, Owner, Pieces, piece, read_below, read_group};
 use crate::columns::Coded;
 use crate::part::Part;
@@ -93,6 +93,25 @@ impl<'a> Open<'a> {
             read_group(reader, rows, value::read_resource)
         })?;
         Ok(self.resources.get_or_init(|| read))
+    }
+
+    /// An attribute of the resources: nothing else of them is built.
+    pub(crate) fn resource_attribute(&self, key: &str) -> Result<Coded, Corrupt> {
+        let rows = self.rows;
+        self.piece(piece::RESOURCES, |reader| {
+            let place = reader.clone();
+            if reader.count(block::ROWS_MAX)? != rows {
+                return Err(place.corrupt(format!("{rows} rows")));
+            }
+            let count = reader.count(rows)?;
+            let stored = read_strings(reader, count)?;
+            let all = stored.iter();
+            let values = all.map(|bytes| value::find(self.place, bytes, key));
+            Ok(Coded {
+                values: values.collect::<Result<_, _>>()?,
+                codes: block::narrow(&read_below(reader, rows, count)?),
+            })
+        })
     }
 
     /// The scopes, and which one each row has.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use obs_model::SpanBatch;
 use obs_model::packed::{Arriving, PackedSpans};
-use obs_storage::codec::{Reader, bytes, varint};
+use obs_storage::codec::{Reader, varint};
 use obs_storage::{Corrupt, Draft, Target};
 
 use crate::block::Block;
@@ -123,7 +123,7 @@ pub(crate) fn put(blocks: &[Block], out: &mut Vec<u8>) {
     out.push(VERSION);
     varint::put(blocks.len() as u64, out);
     for block in blocks {
-        write::frame(block, bytes::LEVEL_FAST, out);
+        write::frame(block, out);
     }
 }
 

@@ -406,7 +406,7 @@ proptest! {
         }
         let copied = builder.finish();
         let mut frame = Vec::new();
-        encode::frame(&copied, bytes::LEVEL_FAST, &mut frame);
+        encode::frame(&copied, &mut frame);
         let mut reader = obs_storage::codec::Reader::new("here", &frame);
         let copied = block::Block::read(&mut reader).unwrap();
         let back: Vec<Flat> = (0..copied.len()).rev().map(|row| own(&copied.row(row))).collect();
@@ -425,7 +425,7 @@ proptest! {
         prop_assert!(Spans::apply(&memory, 1, &arbitrary).is_err() || Spans::bytes(&memory).all == 0);
         // The content of the block without compression and checksum: flips reach every decoder.
         let mut packed = Vec::new();
-        encode::frame(&block_of(&batch), bytes::LEVEL_FAST, &mut packed);
+        encode::frame(&block_of(&batch), &mut packed);
         let mut reader = obs_storage::codec::Reader::new("here", &packed);
         let mut content = bytes::decode(&mut reader, 1 << 24).unwrap();
         for (index, bits) in flips {
@@ -818,7 +818,7 @@ fn full() -> SpanBatch {
 fn the_format_of_blocks_is_fixed() {
     let batch = full();
     let mut packed = Vec::new();
-    encode::frame(&block_of(&batch), bytes::LEVEL, &mut packed);
+    encode::frame(&block_of(&batch), &mut packed);
     let mut reader = obs_storage::codec::Reader::new("here", &packed);
     let content = bytes::decode(&mut reader, 1 << 20).unwrap();
     // Not the compressed bytes: those may change with the version of zstd.

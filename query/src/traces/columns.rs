@@ -123,6 +123,8 @@ pub(super) struct Block<'f> {
 impl Fields for Block<'_> {
     fn lookup(&self, attribute: &Attribute, index: usize) -> Value<'_> {
         match self.columns.get(attribute) {
+            // It is only compared to nil.
+            _ if *attribute == Attribute::Intrinsic(Intrinsic::Parent) => Value::Missing,
             Some(Column::Coded(codes, values)) => values[codes[index] as usize].borrowed(),
             Some(Column::Durations(nanos)) => Value::Duration(nanos[index]),
             Some(Column::Ints(all)) => Value::Int(all[index]),
@@ -487,7 +489,8 @@ impl Fields for Lone<'_> {
     }
 
     fn has_parent(&self, _: usize) -> bool {
-        false
+        // Of whole traces `parent` is a column that has a value where there is one.
+        !self.1.is_missing()
     }
 }
 

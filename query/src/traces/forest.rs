@@ -102,6 +102,11 @@ impl Forest {
                 }
                 Column::Durations(all)
             }
+            Intrinsic::Parent => {
+                let codes = self.parents.iter().map(|p| u32::from(p.is_some()));
+                let values = vec![Value::Missing, Value::Bool(true)];
+                Column::Coded(codes.collect(), values)
+            }
             _ => missing(rows),
         })
     }

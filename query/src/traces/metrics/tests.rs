@@ -650,6 +650,7 @@ fn whole_condition() -> impl Strategy<Value = String> {
         "nestedSetParent = 1",
         "nestedSetParent = 0",
         "parent = nil",
+        "parent != nil",
         "parent.size = 3",
         "parent.resource.service.name = \"shop\"",
         "parent.event.exception.type = \"T\"",
