@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use obs_model::numbers::{Numbers, SeriesNumbers};
-use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_model::packed::Arriving;
+use obs_model::{LogBatch, MetricBatch, Tenant};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::forward::Forwarder;
@@ -96,7 +97,7 @@ pub struct Inbox {
     /// Log records.
     pub logs: mpsc::Receiver<Write<LogBatch>>,
     /// Spans.
-    pub spans: mpsc::Receiver<Write<SpanBatch>>,
+    pub spans: mpsc::Receiver<Write<Arriving>>,
     /// Where the writer of metrics tells the numbers of series.
     pub numbers: Arc<SeriesNumbers>,
 }
@@ -136,7 +137,7 @@ pub struct SinkStats {
 pub struct Sink {
     metrics: Queue<MetricBatch>,
     logs: Queue<LogBatch>,
-    spans: Queue<SpanBatch>,
+    spans: Queue<Arriving>,
     numbers: Arc<SeriesNumbers>,
     /// Where samples go besides the store.
     forward: Option<Forwarder>,
@@ -229,7 +230,12 @@ impl Sink {
     }
 
     /// Stores spans; returns when they are durable.
-    pub async fn spans(&self, tenant: Tenant, batch: SpanBatch) -> Result<Accepted, SinkError> {
+    pub async fn spans(
+        &self,
+        tenant: Tenant,
+        batch: impl Into<Arriving>,
+    ) -> Result<Accepted, SinkError> {
+        let batch = batch.into();
         let items = batch.span_count();
         self.spans.write((tenant, batch, None), items).await
     }

@@ -15,9 +15,10 @@ use obs_model::family::Family;
 use obs_model::limits::Limits;
 use obs_model::metrics::MetricKind::Counter;
 use obs_model::numbers::Passed;
+use obs_model::packed::{Arriving, PackedResource, PackedSpan, PackedSpans};
 use obs_model::spans::{Attribute, AttributeValue};
 use obs_model::time::NANOS_PER_SECOND;
-use obs_model::{SpanBatch, Tenant, Timestamp};
+use obs_model::{SpanBatch, Tenant, Timestamp, TraceId};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Traces whose sizes are remembered at one time: twice so many, 32 bytes each.
@@ -77,11 +78,20 @@ impl SpanLimits {
     pub(crate) fn admit(
         &self,
         tenant: &Tenant,
-        batch: &mut SpanBatch,
+        batch: &mut Arriving,
         limits: &Limits,
         now: Timestamp,
     ) -> Accepted {
-        let cut = cut(batch, limits.attribute_bytes_max);
+        let max = limits.attribute_bytes_max;
+        if let Arriving::Packed(packed) = batch
+            && may_be_cut(packed, max)
+        {
+            *batch = Arriving::Whole(packed.to_batch());
+        }
+        let cut = match batch {
+            Arriving::Whole(batch) => cut(batch, max),
+            Arriving::Packed(_) => 0,
+        };
         let unfit = obs_tracestore::admit(batch, limits);
         let large = self.bound(tenant, batch, limits.trace_bytes_max, now);
         self.cut.fetch_add(cut, Ordering::Relaxed);
@@ -111,7 +121,7 @@ impl SpanLimits {
     }
 
     /// Takes out spans of traces that are too large with them, and counts those.
-    fn bound(&self, tenant: &Tenant, batch: &mut SpanBatch, max: usize, now: Timestamp) -> u64 {
+    fn bound(&self, tenant: &Tenant, batch: &mut Arriving, max: usize, now: Timestamp) -> u64 {
         if max == 0 {
             return 0;
         }
@@ -120,21 +130,35 @@ impl SpanLimits {
         let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
         traces.turn(now);
         let mut refused = 0;
-        for group in &mut batch.resources {
-            for scope in &mut group.scopes {
-                scope.spans.retain(|span| {
-                    let trace = xxh3_64_with_seed(&span.trace_id.0, seed);
-                    let fits = traces.add(trace, span_bytes(span) as u64, max);
-                    refused += u64::from(!fits);
-                    fits
-                });
+        let mut fits = |trace: TraceId, bytes: usize| {
+            let trace = xxh3_64_with_seed(&trace.0, seed);
+            let fits = traces.add(trace, bytes as u64, max);
+            refused += u64::from(!fits);
+            fits
+        };
+        match batch {
+            Arriving::Whole(batch) => {
+                for group in &mut batch.resources {
+                    for scope in &mut group.scopes {
+                        scope
+                            .spans
+                            .retain(|span| fits(span.trace_id, span_bytes(span)));
+                    }
+                    group.scopes.retain(|scope| !scope.spans.is_empty());
+                }
+                batch.resources.retain(|group| !group.scopes.is_empty());
             }
-        }
-        if refused > 0 {
-            for group in &mut batch.resources {
-                group.scopes.retain(|scope| !scope.spans.is_empty());
+            Arriving::Packed(batch) => {
+                for group in &mut batch.resources {
+                    for scope in &mut group.scopes {
+                        scope
+                            .spans
+                            .retain(|span| fits(span.trace_id, packed_bytes(span)));
+                    }
+                    group.scopes.retain(|scope| !scope.spans.is_empty());
+                }
+                batch.resources.retain(|group| !group.scopes.is_empty());
             }
-            batch.resources.retain(|group| !group.scopes.is_empty());
         }
         refused
     }
@@ -156,6 +180,49 @@ impl SpanLimits {
             "Attributes of spans whose text was cut at obs.limits.attribute_bytes_max.",
         );
         vec![refused, cut.with(self.cut.load(Ordering::Relaxed) as f64)]
+    }
+}
+
+/// What a span takes beside its texts, and each of its attributes, events and links.
+const SPAN_FIXED_BYTES: usize = 64;
+const ENTRY_FIXED_BYTES: usize = 16;
+
+/// About the bytes of a packed span.
+fn packed_bytes(span: &PackedSpan) -> usize {
+    let entries = span.attributes.len() + span.events.len() + span.links.len();
+    span.texts.len() + SPAN_FIXED_BYTES + entries * ENTRY_FIXED_BYTES
+}
+
+/// Whether a packed batch has texts that are too long.
+fn may_be_cut(batch: &PackedSpans, max: usize) -> bool {
+    let long = |attributes: &[Attribute]| {
+        let mut all = attributes.iter();
+        all.any(|attribute| attribute.key.len() > max || is_long(&attribute.value, max))
+    };
+    let above = |group: &PackedResource| {
+        let mut scopes = group.scopes.iter();
+        long(&group.resource.attributes) || scopes.any(|scope| long(&scope.scope.attributes))
+    };
+    max > 0
+        && (batch.longest_text() > max
+            || batch.all_nested().iter().any(|value| is_long(value, max))
+            || batch.resources.iter().any(above))
+}
+
+/// Whether a value has a text that is too long.
+fn is_long(value: &AttributeValue, max: usize) -> bool {
+    match value {
+        AttributeValue::String(text) => text.len() > max,
+        AttributeValue::Array(values) => values.iter().any(|value| is_long(value, max)),
+        AttributeValue::Map(entries) => {
+            let mut entries = entries.iter();
+            entries.any(|entry| entry.key.len() > max || is_long(&entry.value, max))
+        }
+        AttributeValue::Empty
+        | AttributeValue::Bool(_)
+        | AttributeValue::Int(_)
+        | AttributeValue::Double(_)
+        | AttributeValue::Bytes(_) => false,
     }
 }
 
@@ -229,7 +296,7 @@ fn cut_text(text: &mut String, max: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use obs_model::spans::{Resource, ResourceSpans, ScopeSpans, SpanEvent};
-    use obs_model::{Span, SpanId, TraceId};
+    use obs_model::{Span, SpanId};
 
     use super::*;
 
@@ -318,7 +385,7 @@ mod tests {
             ..Limits::default()
         };
         let check = |spans: Vec<Span>, seconds: i64, tenant: &Tenant, refused: u64| {
-            let mut sent = batch(spans);
+            let mut sent = Arriving::from(batch(spans));
             let before = sent.span_count() as u64;
             let told = all.admit(tenant, &mut sent, &limits, at(seconds));
             assert_eq!(
@@ -326,7 +393,7 @@ mod tests {
                 (refused, refused)
             );
             assert_eq!(told.reason.contains("trace_bytes_max"), refused > 0);
-            assert_eq!(sent.resources.is_empty(), before == refused);
+            assert_eq!(sent.is_empty(), before == refused);
         };
         check(vec![one(), one()], 0, &tenant, 0);
         check(vec![one(), one()], 1, &tenant, 1);

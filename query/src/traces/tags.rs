@@ -8,8 +8,8 @@ use obs_model::spans::AttributeValue;
 use obs_model::{Budget, TimeRange};
 use obs_tracestore::{Scope as StoreScope, SelectError, Snapshot, Spans, scan_columns};
 
+use super::columns::{self, ColumnValues};
 use super::conditions::of_field;
-use super::metrics::columns::{self, ColumnValues};
 use crate::error::QueryError;
 use crate::traceql::Query;
 use crate::traceql::ast::{Attribute, FieldExpr, Intrinsic, Root, Scope};
