@@ -46,9 +46,11 @@ pub enum Door {
     Zipkin,
     /// Jaeger's spans over gRPC, HTTP and UDP.
     Jaeger,
+    /// `/insert/kubernetes-audit`
+    KubernetesAudit,
 }
 
-const DOORS: [(Door, &str); 15] = [
+const DOORS: [(Door, &str); 16] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
@@ -64,6 +66,7 @@ const DOORS: [(Door, &str); 15] = [
     (Door::Journald, "journald"),
     (Door::Zipkin, "zipkin"),
     (Door::Jaeger, "jaeger"),
+    (Door::KubernetesAudit, "kubernetes_audit"),
 ];
 
 #[derive(Debug, Default)]
@@ -77,7 +80,7 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 15],
+    doors: [DoorCounters; 16],
     /// What is asked of API servers.
     pub(crate) kubernetes: Arc<obs_kubernetes::Counters>,
     scrapes: AtomicU64,

@@ -4,6 +4,7 @@
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
+mod audit;
 mod datadog;
 mod datagrams;
 mod elastic;
@@ -109,6 +110,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .route("/api/prom/push", post(loki::push))
         .route("/api/v1/otlp/v1/metrics", post(otlp::metrics))
         .route("/insert/jsonline", post(jsonlines::push))
+        .route("/insert/kubernetes-audit", post(audit::push))
         .merge(elastic::routes("/elastic"))
         .merge(elastic::routes("/insert/elasticsearch"))
         .merge(splunk::routes())
