@@ -108,7 +108,7 @@ struct Watched {
 }
 
 async fn watched(api: KubeApi, query: Query, pages: bool) -> Watched {
-    let client = Client::new(&access(&api)).await.unwrap();
+    let client = Client::new(&access(&api)).await.expect("a client");
     let counters = Arc::new(Counters::default());
     let watch = Watch::new(client, query, counters.of("test", "pods"));
     let watch = if pages { watch.by_pages() } else { watch };
@@ -335,7 +335,43 @@ impl Numbers {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap()
+        usize::try_from(self.0 % bound as u64).expect("below a usize")
+    }
+}
+
+/// Ten thousand changes to so many pods, with watches that break off, versions that are forgotten
+/// and errors in between.
+async fn churn(api: &KubeApi, pods: usize) {
+    let mut numbers = Numbers(7);
+    let mut fresh = pods;
+    for round in 0..20 {
+        for _ in 0..500 {
+            let victim = numbers.below(fresh);
+            let (namespace, name) = (format!("ns-{}", victim % 10), format!("p{victim}"));
+            match numbers.below(3) {
+                0 => drop(api.delete("Pod", &namespace, &name)),
+                1 => {
+                    let mut changed = pod(&namespace, &name, victim);
+                    changed["metadata"]["labels"]["app"] = json!(format!("round-{round}"));
+                    api.put(changed);
+                }
+                _ => {
+                    api.put(pod(
+                        &format!("ns-{}", fresh % 10),
+                        &format!("p{fresh}"),
+                        fresh,
+                    ));
+                    fresh += 1;
+                }
+            }
+        }
+        match round % 5 {
+            1 => api.drop_watches(),
+            3 => api.expire(),
+            4 => api.fail("/api/v1/pods", 2, Fault::Status(503)),
+            _ => {}
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -374,37 +410,7 @@ async fn discovery_follows_the_churn_of_ten_thousand_pods() {
     }
     assert_eq!(groups.targets(), expected(&api));
 
-    let mut numbers = Numbers(7);
-    let mut fresh = PODS;
-    for round in 0..20 {
-        for _ in 0..500 {
-            let victim = numbers.below(fresh);
-            let (namespace, name) = (format!("ns-{}", victim % 10), format!("p{victim}"));
-            match numbers.below(3) {
-                0 => drop(api.delete("Pod", &namespace, &name)),
-                1 => {
-                    let mut changed = pod(&namespace, &name, victim);
-                    changed["metadata"]["labels"]["app"] = json!(format!("round-{round}"));
-                    api.put(changed);
-                }
-                _ => {
-                    api.put(pod(
-                        &format!("ns-{}", fresh % 10),
-                        &format!("p{fresh}"),
-                        fresh,
-                    ));
-                    fresh += 1;
-                }
-            }
-        }
-        match round % 5 {
-            1 => api.drop_watches(),
-            3 => api.expire(),
-            4 => api.fail("/api/v1/pods", 2, Fault::Status(503)),
-            _ => {}
-        }
-        tokio::task::yield_now().await;
-    }
+    churn(&api, PODS).await;
     // The last change tells that everything before it was told.
     let end = expected(&api);
     assert!(end.len() > PODS / 2);
