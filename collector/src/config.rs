@@ -6,7 +6,9 @@
 //! Errors carry line and column.
 
 mod client;
+mod cluster;
 mod error;
+mod kubernetes;
 mod otlp;
 mod receivers;
 mod relabeling;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
+pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig};
 pub use error::ConfigError;
 pub use otlp::OtlpConfig;
 pub use receivers::{
@@ -161,6 +164,8 @@ pub enum Discovery {
         /// How often they are read again.
         refresh: Duration,
     },
+    /// One entry of `kubernetes_sd_configs`.
+    Kubernetes(Box<obs_kubernetes::discovery::Config>),
 }
 
 /// Bounds of one scrape; zero means no bound.

@@ -1,22 +1,33 @@
-//! From `static_configs` and `file_sd_configs` to targets: groups, relabelling, checks.
+//! From what is discovered to targets: `static_configs`, `file_sd_configs` and discoveries that
+//! run by themselves (`provider`); groups, relabelling, checks.
 //!
 //! Invariants: what becomes of a discovered label set is decided by one pure function,
-//! [`resolve`]; a file that cannot be read or parsed keeps the groups it had.
+//! [`resolve`]; a file that cannot be read or parsed keeps the groups it had; a group that did not
+//! change is not resolved again.
 
-use std::collections::BTreeMap;
+pub(crate) mod provider;
+
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use obs_model::{Labels, LabelsBuilder, duration};
+use obs_model::{Labels, LabelsBuilder, TargetGroup as FoundGroup, duration};
+use tokio::time::Instant;
 
 use crate::config::{Discovery, Job, TargetGroup, parse_duration};
 use crate::glob;
 use crate::relabel;
+use provider::{Provider, Providers};
 
 /// Largest file of targets that is read.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// How often files are looked at for a new time of change, where `refresh_interval` is longer.
 const FILE_POLL: Duration = Duration::from_secs(5);
+/// Changes that discoveries tell of are gathered for so long, as in Prometheus.
+const GATHER: Duration = Duration::from_secs(5);
+/// How long the first targets of a discovery are waited for before those of others are scraped.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
 
 /// Something to scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,24 +66,39 @@ fn members(group: &TargetGroup, file: Option<&Path>) -> Vec<Labels> {
     group.targets.iter().map(member).collect()
 }
 
-/// Applies a job's defaults, relabelling and checks to all that was discovered.
-pub fn resolve_all<'a>(job: &Job, discovered: impl IntoIterator<Item = &'a Labels>) -> Resolved {
-    let mut resolved = Resolved::default();
-    let mut seen = BTreeMap::new();
-    for labels in discovered {
-        match resolve(job, labels) {
+/// What became of one label set, and what it was.
+type Outcome = Result<Result<Target, Labels>, String>;
+
+/// Puts together what became of all label sets.
+#[derive(Debug, Default)]
+struct Gathered {
+    resolved: Resolved,
+    seen: BTreeMap<(Labels, String), ()>,
+}
+
+impl Gathered {
+    fn add(&mut self, labels: &Labels, outcome: Outcome) {
+        match outcome {
             Ok(Ok(target)) => {
                 // Equal label sets would write into each other's series: the first one stays.
                 let key = (target.labels.clone(), target.url.clone());
-                if seen.insert(key, ()).is_none() {
-                    resolved.active.push(target);
+                if self.seen.insert(key, ()).is_none() {
+                    self.resolved.active.push(target);
                 }
             }
-            Ok(Err(dropped)) => resolved.dropped.push(dropped),
-            Err(fault) => resolved.faults.push(format!("{labels}: {fault}")),
+            Ok(Err(dropped)) => self.resolved.dropped.push(dropped),
+            Err(fault) => self.resolved.faults.push(format!("{labels}: {fault}")),
         }
     }
-    resolved
+}
+
+/// Applies a job's defaults, relabelling and checks to all that was discovered.
+pub fn resolve_all<'a>(job: &Job, discovered: impl IntoIterator<Item = &'a Labels>) -> Resolved {
+    let mut gathered = Gathered::default();
+    for labels in discovered {
+        gathered.add(labels, resolve(job, labels));
+    }
+    gathered.resolved
 }
 
 /// The target that a discovered label set becomes, or its labels where relabelling drops it.
@@ -201,13 +227,58 @@ pub(crate) struct Sources {
     patterns: Vec<PathBuf>,
     files: BTreeMap<PathBuf, FileState>,
     poll: Option<Duration>,
+    running: Vec<Running>,
+}
+
+/// A group, and what became of its members.
+type ResolvedGroup = (Arc<FoundGroup>, Vec<(Labels, Outcome)>);
+
+/// A discovery that runs, and what became of its groups.
+#[derive(Debug)]
+struct Running {
+    provider: Arc<Provider>,
+    version: tokio::sync::watch::Receiver<u64>,
+    resolved: HashMap<Box<str>, ResolvedGroup>,
+}
+
+impl Running {
+    /// Adds its targets; groups that are as they were are not resolved again.
+    fn resolve(&mut self, job: &Job, gathered: &mut Gathered) {
+        self.version.borrow_and_update();
+        let mut before = std::mem::take(&mut self.resolved);
+        for group in self.provider.groups() {
+            let old = before.remove(&group.source);
+            let same = old.filter(|(old, _)| Arc::ptr_eq(old, &group));
+            let (group, members) = same.unwrap_or_else(|| {
+                let members = group.members();
+                let members = members.map(|labels| {
+                    let outcome = resolve(job, &labels);
+                    (labels, outcome)
+                });
+                let members = members.collect();
+                (group, members)
+            });
+            for (labels, outcome) in &members {
+                gathered.add(labels, outcome.clone());
+            }
+            self.resolved.insert(group.source.clone(), (group, members));
+        }
+    }
 }
 
 impl Sources {
-    pub(crate) fn new(sources: &[Discovery]) -> Self {
+    pub(crate) fn new(sources: &[Discovery], providers: &Providers) -> Self {
         let mut own = Self::default();
         for source in sources {
+            if let Some(provider) = providers.open(source) {
+                own.running.push(Running {
+                    version: provider.version(),
+                    provider,
+                    resolved: HashMap::new(),
+                });
+            }
             match source {
+                Discovery::Kubernetes(_) => {}
                 Discovery::Static(groups) => {
                     own.members
                         .extend(groups.iter().flat_map(|g| members(g, None)));
@@ -222,12 +293,61 @@ impl Sources {
         own
     }
 
-    /// How often [`Sources::refresh`] is due; `None` where nothing can change.
-    pub(crate) fn poll(&self) -> Option<Duration> {
+    /// How often files are looked at; `None` where there are none.
+    fn poll(&self) -> Option<Duration> {
         self.poll
     }
 
-    /// Everything discovered, in stable order.
+    /// Waits until every discovery told once of everything, but not for ever.
+    pub(crate) async fn first(&mut self) {
+        let until = Instant::now() + FIRST_WAIT;
+        for running in &mut self.running {
+            let told = running.version.wait_for(|version| *version > 0);
+            // One that has no answer yet must not keep the others from being scraped.
+            drop(tokio::time::timeout_at(until, told).await);
+        }
+    }
+
+    /// Waits until files are due to be looked at, or until discoveries told of something and a
+    /// while passed.
+    pub(crate) async fn change(&mut self) {
+        let every = self.poll();
+        let poll = async move {
+            match every {
+                Some(poll) => tokio::time::sleep(poll).await,
+                None => std::future::pending().await,
+            }
+        };
+        let versions = self.running.iter_mut().map(|running| &mut running.version);
+        let mut told: Vec<_> = versions
+            .map(|version| Box::pin(version.changed()))
+            .collect();
+        let any = std::future::poll_fn(|context| {
+            let ready = |told: &mut _| Future::poll(std::pin::Pin::new(told), context).is_ready();
+            match told.iter_mut().any(ready) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        });
+        tokio::select! {
+            () = poll => {}
+            () = async { any.await; tokio::time::sleep(GATHER).await } => {}
+        }
+    }
+
+    /// What became of everything that is known now.
+    pub(crate) fn resolve(&mut self, job: &Job) -> Resolved {
+        let mut gathered = Gathered::default();
+        for labels in self.discovered() {
+            gathered.add(labels, resolve(job, labels));
+        }
+        for running in &mut self.running {
+            running.resolve(job, &mut gathered);
+        }
+        gathered.resolved
+    }
+
+    /// Everything that is configured or in files, in stable order.
     pub(crate) fn discovered(&self) -> impl Iterator<Item = &Labels> {
         let of_files = self.files.values().flat_map(|file| &file.members);
         self.members.iter().chain(of_files)

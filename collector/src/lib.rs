@@ -4,6 +4,7 @@
 //! that the data is durable.
 
 mod clock;
+pub mod cluster;
 pub mod config;
 pub mod decode;
 pub mod derive;

@@ -1,5 +1,6 @@
 //! What this room tells about itself, as metric families for `/metrics`. Names are API.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -45,9 +46,11 @@ pub enum Door {
     Zipkin,
     /// Jaeger's spans over gRPC, HTTP and UDP.
     Jaeger,
+    /// `/insert/kubernetes-audit`
+    KubernetesAudit,
 }
 
-const DOORS: [(Door, &str); 15] = [
+const DOORS: [(Door, &str); 16] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
@@ -63,6 +66,7 @@ const DOORS: [(Door, &str); 15] = [
     (Door::Journald, "journald"),
     (Door::Zipkin, "zipkin"),
     (Door::Jaeger, "jaeger"),
+    (Door::KubernetesAudit, "kubernetes_audit"),
 ];
 
 #[derive(Debug, Default)]
@@ -76,7 +80,9 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 15],
+    doors: [DoorCounters; 16],
+    /// What is asked of API servers.
+    pub(crate) kubernetes: Arc<obs_kubernetes::Counters>,
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,
@@ -174,7 +180,13 @@ impl Counters {
             "Files that are followed.",
         );
         out.push(files.with(read(&self.tail_files)));
+        out.extend(self.kubernetes.families());
         out
+    }
+
+    /// What is asked of API servers, counted.
+    pub fn kubernetes(&self) -> Arc<obs_kubernetes::Counters> {
+        Arc::clone(&self.kubernetes)
     }
 
     fn door_families(&self) -> Vec<Family> {

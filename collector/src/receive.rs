@@ -5,6 +5,7 @@
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
 mod cross_origin;
+mod audit;
 mod datadog;
 mod datagrams;
 mod elastic;
@@ -132,6 +133,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .route("/api/prom/push", post(loki::push))
         .route("/api/v1/otlp/v1/metrics", post(otlp::metrics))
         .route("/insert/jsonline", post(jsonlines::push))
+        .route("/insert/kubernetes-audit", post(audit::push))
         .merge(elastic::routes("/elastic"))
         .merge(elastic::routes("/insert/elasticsearch"))
         .merge(splunk::routes())

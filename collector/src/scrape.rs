@@ -27,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config::Job;
 use crate::decode::Decoder;
-use crate::discovery::{Sources, Target, resolve_all};
+use crate::discovery::provider::Providers;
+use crate::discovery::{Sources, Target};
 use crate::metrics::Counters;
 use crate::sink::{Accepted, Sink, SinkError};
 use assemble::{Assembled, Attempt, Refused, Scrape, labelled_again};
@@ -92,8 +93,9 @@ impl Scraper {
     /// Scrapes until the token is cancelled.
     pub async fn run(&self, setting: Setting, stop: CancellationToken) {
         let shared = Arc::new(Shared {
-            setting,
             targets: self.targets.clone(),
+            providers: Providers::new(Arc::clone(&setting.counters.kubernetes)),
+            setting,
             bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
             began: Instant::now(),
         });
@@ -150,6 +152,7 @@ impl Default for Scraper {
 struct Shared {
     setting: Setting,
     targets: Targets,
+    providers: Providers,
     bodies: Arc<Semaphore>,
     began: Instant,
 }
@@ -185,6 +188,8 @@ async fn run_job(
     stop: CancellationToken,
 ) {
     let mut pool = Pool::default();
+    // What the job before discovered goes on until that of the new one holds it too.
+    let mut held = None;
     loop {
         let job = wanted.borrow_and_update().clone();
         let Some(job) = job else { break };
@@ -199,7 +204,7 @@ async fn run_job(
                 None
             }
         };
-        let mut sources = Sources::new(&job.discovery);
+        let mut sources = Sources::new(&job.discovery, &shared.providers);
         pool.stop_all().await;
         if let Some(client) = client {
             let run = Arc::new(Run {
@@ -220,6 +225,7 @@ async fn run_job(
             }
         }
         pool.stop_all().await;
+        held.replace(sources);
         if stop.is_cancelled() {
             return; // No markers at shutdown: the targets are not gone.
         }
@@ -276,9 +282,10 @@ struct Pool {
 impl Pool {
     /// Starts and ends target tasks as discovery says; returns only by being dropped.
     async fn follow(&mut self, run: &Arc<Run>, sources: &mut Sources) {
+        sources.first().await;
         loop {
             let (_, mut faults) = sources.refresh().await;
-            let mut resolved = resolve_all(&run.job, sources.discovered());
+            let mut resolved = sources.resolve(&run.job);
             faults.append(&mut resolved.faults);
             let (limit, count) = (run.job.target_limit, resolved.active.len());
             let over = limit > 0 && count as u64 > limit;
@@ -297,10 +304,7 @@ impl Pool {
                 .targets
                 .set(&run.job.name, active, dropped, keep, &faults);
             self.sync(run, resolved.active).await;
-            match sources.poll() {
-                Some(poll) => tokio::time::sleep(poll).await,
-                None => std::future::pending().await,
-            }
+            sources.change().await;
         }
     }
 

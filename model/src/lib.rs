@@ -21,6 +21,7 @@ pub mod re2;
 pub mod resource;
 pub mod sample;
 pub mod spans;
+pub mod target;
 pub mod tenant;
 pub mod time;
 
@@ -34,5 +35,6 @@ pub use metrics::{MetricBatch, Series};
 pub use pattern::Pattern;
 pub use sample::{Samples, Value};
 pub use spans::{Span, SpanBatch, SpanId, TraceId};
+pub use target::TargetGroup;
 pub use tenant::Tenant;
 pub use time::{TimeRange, Timestamp};

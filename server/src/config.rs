@@ -9,7 +9,7 @@ use std::path::Path;
 
 use obs_collector::config::{
     CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
-    RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
+    KubernetesConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
     remote_writes,
 };
 use obs_logstore::EnrichOptions;
@@ -61,6 +61,8 @@ pub struct ObsConfig {
     pub limits: LimitsConfig,
     /// Ways in besides scraping.
     pub collector: CollectorConfig,
+    /// The cluster that this belongs to.
+    pub kubernetes: KubernetesConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
@@ -333,7 +335,22 @@ impl Config {
                 return Err(ConfigError::near_job(text, index, message));
             }
         }
-        obs_collector::config::jobs(&self.global, self.scrape_configs.clone(), text, folder)
+        let mut jobs =
+            obs_collector::config::jobs(&self.global, self.scrape_configs.clone(), text, folder)?;
+        let cluster = self.cluster(folder);
+        let cluster = cluster.map_err(|message| ConfigError {
+            position: None,
+            message,
+        })?;
+        cluster.set_access(&mut jobs);
+        Ok(jobs)
+    }
+
+    /// `obs.kubernetes`, checked.
+    pub(crate) fn cluster(&self, folder: &Path) -> Result<KubernetesConfig, String> {
+        let mut cluster = self.obs.kubernetes.clone();
+        cluster.check(folder)?;
+        Ok(cluster)
     }
 
     /// The scrape job of one of obs' own listeners.

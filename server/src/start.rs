@@ -9,12 +9,13 @@ use anyhow::Context;
 use axum::middleware::from_fn;
 use axum::{Extension, Router};
 use obs_collector::config::{Job, RemoteWrite};
+use obs_collector::config::{Job, KubernetesConfig, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
+use obs_collector::{Decoder, Forwarder, Inbox, Sink, cluster, tail};
 use obs_model::{Tenant, duration};
 use obs_storage::{Disk, Retention};
 use obs_wire::jaeger::sampling::Strategies;
@@ -291,7 +292,10 @@ impl Running {
             forwarder.start(&intake, &stop_intake);
         }
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
-        start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
+        let cluster = config.cluster(config_folder(options));
+        let cluster = cluster.map_err(anyhow::Error::msg)?;
+        start_intake(&intake, &stop_intake, &app, config, jobs.clone(), &options.data)?;
+        start_cluster(&intake, &stop_intake, &app, config, (cluster, jobs));
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
@@ -541,6 +545,29 @@ fn with_own_jobs(
         jobs.push(config.own_job("node", reachable(node))?);
     }
     Ok(jobs)
+}
+
+/// Takes what the configuration wants from the cluster.
+fn start_cluster(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    app: &Arc<App>,
+    config: &Config,
+    (cluster, jobs): (KubernetesConfig, Vec<Job>),
+) {
+    if !cluster.is_wanted() {
+        return;
+    }
+    let setting = cluster::Setting {
+        global: config.global.clone(),
+        config: cluster,
+        jobs,
+        scraper: app.scraper.clone(),
+        sink: app.sink.clone(),
+        tenant: Tenant::anonymous(),
+        counters: app.counters.kubernetes(),
+    };
+    tasks.spawn(cluster::run(setting, stop.clone()));
 }
 
 fn start_intake(

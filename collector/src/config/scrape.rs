@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::client::{Authorization, BasicAuth, HeaderValues, RawClient, TlsConfig};
+use super::kubernetes::KubernetesDiscovery;
 use super::relabeling::RelabelConfig;
 use super::values::{Secret, Size, Span, Unsupported};
 use super::{
@@ -120,7 +121,7 @@ pub struct ScrapeConfig {
     #[serde(default)]
     ionos_sd_configs: Unsupported,
     #[serde(default)]
-    kubernetes_sd_configs: Unsupported,
+    kubernetes_sd_configs: Vec<KubernetesDiscovery>,
     #[serde(default)]
     kuma_sd_configs: Unsupported,
     #[serde(default)]
@@ -302,6 +303,12 @@ impl ScrapeConfig {
                 files: config.files.iter().map(|path| folder.join(path)).collect(),
                 refresh: config.refresh_interval.map_or(DEFAULT_REFRESH, |s| s.0),
             });
+        }
+        for (index, config) in self.kubernetes_sd_configs.iter().enumerate() {
+            let checked = config.clone().check(folder);
+            let checked =
+                checked.map_err(|fault| format!("kubernetes_sd_configs[{index}]: {fault}"))?;
+            sources.push(Discovery::Kubernetes(Box::new(checked)));
         }
         Ok(sources)
     }

@@ -90,8 +90,8 @@ fn faults() {
 #[test]
 fn equal_targets_are_one() {
     let job = job("{job_name: j, static_configs: [{targets: [a, a, b]}]}");
-    let sources = Sources::new(&job.discovery);
-    let resolved = resolve_all(&job, sources.discovered());
+    let mut sources = Sources::new(&job.discovery, &Providers::default());
+    let resolved = sources.resolve(&job);
     assert_eq!(resolved.active.len(), 2);
     assert_eq!(sources.poll(), None);
 }
@@ -104,10 +104,13 @@ async fn write(path: &Path, text: &str) {
 async fn files_come_change_and_go() {
     let dir = tempfile::tempdir().expect("a folder");
     let (json, yaml) = (dir.path().join("a.json"), dir.path().join("b.yml"));
-    let mut sources = Sources::new(&[Discovery::Files {
-        files: vec![dir.path().join("*.json"), yaml.clone()],
-        refresh: Duration::from_secs(300),
-    }]);
+    let mut sources = Sources::new(
+        &[Discovery::Files {
+            files: vec![dir.path().join("*.json"), yaml.clone()],
+            refresh: Duration::from_secs(300),
+        }],
+        &Providers::default(),
+    );
     assert_eq!(sources.poll(), Some(FILE_POLL));
     assert_eq!(sources.refresh().await, (false, vec![]));
 
@@ -149,10 +152,13 @@ async fn a_folder_that_cannot_be_listed_keeps_its_targets() {
     let folder = dir.path().join("sd");
     tokio::fs::create_dir(&folder).await.expect("made");
     write(&folder.join("a.yml"), "- targets: [h:1]\n").await;
-    let mut sources = Sources::new(&[Discovery::Files {
-        files: vec![folder.join("*.yml")],
-        refresh: Duration::from_secs(300),
-    }]);
+    let mut sources = Sources::new(
+        &[Discovery::Files {
+            files: vec![folder.join("*.yml")],
+            refresh: Duration::from_secs(300),
+        }],
+        &Providers::default(),
+    );
     assert_eq!(sources.refresh().await, (true, vec![]));
     // A link to itself: reading it fails for everybody, root included.
     let aside = dir.path().join("aside");

@@ -242,8 +242,8 @@ async fn targets_over_their_limit_are_down() {
 async fn a_place_is_taken_by_bodies_only() {
     let server = Server::start("a 1\n").await;
     let job = Arc::new(parse(&yaml(&server.address, "")).remove(0));
-    let sources = Sources::new(&job.discovery);
-    let target = resolve_all(&job, sources.discovered()).active.remove(0);
+    let mut sources = Sources::new(&job.discovery, &Providers::default());
+    let target = sources.resolve(&job).active.remove(0);
     let client = fetch::client(&job.client, true).await.expect("a client");
     let question = Question::new(&client, &job, &target).await;
     let limit = 1000;

@@ -125,7 +125,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
         "promql_functions": functions,
         "promql_operators": operators,
         "scrape": names(SCRAPE),
-        "service_discovery_providers": {"file": true, "static": true},
+        "service_discovery_providers": {"file": true, "kubernetes": true, "static": true},
         "tsdb": names(TSDB),
     }))
 }

@@ -1,0 +1,168 @@
+//! `obs.kubernetes`: which cluster this belongs to, and what is taken from it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use obs_kubernetes::{Access, events, operator};
+use serde::Deserialize;
+
+use super::{ConfigError, Discovery, GlobalConfig, Job, ScrapeConfig};
+
+/// `obs.kubernetes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KubernetesConfig {
+    /// The kubeconfig file; the service account of the pod where there is none.
+    pub kubeconfig_file: Option<PathBuf>,
+    /// The context of the file; its current one where this is left out.
+    pub context: Option<String>,
+    /// Takes the objects of the Prometheus Operator as scrape configurations.
+    pub monitors: Option<MonitorsConfig>,
+    /// Scrapes what the annotations `prometheus.io/*` say.
+    pub annotations: bool,
+    /// Takes the cluster's events as logs.
+    pub events: Option<EventsConfig>,
+}
+
+/// `obs.kubernetes.monitors`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorsConfig {
+    /// Namespaces of the objects; all where this is empty.
+    pub namespaces: Vec<String>,
+    /// Label selector of the objects.
+    pub selector: String,
+}
+
+/// `obs.kubernetes.events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// Namespaces; all where this is empty.
+    pub namespaces: Vec<String>,
+    /// Labels of the streams.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl KubernetesConfig {
+    /// Whether anything is taken from the cluster.
+    pub fn is_wanted(&self) -> bool {
+        self.monitors.is_some() || self.annotations || self.events.is_some()
+    }
+
+    /// Checks what does not need the cluster; `folder` is what relative paths start from.
+    pub fn check(&mut self, folder: &Path) -> Result<(), String> {
+        if let Some(file) = &mut self.kubeconfig_file {
+            *file = folder.join(&*file);
+        } else if self.context.is_some() {
+            return Err("obs.kubernetes.context needs a kubeconfig_file".to_owned());
+        }
+        if let Some(monitors) = &self.monitors {
+            let checked = monitors.settings().check();
+            checked.map_err(|fault| format!("obs.kubernetes.monitors.selector: {fault}"))?;
+        }
+        Ok(())
+    }
+
+    /// The way to the cluster.
+    pub fn access(&self) -> Access {
+        match &self.kubeconfig_file {
+            Some(file) => Access::Kubeconfig {
+                file: file.clone(),
+                context: self.context.clone(),
+            },
+            None => Access::InCluster,
+        }
+    }
+
+    /// Discoveries that name no API server use that of this section.
+    pub fn set_access(&self, jobs: &mut [Job]) {
+        let access = self.access();
+        for discovery in jobs.iter_mut().flat_map(|job| &mut job.discovery) {
+            if let Discovery::Kubernetes(config) = discovery
+                && config.access == Access::InCluster
+                && !config.own_namespace
+            {
+                config.access = access.clone();
+            }
+        }
+    }
+
+    /// The job of an entry that was made here.
+    pub(crate) fn job(
+        &self,
+        global: &GlobalConfig,
+        entry: &serde_json::Value,
+    ) -> Result<Job, String> {
+        // JSON is YAML, and a fault of an entry that no file has needs no place.
+        let config: ScrapeConfig =
+            serde_yaml_ng::from_str(&entry.to_string()).map_err(|e| e.to_string())?;
+        let jobs = super::jobs(global, vec![config], "", Path::new(""));
+        let mut jobs = jobs.map_err(|ConfigError { message, .. }| message)?;
+        self.set_access(&mut jobs);
+        jobs.pop().ok_or_else(|| "no job".to_owned())
+    }
+}
+
+impl MonitorsConfig {
+    pub(crate) fn settings(&self) -> operator::Settings {
+        operator::Settings {
+            namespaces: self.namespaces.clone(),
+            selector: self.selector.clone(),
+        }
+    }
+}
+
+impl EventsConfig {
+    pub(crate) fn settings(&self) -> events::Settings {
+        events::Settings {
+            namespaces: self.namespaces.clone(),
+            labels: self.labels.clone().into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_is_checked() {
+        let parse = |yaml: &str| -> Result<KubernetesConfig, String> {
+            let parsed: Result<KubernetesConfig, _> = serde_yaml_ng::from_str(yaml);
+            let mut config = parsed.map_err(|e| e.to_string())?;
+            config.check(Path::new("/etc/obs"))?;
+            Ok(config)
+        };
+        let config = parse("{kubeconfig_file: kc, monitors: {}, annotations: true}").unwrap();
+        assert!(config.is_wanted());
+        assert_eq!(config.access().to_string(), "/etc/obs/kc");
+        assert_eq!(parse("{}").unwrap().access(), Access::InCluster);
+        assert!(!parse("{}").unwrap().is_wanted());
+        let fault = parse("{monitors: {selector: 'a in b'}}").unwrap_err();
+        assert!(
+            fault.starts_with("obs.kubernetes.monitors.selector: "),
+            "{fault}"
+        );
+        assert!(parse("{context: c}").is_err());
+        assert!(parse("{colour: red}").is_err());
+    }
+
+    #[test]
+    fn entries_that_are_made_are_jobs() {
+        let config = KubernetesConfig {
+            kubeconfig_file: Some("kc".into()),
+            ..KubernetesConfig::default()
+        };
+        for entry in operator::annotation_jobs() {
+            let job = config.job(&GlobalConfig::default(), &entry).unwrap();
+            assert!(job.honor_labels && !job.relabel.is_empty());
+            let [Discovery::Kubernetes(discovery)] = job.discovery.as_slice() else {
+                panic!("{:?}", job.discovery);
+            };
+            assert_eq!(discovery.access.to_string(), "kc");
+        }
+        let wrong = serde_json::json!({"job_name": "x", "scrape_interval": "never"});
+        assert!(config.job(&GlobalConfig::default(), &wrong).is_err());
+    }
+}
