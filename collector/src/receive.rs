@@ -4,6 +4,7 @@
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
+mod batches;
 mod datadog;
 mod datagrams;
 mod elastic;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -47,6 +49,8 @@ use crate::decode::Decoder;
 use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::{Counters, Door};
 use crate::sink::{Accepted, RETRY_AFTER_SECONDS, Sink};
+
+pub use batches::BATCH_HEADER;
 
 /// The header that names the tenant, as Loki, Mimir and Tempo have it.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
@@ -69,6 +73,7 @@ pub struct Receiver {
     splunk: Arc<splunk::Setting>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    batches: batches::Batches,
 }
 
 impl Receiver {
@@ -88,6 +93,7 @@ impl Receiver {
             splunk: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
+            batches: batches::Batches::default(),
         }
     }
 
@@ -119,9 +125,11 @@ pub fn routes(receiver: Receiver) -> Router {
         .merge(journald::routes(""))
         .merge(journald::routes("/insert/journald"))
         .with_state(receiver.clone());
+    let once = from_fn_with_state(receiver.batches.clone(), batches::once);
     router
         .merge(otlp_routes(receiver.clone()))
         .nest("/otlp", otlp_routes(receiver))
+        .route_layer(once)
 }
 
 /// The OTLP receivers alone: what port 4318 serves.
