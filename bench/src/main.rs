@@ -11,6 +11,7 @@
 
 mod workload;
 
+mod agent;
 mod codec;
 mod fleet;
 mod lines;
@@ -66,6 +67,8 @@ enum Wanted {
     Micro(MicroOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
+    /// An agent that follows containers' logs: cores, memory, lines lost
+    Agent(agent::AgentOptions),
 }
 
 #[derive(Args, Debug)]
@@ -248,6 +251,10 @@ fn main() -> anyhow::Result<()> {
         Some(Wanted::Micro(m)) => {
             let instance = MetricsOptions::small(830, 1);
             let figures = micro::run(fleet(&instance, options, end), m.series)?;
+            return print(options.output, figures.table(), figures.json());
+        }
+        Some(Wanted::Agent(a)) => {
+            let figures = agent::run(&a, &own_binary(options)?, options.keep.as_deref())?;
             return print(options.output, figures.table(), figures.json());
         }
         None => defaults(options, end),

@@ -280,7 +280,10 @@ mod tests {
             resources: vec![ResourceSpans::default()],
         };
         pods.spans(&mut spans, peer);
-        let value = attribute(&spans.resources[0].resource.attributes, "k8s.statefulset.name");
+        let value = attribute(
+            &spans.resources[0].resource.attributes,
+            "k8s.statefulset.name",
+        );
         assert_eq!(value, Some(&AttributeValue::String("cart".into())));
         let mut logs = LogBatch {
             streams: vec![LogStream {

@@ -77,9 +77,9 @@ impl Redactor {
             .filter(|(name, _)| config.builtin.contains(name))
             .map(|(name, _)| (*name, slot(name)))
             .collect();
-        let wanted = detect::LITERALS
-            .iter()
-            .filter_map(|(literal, kind)| Some((*literal, *kind, *on.get(detect::detector(*kind))?)));
+        let wanted = detect::LITERALS.iter().filter_map(|(literal, kind)| {
+            Some((*literal, *kind, *on.get(detect::detector(*kind))?))
+        });
         let wanted: Vec<_> = wanted.collect();
         let literals = match wanted.is_empty() {
             true => None,
@@ -100,7 +100,10 @@ impl Redactor {
         }
         Ok(Self(Arc::new(Shared {
             literals,
-            kinds: wanted.iter().map(|(_, kind, slot)| (*kind, *slot)).collect(),
+            kinds: wanted
+                .iter()
+                .map(|(_, kind, slot)| (*kind, *slot))
+                .collect(),
             cards: on.get("card_number").copied(),
             addresses: on.get("ip").copied(),
             private_keys: on.get("private_key").copied(),
@@ -223,11 +226,15 @@ impl Shared {
         self.find(text, &mut findings);
         let mut out = (!findings.is_empty()).then(|| self.replaced(text, findings));
         for rule in &self.rules {
-            let Some(pattern) = &rule.pattern else { continue };
+            let Some(pattern) = &rule.pattern else {
+                continue;
+            };
             let now = out.as_deref().unwrap_or(text);
             if pattern.is_match(now) {
                 self.count(rule.slot);
-                let new = pattern.replace_all(now, rule.replacement.as_bytes()).into_owned();
+                let new = pattern
+                    .replace_all(now, rule.replacement.as_bytes())
+                    .into_owned();
                 out = Some(new);
             }
         }
@@ -386,7 +393,9 @@ impl Shared {
             bytes += record.line.len();
             if !record.metadata.is_empty() {
                 match &last {
-                    Some((from, to)) if from.packed().as_ptr() == record.metadata.packed().as_ptr() => {
+                    Some((from, to))
+                        if from.packed().as_ptr() == record.metadata.packed().as_ptr() =>
+                    {
                         record.metadata = to.clone();
                     }
                     _ => {
@@ -441,7 +450,9 @@ impl Shared {
     }
 
     fn lock_open(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-        self.open_keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

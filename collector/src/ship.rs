@@ -181,7 +181,8 @@ impl Shipper {
             };
             for done in waiting {
                 // Nobody waits any more when the client left.
-                done.send(outcome.clone().map(|()| Accepted::default())).ok();
+                done.send(outcome.clone().map(|()| Accepted::default()))
+                    .ok();
             }
         }
     }
@@ -205,7 +206,11 @@ impl Shipper {
             for stream in &mut batch.streams {
                 stream.labels = self.with_external(&stream.labels);
             }
-            merged.entry(tenant).or_default().streams.append(&mut batch.streams);
+            merged
+                .entry(tenant)
+                .or_default()
+                .streams
+                .append(&mut batch.streams);
         }
         self.put(Signal::Logs, merged, record::logs)
     }
@@ -221,7 +226,11 @@ impl Shipper {
                     }
                 }
             }
-            merged.entry(tenant).or_default().resources.append(&mut batch.resources);
+            merged
+                .entry(tenant)
+                .or_default()
+                .resources
+                .append(&mut batch.resources);
         }
         self.put(Signal::Traces, merged, record::spans)
     }
@@ -259,10 +268,17 @@ impl Shipper {
             }
         }
         let now = clock::now();
-        for outlet in &wanting {
+        let mut merged = merged;
+        for (index, outlet) in wanting.iter().enumerate() {
+            let last = index + 1 == wanting.len();
+            let batches = if last {
+                std::mem::take(&mut merged)
+            } else {
+                merged.clone()
+            };
             let mut made = Vec::new();
-            for (tenant, batch) in &merged {
-                let requests = make(&outlet.ship, batch.clone(), now);
+            for (tenant, batch) in batches {
+                let requests = make(&outlet.ship, batch, now);
                 made.extend(requests.into_iter().map(|one| (tenant.clone(), one)));
             }
             let kept = outlet.keep(&made);
@@ -275,9 +291,16 @@ impl Shipper {
     pub fn families(&self) -> Vec<Family> {
         let all = self.outlets.iter().map(|outlet| {
             let queue = lock(&outlet.queue);
-            let queued = queue.as_ref().map(|q| (q.waiting_bytes(), q.waiting(), q.dropped()));
+            let queued = queue
+                .as_ref()
+                .map(|q| (q.waiting_bytes(), q.waiting(), q.dropped()));
             let bytes_max = outlet.bounds.bytes_max;
-            (&*outlet.ship.name, &outlet.counters, queued.unwrap_or_default(), bytes_max)
+            (
+                &*outlet.ship.name,
+                &outlet.counters,
+                queued.unwrap_or_default(),
+                bytes_max,
+            )
         });
         counters::families(&all.collect::<Vec<_>>())
     }

@@ -277,7 +277,10 @@ impl Tail {
         let last_time = sent.map(|sent| sent.time).max().unwrap_or(Timestamp::MIN);
         let mut remembered = HashMap::<PathBuf, Vec<Entry>>::new();
         for entry in entries {
-            remembered.entry(entry.path.clone()).or_default().push(entry);
+            remembered
+                .entry(entry.path.clone())
+                .or_default()
+                .push(entry);
         }
         Self {
             config,
@@ -302,7 +305,10 @@ impl Tail {
     fn prepare(&mut self) -> Option<Pending> {
         self.settle();
         let now = Instant::now();
-        if self.scanned.is_none_or(|at| now.duration_since(at) >= self.scan_every) {
+        if self
+            .scanned
+            .is_none_or(|at| now.duration_since(at) >= self.scan_every)
+        {
             self.scan(now);
             self.scanned = Some(now);
         }
@@ -333,12 +339,15 @@ impl Tail {
     }
 
     fn scan(&mut self, now: Instant) {
-        let found = self.discovery.find(&self.config, clock::now().nanos(), &self.remembered);
+        let found = self
+            .discovery
+            .find(&self.config, clock::now().nanos(), &self.remembered);
         for fault in std::mem::take(&mut self.discovery.faults) {
             tracing::debug!(error = %fault, "log files not listed");
             self.setting.counters.tail_fault();
         }
-        self.unknown.retain(|_, since| now.duration_since(*since) < POD_WAIT * 12);
+        self.unknown
+            .retain(|_, since| now.duration_since(*since) < POD_WAIT * 12);
         for group in self.logs.values_mut() {
             group.wanted = false;
         }
@@ -363,7 +372,8 @@ impl Tail {
         for group in self.logs.values_mut() {
             self.dirty |= group.tidy(now, self.grace);
         }
-        self.logs.retain(|_, group| group.wanted || !group.files.is_empty());
+        self.logs
+            .retain(|_, group| group.wanted || !group.files.is_empty());
         self.setting.counters.tail_files(open);
     }
 
@@ -508,7 +518,9 @@ impl Tail {
         for (log, group) in &self.logs {
             for file in &group.files {
                 let mut entry = file.entry(log);
-                let range = on_the_way.iter().find(|r| r.id == entry.id && r.log == *log);
+                let range = on_the_way
+                    .iter()
+                    .find(|r| r.id == entry.id && r.log == *log);
                 if let Some(note) = range.and_then(|r| r.note) {
                     entry.sent = Some(note);
                 }
@@ -516,7 +528,13 @@ impl Tail {
             }
         }
         // Logs of pods that are not known yet keep their place.
-        entries.extend(self.remembered.values().flatten().filter(|e| e.path.exists()).cloned());
+        entries.extend(
+            self.remembered
+                .values()
+                .flatten()
+                .filter(|e| e.path.exists())
+                .cloned(),
+        );
         match checkpoint::save(&self.setting.checkpoint, &entries) {
             Ok(()) => {
                 self.dirty = !on_the_way.is_empty();

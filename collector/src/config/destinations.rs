@@ -162,7 +162,10 @@ impl ShipConfig {
     fn check(self, kind: ShipKind, folder: &Path) -> Result<Ship, String> {
         let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url {:?}: {e}", self.url))?;
         if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
-            return Err(format!("url {:?}: expected http or https and a host", self.url));
+            return Err(format!(
+                "url {:?}: expected http or https and a host",
+                self.url
+            ));
         }
         for name in self.headers.keys() {
             http::HeaderName::try_from(name.as_str())
@@ -199,7 +202,11 @@ impl ShipConfig {
         if kind == ShipKind::Loki && signals != [Signal::Logs] {
             return Err("a destination loki takes logs only".to_owned());
         }
-        let to = |signal: Signal| signals.contains(&signal).then(|| endpoint(kind, &url, signal));
+        let to = |signal: Signal| {
+            signals
+                .contains(&signal)
+                .then(|| endpoint(kind, &url, signal))
+        };
         Ok(Ship {
             kind,
             name: match self.name {
@@ -266,8 +273,14 @@ mod tests {
                 some("http://h:9090/otlp/v1/traces")
             ]
         );
-        assert_eq!(urls(&all.ships[1]), [None, some("http://h:3100/loki/api/v1/push"), None]);
-        assert_eq!(urls(&all.ships[2]), [None, None, some("https://h/x/v1/traces")]);
+        assert_eq!(
+            urls(&all.ships[1]),
+            [None, some("http://h:3100/loki/api/v1/push"), None]
+        );
+        assert_eq!(
+            urls(&all.ships[2]),
+            [None, None, some("https://h/x/v1/traces")]
+        );
         let whole = read("[{loki: {url: 'http://h/push'}}]").unwrap();
         assert_eq!(whole.ships[0].logs, some("http://h/push"));
     }
@@ -280,8 +293,14 @@ mod tests {
         };
         check("[{}]", "destinations[0]: expected exactly one");
         check("[{loki: {url: x}}]", "url \"x\"");
-        check("[{loki: {url: 'http://x', signals: [traces]}}]", "logs only");
-        check("[{obs: {url: 'http://x'}}, {otlp: {url: 'http://x'}}]", "used twice");
+        check(
+            "[{loki: {url: 'http://x', signals: [traces]}}]",
+            "logs only",
+        );
+        check(
+            "[{obs: {url: 'http://x'}}, {otlp: {url: 'http://x'}}]",
+            "used twice",
+        );
         check("[{loki: {ulr: x}}]", "ulr");
     }
 }

@@ -468,16 +468,34 @@ mod tests {
         check("{}", None);
         check("pods: {}", None);
         check("pods: {path: /x, parser: json, multiline: java}", None);
-        check("pods: {rules: [{namespace: 'kube-*', exclude: true}]}", None);
-        check("files: [{paths: [/a], parser: {type: regex, pattern: '(?P<a>x)'}}]", None);
-        check("files: [{paths: [/a], parser: {type: json, time: ts, fields: [a]}}]", None);
-        check("files: [{paths: [/a], multiline: {start: '^\\d', flush: 1s}}]", None);
-        check("files: [{paths: [/a], drop: [{levels: [debug], keep_one_in: 10}]}]", None);
+        check(
+            "pods: {rules: [{namespace: 'kube-*', exclude: true}]}",
+            None,
+        );
+        check(
+            "files: [{paths: [/a], parser: {type: regex, pattern: '(?P<a>x)'}}]",
+            None,
+        );
+        check(
+            "files: [{paths: [/a], parser: {type: json, time: ts, fields: [a]}}]",
+            None,
+        );
+        check(
+            "files: [{paths: [/a], multiline: {start: '^\\d', flush: 1s}}]",
+            None,
+        );
+        check(
+            "files: [{paths: [/a], drop: [{levels: [debug], keep_one_in: 10}]}]",
+            None,
+        );
         check("journald: {units: [ssh.service]}", None);
         check("pods: {parser: jsn}", Some("found \"jsn\""));
         check("pods: {parser: {type: regex}}", Some("needs a pattern"));
         check("pods: {multiline: {start: '('}}", Some("start"));
-        check("pods: {multiline: {max_lines: 1}}", Some("either start or builtin"));
+        check(
+            "pods: {multiline: {max_lines: 1}}",
+            Some("either start or builtin"),
+        );
         check("pods: {drop: [{}]}", Some("expected pattern"));
         check("pods: {pathe: /x}", Some("pathe"));
     }

@@ -125,7 +125,10 @@ fn detectors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'static 
         let found = DETECTORS.iter().find(|(known, _)| known == name);
         found.map(|(known, _)| *known).ok_or_else(|| {
             let all: Vec<&str> = DETECTORS.iter().map(|(name, _)| *name).collect();
-            D::Error::custom(format!("expected one of {}, found {name:?}", all.join(", ")))
+            D::Error::custom(format!(
+                "expected one of {}, found {name:?}",
+                all.join(", ")
+            ))
         })
     };
     names.iter().map(known).collect()

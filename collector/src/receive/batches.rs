@@ -58,7 +58,10 @@ pub(super) async fn once(State(batches): State<Batches>, request: Request, next:
     if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX {
         return next.run(request).await;
     }
-    let tenant = text_header(request.headers(), &http::HeaderName::from_static(TENANT_HEADER));
+    let tenant = text_header(
+        request.headers(),
+        &http::HeaderName::from_static(TENANT_HEADER),
+    );
     let whole = format!("{tenant}\n{}\n{identity}", request.uri().path());
     let key = xxhash_rust::xxh3::xxh3_128(whole.as_bytes());
     if batches.knows(key) {

@@ -142,11 +142,17 @@ fn bearer(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
 
 fn basic(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
     let begin = spaces(text, hit.end);
-    let end = run(text, begin, |b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
+    let end = run(text, begin, |b| {
+        b.is_ascii_alphanumeric() || b"+/=-_".contains(&b)
+    });
     if !begins_word(text, hit.start) || end - begin < 4 {
         return None;
     }
-    let trimmed: Vec<u8> = text[begin..end].iter().copied().filter(|b| *b != b'=').collect();
+    let trimmed: Vec<u8> = text[begin..end]
+        .iter()
+        .copied()
+        .filter(|b| *b != b'=')
+        .collect();
     let plain = base64::engine::general_purpose::STANDARD_NO_PAD.decode(&trimmed);
     plain.is_ok_and(|p| p.contains(&b':')).then_some(begin..end)
 }
@@ -196,7 +202,9 @@ fn jwt(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
 pub(super) const KEY_ENDS: &[u8] = b"-----END ";
 
 fn private_key(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
-    let label = run(text, hit.end, |b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ');
+    let label = run(text, hit.end, |b| {
+        b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' '
+    });
     if !text[hit.end..label].ends_with(b"PRIVATE KEY") {
         return None;
     }
@@ -217,7 +225,9 @@ fn url(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
     let authority = |b: u8| b > b' ' && !b"/?#\"'<>\\`".contains(&b);
     let end = run(text, hit.end, authority);
     let at = text[hit.end..end].iter().rposition(|b| *b == b'@')?;
-    let colon = text[hit.end..hit.end + at].iter().position(|b| *b == b':')?;
+    let colon = text[hit.end..hit.end + at]
+        .iter()
+        .position(|b| *b == b':')?;
     let begin = hit.end + colon + 1;
     let scheme = hit.start > 0 && text[hit.start - 1].is_ascii_alphanumeric();
     (scheme && begin < hit.end + at).then_some(begin..hit.end + at)
@@ -240,9 +250,20 @@ fn secret_key(text: &[u8], hit: &Range<usize>, end: usize) -> bool {
         b"s" => literal == b"credential",
         // secret_key, SecretAccessKey, token_value, access_key_id is none.
         rest => {
-            let rest = rest.strip_prefix(b"_").or(rest.strip_prefix(b"-")).unwrap_or(rest);
-            [&b"key"[..], b"access_key", b"accesskey", b"access-key", b"value", b"hash", b"string"]
-                .contains(&rest)
+            let rest = rest
+                .strip_prefix(b"_")
+                .or(rest.strip_prefix(b"-"))
+                .unwrap_or(rest);
+            [
+                &b"key"[..],
+                b"access_key",
+                b"accesskey",
+                b"access-key",
+                b"value",
+                b"hash",
+                b"string",
+            ]
+            .contains(&rest)
         }
     }
 }
@@ -270,8 +291,11 @@ fn key_value(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
         if matches!(text.get(at), Some(b'"' | b'\'')) {
             at += 1;
         }
+        let close = at;
         at = spaces(text, at);
         match text.get(at) {
+            // `password= user=x` has no password, `password = x` has one.
+            Some(b'=') if close == at && text.get(at + 1) == Some(&b' ') => return None,
             Some(b'=' | b':') => {}
             _ => return None,
         }
@@ -321,7 +345,14 @@ fn bare(text: &[u8], begin: usize) -> Range<usize> {
     let value = |b: u8| b > b' ' && !b"\"',;&)]}<>|".contains(&b);
     let end = run(text, begin, value);
     let scheme = text[begin..end].to_ascii_lowercase();
-    let schemes = [&b"bearer"[..], b"basic", b"token", b"digest", b"negotiate", b"apikey"];
+    let schemes = [
+        &b"bearer"[..],
+        b"basic",
+        b"token",
+        b"digest",
+        b"negotiate",
+        b"apikey",
+    ];
     if schemes.contains(&scheme.as_slice()) {
         let next = spaces(text, end);
         return next..run(text, next, value);
@@ -376,7 +407,10 @@ pub(super) fn cards(text: &[u8], found: &mut impl FnMut(Range<usize>)) {
 
 /// A card number in a run of digits and separators.
 fn card(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
-    let outer = |at: usize| text.get(at).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+    let outer = |at: usize| {
+        text.get(at)
+            .is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+    };
     let mut begin = run.start;
     while begin < run.end {
         if !text[begin].is_ascii_digit() {

@@ -28,7 +28,11 @@ fn check(text: &str) {
         expect = expect + before + "[REDACTED:" + kind + "]";
         rest = after;
     }
-    assert_eq!(redacted(&by, &(plain.clone() + rest)), expect + rest, "{plain}{rest}");
+    assert_eq!(
+        redacted(&by, &(plain.clone() + rest)),
+        expect + rest,
+        "{plain}{rest}"
+    );
 }
 
 #[test]
@@ -54,7 +58,9 @@ fn secrets_go() {
     check("card ⟦card_number|4111 1111 1111 1111⟧ ok");
     check("card ⟦card_number|4111111111111111⟧.");
     check("card=⟦card_number|5500-0000-0000-0004⟧");
-    check("-----BEGIN RSA PRIVATE KEY-----⟦private_key|\nMIIE\nabc\n⟧-----END RSA PRIVATE KEY-----");
+    check(
+        "-----BEGIN RSA PRIVATE KEY-----⟦private_key|\nMIIE\nabc\n⟧-----END RSA PRIVATE KEY-----",
+    );
 }
 
 #[test]
@@ -74,7 +80,10 @@ fn everything_else_stays() {
 fn addresses_where_wanted() {
     let by = redactor("builtin: [ip]");
     let check = |text: &str, expect: &str| assert_eq!(redacted(&by, text), expect);
-    check("from 10.0.0.1:8080 to fe80::1, v1.2.3.4x", "from [REDACTED:ip]:8080 to [REDACTED:ip], v1.2.3.4x");
+    check(
+        "from 10.0.0.1:8080 to fe80::1, v1.2.3.4x",
+        "from [REDACTED:ip]:8080 to [REDACTED:ip], v1.2.3.4x",
+    );
     check("at 12:30:45 1.2.3", "at 12:30:45 1.2.3");
 }
 
@@ -84,7 +93,10 @@ fn rules_of_the_user() {
         "{builtin: false, rules: [{name: badge, pattern: 'badge-(\\d)\\d+', replacement: 'badge-$1*'}, \
          {name: ssn, pattern: '\\d{3}-\\d{2}-\\d{4}'}, {name: tenant, names: '^customer$'}]}",
     );
-    assert_eq!(redacted(&by, "badge-123 123-45-6789"), "badge-1* [REDACTED:ssn]");
+    assert_eq!(
+        redacted(&by, "badge-123 123-45-6789"),
+        "badge-1* [REDACTED:ssn]"
+    );
     let mut labels = Labels::from_pairs([("customer", "acme"), ("a", "b")]);
     by.0.labels(&mut labels);
     assert_eq!(labels.get("customer"), Some("[REDACTED:tenant]"));
@@ -114,7 +126,10 @@ fn batches_of_all_signals() {
     };
     by.logs(&mut batch);
     let shown = format!("{batch:?}");
-    assert!(!shown.contains("example") && !shown.contains("abc"), "{shown}");
+    assert!(
+        !shown.contains("example") && !shown.contains("abc"),
+        "{shown}"
+    );
     let mut spans = SpanBatch {
         resources: vec![ResourceSpans {
             scopes: vec![ScopeSpans {
@@ -159,9 +174,22 @@ fn a_private_key_over_many_lines_and_batches() {
         lines
     };
     let first = run(&["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBg"]);
-    assert_eq!(first, ["-----BEGIN PRIVATE KEY-----[REDACTED:private_key]", "[REDACTED:private_key]"]);
+    assert_eq!(
+        first,
+        [
+            "-----BEGIN PRIVATE KEY-----[REDACTED:private_key]",
+            "[REDACTED:private_key]"
+        ]
+    );
     let second = run(&["kqhkiG9w0BAQEF", "-----END PRIVATE KEY-----", "plain"]);
-    assert_eq!(second, ["[REDACTED:private_key]", "-----END PRIVATE KEY-----", "plain"]);
+    assert_eq!(
+        second,
+        [
+            "[REDACTED:private_key]",
+            "-----END PRIVATE KEY-----",
+            "plain"
+        ]
+    );
     assert_eq!(run(&["kqhkiG9w0BAQEF"]), ["kqhkiG9w0BAQEF"]);
 }
 

@@ -77,14 +77,46 @@ pub(super) fn families(all: &[Told<'_>]) -> Vec<Family> {
     );
     let single = |name: &'static str, kind, help: &'static str| Family::new(name, kind, help);
     let mut singles = [
-        single("obs_ship_queued_items_total", Counter, "Samples, log records and spans queued."),
-        single("obs_ship_queued_bytes_total", Counter, "Bytes of requests queued."),
-        single("obs_ship_sent_bytes_total", Counter, "Bytes of requests that were taken."),
-        single("obs_ship_faults_total", Counter, "Faults of queues and clients."),
-        single("obs_ship_queue_bytes", Gauge, "Bytes on disk that wait to be sent."),
-        single("obs_ship_queue_groups", Gauge, "Groups of requests that wait to be sent."),
-        single("obs_ship_queue_dropped_groups_total", Counter, "Groups that went because there was no room."),
-        single("obs_ship_queue_bytes_max", Gauge, "Bytes at which a queue is full."),
+        single(
+            "obs_ship_queued_items_total",
+            Counter,
+            "Samples, log records and spans queued.",
+        ),
+        single(
+            "obs_ship_queued_bytes_total",
+            Counter,
+            "Bytes of requests queued.",
+        ),
+        single(
+            "obs_ship_sent_bytes_total",
+            Counter,
+            "Bytes of requests that were taken.",
+        ),
+        single(
+            "obs_ship_faults_total",
+            Counter,
+            "Faults of queues and clients.",
+        ),
+        single(
+            "obs_ship_queue_bytes",
+            Gauge,
+            "Bytes on disk that wait to be sent.",
+        ),
+        single(
+            "obs_ship_queue_groups",
+            Gauge,
+            "Groups of requests that wait to be sent.",
+        ),
+        single(
+            "obs_ship_queue_dropped_groups_total",
+            Counter,
+            "Groups that went because there was no room.",
+        ),
+        single(
+            "obs_ship_queue_bytes_max",
+            Gauge,
+            "Bytes at which a queue is full.",
+        ),
     ];
     for (name, counters, (bytes, groups, dropped), bytes_max) in all {
         for (ending, outcome) in ENDINGS {

@@ -165,7 +165,10 @@ async fn send_all(
             let (to, client, stop) = (Arc::clone(to), client.clone(), stop.clone());
             tasks.spawn(async move { deliver(&to, &client, request, &stop).await });
             while tasks.len() >= PARALLEL {
-                all &= tasks.join_next().await.is_none_or(|ended| ended.unwrap_or(false));
+                all &= tasks
+                    .join_next()
+                    .await
+                    .is_none_or(|ended| ended.unwrap_or(false));
             }
         }
     }
@@ -208,7 +211,8 @@ async fn deliver(to: &Outlet, client: &Client, request: Request, stop: &Cancella
         };
         let wait = match outcome {
             Outcome::Taken => {
-                to.counters.ended(Ending::Sent, request.items, request.body.len());
+                to.counters
+                    .ended(Ending::Sent, request.items, request.body.len());
                 return true;
             }
             Outcome::Refused(reason) => {
@@ -223,7 +227,9 @@ async fn deliver(to: &Outlet, client: &Client, request: Request, stop: &Cancella
                     tracing::warn!(destination = to.ship.name, reason, "a batch is sent again");
                     told = true;
                 }
-                after.map_or(backoff, |wait| wait.clamp(to.ship.min_backoff, RETRY_AFTER_MAX))
+                after.map_or(backoff, |wait| {
+                    wait.clamp(to.ship.min_backoff, RETRY_AFTER_MAX)
+                })
             }
         };
         tokio::select! {
@@ -292,7 +298,10 @@ async fn headers(ship: &Ship, request: &Request) -> Result<HeaderMap, String> {
 fn is_later(status: StatusCode) -> bool {
     status.is_server_error()
         || status.is_redirection()
-        || matches!(status.as_u16(), 401 | 403 | 404 | 405 | 407 | 408 | 425 | 429)
+        || matches!(
+            status.as_u16(),
+            401 | 403 | 404 | 405 | 407 | 408 | 425 | 429
+        )
 }
 
 async fn judge(mut response: Response) -> Outcome {

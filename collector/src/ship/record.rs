@@ -140,7 +140,11 @@ fn split_logs(batch: LogBatch) -> Vec<LogBatch> {
     all
 }
 
-fn push_stream(all: &mut [LogBatch], labels: &obs_model::Labels, records: Vec<obs_model::LogRecord>) {
+fn push_stream(
+    all: &mut [LogBatch],
+    labels: &obs_model::Labels,
+    records: Vec<obs_model::LogRecord>,
+) {
     if let Some(last) = all.last_mut().filter(|_| !records.is_empty()) {
         let labels = labels.clone();
         last.streams.push(LogStream { labels, records });
@@ -313,7 +317,10 @@ mod tests {
             ..MetricBatch::default()
         };
         let all = split_metrics(batch);
-        assert_eq!(all.iter().map(MetricBatch::sample_count).sum::<usize>(), 12_005);
+        assert_eq!(
+            all.iter().map(MetricBatch::sample_count).sum::<usize>(),
+            12_005
+        );
         assert!(all.iter().all(|some| some.sample_count() <= SAMPLES));
         let scope = ScopeSpans {
             spans: vec![obs_model::spans::Span::default(); 2500],
@@ -325,7 +332,10 @@ mod tests {
                 ..ResourceSpans::default()
             }],
         };
-        let counts: Vec<usize> = split_spans(batch).iter().map(SpanBatch::span_count).collect();
+        let counts: Vec<usize> = split_spans(batch)
+            .iter()
+            .map(SpanBatch::span_count)
+            .collect();
         assert_eq!(counts, [1000, 1000, 500]);
     }
 }

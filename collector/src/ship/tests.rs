@@ -41,7 +41,9 @@ async fn take(State(saying): State<Saying>, request: Request) -> Response {
     let taken = (parts.uri.path().to_owned(), parts.headers, body);
     saying.taken.send(taken).expect("the test waits");
     match saying.statuses.get(number) {
-        Some(status) => StatusCode::from_u16(*status).expect("a status").into_response(),
+        Some(status) => StatusCode::from_u16(*status)
+            .expect("a status")
+            .into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
@@ -105,7 +107,9 @@ fn lines(lines: &[&str]) -> LogBatch {
 
 fn read_lines(body: &Bytes) -> LogBatch {
     let bytes = snappy::decode(body, 1 << 20).expect("snappy");
-    loki::push::decode_protobuf(&bytes, &Limits::default()).expect("a push").batch
+    loki::push::decode_protobuf(&bytes, &Limits::default())
+        .expect("a push")
+        .batch
 }
 
 struct Running {
@@ -133,10 +137,16 @@ impl Running {
 async fn what_is_acknowledged_arrives_under_one_identity() {
     let mut other = Other::start(&[503, 429]).await;
     let disk = SimDisk::new(1);
-    let yaml = format!("[{{obs: {{url: '{}', min_backoff: 1ms, max_backoff: 2ms}}}}]", other.url);
+    let yaml = format!(
+        "[{{obs: {{url: '{}', min_backoff: 1ms, max_backoff: 2ms}}}}]",
+        other.url
+    );
     let shipper = open(&disk, &yaml, 1 << 20, WhenFull::Refuse);
     let running = run(&shipper);
-    let told = running.sink.logs(Tenant::anonymous(), lines(&["a", "b"])).await;
+    let told = running
+        .sink
+        .logs(Tenant::anonymous(), lines(&["a", "b"]))
+        .await;
     assert_eq!(told, Ok(Accepted::default()));
     let mut identities = Vec::new();
     for _ in 0..3 {
@@ -147,7 +157,10 @@ async fn what_is_acknowledged_arrives_under_one_identity() {
         assert_eq!(batch.streams[0].labels.get("cluster"), Some("c"));
         identities.push(headers[BATCH_HEADER].clone());
     }
-    assert!(identities.windows(2).all(|pair| pair[0] == pair[1]), "{identities:?}");
+    assert!(
+        identities.windows(2).all(|pair| pair[0] == pair[1]),
+        "{identities:?}"
+    );
     running.end().await;
     other.stop.cancel();
     other.tasks.close();
@@ -175,7 +188,10 @@ async fn a_restart_sends_what_was_not_taken() {
     while found.len() < 3 {
         let (_, headers, body) = other.next().await;
         assert!(!headers.contains_key(BATCH_HEADER));
-        let records = read_lines(&body).streams.into_iter().flat_map(|s| s.records);
+        let records = read_lines(&body)
+            .streams
+            .into_iter()
+            .flat_map(|s| s.records);
         found.extend(records.map(|r| String::from_utf8(r.line).expect("text")));
     }
     found.sort();
@@ -194,7 +210,10 @@ async fn a_full_queue_refuses_or_drops_the_oldest() {
         let mut refused = 0;
         for number in 0..40 {
             let text = format!("{number} {line}");
-            let told = running.sink.logs(Tenant::anonymous(), lines(&[&text])).await;
+            let told = running
+                .sink
+                .logs(Tenant::anonymous(), lines(&[&text]))
+                .await;
             refused += u32::from(matches!(told, Err(SinkError::Unavailable { .. })));
         }
         let families = shipper.families();
@@ -219,7 +238,10 @@ async fn a_full_disk_refuses() {
     let running = run(&shipper);
     disk.set_capacity(Some(disk.used()));
     let told = running.sink.logs(Tenant::anonymous(), lines(&["a"])).await;
-    assert!(matches!(told, Err(SinkError::Unavailable { .. })), "{told:?}");
+    assert!(
+        matches!(told, Err(SinkError::Unavailable { .. })),
+        "{told:?}"
+    );
     disk.set_capacity(None);
     let told = running.sink.logs(Tenant::anonymous(), lines(&["a"])).await;
     assert_eq!(told, Ok(Accepted::default()));
@@ -279,7 +301,10 @@ async fn no_secret_leaves_or_reaches_the_disk() {
         let encoding = headers["content-encoding"].to_str().expect("text");
         let plain = unpacked(encoding, &body);
         assert!(!plain.is_empty() && !has(&plain) && !has(&body), "{path}");
-        assert!(memchr::memmem::find(&plain, b"[REDACTED:").is_some(), "{path}");
+        assert!(
+            memchr::memmem::find(&plain, b"[REDACTED:").is_some(),
+            "{path}"
+        );
     }
     let folder = crate::forward::folder_name(&shipper.outlets[0].ship.name);
     let files = Disk::list(&disk, &folder).expect("listed");

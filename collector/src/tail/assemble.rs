@@ -131,7 +131,10 @@ impl Assembler {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of push, with what it found out")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of push, with what it found out"
+    )]
     fn line(
         &mut self,
         index: usize,
@@ -146,8 +149,8 @@ impl Assembler {
             return self.pieces(out, time, text, how.bytes_max, give);
         };
         let open = &mut self.open[index];
-        let full = open.lines >= multiline.max_lines
-            || open.text.len() + text.len() >= how.bytes_max;
+        let full =
+            open.lines >= multiline.max_lines || open.text.len() + text.len() >= how.bytes_max;
         if open.lines == 0 || full {
             // As after beginning again here.
             open.trace = Trace::None;
@@ -203,8 +206,14 @@ impl Assembler {
         for out in [Out::File, Out::Stdout, Out::Stderr] {
             let open = &mut self.open[out as usize];
             if let Some(now) = late {
-                let flush = how.multiline.map_or(std::time::Duration::from_secs(2), |m| m.flush);
-                let wait = if open.in_pieces { flush * PIECES_WAIT } else { flush };
+                let flush = how
+                    .multiline
+                    .map_or(std::time::Duration::from_secs(2), |m| m.flush);
+                let wait = if open.in_pieces {
+                    flush * PIECES_WAIT
+                } else {
+                    flush
+                };
                 if open.touched.is_none_or(|t| now.duration_since(t) < wait) {
                     continue;
                 }
@@ -273,7 +282,13 @@ fn continues(trace: &mut Trace, multiline: &MultilineConfig, line: &[u8]) -> boo
         }
         if *trace == Trace::Go {
             let call = line.ends_with(b")") && line.contains(&b'(') && !line.contains(&b' ');
-            let known = [&b"goroutine "[..], b"[signal ", b"created by ", b"exit status", b"runtime."];
+            let known = [
+                &b"goroutine "[..],
+                b"[signal ",
+                b"created by ",
+                b"exit status",
+                b"runtime.",
+            ];
             if line.is_empty() || indented || call || known.iter().any(|k| line.starts_with(k)) {
                 return true;
             }
@@ -345,7 +360,11 @@ mod tests {
             bytes_max: 4,
             ..PLAIN
         };
-        let long = [(Stdout, true, "abcd"), (Stdout, true, "ef"), (Stdout, false, "gh")];
+        let long = [
+            (Stdout, true, "abcd"),
+            (Stdout, true, "ef"),
+            (Stdout, false, "gh"),
+        ];
         assert_eq!(assemble(short, &long), ["stdout:abcd", "stdout:efgh"]);
     }
 
@@ -362,24 +381,48 @@ mod tests {
 
     #[test]
     fn records_of_many_lines() {
-        check("{start: '^\\d'}", "0 before\n1 a\nb\nc\n2 d", &["0 before", "1 a\nb\nc", "2 d"]);
-        check("{start: '^\\d', max_lines: 2}", "1 a\nb\nc", &["1 a\nb", "c"]);
+        check(
+            "{start: '^\\d'}",
+            "0 before\n1 a\nb\nc\n2 d",
+            &["0 before", "1 a\nb\nc", "2 d"],
+        );
+        check(
+            "{start: '^\\d', max_lines: 2}",
+            "1 a\nb\nc",
+            &["1 a\nb", "c"],
+        );
         check(
             "java",
             "ERROR x\njava.lang.E: y\n\tat a.b(C.java:1)\n\tat d\nCaused by: z\n\t... 1 more\nINFO",
-            &["ERROR x", "java.lang.E: y\n\tat a.b(C.java:1)\n\tat d\nCaused by: z\n\t... 1 more", "INFO"],
+            &[
+                "ERROR x",
+                "java.lang.E: y\n\tat a.b(C.java:1)\n\tat d\nCaused by: z\n\t... 1 more",
+                "INFO",
+            ],
         );
         check(
             "python",
             "start\nTraceback (most recent call last):\n  File x\n    y()\nValueError: z\nnext",
-            &["start", "Traceback (most recent call last):\n  File x\n    y()\nValueError: z", "next"],
+            &[
+                "start",
+                "Traceback (most recent call last):\n  File x\n    y()\nValueError: z",
+                "next",
+            ],
         );
         check(
             "go",
             "ok\npanic: boom\n\ngoroutine 1 [running]:\nmain.f(0x1)\n\t/x.go:1 +0x1\nexit status 2\nnext",
-            &["ok", "panic: boom\n\ngoroutine 1 [running]:\nmain.f(0x1)\n\t/x.go:1 +0x1\nexit status 2", "next"],
+            &[
+                "ok",
+                "panic: boom\n\ngoroutine 1 [running]:\nmain.f(0x1)\n\t/x.go:1 +0x1\nexit status 2",
+                "next",
+            ],
         );
-        check("dotnet", "Unhandled: x\n   at A.B()\nnext", &["Unhandled: x\n   at A.B()", "next"]);
+        check(
+            "dotnet",
+            "Unhandled: x\n   at A.B()\nnext",
+            &["Unhandled: x\n   at A.B()", "next"],
+        );
     }
 
     proptest! {

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use obs_model::time::{days_from_civil, parse_rfc3339};
 use obs_model::Timestamp;
+use obs_model::time::{days_from_civil, parse_rfc3339};
 
 /// Where a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,14 @@ fn time(bytes: &[u8]) -> Option<Timestamp> {
 
 /// `2026-11-21T12:34:56.123456789Z`
 fn quick(bytes: &[u8]) -> Option<Timestamp> {
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.')];
+    let marks = [
+        (4, b'-'),
+        (7, b'-'),
+        (10, b'T'),
+        (13, b':'),
+        (16, b':'),
+        (19, b'.'),
+    ];
     if bytes.last() != Some(&b'Z') || marks.iter().any(|(at, mark)| bytes.get(*at) != Some(mark)) {
         return None;
     }
@@ -120,7 +127,9 @@ fn quick(bytes: &[u8]) -> Option<Timestamp> {
         nanos = nanos * 10 + fraction.get(index).map_or(0, |b| i64::from(b - b'0'));
     }
     let seconds = (days_from_civil(year, month, day) * 24 + hour) * 3600 + minute * 60 + second;
-    Some(Timestamp::from_nanos(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?))
+    Some(Timestamp::from_nanos(
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?,
+    ))
 }
 
 /// `{"log":"…\n","stream":"stdout","time":"…"}`; a piece of a line has no line end.
@@ -134,7 +143,9 @@ fn docker(bytes: &[u8]) -> Option<Line<'_>> {
         _ => return None,
     };
     let whole = log.strip_suffix('\n');
-    let text = whole.map(|t| t.strip_suffix('\r').unwrap_or(t)).unwrap_or(log);
+    let text = whole
+        .map(|t| t.strip_suffix('\r').unwrap_or(t))
+        .unwrap_or(log);
     Some(Line {
         time: time(field("time")?.as_bytes()),
         out,
@@ -164,17 +175,33 @@ mod tests {
     #[test]
     fn both_forms() {
         let at = "2026-11-21T12:34:56.123456789Z";
-        check(&format!("{at} stdout F hello  you"), Some((at, Out::Stdout, false, "hello  you")));
-        check(&format!("{at} stderr P part"), Some((at, Out::Stderr, true, "part")));
-        check(&format!("{at} stdout F:x:y "), Some((at, Out::Stdout, false, "")));
-        check(&format!("{at} stdout F"), Some((at, Out::Stdout, false, "")));
+        check(
+            &format!("{at} stdout F hello  you"),
+            Some((at, Out::Stdout, false, "hello  you")),
+        );
+        check(
+            &format!("{at} stderr P part"),
+            Some((at, Out::Stderr, true, "part")),
+        );
+        check(
+            &format!("{at} stdout F:x:y "),
+            Some((at, Out::Stdout, false, "")),
+        );
+        check(
+            &format!("{at} stdout F"),
+            Some((at, Out::Stdout, false, "")),
+        );
         let zone = "2026-11-30T12:34:56.5+01:00";
-        check(&format!("{zone} stdout F x"), Some((zone, Out::Stdout, false, "x")));
+        check(
+            &format!("{zone} stdout F x"),
+            Some((zone, Out::Stdout, false, "x")),
+        );
         check(&format!("{at} stdin F x"), None);
         check(&format!("{at} stdout X x"), None);
         check("plain text", None);
         check("", None);
-        let json = r#"{"log":"a \"b\"\n","stream":"stderr","time":"2026-11-21T12:34:56.123456789Z"}"#;
+        let json =
+            r#"{"log":"a \"b\"\n","stream":"stderr","time":"2026-11-21T12:34:56.123456789Z"}"#;
         check(json, Some((at, Out::Stderr, false, "a \"b\"")));
         let json = r#"{"log":"part","stream":"stdout","time":"2026-11-21T12:34:56.123456789Z"}"#;
         check(json, Some((at, Out::Stdout, true, "part")));

@@ -24,10 +24,16 @@ const FILENAME: &str = "filename";
 const FRESH_NANOS: i64 = 2_000_000_000;
 
 /// Annotations and labels that exclude a pod, with the value that does.
-const EXCLUDE: [&str; 3] = ["logs.obs.dev/exclude", "fluentbit.io/exclude", "vector.dev/exclude"];
+const EXCLUDE: [&str; 3] = [
+    "logs.obs.dev/exclude",
+    "fluentbit.io/exclude",
+    "vector.dev/exclude",
+];
 /// Annotations that exclude some of its containers, separated by commas.
-const EXCLUDE_CONTAINERS: [&str; 2] =
-    ["logs.obs.dev/exclude-containers", "vector.dev/exclude-containers"];
+const EXCLUDE_CONTAINERS: [&str; 2] = [
+    "logs.obs.dev/exclude-containers",
+    "vector.dev/exclude-containers",
+];
 /// Annotations that choose a parser; `-CONTAINER` behind it is for one container.
 const PARSER: [&str; 2] = ["logs.obs.dev/parser", "fluentbit.io/parser"];
 /// The annotation that chooses whose stack traces are put together.
@@ -211,7 +217,12 @@ impl Discovery {
     }
 
     /// A log that is followed from now on; `None` where its pod does not want it.
-    pub(super) fn group(&mut self, found: &Found, config: &LogsConfig, pods: &Pods) -> Option<Group> {
+    pub(super) fn group(
+        &mut self,
+        found: &Found,
+        config: &LogsConfig,
+        pods: &Pods,
+    ) -> Option<Group> {
         match &found.origin {
             Origin::Files(index) => {
                 let entry = config.files.get(*index)?;
@@ -239,7 +250,12 @@ impl Discovery {
         }
     }
 
-    fn container(&mut self, config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Option<Group> {
+    fn container(
+        &mut self,
+        config: &PodsConfig,
+        place: &Place,
+        pod: Option<&Pod>,
+    ) -> Option<Group> {
         let rule = config.rules.iter().position(|rule| {
             let fits = |pattern: &Option<String>, name: &str| {
                 let pattern = pattern.as_deref();
@@ -284,7 +300,11 @@ impl Discovery {
             ("k8s_pod_uid", place.uid.as_str()),
             ("k8s_container_restart_count", place.restart.as_str()),
         ]);
-        Some(Group::new(&pod_labels(config, place, pod), metadata, pipeline))
+        Some(Group::new(
+            &pod_labels(config, place, pod),
+            metadata,
+            pipeline,
+        ))
     }
 
     fn pipeline(&mut self, key: String, setting: impl FnOnce() -> Setting) -> Arc<Pipeline> {
@@ -329,23 +349,29 @@ fn excluded(pod: &Pod, container: &str) -> bool {
         let value = pod.annotations.get(*name).or(pod.labels.get(*name));
         value.is_some_and(|v| v == "true")
     };
-    let listed = EXCLUDE_CONTAINERS.iter().filter_map(|name| pod.annotations.get(*name));
+    let listed = EXCLUDE_CONTAINERS
+        .iter()
+        .filter_map(|name| pod.annotations.get(*name));
     EXCLUDE.iter().any(|name| says(&name))
-        || listed.flat_map(|list| list.split(',')).any(|name| name.trim() == container)
+        || listed
+            .flat_map(|list| list.split(','))
+            .any(|name| name.trim() == container)
 }
 
 /// An annotation for a container, or for all of the pod's.
 fn annotation<'a>(pod: &'a Pod, names: &[&str], container: &str) -> Option<&'a str> {
     names.iter().find_map(|name| {
         let own = pod.annotations.get(&format!("{name}-{container}"));
-        own.or_else(|| pod.annotations.get(*name)).map(String::as_str)
+        own.or_else(|| pod.annotations.get(*name))
+            .map(String::as_str)
     })
 }
 
 fn wanted_namespace(config: &PodsConfig, namespace: &str) -> bool {
     let fits = |pattern: &String| glob::matches(pattern.as_bytes(), namespace.as_bytes());
     let included = &config.include_namespaces;
-    (included.is_empty() || included.iter().any(fits)) && !config.exclude_namespaces.iter().any(fits)
+    (included.is_empty() || included.iter().any(fits))
+        && !config.exclude_namespaces.iter().any(fits)
 }
 
 /// `<namespace>_<pod>_<uid>`
@@ -364,7 +390,11 @@ fn renamed(
     (config, index): (&FilesConfig, usize),
     all: &mut Vec<Found>,
 ) {
-    if !config.paths.iter().any(|pattern| glob::matches_path(pattern, key)) {
+    if !config
+        .paths
+        .iter()
+        .any(|pattern| glob::matches_path(pattern, key))
+    {
         return;
     }
     let Some(folder) = key.parent() else {
@@ -455,7 +485,10 @@ mod tests {
             assert_eq!(found, expect, "{name}");
         };
         check("shop_cart-0_1234-ab", Some(("shop", "cart-0", "1234-ab")));
-        check("kube-system_etcd-n1_0a1b2c", Some(("kube-system", "etcd-n1", "0a1b2c")));
+        check(
+            "kube-system_etcd-n1_0a1b2c",
+            Some(("kube-system", "etcd-n1", "0a1b2c")),
+        );
         check("nothing", None);
         check("a__b", None);
     }
@@ -479,7 +512,9 @@ mod tests {
             ..Pod::default()
         };
         let pairs = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
-            all.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+            all.iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect()
         };
         pod.labels = pairs(&[("app", "cart"), ("team", "a")]);
         let mut discovery = Discovery::default();
@@ -496,7 +531,10 @@ mod tests {
         assert!(make(&place("shop", "other"), &pod).is_some());
         pod.annotations = pairs(&[("fluentbit.io/exclude", "true")]);
         assert!(make(&place("shop", "other"), &pod).is_none());
-        pod.annotations = pairs(&[("logs.obs.dev/parser", "json"), ("logs.obs.dev/parser-b", "klog")]);
+        pod.annotations = pairs(&[
+            ("logs.obs.dev/parser", "json"),
+            ("logs.obs.dev/parser-b", "klog"),
+        ]);
         assert_eq!(annotation(&pod, &PARSER, "a"), Some("json"));
         assert_eq!(annotation(&pod, &PARSER, "b"), Some("klog"));
     }

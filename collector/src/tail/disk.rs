@@ -95,7 +95,10 @@ pub(super) fn open(path: &Path) -> std::io::Result<Option<(Stat, Reader)>> {
     if !stat(path).is_some_and(|s| s.regular) {
         return Ok(None);
     }
-    #[expect(clippy::disallowed_methods, reason = "the one place that opens followed files")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that opens followed files"
+    )]
     let file = File::open(path)?;
     let found = stat_of(&file.metadata()?);
     if !found.regular {

@@ -52,6 +52,8 @@ pub(super) struct Followed {
     assembler: Assembler,
     last_time: Option<Timestamp>,
     gzip_end: bool,
+    /// Bytes that a read needs, beyond the usual, to find the end of a line.
+    long_line: u64,
 }
 
 /// Where the records of a file go.
@@ -117,6 +119,7 @@ impl Followed {
             assembler: Assembler::at(offset),
             last_time: None,
             gzip_end: false,
+            long_line: 0,
         })
     }
 
@@ -191,7 +194,7 @@ impl Followed {
             true => making.limits.line_bytes_max.saturating_add(WRAPPING_BYTES),
             false => making.limits.line_bytes_max,
         };
-        let room = QUANTUM.max(line_max as u64 + 1);
+        let room = QUANTUM.max(self.long_line.min(line_max as u64 + 1));
         // A range that is sent again is read at once, so that its records get the same times.
         let again = |sent: Sent| sent.end.saturating_sub(self.read).min(room + UNQUIET_BYTES);
         let most = self.resend.map_or(room, again);
@@ -213,6 +216,9 @@ impl Followed {
             // Known before the lines are stored, so that a restart tells whether it is this file.
             self.fingerprint = Fingerprint::of(&buffer[..lines.consumed]);
         }
+        // A line longer than that: the next read has room for the longest.
+        let stuck = lines.consumed == 0 && buffer.len() as u64 == room;
+        self.long_line = if stuck { u64::MAX } else { 0 };
         taken.bytes += lines.consumed as u64;
         taken.cut += lines.cut;
         self.push(&lines, container, making, taken);
@@ -238,7 +244,9 @@ impl Followed {
                 true => container::parse(bytes),
                 false => Line::raw(bytes),
             };
-            assembler.push(&line, (begin, at), how, &mut |whole| taken.add(whole, making, last));
+            assembler.push(&line, (begin, at), how, &mut |whole| {
+                taken.add(whole, making, last)
+            });
         }
         self.read += lines.consumed as u64;
     }
@@ -391,7 +399,11 @@ mod tests {
         let found = split(text.as_bytes(), 4, last);
         assert_eq!(found.lines, lines, "{text:?}");
         assert_eq!((found.consumed, found.cut), (consumed, cut), "{text:?}");
-        assert_eq!(found.ends.last().copied().unwrap_or(0), consumed, "{text:?}");
+        assert_eq!(
+            found.ends.last().copied().unwrap_or(0),
+            consumed,
+            "{text:?}"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::checkpoint::{Entry, FileId};
 use super::container::Out;
-use super::disk::{self, Stat};
+use super::disk::{self, Reader, Stat};
 use super::file::Followed;
 use super::pipeline::Pipeline;
 
@@ -147,7 +147,9 @@ impl Group {
                     false => self.files.len(),
                     true => {
                         let rotated = self.files.iter().filter(|f| f.rotated);
-                        rotated.filter(|f| f.path < file.path || file.path.starts_with(&f.path)).count()
+                        rotated
+                            .filter(|f| f.path < file.path || file.path.starts_with(&f.path))
+                            .count()
                     }
                 };
                 self.files.insert(at, file);
@@ -248,8 +250,13 @@ impl Group {
         let mut closed = false;
         self.files.retain_mut(|file| {
             let idle = file.rotated || file.lost_since.is_some();
-            if !idle || !file.is_done() || file.offset < file.read {
+            if idle && let Some(Ok(length)) = file.reader.as_ref().map(Reader::length) {
+                file.length = length;
+            }
+            if !idle || !file.at_end() {
                 file.ended_since = None;
+            }
+            if !idle || !file.is_done() || file.offset < file.read {
                 return true;
             }
             file.ended_since = file.ended_since.or(Some(now));
@@ -278,6 +285,8 @@ impl Group {
         if self.remembered.len() >= TRUNCATIONS_MAX {
             self.remembered.remove(0);
         }
+        // A copy that was passed over, because the file itself was there, may have the rest.
+        self.looked.clear();
         self.remembered.push(Entry {
             path: name.to_owned(),
             // The inode goes on with other bytes.

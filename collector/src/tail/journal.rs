@@ -50,7 +50,10 @@ pub async fn run(config: JournaldConfig, setting: Setting, stop: CancellationTok
 }
 
 fn start(config: &JournaldConfig, cursor: Option<&str>) -> std::io::Result<Child> {
-    let program = config.command.clone().unwrap_or_else(|| "journalctl".into());
+    let program = config
+        .command
+        .clone()
+        .unwrap_or_else(|| "journalctl".into());
     let mut command = Command::new(program);
     command.args(["--output=export", "--follow", "--no-pager"]);
     match cursor {
@@ -149,13 +152,18 @@ async fn store(
     add_labels(&mut batch, config);
     let bytes = entries.iter().map(Vec::len).sum::<usize>() as u64;
     loop {
-        let stored = setting.sink.logs(setting.tenant.clone(), batch.clone()).await;
+        let stored = setting
+            .sink
+            .logs(setting.tenant.clone(), batch.clone())
+            .await;
         match stored {
             Ok(accepted) => {
                 if accepted.refused > 0 {
                     tracing::warn!(lines = accepted.refused, reason = %accepted.reason, "entries of the journal refused");
                 }
-                setting.counters.tailed(batch.record_count() as u64, bytes, 0);
+                setting
+                    .counters
+                    .tailed(batch.record_count() as u64, bytes, 0);
                 return true;
             }
             Err(SinkError::Refused { reason }) => {
@@ -193,7 +201,9 @@ fn cursor_of(entry: &[u8]) -> Option<&str> {
     let plain = |b: &u8| b.is_ascii_graphic();
     let cursor = &line[..end.min(CURSOR_BYTES_MAX)];
     let whole = end <= CURSOR_BYTES_MAX && cursor.iter().all(plain);
-    std::str::from_utf8(cursor).ok().filter(|c| whole && !c.is_empty())
+    std::str::from_utf8(cursor)
+        .ok()
+        .filter(|c| whole && !c.is_empty())
 }
 
 async fn load(path: &Path) -> Result<Option<String>, String> {

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use obs_model::limits::Limits;
-use obs_model::time::{NANOS_PER_SECOND, civil_from_days, days_from_civil, parse_rfc3339};
-use obs_model::time::NANOS_PER_DAY;
 use obs_model::Timestamp;
+use obs_model::limits::Limits;
+use obs_model::time::NANOS_PER_DAY;
+use obs_model::time::{NANOS_PER_SECOND, civil_from_days, days_from_civil, parse_rfc3339};
 use obs_wire::syslog::{Civil, Context, Messages};
 use regex::bytes::Regex;
 use serde_json::Value;
@@ -20,7 +20,14 @@ const FIELDS_MAX: usize = 64;
 /// Bytes of one field that are kept.
 const FIELD_BYTES_MAX: usize = 16 << 10;
 /// Fields of JSON and logfmt that say the level where none is configured.
-const LEVELS: [&str; 6] = ["level", "severity", "lvl", "log.level", "severity_text", "levelname"];
+const LEVELS: [&str; 6] = [
+    "level",
+    "severity",
+    "lvl",
+    "log.level",
+    "severity_text",
+    "levelname",
+];
 /// Fields that join lines with traces, kept without being asked for.
 const IDS: [(&str, &str); 6] = [
     ("trace_id", "trace_id"),
@@ -148,7 +155,10 @@ impl Parser {
         }
         parsed.level = match &config.level {
             Some(name) => text(name).and_then(|l| level(&l)),
-            None => LEVELS.iter().find_map(|name| text(name)).and_then(|l| level(&l)),
+            None => LEVELS
+                .iter()
+                .find_map(|name| text(name))
+                .and_then(|l| level(&l)),
         };
         if let Some(name) = &config.message {
             parsed.message = text(name).map(|m| m.into_owned().into_bytes());
@@ -186,11 +196,14 @@ impl Parser {
                 parsed.level = level(&value);
             } else if config.message.as_deref() == Some(name) {
                 parsed.message = Some(value.into_owned().into_bytes());
-            } else if value != "-" && (config.fields.is_empty() || config.fields.iter().any(|f| f == name)) {
+            } else if value != "-"
+                && (config.fields.is_empty() || config.fields.iter().any(|f| f == name))
+            {
                 parsed.push(name, &value);
             }
         }
-        if parsed.level.is_none() && matches!(config.kind, ParserKind::Combined | ParserKind::Envoy) {
+        if parsed.level.is_none() && matches!(config.kind, ParserKind::Combined | ParserKind::Envoy)
+        {
             let status = captures.name("status").map(|s| s.as_bytes());
             parsed.level = match status.and_then(<[u8]>::first) {
                 Some(b'5') => Some("error"),
@@ -226,7 +239,9 @@ fn number(text: &str, unit: i64) -> Option<Timestamp> {
         scale /= 10;
         nanos += digit * scale;
     }
-    Some(Timestamp::from_nanos(whole.checked_mul(unit)?.checked_add(nanos)?))
+    Some(Timestamp::from_nanos(
+        whole.checked_mul(unit)?.checked_add(nanos)?,
+    ))
 }
 
 /// `21/Nov/2026:12:34:56 +0000`, as access logs have it.
@@ -244,7 +259,9 @@ fn strftime(format: &str, text: &str) -> Option<Timestamp> {
             civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
         }
     };
-    i64::try_from(at.as_nanosecond()).ok().map(Timestamp::from_nanos)
+    i64::try_from(at.as_nanosecond())
+        .ok()
+        .map(Timestamp::from_nanos)
 }
 
 /// The level that a word means, by Loki's names.
@@ -274,11 +291,20 @@ pub(super) fn detect_level(line: &[u8]) -> Option<&'static str> {
     let head = &line[..line.len().min(256)];
     for word in head.split(|b| !b.is_ascii_alphabetic()) {
         let known = [
-            (&b"error"[..], "error"), (b"err", "error"), (b"warn", "warn"), (b"warning", "warn"),
-            (b"info", "info"), (b"debug", "debug"), (b"fatal", "fatal"), (b"critical", "critical"),
+            (&b"error"[..], "error"),
+            (b"err", "error"),
+            (b"warn", "warn"),
+            (b"warning", "warn"),
+            (b"info", "info"),
+            (b"debug", "debug"),
+            (b"fatal", "fatal"),
+            (b"critical", "critical"),
             (b"trace", "trace"),
         ];
-        if let Some((_, level)) = known.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)) {
+        if let Some((_, level)) = known
+            .iter()
+            .find(|(name, _)| word.eq_ignore_ascii_case(name))
+        {
             return Some(level);
         }
     }
@@ -336,9 +362,8 @@ fn unquoted(text: &str) -> (Cow<'_, str>, &str) {
 
 /// `I1121 12:34:56.789012   12345 file.go:123] message`
 fn klog(line: &[u8], now: Timestamp) -> Option<Parsed> {
-    let text = std::str::from_utf8(line.get(..line.len().min(512))?).or_else(|e| {
-        std::str::from_utf8(&line[..e.valid_up_to()])
-    });
+    let text = std::str::from_utf8(line.get(..line.len().min(512))?)
+        .or_else(|e| std::str::from_utf8(&line[..e.valid_up_to()]));
     let text = text.ok()?;
     let (head, _) = text.split_once("] ")?;
     let mut words = head.split_ascii_whitespace();
@@ -361,7 +386,8 @@ fn klog(line: &[u8], now: Timestamp) -> Option<Parsed> {
     }
     let micros: i64 = fraction.strip_prefix('.')?.parse().ok()?;
     let (year, ..) = civil_from_days(now.nanos().div_euclid(NANOS_PER_DAY));
-    let seconds = |year| (days_from_civil(year, month, day_of) * 24 + hour) * 3600 + minute * 60 + second;
+    let seconds =
+        |year| (days_from_civil(year, month, day_of) * 24 + hour) * 3600 + minute * 60 + second;
     let at = |year| Timestamp::from_nanos(seconds(year) * NANOS_PER_SECOND + micros * 1000);
     // A line of December that is read in January is of last year.
     let time = match at(year) {
@@ -405,7 +431,8 @@ fn syslog(line: &[u8], now: Timestamp, limits: &Limits) -> Option<Parsed> {
 
 fn audit(line: &[u8]) -> Option<Parsed> {
     let event: Value = serde_json::from_slice(line).ok()?;
-    if event.get("kind").and_then(Value::as_str) != Some("Event") || event.get("auditID").is_none() {
+    if event.get("kind").and_then(Value::as_str) != Some("Event") || event.get("auditID").is_none()
+    {
         return None;
     }
     let mut parsed = Parsed::default();
@@ -430,7 +457,9 @@ fn audit(line: &[u8]) -> Option<Parsed> {
     }
     let time = event.get("stageTimestamp").and_then(Value::as_str);
     parsed.time = time.and_then(parse_rfc3339);
-    let code = event.pointer("/responseStatus/code").and_then(Value::as_i64);
+    let code = event
+        .pointer("/responseStatus/code")
+        .and_then(Value::as_i64);
     parsed.level = Some(match code.unwrap_or(200) {
         500.. => "error",
         400.. => "warn",

@@ -68,7 +68,10 @@ impl Pipeline {
             metadata: metadata.clone(),
         };
         let mut level = None;
-        let parsed = self.parser.as_ref().and_then(|p| p.parse(text, assigned, limits));
+        let parsed = self
+            .parser
+            .as_ref()
+            .and_then(|p| p.parse(text, assigned, limits));
         if let Some(parsed) = parsed {
             record.time = parsed.time.or(time).unwrap_or(assigned);
             level = parsed.level;
@@ -86,7 +89,8 @@ impl Pipeline {
                 record.line = message;
             }
         }
-        if level.is_none() && (self.detect_level || self.drop.iter().any(|d| !d.levels.is_empty())) {
+        if level.is_none() && (self.detect_level || self.drop.iter().any(|d| !d.levels.is_empty()))
+        {
             level = detect_level(text);
             if let Some(level) = level.filter(|_| self.detect_level) {
                 let mut builder = record.metadata.to_builder();
@@ -169,7 +173,8 @@ mod tests {
 
     #[test]
     fn one_in_many_is_kept() {
-        let drop: Vec<DropConfig> = serde_yaml_ng::from_str("[{pattern: a, keep_one_in: 10}]").unwrap();
+        let drop: Vec<DropConfig> =
+            serde_yaml_ng::from_str("[{pattern: a, keep_one_in: 10}]").unwrap();
         let pipeline = Pipeline::new(Setting {
             drop,
             ..Setting::default()
@@ -193,10 +198,20 @@ mod tests {
         let base = Labels::from_pairs([("restart", "0")]);
         let line = br#"{"level":"error","trace_id":"ab"}"#;
         let made = pipeline
-            .record(line, None, Timestamp::from_seconds(1), &base, &Limits::default())
+            .record(
+                line,
+                None,
+                Timestamp::from_seconds(1),
+                &base,
+                &Limits::default(),
+            )
             .unwrap();
         assert_eq!(made.line, line);
-        let expect = [("detected_level", "error"), ("restart", "0"), ("trace_id", "ab")];
+        let expect = [
+            ("detected_level", "error"),
+            ("restart", "0"),
+            ("trace_id", "ab"),
+        ];
         assert_eq!(made.metadata, Labels::from_pairs(expect));
     }
 }

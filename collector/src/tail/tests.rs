@@ -290,10 +290,18 @@ async fn copies_of_truncated_files_give_the_rest() {
     rig.append("a.log", "1\n").await;
     rig.settle().await;
     rig.append("a.log", "2\n").await;
-    fs::copy(rig.path("a.log"), rig.path("a.log.1")).await.expect("copied");
-    fs::write(rig.path("a.log"), b"3\n").await.expect("truncated");
+    fs::copy(rig.path("a.log"), rig.path("a.log.1"))
+        .await
+        .expect("copied");
+    fs::write(rig.path("a.log"), b"3\n")
+        .await
+        .expect("truncated");
     rig.settle().await;
-    let lines: Vec<String> = rig.lines().into_iter().filter(|l| !l.contains('x')).collect();
+    let lines: Vec<String> = rig
+        .lines()
+        .into_iter()
+        .filter(|l| !l.contains('x'))
+        .collect();
     let mut sorted = lines.clone();
     sorted.sort();
     assert_eq!(sorted, ["a.log:1", "a.log:2", "a.log:3"]);
@@ -303,7 +311,9 @@ const CONTAINER: &str = "pods/shop_cart-0_u-1/web";
 
 impl Rig {
     async fn make_container(&self) {
-        fs::create_dir_all(self.path(CONTAINER)).await.expect("made");
+        fs::create_dir_all(self.path(CONTAINER))
+            .await
+            .expect("made");
     }
 
     /// A line as a runtime writes it, with a time of its own.
@@ -329,7 +339,12 @@ async fn containers_have_their_place_as_labels() {
     rig.cri("stdout", "F", 3, "lo").await;
     let tail = rig.tail.as_mut().expect("started").tail.as_mut();
     let pending = tail.expect("there").prepare().expect("lines");
-    let shown: Vec<String> = pending.batch.streams.iter().map(|s| s.labels.to_string()).collect();
+    let shown: Vec<String> = pending
+        .batch
+        .streams
+        .iter()
+        .map(|s| s.labels.to_string())
+        .collect();
     assert_eq!(
         shown,
         [
@@ -339,9 +354,15 @@ async fn containers_have_their_place_as_labels() {
     );
     let record = &pending.batch.streams[0].records[0];
     assert_eq!(record.line, b"hello");
-    assert_eq!(record.time, Timestamp::from_nanos(1_700_000_000_000_000_001));
+    assert_eq!(
+        record.time,
+        Timestamp::from_nanos(1_700_000_000_000_000_001)
+    );
     assert_eq!(record.metadata.get("k8s_pod_uid"), Some("u-1"));
-    assert_eq!(record.metadata.get("k8s_container_restart_count"), Some("0"));
+    assert_eq!(
+        record.metadata.get("k8s_container_restart_count"),
+        Some("0")
+    );
 }
 
 #[tokio::test]
@@ -349,7 +370,8 @@ async fn rotated_files_that_are_too_many_are_counted() {
     let mut rig = Rig::pods("{rotated_files_max: 2}").await;
     rig.make_container().await;
     for number in 0..6u64 {
-        rig.cri("stdout", "F", number, &format!("line {number}")).await;
+        rig.cri("stdout", "F", number, &format!("line {number}"))
+            .await;
         let rotated = format!("{CONTAINER}/0.log.2026010{number}-000000");
         let from = rig.path(&format!("{CONTAINER}/0.log"));
         fs::rename(from, rig.path(&rotated)).await.expect("renamed");
@@ -358,8 +380,13 @@ async fn rotated_files_that_are_too_many_are_counted() {
     rig.settle().await;
     assert_eq!(rig.texts(), ["line 4", "line 5", "line 9"]);
     let follower = rig.tail.as_ref().expect("started");
-    let families = follower.setting.counters.families(&crate::sink::SinkStats::default());
-    let lost = families.iter().find(|f| f.name == "obs_tail_lost_files_total");
+    let families = follower
+        .setting
+        .counters
+        .families(&crate::sink::SinkStats::default());
+    let lost = families
+        .iter()
+        .find(|f| f.name == "obs_tail_lost_files_total");
     assert_eq!(lost.expect("counted").points[0].value, 4.0);
 }
 
@@ -370,7 +397,9 @@ async fn a_deleted_pod_is_read_to_its_end() {
     rig.cri("stdout", "F", 1, "first").await;
     rig.settle().await;
     rig.cri("stdout", "F", 2, "last").await;
-    fs::remove_dir_all(rig.path("pods/shop_cart-0_u-1")).await.expect("deleted");
+    fs::remove_dir_all(rig.path("pods/shop_cart-0_u-1"))
+        .await
+        .expect("deleted");
     rig.settle().await;
     assert_eq!(rig.texts(), ["first", "last"]);
 }

@@ -24,7 +24,9 @@ pub fn encode(batch: &LogBatch, out: &mut Vec<u8>) {
             put_time(&mut entry, record.time);
             put::bytes(&mut entry, 2, &record.line);
             if !record.metadata.is_empty() {
-                let known = last.as_ref().is_some_and(|(labels, _)| *labels == &record.metadata);
+                let known = last
+                    .as_ref()
+                    .is_some_and(|(labels, _)| *labels == &record.metadata);
                 if !known {
                     last = Some((&record.metadata, metadata(&record.metadata)));
                 }

@@ -154,7 +154,11 @@ fn kind_of(name: &str, kinds: &HashMap<&str, MetricKind>) -> MetricKind {
 
 fn metric(out: &mut Vec<u8>, name: &str, kind: MetricKind, series: &[&Series]) {
     let floats = |s: &&&Series| s.samples.iter().any(|s| matches!(s.value, Value::Float(_)));
-    let natives = |s: &&&Series| s.samples.iter().any(|s| matches!(s.value, Value::Histogram(_)));
+    let natives = |s: &&&Series| {
+        s.samples
+            .iter()
+            .any(|s| matches!(s.value, Value::Histogram(_)))
+    };
     let with = |out: &mut Vec<u8>, number: u32, write: &dyn Fn(&mut Vec<u8>)| {
         put::message(out, 2, |metric| {
             put::bytes(metric, 1, name.as_bytes());
@@ -280,12 +284,21 @@ fn buckets(out: &mut Vec<u8>, number: u32, histogram: &Histogram, positive: bool
     let mut dense = Vec::new();
     let mut counts = counts.iter();
     for (index, span) in spans.iter().enumerate() {
-        let gap = if index == 0 { 0 } else { usize::try_from(span.offset).unwrap_or(0) };
+        let gap = if index == 0 {
+            0
+        } else {
+            usize::try_from(span.offset).unwrap_or(0)
+        };
         if dense.len() + gap > obs_model::histogram::BUCKETS_MAX {
             break;
         }
         dense.resize(dense.len() + gap, 0);
-        dense.extend(counts.by_ref().take(span.length as usize).map(|count| *count as u64));
+        dense.extend(
+            counts
+                .by_ref()
+                .take(span.length as usize)
+                .map(|count| *count as u64),
+        );
     }
     put::message(out, number, |out| {
         put::sint(out, 1, i64::from(first.offset) - 1);
@@ -335,7 +348,10 @@ mod tests {
         let record = &stream.records[0];
         assert_eq!(record.line, b"hello");
         assert_eq!(record.time, batch.streams[0].records[0].time);
-        for (name, value) in [("user", "7"), ("trace_id", "0af7651916cd43dd8448eb211c80319c")] {
+        for (name, value) in [
+            ("user", "7"),
+            ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
+        ] {
             assert_eq!(record.metadata.get(name), Some(value));
         }
     }
@@ -350,8 +366,14 @@ mod tests {
             count: 7.0,
             sum: 9.5,
             positive_spans: vec![
-                BucketSpan { offset: 0, length: 2 },
-                BucketSpan { offset: 1, length: 1 },
+                BucketSpan {
+                    offset: 0,
+                    length: 2,
+                },
+                BucketSpan {
+                    offset: 1,
+                    length: 1,
+                },
             ],
             positive: vec![1.0, 2.0, 3.0],
             ..Histogram::default()
