@@ -15,12 +15,13 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use obs_collector::config::Job;
 use obs_collector::metrics::Counters;
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, Forwarder, HttpError, Inbox, Shipper, Sink, Write};
+use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
 use obs_collector::{Dialect, enrich, tail};
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::Gauge;
@@ -211,19 +212,13 @@ impl Running {
         let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
         let cut = CancellationToken::new();
         let limits = config.obs.limits.limits();
-        let folder = buffer_folder(&options.data, "buffer", &collected);
-        let forwarder = open_queues(folder.clone(), config, &collected).await?;
-        let shipper = open_ships(&folder, config, &collected).await?;
-        let bound = limits.write_queue_max;
-        let mut sink = match &shipper {
-            Some(shipper) => shipper.start(bound, &shipping, &stop_intake),
-            None => without_batches(bound, &shipping),
-        };
-        if let Some(forwarder) = &forwarder {
-            sink = sink.forwarding(forwarder.clone());
-            Forwarder::start(forwarder, &intake, &stop_intake);
-        }
         let pods = enrich::Pods::default();
+        let outward = Outward {
+            intake: &intake,
+            shipping: &shipping,
+            stop: &stop_intake,
+        };
+        let (sink, shipper) = outward.open(options, config, &collected).await?;
         let sink = refining(sink.enriching(pods.clone()), config)?;
         let counters = Arc::<Counters>::default();
         let agent = Arc::new(Agent {
@@ -258,13 +253,6 @@ impl Running {
         listen(listening, &agent, listeners, &receiver);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
-        let mut jobs = collected.jobs;
-        jobs.push(config.own_job("obs-agent", http)?);
-        if let Some(node) = node {
-            jobs.push(config.own_job("node", reachable(node))?);
-        }
-        let scraper = Scraper::new();
-        scraper.apply(jobs);
         let setting = Setting {
             sink: sink.clone(),
             tenant: Tenant::anonymous(),
@@ -272,7 +260,9 @@ impl Running {
             decoder: decoder.clone(),
             counters: Arc::clone(&counters),
         };
-        let stopped = stop_intake.clone();
+        let jobs = jobs(config, collected.jobs, http, node)?;
+        let (scraper, stopped) = (Scraper::new(), stop_intake.clone());
+        scraper.apply(jobs);
         intake.spawn(async move { scraper.run(setting, stopped).await });
         let following = tail::Setting {
             sink,
@@ -310,6 +300,51 @@ impl Running {
         self.shipping.close();
         within("shipping", self.shipping.wait()).await;
     }
+}
+
+/// What runs to send.
+struct Outward<'a> {
+    intake: &'a TaskTracker,
+    shipping: &'a TaskTracker,
+    stop: &'a CancellationToken,
+}
+
+impl Outward<'_> {
+    /// The sink of an agent, which ends in the buffer.
+    async fn open(
+        &self,
+        options: &AgentOptions,
+        config: &Config,
+        collected: &Collected,
+    ) -> anyhow::Result<(Sink, Option<Shipper>)> {
+        let folder = buffer_folder(&options.data, "buffer", collected);
+        let forwarder = open_queues(folder.clone(), config, collected).await?;
+        let shipper = open_ships(&folder, config, collected).await?;
+        let bound = config.obs.limits.limits().write_queue_max;
+        let sink = match &shipper {
+            Some(shipper) => shipper.start(bound, self.shipping, self.stop),
+            None => without_batches(bound, self.shipping),
+        };
+        let Some(forwarder) = forwarder else {
+            return Ok((sink, shipper));
+        };
+        forwarder.start(self.intake, self.stop);
+        Ok((sink.forwarding(forwarder), shipper))
+    }
+}
+
+/// What is scraped: what the configuration says, the agent itself, and its node exporter.
+fn jobs(
+    config: &Config,
+    mut jobs: Vec<Job>,
+    http: SocketAddr,
+    node: Option<SocketAddr>,
+) -> anyhow::Result<Vec<Job>> {
+    jobs.push(config.own_job("obs-agent", http)?);
+    if let Some(node) = node {
+        jobs.push(config.own_job("node", reachable(node))?);
+    }
+    Ok(jobs)
 }
 
 /// A sink where only samples go anywhere, by remote write; what has no destination is refused.

@@ -248,19 +248,12 @@ impl Running {
         if let Some(node) = node {
             about.own_pool("node", reachable(node));
         }
-        let (mut sink, inbox) = Sink::channel(rules.limits.write_queue_max);
-        let folder = buffer_folder(&options.data, "forward", &collected);
-        let forwarder = open_queues(folder.clone(), config, &collected).await?;
-        if let Some(forwarder) = &forwarder {
-            sink = sink.forwarding(forwarder.clone());
-        }
         let (shipping, stop_intake) = (TaskTracker::new(), CancellationToken::new());
-        let shipper = open_ships(&folder, config, &collected).await?;
-        if let Some(shipper) = &shipper {
-            let bound = rules.limits.write_queue_max;
-            sink = sink.shipping(shipper.start(bound, &shipping, &stop_intake));
-        }
-        sink = refining(sink, config)?;
+        let bound = rules.limits.write_queue_max;
+        let ending = (&shipping, &stop_intake);
+        let (sink, inbox, outward) =
+            open_sink(&options.data, config, &collected, bound, ending).await?;
+        let Outward { forwarder, shipper } = outward;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let app = Arc::new(App {
             stores: OnceLock::new(),
@@ -355,6 +348,34 @@ pub(crate) async fn within(what: &str, work: impl Future<Output = ()>) {
     if tokio::time::timeout(STOP_TIMEOUT, work).await.is_err() {
         tracing::warn!("{what} did not end within {} s", STOP_TIMEOUT.as_secs());
     }
+}
+
+/// What sends to other servers.
+struct Outward {
+    forwarder: Option<Forwarder>,
+    shipper: Option<Shipper>,
+}
+
+/// The sink of a server: to its stores, and to other servers where there are some.
+async fn open_sink(
+    data: &Path,
+    config: &Config,
+    collected: &Collected,
+    bound: usize,
+    (shipping, stop): (&TaskTracker, &CancellationToken),
+) -> anyhow::Result<(Sink, Inbox, Outward)> {
+    let (mut sink, inbox) = Sink::channel(bound);
+    let folder = buffer_folder(data, "forward", collected);
+    let forwarder = open_queues(folder.clone(), config, collected).await?;
+    if let Some(forwarder) = &forwarder {
+        sink = sink.forwarding(forwarder.clone());
+    }
+    let shipper = open_ships(&folder, config, collected).await?;
+    if let Some(shipper) = &shipper {
+        sink = sink.shipping(shipper.start(bound, shipping, stop));
+    }
+    let outward = Outward { forwarder, shipper };
+    Ok((refining(sink, config)?, inbox, outward))
 }
 
 /// The sink with what the configuration wants done to everything that comes in.
