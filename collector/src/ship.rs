@@ -73,6 +73,9 @@ struct Outlet {
     counters: Counters,
 }
 
+/// Makes a group of batches durable.
+type Put<B> = fn(&Shipper, Vec<(Tenant, B)>) -> Result<(), SinkError>;
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -158,11 +161,7 @@ impl Shipper {
     }
 
     /// Queues what comes until nobody can send any more.
-    async fn drain<B: Send + 'static>(
-        &self,
-        mut inbox: mpsc::Receiver<Write<B>>,
-        put: fn(&Self, Vec<(Tenant, B)>) -> Result<(), SinkError>,
-    ) {
+    async fn drain<B: Send + 'static>(&self, mut inbox: mpsc::Receiver<Write<B>>, put: Put<B>) {
         let mut group = Vec::new();
         while inbox.recv_many(&mut group, GROUP_MAX).await > 0 {
             let mut batches = Vec::with_capacity(group.len());

@@ -345,14 +345,14 @@ fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
 }
 
 fn excluded(pod: &Pod, container: &str) -> bool {
-    let says = |name: &&str| {
-        let value = pod.annotations.get(*name).or(pod.labels.get(*name));
+    let says = |name: &str| {
+        let value = pod.annotations.get(name).or(pod.labels.get(name));
         value.is_some_and(|v| v == "true")
     };
     let listed = EXCLUDE_CONTAINERS
         .iter()
         .filter_map(|name| pod.annotations.get(*name));
-    EXCLUDE.iter().any(|name| says(&name))
+    EXCLUDE.iter().any(|name| says(name))
         || listed
             .flat_map(|list| list.split(','))
             .any(|name| name.trim() == container)

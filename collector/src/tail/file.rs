@@ -245,7 +245,7 @@ impl Followed {
                 false => Line::raw(bytes),
             };
             assembler.push(&line, (begin, at), how, &mut |whole| {
-                taken.add(whole, making, last)
+                taken.add(whole, making, last);
             });
         }
         self.read += lines.consumed as u64;

@@ -426,14 +426,15 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn gzip(path: &Path) {
+async fn gzip(path: &Path) {
     use std::io::Write as _;
-    let bytes = std::fs::read(path).expect("there");
+    let bytes = fs::read(path).await.expect("there");
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&bytes).expect("compressed");
     let to = format!("{}.gz", path.display());
-    std::fs::write(&to, encoder.finish().expect("whole")).expect("written");
-    std::fs::remove_file(path).expect("removed");
+    let bytes = encoder.finish().expect("whole");
+    fs::write(&to, bytes).await.expect("written");
+    fs::remove_file(path).await.expect("removed");
 }
 
 async fn every_line_arrives(events: Vec<Event>) {
@@ -466,7 +467,7 @@ async fn every_line_arrives(events: Vec<Event>) {
                 for at in 0..rotations {
                     let path = rig.path(&format!("{CONTAINER}/0.log.20260101-{at:06}"));
                     if path.exists() {
-                        gzip(&path);
+                        gzip(&path).await;
                     }
                 }
             }
