@@ -11,6 +11,7 @@
 
 mod workload;
 
+mod agent;
 mod codec;
 mod fleet;
 mod lines;
@@ -68,6 +69,8 @@ enum Wanted {
     Traces(TracesOptions),
     /// The span store alone: decoding, writing, flushing, merging and questions, without a server
     SpanStore(TracesOptions),
+    /// An agent that follows containers' logs: cores, memory, lines lost
+    Agent(agent::AgentOptions),
 }
 
 #[derive(Args, Debug)]
@@ -255,6 +258,10 @@ fn main() -> anyhow::Result<()> {
         Some(Wanted::SpanStore(t)) => {
             let measured = spans::alone::run(spans_of(&t, options, end))?;
             return print(options.output, measured.table(), measured.json());
+        }
+        Some(Wanted::Agent(a)) => {
+            let figures = agent::run(&a, &own_binary(options)?, options.keep.as_deref())?;
+            return print(options.output, figures.table(), figures.json());
         }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],

@@ -4,8 +4,9 @@
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
-mod cross_origin;
 mod audit;
+mod batches;
+mod cross_origin;
 mod datadog;
 mod datagrams;
 mod elastic;
@@ -52,6 +53,8 @@ use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::{Counters, Door};
 use crate::sink::{Accepted, RETRY_AFTER_SECONDS, Sink};
 
+pub use batches::BATCH_HEADER;
+
 /// The header that names the tenant, as Loki, Mimir and Tempo have it.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
 /// Longest wait for a body to arrive: a slow client must not hold its share of memory for ever.
@@ -75,6 +78,7 @@ pub struct Receiver {
     origins: Arc<[String]>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    batches: batches::Batches,
 }
 
 impl Receiver {
@@ -96,6 +100,7 @@ impl Receiver {
             origins: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
+            batches: batches::Batches::default(),
         }
     }
 
@@ -144,9 +149,11 @@ pub fn routes(receiver: Receiver) -> Router {
         .merge(journald::routes(""))
         .merge(journald::routes("/insert/journald"))
         .with_state(receiver.clone());
+    let once = from_fn_with_state(receiver.batches.clone(), batches::once);
     router
         .merge(otlp_routes(receiver.clone()))
         .nest("/otlp", otlp_routes(receiver))
+        .route_layer(once)
 }
 
 /// The OTLP receivers alone: what port 4318 serves.

@@ -20,6 +20,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  obs serve --data /var/lib/obs\n  \
         obs serve --config prometheus.yml --listen 0.0.0.0:9090 --retention 30d")]
     Serve(ServeOptions),
+    /// Collect on a node and send everything on (scrapes, logs, receivers; buffered on disk)
+    #[command(
+        after_help = "Examples:\n  obs agent --config agent.yml --data /var/lib/obs-agent\n\n\
+        The configuration is that of `obs serve`; obs.collector.destinations says where to."
+    )]
+    Agent(AgentOptions),
     /// Evaluate a query (PromQL, or another language with --lang)
     #[command(after_help = "Examples:\n  obs query up\n  \
         obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h")]
@@ -202,6 +208,65 @@ pub(crate) struct ServeOptions {
     verbose: u8,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AgentOptions {
+    /// Configuration, as of `obs serve`
+    #[arg(long, value_name = "FILE", env = "OBS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder for the buffer and the checkpoints
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "OBS_DATA",
+        default_value = "agent-data"
+    )]
+    data: PathBuf,
+    /// Address of receivers over HTTP, /-/ready and /metrics; port 0 picks one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_LISTEN",
+        value_parser = address,
+        default_value = "127.0.0.1:9096"
+    )]
+    listen: SocketAddr,
+    /// Address of the OTLP gRPC receiver [default: 127.0.0.1:4317 if it is free]
+    #[arg(long, value_name = "ADDR", env = "OBS_OTLP_GRPC_LISTEN", value_parser = address)]
+    otlp_grpc_listen: Option<SocketAddr>,
+    /// Address of the OTLP HTTP receiver [default: 127.0.0.1:4318 if it is free]
+    #[arg(long, value_name = "ADDR", env = "OBS_OTLP_HTTP_LISTEN", value_parser = address)]
+    otlp_http_listen: Option<SocketAddr>,
+    /// Shape of the log on standard error
+    #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// More log on standard error (-v debug, -vv trace)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl AgentOptions {
+    pub(crate) fn into_agent(self) -> obs_server::AgentOptions {
+        obs_server::AgentOptions {
+            config: self.config,
+            data: self.data,
+            listen: self.listen,
+            otlp_grpc_listen: self.otlp_grpc_listen,
+            otlp_http_listen: self.otlp_http_listen,
+            log_format: self.log_format.into(),
+            verbose: self.verbose,
+        }
+    }
+}
+
+impl From<LogFormat> for obs_server::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
@@ -227,10 +292,7 @@ impl ServeOptions {
             retention_nanos: retention.context("--retention")?,
             route_prefix: self.route_prefix,
             enable_admin_api: self.enable_admin_api,
-            log_format: match self.log_format {
-                LogFormat::Text => obs_server::LogFormat::Text,
-                LogFormat::Json => obs_server::LogFormat::Json,
-            },
+            log_format: self.log_format.into(),
             verbose: self.verbose,
         })
     }

@@ -37,10 +37,12 @@ use arguments::{Check, Cli, Command, Test};
 fn main() -> ExitCode {
     allocator::settle();
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut builder = match &cli.command {
+        // A guest on its node: one thread waits, what blocks or computes has threads of its own.
+        Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::from(error).context("start the runtime")),
     };
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
+        Command::Agent(options) => obs_server::agent(options.into_agent()).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Test(Test::Promql(options)) => test_promql::run(&options),

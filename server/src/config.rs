@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
-    KubernetesConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
-    remote_writes,
+    CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig, GlobalConfig, Job,
+    KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
+    TracesConfig,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -364,9 +364,10 @@ impl Config {
         })
     }
 
-    /// The destinations of samples; `folder` is what relative paths start from.
-    pub fn destinations(&self, text: &str, folder: &Path) -> Result<Vec<RemoteWrite>, ConfigError> {
-        remote_writes(self.remote_write.clone(), text, folder)
+    /// Where samples and everything else goes; `folder` is what relative paths start from.
+    pub fn destinations(&self, text: &str, folder: &Path) -> Result<Destination, ConfigError> {
+        let all = self.obs.collector.destinations.clone();
+        Destination::check(self.remote_write.clone(), all, text, folder)
     }
 
     /// The labels put on what leaves this server; empty values say nothing.
