@@ -407,6 +407,21 @@ fn commands_without_a_server() {
     ] {
         assert!(text.contains(name), "{name} is missing");
     }
+    let few = run(&[
+        "node-exporter",
+        "--once",
+        "--collector.disable-defaults",
+        "--collector.loadavg",
+        "--no-collector.wifi",
+    ]);
+    assert!(few.contains("node_load1 ") && !few.contains("node_cpu_seconds_total"));
+    ends(
+        &command(&["node-exporter", "--once", "--collector.wifi"])
+            .output()
+            .expect("obs runs"),
+        1,
+        "collector wifi is not part of obs",
+    );
     let options = obs_model::limits::Limits::default();
     let read = obs_wire::prometheus::text::decode(text.as_bytes(), &options);
     assert!(read.is_ok(), "{:?}", read.err());
