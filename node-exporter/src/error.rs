@@ -101,7 +101,7 @@ pub enum FlagError {
     },
     /// Two flags exclude each other.
     #[error("--{0} and --{1} are mutually exclusive")]
-    Exclusive(&'static str, &'static str),
+    Exclusive(String, String),
     /// A collector of node_exporter that obs does not have.
     #[error("collector {0} is not part of obs")]
     NotHere(String),

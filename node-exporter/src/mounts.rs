@@ -89,10 +89,7 @@ impl Mounts {
         None
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a system call that may never return; bounded by the number of mounts"
-    )]
+    /// A thread, for a system call may never return; bounded by the number of mounts.
     fn worker(self: &Arc<Self>, paths: Vec<PathBuf>, ask: Ask) -> Option<Receiver<Answer>> {
         let (sender, receiver) = channel();
         let mounts = Arc::clone(self);

@@ -82,7 +82,7 @@ struct Given<'a>(BTreeMap<&'a str, Vec<&'a str>>);
 
 impl<'a> Given<'a> {
     /// What was given last, or the default.
-    fn text(&self, flag: &'static str) -> &'a str {
+    fn text(&self, flag: &str) -> &'a str {
         let given = self.0.get(flag).and_then(|values| values.last().copied());
         given.unwrap_or_else(|| {
             let known = FLAGS.iter().find(|known| known.name == flag);
@@ -107,15 +107,15 @@ impl<'a> Given<'a> {
     }
 
     /// An expression; none where the text is empty.
-    fn optional(&self, flag: &'static str) -> Result<Option<Pattern>, FlagError> {
+    fn optional(&self, flag: &str) -> Result<Option<Pattern>, FlagError> {
         match self.text(flag) {
             "" => Ok(None),
             text => compile(flag, text).map(Some),
         }
     }
 
-    /// Two filters that both apply.
-    fn filter(&self, exclude: &'static str, include: &'static str) -> Result<Filter, FlagError> {
+    /// Two filters that both apply: what is left out, and what is let in.
+    fn filter(&self, [exclude, include]: &[String; 2]) -> Result<Filter, FlagError> {
         Ok(Filter {
             exclude: self.optional(exclude)?,
             include: self.optional(include)?,
@@ -123,11 +123,12 @@ impl<'a> Given<'a> {
     }
 
     /// Two filters of which one applies; giving `include` sets the default of `exclude` aside.
-    fn either(&self, exclude: &'static str, include: &'static str) -> Result<Filter, FlagError> {
-        let mut filter = self.filter(exclude, include)?;
+    fn either(&self, flags: &[String; 2]) -> Result<Filter, FlagError> {
+        let [exclude, include] = flags;
+        let mut filter = self.filter(flags)?;
         if filter.include.is_some() {
             if self.was_given(exclude) && filter.exclude.is_some() {
-                return Err(FlagError::Exclusive(exclude, include));
+                return Err(FlagError::Exclusive(exclude.clone(), include.clone()));
             }
             filter.exclude = None;
         }
@@ -140,7 +141,7 @@ impl<'a> Given<'a> {
             return Ok(());
         };
         if self.was_given(new) {
-            return Err(FlagError::Exclusive(old, new));
+            return Err(FlagError::Exclusive(old.to_owned(), new.to_owned()));
         }
         self.0.insert(new, values);
         Ok(())
@@ -246,67 +247,43 @@ impl Options {
         let cpu_flags_include = given.optional("collector.cpu.info.flags-include")?;
         let cpu_bugs_include = given.optional("collector.cpu.info.bugs-include")?;
         let asks_info = cpu_flags_include.is_some() || cpu_bugs_include.is_some();
-        let both = |what: &'static str, other: &'static str| given.filter(what, other);
-        let either = |what: &'static str, other: &'static str| given.either(what, other);
+        let flags = |of: &str| ["exclude", "include"].map(|way| format!("collector.{of}-{way}"));
+        let both = |of: &str| given.filter(&flags(of));
+        let either = |of: &str| given.either(&flags(of));
         // What node_exporter reads by netlink is read from files here; the switches say nothing.
-        for ignored in ["arp.netlink", "netclass.netlink", "rtnl.with-stats", "netdev.netlink"] {
+        for ignored in [
+            "arp.netlink",
+            "netclass.netlink",
+            "rtnl.with-stats",
+            "netdev.netlink",
+        ] {
             let flag = FLAGS.iter().find(|flag| flag.name.ends_with(ignored));
             flag.map(|flag| given.switch(flag.name)).transpose()?;
         }
         let wanted = |flag: &str| given.all(flag).map(Wanted::parse).collect();
         Ok(Self {
             enabled,
-            arp_devices: both(
-                "collector.arp.device-exclude",
-                "collector.arp.device-include",
-            )?,
+            arp_devices: both("arp.device")?,
             bcache_priority: given.switch("collector.bcache.priorityStats")?,
             cpu_guest: given.switch("collector.cpu.guest")?,
             cpu_info: given.switch("collector.cpu.info")? || asks_info,
             cpu_flags_include,
             cpu_bugs_include,
-            disks: either(
-                "collector.diskstats.device-exclude",
-                "collector.diskstats.device-include",
-            )?,
-            ethtool_devices: both(
-                "collector.ethtool.device-exclude",
-                "collector.ethtool.device-include",
-            )?,
+            disks: either("diskstats.device")?,
+            ethtool_devices: both("ethtool.device")?,
             ethtool_metrics: given.pattern("collector.ethtool.metrics-include")?,
-            mount_points: either(
-                "collector.filesystem.mount-points-exclude",
-                "collector.filesystem.mount-points-include",
-            )?,
-            fs_types: either(
-                "collector.filesystem.fs-types-exclude",
-                "collector.filesystem.fs-types-include",
-            )?,
+            mount_points: either("filesystem.mount-points")?,
+            fs_types: either("filesystem.fs-types")?,
             mount_timeout: duration(given, "collector.filesystem.mount-timeout")?,
-            hwmon_chips: both(
-                "collector.hwmon.chip-exclude",
-                "collector.hwmon.chip-include",
-            )?,
-            hwmon_sensors: both(
-                "collector.hwmon.sensor-exclude",
-                "collector.hwmon.sensor-include",
-            )?,
-            infiniband_devices: both(
-                "collector.infiniband.device-exclude",
-                "collector.infiniband.device-include",
-            )?,
-            interrupts: both(
-                "collector.interrupts.name-exclude",
-                "collector.interrupts.name-include",
-            )?,
+            hwmon_chips: both("hwmon.chip")?,
+            hwmon_sensors: both("hwmon.sensor")?,
+            infiniband_devices: both("infiniband.device")?,
+            interrupts: both("interrupts.name")?,
             interrupts_zeros: given.switch("collector.interrupts.include-zeros")?,
             ipvs_labels: ipvs_labels(given)?,
             net_classes: given.pattern("collector.netclass.ignored-devices")?,
             net_valid_speed: given.switch("collector.netclass.ignore-invalid-speed")?,
-            net_devices: either(
-                "collector.netdev.device-exclude",
-                "collector.netdev.device-include",
-            )?,
+            net_devices: either("netdev.device")?,
             net_addresses: given.switch("collector.netdev.address-info")?,
             net_detailed: given.switch("collector.netdev.enable-detailed-metrics")?,
             net_alias: given.switch("collector.netdev.label-ifalias")?,
@@ -314,15 +291,9 @@ impl Options {
             pci_ids_file: given.text("collector.pcidevice.idsfile").to_owned(),
             pci_names: given.switch("collector.pcidevice.names")?,
             power_supplies: given.pattern("collector.powersupply.ignored-supplies")?,
-            qdiscs: either(
-                "collector.qdisc.device-exclude",
-                "collector.qdisc.device-include",
-            )?,
+            qdiscs: either("qdisc.device")?,
             rapl_zone_label: given.switch("collector.rapl.enable-zone-label")?,
-            slabs: both(
-                "collector.slabinfo.slabs-exclude",
-                "collector.slabinfo.slabs-include",
-            )?,
+            slabs: both("slabinfo.slabs")?,
             stat_softirq: given.switch("collector.stat.softirq")?,
             sysctls: wanted("collector.sysctl.include"),
             sysctl_infos: wanted("collector.sysctl.include-info"),

@@ -116,7 +116,7 @@ mod tests {
         for (name, expect) in [
             ("kernel.random.uuid", "kernel_random_uuid"),
             ("package-0", "package_0"),
-            ("rx_[0]__bytes", "rx_0__bytes"),
+            ("rx_[0]__bytes", "rx_0_bytes"),
             ("a_-_b", "a_b"),
             ("port.rx_", "port_rx_"),
             ("é", "_"),

@@ -95,6 +95,10 @@ fn run(collector: &Collector, source: &Source, options: &Options) -> (Vec<Family
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "writes what is expected when it is asked to"
+)]
 fn fixtures_give_what_is_expected() {
     let mut seen: BTreeSet<&str> = WITHOUT_FILES.into();
     let bless = std::env::var_os("OBS_BLESS").is_some();
@@ -128,6 +132,10 @@ fn fixtures_give_what_is_expected() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the trees of the fixtures, in a folder for the test"
+)]
 fn trees_on_disk_give_the_same() {
     // Collectors whose labels have the place of the tree, or that ask the mounts themselves.
     let of_the_place = [

@@ -79,8 +79,8 @@ fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
 /// Starts Debian's node_exporter; `None` where it is not installed.
 fn peer() -> Option<(Peer, SocketAddr)> {
     // It does not tell the port that it chose, so one that was free is given.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("a bound address");
     drop(free);
     let mut command = Command::new("prometheus-node-exporter");
     command.arg(format!("--web.listen-address={address}"));
@@ -104,24 +104,30 @@ type Point = BTreeMap<String, String>;
 
 /// Points by family, without labels that are empty.
 fn families(exposition: &str) -> BTreeMap<String, Vec<(Point, f64)>> {
-    let read = text::decode(exposition.as_bytes(), &Limits::default()).unwrap();
+    let read = text::decode(exposition.as_bytes(), &Limits::default()).expect("an exposition");
     let mut all: BTreeMap<String, Vec<(Point, f64)>> = BTreeMap::new();
     for sample in read.samples {
         let name = sample.labels.metric_name().unwrap_or_default().to_owned();
-        let labels = sample.labels.iter().filter(|(label, _)| *label != METRIC_NAME);
+        let labels = sample
+            .labels
+            .iter()
+            .filter(|(label, _)| *label != METRIC_NAME);
         let labels = labels.map(|(label, value)| (label.to_owned(), value.to_owned()));
-        all.entry(name).or_default().push((labels.collect(), sample.value));
+        all.entry(name)
+            .or_default()
+            .push((labels.collect(), sample.value));
     }
     all
 }
 
 fn types(exposition: &str) -> BTreeMap<&str, &str> {
-    let lines = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let lines = exposition
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
     lines.filter_map(|line| line.split_once(' ')).collect()
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that does not run says so, and what it found")]
 fn families_labels_and_values_are_those_of_node_exporter() {
     let Some((_peer, address)) = peer() else {
         eprintln!("skipped: prometheus-node-exporter is not installed");
@@ -147,7 +153,9 @@ fn families_labels_and_values_are_those_of_node_exporter() {
         for (labels, value) in their_points {
             // Newer versions have more labels: theirs must be among ours.
             let same = |(ours, _): &&(Point, f64)| {
-                labels.iter().all(|(label, value)| ours.get(label) == Some(value))
+                labels
+                    .iter()
+                    .all(|(label, value)| ours.get(label) == Some(value))
             };
             let Some((_, our_value)) = our_points.iter().find(same) else {
                 complete = false;
@@ -163,7 +171,11 @@ fn families_labels_and_values_are_those_of_node_exporter() {
         }
         good += usize::from(complete);
         if !complete {
-            missing.insert(format!("{name}: {} {:?}", their_points.len(), their_points.first()));
+            missing.insert(format!(
+                "{name}: {} {:?}",
+                their_points.len(),
+                their_points.first()
+            ));
         }
     }
     eprintln!("{good} of {count} families, {near} of {points} points");
@@ -171,6 +183,6 @@ fn families_labels_and_values_are_those_of_node_exporter() {
         eprintln!("  {one}");
     }
     assert!(count > 200, "only {count} families");
-    assert!(f64::from(good) >= SHARE * f64::from(count), "{missing:#?}");
+    assert!(good as f64 >= SHARE * count as f64, "{missing:#?}");
     assert!(near as f64 >= SHARE * f64::from(points), "{missing:#?}");
 }

@@ -26,10 +26,10 @@ impl Hierarchy {
 
     /// The folder of a cgroup; the first version needs the controller.
     fn folder(self, path: &str) -> String {
-        let path = path.trim_matches('/');
+        let path = path.trim_end_matches('/');
         match self {
-            Self::First => format!("cgroup/memory/{path}"),
-            Self::Second => format!("cgroup/{path}"),
+            Self::First => format!("cgroup/memory{path}"),
+            Self::Second => format!("cgroup{path}"),
         }
     }
 }
@@ -53,20 +53,16 @@ impl Cgroup {
         Self {
             path: path.to_owned(),
             container_id: container_id(last),
+            // The pod is always a cgroup of its own.
             pod_uid: path.split('/').rev().find_map(pod_uid),
             ..Self::default()
         }
     }
 
-    /// Pods share one network, which is told of the pod; other containers have their own.
-    pub(super) fn has_network(&self, all: &[Self]) -> bool {
-        let in_pod = || {
-            all.iter()
-                .any(|other| self.path.starts_with(&format!("{}/", other.path)))
-        };
+    /// The containers of a pod share its network; other containers have their own.
+    pub(super) fn has_network(&self) -> bool {
         match (&self.pod_uid, &self.container_id) {
-            (Some(_), None) => true,
-            (Some(_), Some(_)) => !in_pod(),
+            (Some(_), container) => container.is_none(),
             (None, Some(_)) => true,
             (None, None) => self.path == "/",
         }

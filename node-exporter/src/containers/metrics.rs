@@ -63,11 +63,8 @@ pub(super) fn limit(text: &str) -> Option<f64> {
         "max" => Some(0.0),
         text => {
             let limit: f64 = text.parse().ok()?;
-            Some(if limit >= UNLIMITED_FROM || limit < 0.0 {
-                0.0
-            } else {
-                limit
-            })
+            let is_limit = (0.0..UNLIMITED_FROM).contains(&limit);
+            Some(if is_limit { limit } else { 0.0 })
         }
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn collect(
             Hierarchy::First => first::write(source, cgroup, &devices, &mut writer),
             Hierarchy::Second => second::write(source, cgroup, &devices, &mut writer),
         }
-        if cgroup.has_network(&all) {
+        if cgroup.has_network() {
             network(source, cgroup, &mut writer);
         }
     }

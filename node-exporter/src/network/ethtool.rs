@@ -255,14 +255,17 @@ fn write(device: &str, found: &[(String, u64)], options: &Options, sheet: &mut S
 fn metric_name(name: &str) -> String {
     let lower = name.to_lowercase();
     let lower = lower.trim_start_matches('_');
-    let words: Vec<&str> = lower
-        .split('_')
-        .map(|word| match word {
-            "rx" => "received",
-            "tx" => "transmitted",
-            word => word,
-        })
-        .collect();
+    let mut words: Vec<&str> = Vec::new();
+    for word in lower.split('_') {
+        words.push(match (word, words.last()) {
+            // node_exporter leaves the second of two as it is.
+            ("rx", Some(&"received")) => "rx",
+            ("tx", Some(&"transmitted")) => "tx",
+            ("rx", _) => "received",
+            ("tx", _) => "transmitted",
+            (word, _) => word,
+        });
+    }
     let joined = words.join("_");
     let total = format!("{joined}_total");
     if KNOWN.iter().any(|(known, _)| *known == total) && lower.matches('_').count() == 1 {
@@ -286,6 +289,7 @@ mod tests {
             ("rx_queue_0_bytes", "received_queue_0_bytes"),
             ("queue_0_tx_cnt", "queue_0_transmitted_cnt"),
             ("Port_RX", "port_received"),
+            ("tx_tx_timeouts", "transmitted_tx_timeouts"),
             ("_align_errors", "align_errors"),
             ("prx_x", "prx_x"),
         ] {
