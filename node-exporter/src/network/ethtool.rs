@@ -257,14 +257,14 @@ fn metric_name(name: &str) -> String {
     let lower = lower.trim_start_matches('_');
     let mut words: Vec<&str> = Vec::new();
     for word in lower.split('_') {
-        words.push(match (word, words.last()) {
-            // node_exporter leaves the second of two as it is.
-            ("rx", Some(&"received")) => "rx",
-            ("tx", Some(&"transmitted")) => "tx",
-            ("rx", _) => "received",
-            ("tx", _) => "transmitted",
-            (word, _) => word,
-        });
+        let renamed = match word {
+            "rx" => "received",
+            "tx" => "transmitted",
+            word => word,
+        };
+        // node_exporter leaves the second of two as it is.
+        let is_second = words.last() == Some(&renamed);
+        words.push(if is_second { word } else { renamed });
     }
     let joined = words.join("_");
     let total = format!("{joined}_total");
