@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::collector_flags::{CollectorFlags, listen_address};
+
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "obs", version, max_term_width = 100)]
@@ -67,7 +69,12 @@ pub(crate) enum Command {
         obs correlate namespace=eu pod=shop-0"
     )]
     Correlate(CorrelateOptions),
-    /// Serve this machine's metrics with node_exporter's names
+    /// Serve this machine's metrics with node_exporter's names and flags
+    #[command(
+        after_help = "Examples:\n  obs node-exporter --once\n  \
+        obs node-exporter --listen :9100 --collector.systemd --no-collector.hwmon\n  \
+        obs node-exporter --path.rootfs /host --path.procfs /host/proc --path.sysfs /host/sys"
+    )]
     NodeExporter(NodeExporterOptions),
     /// Take in samples of another system: blocks of Prometheus, OpenMetrics, JSON lines, CSV
     #[command(
@@ -651,18 +658,27 @@ pub(crate) struct ExportOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodeExporterOptions {
-    /// Address to serve /metrics on
+    /// Address to serve the metrics on; `:9100` is every address of the machine
     #[arg(
         long,
         alias = "web.listen-address",
         value_name = "ADDR",
-        value_parser = address,
+        value_parser = listen_address,
         default_value = "127.0.0.1:9100"
     )]
     pub(crate) listen: SocketAddr,
     /// Print the metrics once and end
     #[arg(long)]
     pub(crate) once: bool,
+    /// Path under which to serve the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    pub(crate) telemetry_path: String,
+    /// Leave out the metrics of the exporter itself: `process_*`, `promhttp_*`
+    #[arg(long = "web.disable-exporter-metrics")]
+    pub(crate) disable_exporter_metrics: bool,
+    /// Scrapes at one time; 0 is no bound
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40)]
+    pub(crate) requests_max: usize,
     /// Where procfs is mounted
     #[arg(long = "path.procfs", value_name = "DIR", default_value = "/proc")]
     pub(crate) procfs: PathBuf,
@@ -672,6 +688,18 @@ pub(crate) struct NodeExporterOptions {
     /// Where the host's root is mounted
     #[arg(long = "path.rootfs", value_name = "DIR", default_value = "/")]
     pub(crate) rootfs: PathBuf,
+    /// Where udev keeps what it knows of devices
+    #[arg(
+        long = "path.udev.data",
+        value_name = "DIR",
+        default_value = "/run/udev/data"
+    )]
+    pub(crate) udev: PathBuf,
+    /// Where cgroups are mounted [default: `fs/cgroup` below sysfs]
+    #[arg(long = "path.cgroup", value_name = "DIR")]
+    pub(crate) cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) collectors: CollectorFlags,
 }
 
 /// Nanoseconds of a duration such as `1h30m`.

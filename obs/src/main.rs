@@ -7,6 +7,7 @@ mod allocator;
 mod arguments;
 mod check;
 mod client;
+mod collector_flags;
 mod correlate;
 mod errors;
 mod explain;

@@ -453,8 +453,8 @@ impl Serving<'_> {
     pub(crate) fn node_exporter(self, listener: TcpListener) {
         let stopped = self.stop.clone().cancelled_owned();
         self.tasks.spawn(async move {
-            let (source, what) = (Arc::default(), Arc::default());
-            if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
+            let settings = node_exporter::Settings::default();
+            if let Err(error) = node_exporter::serve(listener, settings, stopped).await {
                 tracing::error!(%error, "the node exporter failed");
             }
         });
