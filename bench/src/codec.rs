@@ -197,7 +197,7 @@ pub(crate) fn timed<T>(name: &'static str, samples: u64, work: impl FnOnce() -> 
 }
 
 /// CPU time of this thread where the kernel tells it: other work on the machine does not count.
-fn cpu_nanos() -> Option<u64> {
+pub(crate) fn cpu_nanos() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().next()?.parse().ok()
 }

@@ -11,6 +11,7 @@
 
 mod workload;
 
+mod agent;
 mod codec;
 mod fleet;
 mod lines;
@@ -66,6 +67,10 @@ enum Wanted {
     Micro(MicroOptions),
     /// Traces of a shop of services over OTLP HTTP
     Traces(TracesOptions),
+    /// The span store alone: decoding, writing, flushing, merging and questions, without a server
+    SpanStore(TracesOptions),
+    /// An agent that follows containers' logs: cores, memory, lines lost
+    Agent(agent::AgentOptions),
 }
 
 #[derive(Args, Debug)]
@@ -250,6 +255,14 @@ fn main() -> anyhow::Result<()> {
             let figures = micro::run(fleet(&instance, options, end), m.series)?;
             return print(options.output, figures.table(), figures.json());
         }
+        Some(Wanted::SpanStore(t)) => {
+            let measured = spans::alone::run(spans_of(&t, options, end))?;
+            return print(options.output, measured.table(), measured.json());
+        }
+        Some(Wanted::Agent(a)) => {
+            let figures = agent::run(&a, &own_binary(options)?, options.keep.as_deref())?;
+            return print(options.output, figures.table(), figures.json());
+        }
         None => defaults(options, end),
         Some(Wanted::Metrics(m)) => vec![metrics(&m, options, end)],
         Some(Wanted::Logs(l)) => {
@@ -371,13 +384,16 @@ fn lines(l: &LogsOptions, options: &Options, end: i64) -> Logs {
     }
 }
 
-fn traces(t: &TracesOptions, options: &Options, end: i64) -> Workload {
-    let traces = Traces {
+fn spans_of(t: &TracesOptions, options: &Options, end: i64) -> Traces {
+    Traces {
         spans: t.spans,
         end_ns: end * 1_000_000_000,
         seed: options.seed,
-    };
-    traces.workload(options.connections(Signal::Traces))
+    }
+}
+
+fn traces(t: &TracesOptions, options: &Options, end: i64) -> Workload {
+    spans_of(t, options, end).workload(options.connections(Signal::Traces))
 }
 
 /// Each system in turn, on a folder of its own.

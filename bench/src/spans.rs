@@ -4,6 +4,7 @@
 //! span in it a known `request.id`, so that looking for them has a known answer; a span that calls
 //! another service has its other side in the same trace.
 
+pub(crate) mod alone;
 mod attributes;
 mod plan;
 mod questions;

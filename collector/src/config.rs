@@ -7,11 +7,14 @@
 
 mod client;
 mod cluster;
+mod destinations;
 mod discoveries;
 mod error;
 mod kubernetes;
+mod logs;
 mod otlp;
 mod receivers;
+mod redaction;
 mod relabeling;
 mod remote_write;
 mod scrape;
@@ -28,15 +31,22 @@ use serde::Deserialize;
 pub(crate) use client::client_config;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
 pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig};
+pub use destinations::{Destination, DestinationConfig, Ship, ShipKind};
 pub use discoveries::{
     ConsulSettings, DnsSettings, DockerSettings, HttpSettings, NomadSettings, RecordType,
 };
 pub use error::ConfigError;
+pub use logs::{
+    DropConfig, FileFormat, FilesConfig, JournaldConfig, Language, LogsConfig, MultilineConfig,
+    ParserConfig, ParserKind, PodRule, PodsConfig,
+};
 pub use otlp::OtlpConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
     TokenConfig, ZipkinConfig, Zone,
 };
+pub(crate) use redaction::compile as compile_rule;
+pub use redaction::{DETECTORS, RedactionConfig, RedactionRule};
 pub use relabeling::RelabelConfig;
 pub use remote_write::{
     MetadataSending, QueueSettings, RemoteWrite, RemoteWriteConfig, WriteMessage,
@@ -268,13 +278,17 @@ pub struct Job {
 }
 
 /// `obs.collector`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CollectorConfig {
     /// What waits to be forwarded.
     pub buffer: BufferConfig,
     /// Logs of this machine.
     pub logs: LogsConfig,
+    /// Which secrets are taken out; nothing is where it is absent.
+    pub redaction: Option<RedactionConfig>,
+    /// Where everything goes, besides `remote_write`.
+    pub destinations: Vec<DestinationConfig>,
 }
 
 /// `obs.collector.buffer`.
@@ -298,25 +312,6 @@ pub enum WhenFull {
     Refuse,
     /// The oldest data goes and is counted.
     DropOldest,
-}
-
-/// `obs.collector.logs`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogsConfig {
-    /// Files to follow.
-    pub files: Vec<FilesConfig>,
-}
-
-/// One entry of `obs.collector.logs.files`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FilesConfig {
-    /// Paths; every element may be a pattern with `*` and `?`.
-    pub paths: Vec<PathBuf>,
-    /// Labels of their streams.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
 }
 
 /// What every scrape configuration does without one of its own: defaults, checks, unique names.

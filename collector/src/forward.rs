@@ -256,7 +256,7 @@ impl Forwarder {
 }
 
 /// A name of a folder for any name of a destination.
-fn folder_name(name: &str) -> String {
+pub(crate) fn folder_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let mut folder = String::new();
     for c in name.chars() {

@@ -70,6 +70,64 @@ pub async fn expand(pattern: &Path) -> (Vec<PathBuf>, Vec<String>) {
     (existing, faults)
 }
 
+/// The same with what lists a folder, for those who are off the event loop already.
+pub(crate) fn expand_with(
+    pattern: &Path,
+    list: impl Fn(&Path) -> std::io::Result<Vec<std::ffi::OsString>>,
+) -> (Vec<PathBuf>, Vec<String>) {
+    let mut faults = Vec::new();
+    let mut found = vec![PathBuf::new()];
+    for component in pattern.components() {
+        let element = match component {
+            Component::Normal(element) if is_pattern(element) => element,
+            other => {
+                for path in &mut found {
+                    path.push(other);
+                }
+                continue;
+            }
+        };
+        let mut next = Vec::new();
+        for folder in &found {
+            let shown = if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            };
+            match list(shown) {
+                Ok(names) => next.extend(
+                    names
+                        .into_iter()
+                        .filter(|n| matches(element.as_encoded_bytes(), n.as_encoded_bytes()))
+                        .map(|name| folder.join(name)),
+                ),
+                Err(error) => faults.push(format!("{}: {error}", shown.display())),
+            }
+        }
+        next.truncate(MATCHES_MAX);
+        next.sort();
+        found = next;
+    }
+    (found, faults)
+}
+
+/// Whether a whole path is of a pattern.
+pub(crate) fn matches_path(pattern: &Path, path: &Path) -> bool {
+    let (mut p, mut f) = (pattern.components(), path.components());
+    loop {
+        match (p.next(), f.next()) {
+            (None, None) => return true,
+            (Some(p), Some(f)) => {
+                let (p, f) = (p.as_os_str(), f.as_os_str());
+                if !matches(p.as_encoded_bytes(), f.as_encoded_bytes()) {
+                    return false;
+                }
+            }
+            (Some(_), None) | (None, Some(_)) => return false,
+        }
+    }
+}
+
 async fn list(folder: &Path, pattern: &OsStr, out: &mut Vec<PathBuf>) -> Result<(), String> {
     let shown = if folder.as_os_str().is_empty() {
         Path::new(".")

@@ -46,9 +46,11 @@ pub enum Door {
     Zipkin,
     /// Jaeger's spans over gRPC, HTTP and UDP.
     Jaeger,
+    /// `/insert/kubernetes-audit`
+    KubernetesAudit,
 }
 
-const DOORS: [(Door, &str); 15] = [
+const DOORS: [(Door, &str); 16] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
@@ -64,6 +66,7 @@ const DOORS: [(Door, &str); 15] = [
     (Door::Journald, "journald"),
     (Door::Zipkin, "zipkin"),
     (Door::Jaeger, "jaeger"),
+    (Door::KubernetesAudit, "kubernetes_audit"),
 ];
 
 #[derive(Debug, Default)]
@@ -77,7 +80,7 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 15],
+    doors: [DoorCounters; 16],
     /// What is asked of API servers.
     pub(crate) kubernetes: Arc<obs_kubernetes::Counters>,
     scrapes: AtomicU64,
@@ -89,6 +92,9 @@ pub struct Counters {
     tail_cut_lines: AtomicU64,
     tail_faults: AtomicU64,
     tail_files: AtomicU64,
+    tail_dropped_lines: AtomicU64,
+    tail_given_up_files: AtomicU64,
+    tail_given_up_bytes: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, count: u64) {
@@ -131,6 +137,17 @@ impl Counters {
         add(&self.tail_cut_lines, cut);
     }
 
+    /// Lines that the rules of the configuration drop.
+    pub(crate) fn tail_dropped(&self, lines: u64) {
+        add(&self.tail_dropped_lines, lines);
+    }
+
+    /// Rotated files that were too many to wait, and their bytes that nobody read.
+    pub(crate) fn tail_given_up(&self, files: u64, bytes: u64) {
+        add(&self.tail_given_up_files, files);
+        add(&self.tail_given_up_bytes, bytes);
+    }
+
     pub(crate) fn tail_fault(&self) {
         add(&self.tail_faults, 1);
     }
@@ -170,6 +187,21 @@ impl Counters {
             "obs_tail_faults_total",
             "Faults while following files.",
             &self.tail_faults,
+        ));
+        out.push(counter(
+            "obs_tail_dropped_lines_total",
+            "Lines from files that the configuration's rules dropped.",
+            &self.tail_dropped_lines,
+        ));
+        out.push(counter(
+            "obs_tail_lost_files_total",
+            "Rotated files that were given up unread, because too many waited.",
+            &self.tail_given_up_files,
+        ));
+        out.push(counter(
+            "obs_tail_lost_bytes_total",
+            "Bytes of the files that were given up that nobody read.",
+            &self.tail_given_up_bytes,
         ));
         let files = Family::new(
             "obs_tail_files",

@@ -4,6 +4,9 @@
 //! Invariants: a body over its limit is refused before it is held; the bytes of all bodies in
 //! flight are bounded together; the answer "stored" is given only after the sink said so.
 
+mod audit;
+mod batches;
+mod cross_origin;
 mod datadog;
 mod datagrams;
 mod elastic;
@@ -32,6 +35,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
+use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
@@ -40,6 +44,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use obs_model::limits::Limits;
 use obs_model::{LogBatch, Tenant};
+use obs_wire::jaeger::sampling::Strategies;
 use obs_wire::{Decoded, WireError, capped};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -47,6 +52,8 @@ use crate::decode::Decoder;
 use crate::http_error::{ErrorKind, HttpError};
 use crate::metrics::{Counters, Door};
 use crate::sink::{Accepted, RETRY_AFTER_SECONDS, Sink};
+
+pub use batches::BATCH_HEADER;
 
 /// The header that names the tenant, as Loki, Mimir and Tempo have it.
 pub const TENANT_HEADER: &str = "x-scope-orgid";
@@ -67,8 +74,11 @@ pub struct Receiver {
     counters: Arc<Counters>,
     otlp: Arc<obs_wire::otlp::metrics::Options>,
     splunk: Arc<splunk::Setting>,
+    strategies: Arc<Strategies>,
+    origins: Arc<[String]>,
     in_flight: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    batches: batches::Batches,
 }
 
 impl Receiver {
@@ -86,8 +96,11 @@ impl Receiver {
             counters,
             otlp: Arc::default(),
             splunk: Arc::default(),
+            strategies: Arc::default(),
+            origins: Arc::default(),
             in_flight: Arc::new(Semaphore::new(permits)),
             calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
+            batches: batches::Batches::default(),
         }
     }
 
@@ -95,6 +108,22 @@ impl Receiver {
     #[must_use]
     pub fn with_otlp(mut self, options: obs_wire::otlp::metrics::Options) -> Self {
         self.otlp = Arc::new(options);
+        self
+    }
+}
+
+impl Receiver {
+    /// This receiver, which takes OTLP from browsers that show pages of these origins.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Vec<String>) -> Self {
+        self.origins = origins.into();
+        self
+    }
+
+    /// This receiver, which tells clients of Jaeger to sample so.
+    #[must_use]
+    pub fn with_strategies(mut self, strategies: Strategies) -> Self {
+        self.strategies = Arc::new(strategies);
         self
     }
 }
@@ -109,6 +138,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .route("/api/prom/push", post(loki::push))
         .route("/api/v1/otlp/v1/metrics", post(otlp::metrics))
         .route("/insert/jsonline", post(jsonlines::push))
+        .route("/insert/kubernetes-audit", post(audit::push))
         .merge(elastic::routes("/elastic"))
         .merge(elastic::routes("/insert/elasticsearch"))
         .merge(splunk::routes())
@@ -119,17 +149,21 @@ pub fn routes(receiver: Receiver) -> Router {
         .merge(journald::routes(""))
         .merge(journald::routes("/insert/journald"))
         .with_state(receiver.clone());
+    let once = from_fn_with_state(receiver.batches.clone(), batches::once);
     router
         .merge(otlp_routes(receiver.clone()))
         .nest("/otlp", otlp_routes(receiver))
+        .route_layer(once)
 }
 
 /// The OTLP receivers alone: what port 4318 serves.
 pub fn otlp_routes(receiver: Receiver) -> Router {
+    let origins = Arc::clone(&receiver.origins);
     Router::new()
         .route("/v1/metrics", post(otlp::metrics))
         .route("/v1/logs", post(otlp::logs))
         .route("/v1/traces", post(otlp::traces))
+        .layer(from_fn_with_state(origins, cross_origin::answer))
         .with_state(receiver)
 }
 

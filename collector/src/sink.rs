@@ -9,10 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use obs_model::numbers::{Numbers, SeriesNumbers};
-use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_model::packed::Arriving;
+use obs_model::{LogBatch, MetricBatch, Tenant};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::decode::Decoder;
+use crate::enrich::{self, Pods};
 use crate::forward::Forwarder;
+use crate::redact::Redactor;
 
 /// Longest wait for the writer's word. Far above a group commit (10 ms) and a slow disk's worst
 /// fsync; below the 30 s after which most senders give up themselves.
@@ -96,7 +100,7 @@ pub struct Inbox {
     /// Log records.
     pub logs: mpsc::Receiver<Write<LogBatch>>,
     /// Spans.
-    pub spans: mpsc::Receiver<Write<SpanBatch>>,
+    pub spans: mpsc::Receiver<Write<Arriving>>,
     /// Where the writer of metrics tells the numbers of series.
     pub numbers: Arc<SeriesNumbers>,
 }
@@ -136,10 +140,16 @@ pub struct SinkStats {
 pub struct Sink {
     metrics: Queue<MetricBatch>,
     logs: Queue<LogBatch>,
-    spans: Queue<SpanBatch>,
+    spans: Queue<Arriving>,
     numbers: Arc<SeriesNumbers>,
     /// Where samples go besides the store.
     forward: Option<Forwarder>,
+    /// Where everything goes besides the store.
+    ship: Option<Arc<Sink>>,
+    /// What takes secrets out, and where.
+    redaction: Option<(Redactor, Decoder)>,
+    /// Who senders are.
+    pods: Option<Pods>,
 }
 
 impl Sink {
@@ -155,6 +165,9 @@ impl Sink {
             spans,
             numbers: Arc::clone(&numbers),
             forward: None,
+            ship: None,
+            redaction: None,
+            pods: None,
         };
         let inbox = Inbox {
             metrics: metrics_inbox,
@@ -168,9 +181,9 @@ impl Sink {
     /// The numbers of a tenant's series, for decoding; `None` before any is known, and while samples
     /// are forwarded, because what is forwarded needs labels.
     pub fn numbers(&self, tenant: &Tenant) -> Option<Arc<Numbers>> {
-        match &self.forward {
-            Some(_) => None,
-            None => self.numbers.of(tenant),
+        match (&self.forward, &self.ship) {
+            (None, None) => self.numbers.of(tenant),
+            (Some(_), _) | (_, Some(_)) => None,
         }
     }
 
@@ -181,9 +194,36 @@ impl Sink {
         self
     }
 
+    /// This sink, from which secrets are taken out before anything else sees a batch.
+    #[must_use]
+    pub fn redacting(mut self, redactor: Redactor, worker: Decoder) -> Self {
+        self.redaction = Some((redactor, worker));
+        self
+    }
+
+    /// This sink, which knows the pods that data is received from.
+    #[must_use]
+    pub fn enriching(mut self, pods: Pods) -> Self {
+        self.pods = Some(pods);
+        self
+    }
+
+    /// This sink, which also gives everything that was stored to another one. Batches must then
+    /// carry their labels.
+    #[must_use]
+    pub fn shipping(mut self, ship: Self) -> Self {
+        self.ship = Some(Arc::new(ship));
+        self
+    }
+
     /// Where samples are forwarded, if they are.
     pub fn forwarder(&self) -> Option<&Forwarder> {
         self.forward.as_ref()
+    }
+
+    /// What takes secrets out, if something does.
+    pub fn redactor(&self) -> Option<&Redactor> {
+        self.redaction.as_ref().map(|(redactor, _)| redactor)
     }
 
     /// Stores metric samples; returns when they are durable, here and in the queues of what is
@@ -204,34 +244,122 @@ impl Sink {
         batch: MetricBatch,
     ) -> Result<(Accepted, Result<(), SinkError>), SinkError> {
         let items = batch.sample_count();
+        let batch = self.refined_metrics(batch).await?;
         let Some(forwarder) = &self.forward else {
-            let accepted = self.metrics.write((tenant, batch, None), items).await?;
-            return Ok((accepted, Ok(())));
+            let write = |batch, rest| self.metrics.write((tenant.clone(), batch, rest), items);
+            let Some(ship) = &self.ship else {
+                return Ok((write(batch, None).await?, Ok(())));
+            };
+            let (rest, mut told) = oneshot::channel();
+            let copy = batch.clone();
+            let accepted = write(batch, Some(rest)).await?;
+            let admitted = told.try_recv().unwrap_or(copy);
+            let shipped = ship.metrics.write((tenant, admitted, None), items).await;
+            return Ok((accepted, shipped.map(drop)));
         };
         let shut_down = || unavailable("forwarding has shut down");
         let (batch, mut prepared) = forwarder.prepare(batch).await.ok_or_else(shut_down)?;
+        let mut copy = self.ship.as_ref().map(|_| batch.clone());
         let (rest, mut told) = oneshot::channel();
         let write = (tenant.clone(), batch, Some(rest));
         let accepted = self.metrics.write(write, items).await?;
         // Only what was admitted goes on.
         if let Ok(rest) = told.try_recv() {
-            (_, prepared) = forwarder.prepare(rest).await.ok_or_else(shut_down)?;
+            let (admitted, of_rest) = forwarder.prepare(rest).await.ok_or_else(shut_down)?;
+            prepared = of_rest;
+            copy = copy.map(|_| admitted);
         }
         let kept = forwarder.keep(&tenant, prepared).await;
-        let forwarded = kept.map_err(|reason| SinkError::Unavailable { reason });
+        let mut forwarded = kept.map_err(|reason| SinkError::Unavailable { reason });
+        if let (Some(ship), Some(copy)) = (&self.ship, copy) {
+            let shipped = ship.metrics.write((tenant, copy, None), items).await;
+            forwarded = forwarded.and(shipped.map(drop));
+        }
         Ok((accepted, forwarded))
     }
 
     /// Stores log records; returns when they are durable.
     pub async fn logs(&self, tenant: Tenant, batch: LogBatch) -> Result<Accepted, SinkError> {
         let items = batch.record_count();
-        self.logs.write((tenant, batch, None), items).await
+        let batch = self.refined_logs(batch).await?;
+        let Some(ship) = &self.ship else {
+            return self.logs.write((tenant, batch, None), items).await;
+        };
+        let (rest, mut told) = oneshot::channel();
+        let (whose, copy) = (tenant.clone(), batch.clone());
+        let accepted = self.logs.write((tenant, batch, Some(rest)), items).await?;
+        let admitted = told.try_recv().unwrap_or(copy);
+        ship.logs.write((whose, admitted, None), items).await?;
+        Ok(accepted)
     }
 
     /// Stores spans; returns when they are durable.
-    pub async fn spans(&self, tenant: Tenant, batch: SpanBatch) -> Result<Accepted, SinkError> {
+    pub async fn spans(
+        &self,
+        tenant: Tenant,
+        batch: impl Into<Arriving>,
+    ) -> Result<Accepted, SinkError> {
+        let batch = batch.into();
         let items = batch.span_count();
-        self.spans.write((tenant, batch, None), items).await
+        let batch = self.refined_spans(batch).await?;
+        let Some(ship) = &self.ship else {
+            return self.spans.write((tenant, batch, None), items).await;
+        };
+        let (rest, mut told) = oneshot::channel();
+        let (whose, copy) = (tenant.clone(), batch.clone());
+        let accepted = self.spans.write((tenant, batch, Some(rest)), items).await?;
+        let admitted = told.try_recv().unwrap_or(copy);
+        ship.spans.write((whose, admitted, None), items).await?;
+        Ok(accepted)
+    }
+
+    /// Says who a batch is from, and takes secrets out of it.
+    async fn refined_metrics(&self, mut batch: MetricBatch) -> Result<MetricBatch, SinkError> {
+        if let Some((pods, peer)) = self.sender() {
+            pods.metrics(&mut batch, Some(peer));
+        }
+        let cost = batch.series.len().saturating_mul(128);
+        self.redacted(batch, cost, Redactor::metrics).await
+    }
+
+    async fn refined_logs(&self, mut batch: LogBatch) -> Result<LogBatch, SinkError> {
+        if let Some((pods, peer)) = self.sender() {
+            pods.logs(&mut batch, Some(peer));
+        }
+        let records = batch.streams.iter().flat_map(|s| &s.records);
+        let cost = records.map(|r| r.line.len()).sum();
+        self.redacted(batch, cost, Redactor::logs).await
+    }
+
+    async fn refined_spans(&self, mut batch: SpanBatch) -> Result<SpanBatch, SinkError> {
+        if let Some((pods, peer)) = self.sender() {
+            pods.spans(&mut batch, Some(peer));
+        }
+        let cost = batch.span_count().saturating_mul(1024);
+        self.redacted(batch, cost, Redactor::spans).await
+    }
+
+    /// Whoever sends the request of this task, where pods are known.
+    fn sender(&self) -> Option<(&Pods, std::net::IpAddr)> {
+        self.pods.as_ref().zip(enrich::peer())
+    }
+
+    async fn redacted<B: Send + 'static>(
+        &self,
+        mut batch: B,
+        cost: usize,
+        redact: fn(&Redactor, &mut B),
+    ) -> Result<B, SinkError> {
+        let Some((redactor, worker)) = &self.redaction else {
+            return Ok(batch);
+        };
+        let redactor = redactor.clone();
+        let work = move || {
+            redact(&redactor, &mut batch);
+            batch
+        };
+        let redacted = worker.run(cost, work).await;
+        redacted.map_err(|_| unavailable("redaction has shut down"))
     }
 
     /// What the queues did so far.

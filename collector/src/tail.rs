@@ -1,14 +1,24 @@
 //! Following log files: every line is stored once, across rotation, truncation and restarts.
 //!
-//! How: before lines go to the sink, the checkpoint notes which range of which file they are and
-//! the time of the first one. If the process dies before the answer, the same range gives the same
-//! lines with the same times, and the store recognises them. Reading stops while the sink refuses:
-//! the files on disk are the buffer.
+//! How: files are grouped into logs (one container's, or one path's with what it was before it was
+//! rotated). A round looks for files, reads some of each log in turn, and hands a batch to the
+//! sink. The checkpoint notes how far everything is stored. Lines of containers carry their time,
+//! so that reading them again gives the same records; lines of other files get one, so the range
+//! on its way and its time are noted before it goes, and the same range gives the same records.
+//! Reading stops while the sink refuses: the files on disk are the buffer.
 //!
 //! Invariant: the offset of a file moves only after the sink said that its lines are durable.
 
+mod assemble;
 mod checkpoint;
+mod container;
+mod discover;
+mod disk;
 mod file;
+mod group;
+pub mod journal;
+mod parse;
+mod pipeline;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,30 +26,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use obs_model::limits::Limits;
-use obs_model::{Labels, LogBatch, LogRecord, LogStream, Tenant, Timestamp};
+use obs_model::{LogBatch, LogStream, Tenant, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::config::LogsConfig;
-use crate::glob;
+use crate::config::{FileFormat, LogsConfig};
+use crate::decode::Decoder;
+use crate::enrich::Pods;
 use crate::metrics::Counters;
 use crate::sink::{Sink, SinkError};
-use checkpoint::{Entry, FileId, Fingerprint, Sent};
-use file::{Followed, split};
+use checkpoint::{Entry, Sent};
+use discover::{Discovery, Found, Origin};
+use file::{Making, Taken};
+use group::{Changes, Group};
 
 /// Pause between two rounds that found nothing.
 const POLL: Duration = Duration::from_millis(250);
 /// Pause after the sink refused.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// Bytes of lines in one batch, after which the next file waits for the next round.
-const BATCH_BYTES: usize = 1 << 20;
+/// How often files are looked for.
+const SCAN: Duration = Duration::from_secs(1);
+/// How often the checkpoint is written while lines come.
+const SAVE: Duration = Duration::from_secs(1);
+/// Bytes of lines in one batch, after which the next log waits for the next round.
+const BATCH_BYTES: u64 = 1 << 20;
 /// How long a file that no pattern finds any more is kept open: its writer may hold it a moment.
 const LOST_GRACE: Duration = Duration::from_secs(10);
+/// How long a new pod is waited for to become known, where pods are watched.
+const POD_WAIT: Duration = Duration::from_secs(5);
 /// Most files that are open at one time.
 const OPEN_FILES_MAX: usize = 4096;
-/// The label that holds the path.
-const FILENAME: &str = "filename";
 
 /// What following needs from the rest of the house.
 #[derive(Clone, Debug)]
@@ -54,28 +71,30 @@ pub struct Setting {
     pub counters: Arc<Counters>,
     /// The file that remembers how far everything was read.
     pub checkpoint: PathBuf,
+    /// Where files are read.
+    pub worker: Decoder,
+    /// Who pods are.
+    pub pods: Pods,
 }
 
 /// Follows the configured files until the token is cancelled.
 pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) {
-    let mut tail = Tail::open(config, setting).await;
+    let mut follower = Follower::open(config, setting).await;
     loop {
-        let pause = match tail.round().await {
-            Round::More => continue_unless(&stop),
-            Round::Idle => Some(POLL),
-            Round::Refused => Some(BACKOFF),
+        let pause = match follower.round().await {
+            Round::More => Duration::ZERO,
+            Round::Idle => POLL,
+            Round::Refused => BACKOFF,
         };
-        let Some(pause) = pause else { break };
+        if stop.is_cancelled() {
+            break;
+        }
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
         }
     }
-    tail.save().await;
-}
-
-fn continue_unless(stop: &CancellationToken) -> Option<Duration> {
-    (!stop.is_cancelled()).then_some(Duration::ZERO)
+    follower.save().await;
 }
 
 /// What a round came to.
@@ -89,32 +108,37 @@ enum Round {
     Refused,
 }
 
-/// Lines on their way, and what is true once they are stored.
-#[derive(Debug)]
+/// What is true of a file when the lines are stored.
+#[derive(Clone, Debug)]
+struct Range {
+    log: PathBuf,
+    id: checkpoint::FileId,
+    end: u64,
+    /// To be noted before the lines go.
+    note: Option<Sent>,
+}
+
+/// Lines on their way.
+#[derive(Debug, Default)]
 struct Pending {
     batch: LogBatch,
-    /// New offset by file.
-    ranges: Vec<(FileId, Sent)>,
+    ranges: Vec<Range>,
     bytes: u64,
     cut: u64,
+    dropped: u64,
+    /// The note is written, where there is one.
+    noted: bool,
 }
 
+/// The part that waits: for the sink, and for the part that reads.
 #[derive(Debug)]
-struct Tail {
-    config: LogsConfig,
+struct Follower {
     setting: Setting,
-    files: BTreeMap<FileId, Followed>,
-    /// Entries of the last run whose files were not found yet.
-    remembered: HashMap<FileId, Entry>,
+    tail: Option<Box<Tail>>,
     pending: Option<Pending>,
-    last_time: Timestamp,
-    /// Where the next round starts, so that one busy file does not starve the others.
-    next: Option<FileId>,
-    dirty: bool,
-    grace: Duration,
 }
 
-impl Tail {
+impl Follower {
     async fn open(config: LogsConfig, setting: Setting) -> Self {
         let entries = match checkpoint::load(&setting.checkpoint).await {
             Ok(entries) => entries,
@@ -125,295 +149,396 @@ impl Tail {
                 Vec::new()
             }
         };
-        let sent = entries.iter().filter_map(|entry| entry.sent);
-        let last_time = sent.map(|sent| sent.time).max().unwrap_or(Timestamp::MIN);
-        let remembered = entries.into_iter().map(|entry| (entry.id, entry)).collect();
-        let mut tail = Self {
-            config,
+        let tail = Box::new(Tail::new(config, setting.clone(), entries));
+        Self {
             setting,
-            files: BTreeMap::new(),
-            remembered,
+            tail: Some(tail),
             pending: None,
-            last_time,
-            next: None,
-            dirty: false,
-            grace: LOST_GRACE,
-        };
-        tail.find_rotated().await;
-        tail
-    }
-
-    /// Files that were renamed while nothing ran: looked for beside their old path.
-    async fn find_rotated(&mut self) {
-        let entries: Vec<Entry> = self.remembered.values().cloned().collect();
-        for entry in entries {
-            let Some(labels) = self.labels_of(&entry.path) else {
-                continue;
-            };
-            let Some(folder) = entry.path.parent() else {
-                continue;
-            };
-            let (beside, _) = glob::expand(&folder.join("*")).await;
-            for path in beside {
-                let metadata = tokio::fs::metadata(&path).await;
-                if metadata.is_ok_and(|m| m.is_file() && file::id(&m) == entry.id) {
-                    // The name it had when its first lines were stored stays its label.
-                    self.follow(&path, &entry.path, labels.clone()).await;
-                    break;
-                }
-            }
         }
     }
 
-    /// The labels of a file by its path; `None` where no entry of the configuration wants it.
-    fn labels_of(&self, path: &Path) -> Option<Labels> {
-        let wanted = |pattern: &PathBuf| {
-            let (mut p, mut f) = (pattern.components(), path.components());
-            loop {
-                match (p.next(), f.next()) {
-                    (None, None) => return true,
-                    (Some(p), Some(f)) => {
-                        let (p, f) = (p.as_os_str(), f.as_os_str());
-                        if !glob::matches(p.as_encoded_bytes(), f.as_encoded_bytes()) {
-                            return false;
-                        }
-                    }
-                    (Some(_), None) | (None, Some(_)) => return false,
-                }
-            }
+    /// Runs work on the files off the event loop.
+    async fn with_tail<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Tail) -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut tail = self.tail.take()?;
+        let run = move || {
+            let out = work(&mut tail);
+            (tail, out)
         };
-        let entry = self
-            .config
-            .files
-            .iter()
-            .find(|entry| entry.paths.iter().any(wanted))?;
-        Some(labels(&entry.labels, path))
+        match self.setting.worker.run(usize::MAX, run).await {
+            Ok((tail, out)) => {
+                self.tail = Some(tail);
+                Some(out)
+            }
+            Err(error) => {
+                tracing::error!(?error, "following of log files stopped");
+                self.setting.counters.tail_fault();
+                None
+            }
+        }
     }
 
     /// One round: find files, read lines, store them, remember it.
     async fn round(&mut self) -> Round {
         if self.pending.is_none() {
-            self.scan().await;
-            self.pending = self.gather().await;
-            if self.pending.is_none() {
-                if self.dirty {
-                    self.save().await;
-                }
-                return Round::Idle;
-            }
-            // Without this note a crash would store the lines twice.
-            if !self.save().await {
-                self.pending = None;
+            let Some(pending) = self.with_tail(Tail::prepare).await else {
                 return Round::Refused;
-            }
-        }
-        self.send().await
-    }
-
-    async fn scan(&mut self) {
-        let mut found = HashMap::new();
-        for entry in &self.config.files {
-            for pattern in &entry.paths {
-                let (paths, faults) = glob::expand(pattern).await;
-                for fault in faults {
-                    tracing::debug!(error = %fault, "log files not listed");
-                    self.setting.counters.tail_fault();
-                }
-                for path in paths {
-                    if let Ok(metadata) = tokio::fs::metadata(&path).await
-                        && metadata.is_file()
-                    {
-                        let labels = labels(&entry.labels, &path);
-                        found.entry(file::id(&metadata)).or_insert((path, labels));
-                    }
-                }
-            }
-        }
-        let now = Instant::now();
-        for (id, file) in &mut self.files {
-            file.lost_since = match found.contains_key(id) {
-                true => None,
-                false => file.lost_since.or(Some(now)),
             };
+            self.pending = pending;
         }
-        for (id, (path, labels)) in found {
-            if !self.files.contains_key(&id) {
-                self.follow(&path, &path, labels).await;
-            }
-        }
-        self.setting.counters.tail_files(self.files.len());
-    }
-
-    async fn follow(&mut self, path: &Path, name: &Path, labels: Labels) {
-        if self.files.len() >= OPEN_FILES_MAX {
-            tracing::warn!(path = %path.display(), max = OPEN_FILES_MAX, "too many log files, not followed");
-            self.setting.counters.tail_fault();
-            return;
-        }
-        let followed = match file::open(path).await {
-            Ok(Some((id, file))) => {
-                let entry = self.remembered.remove(&id);
-                Followed::start(id, file, name, labels, entry).await
-            }
-            Ok(None) => return,
-            Err(error) => Err(error),
-        };
-        match followed {
-            Ok(followed) => {
-                self.files.insert(followed.id, followed);
-                self.dirty = true;
-            }
-            Err(error) => self.fault(path, &error),
-        }
-    }
-
-    /// Reads lines of the files in turn until there is a batch.
-    async fn gather(&mut self) -> Option<Pending> {
-        let mut ids: Vec<FileId> = self.files.keys().copied().collect();
-        if let Some(next) = self.next {
-            let first = ids.iter().position(|id| *id >= next).unwrap_or(0);
-            ids.rotate_left(first);
-        }
-        let mut pending = Pending {
-            batch: LogBatch::default(),
-            ranges: Vec::new(),
-            bytes: 0,
-            cut: 0,
-        };
-        let mut buffer = Vec::new();
-        for id in ids {
-            self.next = Some(id);
-            if pending.bytes >= BATCH_BYTES as u64 {
-                return Some(pending);
-            }
-            if let Err((path, error)) = self.gather_one(id, &mut buffer, &mut pending).await {
-                self.fault(&path, &error);
-                self.files.remove(&id);
-            }
-        }
-        self.next = None;
-        (!pending.ranges.is_empty()).then_some(pending)
-    }
-
-    async fn gather_one(
-        &mut self,
-        id: FileId,
-        buffer: &mut Vec<u8>,
-        pending: &mut Pending,
-    ) -> Result<(), (PathBuf, std::io::Error)> {
-        let line_max = self.setting.limits.line_bytes_max;
-        let grace = self.grace;
-        let Some(file) = self.files.get_mut(&id) else {
-            return Ok(());
-        };
-        let fault = |path: &Path, error| (path.to_owned(), error);
-        let length = file.refresh().await.map_err(|e| fault(&file.path, e))?;
-        let ended = file
-            .lost_since
-            .is_some_and(|since| since.elapsed() >= grace);
-        if length == file.offset {
-            if ended {
-                self.files.remove(&id);
-                self.dirty = true;
-            }
-            return Ok(());
-        }
-        // One whole line of the largest size, its newline and some more.
-        let room = line_max.max(BATCH_BYTES) as u64 + 1;
-        let resend = file.resend;
-        let most = resend.map_or(room, |sent| sent.end - file.offset);
-        file.read(most, buffer)
-            .await
-            .map_err(|e| fault(&file.path, e))?;
-        // The end of a range that is sent again, and of a file that nobody writes any more, is
-        // the end of a line.
-        let last = resend.is_some() || (ended && file.offset + buffer.len() as u64 >= length);
-        let lines = split(buffer, line_max, last);
-        if lines.lines.is_empty() {
-            return Ok(());
-        }
-        let time = match resend {
-            Some(sent) => sent.time,
-            None => {
-                // Each line gets a time of its own: equal lines are different lines.
-                let time = clock::now().max(self.last_time.saturating_add(1));
-                self.last_time = time.saturating_add(lines.lines.len() as i64);
-                time
-            }
-        };
-        let record = |(index, line): (usize, &&[u8])| LogRecord {
-            time: time.saturating_add(index as i64),
-            line: line.to_vec(),
-            metadata: Labels::empty(),
-        };
-        pending.batch.streams.push(LogStream {
-            labels: file.labels.clone(),
-            records: lines.lines.iter().enumerate().map(record).collect(),
-        });
-        if file.offset == 0 {
-            // Known before the lines are stored, so that a restart tells whether it is this file.
-            file.fingerprint = Fingerprint::of(&buffer[..lines.consumed]);
-        }
-        let end = file.offset + lines.consumed as u64;
-        pending.ranges.push((id, Sent { end, time }));
-        pending.bytes += lines.consumed as u64;
-        pending.cut += lines.cut;
-        Ok(())
-    }
-
-    /// Hands the pending lines to the sink; moves the offsets when they are stored.
-    async fn send(&mut self) -> Round {
-        let Some(pending) = self.pending.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return Round::Idle;
         };
-        let (sink, tenant) = (&self.setting.sink, self.setting.tenant.clone());
-        match sink.logs(tenant, pending.batch.clone()).await {
-            Ok(accepted) => {
-                if accepted.refused > 0 {
-                    tracing::warn!(lines = accepted.refused, reason = %accepted.reason, "log lines refused");
-                }
-            }
-            Err(SinkError::Refused { reason }) => {
-                tracing::error!(reason = %reason, "log lines refused");
-                self.setting.counters.tail_fault();
-            }
-            Err(
-                error @ (SinkError::Full { .. } | SinkError::Stale | SinkError::Unavailable { .. }),
-            ) => {
-                tracing::debug!(error = %error, "log lines wait");
+        if !pending.noted {
+            // Without this note a crash would store the lines twice.
+            let ranges = pending.ranges.clone();
+            pending.noted = self.with_tail(move |tail| tail.save(&ranges)).await == Some(true);
+            if !pending.noted {
                 self.pending = Some(pending);
                 return Round::Refused;
             }
         }
+        self.send(pending).await
+    }
+
+    /// Hands the pending lines to the sink; moves the offsets when they are stored.
+    async fn send(&mut self, pending: Pending) -> Round {
         let lines = pending.batch.record_count() as u64;
-        self.setting
-            .counters
-            .tailed(lines, pending.bytes, pending.cut);
-        for (id, sent) in pending.ranges {
-            if let Some(file) = self.files.get_mut(&id)
-                && let Err(error) = file.advance(sent.end).await
-            {
-                let path = file.path.clone();
-                self.fault(&path, &error);
-                self.files.remove(&id);
+        if lines > 0 {
+            let (sink, tenant) = (&self.setting.sink, self.setting.tenant.clone());
+            match sink.logs(tenant, pending.batch.clone()).await {
+                Ok(accepted) if accepted.refused > 0 => {
+                    tracing::warn!(lines = accepted.refused, reason = %accepted.reason, "log lines refused");
+                }
+                Ok(_) => {}
+                Err(SinkError::Refused { reason }) => {
+                    tracing::error!(reason = %reason, "log lines refused");
+                    self.setting.counters.tail_fault();
+                }
+                Err(
+                    error @ (SinkError::Full { .. }
+                    | SinkError::Stale
+                    | SinkError::Unavailable { .. }),
+                ) => {
+                    tracing::debug!(error = %error, "log lines wait");
+                    self.pending = Some(pending);
+                    return Round::Refused;
+                }
             }
         }
-        self.dirty = true;
+        let counters = &self.setting.counters;
+        counters.tailed(lines, pending.bytes, pending.cut);
+        counters.tail_dropped(pending.dropped);
+        if let Some(tail) = &mut self.tail {
+            tail.stored.extend(pending.ranges);
+        }
         Round::More
     }
 
-    /// Writes the checkpoint with what is stored and what is on its way.
-    async fn save(&mut self) -> bool {
-        let mut entries: Vec<Entry> = self.files.values().map(Followed::entry).collect();
-        let on_the_way = self.pending.iter().flat_map(|pending| &pending.ranges);
-        for (id, sent) in on_the_way {
-            if let Some(entry) = entries.iter_mut().find(|entry| entry.id == *id) {
-                entry.sent = Some(*sent);
+    async fn save(&mut self) {
+        let ranges = self.pending.take().map_or_else(Vec::new, |p| p.ranges);
+        self.with_tail(move |tail| {
+            tail.settle();
+            tail.save(&ranges)
+        })
+        .await;
+    }
+}
+
+/// The part that reads files; it runs off the event loop.
+#[derive(Debug)]
+struct Tail {
+    config: LogsConfig,
+    setting: Setting,
+    discovery: Discovery,
+    logs: BTreeMap<PathBuf, Group>,
+    /// Checkpoints of the last run by log.
+    remembered: HashMap<PathBuf, Vec<Entry>>,
+    /// Ranges that were stored since the last round.
+    stored: Vec<Range>,
+    /// Since when a log waits for its pod to become known.
+    unknown: HashMap<PathBuf, Instant>,
+    last_time: Timestamp,
+    /// Where the next round starts, so that one busy log does not starve the others.
+    next: Option<PathBuf>,
+    scanned: Option<Instant>,
+    saved: Option<Instant>,
+    dirty: bool,
+    scan_every: Duration,
+    grace: Duration,
+    buffer: Vec<u8>,
+}
+
+impl Tail {
+    fn new(config: LogsConfig, setting: Setting, entries: Vec<Entry>) -> Self {
+        let sent = entries.iter().filter_map(|entry| entry.sent);
+        let last_time = sent.map(|sent| sent.time).max().unwrap_or(Timestamp::MIN);
+        let mut remembered = HashMap::<PathBuf, Vec<Entry>>::new();
+        for entry in entries {
+            remembered
+                .entry(entry.path.clone())
+                .or_default()
+                .push(entry);
+        }
+        Self {
+            config,
+            setting,
+            discovery: Discovery::default(),
+            logs: BTreeMap::new(),
+            remembered,
+            stored: Vec::new(),
+            unknown: HashMap::new(),
+            last_time,
+            next: None,
+            scanned: None,
+            saved: None,
+            dirty: false,
+            scan_every: SCAN,
+            grace: LOST_GRACE,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Everything up to the batch that goes next.
+    fn prepare(&mut self) -> Option<Pending> {
+        self.settle();
+        let now = Instant::now();
+        if self
+            .scanned
+            .is_none_or(|at| now.duration_since(at) >= self.scan_every)
+        {
+            self.scan(now);
+            self.scanned = Some(now);
+        }
+        let pending = self.gather(now);
+        let due = self.saved.is_none_or(|at| now.duration_since(at) >= SAVE);
+        let noted = pending.as_ref().is_some_and(|p| !p.noted);
+        if self.dirty && !noted && (pending.is_none() || due) {
+            self.save(&[]);
+        }
+        pending
+    }
+
+    /// Takes note of what was stored.
+    fn settle(&mut self) {
+        for range in std::mem::take(&mut self.stored) {
+            self.dirty = true;
+            let Some(group) = self.logs.get_mut(&range.log) else {
+                continue;
+            };
+            let Some(at) = group.files.iter().position(|f| f.id == range.id) else {
+                continue;
+            };
+            if let Err(error) = group.files[at].advance(range.end) {
+                fault(&self.setting.counters, &group.files[at].path, &error);
+                group.files.remove(at);
             }
         }
-        match checkpoint::save(&self.setting.checkpoint, &entries).await {
+    }
+
+    fn scan(&mut self, now: Instant) {
+        let found = self
+            .discovery
+            .find(&self.config, clock::now().nanos(), &self.remembered);
+        for fault in std::mem::take(&mut self.discovery.faults) {
+            tracing::debug!(error = %fault, "log files not listed");
+            self.setting.counters.tail_fault();
+        }
+        self.unknown
+            .retain(|_, since| now.duration_since(*since) < POD_WAIT * 12);
+        for group in self.logs.values_mut() {
+            group.wanted = false;
+        }
+        let mut open: usize = self.logs.values().map(|g| g.files.len()).sum();
+        for found in found {
+            if !self.logs.contains_key(&found.key) && !self.begin(&found, now) {
+                continue;
+            }
+            let Some(group) = self.logs.get_mut(&found.key) else {
+                continue;
+            };
+            group.wanted = true;
+            let before = group.files.len();
+            let room = before + OPEN_FILES_MAX.saturating_sub(open);
+            let changes = group.look(&found.candidates, now, room);
+            open = open + group.files.len() - before.min(open);
+            self.count(&found.key, changes);
+        }
+        for group in self.logs.values_mut().filter(|g| !g.wanted) {
+            group.look(&[], now, 0);
+        }
+        for group in self.logs.values_mut() {
+            self.dirty |= group.tidy(now, self.grace);
+        }
+        self.logs
+            .retain(|_, group| group.wanted || !group.files.is_empty());
+        self.setting.counters.tail_files(open);
+    }
+
+    /// Begins to follow a log; not where its pod does not want it or may become known yet.
+    fn begin(&mut self, found: &Found, now: Instant) -> bool {
+        let pods = &self.setting.pods;
+        if let Origin::Container(place) = &found.origin
+            && !pods.is_empty()
+            && pods.by_uid(&place.uid).is_none()
+        {
+            let since = *self.unknown.entry(found.key.clone()).or_insert(now);
+            if now.duration_since(since) < POD_WAIT {
+                return false;
+            }
+        }
+        self.unknown.remove(&found.key);
+        let Some(mut group) = self.discovery.group(found, &self.config, pods) else {
+            return false;
+        };
+        if let Some(entries) = self.remembered.remove(&found.key) {
+            group.remembered = entries;
+            // What was rotated while nothing ran has lines that nobody read.
+            group.unknown = true;
+        }
+        self.logs.insert(found.key.clone(), group);
+        true
+    }
+
+    fn count(&mut self, log: &Path, changes: Changes) {
+        self.dirty |= changes.changed;
+        for (path, error) in changes.faults {
+            fault(&self.setting.counters, &path, &error);
+        }
+        if changes.given_up > 0 {
+            let (files, bytes) = (changes.given_up, changes.bytes_given_up);
+            tracing::error!(log = %log.display(), files, bytes, "rotated log files were given up unread");
+            self.setting.counters.tail_given_up(files, bytes);
+        }
+    }
+
+    /// Reads lines of the logs in turn until there is a batch.
+    fn gather(&mut self, now: Instant) -> Option<Pending> {
+        let mut logs: Vec<PathBuf> = self.logs.keys().cloned().collect();
+        if let Some(next) = &self.next {
+            let first = logs.iter().position(|log| log >= next).unwrap_or(0);
+            logs.rotate_left(first);
+        }
+        let mut pending = Pending {
+            noted: true,
+            ..Pending::default()
+        };
+        self.next = None;
+        for log in logs {
+            if pending.bytes >= BATCH_BYTES {
+                self.next = Some(log);
+                break;
+            }
+            self.gather_log(&log, now, &mut pending);
+        }
+        (!pending.ranges.is_empty()).then_some(pending)
+    }
+
+    fn gather_log(&mut self, log: &Path, now: Instant, pending: &mut Pending) {
+        let Some(group) = self.logs.get_mut(log) else {
+            return;
+        };
+        let own_times = group.pipeline.format == FileFormat::Container;
+        let mut at = 0;
+        while at < group.files.len() {
+            let file = &mut group.files[at];
+            let ended = (file.lost_since)
+                .or(file.ended_since)
+                .is_some_and(|since| now.duration_since(since) >= self.grace);
+            let time = match file.resend {
+                Some(sent) => sent.time,
+                // Each line gets a time of its own: equal lines are different lines.
+                None => clock::now().max(self.last_time.saturating_add(1)),
+            };
+            let resent = file.resend.is_some();
+            let mut taken = Taken::new(time);
+            let making = Making {
+                pipeline: &group.pipeline,
+                metadata: &group.metadata,
+                limits: &self.setting.limits,
+                now,
+                ended,
+            };
+            let (id, offset) = (file.id, file.offset);
+            let past = file.take(making, &mut self.buffer, &mut taken);
+            let done = file.is_done();
+            if file.at_end() && !done && (file.rotated || file.lost_since.is_some()) {
+                // The last line has no end yet; it gets one when nobody writes any more.
+                file.ended_since = file.ended_since.or(Some(now));
+            }
+            match past {
+                Ok(Some(past)) => group.truncated(past, log),
+                Ok(None) => {}
+                Err(error) => {
+                    fault(&self.setting.counters, &group.files[at].path, &error);
+                    group.forget(at);
+                    self.dirty = true;
+                    continue;
+                }
+            }
+            if !resent && !own_times {
+                self.last_time = self.last_time.max(time.saturating_add(taken.made()));
+            }
+            let read = taken.bytes > 0;
+            if taken.quiet != offset || taken.records.iter().any(|r| !r.is_empty()) {
+                let note = (!own_times && taken.quiet > offset).then_some(Sent {
+                    end: taken.quiet,
+                    time,
+                });
+                pending.noted &= note.is_none();
+                pending.ranges.push(Range {
+                    log: log.to_owned(),
+                    id,
+                    end: taken.quiet,
+                    note,
+                });
+            }
+            pending.bytes += taken.bytes;
+            pending.cut += taken.cut;
+            pending.dropped += taken.dropped;
+            for (labels, records) in group.labels.iter().zip(taken.records) {
+                if !records.is_empty() {
+                    let labels = labels.clone();
+                    pending.batch.streams.push(LogStream { labels, records });
+                }
+            }
+            // The next file of the log follows when this one is read.
+            if read || !group.files[at].at_end() {
+                return;
+            }
+            at += 1;
+        }
+    }
+
+    /// Writes the checkpoint with what is stored and what is on its way.
+    fn save(&mut self, on_the_way: &[Range]) -> bool {
+        let mut entries = Vec::new();
+        for (log, group) in &self.logs {
+            for file in &group.files {
+                let mut entry = file.entry(log);
+                let range = on_the_way
+                    .iter()
+                    .find(|r| r.id == entry.id && r.log == *log);
+                if let Some(note) = range.and_then(|r| r.note) {
+                    entry.sent = Some(note);
+                }
+                entries.push(entry);
+            }
+        }
+        // Logs of pods that are not known yet keep their place.
+        entries.extend(
+            self.remembered
+                .values()
+                .flatten()
+                .filter(|e| e.path.exists())
+                .cloned(),
+        );
+        match checkpoint::save(&self.setting.checkpoint, &entries) {
             Ok(()) => {
-                self.dirty = false;
+                self.dirty = !on_the_way.is_empty();
+                self.saved = Some(Instant::now());
                 true
             }
             Err(error) => {
@@ -423,18 +548,11 @@ impl Tail {
             }
         }
     }
-
-    fn fault(&self, path: &Path, error: &std::io::Error) {
-        tracing::warn!(path = %path.display(), error = %error, "log file not read");
-        self.setting.counters.tail_fault();
-    }
 }
 
-fn labels(configured: &BTreeMap<String, String>, path: &Path) -> Labels {
-    let configured = configured.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-    let mut builder = Labels::from_pairs(configured).to_builder();
-    builder.set(FILENAME, &path.to_string_lossy());
-    builder.build()
+fn fault(counters: &Counters, path: &Path, error: &std::io::Error) {
+    tracing::warn!(path = %path.display(), error = %error, "log file not read");
+    counters.tail_fault();
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! only what is read of it, and how many objects are kept has a limit; a watch that fails is tried
 //! again with growing pauses, and what it holds stays until a new list is complete.
 
+pub mod audit;
 pub mod client;
 mod clock;
 pub mod discovery;

@@ -41,7 +41,7 @@ const WATCH_SECONDS: f64 = 240.0;
 /// How much longer than that is waited before the connection counts as dead.
 const WATCH_GRACE: Duration = Duration::from_secs(30);
 /// How long initial events may take to come at all before the list is asked for by pages.
-const INITIAL_DEADLINE: Duration = Duration::from_secs(60);
+const INITIAL_DEADLINE: Duration = Duration::from_secs(15);
 /// First pause after a failure.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause between two tries.

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use obs_kubernetes::client::{Auth, Credential, Secret, Server, Tls};
+use http::Method;
+use obs_kubernetes::client::{Auth, Credential, Secret, Sent, Server, Tls};
 use obs_kubernetes::discovery::{self, Attach, Config, Role};
 use obs_kubernetes::object::MetaObject;
+use obs_kubernetes::operator::Monitors;
 use obs_kubernetes::pods::{Pods, Settings};
 use obs_kubernetes::resource::{PODS, SECRETS};
 use obs_kubernetes::{Access, Client, Counters, Error, Event, Key, Query, Watch};
 use obs_model::TargetGroup;
-use obs_tests::kube_api::{CA, FRONT_PROXY_CA, Fault, KubeApi, User};
+use obs_tests::kube_api::{CA, FRONT_PROXY_CA, Fault, KubeApi, Rule, User};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -106,7 +108,7 @@ struct Watched {
 }
 
 async fn watched(api: KubeApi, query: Query, pages: bool) -> Watched {
-    let client = Client::new(&access(&api)).await.unwrap();
+    let client = Client::new(&access(&api)).await.expect("a client");
     let counters = Arc::new(Counters::default());
     let watch = Watch::new(client, query, counters.of("test", "pods"));
     let watch = if pages { watch.by_pages() } else { watch };
@@ -333,7 +335,43 @@ impl Numbers {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap()
+        usize::try_from(self.0 % bound as u64).expect("below a usize")
+    }
+}
+
+/// Ten thousand changes to so many pods, with watches that break off, versions that are forgotten
+/// and errors in between.
+async fn churn(api: &KubeApi, pods: usize) {
+    let mut numbers = Numbers(7);
+    let mut fresh = pods;
+    for round in 0..20 {
+        for _ in 0..500 {
+            let victim = numbers.below(fresh);
+            let (namespace, name) = (format!("ns-{}", victim % 10), format!("p{victim}"));
+            match numbers.below(3) {
+                0 => drop(api.delete("Pod", &namespace, &name)),
+                1 => {
+                    let mut changed = pod(&namespace, &name, victim);
+                    changed["metadata"]["labels"]["app"] = json!(format!("round-{round}"));
+                    api.put(changed);
+                }
+                _ => {
+                    api.put(pod(
+                        &format!("ns-{}", fresh % 10),
+                        &format!("p{fresh}"),
+                        fresh,
+                    ));
+                    fresh += 1;
+                }
+            }
+        }
+        match round % 5 {
+            1 => api.drop_watches(),
+            3 => api.expire(),
+            4 => api.fail("/api/v1/pods", 2, Fault::Status(503)),
+            _ => {}
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -372,42 +410,12 @@ async fn discovery_follows_the_churn_of_ten_thousand_pods() {
     }
     assert_eq!(groups.targets(), expected(&api));
 
-    let mut numbers = Numbers(7);
-    let mut fresh = PODS;
-    for round in 0..20 {
-        for _ in 0..500 {
-            let victim = numbers.below(fresh);
-            let (namespace, name) = (format!("ns-{}", victim % 10), format!("p{victim}"));
-            match numbers.below(3) {
-                0 => drop(api.delete("Pod", &namespace, &name)),
-                1 => {
-                    let mut changed = pod(&namespace, &name, victim);
-                    changed["metadata"]["labels"]["app"] = json!(format!("round-{round}"));
-                    api.put(changed);
-                }
-                _ => {
-                    api.put(pod(
-                        &format!("ns-{}", fresh % 10),
-                        &format!("p{fresh}"),
-                        fresh,
-                    ));
-                    fresh += 1;
-                }
-            }
-        }
-        match round % 5 {
-            1 => api.drop_watches(),
-            3 => api.expire(),
-            4 => api.fail("/api/v1/pods", 2, Fault::Status(503)),
-            _ => {}
-        }
-        tokio::task::yield_now().await;
-    }
+    churn(&api, PODS).await;
     // The last change tells that everything before it was told.
     let end = expected(&api);
     assert!(end.len() > PODS / 2);
     let wait = async {
-        while groups.targets() != end {
+        while groups.0.len() != end.len() || groups.targets() != end {
             next(&mut groups).await;
         }
     };
@@ -515,6 +523,193 @@ async fn pods_of_a_node_are_known_through_their_lives() {
     );
 }
 
+#[tokio::test]
+async fn objects_of_the_operator_become_jobs_as_they_come_and_go() {
+    let api = KubeApi::start().await;
+    api.put(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": "auth"},
+        "data": {"user": "dQ==", "pass": "cA=="}}));
+    api.put(json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor",
+        "metadata": {"namespace": "shop", "name": "web", "labels": {"release": "obs"}},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "endpoints": [{"port": "http",
+            "basicAuth": {"username": {"name": "auth", "key": "user"}, "password": {"name": "auth", "key": "pass"}}}]}}));
+    api.put(json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor",
+        "metadata": {"namespace": "shop", "name": "unlabelled"}, "spec": {"podMetricsEndpoints": [{"port": "m"}]}}));
+    let client = Client::new(&access(&api)).await.unwrap();
+    let settings = obs_kubernetes::operator::Settings {
+        namespaces: Vec::new(),
+        selector: "release=obs".to_owned(),
+    };
+    let (sender, mut monitors) = tokio::sync::watch::channel(Monitors::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(obs_kubernetes::operator::run(
+        settings,
+        client,
+        Arc::default(),
+        sender,
+        CancellationToken::new(),
+    ));
+    let mut until = async |what: &str, holds: &dyn Fn(&Monitors) -> bool| {
+        let found = tokio::time::timeout(DEADLINE, monitors.wait_for(|m| holds(m))).await;
+        found
+            .unwrap_or_else(|_| panic!("gave up waiting for {what}"))
+            .unwrap()
+            .clone()
+    };
+    let first = until("the job", &|m| {
+        m.scrape_configs.contains_key("serviceMonitor/shop/web/0")
+    })
+    .await;
+    let entry = &first.scrape_configs["serviceMonitor/shop/web/0"];
+    assert_eq!(
+        entry["basic_auth"],
+        json!({"username": "u", "password": "p"})
+    );
+    assert_eq!(first.scrape_configs.len(), 1);
+    api.put(
+        json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+        "metadata": {"namespace": "shop", "name": "r", "labels": {"release": "obs"}},
+        "spec": {"groups": [{"name": "g", "rules": [{"record": "a", "expr": "1"}]}]}}),
+    );
+    api.put(json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "Probe",
+        "metadata": {"namespace": "shop", "name": "wrong", "labels": {"release": "obs"}}, "spec": {"prober": {"url": "x"}, "targets": {}}}));
+    let second = until("rules and a fault", &|m| {
+        m.rules.contains_key("shop/r") && !m.faults.is_empty()
+    })
+    .await;
+    assert_eq!(
+        second.faults,
+        ["Probe shop/wrong: spec.targets has neither staticConfig nor ingress"]
+    );
+    api.delete("ServiceMonitor", "shop", "web");
+    until("the end of the job", &|m| m.scrape_configs.is_empty()).await;
+}
+
+#[tokio::test]
+async fn events_are_told_once_through_lists_and_watches() {
+    let api = KubeApi::start().await;
+    let event = |name: &str, count: u64| {
+        json!({"apiVersion": "v1", "kind": "Event",
+        "metadata": {"namespace": "shop", "name": name}, "type": "Warning", "reason": "BackOff", "message": "m", "count": count,
+        "lastTimestamp": "2026-01-02T03:04:05Z", "involvedObject": {"kind": "Pod", "name": "p"}})
+    };
+    api.put(event("a", 1));
+    let client = Client::new(&access(&api)).await.unwrap();
+    let (sender, mut batches) = mpsc::channel(4);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(obs_kubernetes::events::run(
+        Default::default(),
+        client,
+        Arc::default(),
+        sender,
+        CancellationToken::new(),
+    ));
+    let mut told = Vec::new();
+    let mut until = async |told: &mut Vec<String>, count: usize| {
+        while told.len() < count {
+            let batch = tokio::time::timeout(DEADLINE, batches.recv()).await;
+            let batch = batch.expect("events come").expect("telling goes on");
+            for stream in batch.streams {
+                assert_eq!(stream.labels.get("namespace"), Some("shop"));
+                told.extend(
+                    stream
+                        .records
+                        .into_iter()
+                        .map(|r| String::from_utf8(r.line).unwrap()),
+                );
+            }
+        }
+    };
+    until(&mut told, 1).await;
+    // A new list tells the same again; only what is new becomes a line.
+    api.expire();
+    api.put(event("a", 2));
+    until(&mut told, 2).await;
+    api.put(event("b", 1));
+    until(&mut told, 3).await;
+    let counts: Vec<bool> = told
+        .iter()
+        .zip(["count=1", "count=2", "count=1"])
+        .map(|(line, count)| line.contains(count))
+        .collect();
+    assert_eq!(counts, [true; 3], "{told:?}");
+}
+
+#[tokio::test]
+async fn the_server_of_these_tests_reviews_and_refuses() {
+    let api = KubeApi::start().await;
+    api.add_token("t", User::new("obs", &["readers"]));
+    api.allow(Rule::new("readers", "get", "leases", "*"));
+    api.allow(Rule::new("readers", "create", "leases", "obs"));
+    api.allow(Rule::new("readers", "update", "leases", "obs"));
+    let server = Server {
+        url: api.url(),
+        auth: Auth::Bearer(inline("t")),
+        ..Server::default()
+    };
+    let client = Client::new(&Access::Server(Box::new(server)))
+        .await
+        .unwrap();
+    let review = async |path: &str, spec: Value| {
+        let object = json!({"spec": spec});
+        let answer: Value = client
+            .ask(Method::POST, path, Sent::Json(&object))
+            .await
+            .unwrap();
+        answer["status"].clone()
+    };
+    let token = review(
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        json!({"token": "t"}),
+    )
+    .await;
+    assert_eq!(
+        (&token["authenticated"], &token["user"]["username"]),
+        (&json!(true), &json!("obs"))
+    );
+    let token = review(
+        "/apis/authentication.k8s.io/v1/tokenreviews",
+        json!({"token": "x"}),
+    )
+    .await;
+    assert_eq!(token["authenticated"], false);
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let asks = |verb: &str| json!({"user": "a", "groups": ["readers"], "resourceAttributes": {"verb": verb, "resource": "leases", "namespace": "obs"}});
+    assert_eq!(review(path, asks("get")).await["allowed"], true);
+    assert_eq!(review(path, asks("delete")).await["allowed"], false);
+    let pods = client.get::<Value>("/api/v1/pods").await.unwrap_err();
+    assert_eq!(pods.status(), Some(403), "{pods}");
+
+    // A lease is taken by whoever writes first.
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/obs/leases";
+    let lease =
+        json!({"kind": "Lease", "metadata": {"name": "leader"}, "spec": {"holderIdentity": "a"}});
+    let made: Value = client
+        .ask(Method::POST, leases, Sent::Json(&lease))
+        .await
+        .unwrap();
+    let again = client
+        .ask::<Value>(Method::POST, leases, Sent::Json(&lease))
+        .await
+        .unwrap_err();
+    assert_eq!(again.status(), Some(409), "{again}");
+    let path = format!("{leases}/leader");
+    let mut mine = made.clone();
+    mine["spec"]["holderIdentity"] = json!("b");
+    let taken: Value = client
+        .ask(Method::PUT, &path, Sent::Json(&mine))
+        .await
+        .unwrap();
+    assert_eq!(taken["metadata"]["generation"], 2);
+    let late = client
+        .ask::<Value>(Method::PUT, &path, Sent::Json(&mine))
+        .await
+        .unwrap_err();
+    assert!(
+        late.to_string().contains("the object has been modified"),
+        "{late}"
+    );
+}
+
 /// Runs `kubectl` against a server; `None` where there is none on this machine.
 async fn kubectl(kubeconfig: &std::path::Path, arguments: &[&str]) -> Option<String> {
     let output = tokio::process::Command::new("kubectl")
@@ -592,6 +787,69 @@ async fn kubectl_reads_and_writes_the_server_of_these_tests() {
                 .unwrap()
                 .contains("servicemonitors.monitoring.coreos.com")
         );
-        assert_eq!(run("auth can-i list pods").await.unwrap().trim(), "yes");
     }
+}
+
+/// A second, independent API server: kmock, where Python has it.
+#[tokio::test]
+async fn kmock_is_watched_too() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/clients/kmock_server.py"
+    );
+    let python = "python3";
+    let probe = tokio::process::Command::new(python)
+        .args(["-c", "import kmock"])
+        .output()
+        .await;
+    if !probe.is_ok_and(|output| output.status.success()) {
+        println!("skipped: kmock is not installed");
+        return;
+    }
+    let mut server = tokio::process::Command::new(python)
+        .arg(script)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let port = lines
+        .next_line()
+        .await
+        .unwrap()
+        .expect("kmock tells its port");
+    let access = Access::Server(Box::new(Server {
+        url: format!("http://127.0.0.1:{port}"),
+        ..Server::default()
+    }));
+    let client = Client::new(&access).await.unwrap();
+    let (sender, mut events) = mpsc::channel(16);
+    let watch = Watch::new(
+        client,
+        Query::all(PODS).in_namespace("shop"),
+        Arc::default(),
+    )
+    .by_pages();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch.run(
+        sender,
+        |event: Event<MetaObject>| event,
+        CancellationToken::new(),
+    ));
+    let mut known = Known::default();
+    until(&mut events, &mut known, "the list", |k| k.lists == 1).await;
+    assert_eq!(names(&known), ["first"]);
+    input.write_all(b"\n").await.unwrap();
+    until(&mut events, &mut known, "another pod", |k| {
+        k.objects.len() == 2
+    })
+    .await;
+    input.write_all(b"\n").await.unwrap();
+    until(&mut events, &mut known, "the end of a pod", |k| {
+        names(k) == ["second"]
+    })
+    .await;
 }

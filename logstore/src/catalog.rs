@@ -3,7 +3,7 @@
 //! Invariant: a stream is told when it may have a record in the range. In parts that is decided by
 //! the ranges of its blocks, so a stream with a gap over the whole range may be told too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use obs_model::{Budget, BudgetError, Labels, Matcher, TimeRange};
 use obs_storage::Snapshot;
@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::admit::KnownStreams;
 use crate::error::SelectError;
+use crate::extents::extents;
 use crate::kind::Logs;
 use crate::part::{Block, Group, Part};
 use crate::postings::resolve;
@@ -21,6 +22,8 @@ pub(crate) struct BlockPlace<'a> {
     /// Rows of all blocks of the group.
     pub(crate) group_rows: usize,
     pub(crate) block: Block,
+    /// The how-manieth of its group it is.
+    pub(crate) nth: usize,
     /// The block's first row in the group.
     pub(crate) first_row: usize,
 }
@@ -49,12 +52,13 @@ pub(crate) fn part_blocks(
             let blocks = &page.blocks[group.blocks.clone()];
             let group_rows = blocks.iter().map(|b| b.rows).sum();
             let mut first_row = 0;
-            for block in blocks {
+            for (nth, block) in blocks.iter().enumerate() {
                 if block.range().overlaps(range) && streams.contains(block.stream) {
                     visit(BlockPlace {
                         group,
                         group_rows,
                         block: *block,
+                        nth,
                         first_row,
                     })?;
                 }
@@ -197,14 +201,13 @@ pub struct LogStats {
     pub streams: u64,
     /// Blocks and runs that hold them.
     pub chunks: u64,
-    /// Records; of blocks that reach out of the range the share inside it. Retries that are not
-    /// merged yet count.
+    /// Records; of minutes that reach out of the range the share inside it.
     pub entries: u64,
     /// Bytes of their lines.
     pub bytes: u64,
 }
 
-/// Estimates how much matching streams have in the range, from the index alone.
+/// How much matching streams have in the range: exact but for the minutes at its ends.
 pub fn stats(
     snapshot: &Snapshot<Logs>,
     matchers: &[Matcher],
@@ -212,34 +215,18 @@ pub fn stats(
     budget: &Budget,
 ) -> Result<LogStats, SelectError> {
     let mut total = LogStats::default();
-    for part in &snapshot.parts {
-        part_blocks(&part.part, matchers, range, budget, &mut |place| {
-            let block = place.block;
-            total.chunks += 1;
-            total.entries += share(block.rows as u64, block.range(), range);
-            total.bytes += share(block.bytes, block.range(), range);
-            Ok(())
-        })?;
-    }
-    for memory in &snapshot.memories {
-        memory.read(|inner| {
-            for stream in resolve(&inner.postings, matchers)? {
-                let rows = &inner.streams[stream as usize];
-                if !rows.range.overlaps(range) {
-                    continue;
-                }
-                let ordered = rows.ordered(range);
-                total.chunks += u64::from(!ordered.is_empty());
-                total.entries += ordered.len() as u64;
-                let lines = ordered
-                    .iter()
-                    .map(|timed| rows.row(timed.row).0.len() as u64);
-                total.bytes += lines.sum::<u64>();
-            }
-            Ok::<(), SelectError>(())
-        })?;
-    }
-    total.streams = streams(snapshot, matchers, range, budget)?.len() as u64;
+    let mut found: HashSet<Labels> = HashSet::new();
+    let mut held = budget.holding();
+    let chunks = extents(snapshot, matchers, range, budget, &mut |extent| {
+        total.entries += share(extent.records, extent.range, range);
+        total.bytes += share(extent.bytes, extent.range, range);
+        if !found.contains(extent.labels) {
+            held.add(extent.labels.packed().len() as u64)?;
+            found.insert(extent.labels.clone());
+        }
+        Ok(())
+    })?;
+    (total.streams, total.chunks) = (found.len() as u64, chunks);
     Ok(total)
 }
 

@@ -73,6 +73,46 @@ pub enum Level {
     Unknown,
 }
 
+/// Words that loggers write for levels.
+const WORDS: [(&[u8], Level); 24] = [
+    (b"trace", Level::Trace),
+    (b"trc", Level::Trace),
+    (b"finest", Level::Trace),
+    (b"debug", Level::Debug),
+    (b"dbg", Level::Debug),
+    (b"info", Level::Info),
+    (b"inf", Level::Info),
+    (b"information", Level::Info),
+    (b"informational", Level::Info),
+    (b"notice", Level::Info),
+    (b"warn", Level::Warn),
+    (b"wrn", Level::Warn),
+    (b"warning", Level::Warn),
+    (b"error", Level::Error),
+    (b"err", Level::Error),
+    (b"eror", Level::Error),
+    (b"severe", Level::Error),
+    (b"critical", Level::Critical),
+    (b"crit", Level::Critical),
+    (b"fatal", Level::Fatal),
+    (b"panic", Level::Fatal),
+    (b"emerg", Level::Fatal),
+    (b"emergency", Level::Fatal),
+    (b"alert", Level::Fatal),
+];
+
+/// By first letter which lengths the words have.
+const LENGTHS: [u16; 26] = {
+    let mut lengths = [0; 26];
+    let mut at = 0;
+    while at < WORDS.len() {
+        let word = WORDS[at].0;
+        lengths[(word[0] - b'a') as usize] |= 1 << word.len();
+        at += 1;
+    }
+    lengths
+};
+
 impl Level {
     const ALL: [Self; 8] = [
         Self::Trace,
@@ -101,33 +141,10 @@ impl Level {
 
     /// From a word that loggers write, in any case.
     fn from_word(word: &[u8]) -> Option<Self> {
-        const WORDS: [(&[u8], Level); 24] = [
-            (b"trace", Level::Trace),
-            (b"trc", Level::Trace),
-            (b"finest", Level::Trace),
-            (b"debug", Level::Debug),
-            (b"dbg", Level::Debug),
-            (b"info", Level::Info),
-            (b"inf", Level::Info),
-            (b"information", Level::Info),
-            (b"informational", Level::Info),
-            (b"notice", Level::Info),
-            (b"warn", Level::Warn),
-            (b"wrn", Level::Warn),
-            (b"warning", Level::Warn),
-            (b"error", Level::Error),
-            (b"err", Level::Error),
-            (b"eror", Level::Error),
-            (b"severe", Level::Error),
-            (b"critical", Level::Critical),
-            (b"crit", Level::Critical),
-            (b"fatal", Level::Fatal),
-            (b"panic", Level::Fatal),
-            (b"emerg", Level::Fatal),
-            (b"emergency", Level::Fatal),
-            (b"alert", Level::Fatal),
-        ];
-        if !(3..=13).contains(&word.len()) {
+        let first = word.first()?.to_ascii_lowercase();
+        let lengths = LENGTHS.get(usize::from(first.checked_sub(b'a')?))?;
+        // Most words end here.
+        if word.len() >= 16 || lengths >> word.len() & 1 == 0 {
             return None;
         }
         let found = WORDS.iter().find(|(w, _)| w.eq_ignore_ascii_case(word));
@@ -352,26 +369,49 @@ fn level_in_klog(text: &[u8]) -> Option<Level> {
     }
 }
 
+/// What a byte is to words: 0 = nothing, 1 = within one, 2 = within one or its begin, 3 = also one
+/// that a level may begin with.
+const IN_WORDS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        table[byte] = match b | 0x20 {
+            _ if b.is_ascii_digit() => 1,
+            b't' | b'd' | b'i' | b'n' | b'w' | b'e' | b'c' | b'f' | b'p'
+                if b.is_ascii_alphabetic() =>
+            {
+                3
+            }
+            _ if b.is_ascii_alphabetic() => 2,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
 /// The first word of the line that is a level in lower case, upper case or capitalised.
 fn level_in_words(text: &[u8]) -> Option<Level> {
+    let is = |at: usize| text.get(at).map_or(0, |byte| IN_WORDS[usize::from(*byte)]);
     let mut at = 0;
     while at < text.len() {
-        if !text[at].is_ascii_alphabetic() {
+        let begin = is(at);
+        if begin < 2 {
             at += 1;
             continue;
         }
-        let rest = &text[at..];
-        let end = rest.iter().position(|b| !b.is_ascii_alphanumeric());
-        let word = &rest[..end.unwrap_or(rest.len())];
-        if matches!(
-            word[0] | 0x20,
-            b't' | b'd' | b'i' | b'n' | b'w' | b'e' | b'c' | b'f' | b'p'
-        ) && let Some(level) = Level::from_word(word)
+        let start = at;
+        while is(at) > 0 {
+            at += 1;
+        }
+        let word = &text[start..at];
+        if begin == 3
+            && let Some(level) = Level::from_word(word)
             && is_one_case(&word[1..])
         {
             return Some(level);
         }
-        at += word.len();
     }
     None
 }

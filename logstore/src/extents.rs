@@ -1,26 +1,25 @@
-//! Where the bytes of streams lie in time, from the index alone: what volumes are made of.
+//! Where the bytes of streams lie in time: what volumes are made of. From counts by minute where a
+//! part has them, else from the ranges of its blocks; where records are hidden or stored twice, from
+//! the rows.
 //!
-//! Invariant: what is told of a stream adds up to what [`crate::stats`] tells of it, but for blocks
-//! that reach out of the range, which are told whole.
+//! Invariant: records that lie inside the range are told, each once. What begins before the range or
+//! ends behind it in the minute (or, where a part has no counts, the block) at its end is told with
+//! it; [`Extent::range`] says from when to when that is.
 
-use std::collections::HashMap;
-
-use obs_model::{Budget, BudgetError, Labels, Matcher, TimeRange, Timestamp};
+use obs_model::{Budget, BudgetError, Labels, Matcher, TimeRange};
 use obs_storage::Snapshot;
-use roaring::RoaringBitmap;
 
-use crate::catalog::part_blocks;
 use crate::error::SelectError;
 use crate::kind::Logs;
-use crate::part::{Block, Part};
-use crate::postings::resolve;
+use crate::rows::Rows;
+use crate::scan::{Direction, Found, LogFilter, Visitor};
 
 /// Records of one stream that stand together.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent<'a> {
     /// The stream.
     pub labels: &'a Labels,
-    /// From the first to the last of them.
+    /// The minute, or the range from the first to the last of them.
     pub range: TimeRange,
     /// How many.
     pub records: u64,
@@ -31,76 +30,49 @@ pub struct Extent<'a> {
 /// Takes what [`extents`] finds.
 pub type VisitExtent<'a> = dyn FnMut(Extent<'_>) -> Result<(), BudgetError> + 'a;
 
-/// Tells where matching streams have records in the range. Retries that are not merged yet count.
+/// Tells where matching streams have records in the range; gives the number of blocks and runs
+/// that hold them.
 pub fn extents(
     snapshot: &Snapshot<Logs>,
     matchers: &[Matcher],
     range: TimeRange,
     budget: &Budget,
     visit: &mut VisitExtent<'_>,
-) -> Result<(), SelectError> {
-    for part in &snapshot.parts {
-        of_part(&part.part, matchers, range, budget, visit)?;
+) -> Result<u64, SelectError> {
+    if range.is_empty() {
+        return Ok(0);
     }
-    for memory in &snapshot.memories {
-        memory.read(|inner| {
-            for stream in resolve(&inner.postings, matchers)? {
-                let rows = &inner.streams[stream as usize];
-                if !rows.range.overlaps(range) {
-                    continue;
-                }
-                budget.check()?;
-                for timed in rows.ordered(range).iter() {
-                    let at = Timestamp::from_nanos(timed.time);
-                    visit(Extent {
-                        labels: &rows.labels,
-                        range: TimeRange::new(at, at),
-                        records: 1,
-                        bytes: rows.row(timed.row).0.len() as u64,
-                    })?;
-                }
-            }
-            Ok::<(), SelectError>(())
-        })?;
-    }
-    Ok(())
+    let filter = LogFilter {
+        matchers,
+        range,
+        lines: &[],
+        labels: &[],
+        direction: Direction::Forward,
+    };
+    let mut found = Found::of(snapshot, &filter, budget)?;
+    let pieces = found.tell_extents(snapshot, range, budget, visit)?;
+    found.sweep(snapshot, &filter, budget, &mut EachRow(visit))?;
+    Ok(pieces)
 }
 
-fn of_part(
-    part: &Part,
-    matchers: &[Matcher],
-    range: TimeRange,
-    budget: &Budget,
-    visit: &mut VisitExtent<'_>,
-) -> Result<(), SelectError> {
-    let mut held = budget.holding();
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut streams = RoaringBitmap::new();
-    part_blocks(part, matchers, range, budget, &mut |place| {
-        held.add(size_of::<Block>() as u64)?;
-        streams.insert(place.block.stream);
-        blocks.push(place.block);
-        Ok(())
-    })?;
-    let mut labels: HashMap<u32, Labels> = HashMap::new();
-    let mut charged = Ok(());
-    part.labels(&streams, |stream, own| {
-        if charged.is_ok() {
-            charged = held.add(own.packed().len() as u64);
-            labels.insert(stream, own);
-        }
-    })?;
-    charged?;
-    for block in blocks {
-        let Some(labels) = labels.get(&block.stream) else {
-            continue;
-        };
-        visit(Extent {
-            labels,
-            range: block.range(),
-            records: block.rows as u64,
-            bytes: block.bytes,
-        })?;
+/// Tells each row.
+struct EachRow<'v, 'f>(&'v mut VisitExtent<'f>);
+
+impl Visitor for EachRow<'_, '_> {
+    fn slice(&mut self, _: TimeRange) -> bool {
+        true
     }
-    Ok(())
+
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        for index in 0..rows.len() {
+            let time = rows.time(index)?;
+            (self.0)(Extent {
+                labels,
+                range: TimeRange::new(time, time),
+                records: 1,
+                bytes: rows.with_line(index, <[u8]>::len)? as u64,
+            })?;
+        }
+        Ok(())
+    }
 }

@@ -13,7 +13,7 @@ use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes, dense};
 
 use crate::lines::{Encoder, Lines, Search, Wanted};
-use crate::metadata::{Metadata, encode_metadata};
+use crate::metadata::{Metadata, Selected, encode_metadata};
 use crate::tokens::GroupTokens;
 
 /// A group ends once its lines and metadata reach this: templates repeat, so larger groups are
@@ -256,6 +256,21 @@ impl<'a> OpenGroup<'a> {
     /// The structured metadata of a row.
     pub(crate) fn metadata(&self, row: usize) -> Result<Labels, Corrupt> {
         self.all_metadata()?.row(row)
+    }
+
+    /// The structured metadata of rows under these keys only.
+    pub(crate) fn metadata_of(&self, names: &[&str]) -> Result<Selected<'_>, Corrupt> {
+        Ok(self.all_metadata()?.select(names))
+    }
+
+    /// The number of a row's template.
+    pub(crate) fn template_of(&self, row: usize) -> Result<usize, Corrupt> {
+        Ok(self.lines()?.template_of(row))
+    }
+
+    /// What the lines of a template share; see [`Lines::shared`].
+    pub(crate) fn shared_text(&self, template: usize) -> Result<Option<Vec<u8>>, Corrupt> {
+        Ok(self.lines()?.shared(template))
     }
 
     fn all_metadata(&self) -> Result<&Metadata, Corrupt> {

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ use tantivy::{
     DocSet, Index, IndexSettings, InvertedIndexReader, SegmentReader, TERMINATED, TantivyDocument,
 };
 
-use crate::tokens::{Cause, GroupTokens, LENGTH_MAX, Need};
+use crate::filter;
+use crate::tokens::{Cause, GroupTokens, Need};
 
 /// First bytes of terms: what kind of token follows.
 const WORD: u8 = b'w';
@@ -40,7 +42,7 @@ const ESCAPES: u8 = b'e';
 const FIELD: &str = "token";
 /// From this tantivy derives the size that its table of terms begins with. Small in tests, which
 /// make thousands of indexes.
-const BUILD_BYTES: usize = if cfg!(test) { 1 << 18 } else { 16 << 20 };
+const BUILD_BYTES: usize = if cfg!(test) { 1 << 18 } else { 1 << 20 };
 const META: &str = "meta.json";
 /// The name that the segment has in a part.
 const SEGMENT: &str = "00000000000000000000000000000000";
@@ -348,60 +350,125 @@ impl TokenIndex {
         Ok(())
     }
 
-    fn add_longer_ids(
+    /// The groups with an identifier of such a length, and all of the trigrams.
+    fn groups_with_ids(
         &self,
-        than: u8,
+        lengths: &RangeInclusive<u8>,
         trigrams: &[[u8; 3]],
-        found: &mut RoaringBitmap,
-    ) -> Result<(), Corrupt> {
+    ) -> Result<RoaringBitmap, Corrupt> {
         let mut groups = RoaringBitmap::new();
-        for length in usize::from(than) + 1..=LENGTH_MAX {
-            // At most LENGTH_MAX.
-            groups |= self.groups(LENGTH, &[length as u8])?;
+        let (first, last) = ([LENGTH, *lengths.start()], [LENGTH, *lengths.end()]);
+        let stream = self.terms.terms().range().ge(first).le(last);
+        let mut stream = stream.into_stream().map_err(|e| self.invalid(&e))?;
+        while stream.advance() {
+            self.add_groups(stream.value(), &mut groups)?;
         }
         for trigram in trigrams {
             if groups.is_empty() {
-                return Ok(());
+                break;
             }
             groups &= self.groups(TRIGRAM, trigram)?;
         }
-        *found |= groups;
-        Ok(())
+        Ok(groups)
     }
 
-    /// What of a need the index can tell: the groups that satisfy it, and the identifiers that
-    /// satisfy it too.
-    pub(crate) fn resolve(&self, need: &Need) -> Result<(RoaringBitmap, Vec<u64>), Corrupt> {
-        let mut found = RoaringBitmap::new();
-        let mut ids = Vec::new();
+    /// What of a need the index can tell. `windowed` tells whether the part's filters have windows of
+    /// long identifiers.
+    pub(crate) fn resolve(&self, need: &Need, windowed: bool) -> Result<Resolved, Corrupt> {
+        let mut resolved = Resolved::default();
+        let found = &mut resolved.groups;
         for cause in need {
             match cause {
                 Cause::Word { text, begins, ends } => {
-                    self.add_words(text, *begins, *ends, &mut found)?;
+                    self.add_words(text, *begins, *ends, found)?
                 }
-                Cause::Id(hash) => ids.push(*hash),
-                Cause::Escapes => found |= self.groups(ESCAPES, &[])?,
-                Cause::LongerId { than, trigrams } => {
-                    self.add_longer_ids(*than, trigrams, &mut found)?;
+                Cause::Id(hash) => resolved.ids.push(*hash),
+                Cause::Escapes => *found |= self.groups(ESCAPES, &[])?,
+                Cause::IdWith { lengths, trigrams } => {
+                    *found |= self.groups_with_ids(lengths, trigrams)?;
+                }
+                Cause::Windowed {
+                    lengths,
+                    trigrams,
+                    id,
+                    windows,
+                } => {
+                    let groups = self.groups_with_ids(lengths, trigrams)?;
+                    if windowed {
+                        resolved.windowed.push((groups, windows.clone()));
+                        continue;
+                    }
+                    resolved.ids.push(*id);
+                    if lengths.start() < lengths.end() {
+                        *found |= groups;
+                    }
                 }
             }
         }
-        Ok((found, ids))
+        Ok(resolved)
     }
 
-    /// Calls `visit` with every term and the groups that have it.
+    /// Calls `visit` with every term of these groups and each of them that has it.
     pub(crate) fn for_terms(
         &self,
-        mut visit: impl FnMut(&[u8], &RoaringBitmap),
+        groups: Range<u32>,
+        mut visit: impl FnMut(&[u8], &[u32]),
     ) -> Result<(), Corrupt> {
         let stream = self.terms.terms().stream();
         let mut stream = stream.map_err(|e| self.invalid(&e))?;
+        let mut found = Vec::new();
         while stream.advance() {
-            let mut groups = RoaringBitmap::new();
-            self.add_groups(stream.value(), &mut groups)?;
-            visit(stream.key(), &groups);
+            let option = IndexRecordOption::Basic;
+            let postings = self
+                .terms
+                .read_postings_from_terminfo(stream.value(), option);
+            let mut postings = postings.map_err(|e| self.invalid(&e))?;
+            found.clear();
+            let mut group = postings.doc();
+            if group < groups.start {
+                group = postings.seek(groups.start);
+            }
+            while group < groups.end {
+                found.push(group);
+                group = postings.advance();
+            }
+            if !found.is_empty() {
+                visit(stream.key(), &found);
+            }
         }
         Ok(())
+    }
+}
+
+/// What satisfies a need; one of these must be.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    /// Groups that do.
+    groups: RoaringBitmap,
+    /// Identifiers that do, to be looked for in a group's filter.
+    ids: Vec<u64>,
+    /// Groups that do where their filter has, in one of some ways, all of these windows.
+    windowed: Vec<(RoaringBitmap, Vec<Vec<u64>>)>,
+}
+
+impl Resolved {
+    /// Whether a group may satisfy the need; its filter is read if it must be.
+    pub(crate) fn may_hold<'f, E>(
+        &self,
+        group: u32,
+        filter: impl FnOnce() -> Result<&'f [u8], E>,
+    ) -> Result<bool, E> {
+        if self.groups.contains(group) {
+            return Ok(true);
+        }
+        let windowed = self.windowed.iter().filter(|(g, _)| g.contains(group));
+        let mut windowed = windowed.flat_map(|(_, ways)| ways);
+        if self.ids.is_empty() && windowed.clone().next().is_none() {
+            return Ok(false);
+        }
+        let filter = filter()?;
+        let in_way = |way: &Vec<u64>| way.iter().all(|w| filter::may_have_window(filter, *w));
+        Ok(self.ids.iter().any(|id| filter::may_have(filter, *id)) || windowed.any(in_way))
     }
 }
 

@@ -22,6 +22,7 @@ mod tokens;
 
 mod lines;
 
+pub mod counts;
 mod group;
 mod metadata;
 pub mod part;
@@ -45,14 +46,16 @@ mod tests;
 
 pub use admit::{KnownStreams, Reason, Refused, admit};
 pub use catalog::{LogStats, MemoryStreams, label_names, label_values, stats, streams};
+pub use counts::{MINUTE, MinuteCount, Minutes};
 pub use deletion::{Selector, delete};
 pub use draft::LogDraft;
 pub use enrich::{EnrichOptions, enrich};
 pub use error::SelectError;
 pub use extents::{Extent, extents};
 pub use kind::Logs;
+pub use lines::HOLE;
 pub use lines::search::{LineCondition, LineTest, ReadersTest};
 pub use obs_storage::Snapshot;
 pub use record::{decode, encode};
-pub use rows::Rows;
+pub use rows::{Rows, ShapeVisitor};
 pub use scan::{Direction, LogFilter, Visitor, scan};

@@ -40,18 +40,46 @@ pub(crate) struct Inner {
     days: BTreeSet<i64>,
 }
 
+/// Rows of a chunk: what a stream has grows chunk by chunk, so that little of it is room for rows
+/// that may never come.
+const CHUNK_ROWS: usize = if cfg!(test) { 4 } else { 256 };
+
 /// The rows of one stream in order of arrival.
 #[derive(Debug)]
 pub(crate) struct StreamRows {
     pub(crate) labels: Labels,
-    pub(crate) times: Vec<i64>,
-    ends: Vec<usize>,
-    lines: Vec<u8>,
-    metadata: Vec<Labels>,
+    /// All but the last one have [`CHUNK_ROWS`] rows.
+    chunks: Vec<Chunk>,
     /// The smallest range that holds all rows.
     pub(crate) range: TimeRange,
     /// Whether times never went back.
     sorted: bool,
+}
+
+/// Rows that follow each other.
+#[derive(Debug, Default)]
+struct Chunk {
+    times: Vec<i64>,
+    ends: Vec<usize>,
+    lines: Vec<u8>,
+    metadata: Vec<Labels>,
+}
+
+impl Chunk {
+    fn push(&mut self, time: i64, line: &[u8], metadata: Labels) {
+        self.times.push(time);
+        self.lines.extend_from_slice(line);
+        self.ends.push(self.lines.len());
+        self.metadata.push(metadata);
+        if self.times.len() == CHUNK_ROWS {
+            self.lines.shrink_to_fit();
+        }
+    }
+
+    fn line(&self, row: usize) -> &[u8] {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.lines[start..self.ends[row]]
+    }
 }
 
 /// A row with its time, so that rows can be put in order without a lock.
@@ -172,49 +200,54 @@ impl StreamRows {
     fn new(labels: Labels) -> Self {
         Self {
             labels,
-            times: Vec::new(),
-            ends: Vec::new(),
-            lines: Vec::new(),
-            metadata: Vec::new(),
+            chunks: Vec::new(),
             range: TimeRange::new(Timestamp::MAX, Timestamp::MIN),
             sorted: true,
         }
     }
 
     fn push(&mut self, time: i64, line: &[u8], metadata: Labels) {
-        self.sorted &= self.times.last().is_none_or(|last| *last <= time);
+        // A stream without rows has an empty range, which ends before any time.
+        self.sorted &= self.chunks.is_empty() || self.range.end.nanos() <= time;
         self.range = self.range.including(Timestamp::from_nanos(time));
-        self.times.push(time);
-        self.lines.extend_from_slice(line);
-        self.ends.push(self.lines.len());
-        self.metadata.push(metadata);
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.times.len() < CHUNK_ROWS => chunk.push(time, line, metadata),
+            _ => {
+                let mut chunk = Chunk::default();
+                chunk.push(time, line, metadata);
+                self.chunks.push(chunk);
+            }
+        }
     }
 
     /// The line and metadata of a row.
     pub(crate) fn row(&self, row: u32) -> (&[u8], &Labels) {
         let row = row as usize;
-        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
-        (&self.lines[start..self.ends[row]], &self.metadata[row])
+        let chunk = &self.chunks[row / CHUNK_ROWS];
+        let row = row % CHUNK_ROWS;
+        (chunk.line(row), &chunk.metadata[row])
     }
 
     /// The rows inside a range in order of time, and of arrival among equal times.
     pub(crate) fn ordered(&self, range: TimeRange) -> Vec<TimedRow> {
         let (start, end) = (range.start.nanos(), range.end.nanos());
-        let window = if self.sorted {
-            let from = self.times.partition_point(|t| *t < start);
-            let to = self.times.partition_point(|t| *t <= end);
-            from..to.max(from)
-        } else {
-            0..self.times.len()
-        };
-        let mut rows: Vec<TimedRow> = window
-            .map(|row| TimedRow {
-                time: self.times[row],
+        let mut rows: Vec<TimedRow> = Vec::new();
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let window = match self.sorted {
+                true => {
+                    let from = chunk.times.partition_point(|t| *t < start);
+                    let to = chunk.times.partition_point(|t| *t <= end);
+                    from..to.max(from)
+                }
+                false => 0..chunk.times.len(),
+            };
+            let found = window.map(|row| TimedRow {
+                time: chunk.times[row],
                 // A stream has fewer rows in one memory than its bytes, which are bounded.
-                row: row as u32,
-            })
-            .filter(|r| start <= r.time && r.time <= end)
-            .collect();
+                row: (number * CHUNK_ROWS + row) as u32,
+            });
+            rows.extend(found.filter(|r| start <= r.time && r.time <= end));
+        }
         if !self.sorted {
             rows.sort_by_key(|r| r.time);
         }
@@ -226,9 +259,11 @@ impl StreamRows {
             return None;
         }
         if self.sorted {
-            let at = self.times.partition_point(|t| *t < from);
-            return self.times.get(at).copied();
+            let reaches = |chunk: &&Chunk| chunk.times.last().is_some_and(|last| *last >= from);
+            let times = &self.chunks.iter().find(reaches)?.times;
+            return times.get(times.partition_point(|t| *t < from)).copied();
         }
-        self.times.iter().copied().filter(|t| *t >= from).min()
+        let times = self.chunks.iter().flat_map(|chunk| &chunk.times);
+        times.copied().filter(|t| *t >= from).min()
     }
 }

@@ -20,7 +20,7 @@ use crate::deletion::Hides;
 use crate::group::{GROUP_BYTES, GROUP_ROWS_MAX, OpenGroup};
 use crate::kind::Logs;
 use crate::lines::Search;
-use crate::part::{Block, Group, Part};
+use crate::part::{Block, Group, Part, Terms};
 use crate::write::Writer;
 
 /// Groups with fewer bytes of lines are put together with others.
@@ -61,21 +61,25 @@ pub(crate) fn merge(
     let anew = written_anew(inputs, &sources, keep);
     let mut writer = Writer::new(out, bytes::LEVEL);
     Rewrite::new(inputs, &sources, &anew, keep).run(&mut writer)?;
-    let mut terms = None;
+    let mut terms: Option<(usize, Terms)> = None;
     for (source, anew) in sources.iter().zip(&anew) {
         if *anew {
             continue;
         }
-        let known = terms.take().filter(|(rank, _)| *rank == source.rank);
-        let known = match known {
+        let near = |(rank, terms): &(usize, Terms)| {
+            *rank == source.rank && terms.of(&source.group).is_some()
+        };
+        let known = match terms.take().filter(near) {
             Some(known) => known,
-            None => (source.rank, source.part.terms()?),
+            None => (source.rank, source.part.terms_near(&source.group)?),
         };
         let (_, found) = terms.insert(known);
         let columns = source.part.columns(&source.group)?;
         let filter = source.part.filter(&source.group)?;
-        let terms = found.of(&source.group);
-        writer.copy(&source.group, columns, filter, terms, &source.blocks)?;
+        let counts = source.part.counts_bytes(&source.group)?;
+        let terms = found.of(&source.group).into_iter().flatten();
+        let beside = (filter, counts);
+        writer.copy(&source.group, columns, beside, terms, &source.blocks)?;
         fits(&writer)?;
     }
     writer.finish()
@@ -176,7 +180,8 @@ fn stays(source: &Source<'_>, hidden: &[Hidden<Logs>], keep: TimeRange) -> bool 
     // What fills a group beside its lines.
     let many = source.rows >= GROUP_ROWS_MAX / 4;
     let wide = 4 * source.group.lengths.metadata as u64 >= SMALL_BYTES;
-    (bytes >= SMALL_BYTES || many || wide) && whole
+    // Old groups get counts and filters as new ones have them.
+    (bytes >= SMALL_BYTES || many || wide) && whole && !source.part.is_old()
 }
 
 /// Disjoint sets of numbers from 0.

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use hashbrown::HashTable;
 use obs_model::Labels;
 use obs_storage::Corrupt;
 use obs_storage::codec::strings::Strings;
@@ -23,34 +24,81 @@ const BYTES_MAX: usize = 1 << 31;
 /// Most distinct sets of a group that are remembered while it is read.
 const REMEMBERED_MAX: usize = 4096;
 
+/// Sets of metadata, each once where rows share it, and which one each row has.
+#[derive(Default)]
+struct Sets<'r> {
+    all: Vec<&'r Labels>,
+    /// How many rows have each.
+    rows: Vec<usize>,
+    of_row: Vec<u32>,
+}
+
+impl<'r> Sets<'r> {
+    fn new(rows: &'r [Labels]) -> Self {
+        let mut sets = Self::default();
+        let mut known: HashTable<u32> = HashTable::new();
+        let address = |labels: &Labels| labels.packed().as_ptr().addr();
+        let hash = |at: usize| (at as u64 >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for labels in rows {
+            let own = address(labels);
+            let same = |set: &u32| address(sets.all[*set as usize]) == own;
+            let set = match known.find(hash(own), same) {
+                Some(set) => *set,
+                None => {
+                    // A group has fewer rows than 2^32.
+                    let set = sets.all.len() as u32;
+                    sets.all.push(labels);
+                    sets.rows.push(0);
+                    let all = &sets.all;
+                    known.insert_unique(hash(own), set, |set| hash(address(all[*set as usize])));
+                    set
+                }
+            };
+            sets.rows[set as usize] += 1;
+            sets.of_row.push(set);
+        }
+        sets
+    }
+}
+
 /// The columns of these rows; the tokens of their values are told.
 pub(crate) fn encode_metadata(rows: &[Labels], tokens: &mut GroupTokens) -> Vec<u8> {
-    let names = column_names(rows);
+    let sets = Sets::new(rows);
+    let names = column_names(&sets);
+    // By set: the value of each column, and what is left.
+    let mut values = vec![""; sets.all.len() * names.len()];
     let mut rest: Vec<Labels> = Vec::new();
-    for (row, labels) in rows.iter().enumerate() {
-        let rare = |(name, _): &(&str, &str)| names.binary_search(name).is_err();
-        if labels.iter().any(|pair| rare(&pair)) {
+    for (set, labels) in sets.all.iter().enumerate() {
+        let mut rare = false;
+        for (name, value) in *labels {
+            match names.binary_search(&name) {
+                Ok(column) => values[column * sets.all.len() + set] = value,
+                Err(_) => rare = true,
+            }
+        }
+        if rare {
             let left = labels.without(|name| names.binary_search(&name).is_ok());
             left.iter()
                 .for_each(|(_, value)| tokens.add(value.as_bytes()));
-            rest.resize(row, Labels::empty());
+            rest.resize(set, Labels::empty());
             rest.push(left);
         }
     }
     let mut body = Vec::new();
     varint::put(names.len() as u64, &mut body);
-    let mut values = Vec::with_capacity(rows.len());
-    for name in &names {
-        values.clear();
-        values.extend(rows.iter().map(|labels| labels.get(name).unwrap_or("")));
+    let mut column = Vec::with_capacity(rows.len());
+    for (nth, name) in names.iter().enumerate() {
+        let values = &values[nth * sets.all.len()..(nth + 1) * sets.all.len()];
+        column.clear();
+        column.extend(sets.of_row.iter().map(|set| values[*set as usize]));
         put_bytes(name.as_bytes(), &mut body);
-        put_column(&values, tokens, &mut body);
+        put_column(&column, tokens, &mut body);
     }
     body.push(u8::from(!rest.is_empty()));
     if !rest.is_empty() {
-        rest.resize(rows.len(), Labels::empty());
-        let packed: Vec<&[u8]> = rest.iter().map(Labels::packed).collect();
-        strings::encode_open(&packed, &mut body);
+        rest.resize(sets.all.len(), Labels::empty());
+        let rest = sets.of_row.iter().map(|set| rest[*set as usize].packed());
+        strings::encode_open(&rest.collect::<Vec<&[u8]>>(), &mut body);
     }
     body
 }
@@ -61,12 +109,6 @@ fn put_column(values: &[&str], tokens: &mut GroupTokens, out: &mut Vec<u8>) {
         .filter(|v| !v.is_empty())
         .map(|v| v.as_bytes())
         .collect();
-    let mut last = None;
-    for value in &present {
-        if last.replace(*value) != Some(*value) {
-            tokens.add(value);
-        }
-    }
     let partial = present.len() < values.len();
     out.push(u8::from(partial));
     if partial {
@@ -76,17 +118,19 @@ fn put_column(values: &[&str], tokens: &mut GroupTokens, out: &mut Vec<u8>) {
         }
     }
     let mut data = Vec::new();
-    variable::encode(&present, out, &mut data);
+    variable::encode(&present, out, &mut data, &mut |value| tokens.add(value));
     put_bytes(&data, out);
 }
 
 /// The keys that get a column, in order of name.
-fn column_names(rows: &[Labels]) -> Vec<&str> {
+fn column_names<'r>(sets: &Sets<'r>) -> Vec<&'r str> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for (name, _) in rows.iter().flatten() {
-        *counts.entry(name).or_default() += 1;
+    for (labels, rows) in sets.all.iter().zip(&sets.rows) {
+        for (name, _) in *labels {
+            *counts.entry(name).or_default() += rows;
+        }
     }
-    let share = rows.len() / COLUMN_SHARE;
+    let share = sets.of_row.len() / COLUMN_SHARE;
     let mut names: Vec<(usize, &str)> = counts
         .into_iter()
         .filter(|(_, count)| *count >= share)
@@ -198,9 +242,7 @@ impl Metadata {
             return Err(reader.corrupt(format!("{rows} rows in every column")));
         }
         reader.finish()?;
-        let mut sets = columns.iter().map(Column::stored);
-        let sets = sets.try_fold(1usize, |all, stored| all.checked_mul(stored?));
-        let remembered = sets.filter(|sets| rest.is_none() && *sets <= REMEMBERED_MAX);
+        let remembered = remembered(columns.iter()).filter(|_| rest.is_none());
         Ok(Self {
             place: place.to_owned(),
             rows,
@@ -236,9 +278,7 @@ impl Metadata {
         if built.is_empty() {
             return self.build(row);
         }
-        let index = self.columns.iter().fold(0, |index, column| {
-            index * column.stored().unwrap_or(1) + column.stored_index(row)
-        });
+        let index = set_index(self.columns.iter(), row);
         if let Some(labels) = &built[index] {
             return Ok(labels.clone());
         }
@@ -254,21 +294,54 @@ impl Metadata {
         columns + self.rest.as_ref().map_or(0, Strings::bytes)
     }
 
+    /// The metadata of rows under these keys only.
+    pub(crate) fn select(&self, names: &[&str]) -> Selected<'_> {
+        let chosen = |column: &&Column| names.contains(&column.name.as_str());
+        let columns: Vec<&Column> = self.columns.iter().filter(chosen).collect();
+        let missing = |name: &&&str| columns.iter().all(|column| column.name != **name);
+        let missing: Vec<String> = match self.rest {
+            None => Vec::new(),
+            Some(_) => names
+                .iter()
+                .filter(missing)
+                .map(|n| (*n).to_owned())
+                .collect(),
+        };
+        let sets = remembered(columns.iter().copied());
+        let sets = sets.filter(|_| missing.is_empty());
+        Selected {
+            metadata: self,
+            columns,
+            missing,
+            built: vec![None; sets.unwrap_or(0)],
+        }
+    }
+
     fn build(&self, row: usize) -> Result<Labels, Corrupt> {
+        self.build_of(row, &mut self.columns.iter(), &|_| true)
+    }
+
+    /// The values of these columns and what of the rest is wanted.
+    fn build_of(
+        &self,
+        row: usize,
+        columns: &mut dyn Iterator<Item = &Column>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Labels, Corrupt> {
         let corrupt = |e: &dyn std::fmt::Display| {
             let expected = format!("metadata of row {row}: {e}");
             Corrupt::new(self.place.as_str(), 0, expected)
         };
         let mut values = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
+        for column in columns {
             let mut value = Vec::new();
             if let Some(place) = column.place(row) {
                 column.values.write(place, &mut value);
             }
-            values.push(String::from_utf8(value).map_err(|e| corrupt(&e))?);
+            let value = String::from_utf8(value).map_err(|e| corrupt(&e))?;
+            values.push((column.name.as_str(), value));
         }
-        let names = self.columns.iter().map(|column| column.name.as_str());
-        let pairs = names.zip(values.iter().map(String::as_str));
+        let pairs = values.iter().map(|(name, value)| (*name, value.as_str()));
         let pairs = pairs.filter(|(_, value)| !value.is_empty());
         let packed = self.rest.as_ref().map(|rest| rest.get(row));
         match packed.filter(|packed| !packed.is_empty()) {
@@ -276,12 +349,58 @@ impl Metadata {
             Some(packed) => {
                 let labels = Labels::from_packed(packed).map_err(|e| corrupt(&e))?;
                 let mut labels = labels.to_builder();
+                labels.retain(|name, _| wanted(name));
                 for (name, value) in pairs {
                     labels.set(name, value);
                 }
                 Ok(labels.build())
             }
         }
+    }
+}
+
+/// How many sets of values these columns can make; `None` where they are not remembered.
+fn remembered<'c>(columns: impl Iterator<Item = &'c Column>) -> Option<usize> {
+    let mut sets = columns.map(Column::stored);
+    let sets = sets.try_fold(1usize, |all, stored| all.checked_mul(stored?));
+    sets.filter(|sets| *sets <= REMEMBERED_MAX)
+}
+
+/// Which of them a row has.
+fn set_index<'c>(columns: impl Iterator<Item = &'c Column>, row: usize) -> usize {
+    columns.fold(0, |index, column| {
+        index * column.stored().unwrap_or(1) + column.stored_index(row)
+    })
+}
+
+/// Some keys of the metadata of a group.
+pub(crate) struct Selected<'m> {
+    metadata: &'m Metadata,
+    columns: Vec<&'m Column>,
+    /// Keys without a column.
+    missing: Vec<String>,
+    /// Sets that were built before; empty when there may be too many of them.
+    built: Vec<Option<Labels>>,
+}
+
+impl Selected<'_> {
+    /// What a row has under the keys.
+    pub(crate) fn row(&mut self, row: usize) -> Result<Labels, Corrupt> {
+        let wanted = |name: &str| self.missing.iter().any(|missing| missing == name);
+        let build = || {
+            let columns = &mut self.columns.iter().copied();
+            self.metadata.build_of(row, columns, &wanted)
+        };
+        if self.built.is_empty() {
+            return build();
+        }
+        let index = set_index(self.columns.iter().copied(), row);
+        if let Some(labels) = &self.built[index] {
+            return Ok(labels.clone());
+        }
+        let labels = build()?;
+        self.built[index] = Some(labels.clone());
+        Ok(labels)
     }
 }
 

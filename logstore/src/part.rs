@@ -12,14 +12,17 @@ use obs_storage::codec::{Reader, bitmap, bytes, ints, strings};
 use obs_storage::{Corrupt, PartReader};
 use roaring::RoaringBitmap;
 
+use crate::counts::Counts;
 use crate::group::{ColumnLengths, GROUP_ROWS_MAX, OpenGroup};
-use crate::index::TokenIndex;
+use crate::index::{Resolved, TokenIndex};
 use crate::lines::Search;
 use crate::postings::{Postings, lookups};
 use crate::tokens::Need;
 
 /// First byte of the directory.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
+/// Parts of this version have no counts and no windows in their filters; all else is the same.
+const VERSION_BEFORE: u8 = 2;
 /// Streams per compressed frame of labels.
 pub(crate) const FRAME_STREAMS: usize = 256;
 /// The section that is read when a part is opened.
@@ -47,10 +50,16 @@ pub(crate) fn filters_section(number: u32) -> String {
     format!("filters/{number}")
 }
 
+/// The name of the section with the counts of the groups in the n-th section of rows.
+pub(crate) fn counts_section(number: u32) -> String {
+    format!("counts/{number}")
+}
+
 /// An opened part.
 #[derive(Debug)]
 pub struct Part {
     reader: PartReader,
+    version: u8,
     stream_count: u32,
     /// Where each frame of labels ends.
     frame_ends: Vec<usize>,
@@ -89,6 +98,8 @@ pub(crate) struct Group {
     pub(crate) offset: usize,
     pub(crate) lengths: ColumnLengths,
     pub(crate) filter: Range<usize>,
+    /// Where its counts stand; empty where it has none.
+    pub(crate) counts: Range<usize>,
     /// Its blocks in the page.
     pub(crate) blocks: Range<usize>,
 }
@@ -122,7 +133,7 @@ impl Part {
         let place = place(&reader, DIRECTORY);
         let mut directory = Reader::new(&place, reader.section(DIRECTORY)?);
         let version = directory.u8()?;
-        if version != VERSION {
+        if !(VERSION_BEFORE..=VERSION).contains(&version) {
             return Err(directory.corrupt(format!("version {VERSION}, found {version}")));
         }
         let stream_count = directory.u32_varint()?;
@@ -152,12 +163,18 @@ impl Part {
         Ok(Self {
             row_places: row_places.collect(),
             reader,
+            version,
             stream_count,
             frame_ends,
             pages,
             names,
             name_ends,
         })
+    }
+
+    /// Whether it is of the version before: without counts, and with filters of whole identifiers.
+    pub(crate) fn is_old(&self) -> bool {
+        self.version == VERSION_BEFORE
     }
 
     /// The smallest range that holds every row.
@@ -232,7 +249,7 @@ impl Part {
             .get(head.bytes.clone())
             .ok_or_else(|| self.corrupt(INDEX, "the page".to_owned()))?;
         let body = bytes::decode(&mut Reader::new(&place, body), BODY_BYTES_MAX)?;
-        let mut page = read_page(Reader::new(&place, &body), self.stream_count)?;
+        let mut page = read_page(Reader::new(&place, &body), self.stream_count, self.version)?;
         if page.groups.len() != head.groups.len() {
             return Err(self.corrupt(INDEX, format!("{} groups", head.groups.len())));
         }
@@ -245,6 +262,7 @@ impl Part {
     /// What the token index can tell of each of these lists of needs; it is not opened where nothing
     /// is needed.
     pub(crate) fn candidates(&self, lists: &[Vec<Need>]) -> Result<Vec<Candidates>, Corrupt> {
+        let windowed = !self.is_old();
         let mut index = None;
         let mut all = Vec::with_capacity(lists.len());
         for needs in lists {
@@ -254,7 +272,7 @@ impl Part {
                     Some(index) => index,
                     None => index.insert(self.token_index()?),
                 };
-                found.needs.push(index.resolve(need)?);
+                found.needs.push(index.resolve(need, windowed)?);
             }
             all.push(found);
         }
@@ -266,16 +284,21 @@ impl Part {
         TokenIndex::open(&place, &self.reader.shared_section(TOKENS)?)
     }
 
-    /// The terms of each group, by its number.
-    pub(crate) fn terms(&self) -> Result<Terms, Corrupt> {
+    /// The terms of this group and of those near it: they are read for so many groups at once that
+    /// few walks over the index take all, and memory stays bounded.
+    pub(crate) fn terms_near(&self, group: &Group) -> Result<Terms, Corrupt> {
         let index = self.token_index()?;
-        let mut terms = Terms::default();
-        let groups = self.pages.last().map_or(0, |page| page.groups.end);
-        terms.by_group.resize(groups as usize, Vec::new());
-        index.for_terms(|term, found| {
+        let first = group.number / TERMS_GROUPS * TERMS_GROUPS;
+        let groups = first..first.saturating_add(TERMS_GROUPS);
+        let mut terms = Terms {
+            first,
+            all: Vec::new(),
+            by_group: vec![Vec::new(); TERMS_GROUPS as usize],
+        };
+        index.for_terms(groups, |term, found| {
             let number = terms.all.len() as u32;
             for group in found {
-                if let Some(of_group) = terms.by_group.get_mut(group as usize) {
+                if let Some(of_group) = terms.by_group.get_mut((group - first) as usize) {
                     of_group.push(number);
                 }
             }
@@ -291,6 +314,28 @@ impl Part {
         section
             .get(group.filter.clone())
             .ok_or_else(|| self.corrupt(&name, "the filter of a group".to_owned()))
+    }
+
+    /// The counts of a group as they are stored; empty where it has none.
+    pub(crate) fn counts_bytes(&self, group: &Group) -> Result<&[u8], Corrupt> {
+        if group.counts.is_empty() {
+            return Ok(&[]);
+        }
+        let name = counts_section(group.section);
+        let section = self.reader.section(&name)?;
+        section
+            .get(group.counts.clone())
+            .ok_or_else(|| self.corrupt(&name, "the counts of a group".to_owned()))
+    }
+
+    /// The counts of a group, if it has any.
+    pub(crate) fn counts(&self, group: &Group) -> Result<Option<Counts>, Corrupt> {
+        let bytes = self.counts_bytes(group)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let place = place(&self.reader, &counts_section(group.section));
+        Counts::decode(Reader::new(&place, bytes), group.blocks.len()).map(Some)
     }
 
     /// The columns of a group.
@@ -346,19 +391,14 @@ impl Part {
 /// Which groups may hold what is searched.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
-    /// For each need: groups that satisfy it, and identifiers that satisfy it too.
-    needs: Vec<(RoaringBitmap, Vec<u64>)>,
+    needs: Vec<Resolved>,
 }
 
 impl Candidates {
     /// Whether a group may hold all that is needed.
     pub(crate) fn may_hold(&self, part: &Part, group: &Group) -> Result<bool, Corrupt> {
-        for (groups, ids) in &self.needs {
-            if groups.contains(group.number) {
-                continue;
-            }
-            let filter = part.filter(group)?;
-            if !ids.iter().any(|id| crate::filter::may_have(filter, *id)) {
+        for need in &self.needs {
+            if !need.may_hold(group.number, || part.filter(group))? {
                 return Ok(false);
             }
         }
@@ -366,22 +406,26 @@ impl Candidates {
     }
 }
 
-/// The terms of the token index.
-#[derive(Debug, Default)]
+/// Groups whose terms are read at once. Small in tests.
+const TERMS_GROUPS: u32 = if cfg!(test) { 3 } else { 256 };
+
+/// The terms of some groups.
+#[derive(Debug)]
 pub(crate) struct Terms {
+    /// Number of the first of the groups.
+    first: u32,
     all: Vec<Vec<u8>>,
     /// By group, numbers of terms.
     by_group: Vec<Vec<u32>>,
 }
 
 impl Terms {
-    /// The terms of a group.
-    pub(crate) fn of(&self, group: &Group) -> impl Iterator<Item = &[u8]> {
-        let numbers = self.by_group.get(group.number as usize);
-        let numbers = numbers.map_or(&[][..], Vec::as_slice);
-        numbers
-            .iter()
-            .map(|number| self.all[*number as usize].as_slice())
+    /// The terms of a group, if they were read.
+    pub(crate) fn of(&self, group: &Group) -> Option<impl Iterator<Item = &[u8]>> {
+        let nth = group.number.checked_sub(self.first)?;
+        let numbers = self.by_group.get(nth as usize)?;
+        let term = |number: &u32| self.all[*number as usize].as_slice();
+        Some(numbers.iter().map(term))
     }
 }
 
@@ -498,11 +542,15 @@ fn read_page_heads(
     Ok(pages)
 }
 
-fn read_page(mut reader: Reader<'_>, streams: u32) -> Result<Page, Corrupt> {
+fn read_page(mut reader: Reader<'_>, streams: u32, version: u8) -> Result<Page, Corrupt> {
     let sections = read_numbers(&mut reader, PAGE_BLOCKS_MAX)?;
     let count = sections.len();
     let mut sizes = Vec::new();
-    for _ in 0..7 {
+    let columns = match version {
+        VERSION_BEFORE => 7,
+        _ => 9,
+    };
+    for _ in 0..columns {
         let column = read_sizes(&mut reader, count)?;
         if column.len() != count {
             return Err(reader.corrupt(format!("{count} values in every column of groups")));
@@ -548,6 +596,10 @@ fn read_page(mut reader: Reader<'_>, streams: u32) -> Result<Page, Corrupt> {
                 metadata: sizes[3][index],
             },
             filter: sizes[4][index]..sizes[4][index] + sizes[5][index],
+            counts: match sizes.get(7..) {
+                Some([starts, lengths]) => starts[index]..starts[index] + lengths[index],
+                _ => 0..0,
+            },
             blocks: start..end,
         });
         start = end;

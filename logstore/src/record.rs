@@ -3,9 +3,10 @@
 //! Invariant: what is decoded is what was encoded, byte for byte and in order; a record that is
 //! not wholly readable is refused as a whole.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::ops::Range;
 
+use hashbrown::HashTable;
 use obs_model::{Labels, LogBatch, LogRecord, LogStream, Timestamp};
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes, put_bytes, varint};
@@ -17,36 +18,54 @@ pub(crate) const RECORD_BYTES_MAX: usize = 1 << 30;
 /// More than the numbers of one row, set or stream take, lengths included.
 pub(crate) const ROW_BYTES: usize = 32;
 
+thread_local! {
+    /// Rows and body of the last batch: their room is used again.
+    static SCRATCH: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// Room that is kept.
+const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+
 /// Appends a batch.
 pub fn encode(batch: &LogBatch, out: &mut Vec<u8>) {
+    SCRATCH.with_borrow_mut(|[rows, body]| {
+        put_body(batch, rows, body);
+        out.push(VERSION);
+        bytes::encode_fast(body, out);
+        for scratch in [rows, body] {
+            scratch.clear();
+            scratch.shrink_to(SCRATCH_BYTES_KEPT);
+        }
+    });
+}
+
+/// Appends what is compressed.
+fn put_body(batch: &LogBatch, rows: &mut Vec<u8>, body: &mut Vec<u8>) {
     let mut sets = Sets::default();
-    let mut rows = Vec::new();
     let mut lines = 0;
-    varint::put(batch.streams.len() as u64, &mut rows);
+    varint::put(batch.streams.len() as u64, rows);
     for stream in &batch.streams {
-        varint::put(sets.index(&stream.labels), &mut rows);
-        varint::put(stream.records.len() as u64, &mut rows);
+        varint::put(sets.index(&stream.labels), rows);
+        varint::put(stream.records.len() as u64, rows);
         let mut last = 0i64;
         for record in &stream.records {
             let time = record.time.nanos();
-            varint::put_signed(time.wrapping_sub(last), &mut rows);
-            varint::put(sets.index(&record.metadata), &mut rows);
-            varint::put(record.line.len() as u64, &mut rows);
+            varint::put_signed(time.wrapping_sub(last), rows);
+            varint::put(sets.index(&record.metadata), rows);
+            varint::put(record.line.len() as u64, rows);
             last = time;
             lines += record.line.len();
         }
     }
-    let mut body = Vec::with_capacity(sets.bytes + rows.len() + lines);
-    varint::put(sets.all.len() as u64, &mut body);
+    body.reserve(sets.bytes + rows.len() + lines);
+    varint::put(sets.all.len() as u64, body);
     for set in &sets.all {
-        put_bytes(set.packed(), &mut body);
+        put_bytes(set.packed(), body);
     }
-    body.append(&mut rows);
+    body.append(rows);
     for record in batch.streams.iter().flat_map(|s| &s.records) {
         body.extend_from_slice(&record.line);
     }
-    out.push(VERSION);
-    bytes::encode(&body, bytes::LEVEL_FAST, out);
 }
 
 /// Reads a batch back.
@@ -71,18 +90,32 @@ pub fn decode(record: &[u8]) -> Result<LogBatch, Corrupt> {
 #[derive(Default)]
 struct Sets<'a> {
     all: Vec<&'a Labels>,
-    seen: HashMap<&'a Labels, u64>,
+    seen: HashTable<(u64, u64)>,
+    /// The set that was asked for last: rows mostly share that of the row before.
+    last: Option<(&'a Labels, u64)>,
     bytes: usize,
 }
 
 impl<'a> Sets<'a> {
     fn index(&mut self, labels: &'a Labels) -> u64 {
-        let next = self.all.len() as u64;
-        let index = *self.seen.entry(labels).or_insert(next);
-        if index == next {
-            self.all.push(labels);
-            self.bytes += labels.packed().len() + varint::BYTES_MAX;
+        let address = |labels: &Labels| labels.packed().as_ptr();
+        if let Some((_, index)) = self.last.filter(|(l, _)| address(l) == address(labels)) {
+            return index;
         }
+        let hash = labels.hash64();
+        let same = |(known, at): &(u64, u64)| *known == hash && self.all[*at as usize] == labels;
+        let index = match self.seen.find(hash, same) {
+            Some((_, index)) => *index,
+            None => {
+                let index = self.all.len() as u64;
+                self.seen
+                    .insert_unique(hash, (hash, index), |(hash, _)| *hash);
+                self.all.push(labels);
+                self.bytes += labels.packed().len() + varint::BYTES_MAX;
+                index
+            }
+        };
+        self.last = Some((labels, index));
         index
     }
 }

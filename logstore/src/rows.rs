@@ -3,14 +3,17 @@
 //! Invariants: rows are in order of time, equal times in order of arrival, each record once;
 //! lines and metadata are read when they are asked for, and not kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
 use obs_model::{Labels, LogRecord, Timestamp};
 use obs_storage::Corrupt;
 
+use crate::enrich::DETECTED_LEVEL;
+use crate::error::SelectError;
 use crate::group::OpenGroup;
+use crate::metadata::Selected;
 use crate::write::identity;
 
 /// Rows of one source that follow each other in time.
@@ -98,6 +101,19 @@ impl Run<'_> {
     }
 }
 
+/// Takes the shapes of lines.
+pub trait ShapeVisitor {
+    /// Lines follow that have this text, with [`HOLE`](crate::lines::HOLE) in place of what differs
+    /// between them; gives the number that they are told by, or nothing where the lines are wanted.
+    fn shape(&mut self, text: &[u8]) -> Option<usize>;
+
+    /// A row of a shape, with its `detected_level`, which is empty where it has none.
+    fn row(&mut self, shape: usize, time: Timestamp, level: &str) -> Result<(), SelectError>;
+
+    /// A row without a shape.
+    fn line(&mut self, line: &[u8], time: Timestamp, level: &str) -> Result<(), SelectError>;
+}
+
 /// Rows of one stream.
 pub struct Rows<'a> {
     runs: Vec<Run<'a>>,
@@ -162,9 +178,15 @@ impl<'a> Rows<'a> {
     }
 
     fn place(&self, index: usize) -> (&Run<'a>, usize) {
+        let (run, nth) = self.number(index);
+        (&self.runs[run], nth)
+    }
+
+    /// The number of a row's run, and which of its rows it is.
+    fn number(&self, index: usize) -> (usize, usize) {
         match self.order.get(index) {
-            Some((_, run, nth)) => (&self.runs[*run as usize], *nth as usize),
-            None => (&self.runs[0], index),
+            Some((_, run, nth)) => (*run as usize, *nth as usize),
+            None => (0, index),
         }
     }
 
@@ -216,6 +238,82 @@ impl<'a> Rows<'a> {
     pub fn metadata(&self, index: usize) -> Result<Labels, Corrupt> {
         let (run, nth) = self.place(index);
         run.metadata(nth)
+    }
+
+    /// Tells when each row is and its structured metadata under these keys only, in order. Rows with
+    /// the same of it mostly share one allocation.
+    pub fn for_metadata(
+        &self,
+        names: &[&str],
+        tell: &mut dyn FnMut(Timestamp, &Labels) -> Result<(), SelectError>,
+    ) -> Result<(), SelectError> {
+        let mut selected = self.selected(names)?;
+        for index in 0..self.len {
+            let metadata = self.selected_row(index, names, &mut selected)?;
+            tell(self.time(index)?, &metadata)?;
+        }
+        Ok(())
+    }
+
+    /// For each run of a group a selection of its metadata.
+    fn selected(&self, names: &[&str]) -> Result<Vec<Option<Selected<'_>>>, Corrupt> {
+        let mut all = Vec::with_capacity(self.runs.len());
+        for run in &self.runs {
+            all.push(match run {
+                Run::Group { group, .. } => Some(group.metadata_of(names)?),
+                Run::Copied(_) => None,
+            });
+        }
+        Ok(all)
+    }
+
+    fn selected_row(
+        &self,
+        index: usize,
+        names: &[&str],
+        selected: &mut [Option<Selected<'_>>],
+    ) -> Result<Labels, Corrupt> {
+        let (number, nth) = self.number(index);
+        let run = &self.runs[number];
+        match &mut selected[number] {
+            Some(selected) => selected.row(run.row(nth)),
+            None => Ok(run.metadata(nth)?.without(|name| !names.contains(&name))),
+        }
+    }
+
+    /// Tells the shape of each row, with its time and `detected_level`, in order. Lines are only put
+    /// together where they share nothing with others, or where the visitor asks for them.
+    pub fn for_shapes(&self, visitor: &mut dyn ShapeVisitor) -> Result<(), SelectError> {
+        let names = [DETECTED_LEVEL];
+        let mut selected = self.selected(&names)?;
+        // By group and template, as the visitor numbers it.
+        let mut known: HashMap<(usize, usize), Option<usize>> = HashMap::new();
+        for index in 0..self.len {
+            let metadata = self.selected_row(index, &names, &mut selected)?;
+            let level = metadata.get(DETECTED_LEVEL).unwrap_or("");
+            let time = self.time(index)?;
+            let (number, nth) = self.number(index);
+            let run = &self.runs[number];
+            let mut shape = None;
+            if let Run::Group { group, .. } = run {
+                let template = group.template_of(run.row(nth))?;
+                let key = (Rc::as_ptr(group).addr(), template);
+                shape = match known.get(&key) {
+                    Some(shape) => *shape,
+                    None => {
+                        let text = group.shared_text(template)?;
+                        let shape = text.and_then(|text| visitor.shape(&text));
+                        known.insert(key, shape);
+                        shape
+                    }
+                };
+            }
+            match shape {
+                Some(shape) => visitor.row(shape, time, level)?,
+                None => run.with_line(nth, |line| visitor.line(line, time, level))??,
+            }
+        }
+        Ok(())
     }
 
     /// A row as a record.

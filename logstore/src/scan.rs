@@ -8,6 +8,8 @@
 //! Invariants: a slice has all wanted rows of its range, so a record that is stored twice meets
 //! itself in one slice and is told once; slices follow each other without gap or overlap.
 
+mod told;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
@@ -17,6 +19,7 @@ use obs_storage::{Hidden, Snapshot};
 use roaring::RoaringBitmap;
 
 use crate::catalog::part_blocks;
+use crate::counts::Minutes;
 use crate::deletion::{Hides, hides_row};
 use crate::error::SelectError;
 use crate::group::OpenGroup;
@@ -98,6 +101,19 @@ pub trait Visitor {
         Ok(false)
     }
 
+    /// Whether records may be told by minute and level.
+    fn wants_minutes(&self) -> bool {
+        false
+    }
+
+    /// All of these records of a stream are wanted, and none of them is stored twice. `true` takes
+    /// them as told: they are not told again. Called before the first slice, where such counts are
+    /// wanted and no minute reaches over an end of the range.
+    fn minutes(&mut self, labels: &Labels, minutes: &Minutes<'_>) -> Result<bool, SelectError> {
+        let _ = (labels, minutes);
+        Ok(false)
+    }
+
     /// The wanted records of one stream in the slice. A stream comes at most once in a slice.
     fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError>;
 }
@@ -125,22 +141,11 @@ pub fn scan(
     if filter.range.is_empty() {
         return Ok(());
     }
-    let mut found = Found {
-        streams: Vec::new(),
-        ids: HashMap::new(),
-        pieces: Vec::new(),
-        held: budget.holding(),
-    };
-    for (rank, part) in snapshot.parts.iter().enumerate() {
-        found.add_part(rank, &part.part, filter, budget)?;
-    }
-    for (index, memory) in snapshot.memories.iter().enumerate() {
-        found.add_memory(snapshot.parts.len() + index, memory, filter, budget)?;
-    }
+    let mut found = Found::of(snapshot, filter, budget)?;
     if filter.lines.is_empty() && filter.labels.is_empty() {
-        found.tell_whole(snapshot, filter.range, visitor)?;
+        found.tell(snapshot, filter.range, visitor)?;
     }
-    Sweep::new(snapshot, found, filter, budget).run(visitor)
+    found.sweep(snapshot, filter, budget, visitor)
 }
 
 /// Rows of one stream that stand together, in order of time.
@@ -159,11 +164,25 @@ struct Piece<'a> {
     source: Source<'a>,
 }
 
+impl Piece<'_> {
+    /// From the first to the last of its rows.
+    fn span(&self) -> TimeRange {
+        nanos(self.order.1, self.max)
+    }
+
+    fn is_inside(&self, range: TimeRange) -> bool {
+        let span = self.span();
+        range.start <= span.start && span.end <= range.end
+    }
+}
+
 #[derive(Clone)]
 enum Source<'a> {
     Part {
         part: &'a Part,
         group: Rc<SharedGroup>,
+        /// The how-manieth block of the group.
+        nth: usize,
         first_row: usize,
     },
     Memory {
@@ -184,7 +203,7 @@ struct SharedGroup {
     rows: usize,
 }
 
-struct Found<'a> {
+pub(crate) struct Found<'a> {
     streams: Vec<Labels>,
     ids: HashMap<Labels, usize>,
     pieces: Vec<Piece<'a>>,
@@ -193,6 +212,38 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    /// What may hold wanted rows.
+    pub(crate) fn of(
+        snapshot: &'a Snapshot<Logs>,
+        filter: &LogFilter<'_>,
+        budget: &'a Budget,
+    ) -> Result<Self, SelectError> {
+        let mut found = Self {
+            streams: Vec::new(),
+            ids: HashMap::new(),
+            pieces: Vec::new(),
+            held: budget.holding(),
+        };
+        for (rank, part) in snapshot.parts.iter().enumerate() {
+            found.add_part(rank, &part.part, filter, budget)?;
+        }
+        for (index, memory) in snapshot.memories.iter().enumerate() {
+            found.add_memory(snapshot.parts.len() + index, memory, filter, budget)?;
+        }
+        Ok(found)
+    }
+
+    /// Reads the rows of all pieces.
+    pub(crate) fn sweep(
+        self,
+        snapshot: &'a Snapshot<Logs>,
+        filter: &LogFilter<'_>,
+        budget: &'a Budget,
+        visitor: &mut dyn Visitor,
+    ) -> Result<(), SelectError> {
+        Sweep::new(snapshot, self, filter, budget).run(visitor)
+    }
+
     fn stream(&mut self, labels: Labels, budget: &Budget) -> Result<usize, BudgetError> {
         if let Some(id) = self.ids.get(&labels) {
             return Ok(*id);
@@ -246,6 +297,7 @@ impl<'a> Found<'a> {
                 source: Source::Part {
                     part,
                     group,
+                    nth: place.nth,
                     first_row: place.first_row,
                 },
             });
@@ -262,48 +314,6 @@ impl<'a> Found<'a> {
         for piece in &mut self.pieces[first..] {
             piece.stream = ids[&piece.stream];
         }
-        Ok(())
-    }
-
-    /// Tells the visitor of pieces that it need not look into.
-    fn tell_whole(
-        &mut self,
-        snapshot: &Snapshot<Logs>,
-        range: TimeRange,
-        visitor: &mut dyn Visitor,
-    ) -> Result<(), SelectError> {
-        self.pieces
-            .sort_by_key(|piece| (piece.stream, piece.order.1, piece.max));
-        let mut told = vec![false; self.pieces.len()];
-        // Up to when rows of the stream were met.
-        let mut reach: Option<(usize, i64)> = None;
-        for (index, piece) in self.pieces.iter().enumerate() {
-            let (rank, min, _) = piece.order;
-            let before = reach.filter(|(stream, _)| *stream == piece.stream);
-            let next = self.pieces.get(index + 1);
-            let next = next.filter(|next| next.stream == piece.stream);
-            let alone = before.is_none_or(|(_, max)| max < min)
-                && next.is_none_or(|next| piece.max < next.order.1);
-            reach = Some((
-                piece.stream,
-                before.map_or(piece.max, |b| b.1.max(piece.max)),
-            ));
-            let labels = &self.streams[piece.stream];
-            let span = nanos(min, piece.max);
-            let inside = range.start <= span.start && span.end <= range.end;
-            let in_part = matches!(piece.source, Source::Part { .. });
-            if alone
-                && inside
-                && in_part
-                && Hides::new(snapshot.hidden.in_part(rank))
-                    .of_stream(labels, span)
-                    .is_empty()
-            {
-                told[index] = visitor.whole(labels, span, piece.rows as u64)?;
-            }
-        }
-        let mut told = told.into_iter();
-        self.pieces.retain(|_| !told.next().unwrap_or(false));
         Ok(())
     }
 

@@ -19,8 +19,8 @@ use crate::Selector;
 use crate::memory::Memory;
 use crate::scan::{Direction, LogFilter, Visitor};
 use crate::{
-    LineCondition, LineTest, Logs, Rows, SelectError, encode, label_names, label_values, scan,
-    stats, streams,
+    LineCondition, LineTest, Logs, Minutes, Rows, SelectError, ShapeVisitor, encode, label_names,
+    label_values, scan, stats, streams,
 };
 
 fn metadata() -> impl Strategy<Value = Labels> {
@@ -40,6 +40,8 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         "=",
         "ü",
         "trace",
+        "a1b2c3d4e5f6",
+        "a1b2c3",
     ]);
     prop_oneof![
         4 => prop::collection::vec(word, 0..8).prop_map(|words| words.concat().into_bytes()),
@@ -50,7 +52,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 /// Few distinct times, so that equal times are common.
 fn time() -> impl Strategy<Value = i64> {
     prop_oneof![
-        8 => (0i64..40).prop_map(|t| t * 1_000_000_000),
+        8 => (0i64..40).prop_map(|t| t * 15_000_000_000),
         2 => any::<i32>().prop_map(i64::from),
         1 => prop::sample::select(vec![i64::MIN, i64::MAX, 0]),
     ]
@@ -308,6 +310,12 @@ fn needle() -> impl Strategy<Value = Vec<u8>> {
         "hout ",
         "end",
         "é",
+        "b2c3d4",
+        "1b2c",
+        " a1b2c3d4e5f6 ",
+        "d4e5f6 ",
+        "=a1b2",
+        "a1b2c4",
     ]);
     text.prop_map(|n| n.as_bytes().to_vec())
 }
@@ -364,7 +372,14 @@ proptest! {
         let found: Vec<Labels> = streams(&snapshot, &matchers, range, &budget()).unwrap();
         prop_assert!(in_range.keys().all(|labels| found.contains(labels)));
         let told = stats(&snapshot, &matchers, range, &budget()).unwrap();
-        prop_assert_eq!(told.streams, found.len() as u64);
+        prop_assert!(in_range.len() as u64 <= told.streams && told.streams <= found.len() as u64);
+        let records = || in_range.values().flatten();
+        let exact = [records().count() as u64, records().map(|r| r.line.len() as u64).sum()];
+        if range == TimeRange::ALL {
+            prop_assert_eq!([told.entries, told.bytes], exact);
+        }
+        let counted = Counted::of(&snapshot, &matchers, range);
+        prop_assert_eq!(counted.by, Counted::expect(&in_range));
         if range == TimeRange::ALL {
             prop_assert_eq!(&found, &in_range.keys().cloned().collect::<Vec<_>>());
             let names = label_names(&snapshot, &matchers, range, &budget()).unwrap();
@@ -384,6 +399,10 @@ proptest! {
         });
         let all = scanned(&snapshot, &filter).all;
         prop_assert_eq!(&all, &in_range);
+
+        let mut shapes = CheckShapes::default();
+        scan(&snapshot, &filter, &budget(), &mut shapes).unwrap();
+        prop_assert_eq!(shapes.0, all.values().map(Vec::len).sum::<usize>());
 
         if lines.is_empty() {
             let mut whole = Whole::default();
@@ -574,6 +593,185 @@ impl Visitor for Whole {
         *self.0.entry(labels.clone()).or_default() += rows.len() as u64;
         Ok(())
     }
+}
+
+/// Records and bytes by stream, minute and level.
+type ByMinute = BTreeMap<(Labels, i64, String), (u64, u64)>;
+
+/// Counts by minute and level, from counts where there are any.
+#[derive(Default)]
+struct Counted {
+    by: ByMinute,
+    /// Records that were told without their rows.
+    told: u64,
+}
+
+impl Counted {
+    fn of(snapshot: &Snapshot<Logs>, matchers: &[Matcher], range: TimeRange) -> Self {
+        let filter = LogFilter {
+            matchers,
+            range,
+            lines: &[],
+            labels: &[],
+            direction: Direction::Forward,
+        };
+        let mut counted = Self::default();
+        scan(snapshot, &filter, &budget(), &mut counted).unwrap();
+        counted
+    }
+
+    fn add(&mut self, labels: &Labels, time: i64, level: &str, count: (u64, u64)) {
+        let minute = time.saturating_sub(1).div_euclid(crate::MINUTE);
+        let key = (labels.clone(), minute, level.to_owned());
+        let sum = self.by.entry(key).or_default();
+        *sum = (sum.0 + count.0, sum.1 + count.1);
+    }
+
+    fn expect(oracle: &BTreeMap<Labels, Vec<LogRecord>>) -> ByMinute {
+        let mut all = Self::default();
+        for (labels, records) in oracle {
+            for record in records {
+                let level = record.metadata.get("detected_level").unwrap_or("");
+                all.add(
+                    labels,
+                    record.time.nanos(),
+                    level,
+                    (1, record.line.len() as u64),
+                );
+            }
+        }
+        all.by
+    }
+}
+
+impl Visitor for Counted {
+    fn slice(&mut self, _range: TimeRange) -> bool {
+        true
+    }
+
+    fn wants_minutes(&self) -> bool {
+        true
+    }
+
+    fn minutes(&mut self, labels: &Labels, minutes: &Minutes<'_>) -> Result<bool, SelectError> {
+        for count in minutes.counts {
+            let level = &minutes.levels[count.level as usize];
+            assert!(level.is_empty() || minutes.keys.iter().any(|k| k == "detected_level"));
+            self.told += count.records;
+            let end = count.range().end.nanos();
+            self.add(labels, end, level, (count.records, count.bytes));
+        }
+        Ok(true)
+    }
+
+    fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        let mut levels = Vec::new();
+        rows.for_metadata(&["detected_level", "none"], &mut |time, metadata| {
+            assert!(metadata.iter().all(|(name, _)| name == "detected_level"));
+            let level = metadata.get("detected_level").unwrap_or("");
+            levels.push((time, level.to_owned()));
+            Ok(())
+        })?;
+        for (index, (time, level)) in levels.into_iter().enumerate() {
+            assert_eq!(rows.time(index)?, time);
+            let bytes = rows.with_line(index, <[u8]>::len)? as u64;
+            self.add(labels, time.nanos(), &level, (1, bytes));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn counts_answer_for_parts_and_merges_of_them() {
+    let mut engine = Engine::run(&[
+        Step::Write(many(3, 200)),
+        Step::Flush(1000),
+        Step::Write(many(2, 50)),
+        Step::Flush(i64::MAX),
+    ]);
+    let all = |engine: &Engine| Counted::of(&engine.snapshot(), &[], TimeRange::ALL);
+    // What is written twice is settled by rows, the rest is not.
+    let found = all(&engine);
+    assert_eq!(found.by, Counted::expect(&engine.oracle()));
+    assert!((200..600).contains(&found.told), "{}", found.told);
+    let parts: Vec<_> = engine.parts.drain(..).collect();
+    let inputs: Vec<&crate::part::Part> = parts.iter().map(|p| &p.part).collect();
+    engine.part(0, |out| Logs::merge(&inputs, TimeRange::ALL, out));
+    let found = all(&engine);
+    assert_eq!(found.by, Counted::expect(&engine.oracle()));
+    assert_eq!(found.told, 600);
+}
+
+/// Tells lines by their shapes.
+#[derive(Default)]
+struct Shaped {
+    shapes: Vec<Vec<u8>>,
+    rows: Vec<(Timestamp, String, Option<usize>)>,
+    lines: usize,
+}
+
+impl ShapeVisitor for Shaped {
+    fn shape(&mut self, text: &[u8]) -> Option<usize> {
+        self.shapes.push(text.to_vec());
+        Some(self.shapes.len() - 1)
+    }
+
+    fn row(&mut self, shape: usize, time: Timestamp, level: &str) -> Result<(), SelectError> {
+        self.rows.push((time, level.to_owned(), Some(shape)));
+        Ok(())
+    }
+
+    fn line(&mut self, _line: &[u8], time: Timestamp, level: &str) -> Result<(), SelectError> {
+        self.rows.push((time, level.to_owned(), None));
+        self.lines += 1;
+        Ok(())
+    }
+}
+
+/// Compares shapes with the lines.
+#[derive(Default)]
+struct CheckShapes(usize, usize);
+
+impl Visitor for CheckShapes {
+    fn slice(&mut self, _range: TimeRange) -> bool {
+        true
+    }
+
+    fn stream(&mut self, _labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
+        let mut shaped = Shaped::default();
+        rows.for_shapes(&mut shaped)?;
+        let records = rows.records()?;
+        assert_eq!(shaped.rows.len(), records.len());
+        for (record, (time, level, shape)) in records.iter().zip(&shaped.rows) {
+            assert_eq!(record.time, *time);
+            assert_eq!(record.metadata.get("detected_level").unwrap_or(""), level);
+            let Some(shape) = shape else { continue };
+            // The pieces stand in the line in their order.
+            let mut rest = &record.line[..];
+            for piece in shaped.shapes[*shape].split(|b| *b == crate::HOLE) {
+                let at = memchr::memmem::find(rest, piece).unwrap();
+                rest = &rest[at + piece.len()..];
+            }
+        }
+        self.0 += records.len();
+        self.1 += shaped.lines;
+        Ok(())
+    }
+}
+
+#[test]
+fn lines_of_one_template_have_one_shape() {
+    let engine = Engine::run(&[Step::Write(many(2, 100)), Step::Flush(i64::MAX)]);
+    let filter = LogFilter {
+        matchers: &[],
+        range: TimeRange::ALL,
+        lines: &[],
+        labels: &[],
+        direction: Direction::Forward,
+    };
+    let mut check = CheckShapes::default();
+    scan(&engine.snapshot(), &filter, &budget(), &mut check).unwrap();
+    assert_eq!((check.0, check.1), (200, 0));
 }
 
 struct Count(usize);
@@ -775,7 +973,7 @@ fn a_part_that_is_no_log_part_is_refused() {
     out.section("directory", &[9]);
     out.rows(1, TimeRange::ALL);
     let fault = OpenPart::<Logs>::open(out.finish_in_memory()).unwrap_err();
-    assert!(fault.place.ends_with("directory") && fault.expected.contains("version 2"));
+    assert!(fault.place.ends_with("directory") && fault.expected.contains("version 3"));
     assert!(PartReader::open("x", Blob::heap(vec![1, 2, 3])).is_err());
 }
 
@@ -821,10 +1019,31 @@ fn golden_files_are_read_and_written_alike() {
     assert_eq!(written, record, "a new encoding needs a new version");
 
     let engine = Engine::run(&[Step::Write(golden())]);
-    let part = PartReader::open(
-        "golden",
-        Blob::heap(include_bytes!("../fixtures/v2/part.bin").to_vec()),
+    // The version before has no counts; it is read for ever.
+    let old = golden_part(include_bytes!("../fixtures/v2/part.bin"), &engine);
+    assert!(
+        old.reader
+            .sections()
+            .all(|(name, _)| !name.starts_with("counts"))
     );
+    let part = golden_part(include_bytes!("../fixtures/v3/part.bin"), &engine);
+    let mut flushed = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
+    Logs::flush(&engine.memories[0], TimeRange::ALL, &mut flushed).unwrap();
+    let flushed = flushed.finish_in_memory();
+    for (name, _) in part.reader.sections() {
+        let same = flushed.section(name).unwrap() == part.reader.section(name).unwrap();
+        assert!(same, "a new encoding of {name} needs a new version");
+    }
+    // What is merged of old parts is read as well, with counts or without.
+    let mut merged = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
+    Logs::merge(&[&old.part], TimeRange::ALL, &mut merged).unwrap();
+    let merged = OpenPart::<Logs>::open(merged.finish_in_memory()).unwrap();
+    assert_eq!(merged.part.range(), part.part.range());
+}
+
+/// Opens a part of the golden batch and reads it in both ways.
+fn golden_part(bytes: &[u8], engine: &Engine) -> Arc<OpenPart<Logs>> {
+    let part = PartReader::open("golden", Blob::heap(bytes.to_vec()));
     let part = Arc::new(OpenPart::<Logs>::open(part.unwrap()).unwrap());
     let snapshot = Snapshot {
         memories: Vec::new(),
@@ -841,13 +1060,9 @@ fn golden_files_are_read_and_written_alike() {
         direction: Direction::Backward,
     };
     assert_eq!(scanned(&snapshot, &filter).all, engine.oracle());
-    let mut flushed = PartWriter::in_memory(Logs::NAME, &Tenant::anonymous());
-    Logs::flush(&engine.memories[0], TimeRange::ALL, &mut flushed).unwrap();
-    let flushed = flushed.finish_in_memory();
-    for (name, _) in part.reader.sections() {
-        let same = flushed.section(name).unwrap() == part.reader.section(name).unwrap();
-        assert!(same, "a new encoding of {name} needs a new version");
-    }
+    let counted = Counted::of(&snapshot, &[], TimeRange::ALL);
+    assert_eq!(counted.by, Counted::expect(&engine.oracle()));
+    part
 }
 
 fn selectors() -> impl Strategy<Value = Selector> {

@@ -3,22 +3,29 @@
 //! A token is made of a maximal run of letters and digits (see [`crate::lines::split`]): of a run
 //! of letters the whole *word*; of a name with a number or a number with a unit the letters; of
 //! any other mixture the whole *identifier*; of digits nothing. Words and the trigrams of
-//! identifiers go into the part's index, identifiers themselves into a filter of the group.
+//! identifiers go into the part's index, identifiers themselves, or windows of long ones, into a
+//! filter of the group.
 //! Invariant: a group with a line, or a metadata value, that holds the text is never ruled out.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::filter::IdSet;
+use crate::filter::FilterBuilder;
 use crate::lines::split::{Run, classify, in_run, is_marker};
 
 /// Longest run that is looked up. Words that are twice as long are told in windows of that length
 /// which overlap by half, so that each text of this length stands in one. Small in tests.
 const TOKEN_BYTES_MAX: usize = if cfg!(test) { 6 } else { 128 };
-/// Longest identifier whose length is told; all longer ones count as so long.
-pub(crate) const LENGTH_MAX: usize = 255;
+/// Identifiers that are so long are in the filter by windows: each [`WINDOW`] bytes from their
+/// begin on. Small in tests; the same for windows.
+const WINDOWED_MIN: usize = if cfg!(test) { 4 } else { 18 };
+/// Bytes of a window.
+const WINDOW: usize = if cfg!(test) { 2 } else { 6 };
+/// A text that is so long has a whole window of an identifier that holds it, wherever it stands.
+const WINDOWS_MIN: usize = 2 * WINDOW - 1;
 
 /// Three bytes of an identifier.
 pub(crate) type Trigram = [u8; 3];
@@ -104,7 +111,7 @@ impl Trigrams {
 #[derive(Default)]
 pub(crate) struct GroupTokens {
     pub(crate) words: Words,
-    pub(crate) ids: IdSet,
+    pub(crate) filter: FilterBuilder,
     pub(crate) trigrams: Trigrams,
     /// Lengths of identifiers.
     pub(crate) lengths: HashSet<u8>,
@@ -143,7 +150,11 @@ impl GroupTokens {
     }
 
     fn id(&mut self, id: &[u8]) {
-        if !self.ids.insert(xxh3_64(id)) {
+        let is_new = match id.len() < WINDOWED_MIN {
+            true => self.filter.id(id),
+            false => self.filter.windows(id, windows(id)),
+        };
+        if !is_new {
             return;
         }
         self.lengths.insert(length(id.len()));
@@ -152,7 +163,12 @@ impl GroupTokens {
     }
 }
 
-/// A length as it is told.
+/// The hashes of the windows of an identifier, or of a text from where one begins.
+fn windows(text: &[u8]) -> impl Iterator<Item = u64> {
+    text.chunks_exact(WINDOW).map(xxh3_64)
+}
+
+/// A length as it is told; all from 255 on count as that.
 fn length(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
@@ -169,8 +185,21 @@ pub(crate) enum Cause {
     },
     /// The identifier with this hash.
     Id(u64),
-    /// An identifier that is longer than so many bytes and has these trigrams.
-    LongerId { than: u8, trigrams: Vec<Trigram> },
+    /// An identifier of such a length with these trigrams.
+    IdWith {
+        lengths: RangeInclusive<u8>,
+        trigrams: Vec<Trigram>,
+    },
+    /// An identifier of such a length that is in the filter by windows: in one of the ways that the
+    /// text can lie across them all of these are there.
+    Windowed {
+        lengths: RangeInclusive<u8>,
+        trigrams: Vec<Trigram>,
+        /// Of the text, for parts whose filters have whole identifiers only; those have longer ones
+        /// by length and trigrams.
+        id: u64,
+        windows: Vec<Vec<u64>>,
+    },
     /// Escaped letters.
     Escapes,
 }
@@ -218,7 +247,13 @@ fn need(run: &[u8], bounded: (bool, bool)) -> Option<Need> {
         Run::Numbered(letters) => vec![word(&run[..letters], begins, true)],
         Run::Measured(digits) => vec![word(&run[digits..], true, ends)],
         Run::Mixed => {
-            let mut causes = vec![Cause::Id(xxh3_64(run))];
+            let mut causes = Vec::new();
+            if run.len() < WINDOWED_MIN {
+                causes.push(Cause::Id(xxh3_64(run)));
+            } else if whole {
+                let own = length(run.len());
+                causes.push(windowed(run, own..=own, true));
+            }
             if !whole {
                 causes.extend(split_once(run).map(|(letters, first)| match first {
                     true => word(letters, begins, true),
@@ -229,14 +264,47 @@ fn need(run: &[u8], bounded: (bool, bool)) -> Option<Need> {
         }
     };
     if !whole {
-        causes.push(Cause::LongerId {
-            than: length(run.len()).min(u8::MAX - 1),
-            trigrams: run.windows(3).map(|w| [w[0], w[1], w[2]]).collect(),
-        });
+        causes.extend(longer(run, begins));
     }
     // A longer text need not stand in one window of a word.
     let told = run.len() <= TOKEN_BYTES_MAX;
     told.then_some(causes)
+}
+
+/// The causes for a run that is a part of an identifier, or a long one itself.
+fn longer(run: &[u8], begins: bool) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let with = |lengths| Cause::IdWith {
+        lengths,
+        trigrams: trigrams(run),
+    };
+    // Where windows begin, lengths are small numbers.
+    let windowed_min = WINDOWED_MIN as u8;
+    let from = length(run.len() + 1);
+    if from < windowed_min {
+        causes.push(with(from..=windowed_min - 1));
+    }
+    let from = length(run.len()).max(windowed_min);
+    causes.push(match run.len() < WINDOWS_MIN {
+        true => with(from..=u8::MAX),
+        false => windowed(run, from..=u8::MAX, begins),
+    });
+    causes
+}
+
+fn windowed(run: &[u8], lengths: RangeInclusive<u8>, begins: bool) -> Cause {
+    let offsets = if begins { 1 } else { WINDOW };
+    let text = |offset: usize| windows(run.get(offset..).unwrap_or_default());
+    Cause::Windowed {
+        lengths,
+        trigrams: trigrams(run),
+        id: xxh3_64(run),
+        windows: (0..offsets).map(|offset| text(offset).collect()).collect(),
+    }
+}
+
+fn trigrams(run: &[u8]) -> Vec<Trigram> {
+    run.windows(3).map(|w| [w[0], w[1], w[2]]).collect()
 }
 
 /// The letters of a run of letters then digits (`true`), or of digits then letters: with more

@@ -12,11 +12,12 @@ use obs_storage::codec::{bitmap, bytes, ints, put_bytes, strings, varint};
 use obs_storage::{Corrupt, PartWriter};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::counts::CountsBuilder;
 use crate::group::{ColumnLengths, GroupBuilder};
 use crate::index::Builder;
 use crate::part::{
     Block, DIRECTORY, FRAME_STREAMS, Group, INDEX, POSTINGS, PageHead, STREAMS, TOKENS, VERSION,
-    filters_section, rows_section,
+    counts_section, filters_section, rows_section,
 };
 use crate::postings::{GrowingPostings, Postings};
 
@@ -43,9 +44,12 @@ pub(crate) struct Writer<'a> {
 
     group: GroupBuilder,
     group_blocks: Vec<Block>,
+    counts: CountsBuilder,
+    zstd: bytes::Encoder,
     section: u32,
     section_rows: Vec<u8>,
     section_filters: Vec<u8>,
+    section_counts: Vec<u8>,
 
     page_groups: Vec<Group>,
     page_blocks: Vec<Block>,
@@ -71,9 +75,12 @@ impl<'a> Writer<'a> {
             tokens: Builder::new(),
             group: GroupBuilder::new(level),
             group_blocks: Vec::new(),
+            counts: CountsBuilder::default(),
+            zstd: bytes::Encoder::new(level),
             section: 0,
             section_rows: Vec::new(),
             section_filters: Vec::new(),
+            section_counts: Vec::new(),
             page_groups: Vec::new(),
             page_blocks: Vec::new(),
             pages: Vec::new(),
@@ -111,14 +118,18 @@ impl<'a> Writer<'a> {
                 block.rows += 1;
                 block.bytes += line.len() as u64;
             }
-            _ => self.group_blocks.push(Block {
-                stream,
-                min: time,
-                max: time,
-                rows: 1,
-                bytes: line.len() as u64,
-            }),
+            _ => {
+                self.counts.block();
+                self.group_blocks.push(Block {
+                    stream,
+                    min: time,
+                    max: time,
+                    rows: 1,
+                    bytes: line.len() as u64,
+                });
+            }
         }
+        self.counts.row(time, line.len(), metadata);
         self.new_block = false;
         let at = Timestamp::from_nanos(time);
         self.count(1, TimeRange::new(at, at));
@@ -134,13 +145,13 @@ impl<'a> Writer<'a> {
         self.new_block = true;
     }
 
-    /// Takes over a group of another part: its columns, its filter, its terms, and its blocks with
-    /// the labels of their streams.
+    /// Takes over a group of another part: its columns, its filter and counts, its terms, and its
+    /// blocks with the labels of their streams.
     pub(crate) fn copy<'t>(
         &mut self,
         group: &Group,
         columns: &[u8],
-        filter: &[u8],
+        (filter, counts): (&[u8], &[u8]),
         terms: impl Iterator<Item = &'t [u8]>,
         blocks: &[(Labels, Block)],
     ) -> Result<(), Corrupt> {
@@ -153,9 +164,10 @@ impl<'a> Writer<'a> {
         self.tokens.terms(terms)?;
         let offset = self.section_rows.len();
         self.section_rows.extend_from_slice(columns);
-        let filter_start = self.section_filters.len();
+        let starts = (self.section_filters.len(), self.section_counts.len());
         self.section_filters.extend_from_slice(filter);
-        self.put_group(offset, group.lengths, filter_start);
+        self.section_counts.extend_from_slice(counts);
+        self.put_group(offset, group.lengths, starts);
         Ok(())
     }
 
@@ -211,22 +223,29 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let offset = self.section_rows.len();
-        let filter = self.section_filters.len();
+        let starts = (self.section_filters.len(), self.section_counts.len());
         let lengths = self.group.finish(&mut self.section_rows);
-        self.group.tokens.ids.finish(&mut self.section_filters);
+        self.group.tokens.filter.finish(&mut self.section_filters);
         self.tokens.group(&mut self.group.tokens)?;
-        self.put_group(offset, lengths, filter);
+        self.counts.finish(&mut self.zstd, &mut self.section_counts);
+        self.put_group(offset, lengths, starts);
         Ok(())
     }
 
-    /// Puts the group of `group_blocks` into the index; its columns and filter begin there.
-    fn put_group(&mut self, offset: usize, lengths: ColumnLengths, filter: usize) {
+    /// Puts the group of `group_blocks` into the index; its columns, filter and counts begin there.
+    fn put_group(
+        &mut self,
+        offset: usize,
+        lengths: ColumnLengths,
+        (filter, counts): (usize, usize),
+    ) {
         self.page_groups.push(Group {
             number: 0,
             section: self.section,
             offset,
             lengths,
             filter: filter..self.section_filters.len(),
+            counts: counts..self.section_counts.len(),
             blocks: self.page_blocks.len()..self.page_blocks.len() + self.group_blocks.len(),
         });
         self.page_blocks.append(&mut self.group_blocks);
@@ -246,8 +265,11 @@ impl<'a> Writer<'a> {
             .section(&rows_section(self.section), &self.section_rows);
         self.out
             .section(&filters_section(self.section), &self.section_filters);
+        self.out
+            .section(&counts_section(self.section), &self.section_counts);
         self.section_rows.clear();
         self.section_filters.clear();
+        self.section_counts.clear();
         self.section += 1;
     }
 
@@ -326,6 +348,8 @@ fn encode_page(groups: &[Group], blocks: &[Block], out: &mut Vec<u8>) {
     column(&mut groups.iter().map(|g| g.filter.start as i64));
     column(&mut groups.iter().map(|g| g.filter.len() as i64));
     column(&mut groups.iter().map(|g| g.blocks.len() as i64));
+    column(&mut groups.iter().map(|g| g.counts.start as i64));
+    column(&mut groups.iter().map(|g| g.counts.len() as i64));
     column(&mut blocks.iter().map(|b| i64::from(b.stream)));
     column(&mut blocks.iter().map(|b| b.min));
     column(&mut blocks.iter().map(|b| b.max.wrapping_sub(b.min)));
@@ -372,12 +396,15 @@ fn encode_postings(from: &GrowingPostings, postings: &mut Vec<u8>, directory: &m
 }
 
 /// Knows a record of the present time again. Keeps 128-bit hashes, so that its memory is bounded
-/// by rows and not by lines; see `docs/decisions/0030-log-identity.md`.
+/// by rows and not by lines; see `docs/decisions/0030-log-identity.md`. Most times have one record
+/// only, which is kept as it is and never hashed.
 #[derive(Default)]
 struct Repeats {
     time: Option<i64>,
-    first: u128,
-    others: HashSet<u128>,
+    line: Vec<u8>,
+    metadata: Option<Labels>,
+    /// Once there was a second record.
+    seen: HashSet<u128>,
 }
 
 impl Repeats {
@@ -386,14 +413,18 @@ impl Repeats {
     }
 
     fn is_new(&mut self, time: i64, line: &[u8], metadata: &Labels) -> bool {
-        let hash = identity(line, metadata);
         if self.time != Some(time) {
             self.time = Some(time);
-            self.first = hash;
-            self.others.clear();
+            self.line.clear();
+            self.line.extend_from_slice(line);
+            self.metadata = Some(metadata.clone());
+            self.seen.clear();
             return true;
         }
-        hash != self.first && self.others.insert(hash)
+        if let Some(metadata) = self.metadata.take() {
+            self.seen.insert(identity(&self.line, &metadata));
+        }
+        self.seen.insert(identity(line, metadata))
     }
 }
 

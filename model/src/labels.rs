@@ -51,7 +51,8 @@ impl Labels {
     pub fn from_sorted<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, LabelsError> {
-        let mut text = String::new();
+        // Most sets fit, so that the text is copied once only.
+        let mut text = String::with_capacity(128);
         let mut last = "";
         for (name, value) in pairs {
             // The empty name is not above any other, so this refuses it too.

@@ -15,6 +15,7 @@ pub mod logs;
 pub mod matcher;
 pub mod metrics;
 pub mod numbers;
+pub mod packed;
 pub mod pattern;
 pub mod re2;
 pub mod resource;

@@ -23,6 +23,10 @@ pub struct Limits {
     pub metadata_max: usize,
     /// Attributes of one span, event, link, resource or scope.
     pub attributes_max: usize,
+    /// Bytes of a name or text of an attribute of spans; what is longer is cut. 0 cuts nothing.
+    pub attribute_bytes_max: usize,
+    /// Bytes of one trace as OTLP, of what came for it lately; further spans are refused. 0 is no bound.
+    pub trace_bytes_max: usize,
     /// Active series of one tenant; known series go on when it is reached.
     pub series_max: usize,
     /// Active series of all tenants together; known series go on when it is reached.
@@ -66,6 +70,8 @@ impl Default for Limits {
             line_bytes_max: 1 << 20,
             metadata_max: 256,
             attributes_max: 1024,
+            attribute_bytes_max: 2048,    // as Tempo's max_attribute_bytes
+            trace_bytes_max: 100_000_000, // Tempo: 5 MB
             series_max: 10_000_000,
             series_total_max: 20_000_000,
             streams_max: 1_000_000,

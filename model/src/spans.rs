@@ -78,9 +78,10 @@ impl fmt::Debug for SpanId {
 }
 
 /// A value of an attribute, as OTLP's AnyValue.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum AttributeValue {
     /// No value set.
+    #[default]
     Empty,
     /// Text.
     String(String),
@@ -99,7 +100,7 @@ pub enum AttributeValue {
 }
 
 /// A named value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attribute {
     /// The name.
     pub key: String,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::collector_flags::{CollectorFlags, listen_address};
+
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "obs", version, max_term_width = 100)]
@@ -20,6 +22,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  obs serve --data /var/lib/obs\n  \
         obs serve --config prometheus.yml --listen 0.0.0.0:9090 --retention 30d")]
     Serve(ServeOptions),
+    /// Collect on a node and send everything on (scrapes, logs, receivers; buffered on disk)
+    #[command(
+        after_help = "Examples:\n  obs agent --config agent.yml --data /var/lib/obs-agent\n\n\
+        The configuration is that of `obs serve`; obs.collector.destinations says where to."
+    )]
+    Agent(AgentOptions),
     /// Evaluate a query (PromQL, or another language with --lang)
     #[command(after_help = "Examples:\n  obs query up\n  \
         obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h")]
@@ -61,7 +69,12 @@ pub(crate) enum Command {
         obs correlate namespace=eu pod=shop-0"
     )]
     Correlate(CorrelateOptions),
-    /// Serve this machine's metrics with node_exporter's names
+    /// Serve this machine's metrics with node_exporter's names and flags
+    #[command(
+        after_help = "Examples:\n  obs node-exporter --once\n  \
+        obs node-exporter --listen :9100 --collector.systemd --no-collector.hwmon\n  \
+        obs node-exporter --path.rootfs /host --path.procfs /host/proc --path.sysfs /host/sys"
+    )]
     NodeExporter(NodeExporterOptions),
     /// Take in samples of another system: blocks of Prometheus, OpenMetrics, JSON lines, CSV
     #[command(
@@ -205,6 +218,65 @@ pub(crate) struct ServeOptions {
     verbose: u8,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AgentOptions {
+    /// Configuration, as of `obs serve`
+    #[arg(long, value_name = "FILE", env = "OBS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder for the buffer and the checkpoints
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "OBS_DATA",
+        default_value = "agent-data"
+    )]
+    data: PathBuf,
+    /// Address of receivers over HTTP, /-/ready and /metrics; port 0 picks one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "OBS_LISTEN",
+        value_parser = address,
+        default_value = "127.0.0.1:9096"
+    )]
+    listen: SocketAddr,
+    /// Address of the OTLP gRPC receiver [default: 127.0.0.1:4317 if it is free]
+    #[arg(long, value_name = "ADDR", env = "OBS_OTLP_GRPC_LISTEN", value_parser = address)]
+    otlp_grpc_listen: Option<SocketAddr>,
+    /// Address of the OTLP HTTP receiver [default: 127.0.0.1:4318 if it is free]
+    #[arg(long, value_name = "ADDR", env = "OBS_OTLP_HTTP_LISTEN", value_parser = address)]
+    otlp_http_listen: Option<SocketAddr>,
+    /// Shape of the log on standard error
+    #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// More log on standard error (-v debug, -vv trace)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl AgentOptions {
+    pub(crate) fn into_agent(self) -> obs_server::AgentOptions {
+        obs_server::AgentOptions {
+            config: self.config,
+            data: self.data,
+            listen: self.listen,
+            otlp_grpc_listen: self.otlp_grpc_listen,
+            otlp_http_listen: self.otlp_http_listen,
+            log_format: self.log_format.into(),
+            verbose: self.verbose,
+        }
+    }
+}
+
+impl From<LogFormat> for obs_server::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
@@ -231,10 +303,7 @@ impl ServeOptions {
             route_prefix: self.route_prefix,
             enable_admin_api: self.enable_admin_api,
             enable_lifecycle: self.enable_lifecycle,
-            log_format: match self.log_format {
-                LogFormat::Text => obs_server::LogFormat::Text,
-                LogFormat::Json => obs_server::LogFormat::Json,
-            },
+            log_format: self.log_format.into(),
             verbose: self.verbose,
         })
     }
@@ -374,6 +443,9 @@ pub(crate) struct TraceOptions {
     /// Print OTLP JSON instead of the waterfall
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the log lines of the trace below it
+    #[arg(long, conflicts_with_all = ["json", "compare"])]
+    pub(crate) logs: bool,
     /// Show two traces side by side, operation by operation
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["id", "json"])]
     pub(crate) compare: Vec<String>,
@@ -590,18 +662,27 @@ pub(crate) struct ExportOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodeExporterOptions {
-    /// Address to serve /metrics on
+    /// Address to serve the metrics on; `:9100` is every address of the machine
     #[arg(
         long,
         alias = "web.listen-address",
         value_name = "ADDR",
-        value_parser = address,
+        value_parser = listen_address,
         default_value = "127.0.0.1:9100"
     )]
     pub(crate) listen: SocketAddr,
     /// Print the metrics once and end
     #[arg(long)]
     pub(crate) once: bool,
+    /// Path under which to serve the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    pub(crate) telemetry_path: String,
+    /// Leave out the metrics of the exporter itself: `process_*`, `promhttp_*`
+    #[arg(long = "web.disable-exporter-metrics")]
+    pub(crate) disable_exporter_metrics: bool,
+    /// Scrapes at one time; 0 is no bound
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40)]
+    pub(crate) requests_max: usize,
     /// Where procfs is mounted
     #[arg(long = "path.procfs", value_name = "DIR", default_value = "/proc")]
     pub(crate) procfs: PathBuf,
@@ -611,6 +692,18 @@ pub(crate) struct NodeExporterOptions {
     /// Where the host's root is mounted
     #[arg(long = "path.rootfs", value_name = "DIR", default_value = "/")]
     pub(crate) rootfs: PathBuf,
+    /// Where udev keeps what it knows of devices
+    #[arg(
+        long = "path.udev.data",
+        value_name = "DIR",
+        default_value = "/run/udev/data"
+    )]
+    pub(crate) udev: PathBuf,
+    /// Where cgroups are mounted [default: `fs/cgroup` below sysfs]
+    #[arg(long = "path.cgroup", value_name = "DIR")]
+    pub(crate) cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) collectors: CollectorFlags,
 }
 
 /// Nanoseconds of a duration such as `1h30m`.

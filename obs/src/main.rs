@@ -7,6 +7,7 @@ mod allocator;
 mod arguments;
 mod check;
 mod client;
+mod collector_flags;
 mod correlate;
 mod errors;
 mod explain;
@@ -22,6 +23,7 @@ mod query;
 mod service_graph;
 mod table;
 mod test_promql;
+mod trace_logs;
 mod trace_path;
 mod traces;
 mod waterfall;
@@ -36,10 +38,12 @@ use arguments::{Check, Cli, Command, Test};
 fn main() -> ExitCode {
     allocator::settle();
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut builder = match &cli.command {
+        // A guest on its node: one thread waits, what blocks or computes has threads of its own.
+        Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::from(error).context("start the runtime")),
     };
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
+        Command::Agent(options) => obs_server::agent(options.into_agent()).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Test(Test::Promql(options)) => test_promql::run(&options),

@@ -11,6 +11,7 @@ use crate::arguments::{Output, QueryOptions, TraceOptions, TracesOptions};
 use crate::client::{Client, seconds};
 use crate::query::{colours, terminal};
 use crate::table::Table;
+use crate::trace_logs;
 use crate::trace_path;
 use crate::waterfall::{self, nanos_text};
 
@@ -111,7 +112,12 @@ pub(crate) async fn show(options: &TraceOptions) -> anyhow::Result<()> {
                 json.push(b'\n');
                 json
             } else {
-                waterfall::draw(&trace, terminal().0.clamp(60, 200), colours()).into_bytes()
+                let mut text = waterfall::draw(&trace, terminal().0.clamp(60, 200), colours());
+                if options.logs {
+                    text.push('\n');
+                    text.push_str(&trace_logs::of(&client, id).await?);
+                }
+                text.into_bytes()
             }
         }
         (None, _) => bail!("expected the id of a trace"),

@@ -33,6 +33,27 @@ pub struct Prepared {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender(BTreeMap<&'static str, String>);
 
+/// Queries for logs that name a trace, whoever wrote them.
+pub fn everywhere(trace: TraceId) -> Vec<Prepared> {
+    let selector = "{service_name=~\".+\"}";
+    let prepared = |title: &str, query: String| Prepared {
+        title: title.to_owned(),
+        language: Language::Logql,
+        query,
+        selector: Some(selector.to_owned()),
+    };
+    vec![
+        prepared(
+            "Logs of anyone with this trace id as metadata",
+            format!("{selector} | trace_id=\"{trace}\""),
+        ),
+        prepared(
+            "Logs of anyone with this trace id in the line",
+            format!("{selector} |= \"{trace}\""),
+        ),
+    ]
+}
+
 impl Sender {
     /// From the attributes of a resource.
     pub fn of_attributes(attributes: &[Attribute]) -> Self {

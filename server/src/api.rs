@@ -13,6 +13,7 @@ mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
+mod streams;
 mod tempo;
 mod ui;
 
@@ -38,7 +39,7 @@ use crate::params::Params;
 
 pub(crate) use admin::Bound;
 pub(crate) use loki::Deletions;
-pub(crate) use tempo::grpc_routes;
+pub(crate) use streams::grpc_routes;
 pub(crate) use ui::below;
 
 /// Everything that asks. The ways in come from the collector.

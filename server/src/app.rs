@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
-use obs_collector::{Decoder, ErrorKind, HttpError, Sink};
+use obs_collector::{Decoder, ErrorKind, HttpError, Shipper, Sink};
 use obs_model::{Budget, Labels, Tenant, Timestamp};
 use obs_query::QueryError;
 use obs_storage::Progress;
@@ -56,6 +56,8 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
+    /// Where everything goes besides the stores.
+    pub(crate) shipper: Option<Shipper>,
     pub(crate) reader: Reader,
     pub(crate) scraper: Scraper,
     pub(crate) counters: Arc<Counters>,

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, KubernetesConfig,
-    OtlpConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
-    TracesConfig, remote_writes,
+    CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig, GlobalConfig, Job,
+    KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
+    TracesConfig,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -255,6 +255,8 @@ pub struct LimitsConfig {
     pub line_bytes_max: Option<usize>,
     pub metadata_max: Option<usize>,
     pub attributes_max: Option<usize>,
+    pub attribute_bytes_max: Option<usize>,
+    pub trace_bytes_max: Option<usize>,
     pub series_max: Option<usize>,
     pub series_total_max: Option<usize>,
     pub streams_max: Option<usize>,
@@ -289,6 +291,8 @@ impl LimitsConfig {
             line_bytes_max: self.line_bytes_max.unwrap_or(d.line_bytes_max),
             metadata_max: self.metadata_max.unwrap_or(d.metadata_max),
             attributes_max: self.attributes_max.unwrap_or(d.attributes_max),
+            attribute_bytes_max: self.attribute_bytes_max.unwrap_or(d.attribute_bytes_max),
+            trace_bytes_max: self.trace_bytes_max.unwrap_or(d.trace_bytes_max),
             series_max: self.series_max.unwrap_or(d.series_max),
             series_total_max: self.series_total_max.unwrap_or(d.series_total_max),
             streams_max: self.streams_max.unwrap_or(d.streams_max),
@@ -374,9 +378,10 @@ impl Config {
         })
     }
 
-    /// The destinations of samples; `folder` is what relative paths start from.
-    pub fn destinations(&self, text: &str, folder: &Path) -> Result<Vec<RemoteWrite>, ConfigError> {
-        remote_writes(self.remote_write.clone(), text, folder)
+    /// Where samples and everything else goes; `folder` is what relative paths start from.
+    pub fn destinations(&self, text: &str, folder: &Path) -> Result<Destination, ConfigError> {
+        let all = self.obs.collector.destinations.clone();
+        Destination::check(self.remote_write.clone(), all, text, folder)
     }
 
     /// The labels put on what leaves this server; empty values say nothing.

@@ -42,6 +42,11 @@ impl Derived {
         Some(deriver.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether anything is derived.
+    pub(crate) fn is_on(&self) -> bool {
+        self.deriver.is_some()
+    }
+
     /// Counts spans that are taken in.
     pub(crate) fn observe(&self, tenant: &Tenant, batch: &SpanBatch) {
         if let Some(mut deriver) = self.deriver() {
@@ -109,6 +114,7 @@ impl Derived {
         );
         for (reason, count) in [
             ("ingestion_slack", stats.outside_slack),
+            ("repeated", stats.repeated),
             ("tenants", stats.over_tenants),
         ] {
             dropped.push(Labels::from_pairs([("reason", reason)]), count as f64);

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use obs_model::packed::Arriving;
 use obs_model::time::{NANOS_PER_DAY, NANOS_PER_SECOND};
-use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, TimeRange, Timestamp, duration};
+use obs_model::{Labels, LogBatch, MetricBatch, TimeRange, Timestamp, duration};
 
 /// How far clocks of senders may be ahead where there is a retention. A row from the far future
 /// would never be removed by age.
@@ -148,11 +149,9 @@ pub(crate) fn logs(batch: &mut LogBatch, mut keep: impl FnMut(Timestamp) -> bool
 }
 
 /// Takes out the spans that begin at times that are not to be kept; gives their number.
-pub(crate) fn spans(batch: &mut SpanBatch, mut keep: impl FnMut(Timestamp) -> bool) -> u64 {
+pub(crate) fn spans(batch: &mut Arriving, keep: impl FnMut(Timestamp) -> bool) -> u64 {
     let before = batch.span_count();
-    for scope in batch.resources.iter_mut().flat_map(|r| &mut r.scopes) {
-        scope.spans.retain(|s| keep(s.start));
-    }
+    batch.retain(keep);
     (before - batch.span_count()) as u64
 }
 

@@ -7,6 +7,7 @@ pub mod config;
 pub mod node_exporter;
 
 mod about;
+mod agent;
 mod api;
 mod app;
 mod clock;
@@ -21,6 +22,7 @@ mod read;
 mod reload;
 mod request_line;
 mod sampling;
+mod span_limits;
 mod start;
 mod stores;
 mod tails;
@@ -33,6 +35,7 @@ mod write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use agent::{AgentOptions, agent};
 pub use features::Features;
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;

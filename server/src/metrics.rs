@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use obs_collector::Shipper;
 use obs_model::Labels;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::{Counter, Gauge};
@@ -30,14 +31,17 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     if let Some(forwarder) = app.sink.forwarder() {
         all.extend(forwarder.families());
     }
+    all.extend(app.shipper.iter().flat_map(Shipper::families));
+    all.extend(app.sink.redactor().iter().flat_map(|r| r.families()));
     all.extend(app.rules.derived.families());
     all.extend(app.rules.sampling.families());
+    all.extend(app.rules.span_limits.families());
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }
 
-fn build_info() -> Family {
+pub(crate) fn build_info() -> Family {
     let mut family = Family::new("obs_build_info", Gauge, "1, with the version as a label.");
     family.push(
         Labels::from_pairs([("version", env!("CARGO_PKG_VERSION"))]),

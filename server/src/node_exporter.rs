@@ -1,80 +1,194 @@
 //! The node exporter over HTTP: `/metrics` as node_exporter serves it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::Query;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use http::header;
+use http::{StatusCode, header};
 use obs_collector::{Dialect, HttpError};
+use obs_model::Labels;
+use obs_model::family::Family;
+use obs_model::metrics::MetricKind;
 use obs_node_exporter::{Options, Source, exposition, gather};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::process;
+
 /// The content type of the text format.
 pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Scrapes that may run at one time. One that meets a hung mount never ends, and the threads that
-/// it may hold are those that queries and decoders need.
+/// Scrapes that may run at one time inside a server, whose threads are those that queries and
+/// decoders need.
 const SCRAPES_MAX: usize = 4;
+
+/// What is served, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the kernel's files are.
+    pub source: Source,
+    /// What is collected.
+    pub options: Options,
+    /// `--web.telemetry-path`
+    pub telemetry_path: String,
+    /// `--web.max-requests`; 0 is no bound.
+    pub requests_max: usize,
+    /// Whether the exporter tells of itself: `process_*` and `promhttp_*`.
+    pub own_metrics: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            source: Source::default(),
+            options: Options::default(),
+            telemetry_path: "/metrics".to_owned(),
+            requests_max: SCRAPES_MAX,
+            own_metrics: true,
+        }
+    }
+}
 
 /// Serves until `stop` is ready.
 pub async fn serve(
     listener: TcpListener,
-    source: Arc<Source>,
-    options: Arc<Options>,
+    settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let exporter = Exporter {
-        source,
-        options,
-        places: Arc::new(Semaphore::new(SCRAPES_MAX)),
+    let path = settings.telemetry_path.clone();
+    let exporter = Exporter::new(settings);
+    let metrics = async move |Query(query): Query<Vec<(String, String)>>| {
+        let exporter = Arc::clone(&exporter);
+        exporter.answer(&query).await
     };
-    let metrics = move || {
-        let exporter = exporter.clone();
-        async move { exporter.scrape().await }
-    };
-    let home = || async { Html("<h1>Node Exporter</h1><a href=\"/metrics\">Metrics</a>") };
-    let routes = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/", get(home));
+    let mut routes = Router::new().route(&path, get(metrics));
+    if path != "/" {
+        let page = format!("<h1>Node Exporter</h1><a href=\"{path}\">Metrics</a>");
+        routes = routes.route("/", get(async move || Html(page.clone())));
+    }
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop)
         .await
         .context("serve the node exporter")
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Exporter {
-    source: Arc<Source>,
-    options: Arc<Options>,
+    settings: Settings,
     places: Arc<Semaphore>,
+    /// Answers by status: 200, 500, 503, as promhttp counts them.
+    answers: [AtomicU64; CODES.len()],
 }
 
+const CODES: [StatusCode; 3] = [
+    StatusCode::OK,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
 impl Exporter {
-    /// Reading `/proc` blocks for milliseconds, a hung mount for ever: not on the event loop.
+    fn new(settings: Settings) -> Arc<Self> {
+        let places = match settings.requests_max {
+            0 => Semaphore::MAX_PERMITS,
+            bound => bound.min(Semaphore::MAX_PERMITS),
+        };
+        Arc::new(Self {
+            settings,
+            places: Arc::new(Semaphore::new(places)),
+            answers: Default::default(),
+        })
+    }
+
+    async fn answer(self: Arc<Self>, query: &[(String, String)]) -> Response {
+        let options = match self.asked(query) {
+            Ok(options) => options,
+            Err(text) => return HttpError::bad_data(text).render(Dialect::Plain),
+        };
+        let response = Arc::clone(&self).scrape(options).await;
+        let code = CODES.iter().position(|code| *code == response.status());
+        if let Some(count) = code.and_then(|at| self.answers.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        response
+    }
+
+    /// The collectors that `collect[]` or `exclude[]` leave.
+    fn asked(&self, query: &[(String, String)]) -> Result<Options, String> {
+        let named = |key: &str| -> Vec<&str> {
+            let of_key = query.iter().filter(|(name, _)| name == key);
+            of_key.map(|(_, value)| value.as_str()).collect()
+        };
+        let (collect, exclude) = (named("collect[]"), named("exclude[]"));
+        let options = &self.settings.options;
+        match (collect.is_empty(), exclude.is_empty()) {
+            (true, true) => Ok(options.clone()),
+            (true, false) => Ok(options.without(&exclude)),
+            (false, true) => options.only(collect).map_err(|error| {
+                let text = "Couldn't create filtered metrics handler: couldn't create collector";
+                format!("{text}: {error}")
+            }),
+            (false, false) => {
+                Err("Combined collect and exclude queries are not allowed.".to_owned())
+            }
+        }
+    }
+
+    /// Reading `/proc` blocks for milliseconds, a hung mount for seconds: not on the event loop.
     #[expect(
         clippy::disallowed_methods,
         reason = "reads kernel files; a door off the event loop"
     )]
-    async fn scrape(self) -> Response {
-        let Ok(place) = self.places.try_acquire_owned() else {
-            let text = format!("{SCRAPES_MAX} scrapes have not ended, a mount may hang");
+    async fn scrape(self: Arc<Self>, options: Options) -> Response {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let bound = self.settings.requests_max;
+            let text = format!("Limit of concurrent requests reached ({bound}), try again later.");
             return HttpError::unavailable(text, 1).render(Dialect::Plain);
         };
         let text = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let gathered = gather(&self.source, &self.options);
+            let mut gathered = gather(&self.settings.source, &options);
             for (collector, fault) in &gathered.faults {
                 tracing::debug!(collector, %fault, "node exporter collector failed");
             }
-            exposition(&gathered)
+            if self.settings.own_metrics {
+                gathered.families.extend(process::families());
+                gathered.families.extend(self.own_families());
+                gathered.families.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+            exposition(&gathered.families)
         });
         match text.await {
             Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
             Err(error) => HttpError::internal(error.to_string()).into_response(),
         }
+    }
+
+    /// What promhttp tells of its handler.
+    fn own_families(&self) -> [Family; 2] {
+        let bound = match self.settings.requests_max {
+            0 => Semaphore::MAX_PERMITS,
+            bound => bound.min(Semaphore::MAX_PERMITS),
+        };
+        let running = bound.saturating_sub(self.places.available_permits());
+        let in_flight = Family::new(
+            "promhttp_metric_handler_requests_in_flight",
+            MetricKind::Gauge,
+            "Current number of scrapes being served.",
+        );
+        let mut total = Family::new(
+            "promhttp_metric_handler_requests_total",
+            MetricKind::Counter,
+            "Total number of scrapes by HTTP status code.",
+        );
+        for (code, count) in CODES.iter().zip(&self.answers) {
+            let labels = Labels::from_pairs([("code", code.as_str())]);
+            total.push(labels, count.load(Ordering::Relaxed) as f64);
+        }
+        [in_flight.with(running as f64), total]
     }
 }
 
@@ -82,20 +196,69 @@ impl Exporter {
 mod tests {
     use super::*;
 
+    fn exporter(requests_max: usize) -> Arc<Exporter> {
+        Exporter::new(Settings {
+            requests_max,
+            ..Settings::default()
+        })
+    }
+
+    async fn ask(exporter: &Arc<Exporter>, query: &[(&str, &str)]) -> (StatusCode, String) {
+        let query: Vec<(String, String)> = query
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let response = Arc::clone(exporter).answer(&query).await;
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+        (status, String::from_utf8(body.unwrap().to_vec()).unwrap())
+    }
+
     #[tokio::test]
-    async fn scrapes_that_do_not_end_are_few() {
-        let exporter = Exporter {
-            source: Arc::default(),
-            options: Arc::default(),
-            places: Arc::new(Semaphore::new(1)),
-        };
-        assert_eq!(exporter.clone().scrape().await.status(), 200);
+    async fn scrapes_are_bounded() {
+        let exporter = exporter(1);
+        assert_eq!(ask(&exporter, &[]).await.0, 200);
         let held = Arc::clone(&exporter.places).try_acquire_owned();
         let held = held.expect("the place came back");
-        let refused = exporter.clone().scrape().await;
+        let refused = Arc::clone(&exporter).answer(&[]).await;
         assert_eq!(refused.status(), 503);
         assert!(refused.headers().contains_key("retry-after"));
         drop(held);
-        assert_eq!(exporter.scrape().await.status(), 200);
+        let (status, text) = ask(&exporter, &[]).await;
+        assert_eq!(status, 200);
+        for line in [
+            "promhttp_metric_handler_requests_in_flight 1",
+            "promhttp_metric_handler_requests_total{code=\"200\"} 1",
+            "promhttp_metric_handler_requests_total{code=\"503\"} 1",
+            "# TYPE process_cpu_seconds_total counter",
+        ] {
+            assert!(text.contains(line), "{line} is missing");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scrape_may_choose_collectors() {
+        let exporter = exporter(0);
+        let (_, text) = ask(
+            &exporter,
+            &[("collect[]", "loadavg"), ("collect[]", "uname")],
+        )
+        .await;
+        assert!(text.contains("node_load1 ") && text.contains("node_uname_info{"));
+        assert!(!text.contains("node_cpu_seconds_total"));
+        let (_, text) = ask(&exporter, &[("exclude[]", "loadavg")]).await;
+        assert!(!text.contains("node_load1 ") && text.contains("node_uname_info{"));
+        for (query, expect) in [
+            (
+                &[("collect[]", "cpu"), ("exclude[]", "cpu")][..],
+                "Combined collect and exclude queries are not allowed.",
+            ),
+            (&[("collect[]", "nope")], "missing collector: nope"),
+            (&[("collect[]", "systemd")], "disabled collector: systemd"),
+        ] {
+            let (status, text) = ask(&exporter, query).await;
+            assert_eq!(status, 400);
+            assert!(text.contains(expect), "{text}");
+        }
     }
 }

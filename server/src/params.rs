@@ -83,6 +83,11 @@ pub(crate) enum Clock {
 }
 
 impl Params {
+    /// Parameters that a body tells.
+    pub(crate) fn of(pairs: impl Iterator<Item = (String, String)>) -> Self {
+        Self(pairs.collect())
+    }
+
     /// The first value of a name; an empty value counts as absent, as in Prometheus.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0

@@ -222,7 +222,7 @@ impl Reloader {
             .config
             .as_ref()
             .context("the server was started without a configuration file")?;
-        let (config, collected, text) = start::load(options).await?;
+        let (config, collected, text) = start::load(options.config.as_deref()).await?;
         for section in later(&self.text, &text) {
             tracing::warn!(section, "changes take effect at the next start");
         }

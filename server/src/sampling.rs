@@ -87,6 +87,11 @@ impl Sampling {
         })
     }
 
+    /// Whether anything is held.
+    pub(crate) fn is_on(&self) -> bool {
+        self.queue.is_some() && self.sampler.is_some()
+    }
+
     /// Takes spans that are admitted into the queue; `true` when they are durable there.
     pub(crate) fn hold(&self, tenant: &Tenant, batch: &SpanBatch) -> bool {
         let (Some(queue), Some(sampler)) = (&self.queue, &self.sampler) else {

@@ -6,17 +6,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::middleware::from_fn;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::serve::IncomingStream;
 use axum::{Extension, Router};
-use obs_collector::config::{Job, KubernetesConfig, RemoteWrite};
+use obs_collector::config::{Destination, Job, KubernetesConfig};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, Forwarder, Inbox, Sink, cluster, tail};
+use obs_collector::{Decoder, Forwarder, Inbox, Redactor, Shipper, Sink, cluster, enrich, tail};
 use obs_model::{Tenant, duration};
 use obs_storage::{Disk, Retention};
+use obs_wire::jaeger::sampling::Strategies;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -54,7 +59,7 @@ struct Listeners {
 
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn serve(options: Options) -> anyhow::Result<()> {
-    let (config, collected, text) = load(&options).await?;
+    let (config, collected, text) = load(options.config.as_deref()).await?;
     let listeners = bind(&options, &config).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -78,17 +83,17 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     pub(crate) jobs: Vec<Job>,
-    destinations: Vec<RemoteWrite>,
+    pub(crate) destinations: Destination,
     /// Where what waits to be forwarded is, unless in the data directory.
-    buffer: Option<PathBuf>,
+    pub(crate) buffer: Option<PathBuf>,
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the configuration is read once, before the server starts"
 )]
-pub(crate) async fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
-    let Some(path) = &options.config else {
+pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collected, String)> {
+    let Some(path) = path else {
         return Ok((Config::default(), Collected::default(), String::new()));
     };
     let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
@@ -170,7 +175,7 @@ async fn start_telemetry(
 }
 
 /// The address by which this process reaches its own listener.
-fn reachable(bound: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
     if bound.ip().is_unspecified() {
         let loopback: std::net::IpAddr = if bound.is_ipv4() {
             std::net::Ipv4Addr::LOCALHOST.into()
@@ -222,6 +227,8 @@ struct Running {
     writers: Writers,
     upkeep: Upkeep,
     deciding: Deciding,
+    /// What sends to other servers; ends when nobody can write any more.
+    shipping: TaskTracker,
 }
 
 impl Running {
@@ -239,6 +246,7 @@ impl Running {
             tails: Arc::default(),
             derived: Arc::new(Derived::new(config.obs.traces.derived())),
             sampling: open_sampling(config, &disk).await?,
+            span_limits: Arc::default(),
         };
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
@@ -248,11 +256,12 @@ impl Running {
             about.own_pool("node", reachable(node));
         }
         let (reload, requests) = Reload::new(options.enable_lifecycle);
-        let (mut sink, inbox) = Sink::channel(rules.limits.write_queue_max);
-        let forwarder = open_queues(options, config, &collected).await?;
-        if let Some(forwarder) = &forwarder {
-            sink = sink.forwarding(forwarder.clone());
-        }
+        let (shipping, stop_intake) = (TaskTracker::new(), CancellationToken::new());
+        let bound = rules.limits.write_queue_max;
+        let ending = (&shipping, &stop_intake);
+        let (sink, inbox, outward) =
+            open_sink(&options.data, config, &collected, bound, ending).await?;
+        let Outward { forwarder, shipper } = outward;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let app = Arc::new(App {
             stores: OnceLock::new(),
@@ -263,6 +272,7 @@ impl Running {
             scraper: Scraper::new(),
             counters: Arc::default(),
             sink,
+            shipper,
             rules,
             external_labels: config.external_labels(),
             decoder: Decoder::new(threads),
@@ -280,7 +290,9 @@ impl Running {
         };
         let hec = &config.obs.logs.splunk_hec;
         let hec = splunk::Setting::new(hec, config_folder(options)).await?;
-        let receiver = receiver(&app, config).with_splunk(hec);
+        let receiver = receiver(&app, config, config_folder(options))
+            .await?
+            .with_splunk(hec);
         let logs = std::mem::take(&mut listeners.logs);
         let mut traces = std::mem::take(&mut listeners.traces);
         for (listener, routes) in traces.take_streams(&receiver) {
@@ -289,7 +301,7 @@ impl Running {
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
-        let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
+        let intake = TaskTracker::new();
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
         }
@@ -335,6 +347,7 @@ impl Running {
             writers,
             upkeep,
             deciding,
+            shipping,
         })
     }
 
@@ -354,6 +367,8 @@ impl Running {
         self.cut.cancel();
         // The last handle on the queues: the writers finish what waits, then end.
         drop(self.app);
+        self.shipping.close();
+        within("shipping", self.shipping.wait()).await;
         let (writers, upkeep, deciding) = (self.writers, self.upkeep, self.deciding);
         within("writers", async {
             let join = move || {
@@ -367,29 +382,82 @@ impl Running {
     }
 }
 
-async fn within(what: &str, work: impl Future<Output = ()>) {
+pub(crate) async fn within(what: &str, work: impl Future<Output = ()>) {
     if tokio::time::timeout(STOP_TIMEOUT, work).await.is_err() {
         tracing::warn!("{what} did not end within {} s", STOP_TIMEOUT.as_secs());
     }
 }
 
+/// How clients of Jaeger are told to sample.
+async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies> {
+    let Some(file) = &config.obs.traces.jaeger.sampling_strategies_file else {
+        return Ok(Strategies::default());
+    };
+    let path = folder.join(file);
+    let read = tokio::fs::read(&path).await;
+    let bytes = read.with_context(|| format!("read the strategies {}", path.display()))?;
+    Strategies::decode(&bytes).with_context(|| format!("read the strategies {}", path.display()))
+}
+
+/// What sends to other servers.
+struct Outward {
+    forwarder: Option<Forwarder>,
+    shipper: Option<Shipper>,
+}
+
+/// The sink of a server: to its stores, and to other servers where there are some.
+async fn open_sink(
+    data: &Path,
+    config: &Config,
+    collected: &Collected,
+    bound: usize,
+    (shipping, stop): (&TaskTracker, &CancellationToken),
+) -> anyhow::Result<(Sink, Inbox, Outward)> {
+    let (mut sink, inbox) = Sink::channel(bound);
+    let folder = buffer_folder(data, "forward", collected);
+    let forwarder = open_queues(folder.clone(), config, collected).await?;
+    if let Some(forwarder) = &forwarder {
+        sink = sink.forwarding(forwarder.clone());
+    }
+    let shipper = open_ships(&folder, config, collected).await?;
+    if let Some(shipper) = &shipper {
+        sink = sink.shipping(shipper.start(bound, shipping, stop));
+    }
+    let outward = Outward { forwarder, shipper };
+    Ok((refining(sink, config)?, inbox, outward))
+}
+
+/// The sink with what the configuration wants done to everything that comes in.
+pub(crate) fn refining(sink: Sink, config: &Config) -> anyhow::Result<Sink> {
+    let Some(redaction) = &config.obs.collector.redaction else {
+        return Ok(sink);
+    };
+    let redactor = Redactor::new(redaction).map_err(anyhow::Error::msg);
+    let redactor = redactor.context("obs.collector.redaction")?;
+    Ok(sink.redacting(redactor, Decoder::new(2)))
+}
+
 /// What hands to the sink all that is pushed.
-fn receiver(app: &App, config: &Config) -> Receiver {
-    Receiver::new(
+async fn receiver(app: &App, config: &Config, folder: &Path) -> anyhow::Result<Receiver> {
+    let receiver = Receiver::new(
         app.sink.clone(),
         app.rules.limits,
         app.decoder.clone(),
         Arc::clone(&app.counters),
-    )
-    .with_otlp(config.otlp.options())
+    );
+    let receiver = receiver
+        .with_otlp(config.otlp.options())
+        .with_origins(config.obs.traces.cors_allowed_origins.clone())
+        .with_strategies(strategies(config, folder).await?);
+    Ok(receiver)
 }
 
 /// What the listeners run in and end by.
 #[derive(Clone, Copy)]
-struct Serving<'a> {
-    tasks: &'a TaskTracker,
-    stop: &'a CancellationToken,
-    cut: &'a CancellationToken,
+pub(crate) struct Serving<'a> {
+    pub(crate) tasks: &'a TaskTracker,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) cut: &'a CancellationToken,
 }
 
 impl Serving<'_> {
@@ -402,21 +470,28 @@ impl Serving<'_> {
         let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
         self.serve(listeners.otlp_grpc, grpc);
         if let Some(listener) = listeners.node_exporter {
-            let stopped = self.stop.clone().cancelled_owned();
-            self.tasks.spawn(async move {
-                let (source, what) = (Arc::default(), Arc::default());
-                if let Err(error) = node_exporter::serve(listener, source, what, stopped).await {
-                    tracing::error!(%error, "the node exporter failed");
-                }
-            });
+            self.node_exporter(listener);
         }
     }
 
-    fn serve(self, listener: TcpListener, routes: Router) {
-        let mut routes = routes.layer(from_fn(unread::read));
+    pub(crate) fn node_exporter(self, listener: TcpListener) {
+        let stopped = self.stop.clone().cancelled_owned();
+        self.tasks.spawn(async move {
+            let settings = node_exporter::Settings::default();
+            if let Err(error) = node_exporter::serve(listener, settings, stopped).await {
+                tracing::error!(%error, "the node exporter failed");
+            }
+        });
+    }
+
+    pub(crate) fn serve(self, listener: TcpListener, routes: Router) {
+        let mut routes = routes
+            .layer(from_fn(unread::read))
+            .layer(from_fn(with_peer));
         if let Ok(bound) = listener.local_addr() {
             routes = routes.layer(Extension(api::Bound(bound.ip())));
         }
+        let routes = routes.into_make_service_with_connect_info::<Peer>();
         let stopped = self.stop.clone().cancelled_owned();
         let listener = Guarded::new(listener, self.cut.clone());
         self.tasks.spawn(async move {
@@ -427,6 +502,27 @@ impl Serving<'_> {
                 tracing::error!(%error, "an HTTP listener failed");
             }
         });
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, Guarded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Guarded>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Runs a request with the address that it came from, by which senders are known.
+async fn with_peer(request: Request, next: Next) -> Response {
+    match request.extensions().get::<ConnectInfo<Peer>>() {
+        Some(ConnectInfo(peer)) => {
+            let address = peer.0.ip().to_canonical();
+            enrich::PEER.scope(address, next.run(request)).await
+        }
+        None => next.run(request).await,
     }
 }
 
@@ -508,27 +604,58 @@ async fn open_sampling(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<
     Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
 }
 
+/// Where what waits to be sent is.
+pub(crate) fn buffer_folder(data: &Path, name: &str, collected: &Collected) -> PathBuf {
+    collected.buffer.clone().unwrap_or_else(|| data.join(name))
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let buffer = &config.obs.collector.buffer;
+    Bounds {
+        bytes_max: buffer.max_size.map_or(QUEUE_BYTES_DEFAULT, |size| size.0),
+        when_full: buffer.when_full,
+    }
+}
+
 /// Opens the queues of what is forwarded, off the event loop.
 #[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
-async fn open_queues(
-    options: &Options,
+pub(crate) async fn open_queues(
+    folder: PathBuf,
     config: &Config,
     collected: &Collected,
 ) -> anyhow::Result<Option<Forwarder>> {
-    if collected.destinations.is_empty() {
+    let all = collected.destinations.remote_writes.clone();
+    if all.is_empty() {
         return Ok(None);
     }
-    let own = || options.data.join("forward");
-    let folder = collected.buffer.clone().unwrap_or_else(own);
-    let buffer = &config.obs.collector.buffer;
-    let bounds = Bounds {
-        bytes_max: buffer.max_size.map_or(QUEUE_BYTES_DEFAULT, |size| size.0),
-        when_full: buffer.when_full,
-    };
-    let (external, all) = (config.external_labels(), collected.destinations.clone());
+    let (bounds, external) = (bounds(config), config.external_labels());
     let open = move || Forwarder::open(&folder, bounds, random_u32(), &external, all);
     let opened = tokio::task::spawn_blocking(open).await?;
     opened.context("open the queues of remote_write").map(Some)
+}
+
+/// The same for whole batches. No destination of samples can have this folder's name.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+pub(crate) async fn open_ships(
+    folder: &Path,
+    config: &Config,
+    collected: &Collected,
+) -> anyhow::Result<Option<Shipper>> {
+    let all = collected.destinations.ships.clone();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let folder = folder.join("_batches");
+    let (bounds, external) = (bounds(config), config.external_labels());
+    let open = move || {
+        std::fs::create_dir_all(&folder)?;
+        let opened = Shipper::open(&folder, bounds, random_u32(), &external, all);
+        opened.map_err(anyhow::Error::from)
+    };
+    let opened = tokio::task::spawn_blocking(open).await?;
+    opened
+        .context("open the queues of obs.collector.destinations")
+        .map(Some)
 }
 
 /// How long data is kept: by the flag, the file, or as Prometheus does; `None` for ever.
@@ -612,21 +739,36 @@ fn start_intake(
     let (derived, sink) = (Arc::clone(&app.rules.derived), app.sink.clone());
     let stopped = stop.clone();
     tasks.spawn(async move { derived.run(sink, stopped).await });
-    let logs = config.obs.collector.logs.clone();
-    if !logs.files.is_empty() {
-        let setting = tail::Setting {
-            sink: app.sink.clone(),
-            tenant: Tenant::anonymous(),
-            limits: app.rules.limits,
-            counters: Arc::clone(&app.counters),
-            checkpoint: data.join("tail.checkpoint"),
-        };
-        tasks.spawn(tail::run(logs, setting, stop.clone()));
-    }
+    let following = tail::Setting {
+        sink: app.sink.clone(),
+        tenant: Tenant::anonymous(),
+        limits: app.rules.limits,
+        counters: Arc::clone(&app.counters),
+        checkpoint: data.join("tail.checkpoint"),
+        worker: app.decoder.clone(),
+        pods: enrich::Pods::default(),
+    };
+    follow_logs(tasks, stop, config, following);
     Ok(())
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
+/// Follows the logs of this machine.
+pub(crate) fn follow_logs(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    config: &Config,
+    setting: tail::Setting,
+) {
+    let logs = config.obs.collector.logs.clone();
+    if let Some(journald) = logs.journald.clone() {
+        tasks.spawn(tail::journal::run(journald, setting.clone(), stop.clone()));
+    }
+    if logs.has_files() {
+        tasks.spawn(tail::run(logs, setting, stop.clone()));
+    }
+}
+
+pub(crate) async fn stop_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     tokio::select! {

@@ -13,6 +13,7 @@ use obs_collector::{Accepted, Inbox, SinkError, Write};
 use obs_logstore::{EnrichOptions, LogDraft, Logs, MemoryStreams, Reason as LogReason};
 use obs_model::limits::Limits;
 use obs_model::numbers::SeriesNumbers;
+use obs_model::packed::Arriving;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant, TimeRange, Timestamp};
 use obs_storage::{AppendError, Draft, Kind, Store};
 use obs_tracestore::{SpanDraft, Spans};
@@ -24,6 +25,7 @@ use crate::clock::Stopwatch;
 use crate::derived::Derived;
 use crate::intake::Room;
 use crate::sampling::Sampling;
+use crate::span_limits::SpanLimits;
 use crate::stores::Stores;
 use crate::tails::Tails;
 use crate::{clock, intake};
@@ -32,6 +34,9 @@ use crate::{clock, intake};
 const GROUP_MAX: usize = 256;
 /// Most encoded bytes in one group commit, unless one batch alone has more.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// Memory of more spans is not kept from request to request: each takes one or two KB.
+const KEPT_SPANS_MAX: usize = 8192;
 
 /// Longest wait of a batch for others to share its fsync, when there were others a moment ago.
 const GATHER_MAX: Duration = Duration::from_millis(2);
@@ -171,6 +176,8 @@ pub(crate) struct Rules {
     pub(crate) derived: Arc<Derived>,
     /// Spans that wait for the decision whether they are kept.
     pub(crate) sampling: Arc<Sampling>,
+    /// What of spans is taken in.
+    pub(crate) span_limits: Arc<SpanLimits>,
 }
 
 impl Intake for Metrics {
@@ -362,29 +369,42 @@ impl Intake for Logs {
 }
 
 impl Intake for Spans {
-    type Batch = SpanBatch;
+    type Batch = Arriving;
     type Ready = SpanDraft;
-    type Kept = ();
+    /// The memory of the spans of the last request, for those who look at spans as a whole.
+    type Kept = SpanBatch;
 
     fn admit(
         _: &Store<Self>,
-        write: Admitting<'_, SpanBatch>,
+        write: Admitting<'_, Arriving>,
         rules: &Rules,
-        (): &mut (),
+        kept: &mut SpanBatch,
     ) -> Admitted<SpanDraft> {
         let mut batch = write.batch;
-        let refused = obs_tracestore::admit(&mut batch, &rules.limits);
-        rules.derived.observe(write.tenant, &batch);
-        if rules.sampling.hold(write.tenant, &batch) {
-            batch.resources.clear();
+        let limits = &rules.limits;
+        let now = clock::now();
+        let accepted = rules
+            .span_limits
+            .admit(write.tenant, &mut batch, limits, now);
+        if rules.derived.is_on() || rules.sampling.is_on() {
+            let whole = match &batch {
+                Arriving::Whole(batch) => batch,
+                Arriving::Packed(packed) => {
+                    packed.copy_to(kept);
+                    &*kept
+                }
+            };
+            rules.derived.observe(write.tenant, whole);
+            if rules.sampling.hold(write.tenant, whole) {
+                batch = SpanBatch::default().into();
+            }
+            if kept.span_count() > KEPT_SPANS_MAX {
+                *kept = SpanBatch::default();
+            }
         }
         let draft = (batch.span_count() > 0).then(|| SpanDraft::new(&batch));
         Admitted {
-            accepted: Accepted {
-                refused: refused.count,
-                reason: refused.reason,
-                crowded: false,
-            },
+            accepted,
             bytes: draft.as_ref().map_or(0, SpanDraft::bytes),
             ready: draft,
             fresh: 0,
@@ -394,7 +414,7 @@ impl Intake for Spans {
     fn store(
         store: &Store<Self>,
         ready: &mut [(Tenant, SpanDraft)],
-        (): &mut (),
+        _: &mut SpanBatch,
     ) -> Result<Vec<bool>, AppendError> {
         let mut group: Vec<(&Tenant, &mut dyn Draft<Spans>)> = ready
             .iter_mut()
@@ -404,7 +424,7 @@ impl Intake for Spans {
         Ok(vec![true; ready.len()])
     }
 
-    fn keep(batch: &mut SpanBatch, keep: impl FnMut(Timestamp) -> bool) -> u64 {
+    fn keep(batch: &mut Arriving, keep: impl FnMut(Timestamp) -> bool) -> u64 {
         intake::spans(batch, keep)
     }
 }
@@ -431,7 +451,13 @@ impl Writers {
                 Arc::clone(&rules.tails),
                 &stats,
             )?,
-            start::<Spans>(&stores.spans, inbox.spans, rules, (), &stats)?,
+            start::<Spans>(
+                &stores.spans,
+                inbox.spans,
+                rules,
+                SpanBatch::default(),
+                &stats,
+            )?,
         ];
         Ok(Self { threads, stats })
     }

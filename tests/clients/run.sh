@@ -42,3 +42,11 @@ else
     "$work/venv/bin/python" $here/logs.py "$OBS_BIN"
     "$work/venv/bin/python" $here/traces.py "$OBS_BIN"
 fi
+
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    echo "skipped: node and npm are not there"
+elif ! { cp -r $here/node "$work/node" && npm ci --prefix "$work/node" --ignore-scripts --no-audit --no-fund; } >"$work/log" 2>&1; then
+    echo "skipped: the packages for Node cannot be installed: $(tail -n 1 "$work/log")"
+else
+    python3 $here/node.py "$OBS_BIN" "$work/node"
+fi

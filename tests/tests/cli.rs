@@ -413,6 +413,19 @@ fn commands_without_a_server() {
     ] {
         assert!(text.contains(name), "{name} is missing");
     }
+    let few = run(&[
+        "node-exporter",
+        "--once",
+        "--collector.disable-defaults",
+        "--collector.loadavg",
+        "--no-collector.wifi",
+    ]);
+    assert!(few.contains("node_load1 ") && !few.contains("node_cpu_seconds_total"));
+    let refused = command(&["node-exporter", "--once", "--collector.wifi"]).output();
+    let refused = refused.expect("obs runs");
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("collector wifi is not part of obs"), "{told}");
     let options = obs_model::limits::Limits::default();
     let read = obs_wire::prometheus::text::decode(text.as_bytes(), &options);
     assert!(read.is_ok(), "{:?}", read.err());

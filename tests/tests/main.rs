@@ -5,6 +5,7 @@
     reason = "these tests run processes: they need files, threads, the environment and the clock"
 )]
 
+mod agent;
 mod architecture;
 mod badinput;
 mod blackbox;

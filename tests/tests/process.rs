@@ -100,6 +100,10 @@ pub(crate) struct Obs {
     addresses: Value,
     tenant: Option<String>,
     flags: Vec<String>,
+    /// `serve` or `agent`.
+    role: &'static str,
+    /// Where HTTP is served from now on; a free port where absent.
+    listen: Option<String>,
 }
 
 impl Obs {
@@ -134,9 +138,33 @@ impl Obs {
             addresses: Value::Null,
             tenant: None,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            role: "serve",
+            listen: None,
         };
         obs.run();
         obs
+    }
+
+    /// A fresh agent with this configuration.
+    pub(crate) fn agent(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        std::fs::write(folder.path().join("obs.yml"), config).expect("the folder is writable");
+        let mut obs = Self {
+            folder,
+            child: None,
+            addresses: Value::Null,
+            tenant: None,
+            flags: Vec::new(),
+            role: "agent",
+            listen: None,
+        };
+        obs.run();
+        obs
+    }
+
+    /// After the next start the server has the address that it has now.
+    pub(crate) fn keep_address(&mut self) {
+        self.listen = Some(self.address("http"));
     }
 
     /// Starts the server over the folder that is there, and waits until it is ready.
@@ -163,8 +191,13 @@ impl Obs {
             .open(self.log_path());
         let data = self.data().display().to_string();
         let config = self.path("obs.yml");
-        let mut command = command(&["serve", "--data", &data, "--retention", "0"]);
-        for flag in ["--listen", "--otlp-grpc-listen", "--otlp-http-listen"] {
+        let mut command = command(&[self.role, "--data", &data]);
+        if self.role == "serve" {
+            command.args(["--retention", "0"]);
+        }
+        let listen = self.listen.as_deref().unwrap_or("127.0.0.1:0");
+        command.args(["--listen", listen]);
+        for flag in ["--otlp-grpc-listen", "--otlp-http-listen"] {
             command.args([flag, "127.0.0.1:0"]);
         }
         if config.exists() {

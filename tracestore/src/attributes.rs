@@ -4,13 +4,16 @@
 //! that order and duplicate keys cost next to nothing and yet come back exactly.
 //! Invariant: after `read` every reference is inside its column; `get` cannot fail.
 
+use std::collections::HashSet;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use obs_model::packed::{Cut, PackedSpans, PackedValue};
 use obs_model::spans::{Attribute, AttributeValue};
 use obs_storage::Corrupt;
 use obs_storage::codec::strings::{Strings, Texts};
 use obs_storage::codec::{Reader, floats, ints, strings, varint};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
 
 use crate::value::{self, DEPTH_MAX};
 use crate::words::{self, UNKNOWN, Words};
@@ -37,6 +40,26 @@ impl Cells {
             Self::Ints(values) => AttributeValue::Int(values[index]),
             Self::Doubles(values) => AttributeValue::Double(values[index]),
         }
+    }
+
+    /// The value of a number as bits: equal bits are equal values.
+    pub(crate) fn bits(&self, index: usize) -> u64 {
+        match self {
+            Self::Ints(all) => all[index].cast_unsigned(),
+            Self::Doubles(all) => all[index].to_bits(),
+            Self::Empty(_) | Self::Words(_) => 0,
+        }
+    }
+
+    /// Where each distinct number stands first.
+    pub(crate) fn firsts(&self) -> Vec<usize> {
+        let mut seen: HashSet<u64, Xxh3DefaultBuilder> = HashSet::default();
+        let mut last = None;
+        let mut is_new = |index: &usize| {
+            let bits = self.bits(*index);
+            last.replace(bits) != Some(bits) && seen.insert(bits)
+        };
+        (0..self.len()).filter(|index| is_new(index)).collect()
     }
 
     /// Number of values.
@@ -194,6 +217,11 @@ impl Attributes {
         (0..self.owners.len()).map(place).collect()
     }
 
+    /// Number of columns.
+    pub(crate) fn column_count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// A column's type and values.
     pub(crate) fn column(&self, column: usize) -> (u8, &Cells) {
         (self.tags[column], &self.cells[column])
@@ -213,11 +241,6 @@ impl Attributes {
             .sum();
         let numbers = self.owners.len() + self.ends.len() + self.indexes.len();
         keys + cells + 4 * (numbers + self.shapes.flat.len() + self.shapes.ends.len())
-    }
-
-    /// Appends all owners.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        self.pieces().iter().for_each(|piece| out.extend(piece));
     }
 
     /// All owners as pieces: what they have, then each column. They were built.
@@ -332,6 +355,13 @@ pub(crate) struct Builder {
     stored_bytes: usize,
 }
 
+/// Types of values.
+const TAGS: usize = 8;
+
+/// What is known of the keys of a request: the column of each type.
+#[derive(Debug, Default)]
+pub(crate) struct KeyMap(Vec<[u32; TAGS]>);
+
 /// What is known of another list of attributes: the numbers of its columns, shapes and words.
 #[derive(Debug, Default)]
 pub(crate) struct Map {
@@ -363,6 +393,54 @@ impl Builder {
             shape.push(column);
         }
         let number = self.shape(&shape);
+        self.shape = shape;
+        self.end(number);
+    }
+
+    /// The attributes of the next owner are these of a request.
+    pub(crate) fn pack(&mut self, from: &PackedSpans, list: Cut, known: &mut KeyMap) {
+        let mut shape = std::mem::take(&mut self.shape);
+        shape.clear();
+        known.0.resize(from.keys().len(), [UNKNOWN; TAGS]);
+        for attribute in from.attributes(list) {
+            let tag = match attribute.value {
+                PackedValue::Empty => value::EMPTY,
+                PackedValue::Text(_) => value::STRING,
+                PackedValue::Bool(_) => value::BOOL,
+                PackedValue::Int(_) => value::INT,
+                PackedValue::Double(_) => value::DOUBLE,
+                PackedValue::Nested(number) => value::tag(from.nested(number)),
+            };
+            let key = attribute.key as usize;
+            let column = &mut known.0[key][usize::from(tag)];
+            if *column == UNKNOWN {
+                *column = self.column(&from.keys()[key], tag);
+            }
+            let column = *column;
+            let making = &mut self.making[column as usize];
+            self.all.indexes.push(making.len() as u32);
+            let before = making.stored_bytes();
+            match (attribute.value, making) {
+                (PackedValue::Text(cut), Making::Words(words)) => {
+                    words.push(from.text(cut).as_bytes());
+                }
+                (PackedValue::Bool(truth), Making::Ints(all)) => all.push(i64::from(truth)),
+                (PackedValue::Int(number), Making::Ints(all)) => all.push(number),
+                (PackedValue::Double(number), Making::Doubles(all)) => all.push(number),
+                (PackedValue::Nested(number), making) => {
+                    making.push(from.nested(number), &mut self.scratch);
+                }
+                (PackedValue::Empty, Making::Empty(count)) => *count += 1,
+                _ => unreachable!("a column has values of one type"),
+            }
+            self.stored_bytes += self.making[column as usize].stored_bytes() - before;
+            shape.push(column);
+        }
+        let last = self.all.owners.last().copied();
+        let number = match last {
+            Some(last) if self.all.shapes.of(last as usize) == shape => last,
+            _ => self.shape(&shape),
+        };
         self.shape = shape;
         self.end(number);
     }

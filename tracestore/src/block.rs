@@ -4,6 +4,7 @@
 //! `read` all columns have the lengths that they must have, so taking a row out cannot fail.
 //! Bytes: `docs/formats/span-record.md`. How a block is made: `build`; how it is written: `encode`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use obs_model::spans::{Resource, Scope, SpanEvent, SpanKind, SpanLink, StatusCode};
@@ -38,7 +39,7 @@ pub(crate) const PARENT_APART: i64 = 1;
 pub(crate) const PARENT_ROW: i64 = 2;
 
 /// The pieces of a block in parts, by number. Behind them stand the columns of attributes, one
-/// piece each, then events, then links.
+/// piece each, then the pieces of events, then those of links.
 pub(crate) mod piece {
     pub(crate) const RESOURCES: usize = 0;
     pub(crate) const SCOPES: usize = 1;
@@ -56,50 +57,87 @@ pub(crate) mod piece {
     pub(crate) const SHAPES: usize = 13;
     /// The first column of attributes.
     pub(crate) const COLUMNS: usize = 14;
+    /// Of events: how many each row has, times, names, what was dropped, shapes.
+    pub(crate) const OF_EVENTS: usize = 5;
+    pub(crate) const EVENT_TIMES: usize = 1;
+    pub(crate) const EVENT_NAMES: usize = 2;
+    /// Of links: how many each row has, traces, spans, states, flags, what was dropped, shapes.
+    pub(crate) const OF_LINKS: usize = 7;
+    pub(crate) const LINK_TRACES: usize = 1;
+    pub(crate) const LINK_SPANS: usize = 2;
 }
 
-/// Most pieces of a block that is read: a column of attributes has at least one entry.
-const PIECES_MAX: usize = piece::COLUMNS + 2 + BLOCK_ENTRIES_MAX;
+/// Whose attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Span,
+    Event,
+    Link,
+}
 
 /// The pieces of a block in a part, compressed.
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces<'a> {
     all: Vec<Reader<'a>>,
+    /// Columns of attributes of spans, events, links.
+    columns: [usize; 3],
 }
 
 impl<'a> Pieces<'a> {
     /// Finds the pieces; leaves the reader after them.
     pub(crate) fn read(outer: &mut Reader<'a>) -> Result<Self, Corrupt> {
-        let place = outer.clone();
-        // A piece takes at least two bytes.
-        let count = outer.count(PIECES_MAX.min(outer.remaining()))?;
-        if count < piece::COLUMNS + 2 {
-            return Err(place.corrupt(format!("at least {} pieces", piece::COLUMNS + 2)));
+        // A column of attributes has at least one entry, a piece takes at least two bytes.
+        let mut columns = [0; 3];
+        for count in &mut columns {
+            *count = outer.count(BLOCK_ENTRIES_MAX.min(outer.remaining()))?;
+        }
+        let fixed = piece::COLUMNS + piece::OF_EVENTS + piece::OF_LINKS;
+        let count = fixed + columns.iter().sum::<usize>();
+        if count > outer.remaining() {
+            return Err(outer.corrupt(format!("{count} pieces")));
         }
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
             all.push(outer.clone());
             bytes::skip(outer)?;
         }
-        Ok(Self { all })
+        Ok(Self { all, columns })
     }
 
     /// Appends a piece to a content.
     fn append(&self, number: usize, content: &mut Vec<u8>) -> Result<(), Corrupt> {
         let mut reader = self.all[number].clone();
-        let piece = bytes::decode(&mut reader, CONTENT_BYTES_MAX - content.len())?;
+        let piece = bytes::read(&mut reader, CONTENT_BYTES_MAX - content.len())?;
         content.extend_from_slice(&piece);
         Ok(())
     }
 
     /// The content of a piece.
-    pub(crate) fn content(&self, number: usize) -> Result<Vec<u8>, Corrupt> {
-        bytes::decode(&mut self.all[number].clone(), CONTENT_BYTES_MAX)
+    pub(crate) fn content(&self, number: usize) -> Result<Cow<'a, [u8]>, Corrupt> {
+        bytes::read(&mut self.all[number].clone(), CONTENT_BYTES_MAX)
     }
 
     /// Number of columns of attributes.
-    pub(crate) fn columns(&self) -> usize {
-        self.all.len() - piece::COLUMNS - 2
+    pub(crate) fn columns(&self, owner: Owner) -> usize {
+        self.columns[owner as usize]
+    }
+
+    /// The piece that says how many events or links each row has.
+    pub(crate) fn counts(&self, owner: Owner) -> usize {
+        let events = piece::COLUMNS + self.columns[0];
+        match owner {
+            Owner::Span | Owner::Event => events,
+            Owner::Link => events + piece::OF_EVENTS + self.columns[1],
+        }
+    }
+
+    /// The piece that says which attributes owners have; their columns follow it.
+    pub(crate) fn shapes(&self, owner: Owner) -> usize {
+        match owner {
+            Owner::Span => piece::SHAPES,
+            Owner::Event => self.counts(owner) + piece::OF_EVENTS - 1,
+            Owner::Link => self.counts(owner) + piece::OF_LINKS - 1,
+        }
     }
 }
 
@@ -343,8 +381,7 @@ impl Links {
     fn read(reader: &mut Reader<'_>, rows: usize) -> Result<Self, Corrupt> {
         let ends = read_ends(reader, rows)?;
         let count = ends.last().map_or(0, |end| *end as usize);
-        let traces = reader.slice(16 * count)?.chunks_exact(16);
-        let traces = traces.map(|c| TraceId(array(c))).collect();
+        let traces = read_trace_ids(reader, count)?;
         Ok(Self {
             ends,
             traces,
@@ -397,12 +434,23 @@ pub(crate) fn read_traces(
     rows: usize,
 ) -> Result<(Vec<TraceId>, Vec<u32>), Corrupt> {
     let count = reader.count(rows)?;
-    let ids = reader.slice(16 * count)?.chunks_exact(16);
-    let ids = ids.map(|c| TraceId(array(c))).collect();
+    let ids = read_trace_ids(reader, count)?;
     Ok((ids, narrow(&read_below(reader, rows, count)?)))
 }
 
-fn read_parents(reader: &mut Reader<'_>, ids: &[SpanId]) -> Result<Vec<SpanId>, Corrupt> {
+/// Reads so many ids of traces.
+pub(crate) fn read_trace_ids(
+    reader: &mut Reader<'_>,
+    count: usize,
+) -> Result<Vec<TraceId>, Corrupt> {
+    let ids = reader.slice(16 * count)?.chunks_exact(16);
+    Ok(ids.map(|c| TraceId(array(c))).collect())
+}
+
+pub(crate) fn read_parents(
+    reader: &mut Reader<'_>,
+    ids: &[SpanId],
+) -> Result<Vec<SpanId>, Corrupt> {
     let place = reader.clone();
     let codes = read_ints(reader, ids.len())?;
     let mut parents = Vec::with_capacity(codes.len());
@@ -451,7 +499,7 @@ fn read_u32s(reader: &mut Reader<'_>, count: usize) -> Result<Vec<u32>, Corrupt>
 }
 
 /// Reads how many each row has; gives where those of each row end.
-fn read_ends(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<u32>, Corrupt> {
+pub(crate) fn read_ends(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<u32>, Corrupt> {
     let place = reader.clone();
     let mut end = 0usize;
     let mut ends = Vec::with_capacity(rows);

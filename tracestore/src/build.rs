@@ -1,4 +1,4 @@
-//! Makes a block, span by span: from the model, or from rows of other blocks without taking them
+//! Makes a block, span by span: from the model, from a packed request, or from rows of other blocks without taking them
 //! apart.
 //!
 //! Invariants: a row that was copied is the row that it was; a block is full long before a reader
@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use obs_model::packed::{PackedSpan, PackedSpans};
 use obs_model::spans::{Resource, Scope};
 use obs_model::{Span, TraceId};
 use xxhash_rust::xxh3::xxh3_64;
@@ -41,6 +42,14 @@ pub(crate) struct Builder {
     /// Entries and bytes of resources and scopes.
     group_entries: usize,
     group_bytes: usize,
+}
+
+/// What is known of the keys of a request: the columns of this block.
+#[derive(Debug, Default)]
+pub(crate) struct PackedKeys {
+    spans: attributes::KeyMap,
+    events: attributes::KeyMap,
+    links: attributes::KeyMap,
 }
 
 /// What is known of another block: its numbers in the block that is made.
@@ -149,6 +158,61 @@ impl Builder {
             links.dropped.push(link.dropped_attributes);
             self.link_states.push(link.trace_state.as_bytes());
             self.link_attributes.push(&link.attributes);
+        }
+        links.ends.push(links.traces.len() as u32);
+    }
+
+    /// Adds a span of a request; `keys` is what is known of its keys by this block.
+    pub(crate) fn pack(
+        &mut self,
+        (resource, scope): (&Arc<Resource>, &Arc<Scope>),
+        from: &PackedSpans,
+        span: &PackedSpan,
+        keys: &mut PackedKeys,
+    ) {
+        let resource = self.resource(resource);
+        let scope = self.scope(scope);
+        let trace = self.trace(span.trace_id);
+        let block = &mut self.block;
+        block.of_resource.push(resource);
+        block.of_scope.push(scope);
+        block.of_trace.push(trace);
+        block.span_ids.push(span.span_id);
+        block.parents.push(span.parent_id);
+        let start = span.start.nanos();
+        block.starts.push(start);
+        block.durations.push(span.end.nanos().wrapping_sub(start));
+        block.kinds.push(span.kind as u8);
+        block.statuses.push(span.status as u8);
+        let [flags, attributes, events, links] = &mut block.numbers;
+        flags.push(span.flags);
+        attributes.push(span.dropped_attributes);
+        events.push(span.dropped_events);
+        links.push(span.dropped_links);
+        self.names.push(from.text(span.name).as_bytes());
+        self.messages
+            .push(from.text(span.status_message).as_bytes());
+        self.states.push(from.text(span.trace_state).as_bytes());
+        self.attributes.pack(from, span.attributes, &mut keys.spans);
+        let events = &mut block.events;
+        for event in from.events(span.events) {
+            events.times.push(event.time.nanos().wrapping_sub(start));
+            events.dropped.push(event.dropped_attributes);
+            self.event_names.push(from.text(event.name).as_bytes());
+            self.event_attributes
+                .pack(from, event.attributes, &mut keys.events);
+        }
+        events.ends.push(events.times.len() as u32);
+        let links = &mut block.links;
+        for link in from.links(span.links) {
+            links.traces.push(link.trace_id);
+            links.spans.push(link.span_id);
+            links.flags.push(link.flags);
+            links.dropped.push(link.dropped_attributes);
+            self.link_states
+                .push(from.text(link.trace_state).as_bytes());
+            self.link_attributes
+                .pack(from, link.attributes, &mut keys.links);
         }
         links.ends.push(links.traces.len() as u32);
     }

@@ -12,11 +12,13 @@ use obs_model::{Budget, HeldBytes, TimeRange, Timestamp, TraceId};
 use obs_storage::{Corrupt, Snapshot};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::columns;
+use crate::blockwise::{self, miscounted};
+use crate::chosen::Chosen;
 use crate::error::SelectError;
 use crate::filter::Hints;
 use crate::kind::Spans;
 use crate::memory::Held;
+use crate::shared;
 use crate::source::Source;
 
 /// Bytes that a trace takes that was seen.
@@ -29,6 +31,15 @@ enum Place {
     Block(usize, usize),
     /// A block of a memory.
     Held(usize, usize),
+}
+
+/// Where a trace is that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Where {
+    /// Maybe in many places.
+    Anywhere,
+    /// In one block of a part alone: part, block, first row, number of rows. It has a chosen span.
+    Block(usize, usize, usize, usize),
 }
 
 /// The search for traces.
@@ -44,8 +55,10 @@ pub(crate) struct Candidates<'a, 'b> {
     held: Vec<Vec<Held>>,
     /// By the end of what they hold, the last first.
     places: Vec<(Timestamp, Place)>,
+    /// Traces in more than one place.
+    several: HashSet<TraceId>,
     seen: HashSet<TraceId, Xxh3DefaultBuilder>,
-    found: BinaryHeap<(Timestamp, Reverse<TraceId>)>,
+    found: BinaryHeap<(Timestamp, Reverse<TraceId>, Where)>,
     budget: &'b Budget,
     charged: HeldBytes<'b>,
     read: HeldBytes<'b>,
@@ -79,6 +92,7 @@ impl<'a, 'b> Candidates<'a, 'b> {
             held_masks: held.iter().map(of_held).collect(),
             held,
             places: Vec::new(),
+            several: shared::anywhere(snapshot, range, budget)?,
             seen: HashSet::default(),
             found: BinaryHeap::new(),
             budget,
@@ -124,27 +138,35 @@ impl<'a, 'b> Candidates<'a, 'b> {
     }
 
     /// The next trace.
-    pub(crate) fn next(&mut self, source: &mut Source<'a>) -> Result<Option<TraceId>, SelectError> {
+    pub(crate) fn next(
+        &mut self,
+        source: &mut Source<'a>,
+        chosen: &mut Option<Chosen<'_, '_>>,
+    ) -> Result<Option<(TraceId, Where)>, SelectError> {
         loop {
             let next = self.places.last().map(|(end, _)| *end);
-            if let Some((start, Reverse(id))) = self.found.peek()
+            if let Some((start, Reverse(id), place)) = self.found.peek()
                 && next.is_none_or(|end| *start > end)
             {
-                let id = *id;
+                let found = (*id, *place);
                 self.found.pop();
-                return Ok(Some(id));
+                return Ok(Some(found));
             }
             let Some((_, place)) = self.places.pop() else {
                 return Ok(None);
             };
             self.budget.check()?;
-            for id in self.traces(source, place)? {
+            let scattered = match place {
+                Place::Block(part, block) => self.of_block(source, part, block, chosen)?,
+                Place::Held(memory, block) => self.of_held(memory, block),
+            };
+            for id in scattered {
                 if self.seen.contains(&id) {
                     continue;
                 }
                 if let Some(start) = self.start(source, id)? {
                     self.budget.series(1)?;
-                    self.found.push((start, Reverse(id)));
+                    self.found.push((start, Reverse(id), Where::Anywhere));
                 }
                 self.charged.add(CANDIDATE_BYTES)?;
                 self.seen.insert(id);
@@ -153,36 +175,62 @@ impl<'a, 'b> Candidates<'a, 'b> {
         }
     }
 
-    /// The traces of a block of which a span may be near the range.
-    fn traces(&self, source: &mut Source<'a>, place: Place) -> Result<Vec<TraceId>, Corrupt> {
-        let mut near = Vec::new();
-        match place {
-            Place::Block(number, block) => {
-                let part = source.parts()[number];
-                let ids = columns::open(part, block, None)?.traces()?;
-                let table = source.table(number)?;
-                let places = table.places(part.block_rows(block));
-                if places.len() != ids.len() {
-                    let place = format!("block {block} of {}", part.name());
-                    return Err(Corrupt::new(place, 0, format!("{} traces", places.len())));
-                }
-                let ids = ids.into_iter().zip(places);
-                near.extend(ids.filter_map(|(id, place)| {
-                    table.hull(place).overlaps(self.range).then_some(id)
-                }));
+    /// Notes the traces of a block of a part that are nowhere else, may match and of which a span
+    /// is near the range; gives those that may be elsewhere too.
+    fn of_block(
+        &mut self,
+        source: &mut Source<'a>,
+        number: usize,
+        block: usize,
+        chosen: &mut Option<Chosen<'_, '_>>,
+    ) -> Result<Vec<TraceId>, SelectError> {
+        let part = source.parts()[number];
+        let holds = self.masks[number].0[block] & self.all == self.all;
+        let ids = blockwise::open(part, block, None)?.traces()?;
+        let rows = part.block_rows(block);
+        let carried = usize::from(part.carried(block) > 0);
+        let table = source.table(number, block)?;
+        if table.len() + carried != ids.len() {
+            return Err(miscounted(part, block, table.len() + carried).into());
+        }
+        let mut scattered = ids[..carried].to_vec();
+        let mut whole = Vec::new();
+        for (index, id) in ids.into_iter().skip(carried).enumerate() {
+            let (own, hull) = (table.rows(index), table.hull(index));
+            if !hull.overlaps(self.range) {
+                continue;
             }
-            Place::Held(number, block) => {
-                let memory = &self.snapshot.memories[number];
-                let ids = &self.held[number][block].block.traces;
-                let is_near = |id: &&TraceId| {
-                    memory
-                        .hull(**id)
-                        .is_some_and(|hull| hull.overlaps(self.range))
-                };
-                near.extend(ids.iter().filter(is_near));
+            if own.end > rows.end || self.several.contains(&id) {
+                scattered.push(id);
+            } else if holds {
+                whole.push((id, hull.start, own.start - rows.start..own.end - rows.start));
             }
         }
-        Ok(near)
+        let marks = match chosen {
+            Some(chosen) if !whole.is_empty() => {
+                let own: Vec<_> = whole.iter().map(|(.., own)| own.clone()).collect();
+                Some(chosen.of_block(part, number, block, &own)?)
+            }
+            _ => None,
+        };
+        for (id, start, own) in whole {
+            let is_chosen = |marks: &[bool]| marks[own.clone()].contains(&true);
+            if marks.is_none_or(is_chosen) {
+                self.budget.series(1)?;
+                self.charged.add(CANDIDATE_BYTES)?;
+                let place = Where::Block(number, block, own.start, own.len());
+                self.found.push((start, Reverse(id), place));
+            }
+        }
+        Ok(scattered)
+    }
+
+    /// The traces of a block of memory of which a span may be near the range.
+    fn of_held(&self, number: usize, block: usize) -> Vec<TraceId> {
+        let memory = &self.snapshot.memories[number];
+        let ids = self.held[number][block].block.traces.iter().copied();
+        let near = |id: &TraceId| memory.hull(*id).is_some_and(|h| h.overlaps(self.range));
+        ids.filter(near).collect()
     }
 
     /// The first start of a trace, if all conditions may hold. A late span may lie anywhere: every
@@ -195,9 +243,8 @@ impl<'a, 'b> Candidates<'a, 'b> {
             let Some(place) = part.find(id)? else {
                 continue;
             };
-            let table = source.table(number)?;
-            start = start.min(table.hull(place).start);
-            let rows = table.rows(place);
+            let (hull, rows) = source.standing(number, place)?;
+            start = start.min(hull.start);
             if rows.is_empty() {
                 continue;
             }

@@ -150,16 +150,14 @@ impl Catalog {
                 // Bytes, arrays and maps are not shown.
                 Cells::Words(_) => {}
                 Cells::Ints(_) | Cells::Doubles(_) => {
-                    let mut last = None;
-                    for index in 0..cells.len() {
+                    if !self.has_room(place, key) {
+                        continue;
+                    }
+                    for index in cells.firsts() {
                         if !self.has_room(place, key) {
                             break;
                         }
-                        let value = cells.get(tag, index);
-                        if last.as_ref() != Some(&value) {
-                            self.insert(place, key, &value);
-                            last = Some(value);
-                        }
+                        self.insert(place, key, &cells.get(tag, index));
                     }
                 }
             }

@@ -3,26 +3,44 @@
 //! Invariant: what is written depends on the rows and their order alone, not on where they came
 //! from. Bytes: `docs/formats/span-record.md`.
 
+use std::cell::RefCell;
+
 use hashbrown::HashTable;
 use obs_storage::codec::{bytes, dense, ints, strings, varint};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::block::piece::{EVENT_NAMES, EVENT_TIMES, LINK_SPANS, LINK_TRACES, OF_EVENTS, OF_LINKS};
 use crate::block::{Block, PARENT_APART, PARENT_NONE, PARENT_ROW, ROWS_MAX};
 use crate::value::{resource_bytes, scope_bytes};
 
+/// Frames live until the next flush, and much of them are random ids: below level 1 zstd passes over
+/// what does not repeat.
+const FRAME_LEVEL: i32 = -3;
 /// A piece is compressed where that saves at least one byte of this many: what saves less costs
 /// more to read than it saves.
 const SAVES_ONE_OF: usize = 16;
 
+thread_local! {
+    /// What compresses frames of the journal: its tables are made once, not once a record.
+    static FRAMES: RefCell<bytes::Encoder> = RefCell::new(bytes::Encoder::new(FRAME_LEVEL));
+}
+
 /// Appends the block as one frame. At most [`ROWS_MAX`] rows.
-pub(crate) fn frame(block: &Block, level: i32, out: &mut Vec<u8>) {
-    bytes::encode(&pieces(block, dense::encode_plain).concat(), level, out);
+pub(crate) fn frame(block: &Block, out: &mut Vec<u8>) {
+    let content = pieces(block, dense::encode_plain).concat();
+    FRAMES.with_borrow_mut(|encoder| encoder.encode(&content, out));
 }
 
 /// Appends the block in pieces that are read apart.
 pub(crate) fn in_pieces(block: &Block, encoder: &mut bytes::Encoder, out: &mut Vec<u8>) {
     let pieces = pieces(block, dense::encode);
-    varint::put(pieces.len() as u64, out);
+    let all = [
+        &block.attributes,
+        &block.events.attributes,
+        &block.links.attributes,
+    ];
+    all.into_iter()
+        .for_each(|a| varint::put(a.column_count() as u64, out));
     let mut packed = Vec::new();
     for piece in pieces {
         packed.clear();
@@ -55,7 +73,8 @@ fn pieces(block: &Block, scattered: Scattered) -> Vec<Vec<u8>> {
     all.extend(put_ids(block));
     all.extend(put_fields(block, scattered));
     all.extend(block.attributes.pieces());
-    all.extend([put_events(block), put_links(block)]);
+    all.extend(put_events(block));
+    all.extend(put_links(block));
     all
 }
 
@@ -163,27 +182,33 @@ fn put_counts(ends: &[u32], out: &mut Vec<u8>) {
     ints::encode_aligned(&counts, out);
 }
 
-fn put_events(block: &Block) -> Vec<u8> {
-    let (mut out, events) = (Vec::new(), &block.events);
-    put_counts(&events.ends, &mut out);
-    ints::encode_aligned(&events.times, &mut out);
-    events.names.encode(&mut out);
-    put_ints(&events.dropped, &mut out);
-    events.attributes.encode(&mut out);
-    out
+fn put_events(block: &Block) -> Vec<Vec<u8>> {
+    let events = &block.events;
+    let mut pieces = vec![Vec::new(); OF_EVENTS - 1];
+    put_counts(&events.ends, &mut pieces[0]);
+    ints::encode_aligned(&events.times, &mut pieces[EVENT_TIMES]);
+    events.names.encode(&mut pieces[EVENT_NAMES]);
+    put_ints(&events.dropped, &mut pieces[3]);
+    pieces.extend(events.attributes.pieces());
+    pieces
 }
 
-fn put_links(block: &Block) -> Vec<u8> {
-    let (mut out, links) = (Vec::new(), &block.links);
-    put_counts(&links.ends, &mut out);
+fn put_links(block: &Block) -> Vec<Vec<u8>> {
+    let links = &block.links;
+    let mut pieces = vec![Vec::new(); OF_LINKS - 1];
+    put_counts(&links.ends, &mut pieces[0]);
+    let [traces, spans] = [LINK_TRACES, LINK_SPANS];
     links
         .traces
         .iter()
-        .for_each(|t| out.extend_from_slice(&t.0));
-    links.spans.iter().for_each(|s| out.extend_from_slice(&s.0));
-    links.states.encode(&mut out);
-    put_ints(&links.flags, &mut out);
-    put_ints(&links.dropped, &mut out);
-    links.attributes.encode(&mut out);
-    out
+        .for_each(|t| pieces[traces].extend_from_slice(&t.0));
+    links
+        .spans
+        .iter()
+        .for_each(|s| pieces[spans].extend_from_slice(&s.0));
+    links.states.encode(&mut pieces[3]);
+    put_ints(&links.flags, &mut pieces[4]);
+    put_ints(&links.dropped, &mut pieces[5]);
+    pieces.extend(links.attributes.pieces());
+    pieces
 }

@@ -61,6 +61,8 @@ pub enum Condition {
     Status(StatusCode),
     /// The kind of the span.
     Kind(SpanKind),
+    /// The name of an event of the span.
+    EventName(String),
     /// It took at least so many nanoseconds.
     DurationAtLeast(i64),
     /// An attribute equals a value; integers and floats compare as numbers, and an array has what
@@ -91,6 +93,7 @@ const CONDITIONS_MAX: usize = 64;
 const NAME: u8 = 16;
 const STATUS: u8 = 17;
 const KIND: u8 = 18;
+const EVENT_NAME: u8 = 19;
 
 /// What the hashed bytes of all terms of a scope and key begin with.
 fn term_head(scope: u8, key: &str) -> Vec<u8> {
@@ -163,6 +166,7 @@ pub(crate) fn block_terms(block: &Block, visit: &mut dyn FnMut(u64)) {
     column_terms(Scope::Event, &block.events.attributes, visit);
     column_terms(Scope::Link, &block.links.attributes, visit);
     word_terms(NAME, "", &block.names, visit);
+    word_terms(EVENT_NAME, "", &block.events.names, visit);
     for (scope, numbers) in [(STATUS, &block.statuses), (KIND, &block.kinds)] {
         let mut seen = [false; 256];
         numbers.iter().for_each(|n| seen[usize::from(*n)] = true);
@@ -200,13 +204,8 @@ fn column_terms(scope: Scope, attributes: &Attributes, visit: &mut dyn FnMut(u64
                 }
             }
             Cells::Ints(_) | Cells::Doubles(_) => {
-                let mut last = None;
-                for index in 0..cells.len() {
-                    let value = cells.get(tag, index);
-                    if last.as_ref() != Some(&value) {
-                        value_terms(scope, key, &value, visit);
-                        last = Some(value);
-                    }
+                for index in cells.firsts() {
+                    value_terms(scope, key, &cells.get(tag, index), visit);
                 }
             }
         }
@@ -276,6 +275,7 @@ fn test(condition: &Condition) -> Test {
     match condition {
         Condition::Service(name) => one(term(Scope::Resource as u8, SERVICE_NAME, &text(name))),
         Condition::Name(name) => one(term(NAME, "", &text(name))),
+        Condition::EventName(name) => one(term(EVENT_NAME, "", &text(name))),
         Condition::Status(status) => one(term(
             STATUS,
             "",
@@ -305,6 +305,7 @@ fn holds(condition: &Condition, row: &Row) -> bool {
             service.is_some() && has(&row.resource.attributes, SERVICE_NAME, &text(name))
         }
         Condition::Name(name) => span.name == *name,
+        Condition::EventName(name) => span.events.iter().any(|e| e.name == *name),
         Condition::Status(status) => span.status == *status,
         Condition::Kind(kind) => span.kind == *kind,
         Condition::DurationAtLeast(nanos) => span.duration_nanos() >= *nanos,
@@ -334,6 +335,7 @@ fn may_hold(condition: &Condition, block: &Block) -> bool {
             resources.any(|r| has(&r.attributes, SERVICE_NAME, &wanted))
         }
         Condition::Name(name) => block.names.all().any(|n| n == name.as_bytes()),
+        Condition::EventName(name) => block.events.names.all().any(|n| n == name.as_bytes()),
         Condition::Status(status) => block.statuses.contains(&number(status.number())),
         Condition::Kind(kind) => block.kinds.contains(&number(kind.number())),
         Condition::DurationAtLeast(nanos) => {

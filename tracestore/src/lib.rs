@@ -8,9 +8,10 @@
 //!
 //! Formats: `docs/formats/span-record.md` (journal), `docs/formats/span-part.md` (parts).
 //! Reading order: [`kind`], `row`, `block`, `build`, `encode`, [`record`], [`memory`], `write`, [`part`], `merge`,
-//! [`filter`], `candidates`, [`scan`], [`columns`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
+//! [`filter`], `chosen`, `candidates`, [`scan`], `opened`, [`columns`], `shared`, [`blockwise`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
 
 pub mod admit;
+pub mod blockwise;
 pub mod columns;
 pub mod error;
 pub mod filter;
@@ -27,9 +28,12 @@ mod bloom;
 mod build;
 mod candidates;
 mod catalog;
+mod chosen;
 mod encode;
 mod merge;
+mod opened;
 mod row;
+mod shared;
 mod source;
 mod value;
 mod words;
@@ -39,7 +43,8 @@ mod write;
 mod tests;
 
 pub use admit::{Refused, admit};
-pub use columns::{Columns, scan_columns};
+pub use blockwise::{scan_columns, scan_traces};
+pub use columns::Columns;
 pub use error::SelectError;
 pub use filter::{Condition, Scope, SpanFilter};
 pub use kind::Spans;

@@ -209,20 +209,21 @@ impl Memory {
         steps.map(|s| s.div_euclid(STEPS_PER_DAY)).collect()
     }
 
-    /// The rows of one trace.
+    /// The rows of one trace, put together outside of the lock: writers do not wait for that.
     pub(crate) fn trace(&self, id: TraceId) -> Vec<Row> {
-        let found: Vec<(Arc<Block>, u32)> = {
-            let inner = self.inner.read();
-            let places = inner.trace(id).map_or(&[][..], |trace| &trace.places);
-            let row = |(block, row): &Place| {
-                let block = &inner.blocks[*block as usize].block;
-                (Arc::clone(block), *row)
-            };
-            places.iter().map(row).collect()
+        let rows = self.rows(id).into_iter();
+        rows.map(|(block, row)| block.row(row)).collect()
+    }
+
+    /// The same, as blocks and numbers of rows.
+    pub(crate) fn rows(&self, id: TraceId) -> Vec<(Arc<Block>, usize)> {
+        let inner = self.inner.read();
+        let places = inner.trace(id).map_or(&[][..], |t| &t.places);
+        let row = |(block, row): &Place| {
+            let held = &inner.blocks[*block as usize];
+            (Arc::clone(&held.block), *row as usize)
         };
-        // Writers do not wait while spans are put together.
-        let row = |(block, row): (Arc<Block>, u32)| block.row(row as usize);
-        found.into_iter().map(row).collect()
+        places.iter().map(row).collect()
     }
 
     /// The blocks, in order of arrival.

@@ -106,13 +106,16 @@ pub(crate) fn merge(parts: &[&Part], keep: TimeRange, out: &mut PartWriter) -> R
 
 /// The traces of a part in order of rows.
 fn list(part: &Part, source: &mut Source<'_>, number: usize) -> Result<Listed, Corrupt> {
+    let mut listed = Vec::with_capacity(part.trace_count());
+    for block in 0..part.block_count() {
+        let table = source.table(number, block)?;
+        let known = (0..table.len()).map(|n| (table.hull(n), table.rows(n).len()));
+        listed.extend(known.map(|(hull, rows)| (TraceId::default(), hull, rows)));
+    }
     let ids = part.ids()?;
-    let table = source.table(number)?;
-    let empty = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
-    let mut listed = vec![(TraceId::default(), empty, 0); part.trace_count()];
     for index in 0..part.trace_count() {
-        let place = ids.place(index)?;
-        listed[place] = (ids.id(index), table.hull(place), table.rows(place).len());
+        // Places are below the number of traces, and tables have as many.
+        listed[ids.place(index)?].0 = ids.id(index);
     }
     Ok(listed)
 }

@@ -3,7 +3,7 @@
 //! Invariant: only the zones stay in memory; everything else is read when asked and checked then.
 
 use obs_model::{TimeRange, Timestamp, TraceId};
-use obs_storage::codec::{Reader, bytes, ints};
+use obs_storage::codec::{Reader, bytes};
 use obs_storage::{Corrupt, PartReader};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -12,9 +12,10 @@ use crate::block::{Block, Pieces, ROWS_MAX};
 use crate::bloom;
 use crate::catalog::Catalog;
 use crate::filter::Hints;
+use crate::shared::Shared;
 
 /// First byte of the section `index`: the version of all sections.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 /// Bytes of a trace in the section `ids`: its id and its place in order of start.
 const ID_BYTES: usize = 20;
 /// Largest catalog that is read; the bounds of its writer give less.
@@ -38,6 +39,12 @@ struct Zone {
     hull: TimeRange,
     duration_max: i64,
     filter_end: usize,
+    /// Rows at its begin whose trace began in an earlier block.
+    carried: usize,
+    /// Traces that begin in this block and all before it.
+    traces_end: usize,
+    /// Where its piece of the section `traces` ends.
+    table_end: usize,
 }
 
 /// An opened part of spans.
@@ -48,6 +55,7 @@ pub struct Part {
     /// From the first start to the last end of any span.
     hull: TimeRange,
     traces: usize,
+    shared: Shared,
 }
 
 /// A block of a part on its way into another.
@@ -59,37 +67,40 @@ pub(crate) struct Copied<'a> {
     pub(crate) duration_max: i64,
 }
 
-/// The table of the traces of a part, by place in order of start.
+/// The traces that begin in a block, in order of rows.
 #[derive(Debug)]
 pub(crate) struct Traces {
+    /// The place of the first one among those of the part.
+    first: usize,
+    /// The first row of the first one, as a number within the part.
+    first_row: usize,
     starts: Vec<i64>,
     lengths: Vec<i64>,
     ends: Vec<usize>,
 }
 
 impl Traces {
+    /// Number of traces.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The number of a trace in here, given its place among those of the part.
+    pub(crate) fn number(&self, place: usize) -> Option<usize> {
+        place.checked_sub(self.first).filter(|n| *n < self.len())
+    }
+
     /// A range that holds all spans of a trace in this part.
-    pub(crate) fn hull(&self, place: usize) -> TimeRange {
-        let start = self.starts[place];
-        let end = start.wrapping_add(self.lengths[place]);
+    pub(crate) fn hull(&self, number: usize) -> TimeRange {
+        let start = self.starts[number];
+        let end = start.wrapping_add(self.lengths[number]);
         TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end))
     }
 
-    /// The rows of a trace, as numbers within the part.
-    pub(crate) fn rows(&self, place: usize) -> std::ops::Range<usize> {
-        place.checked_sub(1).map_or(0, |p| self.ends[p])..self.ends[place]
-    }
-
-    /// The traces that have some of these rows, as places; no rows have none.
-    pub(crate) fn places(&self, rows: std::ops::Range<usize>) -> std::ops::Range<usize> {
-        let first = self.ends.partition_point(|end| *end <= rows.start);
-        let last = self.ends.partition_point(|end| *end < rows.end);
-        first..(last + 1).min(self.ends.len()).max(first)
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        24 * self.starts.len()
+    /// The rows of a trace, as numbers within the part; the last one may go on in later blocks.
+    pub(crate) fn rows(&self, number: usize) -> std::ops::Range<usize> {
+        let before = number.checked_sub(1).map(|n| self.ends[n]);
+        before.unwrap_or(self.first_row)..self.ends[number]
     }
 }
 
@@ -104,13 +115,22 @@ impl Part {
         }
         let (zones, hull) = read_zones(&reader, &mut index)?;
         index.finish()?;
-        let traces = section_bytes(&reader, "ids") / ID_BYTES;
+        let traces = zones.last().map_or(0, |z| z.traces_end);
+        if section_bytes(&reader, "ids") != traces * ID_BYTES {
+            return Err(reader.corrupt(0, "an id for each trace"));
+        }
         Ok(Self {
             reader,
             zones,
             hull,
             traces,
+            shared: Shared::default(),
         })
+    }
+
+    /// What it shares with other parts.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// From the first start to the last end of any span.
@@ -144,36 +164,59 @@ impl Part {
         self.traces
     }
 
-    /// Reads the table of traces.
-    pub(crate) fn traces(&self) -> Result<Traces, Corrupt> {
+    /// Reads the table of the traces that begin in a block.
+    pub(crate) fn table(&self, block: usize) -> Result<Traces, Corrupt> {
+        let (first, start) = block.checked_sub(1).map_or((0, 0), |b| {
+            let zone = &self.zones[b];
+            (zone.traces_end, zone.table_end)
+        });
+        let zone = &self.zones[block];
+        let count = zone.traces_end - first;
         let place = format!("{}/traces", self.reader.name());
-        let mut reader = Reader::new(&place, self.reader.section("traces")?);
-        let starts = read_ints(&mut reader, self.traces)?;
-        let lengths = read_ints(&mut reader, self.traces)?;
-        let counts = ints::decode(&mut reader, self.traces)?;
-        let mut end = 0usize;
+        // `open` has checked that the ends ascend and lie inside.
+        let bytes = &self.reader.section("traces")?[start..zone.table_end];
+        let mut reader = Reader::new(&place, bytes);
+        let starts = read_ints(&mut reader, count)?;
+        let lengths = read_ints(&mut reader, count)?;
+        let counts = read_ints(&mut reader, count)?;
+        let rows = self.block_rows(block);
+        let first_row = rows.start + zone.carried;
+        let mut end = first_row;
         let mut ends = Vec::with_capacity(counts.len());
         for count in counts {
+            let begin = end;
             end = usize::try_from(count).map_or(usize::MAX, |c| end.saturating_add(c));
+            if begin >= rows.end || end as u64 > self.reader.rows() {
+                return Err(reader.corrupt("traces that begin in their block"));
+            }
             ends.push(end);
         }
-        if ends.len() != self.traces || end as u64 != self.reader.rows() {
-            return Err(reader.corrupt("traces with all rows of the part"));
+        if end < rows.end {
+            return Err(reader.corrupt("traces with all rows of their block"));
         }
         reader.finish()?;
         Ok(Traces {
+            first,
+            first_row,
             starts,
             lengths,
             ends,
         })
     }
 
+    /// The block in which a trace begins, by its place.
+    pub(crate) fn block_of_trace(&self, place: usize) -> usize {
+        self.zones.partition_point(|z| z.traces_end <= place)
+    }
+
+    /// Rows at the begin of a block whose trace began in an earlier one.
+    pub(crate) fn carried(&self, block: usize) -> usize {
+        self.zones[block].carried
+    }
+
     /// The traces by id, each with its place in order of start.
     pub(crate) fn ids(&self) -> Result<Ids<'_>, Corrupt> {
         let bytes = self.reader.section("ids")?;
-        if bytes.len() != self.traces * ID_BYTES {
-            return Err(self.reader.corrupt(0, "a whole number of ids"));
-        }
         let (ids, places) = bytes.split_at(16 * self.traces);
         Ok(Ids {
             part: self,
@@ -288,18 +331,33 @@ fn read_zones(
     let ends = read_ints(index, blocks)?;
     let durations = read_ints(index, blocks)?;
     let filter_ends = read_ints(index, blocks)?;
+    let carried = read_ints(index, blocks)?;
+    let trace_counts = read_ints(index, blocks)?;
+    let table_ends = read_ints(index, blocks)?;
     let filters = section_bytes(reader, "filters");
+    let tables = section_bytes(reader, "traces");
+    let number = |value: i64| usize::try_from(value).unwrap_or(usize::MAX);
     let mut zones: Vec<Zone> = Vec::with_capacity(blocks);
     let mut hull = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
     for (block, duration_max) in durations.into_iter().enumerate() {
         let (rows, filter) = zones.last().map_or((0, 0), |z| (z.rows_end, z.filter_end));
-        let count = usize::try_from(counts[block]).unwrap_or(usize::MAX);
+        let (traces, table) = zones.last().map_or((0, 0), |z| (z.traces_end, z.table_end));
+        let count = number(counts[block]);
         if count == 0 || count > ROWS_MAX {
             return Err(index.corrupt(format!("blocks of 1 to {ROWS_MAX} rows")));
         }
         let start = Timestamp::from_nanos(starts[block]);
         let range = TimeRange::new(start, Timestamp::from_nanos(ends[block]));
-        let filter_end = usize::try_from(filter_ends[block]).unwrap_or(usize::MAX);
+        let filter_end = number(filter_ends[block]);
+        let (carried, begun) = (number(carried[block]), number(trace_counts[block]));
+        let table_end = number(table_ends[block]);
+        // A trace that begins in a block has a row in it.
+        if carried > count || begun > count - carried || (begun == 0) != (carried == count) {
+            return Err(index.corrupt("traces that begin in their blocks"));
+        }
+        if table_end < table || table_end > tables {
+            return Err(index.corrupt("tables of traces in order"));
+        }
         if range.is_empty() || filter_end < filter || filter_end > filters {
             return Err(index.corrupt("ranges and filters in order"));
         }
@@ -309,6 +367,9 @@ fn read_zones(
             hull: range,
             duration_max,
             filter_end,
+            carried,
+            traces_end: traces + begun,
+            table_end,
         });
     }
     let rows = zones.last().map_or(0, |z| z.rows_end);

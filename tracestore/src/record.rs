@@ -7,11 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use obs_model::SpanBatch;
-use obs_storage::codec::{Reader, bytes, varint};
+use obs_model::packed::{Arriving, PackedSpans};
+use obs_storage::codec::{Reader, varint};
 use obs_storage::{Corrupt, Draft, Target};
 
 use crate::block::Block;
-use crate::build::Builder;
+use crate::build::{Builder, PackedKeys};
 use crate::encode as write;
 use crate::kind::Spans;
 use crate::memory::Memory;
@@ -36,10 +37,18 @@ impl fmt::Debug for SpanDraft {
 
 impl SpanDraft {
     /// The columns of a batch that went through `admit`.
-    pub fn new(batch: &SpanBatch) -> Self {
-        Self {
-            blocks: blocks(batch),
-        }
+    pub fn new(batch: &Arriving) -> Self {
+        let blocks = match batch {
+            Arriving::Whole(batch) => blocks(batch),
+            Arriving::Packed(batch) => packed(batch),
+        };
+        Self { blocks }
+    }
+
+    /// The blocks that it made.
+    #[cfg(test)]
+    pub(crate) fn into_blocks(self) -> Vec<Block> {
+        self.blocks
     }
 
     /// About how many bytes of the journal it will take, before compression.
@@ -89,11 +98,32 @@ fn blocks(batch: &SpanBatch) -> Vec<Block> {
     blocks
 }
 
-fn put(blocks: &[Block], out: &mut Vec<u8>) {
+fn packed(batch: &PackedSpans) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut builder = Builder::default();
+    let mut keys = PackedKeys::default();
+    for group in &batch.resources {
+        for inner in &group.scopes {
+            for span in &inner.spans {
+                builder.pack((&group.resource, &inner.scope), batch, span, &mut keys);
+                if builder.is_full() {
+                    blocks.push(std::mem::take(&mut builder).finish());
+                    keys = PackedKeys::default();
+                }
+            }
+        }
+    }
+    if builder.len() > 0 {
+        blocks.push(builder.finish());
+    }
+    blocks
+}
+
+pub(crate) fn put(blocks: &[Block], out: &mut Vec<u8>) {
     out.push(VERSION);
     varint::put(blocks.len() as u64, out);
     for block in blocks {
-        write::frame(block, bytes::LEVEL_FAST, out);
+        write::frame(block, out);
     }
 }
 

@@ -86,11 +86,6 @@ pub(crate) fn keep_first(rows: &mut Vec<Row>) {
     rows.retain(|row| seen.insert(row.identity()));
 }
 
-/// The smallest range that holds the ranges of all rows; `None` without rows.
-pub(crate) fn hull(rows: &[Row]) -> Option<TimeRange> {
-    rows.iter().map(Row::range).reduce(TimeRange::union)
-}
-
 /// Rows in the order in which they are stored and given back.
 pub(crate) fn sort(rows: &mut [Row]) {
     rows.sort_by_key(Row::order);

@@ -2,9 +2,10 @@
 //!
 //! Invariant: holds at most `BLOCKS_MAX` blocks, so that a read of any size has bounded memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use obs_model::TraceId;
+use obs_model::{TimeRange, TraceId};
 use obs_storage::Corrupt;
 
 use crate::block::Block;
@@ -17,19 +18,20 @@ const BLOCKS_MAX: usize = 24;
 /// Parts in order of arrival.
 pub(crate) struct Source<'a> {
     parts: Vec<&'a Part>,
-    traces: Vec<Option<Traces>>,
+    /// Of each part the table that was read last, and of which block.
+    tables: Vec<Option<(usize, Traces)>>,
     /// The least recently used one first.
     blocks: Vec<(usize, usize, Arc<Block>)>,
-    /// Of tables and blocks.
+    /// Of blocks.
     bytes: usize,
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn new(parts: Vec<&'a Part>) -> Self {
-        let traces = parts.iter().map(|_| None).collect();
+        let tables = parts.iter().map(|_| None).collect();
         Self {
             parts,
-            traces,
+            tables,
             blocks: Vec::new(),
             bytes: 0,
         }
@@ -44,18 +46,31 @@ impl<'a> Source<'a> {
         self.bytes as u64
     }
 
-    /// The table of traces of a part.
-    pub(crate) fn table(&mut self, part: usize) -> Result<&Traces, Corrupt> {
-        let slot = &mut self.traces[part];
-        let table = match slot.take() {
-            Some(table) => table,
-            None => {
-                let table = self.parts[part].traces()?;
-                self.bytes += table.bytes();
-                table
-            }
+    /// The traces that begin in a block of a part.
+    pub(crate) fn table(&mut self, part: usize, block: usize) -> Result<&Traces, Corrupt> {
+        let slot = &mut self.tables[part];
+        let known = match slot.take() {
+            Some((known, table)) if known == block => (known, table),
+            _ => (block, self.parts[part].table(block)?),
         };
-        Ok(slot.insert(table))
+        Ok(&slot.insert(known).1)
+    }
+
+    /// The range and the rows of a trace of a part, by its place.
+    pub(crate) fn standing(
+        &mut self,
+        part: usize,
+        place: usize,
+    ) -> Result<(TimeRange, Range<usize>), Corrupt> {
+        let block = self.parts[part].block_of_trace(place);
+        let table = self.table(part, block)?;
+        match table.number(place) {
+            Some(number) => Ok((table.hull(number), table.rows(number))),
+            None => {
+                let wanted = format!("a trace at place {place}");
+                Err(Corrupt::new(self.parts[part].name(), 0, wanted))
+            }
+        }
     }
 
     /// Appends the rows of a trace, in order of arrival of the parts.
@@ -76,21 +91,44 @@ impl<'a> Source<'a> {
             let Some(place) = self.parts[part].find(id)? else {
                 continue;
             };
-            for number in self.table(part)?.rows(place) {
+            for number in self.standing(part, place)?.1 {
                 let (number, row) = self.parts[part].block_of(number);
                 let block = self.block(part, number)?;
-                if block.trace_id(row) != id {
-                    let place = format!("block {number} of {:?}", self.parts[part]);
-                    return Err(Corrupt::new(
-                        place,
-                        row as u64,
-                        format!("a row of trace {id}"),
-                    ));
-                }
+                self.check(&block, (part, number, row), id)?;
                 rows.push((block, row));
             }
         }
         Ok(())
+    }
+
+    /// Appends the rows of a trace that is in one block alone.
+    pub(crate) fn rows(
+        &mut self,
+        (part, number): (usize, usize),
+        own: Range<usize>,
+        id: TraceId,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), Corrupt> {
+        let block = self.block(part, number)?;
+        for row in own {
+            self.check(&block, (part, number, row), id)?;
+            rows.push(block.row(row));
+        }
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        block: &Block,
+        (part, number, row): (usize, usize, usize),
+        id: TraceId,
+    ) -> Result<(), Corrupt> {
+        if row < block.len() && block.trace_id(row) == id {
+            return Ok(());
+        }
+        let place = format!("block {number} of {:?}", self.parts[part]);
+        let wanted = format!("a row of trace {id}");
+        Err(Corrupt::new(place, row as u64, wanted))
     }
 
     fn block(&mut self, part: usize, number: usize) -> Result<Arc<Block>, Corrupt> {

@@ -6,6 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use obs_model::limits::Limits;
+use obs_model::packed::{
+    Arriving, Cut, PackedAttribute, PackedEvent, PackedLink, PackedResource, PackedScope,
+    PackedSpan, PackedSpans, PackedValue,
+};
 use obs_model::spans::{
     Attribute, AttributeValue, Resource, ResourceSpans, Scope as Library, ScopeSpans, SpanEvent,
     SpanKind, SpanLink, StatusCode,
@@ -318,6 +322,8 @@ fn conditions_of((resource, scope, span): &Flat) -> Vec<Condition> {
         (None, &span.attributes),
         (None, &resource.attributes),
     ];
+    let names = span.events.iter().map(|e| e.name.clone());
+    all.extend(names.map(Condition::EventName));
     let events = span
         .events
         .iter()
@@ -400,7 +406,7 @@ proptest! {
         }
         let copied = builder.finish();
         let mut frame = Vec::new();
-        encode::frame(&copied, bytes::LEVEL_FAST, &mut frame);
+        encode::frame(&copied, &mut frame);
         let mut reader = obs_storage::codec::Reader::new("here", &frame);
         let copied = block::Block::read(&mut reader).unwrap();
         let back: Vec<Flat> = (0..copied.len()).rev().map(|row| own(&copied.row(row))).collect();
@@ -419,7 +425,7 @@ proptest! {
         prop_assert!(Spans::apply(&memory, 1, &arbitrary).is_err() || Spans::bytes(&memory).all == 0);
         // The content of the block without compression and checksum: flips reach every decoder.
         let mut packed = Vec::new();
-        encode::frame(&block_of(&batch), bytes::LEVEL_FAST, &mut packed);
+        encode::frame(&block_of(&batch), &mut packed);
         let mut reader = obs_storage::codec::Reader::new("here", &packed);
         let mut content = bytes::decode(&mut reader, 1 << 24).unwrap();
         for (index, bits) in flips {
@@ -812,7 +818,7 @@ fn full() -> SpanBatch {
 fn the_format_of_blocks_is_fixed() {
     let batch = full();
     let mut packed = Vec::new();
-    encode::frame(&block_of(&batch), bytes::LEVEL, &mut packed);
+    encode::frame(&block_of(&batch), &mut packed);
     let mut reader = obs_storage::codec::Reader::new("here", &packed);
     let content = bytes::decode(&mut reader, 1 << 20).unwrap();
     // Not the compressed bytes: those may change with the version of zstd.
@@ -979,20 +985,122 @@ fn scans_stop_and_keep_to_the_budget() {
     );
 }
 
+/// The same request as a decoder would give it.
+fn pack(batch: &SpanBatch) -> PackedSpans {
+    let mut out = PackedSpans::default();
+    for group in &batch.resources {
+        let mut scopes = Vec::new();
+        for inner in &group.scopes {
+            let spans = inner.spans.iter().map(|s| pack_span(&mut out, s));
+            scopes.push(PackedScope {
+                scope: Arc::new(inner.scope.clone()),
+                spans: spans.collect(),
+            });
+        }
+        out.resources.push(PackedResource {
+            resource: Arc::new(group.resource.clone()),
+            scopes,
+        });
+    }
+    out
+}
+
+fn pack_list(out: &mut PackedSpans, list: &[Attribute]) -> Cut {
+    let mut packed: Vec<PackedAttribute> = Vec::new();
+    for attribute in list {
+        let key = out.key(packed.last().map(|a| a.key), &attribute.key);
+        let value = match &attribute.value {
+            AttributeValue::Empty => PackedValue::Empty,
+            AttributeValue::String(text) => PackedValue::Text(out.add_text(text)),
+            AttributeValue::Bool(truth) => PackedValue::Bool(*truth),
+            AttributeValue::Int(number) => PackedValue::Int(*number),
+            AttributeValue::Double(number) => PackedValue::Double(*number),
+            nested => out.add_nested(nested.clone()),
+        };
+        packed.push(PackedAttribute { key, value });
+    }
+    out.add_attributes(&packed)
+}
+
+fn pack_span(out: &mut PackedSpans, span: &Span) -> PackedSpan {
+    let before = out.mark();
+    let mut events = Vec::new();
+    for event in &span.events {
+        events.push(PackedEvent {
+            time: event.time,
+            name: out.add_text(&event.name),
+            attributes: pack_list(out, &event.attributes),
+            dropped_attributes: event.dropped_attributes,
+        });
+    }
+    let mut links = Vec::new();
+    for link in &span.links {
+        links.push(PackedLink {
+            trace_id: link.trace_id,
+            span_id: link.span_id,
+            trace_state: out.add_text(&link.trace_state),
+            attributes: pack_list(out, &link.attributes),
+            dropped_attributes: link.dropped_attributes,
+            flags: link.flags,
+        });
+    }
+    let mut packed = PackedSpan {
+        trace_id: span.trace_id,
+        span_id: span.span_id,
+        parent_id: span.parent_id,
+        trace_state: out.add_text(&span.trace_state),
+        flags: span.flags,
+        name: out.add_text(&span.name),
+        kind: span.kind,
+        start: span.start,
+        end: span.end,
+        attributes: pack_list(out, &span.attributes),
+        dropped_attributes: span.dropped_attributes,
+        events: out.add_events(&events),
+        dropped_events: span.dropped_events,
+        links: out.add_links(&links),
+        dropped_links: span.dropped_links,
+        status: span.status,
+        status_message: out.add_text(&span.status_message),
+        texts: Cut::default(),
+    };
+    packed.texts = out.texts_since(before);
+    packed
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A packed request becomes the very bytes that its spans put together become.
+    #[test]
+    fn packed_requests_are_the_same_blocks(batch in spans_batch()) {
+        let packed = pack(&batch);
+        prop_assert_eq!(&packed.to_batch(), &batch);
+        let records = [Arriving::Packed(packed), Arriving::Whole(batch)].map(|batch| {
+            let mut record = Vec::new();
+            record::put(&record::SpanDraft::new(&batch).into_blocks(), &mut record);
+            record
+        });
+        prop_assert_eq!(&records[0], &records[1]);
+    }
+}
+
 #[test]
 fn admission_drops_with_a_reason() {
     let check = |change: fn(&mut Span), expect: &str| {
         let mut bad = simple(1, 1, 1);
         change(&mut bad);
-        let mut batch = one(vec![bad, simple(1, 2, 1)]);
+        let batch = one(vec![bad, simple(1, 2, 1)]);
         let limits = Limits {
             attributes_max: 2,
             ..Limits::default()
         };
-        let refused = admit(&mut batch, &limits);
-        assert_eq!(batch.span_count() as u64 + refused.count, 2);
-        assert_eq!(refused.count, u64::from(!expect.is_empty()));
-        assert!(refused.reason.contains(expect), "{}", refused.reason);
+        for mut batch in [pack(&batch).into(), Arriving::Whole(batch)] {
+            let refused = admit(&mut batch, &limits);
+            assert_eq!(batch.span_count() as u64 + refused.count, 2);
+            assert_eq!(refused.count, u64::from(!expect.is_empty()));
+            assert!(refused.reason.contains(expect), "{}", refused.reason);
+        }
     };
     check(|_| {}, "");
     check(|s| s.trace_id = TraceId::default(), "the trace id is zero");
@@ -1022,8 +1130,10 @@ fn long_texts_of_resources_and_scopes_count() {
     let check = |change: fn(&mut SpanBatch), kept: usize| {
         let mut batch = one(vec![simple(1, 1, 1)]);
         change(&mut batch);
-        let refused = admit(&mut batch, &Limits::default());
-        assert_eq!((batch.span_count(), refused.count), (kept, 1 - kept as u64));
+        for mut batch in [pack(&batch).into(), Arriving::Whole(batch)] {
+            let refused = admit(&mut batch, &Limits::default());
+            assert_eq!((batch.span_count(), refused.count), (kept, 1 - kept as u64));
+        }
     };
     let long = || "x".repeat(17 << 20);
     check(|_| {}, 1);

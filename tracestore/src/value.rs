@@ -95,6 +95,51 @@ pub(crate) fn read(reader: &mut Reader<'_>, depth: usize) -> Result<AttributeVal
     })
 }
 
+/// Passes over a value, nested at most `depth` deep.
+fn skip(reader: &mut Reader<'_>, depth: usize) -> Result<(), Corrupt> {
+    let place = reader.clone();
+    let rest = reader.remaining();
+    let deep = || place.corrupt(format!("values nested at most {DEPTH_MAX} deep"));
+    match reader.u8()? {
+        EMPTY => {}
+        STRING | BYTES => {
+            reader.bytes(rest)?;
+        }
+        BOOL => {
+            reader.u8()?;
+        }
+        INT => {
+            reader.signed()?;
+        }
+        DOUBLE => {
+            reader.f64()?;
+        }
+        tag @ (ARRAY | MAP) => {
+            let depth = depth.checked_sub(1).ok_or_else(deep)?;
+            for _ in 0..reader.count(rest)? {
+                if tag == MAP {
+                    reader.bytes(rest)?;
+                }
+                skip(reader, depth)?;
+            }
+        }
+        other => return Err(place.corrupt(format!("the tag of a value, found {other}"))),
+    }
+    Ok(())
+}
+
+/// The first value of a name in what [`put_attributes`] wrote; empty where there is none.
+pub(crate) fn find(place: &str, bytes: &[u8], key: &str) -> Result<AttributeValue, Corrupt> {
+    let mut reader = Reader::new(place, bytes);
+    for _ in 0..reader.count(bytes.len())? {
+        if reader.bytes(bytes.len())? == key.as_bytes() {
+            return read(&mut reader, DEPTH_MAX);
+        }
+        skip(&mut reader, DEPTH_MAX)?;
+    }
+    Ok(AttributeValue::Empty)
+}
+
 /// Reads what [`put_attributes`] wrote.
 pub(crate) fn read_attributes(
     reader: &mut Reader<'_>,

@@ -34,27 +34,42 @@ struct Zones {
     ends: Vec<i64>,
     durations: Vec<i64>,
     filter_ends: Vec<i64>,
+    carried: Vec<i64>,
+    traces: Vec<i64>,
+    table_ends: Vec<i64>,
 }
 
-/// Columns of the trace table: one value for each trace, in order of writing.
+/// The traces in order of writing: their ids, and what else is known of them, block by block.
 #[derive(Default)]
 struct Table {
     ids: Vec<TraceId>,
-    starts: Vec<i64>,
-    lengths: Vec<i64>,
-    rows: Vec<i64>,
+    bytes: Vec<u8>,
 }
 
 impl Table {
-    fn extend(&mut self, traces: &[(TraceId, TimeRange, usize)]) {
-        for (id, range, rows) in traces {
-            self.ids.push(*id);
-            self.starts.push(range.start.nanos());
-            let length = range.end.nanos().wrapping_sub(range.start.nanos());
-            self.lengths.push(length);
-            self.rows.push(*rows as i64);
-        }
+    /// Adds the traces that begin in a block.
+    fn add(&mut self, traces: &[(TraceId, TimeRange, usize)]) {
+        let length = |range: &TimeRange| range.end.nanos().wrapping_sub(range.start.nanos());
+        let of = |value: &dyn Fn(&TimeRange, usize) -> i64| -> Vec<i64> {
+            traces
+                .iter()
+                .map(|(_, range, rows)| value(range, *rows))
+                .collect()
+        };
+        self.ids.extend(traces.iter().map(|(id, ..)| *id));
+        ints::encode(&of(&|range, _| range.start.nanos()), &mut self.bytes);
+        ints::encode(&of(&|range, _| length(range)), &mut self.bytes);
+        ints::encode(&of(&|_, rows| rows as i64), &mut self.bytes);
     }
+}
+
+/// What a block says of itself in the index.
+struct Zone {
+    rows: usize,
+    hull: TimeRange,
+    duration_max: i64,
+    /// Rows whose trace began in an earlier block.
+    carried: usize,
 }
 
 /// A part in the making.
@@ -71,6 +86,8 @@ pub(crate) struct Writer<'a> {
     pending: Vec<(TraceId, TimeRange, usize)>,
     /// Whether the block that is made goes on with a trace of the block before.
     goes_on: bool,
+    /// Its rows before the first trace that begins in it.
+    carried: usize,
     catalog: Catalog,
     /// Whether what blocks say goes into the catalog, which did not get it otherwise.
     catalogs_blocks: bool,
@@ -90,6 +107,7 @@ impl<'a> Writer<'a> {
             table: Table::default(),
             pending: Vec::new(),
             goes_on: false,
+            carried: 0,
             catalog: Catalog::default(),
             catalogs_blocks: true,
             rows: 0,
@@ -117,6 +135,9 @@ impl<'a> Writer<'a> {
         };
         if self.builder.len() > 0 && self.builder.len() + rows.len() > PART_ROWS {
             self.close();
+        }
+        if self.pending.is_empty() {
+            self.carried = self.builder.len();
         }
         self.pending.push((id, range, rows.len()));
         for (index, (block, row)) in rows.iter().enumerate() {
@@ -154,25 +175,36 @@ impl<'a> Writer<'a> {
         self.out
             .section(&block_name(self.zones.rows.len()), copied.section);
         self.filters.extend_from_slice(copied.filter);
-        self.zone(copied.rows, copied.hull, copied.duration_max);
-        self.table.extend(traces);
+        let zone = Zone {
+            rows: copied.rows,
+            hull: copied.hull,
+            duration_max: copied.duration_max,
+            carried: 0,
+        };
+        self.zone(zone, traces);
         self.rows += copied.rows as u64;
         Ok(())
     }
 
-    fn zone(&mut self, rows: usize, hull: TimeRange, duration_max: i64) {
-        self.zones.rows.push(rows as i64);
-        self.zones.starts.push(hull.start.nanos());
-        self.zones.ends.push(hull.end.nanos());
-        self.zones.durations.push(duration_max);
-        self.zones.filter_ends.push(self.filters.len() as i64);
+    /// Ends a block in which traces begin.
+    fn zone(&mut self, zone: Zone, traces: &[(TraceId, TimeRange, usize)]) {
+        self.table.add(traces);
+        let zones = &mut self.zones;
+        zones.rows.push(zone.rows as i64);
+        zones.starts.push(zone.hull.start.nanos());
+        zones.ends.push(zone.hull.end.nanos());
+        zones.durations.push(zone.duration_max);
+        zones.filter_ends.push(self.filters.len() as i64);
+        zones.carried.push(zone.carried as i64);
+        zones.traces.push(traces.len() as i64);
+        zones.table_ends.push(self.table.bytes.len() as i64);
     }
 
     fn close(&mut self) {
         let block = std::mem::take(&mut self.builder).finish();
         self.maps.clear();
         self.goes_on = false;
-        self.table.extend(&std::mem::take(&mut self.pending));
+        let traces = std::mem::take(&mut self.pending);
         let Some(range) = block.hull() else {
             return;
         };
@@ -188,7 +220,18 @@ impl<'a> Writer<'a> {
             self.catalog.add_block(&block);
         }
         let durations = (0..block.len()).map(|row| block.duration(row));
-        self.zone(block.len(), range, durations.max().unwrap_or(0));
+        let carried = if traces.is_empty() {
+            block.len()
+        } else {
+            self.carried
+        };
+        let zone = Zone {
+            rows: block.len(),
+            hull: range,
+            duration_max: durations.max().unwrap_or(0),
+            carried,
+        };
+        self.zone(zone, &traces);
     }
 
     /// Ends the part. Without rows nothing is written.
@@ -202,7 +245,13 @@ impl<'a> Writer<'a> {
         varint::put(self.zones.rows.len() as u64, &mut index);
         let zones = &self.zones;
         let columns = [&zones.rows, &zones.starts, &zones.ends, &zones.durations];
-        for column in columns.into_iter().chain([&zones.filter_ends]) {
+        let also = [
+            &zones.filter_ends,
+            &zones.carried,
+            &zones.traces,
+            &zones.table_ends,
+        ];
+        for column in columns.into_iter().chain(also) {
             ints::encode(column, &mut index);
         }
         self.out.section("index", &index);
@@ -215,12 +264,7 @@ impl<'a> Writer<'a> {
     }
 
     fn traces(&mut self) {
-        let mut table = Vec::new();
-        let columns = [&self.table.starts, &self.table.lengths, &self.table.rows];
-        columns
-            .into_iter()
-            .for_each(|c| ints::encode(c, &mut table));
-        self.out.section("traces", &table);
+        self.out.section("traces", &self.table.bytes);
         let ids = &self.table.ids;
         let count = u32::try_from(ids.len()).expect("a part has fewer than 2^32 traces");
         let mut order: Vec<u32> = (0..count).collect();

@@ -150,8 +150,10 @@ mod tests {
 
     #[test]
     fn entries_that_are_made_are_jobs() {
-        let mut config = KubernetesConfig::default();
-        config.kubeconfig_file = Some("kc".into());
+        let config = KubernetesConfig {
+            kubeconfig_file: Some("kc".into()),
+            ..KubernetesConfig::default()
+        };
         for entry in operator::annotation_jobs() {
             let job = config.job(&GlobalConfig::default(), &entry).unwrap();
             assert!(job.honor_labels && !job.relabel.is_empty());

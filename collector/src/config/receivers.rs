@@ -99,6 +99,8 @@ pub struct JaegerConfig {
     pub udp_binary: Option<SocketAddr>,
     /// Where clients ask for sampling strategies; usually port 5778.
     pub sampling: Option<SocketAddr>,
+    /// A file with strategies of sampling, as Jaeger reads it; without one all is sampled.
+    pub sampling_strategies_file: Option<PathBuf>,
     /// Whose spans datagrams bring; `anonymous`.
     #[serde(deserialize_with = "tenant")]
     pub tenant: Option<Tenant>,

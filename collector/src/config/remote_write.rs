@@ -204,7 +204,7 @@ impl RemoteWriteConfig {
 }
 
 /// Six digits of a hash, as Prometheus names destinations without a name.
-fn short_name(url: &str) -> String {
+pub(super) fn short_name(url: &str) -> String {
     let sum = Md5::digest(url.as_bytes());
     sum.iter()
         .take(3)

@@ -12,7 +12,7 @@ use serde::de::Deserializer;
 use super::receivers::{JaegerConfig, ZipkinConfig};
 use super::values::{Size, Span, checked_map, from_text};
 use crate::derive::Sampling;
-use crate::derive::setting::{Histograms, Intrinsic, ServiceGraph, Setting, SpanMetrics};
+use crate::derive::setting::{Histograms, HostInfo, Intrinsic, ServiceGraph, Setting, SpanMetrics};
 
 /// Most classic buckets of one histogram.
 const BUCKETS_MAX: usize = 100;
@@ -26,6 +26,8 @@ pub struct TracesConfig {
     pub jaeger: JaegerConfig,
     /// Zipkin's port.
     pub zipkin: Option<ZipkinConfig>,
+    /// Pages of which browsers may send OTLP over HTTP, by origin; `*` is all.
+    pub cors_allowed_origins: Vec<String>,
     derived: Setting,
     sampling: Option<Sampling>,
 }
@@ -33,7 +35,9 @@ pub struct TracesConfig {
 impl TracesConfig {
     /// What is derived; nothing where both parts are off.
     pub fn derived(&self) -> Option<Setting> {
-        let some = self.derived.span_metrics.is_some() || self.derived.service_graph.is_some();
+        let all = &self.derived;
+        let some =
+            all.span_metrics.is_some() || all.service_graph.is_some() || all.host_info.is_some();
         some.then(|| self.derived.clone())
     }
 
@@ -54,12 +58,14 @@ impl<'de> Deserialize<'de> for TracesConfig {
 struct Raw {
     jaeger: JaegerConfig,
     zipkin: Option<ZipkinConfig>,
+    cors_allowed_origins: Vec<String>,
     collection_interval: Option<Span>,
     ingestion_slack: Option<Span>,
     stale_duration: Option<Span>,
     max_active_series: Option<usize>,
     span_metrics: RawSpanMetrics,
     service_graph: RawServiceGraph,
+    host_info: RawHostInfo,
     sampling: Option<RawSampling>,
 }
 
@@ -125,6 +131,7 @@ struct RawServiceGraph {
     enable_client_server_prefix: bool,
     enable_virtual_node_label: bool,
     enable_messaging_system_latency_histogram: bool,
+    enable_connection_info: bool,
     peer_attributes: Vec<String>,
 }
 
@@ -141,8 +148,31 @@ impl Default for RawServiceGraph {
             enable_client_server_prefix: own.client_server_prefix,
             enable_virtual_node_label: own.virtual_node_label,
             enable_messaging_system_latency_histogram: own.messaging_latency,
+            enable_connection_info: own.connection_info,
             peer_attributes: own.peer_attributes,
         }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawHostInfo {
+    enabled: bool,
+    host_identifiers: Option<Vec<String>>,
+    metric_name: Option<String>,
+}
+
+impl RawHostInfo {
+    fn check(self) -> Result<Option<HostInfo>, String> {
+        let own = HostInfo::default();
+        let checked = HostInfo {
+            identifiers: dimensions(self.host_identifiers.unwrap_or(own.identifiers))?,
+            metric: self.metric_name.unwrap_or(own.metric),
+        };
+        if checked.metric.is_empty() {
+            return Err("metric_name: expected a name".to_owned());
+        }
+        Ok(self.enabled.then_some(checked))
     }
 }
 
@@ -269,6 +299,7 @@ impl RawServiceGraph {
             client_server_prefix: self.enable_client_server_prefix,
             virtual_node_label: self.enable_virtual_node_label,
             messaging_latency: self.enable_messaging_system_latency_histogram,
+            connection_info: self.enable_connection_info,
             peer_attributes: dimensions(self.peer_attributes)?,
         };
         Ok(self.enabled.then_some(checked))
@@ -291,11 +322,13 @@ impl Raw {
             series_max: self.max_active_series.unwrap_or(own.series_max),
             span_metrics: self.span_metrics.check().map_err(part("span_metrics"))?,
             service_graph: self.service_graph.check().map_err(part("service_graph"))?,
+            host_info: self.host_info.check().map_err(part("host_info"))?,
         };
         let sampling = self.sampling.map(RawSampling::check).transpose();
         Ok(TracesConfig {
             jaeger: self.jaeger,
             zipkin: self.zipkin,
+            cors_allowed_origins: self.cors_allowed_origins,
             derived,
             sampling: sampling.map_err(part("sampling"))?,
         })
@@ -325,6 +358,9 @@ mod tests {
         assert!(metrics.intrinsic.span_name && !metrics.intrinsic.span_kind);
         let graph = some.service_graph.unwrap();
         assert_eq!((graph.wait_nanos, graph.max_items), (1_000_000_000, 3));
+        let hosts = format!("{{host_info: {{enabled: true}}, {}", &off[1..]);
+        let hosts = read(&hosts).unwrap().derived().unwrap();
+        assert_eq!(hosts.host_info, Some(HostInfo::default()));
         assert_eq!(read("{}").unwrap().sampling(), None);
         let sampling = read("{sampling: {ratio: 0.5, latency: 1s, max_size: 1MiB}}");
         let sampling = sampling.unwrap().sampling().unwrap();
@@ -340,6 +376,7 @@ mod tests {
             ("{service_graph: {max_items: 0}}", "max_items"),
             ("{service_graph: {peer_attributes: ['']}}", "empty name"),
             ("{spanmetrics: {}}", "unknown field"),
+            ("{host_info: {metric_name: ''}}", "host_info: metric_name"),
             ("{sampling: {ratio: 2}}", "sampling: ratio: expected 0 to 1"),
         ] {
             let fault = read(yaml).unwrap_err().to_string();

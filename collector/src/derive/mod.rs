@@ -5,7 +5,9 @@
 //! [`TENANTS_MAX`]; the clock is an argument; what a tenant sends changes only that tenant's series.
 
 mod histogram;
+mod host_info;
 mod pending;
+mod repeated;
 mod sampling;
 mod series;
 mod service_graph;
@@ -22,10 +24,12 @@ use std::collections::HashMap;
 use obs_model::metrics::{Metadata, MetricBatch, MetricKind};
 use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Span, SpanBatch, Tenant, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use sampling::{Decided, Sampler, Sampling};
 use series::Out;
 pub use setting::Setting;
+pub use size::span_bytes;
 use span_metrics::Origin;
 use words::Words;
 
@@ -41,6 +45,8 @@ pub struct Stats {
     pub spans: u64,
     /// Spans that were not counted, because they ended too long ago or will end too late.
     pub outside_slack: u64,
+    /// Spans that were not counted, because they came before.
+    pub repeated: u64,
     /// Spans that were not counted, because there are [`TENANTS_MAX`] tenants already.
     pub over_tenants: u64,
     /// Spans and calls that went into the series for what is beyond the bound of series.
@@ -105,6 +111,7 @@ struct Of {
     words: Words,
     span_metrics: span_metrics::Calls,
     service_graph: Option<service_graph::Calls>,
+    hosts: host_info::Hosts,
     /// Metadata was stored.
     told: bool,
 }
@@ -116,6 +123,7 @@ pub struct Deriver {
     span_metrics: Option<span_metrics::Plan>,
     service_graph: Option<service_graph::Plan>,
     tenants: HashMap<Tenant, Of>,
+    seen: repeated::Seen,
     /// The last collection, or the start.
     last: Timestamp,
     stats: Stats,
@@ -129,6 +137,7 @@ impl Deriver {
             service_graph: setting.service_graph.as_ref().map(service_graph::Plan::new),
             setting,
             tenants: HashMap::new(),
+            seen: repeated::Seen::default(),
             last: now,
             stats: Stats::default(),
         }
@@ -146,6 +155,7 @@ impl Deriver {
                 words: Words::default(),
                 span_metrics: span_metrics::Calls::default(),
                 service_graph: self.service_graph.as_ref().map(service_graph::Calls::new),
+                hosts: host_info::Hosts::default(),
                 told: false,
             };
             self.tenants.insert(tenant.clone(), of);
@@ -156,10 +166,14 @@ impl Deriver {
         if let (Some(calls), Some(plan)) = (&mut of.service_graph, &self.service_graph) {
             calls.expire(plan, now, &mut of.room);
         }
+        let seed = xxh3_64(tenant.as_str().as_bytes());
         for group in &batch.resources {
             let origin = Origin::new(&group.resource);
             if let Some(plan) = &self.span_metrics {
                 of.span_metrics.target(plan, &origin, now, &mut of.room);
+            }
+            if let Some(setting) = &self.setting.host_info {
+                of.hosts.see(setting, &group.resource, now, &mut of.room);
             }
             let service = (!origin.service().is_empty()).then(|| of.words.share(origin.service()));
             for span in group.scopes.iter().flat_map(|scope| &scope.spans) {
@@ -167,6 +181,11 @@ impl Deriver {
                     && (now - span.end).saturating_abs() > slack
                 {
                     self.stats.outside_slack += 1;
+                    continue;
+                }
+                let identity = repeated::identity(span, seed ^ origin.seed());
+                if self.seen.again(identity) {
+                    self.stats.repeated += 1;
                     continue;
                 }
                 self.stats.spans += 1;
@@ -207,6 +226,7 @@ impl Deriver {
             if let Some(plan) = &self.span_metrics {
                 of.span_metrics.collect(plan, stale, &mut of.room, &mut out);
             }
+            of.hosts.collect(stale, &mut of.room, &mut out);
             if let (Some(calls), Some(plan)) = (&mut of.service_graph, &self.service_graph) {
                 calls.expire(plan, now, &mut of.room);
                 calls.collect(plan, stale, &mut of.room, &mut out);
@@ -226,7 +246,9 @@ impl Deriver {
         }
         self.tenants.retain(|_, of| {
             let graph = of.service_graph.as_ref();
-            !(of.span_metrics.is_empty() && graph.is_none_or(service_graph::Calls::is_empty))
+            !(of.span_metrics.is_empty()
+                && of.hosts.is_empty()
+                && graph.is_none_or(service_graph::Calls::is_empty))
         });
         self.stats.series = series as u64;
         self.stats.edges_waiting = waiting as u64;

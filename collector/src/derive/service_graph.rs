@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use obs_model::labels::LabelsBuilder;
 use obs_model::spans::{Attribute, Resource, SpanKind, StatusCode};
-use obs_model::{Span, Timestamp};
+use obs_model::{Labels, Span, Timestamp};
 
 use super::histogram::Shape;
 use super::pending::{Edge, Pending};
-use super::series::{Counter, Out, Timing};
+use super::series::{Counter, Out, Timing, named};
 use super::setting::ServiceGraph;
 use super::words::{Words, find, label_name};
 use super::{Room, seconds};
@@ -25,6 +25,7 @@ const FAILED: &str = "traces_service_graph_request_failed_total";
 const SERVER_SECONDS: &str = "traces_service_graph_request_server_seconds";
 const CLIENT_SECONDS: &str = "traces_service_graph_request_client_seconds";
 const MESSAGING_SECONDS: &str = "traces_service_graph_request_messaging_system_seconds";
+const CONNECTION_INFO: &str = "traces_service_graph_connection_info";
 const UNPAIRED: &str = "traces_service_graph_unpaired_spans_total";
 const DROPPED: &str = "traces_service_graph_dropped_spans_total";
 
@@ -77,7 +78,7 @@ impl Plan {
 
     fn series(&self) -> usize {
         let timings = if self.setting.messaging_latency { 3 } else { 2 };
-        2 + timings * Timing::series(&self.shape)
+        2 + usize::from(self.setting.connection_info) + timings * Timing::series(&self.shape)
     }
 }
 
@@ -98,6 +99,8 @@ struct Connection {
     server: Timing,
     client: Timing,
     messaging: Option<Timing>,
+    /// That there is such a connection, as a gauge of 1.
+    info: Option<Labels>,
     last: Timestamp,
 }
 
@@ -113,6 +116,10 @@ impl Connection {
                 .setting
                 .messaging_latency
                 .then(|| timing(MESSAGING_SECONDS)),
+            info: plan
+                .setting
+                .connection_info
+                .then(|| named(base, CONNECTION_INFO)),
             last: Timestamp::MIN,
         }
     }
@@ -307,6 +314,11 @@ impl Calls {
                 } else {
                     counter.end(out);
                 }
+            }
+            match &connection.info {
+                Some(labels) if lives => out.gauge(labels, 1.0),
+                Some(labels) => out.end(labels),
+                None => {}
             }
             for timing in connection.timings() {
                 if lives {

@@ -21,6 +21,8 @@ pub struct Setting {
     pub span_metrics: Option<SpanMetrics>,
     /// Who calls whom.
     pub service_graph: Option<ServiceGraph>,
+    /// Which machines send spans.
+    pub host_info: Option<HostInfo>,
 }
 
 /// The forms in which latencies are written.
@@ -86,8 +88,28 @@ pub struct ServiceGraph {
     pub virtual_node_label: bool,
     /// Whether the time between producer and consumer is measured.
     pub messaging_latency: bool,
+    /// Whether `traces_service_graph_connection_info` is made.
+    pub connection_info: bool,
     /// Attributes that name the other side where it sends no spans, best first.
     pub peer_attributes: Vec<String>,
+}
+
+/// How `traces_host_info` is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostInfo {
+    /// Attributes of resources that name the machine, best first.
+    pub identifiers: Vec<String>,
+    /// The name of the metric.
+    pub metric: String,
+}
+
+impl Default for HostInfo {
+    fn default() -> Self {
+        Self {
+            identifiers: ["k8s.node.name", "host.id"].map(str::to_owned).to_vec(),
+            metric: "traces_host_info".to_owned(),
+        }
+    }
 }
 
 /// `count` bounds from `start`, each twice the one before.
@@ -106,6 +128,7 @@ impl Default for Setting {
             series_max: 100_000,
             span_metrics: Some(SpanMetrics::default()),
             service_graph: Some(ServiceGraph::default()),
+            host_info: None,
         }
     }
 }
@@ -140,6 +163,7 @@ impl Default for ServiceGraph {
             client_server_prefix: false,
             virtual_node_label: false,
             messaging_latency: false,
+            connection_info: false,
             // Tempo's, and the one that clients of HTTP have by today's conventions.
             peer_attributes: [
                 "peer.service",

@@ -72,7 +72,7 @@ fn link_bytes(link: &SpanLink) -> usize {
 }
 
 /// The length of a span's message.
-pub(super) fn span_bytes(span: &Span) -> usize {
+pub fn span_bytes(span: &Span) -> usize {
     let status = optional(span.status_message.len()) + number(span.status.number() as u64);
     id(&span.trace_id.0)
         + id(&span.span_id.0)

@@ -103,6 +103,11 @@ impl<'a> Origin<'a> {
     pub(super) fn service(&self) -> &str {
         &self.service
     }
+
+    /// A hash of the service.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
 }
 
 /// One label set.

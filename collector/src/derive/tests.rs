@@ -124,7 +124,7 @@ fn span_metrics_by_hand() {
         span(3, 1, 0, SpanKind::Server, 40_000),
         failed(span(4, 1, 0, SpanKind::Server, 5)),
     ];
-    let bytes: usize = spans[..3].iter().map(size::span_bytes).sum();
+    let bytes: usize = spans[..3].iter().map(span_bytes).sum();
     send(&mut deriver, 1, vec![of("shop", spans)]);
     let all = collect(&mut deriver, 15);
     let ok = r#"service="shop", span_kind="SPAN_KIND_SERVER", span_name="GET /", status_code="STATUS_CODE_UNSET"}"#;
@@ -545,6 +545,68 @@ fn tenants_are_apart() {
     }
 }
 
+#[test]
+fn what_is_off_by_default() {
+    let mut deriver = deriver(|setting| {
+        setting.host_info = Some(setting::HostInfo::default());
+        setting.service_graph.as_mut().unwrap().connection_info = true;
+    });
+    let mut client = of("a", vec![span(1, 1, 9, SpanKind::Client, 5)]);
+    let attributes = &mut client.resource.attributes;
+    attributes.push(Attribute::string("host.id", "h1"));
+    let mut server = of("b", vec![span(1, 2, 1, SpanKind::Server, 5)]);
+    let attributes = &mut server.resource.attributes;
+    attributes.push(Attribute::string("host.id", "h2"));
+    attributes.push(Attribute::string("k8s.node.name", "n"));
+    send(&mut deriver, 1, vec![client, server]);
+    let all = collect(&mut deriver, 15);
+    let hosts: Vec<String> = having(&all, &["traces_host_info"])
+        .into_iter()
+        .map(|(labels, value)| format!("{labels} {value}"))
+        .collect();
+    let expect = |id: &str, source: &str| {
+        format!(
+            "{{__name__=\"traces_host_info\", grafana_host_id=\"{id}\", host_source=\"{source}\"}} 1"
+        )
+    };
+    assert_eq!(
+        hosts,
+        [expect("h1", "host.id"), expect("n", "k8s.node.name")]
+    );
+    let info = ["connection_info", "client=\"a\"", "server=\"b\""];
+    assert_eq!(having(&all, &info).len(), 1);
+    // All of it ends, and nothing is kept.
+    deriver.collect(at(5000));
+    deriver.collect(at(5015));
+    assert_eq!((deriver.stats().series, deriver.stats().tenants), (0, 0));
+}
+
+/// A batch whose answer was lost comes again, later and in other company.
+#[test]
+fn what_is_sent_again_counts_once() {
+    let mut deriver = deriver(|_| {});
+    let client = || of("a", vec![span(1, 1, 9, SpanKind::Client, 5)]);
+    let server = || of("b", vec![span(1, 2, 1, SpanKind::Server, 5)]);
+    send(&mut deriver, 1, vec![client(), server()]);
+    send(&mut deriver, 2, vec![server(), client()]);
+    send(&mut deriver, 3, vec![client()]);
+    let all = collect(&mut deriver, 15);
+    let total: f64 = having(&all, &["calls_total"]).iter().map(|(_, v)| v).sum();
+    assert_eq!(total, 2.0);
+    assert_eq!(calls(&all), ["a > b  1"]);
+    // No half of a call waits for a partner that came already.
+    let all = collect(&mut deriver, 60);
+    assert_eq!(having(&all, &["unpaired_spans"]), []);
+    assert_eq!((deriver.stats().spans, deriver.stats().repeated), (2, 3));
+    // Of another tenant it is another span.
+    let other = Tenant::new("other").unwrap();
+    let batch = SpanBatch {
+        resources: vec![client()],
+    };
+    deriver.observe(&other, &batch, at(4));
+    assert_eq!(deriver.stats().repeated, 3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -565,7 +627,11 @@ proptest! {
         }
         let all = collect(&mut deriver, 60);
         let total: f64 = having(&all, &["calls_total"]).iter().map(|(_, v)| v).sum();
-        prop_assert_eq!(total, spans.len() as f64);
+        // What says the same of itself is one span that was sent again.
+        let same = |(trace, id, _, kind, name): &(u8, u8, u8, i32, u8)| (*trace, *id, *kind, *name);
+        let distinct: std::collections::HashSet<_> = spans.iter().map(same).collect();
+        prop_assert_eq!(total, distinct.len() as f64);
+        prop_assert_eq!(deriver.stats().repeated as usize, spans.len() - distinct.len());
         let within = all.keys().filter(|labels| !labels.contains(OVERFLOW)).count();
         prop_assert!(within <= 200, "{}", within);
         prop_assert!(deriver.stats().edges_waiting <= 7);

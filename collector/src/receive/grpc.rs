@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::routing::post;
 use bytes::{Buf, BufMut, Bytes};
 use http::{HeaderValue, Response, StatusCode, header};
+use obs_wire::jaeger::sampling;
 use obs_wire::loki::push;
 use obs_wire::otlp::{Encoding, Signal};
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -31,6 +32,7 @@ const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LOKI: &str = "/logproto.Pusher/Push";
 const JAEGER: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+const SAMPLING: &str = "/jaeger.api_v2.SamplingManager/GetSamplingStrategy";
 
 /// What is called.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,7 @@ enum Called {
     Otlp(Signal),
     LokiPush,
     JaegerSpans,
+    JaegerSampling,
 }
 
 /// The gRPC receivers, to be served with HTTP/2.
@@ -48,6 +51,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .route(TRACES, post(traces))
         .route(LOKI, post(loki_push))
         .route(JAEGER, post(jaeger_spans))
+        .route(SAMPLING, post(jaeger_sampling))
         .fallback(unimplemented)
         .with_state(receiver)
 }
@@ -96,9 +100,17 @@ async fn jaeger_spans(
     export(receiver, Called::JaegerSpans, tenant, request).await
 }
 
+async fn jaeger_sampling(
+    State(receiver): State<Receiver>,
+    tenant: RequestTenant,
+    request: Request,
+) -> Answer {
+    export(receiver, Called::JaegerSampling, tenant, request).await
+}
+
 async fn unimplemented() -> Answer {
     let text = "obs serves the OTLP services Metrics, Logs and Trace, logproto.Pusher and \
-                jaeger.api_v2.CollectorService";
+                jaeger.api_v2's CollectorService and SamplingManager";
     Status::unimplemented(text).into_http()
 }
 
@@ -162,11 +174,16 @@ impl UnaryService<Bytes> for Export {
         Box::pin(async move {
             let bytes = request.into_inner();
             let count = bytes.len();
+            if matches!(called, Called::JaegerSampling) {
+                let service = sampling::service(&bytes).map_err(|e| status(&e.into()))?;
+                let told = receiver.strategies.of(service).protobuf();
+                return Ok(tonic::Response::new(told.into()));
+            }
             let outcome = store(&receiver, called, tenant, bytes).await;
             let door = match called {
                 Called::Otlp(_) => Door::OtlpGrpc,
                 Called::LokiPush => Door::LokiPush,
-                Called::JaegerSpans => Door::Jaeger,
+                Called::JaegerSpans | Called::JaegerSampling => Door::Jaeger,
             };
             receiver.count(door, count, &outcome);
             outcome.map(tonic::Response::new).map_err(|e| status(&e))
@@ -195,6 +212,8 @@ async fn store(
             loki::store(receiver, tenant, decoded).await?;
             return Ok(Bytes::new());
         }
+        // Answered before it comes here: there is nothing to store.
+        Called::JaegerSampling => return Ok(Bytes::new()),
         Called::JaegerSpans => {
             let (decode, body) = (obs_wire::jaeger::decode_protobuf, (&mut body, ""));
             zipkin::store(receiver, Door::Jaeger, tenant, body, decode).await?;

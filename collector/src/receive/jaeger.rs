@@ -64,28 +64,27 @@ async fn push(
     }
 }
 
-/// Every trace is sampled: what is too much is decided behind the collector, where whole traces are.
-const STRATEGY: &str =
-    r#"{"strategyType":"PROBABILISTIC","probabilisticSampling":{"samplingRate":1}}"#;
-/// As the first clients read it.
-const STRATEGY_BY_NUMBER: &str = r#"{"strategyType":0,"probabilisticSampling":{"samplingRate":1}}"#;
-
-async fn sampling(RawQuery(query): RawQuery) -> Response {
-    strategy(query, STRATEGY)
+async fn sampling(State(receiver): State<Receiver>, RawQuery(query): RawQuery) -> Response {
+    strategy(&receiver, query, false)
 }
 
-async fn sampling_by_number(RawQuery(query): RawQuery) -> Response {
-    strategy(query, STRATEGY_BY_NUMBER)
+async fn sampling_by_number(
+    State(receiver): State<Receiver>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    strategy(&receiver, query, true)
 }
 
-fn strategy(query: Option<String>, body: &'static str) -> Response {
+fn strategy(receiver: &Receiver, query: Option<String>, by_number: bool) -> Response {
     let query = query.unwrap_or_default();
-    let services = query
-        .split('&')
-        .filter(|pair| pair.strip_prefix("service=").is_some_and(|s| !s.is_empty()));
-    if services.count() != 1 {
+    let services: Vec<_> = form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, value)| name == "service" && !value.is_empty())
+        .map(|(_, value)| value)
+        .collect();
+    let [service] = services.as_slice() else {
         let error = HttpError::bad_data("'service' parameter must be provided once");
         return error.render(Dialect::Plain);
-    }
+    };
+    let body = receiver.strategies.of(service).json(by_number);
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -9,7 +9,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use obs_model::limits::Limits;
-use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_model::packed::Arriving;
+use obs_model::{LogBatch, MetricBatch, Tenant};
 use obs_wire::WireError;
 use obs_wire::otlp::metrics::Options;
 use obs_wire::otlp::{self, Decoded, Encoding, Signal};
@@ -131,7 +132,7 @@ pub(super) async fn store(
         Signal::Traces => {
             let work = move |bytes: &[u8], limits: &Limits| decode_traces(bytes, encoding, limits);
             let decoded = receiver.decode(body, compression, work).await?;
-            let accepted = if decoded.batch.resources.is_empty() {
+            let accepted = if decoded.batch.is_empty() {
                 Accepted::default()
             } else {
                 sink.spans(tenant, decoded.batch).await?
@@ -168,11 +169,18 @@ fn decode_traces(
     bytes: &[u8],
     encoding: Encoding,
     limits: &Limits,
-) -> Result<Decoded<SpanBatch>, WireError> {
-    match encoding {
-        Encoding::Protobuf => otlp::traces::decode_protobuf(bytes, limits),
-        Encoding::Json => otlp::traces::decode_json(bytes, limits),
+) -> Result<Decoded<Arriving>, WireError> {
+    fn arriving<B: Into<Arriving>>(decoded: Decoded<B>) -> Decoded<Arriving> {
+        Decoded {
+            batch: decoded.batch.into(),
+            rejected: decoded.rejected,
+            message: decoded.message,
+        }
     }
+    Ok(match encoding {
+        Encoding::Protobuf => arriving(otlp::traces::decode_packed(bytes, limits)?),
+        Encoding::Json => arriving(otlp::traces::decode_json(bytes, limits)?),
+    })
 }
 
 /// The answer of the gRPC services, which is the same message.

@@ -4,11 +4,11 @@
 //! one, and its folder synced; a file that does not end with its own checksum is refused.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 use obs_model::Timestamp;
-use tokio::io::AsyncWriteExt;
 
 const MAGIC: &str = "obs-tail-checkpoint 1";
 /// Largest checkpoint that is read: far more files than are ever followed.
@@ -157,23 +157,26 @@ pub(super) async fn load(path: &Path) -> Result<Vec<Entry>, String> {
     decode(&bytes).map_err(|e| format!("{shown}: {e}"))
 }
 
-/// Replaces the checkpoint; durable on return.
-pub(super) async fn save(path: &Path, entries: &[Entry]) -> Result<(), String> {
-    let write = async {
+/// Replaces the checkpoint; durable on return. Blocks.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a note of this room's own, beside the files that it follows"
+)]
+pub(super) fn save(path: &Path, entries: &[Entry]) -> Result<(), String> {
+    let write = || -> std::io::Result<()> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             Some(_) | None => Path::new("."),
         };
-        tokio::fs::create_dir_all(folder).await?;
+        std::fs::create_dir_all(folder)?;
         let beside = path.with_extension("new");
-        let mut file = tokio::fs::File::create(&beside).await?;
-        file.write_all(&encode(entries)).await?;
-        file.sync_all().await?;
-        tokio::fs::rename(&beside, path).await?;
-        tokio::fs::File::open(folder).await?.sync_all().await
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(&encode(entries))?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        std::fs::File::open(folder)?.sync_all()
     };
-    let outcome: std::io::Result<()> = write.await;
-    outcome.map_err(|e| format!("{}: {e}", path.display()))
+    write().map_err(|e| format!("{}: {e}", path.display()))
 }
 
 #[cfg(test)]

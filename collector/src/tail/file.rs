@@ -1,128 +1,284 @@
-//! One followed file: its identity, and its bytes as lines.
+//! One followed file: its identity, how far it was read, and its bytes as records.
 //!
-//! Invariant: cutting a range of bytes into lines depends on nothing but the bytes, so that
-//! reading a range again gives the same lines.
+//! Invariant: what a range of bytes becomes depends on nothing but the bytes since the last quiet
+//! place, so that reading it again gives the same records.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
-use obs_model::Labels;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
+use obs_model::limits::Limits;
+use obs_model::{Labels, LogRecord, Timestamp};
 use tokio::time::Instant;
 
+use super::assemble::{Assembler, How, Whole};
 use super::checkpoint::{Entry, FileId, Fingerprint, Sent};
+use super::container::{self, Line, Out};
+use super::disk::{FINGERPRINT_BYTES, Reader, Stat};
+use super::pipeline::Pipeline;
+use crate::config::FileFormat;
 
-/// Bytes at the begin of a file that tell it from others.
-const FINGERPRINT_BYTES: u64 = 1024;
+/// Bytes of one file in one batch, so that one busy file does not starve the others.
+const QUANTUM: u64 = 256 << 10;
+/// Bytes around the content of a container's line, escapes of JSON included.
+const WRAPPING_BYTES: usize = 4 << 10;
+/// Bytes that may lie between the quiet place and where reading is.
+const UNQUIET_BYTES: u64 = 4 << 20;
 
 /// A file and how far it was read.
 #[derive(Debug)]
 pub(super) struct Followed {
     pub id: FileId,
+    /// Where it is now.
     pub path: PathBuf,
-    pub labels: Labels,
-    pub file: File,
-    /// Everything before is stored.
+    /// `None` when it was read to its end and nobody writes it any more.
+    pub reader: Option<Reader>,
+    /// Everything before is stored; the last quiet place.
     pub offset: u64,
+    /// Everything before was handed to the assembler.
+    pub read: u64,
     pub fingerprint: Fingerprint,
     /// Handed to the sink before a restart, not known to be stored.
     pub resend: Option<Sent>,
-    /// Since when no pattern finds it any more.
+    /// It has another name than the one that is written.
+    pub rotated: bool,
+    /// Since when it is not found any more.
     pub lost_since: Option<Instant>,
+    /// Since when it was seen rotated and at its end.
+    pub ended_since: Option<Instant>,
+    /// Its length when it was looked at last.
+    pub length: u64,
+    /// Everything before was looked at; what lies behind `read` is a line without its end.
+    seen: u64,
+    assembler: Assembler,
+    last_time: Option<Timestamp>,
+    gzip_end: bool,
+    /// Bytes that a read needs, beyond the usual, to find the end of a line.
+    long_line: u64,
 }
 
-pub(super) fn id(metadata: &std::fs::Metadata) -> FileId {
-    FileId {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    }
+/// Where the records of a file go.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// By [`Out`].
+    pub records: [Vec<LogRecord>; 3],
+    /// Bytes that were read.
+    pub bytes: u64,
+    pub cut: u64,
+    /// Records that the rules dropped.
+    pub dropped: u64,
+    /// Records that were made, dropped ones too.
+    made: i64,
+    /// What is true when the records are stored.
+    pub quiet: u64,
+    /// Time of the first record that has none of its own.
+    pub time: Timestamp,
 }
 
-/// Opens a regular file; `None` for anything else.
-pub(super) async fn open(path: &Path) -> std::io::Result<Option<(FileId, File)>> {
-    // Opening a pipe would wait for its writer: look first.
-    if !tokio::fs::metadata(path).await?.is_file() {
-        return Ok(None);
-    }
-    let file = File::open(path).await?;
-    let metadata = file.metadata().await?;
-    Ok(metadata.is_file().then(|| (id(&metadata), file)))
+/// What is needed to make records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Making<'a> {
+    pub pipeline: &'a Pipeline,
+    pub metadata: &'a Labels,
+    pub limits: &'a Limits,
+    pub now: Instant,
+    /// Nobody writes the file any more.
+    pub ended: bool,
 }
 
 impl Followed {
     /// Follows an opened file from where the checkpoint says, if it is still the same file.
-    pub(super) async fn start(
-        id: FileId,
-        mut file: File,
+    pub(super) fn start(
+        found: Stat,
+        mut reader: Reader,
         path: &Path,
-        labels: Labels,
-        entry: Option<Entry>,
+        entry: Option<&Entry>,
     ) -> std::io::Result<Self> {
-        let mut own = Self {
-            id,
-            path: path.to_owned(),
-            labels,
-            offset: 0,
-            fingerprint: Fingerprint::default(),
-            resend: None,
-            lost_since: None,
-            file: file.try_clone().await?,
-        };
+        let (mut offset, mut print, mut resend) = (0, Fingerprint::default(), None);
         if let Some(entry) = entry {
-            let length = file.metadata().await?.len();
-            let same = fingerprint(&mut file, entry.fingerprint.length).await? == entry.fingerprint;
-            if same && length >= entry.offset {
-                own.offset = entry.offset;
-                own.fingerprint = entry.fingerprint;
-                own.resend = entry
-                    .sent
-                    .filter(|sent| sent.end <= length && sent.end > entry.offset);
+            let same = reader.fingerprint(entry.fingerprint.length)? == entry.fingerprint;
+            let room = reader.is_gzip() || found.length >= entry.offset;
+            if same && room {
+                (offset, print) = (entry.offset, entry.fingerprint);
+                let whole = |sent: &Sent| reader.is_gzip() || sent.end <= found.length;
+                resend = entry.sent.filter(|s| whole(s) && s.end > offset);
             }
         }
-        Ok(own)
+        Ok(Self {
+            id: found.id,
+            path: path.to_owned(),
+            reader: Some(reader),
+            offset,
+            read: offset,
+            fingerprint: print,
+            resend,
+            rotated: false,
+            lost_since: None,
+            ended_since: None,
+            length: found.length,
+            seen: offset,
+            assembler: Assembler::at(offset),
+            last_time: None,
+            gzip_end: false,
+            long_line: 0,
+        })
     }
 
-    /// The file's length; begins again at 0 when it was truncated or rewritten.
-    pub(super) async fn refresh(&mut self) -> std::io::Result<u64> {
-        let length = self.file.metadata().await?.len();
-        let mut rewritten = length < self.offset;
-        if !rewritten && length > self.offset && self.fingerprint.length > 0 {
-            rewritten =
-                fingerprint(&mut self.file, self.fingerprint.length).await? != self.fingerprint;
+    /// Whether everything that is there was read and given out.
+    pub(super) fn is_done(&self) -> bool {
+        let rest = self.reader.as_ref().is_some_and(|r| !r.is_gzip()) && self.read < self.length;
+        self.at_end() && !rest && !self.assembler.waits()
+    }
+
+    /// Whether everything that is there was looked at.
+    pub(super) fn at_end(&self) -> bool {
+        match &self.reader {
+            None => true,
+            Some(reader) if reader.is_gzip() => self.gzip_end,
+            Some(_) => self.seen >= self.length,
         }
-        if rewritten {
-            self.offset = 0;
-            self.fingerprint = Fingerprint::default();
+    }
+
+    /// Bytes that were not read, as far as that is known.
+    pub(super) fn unread(&self) -> u64 {
+        self.length.saturating_sub(self.read)
+    }
+
+    /// Looks at the file; gives what was known of it if it was truncated or rewritten, and begins
+    /// again at 0 then.
+    fn refresh(&mut self, making: Making<'_>, taken: &mut Taken) -> std::io::Result<Option<Entry>> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        self.length = reader.length()?;
+        if reader.is_gzip() {
+            return Ok(None);
+        }
+        let mut rewritten = self.length < self.read;
+        if !rewritten && self.length > self.read && self.fingerprint.length > 0 {
+            rewritten = reader.fingerprint(self.fingerprint.length)? != self.fingerprint;
+        }
+        if !rewritten {
+            return Ok(None);
+        }
+        let past = self.entry(Path::new(""));
+        self.flush(making, None, taken);
+        self.offset = 0;
+        self.read = 0;
+        self.seen = 0;
+        self.assembler = Assembler::at(0);
+        self.fingerprint = Fingerprint::default();
+        self.resend = None;
+        Ok(Some(past))
+    }
+
+    /// Reads some of the file. Gives what was known of it if it was truncated.
+    pub(super) fn take(
+        &mut self,
+        making: Making<'_>,
+        buffer: &mut Vec<u8>,
+        taken: &mut Taken,
+    ) -> std::io::Result<Option<Entry>> {
+        let past = self.refresh(making, taken)?;
+        taken.quiet = self.assembler.quiet;
+        let last_line = making.ended && !self.is_done() && !self.assembler.waits();
+        if self.at_end() && !last_line {
+            let late = (!making.ended).then_some(making.now);
+            if self.assembler.waits() {
+                self.flush(making, late, taken);
+                taken.quiet = self.assembler.quiet;
+            }
+            return Ok(past);
+        }
+        let container = making.pipeline.format == FileFormat::Container;
+        let line_max = match container {
+            true => making.limits.line_bytes_max.saturating_add(WRAPPING_BYTES),
+            false => making.limits.line_bytes_max,
+        };
+        let room = QUANTUM.max(self.long_line.min(line_max as u64 + 1));
+        // A range that is sent again is read at once, so that its records get the same times.
+        let again = |sent: Sent| sent.end.saturating_sub(self.read).min(room + UNQUIET_BYTES);
+        let most = self.resend.map_or(room, again);
+        let Some(reader) = &mut self.reader else {
+            return Ok(past);
+        };
+        reader.read_at(self.read, most, buffer)?;
+        let here = self.read + buffer.len() as u64;
+        self.seen = here;
+        if reader.is_gzip() && (buffer.len() as u64) < most {
+            self.gzip_end = true;
+        }
+        let resent = self.resend.is_some_and(|sent| here >= sent.end);
+        let ended = making.ended && (here >= self.length || self.gzip_end);
+        // The end of a range that is sent again, and of a file that nobody writes any more, is the
+        // end of a line.
+        let lines = split(buffer, line_max, resent || ended || self.gzip_end);
+        if self.read == 0 && self.fingerprint.length == 0 {
+            // Known before the lines are stored, so that a restart tells whether it is this file.
+            self.fingerprint = Fingerprint::of(&buffer[..lines.consumed]);
+        }
+        // A line longer than that: the next read has room for the longest.
+        let stuck = lines.consumed == 0 && buffer.len() as u64 == room;
+        self.long_line = if stuck { u64::MAX } else { 0 };
+        taken.bytes += lines.consumed as u64;
+        taken.cut += lines.cut;
+        self.push(&lines, container, making, taken);
+        if resent || ended || self.read - self.assembler.quiet > UNQUIET_BYTES {
+            self.flush(making, None, taken);
+        }
+        if resent {
             self.resend = None;
         }
-        Ok(length)
+        taken.cut += std::mem::take(&mut self.assembler.cut);
+        taken.quiet = self.assembler.quiet;
+        Ok(past)
+    }
+
+    fn push(&mut self, lines: &Lines<'_>, container: bool, making: Making<'_>, taken: &mut Taken) {
+        let how = how(making);
+        let (assembler, last) = (&mut self.assembler, &mut self.last_time);
+        let mut at = self.read;
+        for (index, bytes) in lines.lines.iter().enumerate() {
+            let begin = at;
+            at = self.read + lines.ends[index] as u64;
+            let line = match container {
+                true => container::parse(bytes),
+                false => Line::raw(bytes),
+            };
+            assembler.push(&line, (begin, at), how, &mut |whole| {
+                taken.add(whole, making, last);
+            });
+        }
+        self.read += lines.consumed as u64;
+    }
+
+    fn flush(&mut self, making: Making<'_>, late: Option<Instant>, taken: &mut Taken) {
+        let last = &mut self.last_time;
+        let give = &mut |whole: Whole<'_>| taken.add(whole, making, last);
+        self.assembler.flush(self.read, how(making), late, give);
     }
 
     /// Everything before `offset` is stored.
-    pub(super) async fn advance(&mut self, offset: u64) -> std::io::Result<()> {
+    pub(super) fn advance(&mut self, offset: u64) -> std::io::Result<()> {
+        // A file that was begun again meanwhile is behind what was sent of it before.
+        if offset > self.read {
+            return Ok(());
+        }
         self.offset = offset;
-        self.resend = None;
         let length = offset.min(FINGERPRINT_BYTES);
-        if self.fingerprint.length < length {
-            self.fingerprint = fingerprint(&mut self.file, length).await?;
+        if self.fingerprint.length < length
+            && let Some(reader) = &mut self.reader
+            && !reader.is_gzip()
+        {
+            self.fingerprint = reader.fingerprint(length)?;
         }
         Ok(())
     }
 
-    /// At most `max` bytes from the offset.
-    pub(super) async fn read(&mut self, max: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-        buffer.clear();
-        self.file.seek(SeekFrom::Start(self.offset)).await?;
-        (&mut self.file).take(max).read_to_end(buffer).await?;
-        Ok(())
-    }
-
-    pub(super) fn entry(&self) -> Entry {
+    /// For the checkpoint; `name` is the path that is written.
+    pub(super) fn entry(&self, name: &Path) -> Entry {
         Entry {
             id: self.id,
-            path: self.path.clone(),
+            path: name.to_owned(),
             offset: self.offset,
             fingerprint: self.fingerprint,
             sent: self.resend,
@@ -130,14 +286,54 @@ impl Followed {
     }
 }
 
-/// Of the first `length` bytes, or of fewer where the file is shorter.
-async fn fingerprint(file: &mut File, length: u64) -> std::io::Result<Fingerprint> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0)).await?;
-    file.take(length.min(FINGERPRINT_BYTES))
-        .read_to_end(&mut bytes)
-        .await?;
-    Ok(Fingerprint::of(&bytes))
+fn how(making: Making<'_>) -> How<'_> {
+    How {
+        multiline: making.pipeline.multiline.as_ref(),
+        bytes_max: making.limits.line_bytes_max,
+    }
+}
+
+impl Taken {
+    pub(super) fn new(time: Timestamp) -> Self {
+        Self {
+            records: [const { Vec::new() }; 3],
+            bytes: 0,
+            cut: 0,
+            dropped: 0,
+            made: 0,
+            quiet: 0,
+            time,
+        }
+    }
+
+    /// Records that were made, dropped ones too.
+    pub(super) fn made(&self) -> i64 {
+        self.made
+    }
+
+    fn add(&mut self, whole: Whole<'_>, making: Making<'_>, last: &mut Option<Timestamp>) {
+        let own = match (whole.time, whole.out) {
+            (Some(time), _) => {
+                *last = Some(time);
+                Some(time)
+            }
+            // A line that is not of the container's form is as old as the one before it.
+            (None, Out::File) if making.pipeline.format == FileFormat::Container => *last,
+            (None, _) => None,
+        };
+        let assigned = self.time.saturating_add(self.made);
+        self.made += 1;
+        let Making {
+            pipeline,
+            metadata,
+            limits,
+            ..
+        } = making;
+        match pipeline.record(whole.text, own, assigned, metadata, limits) {
+            Some(record) => self.records[whole.out as usize].push(record),
+            None => self.dropped += 1,
+        }
+    }
 }
 
 impl Fingerprint {
@@ -159,6 +355,8 @@ impl Fingerprint {
 pub(super) struct Lines<'a> {
     /// Without their newlines.
     pub lines: Vec<&'a [u8]>,
+    /// Where each ends, newline included.
+    pub ends: Vec<usize>,
     /// Bytes that the lines took.
     pub consumed: usize,
     /// Pieces of lines longer than allowed.
@@ -172,7 +370,7 @@ pub(super) fn split(bytes: &[u8], max: usize, last: bool) -> Lines<'_> {
     loop {
         let rest = &bytes[out.consumed..];
         let window = &rest[..rest.len().min(max + 1)];
-        match window.iter().position(|byte| *byte == b'\n') {
+        match memchr::memchr(b'\n', window) {
             Some(end) => {
                 out.lines.push(&rest[..end]);
                 out.consumed += end + 1;
@@ -188,6 +386,7 @@ pub(super) fn split(bytes: &[u8], max: usize, last: bool) -> Lines<'_> {
             }
             None => return out,
         }
+        out.ends.push(out.consumed);
     }
 }
 
@@ -196,13 +395,15 @@ mod tests {
     use super::*;
 
     fn check(text: &str, last: bool, expect: &[&str], consumed: usize, cut: u64) {
-        let lines = expect.iter().map(|line| line.as_bytes()).collect();
-        let expect = Lines {
-            lines,
+        let lines: Vec<&[u8]> = expect.iter().map(|line| line.as_bytes()).collect();
+        let found = split(text.as_bytes(), 4, last);
+        assert_eq!(found.lines, lines, "{text:?}");
+        assert_eq!((found.consumed, found.cut), (consumed, cut), "{text:?}");
+        assert_eq!(
+            found.ends.last().copied().unwrap_or(0),
             consumed,
-            cut,
-        };
-        assert_eq!(split(text.as_bytes(), 4, last), expect, "{text:?}");
+            "{text:?}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::fs;
 
@@ -10,17 +11,46 @@ use super::*;
 use crate::config::FilesConfig;
 use crate::sink::{Accepted, Inbox};
 
+/// The label that holds the path.
+const FILENAME: &str = "filename";
+
 struct Rig {
     dir: TempDir,
     inbox: Inbox,
     sink: Sink,
-    tail: Option<Tail>,
+    tail: Option<Follower>,
     stored: BTreeSet<(String, Timestamp, String)>,
+    config: LogsConfig,
+    line_bytes_max: usize,
 }
 
 impl Rig {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
+        let config = LogsConfig {
+            files: vec![FilesConfig {
+                paths: vec![dir.path().join("*.log")],
+                labels: BTreeMap::from([("job".to_owned(), "t".to_owned())]),
+                ..FilesConfig::default()
+            }],
+            ..LogsConfig::default()
+        };
+        Self::with(dir, config, 8).await
+    }
+
+    /// Containers of pods below `pods`.
+    async fn pods(yaml: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut pods: crate::config::PodsConfig = serde_yaml_ng::from_str(yaml).expect("yaml");
+        pods.path = dir.path().join("pods");
+        let config = LogsConfig {
+            pods: Some(pods),
+            ..LogsConfig::default()
+        };
+        Self::with(dir, config, 64 << 10).await
+    }
+
+    async fn with(dir: TempDir, config: LogsConfig, line_bytes_max: usize) -> Self {
         let (sink, inbox) = Sink::channel(1);
         let mut rig = Self {
             dir,
@@ -28,6 +58,8 @@ impl Rig {
             sink,
             tail: None,
             stored: BTreeSet::new(),
+            config,
+            line_bytes_max,
         };
         rig.restart().await;
         rig
@@ -35,25 +67,23 @@ impl Rig {
 
     /// As after a crash: nothing is saved but what is on disk already.
     async fn restart(&mut self) {
-        let config = LogsConfig {
-            files: vec![FilesConfig {
-                paths: vec![self.path("*.log")],
-                labels: BTreeMap::from([("job".to_owned(), "t".to_owned())]),
-            }],
-        };
         let setting = Setting {
             sink: self.sink.clone(),
             tenant: Tenant::anonymous(),
             limits: Limits {
-                line_bytes_max: 8,
+                line_bytes_max: self.line_bytes_max,
                 ..Limits::default()
             },
             counters: Arc::default(),
             checkpoint: self.path("data/tail.checkpoint"),
+            worker: Decoder::new(1),
+            pods: Pods::default(),
         };
-        let mut tail = Tail::open(config, setting).await;
+        let mut follower = Follower::open(self.config.clone(), setting).await;
+        let tail = follower.tail.as_mut().expect("opened");
         tail.grace = Duration::ZERO;
-        self.tail = Some(tail);
+        tail.scan_every = Duration::ZERO;
+        self.tail = Some(follower);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -78,7 +108,8 @@ impl Rig {
         let tail = self.tail.as_mut().expect("started");
         let mut keep = |batch: LogBatch| {
             for stream in batch.streams {
-                let name = stream.labels.get(FILENAME).unwrap_or("").to_owned();
+                let name = stream.labels.get(FILENAME).or(stream.labels.get("stream"));
+                let name = name.unwrap_or("").to_owned();
                 let name = name.rsplit('/').next().unwrap_or("").to_owned();
                 for record in stream.records {
                     let line = String::from_utf8_lossy(&record.line).into_owned();
@@ -151,7 +182,9 @@ async fn rotation_by_rename_while_running() {
         lines,
         ["a.log:1", "a.log:2", "a.log:3", "a.log:4", "a.log:last"]
     );
-    assert_eq!(rig.tail.as_ref().expect("started").files.len(), 1);
+    let tail = rig.tail.as_ref().and_then(|f| f.tail.as_ref());
+    let files = tail.expect("started").logs.values().flat_map(|g| &g.files);
+    assert_eq!(files.filter(|f| f.reader.is_some()).count(), 1);
 }
 
 #[tokio::test]
@@ -247,4 +280,222 @@ async fn a_broken_checkpoint_loses_nothing() {
     rig.append("a.log", "2\n").await;
     rig.settle().await;
     assert!(rig.lines().contains(&"a.log:2".to_owned()));
+}
+
+#[tokio::test]
+async fn copies_of_truncated_files_give_the_rest() {
+    let mut rig = Rig::new().await;
+    let long = "x".repeat(7) + "\n";
+    rig.append("a.log", &long.repeat(20)).await;
+    rig.append("a.log", "1\n").await;
+    rig.settle().await;
+    rig.append("a.log", "2\n").await;
+    fs::copy(rig.path("a.log"), rig.path("a.log.1"))
+        .await
+        .expect("copied");
+    fs::write(rig.path("a.log"), b"3\n")
+        .await
+        .expect("truncated");
+    rig.settle().await;
+    let lines: Vec<String> = rig
+        .lines()
+        .into_iter()
+        .filter(|l| !l.contains('x'))
+        .collect();
+    let mut sorted = lines.clone();
+    sorted.sort();
+    assert_eq!(sorted, ["a.log:1", "a.log:2", "a.log:3"]);
+}
+
+const CONTAINER: &str = "pods/shop_cart-0_u-1/web";
+
+impl Rig {
+    async fn make_container(&self) {
+        fs::create_dir_all(self.path(CONTAINER))
+            .await
+            .expect("made");
+    }
+
+    /// A line as a runtime writes it, with a time of its own.
+    async fn cri(&self, out: &str, tag: &str, number: u64, text: &str) {
+        let at = Timestamp::from_nanos(1_700_000_000_000_000_000 + number as i64);
+        let line = format!("{at} {out} {tag} {text}\n");
+        self.append(&format!("{CONTAINER}/0.log"), &line).await;
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let mut all: Vec<_> = self.stored.iter().collect();
+        all.sort_by_key(|(_, time, _)| *time);
+        all.iter().map(|(_, _, line)| line.clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn containers_have_their_place_as_labels() {
+    let mut rig = Rig::pods("{labels: {cluster: c}}").await;
+    rig.make_container().await;
+    rig.cri("stdout", "P", 1, "hel").await;
+    rig.cri("stderr", "F", 2, "other").await;
+    rig.cri("stdout", "F", 3, "lo").await;
+    let tail = rig.tail.as_mut().expect("started").tail.as_mut();
+    let pending = tail.expect("there").prepare().expect("lines");
+    let shown: Vec<String> = pending
+        .batch
+        .streams
+        .iter()
+        .map(|s| s.labels.to_string())
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            r#"{cluster="c", container="web", namespace="shop", pod="cart-0", stream="stdout"}"#,
+            r#"{cluster="c", container="web", namespace="shop", pod="cart-0", stream="stderr"}"#,
+        ]
+    );
+    let record = &pending.batch.streams[0].records[0];
+    assert_eq!(record.line, b"hello");
+    assert_eq!(
+        record.time,
+        Timestamp::from_nanos(1_700_000_000_000_000_001)
+    );
+    assert_eq!(record.metadata.get("k8s_pod_uid"), Some("u-1"));
+    assert_eq!(
+        record.metadata.get("k8s_container_restart_count"),
+        Some("0")
+    );
+}
+
+#[tokio::test]
+async fn rotated_files_that_are_too_many_are_counted() {
+    let mut rig = Rig::pods("{rotated_files_max: 2}").await;
+    rig.make_container().await;
+    for number in 0..6u64 {
+        rig.cri("stdout", "F", number, &format!("line {number}"))
+            .await;
+        let rotated = format!("{CONTAINER}/0.log.2026010{number}-000000");
+        let from = rig.path(&format!("{CONTAINER}/0.log"));
+        fs::rename(from, rig.path(&rotated)).await.expect("renamed");
+    }
+    rig.cri("stdout", "F", 9, "line 9").await;
+    rig.settle().await;
+    assert_eq!(rig.texts(), ["line 4", "line 5", "line 9"]);
+    let follower = rig.tail.as_ref().expect("started");
+    let families = follower
+        .setting
+        .counters
+        .families(&crate::sink::SinkStats::default());
+    let lost = families
+        .iter()
+        .find(|f| f.name == "obs_tail_lost_files_total");
+    assert_eq!(lost.expect("counted").points[0].value, 4.0);
+}
+
+#[tokio::test]
+async fn a_deleted_pod_is_read_to_its_end() {
+    let mut rig = Rig::pods("{}").await;
+    rig.make_container().await;
+    rig.cri("stdout", "F", 1, "first").await;
+    rig.settle().await;
+    rig.cri("stdout", "F", 2, "last").await;
+    fs::remove_dir_all(rig.path("pods/shop_cart-0_u-1"))
+        .await
+        .expect("deleted");
+    rig.settle().await;
+    assert_eq!(rig.texts(), ["first", "last"]);
+}
+
+/// What happens to the log of a container.
+#[derive(Clone, Debug)]
+enum Event {
+    Write(u8),
+    Half,
+    Rotate,
+    Compress,
+    Restart,
+    Round(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (1u8..20).prop_map(Event::Write),
+        1 => Just(Event::Half),
+        2 => Just(Event::Rotate),
+        1 => Just(Event::Compress),
+        2 => Just(Event::Restart),
+        4 => any::<bool>().prop_map(Event::Round),
+    ]
+}
+
+async fn gzip(path: &Path) {
+    use std::io::Write as _;
+    let bytes = fs::read(path).await.expect("there");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&bytes).expect("compressed");
+    let to = format!("{}.gz", path.display());
+    let bytes = encoder.finish().expect("whole");
+    fs::write(&to, bytes).await.expect("written");
+    fs::remove_file(path).await.expect("removed");
+}
+
+async fn every_line_arrives(events: Vec<Event>) {
+    let mut rig = Rig::pods("{rotated_files_max: 1000}").await;
+    rig.make_container().await;
+    let (mut number, mut rotations) = (0, 0);
+    for event in events {
+        match event {
+            Event::Write(count) => {
+                for _ in 0..count {
+                    let out = if number % 3 == 0 { "stderr" } else { "stdout" };
+                    rig.cri(out, "F", number, &format!("line {number}")).await;
+                    number += 1;
+                }
+            }
+            Event::Half => {
+                rig.cri("stdout", "P", number, "line ").await;
+                rig.cri("stdout", "F", number, &number.to_string()).await;
+                number += 1;
+            }
+            Event::Rotate => {
+                let from = rig.path(&format!("{CONTAINER}/0.log"));
+                if from.exists() {
+                    let to = format!("{CONTAINER}/0.log.20260101-{rotations:06}");
+                    fs::rename(from, rig.path(&to)).await.expect("renamed");
+                    rotations += 1;
+                }
+            }
+            Event::Compress => {
+                for at in 0..rotations {
+                    let path = rig.path(&format!("{CONTAINER}/0.log.20260101-{at:06}"));
+                    if path.exists() {
+                        gzip(&path).await;
+                    }
+                }
+            }
+            Event::Restart => rig.restart().await,
+            Event::Round(stored) => {
+                let say = match stored {
+                    true => Ok(Accepted::default()),
+                    false => Err(SinkError::Unavailable {
+                        reason: "no answer".into(),
+                    }),
+                };
+                rig.round(say).await;
+            }
+        }
+    }
+    rig.settle().await;
+    let expect: Vec<String> = (0..number).map(|n| format!("line {n}")).collect();
+    assert_eq!(rig.texts(), expect);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Sequence numbers through rotation, compression, crashes and refusals: each line is stored,
+    /// and what is stored twice is recognised.
+    #[test]
+    fn nothing_is_lost(events in proptest::collection::vec(event(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(every_line_arrives(events));
+    }
 }

@@ -18,10 +18,16 @@ use crate::watch::Event;
 /// The label that says whose endpoint slice it is.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// Most objects of one resource: the largest clusters that Kubernetes is made for have 150,000
+/// pods. Those beyond are not kept, which is told.
+const OBJECTS_MAX: usize = 500_000;
+
 /// Objects of one resource, from one or more watches (one for each namespace).
 #[derive(Debug)]
 pub(super) struct Table<T> {
     objects: HashMap<Key, Held<T>>,
+    objects_max: usize,
+    refused: u64,
     /// How often each watch began a list.
     lists: Vec<u32>,
     /// Watches whose first list is complete.
@@ -39,6 +45,8 @@ impl<T> Default for Table<T> {
     fn default() -> Self {
         Self {
             objects: HashMap::new(),
+            objects_max: OBJECTS_MAX,
+            refused: 0,
             lists: Vec::new(),
             ready: Vec::new(),
         }
@@ -82,6 +90,13 @@ impl<T: PartialEq> Table<T> {
                             changed.push(key);
                         }
                         *old = held;
+                    }
+                    None if self.objects.len() >= self.objects_max => {
+                        self.refused += 1;
+                        if self.refused.is_power_of_two() {
+                            let (limit, refused) = (self.objects_max, self.refused);
+                            tracing::warn!(limit, refused, "objects are not kept: too many");
+                        }
                     }
                     None => {
                         changed.push(key.clone());
@@ -376,5 +391,31 @@ impl World {
 
     pub(super) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_bound() {
+        let mut table: Table<u8> = Table {
+            objects_max: 2,
+            ..Table::default()
+        };
+        let watch = table.add_watch();
+        let mut changed = Vec::new();
+        for name in ["a", "b", "c"] {
+            let put = Event::Put(Key::new("", name), 1);
+            table.take(watch, put, &mut changed);
+        }
+        assert_eq!((table.len(), table.refused, changed.len()), (2, 1, 2));
+        // What is known goes on.
+        table.take(watch, Event::Put(Key::new("", "a"), 2), &mut changed);
+        assert_eq!(table.get(&Key::new("", "a")), Some(&2));
+        table.take(watch, Event::Gone(Key::new("", "b")), &mut changed);
+        table.take(watch, Event::Put(Key::new("", "c"), 1), &mut changed);
+        assert_eq!((table.len(), changed.len()), (2, 5));
     }
 }

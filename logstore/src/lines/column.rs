@@ -9,11 +9,14 @@ use std::cell::{Cell, OnceCell};
 use obs_storage::Corrupt;
 use obs_storage::codec::{Reader, bytes};
 
-use super::split::{VARIABLES_MAX, is_marker};
+use super::split::{LINE, VARIABLES_MAX, is_marker};
 use super::variable::{Form, Variables, read_numbers_below};
 
 /// Bound on one decompressed run; a group of one huge line is the largest.
 const RUN_BYTES_MAX: usize = 1 << 31;
+
+/// Stands for what differs between the lines of a template; templates have no such byte else.
+pub const HOLE: u8 = 1;
 
 /// A template of a group.
 #[derive(Debug)]
@@ -110,6 +113,26 @@ impl<'a> Lines<'a> {
             ranks: OnceCell::new(),
             frames,
         })
+    }
+
+    /// What the lines of a template share, with [`HOLE`] for what differs; `None` for lines that share
+    /// nothing that is known. No variable is read.
+    pub(crate) fn shared(&self, template: usize) -> Option<Vec<u8>> {
+        let kind = &self.templates[template];
+        if kind.bytes.contains(&LINE) {
+            return None;
+        }
+        let mut columns = kind.columns.iter();
+        let mut text = Vec::with_capacity(kind.bytes.len());
+        for &byte in &kind.bytes {
+            let column = is_marker(byte).then(|| columns.next()).flatten();
+            match column.map(|column| &column.form) {
+                Some(Form::Constant(value)) => text.extend_from_slice(value),
+                Some(_) => text.push(HOLE),
+                None => text.push(byte),
+            }
+        }
+        Some(text)
     }
 
     /// The number of a row's template.

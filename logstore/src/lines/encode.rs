@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use obs_storage::codec::{bytes, put_bytes, varint};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::known::Known;
 use super::split::{ADDRESS, LINE, NUMBER, Splitter, is_marker};
 use super::variable::{self, Form, put_numbers_below};
 use crate::tokens::GroupTokens;
@@ -31,6 +32,7 @@ struct Kind {
 /// Turns lines into bytes, group after group.
 pub(crate) struct Encoder {
     splitter: Splitter,
+    known: Known,
     kinds: Vec<Kind>,
     found: HashTable<(u64, u32)>,
     ids: Vec<u32>,
@@ -42,6 +44,7 @@ impl Encoder {
     pub(crate) fn new(level: i32) -> Self {
         Self {
             splitter: Splitter::default(),
+            known: Known::default(),
             kinds: Vec::new(),
             found: HashTable::new(),
             ids: Vec::new(),
@@ -59,6 +62,7 @@ impl Encoder {
     ) {
         self.kinds.clear();
         self.found.clear();
+        self.known.clear();
         self.ids.clear();
         let mut start = 0;
         for &end in ends {
@@ -70,28 +74,11 @@ impl Encoder {
     }
 
     fn take(&mut self, lines: &[u8], start: usize, end: usize) {
-        self.splitter.split(&lines[start..end]);
-        let template = &self.splitter.template;
-        let hash = xxh3_64(template);
-        let kinds = &mut self.kinds;
-        let known = self.found.find(hash, |(known, id)| {
-            *known == hash && kinds[*id as usize].template == *template
-        });
-        let id = match known {
-            Some((_, id)) => *id,
-            None => {
-                // A group has fewer rows than 2^32.
-                let id = kinds.len() as u32;
-                self.found
-                    .insert_unique(hash, (hash, id), |(hash, _)| *hash);
-                kinds.push(Kind {
-                    template: template.clone(),
-                    ..Kind::default()
-                });
-                id
-            }
-        };
-        let kind = &mut kinds[id as usize];
+        let line = &lines[start..end];
+        let known = self.known.follow(line, &mut self.splitter.variables);
+        // A group has fewer rows than 2^32.
+        let id = known.map_or_else(|| self.split(line), |id| id as u32);
+        let kind = &mut self.kinds[id as usize];
         kind.rows += 1;
         for variable in &self.splitter.variables {
             // A group's lines have less than 4 GiB.
@@ -102,6 +89,31 @@ impl Encoder {
             kind.variables.push(at);
         }
         self.ids.push(id);
+    }
+
+    /// Splits a line of which no known template tells how; gives the number of its template.
+    fn split(&mut self, line: &[u8]) -> u32 {
+        self.splitter.split(line);
+        let template = &self.splitter.template;
+        let hash = xxh3_64(template);
+        let kinds = &mut self.kinds;
+        let known = self.found.find(hash, |(known, id)| {
+            *known == hash && kinds[*id as usize].template == *template
+        });
+        if let Some((_, id)) = known {
+            return *id;
+        }
+        let id = kinds.len() as u32;
+        self.found
+            .insert_unique(hash, (hash, id), |(hash, _)| *hash);
+        if *template != [LINE] {
+            self.known.insert(template, kinds.len());
+        }
+        kinds.push(Kind {
+            template: template.clone(),
+            ..Kind::default()
+        });
+        id
     }
 
     /// Gives lines of rare templates the template of a whole line, and orders templates by how
@@ -156,10 +168,12 @@ impl Encoder {
                 values.clear();
                 let places = kind.variables[column..].iter().step_by(width);
                 values.extend(places.map(|(start, end)| &lines[*start as usize..*end as usize]));
-                if !matches!(*marker, NUMBER | ADDRESS) {
-                    add_tokens(&values, tokens);
-                }
-                frame.column(&values, &mut head);
+                let told = !matches!(*marker, NUMBER | ADDRESS);
+                frame.column(&values, &mut head, &mut |value| {
+                    if told {
+                        tokens.add(value);
+                    }
+                });
             }
             let last = number + 1 == self.kinds.len();
             // The number of templates that end with this frame; 0 = the frame goes on.
@@ -193,11 +207,11 @@ struct FrameData {
 }
 
 impl FrameData {
-    /// Adds a column; its form, and where its data is, go to `head`.
-    fn column(&mut self, values: &[&[u8]], head: &mut Vec<u8>) {
+    /// Adds a column; its form, and where its data is, go to `head`; the values are told.
+    fn column(&mut self, values: &[&[u8]], head: &mut Vec<u8>, tell: &mut dyn FnMut(&[u8])) {
         let start = head.len();
         self.column.clear();
-        variable::encode(values, head, &mut self.column);
+        variable::encode(values, head, &mut self.column, tell);
         let dense = Form::is_dense(&head[start..], &self.column);
         varint::put((self.column.len() as u64) << 1 | u64::from(dense), head);
         match dense {
@@ -222,14 +236,5 @@ impl FrameData {
         }
         self.packed.clear();
         self.dense.clear();
-    }
-}
-
-fn add_tokens(values: &[&[u8]], tokens: &mut GroupTokens) {
-    let mut last: Option<&[u8]> = None;
-    for value in values {
-        if last.replace(value) != Some(value) {
-            tokens.add(value);
-        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod column;
 pub(crate) mod encode;
+mod known;
 pub(crate) mod search;
 pub(crate) mod split;
 pub(crate) mod variable;
@@ -12,6 +13,7 @@ pub(crate) mod variable;
 #[cfg(test)]
 mod tests;
 
+pub use column::HOLE;
 pub(crate) use column::Lines;
 pub(crate) use encode::Encoder;
 pub(crate) use search::{Search, Wanted};

@@ -29,7 +29,7 @@ pub(crate) fn is_marker(byte: u8) -> bool {
 /// Most variables of a template; the last one takes the rest of the line.
 pub(crate) const VARIABLES_MAX: usize = 64;
 /// Longer lines are not split: they are dumps, and would make large templates.
-const SPLIT_BYTES_MAX: usize = 16 << 10;
+pub(crate) const SPLIT_BYTES_MAX: usize = 16 << 10;
 /// Longest value of a key that becomes one variable.
 const VALUE_BYTES_MAX: usize = 256;
 /// Longest unit behind a number.
@@ -198,11 +198,9 @@ impl Splitter {
             end += 1;
         }
         if end - start == 8
-            && let Some(uuid) = line.get(start..start + UUID_BYTES)
-            && is_uuid(uuid)
-            && !line.get(start + UUID_BYTES).is_some_and(|b| in_run(*b))
+            && let Some(end) = uuid_end(line, start)
         {
-            return (start + UUID_BYTES, Some((start..start + UUID_BYTES, VALUE)));
+            return (end, Some((start..end, VALUE)));
         }
         if !digits {
             return (end, None);
@@ -246,7 +244,7 @@ impl Splitter {
 
 /// A value such as `alice` of `user=alice`: up to a delimiter, if it begins with a letter. What
 /// begins with a digit is split as all text is.
-fn value_after_equals(line: &[u8], start: usize) -> Option<Range<usize>> {
+pub(crate) fn value_after_equals(line: &[u8], start: usize) -> Option<Range<usize>> {
     match line.get(start)? {
         b'"' => return value_in_quotes(line, start + 1),
         byte if in_run(*byte) => {}
@@ -261,7 +259,7 @@ fn value_after_equals(line: &[u8], start: usize) -> Option<Range<usize>> {
 }
 
 /// A value such as `alice` of `"user":"alice"`, without blanks and escapes.
-fn value_in_quotes(line: &[u8], start: usize) -> Option<Range<usize>> {
+pub(crate) fn value_in_quotes(line: &[u8], start: usize) -> Option<Range<usize>> {
     let rest = &line[start.min(line.len())..line.len().min(start + VALUE_BYTES_MAX + 1)];
     let length = rest
         .iter()
@@ -280,6 +278,13 @@ fn value(line: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     (id || !first.is_ascii_digit() && in_run(*first)).then_some(range)
 }
 
+/// Where a UUID that begins at `start` ends.
+pub(crate) fn uuid_end(line: &[u8], start: usize) -> Option<usize> {
+    let end = start + UUID_BYTES;
+    let follows = line.get(end).is_some_and(|byte| in_run(*byte));
+    (is_uuid(line.get(start..end)?) && !follows).then_some(end)
+}
+
 /// Whether the text is a UUID in lower case: 8-4-4-4-12.
 pub(crate) fn is_uuid(text: &[u8]) -> bool {
     let mut all = text.iter().enumerate();
@@ -295,7 +300,7 @@ pub(crate) fn is_uuid_digit(at: usize, byte: u8) -> bool {
 }
 
 /// Where a dotted address that begins at `start` ends.
-fn address_end(line: &[u8], start: usize) -> Option<usize> {
+pub(crate) fn address_end(line: &[u8], start: usize) -> Option<usize> {
     if start > 0 && line[start - 1] == b'.' {
         return None;
     }

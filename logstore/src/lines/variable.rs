@@ -50,26 +50,38 @@ pub(crate) enum Form {
     Plain { longest: usize },
 }
 
-/// Appends a column's form to `head` and its data to `data`.
-pub(crate) fn encode(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) {
+/// Appends a column's form to `head` and its data to `data`, and tells the values: each one that is
+/// stored, so that few distinct ones are told once.
+pub(crate) fn encode(
+    values: &[&[u8]],
+    head: &mut Vec<u8>,
+    data: &mut Vec<u8>,
+    tell: &mut dyn FnMut(&[u8]),
+) {
     let Some(first) = values.first() else {
         return;
     };
     if values.iter().all(|v| v == first) {
         head.push(CONSTANT);
         put_bytes(first, head);
+        tell(first);
         return;
     }
     let digit = |value: &&[u8]| value.first().is_some_and(u8::is_ascii_digit);
-    if values.iter().all(digit) && encode_numbers(values, head, data) {
+    let numbers = values.iter().all(digit) && encode_numbers(values, head, data);
+    if numbers || encode_identifiers(values, head, data) {
+        values.iter().for_each(|value| tell(value));
         return;
     }
-    if encode_identifiers(values, head, data) || encode_dictionary(values, head, data) {
+    if let Some(distinct) = Dictionary::of(values) {
+        distinct.encode(head, data);
+        distinct.values.iter().for_each(|value| tell(value));
         return;
     }
     head.push(PLAIN);
     put_longest(values, head);
     put_plain(values, data);
+    values.iter().for_each(|value| tell(value));
 }
 
 fn put_longest(values: &[&[u8]], head: &mut Vec<u8>) {
@@ -201,39 +213,62 @@ pub(crate) fn put_hex(text: &[u8], out: &mut Vec<u8>) {
 
 /// A dictionary, unless too many values differ.
 fn encode_dictionary(values: &[&[u8]], head: &mut Vec<u8>, data: &mut Vec<u8>) -> bool {
-    let distinct_max = (values.len() / 2).min(usize::from(u16::MAX));
-    let mut seen: HashTable<(u64, u16)> = HashTable::new();
-    let mut distinct: Vec<&[u8]> = Vec::new();
-    let mut indexes: Vec<u16> = Vec::with_capacity(values.len());
-    let mut last: Option<(&[u8], u16)> = None;
-    for value in values {
-        if let Some((_, index)) = last.filter(|(before, _)| before == value) {
-            indexes.push(index);
-            continue;
-        }
-        let hash = xxh3_64(value);
-        let same =
-            |(known, at): &(u64, u16)| *known == hash && distinct[usize::from(*at)] == *value;
-        let index = match seen.find(hash, same) {
-            Some((_, index)) => *index,
-            None if distinct.len() == distinct_max => return false,
-            None => {
-                // `distinct_max` bounds the number.
-                let index = distinct.len() as u16;
-                seen.insert_unique(hash, (hash, index), |(hash, _)| *hash);
-                distinct.push(value);
-                index
-            }
-        };
-        indexes.push(index);
-        last = Some((value, index));
+    let dictionary = Dictionary::of(values);
+    if let Some(dictionary) = &dictionary {
+        dictionary.encode(head, data);
     }
-    head.push(DICTIONARY);
-    put_longest(&distinct, head);
-    varint::put(distinct.len() as u64, data);
-    put_plain(&distinct, data);
-    put_numbers_below(distinct.len(), &indexes, data);
-    true
+    dictionary.is_some()
+}
+
+/// Distinct values, and which one each row has.
+struct Dictionary<'v> {
+    values: Vec<&'v [u8]>,
+    indexes: Vec<u16>,
+}
+
+impl<'v> Dictionary<'v> {
+    /// `None` when more than half of the values differ.
+    fn of(values: &[&'v [u8]]) -> Option<Self> {
+        let distinct_max = (values.len() / 2).min(usize::from(u16::MAX));
+        let mut seen: HashTable<(u64, u16)> = HashTable::new();
+        let mut distinct: Vec<&[u8]> = Vec::new();
+        let mut indexes: Vec<u16> = Vec::with_capacity(values.len());
+        let mut last: Option<(&[u8], u16)> = None;
+        for value in values {
+            if let Some((_, index)) = last.filter(|(before, _)| before == value) {
+                indexes.push(index);
+                continue;
+            }
+            let hash = xxh3_64(value);
+            let same =
+                |(known, at): &(u64, u16)| *known == hash && distinct[usize::from(*at)] == *value;
+            let index = match seen.find(hash, same) {
+                Some((_, index)) => *index,
+                None if distinct.len() == distinct_max => return None,
+                None => {
+                    // `distinct_max` bounds the number.
+                    let index = distinct.len() as u16;
+                    seen.insert_unique(hash, (hash, index), |(hash, _)| *hash);
+                    distinct.push(value);
+                    index
+                }
+            };
+            indexes.push(index);
+            last = Some((value, index));
+        }
+        Some(Self {
+            values: distinct,
+            indexes,
+        })
+    }
+
+    fn encode(&self, head: &mut Vec<u8>, data: &mut Vec<u8>) {
+        head.push(DICTIONARY);
+        put_longest(&self.values, head);
+        varint::put(self.values.len() as u64, data);
+        put_plain(&self.values, data);
+        put_numbers_below(self.values.len(), &self.indexes, data);
+    }
 }
 
 /// Appends small numbers, one or two bytes each.

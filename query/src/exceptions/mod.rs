@@ -1,7 +1,8 @@
 //! Error groups: the exceptions that spans recorded, put together by what threw them and where.
 //!
-//! Computed from the stored spans when asked, so that counts are exact and survive whatever the
-//! spans survive. Invariants: an event counts once, however often its span was sent; what is held
+//! Computed from the columns of stored spans and events when asked, so that counts are exact and
+//! survive whatever the spans survive. An exception counts where its own time is in the range and
+//! its span touches it. Invariants: an event counts once, however often its span was sent; what is held
 //! is charged to the budget; the same exception has the same fingerprint in every process and
 //! version of the service.
 
@@ -10,11 +11,10 @@ mod fingerprint;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
-use obs_model::spans::{AttributeValue, SpanEvent, StatusCode, attribute};
-use obs_model::{Budget, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
-use obs_tracestore::columns::Numbers;
-use obs_tracestore::scan::{Choose, scan_chosen};
-use obs_tracestore::{Columns, Condition, Scope, Snapshot, SpanFilter, Spans};
+use obs_model::spans::{AttributeValue, StatusCode};
+use obs_model::{Budget, SpanId, TimeRange, Timestamp, TraceId};
+use obs_tracestore::columns::{Listed, Lists, Numbers, Words};
+use obs_tracestore::{Columns, Condition, Scope, SelectError, Snapshot, Spans, scan_columns};
 
 pub use fingerprint::{fingerprint, frames};
 
@@ -98,30 +98,16 @@ pub fn error_groups(
             value: AttributeValue::String(kind.clone()),
         });
     }
-    let wanted = SpanFilter {
-        range: filter.range,
-        conditions,
-    };
-    let failed = i64::from(StatusCode::Error.number());
-    let mut choose = |block: &Columns<'_>| {
-        let statuses = block.numbers(Numbers::Status)?;
-        Ok(statuses.into_iter().map(|s| s == failed).collect())
-    };
-    let choose: Option<&mut Choose<'_>> = filter.failed_only.then_some(&mut choose);
     let mut groups = Groups {
         filter,
         found: HashMap::new(),
         fresh_bytes: 0,
     };
-    let mut visit = |id, batch: SpanBatch| {
-        budget.check()?;
-        groups.trace(id, &batch);
+    scan_columns(snapshot, filter.range, &conditions, budget, &mut |block| {
+        groups.columns(block)?;
         budget.bytes(std::mem::take(&mut groups.fresh_bytes))?;
-        // The trace itself is let go.
-        budget.release_samples(batch.span_count() as u64);
         Ok(ControlFlow::Continue(()))
-    };
-    scan_chosen(snapshot, &wanted, choose, budget, &mut visit)?;
+    })?;
     let mut all: Vec<ErrorGroup> = groups.found.into_values().collect();
     all.sort_by(|a, b| b.last.cmp(&a.last).then(a.fingerprint.cmp(&b.fingerprint)));
     Ok(all)
@@ -129,19 +115,65 @@ pub fn error_groups(
 
 const TYPE: &str = "exception.type";
 
-/// What an event says of an exception; `None` for other events.
-fn exception(event: &SpanEvent) -> Option<[&str; 3]> {
-    let text = |key| match attribute(&event.attributes, key) {
-        Some(AttributeValue::String(text)) => text.as_str(),
-        Some(_) | None => "",
-    };
-    let texts = [
-        text(TYPE),
-        text("exception.message"),
-        text("exception.stacktrace"),
-    ];
-    let is_one = event.name == "exception" || texts[..2].iter().any(|t| !t.is_empty());
-    is_one.then_some(texts)
+/// What is not text counts as none.
+fn text(value: &AttributeValue) -> &str {
+    match value {
+        AttributeValue::String(text) => text,
+        _ => "",
+    }
+}
+
+/// What the events of a block say of exceptions.
+struct Events {
+    names: Listed,
+    times: Listed,
+    /// Types, messages and stack traces.
+    texts: [Listed; 3],
+}
+
+impl Events {
+    fn read(block: &Columns<'_>) -> Result<Self, SelectError> {
+        let attribute = |key| block.lists(Lists::EventAttribute(key));
+        Ok(Self {
+            names: block.lists(Lists::EventName)?,
+            times: block.lists(Lists::EventTime)?,
+            texts: [
+                attribute(TYPE)?,
+                attribute("exception.message")?,
+                attribute("exception.stacktrace")?,
+            ],
+        })
+    }
+
+    /// The events of a row.
+    fn of_row(&self, row: usize) -> std::ops::Range<usize> {
+        let ends = &self.names.ends;
+        let start = row.checked_sub(1).map_or(0, |r| ends[r]);
+        start as usize..ends[row] as usize
+    }
+
+    /// What an event says of an exception; `None` for other events.
+    fn exception(&self, event: usize) -> Option<[&str; 3]> {
+        let texts = [0, 1, 2].map(|at: usize| text(entry(&self.texts[at], event)));
+        let is_one = text(entry(&self.names, event)) == "exception"
+            || texts[..2].iter().any(|t| !t.is_empty());
+        is_one.then_some(texts)
+    }
+
+    /// When an event of a span was; where it does not say so, when the span began.
+    fn time(&self, event: usize, start: i64) -> Timestamp {
+        let AttributeValue::Int(since) = entry(&self.times, event) else {
+            return Timestamp::from_nanos(start);
+        };
+        match start.saturating_add(*since) {
+            0 => Timestamp::from_nanos(start),
+            time => Timestamp::from_nanos(time),
+        }
+    }
+}
+
+fn entry(listed: &Listed, event: usize) -> &AttributeValue {
+    &listed.entries.values[listed.entries.codes[event] as usize]
 }
 
 struct Groups<'a> {
@@ -152,39 +184,55 @@ struct Groups<'a> {
 }
 
 impl Groups<'_> {
-    fn trace(&mut self, trace: TraceId, batch: &SpanBatch) {
-        for (resource, _, span) in batch.iter() {
-            if span.events.is_empty()
-                || (self.filter.failed_only && span.status != StatusCode::Error)
-            {
+    /// Takes the exceptions of a block's spans that touch the range.
+    fn columns(&mut self, block: &Columns<'_>) -> Result<(), SelectError> {
+        if !block.has_events()? {
+            return Ok(());
+        }
+        let mut rows: Vec<bool> = match block.apart() {
+            Some(apart) => apart.iter().map(|apart| !apart).collect(),
+            None => vec![true; block.len()],
+        };
+        if self.filter.failed_only {
+            let failed = i64::from(StatusCode::Error.number());
+            let statuses = block.numbers(Numbers::Status)?;
+            let both = rows.iter_mut().zip(statuses);
+            both.for_each(|(row, status)| *row &= status == failed);
+        }
+        let services = block.attribute(Scope::Resource, "service.name")?;
+        let services = services.unwrap_or_default();
+        if let Some(wanted) = self.filter.service.as_deref() {
+            let is_wanted: Vec<bool> = services.values.iter().map(|v| text(v) == wanted).collect();
+            let both = rows.iter_mut().zip(&services.codes);
+            both.for_each(|(row, code)| *row &= is_wanted[*code as usize]);
+        }
+        if !rows.contains(&true) {
+            return Ok(());
+        }
+        let (starts, ends) = (block.numbers(Numbers::Start)?, block.numbers(Numbers::End)?);
+        let events = Events::read(block)?;
+        let names = block.words(Words::Name)?;
+        for row in (0..rows.len()).filter(|row| rows[*row]) {
+            let start = Timestamp::from_nanos(starts[row]);
+            let end = Timestamp::from_nanos(ends[row]).max(start);
+            if !TimeRange::new(start, end).overlaps(self.filter.range) {
                 continue;
             }
-            let service = match attribute(&resource.attributes, "service.name") {
-                Some(AttributeValue::String(name)) => name.as_str(),
-                Some(_) | None => "",
-            };
-            if self.filter.service.as_deref().is_some_and(|s| s != service) {
-                continue;
-            }
-            for event in &span.events {
-                let Some(texts) = exception(event) else {
+            for event in events.of_row(row) {
+                let Some(texts) = events.exception(event) else {
                     continue;
                 };
-                let time = if event.time.nanos() == 0 {
-                    span.start
-                } else {
-                    event.time
-                };
-                let seen = Occurrence {
-                    time,
-                    trace,
-                    span: span.span_id,
-                };
+                let time = events.time(event, starts[row]);
                 if self.filter.range.contains(time) && self.is_wanted(texts) {
-                    self.add(texts, (service, &span.name), seen);
+                    let (trace, span) = block.ids(row)?;
+                    let seen = Occurrence { time, trace, span };
+                    let service = text(&services.values[services.codes[row] as usize]);
+                    let name = text(&names.values[names.codes[row] as usize]);
+                    self.add(texts, (service, name), seen);
                 }
             }
         }
+        Ok(())
     }
 
     fn is_wanted(&self, [kind, message, _]: [&str; 3]) -> bool {

@@ -1,8 +1,8 @@
 //! Groups of exceptions in stored spans.
 
 use obs_model::limits::Limits;
-use obs_model::spans::{Attribute, Resource, ResourceSpans, ScopeSpans};
-use obs_model::{Span, Tenant};
+use obs_model::spans::{Attribute, Resource, ResourceSpans, ScopeSpans, SpanEvent};
+use obs_model::{Span, SpanBatch, Tenant};
 use obs_storage::{Options, Record, SimDisk, Store};
 use std::sync::Arc;
 

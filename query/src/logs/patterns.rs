@@ -1,6 +1,8 @@
 //! What lines have in common: templates such as `GET <_> took <_>`, mined from lines as they are
 //! scanned, in the manner of Drain, and counted over time.
 //!
+//! Lines of a part are not put together for it: the store tells what the lines of each of its own
+//! templates share, and how many there are; only lines that share nothing are looked at.
 //! A line is cut into words and what stands between them. Lines with the same separators, level
 //! and first word meet in one bucket; a line joins the template there that it shares most words
 //! with, and the words in which they differ become `<_>`.
@@ -11,8 +13,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use memchr::memmem;
-use obs_logstore::{Direction, LogFilter, Logs, Rows, SelectError, Snapshot, Visitor, scan};
-use obs_model::{Budget, BudgetError, HeldBytes, Labels, LogRecord, TimeRange, Timestamp};
+use obs_logstore::enrich::DETECTED_LEVEL;
+use obs_logstore::{
+    Direction, LogFilter, Logs, Rows, SelectError, ShapeVisitor, Snapshot, Visitor, scan,
+};
+use obs_model::{Budget, BudgetError, HeldBytes, Labels, TimeRange, Timestamp};
 
 use super::live::Sieve;
 use super::pattern::LinePattern;
@@ -30,6 +35,8 @@ const LINE_BYTES_MAX: usize = 4096;
 /// Of ten words, so many must be the same for a line to join a template.
 const ALIKE_OF_TEN: usize = 5;
 const HOLE: &str = "<_>";
+/// What the store puts in place of what differs.
+const HOLE_BYTE: u8 = obs_logstore::HOLE;
 /// Members of a JSON line that hold its text, as Loki knows them.
 const MESSAGE_KEYS: [&str; 6] = ["log", "message", "msg", "msg_", "_msg", "content"];
 
@@ -94,18 +101,99 @@ impl Visitor for Mining<'_> {
 
     fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {
         self.budget.check()?;
+        if self.plain {
+            let mut shapes = Shapes {
+                miner: &mut self.miner,
+                range: self.range,
+                // The label of the stream counts where the line has none.
+                level: labels.get(DETECTED_LEVEL).unwrap_or(""),
+                all: Vec::new(),
+            };
+            rows.for_shapes(&mut shapes)?;
+            return shapes.finish();
+        }
         for index in 0..rows.len() {
             let record = rows.record(index)?;
             if !self.range.contains(record.time) {
                 continue;
             }
-            if self.plain {
-                self.miner.line(&record, labels)?;
-            } else if let Some(sifted) = self.sieve.sift(labels, &record) {
-                self.miner.line(&sifted.record, labels)?;
+            if let Some(sifted) = self.sieve.sift(labels, &record) {
+                let record = &sifted.record;
+                let level = record.metadata.get(DETECTED_LEVEL);
+                let level = level.or_else(|| labels.get(DETECTED_LEVEL)).unwrap_or("");
+                self.miner.line(&record.line, record.time, level)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What the lines of a template of the store share, and how many there are.
+struct Shape {
+    text: String,
+    /// By level and begin of the step; what follows each other is added up.
+    counts: Vec<(String, i64, u64)>,
+}
+
+/// Takes the shapes of the lines of one stream.
+struct Shapes<'m, 'a> {
+    miner: &'m mut Miner<'a>,
+    range: TimeRange,
+    level: &'m str,
+    all: Vec<Shape>,
+}
+
+impl Shapes<'_, '_> {
+    fn finish(self) -> Result<(), SelectError> {
+        for shape in &self.all {
+            let words = cut_shape(&shape.text);
+            for (level, begin, count) in &shape.counts {
+                self.miner.add_words(&words, level, *begin, *count)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ShapeVisitor for Shapes<'_, '_> {
+    fn shape(&mut self, text: &[u8]) -> Option<usize> {
+        let text = std::str::from_utf8(text).ok()?;
+        // What has no word of its own says something only with its variables.
+        let told = cut_shape(text).words.iter().any(|word| !is_hole(word));
+        told.then(|| {
+            self.all.push(Shape {
+                text: text.to_owned(),
+                counts: Vec::new(),
+            });
+            self.all.len() - 1
+        })
+    }
+
+    fn row(&mut self, shape: usize, time: Timestamp, level: &str) -> Result<(), SelectError> {
+        if !self.range.contains(time) {
+            return Ok(());
+        }
+        let level = if level.is_empty() { self.level } else { level };
+        let begin = self.miner.begin(time);
+        // A number that this visitor gave.
+        let counts = &mut self.all[shape].counts;
+        let mut last = counts
+            .iter_mut()
+            .rev()
+            .take_while(|(_, at, _)| *at == begin);
+        match last.find(|(known, ..)| known == level) {
+            Some((_, _, count)) => *count += 1,
+            None => counts.push((level.to_owned(), begin, 1)),
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8], time: Timestamp, level: &str) -> Result<(), SelectError> {
+        if !self.range.contains(time) {
+            return Ok(());
+        }
+        let level = if level.is_empty() { self.level } else { level };
+        Ok(self.miner.line(line, time, level)?)
     }
 }
 
@@ -157,36 +245,46 @@ impl<'a> Miner<'a> {
         }
     }
 
-    fn line(&mut self, record: &LogRecord, labels: &Labels) -> Result<(), BudgetError> {
-        let Ok(text) = std::str::from_utf8(&record.line) else {
+    /// The begin of the step that a time lies in.
+    fn begin(&self, time: Timestamp) -> i64 {
+        time.nanos().div_euclid(self.step) * self.step
+    }
+
+    fn line(&mut self, line: &[u8], time: Timestamp, level: &str) -> Result<(), BudgetError> {
+        let Ok(text) = std::str::from_utf8(line) else {
             return Ok(());
         };
-        let level = record.metadata.get("detected_level");
-        let level = level.or_else(|| labels.get("detected_level")).unwrap_or("");
-        let words = cut_line(text);
+        self.add_words(&cut_line(text), level, self.begin(time), 1)
+    }
+
+    /// So many lines with these words in a step.
+    fn add_words(
+        &mut self,
+        words: &Words<'_>,
+        level: &str,
+        begin: i64,
+        count: u64,
+    ) -> Result<(), BudgetError> {
         if words.words.is_empty() {
             return Ok(());
         }
-        let bucket = bucket(level, &words);
+        let bucket = bucket(level, words);
         let known = self.buckets.get(&bucket).into_iter().flatten();
         let best = known
-            .filter_map(|at| Some((self.templates.get(*at)?.alike(&words, level)?, *at)))
+            .filter_map(|at| Some((self.templates.get(*at)?.alike(words, level)?, *at)))
             .max_by_key(|(alike, at)| (*alike, std::cmp::Reverse(*at)));
         let at = match best {
             Some((_, at)) => at,
-            None => self.add(bucket, level, &words)?,
+            None => self.add(bucket, level, words)?,
         };
-        let begin = record.time.nanos().div_euclid(self.step) * self.step;
         if let Some(template) = self.templates.get_mut(at) {
-            template.join(&words);
-            template.total += 1;
-            if *template
-                .counts
-                .entry(begin)
-                .and_modify(|n| *n += 1)
-                .or_insert(1)
-                == 1
-            {
+            template.join(words);
+            template.total += count;
+            let known = template.counts.get_mut(&begin);
+            if let Some(known) = known {
+                *known += count;
+            } else {
+                template.counts.insert(begin, count);
                 self.held.add(48)?;
             }
         }
@@ -201,7 +299,11 @@ impl<'a> Miner<'a> {
             bucket,
             level: level.to_owned(),
             separators: words.separators.iter().map(|s| (*s).to_owned()).collect(),
-            words: words.words.iter().map(|w| Some((*w).to_owned())).collect(),
+            words: words
+                .words
+                .iter()
+                .map(|w| (!is_hole(w)).then(|| (*w).to_owned()))
+                .collect(),
             cut: words.cut,
             counts: BTreeMap::new(),
             total: 0,
@@ -321,17 +423,40 @@ fn bucket(level: &str, words: &Words<'_>) -> u64 {
     words.separators.hash(&mut hasher);
     words.cut.hash(&mut hasher);
     let first = words.words.first().copied().unwrap_or("");
-    let digits = first.bytes().any(|b| b.is_ascii_digit());
-    if !digits {
+    let varies = first.bytes().any(|b| b.is_ascii_digit()) || is_hole(first);
+    if !varies {
         first.hash(&mut hasher);
     }
     hasher.finish()
 }
 
+/// Whether a word of a shape differs from line to line.
+fn is_hole(word: &str) -> bool {
+    word.bytes().any(|byte| byte == HOLE_BYTE)
+}
+
+/// Cuts what lines share as [`cut_line`] cuts lines.
+fn cut_shape(text: &str) -> Words<'_> {
+    // A digit may stand in JSON wherever a variable may, and takes one byte as well.
+    let likely: String = text
+        .chars()
+        .map(|c| if c == char::from(HOLE_BYTE) { '0' } else { c })
+        .collect();
+    let message = message(&likely).map(|message| {
+        let start = message.as_ptr().addr() - likely.as_ptr().addr();
+        &text[start..start + message.len()]
+    });
+    cut(message, text)
+}
+
 /// Cuts a line into words and separators. Of a JSON line the message is taken where it stands in
 /// the line as it is.
 fn cut_line(text: &str) -> Words<'_> {
-    match message(text) {
+    cut(message(text), text)
+}
+
+fn cut<'t>(message: Option<&'t str>, text: &'t str) -> Words<'t> {
+    match message {
         Some(message) => {
             let mut words = split(message);
             words.cut = Cut {
@@ -415,12 +540,8 @@ mod tests {
         let budget = Budget::new(&Limits::default());
         let mut miner = Miner::new(10_000_000_000, &budget);
         for (second, line) in lines.iter().enumerate() {
-            let record = LogRecord {
-                time: Timestamp::from_seconds(second as i64),
-                line: line.as_bytes().to_vec(),
-                metadata: Labels::from_pairs([("detected_level", "info")]),
-            };
-            miner.line(&record, &Labels::empty()).unwrap();
+            let time = Timestamp::from_seconds(second as i64);
+            miner.line(line.as_bytes(), time, "info").unwrap();
         }
         miner.finish()
     }
@@ -495,6 +616,35 @@ mod tests {
         );
         let filter = LinePattern::new(&long.pattern).unwrap();
         assert!(filter.is_match(lines.last().unwrap().as_bytes()));
+    }
+
+    #[test]
+    fn shapes_are_cut_as_lines_are() {
+        let check = |shape: &str, words: &[&str], cut: bool| {
+            let shape = shape.replace('#', "\u{1}");
+            let found = cut_shape(&shape);
+            let shown: Vec<&str> = found
+                .words
+                .iter()
+                .map(|word| if is_hole(word) { HOLE } else { word })
+                .collect();
+            assert_eq!(
+                (shown.as_slice(), found.cut.before),
+                (words, cut),
+                "{shape}"
+            );
+        };
+        check(
+            "took #ms for x# a",
+            &["took", HOLE, "for", HOLE, "a"],
+            false,
+        );
+        check(
+            r##"{"n":#,"msg":"job # is done","t":"#-#"}"##,
+            &["job", HOLE, "is", "done"],
+            true,
+        );
+        check(r##"{"n":#,"msg":"#"}"##, &[HOLE], true);
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! The scans behind log queries: a plan and a snapshot in, lines or samples out.
 
-use obs_logstore::{LineCondition, LogFilter, Logs, Rows, SelectError, Snapshot, Visitor, scan};
+use obs_logstore::{
+    LineCondition, LogFilter, Logs, Minutes, Rows, SelectError, Snapshot, Visitor, scan,
+};
 use obs_model::answer::LogLines;
 use obs_model::{Budget, Labels, TimeRange};
 
@@ -92,6 +94,14 @@ impl Visitor for SampleCollector<'_> {
 
     fn whole(&mut self, labels: &Labels, range: TimeRange, rows: u64) -> Result<bool, SelectError> {
         self.take_whole(labels, range, rows)
+    }
+
+    fn wants_minutes(&self) -> bool {
+        self.counts_by_minute()
+    }
+
+    fn minutes(&mut self, labels: &Labels, minutes: &Minutes<'_>) -> Result<bool, SelectError> {
+        self.take_minutes(labels, minutes)
     }
 
     fn stream(&mut self, labels: &Labels, rows: &Rows<'_>) -> Result<(), SelectError> {

@@ -8,12 +8,13 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use obs_logstore::{Rows, SelectError};
+use obs_logstore::enrich::DETECTED_LEVEL;
+use obs_logstore::{MINUTE, Minutes, Rows, SelectError};
 use obs_model::{Budget, BudgetError, Labels, Matcher, Samples, TimeRange, Timestamp};
 
 use super::filter::LabelFilter;
 use super::pipeline::Pipeline;
-use super::row::{ERROR, Row};
+use super::row::{ERROR, EXTRACTED, Row};
 use super::template::Template;
 use super::value;
 use crate::error::{ParseError, QueryError};
@@ -22,6 +23,8 @@ use crate::plan::SelectedSeries;
 
 /// Bytes that a sample takes, for the budget.
 const SAMPLE_BYTES: u64 = 16;
+/// Series of one stream that grow at the same time.
+const GROWING_MAX: usize = 16;
 
 /// What a line is worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +67,13 @@ pub struct Cells {
 }
 
 impl Cells {
+    /// Whether no window tells times of one minute apart.
+    fn are_minutes(&self) -> bool {
+        let whole = |nanos: i64| nanos % MINUTE == 0;
+        // A single window has no step.
+        whole(self.end.nanos()) && whole(self.length) && (self.step == i64::MAX || whole(self.step))
+    }
+
     /// The last time of the cell of a time.
     fn last(&self, time: i64) -> i64 {
         let border = |border: i128| {
@@ -154,6 +164,39 @@ impl CompiledLeaf {
     /// Whether a line is only counted: nothing but what the store has looked at decides on it.
     fn only_counts(&self) -> bool {
         matches!(self.worth, CompiledWorth::One) && self.pipeline.only_leads()
+    }
+
+    /// The keys of structured metadata that tell the series of lines that are only counted; nothing
+    /// where others may.
+    fn telling_keys(&self) -> Option<Vec<&str>> {
+        let grouping = self.grouping.as_ref().filter(|g| !g.without)?;
+        let mut keys: Vec<&str> = Vec::new();
+        for label in &grouping.labels {
+            keys.push(label);
+            // What a label of the stream hides shows under another name.
+            keys.extend(label.strip_suffix(EXTRACTED));
+        }
+        Some(keys)
+    }
+
+    /// Whether the series of lines of a stream is told by its labels and `detected_level`, if their
+    /// metadata has these keys only.
+    fn is_told_by_level(&self, labels: &Labels, keys: &[String]) -> bool {
+        let mut others = keys.iter().filter(|key| *key != DETECTED_LEVEL);
+        let Some(grouping) = &self.grouping else {
+            return others.next().is_none();
+        };
+        if grouping.without {
+            return others.all(|key| grouping.labels.contains(key) && labels.get(key).is_none());
+        }
+        let tells = |key: &String| {
+            let shown = |label: &String| {
+                let renamed = label.strip_suffix(EXTRACTED) == Some(key.as_str());
+                renamed || label == key && labels.get(key).is_none()
+            };
+            grouping.labels.iter().any(shown)
+        };
+        !others.any(tells)
     }
 
     /// Whether the series of a line is told by the labels of its stream.
@@ -334,6 +377,9 @@ impl<'a> SampleCollector<'a> {
         if self.leaf.only_counts() && self.leaf.is_told_by(labels) {
             return self.count(labels, rows);
         }
+        if let Some(keys) = self.leaf.telling_keys().filter(|_| self.leaf.only_counts()) {
+            return self.count_by(labels, rows, &keys);
+        }
         let wanted = self.leaf.wanted.as_deref();
         // Most lines of a stream are of the series of the line before; where the pipeline sets no
         // labels, equal metadata says so without a look at the labels.
@@ -411,6 +457,92 @@ impl<'a> SampleCollector<'a> {
         self.put(Some((group, samples)))?;
         self.budget.bytes(SAMPLE_BYTES)?;
         Ok(true)
+    }
+
+    /// Whether counts by minute and level may answer.
+    pub(crate) fn counts_by_minute(&self) -> bool {
+        let counts = matches!(self.leaf.worth, CompiledWorth::One | CompiledWorth::Bytes);
+        let aligned = self.leaf.cells.is_some_and(|cells| cells.are_minutes());
+        counts && aligned && self.leaf.pipeline.only_leads()
+    }
+
+    /// Rows of a stream by minute and level; `false` where they must be looked at.
+    pub(crate) fn take_minutes(
+        &mut self,
+        labels: &Labels,
+        minutes: &Minutes<'_>,
+    ) -> Result<bool, SelectError> {
+        if !self.leaf.is_told_by_level(labels, minutes.keys) {
+            return Ok(false);
+        }
+        self.budget.check()?;
+        let cells = self.leaf.cells;
+        let mut kept = 0;
+        for (number, level) in minutes.levels.iter().enumerate() {
+            let mut counts = minutes.counts.iter().filter(|c| c.level as usize == number);
+            let Some(first) = counts.next() else { continue };
+            let pairs = [(DETECTED_LEVEL, level.as_str())];
+            let metadata = Labels::from_pairs(pairs.into_iter().filter(|(_, v)| !v.is_empty()));
+            let row = Row::new(&[], self.range.start, labels, &metadata, None);
+            let group = self.leaf.labels(&row);
+            let mut samples = self.begin(&group)?;
+            for count in std::iter::once(first).chain(counts) {
+                let worth = match self.leaf.worth {
+                    CompiledWorth::Bytes => count.bytes,
+                    _ => count.records,
+                };
+                kept += u64::from(samples.add(count.range().end, worth as f64, cells));
+            }
+            self.put(Some((group, samples)))?;
+        }
+        self.budget.bytes(kept * SAMPLE_BYTES)?;
+        Ok(true)
+    }
+
+    /// Rows that are worth 1 each, whose series are told by these keys of their metadata.
+    fn count_by(
+        &mut self,
+        labels: &Labels,
+        rows: &Rows<'_>,
+        keys: &[&str],
+    ) -> Result<(), SelectError> {
+        // Rows of few series take turns; each grows where it is.
+        let mut growing: Vec<(Labels, Labels, Growing)> = Vec::new();
+        let (range, cells) = (self.range, self.leaf.cells);
+        let mut kept = 0;
+        rows.for_metadata(keys, &mut |time, metadata| {
+            if !range.contains(time) {
+                return Ok(());
+            }
+            let known = growing.iter().position(|(known, ..)| known == metadata);
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    if growing.len() == GROWING_MAX {
+                        for (_, group, samples) in growing.drain(..) {
+                            self.put(Some((group, samples)))?;
+                        }
+                    }
+                    let row = Row::new(&[], time, labels, metadata, None);
+                    let group = self.leaf.labels(&row);
+                    // Other metadata may be of the same series.
+                    let same = growing.iter().position(|(_, known, _)| *known == group);
+                    if let Some(same) = same {
+                        let (_, group, samples) = growing.swap_remove(same);
+                        self.put(Some((group, samples)))?;
+                    }
+                    let samples = self.begin(&group)?;
+                    growing.push((metadata.clone(), group, samples));
+                    growing.len() - 1
+                }
+            };
+            kept += u64::from(growing[at].2.add(time, 1.0, cells));
+            Ok(())
+        })?;
+        for (_, group, samples) in growing {
+            self.put(Some((group, samples)))?;
+        }
+        Ok(self.budget.bytes(kept * SAMPLE_BYTES)?)
     }
 
     /// The series of all lines of a stream.

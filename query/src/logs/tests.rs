@@ -799,9 +799,17 @@ fn metrics_read_the_store() {
 
 /// Evaluates a metric query on [`stored`]; shows each series with its values by step.
 fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
+    evaluated_on(&stored(), query, when)
+}
+
+/// Evaluates a metric query; shows each series with its values by step.
+fn evaluated_on(
+    snapshot: &Snapshot<Logs>,
+    query: &str,
+    when: When,
+) -> Result<Vec<String>, QueryError> {
     let limits = Limits::default();
     let budget = Budget::new(&limits);
-    let snapshot = stored();
     let Plan::Metric(plan) = plan(&parse(query, &limits)?, &Request::new(when), &limits)? else {
         panic!("{query} is a log query");
     };
@@ -810,7 +818,7 @@ fn evaluated(query: &str, when: When) -> Result<Vec<String>, QueryError> {
         let Leaf::Logs(leaf) = &read.leaf else {
             panic!("{query} reads no logs");
         };
-        selected.push(select(&snapshot, leaf, read.range, &budget)?);
+        selected.push(select(snapshot, leaf, read.range, &budget)?);
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
@@ -1097,4 +1105,141 @@ fn all_of_it_runs_from_the_text() {
             .contains("function \"nosuch\" not defined"),
         "{template}"
     );
+}
+
+/// The same records in a memory, and in parts that are cut at a time.
+fn stored_both_ways(records: &[(u8, LogRecord)], cut: i64) -> [Snapshot<Logs>; 2] {
+    type Memory = <Logs as obs_storage::Kind>::Memory;
+    let mut batch = LogBatch::default();
+    for app in 0..3u8 {
+        let own = records.iter().filter(|(of, _)| *of == app);
+        batch.streams.push(LogStream {
+            labels: Labels::from_pairs([
+                ("app", ["x", "y", "z"][usize::from(app)]),
+                ("env", "test"),
+            ]),
+            records: own.map(|(_, record)| record.clone()).collect(),
+        });
+    }
+    let mut bytes = Vec::new();
+    obs_logstore::encode(&batch, &mut bytes);
+    let memory = Memory::default();
+    <Logs as obs_storage::Kind>::apply(&memory, 1, &bytes).unwrap();
+    let cut = Timestamp::from_seconds(cut);
+    let ranges = [
+        TimeRange::new(Timestamp::MIN, cut),
+        TimeRange::new(cut + 1, Timestamp::MAX),
+    ];
+    let part = |range| {
+        let tenant = obs_model::Tenant::anonymous();
+        let mut out = obs_storage::PartWriter::in_memory("logs", &tenant);
+        <Logs as obs_storage::Kind>::flush(&memory, range, &mut out).unwrap();
+        let part = out.finish_in_memory();
+        (part.rows() > 0).then(|| Arc::new(obs_storage::OpenPart::open(part).unwrap()))
+    };
+    let parts = ranges.into_iter().filter_map(part).collect();
+    let snapshot = |memories, parts| Snapshot {
+        memories,
+        parts,
+        tags: Vec::new(),
+        manifest: 0,
+        hidden: obs_storage::Hiding::default(),
+    };
+    let in_parts = snapshot(Vec::new(), parts);
+    [snapshot(vec![Arc::new(memory)], Vec::new()), in_parts]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn counts_by_minute_answer_as_lines_do(
+        records in prop::collection::vec(
+            (
+                0u8..3,
+                (0i64..120).prop_map(|t| t * 10),
+                prop::sample::select(vec!["", "info", "warn"]),
+                prop::sample::select(vec![("", ""), ("", ""), ("level", "odd"), ("app", "own")]),
+                "[a-z]{1,5}",
+            ),
+            1..80,
+        ),
+        cut in 0i64..1200,
+        start in 0i64..20,
+        by in prop::sample::select(vec![
+            "sum by (detected_level)",
+            "sum by (level, detected_level)",
+            "sum by (app, detected_level)",
+            "sum by (app_extracted)",
+            "sum without (detected_level)",
+            "sum without (level)",
+            "sum",
+            "",
+        ]),
+        function in prop::sample::select(vec![
+            "count_over_time", "bytes_over_time", "rate",
+        ]),
+        (step, window, offset) in prop::sample::select(vec![
+            (60, "1m", ""), (120, "5m", ""), (60, "2m", "offset 1m"), (30, "1m", ""), (60, "90s", ""),
+        ]),
+        aligned: bool,
+    ) {
+        let records: Vec<(u8, LogRecord)> = records
+            .into_iter()
+            .map(|(app, at, level, pair, line)| {
+                let pairs = [("detected_level", level), pair];
+                let pairs: Vec<_> = pairs.into_iter().filter(|(_, v)| !v.is_empty()).collect();
+                (app, record(at, &line, &pairs))
+            })
+            .collect();
+        let start = if aligned { start * 60 } else { start * 60 + 7 };
+        let when = When::Range {
+            start: Timestamp::from_seconds(start),
+            end: Timestamp::from_seconds(start + 20 * step),
+            step: step * 1_000_000_000,
+        };
+        let query = format!(r#"{by} ({function}({{env="test"}}[{window}] {offset}))"#);
+        let [in_memory, in_parts] = stored_both_ways(&records, cut);
+        let expect = evaluated_on(&in_memory, &query, when).unwrap();
+        prop_assert_eq!(evaluated_on(&in_parts, &query, when).unwrap(), expect, "{}", query);
+        let at = When::At(Timestamp::from_seconds(start + 1200));
+        let query = format!(r#"{by} ({function}({{env="test"}}[20m]))"#);
+        let expect = evaluated_on(&in_memory, &query, at).unwrap();
+        prop_assert_eq!(evaluated_on(&in_parts, &query, at).unwrap(), expect, "{}", query);
+    }
+
+    #[test]
+    fn patterns_of_parts_count_their_lines(
+        numbers in prop::collection::vec((0u8..3, 0i64..600, 0u32..5000), 1..60),
+        cut in 0i64..600,
+    ) {
+        let texts = ["user {} logged in", r#"{"n":{},"msg":"job {} is done"}"#, "went {} away"];
+        let records: Vec<(u8, LogRecord)> = numbers
+            .iter()
+            .map(|(text, at, n)| {
+                let line = texts[usize::from(*text)].replace("{}", &n.to_string());
+                (*text, record(*at, &line, &[("detected_level", "info")]))
+            })
+            .collect();
+        let [_, in_parts] = stored_both_ways(&records, cut);
+        let expr = logs(r#"{env="test"}"#);
+        let range = TimeRange::new(Timestamp::from_seconds(0), Timestamp::from_seconds(600));
+        let budget = Budget::new(&Limits::default());
+        let found = super::patterns::patterns(&in_parts, &expr, range, 60_000_000_000, &budget);
+        let found = found.unwrap();
+        let distinct = |lines: &[&LogRecord]| {
+            let mut lines: Vec<_> = lines.iter().map(|r| (r.time, &r.line)).collect();
+            lines.sort();
+            lines.dedup();
+            lines.len() as u64
+        };
+        let all: Vec<&LogRecord> = records.iter().map(|(_, r)| r).collect();
+        prop_assert_eq!(found.iter().map(|p| p.total()).sum::<u64>(), distinct(&all));
+        for pattern in &found {
+            let filter = super::pattern::LinePattern::new(&pattern.pattern).unwrap();
+            let same: Vec<&LogRecord> =
+                all.iter().copied().filter(|r| filter.is_match(&r.line)).collect();
+            prop_assert!(distinct(&same) >= pattern.total(), "{:?}", pattern);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! How many bytes there are, by labels and over time: Loki's `index/volume` and
 //! `index/volume_range`.
 //!
-//! Invariant: lines are not read. Blocks that reach over a border are spread evenly over their own
-//! range, so sums over steps are the same as the sum over all of them but for rounding.
+//! Invariant: lines are read only where records are hidden or may be stored twice. What reaches over a
+//! border, a minute mostly, is spread evenly over its own range, so sums over steps are the same as the sum over all of them but for rounding.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@
 use obs_model::spans::AttributeValue;
 use obs_tracestore::Condition;
 
-use super::metrics::columns::is_decided;
+use super::columns::is_decided;
 use super::view::SERVICE_NAME;
 use crate::traceql::ast::{
     Attribute, Element, FieldExpr, Gives, Intrinsic, Operator, Scope, SpansetExpr, SpansetOp,
@@ -150,6 +150,9 @@ fn of_comparison(attribute: &Attribute, op: Operator, value: &Static) -> Option<
     match (attribute, value) {
         (Attribute::Intrinsic(Intrinsic::Name), Static::String(name)) => {
             Some(Condition::Name(name.clone()))
+        }
+        (Attribute::Intrinsic(Intrinsic::EventName), Static::String(name)) => {
+            Some(Condition::EventName(name.clone()))
         }
         (Attribute::Intrinsic(Intrinsic::Status), Static::Status(status)) => {
             Some(Condition::Status(*status))

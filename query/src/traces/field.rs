@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use obs_model::spans::{Attribute as SpanAttribute, AttributeValue, attribute};
 
+use super::spansets::Trace;
+use super::tree::Tree;
 use super::value::Value;
 use super::view::{SpanView, TraceView};
 use crate::traceql::ast::{Attribute, FieldExpr, Intrinsic, Operator, Scope};
@@ -23,7 +25,17 @@ impl Fields for TraceView<'_> {
     }
 
     fn has_parent(&self, index: usize) -> bool {
-        self.spans[index].parent.is_some()
+        self.tree.parents[index].is_some()
+    }
+}
+
+impl Trace for TraceView<'_> {
+    fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    fn tree(&self) -> &Tree {
+        &self.tree
     }
 }
 
@@ -92,7 +104,7 @@ pub(super) fn lookup<'a>(
             scope,
             name,
         } => {
-            let index = match (parent, trace.spans[index].parent) {
+            let index = match (parent, trace.tree.parents[index]) {
                 (false, _) => index,
                 (true, Some(parent)) => parent,
                 (true, None) => return Value::Missing,
@@ -130,7 +142,9 @@ fn named<'a>(scope: Scope, name: &str, span: &SpanView<'a>) -> Value<'a> {
 }
 
 fn many<'a>(values: impl Iterator<Item = Option<&'a AttributeValue>>) -> Value<'a> {
-    let values: Vec<_> = values.flatten().map(Value::of_attribute).collect();
+    let values = values.flatten().map(Value::of_attribute);
+    // What has no value counts as not there.
+    let values: Vec<_> = values.filter(|v| !v.is_missing()).collect();
     if values.is_empty() {
         Value::Missing
     } else {
@@ -161,14 +175,14 @@ fn intrinsic_value<'a>(intrinsic: Intrinsic, trace: &'a TraceView<'_>, index: us
         Intrinsic::SpanId => made(span.span_id.to_string()),
         Intrinsic::ParentId if span.parent_id.is_zero() => text(""),
         Intrinsic::ParentId => made(span.parent_id.to_string()),
-        Intrinsic::ChildCount => Value::Int(view.children),
+        Intrinsic::ChildCount => Value::Int(trace.tree.children[index]),
         Intrinsic::TraceId => made(span.trace_id.to_string()),
         Intrinsic::RootName => trace.root_name().map_or(Value::Missing, text),
         Intrinsic::RootService => trace.root_service().map_or(Value::Missing, text),
         Intrinsic::TraceDuration => Value::Duration(trace.duration),
-        Intrinsic::NestedSetLeft => Value::Int(view.left),
-        Intrinsic::NestedSetRight => Value::Int(view.right),
-        Intrinsic::NestedSetParent => Value::Int(trace.nested_parent(index)),
+        Intrinsic::NestedSetLeft => Value::Int(trace.tree.left[index]),
+        Intrinsic::NestedSetRight => Value::Int(trace.tree.right[index]),
+        Intrinsic::NestedSetParent => Value::Int(trace.tree.nested_parent(index)),
         Intrinsic::EventName => texts(span.events.iter().map(|e| Cow::Borrowed(e.name.as_str()))),
         Intrinsic::EventTime => {
             let times: Vec<_> = span

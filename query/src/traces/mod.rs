@@ -1,12 +1,14 @@
-//! TraceQL on spans: searches, which match whole traces, and metrics, which read columns where one
-//! span alone decides.
+//! TraceQL on spans: searches, which put together the traces that columns show to match, and metrics,
+//! which read columns only.
 //!
 //! What other rooms call: [`plan()`], [`search`], [`metrics::run`], [`trace`]; tags and their
 //! values come from `obs_tracestore` as they are, or through [`tag_values`] within a query.
 //! The matcher is pure: a trace and a query in, an entry of the answer out.
 
+mod columns;
 mod conditions;
 mod field;
+mod forest;
 pub mod metrics;
 mod search;
 mod spansets;
@@ -14,8 +16,11 @@ mod structure;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod value;
 mod view;
+
+use std::ops::Range;
 
 use obs_model::answer::FoundTrace;
 use obs_model::limits::Limits;
@@ -24,6 +29,7 @@ use obs_tracestore::scan::{Choose, scan_chosen};
 use obs_tracestore::{Columns, Snapshot, SpanFilter, Spans};
 
 use conditions::{hints, some_span};
+use forest::Marked;
 pub use metrics::SpanMetricsPlan;
 use search::TraceCollector;
 pub use search::TraceMatcher;
@@ -99,8 +105,24 @@ pub fn search(
         Ok(flow)
     };
     let needed = some_span(&plan.pipeline);
-    let mut choose = |block: &Columns<'_>| metrics::columns::matching(&needed, block);
-    let choose: Option<&mut Choose<'_>> = (!needed.is_empty()).then_some(&mut choose);
+    // What looks at spans one by one is decided by the columns of any block, what does not where
+    // a block has whole traces.
+    let alone = columns::conditions_of(&plan.pipeline).is_some();
+    let marked = Marked::new(&plan.pipeline, &[]);
+    let mut choose = |block: &Columns<'_>, traces: &[Range<usize>]| {
+        let mut rows = columns::matching(&needed, block)?;
+        if alone {
+            return Ok(rows);
+        }
+        traces.iter().for_each(|own| rows[own.clone()].fill(false));
+        marked.look(block, traces, &mut |found, _| {
+            let both = rows.iter_mut().zip(found);
+            both.for_each(|(row, found)| *row |= found);
+            Ok(())
+        })?;
+        Ok(rows)
+    };
+    let choose: Option<&mut Choose<'_>> = (!alone || !needed.is_empty()).then_some(&mut choose);
     scan_chosen(snapshot, &filter, choose, budget, &mut visit)?;
     Ok(collector.finish())
 }

@@ -6,13 +6,28 @@ use std::collections::HashMap;
 
 use obs_model::spans::Attribute as SpanAttribute;
 
-use super::field::{evaluate, holds};
+use super::field::{Fields, evaluate, holds};
 use super::structure::{inverse, related};
+use super::tree::Tree;
 use super::value::Value;
-use super::view::TraceView;
 use crate::traceql::ast::{
     Aggregate, Element, FieldExpr, Gives, ScalarExpr, ScalarFilter, SpansetExpr, SpansetOp,
 };
+
+/// A whole trace, whose spans have numbers from 0 in the order in which they begin.
+pub(super) trait Trace: Fields + Sized {
+    /// Number of spans.
+    fn len(&self) -> usize;
+
+    /// How they hang together.
+    fn tree(&self) -> &Tree;
+
+    /// Those of the spans that meet a condition.
+    fn filter(&self, expr: &FieldExpr, spans: &[usize]) -> Vec<usize> {
+        let keep = |index: &usize| holds(expr, self, *index);
+        spans.iter().copied().filter(keep).collect()
+    }
+}
 
 /// Some spans of a trace.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,15 +39,15 @@ pub(super) struct Set {
 }
 
 /// Runs a pipeline on the whole trace.
-pub(super) fn run(pipeline: &[Element], trace: &TraceView<'_>) -> Vec<Set> {
+pub(super) fn run<T: Trace>(pipeline: &[Element], trace: &T) -> Vec<Set> {
     let all = Set {
-        spans: (0..trace.spans.len()).collect(),
+        spans: (0..trace.len()).collect(),
         attributes: Vec::new(),
     };
     steps(pipeline, trace, vec![all])
 }
 
-fn steps(pipeline: &[Element], trace: &TraceView<'_>, mut sets: Vec<Set>) -> Vec<Set> {
+fn steps<T: Trace>(pipeline: &[Element], trace: &T, mut sets: Vec<Set>) -> Vec<Set> {
     for element in pipeline {
         if sets.is_empty() {
             break;
@@ -71,13 +86,10 @@ fn coalesce(sets: Vec<Set>) -> Vec<Set> {
 }
 
 /// The spans of a set that an expression keeps.
-fn spans_of(expr: &SpansetExpr, trace: &TraceView<'_>, set: &Set) -> Vec<usize> {
+fn spans_of<T: Trace>(expr: &SpansetExpr, trace: &T, set: &Set) -> Vec<usize> {
     match expr {
         SpansetExpr::Filter(None) => set.spans.clone(),
-        SpansetExpr::Filter(Some(expr)) => {
-            let keep = |index: &usize| holds(expr, trace, *index);
-            set.spans.iter().copied().filter(keep).collect()
-        }
+        SpansetExpr::Filter(Some(expr)) => trace.filter(expr, &set.spans),
         SpansetExpr::Pipeline(elements) => {
             let sets = steps(elements, trace, vec![set.clone()]);
             coalesce(sets).pop().map_or_else(Vec::new, |set| set.spans)
@@ -85,14 +97,14 @@ fn spans_of(expr: &SpansetExpr, trace: &TraceView<'_>, set: &Set) -> Vec<usize> 
         SpansetExpr::Operation { op, left, right } => {
             let left = spans_of(left, trace, set);
             let right = spans_of(right, trace, set);
-            operate(*op, trace, left, right)
+            operate(*op, || trace.tree(), left, right)
         }
     }
 }
 
-fn operate(
+fn operate<'a>(
     op: SpansetOp,
-    trace: &TraceView<'_>,
+    tree: impl FnOnce() -> &'a Tree,
     left: Vec<usize>,
     right: Vec<usize>,
 ) -> Vec<usize> {
@@ -106,14 +118,15 @@ fn operate(
         SpansetOp::And if left.is_empty() || right.is_empty() => Vec::new(),
         SpansetOp::And | SpansetOp::Union => union(left, right),
         SpansetOp::Structural(relation, gives) => {
-            let related_to_left = related(trace, &left, relation);
+            let tree = tree();
+            let related_to_left = related(tree, &left, relation);
             let wanted = gives != Gives::NotRight;
             let keep = |index: &usize| related_to_left[*index] == wanted;
             let kept: Vec<usize> = right.iter().copied().filter(keep).collect();
             if gives != Gives::Both {
                 return kept;
             }
-            let related_to_right = related(trace, &right, inverse(relation));
+            let related_to_right = related(tree, &right, inverse(relation));
             let both = left.into_iter().filter(|index| related_to_right[*index]);
             union(both.collect(), kept)
         }
@@ -121,7 +134,7 @@ fn operate(
 }
 
 /// Splits a set by the values of an expression, in order of first occurrence.
-fn group(expr: &FieldExpr, trace: &TraceView<'_>, set: Set) -> Vec<Set> {
+fn group<T: Trace>(expr: &FieldExpr, trace: &T, set: Set) -> Vec<Set> {
     let mut groups: Vec<(Value<'_>, Vec<usize>)> = Vec::new();
     // By the value as text, types apart: a trace may have as many groups as spans.
     let mut known: HashMap<String, usize> = HashMap::new();
@@ -151,7 +164,7 @@ fn group(expr: &FieldExpr, trace: &TraceView<'_>, set: Set) -> Vec<Set> {
         .collect()
 }
 
-fn scalar_filter(filter: &ScalarFilter, trace: &TraceView<'_>, mut set: Set) -> Option<Set> {
+fn scalar_filter<T: Trace>(filter: &ScalarFilter, trace: &T, mut set: Set) -> Option<Set> {
     let mut seen = Vec::new();
     let left = scalar(&filter.left, trace, &set, &mut seen);
     let right = scalar(&filter.right, trace, &set, &mut seen);
@@ -160,9 +173,9 @@ fn scalar_filter(filter: &ScalarFilter, trace: &TraceView<'_>, mut set: Set) -> 
     keep.then_some(set)
 }
 
-fn scalar<'a>(
+fn scalar<'a, T: Trace>(
     expr: &'a ScalarExpr,
-    trace: &'a TraceView<'_>,
+    trace: &'a T,
     set: &Set,
     seen: &mut Vec<SpanAttribute>,
 ) -> Value<'a> {
@@ -189,10 +202,10 @@ fn scalar<'a>(
     }
 }
 
-fn aggregated<'a>(
+fn aggregated<'a, T: Trace>(
     aggregate: Aggregate,
     field: Option<&'a FieldExpr>,
-    trace: &'a TraceView<'_>,
+    trace: &'a T,
     set: &Set,
 ) -> Value<'a> {
     let Some(field) = field else {

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 use obs_model::SpanId;
 
-use super::view::TraceView;
+use super::tree::Tree;
 use crate::traceql::ast::Relation;
 
 /// For each span of the trace: whether it stands in the relation to a span of `marked`. A
 /// `Child` stands below a marked span, an `Ancestor` anywhere above one.
-pub(super) fn related(trace: &TraceView<'_>, marked: &[usize], relation: Relation) -> Vec<bool> {
-    let count = trace.spans.len();
+pub(super) fn related(tree: &Tree, marked: &[usize], relation: Relation) -> Vec<bool> {
+    let count = tree.parents.len();
     let mut mark = vec![false; count];
     for index in marked {
         mark[*index] = true;
@@ -21,48 +21,43 @@ pub(super) fn related(trace: &TraceView<'_>, marked: &[usize], relation: Relatio
     let mut found = vec![false; count];
     match relation {
         Relation::Child => {
-            for (index, span) in trace.spans.iter().enumerate() {
-                found[index] = span.parent.is_some_and(|p| mark[p]);
+            for (index, parent) in tree.parents.iter().enumerate() {
+                found[index] = parent.is_some_and(|p| mark[p]);
             }
         }
         Relation::Parent => {
             for index in marked {
-                if let Some(parent) = trace.spans[*index].parent {
+                if let Some(parent) = tree.parents[*index] {
                     found[parent] = true;
                 }
             }
         }
         Relation::Descendant => {
-            for index in &trace.order {
-                found[*index] = trace.spans[*index]
-                    .parent
-                    .is_some_and(|p| mark[p] || found[p]);
+            for index in &tree.order {
+                found[*index] = tree.parents[*index].is_some_and(|p| mark[p] || found[p]);
             }
         }
         Relation::Ancestor => {
-            for index in trace.order.iter().rev() {
-                if let Some(parent) = trace.spans[*index].parent
+            for index in tree.order.iter().rev() {
+                if let Some(parent) = tree.parents[*index]
                     && (mark[*index] || found[*index])
                 {
                     found[parent] = true;
                 }
             }
         }
-        Relation::Sibling => siblings(trace, marked, &mark, &mut found),
+        Relation::Sibling => siblings(tree, marked, &mark, &mut found),
     }
     found
 }
 
-fn siblings(trace: &TraceView<'_>, marked: &[usize], mark: &[bool], found: &mut [bool]) {
+fn siblings(tree: &Tree, marked: &[usize], mark: &[bool], found: &mut [bool]) {
     let mut counts: HashMap<SpanId, u32> = HashMap::new();
     for index in marked {
-        *counts
-            .entry(trace.spans[*index].span.parent_id)
-            .or_default() += 1;
+        *counts.entry(tree.parent_ids[*index]).or_default() += 1;
     }
-    for (index, span) in trace.spans.iter().enumerate() {
-        let parent = span.span.parent_id;
-        let others = counts.get(&parent).copied().unwrap_or(0) > u32::from(mark[index]);
+    for (index, parent) in tree.parent_ids.iter().enumerate() {
+        let others = counts.get(parent).copied().unwrap_or(0) > u32::from(mark[index]);
         found[index] = !parent.is_zero() && others;
     }
 }

@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 
 use obs_model::spans::AttributeValue;
 use obs_model::{Budget, TimeRange};
-use obs_tracestore::{SelectError, Snapshot, Spans, scan_columns};
+use obs_tracestore::{Scope as StoreScope, SelectError, Snapshot, Spans, scan_columns};
 
+use super::columns::{self, ColumnValues};
 use super::conditions::of_field;
-use super::metrics::columns::{self, ColumnValues};
 use crate::error::QueryError;
 use crate::traceql::Query;
 use crate::traceql::ast::{Attribute, FieldExpr, Intrinsic, Root, Scope};
@@ -25,13 +25,79 @@ fn conditions(filter: Option<&Query>) -> Option<Vec<FieldExpr>> {
     columns::conditions_of(elements).filter(|all| !all.is_empty())
 }
 
-/// The names of attributes by scope, in TraceQL's words, of what touches the range.
+/// The names of attributes by scope, in TraceQL's words, of what touches the range; of spans,
+/// resources and instrumentations only those on spans that meet a filter.
 pub fn tag_names(
     snapshot: &Snapshot<Spans>,
+    filter: Option<&Query>,
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<(&'static str, Vec<String>)>, QueryError> {
-    Ok(obs_tracestore::tag_names(snapshot, range, budget)?)
+    let mut all = obs_tracestore::tag_names(snapshot, range, budget)?;
+    let Some(conditions) = conditions(filter) else {
+        return Ok(all);
+    };
+    let mut hints = Vec::new();
+    conditions.iter().for_each(|c| of_field(c, &mut hints));
+    // What was not met yet, scope by scope; events and links have no column.
+    let mut missing: Vec<(StoreScope, Vec<String>)> = Vec::new();
+    for scope in StoreScope::ALL {
+        let of_span = !matches!(scope, StoreScope::Event | StoreScope::Link);
+        let names = all.iter().find(|(name, _)| *name == scope.as_str());
+        if let Some((_, names)) = names.filter(|_| of_span) {
+            missing.push((scope, names.clone()));
+        }
+    }
+    let mut look = |block: &obs_tracestore::Columns<'_>| -> Result<_, SelectError> {
+        let rows = columns::matching(&conditions, block)?;
+        if !rows.contains(&true) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        for (scope, names) in &mut missing {
+            let mut left = Vec::new();
+            for name in names.drain(..) {
+                if !is_on(block, *scope, &name, &rows)? {
+                    left.push(name);
+                }
+            }
+            *names = left;
+        }
+        missing.retain(|(_, names)| !names.is_empty());
+        Ok(if missing.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    };
+    scan_columns(snapshot, range, &hints, budget, &mut look)?;
+    for (scope, absent) in &missing {
+        let names = all.iter_mut().find(|(name, _)| *name == scope.as_str());
+        if let Some((_, names)) = names {
+            // Both are sorted.
+            names.retain(|name| absent.binary_search(name).is_err());
+        }
+    }
+    all.retain(|(_, names)| !names.is_empty());
+    Ok(all)
+}
+
+/// Whether one of the rows has an attribute.
+fn is_on(
+    block: &obs_tracestore::Columns<'_>,
+    scope: StoreScope,
+    name: &str,
+    rows: &[bool],
+) -> Result<bool, SelectError> {
+    let Some(column) = block.attribute(scope, name)? else {
+        return Ok(false);
+    };
+    let there: Vec<bool> = column
+        .values
+        .iter()
+        .map(|value| *value != AttributeValue::Empty)
+        .collect();
+    let mut both = rows.iter().zip(&column.codes);
+    Ok(both.any(|(row, code)| *row && there[*code as usize]))
 }
 
 /// The values of an attribute, each once and sorted, of spans that meet a filter; status and kind

@@ -55,6 +55,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// As [`Value::of_attribute`], taking the texts over.
+    pub(super) fn from_attribute(value: AttributeValue) -> Value<'static> {
+        match value {
+            AttributeValue::String(text) => Value::Text(Cow::Owned(text)),
+            other => Value::of_attribute(&other).into_owned(),
+        }
+    }
+
     /// The same value, texts borrowed.
     pub(super) fn borrowed(&self) -> Value<'_> {
         match self {

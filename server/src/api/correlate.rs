@@ -13,7 +13,7 @@ use axum::routing::get;
 use obs_collector::HttpError;
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Matcher, SpanBatch, Tenant, TimeRange, Timestamp, TraceId};
-use obs_query::correlate::{Prepared, Sender, trace_ids};
+use obs_query::correlate::{Prepared, Sender, everywhere, trace_ids};
 use obs_query::{Language, QueryError};
 use serde_json::{Value, json};
 
@@ -97,6 +97,11 @@ async fn trace(
         told.push(one);
     }
     let mut data = shown_trace(id, true);
+    let mut logs = Vec::new();
+    for one in everywhere(id) {
+        logs.push(prepared(&one, around));
+    }
+    data["logs"] = logs.into();
     data["start"] = start.to_string().into();
     data["end"] = end.to_string().into();
     data["senders"] = told.into();

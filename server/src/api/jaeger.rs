@@ -3,6 +3,7 @@
 //!
 //! Invariant: both generations ask the same functions; a trace that is not there is 404.
 
+mod grpc;
 mod legacy;
 mod monitor;
 mod search;
@@ -29,6 +30,7 @@ use obs_wire::jaeger::ui::{Dependency, service, trace_id_base64};
 
 use super::{Asker, evaluate};
 use crate::app::App;
+pub(super) use grpc::routes as grpc_routes;
 use search::{Search, quoted};
 
 /// Operations of a service that are told.
@@ -56,9 +58,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/metrics/errors", get(monitor::errors))
         .route("/api/v3/services", get(v3::services))
         .route("/api/v3/operations", get(v3::operations))
-        .route("/api/v3/traces", get(v3::search))
+        .route("/api/v3/traces", get(v3::search).post(v3::search_body))
         .route("/api/v3/traces/{id}", get(v3::trace))
-        .route("/api/v3/trace-summaries", get(v3::summaries))
+        .route(
+            "/api/v3/trace-summaries",
+            get(v3::summaries).post(v3::summaries_body),
+        )
+        .route("/api/v3/dependencies", get(v3::dependencies))
 }
 
 /// The services that have spans, sorted.

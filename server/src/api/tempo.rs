@@ -26,7 +26,7 @@ use super::{Plain, json};
 use crate::app::App;
 use crate::params::{Clock, Params};
 
-pub(crate) use stream::routes as grpc_routes;
+pub(super) use stream::routes as grpc_routes;
 pub(super) use traces::find;
 
 /// The version whose API this is: clients decide by it what they may ask.

@@ -37,6 +37,7 @@ fn app() -> (Arc<App>, Inbox) {
         scraper: Scraper::new(),
         counters: Arc::<Counters>::default(),
         sink,
+        shipper: None,
         rules,
         external_labels: Labels::from_pairs([("cluster", "c")]),
         decoder: Decoder::new(1),

@@ -34,6 +34,8 @@ pub const LEVEL_FAST: i32 = 1;
 thread_local! {
     /// Its 160 KiB are taken once, not once a run: runs are often smaller than that.
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    /// As the decoder: a journal gets a run per batch.
+    static FAST: RefCell<Encoder> = const { RefCell::new(Encoder::new(LEVEL_FAST)) };
 }
 
 /// Appends the bytes, compressed at `level` (up to 19; below 1 is faster still) when that is
@@ -42,43 +44,64 @@ pub fn encode(bytes: &[u8], level: i32, out: &mut Vec<u8>) {
     Encoder::new(level).encode(bytes, out);
 }
 
+/// Appends the bytes, compressed at [`LEVEL_FAST`] when that is smaller.
+pub fn encode_fast(bytes: &[u8], out: &mut Vec<u8>) {
+    FAST.with_borrow_mut(|encoder| encoder.encode(bytes, out));
+}
+
 /// Writes runs at one level; its tables are made once, with the first run that needs them.
 pub struct Encoder {
     level: i32,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// The last frame: its room is used again, since fresh memory costs more than the copy.
+    packed: Vec<u8>,
 }
+
+/// Room of frames that is kept.
+const PACKED_BYTES_KEPT: usize = 1 << 20;
 
 impl Encoder {
     /// An encoder for one level.
-    pub fn new(level: i32) -> Self {
+    pub const fn new(level: i32) -> Self {
+        let level = match level {
+            ..LEVEL_MIN => LEVEL_MIN,
+            LEVEL_MIN..=LEVEL_MAX => level,
+            _ => LEVEL_MAX,
+        };
         Self {
-            level: level.clamp(LEVEL_MIN, LEVEL_MAX),
+            level,
             zstd: None,
+            packed: Vec::new(),
         }
     }
 
     /// Appends the bytes, compressed when that is smaller.
     pub fn encode(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match self.pack(bytes) {
-            Some(packed) => {
+            Some(()) => {
                 out.push(ZSTD);
                 varint::put(bytes.len() as u64, out);
-                super::put_bytes(&packed, out);
+                super::put_bytes(&self.packed, out);
             }
             None => encode_raw(bytes, out),
         }
+        self.packed.clear();
+        self.packed.shrink_to(PACKED_BYTES_KEPT);
     }
 
-    /// The frame, if it is smaller than the bytes.
-    fn pack(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// Makes the frame; nothing unless it is smaller than the bytes.
+    fn pack(&mut self, bytes: &[u8]) -> Option<()> {
         if bytes.len() < COMPRESS_BYTES_MIN {
             return None;
         }
         if self.zstd.is_none() {
             self.zstd = zstd::bulk::Compressor::new(self.level).ok();
         }
-        let packed = self.zstd.as_mut()?.compress(bytes).ok()?;
-        (packed.len() < bytes.len()).then_some(packed)
+        self.packed.clear();
+        self.packed.reserve(zstd::compress_bound(bytes.len()));
+        let zstd = self.zstd.as_mut()?;
+        zstd.compress_to_buffer(bytes, &mut self.packed).ok()?;
+        (self.packed.len() < bytes.len()).then_some(())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::route::{Asked, refuse};
@@ -89,7 +89,7 @@ pub(super) async fn forward(to: &Aggregated, asked: Asked, path: &str) -> Respon
     );
     match answer.bytes().await {
         Ok(bytes) => {
-            let mut response = (StatusCode::from(status), Body::from(bytes)).into_response();
+            let mut response = (status, Body::from(bytes)).into_response();
             if let Some(kind) = kind {
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
             }

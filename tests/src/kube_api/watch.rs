@@ -56,6 +56,9 @@ struct Watching {
     out: mpsc::Sender<Result<Bytes, std::io::Error>>,
 }
 
+/// The type of an event, and its object.
+type Told = (&'static str, Arc<Value>);
+
 /// Why a watch ends.
 enum End {
     /// The client went away, or its time is over.
@@ -230,7 +233,7 @@ impl Watching {
     }
 
     /// What happened since the last time, and up to which version; `None` where that is forgotten.
-    fn changes(&self) -> Option<(Vec<(&'static str, Arc<Value>)>, u64)> {
+    fn changes(&self) -> Option<(Vec<Told>, u64)> {
         let store = self.api.store.lock();
         let mut events = Vec::new();
         for change in store

@@ -11,17 +11,21 @@ use super::route::{Asked, Place, refuse, reply};
 use super::store::{Refusal, Store, text};
 use super::{Api, patch as patches};
 
-fn body(asked: &Asked) -> Result<Value, Response> {
+fn body(asked: &Asked) -> Result<Value, Box<Response>> {
     // YAML is what server-side apply sends, and JSON is YAML.
     let parsed: Result<Value, _> = serde_yaml_ng::from_slice(&asked.body);
     match parsed {
         Ok(value) if value.is_object() || value.is_array() => Ok(value),
-        Ok(_) => Err(refuse(400, "BadRequest", "the body is not an object")),
-        Err(fault) => Err(refuse(
+        Ok(_) => Err(Box::new(refuse(
+            400,
+            "BadRequest",
+            "the body is not an object",
+        ))),
+        Err(fault) => Err(Box::new(refuse(
             400,
             "BadRequest",
             &format!("the body cannot be read: {fault}"),
-        )),
+        ))),
     }
 }
 
@@ -61,7 +65,7 @@ fn set_place(object: &mut Value, place: &Place) {
 pub(super) fn create(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
     let mut object = match body(asked) {
         Ok(object) => object,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     set_place(&mut object, place);
     let answer = {
@@ -113,7 +117,7 @@ fn add_custom(store: &mut Store, definition: &Value) {
 pub(super) fn replace(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
     let mut object = match body(asked) {
         Ok(object) => object,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     set_place(&mut object, place);
     write(api, place, object)
@@ -136,7 +140,7 @@ fn write(api: &Arc<Api>, place: &Place, object: Value) -> Response {
 pub(super) fn patch(api: &Arc<Api>, asked: &Asked, place: &Place) -> Response {
     let patch = match body(asked) {
         Ok(patch) => patch,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let before = api.store.lock().get(place.kind, &key(place));
     let kind = asked.header(header::CONTENT_TYPE.as_str());

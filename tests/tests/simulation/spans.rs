@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use obs_model::limits::Limits;
+use obs_model::packed::Arriving;
 use obs_model::spans::{
     Attribute, AttributeValue, Resource, ResourceSpans, Scope, ScopeSpans, SpanEvent, SpanKind,
     SpanLink, StatusCode,
@@ -141,8 +142,9 @@ impl Signal for Spans {
     }
 
     fn encode(_: &Store<Self>, _: &Tenant, rows: &[Row], bad: usize, out: &mut Vec<u8>) -> u64 {
-        let mut batch = batch(rows, bad);
-        let refused = obs_tracestore::admit(&mut batch, &Limits::default());
+        let mut arriving = Arriving::from(batch(rows, bad));
+        let refused = obs_tracestore::admit(&mut arriving, &Limits::default());
+        let batch = arriving.into_batch();
         if batch.span_count() > 0 {
             obs_tracestore::encode(&batch, out);
         }

@@ -2,6 +2,9 @@
 
 mod batch;
 mod proto;
+pub mod query;
+pub mod sampling;
+mod spans;
 mod thrift;
 pub mod ui;
 pub mod v3;

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use obs_model::spans::{
-    Attribute, AttributeValue, Resource, Scope, SpanEvent, SpanKind, StatusCode, attribute,
+    Attribute, AttributeValue, Resource, Scope, SpanEvent, SpanKind, SpanLink, StatusCode,
+    attribute,
 };
 use obs_model::{Span, SpanBatch, SpanId, TraceId};
 
@@ -257,9 +258,10 @@ fn write_span(json: &mut Writer<'_>, scope: &Scope, span: &Span, process: usize)
         write_reference(json, "CHILD_OF", span.trace_id, span.parent_id);
     }
     for link in &span.links {
-        let kind = match attribute(&link.attributes, "opentracing.ref_type") {
-            Some(AttributeValue::String(kind)) if kind == "child_of" => "CHILD_OF",
-            _ => "FOLLOWS_FROM",
+        let kind = if is_child_of(link) {
+            "CHILD_OF"
+        } else {
+            "FOLLOWS_FROM"
         };
         write_reference(json, kind, link.trace_id, link.span_id);
     }
@@ -270,7 +272,7 @@ fn write_span(json: &mut Writer<'_>, scope: &Scope, span: &Span, process: usize)
     json.unsigned(micros(span.duration_nanos()));
     json.key("tags");
     json.array();
-    write_tags(json, scope, span);
+    each_tag(scope, span, &mut |tag| write_tag(json, tag));
     json.end_array();
     json.key("logs");
     json.array();
@@ -293,37 +295,36 @@ fn write_reference(json: &mut Writer<'_>, kind: &str, trace: TraceId, span: Span
 }
 
 /// Attributes, and what OTLP has fields for.
-fn write_tags(json: &mut Writer<'_>, scope: &Scope, span: &Span) {
-    let mut text = |key: &str, value: &str| {
-        if !value.is_empty() && attribute(&span.attributes, key).is_none() {
-            write_tag(json, &Attribute::string(key, value));
+pub(super) fn each_tag(scope: &Scope, span: &Span, tell: &mut dyn FnMut(&Attribute)) {
+    let told = |key: &str| attribute(&span.attributes, key).is_some();
+    let text = |tell: &mut dyn FnMut(&Attribute), key: &str, value: &str| {
+        if !value.is_empty() && !told(key) {
+            tell(&Attribute::string(key, value));
         }
     };
-    text("otel.scope.name", &scope.name);
-    text("otel.scope.version", &scope.version);
-    for tag in &span.attributes {
-        write_tag(json, tag);
-    }
-    let mut text = |key: &str, value: &str| {
-        if !value.is_empty() && attribute(&span.attributes, key).is_none() {
-            write_tag(json, &Attribute::string(key, value));
-        }
-    };
-    text("span.kind", kind_text(span.kind));
+    text(tell, "otel.scope.name", &scope.name);
+    text(tell, "otel.scope.version", &scope.version);
+    span.attributes.iter().for_each(&mut *tell);
+    text(tell, "span.kind", kind_text(span.kind));
     match span.status {
         StatusCode::Unset => {}
-        StatusCode::Ok => text("otel.status_code", "OK"),
-        StatusCode::Error => text("otel.status_code", "ERROR"),
+        StatusCode::Ok => text(tell, "otel.status_code", "OK"),
+        StatusCode::Error => text(tell, "otel.status_code", "ERROR"),
     }
-    text("otel.status_description", &span.status_message);
-    text("w3c.tracestate", &span.trace_state);
-    if span.status == StatusCode::Error && attribute(&span.attributes, "error").is_none() {
-        let error = Attribute {
+    text(tell, "otel.status_description", &span.status_message);
+    text(tell, "w3c.tracestate", &span.trace_state);
+    if span.status == StatusCode::Error && !told("error") {
+        tell(&Attribute {
             key: "error".to_owned(),
             value: AttributeValue::Bool(true),
-        };
-        write_tag(json, &error);
+        });
     }
+}
+
+/// Whether a link says that it is a child's reference to a parent.
+pub(super) fn is_child_of(link: &SpanLink) -> bool {
+    let kind = attribute(&link.attributes, "opentracing.ref_type");
+    matches!(kind, Some(AttributeValue::String(kind)) if kind == "child_of")
 }
 
 fn write_log(json: &mut Writer<'_>, event: &SpanEvent) {

@@ -2,10 +2,12 @@
 //!
 //! Invariant: lists are there even when they are empty.
 
-use obs_model::spans::{SpanKind, StatusCode};
-use obs_model::{SpanBatch, Timestamp, TraceId};
+use std::collections::HashSet;
 
-use super::ui::{kind_text, service};
+use obs_model::spans::{SpanKind, StatusCode};
+use obs_model::{SpanBatch, SpanId, Timestamp, TraceId};
+
+use super::ui::{Dependency, kind_text, service};
 use crate::json::Writer;
 use crate::otlp::json::{Dialect, write_spans};
 
@@ -58,11 +60,80 @@ pub fn error(code: u16, message: &str, out: &mut Vec<u8>) {
     json.end_object();
 }
 
-/// Spans of one service.
-struct OfService<'a> {
-    name: &'a str,
-    spans: u64,
-    errors: u64,
+/// Spans of one service in a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OfService<'a> {
+    pub(super) name: &'a str,
+    pub(super) spans: u64,
+    pub(super) errors: u64,
+}
+
+/// What a trace is in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Summary<'a> {
+    pub(super) id: TraceId,
+    pub(super) service: &'a str,
+    pub(super) operation: &'a str,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    /// Spans whose parent is not in the trace.
+    pub(super) orphans: u64,
+    pub(super) services: Vec<OfService<'a>>,
+}
+
+impl<'a> Summary<'a> {
+    /// None of a trace without spans.
+    pub(super) fn of(batch: &'a SpanBatch) -> Option<Self> {
+        let mut services: Vec<OfService<'_>> = Vec::new();
+        let mut root: Option<(bool, Timestamp, &str, &str)> = None;
+        let (mut start, mut end) = (Timestamp::MAX, Timestamp::MIN);
+        let (mut id, mut orphans) = (TraceId::default(), 0);
+        let known: HashSet<SpanId> = batch.iter().map(|(_, _, span)| span.span_id).collect();
+        for (resource, _, span) in batch.iter() {
+            id = span.trace_id;
+            start = start.min(span.start);
+            end = end.max(span.start.max(span.end));
+            let child = !span.parent_id.is_zero();
+            orphans += u64::from(child && !known.contains(&span.parent_id));
+            let name = service(resource);
+            // The root, else the first span.
+            let candidate = (child, span.start, name, span.name.as_str());
+            if root.is_none_or(|known| (candidate.0, candidate.1) < (known.0, known.1)) {
+                root = Some(candidate);
+            }
+            let failed = u64::from(span.status == StatusCode::Error);
+            match services.iter_mut().find(|s| s.name == name) {
+                Some(known) => {
+                    known.spans += 1;
+                    known.errors += failed;
+                }
+                None => services.push(OfService {
+                    name,
+                    spans: 1,
+                    errors: failed,
+                }),
+            }
+        }
+        let (_, _, service, operation) = root?;
+        services.sort_by_key(|s| s.name);
+        Some(Self {
+            id,
+            service,
+            operation,
+            start,
+            end,
+            orphans,
+            services,
+        })
+    }
+
+    pub(super) fn spans(&self) -> u64 {
+        self.services.iter().map(|s| s.spans).sum()
+    }
+
+    pub(super) fn errors(&self) -> u64 {
+        self.services.iter().map(|s| s.errors).sum()
+    }
 }
 
 /// `{"summaries":[…]}`: what each trace is in one line.
@@ -71,64 +142,29 @@ pub fn summaries(traces: &[SpanBatch], out: &mut Vec<u8>) {
     json.object();
     json.key("summaries");
     json.array();
-    for batch in traces {
-        summary(&mut json, batch);
+    for summary in traces.iter().filter_map(Summary::of) {
+        write_summary(&mut json, &summary);
     }
     json.end_array();
     json.end_object();
 }
 
-fn summary(json: &mut Writer<'_>, batch: &SpanBatch) {
-    let mut services: Vec<OfService<'_>> = Vec::new();
-    let mut root: Option<(bool, Timestamp, &str, &str)> = None;
-    let (mut start, mut end) = (Timestamp::MAX, Timestamp::MIN);
-    let mut id = TraceId::default();
-    for (resource, _, span) in batch.iter() {
-        id = span.trace_id;
-        start = start.min(span.start);
-        end = end.max(span.start.max(span.end));
-        let name = service(resource);
-        // The root, else the first span.
-        let candidate = (
-            !span.parent_id.is_zero(),
-            span.start,
-            name,
-            span.name.as_str(),
-        );
-        if root.is_none_or(|known| (candidate.0, candidate.1) < (known.0, known.1)) {
-            root = Some(candidate);
-        }
-        let failed = u64::from(span.status == StatusCode::Error);
-        match services.iter_mut().find(|s| s.name == name) {
-            Some(known) => {
-                known.spans += 1;
-                known.errors += failed;
-            }
-            None => services.push(OfService {
-                name,
-                spans: 1,
-                errors: failed,
-            }),
-        }
-    }
-    let Some((_, _, service, operation)) = root else {
-        return;
-    };
-    services.sort_by_key(|s| s.name);
+fn write_summary(json: &mut Writer<'_>, summary: &Summary<'_>) {
     json.object();
-    json.field("traceId", &id.to_string());
-    json.field("rootServiceName", service);
-    json.field("rootOperationName", operation);
-    json.field("minStartTimeUnixNano", &start.nanos().max(0).to_string());
-    json.field("maxEndTimeUnixNano", &end.nanos().max(0).to_string());
-    counts(
-        json,
-        services.iter().map(|s| s.spans).sum(),
-        services.iter().map(|s| s.errors).sum(),
-    );
+    json.field("traceId", &summary.id.to_string());
+    json.field("rootServiceName", summary.service);
+    json.field("rootOperationName", summary.operation);
+    let nanos = |time: Timestamp| time.nanos().max(0).to_string();
+    json.field("minStartTimeUnixNano", &nanos(summary.start));
+    json.field("maxEndTimeUnixNano", &nanos(summary.end));
+    counts(json, summary.spans(), summary.errors());
+    if summary.orphans > 0 {
+        json.key("orphanSpanCount");
+        json.unsigned(summary.orphans);
+    }
     json.key("services");
     json.array();
-    for one in &services {
+    for one in &summary.services {
         json.object();
         json.field("name", one.name);
         counts(json, one.spans, one.errors);
@@ -148,11 +184,29 @@ fn counts(json: &mut Writer<'_>, spans: u64, errors: u64) {
     }
 }
 
+/// `{"dependencies":[…]}`
+pub fn dependencies(all: &[Dependency], out: &mut Vec<u8>) {
+    let mut json = Writer::new(out);
+    json.object();
+    json.key("dependencies");
+    json.array();
+    for one in all {
+        json.object();
+        json.field("parent", &one.parent);
+        json.field("child", &one.child);
+        // 64 bits are a text.
+        json.field("callCount", &one.calls.to_string());
+        json.end_object();
+    }
+    json.end_array();
+    json.end_object();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use obs_model::Span;
     use obs_model::spans::{Attribute, Resource, ResourceSpans, ScopeSpans};
-    use obs_model::{Span, SpanId};
 
     #[test]
     fn shapes() {

@@ -6,6 +6,7 @@
 //! process allocate. Protocol: <https://opentelemetry.io/docs/specs/otlp/>.
 
 pub(crate) mod attributes;
+pub mod encode;
 pub(crate) mod json;
 mod lenient;
 pub mod logs;

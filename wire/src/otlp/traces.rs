@@ -6,6 +6,7 @@
 mod read;
 
 use obs_model::limits::Limits;
+use obs_model::packed::PackedSpans;
 use obs_model::spans::{
     Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanBatch, SpanEvent, SpanId, SpanKind,
     SpanLink, StatusCode, TraceId,
@@ -21,8 +22,22 @@ use crate::protobuf::Message;
 
 /// Reads `ExportTraceServiceRequest` or `TracesData`.
 pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded<SpanBatch>, WireError> {
+    let decoded = decode_packed(body, limits)?;
+    Ok(Decoded {
+        batch: decoded.batch.to_batch(),
+        rejected: decoded.rejected,
+        message: decoded.message,
+    })
+}
+
+/// Reads the same without putting every span together.
+pub fn decode_packed(body: &[u8], limits: &Limits) -> Result<Decoded<PackedSpans>, WireError> {
     const FORMAT: &str = "OTLP traces";
     check_size(FORMAT, body, limits)?;
+    if u32::try_from(body.len()).is_err() {
+        let max = u32::MAX as usize;
+        return Err(WireError::too_large(FORMAT, "decompressed_bytes_max", max));
+    }
     shape::check_protobuf(FORMAT, body, &shape::TRACES, limits)?;
     let mut rejects = Rejects::default();
     let batch = read::batch(Message::new(FORMAT, body), limits, &mut rejects)?;

@@ -1,16 +1,20 @@
 //! `compare()`: which values of attributes spans have that meet a condition, and those that do not.
 //!
 //! Invariant: at most `VALUES_MAX` values of an attribute are counted on each side; what comes after
-//! them counts only in totals, and the attribute is marked.
+//! them counts only in totals, and the attribute is marked. Of several values of one name a span has
+//! the first.
 
 use std::collections::{BTreeMap, HashMap};
 
 use obs_model::spans::{Attribute as SpanAttribute, AttributeValue};
 use obs_model::{Budget, BudgetError, Timestamp};
+use obs_tracestore::SelectError;
+use obs_tracestore::columns::{Columns, Numbers};
 
-use super::super::field::{Fields, holds};
+use super::super::columns::{Block, Column, narrow};
+use super::super::conditions::store_scope;
+use super::super::search::of_field;
 use super::super::value::Value;
-use super::super::view::TraceView;
 use super::Series;
 use super::series::key_of;
 use super::steps::Steps;
@@ -78,25 +82,121 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Takes spans of a trace.
+    /// What is counted of a span beside its attributes and is not a column of its own, and what the
+    /// condition looks at.
+    pub(super) fn trace_attributes(&self) -> Vec<Attribute> {
+        let mut all = Vec::new();
+        if let Some(filter) = self.filter {
+            of_field(filter, &mut all);
+        }
+        all.extend(INTRINSICS.map(Attribute::Intrinsic));
+        all
+    }
+
+    /// Takes the marked rows of a block.
+    pub(super) fn columns(
+        &mut self,
+        from: &Columns<'_>,
+        rows: &[bool],
+        mut block: Block<'_>,
+        budget: &Budget,
+    ) -> Result<(), SelectError> {
+        let starts = from.numbers(Numbers::Start)?;
+        let mut selected = rows.to_vec();
+        if let Some(filter) = self.filter {
+            narrow(filter, from, &mut block, &mut selected)?;
+        }
+        if let Some((from, to)) = self.window {
+            let inside = |start: i64| start > from && start <= to;
+            let both = selected.iter_mut().zip(&starts);
+            both.for_each(|(row, start)| *row &= inside(*start));
+        }
+        // Row, step and side of each that is counted.
+        let mut counted = Vec::new();
+        for row in (0..rows.len()).filter(|row| rows[*row]) {
+            if let Some(step) = self.steps.of(Timestamp::from_nanos(starts[row])) {
+                // A query has at most 2^32 steps by far.
+                counted.push((row, step as u32, usize::from(selected[row])));
+            }
+        }
+        if counted.is_empty() {
+            return Ok(());
+        }
+        let mut attributes: Vec<Attribute> = INTRINSICS.map(Attribute::Intrinsic).to_vec();
+        let scopes = [Scope::Span, Scope::Resource, Scope::Instrumentation];
+        for scope in scopes {
+            let keys = store_scope(scope).map(|s| from.keys(s)).transpose()?;
+            let name = |name| Attribute::Named {
+                parent: false,
+                scope,
+                name,
+            };
+            attributes.extend(keys.unwrap_or_default().into_iter().map(name));
+        }
+        for attribute in attributes {
+            block.read(&attribute, from)?;
+            self.column(&attribute, &block, &counted, budget)?;
+            // Each is looked at once.
+            block.columns.remove(&attribute);
+        }
+        Ok(())
+    }
+
+    /// Counts the values of a column.
+    fn column(
+        &mut self,
+        attribute: &Attribute,
+        block: &Block<'_>,
+        counted: &[(usize, u32, usize)],
+        budget: &Budget,
+    ) -> Result<(), BudgetError> {
+        let Some(Column::Coded(codes, values)) = block.columns.get(attribute) else {
+            return Ok(());
+        };
+        let mut found: HashMap<(u32, u32, usize), f64> = HashMap::new();
+        for (row, step, side) in counted {
+            *found.entry((codes[*row], *step, *side)).or_default() += 1.0;
+        }
+        let intrinsic = matches!(attribute, Attribute::Intrinsic(_));
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_unstable_by_key(|(place, _)| *place);
+        for ((code, step, side), count) in found {
+            let value = values[code as usize].borrowed();
+            // Intrinsics are always there; an empty one says nothing.
+            if !(intrinsic && matches!(&value, Value::Text(text) if text.is_empty())) {
+                let name = attribute.to_string();
+                self.count(side, name, value, (step, count), budget)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes spans of a trace that was put together: what columns must say too.
+    #[cfg(test)]
     pub(super) fn trace(
         &mut self,
-        trace: &TraceView<'_>,
+        trace: &super::super::view::TraceView<'_>,
         spans: &[usize],
         budget: &Budget,
     ) -> Result<(), BudgetError> {
+        use super::super::field::{Fields, holds};
         for index in spans {
             let view = &trace.spans[*index];
-            let Some(step) = self.steps.of(view.span.start) else {
+            let start = view.span.start;
+            let Some(step) = self.steps.of(start) else {
                 continue;
             };
-            // A query has at most 2^32 steps by far.
-            let step = step as u32;
-            let side = usize::from(self.selects(trace, *index, view.span.start));
+            let inside = |(from, to): (i64, i64)| start.nanos() > from && start.nanos() <= to;
+            let selected = self.window.is_none_or(inside)
+                && self
+                    .filter
+                    .is_none_or(|filter| holds(filter, trace, *index));
+            let at = (step as u32, 1.0);
             for intrinsic in INTRINSICS {
                 let value = trace.lookup(&Attribute::Intrinsic(intrinsic), *index);
                 if !matches!(&value, Value::Text(text) if text.is_empty()) {
-                    self.count(side, intrinsic.as_str().to_owned(), value, step, budget)?;
+                    let name = intrinsic.as_str().to_owned();
+                    self.count(usize::from(selected), name, value, at, budget)?;
                 }
             }
             let scopes = [
@@ -105,24 +205,22 @@ impl<'a> Comparison<'a> {
                 (Scope::Instrumentation, &view.scope.attributes),
             ];
             for (scope, attributes) in scopes {
-                for attribute in attributes {
+                for (place, attribute) in attributes.iter().enumerate() {
+                    // Of several with one name the first counts, as everywhere.
+                    if attributes[..place].iter().any(|a| a.key == attribute.key) {
+                        continue;
+                    }
                     let name = Attribute::Named {
                         parent: false,
                         scope,
                         name: attribute.key.clone(),
                     };
                     let value = Value::of_attribute(&attribute.value);
-                    self.count(side, name.to_string(), value, step, budget)?;
+                    self.count(usize::from(selected), name.to_string(), value, at, budget)?;
                 }
             }
         }
         Ok(())
-    }
-
-    fn selects(&self, trace: &TraceView<'_>, index: usize, start: Timestamp) -> bool {
-        let inside = |(from, to): (i64, i64)| start.nanos() > from && start.nanos() <= to;
-        self.window.is_none_or(inside)
-            && self.filter.is_none_or(|filter| holds(filter, trace, index))
     }
 
     fn count(
@@ -130,19 +228,19 @@ impl<'a> Comparison<'a> {
         side: usize,
         name: String,
         value: Value<'_>,
-        step: u32,
+        (step, count): (u32, f64),
         budget: &Budget,
     ) -> Result<(), BudgetError> {
         if value.is_missing() || matches!(value, Value::Duration(_)) {
             return Ok(());
         }
         let values = self.sides[side].entry(name).or_default();
-        add(&mut values.total, step);
+        add(&mut values.total, step, count);
         let value = value.to_attribute();
         let mut key = Vec::new();
         key_of(&value, &mut key);
         if let Some((_, counts)) = values.counts.get_mut(&key) {
-            add(counts, step);
+            add(counts, step, count);
             return Ok(());
         }
         if values.counts.len() >= VALUES_MAX {
@@ -150,7 +248,7 @@ impl<'a> Comparison<'a> {
             return Ok(());
         }
         budget.bytes((VALUE_BYTES + 2 * key.len()) as u64)?;
-        values.counts.insert(key, (value, vec![(step, 1.0)]));
+        values.counts.insert(key, (value, vec![(step, count)]));
         Ok(())
     }
 
@@ -197,11 +295,11 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn add(counts: &mut Counts, step: u32) {
+fn add(counts: &mut Counts, step: u32, more: f64) {
     let at = counts.partition_point(|(s, _)| *s < step);
     match counts.get_mut(at) {
-        Some((s, count)) if *s == step => *count += 1.0,
-        _ => counts.insert(at, (step, 1.0)),
+        Some((s, count)) if *s == step => *count += more,
+        _ => counts.insert(at, (step, more)),
     }
 }
 

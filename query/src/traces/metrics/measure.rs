@@ -9,9 +9,7 @@ use obs_model::answer::SpanExemplar;
 use obs_model::spans::{Attribute as SpanAttribute, AttributeValue};
 use obs_model::{Budget, BudgetError, Timestamp};
 
-use super::super::field::Fields;
 use super::super::value::Value;
-use super::super::view::TraceView;
 use super::exemplars::{Pick, Picker};
 use super::quantile::{self, Powers};
 use super::steps::Steps;
@@ -108,12 +106,14 @@ impl<'a> Measure<'a> {
         }
     }
 
-    /// Takes spans of a trace.
+    /// Takes spans of a trace that was put together: what columns must say too.
+    #[cfg(test)]
     pub(super) fn trace(
         &mut self,
-        trace: &TraceView<'_>,
+        trace: &super::super::view::TraceView<'_>,
         spans: &[usize],
     ) -> Result<(), BudgetError> {
+        use super::super::field::Fields;
         for index in spans {
             let span = trace.spans[*index].span;
             let Some(step) = self.steps.of(span.start) else {

@@ -1,7 +1,7 @@
 //! TraceQL's metrics: spans into series over steps, then arithmetic and rankings of series.
 //!
-//! A pipeline is run once over the store: span by span on columns where no span decides about
-//! another, else on whole traces. What is held is one cell for each series and step.
+//! A pipeline is run once over the store, on columns: span by span where no span decides about
+//! another, else trace by trace. What is held is one cell for each series and step.
 //! Why this is not the evaluator of the other languages: labels are typed and missing ones join,
 //! see `docs/decisions/0126-metrics-of-spans-have-steps-from-the-start.md`.
 
@@ -10,24 +10,19 @@ mod compare;
 mod exemplars;
 mod measure;
 mod quantile;
-mod series;
+pub(super) mod series;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::ops::ControlFlow;
 
+use obs_model::Budget;
 use obs_model::answer::{SpanExemplar, SpanSeries};
 use obs_model::limits::Limits;
 use obs_model::spans::Attribute as SpanAttribute;
-use obs_model::{Budget, BudgetError, SpanBatch};
-use obs_tracestore::scan::{Choose, scan_chosen};
-use obs_tracestore::{Columns, Snapshot, SpanFilter, Spans};
+use obs_tracestore::{Snapshot, Spans};
 
-use super::conditions::{hints, some_span};
-use super::spansets;
-use super::view::TraceView;
 use crate::error::QueryError;
 use crate::request::{Request, When};
 use crate::traceql::Query;
@@ -98,7 +93,7 @@ impl fmt::Display for SpanMetricsPlan {
         self.expr.pipelines(&mut |pipeline| {
             let how = match columns::condition(pipeline) {
                 Some(_) => "columns of spans",
-                None => "whole traces",
+                None => "columns of whole traces",
             };
             text.push_str(&format!("read {how} for {pipeline}\n"));
         });
@@ -172,9 +167,6 @@ fn answer(series: Series, steps: &Steps) -> Option<SpanSeries> {
     })
 }
 
-/// What takes a trace and the spans of one of its sets.
-type Visit<'a> = dyn FnMut(&TraceView<'_>, &[usize]) -> Result<(), BudgetError> + 'a;
-
 /// What every part of one run shares.
 struct Run<'a> {
     snapshot: &'a Snapshot<Spans>,
@@ -217,38 +209,15 @@ impl Run<'_> {
         } = &pipeline.metric
         {
             let mut comparison = Comparison::new(filter.as_ref(), *top, *window, self.steps);
-            self.traces(pipeline, &mut |trace, spans| {
-                comparison.trace(trace, spans, self.budget)
-            })?;
+            let (steps, budget) = (self.steps, self.budget);
+            columns::compare(self.snapshot, pipeline, steps, &mut comparison, budget)?;
             return Ok(comparison.finish(self.budget)?);
         }
         let mut measure = Measure::new(pipeline, self.steps, self.exemplars, self.budget);
         match columns::condition(pipeline) {
             Some(condition) => columns::run(self.snapshot, &condition, self.steps, &mut measure)?,
-            None => self.traces(pipeline, &mut |trace, spans| measure.trace(trace, spans))?,
+            None => columns::run_traces(self.snapshot, pipeline, self.steps, &mut measure)?,
         }
         Ok(measure.finish())
-    }
-
-    /// Calls with every trace that a pipeline matches and the spans of each of its sets.
-    fn traces(&self, pipeline: &MetricPipeline, visit: &mut Visit<'_>) -> Result<(), QueryError> {
-        let filter = SpanFilter {
-            range: self.steps.range(),
-            conditions: hints(&pipeline.pipeline),
-        };
-        let mut each = |_, batch: SpanBatch| {
-            self.budget.check()?;
-            if let Some(trace) = TraceView::new(&batch) {
-                for set in spansets::run(&pipeline.pipeline, &trace) {
-                    visit(&trace, &set.spans)?;
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        };
-        let needed = some_span(&pipeline.pipeline);
-        let mut choose = |block: &Columns<'_>| columns::matching(&needed, block);
-        let choose: Option<&mut Choose<'_>> = (!needed.is_empty()).then_some(&mut choose);
-        scan_chosen(self.snapshot, &filter, choose, self.budget, &mut each)?;
-        Ok(())
     }
 }

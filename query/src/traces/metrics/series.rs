@@ -15,7 +15,7 @@ use crate::traceql::metric::Stage;
 const NAME: &str = "__name__";
 
 /// Appends bytes that tell a value from all others.
-pub(super) fn key_of(value: &AttributeValue, key: &mut Vec<u8>) {
+pub(in crate::traces) fn key_of(value: &AttributeValue, key: &mut Vec<u8>) {
     let mut put = |tag: u8, bytes: &[u8]| {
         key.push(tag);
         key.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -48,7 +48,7 @@ fn meets_by(labels: &[SpanAttribute]) -> Vec<u8> {
 }
 
 /// Order for reading: texts by letters, numbers by size.
-pub(super) fn order(a: &[SpanAttribute], b: &[SpanAttribute]) -> std::cmp::Ordering {
+pub(in crate::traces) fn order(a: &[SpanAttribute], b: &[SpanAttribute]) -> std::cmp::Ordering {
     let compare = |a: &SpanAttribute, b: &SpanAttribute| {
         let values = match (&a.value, &b.value) {
             (AttributeValue::String(a), AttributeValue::String(b)) => a.cmp(b),

@@ -12,15 +12,13 @@ use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{SpanBatch, TimeRange, TraceId};
 use obs_wire::jaeger::ui::{self, Fault};
 
-use super::search::{Search, unix};
+use super::search::{DEPENDENCIES_LOOKBACK, Search, unix};
 use super::{Asking, Result, by_ids, dependencies as calls, find, trace_id};
 use crate::api::{Asker, json};
 use crate::app::App;
 use crate::clock;
 use crate::params::{Params, invalid};
 
-/// How far dependencies look back without a bound: a day, in milliseconds.
-const DEPENDENCIES_LOOKBACK: i64 = 24 * 3600 * 1000;
 /// Largest body that is transformed.
 const TRANSFORM_BYTES_MAX: usize = 16 << 20;
 
@@ -136,7 +134,7 @@ pub(super) async fn dependencies(
     let (Asker(tenant), params) = (asker?, params?);
     let end = unix(&params, "endTs", NANOS_PER_MILLI)?.unwrap_or_else(clock::now);
     let lookback = match params.get("lookback") {
-        None => DEPENDENCIES_LOOKBACK,
+        None => DEPENDENCIES_LOOKBACK / NANOS_PER_MILLI,
         Some(text) => text
             .parse()
             .map_err(|_| invalid("lookback", format!("{text:?} is no number")))?,

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use obs_collector::HttpError;
 use obs_model::time::{NANOS_PER_SECOND, parse_rfc3339};
 use obs_model::{TimeRange, Timestamp, TraceId, duration};
+use obs_wire::jaeger::query::Find;
+use serde_json::Value;
 
 use super::{Result, trace_id};
 use crate::clock;
@@ -16,6 +18,9 @@ use crate::params::{Params, go_duration};
 const TRACES_DEFAULT: usize = 100;
 /// How far a search without a begin looks back: two days.
 const LOOKBACK: i64 = 48 * 3600 * NANOS_PER_SECOND;
+
+/// How far dependencies look back without a begin: a day.
+pub(super) const DEPENDENCIES_LOOKBACK: i64 = 24 * 3600 * NANOS_PER_SECOND;
 
 /// A search.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +182,55 @@ impl Search {
         })
     }
 
+    /// `jaeger.api_v2.FindTracesRequest`: without times the last two days.
+    pub(super) fn grpc_v2(asked: Option<Find>) -> Result<Self> {
+        let mut asked = asked.ok_or_else(|| HttpError::bad_data("missing query"))?;
+        let end = *asked.end.get_or_insert_with(clock::now);
+        asked
+            .start
+            .get_or_insert_with(|| end.saturating_sub(LOOKBACK));
+        Self::grpc(asked)
+    }
+
+    /// `jaeger.api_v3.FindTracesRequest`: times must be told.
+    pub(super) fn grpc_v3(asked: Option<Find>) -> Result<Self> {
+        let asked = asked.ok_or_else(|| HttpError::bad_data("missing query"))?;
+        if asked.start.is_none() || asked.end.is_none() {
+            return Err(HttpError::bad_data(
+                "start time min and max are required parameters",
+            ));
+        }
+        Self::grpc(asked)
+    }
+
+    fn grpc(asked: Find) -> Result<Self> {
+        if asked.filter {
+            return Err(malformed("filter", "filter expressions are not read here"));
+        }
+        let (start, end) = (
+            asked.start.unwrap_or(Timestamp::MIN),
+            asked.end.unwrap_or(Timestamp::MAX),
+        );
+        if start >= end {
+            return Err(HttpError::bad_data(
+                "start_time_min must be before start_time_max",
+            ));
+        }
+        Ok(Self {
+            service: asked.service,
+            operation: asked.operation,
+            tags: asked.tags,
+            range: TimeRange::new(start, end),
+            limit: match asked.depth {
+                0 => TRACES_DEFAULT,
+                depth => usize::try_from(depth).unwrap_or(0),
+            },
+            duration_min: asked.duration_min.filter(|d| *d > 0),
+            duration_max: asked.duration_max.filter(|d| *d > 0),
+            ids: Vec::new(),
+        })
+    }
+
     /// The search in TraceQL.
     pub(super) fn traceql(&self) -> String {
         let mut all = Vec::new();
@@ -197,6 +251,22 @@ impl Search {
         );
         format!("{{ {} }}", all.join(" && "))
     }
+}
+
+/// The parameters of a body: `{"query": {…}}` says the same as an address, in either spelling.
+pub(super) fn of_body(body: &[u8]) -> Result<Params> {
+    let body: Value = serde_json::from_slice(body).map_err(|error| malformed("body", error))?;
+    let Some(query) = body["query"].as_object() else {
+        return Err(malformed("body", "expected {\"query\": {…}}"));
+    };
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        // Attributes are JSON in addresses too.
+        other => other.to_string(),
+    };
+    let named = |(name, value): (&String, &Value)| (format!("query.{name}"), text(value));
+    Ok(Params::of(query.iter().map(named)))
 }
 
 pub(super) fn malformed(name: &str, why: impl std::fmt::Display) -> HttpError {

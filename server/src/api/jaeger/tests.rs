@@ -3,7 +3,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::api::tempo::tests::{BEGIN, ID, rig};
+use crate::api::tempo::tests::{BEGIN, ID, call_at, rig, text_field, varint_field};
 use crate::api::tests::{JSON, Rig, check};
 
 async fn ask(rig: &mut Rig, path: &str) -> Value {
@@ -281,4 +281,125 @@ async fn dependencies_and_monitoring() {
             part,
         );
     }
+}
+
+/// A message as a field.
+fn nested(number: u8, message: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2, message.len() as u8];
+    out.extend_from_slice(message);
+    out
+}
+
+#[tokio::test]
+async fn both_query_services_over_grpc() {
+    let mut rig = rig().await;
+    let contains =
+        |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|w| w == part.as_bytes());
+    let v2 = |method: &str| format!("/jaeger.api_v2.QueryService/{method}");
+    let v3 = |method: &str| format!("/jaeger.api_v3.QueryService/{method}");
+    for path in [v2("GetServices"), v3("GetServices")] {
+        let (found, status) = call_at(&mut rig, &path, &[]).await;
+        let names = [text_field(1, "pay"), text_field(1, "shop")].concat();
+        assert_eq!((found, status.as_str()), (vec![names], "0"), "{path}");
+    }
+    let asked = [text_field(1, "shop"), text_field(2, "server")].concat();
+    let operation = [text_field(1, "GET /"), text_field(2, "server")].concat();
+    let (found, _) = call_at(&mut rig, &v2("GetOperations"), &asked).await;
+    let both = [text_field(1, "GET /"), nested(2, &operation)].concat();
+    assert_eq!(found, [both]);
+    let (found, _) = call_at(&mut rig, &v3("GetOperations"), &asked).await;
+    assert_eq!(found, [nested(1, &operation)]);
+    // By id: bytes in the first generation, text in the third.
+    let id = [nested(1, &[0x0a, 0xbc]), text_field(1, "abc")];
+    for (path, id) in [(v2("GetTrace"), &id[0]), (v3("GetTrace"), &id[1])] {
+        let (found, status) = call_at(&mut rig, &path, id).await;
+        assert_eq!((found.len(), status.as_str()), (1, "0"), "{path}");
+        for part in ["GET /", "postgres", "no money", "shop", "pay"] {
+            assert!(contains(&found[0], part), "{path}: {part}");
+        }
+    }
+    let missing = [nested(1, &[9]), text_field(1, "9")];
+    for (path, id) in [(v2("GetTrace"), &missing[0]), (v3("GetTrace"), &missing[1])] {
+        let (found, status) = call_at(&mut rig, &path, id).await;
+        assert_eq!((found.len(), status.as_str()), (0, "5"), "{path}");
+    }
+    let time = |number, seconds: i64| nested(number, &varint_field(1, seconds as u64));
+    let times = [time(4, BEGIN - 60), time(5, BEGIN + 60)].concat();
+    let tag = nested(3, &[text_field(1, "error"), text_field(2, "true")].concat());
+    for (service, expect) in [("pay", 1), ("shop", 0)] {
+        let query = [text_field(1, service), tag.clone(), times.clone()].concat();
+        let query = nested(1, &query);
+        for path in [v2("FindTraces"), v3("FindTraces")] {
+            let (found, status) = call_at(&mut rig, &path, &query).await;
+            assert_eq!((found.len(), status.as_str()), (expect, "0"), "{path}");
+        }
+        let (found, _) = call_at(&mut rig, &v3("FindTraceSummaries"), &query).await;
+        assert_eq!(contains(&found[0], "GET /"), expect == 1);
+    }
+    // No query; no times, which only the third generation needs.
+    let lone = nested(1, &text_field(1, "shop"));
+    for (path, message, expect) in [
+        (v2("FindTraces"), vec![], "3"),
+        (v3("FindTraces"), vec![], "3"),
+        (v2("FindTraces"), lone.clone(), "0"),
+        (v3("FindTraces"), lone, "3"),
+        (v2("ArchiveTrace"), vec![], "12"),
+        (v3("GetTrace"), text_field(1, "x"), "3"),
+        (v2("GetTrace"), vec![], "3"),
+    ] {
+        let (found, status) = call_at(&mut rig, &path, &message).await;
+        assert_eq!((found.len(), status.as_str()), (0, expect), "{path}");
+    }
+    let times = [time(1, BEGIN - 60), time(2, BEGIN + 60)].concat();
+    let link = [
+        text_field(1, "shop"),
+        text_field(2, "pay"),
+        varint_field(3, 1),
+    ]
+    .concat();
+    for path in [v2("GetDependencies"), v3("GetDependencies")] {
+        let (found, _) = call_at(&mut rig, &path, &times).await;
+        assert_eq!(found, [nested(1, &link)], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_third_generation_by_body() {
+    let mut rig = rig().await;
+    let iso = |seconds: i64| obs_model::Timestamp::from_seconds(seconds).to_string();
+    let query = |service: &str| {
+        json!({"query": {
+            "service_name": service, "attributes": {"error": "true"},
+            "startTimeMin": iso(BEGIN - 60), "startTimeMax": iso(BEGIN + 60), "searchDepth": 5,
+        }})
+        .to_string()
+    };
+    let mut post = async |path: &str, body: &str| {
+        let request = Request::post(format!("/jaeger/api/v3/{path}"));
+        rig.ask(request.header("content-type", JSON), body).await
+    };
+    check(&post("traces", &query("pay")).await, 200, JSON, "no money");
+    check(
+        &post("traces", &query("shop")).await,
+        404,
+        JSON,
+        "No traces found",
+    );
+    let told = post("trace-summaries", &query("pay")).await;
+    check(&told, 200, JSON, r#""spanCount":4,"errorSpanCount":1"#);
+    check(&post("traces", "{}").await, 400, JSON, "httpCode");
+    check(
+        &post("traces", "[").await,
+        400,
+        JSON,
+        "malformed parameter body",
+    );
+    let path = format!(
+        "/jaeger/api/v3/dependencies?startTime={}&endTime={}",
+        iso(BEGIN - 60),
+        iso(BEGIN + 60)
+    );
+    let told = rig.get(&path).await;
+    let expect = r#"{"dependencies":[{"parent":"shop","child":"pay","callCount":"1"}]}"#;
+    check(&told, 200, JSON, expect);
 }

@@ -1,19 +1,27 @@
 //! Jaeger's `/api/v3`: OTLP/JSON in, as it were, OTLP/JSON out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use obs_collector::HttpError;
-use obs_model::SpanBatch;
+use obs_collector::{ErrorKind, HttpError};
 use obs_model::time::parse_rfc3339;
+use obs_model::{SpanBatch, Tenant, TimeRange, Timestamp};
 use obs_wire::jaeger::v3 as write;
 
-use super::search::{Search, malformed};
+use super::search::{DEPENDENCIES_LOOKBACK, Search, malformed, of_body};
 use super::{Asking, Result, find, trace_id};
 use crate::api::{Asker, json};
 use crate::app::App;
+use crate::clock;
 use crate::params::Params;
+
+/// Largest body of a search.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Longest wait for it.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A fault in this API's shape.
 pub(super) struct Refused(HttpError);
@@ -94,7 +102,17 @@ pub(super) async fn search(
     params: Result<Params>,
 ) -> Answer {
     let (Asker(tenant), params) = (asker?, params?);
-    let traces = find(&app, &tenant, &Search::v3(&params)?).await?;
+    found(&app, &tenant, &Search::v3(&params)?).await
+}
+
+pub(super) async fn search_body(State(app): State<Arc<App>>, asker: Asking, body: Body) -> Answer {
+    let Asker(tenant) = asker?;
+    let params = of_body(&read(body).await?)?;
+    found(&app, &tenant, &Search::v3(&params)?).await
+}
+
+async fn found(app: &App, tenant: &Tenant, search: &Search) -> Answer {
+    let traces = find(app, tenant, search).await?;
     if traces.is_empty() {
         return Err(none_found().into());
     }
@@ -113,8 +131,60 @@ pub(super) async fn summaries(
     params: Result<Params>,
 ) -> Answer {
     let (Asker(tenant), params) = (asker?, params?);
-    let traces = find(&app, &tenant, &Search::v3(&params)?).await?;
+    summed(&app, &tenant, &Search::v3(&params)?).await
+}
+
+pub(super) async fn summaries_body(
+    State(app): State<Arc<App>>,
+    asker: Asking,
+    body: Body,
+) -> Answer {
+    let Asker(tenant) = asker?;
+    let params = of_body(&read(body).await?)?;
+    summed(&app, &tenant, &Search::v3(&params)?).await
+}
+
+async fn summed(app: &App, tenant: &Tenant, search: &Search) -> Answer {
+    let traces = find(app, tenant, search).await?;
     let mut body = Vec::new();
     write::summaries(&traces, &mut body);
+    Ok(json(body))
+}
+
+async fn read(body: Body) -> Result<Bytes> {
+    let read = tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, BODY_BYTES_MAX));
+    let Ok(read) = read.await else {
+        let why = "the body did not arrive in time";
+        return Err(HttpError::new(ErrorKind::Timeout, why));
+    };
+    read.map_err(|error| {
+        HttpError::too_large(format!(
+            "body: {error}, at most {BODY_BYTES_MAX} bytes are read"
+        ))
+    })
+}
+
+/// `/api/v3/dependencies?startTime=…&endTime=…`
+pub(super) async fn dependencies(
+    State(app): State<Arc<App>>,
+    asker: Asking,
+    params: Result<Params>,
+) -> Answer {
+    let (Asker(tenant), params) = (asker?, params?);
+    let time = |name: &'static str, older: &'static str| -> Result<Option<Timestamp>> {
+        let told = params.get(name).map(|text| (name, text));
+        let told = told.or_else(|| params.get(older).map(|text| (older, text)));
+        let read = |(name, text): (&str, &str)| {
+            parse_rfc3339(text)
+                .ok_or_else(|| malformed(name, format!("parsing time {text:?} as RFC 3339")))
+        };
+        told.map(read).transpose()
+    };
+    let end = time("endTime", "end_time")?.unwrap_or_else(clock::now);
+    let start = time("startTime", "start_time")?;
+    let start = start.unwrap_or_else(|| end.saturating_sub(DEPENDENCIES_LOOKBACK));
+    let found = super::dependencies(&app, &tenant, TimeRange::new(start, end)).await?;
+    let mut body = Vec::new();
+    write::dependencies(&found, &mut body);
     Ok(json(body))
 }

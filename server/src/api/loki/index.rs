@@ -1,6 +1,6 @@
 //! `index/stats`, `index/volume`, `index/volume_range` and `index/shards`: sizes from the index.
 //!
-//! Invariant: no line is read.
+//! Invariant: lines are read only where records are hidden or may be stored twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -53,6 +53,18 @@ fn request(params: &Params) -> std::result::Result<MetricsRequest, HttpError> {
     })
 }
 
+/// A request of gRPC, which may leave times out as one of HTTP may: the last hour.
+pub(super) fn with_times(mut asked: MetricsRequest) -> MetricsRequest {
+    let nanos = |time: Timestamp| u64::try_from(time.nanos()).unwrap_or(0);
+    if asked.end == 0 {
+        asked.end = nanos(clock::now());
+    }
+    if asked.start == 0 {
+        asked.start = asked.end.saturating_sub(RECENT.unsigned_abs());
+    }
+    asked
+}
+
 pub(super) async fn range(
     State(app): State<Arc<App>>,
     Told(Asker(tenant)): Told<Asker>,

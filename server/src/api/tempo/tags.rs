@@ -10,9 +10,10 @@ use axum::response::Response;
 use http::HeaderMap;
 use obs_collector::HttpError;
 use obs_model::Tenant;
+use obs_model::limits::Limits;
 use obs_model::spans::AttributeValue;
 use obs_query::traceql::ast::{Attribute, Intrinsic, Scope};
-use obs_query::traceql::{parse_attribute, parse_lenient};
+use obs_query::traceql::{Query, parse_attribute, parse_lenient};
 use obs_query::traces;
 use obs_wire::tempo::api::{self as write, TagValue};
 use obs_wire::tempo::messages;
@@ -55,6 +56,12 @@ const INTRINSICS: [&str; 25] = [
 /// Names by scope.
 pub(super) type Names = Vec<(&'static str, Vec<String>)>;
 
+/// What can be made of a query that may still be typed.
+fn filter(query: &str, limits: &Limits) -> Option<Query> {
+    let query = Some(query).filter(|query| !query.is_empty())?;
+    parse_lenient(query, limits)
+}
+
 fn names_request(params: &Params) -> std::result::Result<TagsRequest, HttpError> {
     Ok(TagsRequest {
         scope: params.get("scope").unwrap_or_default().to_owned(),
@@ -86,9 +93,12 @@ pub(super) async fn names(
         return Err(HttpError::bad_data(format!("invalid scope: {only}")));
     }
     let range = open_range(request.start, request.end);
+    let query = request.query.trim().to_owned();
+    let limits = app.rules.limits;
     let snapshot = app.stores()?.spans.snapshot(tenant);
     let read = app.read_for(tenant, None, move |budget, _| {
-        traces::tag_names(&snapshot, range, budget)
+        let filter = filter(&query, &limits);
+        traces::tag_names(&snapshot, filter.as_ref(), range, budget)
     });
     let mut found = read.await?;
     let intrinsics = INTRINSICS.iter().map(|s| (*s).to_owned()).collect();
@@ -176,9 +186,7 @@ pub(super) async fn values(
         Attribute::Intrinsic(Intrinsic::Status | Intrinsic::Kind)
     );
     let read = app.read_for(tenant, None, move |budget, _| {
-        let filter = Some(query)
-            .filter(|query| !query.is_empty())
-            .and_then(|query| parse_lenient(&query, &limits));
+        let filter = filter(&query, &limits);
         traces::tag_values(&snapshot, &attribute, filter.as_ref(), range, budget)
     });
     let found = read.await?;

@@ -320,11 +320,15 @@ async fn what_grafana_asks_about() {
     );
 }
 
-/// The messages of a gRPC answer and its `grpc-status`.
 async fn call(rig: &mut Rig, method: &str, message: &[u8]) -> (Vec<Vec<u8>>, String) {
+    call_at(rig, &format!("/tempopb.StreamingQuerier/{method}"), message).await
+}
+
+/// The messages of a gRPC answer and its `grpc-status`.
+pub(crate) async fn call_at(rig: &mut Rig, path: &str, message: &[u8]) -> (Vec<Vec<u8>>, String) {
     let mut bytes = vec![0, 0, 0, 0, message.len() as u8];
     bytes.extend_from_slice(message);
-    let request = Request::post(format!("/tempopb.StreamingQuerier/{method}"))
+    let request = Request::post(path)
         .header("content-type", "application/grpc")
         .body(Body::from(bytes))
         .expect("a request");
@@ -342,7 +346,7 @@ async fn call(rig: &mut Rig, method: &str, message: &[u8]) -> (Vec<Vec<u8>>, Str
     (messages, status)
 }
 
-fn varint_field(number: u8, mut value: u64) -> Vec<u8> {
+pub(crate) fn varint_field(number: u8, mut value: u64) -> Vec<u8> {
     let mut out = vec![number << 3];
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -352,7 +356,7 @@ fn varint_field(number: u8, mut value: u64) -> Vec<u8> {
     out
 }
 
-fn text_field(number: u8, text: &str) -> Vec<u8> {
+pub(crate) fn text_field(number: u8, text: &str) -> Vec<u8> {
     let mut out = vec![number << 3 | 2, text.len() as u8];
     out.extend_from_slice(text.as_bytes());
     out
@@ -396,6 +400,10 @@ async fn streams() {
         assert_eq!(status, "0", "{method}");
         assert!(contains(&found[0], "__name__"), "{method}");
     }
+    // Without times it is the last hour, in which there is nothing.
+    let query = text_field(1, "{}|count_over_time()");
+    let (found, status) = call(&mut rig, "MetricsQueryInstant", &query).await;
+    assert_eq!((found.len(), status.as_str()), (1, "0"));
     let plain = Request::post("/tempopb.StreamingQuerier/Search").body(Body::empty());
     let response = rig
         .routes
@@ -403,4 +411,41 @@ async fn streams() {
         .await
         .expect("infallible");
     assert_eq!(response.status(), 415);
+}
+
+#[tokio::test]
+async fn names_of_tags_within_a_query() {
+    let mut rig = rig().await;
+    let mut check = async |query: &str, expect: &[(&str, &str)]| {
+        let q: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let told = ask(&mut rig, &format!("/tempo/api/v2/search/tags?q={q}")).await;
+        let scopes = told["scopes"].as_array().expect("scopes");
+        let shown: Vec<(String, String)> = scopes
+            .iter()
+            .filter(|scope| scope["name"] != "intrinsic")
+            .map(|scope| {
+                let text = scope["name"].as_str().unwrap_or_default().to_owned();
+                (text, scope["tags"].to_string())
+            })
+            .collect();
+        let expect: Vec<(String, String)> = expect
+            .iter()
+            .map(|(scope, tags)| ((*scope).to_owned(), (*tags).to_owned()))
+            .collect();
+        assert_eq!(shown, expect, "{query}");
+    };
+    let all = [
+        ("resource", r#"["service.name"]"#),
+        ("span", r#"["db.system","rows"]"#),
+    ];
+    check("", &all).await;
+    check(r#"{ resource.service.name = "shop" }"#, &all).await;
+    // The spans of pay have no attributes of their own.
+    let pay = [("resource", r#"["service.name"]"#)];
+    check(r#"{ resource.service.name = "pay" }"#, &pay).await;
+    check(r#"{ name = "sql" && span.rows > 6 }"#, &all).await;
+    check(r#"{ resource.service.name = "nobody" }"#, &[]).await;
+    // What is being typed, and what cannot be read, filters nothing.
+    check("{ resource.service.name = }", &all).await;
+    check("{ what", &all).await;
 }

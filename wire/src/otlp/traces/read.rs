@@ -1,14 +1,18 @@
-//! `TracesData` in protobuf straight into the model: every text is copied once, from the body to
-//! where it stays.
+//! `TracesData` in protobuf, packed: every text is copied once, from the body behind the others.
 //!
 //! Invariants: what the schema's structs would give is given, also where a message comes in several
 //! pieces; a body that cannot be read is an error, a span that cannot be kept is refused with its
 //! reason. [`super::shape`] has bounded what the body may make us allocate, and its depth.
 
+use std::sync::Arc;
+
 use obs_model::limits::Limits;
+use obs_model::packed::{
+    Cut, PackedAttribute, PackedEvent, PackedLink, PackedResource, PackedScope, PackedSpan,
+    PackedSpans, PackedValue,
+};
 use obs_model::spans::{
-    Attribute, AttributeValue, Resource, ResourceSpans, Scope, ScopeSpans, Span, SpanBatch,
-    SpanEvent, SpanId, SpanKind, SpanLink, StatusCode, TraceId,
+    Attribute, AttributeValue, Resource, Scope, SpanId, SpanKind, StatusCode, TraceId,
 };
 use obs_model::time::Timestamp;
 
@@ -22,23 +26,26 @@ pub(super) fn batch(
     body: Message<'_>,
     limits: &Limits,
     rejects: &mut Rejects,
-) -> Result<SpanBatch, WireError> {
+) -> Result<PackedSpans, WireError> {
     let mut reading = Reading {
         limits,
         refused: None,
         attributes: Vec::new(),
+        packed: Vec::new(),
+        events: Vec::new(),
+        links: Vec::new(),
+        out: PackedSpans::default(),
     };
-    let mut batch = SpanBatch::default();
     let mut fields = body.fields();
     while let Some((number, wire)) = fields.next()? {
         if number == 1 {
             let message = bytes(&fields, number, wire)?;
             if let Some(group) = reading.resource_spans(message, rejects)? {
-                batch.resources.push(group);
+                reading.out.resources.push(group);
             }
         }
     }
-    Ok(batch)
+    Ok(reading.out)
 }
 
 fn bytes<'a>(fields: &Fields<'a>, number: u32, wire: Wire<'a>) -> Result<Message<'a>, WireError> {
@@ -80,6 +87,12 @@ struct Reading<'l> {
     /// Attributes of the lists that are read, the innermost last: a list is made when its length
     /// is known.
     attributes: Vec<Attribute>,
+    /// The same of spans, events and links.
+    packed: Vec<PackedAttribute>,
+    /// Of the span at hand.
+    events: Vec<PackedEvent>,
+    links: Vec<PackedLink>,
+    out: PackedSpans,
 }
 
 /// A list of attributes that is read.
@@ -102,7 +115,7 @@ impl Reading<'_> {
         &mut self,
         message: Message<'_>,
         rejects: &mut Rejects,
-    ) -> Result<Option<ResourceSpans>, WireError> {
+    ) -> Result<Option<PackedResource>, WireError> {
         let (mut resource, mut list) = (Resource::default(), self.list());
         let mut fields = message.fields();
         while let Some((number, wire)) = fields.next()? {
@@ -135,7 +148,8 @@ impl Reading<'_> {
             rejects.add(spans, format!("resource: {reason}"));
             return Ok(None);
         }
-        Ok(Some(ResourceSpans { resource, scopes }))
+        let resource = Arc::new(resource);
+        Ok(Some(PackedResource { resource, scopes }))
     }
 
     fn resource(
@@ -159,7 +173,7 @@ impl Reading<'_> {
         &mut self,
         message: Message<'_>,
         rejects: &mut Rejects,
-    ) -> Result<Option<ScopeSpans>, WireError> {
+    ) -> Result<Option<PackedScope>, WireError> {
         let (mut scope, mut list) = (Scope::default(), self.list());
         let mut count = 0;
         let mut fields = message.fields();
@@ -181,14 +195,20 @@ impl Reading<'_> {
         let mut fields = message.fields();
         while let Some((number, wire)) = fields.next()? {
             if number == 2 {
-                let span = self.span(bytes(&fields, number, wire)?)?;
+                let before = self.out.mark();
+                let mut span = self.span(bytes(&fields, number, wire)?)?;
+                span.texts = self.out.texts_since(before);
                 match self.refused.take() {
                     None => spans.push(span),
-                    Some(reason) => rejects.add(1, format!("span: {reason}")),
+                    Some(reason) => {
+                        self.out.rewind(before);
+                        rejects.add(1, format!("span: {reason}"));
+                    }
                 }
             }
         }
-        Ok(Some(ScopeSpans { scope, spans }))
+        let scope = Arc::new(scope);
+        Ok(Some(PackedScope { scope, spans }))
     }
 
     fn scope(
@@ -210,56 +230,100 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn span(&mut self, message: Message<'_>) -> Result<Span, WireError> {
-        let (mut span, mut list) = (Span::default(), self.list());
+    fn span(&mut self, message: Message<'_>) -> Result<PackedSpan, WireError> {
+        let (mut span, mut list) = (PackedSpan::default(), self.packed_list());
+        self.events.clear();
+        self.links.clear();
         let mut fields = message.fields();
         while let Some((number, wire)) = fields.next()? {
             let f = &fields;
             match number {
                 1 => span.trace_id = TraceId(self.id(bytes(f, number, wire)?, "trace id")),
                 2 => span.span_id = SpanId(self.id(bytes(f, number, wire)?, "span id")),
-                3 => span.trace_state = text(f, number, wire)?,
+                3 => span.trace_state = self.keep(f, number, wire)?,
                 4 => span.parent_id = SpanId(self.id(bytes(f, number, wire)?, "parent span id")),
-                5 => span.name = text(f, number, wire)?,
+                5 => span.name = self.keep(f, number, wire)?,
                 6 => span.kind = SpanKind::from_number(varint(f, number, wire)? as i32),
                 7 => span.start = self.time(fixed64(f, number, wire)?),
                 8 => span.end = self.time(fixed64(f, number, wire)?),
-                9 => self.attribute(bytes(f, number, wire)?, &mut list)?,
+                9 => self.packed_attribute(bytes(f, number, wire)?, &mut list)?,
                 10 => span.dropped_attributes = varint(f, number, wire)? as u32,
-                11 => span.events.push(self.event(bytes(f, number, wire)?)?),
+                11 => {
+                    let event = self.event(bytes(f, number, wire)?)?;
+                    self.events.push(event);
+                }
                 12 => span.dropped_events = varint(f, number, wire)? as u32,
-                13 => span.links.push(self.link(bytes(f, number, wire)?)?),
+                13 => {
+                    let link = self.link(bytes(f, number, wire)?)?;
+                    self.links.push(link);
+                }
                 14 => span.dropped_links = varint(f, number, wire)? as u32,
-                15 => status(bytes(f, number, wire)?, &mut span)?,
+                15 => self.status(bytes(f, number, wire)?, &mut span)?,
                 16 => span.flags = fixed32(f, number, wire)?,
                 _ => {}
             }
         }
-        span.attributes = self.finish(list);
+        span.attributes = self.finish_packed(list);
+        span.events = self.out.add_events(&self.events);
+        span.links = self.out.add_links(&self.links);
         if span.trace_id.is_zero() || span.span_id.is_zero() {
             self.refuse(|| "trace id and span id must be given and not be all zeroes".to_owned());
         }
         Ok(span)
     }
 
-    fn event(&mut self, message: Message<'_>) -> Result<SpanEvent, WireError> {
-        let (mut event, mut list) = (SpanEvent::default(), self.list());
+    /// Keeps a text.
+    fn keep(&mut self, fields: &Fields<'_>, number: u32, wire: Wire<'_>) -> Result<Cut, WireError> {
+        let text = bytes(fields, number, wire)?.text()?;
+        Ok(self.out.add_text(text))
+    }
+
+    fn status(&mut self, message: Message<'_>, span: &mut PackedSpan) -> Result<(), WireError> {
         let mut fields = message.fields();
         while let Some((number, wire)) = fields.next()? {
+            let f = &fields;
             match number {
-                1 => event.time = self.time(fixed64(&fields, number, wire)?),
-                2 => event.name = text(&fields, number, wire)?,
-                3 => self.attribute(bytes(&fields, number, wire)?, &mut list)?,
-                4 => event.dropped_attributes = varint(&fields, number, wire)? as u32,
+                2 => span.status_message = self.keep(f, number, wire)?,
+                3 => span.status = StatusCode::from_number(varint(f, number, wire)? as i32),
                 _ => {}
             }
         }
-        event.attributes = self.finish(list);
-        Ok(event)
+        Ok(())
     }
 
-    fn link(&mut self, message: Message<'_>) -> Result<SpanLink, WireError> {
-        let (mut link, mut list) = (SpanLink::default(), self.list());
+    fn event(&mut self, message: Message<'_>) -> Result<PackedEvent, WireError> {
+        let mut list = self.packed_list();
+        let (mut time, mut name, mut dropped_attributes) =
+            (Timestamp::default(), Cut::default(), 0);
+        let mut fields = message.fields();
+        while let Some((number, wire)) = fields.next()? {
+            let f = &fields;
+            match number {
+                1 => time = self.time(fixed64(f, number, wire)?),
+                2 => name = self.keep(f, number, wire)?,
+                3 => self.packed_attribute(bytes(f, number, wire)?, &mut list)?,
+                4 => dropped_attributes = varint(f, number, wire)? as u32,
+                _ => {}
+            }
+        }
+        Ok(PackedEvent {
+            time,
+            name,
+            attributes: self.finish_packed(list),
+            dropped_attributes,
+        })
+    }
+
+    fn link(&mut self, message: Message<'_>) -> Result<PackedLink, WireError> {
+        let mut list = self.packed_list();
+        let mut link = PackedLink {
+            trace_id: TraceId::default(),
+            span_id: SpanId::default(),
+            trace_state: Cut::default(),
+            attributes: Cut::default(),
+            dropped_attributes: 0,
+            flags: 0,
+        };
         let mut fields = message.fields();
         while let Some((number, wire)) = fields.next()? {
             let f = &fields;
@@ -268,14 +332,14 @@ impl Reading<'_> {
                     link.trace_id = TraceId(self.id(bytes(f, number, wire)?, "trace id of a link"));
                 }
                 2 => link.span_id = SpanId(self.id(bytes(f, number, wire)?, "span id of a link")),
-                3 => link.trace_state = text(f, number, wire)?,
-                4 => self.attribute(bytes(f, number, wire)?, &mut list)?,
+                3 => link.trace_state = self.keep(f, number, wire)?,
+                4 => self.packed_attribute(bytes(f, number, wire)?, &mut list)?,
                 5 => link.dropped_attributes = varint(f, number, wire)? as u32,
                 6 => link.flags = fixed32(f, number, wire)?,
                 _ => {}
             }
         }
-        link.attributes = self.finish(list);
+        link.attributes = self.finish_packed(list);
         Ok(link)
     }
 
@@ -308,14 +372,92 @@ impl Reading<'_> {
         }
     }
 
-    /// The attributes of a list that ended.
-    fn finish(&mut self, list: List) -> Vec<Attribute> {
+    fn packed_list(&self) -> List {
+        List {
+            begin: self.packed.len(),
+            count: 0,
+        }
+    }
+
+    fn check_count(&mut self, count: usize) {
         let max = self.limits.attributes_max;
-        let count = list.count;
         if count > max {
             self.refuse(|| format!("{count} attributes exceed the limit attributes_max of {max}"));
         }
+    }
+
+    /// The attributes of a list that ended.
+    fn finish(&mut self, list: List) -> Vec<Attribute> {
+        self.check_count(list.count);
         self.attributes.drain(list.begin..).collect()
+    }
+
+    fn finish_packed(&mut self, list: List) -> Cut {
+        self.check_count(list.count);
+        let cut = self.out.add_attributes(&self.packed[list.begin..]);
+        self.packed.truncate(list.begin);
+        cut
+    }
+
+    fn packed_attribute(&mut self, message: Message<'_>, list: &mut List) -> Result<(), WireError> {
+        list.count += 1;
+        if list.count > self.limits.attributes_max {
+            return Ok(());
+        }
+        let (mut key, mut value, mut deep) = ("", PackedValue::Empty, false);
+        let mut fields = message.fields();
+        while let Some((number, wire)) = fields.next()? {
+            match number {
+                1 => key = bytes(&fields, number, wire)?.text()?,
+                2 => deep |= !self.packed_value(bytes(&fields, number, wire)?, &mut value)?,
+                _ => {}
+            }
+        }
+        if deep {
+            let key = shown(key);
+            self.refuse(|| format!("attribute {key}: nests deeper than the limit depth_max"));
+        }
+        let after = self.packed[list.begin..].last().map(|a| a.key);
+        let key = self.out.key(after, key);
+        self.packed.push(PackedAttribute { key, value });
+        Ok(())
+    }
+
+    /// As [`Reading::value`].
+    fn packed_value(
+        &mut self,
+        message: Message<'_>,
+        value: &mut PackedValue,
+    ) -> Result<bool, WireError> {
+        let mut fields = message.fields();
+        while let Some((number, wire)) = fields.next()? {
+            let f = &fields;
+            *value = match number {
+                1 => PackedValue::Text(self.keep(f, number, wire)?),
+                2 => PackedValue::Bool(varint(f, number, wire)? != 0),
+                3 => PackedValue::Int(varint(f, number, wire)?.cast_signed()),
+                4 => PackedValue::Double(f64::from_bits(fixed64(f, number, wire)?)),
+                5..=7 => {
+                    // What an earlier piece said goes on.
+                    let mut nested = match *value {
+                        PackedValue::Nested(earlier) => self.out.nested(earlier).clone(),
+                        _ => AttributeValue::Empty,
+                    };
+                    let fine = self.nested(
+                        number,
+                        bytes(f, number, wire)?,
+                        self.limits.depth_max,
+                        &mut nested,
+                    )?;
+                    if !fine {
+                        return Ok(false);
+                    }
+                    self.out.add_nested(nested)
+                }
+                _ => continue,
+            };
+        }
+        Ok(true)
     }
 
     fn attribute(&mut self, message: Message<'_>, list: &mut List) -> Result<(), WireError> {
@@ -364,25 +506,36 @@ impl Reading<'_> {
                 2 => *value = AttributeValue::Bool(varint(f, number, wire)? != 0),
                 3 => *value = AttributeValue::Int(varint(f, number, wire)?.cast_signed()),
                 4 => *value = AttributeValue::Double(f64::from_bits(fixed64(f, number, wire)?)),
-                7 => *value = AttributeValue::Bytes(bytes(f, number, wire)?.bytes.to_vec()),
-                5 | 6 => {
-                    let inner = bytes(f, number, wire)?;
-                    let Some(depth) = depth.checked_sub(1) else {
-                        return Ok(false);
-                    };
-                    let fine = if number == 5 {
-                        self.array(inner, depth, value)?
-                    } else {
-                        self.map(inner, depth, value)?;
-                        true
-                    };
-                    if !fine {
+                5..=7 => {
+                    if !self.nested(number, bytes(f, number, wire)?, depth, value)? {
                         return Ok(false);
                     }
                 }
                 _ => {}
             }
         }
+        Ok(true)
+    }
+
+    /// An array, map or run of bytes; `false` where it nests too deep.
+    fn nested(
+        &mut self,
+        number: u32,
+        inner: Message<'_>,
+        depth: usize,
+        value: &mut AttributeValue,
+    ) -> Result<bool, WireError> {
+        if number == 7 {
+            *value = AttributeValue::Bytes(inner.bytes.to_vec());
+            return Ok(true);
+        }
+        let Some(depth) = depth.checked_sub(1) else {
+            return Ok(false);
+        };
+        if number == 5 {
+            return self.array(inner, depth, value);
+        }
+        self.map(inner, depth, value)?;
         Ok(true)
     }
 
@@ -428,18 +581,6 @@ impl Reading<'_> {
         *value = AttributeValue::Map(pairs);
         Ok(())
     }
-}
-
-fn status(message: Message<'_>, span: &mut Span) -> Result<(), WireError> {
-    let mut fields = message.fields();
-    while let Some((number, wire)) = fields.next()? {
-        match number {
-            2 => span.status_message = text(&fields, number, wire)?,
-            3 => span.status = StatusCode::from_number(varint(&fields, number, wire)? as i32),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// How many spans a scope has.

@@ -1,0 +1,341 @@
+//! What is in the queue of a destination: requests that are ready to be sent.
+//! Format: docs/formats/ship-record.md.
+//!
+//! Invariants: a request has at most about [`TEXT_BYTES`] of content, so that every server takes
+//! it; a payload that is not of this format is told, not guessed at.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use obs_model::spans::{ResourceSpans, ScopeSpans};
+use obs_model::{LogBatch, LogStream, MetricBatch, SpanBatch, Timestamp};
+use obs_wire::prometheus::remote_write::v2;
+use obs_wire::{loki, otlp, snappy};
+
+use crate::config::{Ship, ShipKind};
+
+/// First byte of a payload.
+const VERSION: u8 = 1;
+/// Version, signal, items, time.
+const HEAD_BYTES: usize = 1 + 1 + 4 + 8;
+/// Bytes of lines of one request.
+const TEXT_BYTES: usize = 1 << 20;
+/// Samples of one request.
+const SAMPLES: usize = 5000;
+/// Spans of one request.
+const SPANS: usize = 1000;
+
+/// What is in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    Metrics,
+    Logs,
+    Traces,
+}
+
+/// A request as it is queued.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub payload: Vec<u8>,
+    pub items: u64,
+}
+
+/// A request as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queued<'a> {
+    pub signal: Signal,
+    pub items: u64,
+    /// When it was queued.
+    pub time: Timestamp,
+    pub body: &'a [u8],
+}
+
+fn made(signal: Signal, items: usize, time: Timestamp, body: &[u8]) -> Made {
+    let mut payload = Vec::with_capacity(HEAD_BYTES + body.len());
+    payload.push(VERSION);
+    payload.push(match signal {
+        Signal::Metrics => 1,
+        Signal::Logs => 2,
+        Signal::Traces => 3,
+    });
+    let count = u32::try_from(items).unwrap_or(u32::MAX);
+    payload.extend_from_slice(&count.to_le_bytes());
+    payload.extend_from_slice(&time.nanos().to_le_bytes());
+    payload.extend_from_slice(body);
+    Made {
+        payload,
+        items: items as u64,
+    }
+}
+
+/// Reads a payload; `None` where it is not one.
+pub(super) fn read(payload: &[u8]) -> Option<Queued<'_>> {
+    let (head, body) = payload.split_at_checked(HEAD_BYTES)?;
+    let signal = match (head[0], head[1]) {
+        (VERSION, 1) => Signal::Metrics,
+        (VERSION, 2) => Signal::Logs,
+        (VERSION, 3) => Signal::Traces,
+        _ => return None,
+    };
+    let items = u32::from_le_bytes(head[2..6].try_into().ok()?);
+    let time = i64::from_le_bytes(head[6..14].try_into().ok()?);
+    Some(Queued {
+        signal,
+        items: u64::from(items),
+        time: Timestamp::from_nanos(time),
+        body,
+    })
+}
+
+/// OTLP's usual compression, at its fastest.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    let written = encoder.write_all(bytes);
+    written
+        .and_then(|()| encoder.finish())
+        .expect("a vector takes every byte")
+}
+
+/// Requests with log records.
+pub(super) fn logs(ship: &Ship, batch: LogBatch, now: Timestamp) -> Vec<Made> {
+    let mut all = Vec::new();
+    let mut bytes = Vec::new();
+    for some in split_logs(batch) {
+        bytes.clear();
+        let body = match ship.kind {
+            ShipKind::Obs | ShipKind::Loki => {
+                loki::encode::encode(&some, &mut bytes);
+                snappy::encode(&bytes)
+            }
+            ShipKind::Otlp => {
+                otlp::encode::logs(&some, &mut bytes);
+                gzip(&bytes)
+            }
+        };
+        all.push(made(Signal::Logs, some.record_count(), now, &body));
+    }
+    all
+}
+
+fn split_logs(batch: LogBatch) -> Vec<LogBatch> {
+    let mut all = vec![LogBatch::default()];
+    let mut held = 0;
+    for stream in batch.streams {
+        let labels = stream.labels;
+        let mut records = Vec::new();
+        for record in stream.records {
+            let size = record.line.len() + record.metadata.packed().len() + 32;
+            if held + size > TEXT_BYTES && held > 0 {
+                push_stream(&mut all, &labels, std::mem::take(&mut records));
+                all.push(LogBatch::default());
+                held = 0;
+            }
+            held += size;
+            records.push(record);
+        }
+        push_stream(&mut all, &labels, records);
+    }
+    all.retain(|batch| !batch.streams.is_empty());
+    all
+}
+
+fn push_stream(
+    all: &mut [LogBatch],
+    labels: &obs_model::Labels,
+    records: Vec<obs_model::LogRecord>,
+) {
+    if let Some(last) = all.last_mut().filter(|_| !records.is_empty()) {
+        let labels = labels.clone();
+        last.streams.push(LogStream { labels, records });
+    }
+}
+
+/// Requests with samples.
+pub(super) fn metrics(ship: &Ship, batch: MetricBatch, now: Timestamp) -> Vec<Made> {
+    let mut all = Vec::new();
+    let mut bytes = Vec::new();
+    for some in split_metrics(batch) {
+        bytes.clear();
+        let body = match ship.kind {
+            ShipKind::Obs | ShipKind::Loki => {
+                v2::encode(&some, &mut bytes);
+                snappy::encode(&bytes)
+            }
+            ShipKind::Otlp => {
+                otlp::encode::metrics(&some, &mut bytes);
+                gzip(&bytes)
+            }
+        };
+        all.push(made(Signal::Metrics, some.sample_count(), now, &body));
+    }
+    all
+}
+
+fn split_metrics(batch: MetricBatch) -> Vec<MetricBatch> {
+    let mut all: Vec<MetricBatch> = Vec::new();
+    let mut held = SAMPLES;
+    for mut series in batch.series {
+        loop {
+            if held >= SAMPLES {
+                all.push(MetricBatch {
+                    metadata: batch.metadata.clone(),
+                    ..MetricBatch::default()
+                });
+                held = 0;
+            }
+            let room = SAMPLES - held;
+            let rest = series.samples.split_off(series.samples.len().min(room));
+            let labels = series.labels.clone();
+            held += series.samples.len().max(1);
+            series.key = None;
+            if let Some(last) = all.last_mut() {
+                last.series.push(series);
+            }
+            if rest.is_empty() {
+                break;
+            }
+            series = obs_model::metrics::Series {
+                labels,
+                samples: rest,
+                ..obs_model::metrics::Series::default()
+            };
+        }
+    }
+    all
+}
+
+/// Requests with spans.
+pub(super) fn spans(_: &Ship, batch: SpanBatch, now: Timestamp) -> Vec<Made> {
+    let mut all = Vec::new();
+    let mut bytes = Vec::new();
+    for some in split_spans(batch) {
+        bytes.clear();
+        otlp::traces::encode_protobuf(&some, &mut bytes);
+        all.push(made(Signal::Traces, some.span_count(), now, &gzip(&bytes)));
+    }
+    all
+}
+
+fn split_spans(batch: SpanBatch) -> Vec<SpanBatch> {
+    let mut all = Vec::new();
+    let (mut now, mut held) = (SpanBatch::default(), 0);
+    for from in batch.resources {
+        for scope in from.scopes {
+            let mut spans = scope.spans;
+            while !spans.is_empty() {
+                let rest = spans.split_off(spans.len().min(SPANS - held));
+                held += spans.len();
+                now.resources.push(ResourceSpans {
+                    resource: from.resource.clone(),
+                    scopes: vec![ScopeSpans {
+                        scope: scope.scope.clone(),
+                        spans,
+                    }],
+                });
+                if held >= SPANS {
+                    all.push(std::mem::take(&mut now));
+                    held = 0;
+                }
+                spans = rest;
+            }
+        }
+    }
+    if held > 0 {
+        all.push(now);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use obs_model::{Labels, LogRecord};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn payloads_come_back(body in proptest::collection::vec(any::<u8>(), 0..50), items in 0usize..9, at in any::<i64>()) {
+            let time = Timestamp::from_nanos(at);
+            for signal in [Signal::Metrics, Signal::Logs, Signal::Traces] {
+                let made = made(signal, items, time, &body);
+                let queued = Queued { signal, items: items as u64, time, body: &body };
+                prop_assert_eq!(read(&made.payload), Some(queued));
+                prop_assert_eq!(read(&made.payload[..HEAD_BYTES - 1]), None);
+            }
+        }
+
+        #[test]
+        fn arbitrary_payloads(payload in proptest::collection::vec(any::<u8>(), 0..40)) {
+            if let Some(queued) = read(&payload) {
+                prop_assert_eq!(queued.body.len() + HEAD_BYTES, payload.len());
+            }
+        }
+
+        #[test]
+        fn requests_are_bounded_and_whole(sizes in proptest::collection::vec(0usize..600_000, 0..12)) {
+            let record = |size: &usize| LogRecord {
+                time: Timestamp::from_seconds(1),
+                line: vec![b'x'; *size],
+                metadata: Labels::empty(),
+            };
+            let batch = LogBatch {
+                streams: vec![LogStream {
+                    labels: Labels::from_pairs([("a", "b")]),
+                    records: sizes.iter().map(record).collect(),
+                }],
+            };
+            let all = split_logs(batch.clone());
+            for some in &all {
+                let bytes: usize = some.streams.iter().flat_map(|s| &s.records).map(|r| r.line.len()).sum();
+                prop_assert!(bytes <= TEXT_BYTES);
+            }
+            let back = all.into_iter().flat_map(|b| b.streams).flat_map(|s| s.records);
+            let original = batch.streams.into_iter().flat_map(|s| s.records);
+            prop_assert!(back.eq(original));
+        }
+    }
+
+    #[test]
+    fn samples_and_spans_are_split() {
+        use obs_model::metrics::{Sample, Series};
+        let sample = |at| Sample {
+            time: Timestamp::from_millis(at),
+            start: None,
+            value: obs_model::Value::Float(1.0),
+        };
+        let series = |count| Series {
+            labels: Labels::from_pairs([("__name__", "a")]),
+            samples: (0..count).map(sample).collect(),
+            ..Series::default()
+        };
+        let batch = MetricBatch {
+            series: vec![series(3), series(12_000), series(2)],
+            ..MetricBatch::default()
+        };
+        let all = split_metrics(batch);
+        assert_eq!(
+            all.iter().map(MetricBatch::sample_count).sum::<usize>(),
+            12_005
+        );
+        assert!(all.iter().all(|some| some.sample_count() <= SAMPLES));
+        let scope = ScopeSpans {
+            spans: vec![obs_model::spans::Span::default(); 2500],
+            ..ScopeSpans::default()
+        };
+        let batch = SpanBatch {
+            resources: vec![ResourceSpans {
+                scopes: vec![scope],
+                ..ResourceSpans::default()
+            }],
+        };
+        let counts: Vec<usize> = split_spans(batch)
+            .iter()
+            .map(SpanBatch::span_count)
+            .collect();
+        assert_eq!(counts, [1000, 1000, 500]);
+    }
+}

@@ -1,0 +1,318 @@
+//! Shipping to a server in this process that answers as it is told.
+
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use obs_model::limits::Limits;
+use obs_model::{LogRecord, LogStream};
+use obs_storage::SimDisk;
+use obs_wire::{loki, snappy};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::{Destination, DestinationConfig};
+use crate::receive::BATCH_HEADER;
+
+/// The other side: statuses of the first answers (then 204), and what it took.
+struct Other {
+    url: String,
+    taken: mpsc::UnboundedReceiver<(String, HeaderMap, Bytes)>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Saying {
+    statuses: Arc<[u16]>,
+    asked: Arc<AtomicUsize>,
+    taken: mpsc::UnboundedSender<(String, HeaderMap, Bytes)>,
+}
+
+async fn take(State(saying): State<Saying>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let number = saying.asked.fetch_add(1, Ordering::Relaxed);
+    let taken = (parts.uri.path().to_owned(), parts.headers, body);
+    saying.taken.send(taken).expect("the test waits");
+    match saying.statuses.get(number) {
+        Some(status) => StatusCode::from_u16(*status)
+            .expect("a status")
+            .into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+impl Other {
+    async fn start(statuses: &[u16]) -> Self {
+        let (sender, taken) = mpsc::unbounded_channel();
+        let saying = Saying {
+            statuses: statuses.into(),
+            asked: Arc::default(),
+            taken: sender,
+        };
+        let routes = Router::new().fallback(take).with_state(saying);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            let served = axum::serve(listener, routes).with_graceful_shutdown(stopped);
+            served.await.expect("serves");
+        });
+        Self {
+            url,
+            taken,
+            tasks,
+            stop,
+        }
+    }
+
+    async fn next(&mut self) -> (String, HeaderMap, Bytes) {
+        let wait = tokio::time::timeout(Duration::from_secs(20), self.taken.recv());
+        wait.await.expect("in time").expect("a request")
+    }
+}
+
+fn open(disk: &SimDisk, yaml: &str, bytes_max: u64, when_full: WhenFull) -> Shipper {
+    let configs: Vec<DestinationConfig> = serde_yaml_ng::from_str(yaml).expect("yaml");
+    let all = Destination::check(Vec::new(), configs, yaml, Path::new("")).expect("valid");
+    let bounds = Bounds {
+        bytes_max,
+        when_full,
+    };
+    let external = Labels::from_pairs([("cluster", "c")]);
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    Shipper::on(&disk, bounds, 1, &external, all.ships).expect("opened")
+}
+
+fn lines(lines: &[&str]) -> LogBatch {
+    let record = |(index, line): (usize, &&str)| LogRecord {
+        time: Timestamp::from_nanos(index as i64),
+        line: line.as_bytes().to_vec(),
+        metadata: Labels::empty(),
+    };
+    LogBatch {
+        streams: vec![LogStream {
+            labels: Labels::from_pairs([("app", "x")]),
+            records: lines.iter().enumerate().map(record).collect(),
+        }],
+    }
+}
+
+fn read_lines(body: &Bytes) -> LogBatch {
+    let bytes = snappy::decode(body, 1 << 20).expect("snappy");
+    loki::push::decode_protobuf(&bytes, &Limits::default())
+        .expect("a push")
+        .batch
+}
+
+struct Running {
+    sink: Sink,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+fn run(shipper: &Shipper) -> Running {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let sink = shipper.start(8, &tasks, &stop);
+    Running { sink, tasks, stop }
+}
+
+impl Running {
+    async fn end(self) {
+        self.stop.cancel();
+        drop(self.sink);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_arrives_under_one_identity() {
+    let mut other = Other::start(&[503, 429]).await;
+    let disk = SimDisk::new(1);
+    let yaml = format!(
+        "[{{obs: {{url: '{}', min_backoff: 1ms, max_backoff: 2ms}}}}]",
+        other.url
+    );
+    let shipper = open(&disk, &yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    let told = running
+        .sink
+        .logs(Tenant::anonymous(), lines(&["a", "b"]))
+        .await;
+    assert_eq!(told, Ok(Accepted::default()));
+    let mut identities = Vec::new();
+    for _ in 0..3 {
+        let (path, headers, body) = other.next().await;
+        assert_eq!(path, "/loki/api/v1/push");
+        let batch = read_lines(&body);
+        assert_eq!(batch.record_count(), 2);
+        assert_eq!(batch.streams[0].labels.get("cluster"), Some("c"));
+        identities.push(headers[BATCH_HEADER].clone());
+    }
+    assert!(
+        identities.windows(2).all(|pair| pair[0] == pair[1]),
+        "{identities:?}"
+    );
+    running.end().await;
+    other.stop.cancel();
+    other.tasks.close();
+    other.tasks.wait().await;
+}
+
+#[tokio::test]
+async fn a_restart_sends_what_was_not_taken() {
+    let disk = SimDisk::new(2);
+    // Nobody listens there.
+    let yaml = "[{loki: {url: 'http://127.0.0.1:9', name: a, min_backoff: 1ms, max_backoff: 2ms}}]";
+    let shipper = open(&disk, yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    for line in ["1", "2", "3"] {
+        let told = running.sink.logs(Tenant::anonymous(), lines(&[line])).await;
+        assert_eq!(told, Ok(Accepted::default()));
+    }
+    running.end().await;
+    drop(shipper);
+    let mut other = Other::start(&[]).await;
+    let yaml = format!("[{{loki: {{url: '{}', name: a}}}}]", other.url);
+    let shipper = open(&disk, &yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        let (_, headers, body) = other.next().await;
+        assert!(!headers.contains_key(BATCH_HEADER));
+        let records = read_lines(&body)
+            .streams
+            .into_iter()
+            .flat_map(|s| s.records);
+        found.extend(records.map(|r| String::from_utf8(r.line).expect("text")));
+    }
+    found.sort();
+    assert_eq!(found, ["1", "2", "3"]);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_or_drops_the_oldest() {
+    let yaml = "[{loki: {url: 'http://127.0.0.1:9', name: a}}]";
+    let line = "x".repeat(900);
+    for when_full in [WhenFull::Refuse, WhenFull::DropOldest] {
+        let disk = SimDisk::new(3);
+        let shipper = open(&disk, yaml, 600, when_full);
+        let running = run(&shipper);
+        let mut refused = 0;
+        for number in 0..40 {
+            let text = format!("{number} {line}");
+            let told = running
+                .sink
+                .logs(Tenant::anonymous(), lines(&[&text]))
+                .await;
+            refused += u32::from(matches!(told, Err(SinkError::Unavailable { .. })));
+        }
+        let families = shipper.families();
+        let value = |name: &str| {
+            let family = families.iter().find(|f| f.name == name).expect(name);
+            family.points[0].value
+        };
+        let dropped = value("obs_ship_queue_dropped_groups_total");
+        match when_full {
+            WhenFull::Refuse => assert!(refused > 10 && dropped == 0.0, "{refused}"),
+            WhenFull::DropOldest => assert!(refused == 0 && dropped > 10.0, "{dropped}"),
+        }
+        running.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses() {
+    let disk = SimDisk::new(4);
+    let yaml = "[{loki: {url: 'http://127.0.0.1:9', name: a}}]";
+    let shipper = open(&disk, yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    disk.set_capacity(Some(disk.used()));
+    let told = running.sink.logs(Tenant::anonymous(), lines(&["a"])).await;
+    assert!(
+        matches!(told, Err(SinkError::Unavailable { .. })),
+        "{told:?}"
+    );
+    disk.set_capacity(None);
+    let told = running.sink.logs(Tenant::anonymous(), lines(&["a"])).await;
+    assert_eq!(told, Ok(Accepted::default()));
+    running.end().await;
+}
+
+/// Secrets are searched for in every byte that is stored and sent.
+#[tokio::test]
+async fn no_secret_leaves_or_reaches_the_disk() {
+    let mut other = Other::start(&[]).await;
+    let disk = SimDisk::new(5);
+    let yaml = format!("[{{obs: {{url: '{}'}}}}]", other.url);
+    let shipper = open(&disk, &yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    let config = serde_yaml_ng::from_str("{}").expect("a configuration");
+    let redactor = crate::Redactor::new(&config).expect("a redactor");
+    let sink = running.sink.clone().redacting(redactor, Decoder::new(1));
+    let secret = "Zx9Zx9Zx9Q";
+    let tenant = Tenant::anonymous;
+    let line = format!("password={secret} at https://u:{secret}@h/");
+    sink.logs(tenant(), lines(&[&line])).await.expect("queued");
+    let series = obs_model::metrics::Series {
+        labels: Labels::from_pairs([("__name__", "a"), ("api_key", secret)]),
+        samples: vec![obs_model::metrics::Sample {
+            time: Timestamp::from_seconds(1),
+            start: None,
+            value: obs_model::Value::Float(1.0),
+        }],
+        ..Default::default()
+    };
+    let metrics = MetricBatch {
+        series: vec![series],
+        ..MetricBatch::default()
+    };
+    sink.metrics(tenant(), metrics).await.expect("queued");
+    let span = obs_model::spans::Span {
+        attributes: vec![Attribute::string("db.password", secret)],
+        ..Default::default()
+    };
+    let spans = SpanBatch {
+        resources: vec![obs_model::spans::ResourceSpans {
+            scopes: vec![obs_model::spans::ScopeSpans {
+                spans: vec![span],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+    };
+    sink.spans(tenant(), spans).await.expect("queued");
+    let has = |bytes: &[u8]| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
+    let unpacked = |encoding: &str, bytes: &[u8]| {
+        let out = obs_wire::capped::decode(encoding, bytes, 1 << 20);
+        out.map(|b| b.into_owned()).unwrap_or_default()
+    };
+    for _ in 0..3 {
+        let (path, headers, body) = other.next().await;
+        let encoding = headers["content-encoding"].to_str().expect("text");
+        let plain = unpacked(encoding, &body);
+        assert!(!plain.is_empty() && !has(&plain) && !has(&body), "{path}");
+        assert!(
+            memchr::memmem::find(&plain, b"[REDACTED:").is_some(),
+            "{path}"
+        );
+    }
+    let folder = crate::forward::folder_name(&shipper.outlets[0].ship.name);
+    let files = Disk::list(&disk, &folder).expect("listed");
+    assert!(!files.is_empty());
+    for file in files {
+        let blob = disk.blob(&format!("{folder}/{}", file.name)).expect("read");
+        assert!(!has(&blob), "{}", file.name);
+    }
+    drop(sink);
+    running.end().await;
+}

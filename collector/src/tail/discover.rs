@@ -1,0 +1,541 @@
+//! Which logs there are: the containers below the kubelet's folder, and the files that patterns
+//! name, each with what it was before it was rotated.
+//!
+//! Invariant: the names of a folder are read again only when the folder changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use obs_model::Labels;
+
+use super::checkpoint::Entry;
+use super::disk;
+use super::group::{Candidate, Group};
+use super::pipeline::{Pipeline, Setting, by_names};
+use crate::config::{FileFormat, FilesConfig, LogsConfig, PodsConfig};
+use crate::enrich::{Pod, Pods};
+use crate::glob;
+
+/// The label that holds the path.
+const FILENAME: &str = "filename";
+/// A change of a folder within this time may not show in its time of change.
+const FRESH_NANOS: i64 = 2_000_000_000;
+
+/// Annotations and labels that exclude a pod, with the value that does.
+const EXCLUDE: [&str; 3] = [
+    "logs.obs.dev/exclude",
+    "fluentbit.io/exclude",
+    "vector.dev/exclude",
+];
+/// Annotations that exclude some of its containers, separated by commas.
+const EXCLUDE_CONTAINERS: [&str; 2] = [
+    "logs.obs.dev/exclude-containers",
+    "vector.dev/exclude-containers",
+];
+/// Annotations that choose a parser; `-CONTAINER` behind it is for one container.
+const PARSER: [&str; 2] = ["logs.obs.dev/parser", "fluentbit.io/parser"];
+/// The annotation that chooses whose stack traces are put together.
+const MULTILINE: &str = "logs.obs.dev/multiline";
+
+/// A log that is there.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The path that is written.
+    pub key: PathBuf,
+    pub candidates: Vec<Candidate>,
+    pub origin: Origin,
+}
+
+/// Where a log is from.
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    Container(Place),
+    /// Index of the entry of the configuration.
+    Files(usize),
+}
+
+/// What the path of a container's log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+    pub restart: String,
+}
+
+#[derive(Debug)]
+struct Folder {
+    modified: i64,
+    names: Vec<OsString>,
+}
+
+/// Finds logs.
+#[derive(Debug, Default)]
+pub(super) struct Discovery {
+    folders: HashMap<PathBuf, Folder>,
+    pipelines: HashMap<String, Arc<Pipeline>>,
+    pub faults: Vec<String>,
+}
+
+impl Discovery {
+    /// All logs of the configuration; `now` in nanoseconds since 1970.
+    /// `remembered` are logs of the last run that were not found yet.
+    pub(super) fn find(
+        &mut self,
+        config: &LogsConfig,
+        now: i64,
+        remembered: &HashMap<PathBuf, Vec<Entry>>,
+    ) -> Vec<Found> {
+        let mut all = Vec::new();
+        let mut visited = std::mem::take(&mut self.folders);
+        if let Some(pods) = &config.pods {
+            self.pods(pods, now, &mut visited, &mut all);
+        }
+        for (index, files) in config.files.iter().enumerate() {
+            self.files(files, index, &mut all);
+            for (key, entries) in remembered {
+                renamed(key, entries, (files, index), &mut all);
+            }
+        }
+        all
+    }
+
+    /// Names in a folder, from memory where it did not change.
+    fn names(
+        &mut self,
+        path: &Path,
+        now: i64,
+        before: &mut HashMap<PathBuf, Folder>,
+    ) -> Option<Vec<OsString>> {
+        let found = disk::stat(path).filter(|s| s.folder)?;
+        if let Some(known) = before.remove(path)
+            && known.modified == found.modified
+        {
+            let names = known.names.clone();
+            self.folders.insert(path.to_owned(), known);
+            return Some(names);
+        }
+        match disk::list(path) {
+            Ok(names) => {
+                if now.saturating_sub(found.modified) > FRESH_NANOS {
+                    let folder = Folder {
+                        modified: found.modified,
+                        names: names.clone(),
+                    };
+                    self.folders.insert(path.to_owned(), folder);
+                }
+                Some(names)
+            }
+            Err(error) => {
+                self.faults.push(format!("{}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    fn pods(
+        &mut self,
+        config: &PodsConfig,
+        now: i64,
+        before: &mut HashMap<PathBuf, Folder>,
+        all: &mut Vec<Found>,
+    ) {
+        for pod in self.names(&config.path, now, before).unwrap_or_default() {
+            let Some((namespace, name, uid)) = pod_of(&pod) else {
+                continue;
+            };
+            if !wanted_namespace(config, &namespace) {
+                continue;
+            }
+            let folder = config.path.join(&pod);
+            for container in self.names(&folder, now, before).unwrap_or_default() {
+                let folder = folder.join(&container);
+                let Some(names) = self.names(&folder, now, before) else {
+                    continue;
+                };
+                let mut logs = BTreeMap::<&str, Vec<Candidate>>::new();
+                for name in names.iter().filter_map(|n| n.to_str()) {
+                    let Some((restart, rest)) = name.split_once(".log") else {
+                        continue;
+                    };
+                    let number = !restart.is_empty() && restart.bytes().all(|b| b.is_ascii_digit());
+                    let mine = rest.is_empty() || rest.starts_with('.');
+                    if number && mine && !rest.ends_with(".tmp") {
+                        logs.entry(restart).or_default().push(Candidate {
+                            path: folder.join(name),
+                            rotated: !rest.is_empty(),
+                        });
+                    }
+                }
+                for (restart, mut candidates) in logs {
+                    // Names of rotated files have their time, so this is their order too.
+                    candidates.sort_by(|a, b| (!a.rotated, &a.path).cmp(&(!b.rotated, &b.path)));
+                    let key = folder.join(format!("{restart}.log"));
+                    beside_target(&key, &mut candidates);
+                    all.push(Found {
+                        key,
+                        candidates,
+                        origin: Origin::Container(Place {
+                            namespace: namespace.clone(),
+                            pod: name.clone(),
+                            uid: uid.clone(),
+                            container: container.to_string_lossy().into_owned(),
+                            restart: restart.to_owned(),
+                        }),
+                    });
+                }
+            }
+        }
+    }
+
+    fn files(&mut self, config: &FilesConfig, index: usize, all: &mut Vec<Found>) {
+        for pattern in &config.paths {
+            let (paths, faults) = glob::expand_with(pattern, disk::list);
+            self.faults.extend(faults);
+            for path in paths {
+                let excluded = config.exclude.iter().any(|e| glob::matches_path(e, &path));
+                let file = disk::stat(&path).is_some_and(|s| s.regular);
+                if excluded || !file || all.iter().any(|f| f.key == path) {
+                    continue;
+                }
+                let mut candidates = Vec::new();
+                siblings(&path, &config.paths, &mut candidates);
+                candidates.push(Candidate {
+                    path: path.clone(),
+                    rotated: false,
+                });
+                all.push(Found {
+                    key: path,
+                    candidates,
+                    origin: Origin::Files(index),
+                });
+            }
+        }
+    }
+
+    /// A log that is followed from now on; `None` where its pod does not want it.
+    pub(super) fn group(
+        &mut self,
+        found: &Found,
+        config: &LogsConfig,
+        pods: &Pods,
+    ) -> Option<Group> {
+        match &found.origin {
+            Origin::Files(index) => {
+                let entry = config.files.get(*index)?;
+                let configured = entry.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+                let mut labels = Labels::from_pairs(configured).to_builder();
+                labels.set(FILENAME, &found.key.to_string_lossy());
+                let pipeline = self.pipeline(format!("files {index}"), || Setting {
+                    format: entry.format,
+                    parser: entry.parser.clone(),
+                    multiline: entry.multiline.clone(),
+                    drop: entry.drop.clone(),
+                    detect_level: entry.detect_level,
+                });
+                let mut group = Group::new(&labels.build(), Labels::empty(), pipeline);
+                group.unknown = false;
+                Some(group)
+            }
+            Origin::Container(place) => {
+                let config = config.pods.as_ref()?;
+                let pod = pods.by_uid(&place.uid);
+                let mut group = self.container(config, place, pod.as_deref())?;
+                group.rotated_max = config.rotated_files_max;
+                Some(group)
+            }
+        }
+    }
+
+    fn container(
+        &mut self,
+        config: &PodsConfig,
+        place: &Place,
+        pod: Option<&Pod>,
+    ) -> Option<Group> {
+        let rule = config.rules.iter().position(|rule| {
+            let fits = |pattern: &Option<String>, name: &str| {
+                let pattern = pattern.as_deref();
+                pattern.is_none_or(|p| glob::matches(p.as_bytes(), name.as_bytes()))
+            };
+            fits(&rule.namespace, &place.namespace)
+                && fits(&rule.pod, &place.pod)
+                && fits(&rule.container, &place.container)
+        });
+        let chosen = rule.and_then(|index| config.rules.get(index));
+        if chosen.is_some_and(|rule| rule.exclude) {
+            return None;
+        }
+        let pod = pod.filter(|_| config.annotations);
+        if pod.is_some_and(|pod| excluded(pod, &place.container)) {
+            return None;
+        }
+        let parser = pod.and_then(|pod| annotation(pod, &PARSER, &place.container));
+        let multiline = pod.and_then(|pod| annotation(pod, &[MULTILINE], &place.container));
+        let key = format!("pods {rule:?} {parser:?} {multiline:?}");
+        let pipeline = self.pipeline(key, || {
+            let mut setting = match chosen {
+                Some(rule) => Setting {
+                    format: FileFormat::Container,
+                    parser: rule.parser.clone(),
+                    multiline: rule.multiline.clone(),
+                    drop: rule.drop.clone(),
+                    detect_level: rule.detect_level,
+                },
+                None => Setting {
+                    format: FileFormat::Container,
+                    parser: config.parser.clone(),
+                    multiline: config.multiline.clone(),
+                    drop: config.drop.clone(),
+                    detect_level: config.detect_level,
+                },
+            };
+            by_names(&mut setting, parser, multiline);
+            setting
+        });
+        let metadata = Labels::from_pairs([
+            ("k8s_pod_uid", place.uid.as_str()),
+            ("k8s_container_restart_count", place.restart.as_str()),
+        ]);
+        Some(Group::new(
+            &pod_labels(config, place, pod),
+            metadata,
+            pipeline,
+        ))
+    }
+
+    fn pipeline(&mut self, key: String, setting: impl FnOnce() -> Setting) -> Arc<Pipeline> {
+        let made = self.pipelines.entry(key);
+        Arc::clone(made.or_insert_with(|| Arc::new(Pipeline::new(setting()))))
+    }
+}
+
+/// Labels of a container's streams.
+fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
+    let configured = config.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let mut labels = Labels::from_pairs(configured).to_builder();
+    labels.set("namespace", &place.namespace);
+    labels.set("pod", &place.pod);
+    labels.set("container", &place.container);
+    let Some(pod) = pod else {
+        return labels.build();
+    };
+    if !pod.node.is_empty() {
+        labels.set("node", &pod.node);
+    }
+    if let Some((kind, name)) = &pod.workload {
+        // `job` is the name of a scrape job everywhere else.
+        let kind = if kind == "job" { "job_name" } else { kind };
+        labels.set(kind, name);
+    }
+    let app = ["app.kubernetes.io/name", "app", "k8s-app"];
+    if let Some(app) = app.iter().find_map(|name| pod.labels.get(*name)) {
+        labels.set("app", app);
+    }
+    for name in &config.pod_labels {
+        if let Some(value) = pod.labels.get(name) {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            labels.set(&name.chars().map(plain).collect::<String>(), value);
+        }
+    }
+    labels.build()
+}
+
+fn excluded(pod: &Pod, container: &str) -> bool {
+    let says = |name: &str| {
+        let value = pod.annotations.get(name).or(pod.labels.get(name));
+        value.is_some_and(|v| v == "true")
+    };
+    let listed = EXCLUDE_CONTAINERS
+        .iter()
+        .filter_map(|name| pod.annotations.get(*name));
+    EXCLUDE.iter().any(|name| says(name))
+        || listed
+            .flat_map(|list| list.split(','))
+            .any(|name| name.trim() == container)
+}
+
+/// An annotation for a container, or for all of the pod's.
+fn annotation<'a>(pod: &'a Pod, names: &[&str], container: &str) -> Option<&'a str> {
+    names.iter().find_map(|name| {
+        let own = pod.annotations.get(&format!("{name}-{container}"));
+        own.or_else(|| pod.annotations.get(*name))
+            .map(String::as_str)
+    })
+}
+
+fn wanted_namespace(config: &PodsConfig, namespace: &str) -> bool {
+    let fits = |pattern: &String| glob::matches(pattern.as_bytes(), namespace.as_bytes());
+    let included = &config.include_namespaces;
+    (included.is_empty() || included.iter().any(fits))
+        && !config.exclude_namespaces.iter().any(fits)
+}
+
+/// `<namespace>_<pod>_<uid>`
+fn pod_of(folder: &OsString) -> Option<(String, String, String)> {
+    let mut parts = folder.to_str()?.splitn(3, '_');
+    let (namespace, pod, uid) = (parts.next()?, parts.next()?, parts.next()?);
+    let whole = !namespace.is_empty() && !pod.is_empty() && !uid.is_empty();
+    whole.then(|| (namespace.to_owned(), pod.to_owned(), uid.to_owned()))
+}
+
+/// Files that a log of the last run was renamed to while nothing ran, by their inodes; also where
+/// the log has no file under its own name any more.
+fn renamed(
+    key: &Path,
+    entries: &[Entry],
+    (config, index): (&FilesConfig, usize),
+    all: &mut Vec<Found>,
+) {
+    if !config
+        .paths
+        .iter()
+        .any(|pattern| glob::matches_path(pattern, key))
+    {
+        return;
+    }
+    let Some(folder) = key.parent() else {
+        return;
+    };
+    let mut beside = Vec::new();
+    for name in disk::list(folder).unwrap_or_default() {
+        let path = folder.join(name);
+        let found = disk::stat(&path).filter(|s| s.regular && path != key);
+        if found.is_some_and(|s| entries.iter().any(|e| e.id == s.id)) {
+            beside.push(path);
+        }
+    }
+    if !all.iter().any(|f| f.key == key) {
+        let mut candidates = Vec::new();
+        siblings(key, &config.paths, &mut candidates);
+        all.push(Found {
+            key: key.to_owned(),
+            candidates,
+            origin: Origin::Files(index),
+        });
+    }
+    for path in beside {
+        // A name that the patterns have is a log of its own now, but these lines are the old one's.
+        all.retain_mut(|found| {
+            found.key == key || {
+                found.candidates.retain(|c| c.path != path);
+                !found.candidates.is_empty()
+            }
+        });
+        let found = all.iter_mut().find(|f| f.key == key);
+        if let Some(found) = found.filter(|f| !f.candidates.iter().any(|c| c.path == path)) {
+            let rotated = true;
+            found.candidates.insert(0, Candidate { path, rotated });
+        }
+    }
+}
+
+/// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names.
+fn beside_target(key: &Path, candidates: &mut Vec<Candidate>) {
+    let link = std::fs::symlink_metadata(key).is_ok_and(|m| m.file_type().is_symlink());
+    if let Some(target) = link.then(|| std::fs::canonicalize(key).ok()).flatten() {
+        let mut rotated = Vec::new();
+        siblings(&target, &[], &mut rotated);
+        candidates.splice(0..0, rotated);
+    }
+}
+
+/// Files beside a path that look like what it was before: `NAME.1`, `NAME.2.gz`, `NAME-20260101`.
+/// The oldest first.
+fn siblings(path: &Path, patterns: &[PathBuf], out: &mut Vec<Candidate>) {
+    let (Some(folder), Some(base)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+    else {
+        return;
+    };
+    let mut found = Vec::new();
+    for name in disk::list(folder).unwrap_or_default() {
+        let Some(rest) = name.to_str().and_then(|n| n.strip_prefix(base)) else {
+            continue;
+        };
+        let Some(rest) = rest.strip_prefix('.').or(rest.strip_prefix('-')) else {
+            continue;
+        };
+        let beside = folder.join(&name);
+        let digits = rest.bytes().next().is_some_and(|b| b.is_ascii_digit());
+        let own = patterns.iter().any(|p| glob::matches_path(p, &beside));
+        if digits && !own && !rest.ends_with(".tmp") {
+            let modified = disk::stat(&beside).map_or(i64::MIN, |s| s.modified);
+            found.push((modified, beside));
+        }
+    }
+    found.sort();
+    out.extend(found.into_iter().map(|(_, path)| Candidate {
+        path,
+        rotated: true,
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_pods() {
+        let check = |name: &str, expect: Option<(&str, &str, &str)>| {
+            let found = pod_of(&OsString::from(name));
+            let expect = expect.map(|(n, p, u)| (n.to_owned(), p.to_owned(), u.to_owned()));
+            assert_eq!(found, expect, "{name}");
+        };
+        check("shop_cart-0_1234-ab", Some(("shop", "cart-0", "1234-ab")));
+        check(
+            "kube-system_etcd-n1_0a1b2c",
+            Some(("kube-system", "etcd-n1", "0a1b2c")),
+        );
+        check("nothing", None);
+        check("a__b", None);
+    }
+
+    #[test]
+    fn annotations_and_rules_choose() {
+        let config: PodsConfig = serde_yaml_ng::from_str(
+            "{rules: [{namespace: 'kube-*', exclude: true}, {container: web, parser: combined}], \
+             pod_labels: [team], labels: {cluster: c}}",
+        )
+        .unwrap();
+        let place = |namespace: &str, container: &str| Place {
+            namespace: namespace.into(),
+            pod: "p".into(),
+            uid: "u".into(),
+            container: container.into(),
+            restart: "3".into(),
+        };
+        let mut pod = Pod {
+            node: "n1".into(),
+            ..Pod::default()
+        };
+        let pairs = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            all.iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect()
+        };
+        pod.labels = pairs(&[("app", "cart"), ("team", "a")]);
+        let mut discovery = Discovery::default();
+        let mut make = |place: &Place, pod: &Pod| discovery.container(&config, place, Some(pod));
+        assert!(make(&place("kube-system", "x"), &pod).is_none());
+        let group = make(&place("shop", "web"), &pod).unwrap();
+        assert_eq!(
+            group.labels[1].to_string(),
+            r#"{app="cart", cluster="c", container="web", namespace="shop", node="n1", pod="p", stream="stdout", team="a"}"#
+        );
+        assert_eq!(group.metadata.get("k8s_container_restart_count"), Some("3"));
+        pod.annotations = pairs(&[("logs.obs.dev/exclude-containers", "a, web")]);
+        assert!(make(&place("shop", "web"), &pod).is_none());
+        assert!(make(&place("shop", "other"), &pod).is_some());
+        pod.annotations = pairs(&[("fluentbit.io/exclude", "true")]);
+        assert!(make(&place("shop", "other"), &pod).is_none());
+        pod.annotations = pairs(&[
+            ("logs.obs.dev/parser", "json"),
+            ("logs.obs.dev/parser-b", "klog"),
+        ]);
+        assert_eq!(annotation(&pod, &PARSER, "a"), Some("json"));
+        assert_eq!(annotation(&pod, &PARSER, "b"), Some("klog"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Beside node_exporter itself, on this machine, at one moment: the same families with the same
+//! labels, and values that differ only as far as the moments do.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs another program and waits for it"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use obs_model::labels::METRIC_NAME;
+use obs_model::limits::Limits;
+use obs_node_exporter::{FLAGS, Options, Source, exposition, gather};
+use obs_wire::prometheus::text;
+
+/// Collectors that are off by default and are turned on in both.
+const MORE: [&str; 18] = [
+    "buddyinfo",
+    "cgroups",
+    "drbd",
+    "ethtool",
+    "interrupts",
+    "ksmd",
+    "lnstat",
+    "meminfo_numa",
+    "mountstats",
+    "network_route",
+    "processes",
+    "qdisc",
+    "slabinfo",
+    "sysctl",
+    "tcpstat",
+    "zoneinfo",
+    "systemd",
+    "logind",
+];
+/// Flags whose defaults changed between versions: both get ours.
+const SAME: [&str; 5] = [
+    "collector.filesystem.mount-points-exclude",
+    "collector.filesystem.fs-types-exclude",
+    "collector.diskstats.device-exclude",
+    "collector.netstat.fields",
+    "collector.vmstat.fields",
+];
+/// Families that are about the exporter and its collectors.
+const OWN: [&str; 3] = [
+    "node_exporter_build_info",
+    "node_scrape_collector_duration_seconds",
+    "node_scrape_collector_success",
+];
+/// Of the families, and of the points, so many must agree.
+const SHARE: f64 = 0.98;
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let ended = self.0.kill().and_then(|()| self.0.wait());
+        drop(ended);
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(body.to_owned())
+}
+
+/// Starts Debian's node_exporter; `None` where it is not installed.
+fn peer() -> Option<(Peer, SocketAddr)> {
+    // It does not tell the port that it chose, so one that was free is given.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("a bound address");
+    drop(free);
+    let mut command = Command::new("prometheus-node-exporter");
+    command.arg(format!("--web.listen-address={address}"));
+    for collector in MORE {
+        command.arg(format!("--collector.{collector}"));
+    }
+    for flag in FLAGS.iter().filter(|flag| SAME.contains(&flag.name)) {
+        command.arg(format!("--{}={}", flag.name, flag.default));
+    }
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let peer = Peer(child.ok()?);
+    let end = Instant::now() + DEADLINE;
+    while get(address, "/").is_err() {
+        assert!(Instant::now() < end, "node_exporter does not start");
+        std::thread::yield_now();
+    }
+    Some((peer, address))
+}
+
+type Point = BTreeMap<String, String>;
+
+/// Points by family, without labels that are empty.
+fn families(exposition: &str) -> BTreeMap<String, Vec<(Point, f64)>> {
+    let read = text::decode(exposition.as_bytes(), &Limits::default()).expect("an exposition");
+    let mut all: BTreeMap<String, Vec<(Point, f64)>> = BTreeMap::new();
+    for sample in read.samples {
+        let name = sample.labels.metric_name().unwrap_or_default().to_owned();
+        let labels = sample
+            .labels
+            .iter()
+            .filter(|(label, _)| *label != METRIC_NAME);
+        let labels = labels.map(|(label, value)| (label.to_owned(), value.to_owned()));
+        all.entry(name)
+            .or_default()
+            .push((labels.collect(), sample.value));
+    }
+    all
+}
+
+fn types(exposition: &str) -> BTreeMap<&str, &str> {
+    let lines = exposition
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    lines.filter_map(|line| line.split_once(' ')).collect()
+}
+
+#[test]
+fn families_labels_and_values_are_those_of_node_exporter() {
+    let Some((_peer, address)) = peer() else {
+        eprintln!("skipped: prometheus-node-exporter is not installed");
+        return;
+    };
+    let flags = MORE.map(|collector| format!("collector.{collector}"));
+    let flags = flags.iter().map(|flag| (flag.as_str(), "true"));
+    let options = Options::from_flags(flags).unwrap();
+    let source = Source::default();
+    let theirs = get(address, "/metrics").unwrap();
+    let ours = String::from_utf8(exposition(&gather(&source, &options).families)).unwrap();
+    let (their_types, our_types) = (types(&theirs), types(&ours));
+    let (theirs, ours) = (families(&theirs), families(&ours));
+    let (mut count, mut good, mut points, mut near) = (0, 0, 0, 0);
+    let mut missing = BTreeSet::new();
+    for (name, their_points) in &theirs {
+        if !name.starts_with("node_") || OWN.contains(&name.as_str()) {
+            continue;
+        }
+        count += 1;
+        let our_points = ours.get(name).map_or(&[][..], Vec::as_slice);
+        let mut complete = their_types.get(name.as_str()) == our_types.get(name.as_str());
+        for (labels, value) in their_points {
+            // Newer versions have more labels: theirs must be among ours.
+            let same = |(ours, _): &&(Point, f64)| {
+                labels
+                    .iter()
+                    .all(|(label, value)| ours.get(label) == Some(value))
+            };
+            let Some((_, our_value)) = our_points.iter().find(same) else {
+                complete = false;
+                continue;
+            };
+            points += 1;
+            let largest = value.abs().max(our_value.abs());
+            let is_near = (value - our_value).abs() <= 0.05 * largest + 2.0;
+            near += usize::from(is_near);
+            if !is_near {
+                missing.insert(format!("{name} {labels:?}: {value} and {our_value}"));
+            }
+        }
+        good += usize::from(complete);
+        if !complete {
+            missing.insert(format!(
+                "{name}: {} {:?}",
+                their_points.len(),
+                their_points.first()
+            ));
+        }
+    }
+    eprintln!("{good} of {count} families, {near} of {points} points");
+    for one in &missing {
+        eprintln!("  {one}");
+    }
+    assert!(count > 200, "only {count} families");
+    assert!(good as f64 >= SHARE * count as f64, "{missing:#?}");
+    assert!(near as f64 >= SHARE * f64::from(points), "{missing:#?}");
+}

@@ -1,0 +1,430 @@
+//! `obs agent`: the collector of `obs serve` without stores. What comes in goes to a buffer on disk
+//! and from there to the destinations of the configuration.
+//!
+//! Invariants: a sender is told "stored" when its data is durable in the buffer; reading of files
+//! stops while the buffer is full; ready means that the buffer is open and data is taken in.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use obs_collector::config::Job;
+use obs_collector::metrics::Counters;
+use obs_collector::receive::sockets::{Sockets, Wanted};
+use obs_collector::receive::trace_sockets::TraceSockets;
+use obs_collector::receive::{self, Receiver, splunk};
+use obs_collector::scrape::{Scraper, Setting};
+use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
+use obs_collector::{Dialect, enrich, tail};
+use obs_model::family::Family;
+use obs_model::metrics::MetricKind::Gauge;
+use obs_model::{Tenant, Timestamp};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::config::Config;
+use crate::node_exporter::TEXT_FORMAT;
+use crate::start::{
+    Collected, Serving, buffer_folder, follow_logs, load, open_queues, open_ships, reachable,
+    refining, stop_signal, within,
+};
+use crate::{LogFormat, clock, metrics, process, stores, telemetry};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The folder for the buffer and the checkpoints.
+    pub data: PathBuf,
+    /// Receivers over HTTP, health and own metrics.
+    pub listen: SocketAddr,
+    /// OTLP over gRPC; the usual port, if it is free, where absent.
+    pub otlp_grpc_listen: Option<SocketAddr>,
+    /// OTLP over HTTP; the usual port, if it is free, where absent.
+    pub otlp_http_listen: Option<SocketAddr>,
+    /// Shape of the log.
+    pub log_format: LogFormat,
+    /// How much more than usual is logged: 1 debug, 2 trace.
+    pub verbose: u8,
+}
+
+/// What handlers share.
+#[derive(Debug)]
+struct Agent {
+    sink: Sink,
+    shipper: Option<Shipper>,
+    counters: Arc<Counters>,
+    ready: AtomicBool,
+    started: Timestamp,
+}
+
+struct Listeners {
+    http: TcpListener,
+    otlp_grpc: Option<TcpListener>,
+    otlp_http: Option<TcpListener>,
+    node_exporter: Option<TcpListener>,
+    logs: Sockets,
+    traces: TraceSockets,
+}
+
+/// Runs the agent until SIGINT or SIGTERM.
+pub async fn agent(options: AgentOptions) -> anyhow::Result<()> {
+    let (config, collected, _) = load(options.config.as_deref()).await?;
+    let listeners = bind(&options, &config).await?;
+    let folder = options.data.clone();
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let telemetry = start_telemetry(&options, &listeners).await?;
+    for notice in config.notices() {
+        tracing::warn!("{notice}");
+    }
+    if collected.destinations.is_empty() {
+        anyhow::bail!(
+            "the configuration names no destination; add one to obs.collector.destinations or \
+             remote_write"
+        );
+    }
+    let disk = stores::lock(&folder).await?;
+    write_addresses(&folder, &listeners)?;
+    let running = Running::start(&options, &config, collected, listeners).await?;
+    stop_signal().await?;
+    tracing::info!("stopping");
+    running.stop().await;
+    stop_telemetry(telemetry).await;
+    drop(disk);
+    Ok(())
+}
+
+async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listeners> {
+    let listen = async |what: &str, address: SocketAddr| {
+        let bound = TcpListener::bind(address).await;
+        bound.with_context(|| format!("listen on {address} for {what}"))
+    };
+    let otlp = async |what: &str, wanted: Option<SocketAddr>, usual: u16| match wanted {
+        Some(address) => listen(what, address).await.map(Some),
+        None => Ok(TcpListener::bind(("127.0.0.1", usual)).await.ok()),
+    };
+    let path = options.config.as_deref();
+    let folder = path.and_then(Path::parent).unwrap_or(Path::new("."));
+    Ok(Listeners {
+        http: listen("HTTP", options.listen).await?,
+        otlp_grpc: otlp("OTLP over gRPC", options.otlp_grpc_listen, 4317).await?,
+        otlp_http: otlp("OTLP over HTTP", options.otlp_http_listen, 4318).await?,
+        node_exporter: match &config.obs.node_exporter {
+            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            None => None,
+        },
+        logs: Sockets::bind(Wanted {
+            syslog: config.obs.logs.syslog.as_ref(),
+            fluent: config.obs.logs.fluent.as_ref(),
+            gelf: config.obs.logs.gelf.as_ref(),
+            folder,
+        })
+        .await?,
+        traces: TraceSockets::bind(&config.obs.traces).await?,
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "once, before the agent starts")]
+async fn start_telemetry(
+    options: &AgentOptions,
+    listeners: &Listeners,
+) -> anyhow::Result<telemetry::Telemetry> {
+    let verbose = match options.verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    // An agent's own logs are followed like those of any other container.
+    let export = telemetry::Export {
+        to: reachable(listeners.http.local_addr()?),
+        logs: false,
+        traces: false,
+    };
+    let format = options.log_format;
+    tokio::task::spawn_blocking(move || telemetry::start(format, verbose, export)).await?
+}
+
+#[expect(clippy::disallowed_methods, reason = "once, at the end")]
+async fn stop_telemetry(telemetry: telemetry::Telemetry) {
+    within("own telemetry", async {
+        drop(tokio::task::spawn_blocking(move || telemetry.stop()).await);
+    })
+    .await;
+}
+
+/// `DATA/addresses.json`, as the server writes it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "not data: a note for tools, made anew at each start"
+)]
+fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
+    let mut addresses = json!({ "http": listeners.http.local_addr()?.to_string() });
+    for (name, listener) in [
+        ("otlp_grpc", &listeners.otlp_grpc),
+        ("otlp_http", &listeners.otlp_http),
+        ("node_exporter", &listeners.node_exporter),
+    ] {
+        if let Some(listener) = listener {
+            addresses[name] = listener.local_addr()?.to_string().into();
+        }
+    }
+    let traces = listeners.traces.addresses();
+    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
+        addresses[name] = address.to_string().into();
+    }
+    tracing::info!(%addresses, "listening");
+    let (path, draft) = (data.join("addresses.json"), data.join("addresses.json.tmp"));
+    std::fs::write(&draft, format!("{addresses:#}\n"))?;
+    std::fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))
+}
+
+/// An agent that runs.
+struct Running {
+    agent: Arc<Agent>,
+    serving: TaskTracker,
+    intake: TaskTracker,
+    shipping: TaskTracker,
+    stop_intake: CancellationToken,
+    stop_listening: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Running {
+    async fn start(
+        options: &AgentOptions,
+        config: &Config,
+        collected: Collected,
+        mut listeners: Listeners,
+    ) -> anyhow::Result<Self> {
+        let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
+        let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
+        let cut = CancellationToken::new();
+        let limits = config.obs.limits.limits();
+        let pods = enrich::Pods::default();
+        let outward = Outward {
+            intake: &intake,
+            shipping: &shipping,
+            stop: &stop_intake,
+        };
+        let (sink, shipper) = outward.open(options, config, &collected).await?;
+        let sink = refining(sink.enriching(pods.clone()), config)?;
+        let counters = Arc::<Counters>::default();
+        let agent = Arc::new(Agent {
+            sink: sink.clone(),
+            shipper,
+            counters: Arc::clone(&counters),
+            ready: AtomicBool::new(false),
+            started: clock::now(),
+        });
+        let decoder = Decoder::new(2);
+        let path = options.config.as_deref();
+        let hec = &config.obs.logs.splunk_hec;
+        let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
+        let hec = splunk::Setting::new(hec, from).await?;
+        let receiver = Receiver::new(sink.clone(), limits, decoder.clone(), Arc::clone(&counters))
+            .with_otlp(config.otlp.options())
+            .with_splunk(hec);
+        let serving = TaskTracker::new();
+        let http = reachable(listeners.http.local_addr()?);
+        let node = listeners.node_exporter.as_ref();
+        let node = node.map(TcpListener::local_addr).transpose()?;
+        let logs = std::mem::take(&mut listeners.logs);
+        let mut traces = std::mem::take(&mut listeners.traces);
+        let listening = Serving {
+            tasks: &serving,
+            stop: &stop_listening,
+            cut: &cut,
+        };
+        for (listener, routes) in traces.take_streams(&receiver) {
+            listening.serve(listener, routes);
+        }
+        listen(listening, &agent, listeners, &receiver);
+        logs.serve(&receiver, &intake, &stop_intake);
+        traces.serve(&receiver, &intake, &stop_intake);
+        let setting = Setting {
+            sink: sink.clone(),
+            tenant: Tenant::anonymous(),
+            limits,
+            decoder: decoder.clone(),
+            counters: Arc::clone(&counters),
+        };
+        let jobs = jobs(config, collected.jobs, http, node)?;
+        let (scraper, stopped) = (Scraper::new(), stop_intake.clone());
+        scraper.apply(jobs);
+        intake.spawn(async move { scraper.run(setting, stopped).await });
+        let following = tail::Setting {
+            sink,
+            tenant: Tenant::anonymous(),
+            limits,
+            counters,
+            checkpoint: options.data.join("tail.checkpoint"),
+            worker: decoder,
+            pods,
+        };
+        follow_logs(&intake, &stop_intake, config, following);
+        agent.ready.store(true, Ordering::Release);
+        tracing::info!("ready: http://{http}");
+        Ok(Self {
+            agent,
+            serving,
+            intake,
+            shipping,
+            stop_intake,
+            stop_listening,
+            cut,
+        })
+    }
+
+    async fn stop(self) {
+        self.stop_intake.cancel();
+        self.intake.close();
+        within("scraping and tailing", self.intake.wait()).await;
+        self.stop_listening.cancel();
+        self.serving.close();
+        within("requests", self.serving.wait()).await;
+        self.cut.cancel();
+        // The last handle on the queues: what waits is made durable, then they end.
+        drop(self.agent);
+        self.shipping.close();
+        within("shipping", self.shipping.wait()).await;
+    }
+}
+
+/// What runs to send.
+struct Outward<'a> {
+    intake: &'a TaskTracker,
+    shipping: &'a TaskTracker,
+    stop: &'a CancellationToken,
+}
+
+impl Outward<'_> {
+    /// The sink of an agent, which ends in the buffer.
+    async fn open(
+        &self,
+        options: &AgentOptions,
+        config: &Config,
+        collected: &Collected,
+    ) -> anyhow::Result<(Sink, Option<Shipper>)> {
+        let folder = buffer_folder(&options.data, "buffer", collected);
+        let forwarder = open_queues(folder.clone(), config, collected).await?;
+        let shipper = open_ships(&folder, config, collected).await?;
+        let bound = config.obs.limits.limits().write_queue_max;
+        let sink = match &shipper {
+            Some(shipper) => shipper.start(bound, self.shipping, self.stop),
+            None => without_batches(bound, self.shipping),
+        };
+        let Some(forwarder) = forwarder else {
+            return Ok((sink, shipper));
+        };
+        forwarder.start(self.intake, self.stop);
+        Ok((sink.forwarding(forwarder), shipper))
+    }
+}
+
+/// What is scraped: what the configuration says, the agent itself, and its node exporter.
+fn jobs(
+    config: &Config,
+    mut jobs: Vec<Job>,
+    http: SocketAddr,
+    node: Option<SocketAddr>,
+) -> anyhow::Result<Vec<Job>> {
+    jobs.push(config.own_job("obs-agent", http)?);
+    if let Some(node) = node {
+        jobs.push(config.own_job("node", reachable(node))?);
+    }
+    Ok(jobs)
+}
+
+/// A sink where only samples go anywhere, by remote write; what has no destination is refused.
+fn without_batches(bound: usize, tasks: &TaskTracker) -> Sink {
+    let (sink, inbox) = Sink::channel(bound);
+    let Inbox {
+        metrics,
+        logs,
+        spans,
+        ..
+    } = inbox;
+    tasks.spawn(answer(metrics, true));
+    tasks.spawn(answer(logs, false));
+    tasks.spawn(answer(spans, false));
+    sink
+}
+
+async fn answer<B>(mut inbox: mpsc::Receiver<Write<B>>, taken: bool) {
+    while let Some(write) = inbox.recv().await {
+        let outcome = match taken {
+            true => Ok(obs_collector::Accepted::default()),
+            false => Err(obs_collector::SinkError::Refused {
+                reason: "no destination of this agent takes this signal".to_owned(),
+            }),
+        };
+        // Nobody waits any more when the client left.
+        write.done.send(outcome).ok();
+    }
+}
+
+fn listen(serving: Serving<'_>, agent: &Arc<Agent>, listeners: Listeners, receiver: &Receiver) {
+    let own = Router::new()
+        .route("/-/healthy", get(|| async { "obs agent is healthy.\n" }))
+        .route("/-/ready", get(ready))
+        .route("/ready", get(ready))
+        .route("/metrics", get(own_metrics))
+        .with_state(Arc::clone(agent));
+    serving.serve(listeners.http, own.merge(receive::routes(receiver.clone())));
+    if let Some(listener) = listeners.otlp_http {
+        serving.serve(listener, receive::otlp_routes(receiver.clone()));
+    }
+    if let Some(listener) = listeners.otlp_grpc {
+        serving.serve(listener, receive::grpc::routes(receiver.clone()));
+    }
+    if let Some(listener) = listeners.node_exporter {
+        serving.node_exporter(listener);
+    }
+}
+
+async fn ready(State(agent): State<Arc<Agent>>) -> Response {
+    match agent.ready.load(Ordering::Acquire) {
+        true => "obs agent is ready.\n".into_response(),
+        false => HttpError::unavailable("obs agent is starting", 1).render(Dialect::Plain),
+    }
+}
+
+async fn own_metrics(State(agent): State<Arc<Agent>>) -> Response {
+    let mut text = Vec::new();
+    obs_wire::prometheus::text::encode(&families(&agent), &mut text);
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+}
+
+/// All families, in order of name.
+fn families(agent: &Agent) -> Vec<Family> {
+    let uptime = Family::new(
+        "obs_uptime_seconds",
+        Gauge,
+        "Seconds since the agent started.",
+    );
+    let mut all = vec![
+        metrics::build_info(),
+        uptime.with((clock::now() - agent.started) as f64 / 1e9),
+    ];
+    all.extend(agent.counters.families(&agent.sink.stats()));
+    all.extend(agent.shipper.iter().flat_map(Shipper::families));
+    all.extend(agent.sink.redactor().iter().flat_map(|r| r.families()));
+    if let Some(forwarder) = agent.sink.forwarder() {
+        all.extend(forwarder.families());
+    }
+    all.extend(process::families());
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
