@@ -120,39 +120,41 @@ impl Tokens {
         Err(last)
     }
 
-    async fn ask(&self, place: Place) -> Result<Granted, Fault> {
-        let told = |fault: String| Fault::Other(format!("oauth2: cannot fetch token: {fault}"));
-        let secret = match &self.config.secret {
-            Some(secret) => reveal(secret).await.map_err(told)?,
-            None => String::new(),
-        };
+    fn form(&self, place: Place, secret: &str) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !self.config.scopes.is_empty() {
             form.append_pair("scope", &self.config.scopes.join(" "));
         }
         form.extend_pairs(&self.config.params);
-        let id = &self.config.client_id;
+        if place == Place::Body {
+            form.append_pair("client_id", &self.config.client_id);
+            if !secret.is_empty() {
+                form.append_pair("client_secret", secret);
+            }
+        }
+        form.finish()
+    }
+
+    async fn ask(&self, place: Place) -> Result<Granted, Fault> {
+        let told = |fault: String| Fault::Other(format!("oauth2: cannot fetch token: {fault}"));
+        let secret = match &self.config.secret {
+            Some(secret) => reveal(secret).await.map_err(told)?,
+            None => String::new(),
+        };
         let mut request = self.client.post(&self.config.token_url).timeout(TIMEOUT);
-        match place {
-            Place::Body => {
-                form.append_pair("client_id", id);
-                if !secret.is_empty() {
-                    form.append_pair("client_secret", &secret);
-                }
-            }
-            Place::Header => {
-                let encode = |text: &str| -> String {
-                    form_urlencoded::byte_serialize(text.as_bytes()).collect()
-                };
-                let pair = STANDARD.encode(format!("{}:{}", encode(id), encode(&secret)));
-                let value = secret_value(&format!("Basic {pair}")).map_err(told)?;
-                request = request.header(header::AUTHORIZATION, value);
-            }
+        if place == Place::Header {
+            let encode = |text: &str| -> String {
+                form_urlencoded::byte_serialize(text.as_bytes()).collect()
+            };
+            let id = encode(&self.config.client_id);
+            let pair = STANDARD.encode(format!("{id}:{}", encode(&secret)));
+            let value = secret_value(&format!("Basic {pair}")).map_err(told)?;
+            request = request.header(header::AUTHORIZATION, value);
         }
         let request = request
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.finish());
+            .body(self.form(place, &secret));
         let response = request.send().await.map_err(|e| told(chain(&e)))?;
         let status = response.status();
         let answer = body(response, ANSWER_BYTES_MAX).await.map_err(told)?;
