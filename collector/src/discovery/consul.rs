@@ -324,15 +324,15 @@ mod tests {
     #[tokio::test]
     async fn services_come_and_go() {
         let agent = r#"{"Config": {"Datacenter": "dc1"}}"#;
-        let answers = [
+        let catalog = "/pre/v1/catalog/services";
+        let mut answers = vec![
             ("/pre/v1/agent/self", agent),
-            (
-                "/pre/v1/catalog/services",
-                r#"{"redis": ["a", "b"], "web": ["b"]}"#,
-            ),
-            ("/pre/v1/catalog/services", "{}"),
             ("/pre/v1/health/service/redis", REDIS),
         ];
+        // There long enough that its instances are asked for.
+        let there = (catalog, r#"{"redis": ["a", "b"], "web": ["b"]}"#);
+        answers.extend([there; 200]);
+        answers.push((catalog, "{}"));
         let server = Recorded::start(&answers).await;
         let yaml = format!(
             "consul_sd_configs: [{{server: '{}', path_prefix: /pre, token: t, tags: [a], \
