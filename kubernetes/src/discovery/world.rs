@@ -84,6 +84,7 @@ impl<T: PartialEq> Table<T> {
                     watch,
                     seen,
                 };
+                let full = self.objects.len() >= self.objects_max;
                 match self.objects.get_mut(&key) {
                     Some(old) => {
                         if old.object != held.object {
@@ -91,7 +92,7 @@ impl<T: PartialEq> Table<T> {
                         }
                         *old = held;
                     }
-                    None if self.objects.len() >= self.objects_max => {
+                    None if full => {
                         self.refused += 1;
                         if self.refused.is_power_of_two() {
                             let (limit, refused) = (self.objects_max, self.refused);
