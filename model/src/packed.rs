@@ -321,7 +321,7 @@ impl PackedSpans {
                     |into: &mut ScopeSpans, from| {
                         into.scope.clone_from(&from.scope);
                         fill(&mut into.spans, &from.spans, |into, from| {
-                            self.copy_span(from, into)
+                            self.copy_span(from, into);
                         });
                     },
                 );
@@ -424,7 +424,7 @@ pub enum Arriving {
     /// Each put together.
     Whole(SpanBatch),
     /// In a few pieces of memory.
-    Packed(PackedSpans),
+    Packed(Box<PackedSpans>),
 }
 
 impl From<SpanBatch> for Arriving {
@@ -435,7 +435,7 @@ impl From<SpanBatch> for Arriving {
 
 impl From<PackedSpans> for Arriving {
     fn from(packed: PackedSpans) -> Self {
-        Self::Packed(packed)
+        Self::Packed(Box::new(packed))
     }
 }
 
