@@ -10,6 +10,7 @@ pub(crate) mod json;
 mod lenient;
 pub mod logs;
 pub mod metrics;
+mod pair;
 pub(crate) mod proto;
 mod repair;
 mod reply;
