@@ -530,10 +530,8 @@ impl Reading<'_> {
                 2 => *value = AttributeValue::Bool(varint(f, number, wire)? != 0),
                 3 => *value = AttributeValue::Int(varint(f, number, wire)?.cast_signed()),
                 4 => *value = AttributeValue::Double(f64::from_bits(fixed64(f, number, wire)?)),
-                5..=7 => {
-                    if !self.nested(number, bytes(f, number, wire)?, depth, value)? {
-                        return Ok(false);
-                    }
+                5..=7 if !self.nested(number, bytes(f, number, wire)?, depth, value)? => {
+                    return Ok(false);
                 }
                 _ => {}
             }
