@@ -437,10 +437,6 @@ fn fill<A: Default, B>(into: &mut Vec<A>, from: &[B], mut each: impl FnMut(&mut 
 }
 
 /// Spans on their way to the store, as their protocol gives them.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each request, and nearly always the large one"
-)]
 #[derive(Clone, Debug)]
 pub enum Arriving {
     /// Each put together.
