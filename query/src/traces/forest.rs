@@ -29,6 +29,9 @@ pub(super) struct Forest {
     pub(super) parents: Vec<Option<u32>>,
 }
 
+/// Takes the rows that are found, and the columns that were read.
+pub(super) type TakeRows<'a> = dyn FnMut(&[bool], Block<'_>) -> Result<(), SelectError> + 'a;
+
 impl Forest {
     /// The trees of traces, given the rows of each.
     fn new(parents: Parents, traces: &[Range<usize>]) -> Self {
@@ -250,7 +253,7 @@ impl<'p> Marked<'p> {
         &self,
         from: &Columns<'_>,
         traces: &[Range<usize>],
-        found: &mut dyn FnMut(&[bool], Block<'_>) -> Result<(), SelectError>,
+        found: &mut TakeRows<'_>,
     ) -> Result<(), SelectError> {
         let mut plain = Block::default();
         let mut wanted = vec![true; from.len()];
