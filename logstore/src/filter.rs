@@ -158,7 +158,7 @@ mod tests {
         let mut builder = FilterBuilder::default();
         let new = (0..10_000).filter(|n| builder.id(&id(n % 5000)));
         assert_eq!(new.count(), 5000);
-        let windows = |n: u32| (0..2).map(move |at| hash(1 << 20 | n * 2 + at));
+        let windows = |n: u32| (0..2).map(move |at| hash((1 << 20) | (n * 2 + at)));
         let new = (0..10_000).filter(|n| builder.windows(&id(n % 5000), windows(n % 5000)));
         assert_eq!(new.count(), 5000);
         let mut filter = Vec::new();

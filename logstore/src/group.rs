@@ -263,14 +263,14 @@ impl<'a> OpenGroup<'a> {
         Ok(self.all_metadata()?.select(names))
     }
 
-    /// The number of a row's template.
-    pub(crate) fn template_of(&self, row: usize) -> Result<usize, Corrupt> {
-        Ok(self.lines()?.template_of(row))
+    /// By which lines are told apart that share a text; see [`Lines::kind_of`].
+    pub(crate) fn kind_of(&self, row: usize) -> Result<(usize, u64), Corrupt> {
+        self.lines()?.kind_of(row)
     }
 
-    /// What the lines of a template share; see [`Lines::shared`].
-    pub(crate) fn shared_text(&self, template: usize) -> Result<Option<Vec<u8>>, Corrupt> {
-        Ok(self.lines()?.shared(template))
+    /// What the lines of a row's kind share; see [`Lines::shared`].
+    pub(crate) fn shared_text(&self, row: usize) -> Result<Option<Vec<u8>>, Corrupt> {
+        self.lines()?.shared(row)
     }
 
     fn all_metadata(&self) -> Result<&Metadata, Corrupt> {

@@ -380,7 +380,7 @@ impl TokenIndex {
         for cause in need {
             match cause {
                 Cause::Word { text, begins, ends } => {
-                    self.add_words(text, *begins, *ends, found)?
+                    self.add_words(text, *begins, *ends, found)?;
                 }
                 Cause::Id(hash) => resolved.ids.push(*hash),
                 Cause::Escapes => *found |= self.groups(ESCAPES, &[])?,

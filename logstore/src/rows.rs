@@ -286,8 +286,8 @@ impl<'a> Rows<'a> {
     pub fn for_shapes(&self, visitor: &mut dyn ShapeVisitor) -> Result<(), SelectError> {
         let names = [DETECTED_LEVEL];
         let mut selected = self.selected(&names)?;
-        // By group and template, as the visitor numbers it.
-        let mut known: HashMap<(usize, usize), Option<usize>> = HashMap::new();
+        // By group and kind of line, as the visitor numbers it.
+        let mut known: HashMap<(usize, (usize, u64)), Option<usize>> = HashMap::new();
         for index in 0..self.len {
             let metadata = self.selected_row(index, &names, &mut selected)?;
             let level = metadata.get(DETECTED_LEVEL).unwrap_or("");
@@ -296,12 +296,12 @@ impl<'a> Rows<'a> {
             let run = &self.runs[number];
             let mut shape = None;
             if let Run::Group { group, .. } = run {
-                let template = group.template_of(run.row(nth))?;
-                let key = (Rc::as_ptr(group).addr(), template);
+                let row = run.row(nth);
+                let key = (Rc::as_ptr(group).addr(), group.kind_of(row)?);
                 shape = match known.get(&key) {
                     Some(shape) => *shape,
                     None => {
-                        let text = group.shared_text(template)?;
+                        let text = group.shared_text(row)?;
                         let shape = text.and_then(|text| visitor.shape(&text));
                         known.insert(key, shape);
                         shape

@@ -339,7 +339,7 @@ impl PackedSpans {
                     |into: &mut ScopeSpans, from| {
                         into.scope.clone_from(&from.scope);
                         fill(&mut into.spans, &from.spans, |into, from| {
-                            self.copy_span(from, into)
+                            self.copy_span(from, into);
                         });
                     },
                 );
@@ -442,7 +442,7 @@ pub enum Arriving {
     /// Each put together.
     Whole(SpanBatch),
     /// In a few pieces of memory.
-    Packed(PackedSpans),
+    Packed(Box<PackedSpans>),
 }
 
 impl From<SpanBatch> for Arriving {
@@ -453,7 +453,7 @@ impl From<SpanBatch> for Arriving {
 
 impl From<PackedSpans> for Arriving {
     fn from(packed: PackedSpans) -> Self {
-        Self::Packed(packed)
+        Self::Packed(Box::new(packed))
     }
 }
 

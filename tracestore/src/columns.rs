@@ -5,6 +5,7 @@
 //! [`crate::blockwise`]. Invariant: what is held is one block's columns.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -445,6 +446,23 @@ impl Columns<'_> {
             rows: codes.map(row).collect(),
             ids,
         })
+    }
+
+    /// Whether one of some rows has a point in common with a range.
+    pub(crate) fn touches(
+        &self,
+        rows: &Range<usize>,
+        range: TimeRange,
+    ) -> Result<bool, SelectError> {
+        if range.contains(self.hull.start) && range.contains(self.hull.end) {
+            return Ok(true);
+        }
+        let (starts, ends) = (self.numbers(Numbers::Start)?, self.numbers(Numbers::End)?);
+        let at = Timestamp::from_nanos;
+        Ok(rows.clone().any(|row| {
+            let own = TimeRange::new(at(starts[row]), at(starts[row].max(ends[row])));
+            own.overlaps(range)
+        }))
     }
 
     /// The distinct traces; of a block of a part in order of rows.

@@ -22,7 +22,8 @@ const SAVES_ONE_OF: usize = 16;
 
 thread_local! {
     /// What compresses frames of the journal: its tables are made once, not once a record.
-    static FRAMES: RefCell<bytes::Encoder> = RefCell::new(bytes::Encoder::new(FRAME_LEVEL));
+    static FRAMES: RefCell<bytes::Encoder> =
+        const { RefCell::new(bytes::Encoder::new(FRAME_LEVEL)) };
 }
 
 /// Appends the block as one frame. At most [`ROWS_MAX`] rows.

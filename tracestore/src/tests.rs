@@ -1076,7 +1076,7 @@ proptest! {
     fn packed_requests_are_the_same_blocks(batch in spans_batch()) {
         let packed = pack(&batch);
         prop_assert_eq!(&packed.to_batch(), &batch);
-        let records = [Arriving::Packed(packed), Arriving::Whole(batch)].map(|batch| {
+        let records = [Arriving::from(packed), Arriving::Whole(batch)].map(|batch| {
             let mut record = Vec::new();
             record::put(&record::SpanDraft::new(&batch).into_blocks(), &mut record);
             record

@@ -58,6 +58,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The next field; `None` at the end.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Wire<'a>)>, WireError> {
         if self.at == self.message.bytes.len() {
             return Ok(None);

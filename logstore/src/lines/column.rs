@@ -18,6 +18,14 @@ const RUN_BYTES_MAX: usize = 1 << 31;
 /// Stands for what differs between the lines of a template; templates have no such byte else.
 pub const HOLE: u8 = 1;
 
+/// Most values of a column that count as words of the text, the most bytes of one, and the most
+/// columns of that kind in a template.
+const WORDS_MAX: usize = 16;
+const WORD_BYTES_MAX: usize = 32;
+const WORD_COLUMNS_MAX: usize = 12;
+/// Lines of a template with values of any kind below which nothing is known of what they share.
+const SHARED_ROWS_MIN: usize = 64;
+
 /// A template of a group.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -28,6 +36,8 @@ pub(crate) struct Template {
     /// Its columns.
     pub(crate) columns: Vec<Column>,
     frame: usize,
+    /// Which of them have a few words as values.
+    words: OnceCell<Vec<usize>>,
 }
 
 /// A column of variables.
@@ -115,24 +125,63 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// What the lines of a template share, with [`HOLE`] for what differs; `None` for lines that share
-    /// nothing that is known. No variable is read.
-    pub(crate) fn shared(&self, template: usize) -> Option<Vec<u8>> {
+    /// The columns of a template whose values are a few words: those belong to what lines share.
+    fn words_of(&self, template: usize) -> Result<&[usize], Corrupt> {
         let kind = &self.templates[template];
-        if kind.bytes.contains(&LINE) {
-            return None;
+        if let Some(known) = kind.words.get() {
+            return Ok(known);
         }
-        let mut columns = kind.columns.iter();
+        let mut words = Vec::new();
+        for (number, column) in kind.columns.iter().enumerate() {
+            let few =
+                matches!(column.form, Form::Dictionary { longest } if longest <= WORD_BYTES_MAX);
+            if few
+                && words.len() < WORD_COLUMNS_MAX
+                && self.values(template, number)?.are_words(WORDS_MAX)
+            {
+                words.push(number);
+            }
+        }
+        Ok(kind.words.get_or_init(|| words))
+    }
+
+    /// By which the lines are told apart that share a text: template, and which words.
+    pub(crate) fn kind_of(&self, row: usize) -> Result<(usize, u64), Corrupt> {
+        let template = self.template_of(row);
+        let mut number = 0;
+        for column in self.words_of(template)? {
+            let word = self.values(template, *column)?.stored_index(self.rank(row));
+            number = number * WORDS_MAX as u64 + word as u64;
+        }
+        Ok((template, number))
+    }
+
+    /// What the lines of a row's kind share, with [`HOLE`] for what differs; `None` where they share
+    /// nothing that is known, or are too few to know. Only columns of a few words are read.
+    pub(crate) fn shared(&self, row: usize) -> Result<Option<Vec<u8>>, Corrupt> {
+        let template = self.template_of(row);
+        let kind = &self.templates[template];
+        let plain = |column: &Column| matches!(column.form, Form::Plain { .. });
+        let unknown = kind.rows < SHARED_ROWS_MIN && kind.columns.iter().any(plain);
+        if kind.bytes.contains(&LINE) || unknown {
+            return Ok(None);
+        }
+        let words = self.words_of(template)?;
+        let mut columns = kind.columns.iter().enumerate();
         let mut text = Vec::with_capacity(kind.bytes.len());
         for &byte in &kind.bytes {
             let column = is_marker(byte).then(|| columns.next()).flatten();
-            match column.map(|column| &column.form) {
-                Some(Form::Constant(value)) => text.extend_from_slice(value),
+            match column.map(|(number, column)| (number, &column.form)) {
+                Some((_, Form::Constant(value))) => text.extend_from_slice(value),
+                Some((number, _)) if words.contains(&number) => {
+                    self.values(template, number)?
+                        .write(self.rank(row), &mut text);
+                }
                 Some(_) => text.push(HOLE),
                 None => text.push(byte),
             }
         }
-        Some(text)
+        Ok(Some(text))
     }
 
     /// The number of a row's template.
@@ -269,6 +318,7 @@ fn read_head(reader: &mut Reader<'_>, rows: usize) -> Result<(Vec<Template>, usi
             rows: template_rows,
             columns,
             frame,
+            words: OnceCell::new(),
         });
         let ending = reader.count(count)?;
         if ending > 0 {

@@ -507,6 +507,14 @@ impl Variables {
         }
     }
 
+    /// Whether the values are at most so many words without a digit.
+    pub(crate) fn are_words(&self, max: usize) -> bool {
+        let Self::Dictionary(values, _) = self else {
+            return false;
+        };
+        values.len() <= max && !values.bytes().iter().any(u8::is_ascii_digit)
+    }
+
     /// Bytes of memory held.
     pub(crate) fn bytes(&self) -> usize {
         let values = |values: &Values| values.bytes.len() + 4 * values.ends.len();

@@ -228,6 +228,9 @@ fn extents_of_minutes(
         let told = nanos(before(minute.start.nanos()), before(minute.end.nanos()));
         let told = told.intersect(piece.span());
         let told = if told.is_empty() { piece.span() } else { told };
+        // The border itself may be all that the range has of it.
+        let exact = minute.intersect(piece.span());
+        let told = if told.overlaps(range) { told } else { exact };
         if !told.overlaps(range) {
             continue;
         }

@@ -28,6 +28,8 @@ use crate::logql::ast::LogExpr;
 pub const TEMPLATES_MAX: usize = 2048;
 /// Most patterns of an answer.
 pub const PATTERNS_MAX: usize = 300;
+/// Bytes of shapes that are remembered from one stream to the next.
+const SHAPES_BYTES_MAX: usize = 4 << 20;
 /// Words of a line that are looked at; what follows is one `<_>`.
 const WORDS_MAX: usize = 96;
 /// Bytes of a line that are looked at.
@@ -107,10 +109,9 @@ impl Visitor for Mining<'_> {
                 range: self.range,
                 // The label of the stream counts where the line has none.
                 level: labels.get(DETECTED_LEVEL).unwrap_or(""),
-                all: Vec::new(),
             };
-            rows.for_shapes(&mut shapes)?;
-            return shapes.finish();
+            shapes.miner.make_room_for_shapes();
+            return rows.for_shapes(&mut shapes);
         }
         for index in 0..rows.len() {
             let record = rows.record(index)?;
@@ -128,11 +129,12 @@ impl Visitor for Mining<'_> {
     }
 }
 
-/// What the lines of a template of the store share, and how many there are.
+/// What the lines of a template of the store share.
+#[derive(Debug)]
 struct Shape {
     text: String,
-    /// By level and begin of the step; what follows each other is added up.
-    counts: Vec<(String, i64, u64)>,
+    /// By level the template that its lines belong to, once it was looked for.
+    templates: Vec<(String, usize)>,
 }
 
 /// Takes the shapes of the lines of one stream.
@@ -140,33 +142,26 @@ struct Shapes<'m, 'a> {
     miner: &'m mut Miner<'a>,
     range: TimeRange,
     level: &'m str,
-    all: Vec<Shape>,
-}
-
-impl Shapes<'_, '_> {
-    fn finish(self) -> Result<(), SelectError> {
-        for shape in &self.all {
-            let words = cut_shape(&shape.text);
-            for (level, begin, count) in &shape.counts {
-                self.miner.add_words(&words, level, *begin, *count)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl ShapeVisitor for Shapes<'_, '_> {
     fn shape(&mut self, text: &[u8]) -> Option<usize> {
         let text = std::str::from_utf8(text).ok()?;
+        if let Some(known) = self.miner.known_shapes.get(text) {
+            return *known;
+        }
         // What has no word of its own says something only with its variables.
         let told = cut_shape(text).words.iter().any(|word| !is_hole(word));
-        told.then(|| {
-            self.all.push(Shape {
+        let shape = told.then_some(self.miner.shapes.len());
+        if told {
+            self.miner.shapes.push(Shape {
                 text: text.to_owned(),
-                counts: Vec::new(),
+                templates: Vec::new(),
             });
-            self.all.len() - 1
-        })
+        }
+        self.miner.shape_bytes += text.len() + size_of::<Shape>();
+        self.miner.known_shapes.insert(text.to_owned(), shape);
+        shape
     }
 
     fn row(&mut self, shape: usize, time: Timestamp, level: &str) -> Result<(), SelectError> {
@@ -174,18 +169,7 @@ impl ShapeVisitor for Shapes<'_, '_> {
             return Ok(());
         }
         let level = if level.is_empty() { self.level } else { level };
-        let begin = self.miner.begin(time);
-        // A number that this visitor gave.
-        let counts = &mut self.all[shape].counts;
-        let mut last = counts
-            .iter_mut()
-            .rev()
-            .take_while(|(_, at, _)| *at == begin);
-        match last.find(|(known, ..)| known == level) {
-            Some((_, _, count)) => *count += 1,
-            None => counts.push((level.to_owned(), begin, 1)),
-        }
-        Ok(())
+        Ok(self.miner.shaped_line(shape, time, level)?)
     }
 
     fn line(&mut self, line: &[u8], time: Timestamp, level: &str) -> Result<(), SelectError> {
@@ -225,6 +209,10 @@ struct Miner<'a> {
     step: i64,
     templates: Vec<Template>,
     buckets: HashMap<u64, Vec<usize>>,
+    /// Shapes that were met, and by text which one it is; nothing for those that say nothing.
+    shapes: Vec<Shape>,
+    known_shapes: HashMap<String, Option<usize>>,
+    shape_bytes: usize,
     held: HeldBytes<'a>,
 }
 
@@ -241,6 +229,9 @@ impl<'a> Miner<'a> {
             step: step.max(1),
             templates: Vec::new(),
             buckets: HashMap::new(),
+            shapes: Vec::new(),
+            known_shapes: HashMap::new(),
+            shape_bytes: 0,
             held: budget.holding(),
         }
     }
@@ -254,19 +245,52 @@ impl<'a> Miner<'a> {
         let Ok(text) = std::str::from_utf8(line) else {
             return Ok(());
         };
-        self.add_words(&cut_line(text), level, self.begin(time), 1)
+        let Some(at) = self.template_of(&cut_line(text), level)? else {
+            return Ok(());
+        };
+        self.count(at, time)
     }
 
-    /// So many lines with these words in a step.
-    fn add_words(
+    /// A line of a shape.
+    fn shaped_line(
+        &mut self,
+        shape: usize,
+        time: Timestamp,
+        level: &str,
+    ) -> Result<(), BudgetError> {
+        let known = &self.shapes[shape].templates;
+        let known = known.iter().find(|(known, _)| known == level);
+        if let Some((_, at)) = known {
+            return self.count(*at, time);
+        }
+        let text = std::mem::take(&mut self.shapes[shape].text);
+        let found = self.template_of(&cut_shape(&text), level);
+        self.shapes[shape].text = text;
+        let Some(at) = found? else {
+            return Ok(());
+        };
+        self.shapes[shape].templates.push((level.to_owned(), at));
+        self.count(at, time)
+    }
+
+    /// Forgets shapes where there are too many; their numbers are new from here on.
+    fn make_room_for_shapes(&mut self) {
+        if self.shape_bytes > SHAPES_BYTES_MAX {
+            self.shapes.clear();
+            self.known_shapes.clear();
+            self.shape_bytes = 0;
+        }
+    }
+
+    /// The template that a line with these words belongs to, which it joins; nothing where it has
+    /// no words.
+    fn template_of(
         &mut self,
         words: &Words<'_>,
         level: &str,
-        begin: i64,
-        count: u64,
-    ) -> Result<(), BudgetError> {
+    ) -> Result<Option<usize>, BudgetError> {
         if words.words.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let bucket = bucket(level, words);
         let known = self.buckets.get(&bucket).into_iter().flatten();
@@ -279,12 +303,18 @@ impl<'a> Miner<'a> {
         };
         if let Some(template) = self.templates.get_mut(at) {
             template.join(words);
-            template.total += count;
-            let known = template.counts.get_mut(&begin);
-            if let Some(known) = known {
-                *known += count;
-            } else {
-                template.counts.insert(begin, count);
+        }
+        Ok(Some(at))
+    }
+
+    /// Counts a line of a template.
+    fn count(&mut self, at: usize, time: Timestamp) -> Result<(), BudgetError> {
+        let begin = self.begin(time);
+        if let Some(template) = self.templates.get_mut(at) {
+            template.total += 1;
+            let count = template.counts.entry(begin).or_insert(0);
+            *count += 1;
+            if *count == 1 {
                 self.held.add(48)?;
             }
         }
@@ -323,6 +353,9 @@ impl<'a> Miner<'a> {
                 .give_back(gone.bytes() + 48 * gone.counts.len() as u64);
         }
         self.buckets.clear();
+        self.shapes
+            .iter_mut()
+            .for_each(|shape| shape.templates.clear());
         for (at, template) in self.templates.iter().enumerate() {
             self.buckets.entry(template.bucket).or_default().push(at);
         }

@@ -92,11 +92,7 @@ pub(super) fn evaluate<'a, F: Fields>(
 }
 
 /// The value of an attribute or intrinsic of a span.
-pub(super) fn lookup<'a>(
-    attribute: &Attribute,
-    trace: &'a TraceView<'_>,
-    index: usize,
-) -> Value<'a> {
+fn lookup<'a>(attribute: &Attribute, trace: &'a TraceView<'_>, index: usize) -> Value<'a> {
     match attribute {
         Attribute::Intrinsic(intrinsic) => intrinsic_value(*intrinsic, trace, index),
         Attribute::Named {

@@ -13,7 +13,7 @@ use super::columns::{Block, Column, is_column, missing, narrow};
 use super::conditions::some_span;
 use super::field::Fields;
 use super::search;
-use super::spansets::{self, Trace};
+use super::spansets::{self, Set, Trace};
 use super::tree::Tree;
 use super::value::Value;
 use super::view::SERVICE_NAME;
@@ -28,6 +28,9 @@ pub(super) struct Forest {
     /// The row of each row's parent.
     pub(super) parents: Vec<Option<u32>>,
 }
+
+/// Takes the rows that are found, and the columns that were read.
+pub(super) type TakeRows<'a> = dyn FnMut(&[bool], Block<'_>) -> Result<(), SelectError> + 'a;
 
 impl Forest {
     /// The trees of traces, given the rows of each.
@@ -173,7 +176,7 @@ fn place_of(expr: &FieldExpr) -> usize {
 }
 
 /// One trace of a block.
-struct Standing<'a, 'f> {
+pub(super) struct Standing<'a, 'f> {
     rows: Range<usize>,
     tree: &'a Tree,
     block: &'a Block<'f>,
@@ -217,6 +220,8 @@ pub(super) struct Marked<'p> {
     needed: Vec<FieldExpr>,
     filters: Vec<&'p FieldExpr>,
     attributes: Vec<Attribute>,
+    /// What is asked of the spans that are found.
+    also: Vec<Attribute>,
     /// Whether trees are asked for.
     hangs_together: bool,
 }
@@ -237,6 +242,7 @@ impl<'p> Marked<'p> {
             needed: some_span(pipeline),
             filters,
             attributes,
+            also: also.iter().map(|a| (*a).clone()).collect(),
             hangs_together,
         }
     }
@@ -247,7 +253,7 @@ impl<'p> Marked<'p> {
         &self,
         from: &Columns<'_>,
         traces: &[Range<usize>],
-        found: &mut dyn FnMut(&[bool], Block<'_>) -> Result<(), SelectError>,
+        found: &mut TakeRows<'_>,
     ) -> Result<(), SelectError> {
         let mut plain = Block::default();
         let mut wanted = vec![true; from.len()];
@@ -259,24 +265,9 @@ impl<'p> Marked<'p> {
         if traces.is_empty() {
             return Ok(());
         }
-        let parents = match self.hangs_together {
-            true => from.parents()?,
-            false => Parents {
-                rows: vec![None; from.len()],
-                ids: vec![obs_model::SpanId::default(); from.len()],
-            },
-        };
-        let forest = Forest::new(parents, &traces);
+        let forest = self.forest(from, &traces)?;
         let mut block = Block::of_traces(&forest);
-        for attribute in &self.attributes {
-            block.read(attribute, from)?;
-        }
-        let mut truths = Truths::new();
-        for expr in &self.filters {
-            let mut rows = vec![true; from.len()];
-            narrow(expr, from, &mut block, &mut rows)?;
-            truths.insert(place_of(expr), rows);
-        }
+        let truths = self.truths(from, &mut block)?;
         let mut rows = vec![false; from.len()];
         for (own, tree) in &forest.traces {
             let trace = Standing {
@@ -293,6 +284,57 @@ impl<'p> Marked<'p> {
             found(&rows, block)?;
         }
         Ok(())
+    }
+
+    fn forest(&self, from: &Columns<'_>, traces: &[Range<usize>]) -> Result<Forest, SelectError> {
+        let parents = match self.hangs_together {
+            true => from.parents()?,
+            false => Parents {
+                rows: vec![None; from.len()],
+                ids: vec![obs_model::SpanId::default(); from.len()],
+            },
+        };
+        Ok(Forest::new(parents, traces))
+    }
+
+    /// Reads what the pipeline looks at, and decides its conditions.
+    fn truths(&self, from: &Columns<'_>, block: &mut Block<'_>) -> Result<Truths, SelectError> {
+        for attribute in &self.attributes {
+            block.read(attribute, from)?;
+        }
+        let mut truths = Truths::new();
+        for expr in &self.filters {
+            let mut rows = vec![true; from.len()];
+            narrow(expr, from, block, &mut rows)?;
+            truths.insert(place_of(expr), rows);
+        }
+        Ok(truths)
+    }
+
+    /// Runs the pipeline on one trace of a block; tells its span sets, if there are any.
+    pub(super) fn sets<T>(
+        &self,
+        from: &Columns<'_>,
+        rows: Range<usize>,
+        tell: impl FnOnce(&Standing<'_, '_>, Vec<Set>) -> T,
+    ) -> Result<Option<T>, SelectError> {
+        let forest = self.forest(from, std::slice::from_ref(&rows))?;
+        let mut block = Block::of_traces(&forest);
+        let truths = self.truths(from, &mut block)?;
+        for attribute in &self.also {
+            block.read(attribute, from)?;
+        }
+        let Some((_, tree)) = forest.traces.first() else {
+            return Ok(None);
+        };
+        let trace = Standing {
+            rows,
+            tree,
+            block: &block,
+            truths: &truths,
+        };
+        let sets = spansets::run(self.pipeline, &trace);
+        Ok((!sets.is_empty()).then(|| tell(&trace, sets)))
     }
 }
 

@@ -25,8 +25,8 @@ use std::ops::Range;
 use obs_model::answer::FoundTrace;
 use obs_model::limits::Limits;
 use obs_model::{Budget, SpanBatch, TimeRange, TraceId};
-use obs_tracestore::scan::{Choose, scan_chosen};
-use obs_tracestore::{Columns, Snapshot, SpanFilter, Spans};
+use obs_tracestore::scan::{Choose, Found, scan_found};
+use obs_tracestore::{Columns, SelectError, Snapshot, SpanFilter, Spans};
 
 use conditions::{hints, some_span};
 use forest::Marked;
@@ -98,9 +98,17 @@ pub fn search(
         range: plan.range,
         conditions: hints(&plan.pipeline),
     };
-    let mut visit = |id, batch: SpanBatch| {
+    let told = matcher.told();
+    let telling = Marked::new(&plan.pipeline, &told.iter().collect::<Vec<_>>());
+    let mut visit = |id, found: Found<'_>| -> Result<_, SelectError> {
         budget.check()?;
-        let flow = collector.trace(id, &batch);
+        let flow = match found {
+            Found::Whole(batch) => collector.trace(id, &batch),
+            Found::Rows(block, rows) => {
+                let found = matcher.find_rows(id, block, &rows, &telling)?;
+                collector.add(found)
+            }
+        };
         budget.bytes(collector.take_bytes())?;
         Ok(flow)
     };
@@ -123,7 +131,7 @@ pub fn search(
         Ok(rows)
     };
     let choose: Option<&mut Choose<'_>> = (!alone || !needed.is_empty()).then_some(&mut choose);
-    scan_chosen(snapshot, &filter, choose, budget, &mut visit)?;
+    scan_found(snapshot, &filter, choose, budget, &mut visit)?;
     Ok(collector.finish())
 }
 

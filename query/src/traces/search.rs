@@ -1,15 +1,21 @@
 //! A search on one trace, and the collection of the newest traces that match.
 
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 
-use obs_model::answer::{FoundSpan, FoundTrace, SpanSet};
-use obs_model::spans::{Attribute as SpanAttribute, AttributeValue};
-use obs_model::{SpanBatch, TimeRange, TraceId};
+use obs_model::answer::{FoundSpan, FoundTrace, ServiceStats, SpanSet};
+use obs_model::spans::{Attribute as SpanAttribute, AttributeValue, StatusCode};
+use obs_model::{SpanBatch, TimeRange, Timestamp, TraceId};
+use obs_tracestore::SelectError;
+use obs_tracestore::columns::{Columns, Numbers};
 
-use super::field::lookup;
-use super::spansets::{Set, run};
-use super::view::TraceView;
-use crate::traceql::ast::{Attribute, Element, FieldExpr, Intrinsic, ScalarExpr, SpansetExpr};
+use super::forest::Marked;
+use super::spansets::{Set, Trace, run};
+use super::value::Value;
+use super::view::{SERVICE_NAME, TraceView};
+use crate::traceql::ast::{
+    Attribute, Element, FieldExpr, Intrinsic, ScalarExpr, Scope, SpansetExpr,
+};
 
 /// A pipeline, prepared for many traces.
 #[derive(Clone, Debug)]
@@ -61,31 +67,97 @@ impl TraceMatcher {
         if sets.is_empty() {
             return None;
         }
+        let head = |index: usize| {
+            let span = trace.spans[index].span;
+            FoundSpan {
+                span_id: span.span_id,
+                name: span.name.clone(),
+                start: span.start,
+                duration_nanos: span.duration_nanos(),
+                attributes: Vec::new(),
+            }
+        };
         Some(FoundTrace {
             trace_id: id,
             root_service: trace.root_service().map(str::to_owned),
             root_name: trace.root_name().map(str::to_owned),
             start: trace.start,
             duration_nanos: trace.duration,
-            span_sets: sets.into_iter().map(|set| self.set(&trace, set)).collect(),
-            services: trace.services(),
+            span_sets: sets
+                .into_iter()
+                .map(|set| self.set(&trace, set, &head))
+                .collect(),
+            services: services(&trace),
         })
     }
 
-    fn set(&self, trace: &TraceView<'_>, set: Set) -> SpanSet {
+    /// What an answer says of a trace, beside what its pipeline looks at.
+    pub(super) fn told(&self) -> Vec<Attribute> {
+        let mut all = self.shown.clone();
+        all.extend(TOLD.map(Attribute::Intrinsic));
+        all.push(service_name());
+        all
+    }
+
+    /// The same as [`TraceMatcher::find`] for the rows of a whole trace in a block, of which a span
+    /// is in the range.
+    pub(super) fn find_rows(
+        &self,
+        id: TraceId,
+        from: &Columns<'_>,
+        rows: &Range<usize>,
+        marked: &Marked<'_>,
+    ) -> Result<Option<FoundTrace>, SelectError> {
+        let starts = from.numbers(Numbers::Start)?;
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in rows.clone() {
+            ids.push(from.ids(row)?.1);
+        }
+        let start = |index: usize| Timestamp::from_nanos(starts[rows.start + index]);
+        marked.sets(from, rows.clone(), |trace, sets| {
+            let head = |index: usize| FoundSpan {
+                span_id: ids[index],
+                name: text(trace, &Attribute::Intrinsic(Intrinsic::Name), index)
+                    .unwrap_or_default(),
+                start: start(index),
+                duration_nanos: nanos(trace, Intrinsic::Duration, index),
+                attributes: Vec::new(),
+            };
+            FoundTrace {
+                trace_id: id,
+                root_service: text(trace, &Attribute::Intrinsic(Intrinsic::RootService), 0),
+                root_name: text(trace, &Attribute::Intrinsic(Intrinsic::RootName), 0),
+                // Rows stand in the order in which they begin.
+                start: start(0),
+                duration_nanos: nanos(trace, Intrinsic::TraceDuration, 0),
+                span_sets: sets
+                    .into_iter()
+                    .map(|set| self.set(trace, set, &head))
+                    .collect(),
+                services: services(trace),
+            }
+        })
+    }
+
+    fn set<T: Trace>(&self, trace: &T, set: Set, head: &dyn Fn(usize) -> FoundSpan) -> SpanSet {
         let first = set.spans.iter().take(self.spans_per_set);
         SpanSet {
             matched: u32::try_from(set.spans.len()).unwrap_or(u32::MAX),
-            spans: first.map(|index| self.span(trace, *index)).collect(),
+            spans: first.map(|index| self.span(trace, *index, head)).collect(),
             attributes: set.attributes,
         }
     }
 
-    fn span(&self, trace: &TraceView<'_>, index: usize) -> FoundSpan {
-        let span = trace.spans[index].span;
-        let mut attributes: Vec<SpanAttribute> = Vec::new();
+    fn span<T: Trace>(
+        &self,
+        trace: &T,
+        index: usize,
+        head: &dyn Fn(usize) -> FoundSpan,
+    ) -> FoundSpan {
+        let mut found = head(index);
+        let attributes = &mut found.attributes;
         for attribute in &self.shown {
-            let value = lookup(attribute, trace, index);
+            let value = trace.lookup(attribute, index);
             let key = match attribute {
                 Attribute::Named { name, .. } => name.as_str(),
                 Attribute::Intrinsic(intrinsic) => intrinsic.as_str(),
@@ -97,14 +169,59 @@ impl TraceMatcher {
                 });
             }
         }
-        FoundSpan {
-            span_id: span.span_id,
-            name: span.name.clone(),
-            start: span.start,
-            duration_nanos: span.duration_nanos(),
-            attributes,
-        }
+        found
     }
+}
+
+/// What every answer says of traces and their spans.
+const TOLD: [Intrinsic; 6] = [
+    Intrinsic::Name,
+    Intrinsic::Duration,
+    Intrinsic::Status,
+    Intrinsic::RootName,
+    Intrinsic::RootService,
+    Intrinsic::TraceDuration,
+];
+
+fn service_name() -> Attribute {
+    Attribute::Named {
+        parent: false,
+        scope: Scope::Resource,
+        name: SERVICE_NAME.to_owned(),
+    }
+}
+
+fn text<T: Trace>(trace: &T, attribute: &Attribute, index: usize) -> Option<String> {
+    match trace.lookup(attribute, index) {
+        Value::Text(text) => Some(text.into_owned()),
+        _ => None,
+    }
+}
+
+fn nanos<T: Trace>(trace: &T, intrinsic: Intrinsic, index: usize) -> i64 {
+    match trace.lookup(&Attribute::Intrinsic(intrinsic), index) {
+        Value::Duration(nanos) => nanos,
+        _ => 0,
+    }
+}
+
+/// Spans and errors per service, in order of name.
+fn services<T: Trace>(trace: &T) -> Vec<ServiceStats> {
+    let (service, status) = (service_name(), Attribute::Intrinsic(Intrinsic::Status));
+    let mut all: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    for index in 0..trace.len() {
+        let failed = trace.lookup(&status, index) == Value::Status(StatusCode::Error);
+        let name = text(trace, &service, index).unwrap_or_default();
+        let (spans, errors) = all.entry(name).or_default();
+        *spans += 1;
+        *errors += u32::from(failed);
+    }
+    let stats = |(service, (spans, errors))| ServiceStats {
+        service,
+        spans,
+        errors,
+    };
+    all.into_iter().map(stats).collect()
 }
 
 fn add(attribute: &Attribute, all: &mut Vec<Attribute>) {
@@ -219,8 +336,15 @@ impl<'a> TraceCollector<'a> {
 
     /// Takes a trace; breaks when the answer is complete.
     pub(crate) fn trace(&mut self, id: TraceId, batch: &SpanBatch) -> ControlFlow<()> {
+        let wanted = self.found.len() < self.limit;
+        let found = wanted.then(|| self.matcher.find(id, batch, self.range));
+        self.add(found.flatten())
+    }
+
+    /// Takes what was found, if anything was; breaks when the answer is complete.
+    pub(super) fn add(&mut self, found: Option<FoundTrace>) -> ControlFlow<()> {
         if self.found.len() < self.limit
-            && let Some(found) = self.matcher.find(id, batch, self.range)
+            && let Some(found) = found
         {
             self.bytes += bytes_of(&found);
             self.found.push(found);

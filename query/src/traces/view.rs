@@ -4,8 +4,7 @@
 
 use std::collections::HashMap;
 
-use obs_model::answer::ServiceStats;
-use obs_model::spans::{AttributeValue, Resource, Scope, StatusCode, attribute};
+use obs_model::spans::{AttributeValue, Resource, Scope, attribute};
 use obs_model::{Span, SpanBatch, SpanId, Timestamp};
 
 use super::tree::Tree;
@@ -61,29 +60,6 @@ impl<'a> TraceView<'a> {
 
     pub(super) fn root_service(&self) -> Option<&'a str> {
         service(self.spans[self.tree.root?].resource)
-    }
-
-    /// Spans and errors per service, in order of name.
-    pub(super) fn services(&self) -> Vec<ServiceStats> {
-        let mut all: Vec<ServiceStats> = Vec::new();
-        for span in &self.spans {
-            let name = service(span.resource).unwrap_or("");
-            let at = match all.binary_search_by(|s| s.service.as_str().cmp(name)) {
-                Ok(at) => at,
-                Err(at) => {
-                    let stats = ServiceStats {
-                        service: name.to_owned(),
-                        spans: 0,
-                        errors: 0,
-                    };
-                    all.insert(at, stats);
-                    at
-                }
-            };
-            all[at].spans += 1;
-            all[at].errors += u32::from(span.span.status == StatusCode::Error);
-        }
-        all
     }
 }
 

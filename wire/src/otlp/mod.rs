@@ -11,6 +11,7 @@ pub(crate) mod json;
 mod lenient;
 pub mod logs;
 pub mod metrics;
+mod pair;
 pub(crate) mod proto;
 mod repair;
 mod reply;

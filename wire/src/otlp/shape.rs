@@ -9,6 +9,7 @@
 use obs_model::limits::Limits;
 use obs_model::spans::Attribute;
 
+use super::pair::plain;
 use super::proto::{logs, metrics, trace, values};
 use crate::error::WireError;
 
@@ -253,6 +254,9 @@ fn walk(
                     continue;
                 };
                 allowance.charge(*cost)?;
+                if std::ptr::eq(*child, &PAIR) && plain(&cursor.body[from..cursor.at]).is_some() {
+                    continue;
+                }
                 let (body, format, end) = (cursor.body, cursor.format, cursor.at);
                 let inner = Cursor {
                     body,

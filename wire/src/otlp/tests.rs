@@ -397,7 +397,7 @@ fn log_records_have_the_published_tags() {
     );
     assert_eq!(
         record.metadata.to_string(),
-        "{detected_level=\"info\", dropped_attributes_count=\"2\", event_name=\"event\", \
+        "{dropped_attributes_count=\"2\", event_name=\"event\", \
          flags=\"1\", k=\"true\", observed_timestamp=\"6\", severity_number=\"9\", \
          severity_text=\"Info\", span_id=\"0202020202020202\", \
          trace_id=\"01010101010101010101010101010101\"}"

@@ -153,19 +153,17 @@ impl<'a> Comparison<'a> {
         let Some(Column::Coded(codes, values)) = block.columns.get(attribute) else {
             return Ok(());
         };
-        let mut found: HashMap<(u32, u32, usize), f64> = HashMap::new();
-        for (row, step, side) in counted {
-            *found.entry((codes[*row], *step, *side)).or_default() += 1.0;
-        }
+        let at = |(row, step, side): &(usize, u32, usize)| (codes[*row], *step, *side);
+        let mut places: Vec<(u32, u32, usize)> = counted.iter().map(at).collect();
+        places.sort_unstable();
         let intrinsic = matches!(attribute, Attribute::Intrinsic(_));
-        let mut found: Vec<_> = found.into_iter().collect();
-        found.sort_unstable_by_key(|(place, _)| *place);
-        for ((code, step, side), count) in found {
+        let name = attribute.to_string();
+        for same in places.chunk_by(|a, b| a == b) {
+            let ((code, step, side), count) = (same[0], same.len() as f64);
             let value = values[code as usize].borrowed();
             // Intrinsics are always there; an empty one says nothing.
             if !(intrinsic && matches!(&value, Value::Text(text) if text.is_empty())) {
-                let name = attribute.to_string();
-                self.count(side, name, value, (step, count), budget)?;
+                self.count(side, &name, value, (step, count), budget)?;
             }
         }
         Ok(())
@@ -196,7 +194,7 @@ impl<'a> Comparison<'a> {
                 let value = trace.lookup(&Attribute::Intrinsic(intrinsic), *index);
                 if !matches!(&value, Value::Text(text) if text.is_empty()) {
                     let name = intrinsic.as_str().to_owned();
-                    self.count(usize::from(selected), name, value, at, budget)?;
+                    self.count(usize::from(selected), &name, value, at, budget)?;
                 }
             }
             let scopes = [
@@ -216,7 +214,7 @@ impl<'a> Comparison<'a> {
                         name: attribute.key.clone(),
                     };
                     let value = Value::of_attribute(&attribute.value);
-                    self.count(usize::from(selected), name.to_string(), value, at, budget)?;
+                    self.count(usize::from(selected), &name.to_string(), value, at, budget)?;
                 }
             }
         }
@@ -226,7 +224,7 @@ impl<'a> Comparison<'a> {
     fn count(
         &mut self,
         side: usize,
-        name: String,
+        name: &str,
         value: Value<'_>,
         (step, count): (u32, f64),
         budget: &Budget,
@@ -234,7 +232,13 @@ impl<'a> Comparison<'a> {
         if value.is_missing() || matches!(value, Value::Duration(_)) {
             return Ok(());
         }
-        let values = self.sides[side].entry(name).or_default();
+        let of_side = &mut self.sides[side];
+        if !of_side.contains_key(name) {
+            of_side.insert(name.to_owned(), Values::default());
+        }
+        let Some(values) = of_side.get_mut(name) else {
+            return Ok(());
+        };
         add(&mut values.total, step, count);
         let value = value.to_attribute();
         let mut key = Vec::new();

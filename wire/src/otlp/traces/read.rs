@@ -17,6 +17,7 @@ use obs_model::spans::{
 use obs_model::time::Timestamp;
 
 use crate::error::WireError;
+use crate::otlp::pair::{Plain, plain};
 use crate::otlp::{shown, timestamp};
 use crate::protobuf::{Fields, Message, Wire};
 use crate::rejects::Rejects;
@@ -404,6 +405,13 @@ impl Reading<'_> {
         if list.count > self.limits.attributes_max {
             return Ok(());
         }
+        if let Some((key, value)) = plain(message.bytes)
+            && let Ok(key) = std::str::from_utf8(key)
+            && let Some(value) = self.plain(value)
+        {
+            self.push_packed(key, value, list);
+            return Ok(());
+        }
         let (mut key, mut value, mut deep) = ("", PackedValue::Empty, false);
         let mut fields = message.fields();
         while let Some((number, wire)) = fields.next()? {
@@ -417,10 +425,26 @@ impl Reading<'_> {
             let key = shown(key);
             self.refuse(|| format!("attribute {key}: nests deeper than the limit depth_max"));
         }
+        self.push_packed(key, value, list);
+        Ok(())
+    }
+
+    fn push_packed(&mut self, key: &str, value: PackedValue, list: &List) {
         let after = self.packed[list.begin..].last().map(|a| a.key);
         let key = self.out.key(after, key);
         self.packed.push(PackedAttribute { key, value });
-        Ok(())
+    }
+
+    /// A plain value; `None` for what is not UTF-8.
+    fn plain(&mut self, value: Plain<'_>) -> Option<PackedValue> {
+        Some(match value {
+            Plain::Text(text) => {
+                PackedValue::Text(self.out.add_text(std::str::from_utf8(text).ok()?))
+            }
+            Plain::Bool(truth) => PackedValue::Bool(truth),
+            Plain::Int(number) => PackedValue::Int(number),
+            Plain::Double(number) => PackedValue::Double(number),
+        })
     }
 
     /// As [`Reading::value`].
@@ -506,10 +530,8 @@ impl Reading<'_> {
                 2 => *value = AttributeValue::Bool(varint(f, number, wire)? != 0),
                 3 => *value = AttributeValue::Int(varint(f, number, wire)?.cast_signed()),
                 4 => *value = AttributeValue::Double(f64::from_bits(fixed64(f, number, wire)?)),
-                5..=7 => {
-                    if !self.nested(number, bytes(f, number, wire)?, depth, value)? {
-                        return Ok(false);
-                    }
+                5..=7 if !self.nested(number, bytes(f, number, wire)?, depth, value)? => {
+                    return Ok(false);
                 }
                 _ => {}
             }
