@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
-    KubernetesConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig, TracesConfig,
-    remote_writes,
+    CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, KubernetesConfig,
+    OtlpConfig, RemoteWrite, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
+    TracesConfig, remote_writes,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;

@@ -287,10 +287,7 @@ impl Running {
             forwarder.start(&intake, &stop_intake);
         }
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
-        let cluster = config.cluster(config_folder(options));
-        let cluster = cluster.map_err(anyhow::Error::msg)?;
-        start_intake(&intake, &stop_intake, &app, config, jobs.clone(), &options.data)?;
-        start_cluster(&intake, &stop_intake, &app, config, (cluster, jobs));
+        start_intake(&intake, &stop_intake, &app, config, jobs, options)?;
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
@@ -553,8 +550,10 @@ fn start_intake(
     app: &Arc<App>,
     config: &Config,
     jobs: Vec<Job>,
-    data: &Path,
+    options: &Options,
 ) -> anyhow::Result<()> {
+    let cluster = config.cluster(config_folder(options));
+    let cluster = cluster.map_err(anyhow::Error::msg)?;
     let setting = Setting {
         sink: app.sink.clone(),
         tenant: Tenant::anonymous(),
@@ -563,7 +562,8 @@ fn start_intake(
         counters: Arc::clone(&app.counters),
     };
     let (scraper, stopped) = (app.scraper.clone(), stop.clone());
-    scraper.apply(jobs);
+    scraper.apply(jobs.clone());
+    start_cluster(tasks, stop, app, config, (cluster, jobs));
     tasks.spawn(async move { scraper.run(setting, stopped).await });
     let (derived, sink) = (Arc::clone(&app.rules.derived), app.sink.clone());
     let stopped = stop.clone();
@@ -575,7 +575,7 @@ fn start_intake(
             tenant: Tenant::anonymous(),
             limits: app.rules.limits,
             counters: Arc::clone(&app.counters),
-            checkpoint: data.join("tail.checkpoint"),
+            checkpoint: options.data.join("tail.checkpoint"),
         };
         tasks.spawn(tail::run(logs, setting, stop.clone()));
     }

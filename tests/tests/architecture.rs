@@ -67,7 +67,8 @@ const EDGE_CRATES: &[&str] = &[
 ];
 
 /// Crates that only one room may depend on directly.
-const CRATES_OF_ONE_ROOM: &[(&str, &str)] = &[("kube", "kubernetes"), ("k8s-openapi", "kubernetes")];
+const CRATES_OF_ONE_ROOM: &[(&str, &str)] =
+    &[("kube", "kubernetes"), ("k8s-openapi", "kubernetes")];
 
 /// Rooms that may derive serde traits: foreign formats and configuration files.
 const SERDE_ROOMS: &[&str] = &["wire", "kubernetes", "collector", "server", "obs"];
