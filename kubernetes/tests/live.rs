@@ -365,10 +365,10 @@ async fn churn(api: &KubeApi, pods: usize) {
                 }
             }
         }
-        match round % 5 {
-            1 => api.drop_watches(),
+        match round % 10 {
+            1 | 6 => api.drop_watches(),
             3 => api.expire(),
-            4 => api.fail("/api/v1/pods", 2, Fault::Status(503)),
+            8 => api.fail("/api/v1/pods", 2, Fault::Status(503)),
             _ => {}
         }
         tokio::task::yield_now().await;
