@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod object;
 pub mod pods;
 pub mod resource;
+pub mod state;
 pub mod watch;
 
 pub use client::{Access, Client};
