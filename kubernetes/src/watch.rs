@@ -292,7 +292,11 @@ impl Watch {
         out.send(Event::Start).await?;
         let mut next = String::new();
         loop {
-            let any = if self.cached && next.is_empty() { "0" } else { "" };
+            let any = if self.cached && next.is_empty() {
+                "0"
+            } else {
+                ""
+            };
             let parameters = [
                 ("limit", PAGE_OBJECTS),
                 ("continue", next.as_str()),

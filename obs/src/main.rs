@@ -13,6 +13,7 @@ mod explain;
 mod export;
 mod graph;
 mod import;
+mod kube_state;
 mod log_context;
 mod log_export;
 mod log_histogram;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
+        Command::KubeState(options) => kube_state::run(*options).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Test(Test::Promql(options)) => test_promql::run(&options),

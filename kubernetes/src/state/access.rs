@@ -42,7 +42,10 @@ pub(super) const ROLE_BINDINGS: Resource = namespaced(
         alpha(
             "kube_rolebinding_info",
             "A binding and its role.",
-            Rule::Info(&[("roleref_kind", "roleRef.kind"), ("roleref_name", "roleRef.name")]),
+            Rule::Info(&[
+                ("roleref_kind", "roleRef.kind"),
+                ("roleref_name", "roleRef.name"),
+            ]),
         ),
         created("kube_rolebinding_created").unstable(),
         version("kube_rolebinding_metadata_resource_version"),
@@ -60,7 +63,10 @@ pub(super) const CLUSTER_ROLE_BINDINGS: Resource = clustered(
         alpha(
             "kube_clusterrolebinding_info",
             "A binding of the cluster and its role.",
-            Rule::Info(&[("roleref_kind", "roleRef.kind"), ("roleref_name", "roleRef.name")]),
+            Rule::Info(&[
+                ("roleref_kind", "roleRef.kind"),
+                ("roleref_name", "roleRef.name"),
+            ]),
         ),
         created("kube_clusterrolebinding_created").unstable(),
         version("kube_clusterrolebinding_metadata_resource_version"),

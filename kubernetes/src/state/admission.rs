@@ -20,7 +20,10 @@ const BINDING: Rule = Rule::Info(&[
     ("policy_name", "spec.policyName"),
     ("param_name", "spec.paramRef.name"),
     ("param_namespace", "spec.paramRef.namespace"),
-    ("param_not_found_action", "spec.paramRef.parameterNotFoundAction"),
+    (
+        "param_not_found_action",
+        "spec.paramRef.parameterNotFoundAction",
+    ),
 ]);
 
 pub(super) const MUTATING_WEBHOOKS: Resource = clustered(
@@ -46,7 +49,10 @@ pub(super) const MUTATING_WEBHOOKS: Resource = clustered(
 pub(super) const VALIDATING_WEBHOOKS: Resource = clustered(
     "validatingwebhookconfigurations",
     (GROUP, "v1", "ValidatingWebhookConfiguration"),
-    &[NAMESPACE, ("validatingwebhookconfiguration", "metadata.name")],
+    &[
+        NAMESPACE,
+        ("validatingwebhookconfiguration", "metadata.name"),
+    ],
     &[
         alpha(
             "kube_validatingwebhookconfiguration_info",
@@ -85,7 +91,10 @@ pub(super) const MUTATING_POLICIES: Resource = clustered(
 pub(super) const MUTATING_POLICY_BINDINGS: Resource = clustered(
     "mutatingadmissionpolicybindings",
     (GROUP, "v1", "MutatingAdmissionPolicyBinding"),
-    &[NAMESPACE, ("mutatingadmissionpolicybinding", "metadata.name")],
+    &[
+        NAMESPACE,
+        ("mutatingadmissionpolicybinding", "metadata.name"),
+    ],
     &[
         alpha(
             "kube_mutatingadmissionpolicybinding_info",
@@ -117,7 +126,10 @@ pub(super) const VALIDATING_POLICIES: Resource = clustered(
 pub(super) const VALIDATING_POLICY_BINDINGS: Resource = clustered(
     "validatingadmissionpolicybindings",
     (GROUP, "v1", "ValidatingAdmissionPolicyBinding"),
-    &[NAMESPACE, ("validatingadmissionpolicybinding", "metadata.name")],
+    &[
+        NAMESPACE,
+        ("validatingadmissionpolicybinding", "metadata.name"),
+    ],
     &[
         alpha(
             "kube_validatingadmissionpolicybinding_info",

@@ -192,11 +192,6 @@ fn schedule(object: &Value) -> Option<Schedule> {
     Schedule::parse(text(spec, "schedule"), text_if(spec, "timeZone"))
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "seconds that were an integer before"
-)]
 fn next_schedule(object: &Value, rows: &mut Rows) {
     if flag(object, "spec.suspend") {
         return;

@@ -65,7 +65,11 @@ pub(super) const LEASES: Resource = namespaced(
     ("coordination.k8s.io", "v1", "Lease"),
     &[("lease", "metadata.name")],
     &[
-        alpha("kube_lease_owner", "Owners of a lease and who holds it.", Rule::Of(lease_owner)),
+        alpha(
+            "kube_lease_owner",
+            "Owners of a lease and who holds it.",
+            Rule::Of(lease_owner),
+        ),
         alpha(
             "kube_lease_renew_time",
             "When a lease was last renewed, in seconds since 1970.",
@@ -120,16 +124,18 @@ pub(super) const CERTIFICATE_SIGNING_REQUESTS: Resource = clustered(
 );
 
 fn request_conditions(object: &Value, rows: &mut Rows) {
-    for (kind, label) in [("Approved", "approved"), ("Denied", "denied"), ("Failed", "failed")] {
+    for (kind, label) in [
+        ("Approved", "approved"),
+        ("Denied", "denied"),
+        ("Failed", "failed"),
+    ] {
         let conditions = items(object, "status.conditions").iter();
         let count = conditions.filter(|c| text(c, "type") == kind).count();
-        #[expect(clippy::cast_precision_loss, reason = "lists are far below 2^53")]
         rows.put(&[("condition", label)], count as f64);
     }
 }
 
 /// The certificate is base64, whose length tells that of the bytes.
-#[expect(clippy::cast_precision_loss, reason = "texts are far below 2^53")]
 fn certificate_length(object: &Value, rows: &mut Rows) {
     let encoded = text(object, "status.certificate");
     let padding = encoded.bytes().rev().take_while(|b| *b == b'=').count();

@@ -207,7 +207,11 @@ fn resources(object: &Value, which: Which, what: &str, rows: &mut Rows) {
             let (Some(unit), Some(amount)) = (unit(resource), quantity(amount)) else {
                 continue;
             };
-            let value = if unit == CORE { amount.value() } else { amount.whole() };
+            let value = if unit == CORE {
+                amount.value()
+            } else {
+                amount.whole()
+            };
             let labels = [
                 ("container", text(spec, "name")),
                 ("node", node),
@@ -334,7 +338,11 @@ fn is_extended(resource: &str) -> bool {
 /// Amounts of a node: all are told in full, with the number of pods among them.
 pub(super) fn amounts(object: &Value, path: &str, rows: &mut Rows) {
     for (resource, amount) in entries(object, path) {
-        let unit = if resource == "pods" { Some(INTEGER) } else { unit(resource) };
+        let unit = if resource == "pods" {
+            Some(INTEGER)
+        } else {
+            unit(resource)
+        };
         if let (Some(unit), Some(amount)) = (unit, quantity(amount)) {
             let labels = [("resource", &*sanitized(resource)), ("unit", unit)];
             rows.put(&labels, amount.value());

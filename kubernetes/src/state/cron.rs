@@ -46,7 +46,9 @@ impl Schedule {
         if text.len() > TEXT_BYTES_MAX {
             return None;
         }
-        let prefixed = ["CRON_TZ=", "TZ="].iter().find_map(|p| text.strip_prefix(p));
+        let prefixed = ["CRON_TZ=", "TZ="]
+            .iter()
+            .find_map(|p| text.strip_prefix(p));
         let (zone, text) = match (zone, prefixed) {
             (Some(_), Some(_)) => return None,
             (Some(zone), None) => (Some(zone), text),
@@ -167,7 +169,6 @@ fn duration(text: &str) -> Option<i64> {
     }
     // 292 years are what Go's durations hold.
     (total < 9.2e9).then_some(())?;
-    #[expect(clippy::cast_possible_truncation, reason = "bounded above, fraction unwanted")]
     let seconds = total as i64;
     Some(seconds.max(1))
 }
@@ -253,15 +254,40 @@ mod tests {
         let (utc, from) = ("UTC", "2024-01-31T10:07:30Z");
         check("* * * * *", utc, from, "2024-01-31T10:08:00Z");
         check("*/15 * * * *", utc, from, "2024-01-31T10:15:00Z");
-        check("7 10 * * *", utc, "2024-01-31T10:07:00Z", "2024-02-01T10:07:00Z");
+        check(
+            "7 10 * * *",
+            utc,
+            "2024-01-31T10:07:00Z",
+            "2024-02-01T10:07:00Z",
+        );
         check("0 0 30 * *", utc, from, "2024-03-30T00:00:00Z");
-        check("0 0 29 feb ?", utc, "2024-03-01T00:00:00Z", "2028-02-29T00:00:00Z");
-        check("0 12 * * MON-FRI", utc, "2024-02-02T13:00:00Z", "2024-02-05T12:00:00Z");
+        check(
+            "0 0 29 feb ?",
+            utc,
+            "2024-03-01T00:00:00Z",
+            "2028-02-29T00:00:00Z",
+        );
+        check(
+            "0 12 * * MON-FRI",
+            utc,
+            "2024-02-02T13:00:00Z",
+            "2024-02-05T12:00:00Z",
+        );
         check("30 5/6 * * *", utc, from, "2024-01-31T11:30:00Z");
         // Either of day and weekday where neither is a star.
-        check("0 0 13 * 5", utc, "2024-02-01T00:00:00Z", "2024-02-02T00:00:00Z");
+        check(
+            "0 0 13 * 5",
+            utc,
+            "2024-02-01T00:00:00Z",
+            "2024-02-02T00:00:00Z",
+        );
         // A stepped star is not one.
-        check("0 0 */10 * 5", utc, "2024-02-03T00:00:00Z", "2024-02-09T00:00:00Z");
+        check(
+            "0 0 */10 * 5",
+            utc,
+            "2024-02-03T00:00:00Z",
+            "2024-02-09T00:00:00Z",
+        );
         check("@hourly", utc, from, "2024-01-31T11:00:00Z");
         check("@weekly", utc, from, "2024-02-04T00:00:00Z");
         check("@every 1h30m", utc, from, "2024-01-31T11:37:30Z");
@@ -271,9 +297,19 @@ mod tests {
     #[test]
     fn time_zones_and_their_leaps() {
         let berlin = "Europe/Berlin";
-        check("0 12 * * *", berlin, "2024-01-31T11:30:00Z", "2024-02-01T11:00:00Z");
+        check(
+            "0 12 * * *",
+            berlin,
+            "2024-01-31T11:30:00Z",
+            "2024-02-01T11:00:00Z",
+        );
         // 02:30 is leapt over on the last day of March.
-        check("30 2 * * *", berlin, "2024-03-30T02:00:00Z", "2024-04-01T00:30:00Z");
+        check(
+            "30 2 * * *",
+            berlin,
+            "2024-03-30T02:00:00Z",
+            "2024-04-01T00:30:00Z",
+        );
         let same = Schedule::parse("CRON_TZ=Europe/Berlin 0 12 * * *", None);
         assert_eq!(same, Schedule::parse("0 12 * * *", Some(berlin)));
     }
@@ -281,9 +317,25 @@ mod tests {
     #[test]
     fn odd_schedules() {
         for text in [
-            "", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *",
-            "* * * * 7", "5-1 * * * *", "*/0 * * * *", "a * * * *", "@sometimes", "@every",
-            "@every 5", "@every x", "1- * * * *", ", * * * *", "TZ=UTC", "-1 * * * *",
+            "",
+            "* * * *",
+            "* * * * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "* * * 13 *",
+            "* * * * 7",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "a * * * *",
+            "@sometimes",
+            "@every",
+            "@every 5",
+            "@every x",
+            "1- * * * *",
+            ", * * * *",
+            "TZ=UTC",
+            "-1 * * * *",
         ] {
             assert_eq!(Schedule::parse(text, None), None, "{text}");
         }

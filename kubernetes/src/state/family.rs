@@ -7,9 +7,7 @@
 use serde_json::Value;
 
 use super::labels::{Allowed, named};
-use super::object::{
-    at, flag, flag_text, items, number, seconds, text, text_entries,
-};
+use super::object::{at, flag, flag_text, items, number, seconds, text, text_entries};
 use super::rows::Rows;
 
 /// The kind that `# TYPE` says.
@@ -262,7 +260,6 @@ fn put_some(value: Option<f64>, rows: &mut Rows) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "lists are far below 2^53")]
 fn length(object: &Value, path: &str) -> f64 {
     items(object, path).len() as f64
 }
@@ -337,7 +334,11 @@ pub(super) fn owners(object: &Value, controller: bool, rows: &mut Rows) {
         put("", "", "");
     }
     for owner in owners {
-        let is_controller = if flag(owner, "controller") { "true" } else { "false" };
+        let is_controller = if flag(owner, "controller") {
+            "true"
+        } else {
+            "false"
+        };
         put(text(owner, "kind"), text(owner, "name"), is_controller);
     }
 }

@@ -59,7 +59,11 @@ impl Allowed {
 
     /// The pairs whose keys are on the list, named as labels of a metric.
     pub(super) fn select(&self, prefix: &str, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        let pairs: Vec<_> = pairs.iter().filter(|(key, _)| self.has(key)).copied().collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .filter(|(key, _)| self.has(key))
+            .copied()
+            .collect();
         named(prefix, &pairs)
     }
 }
@@ -167,7 +171,9 @@ fn next_free(base: &str, count: &mut usize, used: &HashMap<String, usize>) -> St
 /// Every character that a label's name may not have as `_`.
 pub(super) fn sanitized(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| if fits(c) { c } else { '_' })
+        .collect()
 }
 
 /// Sanitised, with `_` before each capital that follows a small letter or a digit, all small.
@@ -200,7 +206,11 @@ mod tests {
     #[test]
     fn names() {
         check(
-            &[("app.kubernetes.io/name", "x"), ("fooBar9Baz", "y"), ("日", "z")],
+            &[
+                ("app.kubernetes.io/name", "x"),
+                ("fooBar9Baz", "y"),
+                ("日", "z"),
+            ],
             &[
                 ("label_app_kubernetes_io_name", "x"),
                 ("label_foo_bar9_baz", "y"),
@@ -212,7 +222,13 @@ mod tests {
     #[test]
     fn clashes_are_told_apart() {
         check(
-            &[("a-b", "1"), ("a.b", "2"), ("a/b", "3"), ("a_b", "4"), ("c", "5")],
+            &[
+                ("a-b", "1"),
+                ("a.b", "2"),
+                ("a/b", "3"),
+                ("a_b", "4"),
+                ("c", "5"),
+            ],
             &[
                 ("label_a_b_conflict1", "1"),
                 ("label_a_b_conflict2", "2"),
@@ -251,7 +267,11 @@ mod tests {
         assert_eq!(all.of("pods"), all.of("jobs"));
         // The full wildcard counts in the first place only.
         assert_eq!(
-            AllowLists::parse("pods=[app,*]").unwrap().of("pods").select("label", &pairs).len(),
+            AllowLists::parse("pods=[app,*]")
+                .unwrap()
+                .of("pods")
+                .select("label", &pairs)
+                .len(),
             1
         );
     }
@@ -259,8 +279,18 @@ mod tests {
     #[test]
     fn odd_lists() {
         for text in [
-            "pods", "pods=", "pods=app", "pods=[app", "pods=[app]x", "pods=[app],", "pods=[,app]",
-            "pods=[app,]", ",pods=[app]", "pods=[a],,nodes=[b]", "pods=[a[]", "=[a]",
+            "pods",
+            "pods=",
+            "pods=app",
+            "pods=[app",
+            "pods=[app]x",
+            "pods=[app],",
+            "pods=[,app]",
+            "pods=[app,]",
+            ",pods=[app]",
+            "pods=[a],,nodes=[b]",
+            "pods=[a[]",
+            "=[a]",
             "pods=[*a*]",
         ] {
             assert!(AllowLists::parse(text).is_err(), "{text}");

@@ -146,7 +146,10 @@ fn hints(object: &Value, rows: &mut Rows) {
             continue;
         };
         for zone in items(endpoint, "hints.forZones") {
-            rows.put(&[("address", address), ("for_zone", text(zone, "name"))], 1.0);
+            rows.put(
+                &[("address", address), ("for_zone", text(zone, "name"))],
+                1.0,
+            );
         }
     }
 }
@@ -176,7 +179,11 @@ pub(super) const INGRESSES: Resource = namespaced(
     ("networking.k8s.io", "v1", "Ingress"),
     &[NAMESPACE, ("ingress", "metadata.name")],
     &[
-        stable("kube_ingress_info", "An ingress and its class.", Rule::Of(ingress_info)),
+        stable(
+            "kube_ingress_info",
+            "An ingress and its class.",
+            Rule::Of(ingress_info),
+        ),
         annotations("kube_ingress_annotations"),
         labels("kube_ingress_labels"),
         created("kube_ingress_created"),
@@ -222,7 +229,10 @@ fn ingress_paths(object: &Value, rows: &mut Rows) {
             if is_set(path, "backend.service") {
                 // A port that is named has no number.
                 let port = number(service, "port.number").unwrap_or(0.0).to_string();
-                let last = [("service_name", text(service, "name")), ("service_port", &port)];
+                let last = [
+                    ("service_name", text(service, "name")),
+                    ("service_port", &port),
+                ];
                 rows.put(&[&first[..], &last[..]].concat(), 1.0);
             } else if resource.is_object() {
                 let last = [

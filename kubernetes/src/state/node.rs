@@ -16,9 +16,17 @@ pub(super) const NODES: Resource = clustered(
         annotations("kube_node_annotations"),
         created("kube_node_created"),
         deletion("kube_node_deletion_timestamp"),
-        stable("kube_node_info", "A node and what runs on it.", Rule::Of(info)),
+        stable(
+            "kube_node_info",
+            "A node and what runs on it.",
+            Rule::Of(info),
+        ),
         labels("kube_node_labels"),
-        alpha("kube_node_role", "Roles of a node.", Rule::OfMetadata(roles)),
+        alpha(
+            "kube_node_role",
+            "Roles of a node.",
+            Rule::OfMetadata(roles),
+        ),
         alpha(
             "kube_node_spec_pod_cidrs",
             "Ranges of addresses for a node's pods.",
@@ -66,15 +74,23 @@ pub(super) const NODES: Resource = clustered(
 fn info(object: &Value, rows: &mut Rows) {
     let addresses = items(object, "status.addresses").iter();
     let mut internal = addresses.filter(|address| text(address, "type") == "InternalIP");
-    let internal = internal.next_back().map_or("", |address| text(address, "address"));
+    let internal = internal
+        .next_back()
+        .map_or("", |address| text(address, "address"));
     let labels = [
-        ("kernel_version", text(object, "status.nodeInfo.kernelVersion")),
+        (
+            "kernel_version",
+            text(object, "status.nodeInfo.kernelVersion"),
+        ),
         ("os_image", text(object, "status.nodeInfo.osImage")),
         (
             "container_runtime_version",
             text(object, "status.nodeInfo.containerRuntimeVersion"),
         ),
-        ("kubelet_version", text(object, "status.nodeInfo.kubeletVersion")),
+        (
+            "kubelet_version",
+            text(object, "status.nodeInfo.kubeletVersion"),
+        ),
         // The API no longer tells it; the label stays for those who match it.
         ("kubeproxy_version", "deprecated"),
         ("provider_id", text(object, "spec.providerID")),

@@ -105,10 +105,6 @@ pub(super) fn seconds_or_zero(object: &Value, path: &str) -> f64 {
 }
 
 /// The whole seconds since 1970 of a time as RFC 3339 writes it.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "seconds are far below 2^53; a sample is a float"
-)]
 pub(super) fn seconds_of(text: &str) -> Option<f64> {
     let nanos = parse_rfc3339(text)?.nanos();
     Some(nanos.div_euclid(NANOS_PER_SECOND) as f64)
@@ -130,10 +126,7 @@ mod tests {
         assert!(flag(&object, "spec.paused") && !flag(&object, "status.paused"));
         assert_eq!(flag_text(&object, "spec.paused"), "true");
         assert_eq!(flag_text(&object, "spec.none"), "");
-        assert_eq!(
-            texts(&object, "spec.names").collect::<Vec<_>>(),
-            ["a", "b"]
-        );
+        assert_eq!(texts(&object, "spec.names").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(text_entries(&object, "spec.selector"), [("x", "y")]);
         assert_eq!(seconds(&object, "spec.time"), Some(1_577_836_801.0));
         assert_eq!(seconds_or_zero(&object, "spec.null"), ZERO_TIME);

@@ -3,12 +3,8 @@
 use serde_json::Value;
 
 use super::container;
-use super::family::{
-    Family, Rule, alpha, annotations, created, deletion, labels, stable,
-};
-use super::object::{
-    at, flag, integer_text, is_set, items, seconds_or_zero, text, text_if,
-};
+use super::family::{Family, Rule, alpha, annotations, created, deletion, labels, stable};
+use super::object::{at, flag, integer_text, is_set, items, seconds_or_zero, text, text_if};
 use super::quantity::Quantity;
 use super::resource::{NAMESPACE, Resource, UID, namespaced};
 use super::rows::Rows;
@@ -26,7 +22,11 @@ const FAMILIES: [Family; container::FAMILIES.len() + OWN.len()] = {
     let mut at = 0;
     while at < all.len() {
         let first = container::FAMILIES.len();
-        all[at] = if at < first { container::FAMILIES[at] } else { OWN[at - first] };
+        all[at] = if at < first {
+            container::FAMILIES[at]
+        } else {
+            OWN[at - first]
+        };
         at += 1;
     }
     all
@@ -40,7 +40,11 @@ const OWN: [Family; 32] = [
         "When the last container of a pod ended, in seconds since 1970.",
         Rule::Of(completion_time),
     ),
-    stable("kube_pod_info", "A pod, where it runs and what made it.", Rule::Of(info)),
+    stable(
+        "kube_pod_info",
+        "A pod, where it runs and what made it.",
+        Rule::Of(info),
+    ),
     alpha("kube_pod_ips", "Addresses of a pod.", Rule::Of(ips)),
     annotations("kube_pod_annotations"),
     labels("kube_pod_labels"),
@@ -127,7 +131,11 @@ const OWN: [Family; 32] = [
         "Since when the containers of a pod are ready, in seconds since 1970.",
         Rule::Of(|object, rows| since(object, "ContainersReady", "True", rows)),
     ),
-    alpha("kube_pod_status_reason", "Why a pod is as it is.", Rule::Of(reason)),
+    alpha(
+        "kube_pod_status_reason",
+        "Why a pod is as it is.",
+        Rule::Of(reason),
+    ),
     alpha(
         "kube_pod_status_disruption_reason",
         "Why a pod is about to be disrupted.",
@@ -157,7 +165,11 @@ const OWN: [Family; 32] = [
         "Since when no node is found for a pod, in seconds since 1970.",
         Rule::Of(|object, rows| since(object, "PodScheduled", "False", rows)),
     ),
-    alpha("kube_pod_tolerations", "Taints that a pod tolerates.", Rule::Of(tolerations)),
+    alpha(
+        "kube_pod_tolerations",
+        "Taints that a pod tolerates.",
+        Rule::Of(tolerations),
+    ),
     alpha(
         "kube_pod_nodeselectors",
         "Labels that a pod's node must have.",
@@ -210,7 +222,11 @@ fn ips(object: &Value, rows: &mut Rows) {
         let Ok(address) = ip.parse::<std::net::IpAddr>() else {
             continue;
         };
-        let family = if address.to_canonical().is_ipv4() { "4" } else { "6" };
+        let family = if address.to_canonical().is_ipv4() {
+            "4"
+        } else {
+            "6"
+        };
         rows.put(&[("ip", ip), ("ip_family", family)], 1.0);
     }
 }
@@ -232,7 +248,10 @@ fn resource_claims(object: &Value, rows: &mut Rows) {
         let name = text(claim, "name");
         let made = items(object, "status.resourceClaimStatuses").iter();
         let mut made = made.filter(|status| text(status, "name") == name);
-        let made = || made.next_back().map(|status| text(status, "resourceClaimName"));
+        let made = || {
+            made.next_back()
+                .map(|status| text(status, "resourceClaimName"))
+        };
         let labels = [
             ("claim_name", name),
             ("resourceclaim_name", own.or_else(made).unwrap_or("")),
@@ -256,7 +275,11 @@ fn claims(object: &Value, read_only: bool, rows: &mut Rows) {
             rows.put(&labels, if read_only { value } else { 1.0 });
         };
         if claim.is_object() {
-            put(text(claim, "claimName"), "false", f64::from(flag(claim, "readOnly")));
+            put(
+                text(claim, "claimName"),
+                "false",
+                f64::from(flag(claim, "readOnly")),
+            );
         } else if is_set(volume, "ephemeral") {
             let pod = text(object, "metadata.name");
             put(&format!("{pod}-{name}"), "true", 0.0);

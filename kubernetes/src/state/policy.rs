@@ -96,7 +96,12 @@ const SOURCES: [(&str, &str, &str, &str); 5] = [
     ("Object", "object", "metric.name", ""),
     ("Pods", "pods", "metric.name", ""),
     ("Resource", "resource", "name", ""),
-    ("ContainerResource", "containerResource", "name", "container"),
+    (
+        "ContainerResource",
+        "containerResource",
+        "name",
+        "container",
+    ),
     ("External", "external", "metric.name", ""),
 ];
 
@@ -111,7 +116,11 @@ fn target_metrics(object: &Value, path: &str, part: &str, rows: &mut Rows) {
         if !source.is_object() {
             continue;
         }
-        let container = if container.is_empty() { "" } else { text(source, container) };
+        let container = if container.is_empty() {
+            ""
+        } else {
+            text(source, container)
+        };
         let seen = at(source, part);
         let amount = |field| quantity(at(seen, field)).map(|quantity| quantity.value());
         let values = [
@@ -152,7 +161,13 @@ pub(super) const LIMIT_RANGES: Resource = namespaced(
     ],
 );
 
-const CONSTRAINTS: [&str; 5] = ["min", "max", "default", "defaultRequest", "maxLimitRequestRatio"];
+const CONSTRAINTS: [&str; 5] = [
+    "min",
+    "max",
+    "default",
+    "defaultRequest",
+    "maxLimitRequestRatio",
+];
 
 fn limits(object: &Value, rows: &mut Rows) {
     for limit in items(object, "spec.limits") {

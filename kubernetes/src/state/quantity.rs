@@ -75,7 +75,6 @@ impl Quantity {
     }
 
     /// As a sample: in thousandths where these fit, else in whole numbers.
-    #[expect(clippy::cast_precision_loss, reason = "a sample is a float")]
     pub(super) fn value(self) -> f64 {
         match self.scaled(0) {
             Some(whole) if whole > MILLI_MAX => whole as f64,
@@ -87,14 +86,12 @@ impl Quantity {
     }
 
     /// Rounded up to a whole number.
-    #[expect(clippy::cast_precision_loss, reason = "a sample is a float")]
     pub(super) fn whole(self) -> f64 {
         self.scaled(0)
             .map_or(self.approximate(), |whole| whole as f64)
     }
 
     /// Not rounded, but for what a float is.
-    #[expect(clippy::cast_precision_loss, reason = "a sample is a float")]
     pub(super) fn approximate(self) -> f64 {
         let digits = self.digits as f64 * f64::from(self.two).exp2();
         if self.ten < 0 {
@@ -141,7 +138,11 @@ mod tests {
     #[track_caller]
     fn check(text: &str, value: f64, whole: f64) {
         let quantity = Quantity::parse(text).expect("a quantity");
-        assert_eq!((quantity.value(), quantity.whole()), (value, whole), "{text}");
+        assert_eq!(
+            (quantity.value(), quantity.whole()),
+            (value, whole),
+            "{text}"
+        );
     }
 
     #[test]
@@ -162,13 +163,19 @@ mod tests {
         check("129M", 129_000_000.0, 129_000_000.0);
         check("123Mi", 128_974_848.0, 128_974_848.0);
         check("1E", 1e18, 1e18);
-        check("8Ei", 9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0);
+        check(
+            "8Ei",
+            9_223_372_036_854_775_808.0,
+            9_223_372_036_854_775_808.0,
+        );
         check("12e-3", 0.012, 1.0);
     }
 
     #[test]
     fn no_quantities() {
-        for text in ["", ".", "-", "a", "1.2.3", "1 Gi", "1gi", "1e", "1e99999", "Mi", "1é"] {
+        for text in [
+            "", ".", "-", "a", "1.2.3", "1 Gi", "1gi", "1e", "1e99999", "Mi", "1é",
+        ] {
             assert_eq!(Quantity::parse(text), None, "{text}");
         }
     }

@@ -60,7 +60,9 @@ impl Rows {
 
     /// A line with labels whose names were made.
     pub(super) fn put_named(&mut self, labels: &[(String, String)], value: f64) {
-        let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         self.row(labels, value);
     }
 

@@ -37,8 +37,7 @@ const DEFINITIONS: Resource = Resource::of_cluster(
     "customresourcedefinitions",
     "CustomResourceDefinition",
 );
-const STATEFUL_SETS: Resource =
-    Resource::namespaced("apps", "v1", "statefulsets", "StatefulSet");
+const STATEFUL_SETS: Resource = Resource::namespaced("apps", "v1", "statefulsets", "StatefulSet");
 
 /// The metrics of a cluster's objects. Clones share them.
 #[derive(Clone, Debug)]
@@ -153,7 +152,10 @@ impl StateMetrics {
     /// Whether every resource was listed, or at least tried where the server refuses it.
     pub fn is_ready(&self) -> bool {
         let tried = |store: &Store| {
-            let counters = self.shared.counters.of(super::telemetry::PURPOSE, &store.sheet.go_type);
+            let counters = self
+                .shared
+                .counters
+                .of(super::telemetry::PURPOSE, &store.sheet.go_type);
             store.is_complete() || counters.lists_failed() > 0
         };
         *self.shared.began.read() && self.shared.stores.read().values().all(|store| tried(store))
@@ -216,7 +218,10 @@ impl Follower {
             let wrap = move |event| Told::Object(id, shelf, event);
             self.watch(query.clone(), &store.sheet.go_type, wrap, stop.clone());
         }
-        self.shared.stores.write().insert(place.clone(), Arc::clone(&store));
+        self.shared
+            .stores
+            .write()
+            .insert(place.clone(), Arc::clone(&store));
         let running = Running { place, store, stop };
         self.running.insert(id, running);
     }
@@ -235,7 +240,8 @@ impl Follower {
             watch = watch.from_cache();
         }
         let sender = self.sender.clone();
-        self.watches.spawn(async move { watch.run(sender, wrap, stop).await });
+        self.watches
+            .spawn(async move { watch.run(sender, wrap, stop).await });
     }
 
     fn take(&mut self, told: Told, rows: &mut Rows) -> Result<(), StateError> {
@@ -245,7 +251,9 @@ impl Follower {
             Told::Object(id, shelf, event) => {
                 let shard = *self.shared.shard.read();
                 if let Some(running) = self.running.get(&id) {
-                    running.store.take(shelf, event, |object| shard.keeps(object), rows);
+                    running
+                        .store
+                        .take(shelf, event, |object| shard.keeps(object), rows);
                 }
             }
             Told::Definition(event) => {
@@ -271,7 +279,12 @@ impl Follower {
         }
         let query = Query::all(DEFINITIONS);
         let stop = self.stop.child_token();
-        self.watch(query, "*v1.CustomResourceDefinition", Told::Definition, stop);
+        self.watch(
+            query,
+            "*v1.CustomResourceDefinition",
+            Told::Definition,
+            stop,
+        );
         Ok(())
     }
 
@@ -299,7 +312,9 @@ impl Follower {
                 self.watch_all(place, sheet);
             }
         }
-        shared.custom.kinds_are(shared.stores.read().keys().filter(|place| place.0).count());
+        shared
+            .custom
+            .kinds_are(shared.stores.read().keys().filter(|place| place.0).count());
         Ok(())
     }
 
@@ -332,7 +347,9 @@ impl Follower {
         let set: Result<Value, Error> = self.client.get(&path).await;
         let set = set.map_err(|error| ask("own stateful set, which tells the shard", &error))?;
         let shard = Shard::of_stateful_set(&set, pod).ok_or_else(|| {
-            StateError::Setting(format!("pod {pod}: expected the name of the set and an ordinal"))
+            StateError::Setting(format!(
+                "pod {pod}: expected the name of the set and an ordinal"
+            ))
         })?;
         *self.shared.shard.write() = shard;
         let query = Query::all(STATEFUL_SETS)
@@ -397,3 +414,6 @@ impl Definitions {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

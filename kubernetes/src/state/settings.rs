@@ -86,12 +86,21 @@ impl Filter {
 }
 
 fn patterns(texts: &[String]) -> Result<Vec<Regex>, StateError> {
-    let texts = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    let texts = texts
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty());
     let compile = |text: &str| {
         Regex::new(text).map_err(|error| StateError::Pattern {
             pattern: text.to_owned(),
             // The whole message draws the pattern over several lines.
-            reason: error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+            reason: error
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
         })
     };
     texts.map(compile).collect()
@@ -149,7 +158,9 @@ impl Settings {
         }
         let by_node = !self.node.is_empty() || self.track_unscheduled_pods;
         if by_node && let Some(other) = self.resources.iter().find(|name| *name != "pods") {
-            return refuse(format!("resource {other} cannot be selected by node, only pods can"));
+            return refuse(format!(
+                "resource {other} cannot be selected by node, only pods can"
+            ));
         }
         for name in self.labels.resources().chain(self.annotations.resources()) {
             if name != "*" && Resource::named(name).is_none() {
@@ -201,7 +212,9 @@ impl Settings {
         namespaces.sort_unstable();
         namespaces.dedup();
         let queries = namespaces.into_iter();
-        queries.map(|name| query.clone().in_namespace(name)).collect()
+        queries
+            .map(|name| query.clone().in_namespace(name))
+            .collect()
     }
 }
 
@@ -261,7 +274,9 @@ mod tests {
         };
         let sheets = settings.sheets().unwrap();
         let queries = sheets[0].queries.iter();
-        let queries: Vec<_> = queries.map(|query| (query.path(), query.fields.as_str())).collect();
+        let queries: Vec<_> = queries
+            .map(|query| (query.path(), query.fields.as_str()))
+            .collect();
         let fields = "metadata.namespace!=c,spec.nodeName=n1";
         assert_eq!(
             queries,

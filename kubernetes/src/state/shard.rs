@@ -37,11 +37,6 @@ impl Shard {
     pub(super) fn of_stateful_set(set: &Value, pod: &str) -> Option<Self> {
         let name = text(set, "metadata.name");
         let ordinal = pod.strip_prefix(name)?.strip_prefix('-')?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a float becomes the nearest integer; replicas are a small one"
-        )]
         let total = number(set, "spec.replicas").unwrap_or(1.0) as u32;
         Some(Self {
             ordinal: ordinal.parse().ok()?,
@@ -67,11 +62,6 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// Jump consistent hash (Lamping and Veach, 2014): the bucket of a key.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "the algorithm's own arithmetic; buckets are far below 2^53"
-)]
 fn jump(mut key: u64, buckets: u32) -> i64 {
     let (mut bucket, mut next) = (-1i64, 0i64);
     while next < i64::from(buckets) {

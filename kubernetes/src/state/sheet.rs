@@ -83,7 +83,10 @@ impl Sheet {
 
     /// Whether no family reads more of an object than its metadata.
     pub(super) fn needs_metadata_only(&self) -> bool {
-        let shared = self.shared.iter().all(|(_, path)| path.starts_with("metadata."));
+        let shared = self
+            .shared
+            .iter()
+            .all(|(_, path)| path.starts_with("metadata."));
         shared
             && self.columns.iter().all(|column| match &column.make {
                 Make::Rule(rule) => rule.needs_metadata_only(),
@@ -93,7 +96,10 @@ impl Sheet {
 
     /// Makes the rows of an object; nothing where it has none.
     pub(super) fn render(&self, object: &Value, rows: &mut Rows) -> Option<Rendered> {
-        let shared = self.shared.iter().map(|(label, path)| (*label, text(object, path)));
+        let shared = self
+            .shared
+            .iter()
+            .map(|(label, path)| (*label, text(object, path)));
         rows.begin(shared);
         for (number, column) in self.columns.iter().enumerate() {
             rows.family(number);
@@ -148,7 +154,17 @@ impl Column {
             Kind::StateSet if open_metrics => kind = "stateset",
             Kind::Gauge | Kind::Info | Kind::StateSet => {}
         }
-        let parts = ["# HELP ", name, " ", &self.help, "\n# TYPE ", name, " ", kind, "\n"];
+        let parts = [
+            "# HELP ",
+            name,
+            " ",
+            &self.help,
+            "\n# TYPE ",
+            name,
+            " ",
+            kind,
+            "\n",
+        ];
         for part in parts {
             out.extend_from_slice(part.as_bytes());
         }

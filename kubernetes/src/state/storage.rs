@@ -52,7 +52,10 @@ pub(super) const VOLUMES: Resource = clustered(
                 if driver.is_object() {
                     let labels = [
                         ("csi_mounter", text(driver, "volumeAttributes.mounter")),
-                        ("csi_map_options", text(driver, "volumeAttributes.mapOptions")),
+                        (
+                            "csi_map_options",
+                            text(driver, "volumeAttributes.mapOptions"),
+                        ),
                     ];
                     rows.put(&labels, 1.0);
                 }
@@ -88,12 +91,19 @@ fn claim_ref(object: &Value, rows: &mut Rows) {
 
 /// Sources of a volume in the order in which the first that is there counts, with their labels.
 const SOURCES: [(&str, &[(&str, &str)]); 9] = [
-    ("gcePersistentDisk", &[("gce_persistent_disk_name", "pdName")]),
+    (
+        "gcePersistentDisk",
+        &[("gce_persistent_disk_name", "pdName")],
+    ),
     ("awsElasticBlockStore", &[("ebs_volume_id", "volumeID")]),
     ("azureDisk", &[("azure_disk_name", "diskName")]),
     (
         "fc",
-        &[("fc_wwids", "wwids"), ("fc_lun", "lun"), ("fc_target_wwns", "targetWWNs")],
+        &[
+            ("fc_wwids", "wwids"),
+            ("fc_lun", "lun"),
+            ("fc_target_wwns", "targetWWNs"),
+        ],
     ),
     (
         "iscsi",
@@ -105,9 +115,18 @@ const SOURCES: [(&str, &[(&str, &str)]); 9] = [
         ],
     ),
     ("nfs", &[("nfs_server", "server"), ("nfs_path", "path")]),
-    ("csi", &[("csi_driver", "driver"), ("csi_volume_handle", "volumeHandle")]),
+    (
+        "csi",
+        &[
+            ("csi_driver", "driver"),
+            ("csi_volume_handle", "volumeHandle"),
+        ],
+    ),
     ("local", &[("local_path", "path"), ("local_fs", "fsType")]),
-    ("hostPath", &[("host_path", "path"), ("host_path_type", "type")]),
+    (
+        "hostPath",
+        &[("host_path", "path"), ("host_path_type", "type")],
+    ),
 ];
 
 fn volume_info(object: &Value, rows: &mut Rows) {
@@ -117,13 +136,20 @@ fn volume_info(object: &Value, rows: &mut Rows) {
     for (name, fields) in SOURCES {
         let is = source.is_some_and(|(found, _)| *found == name);
         for (label, path) in fields {
-            let value = if is { told(at(spec, name), path) } else { String::new() };
+            let value = if is {
+                told(at(spec, name), path)
+            } else {
+                String::new()
+            };
             labels.push((label, value));
         }
     }
     let policy = text(spec, "persistentVolumeReclaimPolicy").to_owned();
     labels.push(("reclaim_policy", policy));
-    let labels: Vec<_> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(label, value)| (*label, value.as_str()))
+        .collect();
     rows.put(&labels, 1.0);
 }
 
@@ -206,7 +232,10 @@ pub(super) const CLASSES: Resource = clustered(
             Rule::Of(|object, rows| {
                 let labels = [
                     ("provisioner", text(object, "provisioner")),
-                    ("reclaim_policy", text_if(object, "reclaimPolicy").unwrap_or("Delete")),
+                    (
+                        "reclaim_policy",
+                        text_if(object, "reclaimPolicy").unwrap_or("Delete"),
+                    ),
                     (
                         "volume_binding_mode",
                         text_if(object, "volumeBindingMode").unwrap_or("Immediate"),

@@ -73,7 +73,9 @@ impl Store {
         match event {
             Event::Start => shelf.write().list += 1,
             Event::Put(key, object) => {
-                let rendered = keeps(&object).then(|| self.sheet.render(&object, rows)).flatten();
+                let rendered = keeps(&object)
+                    .then(|| self.sheet.render(&object, rows))
+                    .flatten();
                 let key = number(&key);
                 let mut shelf = shelf.write();
                 shelf.remove(key);
@@ -117,7 +119,10 @@ impl Store {
         let mut objects = Vec::with_capacity(self.size().0);
         for shelf in &self.shelves {
             let shelf = shelf.read();
-            let rendered = shelf.objects.values().map(|(rows, _)| (rows.clone(), rows.start()));
+            let rendered = shelf
+                .objects
+                .values()
+                .map(|(rows, _)| (rows.clone(), rows.start()));
             objects.extend(rendered);
         }
         Snapshot {

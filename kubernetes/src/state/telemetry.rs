@@ -61,7 +61,11 @@ impl StateMetrics {
         let mut lists = counter("kube_state_metrics_list_total", "Lists of resources.");
         let mut watches = counter("kube_state_metrics_watch_total", "Watches of resources.");
         // Custom resources share one name, and so their counters.
-        let types = self.shared.stores().into_iter().map(|s| s.sheet.go_type.clone());
+        let types = self
+            .shared
+            .stores()
+            .into_iter()
+            .map(|s| s.sheet.go_type.clone());
         let types: std::collections::BTreeSet<_> = types.collect();
         for go_type in types {
             let counters = self.shared.counters.of(PURPOSE, &go_type);
@@ -81,7 +85,10 @@ impl StateMetrics {
         let text = shard.ordinal.to_string();
         let labels = Labels::from_pairs([("shard_ordinal", text.as_str())]);
         ordinal.push(labels, f64::from(shard.ordinal));
-        let mut total = gauge("kube_state_metrics_total_shards", "How many shards there are.");
+        let mut total = gauge(
+            "kube_state_metrics_total_shards",
+            "How many shards there are.",
+        );
         total.push(Labels::default(), f64::from(shard.total));
         [ordinal, total]
     }
@@ -134,11 +141,26 @@ impl StateMetrics {
             "kube_state_metrics_custom_resource_state_cache",
             "Custom resources that are watched.",
         );
-        kinds.push(Labels::default(), custom.kinds.load(Ordering::Relaxed) as f64);
+        kinds.push(
+            Labels::default(),
+            custom.kinds.load(Ordering::Relaxed) as f64,
+        );
         [
-            one("add", "Definitions of custom resources that came.", &custom.added),
-            one("update", "Definitions of custom resources that changed.", &custom.updated),
-            one("delete", "Definitions of custom resources that went.", &custom.deleted),
+            one(
+                "add",
+                "Definitions of custom resources that came.",
+                &custom.added,
+            ),
+            one(
+                "update",
+                "Definitions of custom resources that changed.",
+                &custom.updated,
+            ),
+            one(
+                "delete",
+                "Definitions of custom resources that went.",
+                &custom.deleted,
+            ),
             kinds,
         ]
     }

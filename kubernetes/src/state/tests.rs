@@ -55,6 +55,7 @@ fn lines(sheet: &Sheet, object: &Value) -> String {
 #[test]
 fn objects_become_lines() {
     let mut shown = std::collections::BTreeSet::new();
+    let mut faults = Vec::new();
     for (name, case) in CASES {
         let (objects, expect) = case.split_once("===\n").expect("objects, then lines");
         let mut out = String::new();
@@ -64,8 +65,11 @@ fn objects_become_lines() {
             let object: Value = serde_yaml_ng::from_str(object).expect("an object");
             out.push_str(&lines(&sheet(resource), &object));
         }
-        std::fs::write(format!("/tmp/ksm/{name}.out"), &out).unwrap(); let _ = expect;
+        if out != expect {
+            faults.push(format!("{name}.txt should be:\n{out}"));
+        }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
     let all = RESOURCES.iter().map(|resource| resource.name.to_owned());
     assert_eq!(shown, all.collect());
 }
@@ -87,7 +91,9 @@ fn each_family_is_shown_by_an_object() {
 fn store(limit: usize, events: Vec<Event<Value>>) -> Arc<Store> {
     let settings = Settings {
         resources: vec!["pods".to_owned()],
-        metric_allowlist: vec!["^kube_pod_(owner|status_phase|container_status_restarts_total)$".to_owned()],
+        metric_allowlist: vec![
+            "^kube_pod_(owner|status_phase|container_status_restarts_total)$".to_owned(),
+        ],
         ..Settings::default()
     };
     let sheet = settings.sheets().unwrap().pop().unwrap();
@@ -118,20 +124,38 @@ fn scrape(stores: Vec<Arc<Store>>, open_metrics: bool, piece: usize) -> String {
 /// Names of the pods whose phase is shown as 1, with the phase.
 fn phases(store: &Arc<Store>) -> Vec<String> {
     let text = scrape(vec![Arc::clone(store)], false, 1000);
-    let lines = text.lines().filter(|line| line.starts_with("kube_pod_status_phase") && line.ends_with(" 1"));
-    let mut phases: Vec<_> = lines.map(|line| line.split('"').skip(3).step_by(4).collect::<Vec<_>>().join(" ")).collect();
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("kube_pod_status_phase") && line.ends_with(" 1"));
+    let mut phases: Vec<_> = lines
+        .map(|line| {
+            line.split('"')
+                .skip(3)
+                .step_by(4)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
     phases.sort();
     phases
 }
 
 #[test]
 fn a_store_follows_its_watch() {
-    let events = vec![Event::Start, put("a", "Pending"), put("b", "Running"), Event::Ready];
+    let events = vec![
+        Event::Start,
+        put("a", "Pending"),
+        put("b", "Running"),
+        Event::Ready,
+    ];
     let at = |more: Vec<Event<Value>>| phases(&store(0, [events.clone(), more].concat()));
     assert_eq!(at(vec![]), ["a Pending", "b Running"]);
     assert_eq!(at(vec![put("a", "Failed")]), ["a Failed", "b Running"]);
     assert_eq!(at(vec![Event::Gone(Key::new("shop", "a"))]), ["b Running"]);
-    assert_eq!(at(vec![Event::Gone(Key::new("other", "a"))]), ["a Pending", "b Running"]);
+    assert_eq!(
+        at(vec![Event::Gone(Key::new("other", "a"))]),
+        ["a Pending", "b Running"]
+    );
     // A list that is not complete takes nothing away; one that is does.
     let again = vec![Event::Start, put("c", "Running")];
     assert_eq!(at(again.clone()), ["a Pending", "b Running", "c Running"]);
@@ -140,7 +164,15 @@ fn a_store_follows_its_watch() {
 
 #[test]
 fn a_store_has_a_limit_and_counts() {
-    let store = store(1, vec![Event::Start, put("a", "Pending"), put("b", "Running"), Event::Ready]);
+    let store = store(
+        1,
+        vec![
+            Event::Start,
+            put("a", "Pending"),
+            put("b", "Running"),
+            Event::Ready,
+        ],
+    );
     assert_eq!(phases(&store), ["a Pending"]);
     let (objects, bytes) = store.size();
     assert_eq!(objects, 1);
@@ -161,7 +193,10 @@ fn scrapes_in_both_formats() {
          kube_pod_owner{namespace=\"shop\",pod=\"a\",uid=\"a\",owner_kind=\"\",owner_name=\"\",owner_is_controller=\"\"} 1\n"
     ), "{text}");
     let open = scrape(vec![one], true, 1 << 20);
-    assert!(open.contains("# TYPE kube_pod_container_status_restarts counter\n"), "{open}");
+    assert!(
+        open.contains("# TYPE kube_pod_container_status_restarts counter\n"),
+        "{open}"
+    );
     assert!(open.ends_with("phase=\"Running\"} 1\n# EOF\n"), "{open}");
 }
 
@@ -192,17 +227,52 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(json!("True")),
     ];
     let key = prop::sample::select(vec![
-        "metadata", "spec", "status", "name", "namespace", "labels", "annotations", "uid",
-        "containers", "initContainers", "containerStatuses", "state", "terminated", "running",
-        "conditions", "type", "reason", "ownerReferences", "resources", "limits", "cpu", "volumes",
-        "rules", "http", "paths", "backend", "service", "metrics", "addresses", "ports", "subsets",
-        "endpoints", "schedule", "replicas", "strategy", "rollingUpdate", "maxSurge", "webhooks",
+        "metadata",
+        "spec",
+        "status",
+        "name",
+        "namespace",
+        "labels",
+        "annotations",
+        "uid",
+        "containers",
+        "initContainers",
+        "containerStatuses",
+        "state",
+        "terminated",
+        "running",
+        "conditions",
+        "type",
+        "reason",
+        "ownerReferences",
+        "resources",
+        "limits",
+        "cpu",
+        "volumes",
+        "rules",
+        "http",
+        "paths",
+        "backend",
+        "service",
+        "metrics",
+        "addresses",
+        "ports",
+        "subsets",
+        "endpoints",
+        "schedule",
+        "replicas",
+        "strategy",
+        "rollingUpdate",
+        "maxSurge",
+        "webhooks",
     ]);
     leaf.prop_recursive(5, 64, 8, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::btree_map(key.clone(), inner, 0..8).prop_map(|map| {
-                map.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+                map.into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect()
             }),
         ]
     })

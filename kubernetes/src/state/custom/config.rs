@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use super::metric::CustomFamily;
 use super::super::error::StateError;
+use super::metric::CustomFamily;
 
 /// Largest configuration that is read; it has a line per metric, not per object.
 const CONFIG_BYTES_MAX: usize = 4 << 20;
@@ -121,7 +121,11 @@ impl Word {
 
 fn path<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let words = Option::<Vec<Word>>::deserialize(from)?;
-    Ok(words.unwrap_or_default().into_iter().map(Word::text).collect())
+    Ok(words
+        .unwrap_or_default()
+        .into_iter()
+        .map(Word::text)
+        .collect())
 }
 
 fn texts_by_name<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
@@ -182,7 +186,10 @@ impl CustomResource {
             let family = CustomFamily::compile(self, generator, of)
                 .map_err(|fault| StateError::Custom(format!("{}: {fault}", generator.name)))?;
             let same = |known: &CustomFamily| known.name == family.name;
-            let at = families.iter().rposition(same).map_or(families.len(), |at| at + 1);
+            let at = families
+                .iter()
+                .rposition(same)
+                .map_or(families.len(), |at| at + 1);
             families.insert(at, family);
         }
         Ok(families)
@@ -190,6 +197,8 @@ impl CustomResource {
 
     /// What comes before the names of its metrics.
     pub(super) fn prefix(&self) -> &str {
-        self.metric_name_prefix.as_deref().unwrap_or("kube_customresource")
+        self.metric_name_prefix
+            .as_deref()
+            .unwrap_or("kube_customresource")
     }
 }

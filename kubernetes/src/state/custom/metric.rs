@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::family::Kind;
 use super::super::labels::sanitized;
 use super::super::rows::Rows;
-use super::config::{CustomResource, GroupVersionKind, Generator, Part};
+use super::config::{CustomResource, Generator, GroupVersionKind, Part};
 use super::path::{Path, float, shown};
 
 type Labels = BTreeMap<String, String>;
@@ -57,7 +57,11 @@ impl LabelPaths {
         for (name, path) in paths {
             let path = Path::compile(path).map_err(|fault| format!("labelsFromPath: {fault}"))?;
             let star = name.starts_with('*') || name.ends_with('*');
-            let list = if star { &mut compiled.stars } else { &mut compiled.plain };
+            let list = if star {
+                &mut compiled.stars
+            } else {
+                &mut compiled.plain
+            };
             list.push((name.clone(), path));
         }
         Ok(compiled)
@@ -94,11 +98,21 @@ impl CustomFamily {
             "gauge" => (Kind::Gauge, &each.gauge, "gauge"),
             "info" => (Kind::Info, &each.info, "info"),
             "stateset" => (Kind::StateSet, &each.state_set, "stateSet"),
-            other => return Err(format!("each.type `{other}`: expected Gauge, Info or StateSet")),
+            other => {
+                return Err(format!(
+                    "each.type `{other}`: expected Gauge, Info or StateSet"
+                ));
+            }
         };
-        let part = part.as_ref().ok_or_else(|| format!("expected each.{field}"))?;
+        let part = part
+            .as_ref()
+            .ok_or_else(|| format!("expected each.{field}"))?;
         let mut common = resource.labels.common_labels.clone();
-        for (label, value) in [("group", &of.group), ("version", &of.version), ("kind", &of.kind)] {
+        for (label, value) in [
+            ("group", &of.group),
+            ("version", &of.version),
+            ("kind", &of.kind),
+        ] {
             common.insert(format!("customresource_{label}"), value.clone());
         }
         common.extend(generator.labels.common_labels.clone());
@@ -213,7 +227,10 @@ impl Each {
 
     fn infos(&self, value: &Value) -> Vec<Found> {
         match value {
-            Value::Array(list) => list.iter().filter_map(|element| self.info(element)).collect(),
+            Value::Array(list) => list
+                .iter()
+                .filter_map(|element| self.info(element))
+                .collect(),
             Value::Object(map) => {
                 let mut found = Vec::new();
                 for (key, element) in map {

@@ -97,7 +97,9 @@ fn truth_of(text: &str) -> Option<bool> {
 pub(super) fn float(value: &Value) -> Result<f64, String> {
     match value {
         Value::Bool(truth) => Ok(f64::from(*truth)),
-        Value::Number(number) => number.as_f64().ok_or_else(|| format!("{number} is no float")),
+        Value::Number(number) => number
+            .as_f64()
+            .ok_or_else(|| format!("{number} is no float")),
         Value::String(text) => float_of(text),
         Value::Null => Err("expected a number, found nothing".to_owned()),
         Value::Array(_) | Value::Object(_) => Err(format!("expected a number, found {value}")),
@@ -106,10 +108,16 @@ pub(super) fn float(value: &Value) -> Result<f64, String> {
 
 /// A text as a sample: a truth, a time, a quantity, a percentage, or a number.
 fn float_of(text: &str) -> Result<f64, String> {
-    if ["true", "yes"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+    if ["true", "yes"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+    {
         return Ok(1.0);
     }
-    if ["false", "no", "unknown"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+    if ["false", "no", "unknown"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+    {
         return Ok(0.0);
     }
     if let Some(seconds) = seconds_of(text) {
@@ -122,7 +130,11 @@ fn float_of(text: &str) -> Result<f64, String> {
     let percent = percent.filter(|number| number.bytes().all(|b| b.is_ascii_digit()));
     let number: Result<f64, _> = percent.unwrap_or(text).parse();
     let number = number.map_err(|_| format!("expected a number, found `{text}`"))?;
-    Ok(if percent.is_some() { number / 100.0 } else { number })
+    Ok(if percent.is_some() {
+        number / 100.0
+    } else {
+        number
+    })
 }
 
 /// A value as the text of a label.
@@ -144,7 +156,9 @@ pub(super) fn shown(value: &Value) -> Cow<'_, str> {
             Cow::Owned(format!("[{}]", list.join(" ")))
         }
         Value::Object(map) => {
-            let pairs = map.iter().map(|(key, value)| format!("{key}:{}", shown(value)));
+            let pairs = map
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", shown(value)));
             Cow::Owned(format!("map[{}]", pairs.collect::<Vec<_>>().join(" ")))
         }
     }
@@ -165,7 +179,11 @@ mod tests {
             "status": {"conditions": [{"name": "a", "value": 45}, {"name": "b", "value": 66}]},
         });
         let steps: Vec<_> = path.iter().map(|step| (*step).to_owned()).collect();
-        assert_eq!(Path::compile(&steps).unwrap().get(&object), expect, "{path:?}");
+        assert_eq!(
+            Path::compile(&steps).unwrap().get(&object),
+            expect,
+            "{path:?}"
+        );
     }
 
     #[test]

@@ -32,7 +32,9 @@ pub(in super::super) struct Found {
 /// The served versions that a `CustomResourceDefinition` defines.
 pub(in super::super) fn definitions(object: &Value) -> Vec<Definition> {
     let spec = at(object, "spec");
-    let served = items(spec, "versions").iter().filter(|version| flag(version, "served"));
+    let served = items(spec, "versions")
+        .iter()
+        .filter(|version| flag(version, "served"));
     let served = served.map(|version| Definition {
         gvk: GroupVersionKind {
             group: text(spec, "group").to_owned(),
@@ -56,7 +58,10 @@ pub(in super::super) fn resolve(
         let wanted = &resource.group_version_kind;
         let guess;
         let definitions: Vec<&Definition> = match known {
-            Some(known) => known.iter().filter(|known| fits(wanted, &known.gvk)).collect(),
+            Some(known) => known
+                .iter()
+                .filter(|known| fits(wanted, &known.gvk))
+                .collect(),
             None if wanted.version == "*" || wanted.kind == "*" => Vec::new(),
             None => {
                 guess = Definition {
@@ -125,7 +130,9 @@ mod tests {
     #[track_caller]
     fn check(version: &str, kind: &str, known: Option<&[Definition]>, expect: &[&str]) {
         let found = resolve(&config(version, kind), known).unwrap();
-        let found = found.iter().map(|f| format!("{}/{} {}", f.version, f.plural, f.namespaced));
+        let found = found
+            .iter()
+            .map(|f| format!("{}/{} {}", f.version, f.plural, f.namespaced));
         assert_eq!(found.collect::<Vec<_>>(), expect);
     }
 

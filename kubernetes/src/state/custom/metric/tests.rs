@@ -25,7 +25,8 @@ status:
   empty: null
 ";
 
-const GVK: &str = "customresource_group=\"myteam.io\",customresource_kind=\"Foo\",customresource_version=\"v1\"";
+const GVK: &str =
+    "customresource_group=\"myteam.io\",customresource_kind=\"Foo\",customresource_version=\"v1\"";
 
 /// The lines that a resource's part of the configuration makes, with the labels of the kind as `…`.
 #[track_caller]
@@ -61,13 +62,18 @@ fn metric(each: &str) -> String {
 
 #[test]
 fn gauges() {
-    check(&metric("type: Gauge, gauge: {path: [status, uptime]}"), &["x_m{…} 43.21"]);
+    check(
+        &metric("type: Gauge, gauge: {path: [status, uptime]}"),
+        &["x_m{…} 43.21"],
+    );
     check(
         &metric("type: gauge, gauge: {path: [status, active], labelFromKey: type}"),
         &["x_m{…,type=\"type-a\"} 1", "x_m{…,type=\"type-b\"} 3"],
     );
     check(
-        &metric("type: Gauge, gauge: {path: [status, conditions], labelsFromPath: {name: [name]}, valueFrom: [value]}"),
+        &metric(
+            "type: Gauge, gauge: {path: [status, conditions], labelsFromPath: {name: [name]}, valueFrom: [value]}",
+        ),
         &["x_m{…,name=\"a\"} 45", "x_m{…,name=\"b\"} 66"],
     );
     check(
@@ -101,10 +107,9 @@ fn labels_of_all_sorts() {
         gauge: {path: [status, sub], labelFromKey: type, labelsFromPath: {active: [active]}, valueFrom: [ready]}
 ",
         &[
-            "x_ready_count{active=\"1\",bar=\"baz\",crd_type=\"foo\",custom_metric=\"yes\",…,flag=\"true\",foo=\"bar\",lorem_bar=\"baz\",lorem_qux=\"quxx\",name=\"foo\",qux=\"quxx\",type=\"type-a\"} 2",
-            "x_ready_count{active=\"3\",bar=\"baz\",crd_type=\"foo\",custom_metric=\"yes\",…,flag=\"true\",foo=\"bar\",lorem_bar=\"baz\",lorem_qux=\"quxx\",name=\"foo\",qux=\"quxx\",type=\"type-b\"} 4",
-        ]
-        .map(|line| line),
+            "x_ready_count{_bar=\"baz\",_qux=\"quxx\",active=\"1\",crd_type=\"foo\",custom_metric=\"yes\",…,flag=\"true\",foo=\"bar\",lorem_bar=\"baz\",lorem_qux=\"quxx\",name=\"foo\",type=\"type-a\"} 2",
+            "x_ready_count{_bar=\"baz\",_qux=\"quxx\",active=\"3\",crd_type=\"foo\",custom_metric=\"yes\",…,flag=\"true\",foo=\"bar\",lorem_bar=\"baz\",lorem_qux=\"quxx\",name=\"foo\",type=\"type-b\"} 4",
+        ],
     );
 }
 
@@ -119,19 +124,26 @@ fn infos() {
         &["x_m{…,ref=\"foo_2\"} 1", "x_m{…,ref=\"my_other_foo\"} 1"],
     );
     check(
-        &metric("type: Info, info: {path: [status, sub], labelFromKey: type, labelsFromPath: {active: [active]}}"),
+        &metric(
+            "type: Info, info: {path: [status, sub], labelFromKey: type, labelsFromPath: {active: [active]}}",
+        ),
         &[
             "x_m{active=\"1\",…,type=\"type-a\"} 1",
             "x_m{active=\"3\",…,type=\"type-b\"} 1",
         ],
     );
-    check(&metric("type: Info, info: {path: [none], labelsFromPath: {a: []}}"), &[]);
+    check(
+        &metric("type: Info, info: {path: [none], labelsFromPath: {a: []}}"),
+        &[],
+    );
 }
 
 #[test]
 fn state_sets() {
     check(
-        &metric("type: StateSet, stateSet: {labelName: phase, path: [status, phase], list: [Pending, Bar]}"),
+        &metric(
+            "type: StateSet, stateSet: {labelName: phase, path: [status, phase], list: [Pending, Bar]}",
+        ),
         &["x_m{…,phase=\"Bar\"} 0", "x_m{…,phase=\"Pending\"} 1"],
     );
     check(
@@ -139,8 +151,13 @@ fn state_sets() {
         &[],
     );
     check(
-        &metric("type: StateSet, stateSet: {labelName: n, path: [status, conditions], valueFrom: [name], labelsFromPath: {value: [value]}, list: [a]}"),
-        &["x_m{…,n=\"a\",value=\"45\"} 1", "x_m{…,n=\"a\",value=\"66\"} 0"],
+        &metric(
+            "type: StateSet, stateSet: {labelName: n, path: [status, conditions], valueFrom: [name], labelsFromPath: {value: [value]}, list: [a]}",
+        ),
+        &[
+            "x_m{…,n=\"a\",value=\"45\"} 1",
+            "x_m{…,n=\"a\",value=\"66\"} 0",
+        ],
     );
 }
 
