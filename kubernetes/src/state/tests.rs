@@ -279,7 +279,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn any_object_makes_lines_that_can_be_read(metadata in any_json(), spec in any_json(), status in any_json()) {
