@@ -10,6 +10,7 @@ mod cluster;
 mod destinations;
 mod discoveries;
 mod error;
+mod kube_state;
 mod kubernetes;
 mod logs;
 mod otlp;
@@ -36,6 +37,7 @@ pub use discoveries::{
     ConsulSettings, DnsSettings, DockerSettings, HttpSettings, NomadSettings, RecordType,
 };
 pub use error::ConfigError;
+pub use kube_state::KubeStateConfig;
 pub use logs::{
     DropConfig, FileFormat, FilesConfig, JournaldConfig, Language, LogsConfig, MultilineConfig,
     ParserConfig, ParserKind, PodRule, PodsConfig,

@@ -17,6 +17,7 @@ pub mod operator;
 pub mod pods;
 pub mod resource;
 pub mod selector;
+pub mod state;
 pub mod watch;
 
 pub use client::{Access, Client};

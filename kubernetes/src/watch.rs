@@ -72,6 +72,8 @@ pub struct Watch {
     counters: Arc<WatchCounters>,
     /// Whether initial events are asked for, until the server says that it has none.
     streaming: bool,
+    /// Whether lists may be as old as what the server has in memory.
+    cached: bool,
 }
 
 /// Why a watch is over.
@@ -195,12 +197,19 @@ impl Watch {
             query,
             counters,
             streaming: true,
+            cached: false,
         }
     }
 
     /// Asks for lists by pages and never for initial events.
     pub fn by_pages(mut self) -> Self {
         self.streaming = false;
+        self
+    }
+
+    /// Takes lists from the server's memory, which costs it less and may be a little old.
+    pub fn from_cache(mut self) -> Self {
+        self.cached = true;
         self
     }
 
@@ -287,7 +296,16 @@ impl Watch {
         out.send(Event::Start).await?;
         let mut next = String::new();
         loop {
-            let parameters = [("limit", PAGE_OBJECTS), ("continue", next.as_str())];
+            let any = if self.cached && next.is_empty() {
+                "0"
+            } else {
+                ""
+            };
+            let parameters = [
+                ("limit", PAGE_OBJECTS),
+                ("continue", next.as_str()),
+                ("resourceVersion", any),
+            ];
             let page = match self.client.page(&self.query, &parameters).await {
                 Ok(page) => page,
                 Err(error) => {

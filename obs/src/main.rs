@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod graph;
 mod import;
+mod kube_state;
 mod log_context;
 mod log_export;
 mod log_histogram;
@@ -58,6 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => obs_server::serve(options.into_server()?).await,
         Command::Agent(options) => obs_server::agent(options.into_agent()).await,
+        Command::KubeState(options) => kube_state::run(*options).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Test(Test::Promql(options)) => test_promql::run(&options),

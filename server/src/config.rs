@@ -4,6 +4,8 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod kubernetes;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,11 @@ use obs_storage::{RetentionRule, Tier};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
+
+pub(crate) use kubernetes::state_settings;
+
+/// The job of the state of objects, as the mixins and their alerts call it.
+pub(crate) const KUBE_STATE_JOB: &str = "kube-state-metrics";
 
 /// How long data is kept without a word about it; as Prometheus.
 pub(crate) const RETENTION_DEFAULT: i64 = 15 * obs_model::time::NANOS_PER_DAY;
@@ -329,7 +336,11 @@ impl Config {
     pub fn jobs(&self, text: &str, folder: &Path) -> Result<Vec<Job>, ConfigError> {
         for (index, config) in self.scrape_configs.iter().enumerate() {
             let name = config.job_name();
-            if name == "obs" || name == "node" && self.obs.node_exporter.is_some() {
+            let state = self.obs.kubernetes.wanted_state().is_some();
+            let taken = name == "obs"
+                || name == "node" && self.obs.node_exporter.is_some()
+                || name == KUBE_STATE_JOB && state;
+            if taken {
                 let message = format!(
                     "scrape_configs[{index}]: the job name {name:?} is taken by obs' own job"
                 );
@@ -369,7 +380,25 @@ impl Config {
 
     /// The scrape job of one of obs' own listeners.
     pub(crate) fn own_job(&self, name: &str, address: SocketAddr) -> Result<Job, ConfigError> {
-        let text = format!("job_name: {name}\nstatic_configs: [{{targets: ['{address}']}}]\n");
+        self.own_job_of(
+            name,
+            &format!("static_configs: [{{targets: ['{address}']}}]"),
+        )
+    }
+
+    /// The scrape job of the state of objects, whose labels go before those of the target.
+    pub(crate) fn state_job(&self, addresses: &[SocketAddr]) -> Result<Job, ConfigError> {
+        let targets: Vec<_> = addresses
+            .iter()
+            .map(|address| format!("'{address}'"))
+            .collect();
+        let targets = targets.join(", ");
+        let rest = format!("honor_labels: true\nstatic_configs: [{{targets: [{targets}]}}]");
+        self.own_job_of(KUBE_STATE_JOB, &rest)
+    }
+
+    fn own_job_of(&self, name: &str, rest: &str) -> Result<Job, ConfigError> {
+        let text = format!("job_name: {name}\n{rest}\n");
         let config: ScrapeConfig = serde_yaml_ng::from_str(&text)?;
         let jobs = obs_collector::config::jobs(&self.global, vec![config], &text, Path::new(""))?;
         jobs.into_iter().next().ok_or_else(|| ConfigError {

@@ -4,6 +4,7 @@
 //! telemetry flushed, requests finished, queued writes made durable.
 
 pub mod config;
+pub mod kube_state;
 pub mod node_exporter;
 
 mod about;

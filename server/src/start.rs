@@ -19,6 +19,8 @@ use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Redactor, Shipper, Sink, cluster, enrich, tail};
+use obs_kubernetes::Client;
+use obs_kubernetes::state::StateMetrics;
 use obs_model::{Tenant, duration};
 use obs_storage::{Disk, Retention};
 use obs_wire::jaeger::sampling::Strategies;
@@ -34,13 +36,14 @@ use crate::app::{App, Opening};
 use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
 use crate::derived::Derived;
+use crate::kube_state::KubeStateListeners;
 use crate::read::Reader;
 use crate::reload::{self, Reload, Reloader};
 use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
-use crate::{Options, api, clock, config, node_exporter, telemetry, unread};
+use crate::{Options, api, clock, config, kube_state, node_exporter, telemetry, unread};
 
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +54,7 @@ struct Listeners {
     otlp_grpc: TcpListener,
     otlp_http: TcpListener,
     node_exporter: Option<TcpListener>,
+    kube_state: Option<KubeStateListeners>,
     /// Syslog and the like.
     logs: Sockets,
     /// Jaeger and Zipkin.
@@ -134,6 +138,13 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
             None => None,
         },
+        kube_state: match config.obs.kubernetes.wanted_state() {
+            Some(state) => Some(KubeStateListeners {
+                metrics: listen("kube-state", state.listen).await?,
+                telemetry: Some(listen("kube-state's telemetry", state.telemetry_listen).await?),
+            }),
+            None => None,
+        },
         logs: Sockets::bind(Wanted {
             syslog: config.obs.logs.syslog.as_ref(),
             fluent: config.obs.logs.fluent.as_ref(),
@@ -202,6 +213,9 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listener) = &listeners.node_exporter {
         addresses["node_exporter"] = address(listener)?.into();
     }
+    if let Some(listeners) = &listeners.kube_state {
+        addresses["kube_state"] = address(&listeners.metrics)?.into();
+    }
     let traces = listeners.traces.addresses();
     for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
         addresses[name] = address.to_string().into();
@@ -255,6 +269,9 @@ impl Running {
         if let Some(node) = node {
             about.own_pool("node", reachable(node));
         }
+        let state = listeners.kube_state.take();
+        let job = |state| state_job(config, state, &mut about);
+        let state_job = state.as_ref().map(job).transpose()?;
         let (reload, requests) = Reload::new(options.enable_lifecycle);
         let (shipping, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         let bound = rules.limits.write_queue_max;
@@ -305,7 +322,9 @@ impl Running {
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
         }
-        let own = own_jobs(config, http, node)?;
+        let mut own = own_jobs(config, http, node)?;
+        own.extend(state_job);
+        follow_state(options, config, state, (&intake, &stop_intake)).await?;
         let mut jobs = collected.jobs;
         jobs.extend(own.iter().cloned());
         let (jobs, _) = watch::channel(jobs);
@@ -716,6 +735,45 @@ fn start_cluster(
         counters: app.counters.kubernetes(),
     };
     tasks.spawn(cluster::run(setting, stop.clone()));
+}
+
+/// The job that scrapes the state of objects and what is told of it.
+fn state_job(
+    config: &Config,
+    listeners: &KubeStateListeners,
+    about: &mut About,
+) -> anyhow::Result<Job> {
+    let mut addresses = vec![reachable(listeners.metrics.local_addr()?)];
+    about.own_pool(config::KUBE_STATE_JOB, addresses[0]);
+    if let Some(listener) = &listeners.telemetry {
+        addresses.push(reachable(listener.local_addr()?));
+    }
+    Ok(config.state_job(&addresses)?)
+}
+
+/// Follows the state of objects, where it is wanted, until the intake stops.
+async fn follow_state(
+    options: &Options,
+    config: &Config,
+    listeners: Option<KubeStateListeners>,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) -> anyhow::Result<()> {
+    let (Some(wanted), Some(listeners)) = (config.obs.kubernetes.wanted_state(), listeners) else {
+        return Ok(());
+    };
+    let folder = config_folder(options);
+    let state = StateMetrics::new(config::state_settings(wanted, folder)?).context("obs.kubernetes.kube_state")?;
+    let client = Client::new(&config.cluster(folder).map_err(anyhow::Error::msg)?.access()).await?;
+    let stop = stop.child_token();
+    tasks.spawn(async move {
+        if let Err(error) = kube_state::serve(state, client, listeners, stop).await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the state of objects is not followed"
+            );
+        }
+    });
+    Ok(())
 }
 
 fn start_intake(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use obs_kubernetes::{Access, events, operator};
 use serde::Deserialize;
 
-use super::{ConfigError, Discovery, GlobalConfig, Job, ScrapeConfig};
+use super::{ConfigError, Discovery, GlobalConfig, Job, KubeStateConfig, ScrapeConfig};
 
 /// `obs.kubernetes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -22,6 +22,8 @@ pub struct KubernetesConfig {
     pub annotations: bool,
     /// Takes the cluster's events as logs.
     pub events: Option<EventsConfig>,
+    /// Metrics of the state of objects, scraped as the job `kube-state-metrics`.
+    pub kube_state: Option<KubeStateConfig>,
 }
 
 /// `obs.kubernetes.monitors`.
@@ -48,6 +50,11 @@ impl KubernetesConfig {
     /// Whether anything is taken from the cluster.
     pub fn is_wanted(&self) -> bool {
         self.monitors.is_some() || self.annotations || self.events.is_some()
+    }
+
+    /// The state of objects, where it is wanted.
+    pub fn wanted_state(&self) -> Option<&KubeStateConfig> {
+        self.kube_state.as_ref().filter(|state| state.enable)
     }
 
     /// Checks what does not need the cluster; `folder` is what relative paths start from.

@@ -162,6 +162,16 @@ pub(super) fn is_metric_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
 }
 
+/// Appends a value as the text formats print it, for those who make their lines themselves.
+pub fn write_value(out: &mut Vec<u8>, value: f64) {
+    number::general(out, value);
+}
+
+/// Appends the value of a label as it stands between its quotes.
+pub fn write_label_value(out: &mut Vec<u8>, value: &str) {
+    escape(out, value, true);
+}
+
 pub(super) fn escape(out: &mut Vec<u8>, text: &str, quotes: bool) {
     for byte in text.bytes() {
         match byte {
