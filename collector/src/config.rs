@@ -7,6 +7,7 @@
 
 mod client;
 mod error;
+mod legacy;
 mod otlp;
 mod receivers;
 mod relabeling;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, TlsConfig, TlsVersion};
 pub use error::ConfigError;
+pub use legacy::{GraphiteConfig, PushgatewayConfig, StatsdConfig};
 pub use otlp::OtlpConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
@@ -235,6 +237,12 @@ pub struct CollectorConfig {
     pub buffer: BufferConfig,
     /// Logs of this machine.
     pub logs: LogsConfig,
+    /// Groups of metrics that batch jobs push.
+    pub pushgateway: PushgatewayConfig,
+    /// StatsD's and DogStatsD's lines.
+    pub statsd: StatsdConfig,
+    /// Graphite's lines.
+    pub graphite: GraphiteConfig,
 }
 
 /// `obs.collector.buffer`.

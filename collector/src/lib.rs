@@ -13,10 +13,13 @@ mod glob;
 pub mod http_client;
 pub mod http_error;
 pub mod metrics;
+pub mod push;
 pub mod receive;
 pub mod relabel;
+mod renaming;
 pub mod scrape;
 pub mod sink;
+mod statsd;
 pub mod tail;
 
 pub use decode::Decoder;

@@ -45,9 +45,17 @@ pub enum Door {
     Zipkin,
     /// Jaeger's spans over gRPC, HTTP and UDP.
     Jaeger,
+    /// `/metrics/job/…`
+    Pushgateway,
+    /// Influx's line protocol.
+    Influx,
+    /// StatsD's lines.
+    Statsd,
+    /// Graphite's lines.
+    Graphite,
 }
 
-const DOORS: [(Door, &str); 15] = [
+const DOORS: [(Door, &str); 19] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
@@ -63,6 +71,10 @@ const DOORS: [(Door, &str); 15] = [
     (Door::Journald, "journald"),
     (Door::Zipkin, "zipkin"),
     (Door::Jaeger, "jaeger"),
+    (Door::Pushgateway, "pushgateway"),
+    (Door::Influx, "influx"),
+    (Door::Statsd, "statsd"),
+    (Door::Graphite, "graphite"),
 ];
 
 #[derive(Debug, Default)]
@@ -76,7 +88,7 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 15],
+    doors: [DoorCounters; 19],
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,

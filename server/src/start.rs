@@ -10,9 +10,11 @@ use axum::middleware::from_fn;
 use axum::{Extension, Router};
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
+use obs_collector::receive::metric_sockets::MetricSockets;
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
-use obs_collector::receive::{self, Receiver, splunk};
+use obs_collector::push::Gateway;
+use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Sink, tail};
 use obs_model::{Tenant, duration};
@@ -45,10 +47,13 @@ struct Listeners {
     otlp_grpc: TcpListener,
     otlp_http: TcpListener,
     node_exporter: Option<TcpListener>,
+    pushgateway: Option<TcpListener>,
     /// Syslog and the like.
     logs: Sockets,
     /// Jaeger and Zipkin.
     traces: TraceSockets,
+    /// StatsD and Graphite.
+    metrics: MetricSockets,
 }
 
 /// Runs the server until SIGINT or SIGTERM.
@@ -125,6 +130,10 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
             None => None,
         },
+        pushgateway: match config.obs.collector.pushgateway.listen {
+            Some(address) => Some(listen("the push gateway", address).await?),
+            None => None,
+        },
         logs: Sockets::bind(Wanted {
             syslog: config.obs.logs.syslog.as_ref(),
             fluent: config.obs.logs.fluent.as_ref(),
@@ -133,6 +142,12 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
         })
         .await?,
         traces: TraceSockets::bind(&config.obs.traces).await?,
+        metrics: MetricSockets::bind(
+            &config.obs.collector.statsd,
+            &config.obs.collector.graphite,
+            config_folder(options),
+        )
+        .await?,
     })
 }
 
@@ -193,8 +208,12 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listener) = &listeners.node_exporter {
         addresses["node_exporter"] = address(listener)?.into();
     }
+    if let Some(listener) = &listeners.pushgateway {
+        addresses["pushgateway"] = address(listener)?.into();
+    }
     let traces = listeners.traces.addresses();
-    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
+    let others = traces.into_iter().chain(listeners.metrics.addresses());
+    for (name, address) in listeners.logs.addresses().into_iter().chain(others) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -283,7 +302,8 @@ impl Running {
         for (listener, routes) in traces.take_streams(&receiver) {
             serving.serve(listener, routes);
         }
-        serving.listen(&app, listeners, receiver.clone());
+        let gateway = gateway(options, config, &app).await?;
+        let metrics = serving.listen(&app, listeners, (receiver.clone(), gateway.clone()));
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
@@ -292,8 +312,10 @@ impl Running {
         }
         let jobs = with_own_jobs(collected.jobs, config, http, node)?;
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
+        intake.spawn(gateway.run(stop_intake.clone()));
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
+        metrics.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -369,6 +391,16 @@ async fn receiver(app: &App, config: &Config, folder: &Path) -> anyhow::Result<R
     Ok(receiver)
 }
 
+/// The push gateway, with the groups that it had before.
+async fn gateway(options: &Options, config: &Config, app: &App) -> anyhow::Result<Gateway> {
+    let interval = config.global.scrape_interval.map(|interval| interval.0);
+    let folder = options.data.join("pushgateway");
+    let setting = &config.obs.collector.pushgateway;
+    Gateway::open(folder, setting, (app.sink.clone(), interval))
+        .await
+        .context("open the push gateway")
+}
+
 /// What the listeners run in and end by.
 #[derive(Clone, Copy)]
 struct Serving<'a> {
@@ -378,8 +410,19 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    fn listen(self, app: &Arc<App>, listeners: Listeners, receiver: Receiver) {
+    fn listen(
+        self,
+        app: &Arc<App>,
+        listeners: Listeners,
+        (receiver, gateway): (Receiver, Gateway),
+    ) -> MetricSockets {
+        let pushes = pushgateway::routes(receiver.clone(), gateway.clone());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        let all = all.merge(pushes);
+        if let Some(listener) = listeners.pushgateway {
+            let own = pushgateway::own_routes(receiver.clone(), gateway);
+            self.serve(listener, own);
+        }
         let all = api::below(&app.about.route_prefix, all);
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
@@ -395,6 +438,7 @@ impl Serving<'_> {
                 }
             });
         }
+        listeners.metrics
     }
 
     fn serve(self, listener: TcpListener, routes: Router) {

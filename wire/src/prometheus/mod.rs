@@ -3,6 +3,7 @@
 pub mod exposition;
 
 pub mod openmetrics;
+pub mod pushed;
 pub mod scan;
 pub mod text;
 
