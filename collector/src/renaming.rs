@@ -94,17 +94,22 @@ enum Action {
 #[serde(deny_unknown_fields, default)]
 struct HistogramOptions {
     buckets: Vec<f64>,
-    native_histogram_bucket_factor: Option<f64>,
-    native_histogram_max_buckets: Option<u64>,
+    #[serde(rename = "native_histogram_bucket_factor")]
+    _native_histogram_bucket_factor: Option<f64>,
+    #[serde(rename = "native_histogram_max_buckets")]
+    _native_histogram_max_buckets: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct SummaryOptions {
     quantiles: Vec<Quantile>,
-    max_age: Option<Span>,
-    age_buckets: Option<u64>,
-    buf_cap: Option<u64>,
+    #[serde(rename = "max_age")]
+    _max_age: Option<Span>,
+    #[serde(rename = "age_buckets")]
+    _age_buckets: Option<u64>,
+    #[serde(rename = "buf_cap")]
+    _buf_cap: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -121,7 +126,8 @@ struct Defaults {
     #[serde(alias = "timer_type")]
     observer_type: ObserverKind,
     match_type: MatchType,
-    glob_disable_ordering: bool,
+    #[serde(rename = "glob_disable_ordering")]
+    _glob_disable_ordering: bool,
     ttl: Option<Span>,
     buckets: Vec<f64>,
     quantiles: Vec<Quantile>,

@@ -368,7 +368,7 @@ mod tests {
         let found = grouping(path).map_err(|e| e.message);
         let expect = expect.map(|pairs| {
             let pairs = pairs.iter();
-            pairs.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+            pairs.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Pairs>()
         });
         assert_eq!(found, expect.map_err(str::to_owned), "{path}");
     }
