@@ -200,3 +200,94 @@ fn files_come_back() {
     groups.put(&tenant, group);
     assert_eq!(groups.of(&tenant).count(), 1);
 }
+
+/// Requests whose answers and whose page are those of the original.
+const SAME: [(&str, &str, &str); 15] = [
+    ("PUT", "/metrics/job/a/instance/i", "x 1\ny{job=\"z\",l=\"m\"} 2\n"),
+    ("POST", "/metrics/job/a/instance/i", "# HELP x of a\n# TYPE x untyped\nx 3e10\n"),
+    ("PUT", "/metrics/job/b", "# TYPE w counter\nw 4\nv NaN\n"),
+    ("PUT", "/metrics/job/b", "# TYPE w counter\nw 5\n"),
+    ("PUT", "/metrics/job/b", "x 1 1000\n"),
+    ("PUT", "/metrics/job/b", "# TYPE x counter\nx 1\n"),
+    ("POST", "/metrics/job/b", "q 1"),
+    ("POST", "/metrics/job/b/l", "q 1\n"),
+    ("POST", "/metrics/job/b/l-m/x", "q 1\n"),
+    ("POST", "/metrics/job@base64/L3Zhcg/l@base64/=", "q 1\n"),
+    ("PUT", "/metrics/job/empty", ""),
+    ("POST", "/metrics/job/h", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 2\nh_sum 3\n# TYPE s summary\ns{quantile=\"0.5\"} 1e10\ns_sum 2\ns_count 1\n"),
+    ("POST", "/metrics/job/dup", "x 1\nx 2\n"),
+    ("POST", "/metrics/job/dup", "x 1\n# TYPE x gauge\n"),
+    ("DELETE", "/metrics/job/gone", ""),
+];
+
+/// The lines of a page that are of pushed metrics, without the times.
+fn pushed_lines(page: &str) -> Vec<String> {
+    let own = ["go_", "process_", "pushgateway_", "promhttp_", "push_"];
+    let of_own = |line: &str| {
+        let comment = line.strip_prefix("# ").and_then(|rest| rest.split_once(' '));
+        let name = comment.map_or(line, |(_, name)| name);
+        own.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let mut lines: Vec<String> = page
+        .lines()
+        .filter(|line| !of_own(line))
+        .map(str::to_owned)
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// A process that ends with the test.
+struct Original(std::process::Child);
+
+impl Drop for Original {
+    fn drop(&mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("ended");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_those_of_debians_gateway() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("original");
+    let spawned = std::process::Command::new("prometheus-pushgateway")
+        .arg(format!("--web.listen-address={address}"))
+        .arg(format!("--persistence.file={}", kept.display()))
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let Ok(child) = spawned else {
+        println!("skipped: there is no prometheus-pushgateway");
+        return;
+    };
+    let _original = Original(child);
+    let ready = async {
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
+    ready.expect("the original listens");
+    let client = crate::http_client::build(|| Ok(reqwest::Client::builder()), |b| b.build());
+    let client = client.expect("a client");
+    let rig = rig(&folder.path().join("ours"), "{}").await;
+    for (method, path, body) in SAME {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = client.request(method.clone(), format!("http://{address}{path}"));
+        let theirs = request.body(body).send().await.expect("an answer");
+        let status = theirs.status();
+        let theirs = theirs.text().await.expect("a text");
+        let (ours, text) = rig.send(method, path, body).await;
+        assert_eq!(ours, status, "{path} {body}: {text} {theirs}");
+        if theirs.contains("collected metric") || theirs.contains("label") {
+            assert_eq!(text, theirs, "{path} {body}");
+        }
+    }
+    let page = client.get(format!("http://{address}/metrics")).send().await;
+    let page = page.expect("a page").text().await.expect("a text");
+    let (_, ours) = rig.send(Method::GET, "/pushgateway/metrics", "").await;
+    assert_eq!(pushed_lines(&ours), pushed_lines(&page));
+}
