@@ -71,7 +71,11 @@ impl Gateway {
         let setting = Setting {
             folder,
             sink,
-            interval: config.interval.map(|i| i.0).or(interval).unwrap_or(INTERVAL),
+            interval: config
+                .interval
+                .map(|i| i.0)
+                .or(interval)
+                .unwrap_or(INTERVAL),
             checked: config.consistency_check(),
             admin: config.enable_admin_api,
             started: clock::now(),

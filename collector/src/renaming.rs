@@ -184,7 +184,9 @@ impl Renaming {
             let fault = |text: String| format!("mappings[{index}]: {text}");
             let pattern = pattern(&raw, &file.defaults).map_err(fault)?;
             if raw.action == Action::Map && raw.name.is_empty() {
-                return Err(fault("line 0: metric mapping didn't set a metric name".to_owned()));
+                return Err(fault(
+                    "line 0: metric mapping didn't set a metric name".to_owned(),
+                ));
             }
             let buckets = raw.buckets.iter().chain(&raw.histogram_options.buckets);
             if !buckets.clone().zip(buckets.skip(1)).all(|(a, b)| a < b) {
@@ -202,7 +204,11 @@ impl Renaming {
     /// name, in Prometheus' alphabet; `matched` tells.
     pub(crate) fn apply(&self, path: &str, kind: StatsdKind) -> Option<(Renamed, bool)> {
         for rule in &self.rules {
-            if rule.raw.match_metric_type.is_some_and(|wanted| wanted != kind) {
+            if rule
+                .raw
+                .match_metric_type
+                .is_some_and(|wanted| wanted != kind)
+            {
                 continue;
             }
             let Some(found) = rule.pattern.regex().captures(path.as_bytes()) else {
@@ -298,7 +304,11 @@ fn pattern(raw: &RawRule, defaults: &Defaults) -> Result<Pattern, String> {
         MatchType::Regex => raw.matched.clone(),
         MatchType::Glob => {
             let valid = |part: &str| {
-                part == "*" || !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+                part == "*"
+                    || !part.is_empty()
+                        && part
+                            .chars()
+                            .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
             };
             if !raw.matched.split('.').all(valid) {
                 return Err(format!("invalid match: {:?}", raw.matched));
@@ -350,8 +360,16 @@ mappings:
     fn the_first_that_matches_decides() {
         use StatsdKind::{Counter, Observer};
         let labels = [("action", "b_x"), ("job", "c-y"), ("processor", "a")];
-        check("test.dispatcher.a.b.c", Counter, Some(("dispatcher_events_total", &labels)));
-        check("test.dispatcher.a.b", Counter, Some(("test_dispatcher_a_b", &[])));
+        check(
+            "test.dispatcher.a.b.c",
+            Counter,
+            Some(("dispatcher_events_total", &labels)),
+        );
+        check(
+            "test.dispatcher.a.b",
+            Counter,
+            Some(("test_dispatcher_a_b", &[])),
+        );
         check("my.client.x", Counter, Some(("client_x", &[])));
         check("noise.x", Counter, None);
         check("kind.x", Counter, Some(("kind_x", &[])));
@@ -363,15 +381,29 @@ mappings:
     fn options_of_observers() {
         let renaming = Renaming::parse(FILE).expect("a file");
         let (plain, matched) = renaming.apply("a", StatsdKind::Observer).expect("kept");
-        assert_eq!((plain.kind, plain.buckets.as_slice(), matched), (ObserverKind::Histogram, [1.0, 2.0].as_slice(), false));
+        assert_eq!(
+            (plain.kind, plain.buckets.as_slice(), matched),
+            (ObserverKind::Histogram, [1.0, 2.0].as_slice(), false)
+        );
         assert_eq!(plain.ttl, Some(Duration::from_secs(60)));
-        let (client, _) = renaming.apply("client.x", StatsdKind::Observer).expect("kept");
-        assert_eq!((client.kind, client.quantiles.as_slice(), client.ttl), (ObserverKind::Summary, [0.25].as_slice(), None));
+        let (client, _) = renaming
+            .apply("client.x", StatsdKind::Observer)
+            .expect("kept");
+        assert_eq!(
+            (client.kind, client.quantiles.as_slice(), client.ttl),
+            (ObserverKind::Summary, [0.25].as_slice(), None)
+        );
         for (text, expect) in [
             ("mappings: [{match: 'a b', name: x}]", "invalid match"),
             ("mappings: [{match: a}]", "didn't set a metric name"),
-            ("mappings: [{match: '(', match_type: regex, name: x}]", "regular expression"),
-            ("mappings: [{match: a, name: x, buckets: [2, 1]}]", "ascending"),
+            (
+                "mappings: [{match: '(', match_type: regex, name: x}]",
+                "regular expression",
+            ),
+            (
+                "mappings: [{match: a, name: x, buckets: [2, 1]}]",
+                "ascending",
+            ),
             ("mapings: []", "mapings"),
         ] {
             let fault = Renaming::parse(text).expect_err(text);

@@ -116,7 +116,13 @@ impl Registry {
         change(&mut metric.state, &line.change, renamed.scale, now)
     }
 
-    fn begin(&mut self, labels: &Labels, renamed: &Renamed, change: &Change, now: Timestamp) -> bool {
+    fn begin(
+        &mut self,
+        labels: &Labels,
+        renamed: &Renamed,
+        change: &Change,
+        now: Timestamp,
+    ) -> bool {
         let state = match change {
             Change::Count(_) => State::Counter(0.0),
             Change::Set(_) | Change::Add(_) => State::Gauge(0.0),
@@ -159,7 +165,9 @@ impl Registry {
         let mut batch = MetricBatch::default();
         let mut ended = Vec::new();
         for (labels, metric) in &mut self.metrics {
-            let old = |ttl: Duration| now.seconds_f64() - metric.touched.seconds_f64() > ttl.as_secs_f64();
+            let old = |ttl: Duration| {
+                now.seconds_f64() - metric.touched.seconds_f64() > ttl.as_secs_f64()
+            };
             let over = metric.ttl.is_some_and(old);
             let first = batch.series.len();
             samples(labels, metric, now, &mut batch.series);
@@ -407,7 +415,10 @@ mod tests {
         let later = Timestamp::from_seconds(1011);
         assert!(registry.add(&parsed[0], later));
         let told = tell(registry.collect(later));
-        assert_eq!(told.iter().filter(|line| line.ends_with("stale")).count(), 11);
+        assert_eq!(
+            told.iter().filter(|line| line.ends_with("stale")).count(),
+            11
+        );
         assert_eq!((registry.series, registry.kinds.len()), (1, 1));
     }
 }

@@ -127,7 +127,12 @@ impl Reply {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader { bytes, at: 0 };
         let (id, flags) = (reader.word()?, reader.word()?);
-        let counts = [reader.word()?, reader.word()?, reader.word()?, reader.word()?];
+        let counts = [
+            reader.word()?,
+            reader.word()?,
+            reader.word()?,
+            reader.word()?,
+        ];
         for _ in 0..counts[0] {
             reader.name()?;
             reader.word()?;
@@ -266,7 +271,11 @@ impl<'a> Reader<'a> {
                 texts.join(" ")
             }
             _ => {
-                let hex: String = self.take(length)?.iter().map(|b| format!("{b:02x}")).collect();
+                let hex: String = self
+                    .take(length)?
+                    .iter()
+                    .map(|b| format!("{b:02x}"))
+                    .collect();
                 format!("\\# {length} {hex}")
             }
         };
@@ -275,7 +284,10 @@ impl<'a> Reader<'a> {
         }
         let kind = TYPES.iter().find(|(t, _)| *t == kind);
         let kind = kind.map_or_else(|| "TYPE".to_owned(), |(_, name)| (*name).to_owned());
-        let class = CLASSES.iter().find(|(c, _)| *c == class).map_or("CLASS", |(_, n)| n);
+        let class = CLASSES
+            .iter()
+            .find(|(c, _)| *c == class)
+            .map_or("CLASS", |(_, n)| n);
         Some((format!("{name}\t{ttl}\t{class}\t{kind}\t{data}"), serial))
     }
 }
@@ -345,21 +357,36 @@ mod tests {
                 "a.example.\t300\tIN\tTYPE\t\\# 2 0102",
             ]
         );
-        assert_eq!((found.id, found.is_reply, found.rcode, found.serial), (7, true, 0, Some(9)));
+        assert_eq!(
+            (found.id, found.is_reply, found.rcode, found.serial),
+            (7, true, 0, Some(9))
+        );
         assert_eq!(Reply::decode(&reply(&[(1, &[127, 0, 0])])), None);
         assert_eq!(Reply::decode(&reply(&[(2, b"\xc0\xff")])), None);
     }
 
     #[test]
     fn names() {
-        assert_eq!((type_of("AAAA"), class_of("CH"), type_of("X")), (Some(28), Some(3), None));
-        assert_eq!((rcode_name(3), rcode_name(15)), ("NXDOMAIN".into(), "15".into()));
+        assert_eq!(
+            (type_of("AAAA"), class_of("CH"), type_of("X")),
+            (Some(28), Some(3), None)
+        );
+        assert_eq!(
+            (rcode_name(3), rcode_name(15)),
+            ("NXDOMAIN".into(), "15".into())
+        );
         assert!(is_rcode("NOERROR") && !is_rcode("OK"));
         for name in ["a..b", &"x".repeat(64), &"a.".repeat(200)] {
-            let question = Question { name: name.into(), ..question() };
+            let question = Question {
+                name: name.into(),
+                ..question()
+            };
             assert_eq!(question.encode(), None, "{name}");
         }
-        let root = Question { name: ".".into(), ..question() };
+        let root = Question {
+            name: ".".into(),
+            ..question()
+        };
         assert_eq!(root.encode().unwrap()[12..], [0, 0, 1, 0, 1]);
     }
 

@@ -55,13 +55,22 @@ mod tests {
     fn lines() {
         let line = |path: &str, tags: &[(&str, &str)], value, seconds: Option<i64>| Line {
             path: path.to_owned(),
-            tags: tags.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            tags: tags
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
             value,
             time: seconds.map(Timestamp::from_seconds),
         };
         for (input, expect) in [
-            ("a.b 1.5 1700000000", Some(line("a.b", &[], 1.5, Some(1_700_000_000)))),
-            ("a;x=y;z=  -2 -1\r", Some(line("a", &[("x", "y"), ("z", "")], -2.0, None))),
+            (
+                "a.b 1.5 1700000000",
+                Some(line("a.b", &[], 1.5, Some(1_700_000_000))),
+            ),
+            (
+                "a;x=y;z=  -2 -1\r",
+                Some(line("a", &[("x", "y"), ("z", "")], -2.0, None)),
+            ),
             ("a 1", Some(line("a", &[], 1.0, None))),
             ("a", None),
             ("a x 1", None),

@@ -124,8 +124,16 @@ impl<'a> Reader<'a, '_> {
             }
             let value = self.word(b", ")?;
             count += 1;
-            self.within("label_name_bytes_max", name.len(), self.limits.label_name_bytes_max)?;
-            self.within("label_value_bytes_max", value.len(), self.limits.label_value_bytes_max)?;
+            self.within(
+                "label_name_bytes_max",
+                name.len(),
+                self.limits.label_name_bytes_max,
+            )?;
+            self.within(
+                "label_value_bytes_max",
+                value.len(),
+                self.limits.label_value_bytes_max,
+            )?;
             self.within("labels_max", count, self.limits.labels_max)?;
             labels.set(&clean(&name, false), &value);
         }
@@ -141,7 +149,11 @@ impl<'a> Reader<'a, '_> {
             }
             if let Some(value) = self.value()? {
                 let metric = clean(&format!("{measurement}_{name}"), true);
-                self.within("label_value_bytes_max", metric.len(), self.limits.label_value_bytes_max)?;
+                self.within(
+                    "label_value_bytes_max",
+                    metric.len(),
+                    self.limits.label_value_bytes_max,
+                )?;
                 labels.set(METRIC_NAME, &metric);
                 let sample = Sample {
                     time: now,
@@ -160,14 +172,18 @@ impl<'a> Reader<'a, '_> {
         }
         if let Some(time) = self.time(precision)? {
             let samples = batch.series[first..].iter_mut();
-            samples.flat_map(|s| &mut s.samples).for_each(|s| s.time = time);
+            samples
+                .flat_map(|s| &mut s.samples)
+                .for_each(|s| s.time = time);
         }
         Ok(())
     }
 
     fn within(&self, limit: &str, found: usize, max: usize) -> Result<(), String> {
         match found > max {
-            true => Err(format!("no more than the limit {limit} of {max}, found {found}")),
+            true => Err(format!(
+                "no more than the limit {limit} of {max}, found {found}"
+            )),
             false => Ok(()),
         }
     }
@@ -270,7 +286,9 @@ impl<'a> Reader<'a, '_> {
                 let text = std::str::from_utf8(text).ok();
                 let count = text.and_then(|text| text.parse::<i64>().ok());
                 let nanos = count.and_then(|count| count.checked_mul(precision.nanos()));
-                Some(Timestamp::from_nanos(nanos.ok_or("a time as a whole number")?))
+                Some(Timestamp::from_nanos(
+                    nanos.ok_or("a time as a whole number")?,
+                ))
             }
         };
         self.skip_line();
@@ -325,8 +343,16 @@ mod tests {
             ],
             "",
         );
-        check("a\\,b.c\\ d,t=\\=v f=2u\r\n", &[r#"{__name__="a_b_c_d_f", t="=v"} 2 9000"#], "");
-        check("m s=\"two\nlines\",v=1 2\n", &[r#"{__name__="m_v"} 1 2000"#], "");
+        check(
+            "a\\,b.c\\ d,t=\\=v f=2u\r\n",
+            &[r#"{__name__="a_b_c_d_f", t="=v"} 2 9000"#],
+            "",
+        );
+        check(
+            "m s=\"two\nlines\",v=1 2\n",
+            &[r#"{__name__="m_v"} 1 2000"#],
+            "",
+        );
         check(
             "m v=1,w=x\n,a=b v=1\nm\nm,t v=1\nm v=1 x\nm v=2\n",
             &[r#"{__name__="m_v"} 2 9000"#],
@@ -338,8 +364,16 @@ mod tests {
 
     #[test]
     fn precisions() {
-        for (text, nanos) in [("", 1), ("us", 1_000), ("ms", 1_000_000), ("h", 3_600_000_000_000)] {
-            assert_eq!(Precision::from_text(text).map(Precision::nanos), Some(nanos));
+        for (text, nanos) in [
+            ("", 1),
+            ("us", 1_000),
+            ("ms", 1_000_000),
+            ("h", 3_600_000_000_000),
+        ] {
+            assert_eq!(
+                Precision::from_text(text).map(Precision::nanos),
+                Some(nanos)
+            );
         }
         assert_eq!(Precision::from_text("d"), None);
     }

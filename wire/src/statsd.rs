@@ -170,15 +170,38 @@ mod tests {
         use Change::{Add, Count, Member, Observe, Set, Time};
         check("a.b:1|c\n", &[("a.b", "", Count(1.0))], 0);
         check("a:2|c|@0.5|#x:y,z", &[("a", "x=y", Count(4.0))], 0);
-        check("a:3|g\na:+1|g\na:-2.5|g", &[("a", "", Set(3.0)), ("a", "", Add(1.0)), ("a", "", Add(-2.5))], 0);
+        check(
+            "a:3|g\na:+1|g\na:-2.5|g",
+            &[
+                ("a", "", Set(3.0)),
+                ("a", "", Add(1.0)),
+                ("a", "", Add(-2.5)),
+            ],
+            0,
+        );
         check("a:320|ms|@0.1", &[("a", "", Time(320.0, 10.0))], 0);
-        check("a:1:2|h|#t:u:v", &[("a", "t=u:v", Observe(1.0, 1.0)), ("a", "t=u:v", Observe(2.0, 1.0))], 0);
-        check("a:7|d|c:abc|T1656581400", &[("a", "", Observe(7.0, 1.0))], 0);
+        check(
+            "a:1:2|h|#t:u:v",
+            &[
+                ("a", "t=u:v", Observe(1.0, 1.0)),
+                ("a", "t=u:v", Observe(2.0, 1.0)),
+            ],
+            0,
+        );
+        check(
+            "a:7|d|c:abc|T1656581400",
+            &[("a", "", Observe(7.0, 1.0))],
+            0,
+        );
         check("u:me|s", &[("u", "", Member("me".into()))], 0);
         check("a,x=y:1|c", &[("a", "x=y", Count(1.0))], 0);
         check("a#x=y,z=1:1|c", &[("a", "x=y,z=1", Count(1.0))], 0);
         check("a[x=y:z]:1|c", &[("a", "x=y:z", Count(1.0))], 0);
-        check("_e{1,1}:a|b\na\na:1\na:x|c\na:1|q\na:-1|c\n:1|c\na:1|c|@0\na:1:x|c\nb:1|c", &[("b", "", Count(1.0))], 9);
+        check(
+            "_e{1,1}:a|b\na\na:1\na:x|c\na:1|q\na:-1|c\n:1|c\na:1|c|@0\na:1:x|c\nb:1|c",
+            &[("b", "", Count(1.0))],
+            9,
+        );
     }
 
     proptest! {

@@ -47,7 +47,9 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Option<Element<'a>> {
 }
 
 fn expect<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    take(bytes).filter(|(found, _)| *found == tag).map(|(_, c)| c)
+    take(bytes)
+        .filter(|(found, _)| *found == tag)
+        .map(|(_, c)| c)
 }
 
 const SEQUENCE: u8 = 0x30;
@@ -233,8 +235,16 @@ mod tests {
         let issuer = seq(&[named(&[85, 4, 10], "A, B"), named(&[85, 4, 3], "root")]);
         let subject = seq(&[named(&[0x2a, 0x86, 0x48, 0x01], "x")]);
         let validity = seq(&[der(0x17, b"200102030405Z"), der(0x18, b"20510101000000Z")]);
-        let names = seq(&[der(0x82, b"a.example"), der(0x87, &[1, 2, 3, 4]), der(0x82, b"b.example")]);
-        let extension = seq(&[der(0x06, &[85, 29, 17]), der(0x01, &[0xff]), der(0x04, &names)]);
+        let names = seq(&[
+            der(0x82, b"a.example"),
+            der(0x87, &[1, 2, 3, 4]),
+            der(0x82, b"b.example"),
+        ]);
+        let extension = seq(&[
+            der(0x06, &[85, 29, 17]),
+            der(0x01, &[0xff]),
+            der(0x04, &names),
+        ]);
         let body = seq(&[
             der(0xa0, &der(0x02, &[2])),
             der(0x02, &[0, 0xab, 1]),
@@ -243,7 +253,10 @@ mod tests {
             validity,
             subject,
             seq(&[]),
-            der(0xa3, &seq(&[seq(&[der(0x06, &[85, 29, 15]), der(0x04, &[])]), extension])),
+            der(
+                0xa3,
+                &seq(&[seq(&[der(0x06, &[85, 29, 15]), der(0x04, &[])]), extension]),
+            ),
         ]);
         seq(&[body, seq(&[]), der(0x03, &[0; 200])])
     }

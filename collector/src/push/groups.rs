@@ -137,7 +137,10 @@ impl Groups {
 
     /// A tenant's groups in order of their labels.
     pub fn of(&self, tenant: &Tenant) -> impl Iterator<Item = &Group> {
-        self.tenants.get(tenant).into_iter().flat_map(BTreeMap::values)
+        self.tenants
+            .get(tenant)
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     pub(super) fn tenants(&self) -> Vec<Tenant> {
@@ -187,7 +190,9 @@ impl Groups {
         }
         if push.replace {
             let times = [PUSH_TIME, PUSH_FAILURE_TIME];
-            group.families.retain(|name, _| times.contains(&name.as_str()));
+            group
+                .families
+                .retain(|name, _| times.contains(&name.as_str()));
         }
         let names: Vec<String> = push.pushed.families.keys().cloned().collect();
         for (name, mut family) in push.pushed.families {
@@ -220,7 +225,10 @@ impl Groups {
                 continue;
             };
             if same.kind != family.kind {
-                let found = family.metrics.first().map_or(String::new(), |m| told(m, family.kind));
+                let found = family
+                    .metrics
+                    .first()
+                    .map_or(String::new(), |m| told(m, family.kind));
                 return Err(inconsistent(format!(
                     "collected metric {name:?} {{ {found}}} is not a {}",
                     kind_word(same.kind).to_uppercase()

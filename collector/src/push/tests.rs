@@ -57,11 +57,16 @@ async fn rig(folder: &std::path::Path, config: &str) -> Rig {
 impl Rig {
     async fn send(&self, method: Method, path: &str, body: &str) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path);
-        let request = request.body(Body::from(body.to_owned())).expect("a request");
+        let request = request
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
         let response = self.routes.clone().call(request).await.expect("an answer");
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
-        (status, String::from_utf8(body.expect("a body").to_vec()).expect("text"))
+        (
+            status,
+            String::from_utf8(body.expect("a body").to_vec()).expect("text"),
+        )
     }
 
     /// The page without the times.
@@ -84,7 +89,12 @@ async fn put_replaces_a_group_and_post_its_families() {
     let rig = rig(folder.path(), "{}").await;
     let (put, post) = (Method::PUT, Method::POST);
     for (method, path, body, status) in [
-        (&put, "/metrics/job/a/instance/i", "x 1\ny{job=\"z\",l=\"m\"} 2\n", 200),
+        (
+            &put,
+            "/metrics/job/a/instance/i",
+            "x 1\ny{job=\"z\",l=\"m\"} 2\n",
+            200,
+        ),
         (&post, "/metrics/job/a/instance/i", "x 3\n", 200),
         (&put, "/metrics/job/b", "# TYPE w counter\nw 4\nv 1\n", 200),
         (&put, "/metrics/job/b", "# TYPE w counter\nw 5\n", 200),
@@ -135,19 +145,29 @@ async fn a_restart_finds_all_groups_and_no_deleted_one() {
     let (status, _) = before.send(Method::DELETE, "/metrics/job/a", "").await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let page = before.page().await;
-    assert!(page.contains("h_bucket{instance=\"\",job=\"b\",le=\"+Inf\"} 2\n"), "{page}");
+    assert!(
+        page.contains("h_bucket{instance=\"\",job=\"b\",le=\"+Inf\"} 2\n"),
+        "{page}"
+    );
     assert!(!page.contains("job=\"a\""), "{page}");
     let after = rig(folder.path(), "{}").await;
     assert_eq!(after.page().await, page);
     after.gateway.write_all().await;
-    assert!(after.seen().iter().any(|line| line.starts_with("{__name__=\"h_sum\"")));
+    assert!(
+        after
+            .seen()
+            .iter()
+            .any(|line| line.starts_with("{__name__=\"h_sum\""))
+    );
 }
 
 #[tokio::test]
 async fn damage_is_set_aside() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x.group");
-    tokio::fs::write(&path, "obs-pushgateway-group 1\n{}\n").await.expect("written");
+    tokio::fs::write(&path, "obs-pushgateway-group 1\n{}\n")
+        .await
+        .expect("written");
     let rig = rig(folder.path(), "{}").await;
     assert_eq!(rig.page().await, "");
     assert!(folder.path().join("x.damaged").exists() && !path.exists());
@@ -156,14 +176,21 @@ async fn damage_is_set_aside() {
 #[tokio::test]
 async fn bounds_and_settings() {
     let folder = tempfile::tempdir().expect("a folder");
-    let rig = rig(folder.path(), "{series_max: 4, enable_admin_api: true, consistency_check: false}").await;
+    let rig = rig(
+        folder.path(),
+        "{series_max: 4, enable_admin_api: true, consistency_check: false}",
+    )
+    .await;
     let (status, _) = rig.send(Method::PUT, "/metrics/job/a", "x 1\ny 1\n").await;
     assert_eq!(status, StatusCode::ACCEPTED);
     let (status, text) = rig.send(Method::PUT, "/metrics/job/b", "x 1\n").await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(text.contains("series_max of 4"), "{text}");
     let (status, _) = rig.send(Method::PUT, "/api/v1/admin/wipe", "").await;
-    assert_eq!((status, rig.page().await.as_str()), (StatusCode::ACCEPTED, ""));
+    assert_eq!(
+        (status, rig.page().await.as_str()),
+        (StatusCode::ACCEPTED, "")
+    );
     let (status, text) = rig.send(Method::GET, "/api/v1/status", "").await;
     assert_eq!(status, StatusCode::OK);
     assert!(text.contains("start_time"), "{text}");
@@ -190,7 +217,10 @@ fn files_come_back() {
     let bytes = file::encode(&tenant, &group).expect("bytes");
     let (owner, again) = file::decode(&bytes).expect("a group");
     // NaN is not equal to itself.
-    assert_eq!((owner, format!("{again:?}")), (tenant.clone(), format!("{group:?}")));
+    assert_eq!(
+        (owner, format!("{again:?}")),
+        (tenant.clone(), format!("{group:?}"))
+    );
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
@@ -203,8 +233,16 @@ fn files_come_back() {
 
 /// Requests whose answers and whose page are those of the original.
 const SAME: [(&str, &str, &str); 15] = [
-    ("PUT", "/metrics/job/a/instance/i", "x 1\ny{job=\"z\",l=\"m\"} 2\n"),
-    ("POST", "/metrics/job/a/instance/i", "# HELP x of a\n# TYPE x untyped\nx 3e10\n"),
+    (
+        "PUT",
+        "/metrics/job/a/instance/i",
+        "x 1\ny{job=\"z\",l=\"m\"} 2\n",
+    ),
+    (
+        "POST",
+        "/metrics/job/a/instance/i",
+        "# HELP x of a\n# TYPE x untyped\nx 3e10\n",
+    ),
     ("PUT", "/metrics/job/b", "# TYPE w counter\nw 4\nv NaN\n"),
     ("PUT", "/metrics/job/b", "# TYPE w counter\nw 5\n"),
     ("PUT", "/metrics/job/b", "x 1 1000\n"),
@@ -214,7 +252,11 @@ const SAME: [(&str, &str, &str); 15] = [
     ("POST", "/metrics/job/b/l-m/x", "q 1\n"),
     ("POST", "/metrics/job@base64/L3Zhcg/l@base64/=", "q 1\n"),
     ("PUT", "/metrics/job/empty", ""),
-    ("POST", "/metrics/job/h", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 2\nh_sum 3\n# TYPE s summary\ns{quantile=\"0.5\"} 1e10\ns_sum 2\ns_count 1\n"),
+    (
+        "POST",
+        "/metrics/job/h",
+        "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 2\nh_sum 3\n# TYPE s summary\ns{quantile=\"0.5\"} 1e10\ns_sum 2\ns_count 1\n",
+    ),
     ("POST", "/metrics/job/dup", "x 1\nx 2\n"),
     ("POST", "/metrics/job/dup", "x 1\n# TYPE x gauge\n"),
     ("DELETE", "/metrics/job/gone", ""),
@@ -224,7 +266,9 @@ const SAME: [(&str, &str, &str); 15] = [
 fn pushed_lines(page: &str) -> Vec<String> {
     let own = ["go_", "process_", "pushgateway_", "promhttp_", "push_"];
     let of_own = |line: &str| {
-        let comment = line.strip_prefix("# ").and_then(|rest| rest.split_once(' '));
+        let comment = line
+            .strip_prefix("# ")
+            .and_then(|rest| rest.split_once(' '));
         let name = comment.map_or(line, |(_, name)| name);
         own.iter().any(|prefix| name.starts_with(prefix))
     };

@@ -69,9 +69,14 @@ async fn query(Query(asked): Query<Asked>, request: Request) -> Response {
         let body = axum::body::to_bytes(request.into_body(), 64 << 10).await;
         let body = body.unwrap_or_default();
         let mut pairs = form_urlencoded::parse(&body);
-        text = pairs.find(|(n, _)| n == "q").map_or(String::new(), |(_, v)| v.into_owned());
+        text = pairs
+            .find(|(n, _)| n == "q")
+            .map_or(String::new(), |(_, v)| v.into_owned());
     }
-    let words: Vec<String> = text.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let words: Vec<String> = text
+        .split_whitespace()
+        .map(str::to_ascii_uppercase)
+        .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["SHOW", "DATABASES", ..] => json!({"statement_id": 0, "series": [
@@ -85,7 +90,8 @@ async fn query(Query(asked): Query<Asked>, request: Request) -> Response {
             json!({"statement_id": 0})
         }
         _ => {
-            let told = json!({"error": "InfluxQL is not spoken here: ask with PromQL at /api/v1/query"});
+            let told =
+                json!({"error": "InfluxQL is not spoken here: ask with PromQL at /api/v1/query"});
             return named((StatusCode::BAD_REQUEST, axum::Json(told)));
         }
     };
@@ -129,7 +135,10 @@ async fn v2(
 fn told(error: &HttpError, body: &serde_json::Value) -> Response {
     let mut response = (error.status(), body.to_string()).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     if let Some(seconds) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -162,7 +171,10 @@ async fn store(
         if !decoded.batch.series.is_empty() {
             let accepted = receiver.sink.metrics(tenant, decoded.batch).await?;
             if accepted.refused > 0 {
-                refused = format!("{refused}; {} samples: {}", accepted.refused, accepted.reason);
+                refused = format!(
+                    "{refused}; {} samples: {}",
+                    accepted.refused, accepted.reason
+                );
             }
         }
         match refused.trim_start_matches("; ") {

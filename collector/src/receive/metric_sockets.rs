@@ -211,7 +211,12 @@ impl MetricSockets {
                 listen(socket, Arc::clone(&all), receiver, tasks, stop);
             }
             let collect = move || locked(&all.0).collect(clock::now());
-            tasks.spawn(write(collect, self.interval, receiver.clone(), stop.clone()));
+            tasks.spawn(write(
+                collect,
+                self.interval,
+                receiver.clone(),
+                stop.clone(),
+            ));
         }
         if !self.graphite.is_empty() {
             let all = Arc::new(Graphite {
@@ -226,7 +231,12 @@ impl MetricSockets {
                 series: std::mem::take(&mut *locked(&all.waiting)),
                 ..MetricBatch::default()
             };
-            tasks.spawn(write(collect, GRAPHITE_PAUSE, receiver.clone(), stop.clone()));
+            tasks.spawn(write(
+                collect,
+                GRAPHITE_PAUSE,
+                receiver.clone(),
+                stop.clone(),
+            ));
         }
     }
 }
@@ -236,7 +246,9 @@ async fn mapping(folder: &Path, path: Option<&Path>) -> Result<Renaming, SocketE
         return Ok(Renaming::default());
     };
     let text = String::from_utf8(read(folder, path).await?);
-    let parsed = text.map_err(|e| e.to_string()).and_then(|t| Renaming::parse(&t));
+    let parsed = text
+        .map_err(|e| e.to_string())
+        .and_then(|t| Renaming::parse(&t));
     parsed.map_err(|reason| SocketError::File {
         path: folder.join(path),
         reason,
@@ -399,16 +411,30 @@ mod tests {
     use crate::sink::{Accepted, Sink};
 
     /// What comes to the store, one line per sample.
-    async fn told(statsd: &str, graphite: &str, send: impl AsyncFn(&[(&'static str, SocketAddr)]), expect: &[&str]) {
+    async fn told(
+        statsd: &str,
+        graphite: &str,
+        send: impl AsyncFn(&[(&'static str, SocketAddr)]),
+        expect: &[&str],
+    ) {
         let folder = tempfile::tempdir().expect("a folder");
         let map = "mappings: [{match: 'a.*', name: a, labels: {part: $1}}]";
-        tokio::fs::write(folder.path().join("map.yml"), map).await.expect("written");
+        tokio::fs::write(folder.path().join("map.yml"), map)
+            .await
+            .expect("written");
         let statsd: StatsdConfig = serde_yaml_ng::from_str(statsd).expect(statsd);
         let graphite: GraphiteConfig = serde_yaml_ng::from_str(graphite).expect(graphite);
-        let sockets = MetricSockets::bind(&statsd, &graphite, folder.path()).await.expect("bound");
+        let sockets = MetricSockets::bind(&statsd, &graphite, folder.path())
+            .await
+            .expect("bound");
         let addresses = sockets.addresses();
         let (sink, mut inbox) = Sink::channel(16);
-        let receiver = Receiver::new(sink, Default::default(), crate::Decoder::new(1), Arc::default());
+        let receiver = Receiver::new(
+            sink,
+            Default::default(),
+            crate::Decoder::new(1),
+            Arc::default(),
+        );
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         sockets.serve(&receiver, &tasks, &stop);
         send(&addresses).await;
@@ -431,7 +457,10 @@ mod tests {
     async fn statsd_comes_by_datagram_and_by_connection() {
         let send = async |addresses: &[(&'static str, SocketAddr)]| {
             let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-            socket.send_to(b"a.x:2|c\nb:3|g", addresses[0].1).await.expect("sent");
+            socket
+                .send_to(b"a.x:2|c\nb:3|g", addresses[0].1)
+                .await
+                .expect("sent");
             let mut stream = TcpStream::connect(addresses[1].1).await.expect("connected");
             stream.write_all(b"c:4|g\nd").await.expect("written");
         };
@@ -452,13 +481,19 @@ mod tests {
     async fn graphite_comes_by_connection() {
         let send = async |addresses: &[(&'static str, SocketAddr)]| {
             let mut stream = TcpStream::connect(addresses[0].1).await.expect("connected");
-            stream.write_all(b"a.y;t=u 5 1700000000\nno line\nb.c 1 1700000000\n").await.expect("written");
+            stream
+                .write_all(b"a.y;t=u 5 1700000000\nno line\nb.c 1 1700000000\n")
+                .await
+                .expect("written");
         };
         told(
             "{}",
             "{tcp: '127.0.0.1:0', mapping_file: map.yml}",
             send,
-            &[r#"{__name__="a", part="y", t="u"} 5"#, r#"{__name__="b_c"} 1"#],
+            &[
+                r#"{__name__="a", part="y", t="u"} 5"#,
+                r#"{__name__="b_c"} 1"#,
+            ],
         )
         .await;
     }

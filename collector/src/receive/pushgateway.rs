@@ -13,9 +13,9 @@ use axum::routing::{get, put};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode, Uri, header};
+use obs_model::Timestamp;
 use obs_model::labels::is_legacy_name;
 use obs_model::limits::Limits;
-use obs_model::Timestamp;
 use obs_wire::prometheus::pushed::{
     self, Distribution, Pairs, Pushed, PushedFamily, PushedValue, decode_delimited, decode_text,
     encode_text,
@@ -207,7 +207,10 @@ fn grouping(path: &str) -> Result<Pairs, HttpError> {
     if !labels.is_empty() {
         let parts: Vec<&str> = labels.split('/').collect();
         if parts.len() % 2 != 0 {
-            let text = format!("odd number of components in label string {:?}", format!("/{labels}"));
+            let text = format!(
+                "odd number of components in label string {:?}",
+                format!("/{labels}")
+            );
             return Err(bad(text));
         }
         for pair in parts.chunks_exact(2) {
@@ -225,7 +228,9 @@ fn grouping(path: &str) -> Result<Pairs, HttpError> {
 fn label(name: &str, value: &str) -> Result<(String, String), HttpError> {
     let short = name.strip_suffix(BASE64).unwrap_or(name);
     if !is_legacy_name(short) || short.starts_with("__") {
-        return Err(HttpError::bad_data(format!("improper label name {short:?}")));
+        return Err(HttpError::bad_data(format!(
+            "improper label name {short:?}"
+        )));
     }
     if short == name {
         return Ok((name.to_owned(), value.to_owned()));
@@ -268,7 +273,10 @@ async fn page(State(here): State<Here>, RequestTenant(tenant): RequestTenant) ->
         Ok(tenant) => tenant,
         Err(error) => return error.render(Dialect::Plain),
     };
-    let body = here.gateway.read(&tenant, |groups| exposition(&groups)).await;
+    let body = here
+        .gateway
+        .read(&tenant, |groups| exposition(&groups))
+        .await;
     ([(header::CONTENT_TYPE, text::CONTENT_TYPE)], body).into_response()
 }
 
@@ -368,7 +376,9 @@ mod tests {
         let found = grouping(path).map_err(|e| e.message);
         let expect = expect.map(|pairs| {
             let pairs = pairs.iter();
-            pairs.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Pairs>()
+            pairs
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect::<Pairs>()
         });
         assert_eq!(found, expect.map_err(str::to_owned), "{path}");
     }
@@ -378,15 +388,26 @@ mod tests {
         check("/metrics/job/a", Ok(&[("job", "a")]));
         check("/metrics/job/a/", Ok(&[("job", "a")]));
         check("/metrics/job/a%20b/l/v", Ok(&[("job", "a b"), ("l", "v")]));
-        check("/metrics/job@base64/L3Zhcg/l@base64/=", Ok(&[("job", "/var"), ("l", "")]));
+        check(
+            "/metrics/job@base64/L3Zhcg/l@base64/=",
+            Ok(&[("job", "/var"), ("l", "")]),
+        );
         check("/metrics/job@base64/L3Zhcg==", Ok(&[("job", "/var")]));
         check("/metrics/job/a/job/b", Ok(&[("job", "a")]));
         check("/metrics/job/", Err("job name is required"));
-        check("/metrics/job/a/l", Err("odd number of components in label string \"/l\""));
+        check(
+            "/metrics/job/a/l",
+            Err("odd number of components in label string \"/l\""),
+        );
         check("/metrics/job/a/l-x/v", Err("improper label name \"l-x\""));
         check("/metrics/job/a/__l/v", Err("improper label name \"__l\""));
         let fault = grouping("/metrics/job/a/l@base64/!").expect_err("a fault");
-        assert!(fault.message.starts_with("invalid base64 encoding for label l=\"!\": "), "{fault:?}");
+        assert!(
+            fault
+                .message
+                .starts_with("invalid base64 encoding for label l=\"!\": "),
+            "{fault:?}"
+        );
     }
 
     #[test]

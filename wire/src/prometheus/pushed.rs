@@ -377,7 +377,11 @@ fn metric(
         }
     }
     if labels.len() > limits.labels_max {
-        return Err(WireError::too_large(FORMAT, "labels_max", limits.labels_max));
+        return Err(WireError::too_large(
+            FORMAT,
+            "labels_max",
+            limits.labels_max,
+        ));
     }
     let expected = || format!("a value of the type {}", kind.as_str());
     let value = value.ok_or_else(|| message.fault(expected()))?;
@@ -398,8 +402,16 @@ fn label(message: Message<'_>, limits: &Limits) -> Result<(String, String), Wire
         return Err(message.fault("the name of a label"));
     }
     for (what, length, max) in [
-        ("label_name_bytes_max", name.len(), limits.label_name_bytes_max),
-        ("label_value_bytes_max", value.len(), limits.label_value_bytes_max),
+        (
+            "label_name_bytes_max",
+            name.len(),
+            limits.label_name_bytes_max,
+        ),
+        (
+            "label_value_bytes_max",
+            value.len(),
+            limits.label_value_bytes_max,
+        ),
     ] {
         if length > max {
             return Err(WireError::too_large(FORMAT, what, max));
@@ -615,10 +627,7 @@ mod tests {
         let mut bytes = GAUGE.to_vec();
         bytes[0] = u8::try_from(GAUGE.len() - 1).unwrap();
         let pushed = decode_delimited(&bytes, &Limits::default()).unwrap();
-        assert_eq!(
-            pushed,
-            text("# TYPE a gauge\n# HELP a h\na{l=\"v\"} 1.5\n")
-        );
+        assert_eq!(pushed, text("# TYPE a gauge\n# HELP a h\na{l=\"v\"} 1.5\n"));
         // A histogram: count 3, sum 4, one bucket of 2 up to 1.
         let mut h = b"\x0a\x01h\x18\x04\x22\x1a\x3a\x18\x08\x03\x11".to_vec();
         h.extend(4f64.to_le_bytes());
