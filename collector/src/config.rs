@@ -38,6 +38,7 @@ pub use scrape::ScrapeConfig;
 pub use traces::TracesConfig;
 pub use values::{Secret, Size, Span, Unsupported, parse_duration};
 
+use crate::probe::ProbesConfig;
 use crate::relabel::Rule;
 
 /// Prometheus' default of `scrape_interval` and `evaluation_interval`.
@@ -243,6 +244,8 @@ pub struct CollectorConfig {
     pub statsd: StatsdConfig,
     /// Graphite's lines.
     pub graphite: GraphiteConfig,
+    /// Probes of other services; without it there is no page for them.
+    pub probes: Option<ProbesConfig>,
 }
 
 /// `obs.collector.buffer`.

@@ -13,6 +13,7 @@ mod glob;
 pub mod http_client;
 pub mod http_error;
 pub mod metrics;
+pub mod probe;
 pub mod push;
 pub mod receive;
 pub mod relabel;

@@ -10,6 +10,7 @@ use axum::middleware::from_fn;
 use axum::{Extension, Router};
 use obs_collector::config::{Job, RemoteWrite};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
+use obs_collector::probe::Probes;
 use obs_collector::push::Gateway;
 use obs_collector::receive::metric_sockets::MetricSockets;
 use obs_collector::receive::sockets::{Sockets, Wanted};
@@ -303,7 +304,12 @@ impl Running {
             serving.serve(listener, routes);
         }
         let gateway = gateway(options, config, &app).await?;
-        let metrics = serving.listen(&app, listeners, (receiver.clone(), gateway.clone()));
+        let ways = (
+            receiver.clone(),
+            gateway.clone(),
+            probes(options, config).await?,
+        );
+        let metrics = serving.listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
@@ -391,6 +397,16 @@ async fn receiver(app: &App, config: &Config, folder: &Path) -> anyhow::Result<R
     Ok(receiver)
 }
 
+/// The page for probes, where modules are configured.
+async fn probes(options: &Options, config: &Config) -> anyhow::Result<Option<Probes>> {
+    let Some(setting) = &config.obs.collector.probes else {
+        return Ok(None);
+    };
+    let opened = Probes::open(setting, config_folder(options)).await;
+    let probes = opened.map_err(anyhow::Error::msg);
+    probes.context("obs.collector.probes").map(Some)
+}
+
 /// The push gateway, with the groups that it had before.
 async fn gateway(options: &Options, config: &Config, app: &App) -> anyhow::Result<Gateway> {
     let interval = config.global.scrape_interval.map(|interval| interval.0);
@@ -414,11 +430,14 @@ impl Serving<'_> {
         self,
         app: &Arc<App>,
         listeners: Listeners,
-        (receiver, gateway): (Receiver, Gateway),
+        (receiver, gateway, probes): (Receiver, Gateway, Option<Probes>),
     ) -> MetricSockets {
         let pushes = pushgateway::routes(receiver.clone(), gateway.clone());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
-        let all = all.merge(pushes);
+        let mut all = all.merge(pushes);
+        if let Some(probes) = probes {
+            all = all.merge(probes.routes());
+        }
         if let Some(listener) = listeners.pushgateway {
             let own = pushgateway::own_routes(receiver.clone(), gateway);
             self.serve(listener, own);
