@@ -12,6 +12,7 @@ mod discoveries;
 mod error;
 mod kube_state;
 mod kubernetes;
+mod legacy;
 mod logs;
 mod otlp;
 mod receivers;
@@ -38,6 +39,7 @@ pub use discoveries::{
 };
 pub use error::ConfigError;
 pub use kube_state::KubeStateConfig;
+pub use legacy::{GraphiteConfig, PushgatewayConfig, StatsdConfig};
 pub use logs::{
     DropConfig, FileFormat, FilesConfig, JournaldConfig, Language, LogsConfig, MultilineConfig,
     ParserConfig, ParserKind, PodRule, PodsConfig,
@@ -57,6 +59,7 @@ pub use scrape::ScrapeConfig;
 pub use traces::TracesConfig;
 pub use values::{Secret, Size, Span, Unsupported, parse_duration};
 
+use crate::probe::ProbesConfig;
 use crate::relabel::Rule;
 
 /// Prometheus' default of `scrape_interval` and `evaluation_interval`.
@@ -291,6 +294,14 @@ pub struct CollectorConfig {
     pub redaction: Option<RedactionConfig>,
     /// Where everything goes, besides `remote_write`.
     pub destinations: Vec<DestinationConfig>,
+    /// Groups of metrics that batch jobs push.
+    pub pushgateway: PushgatewayConfig,
+    /// StatsD's and DogStatsD's lines.
+    pub statsd: StatsdConfig,
+    /// Graphite's lines.
+    pub graphite: GraphiteConfig,
+    /// Probes of other services; without it there is no page for them.
+    pub probes: Option<ProbesConfig>,
 }
 
 /// `obs.collector.buffer`.

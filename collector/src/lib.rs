@@ -15,12 +15,16 @@ pub mod glob;
 pub mod http_client;
 pub mod http_error;
 pub mod metrics;
+pub mod probe;
+pub mod push;
 pub mod receive;
 pub mod redact;
 pub mod relabel;
+mod renaming;
 pub mod scrape;
 pub mod ship;
 pub mod sink;
+mod statsd;
 pub mod tail;
 
 pub use decode::Decoder;

@@ -48,9 +48,17 @@ pub enum Door {
     Jaeger,
     /// `/insert/kubernetes-audit`
     KubernetesAudit,
+    /// `/metrics/job/…`
+    Pushgateway,
+    /// Influx's line protocol.
+    Influx,
+    /// StatsD's lines.
+    Statsd,
+    /// Graphite's lines.
+    Graphite,
 }
 
-const DOORS: [(Door, &str); 16] = [
+const DOORS: [(Door, &str); 20] = [
     (Door::RemoteWrite, "remote_write"),
     (Door::LokiPush, "loki_push"),
     (Door::OtlpHttp, "otlp_http"),
@@ -67,6 +75,10 @@ const DOORS: [(Door, &str); 16] = [
     (Door::Zipkin, "zipkin"),
     (Door::Jaeger, "jaeger"),
     (Door::KubernetesAudit, "kubernetes_audit"),
+    (Door::Pushgateway, "pushgateway"),
+    (Door::Influx, "influx"),
+    (Door::Statsd, "statsd"),
+    (Door::Graphite, "graphite"),
 ];
 
 #[derive(Debug, Default)]
@@ -80,7 +92,7 @@ struct DoorCounters {
 /// Counters of all ways in.
 #[derive(Debug, Default)]
 pub struct Counters {
-    doors: [DoorCounters; 16],
+    doors: [DoorCounters; 20],
     /// What is asked of API servers.
     pub(crate) kubernetes: Arc<obs_kubernetes::Counters>,
     scrapes: AtomicU64,

@@ -14,13 +14,16 @@ mod fluent;
 mod gelf;
 pub mod grpc;
 mod import;
+mod influx;
 mod jaeger;
 mod journald;
 mod jsonlines;
 mod lines;
 mod loki;
 mod mapping;
+pub mod metric_sockets;
 mod otlp;
+pub mod pushgateway;
 mod remote_write;
 pub mod sockets;
 pub mod splunk;
@@ -146,6 +149,7 @@ pub fn routes(receiver: Receiver) -> Router {
         .merge(datadog::routes("/insert/datadog"))
         .route("/gelf", post(gelf::push))
         .merge(zipkin::routes())
+        .merge(influx::routes())
         .merge(journald::routes(""))
         .merge(journald::routes("/insert/journald"))
         .with_state(receiver.clone());

@@ -14,9 +14,12 @@ use axum::serve::IncomingStream;
 use axum::{Extension, Router};
 use obs_collector::config::{Destination, Job, KubernetesConfig};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
+use obs_collector::probe::Probes;
+use obs_collector::push::Gateway;
+use obs_collector::receive::metric_sockets::MetricSockets;
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
-use obs_collector::receive::{self, Receiver, splunk};
+use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, Forwarder, Inbox, Redactor, Shipper, Sink, cluster, enrich, tail};
 use obs_kubernetes::Client;
@@ -55,10 +58,13 @@ struct Listeners {
     otlp_http: TcpListener,
     node_exporter: Option<TcpListener>,
     kube_state: Option<KubeStateListeners>,
+    pushgateway: Option<TcpListener>,
     /// Syslog and the like.
     logs: Sockets,
     /// Jaeger and Zipkin.
     traces: TraceSockets,
+    /// StatsD and Graphite.
+    metrics: MetricSockets,
 }
 
 /// Runs the server until SIGINT or SIGTERM.
@@ -145,6 +151,10 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
             }),
             None => None,
         },
+        pushgateway: match config.obs.collector.pushgateway.listen {
+            Some(address) => Some(listen("the push gateway", address).await?),
+            None => None,
+        },
         logs: Sockets::bind(Wanted {
             syslog: config.obs.logs.syslog.as_ref(),
             fluent: config.obs.logs.fluent.as_ref(),
@@ -153,6 +163,12 @@ async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
         })
         .await?,
         traces: TraceSockets::bind(&config.obs.traces).await?,
+        metrics: MetricSockets::bind(
+            &config.obs.collector.statsd,
+            &config.obs.collector.graphite,
+            config_folder(options),
+        )
+        .await?,
     })
 }
 
@@ -216,8 +232,12 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     if let Some(listeners) = &listeners.kube_state {
         addresses["kube_state"] = address(&listeners.metrics)?.into();
     }
+    if let Some(listener) = &listeners.pushgateway {
+        addresses["pushgateway"] = address(listener)?.into();
+    }
     let traces = listeners.traces.addresses();
-    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
+    let others = traces.into_iter().chain(listeners.metrics.addresses());
+    for (name, address) in listeners.logs.addresses().into_iter().chain(others) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -315,7 +335,13 @@ impl Running {
         for (listener, routes) in traces.take_streams(&receiver) {
             serving.serve(listener, routes);
         }
-        serving.listen(&app, listeners, receiver.clone());
+        let gateway = gateway(options, config, &app).await?;
+        let ways = (
+            receiver.clone(),
+            gateway.clone(),
+            probes(options, config).await?,
+        );
+        let metrics = serving.listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         let intake = TaskTracker::new();
@@ -353,8 +379,10 @@ impl Running {
             text,
         };
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
+        intake.spawn(gateway.run(stop_intake.clone()));
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
+        metrics.serve(&receiver, &intake, &stop_intake);
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -471,6 +499,26 @@ async fn receiver(app: &App, config: &Config, folder: &Path) -> anyhow::Result<R
     Ok(receiver)
 }
 
+/// The page for probes, where modules are configured.
+async fn probes(options: &Options, config: &Config) -> anyhow::Result<Option<Probes>> {
+    let Some(setting) = &config.obs.collector.probes else {
+        return Ok(None);
+    };
+    let opened = Probes::open(setting, config_folder(options)).await;
+    let probes = opened.map_err(anyhow::Error::msg);
+    probes.context("obs.collector.probes").map(Some)
+}
+
+/// The push gateway, with the groups that it had before.
+async fn gateway(options: &Options, config: &Config, app: &App) -> anyhow::Result<Gateway> {
+    let interval = config.global.scrape_interval.map(|interval| interval.0);
+    let folder = options.data.join("pushgateway");
+    let setting = &config.obs.collector.pushgateway;
+    Gateway::open(folder, setting, (app.sink.clone(), interval))
+        .await
+        .context("open the push gateway")
+}
+
 /// What the listeners run in and end by.
 #[derive(Clone, Copy)]
 pub(crate) struct Serving<'a> {
@@ -480,8 +528,22 @@ pub(crate) struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    fn listen(self, app: &Arc<App>, listeners: Listeners, receiver: Receiver) {
+    fn listen(
+        self,
+        app: &Arc<App>,
+        listeners: Listeners,
+        (receiver, gateway, probes): (Receiver, Gateway, Option<Probes>),
+    ) -> MetricSockets {
+        let pushes = pushgateway::routes(receiver.clone(), gateway.clone());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        let mut all = all.merge(pushes);
+        if let Some(probes) = probes {
+            all = all.merge(probes.routes());
+        }
+        if let Some(listener) = listeners.pushgateway {
+            let own = pushgateway::own_routes(receiver.clone(), gateway);
+            self.serve(listener, own);
+        }
         let all = api::below(&app.about.route_prefix, all);
         self.serve(listeners.http, all);
         let otlp = receive::otlp_routes(receiver.clone());
@@ -491,6 +553,7 @@ impl Serving<'_> {
         if let Some(listener) = listeners.node_exporter {
             self.node_exporter(listener);
         }
+        listeners.metrics
     }
 
     pub(crate) fn node_exporter(self, listener: TcpListener) {

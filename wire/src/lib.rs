@@ -24,18 +24,23 @@ mod raw;
 mod rejects;
 
 pub mod datadog;
+pub mod dns;
 pub mod elastic;
 pub mod event;
 pub mod fluent;
 pub mod gelf;
+pub mod graphite;
+pub mod influx;
 pub mod journald;
 pub mod jsonlines;
 pub mod loki;
 pub mod prometheus;
 pub mod splunk;
+pub mod statsd;
 pub mod syslog;
 pub mod thrift;
 pub mod victoria;
+pub mod x509;
 
 pub use error::{Position, WireError};
 pub use rejects::Decoded;

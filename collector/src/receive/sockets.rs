@@ -241,7 +241,7 @@ pub(super) async fn udp(
 }
 
 /// Takes connections until the stop, then waits for those that are there.
-async fn accept<F: Future<Output = ()> + Send + 'static>(
+pub(super) async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     stop: CancellationToken,
     serve: impl Fn(TcpStream, IpAddr) -> F,

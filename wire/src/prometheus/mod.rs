@@ -4,6 +4,7 @@ pub mod delimited;
 pub mod exposition;
 
 pub mod openmetrics;
+pub mod pushed;
 pub mod scan;
 pub mod text;
 

@@ -1,0 +1,314 @@
+//! Names to addresses, connections, TLS: what probes over TCP share.
+//!
+//! Invariant: every wait ends with the deadline of its probe, which drops the future.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use obs_wire::x509::Certificate;
+use ring::digest::{SHA256, digest};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::module::{IpProtocol, Tls};
+use super::report::Report;
+use crate::config::TlsVersion;
+
+/// What has no certificate that could be verified, in Go's time zero.
+const NEVER: f64 = -62_135_596_800.0;
+
+/// Which addresses are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preference {
+    pub protocol: IpProtocol,
+    pub fallback: bool,
+}
+
+/// Resolves a name as blackbox_exporter does; gives the seconds it took, too.
+pub(super) async fn resolve(
+    host: &str,
+    preference: Preference,
+    report: &mut Report,
+) -> Result<(IpAddr, f64), String> {
+    let begin = Instant::now();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let looked = tokio::net::lookup_host((host, 0)).await;
+    let took = begin.elapsed().as_secs_f64();
+    report.set(
+        "probe_dns_lookup_time_seconds",
+        "Returns the time taken for probe dns lookup in seconds",
+        took,
+    );
+    let all: Vec<IpAddr> = looked
+        .map_err(|e| format!("resolution with IP protocol failed: {e}"))?
+        .map(|address| address.ip())
+        .collect();
+    let wanted = |ip: &&IpAddr| ip.is_ipv6() == (preference.protocol == IpProtocol::V6);
+    let found = all.iter().find(wanted);
+    let found = found.or(all.first().filter(|_| preference.fallback));
+    let ip = *found.ok_or("unable to find ip; no fallback")?;
+    let version = if ip.is_ipv6() { 6.0 } else { 4.0 };
+    report.set(
+        "probe_ip_protocol",
+        "Specifies whether probe ip protocol is IP4 or IP6",
+        version,
+    );
+    report.set(
+        "probe_ip_addr_hash",
+        "Specifies the hash of IP address. It's useful to detect if the IP address changes.",
+        f64::from(hash(ip)),
+    );
+    report.note(format!("Resolved target address {host} to {ip}"));
+    Ok((ip, took))
+}
+
+/// FNV-1a over the bytes of the address.
+fn hash(ip: IpAddr) -> u32 {
+    let bytes = match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// Connects, from an address where one is wanted.
+pub(super) async fn connect(to: SocketAddr, from: Option<IpAddr>) -> Result<TcpStream, String> {
+    let fault = |e: std::io::Error| format!("error dialing TCP: {to}: {e}");
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(fault)?;
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0)).map_err(fault)?;
+    }
+    socket.connect(to).await.map_err(fault)
+}
+
+/// Host and port of `host:port` or `[host]:port`.
+pub(super) fn split(target: &str) -> Result<(&str, u16), String> {
+    let (host, port) = target
+        .rsplit_once(':')
+        .ok_or_else(|| format!("address {target}: missing port in address"))?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("address {target}: expected a port, found {port:?}"))?;
+    Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
+}
+
+/// The settings of a client; certificates are read now.
+pub(super) async fn tls(
+    config: &Tls,
+    alpn: &[&[u8]],
+    folder: &Path,
+) -> Result<TlsConnector, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions: Vec<&rustls::SupportedProtocolVersion> = [
+        (TlsVersion::Tls12, &rustls::version::TLS12),
+        (TlsVersion::Tls13, &rustls::version::TLS13),
+    ]
+    .into_iter()
+    .filter(|(version, _)| {
+        let rank = |v: TlsVersion| u8::from(v == TlsVersion::Tls13);
+        config
+            .min_version
+            .is_none_or(|min| rank(*version) >= rank(min))
+            && config
+                .max_version
+                .is_none_or(|max| rank(*version) <= rank(max))
+    })
+    .map(|(_, version)| version)
+    .collect();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&versions)
+        .map_err(|e| format!("tls_config: {e}"))?;
+    let builder = if config.insecure_skip_verify {
+        let verifier = Arc::new(Anyone(provider));
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+    } else {
+        builder.with_root_certificates(roots(config, folder).await?)
+    };
+    let cert = text(config.cert.as_deref(), config.cert_file.as_deref(), folder).await?;
+    let key = config.key.as_ref().map(|key| key.reveal());
+    let key = text(key, config.key_file.as_deref(), folder).await?;
+    let mut client = match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
+            let chain = chain.map_err(|e| format!("tls_config.cert: {e}"))?;
+            let key = PrivateKeyDer::from_pem_slice(&key);
+            let key = key.map_err(|e| format!("tls_config.key: {e}"))?;
+            let client = builder.with_client_auth_cert(chain, key);
+            client.map_err(|e| format!("tls_config: {e}"))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    client.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(TlsConnector::from(Arc::new(client)))
+}
+
+async fn roots(config: &Tls, folder: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match text(config.ca.as_deref(), config.ca_file.as_deref(), folder).await? {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                let added = certificate
+                    .map_err(|e| e.to_string())
+                    .and_then(|c| roots.add(c).map_err(|e| e.to_string()));
+                added.map_err(|e| format!("tls_config.ca: {e}"))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    Ok(roots)
+}
+
+/// What a setting or the file it names holds.
+pub(super) async fn text(
+    inline: Option<&str>,
+    file: Option<&Path>,
+    folder: &Path,
+) -> Result<Option<Vec<u8>>, String> {
+    match (inline, file) {
+        (Some(text), _) => Ok(Some(text.as_bytes().to_vec())),
+        (None, None) => Ok(None),
+        (None, Some(path)) => {
+            let path = folder.join(path);
+            let read = tokio::fs::read(&path).await;
+            read.map(Some)
+                .map_err(|e| format!("{}: {e}", path.display()))
+        }
+    }
+}
+
+/// Shakes hands; the name is the configured one, else that of the target.
+pub(super) async fn secure(
+    connector: &TlsConnector,
+    stream: TcpStream,
+    (config, host): (&Tls, &str),
+) -> Result<TlsStream<TcpStream>, String> {
+    let name = match config.server_name.as_str() {
+        "" => host,
+        name => name,
+    };
+    let name = ServerName::try_from(name.to_owned());
+    let name = name.map_err(|_| format!("{host:?} is not the name of a server"))?;
+    let shaken = connector.connect(name, stream).await;
+    shaken.map_err(|e| format!("TLS handshake failed: {e}"))
+}
+
+/// The metrics of a connection's certificates.
+pub(super) fn tell(stream: &TlsStream<TcpStream>, config: &Tls, report: &mut Report) {
+    let (_, connection) = stream.get_ref();
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let parsed: Vec<Certificate> = chain
+        .iter()
+        .filter_map(|der| Certificate::decode(der))
+        .collect();
+    let earliest = parsed.iter().map(|c| c.not_after).min();
+    let earliest = earliest.map_or(NEVER, |seconds| seconds as f64);
+    report.set(
+        "probe_ssl_earliest_cert_expiry",
+        "Returns last SSL chain expiry in unixtime",
+        earliest,
+    );
+    let verified = if config.insecure_skip_verify {
+        NEVER
+    } else {
+        earliest
+    };
+    report.set(
+        "probe_ssl_last_chain_expiry_timestamp_seconds",
+        "Returns last SSL chain expiry in timestamp",
+        verified,
+    );
+    if let (Some(der), Some(leaf)) = (chain.first(), parsed.first()) {
+        let sum = digest(&SHA256, der);
+        let sum: String = sum.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let names = leaf.dns_names.join(",");
+        let labels = [
+            ("fingerprint_sha256", sum.as_str()),
+            ("subject", leaf.subject.as_str()),
+            ("issuer", leaf.issuer.as_str()),
+            ("subjectalternative", names.as_str()),
+            ("serialnumber", leaf.serial.as_str()),
+        ];
+        let what = (
+            "probe_ssl_last_chain_info",
+            "Contains SSL leaf certificate information",
+        );
+        report.with(what, &labels, 1.0);
+    }
+    let version = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "unknown",
+    };
+    let what = (
+        "probe_tls_version_info",
+        "Returns the TLS version used or NaN when unknown",
+    );
+    report.with(what, &[("version", version)], 1.0);
+    if let Some(suite) = connection.negotiated_cipher_suite() {
+        let name = format!("{:?}", suite.suite()).replace("TLS13_", "TLS_");
+        let what = (
+            "probe_tls_cipher_info",
+            "Returns the TLS cipher negotiated during handshake",
+        );
+        report.with(what, &[("cipher", name.as_str())], 1.0);
+    }
+}
+
+/// Trusts any certificate, because the module says so.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
