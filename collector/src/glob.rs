@@ -39,7 +39,7 @@ fn is_pattern(element: &OsStr) -> bool {
 
 /// The existing paths that a pattern names, in order. Folders that cannot be read are told as
 /// faults; a pattern without matches is not a fault.
-pub(crate) async fn expand(pattern: &Path) -> (Vec<PathBuf>, Vec<String>) {
+pub async fn expand(pattern: &Path) -> (Vec<PathBuf>, Vec<String>) {
     let mut faults = Vec::new();
     let mut found = vec![PathBuf::new()];
     for component in pattern.components() {

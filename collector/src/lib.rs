@@ -9,7 +9,7 @@ pub mod decode;
 pub mod derive;
 pub mod discovery;
 pub mod forward;
-mod glob;
+pub mod glob;
 pub mod http_client;
 pub mod http_error;
 pub mod metrics;

@@ -179,6 +179,12 @@ pub(crate) struct ServeOptions {
         default_value = ""
     )]
     route_prefix: String,
+    /// Where users reach this server, for links in alerts; http://HOST:PORT without it
+    #[arg(long, alias = "web.external-url", value_name = "URL", env = "OBS_EXTERNAL_URL")]
+    external_url: Option<String>,
+    /// Let HTTP clients ask for a reload (POST /-/reload); SIGHUP does in any case
+    #[arg(long, alias = "web.enable-lifecycle", env = "OBS_ENABLE_LIFECYCLE")]
+    enable_lifecycle: bool,
     /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
     #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
     enable_admin_api: bool,
@@ -226,6 +232,8 @@ impl ServeOptions {
             otlp_http_listen: self.otlp_http_listen,
             retention_nanos: retention.context("--retention")?,
             route_prefix: self.route_prefix,
+            external_url: self.external_url,
+            enable_lifecycle: self.enable_lifecycle,
             enable_admin_api: self.enable_admin_api,
             log_format: match self.log_format {
                 LogFormat::Text => obs_server::LogFormat::Text,

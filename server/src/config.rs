@@ -5,7 +5,7 @@
 //! nobody believes that rules are evaluated when they are not.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
     CollectorConfig, ConfigError, FluentConfig, GelfConfig, GlobalConfig, Job, OtlpConfig,
@@ -35,7 +35,8 @@ pub struct Config {
     /// obs' own settings.
     pub obs: ObsConfig,
     runtime: Option<Value>,
-    rule_files: Option<Value>,
+    /// Files of rules.
+    pub rule_files: Vec<PathBuf>,
     scrape_config_files: Option<Value>,
     alerting: Option<Value>,
     /// Where samples are forwarded.
@@ -358,11 +359,6 @@ impl Config {
         [
             ("runtime", &self.runtime, "has no meaning here"),
             (
-                "rule_files",
-                &self.rule_files,
-                "rules are not evaluated by this version",
-            ),
-            (
                 "scrape_config_files",
                 &self.scrape_config_files,
                 "further files are not read by this version",
@@ -445,10 +441,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.scrape_configs.len(), 1);
-        assert_eq!(
-            config.notices(),
-            ["rule_files: rules are not evaluated by this version"]
-        );
+        assert_eq!(config.rule_files, [Path::new("rules.yml")]);
+        assert!(config.notices().is_empty());
         assert!(parse("").unwrap().notices().is_empty());
     }
 

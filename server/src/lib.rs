@@ -19,6 +19,7 @@ mod params;
 mod process;
 mod read;
 mod request_line;
+mod ruler;
 mod sampling;
 mod start;
 mod stores;
@@ -57,6 +58,10 @@ pub struct Options {
     pub retention_nanos: Option<i64>,
     /// Under which path HTTP is served besides the root: empty, or `/path` as [`is_prefix`] has it.
     pub route_prefix: String,
+    /// Where users reach the server; its own address without it.
+    pub external_url: Option<String>,
+    /// Whether a reload may be asked for over HTTP.
+    pub enable_lifecycle: bool,
     /// Whether series may be deleted and snapshots taken over HTTP.
     pub enable_admin_api: bool,
     /// What is switched on.

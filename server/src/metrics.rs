@@ -30,6 +30,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
         all.extend(forwarder.families());
     }
     all.extend(app.rules.derived.families());
+    all.extend(app.ruler.get().iter().flat_map(|ruler| ruler.families()));
     all.extend(app.rules.sampling.families());
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
-use obs_collector::config::{Job, RemoteWrite};
+use obs_alerting::rules::Group;
+use obs_alerting::template::Surroundings;
+use obs_collector::config::{Job, RemoteWrite, Span};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
@@ -29,12 +31,15 @@ use crate::config::{Config, RETENTION_DEFAULT};
 use crate::connections::Guarded;
 use crate::derived::Derived;
 use crate::read::Reader;
+use crate::ruler::{self, GroupKey, Kept, Ruler};
 use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
 use crate::{Options, api, clock, config, node_exporter, telemetry, unread};
 
+/// What Prometheus' defaults of rules are told in.
+const MINUTE: i64 = 60 * obs_model::time::NANOS_PER_SECOND;
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,7 +57,7 @@ struct Listeners {
 
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn serve(options: Options) -> anyhow::Result<()> {
-    let (config, collected, text) = load(&options)?;
+    let (config, collected, text) = load(&options).await?;
     let listeners = bind(&options, &config).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -76,6 +81,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
 struct Collected {
     jobs: Vec<Job>,
     destinations: Vec<RemoteWrite>,
+    /// Groups of rules.
+    rules: Vec<(GroupKey, Group)>,
     /// Where what waits to be forwarded is, unless in the data directory.
     buffer: Option<PathBuf>,
 }
@@ -84,7 +91,7 @@ struct Collected {
     clippy::disallowed_methods,
     reason = "the configuration is read once, before the server starts"
 )]
-fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
+async fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
     let Some(path) = &options.config else {
         return Ok((Config::default(), Collected::default(), String::new()));
     };
@@ -98,6 +105,7 @@ fn load(options: &Options) -> anyhow::Result<(Config, Collected, String)> {
         jobs: config.jobs(&text, folder).with_context(shown)?,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
+        rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
     };
     let buffer = collected.buffer.map(|path| folder.join(path));
     Ok((
@@ -235,6 +243,7 @@ impl Running {
             derived: Arc::new(Derived::new(config.obs.traces.derived())),
             sampling: open_sampling(config, &disk).await?,
         };
+        let kept = open_kept(&disk).await?;
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
         let node = node.map(TcpListener::local_addr).transpose()?;
@@ -253,12 +262,14 @@ impl Running {
             opening: Opening::default(),
             deletions: Default::default(),
             writes: OnceLock::new(),
+            ruler: OnceLock::new(),
             reader: Reader::new(threads, rules.limits)?,
             scraper: Scraper::new(),
             counters: Arc::default(),
             sink,
             rules,
             external_labels: config.external_labels(),
+            external_url: external_url(options, http, &about.host),
             decoder: Decoder::new(threads),
             started: clock::now(),
             about,
@@ -266,6 +277,7 @@ impl Running {
         });
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         let cut = CancellationToken::new();
+        let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         let serving = Serving {
             tasks: &tasks,
             stop: &stop_listening,
@@ -281,8 +293,8 @@ impl Running {
         }
         serving.listen(&app, listeners, receiver.clone());
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
+        let ruler = start_ruler(config, &app, (collected.rules, kept), &stop_intake)?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
-        let (intake, stop_intake) = (TaskTracker::new(), CancellationToken::new());
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
         }
@@ -290,6 +302,7 @@ impl Running {
         start_intake(&intake, &stop_intake, &app, config, jobs, &options.data)?;
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
+        intake.spawn(async move { ruler.ended().await });
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -469,6 +482,55 @@ async fn open_sampling(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<
     let (setting, disk) = (config.obs.traces.sampling(), Arc::clone(disk));
     let open = move || Sampling::open(&disk, setting, random_u32());
     Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
+}
+
+/// Where users reach the server: as told, or by the name of the machine as Prometheus does.
+fn external_url(options: &Options, http: SocketAddr, host: &str) -> String {
+    let own = || format!("http://{host}:{}{}", http.port(), options.route_prefix);
+    let url = options.external_url.clone().unwrap_or_else(own);
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Opens the states of alerts, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+async fn open_kept(disk: &Arc<dyn Disk>) -> anyhow::Result<Kept> {
+    let disk = Arc::clone(disk);
+    tokio::task::spawn_blocking(move || Kept::open(&disk, random_u32())).await?
+}
+
+/// Evaluates rules from now on.
+fn start_ruler(
+    config: &Config,
+    app: &Arc<App>,
+    (groups, kept): (Vec<(GroupKey, Group)>, Kept),
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Ruler>> {
+    let nanos = |span: &Option<Span>, default: i64| {
+        let nanos = span
+            .as_ref()
+            .and_then(|span| i64::try_from(span.0.as_nanos()).ok());
+        nanos.filter(|nanos| *nanos > 0).unwrap_or(default)
+    };
+    let setting = ruler::Setting {
+        interval: nanos(&config.global.evaluation_interval, MINUTE),
+        query_offset: nanos(&config.global.rule_query_offset, 0),
+        resend_delay: MINUTE,
+        outage_tolerance: 60 * MINUTE,
+        grace: 10 * MINUTE,
+        surroundings: Surroundings {
+            external_labels: app.external_labels.clone(),
+            external_url: app.external_url.clone(),
+        },
+    };
+    let (ruler, mut told) = Ruler::new(setting, kept, stop.clone());
+    // Alerts without anybody to tell are dropped, as Prometheus does.
+    tokio::spawn(async move { while told.recv().await.is_some() {} });
+    ruler.apply(app, |_| true, groups);
+    anyhow::ensure!(
+        app.ruler.set(Arc::clone(&ruler)).is_ok(),
+        "the ruler starts once"
+    );
+    Ok(ruler)
 }
 
 /// Opens the queues of what is forwarded, off the event loop.

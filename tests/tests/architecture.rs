@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
     ("logstore", &["model", "storage"], false),
     ("tracestore", &["model", "storage"], false),
     ("query", &["model", "tsdb", "logstore", "tracestore"], false),
+    ("alerting", &["model", "query"], false),
     ("collector", &["model", "wire", "storage"], true),
     ("node-exporter", &["model", "wire"], false),
     (
@@ -28,6 +29,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
             "logstore",
             "tracestore",
             "query",
+            "alerting",
             "collector",
             "node-exporter",
         ],
@@ -54,7 +56,14 @@ const EDGE_CRATES: &[&str] = &[
 ];
 
 /// Rooms that may derive serde traits: foreign formats and configuration files.
-const SERDE_ROOMS: &[&str] = &["wire", "kubernetes", "collector", "server", "obs"];
+const SERDE_ROOMS: &[&str] = &[
+    "wire",
+    "kubernetes",
+    "alerting",
+    "collector",
+    "server",
+    "obs",
+];
 
 const LICENCES: &[&str] = &[
     "MIT",
