@@ -198,12 +198,15 @@ pub(crate) struct ServeOptions {
         default_value = ""
     )]
     route_prefix: String,
-    /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
-    #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
-    enable_admin_api: bool,
+    /// Where users reach this server, for links in alerts; http://HOST:PORT without it
+    #[arg(long, alias = "web.external-url", value_name = "URL", env = "OBS_EXTERNAL_URL")]
+    external_url: Option<String>,
     /// Let HTTP clients ask for a reload (POST /-/reload); SIGHUP does in any case
     #[arg(long, alias = "web.enable-lifecycle", env = "OBS_ENABLE_LIFECYCLE")]
     enable_lifecycle: bool,
+    /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
+    #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
+    enable_admin_api: bool,
     /// Switch features of Prometheus on, by its names: promql-delayed-name-removal,
     /// use-start-timestamps, type-and-unit-labels, promql-per-step-stats, …
     #[arg(
@@ -307,8 +310,9 @@ impl ServeOptions {
             otlp_http_listen: self.otlp_http_listen,
             retention_nanos: retention.context("--retention")?,
             route_prefix: self.route_prefix,
-            enable_admin_api: self.enable_admin_api,
+            external_url: self.external_url,
             enable_lifecycle: self.enable_lifecycle,
+            enable_admin_api: self.enable_admin_api,
             log_format: self.log_format.into(),
             verbose: self.verbose,
         })

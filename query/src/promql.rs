@@ -21,6 +21,7 @@ use obs_model::pattern::PatternError;
 pub(crate) use lexer::duration_or_zero;
 pub use print::pretty;
 pub use signatures::{Meaning, Signature, all as signatures};
+pub use strings::quote;
 pub use tree::tree;
 
 use crate::error::{ParseError, QueryError};

@@ -88,6 +88,45 @@ impl Query {
     }
 }
 
+/// What a query asks of its stores, for those who decide when and in which order it is run.
+impl Query {
+    /// The language.
+    pub fn language(&self) -> Language {
+        match &self.parsed {
+            Parsed::Promql(_) => Language::Promql,
+            Parsed::Logql(_) => Language::Logql,
+            Parsed::Traceql(_) => Language::Traceql,
+        }
+    }
+
+    /// Whether the answer is numbers and not lines or traces.
+    pub fn is_number(&self) -> bool {
+        match &self.parsed {
+            Parsed::Promql(_) => true,
+            Parsed::Logql(expr) => matches!(expr, logql::Expr::Metric(_)),
+            Parsed::Traceql(query) => matches!(query.root, traceql::ast::Root::Metrics(_)),
+        }
+    }
+
+    /// The conditions of each selector of metrics; empty for what reads no metrics.
+    pub fn metric_selectors(&self) -> Vec<Vec<Matcher>> {
+        let mut found = Vec::new();
+        let Parsed::Promql(expr) = &self.parsed else {
+            return found;
+        };
+        let mut left = vec![expr];
+        while let Some(expr) = left.pop() {
+            if let promql::ast::Kind::Selector(selector) | promql::ast::Kind::Range(selector, _) =
+                &expr.kind
+            {
+                found.push(selector.all_matchers());
+            }
+            left.extend(expr.kind.children());
+        }
+        found
+    }
+}
+
 /// The text as the language's printer writes it.
 impl std::fmt::Display for Query {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

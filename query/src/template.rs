@@ -10,8 +10,10 @@ mod ast;
 mod builtins;
 mod exec;
 mod lexer;
+mod methods;
 mod parser;
 mod printf;
+pub mod texts;
 mod time;
 mod value;
 
@@ -52,6 +54,17 @@ pub trait Functions {
 
     /// Calls a function; its error is told with the place of the call.
     fn call(&self, name: &str, arguments: &Arguments) -> Result<Value, CallError>;
+
+    /// Calls a method of a value, such as one of Alertmanager's maps of labels; nothing where there
+    /// is no such method. It goes before an entry of the same name.
+    fn method(
+        &self,
+        _receiver: &Value,
+        _name: &str,
+        _arguments: &Arguments,
+    ) -> Option<Result<Value, CallError>> {
+        None
+    }
 }
 
 /// A parsed template with the templates that it defines.
@@ -85,7 +98,21 @@ impl Template {
         data: &Value,
         functions: &dyn Functions,
     ) -> Result<String, TemplateError> {
-        exec::execute(self, data, functions)
+        exec::execute(self, &self.name, data, functions)
+    }
+
+    /// Executes one of the templates that it defines.
+    pub fn execute_named(
+        &self,
+        name: &str,
+        data: &Value,
+        functions: &dyn Functions,
+    ) -> Result<String, TemplateError> {
+        if !self.bodies.contains_key(name) {
+            let text = format!("template {name:?} is not defined");
+            return Err(TemplateError(text));
+        }
+        exec::execute(self, name, data, functions)
     }
 
     /// The fields of the data that are named anywhere, first part only: `a` for `{{.a.b}}`. `None`

@@ -60,11 +60,10 @@ impl About {
         let file = redacted(text);
         let folder = std::env::current_dir().map(|folder| folder.display().to_string());
         let retention = retention.map_or_else(|| "0s".to_owned(), duration::format);
-        let notices = config.notices().into_iter().filter(|notice| {
-            ["rule_files:", "alerting:"]
-                .iter()
-                .any(|key| notice.starts_with(key))
-        });
+        let notices = config
+            .notices()
+            .into_iter()
+            .filter(|notice| notice.starts_with("alerting:"));
         Self {
             config: if text.trim().is_empty() {
                 String::new()

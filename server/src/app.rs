@@ -16,6 +16,7 @@ use crate::api::Deletions;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::reload::Reload;
+use crate::ruler::Ruler;
 use crate::stores::Stores;
 use crate::write::{Rules, WriteStats};
 
@@ -65,6 +66,8 @@ pub(crate) struct App {
     pub(crate) rules: Rules,
     /// Put on what leaves this server.
     pub(crate) external_labels: Labels,
+    /// Where users reach this server, without a slash at the end.
+    pub(crate) external_url: String,
     pub(crate) started: Timestamp,
     pub(crate) about: About,
     /// How the configuration is taken anew.
@@ -73,6 +76,8 @@ pub(crate) struct App {
     /// Log lines that were deleted.
     pub(crate) deletions: Deletions,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
+    /// Who evaluates rules, once the stores are open.
+    pub(crate) ruler: OnceLock<Arc<Ruler>>,
 }
 
 impl App {

@@ -36,3 +36,8 @@ impl Stopwatch {
         Duration::from_nanos(u64::try_from(now() - self.0).unwrap_or(0))
     }
 }
+
+/// How long it is until then; nothing where it is over.
+pub(crate) fn until(then: Timestamp) -> Duration {
+    Duration::from_nanos(u64::try_from(then - now()).unwrap_or(0))
+}

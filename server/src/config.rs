@@ -42,7 +42,8 @@ pub struct Config {
     /// obs' own settings.
     pub obs: ObsConfig,
     runtime: Option<Value>,
-    rule_files: Option<Value>,
+    /// Files of rules.
+    pub rule_files: Vec<PathBuf>,
     /// More files of scrape configurations; the last element of a path may be a pattern.
     pub scrape_config_files: Vec<PathBuf>,
     alerting: Option<Value>,
@@ -423,11 +424,6 @@ impl Config {
         [
             ("runtime", &self.runtime, "has no meaning here"),
             (
-                "rule_files",
-                &self.rule_files,
-                "rules are not evaluated by this version",
-            ),
-            (
                 "alerting",
                 &self.alerting,
                 "alerts are not sent by this version",
@@ -505,10 +501,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.scrape_configs.len(), 1);
-        assert_eq!(
-            config.notices(),
-            ["rule_files: rules are not evaluated by this version"]
-        );
+        assert_eq!(config.rule_files, [Path::new("rules.yml")]);
+        assert!(config.notices().is_empty());
         assert!(parse("").unwrap().notices().is_empty());
     }
 

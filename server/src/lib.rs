@@ -22,6 +22,7 @@ mod process;
 mod read;
 mod reload;
 mod request_line;
+mod ruler;
 mod sampling;
 mod span_limits;
 mod start;
@@ -62,10 +63,12 @@ pub struct Options {
     pub retention_nanos: Option<i64>,
     /// Under which path HTTP is served besides the root: empty, or `/path` as [`is_prefix`] has it.
     pub route_prefix: String,
-    /// Whether series may be deleted and snapshots taken over HTTP.
-    pub enable_admin_api: bool,
+    /// Where users reach the server; its own address without it.
+    pub external_url: Option<String>,
     /// Whether a reload may be asked for over HTTP.
     pub enable_lifecycle: bool,
+    /// Whether series may be deleted and snapshots taken over HTTP.
+    pub enable_admin_api: bool,
     /// What is switched on.
     pub features: Features,
     /// Shape of the log.

@@ -34,6 +34,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     all.extend(app.shipper.iter().flat_map(Shipper::families));
     all.extend(app.sink.redactor().iter().flat_map(|r| r.families()));
     all.extend(app.rules.derived.families());
+    all.extend(app.ruler.get().iter().flat_map(|ruler| ruler.families()));
     all.extend(app.rules.sampling.families());
     all.extend(app.rules.span_limits.families());
     all.extend(process::families());

@@ -12,7 +12,9 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::serve::IncomingStream;
 use axum::{Extension, Router};
-use obs_collector::config::{Destination, Job, KubernetesConfig};
+use obs_alerting::rules::Group;
+use obs_alerting::template::Surroundings;
+use obs_collector::config::{Destination, Job, KubernetesConfig, Span};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::probe::Probes;
 use obs_collector::push::Gateway;
@@ -42,12 +44,15 @@ use crate::derived::Derived;
 use crate::kube_state::KubeStateListeners;
 use crate::read::Reader;
 use crate::reload::{self, Reload, Reloader};
+use crate::ruler::{self, GroupKey, Kept, Ruler};
 use crate::sampling::{Deciding, Sampling};
 use crate::stores::{self, Stores};
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
 use crate::{Options, api, clock, config, kube_state, node_exporter, telemetry, unread};
 
+/// What Prometheus' defaults of rules are told in.
+const MINUTE: i64 = 60 * obs_model::time::NANOS_PER_SECOND;
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -94,6 +99,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
 pub(crate) struct Collected {
     pub(crate) jobs: Vec<Job>,
     pub(crate) destinations: Destination,
+    /// Groups of rules.
+    pub(crate) rules: Vec<(GroupKey, Group)>,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
 }
@@ -118,6 +125,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
+        rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
     };
     let buffer = collected.buffer.map(|path| folder.join(path));
     Ok((
@@ -282,6 +290,7 @@ impl Running {
             sampling: open_sampling(config, &disk).await?,
             span_limits: Arc::default(),
         };
+        let kept = open_kept(&disk).await?;
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
         let node = node.map(TcpListener::local_addr).transpose()?;
@@ -305,6 +314,7 @@ impl Running {
             opening: Opening::default(),
             deletions: Default::default(),
             writes: OnceLock::new(),
+            ruler: OnceLock::new(),
             reader: Reader::new(threads, rules.limits)?,
             scraper: Scraper::new(),
             counters: Arc::default(),
@@ -312,6 +322,7 @@ impl Running {
             shipper,
             rules,
             external_labels: config.external_labels(),
+            external_url: external_url(options, http, &about.host),
             decoder: Decoder::new(threads),
             started: clock::now(),
             about,
@@ -320,6 +331,7 @@ impl Running {
         });
         let (tasks, stop_listening) = (TaskTracker::new(), CancellationToken::new());
         let cut = CancellationToken::new();
+        let intake = TaskTracker::new();
         let serving = Serving {
             tasks: &tasks,
             stop: &stop_listening,
@@ -343,8 +355,8 @@ impl Running {
         );
         let metrics = serving.listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
+        let ruler = start_ruler(config, &app, (collected.rules, kept), &stop_intake)?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
-        let intake = TaskTracker::new();
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
         }
@@ -383,6 +395,7 @@ impl Running {
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
         metrics.serve(&receiver, &intake, &stop_intake);
+        intake.spawn(async move { ruler.ended().await });
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -697,6 +710,55 @@ fn bounds(config: &Config) -> Bounds {
         bytes_max: buffer.max_size.map_or(QUEUE_BYTES_DEFAULT, |size| size.0),
         when_full: buffer.when_full,
     }
+}
+
+/// Where users reach the server: as told, or by the name of the machine as Prometheus does.
+fn external_url(options: &Options, http: SocketAddr, host: &str) -> String {
+    let own = || format!("http://{host}:{}{}", http.port(), options.route_prefix);
+    let url = options.external_url.clone().unwrap_or_else(own);
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Opens the states of alerts, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+async fn open_kept(disk: &Arc<dyn Disk>) -> anyhow::Result<Kept> {
+    let disk = Arc::clone(disk);
+    tokio::task::spawn_blocking(move || Kept::open(&disk, random_u32())).await?
+}
+
+/// Evaluates rules from now on.
+fn start_ruler(
+    config: &Config,
+    app: &Arc<App>,
+    (groups, kept): (Vec<(GroupKey, Group)>, Kept),
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Ruler>> {
+    let nanos = |span: &Option<Span>, default: i64| {
+        let nanos = span
+            .as_ref()
+            .and_then(|span| i64::try_from(span.0.as_nanos()).ok());
+        nanos.filter(|nanos| *nanos > 0).unwrap_or(default)
+    };
+    let setting = ruler::Setting {
+        interval: nanos(&config.global.evaluation_interval, MINUTE),
+        query_offset: nanos(&config.global.rule_query_offset, 0),
+        resend_delay: MINUTE,
+        outage_tolerance: 60 * MINUTE,
+        grace: 10 * MINUTE,
+        surroundings: Surroundings {
+            external_labels: app.external_labels.clone(),
+            external_url: app.external_url.clone(),
+        },
+    };
+    let (ruler, mut told) = Ruler::new(setting, kept, stop.clone());
+    // Alerts without anybody to tell are dropped, as Prometheus does.
+    tokio::spawn(async move { while told.recv().await.is_some() {} });
+    ruler.apply(app, |_| true, groups);
+    anyhow::ensure!(
+        app.ruler.set(Arc::clone(&ruler)).is_ok(),
+        "the ruler starts once"
+    );
+    Ok(ruler)
 }
 
 /// Opens the queues of what is forwarded, off the event loop.

@@ -34,6 +34,7 @@ mod quarantine;
 pub mod queue;
 mod reserve;
 pub mod sim;
+pub mod table;
 
 pub use blob::{Blob, Section as PartSection};
 pub use bucket::{Bucket, LocalBucket};
@@ -51,6 +52,7 @@ pub use queue::{Queue, QueueFrame, QueueOptions};
 pub use sim::SimDisk;
 pub use snapshot::{OpenPart, PartTag, Snapshot};
 pub use store::{Stats, Store};
+pub use table::{Change, Table, TableError};
 
 #[cfg(test)]
 mod golden;

@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
     ("logstore", &["model", "storage"], false),
     ("tracestore", &["model", "storage"], false),
     ("query", &["model", "tsdb", "logstore", "tracestore"], false),
+    ("alerting", &["model", "query"], false),
     ("kubernetes", &["model", "wire"], true),
     (
         "collector",
@@ -33,6 +34,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
             "logstore",
             "tracestore",
             "query",
+            "alerting",
             "kubernetes",
             "collector",
             "node-exporter",
@@ -71,7 +73,14 @@ const CRATES_OF_ONE_ROOM: &[(&str, &str)] =
     &[("kube", "kubernetes"), ("k8s-openapi", "kubernetes")];
 
 /// Rooms that may derive serde traits: foreign formats and configuration files.
-const SERDE_ROOMS: &[&str] = &["wire", "kubernetes", "collector", "server", "obs"];
+const SERDE_ROOMS: &[&str] = &[
+    "wire",
+    "kubernetes",
+    "alerting",
+    "collector",
+    "server",
+    "obs",
+];
 
 const LICENCES: &[&str] = &[
     "MIT",

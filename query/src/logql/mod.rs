@@ -18,4 +18,5 @@ pub use lower::plan;
 pub(crate) use parser::regex_fault;
 pub use parser::{parse, parse_matchers};
 pub use pretty::pretty;
+pub use printer::go_duration_text;
 pub(crate) use printer::size_text;

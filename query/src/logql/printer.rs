@@ -376,7 +376,7 @@ pub(super) fn range_text(nanos: i64) -> String {
 }
 
 /// A duration as Go writes it: `1h0m5.25s`, `20ms`, `1.5µs`.
-pub(super) fn go_duration_text(nanos: i64) -> String {
+pub fn go_duration_text(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let rest = nanos.unsigned_abs();
     let fraction = |value: u64, unit: u64| {

@@ -5,15 +5,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use obs_model::{Timestamp, re2};
-use regex::Regex;
+use obs_model::Timestamp;
 
 use super::decimal::{self, Operation};
 use super::value;
+use crate::template::texts::{self, TEXT_BYTES_MAX, pattern, title};
 use crate::template::{Arguments, CallError, Functions, Moment, Value, urlquery};
-
-/// Bytes that one call may make; what would make more is an error.
-const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// All names.
 const NAMES: &[&str] = &[
@@ -238,14 +235,12 @@ fn replacing(name: &str, arguments: &Arguments) -> Outcome {
         _ => {
             arguments.expect(name, 3)?;
             let (pattern, from, new) = (pattern(text(0)?)?, text(1)?, text(2)?);
-            if from.len().saturating_add(1).saturating_mul(new.len() + 1) > 64 * TEXT_BYTES_MAX {
-                return failed(format!("a text of more than {TEXT_BYTES_MAX} bytes"));
+            if name == "regexReplaceAll" {
+                return Ok(texts::replace_all(&pattern, from, new)?.into());
             }
-            Ok(match name {
-                "regexReplaceAll" => pattern.replace_all(from, new).into_owned(),
-                _ => pattern.replace_all(from, regex::NoExpand(new)).into_owned(),
-            }
-            .into())
+            texts::check_places(from.len() + 1, new)?;
+            let replaced = pattern.replace_all(from, regex::NoExpand(new));
+            Ok(replaced.into_owned().into())
         }
     }
 }
@@ -257,13 +252,6 @@ fn bounded(text: &str, old: &str, new: &str) -> Result<(), CallError> {
         return failed(format!("a text of more than {TEXT_BYTES_MAX} bytes"));
     }
     Ok(())
-}
-
-fn pattern(text: &str) -> Result<Regex, CallError> {
-    let built = regex::RegexBuilder::new(&re2::translate(text))
-        .size_limit(1 << 20)
-        .build();
-    built.map_err(|_| CallError::Failed(format!("error parsing regexp: {text:?}")))
 }
 
 fn lengths(name: &str, arguments: &Arguments) -> Outcome {
@@ -346,24 +334,6 @@ fn substr(start: i64, end: i64, text: &str) -> Result<String, CallError> {
     }
     let bytes = &text.as_bytes()[start as usize..end as usize];
     Ok(String::from_utf8_lossy(bytes).into_owned())
-}
-
-/// The first letter of each word in upper case.
-fn title(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut inside = false;
-    for c in text.chars() {
-        match inside {
-            true => out.push(c),
-            false => out.extend(c.to_uppercase()),
-        }
-        // What Go's strings.Title takes for a part of a word.
-        inside = match c.is_ascii() {
-            true => c.is_ascii_alphanumeric() || c == '_',
-            false => c.is_alphanumeric() || !c.is_whitespace(),
-        };
-    }
-    out
 }
 
 fn urldecode(text: &str) -> Outcome {

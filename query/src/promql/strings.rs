@@ -88,7 +88,7 @@ fn escape(rest: &str, quote: char, out: &mut Vec<u8>) -> Result<usize, String> {
 }
 
 /// Writes a text in double quotes, as Go's `strconv.Quote` does.
-pub(crate) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

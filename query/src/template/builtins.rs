@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::printf;
+use super::time::Moment;
 use super::value::Value;
 use super::{CallError, Functions};
 
@@ -103,6 +104,14 @@ impl Arguments {
                 Ok(*value as i64)
             }
             _ => Err(self.wrong(at, "int")),
+        }
+    }
+
+    /// A time.
+    pub fn time(&self, at: usize) -> Result<&Moment, CallError> {
+        match self.values.get(at) {
+            Some(Value::Time(time)) => Ok(time),
+            _ => Err(self.wrong(at, "time.Time")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::ast::{Branch, Command, Node, Operand, Pipe, Word};
 use super::builtins::{self, Arguments};
+use super::methods;
 use super::value::Value;
 use super::{
     CallError, DEPTH_MAX, Functions, OUTPUT_BYTES_MAX, STEPS_MAX, Template, TemplateError,
@@ -12,6 +13,7 @@ const CONTEXT_CHARS: usize = 20;
 
 pub(super) fn execute(
     template: &Template,
+    name: &str,
     data: &Value,
     functions: &dyn Functions,
 ) -> Result<String, TemplateError> {
@@ -21,8 +23,10 @@ pub(super) fn execute(
         out: String::new(),
         steps: 0,
     };
-    let body = &template.bodies[&template.name];
-    let mut scope = Scope::new(&template.name, data.clone(), 0);
+    let Some((name, body)) = template.bodies.get_key_value(name) else {
+        return Err(TemplateError(format!("template {name:?} is not defined")));
+    };
+    let mut scope = Scope::new(name, data.clone(), 0);
     run.nodes(body, data, &mut scope)?;
     Ok(run.out)
 }
@@ -280,9 +284,16 @@ impl<'t> Run<'t> {
         match &first.operand {
             Operand::Nil => self.fault(scope, first.at, first, "nil is not a command"),
             Operand::Field(names) if arguments => {
-                let name = names.last().map_or("", String::as_str);
-                let message = format!("{name} is not a method but has arguments");
-                self.fault(scope, first.at, first, &message)
+                let receiver = (dot.clone(), names.as_slice());
+                self.method(command, receiver, dot, last, scope)
+            }
+            Operand::Variable(names) if arguments && names.len() > 1 => {
+                let receiver = (variable(&names[0], scope), &names[1..]);
+                self.method(command, receiver, dot, last, scope)
+            }
+            Operand::Chain(inner, names) if arguments => {
+                let receiver = (self.word(inner, dot, scope)?, names.as_slice());
+                self.method(command, receiver, dot, last, scope)
             }
             _ if arguments => {
                 let message = format!("can't give argument to non-function {first}");
@@ -314,11 +325,7 @@ impl<'t> Run<'t> {
             Operand::Text(text, _) => Ok(text.as_str().into()),
             Operand::Field(names) => self.fields(word, dot, names, scope),
             Operand::Variable(names) => {
-                let mut known = scope.variables.iter().rev();
-                let value = known
-                    .find(|(name, _)| *name == names[0])
-                    .map(|(_, value)| value.clone());
-                let value = value.unwrap_or_default();
+                let value = variable(&names[0], scope);
                 self.fields(word, &value, &names[1..], scope)
             }
             Operand::Function(name) => {
@@ -342,6 +349,11 @@ impl<'t> Run<'t> {
     ) -> Outcome<Value> {
         let mut value = value.clone();
         for name in names {
+            let none = Arguments::default();
+            if let Some(outcome) = methods::call(self.functions, &value, name, &none) {
+                value = self.outcome(name, word, outcome, scope)?;
+                continue;
+            }
             value = match &value {
                 Value::Map(map) => match map.entries.get(name) {
                     Some(value) => value.clone(),
@@ -372,6 +384,17 @@ impl<'t> Run<'t> {
         if matches!(name, "and" | "or") && !self.functions.knows(name) {
             return self.logic(name, first, (words, last), dot, scope);
         }
+        let arguments = self.arguments(words, last, dot, scope)?;
+        self.call(name, first, &arguments, scope)
+    }
+
+    fn arguments(
+        &mut self,
+        words: &'t [Word],
+        last: Option<Value>,
+        dot: &Value,
+        scope: &mut Scope<'t>,
+    ) -> Outcome<Arguments> {
         let mut arguments = Arguments::default();
         for word in words {
             let literal = matches!(word.operand, Operand::Number(_));
@@ -380,7 +403,33 @@ impl<'t> Run<'t> {
         if let Some(last) = last {
             arguments.push(last, false);
         }
-        self.call(name, first, &arguments, scope)
+        Ok(arguments)
+    }
+
+    /// A method with arguments: the last of the names, on what the others lead to.
+    fn method(
+        &mut self,
+        command: &'t Command,
+        (receiver, names): (Value, &[String]),
+        dot: &Value,
+        last: Option<Value>,
+        scope: &mut Scope<'t>,
+    ) -> Outcome<Value> {
+        self.step()?;
+        let first = &command.words[0];
+        let (name, path) = match names.split_last() {
+            Some((name, path)) => (name.as_str(), path),
+            None => ("", names),
+        };
+        let receiver = self.fields(first, &receiver, path, scope)?;
+        let arguments = self.arguments(&command.words[1..], last, dot, scope)?;
+        match methods::call(self.functions, &receiver, name, &arguments) {
+            Some(outcome) => self.outcome(name, first, outcome, scope),
+            None => {
+                let message = format!("{name} is not a method but has arguments");
+                self.fault(scope, first.at, first, &message)
+            }
+        }
     }
 
     /// `and` and `or`: they take no more of their arguments than they need.
@@ -419,6 +468,17 @@ impl<'t> Run<'t> {
         } else {
             builtins::call(name, arguments)
         };
+        self.outcome(name, word, outcome, scope)
+    }
+
+    /// What a call gave, or its fault at the place of the call.
+    fn outcome(
+        &self,
+        name: &str,
+        word: &Word,
+        outcome: Result<Value, CallError>,
+        scope: &Scope<'_>,
+    ) -> Outcome<Value> {
         match outcome {
             Ok(value) => Ok(value),
             Err(CallError::Arguments(message)) => self.fault(scope, word.at, word, &message),
@@ -428,6 +488,13 @@ impl<'t> Run<'t> {
             }
         }
     }
+}
+
+/// The value of a variable.
+fn variable(name: &str, scope: &Scope<'_>) -> Value {
+    let mut known = scope.variables.iter().rev();
+    let found = known.find(|(known, _)| known == name);
+    found.map(|(_, value)| value.clone()).unwrap_or_default()
 }
 
 /// Sets `$i, $x` or `$x` for a round of a loop.

@@ -378,7 +378,7 @@ fn pad(text: &str, spec: Spec, out: &mut String) {
 }
 
 /// `%g`: an exponent where it is below -4 or not below the precision; 6 where there is none.
-fn general(value: f64, precision: Option<usize>, upper: bool) -> String {
+pub(super) fn general(value: f64, precision: Option<usize>, upper: bool) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

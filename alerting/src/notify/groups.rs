@@ -1,0 +1,384 @@
+//! Groups of alerts: when each is due, and what is told to whom.
+//!
+//! Invariants: what is told is decided from alerts, silences, rules of inhibition, times and the
+//! log of notifications alone; an alert that is over stays in its group until those who must know
+//! have been told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use obs_model::{Labels, Timestamp};
+
+use super::alert::{Fingerprint, Received};
+use super::config::Config;
+use super::inhibit::Sources;
+use super::log::{Log, LogEntry, LogKey, Reason, reason};
+use super::route::Route;
+use super::silence::Silences;
+
+/// By which a group is known: its route and its labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupId {
+    /// The id of the route.
+    pub route: String,
+    /// The labels that its alerts share.
+    pub labels: Labels,
+}
+
+/// A group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// By which webhooks know it.
+    pub key: String,
+    alerts: BTreeSet<Fingerprint>,
+    /// When it is due.
+    next: Timestamp,
+    /// Notifications on their way.
+    busy: usize,
+    /// Whether one of them failed.
+    failed: bool,
+    /// Alerts that were over when they were told, and when each was told to us last.
+    ending: BTreeMap<Fingerprint, Timestamp>,
+    /// The times that mute it now.
+    pub muted_by: Vec<String>,
+}
+
+/// Something to tell.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// Of which group.
+    pub group: GroupId,
+    /// What the log knows it by.
+    pub key: LogKey,
+    /// The alerts, in order.
+    pub alerts: Vec<Received>,
+    /// Why.
+    pub reason: Reason,
+    /// What the log says once it was told.
+    pub entry: LogEntry,
+    /// Nobody need be told; only the log changes.
+    pub silent: bool,
+    /// The decision was made at this time.
+    pub now: Timestamp,
+}
+
+/// Why an alert is not told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quiet {
+    /// The ids of silences.
+    pub silenced_by: Vec<String>,
+    /// The alerts that inhibit it.
+    pub inhibited_by: Vec<Fingerprint>,
+}
+
+/// Alerts and their groups.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    config: Arc<Config>,
+    alerts: BTreeMap<Fingerprint, Received>,
+    groups: BTreeMap<GroupId, Group>,
+}
+
+impl Groups {
+    /// Nothing yet.
+    pub fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            alerts: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Goes on with another configuration: all alerts are grouped anew, and what was told is
+    /// known from the log.
+    pub fn reload(&mut self, config: Arc<Config>, now: Timestamp) {
+        self.config = config;
+        self.groups.clear();
+        let alerts: Vec<Received> = self.alerts.values().cloned().collect();
+        for alert in alerts {
+            self.group(&alert, now);
+        }
+    }
+
+    /// Takes alerts in; gives them as they are known now.
+    pub fn receive(&mut self, alerts: Vec<Received>, now: Timestamp) -> Vec<Received> {
+        let mut known = Vec::with_capacity(alerts.len());
+        for alert in alerts {
+            let alert = match self.alerts.get(&alert.fingerprint) {
+                Some(before) => alert.after(before),
+                None => alert,
+            };
+            self.alerts.insert(alert.fingerprint, alert.clone());
+            self.group(&alert, now);
+            known.push(alert);
+        }
+        known
+    }
+
+    /// Puts an alert into the groups of its routes.
+    fn group(&mut self, alert: &Received, now: Timestamp) {
+        let config = Arc::clone(&self.config);
+        for route in config.route.find(&alert.labels) {
+            let labels = route.group_labels(&alert.labels);
+            let id = GroupId {
+                route: route.id.clone(),
+                labels,
+            };
+            let key = route.group_key(&id.labels);
+            let options = &route.options;
+            let group = self.groups.entry(id).or_insert_with(|| {
+                let old = alert.starts_at.saturating_add(options.group_wait) < now;
+                Group {
+                    key,
+                    alerts: BTreeSet::new(),
+                    next: if old {
+                        now
+                    } else {
+                        now.saturating_add(options.group_wait)
+                    },
+                    busy: 0,
+                    failed: false,
+                    ending: BTreeMap::new(),
+                    muted_by: Vec::new(),
+                }
+            });
+            let known = !group.alerts.insert(alert.fingerprint);
+            if known
+                && alert.is_resolved(now)
+                && let Some(wait) = options.resolve_wait
+            {
+                group.next = group.next.min(now.saturating_add(wait));
+            }
+        }
+    }
+
+    /// When the next group is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let waiting = self.groups.values().filter(|group| group.busy == 0);
+        waiting.map(|group| group.next).min()
+    }
+
+    /// The groups that are due.
+    pub fn due(&self, now: Timestamp) -> Vec<GroupId> {
+        let due = |group: &Group| group.busy == 0 && group.next <= now;
+        let due = self.groups.iter().filter(|(_, group)| due(group));
+        due.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// All groups.
+    pub fn iter(&self) -> impl Iterator<Item = (&GroupId, &Group)> {
+        self.groups.iter()
+    }
+
+    /// The alerts of a group, in order.
+    pub fn alerts_of(&self, group: &Group) -> Vec<&Received> {
+        let alerts = group
+            .alerts
+            .iter()
+            .filter_map(|print| self.alerts.get(print));
+        let mut alerts: Vec<&Received> = alerts.collect();
+        alerts.sort_by(|a, b| order(&a.labels).cmp(&order(&b.labels)));
+        alerts
+    }
+
+    /// All alerts.
+    pub fn alerts(&self) -> impl Iterator<Item = &Received> {
+        self.alerts.values()
+    }
+
+    /// The alerts that keep others quiet now.
+    pub fn sources(&self, now: Timestamp) -> Sources {
+        let firing = self.alerts.values().filter(|alert| !alert.is_resolved(now));
+        Sources::of(&self.config.inhibit, firing)
+    }
+
+    /// Why an alert is not told.
+    pub fn quiet(
+        &self,
+        labels: &Labels,
+        sources: &Sources,
+        silences: &Silences,
+        now: Timestamp,
+    ) -> Quiet {
+        let inhibitor = sources.inhibitor(&self.config.inhibit, labels);
+        Quiet {
+            silenced_by: silences.about(labels, now),
+            inhibited_by: inhibitor.into_iter().collect(),
+        }
+    }
+
+    /// Decides what is told of a group that is due, and sets when it is due again.
+    pub fn flush(
+        &mut self,
+        id: &GroupId,
+        silences: &Silences,
+        log: &Log,
+        now: Timestamp,
+    ) -> Vec<Notification> {
+        let config = Arc::clone(&self.config);
+        let Some(route) = config
+            .route
+            .all()
+            .into_iter()
+            .find(|route| route.id == id.route)
+        else {
+            self.groups.remove(id);
+            return Vec::new();
+        };
+        let sources = self.sources(now);
+        let Some(group) = self.groups.get(id) else {
+            return Vec::new();
+        };
+        let alerts: Vec<Received> = self.alerts_of(group).into_iter().cloned().collect();
+        let over = alerts.iter().filter(|alert| alert.is_resolved(now));
+        let ending = over
+            .map(|alert| (alert.fingerprint, alert.updated_at))
+            .collect();
+        let told: Vec<Received> = alerts
+            .into_iter()
+            .filter(|alert| {
+                let quiet = self.quiet(&alert.labels, &sources, silences, now);
+                quiet == Quiet::default()
+            })
+            .collect();
+        let muted_by = config.muted_by(&route.options, now);
+        let muted = !muted_by.is_empty();
+        let mut notifications = Vec::new();
+        if !muted && !told.is_empty() {
+            let key = self.groups[id].key.clone();
+            notifications = decide(&config, route, (id, &key), &told, log, now);
+        }
+        if let Some(group) = self.groups.get_mut(id) {
+            group.muted_by = muted_by;
+            group.next = now.saturating_add(route.options.group_interval);
+            group.ending = ending;
+            group.failed = false;
+            group.busy = notifications.len();
+        }
+        if notifications.is_empty() {
+            self.end(id, now);
+        }
+        notifications
+    }
+
+    /// A notification was told, or given up.
+    pub fn done(&mut self, notification: &Notification, told: bool, log: &mut Log, now: Timestamp) {
+        if told {
+            log.set(notification.key.clone(), notification.entry.clone());
+        }
+        let Some(group) = self.groups.get_mut(&notification.group) else {
+            return;
+        };
+        group.failed |= !told;
+        group.busy = group.busy.saturating_sub(1);
+        if group.busy == 0 {
+            self.end(&notification.group, now);
+        }
+    }
+
+    /// Everybody was told: alerts that were over leave, unless they were told of again.
+    fn end(&mut self, id: &GroupId, now: Timestamp) {
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
+        if !group.failed {
+            for (print, told_at) in std::mem::take(&mut group.ending) {
+                let same = |alert: &Received| alert.updated_at == told_at && alert.is_resolved(now);
+                if self.alerts.get(&print).is_none_or(same) {
+                    group.alerts.remove(&print);
+                }
+            }
+        }
+        if group.alerts.is_empty() {
+            self.groups.remove(id);
+        }
+    }
+
+    /// Forgets alerts that are over and in no group; gives them.
+    pub fn forget(&mut self, now: Timestamp) -> Vec<Fingerprint> {
+        let grouped: BTreeSet<Fingerprint> = self
+            .groups
+            .values()
+            .flat_map(|group| group.alerts.iter().copied())
+            .collect();
+        let over = self.alerts.values().filter(|alert| alert.is_resolved(now));
+        let gone = over.map(|alert| alert.fingerprint);
+        let gone: Vec<Fingerprint> = gone.filter(|print| !grouped.contains(print)).collect();
+        for print in &gone {
+            self.alerts.remove(print);
+        }
+        gone
+    }
+}
+
+/// Job and instance first, as Alertmanager sorts.
+fn order(labels: &Labels) -> (bool, &str, bool, &str, &Labels) {
+    let part = |name: &str| (labels.get(name).is_none(), labels.get(name).unwrap_or(""));
+    let (no_job, job) = part("job");
+    let (no_instance, instance) = part("instance");
+    (no_job, job, no_instance, instance, labels)
+}
+
+fn decide(
+    config: &Config,
+    route: &Route,
+    (id, group_key): (&GroupId, &str),
+    alerts: &[Received],
+    log: &Log,
+    now: Timestamp,
+) -> Vec<Notification> {
+    let prints = |over: bool| -> BTreeSet<Fingerprint> {
+        let some = alerts.iter().filter(|alert| alert.is_resolved(now) == over);
+        some.map(|alert| alert.fingerprint).collect()
+    };
+    let (firing, resolved) = (prints(false), prints(true));
+    let receiver = config
+        .receivers
+        .iter()
+        .find(|r| r.name == route.options.receiver);
+    let integrations = receiver
+        .into_iter()
+        .flat_map(|receiver| &receiver.integrations);
+    let mut notifications = Vec::new();
+    for integration in integrations {
+        let key = LogKey {
+            group: group_key.to_owned(),
+            receiver: route.options.receiver.clone(),
+            kind: integration.kind(),
+            index: integration.index,
+        };
+        let send_resolved = integration.send_resolved;
+        let repeat = route.options.repeat;
+        let why = reason(
+            log.get(&key),
+            &firing,
+            &resolved,
+            send_resolved,
+            repeat,
+            now,
+        );
+        let Some(reason) = why else { continue };
+        let told = alerts
+            .iter()
+            .filter(|alert| send_resolved || !alert.is_resolved(now));
+        notifications.push(Notification {
+            group: id.clone(),
+            key,
+            alerts: told.cloned().collect(),
+            reason,
+            entry: LogEntry {
+                firing: firing.clone(),
+                resolved: resolved.clone(),
+                at: now,
+            },
+            silent: !send_resolved && firing.is_empty(),
+            now,
+        });
+    }
+    notifications
+}

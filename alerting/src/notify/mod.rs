@@ -1,0 +1,27 @@
+//! Notifications, as Alertmanager decides them: routes, groups, inhibition, silences, times, and
+//! the log of what was told.
+//!
+//! Invariant: nothing here waits or sends. Alerts, requests and the time come in; what is to be
+//! told comes out, and whether it was told comes back.
+
+pub mod alert;
+pub mod config;
+pub mod data;
+pub mod groups;
+pub mod inhibit;
+pub mod interval;
+pub mod log;
+pub mod matchers;
+pub mod receivers;
+pub mod route;
+pub mod silence;
+pub mod texts;
+
+pub use alert::{Fingerprint, Received};
+pub use config::Config;
+pub use groups::{Group, GroupId, Groups, Notification, Quiet};
+pub use log::{Log, LogEntry, LogKey, Reason};
+pub use silence::{Silence, SilenceError, SilenceState, Silences};
+
+#[cfg(test)]
+mod tests;

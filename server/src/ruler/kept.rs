@@ -1,0 +1,152 @@
+//! States of alerts on disk.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use obs_alerting::rules::group::Running;
+use obs_alerting::rules::{Alert, kept};
+use obs_model::{Tenant, Timestamp};
+use obs_storage::{Change, Disk, Table, TableError};
+
+use super::{GroupKey, lock};
+
+/// The folder of the table in the data directory.
+const FOLDER: &str = "alerts";
+
+/// The table of states.
+#[derive(Debug)]
+pub(crate) struct Kept(Mutex<Table>);
+
+impl Kept {
+    /// Opens the table. Blocks.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, salt: u32) -> anyhow::Result<Self> {
+        let opened = Table::open(Arc::clone(disk), FOLDER, salt);
+        let (table, damage) = opened.context("open the states of alerts")?;
+        for damage in damage {
+            tracing::error!(%damage, "states of alerts are damaged");
+        }
+        Ok(Self(Mutex::new(table)))
+    }
+
+    /// Gives the rules of a group back what was kept of their alerts.
+    pub(super) fn restore(&self, key: &GroupKey, rules: &mut [Running], now: Timestamp) {
+        let table = lock(&self.0);
+        let group = group_key(key);
+        let last = table.get(&key.tenant, &group).and_then(|bytes| {
+            let nanos = i64::from_le_bytes(bytes.try_into().ok()?);
+            Some(Timestamp::from_nanos(nanos))
+        });
+        let down = last.map_or(0, |last| now - last);
+        for (rule, prefix) in prefixes(&group, rules.iter()).into_iter().enumerate() {
+            let rows = rows_below(&table, &key.tenant, &prefix);
+            let mut alerts = Vec::new();
+            for (_, value) in rows {
+                match kept::decode(value) {
+                    Some(alert) => alerts.push(alert),
+                    None => tracing::error!(
+                        group = key.name,
+                        "the state of an alert cannot be read and counts as none"
+                    ),
+                }
+            }
+            if let Some(alerting) = rules[rule].alerting_mut() {
+                alerting.restore(alerts, down);
+            }
+        }
+    }
+
+    /// Writes what has changed of a group's alerts. Blocks.
+    pub(super) fn keep(
+        &self,
+        key: &GroupKey,
+        rules: &[Mutex<Running>],
+        now: Timestamp,
+    ) -> Result<(), TableError> {
+        let group = group_key(key);
+        let guards: Vec<_> = rules.iter().map(lock).collect();
+        let prefixes = prefixes(&group, guards.iter().map(|guard| &**guard));
+        let mut alerts: BTreeMap<Vec<u8>, Alert> = BTreeMap::new();
+        for (rule, prefix) in guards.iter().zip(&prefixes) {
+            for alert in rule.alerting().into_iter().flat_map(|rule| rule.alerts()) {
+                let mut row = prefix.clone();
+                row.extend_from_slice(alert.labels.packed());
+                alerts.insert(row, alert.clone());
+            }
+        }
+        drop(guards);
+        let mut table = lock(&self.0);
+        let mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+        for (row, value) in rows_below(&table, &key.tenant, &group) {
+            if row.len() > group.len() && !alerts.contains_key(row) {
+                changes.push((row.to_vec(), None));
+            } else if let (Some(now), Some(before)) = (alerts.get(row), kept::decode(value))
+                && !kept::differs(&before, now)
+            {
+                alerts.remove(row);
+            }
+        }
+        for (row, alert) in &alerts {
+            changes.push((row.clone(), Some(kept::encode(alert))));
+        }
+        // The time is of use only where something is kept.
+        let known = table.get(&key.tenant, &group).is_some();
+        if !changes.is_empty() || known {
+            changes.push((group, Some(now.nanos().to_le_bytes().to_vec())));
+        }
+        write(&mut table, &key.tenant, &changes)
+    }
+
+    /// Forgets a group.
+    pub(super) fn forget(&self, key: &GroupKey) {
+        let group = group_key(key);
+        let mut table = lock(&self.0);
+        let rows = rows_below(&table, &key.tenant, &group);
+        let changes: Vec<_> = rows.map(|(row, _)| (row.to_vec(), None)).collect();
+        if let Err(error) = write(&mut table, &key.tenant, &changes) {
+            tracing::error!(%error, "states of alerts could not be removed");
+        }
+    }
+}
+
+fn write(
+    table: &mut Table,
+    tenant: &Tenant,
+    changes: &[(Vec<u8>, Option<Vec<u8>>)],
+) -> Result<(), TableError> {
+    let changes = changes.iter().map(|(key, value)| Change {
+        tenant,
+        key,
+        value: value.as_deref(),
+    });
+    table.write(&changes.collect::<Vec<_>>())
+}
+
+/// The key of a group.
+fn group_key(key: &GroupKey) -> Vec<u8> {
+    format!("{}\0{}\0", key.file, key.name).into_bytes()
+}
+
+/// What the keys of each rule's alerts begin with.
+fn prefixes<'a>(group: &[u8], rules: impl Iterator<Item = &'a Running>) -> Vec<Vec<u8>> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    rules
+        .map(|rule| {
+            let name = rule.rule.name();
+            let nth = seen.entry(name).or_default();
+            let prefix = [group, format!("{nth}\0{name}\0").as_bytes()].concat();
+            *nth += 1;
+            prefix
+        })
+        .collect()
+}
+
+fn rows_below<'t>(
+    table: &'t Table,
+    tenant: &Tenant,
+    prefix: &'t [u8],
+) -> impl Iterator<Item = (&'t [u8], &'t [u8])> {
+    table
+        .rows_from(tenant, prefix)
+        .take_while(move |(row, _)| row.starts_with(prefix))
+}

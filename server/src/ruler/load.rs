@@ -1,0 +1,67 @@
+//! Rule files: found, read and checked all together.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use obs_alerting::rules::{Group, Parsing, RuleFile};
+use obs_collector::glob;
+use obs_model::Tenant;
+use obs_model::limits::Limits;
+
+use super::GroupKey;
+
+/// Largest rule file.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// The groups of all files that the patterns name; relative ones start from `folder`. One fault
+/// refuses all of them.
+pub(crate) async fn load(
+    patterns: &[PathBuf],
+    folder: &Path,
+    limits: &Limits,
+) -> anyhow::Result<Vec<(GroupKey, Group)>> {
+    let mut groups = Vec::new();
+    for pattern in patterns {
+        let pattern = folder.join(pattern);
+        let (files, faults) = glob::expand(&pattern).await;
+        if let Some(fault) = faults.first() {
+            anyhow::bail!("rule_files: {fault}");
+        }
+        for file in files {
+            groups.extend(load_file(&file, limits).await?);
+        }
+    }
+    // A file that two patterns name is one file.
+    groups.sort_by(|a, b| a.0.cmp(&b.0));
+    groups.dedup_by(|a, b| a.0 == b.0);
+    Ok(groups)
+}
+
+async fn load_file(file: &Path, limits: &Limits) -> anyhow::Result<Vec<(GroupKey, Group)>> {
+    let shown = file.display().to_string();
+    let read = async {
+        let bytes = tokio::fs::metadata(file).await?.len();
+        anyhow::ensure!(
+            bytes <= FILE_BYTES_MAX,
+            "expected a rule file of at most {FILE_BYTES_MAX} bytes, found {bytes}"
+        );
+        Ok(tokio::fs::read_to_string(file).await?)
+    };
+    let text: String = read.await.with_context(|| shown.clone())?;
+    let parsing = Parsing {
+        limits: *limits,
+        ..Parsing::default()
+    };
+    let parsed = RuleFile::parse(&text, &parsing).map_err(|e| anyhow::anyhow!("{shown}:{e}"))?;
+    let groups = parsed.groups.into_iter();
+    Ok(groups
+        .map(|group| {
+            let key = GroupKey {
+                tenant: Tenant::anonymous(),
+                file: shown.clone(),
+                name: group.name.clone(),
+            };
+            (key, group)
+        })
+        .collect())
+}
