@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_model::family::Family;
+use obs_model::packed::Arriving;
 use obs_model::spans::Attribute;
 use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
 use obs_storage::queue::{Queue, QueueFrame, QueueOptions};
@@ -214,9 +215,10 @@ impl Shipper {
         self.put(Signal::Logs, merged, record::logs)
     }
 
-    fn put_spans(&self, group: Vec<(Tenant, SpanBatch)>) -> Result<(), SinkError> {
+    fn put_spans(&self, group: Vec<(Tenant, Arriving)>) -> Result<(), SinkError> {
         let mut merged = BTreeMap::<Tenant, SpanBatch>::new();
-        for (tenant, mut batch) in group {
+        for (tenant, batch) in group {
+            let mut batch = batch.into_batch();
             for resource in &mut batch.resources {
                 let attributes = &mut resource.resource.attributes;
                 for (name, value) in &self.external {

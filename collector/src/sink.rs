@@ -331,12 +331,18 @@ impl Sink {
         self.redacted(batch, cost, Redactor::logs).await
     }
 
-    async fn refined_spans(&self, mut batch: SpanBatch) -> Result<SpanBatch, SinkError> {
-        if let Some((pods, peer)) = self.sender() {
+    async fn refined_spans(&self, batch: Arriving) -> Result<Arriving, SinkError> {
+        let sender = self.sender();
+        if sender.is_none() && self.redaction.is_none() {
+            return Ok(batch);
+        }
+        let mut batch = batch.into_batch();
+        if let Some((pods, peer)) = sender {
             pods.spans(&mut batch, Some(peer));
         }
         let cost = batch.span_count().saturating_mul(1024);
-        self.redacted(batch, cost, Redactor::spans).await
+        let batch = self.redacted(batch, cost, Redactor::spans).await?;
+        Ok(batch.into())
     }
 
     /// Whoever sends the request of this task, where pods are known.

@@ -70,11 +70,9 @@ pub(crate) enum Command {
     )]
     Correlate(CorrelateOptions),
     /// Serve this machine's metrics with node_exporter's names and flags
-    #[command(
-        after_help = "Examples:\n  obs node-exporter --once\n  \
+    #[command(after_help = "Examples:\n  obs node-exporter --once\n  \
         obs node-exporter --listen :9100 --collector.systemd --no-collector.hwmon\n  \
-        obs node-exporter --path.rootfs /host --path.procfs /host/proc --path.sysfs /host/sys"
-    )]
+        obs node-exporter --path.rootfs /host --path.procfs /host/proc --path.sysfs /host/sys")]
     NodeExporter(NodeExporterOptions),
     /// Serve the state of Kubernetes objects with kube-state-metrics' names
     #[command(
@@ -199,7 +197,12 @@ pub(crate) struct ServeOptions {
     )]
     route_prefix: String,
     /// Where users reach this server, for links in alerts; http://HOST:PORT without it
-    #[arg(long, alias = "web.external-url", value_name = "URL", env = "OBS_EXTERNAL_URL")]
+    #[arg(
+        long,
+        alias = "web.external-url",
+        value_name = "URL",
+        env = "OBS_EXTERNAL_URL"
+    )]
     external_url: Option<String>,
     /// Let HTTP clients ask for a reload (POST /-/reload); SIGHUP does in any case
     #[arg(long, alias = "web.enable-lifecycle", env = "OBS_ENABLE_LIFECYCLE")]
@@ -685,7 +688,11 @@ pub(crate) struct NodeExporterOptions {
     #[arg(long)]
     pub(crate) once: bool,
     /// Path under which to serve the metrics
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    #[arg(
+        long = "web.telemetry-path",
+        value_name = "PATH",
+        default_value = "/metrics"
+    )]
     pub(crate) telemetry_path: String,
     /// Leave out the metrics of the exporter itself: `process_*`, `promhttp_*`
     #[arg(long = "web.disable-exporter-metrics")]

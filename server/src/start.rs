@@ -887,7 +887,8 @@ async fn follow_state(
         return Ok(());
     };
     let folder = config_folder(options);
-    let state = StateMetrics::new(config::state_settings(wanted, folder)?).context("obs.kubernetes.kube_state")?;
+    let state = StateMetrics::new(config::state_settings(wanted, folder)?)
+        .context("obs.kubernetes.kube_state")?;
     let client = Client::new(&config.cluster(folder).map_err(anyhow::Error::msg)?.access()).await?;
     let stop = stop.child_token();
     tasks.spawn(async move {

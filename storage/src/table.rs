@@ -115,7 +115,10 @@ impl Table {
     }
 
     /// The rows of a tenant, in order of their keys.
-    pub fn rows(&self, tenant: &Tenant) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn rows<'t>(
+        &'t self,
+        tenant: &Tenant,
+    ) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + use<'t> {
         let rows = self.rows.get(tenant).into_iter().flatten();
         rows.map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
@@ -302,7 +305,8 @@ mod tests {
     }
 
     fn all(table: &Table) -> Vec<(String, usize)> {
-        let rows = table.rows(&Tenant::anonymous());
+        let tenant = Tenant::anonymous();
+        let rows = table.rows(&tenant);
         rows.map(|(k, v)| (String::from_utf8_lossy(k).into_owned(), v.len()))
             .collect()
     }

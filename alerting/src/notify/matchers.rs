@@ -298,7 +298,8 @@ mod tests {
             ("a=~\"\\\\d+\"", &["a =~ \"\\\\d+\""]),
         ];
         for (text, expect) in cases {
-            assert_eq!(shown(text).as_deref(), Ok(*expect), "{text}");
+            let expect = expect.iter().map(|m| (*m).to_owned()).collect();
+            assert_eq!(shown(text), Ok::<Vec<String>, String>(expect), "{text}");
         }
     }
 

@@ -86,7 +86,7 @@ impl Functions for NotifyFunctions {
                 Ok(Value::list(list.iter().chain(&values[1..]).cloned()))
             }
             "dict" => {
-                if values.len() % 2 != 0 {
+                if !values.len().is_multiple_of(2) {
                     return Err(failed("dict requires an even number of arguments"));
                 }
                 let keys: Result<Vec<&str>, CallError> = (0..values.len())
@@ -334,12 +334,73 @@ const MARKDOWN: &[(&str, &[&str], &str)] = &[
     ("mattermost", &["title"], "text"),
 ];
 
+const SUBJECT: &str = "{{ template \"__subject\" . }}";
+const URL: &str = "{{ template \"__alertmanagerURL\" . }}";
+const NAME: &str = "{{ template \"__alertmanager\" . }}";
+const COLOR: &str = "{{ if eq .Status \"firing\" }}danger{{ else }}good{{ end }}";
+
+/// What is one text each, by name.
+const NAMED: &[(&str, &str)] = &[
+    ("slack.default.color", COLOR),
+    ("mattermost.default.color", COLOR),
+    ("slack.default.title", SUBJECT),
+    ("slack.default.username", NAME),
+    (
+        "slack.default.fallback",
+        "{{ template \"slack.default.title\" . }} | {{ template \"slack.default.titlelink\" . }}",
+    ),
+    ("slack.default.callbackid", ""),
+    ("slack.default.pretext", ""),
+    ("slack.default.titlelink", URL),
+    ("slack.default.iconemoji", ""),
+    ("slack.default.iconurl", ""),
+    ("slack.default.text", ""),
+    ("slack.default.footer", ""),
+    ("pagerduty.default.description", SUBJECT),
+    ("pagerduty.default.client", NAME),
+    ("pagerduty.default.clientURL", URL),
+    (
+        "pagerduty.default.instances",
+        "{{ template \"__text_alert_list\" . }}",
+    ),
+    ("opsgenie.default.message", SUBJECT),
+    ("opsgenie.default.source", URL),
+    ("wechat.default.to_user", ""),
+    ("wechat.default.to_party", ""),
+    ("wechat.default.to_tag", ""),
+    ("wechat.default.agent_id", ""),
+    ("victorops.default.entity_display_name", SUBJECT),
+    ("victorops.default.monitoring_tool", NAME),
+    ("pushover.default.url", URL),
+    ("discord.default.content", ""),
+    ("rocketchat.default.title", SUBJECT),
+    ("rocketchat.default.alias", NAME),
+    ("rocketchat.default.titlelink", URL),
+    ("rocketchat.default.emoji", ""),
+    ("rocketchat.default.iconurl", ""),
+    ("rocketchat.default.text", ""),
+    ("mattermost.default.username", NAME),
+    ("mattermost.default.titlelink", URL),
+    (
+        "mattermost.default.fallback",
+        "{{ template \"mattermost.default.title\" . }} | {{ template \"mattermost.default.titlelink\" . }}",
+    ),
+    ("email.default.subject", SUBJECT),
+];
+
 /// What is defined without any file, under Alertmanager's names and with its texts.
 fn shipped() -> String {
     let mut out = String::new();
     let mut define = |name: &str, body: &str| {
         out.push_str(&format!("{{{{ define {name:?} }}}}{body}{{{{ end }}}}"));
     };
+    define_shared(&mut define);
+    define_kinds(&mut define);
+    out
+}
+
+/// What the texts of all kinds are made of.
+fn define_shared(define: &mut dyn FnMut(&str, &str)) {
     define("__alertmanager", "Alertmanager");
     define(
         "__alertmanagerURL",
@@ -374,9 +435,10 @@ fn shipped() -> String {
             pairs("Annotations", " ")
         ),
     );
-    let subject = "{{ template \"__subject\" . }}";
-    let url = "{{ template \"__alertmanagerURL\" . }}";
-    let name = "{{ template \"__alertmanager\" . }}";
+}
+
+/// The texts of each kind.
+fn define_kinds(define: &mut dyn FnMut(&str, &str)) {
     let annotations = "{{ .CommonAnnotations.SortedPairs.Values | join \" \" }}\n";
     // Each of the two lists, where it has any; `open` and `close` are how they are trimmed.
     let lists = |list: &str, mark: &str, open: &str, close: &str| {
@@ -393,7 +455,7 @@ fn shipped() -> String {
     let markdown = lists("__text_alert_list_markdown", "# ", "", "");
     for (kind, titled, listed, with_annotations) in LISTS {
         if !titled.is_empty() {
-            define(&format!("{kind}.default.{titled}"), subject);
+            define(&format!("{kind}.default.{titled}"), SUBJECT);
         }
         let start = if *with_annotations { annotations } else { "\n" };
         define(
@@ -403,63 +465,16 @@ fn shipped() -> String {
     }
     for (kind, titles, listed) in MARKDOWN {
         for title in *titles {
-            define(&format!("{kind}.default.{title}"), subject);
+            define(&format!("{kind}.default.{title}"), SUBJECT);
         }
         define(
             &format!("{kind}.default.{listed}"),
             &format!("\n{markdown}"),
         );
     }
-    for (name, body) in [
-        ("slack.default.title", subject),
-        ("slack.default.username", name),
-        (
-            "slack.default.fallback",
-            "{{ template \"slack.default.title\" . }} | {{ template \"slack.default.titlelink\" . }}",
-        ),
-        ("slack.default.callbackid", ""),
-        ("slack.default.pretext", ""),
-        ("slack.default.titlelink", url),
-        ("slack.default.iconemoji", ""),
-        ("slack.default.iconurl", ""),
-        ("slack.default.text", ""),
-        ("slack.default.footer", ""),
-        ("pagerduty.default.description", subject),
-        ("pagerduty.default.client", name),
-        ("pagerduty.default.clientURL", url),
-        (
-            "pagerduty.default.instances",
-            "{{ template \"__text_alert_list\" . }}",
-        ),
-        ("opsgenie.default.message", subject),
-        ("opsgenie.default.source", url),
-        ("wechat.default.to_user", ""),
-        ("wechat.default.to_party", ""),
-        ("wechat.default.to_tag", ""),
-        ("wechat.default.agent_id", ""),
-        ("victorops.default.entity_display_name", subject),
-        ("victorops.default.monitoring_tool", name),
-        ("pushover.default.url", url),
-        ("discord.default.content", ""),
-        ("rocketchat.default.title", subject),
-        ("rocketchat.default.alias", name),
-        ("rocketchat.default.titlelink", url),
-        ("rocketchat.default.emoji", ""),
-        ("rocketchat.default.iconurl", ""),
-        ("rocketchat.default.text", ""),
-        ("mattermost.default.username", name),
-        ("mattermost.default.titlelink", url),
-        (
-            "mattermost.default.fallback",
-            "{{ template \"mattermost.default.title\" . }} | {{ template \"mattermost.default.titlelink\" . }}",
-        ),
-        ("email.default.subject", subject),
-    ] {
+    for (name, body) in NAMED {
         define(name, body);
     }
-    let color = "{{ if eq .Status \"firing\" }}danger{{ else }}good{{ end }}";
-    define("slack.default.color", color);
-    define("mattermost.default.color", color);
     let ends = trimmed.trim_end_matches('\n');
     define(
         "opsgenie.default.description",
@@ -471,11 +486,10 @@ fn shipped() -> String {
     );
     define(
         "wechat.default.message",
-        &format!("{subject}\n{annotations}{ends}\nAlertmanagerUrl:\n{url}"),
+        &format!("{SUBJECT}\n{annotations}{ends}\nAlertmanagerUrl:\n{URL}"),
     );
     define("jira.default.priority", PRIORITY);
     define("email.default.html", EMAIL);
-    out
 }
 
 /// The worst severity of the alerts that fire, or of those that are over where none does.

@@ -32,6 +32,8 @@ fn app() -> (Arc<App>, Inbox) {
         stores: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
+        ruler: OnceLock::new(),
+        external_url: String::new(),
         writes: OnceLock::new(),
         reader: Reader::new(1, rules.limits).expect("a pool"),
         scraper: Scraper::new(),
