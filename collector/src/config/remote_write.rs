@@ -1,7 +1,7 @@
 //! One entry of `remote_write`: all of Prometheus' keys, and how they become a [`RemoteWrite`].
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use md5::{Digest, Md5};
@@ -294,7 +294,7 @@ mod tests {
         )
         .unwrap();
         assert!(write.exemplars && write.histograms && write.relabel.len() == 1);
-        assert_eq!(write.client.tls.ca_file, Some(PathBuf::from("/etc/a")));
+        assert_eq!(write.client.tls.ca_file, Some(std::path::PathBuf::from("/etc/a")));
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn grouping(path: &str) -> Result<Pairs, HttpError> {
     let mut pairs = Pairs::new();
     if !labels.is_empty() {
         let parts: Vec<&str> = labels.split('/').collect();
-        if parts.len() % 2 != 0 {
+        if !parts.len().is_multiple_of(2) {
             let text = format!(
                 "odd number of components in label string {:?}",
                 format!("/{labels}")

@@ -131,7 +131,7 @@ fn parse(yaml: &str) -> Vec<Job> {
         &GlobalConfig::default(),
         configs,
         yaml,
-        std::path::Path::new("/"),
+        Path::new("/"),
     )
     .expect(yaml)
 }
