@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use obs_model::packed::{PackedSpan, PackedSpans};
 use obs_model::spans::{Resource, Scope};
-use obs_model::{Span, TraceId};
+use obs_model::{Span, SpanId, TraceId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use hashbrown::HashTable;
@@ -42,6 +42,19 @@ pub(crate) struct Builder {
     /// Entries and bytes of resources and scopes.
     group_entries: usize,
     group_bytes: usize,
+}
+
+/// What of a span is of one size.
+struct Head {
+    trace_id: TraceId,
+    span_id: SpanId,
+    parent_id: SpanId,
+    start: i64,
+    end: i64,
+    kind: u8,
+    status: u8,
+    /// Flags, and how many attributes, events and links the source dropped.
+    numbers: [u32; 4],
 }
 
 /// What is known of the keys of a request: the columns of this block.
@@ -117,27 +130,46 @@ impl Builder {
         self.len() >= ROWS_MAX || entries >= ENTRIES_MAX || bytes >= BYTES_MAX
     }
 
-    /// Adds a span.
-    pub(crate) fn push(&mut self, resource: &Arc<Resource>, scope: &Arc<Scope>, span: &Span) {
+    /// Adds what is of one size in each row.
+    fn begin(&mut self, resource: &Arc<Resource>, scope: &Arc<Scope>, head: &Head) {
         let resource = self.resource(resource);
         let scope = self.scope(scope);
-        let trace = self.trace(span.trace_id);
+        let trace = self.trace(head.trace_id);
         let block = &mut self.block;
         block.of_resource.push(resource);
         block.of_scope.push(scope);
         block.of_trace.push(trace);
-        block.span_ids.push(span.span_id);
-        block.parents.push(span.parent_id);
-        let start = span.start.nanos();
-        block.starts.push(start);
-        block.durations.push(span.end.nanos().wrapping_sub(start));
-        block.kinds.push(span.kind as u8);
-        block.statuses.push(span.status as u8);
-        let [flags, attributes, events, links] = &mut block.numbers;
-        flags.push(span.flags);
-        attributes.push(span.dropped_attributes);
-        events.push(span.dropped_events);
-        links.push(span.dropped_links);
+        block.span_ids.push(head.span_id);
+        block.parents.push(head.parent_id);
+        block.starts.push(head.start);
+        block.durations.push(head.end.wrapping_sub(head.start));
+        block.kinds.push(head.kind);
+        block.statuses.push(head.status);
+        for (column, number) in block.numbers.iter_mut().zip(head.numbers) {
+            column.push(number);
+        }
+    }
+
+    /// Adds a span.
+    pub(crate) fn push(&mut self, resource: &Arc<Resource>, scope: &Arc<Scope>, span: &Span) {
+        let head = Head {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_id: span.parent_id,
+            start: span.start.nanos(),
+            end: span.end.nanos(),
+            kind: span.kind as u8,
+            status: span.status as u8,
+            numbers: [
+                span.flags,
+                span.dropped_attributes,
+                span.dropped_events,
+                span.dropped_links,
+            ],
+        };
+        let start = head.start;
+        self.begin(resource, scope, &head);
+        let block = &mut self.block;
         self.names.push(span.name.as_bytes());
         self.messages.push(span.status_message.as_bytes());
         self.states.push(span.trace_state.as_bytes());
@@ -170,25 +202,24 @@ impl Builder {
         span: &PackedSpan,
         keys: &mut PackedKeys,
     ) {
-        let resource = self.resource(resource);
-        let scope = self.scope(scope);
-        let trace = self.trace(span.trace_id);
+        let head = Head {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_id: span.parent_id,
+            start: span.start.nanos(),
+            end: span.end.nanos(),
+            kind: span.kind as u8,
+            status: span.status as u8,
+            numbers: [
+                span.flags,
+                span.dropped_attributes,
+                span.dropped_events,
+                span.dropped_links,
+            ],
+        };
+        let start = head.start;
+        self.begin(resource, scope, &head);
         let block = &mut self.block;
-        block.of_resource.push(resource);
-        block.of_scope.push(scope);
-        block.of_trace.push(trace);
-        block.span_ids.push(span.span_id);
-        block.parents.push(span.parent_id);
-        let start = span.start.nanos();
-        block.starts.push(start);
-        block.durations.push(span.end.nanos().wrapping_sub(start));
-        block.kinds.push(span.kind as u8);
-        block.statuses.push(span.status as u8);
-        let [flags, attributes, events, links] = &mut block.numbers;
-        flags.push(span.flags);
-        attributes.push(span.dropped_attributes);
-        events.push(span.dropped_events);
-        links.push(span.dropped_links);
         self.names.push(from.text(span.name).as_bytes());
         self.messages
             .push(from.text(span.status_message).as_bytes());

@@ -89,6 +89,13 @@ fn reference(message: Message<'_>) -> Result<Reference> {
 
 /// `google.protobuf.Timestamp` and `Duration`; none where it does not fit.
 fn nanos(message: Message<'_>) -> Result<Option<i64>> {
+    let (seconds, nanos) = seconds_and_nanos(message)?;
+    let whole = seconds.checked_mul(1_000_000_000);
+    Ok(whole.and_then(|whole| whole.checked_add(nanos)))
+}
+
+/// The fields of `google.protobuf.Timestamp` and `Duration`.
+pub(super) fn seconds_and_nanos(message: Message<'_>) -> Result<(i64, i64)> {
     let (mut seconds, mut nanos) = (0i64, 0i64);
     let mut fields = message.fields();
     while let Some(field) = fields.next()? {
@@ -98,8 +105,7 @@ fn nanos(message: Message<'_>) -> Result<Option<i64>> {
             _ => {}
         }
     }
-    let whole = seconds.checked_mul(1_000_000_000);
-    Ok(whole.and_then(|whole| whole.checked_add(nanos)))
+    Ok((seconds, nanos))
 }
 
 fn log(message: Message<'_>) -> Result<(Option<i64>, Vec<Attribute>)> {

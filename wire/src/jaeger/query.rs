@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use obs_model::spans::{ResourceSpans, ScopeSpans, SpanKind};
 use obs_model::{SpanBatch, Timestamp};
 
+use super::proto::seconds_and_nanos;
 use super::ui::{Dependency, kind_text};
 use super::v3::Summary;
 use crate::error::WireError;
@@ -96,15 +97,7 @@ fn pair(message: Message<'_>) -> Result<(String, String)> {
 
 /// `google.protobuf.Timestamp` and `Duration` in nanoseconds; the nearest that there is.
 fn nanos(message: Message<'_>) -> Result<Option<i64>> {
-    let (mut seconds, mut nanos) = (0i64, 0i64);
-    let mut fields = message.fields();
-    while let Some(field) = fields.next()? {
-        match field {
-            (1, Wire::Varint(number)) => seconds = number as i64,
-            (2, Wire::Varint(number)) => nanos = number as i64,
-            _ => {}
-        }
-    }
+    let (seconds, nanos) = seconds_and_nanos(message)?;
     let whole = seconds.saturating_mul(1_000_000_000);
     Ok(Some(whole.saturating_add(nanos)))
 }

@@ -66,20 +66,14 @@ pub(super) fn run_traces(
 ) -> Result<(), QueryError> {
     let also: Vec<&Attribute> = measure.by.iter().chain(measure.attribute()).collect();
     let marked = Marked::new(&pipeline.pipeline, &also);
-    let (hints, budget) = (hints(&pipeline.pipeline), measure.budget);
-    scan_traces(
+    let budget = measure.budget;
+    look(
         snapshot,
-        steps.range(),
-        &hints,
+        (pipeline, &marked),
+        steps,
         budget,
-        &mut |from, traces| {
-            marked.look(from, traces, &mut |rows, block| {
-                gather(from, rows, block, measure)
-            })?;
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    Ok(())
+        &mut |from, rows, block| gather(from, rows, block, measure),
+    )
 }
 
 /// Compares the spans that a pipeline finds.
@@ -92,6 +86,26 @@ pub(super) fn compare(
 ) -> Result<(), QueryError> {
     let also = comparison.trace_attributes();
     let marked = Marked::new(&pipeline.pipeline, &also.iter().collect::<Vec<_>>());
+    look(
+        snapshot,
+        (pipeline, &marked),
+        steps,
+        budget,
+        &mut |from, rows, block| comparison.columns(from, rows, block, budget),
+    )
+}
+
+/// Takes the rows that a pipeline finds among whole traces, and the columns that were read.
+type TakeFound<'a> = dyn FnMut(&Columns<'_>, &[bool], Block<'_>) -> Result<(), SelectError> + 'a;
+
+/// Looks for what a pipeline finds among whole traces.
+fn look(
+    snapshot: &Snapshot<Spans>,
+    (pipeline, marked): (&MetricPipeline, &Marked<'_>),
+    steps: &Steps,
+    budget: &obs_model::Budget,
+    take: &mut TakeFound<'_>,
+) -> Result<(), QueryError> {
     let hints = hints(&pipeline.pipeline);
     scan_traces(
         snapshot,
@@ -99,9 +113,7 @@ pub(super) fn compare(
         &hints,
         budget,
         &mut |from, traces| {
-            marked.look(from, traces, &mut |rows, block| {
-                comparison.columns(from, rows, block, budget)
-            })?;
+            marked.look(from, traces, &mut |rows, block| take(from, rows, block))?;
             Ok(ControlFlow::Continue(()))
         },
     )?;
