@@ -12,6 +12,8 @@ mod kept;
 mod load;
 mod outgoing;
 mod rows;
+mod senders;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,10 +29,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use deliver::{Delivery, DeliveryCounts};
-pub(crate) use deliver::{Refused, Tell};
-pub(crate) use kept::Kept;
-pub(crate) use load::{Loaded, load};
+use deliver::{Refused, Tell};
+use kept::Kept;
+pub(crate) use load::Loaded;
 pub(crate) use outgoing::Outgoing;
+pub(crate) use start::{Settings, reload, settings, start};
 use rows::{Row, RowChange};
 
 /// Alerts that are known at one time, of all tenants: some 200 MB. Further ones are refused.
@@ -288,6 +291,11 @@ impl Alertmanager {
 
     /// Goes on with another configuration. What waits to be tried again is decided anew.
     pub(crate) async fn reload(&self, loaded: Loaded) {
+        if self.loaded().is_same(&loaded) {
+            // Files with secrets may have changed all the same.
+            lock(&self.state).loaded = Arc::new(loaded);
+            return;
+        }
         let old = std::mem::replace(
             &mut lock(&self.state).generation,
             CancellationToken::new(),

@@ -13,7 +13,7 @@ use obs_collector::glob;
 use serde_yaml_ng::Value;
 use tokio::sync::Semaphore;
 
-use super::Tell;
+use super::{Tell, senders};
 use crate::about::redacted;
 
 /// Largest configuration, and largest file of templates.
@@ -33,6 +33,8 @@ pub(crate) struct Loaded {
     pub(crate) library: Library,
     /// Who sends.
     pub(crate) tell: Arc<dyn Tell>,
+    /// The text and its templates, by which it is known whether anything changed.
+    source: Vec<String>,
     permits: BTreeMap<String, Arc<Semaphore>>,
 }
 
@@ -48,11 +50,17 @@ impl Loaded {
         let permits = names.map(|name| (name, Arc::new(Semaphore::new(REQUESTS_MAX))));
         Self {
             original: shown(text),
+            source: vec![text.to_owned()],
             permits: permits.collect(),
             library,
             config,
             tell,
         }
+    }
+
+    /// Whether another one says the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.source == other.source
     }
 
     /// What bounds the requests to a receiver.
@@ -65,7 +73,6 @@ impl Loaded {
 pub(crate) async fn load(
     (file, inline): (Option<&Path>, Option<&Value>),
     folder: &Path,
-    senders: impl AsyncFnOnce(&Arc<Config>, &Path, &[String]) -> anyhow::Result<Arc<dyn Tell>>,
 ) -> anyhow::Result<Loaded> {
     let path = file.map(|file| folder.join(file));
     let text = match (&path, inline) {
@@ -86,9 +93,11 @@ pub(crate) async fn load(
     let templates = templates(&config, own).await.with_context(|| shown.clone())?;
     let library = Library::new(&templates);
     let library = library.map_err(|e| anyhow::anyhow!("{shown}: templates: {e}"))?;
-    let tell = senders(&config, own, &templates).await;
+    let tell = senders::open(&config, own, &templates).await;
     let tell = tell.with_context(|| shown.clone())?;
-    Ok(Loaded::new(&text, config, library, tell))
+    let mut loaded = Loaded::new(&text, config, library, tell);
+    loaded.source.extend(templates);
+    Ok(loaded)
 }
 
 async fn read(path: &Path) -> anyhow::Result<String> {

@@ -10,7 +10,7 @@ mod silences;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{OriginalUri, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -34,7 +34,19 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .nest("/api/v2", with(own))
         .nest("/alertmanager/api/v2", with(other))
-        .with_state(Arc::clone(app))
+        .layer(DefaultBodyLimit::max(app.rules.limits.body_bytes_max))
+}
+
+/// Runs what computes for long where there are many alerts off the event loop.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "reading and writing many alerts computes for long"
+)]
+async fn off_loop<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Response> {
+    let lost = |_| wrong(StatusCode::INTERNAL_SERVER_ERROR, "the request was not finished");
+    tokio::task::spawn_blocking(work).await.map_err(lost)
 }
 
 fn common() -> Router<Arc<App>> {

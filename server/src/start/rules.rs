@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Options;
+use crate::alertmanager::Outgoing;
 use crate::app::App;
 use crate::config::Config;
 use crate::ruler::{self, GroupKey, Kept, Ruler};
@@ -29,7 +30,7 @@ pub(super) fn start_ruler(
     config: &Config,
     app: &Arc<App>,
     (groups, kept): (Vec<(GroupKey, Group)>, Kept),
-    (tasks, stop): (&TaskTracker, &CancellationToken),
+    (outgoing, tasks, stop): (Outgoing, &TaskTracker, &CancellationToken),
 ) -> anyhow::Result<Arc<Ruler>> {
     let nanos = |span: &Option<Span>, default: i64| {
         let nanos = span
@@ -48,19 +49,8 @@ pub(super) fn start_ruler(
             external_url: app.external_url.clone(),
         },
     };
-    let (ruler, mut told) = Ruler::new(setting, kept, stop.clone());
-    // Alerts without anybody to tell are dropped, as Prometheus does.
-    tasks.spawn(async move {
-        while let Some(told) = told.recv().await {
-            let (tenant, alerts) = (told.tenant.as_str(), told.alerts.len());
-            tracing::debug!(
-                tenant,
-                alerts,
-                expression = told.expression,
-                "alerts without a receiver"
-            );
-        }
-    });
+    let (ruler, told) = Ruler::new(setting, kept, stop.clone());
+    tasks.spawn(outgoing.run(told, stop.clone()));
     ruler.apply(app, |_| true, groups);
     anyhow::ensure!(
         app.ruler.set(Arc::clone(&ruler)).is_ok(),

@@ -13,7 +13,7 @@ use obs_model::{Labels, Matcher, Timestamp, matcher};
 use serde_json::{Value, json};
 
 use super::body::{self, Fault, Fields};
-use super::{bad, empty, filters, flag, object, ok, open, receiver, time};
+use super::{bad, empty, filters, flag, object, off_loop, ok, open, receiver, time};
 use crate::alertmanager::{Loaded, Room};
 use crate::api::Asker;
 use crate::app::App;
@@ -124,7 +124,15 @@ pub(super) async fn list(
         (Err(response), _) | (_, Err(response)) => return response,
     };
     let now = clock::now();
-    let list = alertmanager.look(&tenant, |room, loaded| {
+    let alertmanager = Arc::clone(alertmanager);
+    let work = move || {
+        let list = alertmanager.look(&tenant, |room, loaded| list_of(&wanted, room, loaded, now));
+        ok(&Value::Array(list))
+    };
+    off_loop(work).await.unwrap_or_else(|response| response)
+}
+
+fn list_of(wanted: &Wanted, room: &Room, loaded: &Loaded, now: Timestamp) -> Vec<Value> {
         let sources = room.groups.sources(now);
         let mut list = Vec::new();
         for alert in room.groups.alerts() {
@@ -138,12 +146,8 @@ pub(super) async fn list(
                 list.push((alert.fingerprint, shown(alert, &quiet, &receivers, &[])));
             }
         }
-        list
-    });
-    let mut list = list;
     list.sort_by_key(|(print, _)| print.0);
-    let list = list.into_iter().map(|(_, alert)| alert);
-    ok(&Value::Array(list.collect()))
+    list.into_iter().map(|(_, alert)| alert).collect()
 }
 
 /// `GET /alerts/groups`
@@ -157,8 +161,12 @@ pub(super) async fn groups(
         (Err(response), _) | (_, Err(response)) => return response,
     };
     let now = clock::now();
-    let list = alertmanager.look(&tenant, |room, loaded| groups_of(&wanted, room, loaded, now));
-    ok(&Value::Array(list))
+    let alertmanager = Arc::clone(alertmanager);
+    let work = move || {
+        let list = alertmanager.look(&tenant, |room, loaded| groups_of(&wanted, room, loaded, now));
+        ok(&Value::Array(list))
+    };
+    off_loop(work).await.unwrap_or_else(|response| response)
 }
 
 /// A group with what is shown of it.
@@ -243,15 +251,14 @@ pub(super) async fn post(
         Ok(alertmanager) => alertmanager,
         Err(response) => return response,
     };
-    let body = match body::read(&headers, &body, "alerts") {
-        Ok(body) => body,
-        Err(response) => return response,
-    };
     let timeout = alertmanager.loaded().config.global.resolve_timeout();
-    let now = clock::now();
-    let (alerts, faults) = match read_all(&body, now, timeout) {
-        Ok(read) => read,
-        Err(fault) => return body::refused(fault),
+    let work = move || {
+        let body = body::read(&headers, &body, "alerts")?;
+        read_all(&body, clock::now(), timeout).map_err(body::refused)
+    };
+    let (alerts, faults) = match off_loop(work).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(response)) | Err(response) => return response,
     };
     alertmanager.note_invalid(faults.len() as u64);
     alertmanager.receive(&tenant, alerts).await;
