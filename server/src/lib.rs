@@ -18,6 +18,7 @@ mod derived;
 mod features;
 mod intake;
 mod metrics;
+mod notify;
 mod params;
 mod process;
 mod read;
