@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
-    Alerting, AlertingConfig, CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig, GlobalConfig, Job,
-    KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
-    TracesConfig,
+    Alerting, AlertingConfig, CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig,
+    GlobalConfig, Job, KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig,
+    SyslogConfig, TracesConfig,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -81,6 +81,8 @@ pub struct ObsConfig {
     pub alertmanager_file: Option<PathBuf>,
     /// The same inline.
     pub alertmanager: Option<Value>,
+    /// Whether its receivers may be programs on this machine.
+    pub alertmanager_programs: bool,
 }
 
 /// `obs.logs`

@@ -27,7 +27,7 @@ use obs_alerting::notify::texts::{self, Library};
 use obs_alerting::notify::{Config, Received};
 use obs_collector::config::{ClientConfig, TlsConfig};
 use obs_collector::glob;
-use obs_collector::http_client::{HttpClient, Unanswered, Use};
+use obs_collector::http_client::{GATE, Gate, HttpClient, Unanswered, Use};
 use obs_model::{Labels, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -178,11 +178,6 @@ impl Senders {
         })
     }
 
-    /// The templates of the configuration, for those who show what would be told.
-    pub(crate) fn library(&self) -> &Library {
-        &self.library
-    }
-
     /// Tells a receiver by one of its integrations, counted over all kinds; one try. The labels of
     /// the route may be templates.
     pub(crate) async fn send(
@@ -238,10 +233,12 @@ impl Senders {
             }
             Delivery::Mail(mail) => {
                 let settings = &sender.integration.settings;
+                open_gate().await;
                 smtp::send(settings, &files, &sender.tls, &mail).await?;
                 Kept::new()
             }
             Delivery::Program(told) if self.programs => {
+                open_gate().await;
                 program::run(&told, &self.folder).await?;
                 Kept::new()
             }
@@ -347,17 +344,17 @@ impl Sender {
     ) -> anyhow::Result<Self> {
         if integration.kind() == "exec" && !options.programs {
             return Err(anyhow!(
-                "programs as receivers are switched off: obs.alertmanager.programs switches them on"
+                "programs as receivers are switched off: obs.alertmanager_programs switches them on"
             ));
         }
         let settings = &integration.settings;
         let none = serde_yaml_ng::Value::Mapping(serde_yaml_ng::Mapping::new());
-        let keys = settings.any("http_config").unwrap_or(&none);
-        let config = ClientConfig::read(keys, folder);
+        let keys = |key: &str| settings.any(key).filter(|keys| !keys.is_null());
+        let http = keys("http_config").unwrap_or(&none);
+        let config = ClientConfig::read(http, folder);
         let config = config.map_err(|fault| anyhow!("http_config: {fault}"))?;
         let client = HttpClient::new(&config, Use::default()).await;
-        let keys = settings.any("tls_config").unwrap_or(&none);
-        let tls = TlsConfig::read(keys, folder);
+        let tls = TlsConfig::read(keys("tls_config").unwrap_or(&none), folder);
         let files = settings.files();
         Ok(Self {
             integration: Arc::new(integration.clone()),
@@ -395,14 +392,23 @@ impl Sender {
     }
 }
 
+/// What is not sent over HTTP says before it begins that it is on its way.
+async fn open_gate() {
+    if let Ok(gate) = GATE.try_with(Gate::clone) {
+        gate.pass().await;
+    }
+}
+
 /// Sends one request.
 async fn ask(
     client: &HttpClient,
     request: Request,
 ) -> Result<obs_collector::http_client::Answered, Failure> {
+    let url = reqwest::Url::parse(&request.url);
+    let url = url.map_err(|error| Failure::last(format!("the address: {error}")))?;
     let mut built = http::Request::builder()
         .method(request.method)
-        .uri(request.url);
+        .uri(url.as_str());
     for (name, value) in &request.headers {
         built = built.header(*name, value);
     }

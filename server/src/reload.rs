@@ -30,9 +30,14 @@ use crate::{Options, alertmanager, clock, start};
 /// Requests that wait at one time.
 const WAITING_MAX: usize = 8;
 /// Sections that a reload takes.
-const TAKEN: [&str; 4] = ["alerting", "global", "scrape_configs", "scrape_config_files"];
+const TAKEN: [&str; 4] = [
+    "alerting",
+    "global",
+    "scrape_configs",
+    "scrape_config_files",
+];
 /// Keys of `obs` that a reload takes.
-const OBS_TAKEN: [&str; 2] = ["alertmanager", "alertmanager_file"];
+const OBS_TAKEN: [&str; 3] = ["alertmanager", "alertmanager_file", "alertmanager_programs"];
 /// The keys of `global` that do not belong to scraping.
 const GLOBAL_LATER: [&str; 4] = [
     "external_labels",

@@ -27,8 +27,8 @@ use self::intake::{
 };
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
-pub(crate) use self::stores::random_u32;
 use self::rules::{external_url, start_ruler};
+pub(crate) use self::stores::random_u32;
 use self::stores::{open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
 use crate::app::{App, Opening};

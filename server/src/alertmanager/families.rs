@@ -7,7 +7,7 @@ use obs_model::Labels;
 use obs_model::family::{Family, Point};
 use obs_model::metrics::MetricKind::{Counter, Gauge, Histogram};
 
-use super::deliver::{KindCounts, LATENCIES};
+use super::deliver::{CLASSES, KindCounts, LATENCIES};
 use super::{Alertmanager, lock};
 use crate::clock;
 
@@ -156,7 +156,11 @@ impl Alertmanager {
             family.push(one("state", "unprocessed"), 0.0);
             all.push(family);
         }
-        let mut family = Family::new("alertmanager_silences", Gauge, "How many silences by state.");
+        let mut family = Family::new(
+            "alertmanager_silences",
+            Gauge,
+            "How many silences by state.",
+        );
         for at in [
             SilenceState::Active,
             SilenceState::Pending,
@@ -210,7 +214,7 @@ impl Alertmanager {
             "The latency of notifications in seconds.",
         );
         for (kind, counts) in &counts {
-            for reason in ["other", "contextCanceled", "contextDeadlineExceeded"] {
+            for reason in CLASSES {
                 let labels = Labels::from_pairs([("integration", *kind), ("reason", reason)]);
                 let value = counts.failed.get(reason).copied().unwrap_or(0);
                 failed.push(labels, value as f64);

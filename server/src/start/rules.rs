@@ -50,7 +50,7 @@ pub(super) fn start_ruler(
         },
     };
     let (ruler, told) = Ruler::new(setting, kept, stop.clone());
-    tasks.spawn(outgoing.run(told, stop.clone()));
+    tasks.spawn(outgoing.run(told));
     ruler.apply(app, |_| true, groups);
     anyhow::ensure!(
         app.ruler.set(Arc::clone(&ruler)).is_ok(),
