@@ -361,13 +361,14 @@ obs:
         start,
     );
     send(&obs, &[span(101, 2, 1, 4, true)], start);
-    let outcome = |obs: &Obs, outcome: &str| {
+    let value = |obs: &Obs, name: &str| {
         let told = obs.get("/metrics", &[]).text();
-        let name = format!("obs_sampling_spans_total{{outcome=\"{outcome}\"}} ");
-        let found = told.lines().find_map(|line| line.strip_prefix(&name));
-        found
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(0.0)
+        let found = told.lines().find_map(|line| line.strip_prefix(name));
+        found.and_then(|text| text.trim().parse::<f64>().ok())
+    };
+    let outcome = |obs: &Obs, outcome: &str| {
+        let name = format!("obs_sampling_spans_total{{outcome=\"{outcome}\"}}");
+        value(obs, &name).unwrap_or(0.0)
     };
     until("a decision", || {
         (outcome(&obs, "dropped") == 20.0).then_some(())
@@ -397,6 +398,10 @@ obs:
     );
     until("the late ones", || {
         (outcome(&obs, "dropped") == 21.0).then_some(())
+    });
+    // What is decided is forgotten a moment later; until then a start decides it again.
+    until("nothing that waits", || {
+        (value(&obs, "obs_sampling_waiting_bytes")? == 0.0).then_some(())
     });
     // What waits when the server is killed is kept.
     send(&obs, &[span(200, 1, 0, 5, false)], start);
