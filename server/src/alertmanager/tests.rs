@@ -83,7 +83,7 @@ impl Simulated {
 
     fn count(&self, alert: &str, status: &str) -> usize {
         let told = lock(&self.told);
-        let name = format!("{:?}", alert);
+        let name = format!("{alert:?}");
         let same = |(labels, found): &&(String, &str)| labels.contains(&name) && *found == status;
         told.iter().filter(same).count()
     }
@@ -109,7 +109,7 @@ fn start(tell: &Arc<Simulated>) -> Life {
     let stop = CancellationToken::new();
     let running = Arc::clone(&alertmanager).run(stop.clone());
     Life {
-        running: tokio::task::spawn(running),
+        running: TaskTracker::new().spawn(running),
         alertmanager,
         stop,
     }

@@ -11,7 +11,7 @@ use obs_model::{Labels, Matcher, Tenant, Timestamp, matcher};
 use serde_json::{Map, Value, json};
 
 use super::{Result, labels_json, success};
-use crate::api::{Asker, json};
+use crate::api::Asker;
 use crate::app::App;
 use crate::params::{Params, invalid};
 use crate::ruler::{AlertView, AlertingView, GroupView, RuleView};
