@@ -33,6 +33,7 @@ use kept::Kept;
 pub(crate) use load::Loaded;
 pub(crate) use outgoing::Outgoing;
 use rows::{Row, RowChange};
+pub use start::check;
 pub(crate) use start::{Settings, reload, settings, start};
 
 /// Alerts that are known at one time, of all tenants: some 200 MB. Further ones are refused.

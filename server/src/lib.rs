@@ -40,6 +40,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use agent::{AgentOptions, agent};
+/// For the command line, which checks files before a server has them.
+pub use alertmanager::check as check_alerts;
 pub use features::Features;
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;

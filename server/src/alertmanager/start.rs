@@ -43,6 +43,12 @@ fn programs(config: &Config) -> SenderOptions {
     }
 }
 
+/// Whether what a configuration says about alerts can be used: its routes, receivers, templates and
+/// Alertmanagers elsewhere.
+pub async fn check(config: &Config, text: &str, folder: &Path) -> anyhow::Result<()> {
+    settings(config, text, folder).await.map(drop)
+}
+
 /// Starts the Alertmanager and who tells others; gives who hands them the alerts of rules.
 pub(crate) async fn start(
     app: &Arc<App>,

@@ -161,6 +161,11 @@ async fn faults_are_told_as_alertmanager_does() {
         let kind = if expect.is_empty() { "" } else { JSON };
         check(&told, status, kind, expect);
     }
+}
+
+#[tokio::test]
+async fn questions_with_faults() {
+    let mut rig = rig();
     let plain = Request::post("/api/v2/alerts").header("content-type", "text/plain");
     let told = rig.ask(plain, "[]").await;
     let expect = r#"{"code":415,"message":"unsupported media type \"text/plain\", only [application/json] are allowed"}"#;
@@ -184,6 +189,11 @@ async fn faults_are_told_as_alertmanager_does() {
         let told = rig.get(&format!("/api/v2/{path}")).await;
         check(&told, status, "", expect);
     }
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_are_not_there() {
+    let mut rig = rig();
     let told = post(&mut rig, "/api/v2/status", "").await;
     let expect = r#"{"code":405,"message":"method POST is not allowed, but [GET] are"}"#;
     check(&told, 405, JSON, expect);
