@@ -44,11 +44,6 @@ async fn list(rig: &mut Rig, path: &str) -> Vec<Value> {
 #[tokio::test]
 async fn faults_are_told_as_alertmanager_does() {
     let mut rig = rig();
-    let at = "\"startsAt\":\"2030-01-01T00:00:00Z\",\"endsAt\":\"2031-01-01T00:00:00Z\"";
-    let silence = |matchers: &str| {
-        format!("{{\"matchers\":[{matchers}],{at},\"createdBy\":\"me\",\"comment\":\"c\"}}")
-    };
-    let a = r#"{"name":"a","value":"x","isRegex":false}"#;
     for (path, body, status, expect) in [
         (
             "alerts",
@@ -105,6 +100,22 @@ async fn faults_are_told_as_alertmanager_does() {
             r#""code":601,"message":"0.generatorURL in body must be of type uri"#,
         ),
         ("alerts", "null", 200, ""),
+    ] {
+        let told = post(&mut rig, &format!("/api/v2/{path}"), body).await;
+        let kind = if expect.is_empty() { "" } else { JSON };
+        check(&told, status, kind, expect);
+    }
+}
+
+#[tokio::test]
+async fn faults_of_silences_are_told_as_alertmanager_does() {
+    let mut rig = rig();
+    let at = "\"startsAt\":\"2030-01-01T00:00:00Z\",\"endsAt\":\"2031-01-01T00:00:00Z\"";
+    let silence = |matchers: &str| {
+        format!("{{\"matchers\":[{matchers}],{at},\"createdBy\":\"me\",\"comment\":\"c\"}}")
+    };
+    let a = r#"{"name":"a","value":"x","isRegex":false}"#;
+    for (path, body, status, expect) in [
         (
             "silences",
             "{}",
@@ -113,46 +124,48 @@ async fn faults_are_told_as_alertmanager_does() {
         ),
         (
             "silences",
-            &silence(""),
+            silence("").as_str(),
             422,
             r#"{"code":612,"message":"matchers in body should have at least 1 items"}"#,
         ),
         (
             "silences",
-            &silence(r#"{"name":"a","value":""}"#),
+            silence(r#"{"name":"a","value":""}"#).as_str(),
             422,
             r#"{"code":602,"message":"matchers.0.isRegex in body is required"}"#,
         ),
         (
             "silences",
-            &silence(r#"{"name":"a","value":"","isRegex":false}"#),
+            silence(r#"{"name":"a","value":"","isRegex":false}"#).as_str(),
             400,
             r#""invalid silence: matcher set 0: at least one matcher must not match the empty string""#,
         ),
         (
             "silences",
-            &silence(r#"{"name":"a","value":"(","isRegex":true}"#),
+            silence(r#"{"name":"a","value":"(","isRegex":true}"#).as_str(),
             400,
             r#""invalid silence: invalid label matcher 0 in set 0: invalid regular expression \"(\""#,
         ),
         (
             "silences",
-            &silence(a).replace("2031", "2030"),
+            silence(a).replace("2031", "2030").as_str(),
             400,
             r#""Failed to create silence: start time must be before end time""#,
         ),
         (
             "silences",
-            &silence(a).replace("203", "201"),
+            silence(a).replace("203", "201").as_str(),
             400,
             r#""Failed to create silence: end time can't be in the past""#,
         ),
         (
             "silences",
-            &silence(a).replace(
-                "{\"matchers",
-                "{\"id\":\"6aa8d3ff-8ee3-4a8f-8a3c-0d5d4b9b4a11\",\"matchers",
-            ),
+            silence(a)
+                .replace(
+                    "{\"matchers",
+                    "{\"id\":\"6aa8d3ff-8ee3-4a8f-8a3c-0d5d4b9b4a11\",\"matchers",
+                )
+                .as_str(),
             404,
             r#""silence not found""#,
         ),
