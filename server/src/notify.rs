@@ -178,11 +178,6 @@ impl Senders {
         })
     }
 
-    /// The templates of the configuration, for those who show what would be told.
-    pub(crate) fn library(&self) -> &Library {
-        &self.library
-    }
-
     /// Tells a receiver by one of its integrations, counted over all kinds; one try. The labels of
     /// the route may be templates.
     pub(crate) async fn send(
@@ -347,17 +342,17 @@ impl Sender {
     ) -> anyhow::Result<Self> {
         if integration.kind() == "exec" && !options.programs {
             return Err(anyhow!(
-                "programs as receivers are switched off: obs.alertmanager.programs switches them on"
+                "programs as receivers are switched off: obs.alertmanager_programs switches them on"
             ));
         }
         let settings = &integration.settings;
         let none = serde_yaml_ng::Value::Mapping(serde_yaml_ng::Mapping::new());
-        let keys = settings.any("http_config").unwrap_or(&none);
-        let config = ClientConfig::read(keys, folder);
+        let keys = |key: &str| settings.any(key).filter(|keys| !keys.is_null());
+        let http = keys("http_config").unwrap_or(&none);
+        let config = ClientConfig::read(http, folder);
         let config = config.map_err(|fault| anyhow!("http_config: {fault}"))?;
         let client = HttpClient::new(&config, Use::default()).await;
-        let keys = settings.any("tls_config").unwrap_or(&none);
-        let tls = TlsConfig::read(keys, folder);
+        let tls = TlsConfig::read(keys("tls_config").unwrap_or(&none), folder);
         let files = settings.files();
         Ok(Self {
             integration: Arc::new(integration.clone()),
@@ -400,9 +395,11 @@ async fn ask(
     client: &HttpClient,
     request: Request,
 ) -> Result<obs_collector::http_client::Answered, Failure> {
+    let url = reqwest::Url::parse(&request.url);
+    let url = url.map_err(|error| Failure::last(format!("the address: {error}")))?;
     let mut built = http::Request::builder()
         .method(request.method)
-        .uri(request.url);
+        .uri(url.as_str());
     for (name, value) in &request.headers {
         built = built.header(*name, value);
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use obs_wire::x509::Certificate;
 use ring::digest::{SHA256, digest};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};

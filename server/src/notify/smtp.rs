@@ -180,7 +180,7 @@ impl Connection {
             self.command(what, &format!("HELO {name}"), &[250]).await?;
             return Ok(());
         }
-        for line in reply.lines.iter().skip(1) {
+        for line in reply.lines.iter().skip(1).map(String::as_str) {
             let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
             self.extensions
                 .insert(name.to_ascii_uppercase(), rest.to_owned());

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -213,7 +213,7 @@ async fn settings_that_cannot_be_used_are_told() {
     let config = Config::parse(text).expect("it is good");
     let refused = Senders::new(&config, Path::new("/"), &SenderOptions::default()).await;
     let error = format!("{:#}", refused.expect_err("programs are switched off"));
-    assert!(error.contains("obs.alertmanager.programs"), "{error}");
+    assert!(error.contains("obs.alertmanager_programs"), "{error}");
 }
 
 #[tokio::test]
