@@ -13,6 +13,7 @@ pub mod interval;
 pub mod log;
 pub mod matchers;
 pub mod receivers;
+pub mod requests;
 pub mod route;
 pub mod silence;
 pub mod texts;

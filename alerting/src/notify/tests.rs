@@ -312,7 +312,7 @@ fn faults_of_configurations_are_told() {
     check(&with("group_by: ['...', b]"), "wildcard group_by");
     check(&with("group_interval: 0s"), "group_interval cannot be zero");
     check(&with("repeat_interval: soon"), "or never, found \"soon\"");
-    check(&with("group_wait: 5"), "group_wait");
+    check(&with("group_wait: 5"), "not a valid duration string: \"5\"");
     check(
         &with("routes: [{matchers: ['a=~\"(\"']}]"),
         "bad matcher format",
