@@ -7,6 +7,7 @@
 pub mod error;
 pub mod notify;
 pub mod rules;
+pub mod slo;
 pub mod template;
 
 pub use error::{FileError, RuleError};
