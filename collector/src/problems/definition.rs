@@ -134,9 +134,9 @@ pub(crate) struct Programs {
 }
 
 /// A file, before it is checked.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct File {
+pub(crate) struct File {
     plugin: String,
     #[serde(default)]
     plugin_config: serde_json::Map<String, Value>,
@@ -159,7 +159,7 @@ pub(super) struct File {
     rules: Vec<FileRule>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FileRule {
     #[serde(rename = "type")]
