@@ -17,7 +17,7 @@ use obs_model::metrics::MetricKind;
 use obs_model::{Labels, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Sent};
@@ -194,8 +194,7 @@ impl NodeReporter {
                 return false;
             }
             tracing::debug!(%error, reason = event.reason, "event of the node is told again");
-            let wait = pause.max(error.retry_after().unwrap_or_default());
-            sleep(wait.min(PAUSES.1).mul_f64(0.5 + clock::chance())).await;
+            sleep(clock::spread(pause, Some(&error))).await;
             pause = (pause * 2).min(PAUSES.1);
         }
         false
@@ -253,25 +252,29 @@ impl NodeReporter {
             let mut pause = PAUSES.0;
             loop {
                 let now = wanted.borrow_and_update().clone();
-                let next = match self.patch(&now).await {
+                let (wait, failed) = match self.patch(&now).await {
                     Ok(()) => {
                         pause = PAUSES.0;
-                        HEARTBEAT
+                        (clock::spread(HEARTBEAT, None), false)
                     }
                     Err(error) if is_final(&error) => {
                         tracing::warn!(%error, "conditions of the node are not told");
-                        HEARTBEAT
+                        (clock::spread(HEARTBEAT, None), false)
                     }
                     Err(error) => {
                         tracing::warn!(%error, "conditions of the node are told again");
-                        let wait = pause.max(error.retry_after().unwrap_or_default());
+                        let wait = clock::spread(pause, Some(&error));
                         pause = (pause * 2).min(PAUSES.1);
-                        wait.min(PAUSES.1)
+                        (wait, true)
                     }
                 };
-                let next = Instant::now() + next.mul_f64(0.75 + clock::chance() / 2.0);
+                if failed {
+                    // What changes meanwhile goes with the next try, not before it.
+                    sleep(wait).await;
+                    continue;
+                }
                 tokio::select! {
-                    () = sleep_until(next) => {}
+                    () = sleep(wait) => {}
                     changed = wanted.changed() => {
                         if changed.is_err() {
                             return;
