@@ -442,3 +442,75 @@ fn objects_of_the_operator_and_annotations_are_scraped() {
     api.delete("ServiceMonitor", "shop", "web");
     until("the end of a job", || targets(&obs, jobs[0]).is_empty().then_some(()));
 }
+
+#[test]
+fn problems_of_a_node_reach_the_logs_the_metrics_and_the_api_server() {
+    let cluster = Cluster::start();
+    let api = &cluster.api;
+    api.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+    let kmsg = cluster.folder.path().join("kmsg");
+    std::fs::write(&kmsg, "").expect("writable");
+    let monitor = json!({
+        "plugin": "kmsg", "logPath": kmsg, "lookback": "100y", "source": "kernel-monitor",
+        "conditions": [{"type": "KernelDeadlock", "reason": "KernelHasNoDeadlock", "message": "kernel has no deadlock"}],
+        "rules": [
+            {"type": "temporary", "reason": "OOMKilling", "pattern": "Killed process \\d+ (.+) total-vm:.*"},
+            {"type": "permanent", "condition": "KernelDeadlock", "reason": "DockerHung", "pattern": "task docker:\\w+ blocked for more than \\w+ seconds\\."},
+        ],
+    });
+    std::fs::write(cluster.folder.path().join("kernel.json"), monitor.to_string()).expect("writable");
+    let server = Obs::start();
+    let config = format!(
+        "obs:\n  kubernetes: {{kubeconfig_file: {:?}}}\n  collector:\n    \
+         node_problems: {{default_rules: false, node_name: n1, config_files: [{:?}]}}\n    \
+         destinations: [{{obs: {{url: '{}'}}}}]\n",
+        cluster.kubeconfig(),
+        cluster.folder.path().join("kernel.json"),
+        server.url()
+    );
+    let agent = Obs::agent(&config);
+    let condition = |status: &str| {
+        until(&format!("the condition to be {status}"), || {
+            let node = api.get("Node", "", "n1")?;
+            let all = list(node.pointer("/status/conditions")?).to_vec();
+            all.into_iter().find(|c| c["type"] == "KernelDeadlock" && c["status"] == status)
+        })
+    };
+    assert_eq!(condition("False")["reason"], "KernelHasNoDeadlock");
+    let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux tells");
+    let seconds: f64 = uptime.split(' ').next().expect("a number").parse().expect("a number");
+    let micros = (seconds * 1e6) as u64;
+    let (oom, hung) = (
+        "Killed process 7 (stress) total-vm:9kB, anon-rss:8kB",
+        "task docker:7 blocked for more than 120 seconds.",
+    );
+    std::fs::write(&kmsg, format!("6,1,{micros},-;all is well\n4,2,{micros},-;{oom}\n3,3,{micros},-;{hung}\n")).expect("writable");
+    let holds = condition("True");
+    assert_eq!((&holds["reason"], &holds["message"]), (&json!("DockerHung"), &json!(hung)));
+    let reasons = until("two events", || {
+        let events = api.all("Event");
+        let reasons: BTreeSet<_> = events.iter().map(|event| event["reason"].to_string()).collect();
+        (events.len() == 2).then_some(reasons)
+    });
+    assert_eq!(reasons, ["\"DockerHung\"".to_owned(), "\"OOMKilling\"".to_owned()].into());
+    let lines = until("two lines", || {
+        let parameters = [("query", "{job=\"node-problems\", node=\"n1\", source=\"kernel-monitor\"}")];
+        let answer = server.get("/loki/api/v1/query_range", &parameters).json();
+        let streams = list(&answer["data"]["result"]).iter();
+        let lines: BTreeSet<_> = streams
+            .flat_map(|stream| list(&stream["values"]))
+            .map(|value| value[1].to_string())
+            .collect();
+        (lines.len() == 2).then_some(lines)
+    });
+    assert!(lines.iter().any(|line| line.contains("reason=OOMKilling") && line.contains("(stress)")), "{lines:?}");
+    for line in [
+        "problem_counter{reason=\"OOMKilling\"} 1",
+        "problem_counter{reason=\"DockerHung\"} 1",
+        "problem_gauge{reason=\"DockerHung\",type=\"KernelDeadlock\"} 1",
+        "obs_kubernetes_node_events_total{result=\"told\"} 2",
+    ] {
+        until(line, || agent.get("/metrics", &[]).text().contains(line).then_some(()));
+    }
+}
