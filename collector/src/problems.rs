@@ -97,7 +97,9 @@ impl Problems {
             definitions.push(usual::kernel());
         }
         for (index, monitor) in config.monitors.iter().enumerate() {
-            let place = |fault| ProblemError::Definition(format!("monitors[{index}]: {fault}"));
+            let place = |fault: ProblemError| {
+                ProblemError::Definition(format!("monitors[{index}]: {fault}"))
+            };
             definitions.push(monitor.clone().check().map_err(place)?);
         }
         for file in &config.config_files {
@@ -109,7 +111,11 @@ impl Problems {
             definitions.push(read);
         }
         let runs = |d: &&Definition| matches!(d.kind, MonitorKind::Programs(_));
-        if let Some(custom) = definitions.iter().find(runs).filter(|_| !config.allow_commands) {
+        if let Some(custom) = definitions
+            .iter()
+            .find(runs)
+            .filter(|_| !config.allow_commands)
+        {
             return Err(ProblemError::Commands(custom.source.clone()));
         }
         let labels = config.labels.iter().map(|(n, v)| (n.clone(), v.clone()));
@@ -300,7 +306,9 @@ impl Cluster {
         let client = loop {
             match Client::new(&self.access).await {
                 Ok(client) => break client,
-                Err(error) => tracing::warn!(%error, "no API server to tell of the node, is tried again"),
+                Err(error) => {
+                    tracing::warn!(%error, "no API server to tell of the node, is tried again")
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,

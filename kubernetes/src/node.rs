@@ -343,8 +343,8 @@ fn shortened(message: &str) -> &str {
     if message.len() <= MESSAGE_BYTES_MAX {
         return message;
     }
-    let ends = (0..=MESSAGE_BYTES_MAX).rev();
-    let end = ends.into_iter().find(|end| message.is_char_boundary(*end));
+    let mut ends = (0..=MESSAGE_BYTES_MAX).rev();
+    let end = ends.find(|end| message.is_char_boundary(*end));
     &message[..end.unwrap_or(0)]
 }
 

@@ -112,10 +112,4 @@ pub const COLLECTORS: [Collector; 75] = [
 ];
 
 /// Collectors of node_exporter that are not here; they can be turned off, as command lines do.
-pub const NOT_HERE: [&str; 5] = [
-    "ntp",
-    "perf",
-    "runit",
-    "supervisord",
-    "wifi",
-];
+pub const NOT_HERE: [&str; 5] = ["ntp", "perf", "runit", "supervisord", "wifi"];

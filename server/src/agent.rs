@@ -179,7 +179,10 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
         ("otlp_http", listeners.otlp_http.as_ref()),
         (
             "node_exporter",
-            listeners.node_exporter.as_ref().map(|bound| &bound.listener),
+            listeners
+                .node_exporter
+                .as_ref()
+                .map(|bound| &bound.listener),
         ),
     ] {
         if let Some(listener) = listener {

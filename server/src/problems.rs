@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use obs_collector::Sink;
 use obs_collector::metrics::Counters;
 use obs_collector::problems::{Problems, Setting};
-use obs_collector::Sink;
 use obs_model::Tenant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

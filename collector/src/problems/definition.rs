@@ -193,7 +193,7 @@ impl Definition {
 impl File {
     /// The monitor that this defines.
     pub(super) fn check(self) -> Result<Definition, ProblemError> {
-        let fault = |text: String| ProblemError::Definition(text);
+        let fault = ProblemError::Definition;
         if self.source.is_empty() {
             return Err(fault("source: expected a name".to_owned()));
         }
@@ -460,8 +460,7 @@ mod tests {
                 ..
             })
         ));
-        let journal =
-            r#"{"plugin":"journald","source":"d","pluginConfig":{"source":"dockerd"},"logPath":"/var/log/journal"}"#;
+        let journal = r#"{"plugin":"journald","source":"d","pluginConfig":{"source":"dockerd"},"logPath":"/var/log/journal"}"#;
         let MonitorKind::Lines(lines) = Definition::parse(journal).unwrap().kind else {
             panic!("it reads lines")
         };

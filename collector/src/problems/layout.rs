@@ -99,7 +99,12 @@ struct Found {
 
 /// The time that a text says; times without a zone are of `zone`, those without a year are the
 /// last ones before `now`.
-pub(super) fn parse(layout: &str, text: &str, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn parse(
+    layout: &str,
+    text: &str,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let mut found = Found {
         year: None,
         month: 1,
@@ -117,7 +122,11 @@ pub(super) fn parse(layout: &str, text: &str, zone: &TimeZone, now: Timestamp) -
     let Some(year) = found.year else {
         let time = found.time(this_year, zone);
         let late = time.is_none_or(|time| time.nanos() > now.nanos().saturating_add(AHEAD_NANOS));
-        return if late { found.time(this_year - 1, zone) } else { time };
+        return if late {
+            found.time(this_year - 1, zone)
+        } else {
+            time
+        };
     };
     found.time(year, zone)
 }
@@ -311,19 +320,31 @@ mod tests {
             "2024-05-06T07:08:09.123456789+02:00",
             Some("2024-05-06T05:08:09.123456789Z"),
         );
-        check(rfc, "2024-05-06T07:08:09-01:30", Some("2024-05-06T08:38:09Z"));
+        check(
+            rfc,
+            "2024-05-06T07:08:09-01:30",
+            Some("2024-05-06T08:38:09Z"),
+        );
         check(
             "2006-01-02T15:04:05.999999-07:00",
             "2024-05-06T07:08:09.5+00:00",
             Some("2024-05-06T07:08:09.500Z"),
         );
-        check("2006-01-02 15:04:05Z07:00", "2024-05-06 07:08:09Z", Some("2024-05-06T07:08:09Z"));
+        check(
+            "2006-01-02 15:04:05Z07:00",
+            "2024-05-06 07:08:09Z",
+            Some("2024-05-06T07:08:09Z"),
+        );
         check(
             "Mon Jan 2 3:04:05PM MST 2006",
             "Mon May 6 7:08:09pm UTC 2024",
             Some("2024-05-06T19:08:09Z"),
         );
-        check("time=\"2006-01-02T15:04:05", "time=\"2024-05-06T07:08:09", Some("2024-05-06T07:08:09Z"));
+        check(
+            "time=\"2006-01-02T15:04:05",
+            "time=\"2024-05-06T07:08:09",
+            Some("2024-05-06T07:08:09Z"),
+        );
         check("2006/01/02", "2024/02/30", None);
         check("15:04", "é", None);
     }

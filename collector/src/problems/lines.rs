@@ -124,7 +124,12 @@ pub(super) fn journal_entry(line: &str) -> Option<Line> {
 }
 
 /// From when on lines count: so long ago, but not from before the machine started and `delay`.
-pub(super) fn begin(now: Timestamp, up: Duration, lookback: Duration, delay: Duration) -> Timestamp {
+pub(super) fn begin(
+    now: Timestamp,
+    up: Duration,
+    lookback: Duration,
+    delay: Duration,
+) -> Timestamp {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     let started = now.nanos().saturating_sub(nanos(up));
     let started = started.saturating_add(nanos(delay));
@@ -152,7 +157,10 @@ mod tests {
         check("6,1,2,-;", None);
         check("6;m", None);
         check("", None);
-        assert_eq!(uptime("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
+        assert_eq!(
+            uptime("350735.47 234388.90\n"),
+            Some(Duration::from_millis(350_735_470))
+        );
         assert_eq!(uptime("-1 0"), None);
     }
 
@@ -187,8 +195,14 @@ mod tests {
             let read = journal_entry(line);
             assert_eq!(read.map(|line| line.text).as_deref(), expect, "{line}");
         };
-        check(r#"{"__REALTIME_TIMESTAMP":"1770091506000000","MESSAGE":"hi"}"#, Some("hi"));
-        check(r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105]}"#, Some("hi"));
+        check(
+            r#"{"__REALTIME_TIMESTAMP":"1770091506000000","MESSAGE":"hi"}"#,
+            Some("hi"),
+        );
+        check(
+            r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105]}"#,
+            Some("hi"),
+        );
         check(r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":null}"#, None);
         check(r#"{"MESSAGE":"hi"}"#, None);
         check("-- No entries --", None);

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -94,6 +95,8 @@ async fn judge(path: &Path, args: &[String], time: Duration, bytes: usize) -> (V
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        // Of its own, so that what it started ends with it.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let mut child = match child {
@@ -109,21 +112,26 @@ async fn judge(path: &Path, args: &[String], time: Duration, bytes: usize) -> (V
     let output = child.stdout.take();
     let run = async {
         let mut said = Vec::new();
-        if let Some(output) = output {
-            // What is printed beyond that closes the pipe, as for any reader that left.
-            let mut some = output.take(bytes as u64);
+        if let Some(mut output) = output {
+            let mut some = (&mut output).take(bytes as u64);
             some.read_to_end(&mut said).await?;
+            // Whatever else it prints must not end it.
+            tokio::io::copy(&mut output, &mut tokio::io::sink()).await?;
         }
         let status = child.wait().await?;
         Ok::<_, std::io::Error>((status, said))
     };
     match timeout(time, run).await {
         Err(_) => {
+            kill_group(&child);
             let path = path.display();
             let text = format!("Timeout when running plugin \"{path}\"");
             (Verdict::Unknown, text)
         }
-        Ok(Err(error)) => (Verdict::Unknown, format!("Error in running plugin: {error}")),
+        Ok(Err(error)) => (
+            Verdict::Unknown,
+            format!("Error in running plugin: {error}"),
+        ),
         Ok(Ok((status, said))) => {
             let message = String::from_utf8_lossy(&said).trim().to_owned();
             let verdict = match status.code() {
@@ -133,6 +141,16 @@ async fn judge(path: &Path, args: &[String], time: Duration, bytes: usize) -> (V
             };
             (verdict, message)
         }
+    }
+}
+
+/// Ends a program and what it started.
+fn kill_group(child: &Child) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(group) = id.and_then(Pid::from_raw)
+        && let Err(error) = kill_process_group(group, Signal::KILL)
+    {
+        tracing::debug!(%error, "a program that looks for problems is gone already");
     }
 }
 
@@ -153,7 +171,11 @@ mod tests {
     #[tokio::test]
     async fn programs_are_judged_by_their_end() {
         check("echo fine", (Verdict::Fine, "fine")).await;
-        check("echo 'down now and then'; exit 1", (Verdict::Problem, "down now")).await;
+        check(
+            "echo 'down now and then'; exit 1",
+            (Verdict::Problem, "down now"),
+        )
+        .await;
         check("exit 2", (Verdict::Unknown, "")).await;
         check("kill -9 $$", (Verdict::Unknown, "")).await;
         check(
@@ -161,7 +183,8 @@ mod tests {
             (Verdict::Unknown, "Timeout when running plugin \"/bin/sh\""),
         )
         .await;
-        let (verdict, message) = judge(Path::new("/does/not/exist"), &[], Duration::from_secs(1), 8).await;
+        let (verdict, message) =
+            judge(Path::new("/does/not/exist"), &[], Duration::from_secs(1), 8).await;
         assert_eq!(verdict, Verdict::Unknown);
         assert!(message.starts_with("Error in starting plugin"), "{message}");
     }

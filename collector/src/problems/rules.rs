@@ -129,7 +129,12 @@ impl Monitor {
     }
 
     /// When the lines that a rule matches began, and what is said of them.
-    fn matched(&self, number: usize, joined: &str, starts: &[usize]) -> Option<(Timestamp, String)> {
+    fn matched(
+        &self,
+        number: usize,
+        joined: &str,
+        starts: &[usize],
+    ) -> Option<(Timestamp, String)> {
         let Look::Lines { pattern, suffix } = &self.definition.rules.get(number)?.look else {
             return None;
         };

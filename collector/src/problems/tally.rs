@@ -48,7 +48,9 @@ impl Tally {
         let mut state = self.state();
         for count in counts {
             match count {
-                Count::Happened(reason, times) => *state.counters.entry(reason).or_insert(0) += times,
+                Count::Happened(reason, times) => {
+                    *state.counters.entry(reason).or_insert(0) += times
+                }
                 Count::Holds(kind, reason, holds) => {
                     if let Some(last) = state.last.insert(kind.clone(), reason.clone()) {
                         state.gauges.insert((kind.clone(), last), false);
@@ -135,7 +137,11 @@ mod tests {
             holds("A", false),
             holds("B", false),
         ]);
-        tally.take(vec![happened("OOM", 1), holds("A", true), happened("OOM", 1)]);
+        tally.take(vec![
+            happened("OOM", 1),
+            holds("A", true),
+            happened("OOM", 1),
+        ]);
         tally.take(vec![holds("B", true)]);
         let mut text = Vec::new();
         obs_wire::prometheus::text::encode(&tally.families()[..3], &mut text);

@@ -79,7 +79,11 @@ impl Writer {
                 Some((_, stream)) => stream.records.push(record),
                 None => {
                     let own = self.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-                    let usual = [("job", JOB), ("node", &*self.node), ("source", &event.source)];
+                    let usual = [
+                        ("job", JOB),
+                        ("node", &*self.node),
+                        ("source", &event.source),
+                    ];
                     let stream = LogStream {
                         labels: Labels::from_pairs(usual.into_iter().chain(own)),
                         records: vec![record],
@@ -114,7 +118,13 @@ fn record(node: &str, event: &NodeEvent) -> LogRecord {
 
 /// A reason without what would end it in logfmt.
 fn word(reason: &str) -> String {
-    let plain = |c: char| if c > ' ' && c != '"' && c != '=' { c } else { '_' };
+    let plain = |c: char| {
+        if c > ' ' && c != '"' && c != '=' {
+            c
+        } else {
+            '_'
+        }
+    };
     reason.chars().map(plain).collect()
 }
 

@@ -21,7 +21,10 @@ fn config(text: &str) -> NodeProblemsConfig {
 async fn stored(inbox: &mut Inbox) -> LogBatch {
     let write = timeout(DEADLINE, inbox.logs.recv()).await;
     let write = write.expect("lines come").expect("the sink is there");
-    write.done.send(Ok(Accepted::default())).expect("the writer waits");
+    write
+        .done
+        .send(Ok(Accepted::default()))
+        .expect("the writer waits");
     write.batch
 }
 
@@ -55,24 +58,33 @@ async fn records_of_the_kernel_become_lines_events_conditions_and_metrics() {
     api.allow(Rule::new("nodes", "*", "events", "*"));
     api.allow(Rule::new("nodes", "*", "nodes", "*"));
     api.allow(Rule::new("nodes", "*", "nodes/status", "*"));
-    api.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+    api.put(
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
     // The server is busy at first, and then asks for patience.
     api.fail("/api/v1/namespaces/default/events", 1, Fault::Status(503));
     api.fail("/api/v1/namespaces/default/events", 1, Fault::TooMany(1));
     api.fail("/api/v1/nodes/n1/status", 1, Fault::Status(500));
     let folder = tempfile::tempdir().unwrap();
-    let (kmsg, file) = (folder.path().join("kmsg"), folder.path().join("kernel.json"));
+    let (kmsg, file) = (
+        folder.path().join("kmsg"),
+        folder.path().join("kernel.json"),
+    );
     let mut definition = usual::kernel_text().replace("/dev/kmsg", &kmsg.display().to_string());
     definition = definition.replace("\"5m\"", "\"100y\"");
     tokio::fs::write(&file, definition).await.unwrap();
     tokio::fs::write(&kmsg, "").await.unwrap();
-    let config = config("{default_rules: false, config_files: [kernel.json], node_name: n1, labels: {cluster: c}}");
+    let config = config(
+        "{default_rules: false, config_files: [kernel.json], node_name: n1, labels: {cluster: c}}",
+    );
     let problems = Problems::open(&config, folder.path()).await.unwrap();
     let (sink, mut inbox) = Sink::channel(4);
     let counters = Arc::<Counters>::default();
     let kubeconfig = folder.path().join("kubeconfig");
-    tokio::fs::write(&kubeconfig, api.kubeconfig(Some("t"))).await.unwrap();
+    tokio::fs::write(&kubeconfig, api.kubeconfig(Some("t")))
+        .await
+        .unwrap();
     let setting = Setting {
         sink,
         tenant: Tenant::anonymous(),
@@ -85,18 +97,33 @@ async fn records_of_the_kernel_become_lines_events_conditions_and_metrics() {
     let stop = CancellationToken::new();
     let check = async {
         let initial = until("the first conditions", || condition(&api, "KernelDeadlock")).await;
-        assert_eq!((&initial["status"], &initial["reason"]), (&json!("False"), &json!("KernelHasNoDeadlock")));
+        assert_eq!(
+            (&initial["status"], &initial["reason"]),
+            (&json!("False"), &json!("KernelHasNoDeadlock"))
+        );
         assert_eq!(condition(&api, "Ready").unwrap()["status"], "True");
         let up = lines::uptime(&tokio::fs::read_to_string("/proc/uptime").await.unwrap());
         let micros = up.unwrap().as_micros();
-        let records = format!("6,1,{micros},-;all is well\n4,2,{micros},-;{OOM}\n SUBSYSTEM=x\n3,3,{micros},-;{READ_ONLY}\n4,4,{micros},-;{OOM}\n");
+        let records = format!(
+            "6,1,{micros},-;all is well\n4,2,{micros},-;{OOM}\n SUBSYSTEM=x\n3,3,{micros},-;{READ_ONLY}\n4,4,{micros},-;{OOM}\n"
+        );
         tokio::fs::write(&kmsg, records).await.unwrap();
         let mut lines = Vec::new();
         while lines.len() < 3 {
             for stream in stored(&mut inbox).await.streams {
-                let expect = [("cluster", "c"), ("job", "node-problems"), ("node", "n1"), ("source", "kernel-monitor")];
+                let expect = [
+                    ("cluster", "c"),
+                    ("job", "node-problems"),
+                    ("node", "n1"),
+                    ("source", "kernel-monitor"),
+                ];
                 assert_eq!(stream.labels, obs_model::Labels::from_pairs(expect));
-                lines.extend(stream.records.into_iter().map(|r| String::from_utf8(r.line).unwrap()));
+                lines.extend(
+                    stream
+                        .records
+                        .into_iter()
+                        .map(|r| String::from_utf8(r.line).unwrap()),
+                );
             }
         }
         let oom = format!("type=Warning reason=OOMKilling msg=\"{OOM}\"");
@@ -108,14 +135,22 @@ async fn records_of_the_kernel_become_lines_events_conditions_and_metrics() {
         .await;
         assert_eq!(changed["message"], READ_ONLY);
         let event = until("the event that happened twice", || {
-            api.all("Event").into_iter().find(|event| event["count"] == 2)
+            api.all("Event")
+                .into_iter()
+                .find(|event| event["count"] == 2)
         })
         .await;
         assert_eq!(event["reason"], "OOMKilling");
         assert_eq!(event["message"], OOM);
         assert_eq!(event["type"], "Warning");
-        assert_eq!(event["involvedObject"], json!({"kind": "Node", "name": "n1", "uid": "n1"}));
-        assert_eq!(event["source"], json!({"component": "kernel-monitor", "host": "n1"}));
+        assert_eq!(
+            event["involvedObject"],
+            json!({"kind": "Node", "name": "n1", "uid": "n1"})
+        );
+        assert_eq!(
+            event["source"],
+            json!({"component": "kernel-monitor", "host": "n1"})
+        );
         assert_eq!(api.all("Event").len(), 2);
         let mut text = Vec::new();
         obs_wire::prometheus::text::encode(&counters.problems.families(), &mut text);
@@ -141,9 +176,16 @@ async fn programs_run_only_where_that_is_allowed() {
     let custom = "{plugin: custom, source: ntp, pluginConfig: {invoke_interval: 1h}, rules: [{type: temporary, reason: NTPIsDown, path: /bin/sh, args: ['-c', 'echo down; exit 1']}]}";
     let text = format!("{{default_rules: false, node_name: n1, monitors: [{custom}]}}");
     let refused = Problems::open(&config(&text), Path::new("/")).await;
-    assert_eq!(refused.unwrap_err().to_string(), "ntp: runs programs, expected allow_commands: true");
-    let allowed = format!("{{default_rules: false, node_name: n1, allow_commands: true, monitors: [{custom}]}}");
-    let problems = Problems::open(&config(&allowed), Path::new("/")).await.unwrap();
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "ntp: runs programs, expected allow_commands: true"
+    );
+    let allowed = format!(
+        "{{default_rules: false, node_name: n1, allow_commands: true, monitors: [{custom}]}}"
+    );
+    let problems = Problems::open(&config(&allowed), Path::new("/"))
+        .await
+        .unwrap();
     let (sink, mut inbox) = Sink::channel(4);
     let setting = Setting {
         sink,
@@ -165,13 +207,23 @@ async fn programs_run_only_where_that_is_allowed() {
 #[tokio::test]
 async fn files_that_are_wrong_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    tokio::fs::write(folder.path().join("bad.json"), "{}").await.unwrap();
+    tokio::fs::write(folder.path().join("bad.json"), "{}")
+        .await
+        .unwrap();
     for (text, expect) in [
-        ("{config_files: [bad.json]}", "bad.json: missing field `plugin`"),
+        (
+            "{config_files: [bad.json]}",
+            "bad.json: missing field `plugin`",
+        ),
         ("{config_files: [none.json]}", "none.json: No such file"),
-        ("{monitors: [{plugin: kmsg}]}", "monitors[0]: source: expected a name"),
+        (
+            "{monitors: [{plugin: kmsg}]}",
+            "monitors[0]: source: expected a name",
+        ),
     ] {
-        let error = Problems::open(&config(text), folder.path()).await.unwrap_err();
+        let error = Problems::open(&config(text), folder.path())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(expect), "{error}");
     }
 }

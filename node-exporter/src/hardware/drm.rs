@@ -83,6 +83,11 @@ fn one(source: &Source, card: &str, device: &str, sheet: &mut Sheet) {
     for (family, file, help) in GAUGES {
         // An attribute that a card does not have is 0 to node_exporter.
         let value = source.maybe(&format!("{device}/{file}")).unwrap_or(0.0);
-        sheet.gauge(&format!("node_drm_{family}"), help, &[("card", card)], value);
+        sheet.gauge(
+            &format!("node_drm_{family}"),
+            help,
+            &[("card", card)],
+            value,
+        );
     }
 }

@@ -157,8 +157,14 @@ mod tests {
             let error = serde_yaml_ng::from_str::<NodeExporterConfig>(&text).unwrap_err();
             assert!(error.to_string().contains(expect), "{error}");
         };
-        check("collectors: {cpus: true}", "obs.node_exporter: unknown flag --collector.cpus");
-        check("flags: {collector.cpu.guest: maybe}", "--collector.cpu.guest: expected true or false");
+        check(
+            "collectors: {cpus: true}",
+            "obs.node_exporter: unknown flag --collector.cpus",
+        );
+        check(
+            "flags: {collector.cpu.guest: maybe}",
+            "--collector.cpu.guest: expected true or false",
+        );
         check("flag: {}", "unknown field `flag`");
     }
 }

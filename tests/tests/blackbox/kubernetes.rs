@@ -79,7 +79,14 @@ impl KubeState {
     fn start(cluster: &Cluster, flags: &[&str]) -> Self {
         let kubeconfig = cluster.kubeconfig();
         let first = ["kube-state", "--kubeconfig", &kubeconfig];
-        let ports = ["--host", "127.0.0.1", "--port", "0", "--telemetry-port", "0"];
+        let ports = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--telemetry-port",
+            "0",
+        ];
         let mut command = command(&[&first[..], &ports, flags].concat());
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = child.expect("obs starts");
@@ -91,8 +98,12 @@ impl KubeState {
             let read = errors.read_line(&mut line).expect("text");
             assert!(read > 0, "kube-state ended: {before}");
         }
-        let urls = line.split_whitespace().filter(|word| word.starts_with("http://"));
-        let urls: Vec<_> = urls.map(|url| url.trim_end_matches(',').to_owned()).collect();
+        let urls = line
+            .split_whitespace()
+            .filter(|word| word.starts_with("http://"));
+        let urls: Vec<_> = urls
+            .map(|url| url.trim_end_matches(',').to_owned())
+            .collect();
         let [metrics, telemetry] = urls.try_into().expect("two addresses");
         Self {
             child,
@@ -128,7 +139,9 @@ impl Drop for KubeState {
 /// The lines of a family.
 fn rows<'a>(text: &'a str, family: &str) -> Vec<&'a str> {
     let start = format!("{family}{{");
-    text.lines().filter(|line| line.starts_with(&start)).collect()
+    text.lines()
+        .filter(|line| line.starts_with(&start))
+        .collect()
 }
 
 #[test]
@@ -163,16 +176,24 @@ fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
         "{}",
         annotations[0]
     );
-    assert!(text.contains("kube_node_labels{node=\"n1\",label_zone=\"a\"} 1"), "{text}");
+    assert!(
+        text.contains("kube_node_labels{node=\"n1\",label_zone=\"a\"} 1"),
+        "{text}"
+    );
     assert!(rows(&text, "kube_pod_container_resource_requests").is_empty());
-    assert_eq!(rows(&text, "kube_pod_container_status_restarts_total").len(), 20);
+    assert_eq!(
+        rows(&text, "kube_pod_container_status_restarts_total").len(),
+        20
+    );
     assert!(rows(&text, "kube_secret_info").is_empty());
     assert!(!text.contains("namespace=\"other\""));
     // What it is asked for only.
     let nodes = Answer::from(&state.metrics, &[("resources", "nodes")]).expect("it listens");
     assert!(nodes.text().contains("kube_node_info") && !nodes.text().contains("kube_pod_info"));
 
-    let own = Answer::from(&state.telemetry, &[]).expect("it listens").text();
+    let own = Answer::from(&state.telemetry, &[])
+        .expect("it listens")
+        .text();
     for line in [
         "kube_state_metrics_list_total{resource=\"*v1.Pod\",result=\"success\"} 1",
         "kube_state_metrics_list_total{resource=\"*v1.Node\",result=\"success\"} 1",
@@ -185,7 +206,11 @@ fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
     }
     for path in ["healthz", "livez", "readyz"] {
         let url = state.metrics.replace("metrics", path);
-        assert_eq!(Answer::from(&url, &[]).expect("it listens").status, 200, "{path}");
+        assert_eq!(
+            Answer::from(&url, &[]).expect("it listens").status,
+            200,
+            "{path}"
+        );
     }
     // What comes, changes and goes.
     cluster.put_pods("shop", 20..21);
@@ -195,14 +220,23 @@ fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
 
     for (flags, expect) in [
         (&["--resources=pod"][..], "expected one of"),
-        (&["--metric-allowlist=a", "--metric-denylist=b"], "allowlist"),
-        (&["--metric-labels-allowlist=pods"], "--metric-labels-allowlist"),
+        (
+            &["--metric-allowlist=a", "--metric-denylist=b"],
+            "allowlist",
+        ),
+        (
+            &["--metric-labels-allowlist=pods"],
+            "--metric-labels-allowlist",
+        ),
         (&["--shard=3", "--total-shards=2"], "shard"),
     ] {
         let refused = command(&[&["kube-state"][..], flags].concat()).output();
         let refused = refused.expect("obs runs");
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(!refused.status.success() && said.contains(expect), "{flags:?}: {said}");
+        assert!(
+            !refused.status.success() && said.contains(expect),
+            "{flags:?}: {said}"
+        );
     }
 }
 
@@ -211,17 +245,31 @@ fn shards_of_kube_state_share_the_objects() {
     let cluster = Cluster::start();
     cluster.put_pods("shop", 0..40);
     let shards = ["--shard=0", "--shard=1"].map(|shard| {
-        let flags = [shard, "--total-shards=2", "--resources=pods", "--metric-allowlist=^kube_pod_info$"];
+        let flags = [
+            shard,
+            "--total-shards=2",
+            "--resources=pods",
+            "--metric-allowlist=^kube_pod_info$",
+        ];
         KubeState::start(&cluster, &flags)
     });
     let found = until("all pods", || {
         let texts = shards.each_ref().map(KubeState::text);
-        let rows = texts.each_ref().map(|text| rows(text, "kube_pod_info").len());
+        let rows = texts
+            .each_ref()
+            .map(|text| rows(text, "kube_pod_info").len());
         (rows.iter().sum::<usize>() == 40).then_some(texts)
     });
-    let all: BTreeSet<&str> = found.iter().flat_map(|text| rows(text, "kube_pod_info")).collect();
+    let all: BTreeSet<&str> = found
+        .iter()
+        .flat_map(|text| rows(text, "kube_pod_info"))
+        .collect();
     assert_eq!(all.len(), 40);
-    assert!(found.iter().all(|text| rows(text, "kube_pod_info").len() > 5));
+    assert!(
+        found
+            .iter()
+            .all(|text| rows(text, "kube_pod_info").len() > 5)
+    );
 }
 
 #[test]
@@ -231,7 +279,9 @@ fn kube_state_never_shows_a_part_of_a_list() {
     // The first pages come, the next ones do not for a while.
     let next = "/api/v1/pods?limit=250&continue";
     cluster.api.fail(next, 2, Fault::Status(500));
-    cluster.api.fail(next, 1, Fault::Slow(Duration::from_secs(1)));
+    cluster
+        .api
+        .fail(next, 1, Fault::Slow(Duration::from_secs(1)));
     let flags = ["--resources=pods", "--metric-allowlist=^kube_pod_info$"];
     let state = KubeState::start(&cluster, &flags);
     let first = until("pods", || {
@@ -273,7 +323,13 @@ fn ten_thousand_pods_are_all_in_the_server() {
     let running = "sum(kube_pod_status_phase{phase=\"Running\"})";
     assert_eq!(value(&obs, running), 10_000.0);
     let labels = query(&obs, "count by (job, namespace) (kube_pod_info)");
-    assert_eq!(labels, [("{job=\"kube-state-metrics\",namespace=\"shop\"}".to_owned(), 10_000.0)]);
+    assert_eq!(
+        labels,
+        [(
+            "{job=\"kube-state-metrics\",namespace=\"shop\"}".to_owned(),
+            10_000.0
+        )]
+    );
     for number in 0..1000 {
         cluster.api.delete("Pod", "shop", &format!("p{number:05}"));
     }
@@ -322,7 +378,14 @@ fn six_roles_are_discovered_through_faults() {
         "spec": {"rules": [{"host": "localhost", "http": {"paths": [{"path": "/shop", "pathType": "Prefix"}]}}]}}));
     let kubeconfig = cluster.kubeconfig();
     let mut config = "global: {scrape_interval: 1d}\nscrape_configs:\n".to_owned();
-    for role in ["node", "service", "pod", "endpoints", "endpointslice", "ingress"] {
+    for role in [
+        "node",
+        "service",
+        "pod",
+        "endpoints",
+        "endpointslice",
+        "ingress",
+    ] {
         config.push_str(&format!(
             "- job_name: {role}\n  kubernetes_sd_configs: [{{role: {role}, kubeconfig_file: {kubeconfig:?}}}]\n  \
              relabel_configs:\n  - {{source_labels: [__meta_kubernetes_pod_name], target_label: pod}}\n"
@@ -339,12 +402,24 @@ fn six_roles_are_discovered_through_faults() {
         }
     };
     discovered("node", 1, &[("node_name", "n1"), ("node_label_zone", "a")]);
-    let service = [("namespace", "shop"), ("service_name", "web"), ("service_port_name", "http")];
+    let service = [
+        ("namespace", "shop"),
+        ("service_name", "web"),
+        ("service_port_name", "http"),
+    ];
     discovered("service", 1, &service);
-    let backing = [("service_name", "web"), ("pod_name", "p00001"), ("pod_container_name", "main")];
+    let backing = [
+        ("service_name", "web"),
+        ("pod_name", "p00001"),
+        ("pod_container_name", "main"),
+    ];
     discovered("endpoints", 1, &backing);
     discovered("endpointslice", 1, &backing);
-    let path = [("ingress_host", "localhost"), ("ingress_path", "/shop"), ("ingress_scheme", "http")];
+    let path = [
+        ("ingress_host", "localhost"),
+        ("ingress_path", "/shop"),
+        ("ingress_scheme", "http"),
+    ];
     discovered("ingress", 1, &path);
 
     // Watches break off while things change.
@@ -365,14 +440,21 @@ fn six_roles_are_discovered_through_faults() {
     assert_eq!(targets(&obs, "pod").len(), 350);
     api.set_away(false);
     until_targets(&obs, "pod", 300);
-    let names: BTreeSet<_> = targets(&obs, "pod").into_iter().map(|(_, t)| t["labels"]["pod"].to_string()).collect();
-    let expect: BTreeSet<_> = (100..400).map(|number| format!("\"p{number:05}\"")).collect();
+    let names: BTreeSet<_> = targets(&obs, "pod")
+        .into_iter()
+        .map(|(_, t)| t["labels"]["pod"].to_string())
+        .collect();
+    let expect: BTreeSet<_> = (100..400)
+        .map(|number| format!("\"p{number:05}\""))
+        .collect();
     assert_eq!(names, expect);
     // The pod behind the service is gone: its address stays, its labels do not.
     until("an endpoint without its pod", || {
         let targets = targets(&obs, "endpointslice");
         let (_, target) = targets.first()?;
-        target["discoveredLabels"]["__meta_kubernetes_pod_ip"].is_null().then_some(())
+        target["discoveredLabels"]["__meta_kubernetes_pod_ip"]
+            .is_null()
+            .then_some(())
     });
 }
 
@@ -386,7 +468,8 @@ fn objects_of_the_operator_and_annotations_are_scraped() {
     let mut web = pod("shop", 1);
     web["metadata"]["annotations"] = json!({"prometheus.io/scrape": "true", "prometheus.io/port": port.to_string(), "prometheus.io/path": "/own"});
     web["metadata"]["labels"] = json!({"app": "web"});
-    web["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": port, "protocol": "TCP"}]);
+    web["spec"]["containers"][0]["ports"] =
+        json!([{"name": "http", "containerPort": port, "protocol": "TCP"}]);
     api.put(web);
     api.put(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "web", "labels": {"app": "web"}},
         "spec": {"type": "ClusterIP", "clusterIP": host, "ports": [{"name": "http", "port": port, "protocol": "TCP"}]}}));
@@ -421,34 +504,56 @@ fn objects_of_the_operator_and_annotations_are_scraped() {
     ];
     for job in jobs {
         until(&format!("{job} to be up"), || {
-            targets(&obs, job).into_iter().find(|(_, target)| target["health"] == "up")
+            targets(&obs, job)
+                .into_iter()
+                .find(|(_, target)| target["health"] == "up")
         });
     }
     let labels = |job: &str| targets(&obs, job)[0].1["labels"].clone();
     let of_service = labels("serviceMonitor/shop/web/0");
-    for (name, expect) in [("namespace", "shop"), ("service", "web"), ("pod", "p00001"), ("container", "main"), ("endpoint", "http"), ("job", "web")] {
+    for (name, expect) in [
+        ("namespace", "shop"),
+        ("service", "web"),
+        ("pod", "p00001"),
+        ("container", "main"),
+        ("endpoint", "http"),
+        ("job", "web"),
+    ] {
         assert_eq!(of_service[name], expect, "{of_service}");
     }
     let of_pod = labels("podMonitor/shop/web/0");
-    assert_eq!((&of_pod["pod"], &of_pod["job"]), (&json!("p00001"), &json!("shop/web")), "{of_pod}");
+    assert_eq!(
+        (&of_pod["pod"], &of_pod["job"]),
+        (&json!("p00001"), &json!("shop/web")),
+        "{of_pod}"
+    );
     assert_eq!(labels("probe/shop/ping")["instance"], "example");
     assert_eq!(labels("scrapeConfig/shop/fixed")["kind"], "fixed");
     let annotated = targets(&obs, "kubernetes-pods")[0].1.clone();
-    assert!(annotated["scrapeUrl"].as_str().is_some_and(|url| url.ends_with("/own")), "{annotated}");
+    assert!(
+        annotated["scrapeUrl"]
+            .as_str()
+            .is_some_and(|url| url.ends_with("/own")),
+        "{annotated}"
+    );
     assert_eq!(annotated["labels"]["pod"], "p00001");
     until("the samples", || {
         (query(&obs, "count(up_and_running)").first()?.1 >= 5.0).then_some(())
     });
     api.delete("ServiceMonitor", "shop", "web");
-    until("the end of a job", || targets(&obs, jobs[0]).is_empty().then_some(()));
+    until("the end of a job", || {
+        targets(&obs, jobs[0]).is_empty().then_some(())
+    });
 }
 
 #[test]
 fn problems_of_a_node_reach_the_logs_the_metrics_and_the_api_server() {
     let cluster = Cluster::start();
     let api = &cluster.api;
-    api.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}));
+    api.put(
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
     let kmsg = cluster.folder.path().join("kmsg");
     std::fs::write(&kmsg, "").expect("writable");
     let monitor = json!({
@@ -459,7 +564,11 @@ fn problems_of_a_node_reach_the_logs_the_metrics_and_the_api_server() {
             {"type": "permanent", "condition": "KernelDeadlock", "reason": "DockerHung", "pattern": "task docker:\\w+ blocked for more than \\w+ seconds\\."},
         ],
     });
-    std::fs::write(cluster.folder.path().join("kernel.json"), monitor.to_string()).expect("writable");
+    std::fs::write(
+        cluster.folder.path().join("kernel.json"),
+        monitor.to_string(),
+    )
+    .expect("writable");
     let server = Obs::start();
     let config = format!(
         "obs:\n  kubernetes: {{kubeconfig_file: {:?}}}\n  collector:\n    \
@@ -474,28 +583,50 @@ fn problems_of_a_node_reach_the_logs_the_metrics_and_the_api_server() {
         until(&format!("the condition to be {status}"), || {
             let node = api.get("Node", "", "n1")?;
             let all = list(node.pointer("/status/conditions")?).to_vec();
-            all.into_iter().find(|c| c["type"] == "KernelDeadlock" && c["status"] == status)
+            all.into_iter()
+                .find(|c| c["type"] == "KernelDeadlock" && c["status"] == status)
         })
     };
     assert_eq!(condition("False")["reason"], "KernelHasNoDeadlock");
     let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux tells");
-    let seconds: f64 = uptime.split(' ').next().expect("a number").parse().expect("a number");
+    let seconds: f64 = uptime
+        .split(' ')
+        .next()
+        .expect("a number")
+        .parse()
+        .expect("a number");
     let micros = (seconds * 1e6) as u64;
     let (oom, hung) = (
         "Killed process 7 (stress) total-vm:9kB, anon-rss:8kB",
         "task docker:7 blocked for more than 120 seconds.",
     );
-    std::fs::write(&kmsg, format!("6,1,{micros},-;all is well\n4,2,{micros},-;{oom}\n3,3,{micros},-;{hung}\n")).expect("writable");
+    std::fs::write(
+        &kmsg,
+        format!("6,1,{micros},-;all is well\n4,2,{micros},-;{oom}\n3,3,{micros},-;{hung}\n"),
+    )
+    .expect("writable");
     let holds = condition("True");
-    assert_eq!((&holds["reason"], &holds["message"]), (&json!("DockerHung"), &json!(hung)));
+    assert_eq!(
+        (&holds["reason"], &holds["message"]),
+        (&json!("DockerHung"), &json!(hung))
+    );
     let reasons = until("two events", || {
         let events = api.all("Event");
-        let reasons: BTreeSet<_> = events.iter().map(|event| event["reason"].to_string()).collect();
+        let reasons: BTreeSet<_> = events
+            .iter()
+            .map(|event| event["reason"].to_string())
+            .collect();
         (events.len() == 2).then_some(reasons)
     });
-    assert_eq!(reasons, ["\"DockerHung\"".to_owned(), "\"OOMKilling\"".to_owned()].into());
+    assert_eq!(
+        reasons,
+        ["\"DockerHung\"".to_owned(), "\"OOMKilling\"".to_owned()].into()
+    );
     let lines = until("two lines", || {
-        let parameters = [("query", "{job=\"node-problems\", node=\"n1\", source=\"kernel-monitor\"}")];
+        let parameters = [(
+            "query",
+            "{job=\"node-problems\", node=\"n1\", source=\"kernel-monitor\"}",
+        )];
         let answer = server.get("/loki/api/v1/query_range", &parameters).json();
         let streams = list(&answer["data"]["result"]).iter();
         let lines: BTreeSet<_> = streams
@@ -504,13 +635,24 @@ fn problems_of_a_node_reach_the_logs_the_metrics_and_the_api_server() {
             .collect();
         (lines.len() == 2).then_some(lines)
     });
-    assert!(lines.iter().any(|line| line.contains("reason=OOMKilling") && line.contains("(stress)")), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("reason=OOMKilling") && line.contains("(stress)")),
+        "{lines:?}"
+    );
     for line in [
         "problem_counter{reason=\"OOMKilling\"} 1",
         "problem_counter{reason=\"DockerHung\"} 1",
         "problem_gauge{reason=\"DockerHung\",type=\"KernelDeadlock\"} 1",
         "obs_kubernetes_node_events_total{result=\"told\"} 2",
     ] {
-        until(line, || agent.get("/metrics", &[]).text().contains(line).then_some(()));
+        until(line, || {
+            agent
+                .get("/metrics", &[])
+                .text()
+                .contains(line)
+                .then_some(())
+        });
     }
 }

@@ -38,14 +38,15 @@ fn a_temporary_problem_happens_with_each_line() {
     let line = "Killed process 7 (stress) total-vm:9kB, anon-rss:8kB, file-rss:1kB, shmem-rss:0kB";
     let said = format!("1 Warning OOMKilling: {line}");
     let again = format!("3 Warning OOMKilling: {line}");
+    let noise = format!("noise: {line}");
     check(
         OOM,
         &[
             ("all is well", &[]),
-            (line, &[&said]),
+            (line, &[said.as_str()]),
             ("all is well", &[]),
-            (line, &[&again]),
-            (&format!("noise: {line}"), &[]),
+            (line, &[again.as_str()]),
+            (noise.as_str(), &[]),
         ],
     );
 }
@@ -99,7 +100,10 @@ fn a_permanent_problem_changes_its_condition_once() {
         format!("0 Normal DockerHung: {}", now("DockerHung")),
         format!("2 Normal AUFSUmountHung: {}", now("AUFSUmountHung")),
     );
-    check(rules, &[(docker, &[&first]), (docker, &[]), (aufs, &[&second])]);
+    check(
+        rules,
+        &[(docker, &[first.as_str()]), (docker, &[]), (aufs, &[second.as_str()])],
+    );
 
     let mut monitor = monitor(rules);
     let initial = |reason: &str| {
@@ -163,7 +167,11 @@ fn results_of_programs() {
             condition.reason,
             condition.message
         );
-        assert_eq!((found.as_str(), report.changed), (expect, changed), "{number}");
+        assert_eq!(
+            (found.as_str(), report.changed),
+            (expect, changed),
+            "{number}"
+        );
         assert_eq!(report.events.len(), usize::from(changed), "{number}");
     }
     let mut monitor = plugin(true);
@@ -174,8 +182,14 @@ fn results_of_programs() {
     let report = monitor.take_result(0, at(2), Problem, "down".to_owned());
     assert_eq!(report.counts, [Count::Happened("NTPIsDown".to_owned(), 1)]);
     assert!(!report.changed && report.events[0].warning);
-    assert_eq!(monitor.take_result(0, at(3), Fine, String::new()), Report::default());
-    assert_eq!(monitor.take_result(9, at(3), Problem, String::new()), Report::default());
+    assert_eq!(
+        monitor.take_result(0, at(3), Fine, String::new()),
+        Report::default()
+    );
+    assert_eq!(
+        monitor.take_result(9, at(3), Problem, String::new()),
+        Report::default()
+    );
 }
 
 #[test]
@@ -186,7 +200,12 @@ fn lines_are_bounded() {
         monitor.take_line(at(second), &long);
     }
     assert_eq!(monitor.lines.len(), 4);
-    assert!(monitor.lines.iter().all(|(_, line)| line.len() <= LINE_BYTES_MAX));
+    assert!(
+        monitor
+            .lines
+            .iter()
+            .all(|(_, line)| line.len() <= LINE_BYTES_MAX)
+    );
 }
 
 proptest! {
