@@ -15,6 +15,7 @@ mod kubernetes;
 mod legacy;
 mod logs;
 mod otlp;
+mod problems;
 mod receivers;
 mod redaction;
 mod relabeling;
@@ -45,6 +46,7 @@ pub use logs::{
     ParserConfig, ParserKind, PodRule, PodsConfig,
 };
 pub use otlp::OtlpConfig;
+pub use problems::NodeProblemsConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
     TokenConfig, ZipkinConfig, Zone,
@@ -302,6 +304,8 @@ pub struct CollectorConfig {
     pub graphite: GraphiteConfig,
     /// Probes of other services; without it there is no page for them.
     pub probes: Option<ProbesConfig>,
+    /// Problems of the node; nothing is looked for where it is absent.
+    pub node_problems: Option<NodeProblemsConfig>,
 }
 
 /// `obs.collector.buffer`.

@@ -16,6 +16,7 @@ pub mod http_client;
 pub mod http_error;
 pub mod metrics;
 pub mod probe;
+pub mod problems;
 pub mod push;
 pub mod receive;
 pub mod redact;

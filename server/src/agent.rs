@@ -39,7 +39,7 @@ use crate::start::{
     Collected, Serving, buffer_folder, follow_logs, load, open_queues, open_ships, reachable,
     refining, stop_signal, within,
 };
-use crate::{LogFormat, clock, metrics, process, stores, telemetry};
+use crate::{LogFormat, clock, metrics, node_exporter, process, stores, telemetry};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ struct Listeners {
     http: TcpListener,
     otlp_grpc: Option<TcpListener>,
     otlp_http: Option<TcpListener>,
-    node_exporter: Option<TcpListener>,
+    node_exporter: Option<node_exporter::Bound>,
     logs: Sockets,
     traces: TraceSockets,
 }
@@ -122,7 +122,10 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
         otlp_grpc: otlp("OTLP over gRPC", options.otlp_grpc_listen, 4317).await?,
         otlp_http: otlp("OTLP over HTTP", options.otlp_http_listen, 4318).await?,
         node_exporter: match &config.obs.node_exporter {
-            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            Some(exporter) => Some(node_exporter::Bound {
+                listener: listen("the node exporter", exporter.listen).await?,
+                settings: exporter.settings.clone(),
+            }),
             None => None,
         },
         logs: Sockets::bind(Wanted {
@@ -172,9 +175,15 @@ async fn stop_telemetry(telemetry: telemetry::Telemetry) {
 fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     let mut addresses = json!({ "http": listeners.http.local_addr()?.to_string() });
     for (name, listener) in [
-        ("otlp_grpc", &listeners.otlp_grpc),
-        ("otlp_http", &listeners.otlp_http),
-        ("node_exporter", &listeners.node_exporter),
+        ("otlp_grpc", listeners.otlp_grpc.as_ref()),
+        ("otlp_http", listeners.otlp_http.as_ref()),
+        (
+            "node_exporter",
+            listeners
+                .node_exporter
+                .as_ref()
+                .map(|bound| &bound.listener),
+        ),
     ] {
         if let Some(listener) = listener {
             addresses[name] = listener.local_addr()?.to_string().into();
@@ -239,7 +248,7 @@ impl Running {
         let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
-        let node = node.map(TcpListener::local_addr).transpose()?;
+        let node = node.map(|bound| bound.listener.local_addr()).transpose()?;
         let logs = std::mem::take(&mut listeners.logs);
         let mut traces = std::mem::take(&mut listeners.traces);
         let listening = Serving {
@@ -264,6 +273,8 @@ impl Running {
         let (scraper, stopped) = (Scraper::new(), stop_intake.clone());
         scraper.apply(jobs);
         intake.spawn(async move { scraper.run(setting, stopped).await });
+        let told = (&sink, &counters);
+        crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let following = tail::Setting {
             sink,
             tenant: Tenant::anonymous(),
@@ -389,8 +400,8 @@ fn listen(serving: Serving<'_>, agent: &Arc<Agent>, listeners: Listeners, receiv
     if let Some(listener) = listeners.otlp_grpc {
         serving.serve(listener, receive::grpc::routes(receiver.clone()));
     }
-    if let Some(listener) = listeners.node_exporter {
-        serving.node_exporter(listener);
+    if let Some(bound) = listeners.node_exporter {
+        serving.node_exporter(bound);
     }
 }
 

@@ -5,6 +5,7 @@
 //! nobody believes that rules are evaluated when they are not.
 
 mod kubernetes;
+mod node_exporter;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
 pub(crate) use kubernetes::state_settings;
+pub use node_exporter::NodeExporterConfig;
 
 /// The job of the state of objects, as the mixins and their alerts call it.
 pub(crate) const KUBE_STATE_JOB: &str = "kube-state-metrics";
@@ -226,14 +228,6 @@ impl StorageConfig {
         let rules = rules.map(|rule| (obs_tsdb::selector(&rule.matchers), rule.retention));
         checked_rules("obs.storage", rules.collect(), retention)
     }
-}
-
-/// `obs.node_exporter`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeExporterConfig {
-    /// Where `/metrics` is served. It is scraped as the job `node`.
-    pub listen: SocketAddr,
 }
 
 /// `obs.telemetry`

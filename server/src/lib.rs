@@ -23,6 +23,7 @@ mod metrics;
 )]
 mod notify;
 mod params;
+mod problems;
 mod process;
 mod read;
 mod reload;
