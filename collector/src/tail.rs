@@ -55,6 +55,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 const LOST_GRACE: Duration = Duration::from_secs(10);
 /// How long a new pod is waited for to become known, where pods are watched.
 const POD_WAIT: Duration = Duration::from_secs(5);
+/// How long the first list of all pods is waited for; lines go without what it says after that.
+const LIST_WAIT: Duration = Duration::from_secs(60);
 /// Most files that are open at one time.
 const OPEN_FILES_MAX: usize = 4096;
 
@@ -347,13 +349,13 @@ impl Tail {
             self.setting.counters.tail_fault();
         }
         self.unknown
-            .retain(|_, since| now.duration_since(*since) < POD_WAIT * 12);
+            .retain(|_, since| now.duration_since(*since) < LIST_WAIT * 2);
         for group in self.logs.values_mut() {
             group.wanted = false;
         }
         let mut open: usize = self.logs.values().map(|g| g.files.len()).sum();
         for found in found {
-            if !self.logs.contains_key(&found.key) && !self.begin(&found, now) {
+            if !self.is_followed(&found) && !self.begin(&found, now) {
                 continue;
             }
             let Some(group) = self.logs.get_mut(&found.key) else {
@@ -377,15 +379,37 @@ impl Tail {
         self.setting.counters.tail_files(open);
     }
 
+    /// Whether a log is followed and may be; it goes by what is known of its pod by now.
+    fn is_followed(&mut self, found: &Found) -> bool {
+        let Some(group) = self.logs.get_mut(&found.key) else {
+            return false;
+        };
+        let pods = &self.setting.pods;
+        if self.discovery.renew(group, found, &self.config, pods) {
+            return true;
+        }
+        // Its place is kept, should its pod think again.
+        if let Some(group) = self.logs.remove(&found.key) {
+            let files = group.files.iter().map(|file| file.entry(&found.key));
+            self.remembered.insert(found.key.clone(), files.collect());
+            self.dirty = true;
+        }
+        false
+    }
+
     /// Begins to follow a log; not where its pod does not want it or may become known yet.
     fn begin(&mut self, found: &Found, now: Instant) -> bool {
         let pods = &self.setting.pods;
         if let Origin::Container(place) = &found.origin
-            && !pods.is_empty()
+            && pods.is_watched()
             && pods.by_uid(&place.uid).is_none()
         {
             let since = *self.unknown.entry(found.key.clone()).or_insert(now);
-            if now.duration_since(since) < POD_WAIT {
+            let wait = match pods.is_complete() {
+                true => POD_WAIT,
+                false => LIST_WAIT,
+            };
+            if now.duration_since(since) < wait {
                 return false;
             }
         }

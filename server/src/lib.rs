@@ -18,6 +18,7 @@ mod features;
 mod intake;
 mod metrics;
 mod params;
+mod pods;
 mod process;
 mod read;
 mod reload;

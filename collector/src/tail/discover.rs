@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use obs_kubernetes::pods::Pod;
 use obs_model::Labels;
 
 use super::checkpoint::Entry;
@@ -15,7 +16,7 @@ use super::disk;
 use super::group::{Candidate, Group};
 use super::pipeline::{Pipeline, Setting, by_names};
 use crate::config::{FileFormat, FilesConfig, LogsConfig, PodsConfig};
-use crate::enrich::{Pod, Pods};
+use crate::enrich::{self, Pods};
 use crate::glob;
 
 /// The label that holds the path.
@@ -245,9 +246,37 @@ impl Discovery {
                 let pod = pods.by_uid(&place.uid);
                 let mut group = self.container(config, place, pod.as_deref())?;
                 group.rotated_max = config.rotated_files_max;
+                group.pod = pod;
                 Some(group)
             }
         }
+    }
+
+    /// Goes with what became known of the log's pod, and what its annotations say now. False where
+    /// it does not want to be followed any more.
+    pub(super) fn renew(
+        &mut self,
+        group: &mut Group,
+        found: &Found,
+        config: &LogsConfig,
+        pods: &Pods,
+    ) -> bool {
+        let Origin::Container(place) = &found.origin else {
+            return true;
+        };
+        let same = |now: &Arc<Pod>| group.pod.as_ref().is_some_and(|told| Arc::ptr_eq(told, now));
+        // What was known of a pod that nobody knows any more still holds for its last lines.
+        if pods.by_uid(&place.uid).is_none_or(|now| same(&now)) {
+            return true;
+        }
+        let Some(fresh) = self.group(found, config, pods) else {
+            return false;
+        };
+        group.labels = fresh.labels;
+        group.metadata = fresh.metadata;
+        group.pipeline = fresh.pipeline;
+        group.pod = fresh.pod;
+        true
     }
 
     fn container(
@@ -326,13 +355,18 @@ fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
     if !pod.node.is_empty() {
         labels.set("node", &pod.node);
     }
-    if let Some((kind, name)) = &pod.workload {
-        // `job` is the name of a scrape job everywhere else.
-        let kind = if kind == "job" { "job_name" } else { kind };
+    if let Some((kind, name)) = enrich::workload(pod) {
+        let kind = match kind.as_str() {
+            // `job` is the name of a scrape job everywhere else.
+            "job" => "job_name",
+            known @ ("deployment" | "statefulset" | "daemonset" | "cronjob" | "replicaset") => known,
+            // What others make pods with may be called anything.
+            _ => "workload",
+        };
         labels.set(kind, name);
     }
     let app = ["app.kubernetes.io/name", "app", "k8s-app"];
-    if let Some(app) = app.iter().find_map(|name| pod.labels.get(*name)) {
+    if let Some(app) = app.iter().find_map(|name| pod.labels.get(name)) {
         labels.set("app", app);
     }
     for name in &config.pod_labels {
@@ -347,11 +381,11 @@ fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
 fn excluded(pod: &Pod, container: &str) -> bool {
     let says = |name: &str| {
         let value = pod.annotations.get(name).or(pod.labels.get(name));
-        value.is_some_and(|v| v == "true")
+        value == Some("true")
     };
     let listed = EXCLUDE_CONTAINERS
         .iter()
-        .filter_map(|name| pod.annotations.get(*name));
+        .filter_map(|name| pod.annotations.get(name));
     EXCLUDE.iter().any(|name| says(name))
         || listed
             .flat_map(|list| list.split(','))
@@ -362,8 +396,7 @@ fn excluded(pod: &Pod, container: &str) -> bool {
 fn annotation<'a>(pod: &'a Pod, names: &[&str], container: &str) -> Option<&'a str> {
     names.iter().find_map(|name| {
         let own = pod.annotations.get(&format!("{name}-{container}"));
-        own.or_else(|| pod.annotations.get(*name))
-            .map(String::as_str)
+        own.or_else(|| pod.annotations.get(name))
     })
 }
 
@@ -511,11 +544,7 @@ mod tests {
             node: "n1".into(),
             ..Pod::default()
         };
-        let pairs = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
-            all.iter()
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect()
-        };
+        let pairs = |all: &[(&str, &str)]| all.iter().copied().collect();
         pod.labels = pairs(&[("app", "cart"), ("team", "a")]);
         let mut discovery = Discovery::default();
         let mut make = |place: &Place, pod: &Pod| discovery.container(&config, place, Some(pod));
