@@ -200,7 +200,9 @@ mod tests {
         });
         let pods = Pods::from(watched.clone());
         assert!(pods.is_watched() && !pods.is_complete() && pods.is_empty());
-        watched.insert_json(pod.to_string().as_bytes()).expect("a pod");
+        watched
+            .insert_json(pod.to_string().as_bytes())
+            .expect("a pod");
         assert!(pods.is_complete() && !pods.is_empty());
         pods
     }

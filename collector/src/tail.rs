@@ -345,7 +345,7 @@ impl Tail {
             .discovery
             .find(&self.config, clock::now().nanos(), &self.remembered);
         for fault in std::mem::take(&mut self.discovery.faults) {
-            tracing::debug!(error = %fault, "log files not listed");
+            tracing::debug!(error = %fault, "log files not found");
             self.setting.counters.tail_fault();
         }
         self.unknown

@@ -19,9 +19,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use obs_collector::config::Job;
 use obs_collector::metrics::Counters;
+use obs_collector::probe::Probes;
+use obs_collector::push::Gateway;
+use obs_collector::receive::metric_sockets::MetricSockets;
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
-use obs_collector::receive::{self, Receiver, splunk};
+use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
 use obs_collector::{Dialect, cluster, tail};
@@ -41,8 +44,8 @@ use crate::config::Config;
 use crate::node_exporter::TEXT_FORMAT;
 use crate::reload::Reload;
 use crate::start::{
-    Collected, Serving, buffer_folder, load, open_queues, open_ships, reachable, refining,
-    stop_signal, within,
+    Collected, Serving, buffer_folder, gateway, load, open_queues, open_ships, probes, reachable,
+    refining, stop_signal, strategies, within,
 };
 use crate::{LogFormat, clock, metrics, pods, process, reload, stores, telemetry};
 
@@ -83,8 +86,10 @@ struct Listeners {
     otlp_grpc: Option<TcpListener>,
     otlp_http: Option<TcpListener>,
     node_exporter: Option<TcpListener>,
+    pushgateway: Option<TcpListener>,
     logs: Sockets,
     traces: TraceSockets,
+    metrics: MetricSockets,
 }
 
 /// Runs the agent until SIGINT or SIGTERM.
@@ -133,6 +138,10 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
             Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
             None => None,
         },
+        pushgateway: match config.obs.collector.pushgateway.listen {
+            Some(address) => Some(listen("the push gateway", address).await?),
+            None => None,
+        },
         logs: Sockets::bind(Wanted {
             syslog: config.obs.logs.syslog.as_ref(),
             fluent: config.obs.logs.fluent.as_ref(),
@@ -141,6 +150,12 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
         })
         .await?,
         traces: TraceSockets::bind(&config.obs.traces).await?,
+        metrics: MetricSockets::bind(
+            &config.obs.collector.statsd,
+            &config.obs.collector.graphite,
+            folder,
+        )
+        .await?,
     })
 }
 
@@ -183,13 +198,15 @@ fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
         ("otlp_grpc", &listeners.otlp_grpc),
         ("otlp_http", &listeners.otlp_http),
         ("node_exporter", &listeners.node_exporter),
+        ("pushgateway", &listeners.pushgateway),
     ] {
         if let Some(listener) = listener {
             addresses[name] = listener.local_addr()?.to_string().into();
         }
     }
     let traces = listeners.traces.addresses();
-    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
+    let others = traces.into_iter().chain(listeners.metrics.addresses());
+    for (name, address) in listeners.logs.addresses().into_iter().chain(others) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -245,26 +262,32 @@ impl Running {
         let decoder = Decoder::new(2);
         let hec = &config.obs.logs.splunk_hec;
         let hec = splunk::Setting::new(hec, from).await?;
+        let strategies = strategies(config, from).await?;
         let receiver = Receiver::new(sink.clone(), limits, decoder.clone(), Arc::clone(&counters))
             .with_otlp(config.otlp.options())
+            .with_origins(config.obs.traces.cors_allowed_origins.clone())
+            .with_strategies(strategies)
             .with_splunk(hec);
         let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
         let node = node.map(TcpListener::local_addr).transpose()?;
-        let logs = std::mem::take(&mut listeners.logs);
-        let mut traces = std::mem::take(&mut listeners.traces);
+        let gateway = gateway(config, &options.data, &sink).await?;
+        let probes = probes(config, from).await?;
         let listening = Serving {
             tasks: &serving,
             stop: &stop_listening,
             cut: &cut,
         };
-        for (listener, routes) in traces.take_streams(&receiver) {
+        for (listener, routes) in listeners.traces.take_streams(&receiver) {
             listening.serve(listener, routes);
         }
-        listen(listening, &agent, listeners, &receiver);
+        let ways = (receiver.clone(), gateway.clone(), probes);
+        let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
+        metrics.serve(&receiver, &intake, &stop_intake);
+        intake.spawn(gateway.run(stop_intake.clone()));
         let setting = Setting {
             sink: sink.clone(),
             tenant: Tenant::anonymous(),
@@ -408,24 +431,40 @@ async fn answer<B>(mut inbox: mpsc::Receiver<Write<B>>, taken: bool) {
     }
 }
 
-fn listen(serving: Serving<'_>, agent: &Arc<Agent>, listeners: Listeners, receiver: &Receiver) {
-    let own = Router::new()
+/// Serves what is HTTP; gives back the sockets that are not.
+fn listen(
+    serving: Serving<'_>,
+    agent: &Arc<Agent>,
+    listeners: Listeners,
+    (receiver, gateway, probes): (Receiver, Gateway, Option<Probes>),
+) -> (Sockets, TraceSockets, MetricSockets) {
+    let mut all = Router::new()
         .route("/-/healthy", get(|| async { "obs agent is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/ready", get(ready))
         .route("/metrics", get(own_metrics))
         .route("/-/reload", post(reload_now).put(reload_now))
-        .with_state(Arc::clone(agent));
-    serving.serve(listeners.http, own.merge(receive::routes(receiver.clone())));
+        .with_state(Arc::clone(agent))
+        .merge(receive::routes(receiver.clone()))
+        .merge(pushgateway::routes(receiver.clone(), gateway.clone()));
+    if let Some(probes) = probes {
+        all = all.merge(probes.routes());
+    }
+    serving.serve(listeners.http, all);
+    if let Some(listener) = listeners.pushgateway {
+        let own = pushgateway::own_routes(receiver.clone(), gateway);
+        serving.serve(listener, own);
+    }
     if let Some(listener) = listeners.otlp_http {
         serving.serve(listener, receive::otlp_routes(receiver.clone()));
     }
     if let Some(listener) = listeners.otlp_grpc {
-        serving.serve(listener, receive::grpc::routes(receiver.clone()));
+        serving.serve(listener, receive::grpc::routes(receiver));
     }
     if let Some(listener) = listeners.node_exporter {
         serving.node_exporter(listener);
     }
+    (listeners.logs, listeners.traces, listeners.metrics)
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> Response {

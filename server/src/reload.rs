@@ -199,11 +199,7 @@ pub(crate) struct Reloader {
 }
 
 /// Takes the file anew whenever it is asked to, until the token is cancelled.
-pub(crate) async fn run(
-    mut reloader: impl Reloads,
-    requests: Requests,
-    stop: CancellationToken,
-) {
+pub(crate) async fn run(mut reloader: impl Reloads, requests: Requests, stop: CancellationToken) {
     match signal(SignalKind::hangup()) {
         Ok(hangup) => listen(&mut reloader, (requests, hangup), &stop).await,
         Err(error) => {

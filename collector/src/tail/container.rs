@@ -153,7 +153,9 @@ fn docker(bytes: &[u8]) -> Option<Line<'_>> {
         _ => return None,
     };
     let end = log.strip_suffix('\n');
-    let length = end.map_or(log.len(), |text| text.strip_suffix('\r').unwrap_or(text).len());
+    let length = end.map_or(log.len(), |text| {
+        text.strip_suffix('\r').unwrap_or(text).len()
+    });
     let partial = end.is_none();
     let text = match log {
         Cow::Borrowed(text) => Cow::Borrowed(&text.as_bytes()[..length]),

@@ -3,7 +3,7 @@
 //!
 //! Invariant: the names of a folder are read again only when the folder changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,16 @@ use crate::glob;
 const FILENAME: &str = "filename";
 /// A change of a folder within this time may not show in its time of change.
 const FRESH_NANOS: i64 = 2_000_000_000;
+
+/// Where runtimes keep what the kubelet links to.
+const RUNTIMES: [&str; 3] = [
+    "/var/lib/docker/containers",
+    "/var/lib/containers",
+    "/var/lib/containerd",
+];
+
+/// Links that are not followed and told of.
+const REFUSED_MAX: usize = 1024;
 
 /// Annotations and labels that exclude a pod, with the value that does.
 const EXCLUDE: [&str; 3] = [
@@ -79,6 +89,8 @@ pub(super) struct Discovery {
     folders: HashMap<PathBuf, Folder>,
     pipelines: HashMap<String, Arc<Pipeline>>,
     pub faults: Vec<String>,
+    /// Links that are not followed, which is told once.
+    refused: HashSet<PathBuf>,
 }
 
 impl Discovery {
@@ -144,6 +156,7 @@ impl Discovery {
         before: &mut HashMap<PathBuf, Folder>,
         all: &mut Vec<Found>,
     ) {
+        let targets = link_targets(config);
         for pod in self.names(&config.path, now, before).unwrap_or_default() {
             let Some((namespace, name, uid)) = pod_of(&pod) else {
                 continue;
@@ -175,7 +188,13 @@ impl Discovery {
                     // Names of rotated files have their time, so this is their order too.
                     candidates.sort_by(|a, b| (!a.rotated, &a.path).cmp(&(!b.rotated, &b.path)));
                     let key = folder.join(format!("{restart}.log"));
-                    beside_target(&key, &mut candidates);
+                    if let Err(fault) = beside_target(&targets, &mut candidates)
+                        && self.refused.len() < REFUSED_MAX
+                        && self.refused.insert(key.clone())
+                    {
+                        tracing::warn!("{fault}");
+                        self.faults.push(fault);
+                    }
                     all.push(Found {
                         key,
                         candidates,
@@ -264,7 +283,12 @@ impl Discovery {
         let Origin::Container(place) = &found.origin else {
             return true;
         };
-        let same = |now: &Arc<Pod>| group.pod.as_ref().is_some_and(|told| Arc::ptr_eq(told, now));
+        let same = |now: &Arc<Pod>| {
+            group
+                .pod
+                .as_ref()
+                .is_some_and(|told| Arc::ptr_eq(told, now))
+        };
         // What was known of a pod that nobody knows any more still holds for its last lines.
         if pods.by_uid(&place.uid).is_none_or(|now| same(&now)) {
             return true;
@@ -359,7 +383,9 @@ fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
         let kind = match kind.as_str() {
             // `job` is the name of a scrape job everywhere else.
             "job" => "job_name",
-            known @ ("deployment" | "statefulset" | "daemonset" | "cronjob" | "replicaset") => known,
+            known @ ("deployment" | "statefulset" | "daemonset" | "cronjob" | "replicaset") => {
+                known
+            }
             // What others make pods with may be called anything.
             _ => "workload",
         };
@@ -466,14 +492,47 @@ fn renamed(
     }
 }
 
-/// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names.
-fn beside_target(key: &Path, candidates: &mut Vec<Candidate>) {
-    let link = std::fs::symlink_metadata(key).is_ok_and(|m| m.file_type().is_symlink());
-    if let Some(target) = link.then(|| std::fs::canonicalize(key).ok()).flatten() {
-        let mut rotated = Vec::new();
-        siblings(&target, &[], &mut rotated);
-        candidates.splice(0..0, rotated);
-    }
+/// Where links of the kubelet's folder may lead: who may write there must not have the agent read
+/// anything it pleases.
+fn link_targets(config: &PodsConfig) -> Vec<PathBuf> {
+    let parent = config.path.parent().filter(|p| p.parent().is_some());
+    let roots = parent.into_iter().chain(RUNTIMES.map(Path::new));
+    let roots = roots.chain(config.link_targets.iter().map(PathBuf::as_path));
+    roots
+        .filter_map(|path| std::fs::canonicalize(path).ok())
+        .collect()
+}
+
+/// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names. A
+/// file that a link must not lead to is left out, which is told.
+fn beside_target(targets: &[PathBuf], candidates: &mut Vec<Candidate>) -> Result<(), String> {
+    let mut rotated = Vec::new();
+    let mut refused = None;
+    candidates.retain_mut(|candidate| {
+        let path = &candidate.path;
+        if !std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink()) {
+            return true;
+        }
+        // A link that leads nowhere yet is looked at again.
+        let Ok(target) = std::fs::canonicalize(path) else {
+            return false;
+        };
+        if !targets.iter().any(|root| target.starts_with(root)) {
+            refused = Some(format!(
+                "{}: leads to {}, which is in none of obs.collector.logs.pods.link_targets",
+                path.display(),
+                target.display()
+            ));
+            return false;
+        }
+        if !candidate.rotated {
+            siblings(&target, &[], &mut rotated);
+        }
+        candidate.path = target;
+        true
+    });
+    candidates.splice(0..0, rotated);
+    refused.map_or(Ok(()), Err)
 }
 
 /// Files beside a path that look like what it was before: `NAME.1`, `NAME.2.gz`, `NAME-20260101`.
