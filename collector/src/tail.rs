@@ -43,6 +43,10 @@ use group::{Changes, Group};
 
 /// Pause between two rounds that found nothing.
 const POLL: Duration = Duration::from_millis(250);
+/// Pause after a batch of less than [`LITTLE_BYTES`]: each batch is a write to disk and a request.
+const BREATH: Duration = Duration::from_millis(200);
+/// Bytes of lines below which a batch is little.
+const LITTLE_BYTES: u64 = 256 << 10;
 /// Pause after the sink refused.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// How often files are looked for.
@@ -85,6 +89,7 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
     loop {
         let pause = match follower.round().await {
             Round::More => Duration::ZERO,
+            Round::Little => BREATH,
             Round::Idle => POLL,
             Round::Refused => BACKOFF,
         };
@@ -104,6 +109,8 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
 enum Round {
     /// Lines were stored; there may be more.
     More,
+    /// A few lines were stored.
+    Little,
     /// Nothing new.
     Idle,
     /// The sink refused; the same lines go again later.
@@ -236,7 +243,10 @@ impl Follower {
         if let Some(tail) = &mut self.tail {
             tail.stored.extend(pending.ranges);
         }
-        Round::More
+        match pending.bytes < LITTLE_BYTES {
+            true => Round::Little,
+            false => Round::More,
+        }
     }
 
     async fn save(&mut self) {

@@ -178,6 +178,12 @@ fn arrived(server: &Obs, pod: &str, container: &Container) {
     assert!(twice.is_empty(), "{pod}: {twice:?}");
 }
 
+/// A moment ago, and so many nanoseconds, as RFC 3339 writes it.
+fn time(nanos: i64) -> String {
+    let second = now() / SECOND * SECOND;
+    obs_model::Timestamp::from_nanos(second - 60 * SECOND + nanos).to_string()
+}
+
 /// A sample of an agent's own metrics, summed over the labels that the name leaves out.
 fn own(agent: &Obs, name: &str) -> f64 {
     let text = agent.get("/metrics", &[]).text();

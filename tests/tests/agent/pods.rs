@@ -61,7 +61,7 @@ fn pods_say_what_becomes_of_their_logs() {
     let mut parsed = Container::new(root, "parsed");
     parsed.write(1);
     let json = r#"{"level":"error","msg":"no room","trace_id":"0af7651916cd43dd8448eb211c80319c"}"#;
-    let line = format!("2026-11-21T00:00:00.000000001Z stdout F {json}\n");
+    let line = format!("{} stdout F {json}\n", super::time(1));
     fs::write(parsed.path(), line).expect("written");
     let more = format!("logs: {{pods: {{path: {root:?}, pod_labels: [team]}}}}");
     let config = config(&server, "pods: {}", &more);
@@ -185,7 +185,7 @@ fn events_and_audit_logs_are_streams() {
             "metadata": {"namespace": "default", "name": name, "uid": name},
             "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web-1"},
             "type": "Warning", "reason": reason, "message": "it failed", "count": 1,
-            "firstTimestamp": "2026-11-21T00:00:00Z", "lastTimestamp": "2026-11-21T00:00:00Z",
+            "firstTimestamp": super::time(0), "lastTimestamp": super::time(0),
         })
     };
     api.put(event("a", "BackOff"));
@@ -195,7 +195,7 @@ fn events_and_audit_logs_are_streams() {
         json!({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "auditID": id,
             "stage": "ResponseComplete", "verb": "delete", "user": {"username": "eve"},
             "objectRef": {"resource": "secrets", "namespace": "shop", "name": "db"},
-            "responseStatus": {"code": 403}, "stageTimestamp": "2026-11-21T00:00:00.000001Z"})
+            "responseStatus": {"code": 403}, "stageTimestamp": super::time(1000)})
     };
     fs::write(&audit, format!("{}\n", entry("f"))).expect("written");
     let more = format!(

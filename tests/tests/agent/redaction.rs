@@ -43,7 +43,7 @@ const FORMS: [Form; 10] = [
     (
         "url_password",
         "urlPw77Zq",
-        "postgres://svc:urlPw77Zq@db.internal:5432/x",
+        "postgres://svc:urlPw77Zq@db:5432/x",
     ),
     ("key_value", "kvPw55TrQ", "password=kvPw55TrQ"),
     (
@@ -285,7 +285,7 @@ fn send_logs(to: &Obs, text: &str) {
     let one = format!("-----BEGIN PRIVATE KEY-----\\n{KEY}\\n-----END PRIVATE KEY-----");
     taken(&loki_json(to, &[("app", "key")], &[(at + 9, &one, none)]));
     let mut stream = TcpStream::connect(to.address("syslog_tcp")).expect("connected");
-    let head = "<14>1 2026-11-21T00:00:00Z host app - -";
+    let head = format!("<14>1 {} host app - -", super::time(0));
     let line = format!("{head} [a@1 note=\"{text}\"] way_syslog {text}\n");
     stream.write_all(line.as_bytes()).expect("sent");
     let document = |mark: &str| {

@@ -102,7 +102,7 @@ fn every_way_in_reaches_the_server() {
     );
     send(
         "syslog_tcp",
-        "<14>1 2026-11-21T00:00:00Z host way - - - way syslog\n".to_owned(),
+        format!("<14>1 {} host way - - - way syslog\n", super::time(0)),
     );
     let influx = b"way,a=b influx=9".to_vec();
     taken(&agent.post("/write", &[], influx));
@@ -150,10 +150,10 @@ fn every_kind_of_destination_takes_what_it_should() {
         )
     };
     let mut config = "obs:\n  collector:\n    destinations:\n".to_owned();
-    config.push_str(&format!("    - obs: {{url: '{url}', tenant: obs}}\n"));
-    config.push_str(&format!("    - loki: {{url: '{url}', tenant: loki}}\n"));
+    config.push_str(&format!("    - obs: {{url: '{url}', tenant: obs, name: a}}\n"));
+    config.push_str(&format!("    - loki: {{url: '{url}', tenant: loki, name: b}}\n"));
     config.push_str(&format!(
-        "    - otlp: {{url: 'http://{otlp_url}', tenant: otlp}}\n"
+        "    - otlp: {{url: 'http://{otlp_url}', tenant: otlp, name: c}}\n"
     ));
     config.push_str(&write("one", ""));
     let two = ", protobuf_message: io.prometheus.write.v2.Request";
