@@ -150,8 +150,12 @@ fn every_kind_of_destination_takes_what_it_should() {
         )
     };
     let mut config = "obs:\n  collector:\n    destinations:\n".to_owned();
-    config.push_str(&format!("    - obs: {{url: '{url}', tenant: obs, name: a}}\n"));
-    config.push_str(&format!("    - loki: {{url: '{url}', tenant: loki, name: b}}\n"));
+    config.push_str(&format!(
+        "    - obs: {{url: '{url}', tenant: obs, name: a}}\n"
+    ));
+    config.push_str(&format!(
+        "    - loki: {{url: '{url}', tenant: loki, name: b}}\n"
+    ));
     config.push_str(&format!(
         "    - otlp: {{url: 'http://{otlp_url}', tenant: otlp, name: c}}\n"
     ));
