@@ -33,7 +33,7 @@ use serde::Deserialize;
 #[cfg(test)]
 pub(crate) use client::client_config;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
-pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig};
+pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig, WatchedPodsConfig};
 pub use destinations::{Destination, DestinationConfig, Ship, ShipKind};
 pub use discoveries::{
     ConsulSettings, DnsSettings, DockerSettings, HttpSettings, NomadSettings, RecordType,

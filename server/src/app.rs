@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use obs_collector::enrich;
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, ErrorKind, HttpError, Shipper, Sink};
@@ -57,6 +58,8 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
+    /// Who pods are, where they are watched.
+    pub(crate) pods: enrich::Pods,
     /// Where everything goes besides the stores.
     pub(crate) shipper: Option<Shipper>,
     pub(crate) reader: Reader,

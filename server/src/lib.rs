@@ -24,6 +24,7 @@ mod metrics;
 mod notify;
 mod params;
 mod problems;
+mod pods;
 mod process;
 mod read;
 mod reload;

@@ -19,7 +19,7 @@ use obs_model::Timestamp;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::Gauge;
 use serde_yaml_ng::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -132,7 +132,15 @@ impl Reload {
         ]
     }
 
-    async fn ask(&self) -> Result<(), String> {
+    /// A new configuration holds from now on.
+    pub(crate) fn took(&self) {
+        let mut shown = self.lock();
+        shown.good = true;
+        shown.since = Some(clock::now());
+    }
+
+    /// Asks for a reload and waits for its end.
+    pub(crate) async fn ask(&self) -> Result<(), String> {
         let gone = || "the server is not ready, or stops".to_owned();
         let (sender, receiver) = oneshot::channel();
         let ask = self.ask.as_ref().ok_or_else(gone)?;
@@ -162,7 +170,21 @@ async fn over_http(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Who takes the file anew.
+/// Whoever takes a configuration file anew.
+pub(crate) trait Reloads: Send {
+    /// What tells how it went.
+    fn handle(&self) -> &Reload;
+
+    /// Takes the file; an error changes nothing.
+    fn reload(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Nothing is taken any more.
+    fn end(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// Who takes the file anew for a server.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     /// What the server was started with.
@@ -177,14 +199,22 @@ pub(crate) struct Reloader {
 }
 
 /// Takes the file anew whenever it is asked to, until the token is cancelled.
-pub(crate) async fn run(mut reloader: Reloader, mut requests: Requests, stop: CancellationToken) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
+pub(crate) async fn run(mut reloader: impl Reloads, requests: Requests, stop: CancellationToken) {
+    match signal(SignalKind::hangup()) {
+        Ok(hangup) => listen(&mut reloader, (requests, hangup), &stop).await,
         Err(error) => {
             tracing::error!(%error, "SIGHUP is not listened for");
-            return;
+            stop.cancelled().await;
         }
-    };
+    }
+    reloader.end().await;
+}
+
+async fn listen(
+    reloader: &mut impl Reloads,
+    (mut requests, mut hangup): (Requests, Signal),
+    stop: &CancellationToken,
+) {
     loop {
         let ask = tokio::select! {
             () = stop.cancelled() => return,
@@ -205,7 +235,7 @@ pub(crate) async fn run(mut reloader: Reloader, mut requests: Requests, stop: Ca
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => {
                 tracing::error!(%error, "configuration not reloaded");
-                reloader.app.reload.lock().good = false;
+                reloader.handle().lock().good = false;
             }
         }
         if let Some(ask) = ask {
@@ -215,7 +245,11 @@ pub(crate) async fn run(mut reloader: Reloader, mut requests: Requests, stop: Ca
     }
 }
 
-impl Reloader {
+impl Reloads for Reloader {
+    fn handle(&self) -> &Reload {
+        &self.app.reload
+    }
+
     async fn reload(&mut self) -> anyhow::Result<()> {
         let options = &self.options;
         options
@@ -246,7 +280,7 @@ impl Reloader {
 }
 
 /// What differs between two files and is not taken by a reload.
-fn later(old: &str, new: &str) -> Vec<String> {
+pub(crate) fn later(old: &str, new: &str) -> Vec<String> {
     let read = |text: &str| -> BTreeMap<String, Value> {
         // Both were read before; what is no mapping has no sections.
         serde_yaml_ng::from_str(text).unwrap_or_default()

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use obs_alerting::rules::Group;
 use obs_collector::config::{Destination, Job};
+use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, Forwarder, Inbox};
 use obs_storage::Disk;
@@ -22,9 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::intake::{
-    follow_state, gateway, own_jobs, probes, receiver, start_cluster, start_intake, state_job,
-};
+use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake, state_job};
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
 use self::rules::{external_url, start_ruler};
@@ -39,9 +38,9 @@ use crate::ruler::{self, GroupKey};
 use crate::sampling::Deciding;
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
-use crate::{Options, clock, config, telemetry};
+use crate::{Options, clock, config, pods, telemetry};
 
-pub(crate) use self::intake::follow_logs;
+pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
 pub(crate) use self::listen::{Serving, reachable};
 pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, refining};
 
@@ -199,6 +198,9 @@ async fn prepare(
     let bound = rules.limits.write_queue_max;
     let ending = (&ends.shipping, &ends.stop_intake);
     let (sink, inbox, outward) = open_sink(&options.data, config, collected, bound, ending).await?;
+    let counters = Arc::<Counters>::default();
+    let (scope, asked) = (pods::Scope::Cluster, counters.kubernetes());
+    let pods = pods::watch(config, config_folder(options), scope, asked, ends.intake())?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let app = App {
         stores: OnceLock::new(),
@@ -208,8 +210,9 @@ async fn prepare(
         ruler: OnceLock::new(),
         reader: Reader::new(threads, rules.limits)?,
         scraper: Scraper::new(),
-        counters: Arc::default(),
-        sink,
+        counters,
+        sink: sink.enriching(pods.clone()),
+        pods,
         shipper: outward.shipper,
         rules,
         external_labels: config.external_labels(),
@@ -256,8 +259,8 @@ impl Running {
         let prepared = prepare(options, config, (&collected, &disk), about, &ends).await?;
         let (app, inbox) = (prepared.app, prepared.inbox);
         let receiver = receiver(&app, options, config).await?;
-        let gateway = gateway(options, config, &app).await?;
-        let probes = probes(options, config).await?;
+        let gateway = gateway(config, &options.data, &app.sink).await?;
+        let probes = probes(config, config_folder(options)).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
