@@ -7,6 +7,8 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::collector_flags::{CollectorFlags, listen_address};
+use crate::rule_arguments::{CheckRulesOptions, TestRulesOptions};
+use crate::rule_flags::RuleFlags;
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -114,6 +116,10 @@ pub(crate) enum Check {
         /// The file
         file: PathBuf,
     },
+    /// Check rule files; says line and column of what is wrong
+    #[command(after_help = "Examples:\n  obs check rules rules/*.yml\n  \
+        obs check rules --lint all --lint-fatal --url http://127.0.0.1:9090 rules.yml")]
+    Rules(CheckRulesOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,6 +133,10 @@ pub(crate) enum Test {
         obs test promql --names=at-once functions.test"
     )]
     Promql(TestPromqlOptions),
+    /// Run unit tests of rules in promtool's format
+    #[command(after_help = "Examples:\n  obs test rules tests.yml\n  \
+        obs test rules --run down --diff --junit results.xml tests/*.yml")]
+    Rules(TestRulesOptions),
 }
 
 /// When metric names leave.
@@ -210,6 +220,8 @@ pub(crate) struct ServeOptions {
     /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
     #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
     enable_admin_api: bool,
+    #[command(flatten)]
+    rules: RuleFlags,
     /// Switch features of Prometheus on, by its names: promql-delayed-name-removal,
     /// use-start-timestamps, type-and-unit-labels, promql-per-step-stats, …
     #[arg(
@@ -305,6 +317,7 @@ impl ServeOptions {
             Cli::command().error(kind, fault).exit()
         });
         Ok(obs_server::Options {
+            rules: self.rules.options()?,
             features,
             config: self.config,
             data: self.data,
@@ -841,7 +854,7 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
 // What follows checks values while the command line is read, so that a wrong one is misuse (exit
 // code 2) and the message names its flag.
 
-fn duration_text(text: &str) -> Result<String, String> {
+pub(crate) fn duration_text(text: &str) -> Result<String, String> {
     duration(text)
         .map(|_| text.to_owned())
         .map_err(|_| "expected a duration such as 15s, 1h30m or 7d".to_owned())
@@ -867,7 +880,7 @@ fn route_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn server_url(text: &str) -> Result<String, String> {
+pub(crate) fn server_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     let known = url.is_some_and(|u| ["http", "https"].contains(&u.scheme()) && u.has_host());
     if known {

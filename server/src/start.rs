@@ -13,8 +13,7 @@ use axum::response::Response;
 use axum::serve::IncomingStream;
 use axum::{Extension, Router};
 use obs_alerting::rules::Group;
-use obs_alerting::template::Surroundings;
-use obs_collector::config::{Destination, Job, KubernetesConfig, Span};
+use obs_collector::config::{Destination, Job, KubernetesConfig};
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
 use obs_collector::probe::Probes;
 use obs_collector::push::Gateway;
@@ -52,7 +51,6 @@ use crate::write::{Rules, Writers};
 use crate::{Options, api, clock, config, kube_state, node_exporter, telemetry, unread};
 
 /// What Prometheus' defaults of rules are told in.
-const MINUTE: i64 = 60 * obs_model::time::NANOS_PER_SECOND;
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -355,7 +353,7 @@ impl Running {
         );
         let metrics = serving.listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let ruler = start_ruler(config, &app, (collected.rules, kept), &stop_intake)?;
+        let ruler = start_ruler((options, config), &app, (collected.rules, kept), &stop_intake)?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = forwarder {
             forwarder.start(&intake, &stop_intake);
@@ -728,32 +726,17 @@ async fn open_kept(disk: &Arc<dyn Disk>) -> anyhow::Result<Kept> {
 
 /// Evaluates rules from now on.
 fn start_ruler(
-    config: &Config,
+    (options, config): (&Options, &Config),
     app: &Arc<App>,
     (groups, kept): (Vec<(GroupKey, Group)>, Kept),
     stop: &CancellationToken,
 ) -> anyhow::Result<Arc<Ruler>> {
-    let nanos = |span: &Option<Span>, default: i64| {
-        let nanos = span
-            .as_ref()
-            .and_then(|span| i64::try_from(span.0.as_nanos()).ok());
-        nanos.filter(|nanos| *nanos > 0).unwrap_or(default)
-    };
-    let setting = ruler::Setting {
-        interval: nanos(&config.global.evaluation_interval, MINUTE),
-        query_offset: nanos(&config.global.rule_query_offset, 0),
-        resend_delay: MINUTE,
-        outage_tolerance: 60 * MINUTE,
-        grace: 10 * MINUTE,
-        surroundings: Surroundings {
-            external_labels: app.external_labels.clone(),
-            external_url: app.external_url.clone(),
-        },
-    };
+    let known = (&app.external_labels, app.external_url.as_str());
+    let setting = ruler::Setting::new(&options.rules, config, known);
     let (ruler, mut told) = Ruler::new(setting, kept, stop.clone());
     // Alerts without anybody to tell are dropped, as Prometheus does.
     tokio::spawn(async move { while told.recv().await.is_some() {} });
-    ruler.apply(app, |_| true, groups);
+    ruler.begin(app, groups);
     anyhow::ensure!(
         app.ruler.set(Arc::clone(&ruler)).is_ok(),
         "the ruler starts once"

@@ -127,6 +127,11 @@ impl Obs {
         Self::with(files, &[])
     }
 
+    /// The same with more flags.
+    pub(crate) fn with_files_and_flags(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::with(files, flags)
+    }
+
     fn with(files: &[(&str, &str)], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         for (name, text) in files {

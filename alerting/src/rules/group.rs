@@ -9,7 +9,7 @@ use obs_model::{Answer, Labels, Matcher, Timestamp, Value};
 use obs_query::QueryError;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::alert::Alerting;
+use super::alert::{Alert, Alerting};
 use super::file::{Group, Rule, RuleKind};
 use super::record::Recording;
 use crate::error::RuleError;
@@ -173,6 +173,16 @@ impl Running {
         match &mut self.memory {
             Memory::Alerting(alerting) => Some(alerting),
             Memory::Recording(_) => None,
+        }
+    }
+
+    /// Takes over alerts that were kept when the server ended, and the series that they had; `down`
+    /// is how long nobody evaluated. Nothing is looked for in series then.
+    pub fn restore(&mut self, kept: Vec<Alert>, down: i64) {
+        if let Memory::Alerting(alerting) = &mut self.memory {
+            alerting.restore(kept, down);
+            alerting.restored();
+            self.written.extend(alerting.series());
         }
     }
 
