@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::collector_flags::{CollectorFlags, listen_address};
-use crate::rule_arguments::{CheckRulesOptions, TestRulesOptions};
+use crate::rule_arguments::{CheckRulesOptions, RulesCommand, TestRulesOptions};
 use crate::rule_flags::RuleFlags;
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
@@ -102,6 +102,9 @@ pub(crate) enum Command {
     /// Run tests that are written in files
     #[command(subcommand)]
     Test(Test),
+    /// Show the rules of a server; fill in what recording rules would have recorded
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -133,8 +136,9 @@ pub(crate) enum Test {
         obs test promql --names=at-once functions.test"
     )]
     Promql(TestPromqlOptions),
-    /// Run unit tests of rules in promtool's format
+    /// Run unit tests of rules in promtool's format, or try rules out on stored data
     #[command(after_help = "Examples:\n  obs test rules tests.yml\n  \
+        obs test rules --against 7d --url http://127.0.0.1:9090 rules.yml\n  \
         obs test rules --run down --diff --junit results.xml tests/*.yml")]
     Rules(TestRulesOptions),
 }

@@ -24,6 +24,7 @@ mod node_exporter;
 mod query;
 mod rule_arguments;
 mod rule_flags;
+mod rules;
 mod service_graph;
 mod table;
 mod test_promql;
@@ -55,8 +56,10 @@ fn main() -> ExitCode {
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) if let Some(Ended(code)) = error.downcast_ref() => ExitCode::from(*code),
-        Err(error) => fail(&error),
+        Err(error) => match error.downcast_ref() {
+            Some(Ended(code)) => ExitCode::from(*code),
+            None => fail(&error),
+        },
     }
 }
 
@@ -70,6 +73,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(Check::Rules(options)) => check_rules::run(&options).await,
         Command::Test(Test::Rules(options)) => test_rules::run(&options).await,
         Command::Test(Test::Promql(options)) => test_promql::run(&options),
+        Command::Rules(command) => rules::run(&command).await,
         Command::Query(options) => query::run(&options).await,
         Command::Explain(options) => explain::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use obs_alerting::rules::lint::Lint;
 use obs_query::Language;
 
-use crate::arguments::server_url;
+use crate::arguments::{Output, ServerOptions, TimeOptions, duration_text, server_url};
 
 /// Names of lints, and all or none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,7 +92,7 @@ pub(crate) struct CheckRulesOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct TestRulesOptions {
-    /// Files of tests
+    /// Files of tests; with --against rule files
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Run only tests whose names match; may be given more than once
@@ -113,4 +113,76 @@ pub(crate) struct TestRulesOptions {
     /// Features of Prometheus by their names: promql-delayed-name-removal
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) enable_feature: Vec<String>,
+    /// Instead of running tests, say what the rules of these files would have done on the data of a
+    /// server, from so long ago until now
+    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
+    pub(crate) against: Option<String>,
+    /// The server of --against
+    #[arg(
+        long,
+        alias = "server",
+        value_name = "URL",
+        env = "OBS_SERVER",
+        value_parser = server_url,
+        default_value = "http://127.0.0.1:9090"
+    )]
+    pub(crate) url: String,
+    /// The tenant on that server (X-Scope-OrgID)
+    #[arg(long, value_name = "NAME", env = "OBS_TENANT")]
+    pub(crate) tenant: Option<String>,
+    /// Shape of the output of --against
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// `obs rules …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Show the rules of a server and how they are doing
+    #[command(after_help = "Examples:\n  obs rules list\n  obs rules list --alerts -o json")]
+    List(ListRulesOptions),
+    /// Have a server write what recording rules would have recorded
+    #[command(
+        after_help = "Examples:\n  obs rules backfill --since 30d rules.yml\n  \
+        obs rules backfill --from 2026-11-01T00:00:00Z --to 2026-11-08T00:00:00Z rules/*.yml"
+    )]
+    Backfill(BackfillOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListRulesOptions {
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Only alerting rules
+    #[arg(long, conflicts_with = "records")]
+    pub(crate) alerts: bool,
+    /// Only recording rules
+    #[arg(long)]
+    pub(crate) records: bool,
+    /// Only rules of this name; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// Only rules of this group; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Vec<String>,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackfillOptions {
+    /// Rule files; alerting rules in them are passed over
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// Time between samples where a group says nothing
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration_text)]
+    pub(crate) eval_interval: String,
+    /// Pass over keys that nobody knows
+    #[arg(long)]
+    pub(crate) ignore_unknown_fields: bool,
 }

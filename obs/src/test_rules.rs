@@ -29,6 +29,9 @@ impl Suite {
 }
 
 pub(crate) async fn run(options: &TestRulesOptions) -> anyhow::Result<()> {
+    if let Some(against) = &options.against {
+        return crate::rules::try_out(options, against).await;
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.context("start the query pool")?;
     let wanted = match options.run.is_empty() {

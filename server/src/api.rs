@@ -14,6 +14,7 @@ mod loki;
 mod prometheus;
 mod remote_read;
 mod rule_groups;
+mod rule_replay;
 mod streams;
 mod tempo;
 mod ui;
@@ -80,6 +81,7 @@ fn own_v1() -> Router<Arc<App>> {
         .merge(export::routes())
         .merge(loki::export::routes())
         .merge(rule_groups::below(Origin::Api))
+        .merge(rule_replay::routes())
 }
 
 /// The fault of a parameter that is a selector.

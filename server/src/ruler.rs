@@ -5,11 +5,13 @@
 //! a reload takes over all groups or none; what became of an alert is on disk before anybody is
 //! told of it; an evaluation that fails resolves nothing.
 
+pub(crate) mod cluster;
 mod evaluate;
 mod families;
 mod kept;
 mod load;
 mod managed;
+pub(crate) mod replay;
 mod setting;
 mod view;
 

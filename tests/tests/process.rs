@@ -378,6 +378,13 @@ impl Obs {
         answer.unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        let request = client().delete(format!("{}{path}", self.url()));
+        let answer = self.with_headers(request, &[]).send().and_then(Answer::of);
+        answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"))
+    }
+
     /// POST of a form.
     pub(crate) fn post_form(&self, path: &str, params: &[(&str, &str)]) -> Answer {
         let url = parameters("http://x/", params);

@@ -115,14 +115,30 @@ fn tests_pass_and_fail_as_with_promtool() {
     check(("eval_time: 6m", "eval_time: 5m59s"), 1, "got:[]");
     check(("where: eu", "where: us"), 1, "alertname: Down, time: 6m");
     check(("2 of a: 0", "2 of a: 1"), 1, "alertname: Down");
-    check(("value: 0.5", "value: 0.25"), 1, "expr: \"job:up:avg\", time: 1m");
+    check(
+        ("value: 0.5", "value: 0.25"),
+        1,
+        "expr: \"job:up:avg\", time: 1m",
+    );
     check(("stale'", "1'"), 1, "expr: ");
     check(("exp_alerts: [{}]", "exp_alerts: []"), 1, "alertname: Many");
     check(("[a, b]", "[a, b, a]"), 1, "group name repeated");
-    check(("interval: 1m\n  external", "intervall: 1m\n  external"), 1, "intervall");
-    check(("alertname: Many, ", ""), 1, "misses required attribute alertname");
+    check(
+        ("interval: 1m\n  external", "intervall: 1m\n  external"),
+        1,
+        "intervall",
+    );
+    check(
+        ("alertname: Many, ", ""),
+        1,
+        "misses required attribute alertname",
+    );
     check(("sum(up) > 100", "sum(up"), 1, "sum(up");
-    check(("sum(up) > 100", "up[5m]"), 1, "rule result is not a vector or scalar");
+    check(
+        ("sum(up) > 100", "up[5m]"),
+        1,
+        "rule result is not a vector or scalar",
+    );
     check(("0+0x30", "0+0x"), 1, "input_series");
     check(("rules.yml]", "none.yml]"), 1, "no file match pattern");
 }
@@ -135,7 +151,12 @@ fn rules_are_valid_or_not_as_with_promtool() {
         let told = both(folder.path(), &arguments, expect);
         assert!(told.contains(words), "{told}\n  has no {words:?}");
     };
-    check(RULES, &[], 0, "Checking rules.yml\n  SUCCESS: 4 rules found");
+    check(
+        RULES,
+        &[],
+        0,
+        "Checking rules.yml\n  SUCCESS: 4 rules found",
+    );
     check("groups: []", &[], 0, "SUCCESS: 0 rules found");
     let group = |rules: &str| format!("groups:\n- name: g\n  rules:\n{rules}");
     let twice = group("  - {record: a, expr: b}\n  - {record: a, expr: c}\n");
@@ -148,17 +169,34 @@ fn rules_are_valid_or_not_as_with_promtool() {
         ("  - {record: a, alert: b, expr: c}\n", "only one of"),
         ("  - {record: a, expr: 'sum('}\n", "rules.yml:4:"),
         ("  - {record: a, expr: b, for: 5m}\n", "'for'"),
-        ("  - {record: a, expr: b, annotations: {c: d}}\n", "'annotations'"),
+        (
+            "  - {record: a, expr: b, annotations: {c: d}}\n",
+            "'annotations'",
+        ),
         ("  - {record: 'a{b}', expr: c}\n", "a{b}"),
         ("  - {alert: a, expr: b, fro: 5m}\n", "fro"),
         ("  - {alert: a, expr: b, for: 5minutes}\n", "5minutes"),
-        ("  - {alert: a, expr: b, labels: {__name__: c}}\n", "__name__"),
-        ("  - {alert: a, expr: b, labels: {c: '{{ $x }}'}}\n", "undefined variable"),
-        ("  - {alert: a, expr: b, annotations: {c: '{{ none 1 }}'}}\n", "none"),
+        (
+            "  - {alert: a, expr: b, labels: {__name__: c}}\n",
+            "__name__",
+        ),
+        (
+            "  - {alert: a, expr: b, labels: {c: '{{ $x }}'}}\n",
+            "undefined variable",
+        ),
+        (
+            "  - {alert: a, expr: b, annotations: {c: '{{ none 1 }}'}}\n",
+            "none",
+        ),
     ] {
         check(&group(rules), &[], 1, words);
     }
-    check("groups: [{name: a}, {name: a}]", &[], 1, "repeated in the same file");
+    check(
+        "groups: [{name: a}, {name: a}]",
+        &[],
+        1,
+        "repeated in the same file",
+    );
     check("groups: [{rules: []}]", &[], 1, "name");
 }
 
@@ -178,19 +216,56 @@ fn what_promtool_of_debian_does_not_know() {
     };
     let lenient = "--ignore-unknown-fields";
     let told = run(&["check", "rules", "rules.yml"], 1);
-    assert!(told.contains("rules.yml:4:") && told.contains("extra"), "{told}");
-    let told = run(&["check", "rules", lenient, "--lint", "all", "rules.yml"], 0);
+    assert!(
+        told.contains("rules.yml:4:") && told.contains("extra"),
+        "{told}"
+    );
+    let told = run(
+        &["check", "rules", lenient, "--lint", "all", "rules.yml"],
+        0,
+    );
     for lint in ["value-in-labels", "missing-for", "never-matches"] {
         assert!(told.contains(lint), "{told}");
     }
     assert!(told.contains("rules.yml:4:6: lint error"), "{told}");
-    run(&["check", "rules", lenient, "--lint", "all", "--lint-fatal", "rules.yml"], 3);
-    run(&["check", "rules", "--lint", "absent-metrics", "rules.yml"], 1);
+    run(
+        &[
+            "check",
+            "rules",
+            lenient,
+            "--lint",
+            "all",
+            "--lint-fatal",
+            "rules.yml",
+        ],
+        3,
+    );
+    run(
+        &["check", "rules", "--lint", "absent-metrics", "rules.yml"],
+        1,
+    );
     run(&["test", "rules", "tests.yml"], 1);
     run(&["test", "rules", lenient, "tests.yml"], 1);
-    run(&["test", "rules", lenient, "--run", "^good$", "tests.yml"], 0);
-    let told = run(&["test", "rules", lenient, "--debug", "--junit", "out.xml", "tests.yml"], 1);
+    run(
+        &["test", "rules", lenient, "--run", "^good$", "tests.yml"],
+        0,
+    );
+    let told = run(
+        &[
+            "test",
+            "rules",
+            lenient,
+            "--debug",
+            "--junit",
+            "out.xml",
+            "tests.yml",
+        ],
+        1,
+    );
     assert!(told.contains("DEBUG: Dump of all data"), "{told}");
     let junit = std::fs::read_to_string(folder.path().join("out.xml")).expect("it was written");
-    assert!(junit.contains("tests=\"2\" failures=\"1\" errors=\"0\""), "{junit}");
+    assert!(
+        junit.contains("tests=\"2\" failures=\"1\" errors=\"0\""),
+        "{junit}"
+    );
 }

@@ -9,9 +9,9 @@ mod group_text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use obs_model::duration;
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
-use obs_model::duration;
 use obs_query::{Language, Query};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;

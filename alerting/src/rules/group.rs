@@ -316,6 +316,12 @@ pub fn waits_for(rules: &[Rule]) -> Vec<Vec<usize>> {
         .collect()
 }
 
+/// Whether a rule may read what another writes.
+pub fn reads(reader: &Rule, writer: &Rule) -> bool {
+    let selectors = reader.expression.query.metric_selectors();
+    selectors.iter().any(|selector| may_read(selector, writer))
+}
+
 /// Whether a selector may match what a rule writes.
 fn may_read(selector: &[Matcher], rule: &Rule) -> bool {
     let names: &[&str] = match &rule.kind {

@@ -149,8 +149,9 @@ fn uses_value(text: &str) -> bool {
     let mut actions = actions.map(|action| action.split("}}").next().unwrap_or_default());
     let whole = |action: &str, word: &str| {
         action.match_indices(word).any(|(at, _)| {
+            let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
             let behind = action[at + word.len()..].chars().next();
-            !behind.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            !letter(behind) && !letter(action[..at].chars().next_back())
         })
     };
     actions.any(|action| whole(action, "$value") || whole(action, ".Value"))
@@ -247,7 +248,7 @@ fn flat(parts: &[Hir]) -> Vec<&Hir> {
 /// without a name are not among them.
 pub fn foreign_metrics(groups: &[Group]) -> Vec<(String, Vec<Matcher>)> {
     let rules = || groups.iter().flat_map(|group| &group.rules);
-    let own: BTreeSet<&str> = rules().map(|rule| written(rule)).collect();
+    let own: BTreeSet<&str> = rules().map(written).collect();
     let mut found: BTreeMap<String, Vec<Matcher>> = BTreeMap::new();
     for rule in rules() {
         for selector in rule.expression.query.metric_selectors() {
@@ -257,7 +258,8 @@ pub fn foreign_metrics(groups: &[Group]) -> Vec<(String, Vec<Matcher>)> {
             let Some(name) = name.map(|m| m.value.clone()) else {
                 continue;
             };
-            let ours = own.contains(name.as_str()) || name == "ALERTS" || name == "ALERTS_FOR_STATE";
+            let ours =
+                own.contains(name.as_str()) || name == "ALERTS" || name == "ALERTS_FOR_STATE";
             if !ours {
                 found.entry(name).or_insert(selector);
             }
@@ -297,12 +299,15 @@ mod tests {
         check(&alert("up == 0", ""), &[(Lint::MissingFor, "\"A\"")]);
         let label = ", for: 1m, labels: {v: \"{{ $value | humanize }}\"}";
         check(&alert("up == 0", label), &[(Lint::ValueInLabels, "\"v\"")]);
-        let other = ", for: 1m, labels: {v: \"{{ $labels.Value }} $value {{ $values }}\"}";
+        let other = ", for: 1m, labels: {v: \"{{ $labels.Value }} $value {{ .Labels.value_x }}\"}";
         check(&alert("up == 0", other), &[]);
         let twice = "  - {record: a, expr: x}\n  - {record: a, expr: y}\n";
         let text = "1 duplicate rule(s) found.\nMetric: a\nLabel(s):\nMight cause";
         check(twice, &[(Lint::DuplicateRules, text)]);
-        check("  - {record: a, expr: x}\n  - {record: a, expr: y, labels: {b: c}}\n", &[]);
+        check(
+            "  - {record: a, expr: x}\n  - {record: a, expr: y, labels: {b: c}}\n",
+            &[],
+        );
     }
 
     #[test]
@@ -326,7 +331,7 @@ mod tests {
 
     #[test]
     fn metrics_that_a_server_must_have() {
-        let text = "groups:\n- name: g\n  rules:\n  - {record: a, expr: sum(x{y=\"z\"})}\n  \
+        let text = "groups:\n- name: g\n  rules:\n  - {record: a, expr: 'sum(x{y=\"z\"})'}\n  \
                     - {alert: B, expr: a > 1 and ALERTS and up}\n";
         let file = RuleFile::parse(text, &Parsing::default()).expect("valid rules");
         let found = foreign_metrics(&file.groups);

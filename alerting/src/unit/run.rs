@@ -56,7 +56,11 @@ pub fn run(file: &TestFile, groups: &[Group], options: &Options<'_>) -> Vec<Case
     groups.sort_by_key(order);
     let tests = file.tests.iter().enumerate();
     tests
-        .filter(|(_, test)| options.wanted.is_none_or(|names| names.is_match(&test.name)))
+        .filter(|(_, test)| {
+            options
+                .wanted
+                .is_none_or(|names| names.is_match(&test.name))
+        })
         .map(|(index, test)| {
             let mut case = Case {
                 name: test.shown(index),
@@ -197,7 +201,11 @@ impl<'a> World<'a> {
                 match rule.evaluate(&scene, answer) {
                     // What is out of order is passed over, as by a server.
                     Ok(samples) => samples.into_iter().for_each(|sample| {
-                        let Sample { labels, time, value } = sample;
+                        let Sample {
+                            labels,
+                            time,
+                            value,
+                        } = sample;
                         self.store.push(&labels, time, value);
                     }),
                     Err(error) => faults.push(format!(
@@ -255,10 +263,7 @@ impl<'a> World<'a> {
         );
         text.push_str(&head);
         text.push_str(&match self.options.difference {
-            true => format!(
-                "\n        diff: {}",
-                told::difference(&expected, &found)
-            ),
+            true => format!("\n        diff: {}", told::difference(&expected, &found)),
             false => format!(
                 "\n        exp:{}, \n        got:{}",
                 told::alerts(&expected),

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Router;
 use http::{StatusCode, header};
 use obs_alerting::rules::Group;
 use obs_collector::{ErrorKind, HttpError};
@@ -46,7 +46,10 @@ pub(super) fn below(origin: Origin) -> Router<Arc<App>> {
             "/rules/{namespace}",
             get(namespace).post(write).delete(remove_namespace),
         )
-        .route("/rules/{namespace}/{group}", get(group).delete(remove_group))
+        .route(
+            "/rules/{namespace}/{group}",
+            get(group).delete(remove_group),
+        )
         .layer(from_fn(super::admin::same_site))
         .layer(Extension(origin))
 }

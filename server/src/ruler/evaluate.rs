@@ -257,7 +257,8 @@ impl Ruler {
     fn tell(&self, rule: &mut Running, member: &Member, now: Timestamp) -> Option<Told> {
         let expression = rule.rule.expression.query.to_string();
         let alerting = rule.alerting_mut()?;
-        let alerts: Vec<Sent> = alerting.to_send(now, self.setting().resend_delay, member.times.interval);
+        let alerts: Vec<Sent> =
+            alerting.to_send(now, self.setting().resend_delay, member.times.interval);
         Some(Told {
             tenant: member.key.tenant.clone(),
             expression,
@@ -355,7 +356,7 @@ impl Ruler {
 }
 
 /// Samples as a batch; each has labels of its own.
-fn batch(samples: &[Sample]) -> MetricBatch {
+pub(super) fn batch(samples: &[Sample]) -> MetricBatch {
     let series = samples.iter().map(|sample| Series {
         labels: sample.labels.clone(),
         samples: vec![Point {
@@ -372,28 +373,33 @@ fn batch(samples: &[Sample]) -> MetricBatch {
 }
 
 /// Answers the queries of one evaluation.
-struct Asking<'a> {
-    app: &'a App,
-    sources: &'a Sources,
-    budget: &'a Budget,
-    pool: &'a ThreadPool,
-    at: Timestamp,
+pub(super) struct Asking<'a> {
+    pub(super) app: &'a App,
+    pub(super) sources: &'a Sources,
+    pub(super) budget: &'a Budget,
+    pub(super) pool: &'a ThreadPool,
+    pub(super) at: Timestamp,
 }
 
 impl Asking<'_> {
     fn ask(&self, query: &Query) -> Result<Answer, QueryError> {
+        self.answer(query, When::At(self.at))
+    }
+
+    /// The answer at other times.
+    pub(super) fn answer(&self, query: &Query, when: When) -> Result<Answer, QueryError> {
         let request = Request {
             cached: false,
-            whole_range: true,
+            whole_range: matches!(when, When::At(_)),
             limit: usize::MAX,
-            ..self.app.features.request(When::At(self.at))
+            ..self.app.features.request(when)
         };
         let plan = query.plan(&request, &self.app.rules.limits)?;
         Ok(obs_query::run(&plan, self.sources, self.budget, self.pool)?.answer)
     }
 
     /// The answer to a query in a template.
-    fn elements(&self, text: &str) -> Result<Vec<Asked>, String> {
+    pub(super) fn elements(&self, text: &str) -> Result<Vec<Asked>, String> {
         let limits = &self.app.rules.limits;
         let query = Query::parse(Language::Promql, text, limits).map_err(|e| e.to_string())?;
         let answer = self.ask(&query).map_err(|e| e.to_string())?;

@@ -97,14 +97,12 @@ impl Managed {
 
     /// Writes changes of one tenant. Blocks.
     fn write(&self, changes: &[(GroupKey, Option<String>)]) -> Result<(), TableError> {
-        let rows: Vec<(Vec<u8>, &GroupKey, Option<&[u8]>)> = changes
-            .iter()
-            .map(|(key, text)| (row(key), key, text.as_ref().map(|text| text.as_bytes())))
-            .collect();
-        let changes = rows.iter().map(|(row, key, value)| Change {
+        let rows: Vec<Vec<u8>> = changes.iter().map(|(key, _)| row(key)).collect();
+        let changes = changes.iter().zip(&rows);
+        let changes = changes.map(|((key, text), row)| Change {
             tenant: &key.tenant,
             key: row,
-            value: *value,
+            value: text.as_ref().map(String::as_bytes),
         });
         lock(&self.table).write(&changes.collect::<Vec<_>>())
     }

@@ -166,7 +166,11 @@ mod tests {
         assert_eq!(group.query_offset, duration::parse("1m"));
         assert_eq!(group.rules[0].labels["c"], "1");
         let fault = |text: &str| read(text).expect_err(text);
-        assert!(fault("name: a\nruls: []").starts_with("2:1: "), "{}", fault("name: a\nruls: []"));
+        assert!(
+            fault("name: a\nruls: []").starts_with("2:1: "),
+            "{}",
+            fault("name: a\nruls: []")
+        );
         assert!(fault("rules: []").contains("name"));
         assert!(fault("name: ''").contains("name"));
         assert!(fault("[]").contains("a map with name"));

@@ -80,7 +80,6 @@ impl Wanted {
         let matching = |matchers: &Vec<Matcher>| matcher::all_match(matchers, &rule.labels);
         kind && named && (self.matchers.is_empty() || self.matchers.iter().any(matching))
     }
-
 }
 
 /// `/rules`
