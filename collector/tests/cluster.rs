@@ -172,9 +172,11 @@ async fn a_cluster_brings_jobs_and_events() {
     let (jobs, _) = tokio::sync::watch::channel(parse(
         "- job_name: own\n  scrape_interval: 1h\n  static_configs: [{targets: ['127.0.0.1:1']}]\n",
     ));
-    api.put(json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+    api.put(
+        json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
         "metadata": {"namespace": "shop", "name": "r"},
-        "spec": {"groups": [{"name": "g", "rules": [{"record": "a", "expr": "1"}]}]}}));
+        "spec": {"groups": [{"name": "g", "rules": [{"record": "a", "expr": "1"}]}]}}),
+    );
     let (rules, mut objects) = tokio::sync::watch::channel(Default::default());
     let setting = cluster::Setting {
         config,

@@ -67,10 +67,6 @@ pub(crate) async fn run(options: &CheckRulesOptions) -> anyhow::Result<()> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command reads the files that it is given"
-)]
 pub(crate) fn read(file: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(file)
 }

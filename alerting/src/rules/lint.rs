@@ -312,21 +312,21 @@ mod tests {
 
     #[test]
     fn selectors_that_match_nothing() {
-        let check = |selector: &str, words: &[&str]| {
+        let matching = |selector: &str, words: &[&str]| {
             let rule = format!("  - {{record: a, expr: 'rate({selector}[1m])'}}\n");
             let expect: Vec<_> = words.iter().map(|w| (Lint::NeverMatches, *w)).collect();
-            super::tests::check(&rule, &expect);
+            check(&rule, &expect);
         };
-        check("x{a=~\"b|c\"}", &[]);
-        check("x{a=~\"^b$\"}", &[]);
-        check("x{a=~\"b$|c\"}", &[]);
-        check("x{a=~\"b$c\"}", &["matches nothing"]);
-        check("x{a=~\"(b)(^c)\"}", &["matches nothing"]);
-        check("x{a=~\"(b$)c\"}", &["matches nothing"]);
-        check("x{a!~\".*\"}", &["matches nothing"]);
-        check("x{a=\"b\",a!=\"b\"}", &["both"]);
-        check("x{a=\"b\",a=~\"c.*\"}", &["both"]);
-        check("x{a=\"b\",a=~\"b.*\"}", &[]);
+        matching("x{a=~\"b|c\"}", &[]);
+        matching("x{a=~\"^b$\"}", &[]);
+        matching("x{a=~\"b$|c\"}", &[]);
+        matching("x{a=~\"b$c\"}", &["matches nothing"]);
+        matching("x{a=~\"(b)(^c)\"}", &["matches nothing"]);
+        matching("x{a=~\"(b$)c\"}", &["matches nothing"]);
+        matching("x{a!~\".*\"}", &["matches nothing"]);
+        matching("x{a=\"b\",a!=\"b\"}", &["both"]);
+        matching("x{a=\"b\",a=~\"c.*\"}", &["both"]);
+        matching("x{a=\"b\",a=~\"b.*\"}", &[]);
     }
 
     #[test]

@@ -289,14 +289,20 @@ const GROUP: &str = "name: errors\ninterval: 200ms\nrules:\n- alert: Errors\n  e
 fn rulers_of_loki_and_mimir_keep_their_groups() {
     let mut obs = Obs::start();
     let line = [(crate::process::now(), "an error", &[][..])];
-    assert_eq!(crate::send::loki_json(&obs, &[("app", "shop")], &line).status, 204);
+    assert_eq!(
+        crate::send::loki_json(&obs, &[("app", "shop")], &line).status,
+        204
+    );
     let yaml = [("content-type", "application/yaml")];
     let put = |obs: &Obs, path: &str, text: &str| {
         let answer = obs.post(path, &yaml, text.as_bytes().to_vec());
         (answer.status, answer.text())
     };
     let none = obs.get("/loki/api/v1/rules", &[]);
-    assert_eq!((none.status, none.text().trim()), (404, "no rule groups found"));
+    assert_eq!(
+        (none.status, none.text().trim()),
+        (404, "no rule groups found")
+    );
     assert_eq!(put(&obs, "/loki/api/v1/rules/team%2Fshop", GROUP).0, 202);
     let metrics = "{name: m, interval: 200ms, rules: [{record: one, expr: '1'}]}";
     assert_eq!(put(&obs, "/api/v1/rules/team", metrics).0, 202);
@@ -336,12 +342,18 @@ fn rulers_of_loki_and_mimir_keep_their_groups() {
         let mimir = obs.get("/prometheus/config/v1/rules", &[]).text();
         assert!(mimir.starts_with("team:\n- name: m\n"), "{mimir}");
         let own = obs.get("/api/v1/rules/team/m", &[]).text();
-        assert!(own.contains("record: one") && !own.contains("lang"), "{own}");
+        assert!(
+            own.contains("record: one") && !own.contains("lang"),
+            "{own}"
+        );
         let shown = obs.get("/prometheus/api/v1/rules", &[]).json();
         let groups = list(&shown["data"]["groups"]);
         assert_eq!(groups.len(), 1, "{shown}");
         assert_eq!(groups[0]["file"], "team/shop");
-        assert_eq!(list(&obs.get("/api/v1/rules", &[]).json()["data"]["groups"]).len(), 2);
+        assert_eq!(
+            list(&obs.get("/api/v1/rules", &[]).json()["data"]["groups"]).len(),
+            2
+        );
         until("the alert", || {
             let alerts = obs.get("/prometheus/api/v1/alerts", &[]).json();
             Some(()).filter(|()| list(&alerts["data"]["alerts"]).len() == 1)
@@ -358,8 +370,14 @@ fn rulers_of_loki_and_mimir_keep_their_groups() {
     obs.set_tenant(None);
     assert_eq!(obs.get("/loki/api/v1/rules/none", &[]).status, 404);
     assert_eq!(obs.get("/loki/api/v1/rules/none/x", &[]).status, 404);
-    assert_eq!(obs.delete("/loki/api/v1/rules/team%2Fshop/none").status, 404);
-    assert_eq!(obs.delete("/loki/api/v1/rules/team%2Fshop/errors").status, 202);
+    assert_eq!(
+        obs.delete("/loki/api/v1/rules/team%2Fshop/none").status,
+        404
+    );
+    assert_eq!(
+        obs.delete("/loki/api/v1/rules/team%2Fshop/errors").status,
+        202
+    );
     assert_eq!(obs.delete("/prometheus/config/v1/rules/team").status, 202);
     obs.restart(Stop::Kill);
     assert_eq!(obs.get("/loki/api/v1/rules", &[]).status, 404);
@@ -430,7 +448,9 @@ fn rules_are_tried_out_and_filled_in_over_stored_data() {
     let file = obs.path("r.yml").display().to_string();
     let url = obs.url();
     let run = |arguments: &[&str]| {
-        let output = crate::process::command(arguments).output().expect("obs runs");
+        let output = crate::process::command(arguments)
+            .output()
+            .expect("obs runs");
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         let faults = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{told}{faults}");
@@ -443,7 +463,11 @@ fn rules_are_tried_out_and_filled_in_over_stored_data() {
     assert_eq!(rules.len(), 2, "{groups}");
     let busy = &rules[0];
     assert_eq!(busy["name"], "Busy");
-    assert_eq!((&busy["fired"], &busy["pending"]), (&2.into(), &2.into()), "{busy}");
+    assert_eq!(
+        (&busy["fired"], &busy["pending"]),
+        (&2.into(), &2.into()),
+        "{busy}"
+    );
     assert_eq!(busy["failures"], 0, "{busy}");
     let first = &busy["alerts"][0];
     // Five minutes behind the rise, until the fall.
@@ -451,16 +475,31 @@ fn rules_are_tried_out_and_filled_in_over_stored_data() {
     assert_eq!(first["activeAt"], at(60), "{first}");
     assert_eq!(first["firedAt"], at(65), "{first}");
     assert_eq!(first["resolvedAt"], at(80), "{first}");
-    assert_eq!(first["labels"], serde_json::json!({"alertname": "Busy", "job": "a"}));
+    assert_eq!(
+        first["labels"],
+        serde_json::json!({"alertname": "Busy", "job": "a"})
+    );
     assert_eq!(rules[1]["alerts"][0]["firedAt"], at(65), "{}", rules[1]);
     let table = run(&[&against[..], &[&file]].concat());
-    assert!(table.contains("Busy") && table.contains("{job=\"a\"}"), "{table}");
+    assert!(
+        table.contains("Busy") && table.contains("{job=\"a\"}"),
+        "{table}"
+    );
     let query = |text: &str| vector(&obs.get("/api/v1/query", &[("query", text)]).json());
-    assert_eq!(query("{__name__=~\".*:.*\"}"), [], "a try-out writes nothing");
+    assert_eq!(
+        query("{__name__=~\".*:.*\"}"),
+        [],
+        "a try-out writes nothing"
+    );
     let (from, to) = (at(0), at(180));
-    let fill = ["rules", "backfill", "--server", &url, "--from", &from, "--to", &to, &file];
+    let fill = [
+        "rules", "backfill", "--server", &url, "--from", &from, "--to", &to, &file,
+    ];
     let told = run(&fill);
-    assert!(told.starts_with("recorded 362 samples of 2 rules"), "{told}");
+    assert!(
+        told.starts_with("recorded 362 samples of 2 rules"),
+        "{told}"
+    );
     let count = format!("count_over_time(load:twice[4h] @ {})", end / SECOND);
     assert_eq!(query(&count)[0].1, 181.0);
     run(&fill);
