@@ -13,6 +13,8 @@ mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
+mod rule_groups;
+mod rule_replay;
 mod streams;
 mod tempo;
 mod ui;
@@ -36,6 +38,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::params::Params;
+use crate::ruler::Origin;
 
 pub(crate) use admin::Bound;
 pub(crate) use loki::Deletions;
@@ -48,6 +51,10 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .merge(loki::root_routes())
+        .nest("/loki/api/v1", rule_groups::routes(Origin::Loki))
+        .nest("/api/prom", rule_groups::routes(Origin::Loki))
+        .nest("/prometheus/config/v1", rule_groups::routes(Origin::Api))
+        .nest("/prometheus/api/v1", prometheus::log_rule_routes())
         .nest("/tempo", tempo::routes())
         .nest("/jaeger", jaeger::routes())
         .nest("/api/v1/admin/storage", admin::routes())
@@ -73,6 +80,8 @@ fn own_v1() -> Router<Arc<App>> {
         .merge(remote_read::routes())
         .merge(export::routes())
         .merge(loki::export::routes())
+        .merge(rule_groups::below(Origin::Api))
+        .merge(rule_replay::routes())
 }
 
 /// The fault of a parameter that is a selector.

@@ -265,7 +265,7 @@ impl Running {
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let told = (&ends.shipping, stop_intake);
-        let ruler = start_ruler(config, &app, (collected.rules, kept), told)?;
+        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told)?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
             forwarder.start(intake, stop_intake);
