@@ -5,6 +5,7 @@
 //! names it, never silently ignored. A [`Job`] that exists obeys all of Prometheus' rules.
 //! Errors carry line and column.
 
+mod alerting;
 mod client;
 mod cluster;
 mod destinations;
@@ -32,6 +33,7 @@ use serde::Deserialize;
 
 #[cfg(test)]
 pub(crate) use client::client_config;
+pub use alerting::{Alerting, AlertingConfig, AlertmanagerSet, alerting};
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
 pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig, WatchedPodsConfig};
 pub use destinations::{Destination, DestinationConfig, Ship, ShipKind};

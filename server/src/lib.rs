@@ -9,6 +9,7 @@ pub mod node_exporter;
 
 mod about;
 mod agent;
+mod alertmanager;
 mod api;
 mod app;
 mod clock;

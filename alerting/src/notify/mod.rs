@@ -20,7 +20,7 @@ pub mod texts;
 
 pub use alert::{Fingerprint, Received};
 pub use config::Config;
-pub use groups::{Group, GroupId, Groups, Notification, Quiet};
+pub use groups::{Group, GroupId, Groups, Notification, Quiet, Suppressed};
 pub use log::{Log, LogEntry, LogKey, Reason};
 pub use silence::{Silence, SilenceError, SilenceState, Silences};
 
