@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use alerting::{Alerting, AlertingConfig, AlertmanagerSet, alerting};
 #[cfg(test)]
 pub(crate) use client::client_config;
-pub use alerting::{Alerting, AlertingConfig, AlertmanagerSet, alerting};
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
 pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig, WatchedPodsConfig};
 pub use destinations::{Destination, DestinationConfig, Ship, ShipKind};

@@ -47,9 +47,7 @@ use crate::start::{
     Collected, Serving, buffer_folder, gateway, load, open_queues, open_ships, probes, reachable,
     refining, stop_signal, strategies, within,
 };
-use crate::{
-    LogFormat, clock, metrics, node_exporter, pods, process, reload, stores, telemetry,
-};
+use crate::{LogFormat, clock, metrics, node_exporter, pods, process, reload, stores, telemetry};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -320,6 +318,7 @@ impl Running {
             sink: sink.clone(),
             tenant: Tenant::anonymous(),
             counters: counters.kubernetes(),
+            rules: None,
         };
         intake.spawn(cluster::run(cluster, stop_intake.clone()));
         let stopped = stop_intake.clone();

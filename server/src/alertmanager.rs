@@ -33,8 +33,8 @@ use deliver::{Refused, Tell};
 use kept::Kept;
 pub(crate) use load::Loaded;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use start::{Settings, reload, settings, start};
 use rows::{Row, RowChange};
+pub(crate) use start::{Settings, reload, settings, start};
 
 /// Alerts that are known at one time, of all tenants: some 200 MB. Further ones are refused.
 const ALERTS_MAX: usize = 200_000;
@@ -189,11 +189,7 @@ impl Alertmanager {
 
     /// Those that there is room for, and what is kept of them: what a restart must know, not each
     /// word that they still fire.
-    fn admitted(
-        &self,
-        tenant: &Tenant,
-        alerts: Vec<Received>,
-    ) -> (Vec<Received>, Vec<RowChange>) {
+    fn admitted(&self, tenant: &Tenant, alerts: Vec<Received>) -> (Vec<Received>, Vec<RowChange>) {
         let state = lock(&self.state);
         let mut count: usize = state.rooms.values().map(|room| room.groups.len()).sum();
         let room = state.rooms.get(tenant);
@@ -296,10 +292,7 @@ impl Alertmanager {
             lock(&self.state).loaded = Arc::new(loaded);
             return;
         }
-        let old = std::mem::replace(
-            &mut lock(&self.state).generation,
-            CancellationToken::new(),
-        );
+        let old = std::mem::replace(&mut lock(&self.state).generation, CancellationToken::new());
         old.cancel();
         // Not for ever: somebody who never answers must not keep a configuration away.
         let settled = tokio::time::timeout(SETTLE, self.gate.write()).await;
@@ -342,7 +335,10 @@ impl Alertmanager {
         }
         lock(&self.state).generation.cancel();
         self.tasks.close();
-        if tokio::time::timeout(SETTLE, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(SETTLE, self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("notifications were on their way at the end");
         }
     }
@@ -491,7 +487,13 @@ fn uuid() -> String {
     // Version 4, variant 1.
     let bits = bits & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     parts.join("-")
 }
 

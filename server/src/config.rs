@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
-    Alerting, AlertingConfig, CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig, GlobalConfig, Job,
-    KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
-    TracesConfig,
+    Alerting, AlertingConfig, CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig,
+    GlobalConfig, Job, KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig,
+    SyslogConfig, TracesConfig,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;

@@ -24,8 +24,8 @@ mod metrics;
 )]
 mod notify;
 mod params;
-mod problems;
 mod pods;
+mod problems;
 mod process;
 mod read;
 mod reload;

@@ -52,7 +52,8 @@ impl Stage {
         for id in self.groups.due(at(now)) {
             let all = {
                 let sources = self.groups.sources(at(now));
-                self.groups.flush(&id, &sources, &self.silences, &self.log, at(now))
+                self.groups
+                    .flush(&id, &sources, &self.silences, &self.log, at(now))
             };
             for notification in all {
                 let alerts = notification.alerts.iter().map(|alert| {

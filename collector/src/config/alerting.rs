@@ -181,7 +181,10 @@ mod tests {
         };
         check("alertmanagers: [{api_version: v1}]", "api version v2");
         check("alertmanagers: [{api_version: v9}]", "one of [v2]");
-        check("alertmanagers: [{metrics_path: /x}]", "unknown field `metrics_path`");
+        check(
+            "alertmanagers: [{metrics_path: /x}]",
+            "unknown field `metrics_path`",
+        );
         check("alertmanagers: [{scheme: ftp}]", "unknown scheme");
         check("alertmanager: []", "unknown field");
         check("alertmanagers: [{x_sd_configs: []}]", "x_sd_configs");

@@ -78,7 +78,12 @@ impl Endpoint {
     }
 
     /// Sends what is queued until the token is cancelled, and what is queued then.
-    pub(super) async fn run(&self, client: &HttpClient, timeout: Duration, stop: CancellationToken) {
+    pub(super) async fn run(
+        &self,
+        client: &HttpClient,
+        timeout: Duration,
+        stop: CancellationToken,
+    ) {
         loop {
             while !stop.is_cancelled() && self.send_some(client, timeout).await {}
             tokio::select! {
@@ -92,7 +97,11 @@ impl Endpoint {
         });
         if drained.await.is_err() {
             let left = self.queued();
-            tracing::warn!(alertmanager = self.url, left, "alerts were not sent at the end");
+            tracing::warn!(
+                alertmanager = self.url,
+                left,
+                "alerts were not sent at the end"
+            );
         }
     }
 

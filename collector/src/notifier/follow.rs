@@ -110,7 +110,10 @@ pub(super) fn resolve(
             continue;
         }
         let after = builder.build();
-        match after.get("__address__").filter(|address| !address.is_empty()) {
+        match after
+            .get("__address__")
+            .filter(|address| !address.is_empty())
+        {
             None => faults.push(format!("{before}: no address")),
             Some(address) if address.contains('/') => {
                 faults.push(format!("{address:?} is not a valid hostname"));

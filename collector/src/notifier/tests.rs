@@ -41,7 +41,9 @@ async fn receiver(fails: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<se
         http::StatusCode::OK
     };
     let routes = Router::new().route("/am/api/v2/alerts", post(take));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bound");
     let address = listener.local_addr().expect("bound").to_string();
     tokio::task::spawn(async move { axum::serve(listener, routes).await });
     (address, bodies)
@@ -51,7 +53,10 @@ async fn receiver(fails: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<se
 fn alerts_get_external_labels_and_rules() {
     let text = "alert_relabel_configs:\n- {source_labels: [drop], regex: yes, action: drop}\n\
                 - {regex: replica, action: labeldrop}\n";
-    let notifier = notifier(text, &[("cluster", "c"), ("replica", "1"), ("alertname", "no")]);
+    let notifier = notifier(
+        text,
+        &[("cluster", "c"), ("replica", "1"), ("alertname", "no")],
+    );
     let mut gone = alert("gone");
     gone.labels = Labels::from_pairs([("drop", "yes")]);
     let found = notifier.prepared([alert("a"), gone].into_iter());
@@ -135,7 +140,9 @@ async fn faults_are_counted_and_queues_bounded() {
     let running = tokio::task::spawn(notifier.clone().run(stop.clone()));
     let value = |name: &str| {
         let found = notifier.families().into_iter().find(|f| f.name == name);
-        found.and_then(|f| Some(f.points.first()?.value)).unwrap_or(0.0)
+        found
+            .and_then(|f| Some(f.points.first()?.value))
+            .unwrap_or(0.0)
     };
     let errors = "prometheus_notifications_errors_total";
     tokio::time::timeout(Duration::from_secs(60), async {

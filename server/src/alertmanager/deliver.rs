@@ -45,12 +45,8 @@ pub(crate) type Telling<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> +
 /// Who tells receivers: the senders of `notify`, and simulated ones.
 pub(crate) trait Tell: fmt::Debug + Send + Sync {
     /// Tells one integration of a receiver, once.
-    fn tell<'a>(
-        &'a self,
-        receiver: &'a str,
-        integration: usize,
-        data: &'a Data<'a>,
-    ) -> Telling<'a>;
+    fn tell<'a>(&'a self, receiver: &'a str, integration: usize, data: &'a Data<'a>)
+    -> Telling<'a>;
 }
 
 /// A notification that is to be sent.
@@ -130,8 +126,9 @@ impl Alertmanager {
         self.counts.note(kind, |counts| counts.notifications += 1);
         let outcome = self.tries(delivery).await;
         if let Err((reason, error)) = &outcome {
-            self.counts
-                .note(kind, |counts| *counts.failed.entry(reason).or_default() += 1);
+            self.counts.note(kind, |counts| {
+                *counts.failed.entry(reason).or_default() += 1
+            });
             tracing::error!(
                 receiver = notification.key.receiver,
                 integration = format!("{kind}[{}]", notification.key.index),
@@ -238,7 +235,10 @@ fn gave_up(
     count: usize,
     last: &str,
 ) -> (&'static str, String) {
-    (reason, format!("given up after {count} tries, {what}: {last}"))
+    (
+        reason,
+        format!("given up after {count} tries, {what}: {last}"),
+    )
 }
 
 /// Where an integration stands among those of its receiver.
@@ -270,15 +270,14 @@ fn route_labels(delivery: &Delivery, external_url: &str) -> BTreeMap<String, Str
         now: notification.now,
         ..NotifyFunctions::default()
     };
-    let expand = |(name, text): (String, String)| {
-        match loaded.library.expand(&text, &data, &functions) {
+    let expand =
+        |(name, text): (String, String)| match loaded.library.expand(&text, &data, &functions) {
             Ok(value) => Some((name, value)),
             Err(error) => {
                 tracing::error!(label = name, %error, "the label of a route cannot be expanded");
                 None
             }
-        }
-    };
+        };
     raw.into_iter().filter_map(expand).collect()
 }
 

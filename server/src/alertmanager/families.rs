@@ -156,7 +156,11 @@ impl Alertmanager {
             family.push(one("state", "unprocessed"), 0.0);
             all.push(family);
         }
-        let mut family = Family::new("alertmanager_silences", Gauge, "How many silences by state.");
+        let mut family = Family::new(
+            "alertmanager_silences",
+            Gauge,
+            "How many silences by state.",
+        );
         for at in [
             SilenceState::Active,
             SilenceState::Pending,

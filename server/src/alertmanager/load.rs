@@ -90,7 +90,9 @@ pub(crate) async fn load(
     let config = Config::parse(&text).map_err(|e| anyhow::anyhow!("{shown}:{e}"))?;
     let config = Arc::new(config);
     let own = path.as_deref().and_then(Path::parent).unwrap_or(folder);
-    let templates = templates(&config, own).await.with_context(|| shown.clone())?;
+    let templates = templates(&config, own)
+        .await
+        .with_context(|| shown.clone())?;
     let library = Library::new(&templates);
     let library = library.map_err(|e| anyhow::anyhow!("{shown}: templates: {e}"))?;
     let tell = senders::open(&config, own, &templates).await;
@@ -183,8 +185,14 @@ mod tests {
                     - name: a\n  webhook_configs:\n  - url: http://u:p@h/x?token=t\n  \
                     slack_configs:\n  - api_url: http://h/secret\n";
         let shown = shown(text);
-        assert!(!shown.contains("token=t") && !shown.contains(":p@"), "{shown}");
-        assert!(shown.contains("url: http://u:<secret>@h/x?<secret>"), "{shown}");
+        assert!(
+            !shown.contains("token=t") && !shown.contains(":p@"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("url: http://u:<secret>@h/x?<secret>"),
+            "{shown}"
+        );
         assert!(shown.contains("smtp_auth_password: <secret>"), "{shown}");
         assert!(shown.contains("api_url: <secret>"), "{shown}");
     }

@@ -45,7 +45,12 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 async fn off_loop<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Response> {
-    let lost = |_| wrong(StatusCode::INTERNAL_SERVER_ERROR, "the request was not finished");
+    let lost = |_| {
+        wrong(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request was not finished",
+        )
+    };
     tokio::task::spawn_blocking(work).await.map_err(lost)
 }
 
@@ -88,7 +93,10 @@ async fn no_status() -> Response {
 /// An answer in JSON.
 fn answer(status: StatusCode, body: &Value) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (status, headers, format!("{body}\n")).into_response()
@@ -159,7 +167,11 @@ fn filters(params: &Params, name: &str) -> Result<Vec<Matcher>, String> {
         matchers::parse_one(text).map_err(|fault| {
             // The reason is ours, the rest is what clients know.
             let plain = format!("bad matcher format: {text}");
-            if fault.starts_with(&plain) { plain } else { fault }
+            if fault.starts_with(&plain) {
+                plain
+            } else {
+                fault
+            }
         })
     };
     texts.map(read).collect()

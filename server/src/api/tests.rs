@@ -40,6 +40,7 @@ fn app() -> (Arc<App>, Inbox) {
         reader: Reader::new(1, rules.limits).expect("a pool"),
         scraper: Scraper::new(),
         counters: Arc::<Counters>::default(),
+        pods: Default::default(),
         sink,
         shipper: None,
         rules,

@@ -133,19 +133,19 @@ pub(super) async fn list(
 }
 
 fn list_of(wanted: &Wanted, room: &Room, loaded: &Loaded, now: Timestamp) -> Vec<Value> {
-        let sources = room.groups.sources(now);
-        let mut list = Vec::new();
-        for alert in room.groups.alerts() {
-            let routes = loaded.config.route.find(&alert.labels);
-            let receivers = routes.iter().map(|route| route.options.receiver.as_str());
-            let receivers: Vec<&str> = receivers.collect();
-            if !receivers.iter().any(|name| wanted.receiver(loaded, name)) {
-                continue;
-            }
-            if let Some(quiet) = wanted.quiet(alert, room, &sources, now) {
-                list.push((alert.fingerprint, shown(alert, &quiet, &receivers, &[])));
-            }
+    let sources = room.groups.sources(now);
+    let mut list = Vec::new();
+    for alert in room.groups.alerts() {
+        let routes = loaded.config.route.find(&alert.labels);
+        let receivers = routes.iter().map(|route| route.options.receiver.as_str());
+        let receivers: Vec<&str> = receivers.collect();
+        if !receivers.iter().any(|name| wanted.receiver(loaded, name)) {
+            continue;
         }
+        if let Some(quiet) = wanted.quiet(alert, room, &sources, now) {
+            list.push((alert.fingerprint, shown(alert, &quiet, &receivers, &[])));
+        }
+    }
     list.sort_by_key(|(print, _)| print.0);
     list.into_iter().map(|(_, alert)| alert).collect()
 }
@@ -163,7 +163,9 @@ pub(super) async fn groups(
     let now = clock::now();
     let alertmanager = Arc::clone(alertmanager);
     let work = move || {
-        let list = alertmanager.look(&tenant, |room, loaded| groups_of(&wanted, room, loaded, now));
+        let list = alertmanager.look(&tenant, |room, loaded| {
+            groups_of(&wanted, room, loaded, now)
+        });
         ok(&Value::Array(list))
     };
     off_loop(work).await.unwrap_or_else(|response| response)
@@ -200,7 +202,10 @@ fn groups_of(wanted: &Wanted, room: &Room, loaded: &Loaded, now: Timestamp) -> V
             continue;
         }
         for (alert, _) in &alerts {
-            receivers.entry(alert.fingerprint).or_default().push(receiver);
+            receivers
+                .entry(alert.fingerprint)
+                .or_default()
+                .push(receiver);
         }
         found.push(Found {
             labels,
@@ -210,9 +215,16 @@ fn groups_of(wanted: &Wanted, room: &Room, loaded: &Loaded, now: Timestamp) -> V
             alerts,
         });
     }
-    receivers.values_mut().for_each(|names| names.sort_unstable());
+    receivers
+        .values_mut()
+        .for_each(|names| names.sort_unstable());
     found.sort_by(|a, b| {
-        let key = |f: &Found<'_>| (f.labels.iter().map(owned).collect::<Vec<_>>(), f.receiver.to_owned());
+        let key = |f: &Found<'_>| {
+            (
+                f.labels.iter().map(owned).collect::<Vec<_>>(),
+                f.receiver.to_owned(),
+            )
+        };
         key(a).cmp(&key(b))
     });
     let groups = found.iter().filter_map(|found| {
@@ -221,7 +233,9 @@ fn groups_of(wanted: &Wanted, room: &Room, loaded: &Loaded, now: Timestamp) -> V
             return None;
         }
         let alerts = found.alerts.iter().map(|(alert, quiet)| {
-            let names = receivers.get(&alert.fingerprint).map_or(&[][..], Vec::as_slice);
+            let names = receivers
+                .get(&alert.fingerprint)
+                .map_or(&[][..], Vec::as_slice);
             shown(alert, quiet, names, muted_by)
         });
         let route_labels: BTreeMap<&String, &String> =
@@ -280,8 +294,9 @@ fn read_all(
         Value::Array(list) => list,
         other => {
             let kind = body::kind_of(other);
-            let why =
-                format!("json: cannot unmarshal {kind} into Go value of type models.PostableAlerts");
+            let why = format!(
+                "json: cannot unmarshal {kind} into Go value of type models.PostableAlerts"
+            );
             return Err(body::unread("alerts", &why));
         }
     };
@@ -290,7 +305,8 @@ fn read_all(
     for (at, entry) in list.iter().enumerate() {
         let Value::Object(map) = entry else {
             let kind = body::kind_of(entry);
-            let why = format!("json: cannot unmarshal {kind} into Go value of type models.PostableAlert");
+            let why =
+                format!("json: cannot unmarshal {kind} into Go value of type models.PostableAlert");
             return Err(body::unread("alerts", &why));
         };
         let fields = Fields {
@@ -341,7 +357,10 @@ fn read_one(fields: Fields<'_>, at: usize, now: Timestamp, timeout: i64) -> Resu
     }
     // Names are any text in UTF-8 now, but not none.
     for (pairs, what) in [(&labels, "label set"), (&annotations, "annotations")] {
-        if pairs.iter().any(|(name, value)| name.is_empty() && !value.is_empty()) {
+        if pairs
+            .iter()
+            .any(|(name, value)| name.is_empty() && !value.is_empty())
+        {
             return Ok(Read::Wrong(format!("invalid {what}: invalid name \"\"")));
         }
     }

@@ -38,7 +38,10 @@ pub(super) fn read(headers: &HeaderMap, body: &Bytes, name: &str) -> Result<Valu
 
 /// A body that cannot be what it should be.
 pub(super) fn unread(name: &str, why: &str) -> Fault {
-    (400, format!("parsing {name} body from \"\" failed, because {why}"))
+    (
+        400,
+        format!("parsing {name} body from \"\" failed, because {why}"),
+    )
 }
 
 /// A fault as an answer.
@@ -87,7 +90,9 @@ impl<'a> Fields<'a> {
 
     fn mistyped(self, field: &str, value: &Value, wanted: &str) -> Fault {
         let (kind, go) = (kind_of(value), self.go);
-        let why = format!("json: cannot unmarshal {kind} into Go struct field {go}.{field} of type {wanted}");
+        let why = format!(
+            "json: cannot unmarshal {kind} into Go struct field {go}.{field} of type {wanted}"
+        );
         unread(self.name, &why)
     }
 
@@ -150,7 +155,12 @@ fn read_time(text: &str) -> Option<Timestamp> {
     }
     // `+0100` without a colon.
     if let Some((front, back)) = text.split_at_checked(text.len().saturating_sub(2))
-        && front.as_bytes().iter().rev().nth(2).is_some_and(|b| b"+-".contains(b))
+        && front
+            .as_bytes()
+            .iter()
+            .rev()
+            .nth(2)
+            .is_some_and(|b| b"+-".contains(b))
         && let Some(time) = parse_rfc3339(&format!("{front}:{back}"))
     {
         return Some(time);
@@ -158,7 +168,11 @@ fn read_time(text: &str) -> Option<Timestamp> {
     // The same time of another year says whether the rest of it is well-formed.
     let (year, rest) = text.split_at_checked(4)?;
     let year: u16 = year.parse().ok()?;
-    let leap = if year.is_multiple_of(4) { "2000" } else { "2001" };
+    let leap = if year.is_multiple_of(4) {
+        "2000"
+    } else {
+        "2001"
+    };
     parse_rfc3339(&format!("{leap}{rest}"))?;
     match year {
         2262.. => Some(Timestamp::MAX),

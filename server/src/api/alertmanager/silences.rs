@@ -118,7 +118,10 @@ pub(super) async fn delete(
         (Ok(alertmanager), Ok(())) => alertmanager,
         (Err(response), _) | (_, Err(response)) => return response,
     };
-    match alertmanager.expire_silence(&tenant, &id, clock::now()).await {
+    match alertmanager
+        .expire_silence(&tenant, &id, clock::now())
+        .await
+    {
         Ok(()) => empty(StatusCode::OK),
         Err(NotSet::Wrong(SilenceError::Missing)) => empty(StatusCode::NOT_FOUND),
         Err(error) => wrong(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -203,7 +206,9 @@ fn read(body: &Value) -> Result<Silence, Wrong> {
         Some(Value::Array(list)) => Some(list),
         Some(other) => {
             let kind = body::kind_of(other);
-            let why = format!("json: cannot unmarshal {kind} into Go struct field PostableSilence.matchers of type models.Matchers");
+            let why = format!(
+                "json: cannot unmarshal {kind} into Go struct field PostableSilence.matchers of type models.Matchers"
+            );
             return Err(body::unread("silence", &why).into());
         }
     };
@@ -225,7 +230,9 @@ fn read(body: &Value) -> Result<Silence, Wrong> {
     let annotations = annotations.into_iter();
     Ok(Silence {
         id: id.to_owned(),
-        matchers: conditions.collect::<Result<_, String>>().map_err(Wrong::Silence)?,
+        matchers: conditions
+            .collect::<Result<_, String>>()
+            .map_err(Wrong::Silence)?,
         starts_at: starts.unwrap_or(Timestamp::MIN),
         ends_at: ends.unwrap_or(Timestamp::MIN),
         updated_at: Timestamp::default(),
