@@ -7,6 +7,7 @@ mod admin;
 mod alertmanager;
 mod compress;
 mod correlate;
+mod dashboards;
 mod errors;
 mod explain;
 mod export;
@@ -77,6 +78,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
 fn own_v1() -> Router<Arc<App>> {
     prometheus::routes()
         .merge(explain::routes())
+        .merge(dashboards::routes())
         .merge(errors::routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())

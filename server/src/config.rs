@@ -75,6 +75,8 @@ pub struct ObsConfig {
     pub collector: CollectorConfig,
     /// The cluster that this belongs to.
     pub kubernetes: KubernetesConfig,
+    /// What the UI draws beside what comes with the binary.
+    pub dashboards: DashboardsConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
@@ -83,6 +85,14 @@ pub struct ObsConfig {
     pub alertmanager_file: Option<PathBuf>,
     /// The same inline.
     pub alertmanager: Option<Value>,
+}
+
+/// `obs.dashboards`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardsConfig {
+    /// Folders of Grafana dashboard JSON.
+    pub folders: Vec<PathBuf>,
 }
 
 /// `obs.logs`
