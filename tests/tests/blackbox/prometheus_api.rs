@@ -829,9 +829,9 @@ fn what_the_document_lists_is_there() {
         let answer = obs.get(&format!("/api/v1/{path}"), &[]);
         assert_ne!(answer.status, 404, "{path}: {}", answer.text());
     }
-    let rulers = obs.get("/api/v1/rules/test/test", &[]);
+    let nothing = obs.get("/api/v1/nothing", &[]);
     assert_eq!(
-        (rulers.status, rulers.text().contains("page not found")),
+        (nothing.status, nothing.text().contains("page not found")),
         (404, true)
     );
 }
