@@ -1,0 +1,40 @@
+//! The start of the ruler.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use obs_alerting::rules::Group;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Options;
+use crate::alertmanager::Outgoing;
+use crate::app::App;
+use crate::config::Config;
+use crate::ruler::{GroupKey, Kept, Ruler, Setting};
+
+/// Where users reach the server: as told, or by the name of the machine as Prometheus does.
+pub(super) fn external_url(options: &Options, http: SocketAddr, host: &str) -> String {
+    let own = || format!("http://{host}:{}{}", http.port(), options.route_prefix);
+    let url = options.external_url.clone().unwrap_or_else(own);
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Evaluates rules from now on.
+pub(super) fn start_ruler(
+    (options, config): (&Options, &Config),
+    app: &Arc<App>,
+    (groups, kept): (Vec<(GroupKey, Group)>, Kept),
+    (outgoing, tasks, stop): (Outgoing, &TaskTracker, &CancellationToken),
+) -> anyhow::Result<Arc<Ruler>> {
+    let known = (&app.external_labels, app.external_url.as_str());
+    let setting = Setting::new(&options.rules, config, known);
+    let (ruler, told) = Ruler::new(setting, kept, stop.clone());
+    tasks.spawn(outgoing.run(told, stop.clone()));
+    ruler.begin(app, groups);
+    anyhow::ensure!(
+        app.ruler.set(Arc::clone(&ruler)).is_ok(),
+        "the ruler starts once"
+    );
+    Ok(ruler)
+}
