@@ -99,7 +99,8 @@ pub struct Groups {
     acks: Acks,
     flaps: Flaps,
     storms: Storms,
-    pulse: Pulse,
+    /// Where heartbeats are told and waited for.
+    pulse: Option<Pulse>,
 }
 
 /// Heartbeats: ours and those that we wait for.
@@ -132,7 +133,7 @@ impl Groups {
             acks: Acks::default(),
             flaps: Flaps::default(),
             storms: Storms::default(),
-            pulse: Pulse::default(),
+            pulse: None,
         }
     }
 
@@ -158,6 +159,23 @@ impl Groups {
         self.acks.clear(print)
     }
 
+    /// What was kept of an acknowledgement.
+    pub fn restore(&mut self, print: Fingerprint, ack: Ack) {
+        self.acks.set(print, ack);
+    }
+
+    /// Drops acknowledgements of what is over; gives whose they were.
+    pub fn forget_acks(&mut self, now: Timestamp) -> Vec<Fingerprint> {
+        let alerts = &self.alerts;
+        self.acks.forget(|print| alerts.get(&print), now)
+    }
+
+    /// From now on heartbeats are told and waited for here: by one of all that share the
+    /// configuration.
+    pub fn begin_pulse(&mut self) {
+        self.pulse.get_or_insert_default();
+    }
+
     /// Whether an alert comes and goes all the time.
     pub fn is_flapping(&self, print: Fingerprint) -> bool {
         self.flaps.is_flapping(print)
@@ -178,7 +196,9 @@ impl Groups {
     pub fn reload(&mut self, config: Arc<Config>, now: Timestamp) {
         self.config = config;
         self.groups.clear();
-        self.pulse.next = None;
+        if let Some(pulse) = &mut self.pulse {
+            pulse.next = None;
+        }
         let alerts: Vec<Received> = self.alerts.values().cloned().collect();
         for alert in alerts {
             self.group(&alert, now);
@@ -251,7 +271,8 @@ impl Groups {
     fn next_pulse(&self) -> Option<Timestamp> {
         let extras = &self.config.extras;
         let idle = extras.heartbeats.is_empty() && extras.expected.is_empty();
-        (!idle).then(|| self.pulse.next.unwrap_or(Timestamp::from_nanos(0)))
+        let pulse = self.pulse.as_ref().filter(|_| !idle)?;
+        Some(pulse.next.unwrap_or(Timestamp::from_nanos(0)))
     }
 
     /// Tells those who listen that we live, and looks whether those live whom we listen to.
@@ -261,13 +282,15 @@ impl Groups {
         if self.next_pulse().is_none_or(|next| next > now) {
             return Vec::new();
         }
-        let watch = self.pulse.watch.get_or_insert_with(|| Watch::new(now));
+        let Some(pulse) = &mut self.pulse else {
+            return Vec::new();
+        };
+        let watch = pulse.watch.get_or_insert_with(|| Watch::new(now));
         let news = watch.look(&extras.expected, self.alerts.values(), now);
         let mut next = watch.next(&extras.expected, now);
-        self.receive(news, now);
         let mut notifications = Vec::new();
         for heartbeat in &extras.heartbeats {
-            let told = &mut self.pulse.told;
+            let told = &mut pulse.told;
             if heartbeat.due(told.get(&heartbeat.receiver).copied(), now) <= now {
                 told.insert(heartbeat.receiver.clone(), now);
                 notifications.extend(heartbeat.notifications(&config, now));
@@ -275,7 +298,8 @@ impl Groups {
             let due = heartbeat.due(told.get(&heartbeat.receiver).copied(), now);
             next = Some(next.map_or(due, |next| next.min(due)));
         }
-        self.pulse.next = next;
+        pulse.next = next;
+        self.receive(news, now);
         notifications
     }
 
@@ -359,9 +383,9 @@ impl Groups {
         self.alerts.len()
     }
 
-    /// Whether there is no alert.
+    /// Whether there is no alert, and nothing is waited for.
     pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty()
+        self.alerts.is_empty() && self.next_pulse().is_none()
     }
 
     /// All alerts.
@@ -517,8 +541,6 @@ impl Groups {
         for print in &gone {
             self.alerts.remove(print);
         }
-        let alerts = &self.alerts;
-        self.acks.forget(|print| alerts.get(&print), now);
         match &self.config.extras.flapping {
             Some(flapping) => self.flaps.forget(flapping, now),
             None => self.flaps = Flaps::default(),

@@ -32,8 +32,10 @@ struct Stage {
 impl Stage {
     fn new(config: &str) -> Self {
         let config = Config::parse(config).unwrap_or_else(|error| panic!("{config}: {error}"));
+        let mut groups = Groups::new(Arc::new(config));
+        groups.begin_pulse();
         Self {
-            groups: Groups::new(Arc::new(config)),
+            groups,
             log: Log::default(),
         }
     }
@@ -120,7 +122,7 @@ fn what_nobody_cares_for_goes_up() {
     // Firing anew is another story.
     stage.receive(&[("alertname", "A")], 6000, 100_000, 6000);
     assert_eq!(stage.tell(6000), ["team: first notification: +A"]);
-    stage.groups.forget(at(6000));
+    assert_eq!(stage.groups.forget_acks(at(6000)), [print]);
     assert_eq!(stage.groups.acks().iter().count(), 0);
 }
 
