@@ -4,9 +4,11 @@
 //! written and which alerts are sent; [`unit`] tests them. Invariant: everything here is a decision. `now`, answers and
 //! earlier state are arguments; nothing reads a clock, asks a store or sends.
 
+pub mod bundled;
 pub mod error;
 pub mod notify;
 pub mod rules;
+pub mod slo;
 pub mod template;
 pub mod unit;
 

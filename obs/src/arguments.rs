@@ -274,6 +274,9 @@ pub(crate) struct AgentOptions {
     /// Address of the OTLP HTTP receiver [default: 127.0.0.1:4318 if it is free]
     #[arg(long, value_name = "ADDR", env = "OBS_OTLP_HTTP_LISTEN", value_parser = address)]
     otlp_http_listen: Option<SocketAddr>,
+    /// The node that this runs on, whose pods obs.kubernetes.pods watches
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -290,6 +293,7 @@ impl AgentOptions {
             listen: self.listen,
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
+            node_name: self.node_name,
             log_format: self.log_format.into(),
             verbose: self.verbose,
         }

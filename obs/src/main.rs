@@ -21,6 +21,7 @@ mod log_export;
 mod log_histogram;
 mod logs;
 mod node_exporter;
+mod open_files;
 mod query;
 mod rule_arguments;
 mod rule_flags;
@@ -44,6 +45,9 @@ use arguments::{Check, Cli, Command, Test};
 fn main() -> ExitCode {
     allocator::settle();
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Serve(_) | Command::Agent(_)) {
+        open_files::raise();
+    }
     let mut builder = match &cli.command {
         // A guest on its node: one thread waits, what blocks or computes has threads of its own.
         Command::Agent(_) => tokio::runtime::Builder::new_current_thread(),

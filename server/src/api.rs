@@ -4,6 +4,7 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod alertmanager;
 mod compress;
 mod correlate;
 mod errors;
@@ -59,6 +60,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/jaeger", jaeger::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
+        .merge(alertmanager::routes(app))
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries

@@ -9,6 +9,7 @@ pub mod node_exporter;
 
 mod about;
 mod agent;
+mod alertmanager;
 mod api;
 mod app;
 mod clock;
@@ -17,7 +18,14 @@ mod derived;
 mod features;
 mod intake;
 mod metrics;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the timers of the Alertmanager send through it")
+)]
+mod notify;
 mod params;
+mod pods;
+mod problems;
 mod process;
 mod read;
 mod reload;

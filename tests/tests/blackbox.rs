@@ -4,6 +4,7 @@
 mod derived;
 mod grafana_logs;
 mod ingest;
+mod kubernetes;
 mod logs;
 mod metrics;
 mod moving;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Options;
+use crate::alertmanager::Outgoing;
 use crate::app::App;
 use crate::config::Config;
 use crate::ruler::{GroupKey, Kept, Ruler, Setting};
@@ -24,23 +25,12 @@ pub(super) fn start_ruler(
     (options, config): (&Options, &Config),
     app: &Arc<App>,
     (groups, kept): (Vec<(GroupKey, Group)>, Kept),
-    (tasks, stop): (&TaskTracker, &CancellationToken),
+    (outgoing, tasks, stop): (Outgoing, &TaskTracker, &CancellationToken),
 ) -> anyhow::Result<Arc<Ruler>> {
     let known = (&app.external_labels, app.external_url.as_str());
     let setting = Setting::new(&options.rules, config, known);
-    let (ruler, mut told) = Ruler::new(setting, kept, stop.clone());
-    // Alerts without anybody to tell are dropped, as Prometheus does.
-    tasks.spawn(async move {
-        while let Some(told) = told.recv().await {
-            let (tenant, alerts) = (told.tenant.as_str(), told.alerts.len());
-            tracing::debug!(
-                tenant,
-                alerts,
-                expression = told.expression,
-                "alerts without a receiver"
-            );
-        }
-    });
+    let (ruler, told) = Ruler::new(setting, kept, stop.clone());
+    tasks.spawn(outgoing.run(told, stop.clone()));
     ruler.begin(app, groups);
     anyhow::ensure!(
         app.ruler.set(Arc::clone(&ruler)).is_ok(),

@@ -296,18 +296,15 @@ fn alerts_of(groups: &[GroupView]) -> Response {
 
 /// `/alertmanagers`
 pub(super) async fn alertmanagers(State(app): State<Arc<App>>) -> Response {
-    nothing(
-        &app,
-        &json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}),
-    )
-}
-
-fn nothing(app: &App, data: &Value) -> Response {
-    let mut answer = json!({"status": "success", "data": data});
-    if !app.about.notices.is_empty() {
-        answer["warnings"] = json!(app.about.notices);
-    }
-    json(answer.to_string().into_bytes())
+    let known = app.notifier.get().map(|notifier| notifier.alertmanagers());
+    let (active, dropped) = known.unwrap_or_default();
+    let shown = |urls: Vec<String>| -> Vec<Value> {
+        urls.into_iter().map(|url| json!({"url": url})).collect()
+    };
+    success(&json!({
+        "activeAlertmanagers": shown(active),
+        "droppedAlertmanagers": shown(dropped),
+    }))
 }
 
 #[cfg(test)]
