@@ -73,7 +73,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agent(options) => obs_server::agent(options.into_agent()).await,
         Command::KubeState(options) => kube_state::run(*options).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
-        Command::Check(Check::Config { file }) => check::config(&file),
+        Command::Check(Check::Config { file }) => check::config(&file).await,
         Command::Check(Check::Rules(options)) => check_rules::run(&options).await,
         Command::Test(Test::Rules(options)) => test_rules::run(&options).await,
         Command::Test(Test::Promql(options)) => test_promql::run(&options),
