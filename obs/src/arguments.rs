@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::collector_flags::{CollectorFlags, listen_address};
+use crate::slo::SloCommand;
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     /// Run tests that are written in files
     #[command(subcommand)]
     Test(Test),
+    /// Service level objectives: their rules, and how they stand
+    #[command(subcommand)]
+    Slo(SloCommand),
     /// Print completions for a shell
     Completions {
         /// The shell

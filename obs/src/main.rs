@@ -22,6 +22,7 @@ mod logs;
 mod node_exporter;
 mod query;
 mod service_graph;
+mod slo;
 mod table;
 mod test_promql;
 mod trace_logs;
@@ -63,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file),
         Command::Test(Test::Promql(options)) => test_promql::run(&options),
+        Command::Slo(command) => slo::run(&command).await,
         Command::Query(options) => query::run(&options).await,
         Command::Explain(options) => explain::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,

@@ -13,6 +13,8 @@ mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
+mod runbooks;
+mod slos;
 mod streams;
 mod tempo;
 mod ui;
@@ -58,6 +60,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .merge(grpc_routes(app).layer(from_fn(traced)))
         .merge(admin::health(app))
         .merge(crate::reload::routes(app))
+        .merge(runbooks::routes())
         .merge(ui::routes())
         .fallback(not_found)
         .layer(from_fn(compress::compress))
@@ -69,6 +72,7 @@ fn own_v1() -> Router<Arc<App>> {
     prometheus::routes()
         .merge(explain::routes())
         .merge(errors::routes())
+        .merge(slos::routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())

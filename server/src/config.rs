@@ -4,6 +4,7 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod bundled;
 mod kubernetes;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
+pub use bundled::BundledConfig;
 pub(crate) use kubernetes::state_settings;
 
 /// The job of the state of objects, as the mixins and their alerts call it.
@@ -76,6 +78,10 @@ pub struct ObsConfig {
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
     pub telemetry: TelemetryConfig,
+    /// The rules that come with obs.
+    pub rules: BundledConfig,
+    /// Files of objectives, with patterns as in `rule_files`.
+    pub slo_files: Vec<PathBuf>,
 }
 
 /// `obs.logs`

@@ -9,6 +9,7 @@ mod evaluate;
 mod families;
 mod kept;
 mod load;
+mod own;
 mod view;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use kept::Kept;
-pub(crate) use load::load;
+pub(crate) use own::load_all;
 pub(crate) use view::{AlertView, AlertingView, GroupView, RuleView};
 
 use crate::app::App;

@@ -101,7 +101,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
-        rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
+        rules: ruler::load_all(&config, folder).await?,
     };
     let buffer = collected.buffer.map(|path| folder.join(path));
     Ok((

@@ -5,6 +5,8 @@
     reason = "the tests read the files of the repository"
 )]
 
+mod dashboards;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
