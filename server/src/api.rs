@@ -6,6 +6,7 @@
 mod admin;
 mod compress;
 mod correlate;
+mod dashboards;
 mod errors;
 mod explain;
 mod export;
@@ -73,6 +74,7 @@ fn own_v1() -> Router<Arc<App>> {
         .merge(explain::routes())
         .merge(errors::routes())
         .merge(slos::routes())
+        .merge(dashboards::routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())

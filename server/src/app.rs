@@ -13,6 +13,7 @@ use rayon::ThreadPool;
 
 use crate::about::About;
 use crate::api::Deletions;
+use crate::dashboards::Dashboards;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::reload::Reload;
@@ -76,6 +77,8 @@ pub(crate) struct App {
     /// Log lines that were deleted.
     pub(crate) deletions: Deletions,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
+    /// Dashboards, once their table is open.
+    pub(crate) dashboards: OnceLock<Dashboards>,
     /// Who evaluates rules, once the stores are open.
     pub(crate) ruler: OnceLock<Arc<Ruler>>,
 }

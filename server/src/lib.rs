@@ -13,6 +13,7 @@ mod api;
 mod app;
 mod clock;
 mod connections;
+mod dashboards;
 mod derived;
 mod features;
 mod intake;

@@ -28,7 +28,7 @@ use self::intake::{
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
 use self::rules::{external_url, start_ruler};
-use self::stores::{open_kept, open_sampling, open_stores, retention, stores_of};
+use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::Config;
@@ -206,6 +206,7 @@ async fn prepare(
         deletions: Default::default(),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
+        dashboards: open_dashboards(disk).await?.into(),
         reader: Reader::new(threads, rules.limits)?,
         scraper: Scraper::new(),
         counters: Arc::default(),

@@ -33,6 +33,7 @@ fn app() -> (Arc<App>, Inbox) {
         opening: Opening::default(),
         deletions: Default::default(),
         ruler: OnceLock::new(),
+        dashboards: OnceLock::new(),
         external_url: String::new(),
         writes: OnceLock::new(),
         reader: Reader::new(1, rules.limits).expect("a pool"),
