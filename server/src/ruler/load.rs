@@ -8,7 +8,7 @@ use obs_collector::glob;
 use obs_model::Tenant;
 use obs_model::limits::Limits;
 
-use super::GroupKey;
+use super::{GroupKey, Origin};
 
 /// Largest rule file.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -58,6 +58,7 @@ pub(super) fn key(file: &str, group: &Group) -> GroupKey {
         tenant: Tenant::anonymous(),
         file: file.to_owned(),
         name: group.name.clone(),
+        origin: Origin::File,
     }
 }
 
