@@ -116,3 +116,54 @@ async fn changing<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(change).await;
     done.map_err(|_| HttpError::unavailable("the server stops", 1))?
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use crate::api::tests::{JSON, Rig, check};
+
+    #[tokio::test]
+    async fn dashboards_are_kept_over_bundled_ones() {
+        let mut rig = Rig::start();
+        let told = rig.get("/api/v1/dashboards").await;
+        check(&told, 200, JSON, r#""builtin":true"#);
+        check(&told, 200, JSON, r#""uid":"obs-node""#);
+        let told = rig.get("/api/v1/dashboards/obs-node").await;
+        check(&told, 200, JSON, "\"uid\": \"obs-node\"");
+        check(
+            &rig.get("/api/v1/dashboards/mine").await,
+            404,
+            JSON,
+            "no dashboard",
+        );
+        let put = |uid: &str| Request::put(format!("/api/v1/dashboards/{uid}"));
+        let told = rig
+            .ask(put("mine"), r#"{"title":"Mine","tags":["a"]}"#)
+            .await;
+        check(&told, 200, JSON, r#""url":"/d/mine""#);
+        let told = rig.get("/api/v1/dashboards/mine").await;
+        check(&told, 200, JSON, r#""uid":"mine""#);
+        let told = rig.ask(put("obs-node"), r#"{"title":"My node"}"#).await;
+        check(&told, 200, JSON, "success");
+        let told = rig.get("/api/v1/dashboards").await;
+        check(&told, 200, JSON, r#""title":"My node""#);
+        check(&rig.ask(put("a.b"), "{}").await, 400, JSON, "uid: expected");
+        check(&rig.ask(put("a"), "[]").await, 400, JSON, "a JSON object");
+        let other = Request::get("/api/v1/dashboards/mine").header("x-scope-orgid", "b");
+        check(&rig.ask(other, "").await, 404, JSON, "no dashboard");
+        let gone = || Request::delete("/api/v1/dashboards/obs-node");
+        assert_eq!(rig.ask(gone(), "").await.status, 204);
+        assert_eq!(rig.ask(gone(), "").await.status, 404);
+        let told = rig.get("/api/v1/dashboards/obs-node").await;
+        check(&told, 200, JSON, "obs / Node");
+    }
+
+    #[tokio::test]
+    async fn runbooks_are_shown() {
+        let mut rig = Rig::start();
+        let told = rig.get("/runbooks/TargetDown").await;
+        check(&told, 200, "text/plain", "# TargetDown");
+        assert_eq!(rig.get("/runbooks/Nothing").await.status, 404);
+    }
+}

@@ -249,3 +249,72 @@ fn shown(told: &Told, series: &Series, alerts: &[Value]) -> Value {
         "series": series,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use obs_alerting::rules::group::Health;
+
+    use super::*;
+    use crate::api::tests::{JSON, Rig, check};
+
+    fn rule(name: &str, query: &str, more: &[(&str, &str)]) -> RuleView {
+        let own = [
+            ("sloth_id", "shop-a"),
+            ("sloth_service", "shop"),
+            ("sloth_slo", "a"),
+        ];
+        RuleView {
+            name: name.to_owned(),
+            query: query.to_owned(),
+            language: Language::Promql,
+            labels: Labels::from_pairs(own.iter().chain(more).copied()),
+            health: Health::Good,
+            last_evaluation: None,
+            evaluation_seconds: 0.0,
+            alerting: None,
+        }
+    }
+
+    #[test]
+    fn an_objective_is_told_from_its_rules() {
+        let group = GroupView {
+            file: "slo.yml".to_owned(),
+            name: "slo:shop-a".to_owned(),
+            interval: 0,
+            query_offset: 0,
+            limit: 0,
+            last: None,
+            missed: 0,
+            rules: vec![
+                rule("slo:objective:ratio", "vector(0.999)", &[]),
+                rule("slo:error_budget:ratio", "vector(1-0.75)", &[]),
+                rule("slo:time_period:days", "vector(30)", &[]),
+                rule(INFO, "vector(1)", &[("team", "x"), ("sloth_spec", "sloth")]),
+            ],
+        };
+        let told = told(&group).expect("it has one");
+        let measured = Measured {
+            ratios: BTreeMap::from([("5m".to_owned(), 0.5)]),
+            burn: Some(f64::NAN),
+            left: Some(0.2),
+        };
+        let series = Series::from([(Labels::from_pairs([("cluster", "c")]), measured)]);
+        let expect = json!({
+            "id": "shop-a", "service": "shop", "name": "a", "description": "", "format": "sloth",
+            "file": "slo.yml", "objective": 0.999, "budget": 0.25, "windowDays": 30.0,
+            "labels": {"team": "x"}, "alerts": [],
+            "series": [{
+                "labels": {"cluster": "c"}, "budgetRemaining": 0.2, "burnRate": null,
+                "burnRates": {"5m": 2.0}, "errorRatios": {"5m": 0.5},
+            }],
+        });
+        assert_eq!(shown(&told, &series, &[]), expect);
+    }
+
+    #[tokio::test]
+    async fn no_rules_no_objectives() {
+        let mut rig = Rig::start();
+        let told = rig.get("/api/v1/slos").await;
+        check(&told, 200, JSON, r#"{"slos":[]}"#);
+    }
+}

@@ -79,6 +79,8 @@ impl Rig {
         let stores = Stores::open(&disk, &options, 0, &tell).expect("stores");
         let writers = Writers::start(&stores, inbox, &app.rules).expect("threads");
         app.stores.set(stores).expect("set once");
+        let dashboards = crate::dashboards::Dashboards::open(&disk, 0).expect("a table");
+        app.dashboards.set(dashboards).expect("set once");
         let routes = routes(&app);
         Self {
             app,
