@@ -81,9 +81,9 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
 fn own_v1() -> Router<Arc<App>> {
     prometheus::routes()
         .merge(explain::routes())
+        .merge(dashboards::routes())
         .merge(errors::routes())
         .merge(slos::routes())
-        .merge(dashboards::routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())

@@ -61,6 +61,8 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
+    /// What the UI draws.
+    pub(crate) dashboards: Arc<Dashboards>,
     /// Who pods are, where they are watched.
     pub(crate) pods: enrich::Pods,
     /// Where everything goes besides the stores.
@@ -82,8 +84,6 @@ pub(crate) struct App {
     /// Log lines that were deleted.
     pub(crate) deletions: Deletions,
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
-    /// Dashboards, once their table is open.
-    pub(crate) dashboards: OnceLock<Dashboards>,
     /// Who evaluates rules, once the stores are open.
     pub(crate) ruler: OnceLock<Arc<Ruler>>,
     /// Who groups alerts and has people told of them.

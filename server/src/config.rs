@@ -77,6 +77,8 @@ pub struct ObsConfig {
     pub collector: CollectorConfig,
     /// The cluster that this belongs to.
     pub kubernetes: KubernetesConfig,
+    /// What the UI draws beside what comes with the binary.
+    pub dashboards: DashboardsConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
@@ -89,6 +91,14 @@ pub struct ObsConfig {
     pub rules: BundledConfig,
     /// Files of objectives, with patterns as in `rule_files`.
     pub slo_files: Vec<PathBuf>,
+}
+
+/// `obs.dashboards`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardsConfig {
+    /// Folders of Grafana dashboard JSON.
+    pub folders: Vec<PathBuf>,
 }
 
 /// `obs.logs`

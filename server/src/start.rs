@@ -32,6 +32,7 @@ use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, reten
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::Config;
+use crate::dashboards::{self, Provided};
 use crate::derived::Derived;
 use crate::read::Reader;
 use crate::reload::{self, Reload, Reloader};
@@ -79,6 +80,8 @@ pub(crate) struct Collected {
     pub(crate) rules: Vec<(GroupKey, Group)>,
     /// The built-in Alertmanager's configuration, and whom alerts are told elsewhere.
     pub(crate) alerts: alertmanager::Settings,
+    /// Dashboards of folders.
+    pub(crate) dashboards: Vec<Provided>,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
 }
@@ -103,6 +106,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
+        dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
         rules: ruler::load_all(&config, folder).await?,
         alerts: alertmanager::settings(&config, &text, folder)
             .await
@@ -201,6 +205,8 @@ async fn prepare(
         sampling: open_sampling(config, disk).await?,
         span_limits: Arc::default(),
     };
+    let dashboards = open_dashboards(disk).await?;
+    dashboards.provide(collected.dashboards.clone());
     let bound = rules.limits.write_queue_max;
     let ending = (&ends.shipping, &ends.stop_intake);
     let (sink, inbox, outward) = open_sink(&options.data, config, collected, bound, ending).await?;
@@ -214,9 +220,9 @@ async fn prepare(
         deletions: Default::default(),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
+        dashboards,
         alertmanager: OnceLock::new(),
         notifier: OnceLock::new(),
-        dashboards: open_dashboards(disk).await?.into(),
         reader: Reader::new(threads, rules.limits)?,
         scraper: Scraper::new(),
         counters,

@@ -105,11 +105,12 @@ pub(super) async fn open_kept(disk: &Arc<dyn Disk>) -> anyhow::Result<Kept> {
     tokio::task::spawn_blocking(move || Kept::open(&disk, random_u32())).await?
 }
 
-/// Opens the dashboards, off the event loop.
+/// Opens the dashboards that were saved, off the event loop.
 #[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
-pub(super) async fn open_dashboards(disk: &Arc<dyn Disk>) -> anyhow::Result<Dashboards> {
+pub(super) async fn open_dashboards(disk: &Arc<dyn Disk>) -> anyhow::Result<Arc<Dashboards>> {
     let disk = Arc::clone(disk);
-    tokio::task::spawn_blocking(move || Dashboards::open(&disk, random_u32())).await?
+    let opened = tokio::task::spawn_blocking(move || Dashboards::open(&disk, random_u32())).await?;
+    opened.map(Arc::new)
 }
 
 /// How long data is kept: by the flag, the file, or as Prometheus does; `None` for ever.
