@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::collector_flags::{CollectorFlags, listen_address};
 use crate::rule_arguments::{CheckRulesOptions, RulesCommand, TestRulesOptions};
 use crate::rule_flags::RuleFlags;
+use crate::slo::SloCommand;
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -105,6 +106,9 @@ pub(crate) enum Command {
     /// Show the rules of a server; fill in what recording rules would have recorded
     #[command(subcommand)]
     Rules(RulesCommand),
+    /// Service level objectives: their rules, and how they stand
+    #[command(subcommand)]
+    Slo(SloCommand),
     /// Print completions for a shell
     Completions {
         /// The shell

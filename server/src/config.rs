@@ -4,6 +4,7 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod bundled;
 mod kubernetes;
 mod node_exporter;
 
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
+pub use bundled::BundledConfig;
 pub(crate) use kubernetes::state_settings;
 pub use node_exporter::NodeExporterConfig;
 
@@ -85,6 +87,10 @@ pub struct ObsConfig {
     pub alertmanager_file: Option<PathBuf>,
     /// The same inline.
     pub alertmanager: Option<Value>,
+    /// The rules that come with obs.
+    pub rules: BundledConfig,
+    /// Files of objectives, with patterns as in `rule_files`.
+    pub slo_files: Vec<PathBuf>,
 }
 
 /// `obs.dashboards`

@@ -107,7 +107,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
         dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
-        rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
+        rules: ruler::load_all(&config, folder).await?,
         alerts: alertmanager::settings(&config, &text, folder)
             .await
             .with_context(shown)?,
