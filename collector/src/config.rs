@@ -5,6 +5,7 @@
 //! names it, never silently ignored. A [`Job`] that exists obeys all of Prometheus' rules.
 //! Errors carry line and column.
 
+mod alerting;
 mod client;
 mod cluster;
 mod destinations;
@@ -15,6 +16,7 @@ mod kubernetes;
 mod legacy;
 mod logs;
 mod otlp;
+mod problems;
 mod receivers;
 mod redaction;
 mod relabeling;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use alerting::{Alerting, AlertingConfig, AlertmanagerSet, alerting};
 #[cfg(test)]
 pub(crate) use client::client_config;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
@@ -45,6 +48,7 @@ pub use logs::{
     ParserConfig, ParserKind, PodRule, PodsConfig,
 };
 pub use otlp::OtlpConfig;
+pub use problems::NodeProblemsConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
     TokenConfig, ZipkinConfig, Zone,
@@ -302,6 +306,8 @@ pub struct CollectorConfig {
     pub graphite: GraphiteConfig,
     /// Probes of other services; without it there is no page for them.
     pub probes: Option<ProbesConfig>,
+    /// Problems of the node; nothing is looked for where it is absent.
+    pub node_problems: Option<NodeProblemsConfig>,
 }
 
 /// `obs.collector.buffer`.

@@ -48,7 +48,7 @@ use crate::start::{
     Collected, Serving, buffer_folder, gateway, load, open_queues, open_ships, probes, reachable,
     refining, stop_signal, strategies, within,
 };
-use crate::{LogFormat, clock, metrics, pods, process, reload, stores, telemetry};
+use crate::{LogFormat, clock, metrics, node_exporter, pods, process, reload, stores, telemetry};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ struct Listeners {
     http: TcpListener,
     otlp_grpc: Option<TcpListener>,
     otlp_http: Option<TcpListener>,
-    node_exporter: Option<TcpListener>,
+    node_exporter: Option<node_exporter::Bound>,
     pushgateway: Option<TcpListener>,
     logs: Sockets,
     traces: TraceSockets,
@@ -136,7 +136,10 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
         otlp_grpc: otlp("OTLP over gRPC", options.otlp_grpc_listen, 4317).await?,
         otlp_http: otlp("OTLP over HTTP", options.otlp_http_listen, 4318).await?,
         node_exporter: match &config.obs.node_exporter {
-            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            Some(exporter) => Some(node_exporter::Bound {
+                listener: listen("the node exporter", exporter.listen).await?,
+                settings: exporter.settings.clone(),
+            }),
             None => None,
         },
         pushgateway: match config.obs.collector.pushgateway.listen {
@@ -196,10 +199,16 @@ async fn stop_telemetry(telemetry: telemetry::Telemetry) {
 fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     let mut addresses = json!({ "http": listeners.http.local_addr()?.to_string() });
     for (name, listener) in [
-        ("otlp_grpc", &listeners.otlp_grpc),
-        ("otlp_http", &listeners.otlp_http),
-        ("node_exporter", &listeners.node_exporter),
-        ("pushgateway", &listeners.pushgateway),
+        ("otlp_grpc", listeners.otlp_grpc.as_ref()),
+        ("otlp_http", listeners.otlp_http.as_ref()),
+        (
+            "node_exporter",
+            listeners
+                .node_exporter
+                .as_ref()
+                .map(|bound| &bound.listener),
+        ),
+        ("pushgateway", listeners.pushgateway.as_ref()),
     ] {
         if let Some(listener) = listener {
             addresses[name] = listener.local_addr()?.to_string().into();
@@ -270,7 +279,7 @@ impl Running {
         let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
-        let node = node.map(TcpListener::local_addr).transpose()?;
+        let node = node.map(|bound| bound.listener.local_addr()).transpose()?;
         let gateway = gateway(config, &options.data, &common.sink).await?;
         let probes = probes(config, from).await?;
         let listening = Serving {
@@ -289,6 +298,8 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         common.scrape(config, followed, (&intake, &stop_intake))?;
+        let told = (&common.sink, &common.counters);
+        crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let setting = common.tail(options, pods);
         let reloader = Reloader {
             options: options.clone(),
@@ -375,6 +386,7 @@ impl Common<'_> {
             sink: self.sink.clone(),
             tenant: Tenant::anonymous(),
             counters: self.counters.kubernetes(),
+            rules: None,
         };
         tasks.spawn(cluster::run(cluster, stop.clone()));
         let stopped = stop.clone();
@@ -501,8 +513,8 @@ fn listen(
     if let Some(listener) = listeners.otlp_grpc {
         serving.serve(listener, receive::grpc::routes(receiver));
     }
-    if let Some(listener) = listeners.node_exporter {
-        serving.node_exporter(listener);
+    if let Some(bound) = listeners.node_exporter {
+        serving.node_exporter(bound);
     }
     (listeners.logs, listeners.traces, listeners.metrics)
 }

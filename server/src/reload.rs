@@ -25,19 +25,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::about::About;
 use crate::app::App;
-use crate::{Options, clock, start};
+use crate::ruler::Setting;
+use crate::{Options, alertmanager, clock, start};
 
 /// Requests that wait at one time.
 const WAITING_MAX: usize = 8;
 /// Sections that a reload takes.
-const TAKEN: [&str; 3] = ["global", "scrape_configs", "scrape_config_files"];
-/// The keys of `global` that do not belong to scraping.
-const GLOBAL_LATER: [&str; 4] = [
-    "external_labels",
-    "query_log_file",
-    "evaluation_interval",
-    "rule_query_offset",
+const TAKEN: [&str; 5] = [
+    "alerting",
+    "global",
+    "rule_files",
+    "scrape_configs",
+    "scrape_config_files",
 ];
+/// Keys of `obs` that a reload takes.
+const OBS_TAKEN: [&str; 2] = ["alertmanager", "alertmanager_file"];
+/// The keys of `global` that a reload does not take.
+const GLOBAL_LATER: [&str; 2] = ["external_labels", "query_log_file"];
 
 /// Somebody who waits for a reload.
 type Ask = oneshot::Sender<Result<(), String>>;
@@ -268,7 +272,13 @@ impl Reloads for Reloader {
         }
         let mut jobs = collected.jobs;
         jobs.extend(self.own.iter().cloned());
+        if let Some(ruler) = self.app.ruler.get() {
+            let known = (&self.app.external_labels, self.app.external_url.as_str());
+            let setting = Setting::new(&self.options.rules, &config, known);
+            ruler.reload(&self.app, setting, collected.rules);
+        }
         self.jobs.send_replace(jobs);
+        alertmanager::reload(&self.app, collected.alerts).await;
         *self.app.reload.lock() = Shown {
             good: true,
             since: Some(clock::now()),
@@ -289,8 +299,17 @@ pub(crate) fn later(old: &str, new: &str) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut found = Vec::new();
     for key in keys {
+        let of_others = |section: Option<&Value>| {
+            let mut section = section.cloned();
+            if key == "obs"
+                && let Some(Value::Mapping(map)) = &mut section
+            {
+                map.retain(|key, _| !key.as_str().is_some_and(|key| OBS_TAKEN.contains(&key)));
+            }
+            section.filter(|section| section.as_mapping().is_none_or(|map| !map.is_empty()))
+        };
         let (before, after) = (old.get(key), new.get(key));
-        if before == after {
+        if of_others(before) == of_others(after) {
             continue;
         }
         if !TAKEN.contains(&key.as_str()) {
@@ -357,6 +376,8 @@ mod tests {
         check("", "scrape_configs: [{job_name: a}]", &[]);
         check("remote_write: []", "remote_write: []", &[]);
         check("remote_write: []", "{}", &["remote_write"]);
+        let rules = "{rule_files: [a.yml], global: {evaluation_interval: 1s}}";
+        check("", rules, &[]);
         let global = "global: {scrape_interval: 1s, external_labels: {a: b}}";
         check("global: {}", global, &["global.external_labels"]);
         check(global, "global: {external_labels: {a: b}}", &[]);

@@ -27,6 +27,7 @@ use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
 use self::rules::{external_url, start_ruler};
+pub(crate) use self::stores::random_u32;
 use self::stores::{open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
 use crate::app::{App, Opening};
@@ -38,7 +39,7 @@ use crate::ruler::{self, GroupKey};
 use crate::sampling::Deciding;
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
-use crate::{Options, clock, config, pods, telemetry};
+use crate::{Options, alertmanager, clock, config, pods, telemetry};
 
 pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
 pub(crate) use self::listen::{Serving, reachable};
@@ -76,6 +77,8 @@ pub(crate) struct Collected {
     pub(crate) destinations: Destination,
     /// Groups of rules.
     pub(crate) rules: Vec<(GroupKey, Group)>,
+    /// The built-in Alertmanager's configuration, and whom alerts are told elsewhere.
+    pub(crate) alerts: alertmanager::Settings,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
 }
@@ -101,6 +104,9 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
         rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
+        alerts: alertmanager::settings(&config, &text, folder)
+            .await
+            .with_context(shown)?,
     };
     let buffer = collected.buffer.map(|path| folder.join(path));
     Ok((
@@ -208,6 +214,8 @@ async fn prepare(
         deletions: Default::default(),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
+        alertmanager: OnceLock::new(),
+        notifier: OnceLock::new(),
         reader: Reader::new(threads, rules.limits)?,
         scraper: Scraper::new(),
         counters,
@@ -261,11 +269,12 @@ impl Running {
         let receiver = receiver(&app, options, config).await?;
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
+        let outgoing = alertmanager::start(&app, &disk, collected.alerts, ends.intake()).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let told = (&ends.shipping, stop_intake);
-        let ruler = start_ruler(config, &app, (collected.rules, kept), told)?;
+        let told = (outgoing, &ends.shipping, stop_intake);
+        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told)?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
             forwarder.start(intake, stop_intake);
@@ -277,6 +286,8 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         start_intake(ends.intake(), &app, config, followed.clone(), &options.data);
+        let told = (&app.sink, &app.counters);
+        crate::problems::start(ends.intake(), config, config_folder(options), told).await?;
         start_cluster(
             ends.intake(),
             &app,

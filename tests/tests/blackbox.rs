@@ -4,6 +4,7 @@
 mod derived;
 mod grafana_logs;
 mod ingest;
+mod kubernetes;
 mod logs;
 mod metrics;
 mod moving;
@@ -11,6 +12,7 @@ mod otlp;
 mod own;
 mod prometheus_api;
 mod remote;
+mod rules;
 mod scraping;
 mod tailing;
 mod tenants;

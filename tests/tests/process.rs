@@ -127,6 +127,11 @@ impl Obs {
         Self::with(files, &[])
     }
 
+    /// The same with more flags.
+    pub(crate) fn with_files_and_flags(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::with(files, flags)
+    }
+
     fn with(files: &[(&str, &str)], flags: &[&str]) -> Self {
         let mut obs = Self::prepared("serve", files, flags);
         obs.run();
@@ -370,6 +375,13 @@ impl Obs {
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let answer = self.try_post("http", path, headers, body);
         answer.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        let request = client().delete(format!("{}{path}", self.url()));
+        let answer = self.with_headers(request, &[]).send().and_then(Answer::of);
+        answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"))
     }
 
     /// POST of a form.

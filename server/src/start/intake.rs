@@ -26,7 +26,7 @@ use crate::about::About;
 use crate::app::App;
 use crate::config::Config;
 use crate::kube_state::KubeStateListeners;
-use crate::{Options, config, kube_state};
+use crate::{Options, config, kube_state, ruler};
 
 /// How clients of Jaeger are told to sample.
 pub(crate) async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies> {
@@ -116,6 +116,7 @@ pub(super) fn start_cluster(
         });
         return Ok(());
     }
+    let (rules, objects) = watch::channel(ruler::cluster::Objects::new());
     let setting = cluster::Setting {
         global: config.global.clone(),
         config: cluster,
@@ -124,7 +125,10 @@ pub(super) fn start_cluster(
         sink: app.sink.clone(),
         tenant: Tenant::anonymous(),
         counters: app.counters.kubernetes(),
+        rules: Some(rules),
     };
+    let following = ruler::cluster::follow(Arc::clone(app), objects, stop.clone());
+    tasks.spawn(following);
     tasks.spawn(cluster::run(setting, stop.clone()));
     Ok(())
 }
