@@ -6,6 +6,7 @@
 //! Errors carry line and column.
 
 mod client;
+pub mod clouds;
 mod cluster;
 mod destinations;
 mod discoveries;
@@ -195,6 +196,8 @@ pub enum Discovery {
     Docker(Box<DockerSettings>),
     /// One entry of `nomad_sd_configs`.
     Nomad(Box<NomadSettings>),
+    /// One entry of another discovery that asks an API for everything.
+    Polled(Box<clouds::PolledSettings>),
     /// One entry of `kubernetes_sd_configs`.
     Kubernetes(Box<obs_kubernetes::discovery::Config>),
 }

@@ -31,7 +31,7 @@ use crate::clock;
 use crate::config::Job;
 use crate::decode::Decoder;
 use crate::discovery::provider::Providers;
-use crate::discovery::{Sources, Target};
+use crate::discovery::{HistogramChoice, Sources, Target};
 use crate::http_client::configured::{HttpClient, Use};
 use crate::metrics::Counters;
 use crate::sink::{Accepted, Sink, SinkError};
@@ -172,13 +172,20 @@ impl Shared {
     }
 }
 
-/// A target's identity: its labels, URL and socket, and its times.
-type Key = (Labels, String, Option<Box<str>>, Duration, Duration);
+/// A target's identity: its labels, URL and socket, its times and what is made of its histograms.
+type Key = (
+    Labels,
+    String,
+    Option<Box<str>>,
+    (Duration, Duration),
+    HistogramChoice,
+);
 
 fn key(target: &Target) -> Key {
     let (labels, url) = (target.labels.clone(), target.url.clone());
     let socket = target.unix_socket.clone();
-    (labels, url, socket, target.interval, target.timeout)
+    let times = (target.interval, target.timeout);
+    (labels, url, socket, times, target.histograms)
 }
 
 fn log_panic(error: Option<tokio::task::JoinError>) {
@@ -597,6 +604,7 @@ async fn read(
 ) -> Result<Assembled, Refused> {
     let setting = &run.shared.setting;
     let (limits, job, labels) = (setting.limits, Arc::clone(&run.job), target.labels.clone());
+    let histograms = target.histograms.settings(&run.job);
     let numbers = setting.sink.numbers(&setting.tenant);
     let Fetched {
         body,
@@ -616,6 +624,7 @@ async fn read(
             target: &labels,
             limits: &limits,
             time,
+            histograms,
         };
         pass::read(&mut book, &scrape, format, &body)
     };

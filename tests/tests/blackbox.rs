@@ -10,9 +10,11 @@ mod moving;
 mod otlp;
 mod own;
 mod prometheus_api;
+mod pushes;
 mod remote;
 mod scraping;
 mod tailing;
+mod targets;
 mod tenants;
 mod traces;
 

@@ -35,12 +35,14 @@ pub mod journald;
 pub mod jsonlines;
 pub mod loki;
 pub mod prometheus;
+pub mod sigv4;
 pub mod splunk;
 pub mod statsd;
 pub mod syslog;
 pub mod thrift;
 pub mod victoria;
 pub mod x509;
+pub mod xml;
 
 pub use error::{Position, WireError};
 pub use rejects::Decoded;

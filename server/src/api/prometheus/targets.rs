@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use obs_collector::HttpError;
+use obs_collector::config::Job;
 use obs_collector::relabel::{self, Action, Rule};
 use obs_collector::scrape::{TargetStatus, TargetsSnapshot};
 use obs_model::metrics::Metadata;
@@ -32,7 +33,30 @@ pub(super) async fn list(State(app): State<Arc<App>>, params: Params) -> Respons
     let state = params.get("state").unwrap_or("any").to_lowercase();
     let pool = params.get("scrapePool");
     let snapshot = app.scraper.targets().snapshot();
-    success(&targets_json(&snapshot, &state, pool))
+    let mut told = targets_json(&snapshot, &state, pool);
+    if params.get("reasons") == Some("true") {
+        add_reasons(&app.scraper.jobs(), &mut told["droppedTargets"]);
+    }
+    success(&told)
+}
+
+/// Says of dropped targets by which rule they were; not in Prometheus, so only where it is asked
+/// for.
+fn add_reasons(jobs: &[Arc<Job>], dropped: &mut Value) {
+    for target in dropped.as_array_mut().into_iter().flatten() {
+        let job = jobs
+            .iter()
+            .find(|job| target["scrapePool"] == job.name.as_str());
+        let labels = target["discoveredLabels"].as_object().into_iter().flatten();
+        let labels = labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        let mut builder = Labels::from_pairs(labels).to_builder();
+        // A job that was reloaded just now may not drop it any more.
+        let why = job.and_then(|job| relabel::dropped_by(&job.relabel, &mut builder));
+        if let Some((rule, why)) = why {
+            let text = format!("relabel_configs[{rule}]: {why}");
+            target["reason"] = json!({"rule": rule, "text": text});
+        }
+    }
 }
 
 fn targets_json(snapshot: &TargetsSnapshot, state: &str, pool: Option<&str>) -> Value {
