@@ -8,6 +8,7 @@
 mod assemble;
 mod bits;
 mod book;
+mod certificates;
 mod failures;
 pub(crate) mod fetch;
 mod native;
@@ -37,6 +38,7 @@ use crate::metrics::Counters;
 use crate::sink::{Accepted, Sink, SinkError};
 use assemble::{Assembled, Attempt, Refused, Scrape, labelled_again};
 use book::Book;
+use certificates::Stamps;
 use failures::FailureLog;
 use fetch::{FetchError, Fetched, Question};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
@@ -213,6 +215,7 @@ async fn run_job(
             compression: job.compression,
             unix_socket: None,
         };
+        let stamps = Stamps::of(&job.client).await;
         let client = match HttpClient::new(&job.client, of).await {
             Ok(client) => Some(client),
             Err(fault) => {
@@ -223,6 +226,7 @@ async fn run_job(
         };
         let mut sources = Sources::new(&job.discovery, &shared.providers);
         pool.stop_all().await;
+        let config = job.client.clone();
         if let Some(client) = client {
             let failure_log = job.failure_log.clone();
             let run = Arc::new(Run {
@@ -235,12 +239,14 @@ async fn run_job(
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = wanted.changed() => {}
+                () = stamps.change(&config) => {}
                 () = pool.follow(&run, &mut sources) => {}
             }
         } else {
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = wanted.changed() => {}
+                () = stamps.change(&config) => {}
             }
         }
         pool.stop_all().await;

@@ -216,12 +216,14 @@ def compare(what, peer, own):
         failures.append(what)
         print(f"FAILED {what}: {problem}", flush=True)
 
+    # A label of newer versions.
+    own = (own[0], {re.sub(r',?serialnumber="[^"]*"', "", name): value for name, value in own[1].items()}, own[2])
     if peer[0] != own[0]:
         note(f"status {peer[0]}, obs {own[0]}")
     for name in sorted(peer[1].keys() - own[1].keys()):
-        note(f"obs lacks {name} {peer[1][name]}")
+        like = [one for one in own[1] if one.split("{")[0] == name.split("{")[0]]
+        note(f"obs lacks {name} {peer[1][name]}, has {like}")
     # Newer versions tell more.
-    own = (own[0], {re.sub(r',?serialnumber="[^"]*"', "", name): value for name, value in own[1].items()}, own[2])
     known = {"probe_tls_cipher_info", "probe_http_duration_seconds", "probe_ssl_last_chain_info"}
     for name in sorted(own[1].keys() - peer[1].keys()):
         if name.split("{")[0] not in known:

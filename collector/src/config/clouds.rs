@@ -401,3 +401,94 @@ impl EurekaDiscovery {
         polled((self.refresh_interval, REFRESH_NEAR), None, client, api)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{GlobalConfig, ScrapeConfig, jobs};
+
+    /// Why a job is not taken.
+    fn fault(yaml: &str) -> String {
+        let yaml = format!("{{job_name: j, {yaml}}}");
+        let config = match serde_yaml_ng::from_str::<ScrapeConfig>(&yaml) {
+            Ok(config) => config,
+            Err(fault) => return fault.to_string(),
+        };
+        let made = jobs(
+            &GlobalConfig::default(),
+            vec![config],
+            &yaml,
+            Path::new("/"),
+        );
+        made.expect_err(&yaml).to_string()
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let check = |yaml: &str, expect: &str| {
+            let told = fault(yaml);
+            assert!(told.contains(expect), "{yaml}: {told}");
+        };
+        check("ec2_sd_configs: [{access_key: a}]", "belong together");
+        check("ec2_sd_configs: [{profile: p}]", "profile is not supported");
+        check("ec2_sd_configs: [{bearer_token: t}]", "requests are signed");
+        check(
+            "ec2_sd_configs: [{filters: [{name: a, values: []}]}]",
+            "filter values cannot be empty",
+        );
+        check(
+            "azure_sd_configs: [{subscription_id: s, client_id: c}]",
+            "requires a tenant_id",
+        );
+        check(
+            "azure_sd_configs: [{subscription_id: s, authentication_method: SDK}]",
+            "expected OAuth or ManagedIdentity",
+        );
+        check(
+            "azure_sd_configs: [{subscription_id: s, environment: Moon}]",
+            "no cloud environment",
+        );
+        check(
+            "gce_sd_configs: [{project: p, zone: ''}]",
+            "requires a zone",
+        );
+        check("hetzner_sd_configs: [{}]", "role missing");
+        check("eureka_sd_configs: [{}]", "empty or null eureka server");
+        check(
+            "digitalocean_sd_configs: [{refresh_interval: 0s}]",
+            "refresh_interval must be above 0",
+        );
+    }
+
+    #[test]
+    fn discoveries_that_are_not_there_say_so() {
+        for name in [
+            "aws",
+            "dockerswarm",
+            "ionos",
+            "kuma",
+            "lightsail",
+            "linode",
+            "marathon",
+            "nerve",
+            "oci",
+            "openstack",
+            "outscale",
+            "ovhcloud",
+            "puppetdb",
+            "scaleway",
+            "serverset",
+            "stackit",
+            "triton",
+            "uyuni",
+            "vultr",
+        ] {
+            let told = fault(&format!("{name}_sd_configs: [{{}}]"));
+            assert!(
+                told.contains(&format!("{name}_sd_configs")) && told.contains("not supported"),
+                "{told}"
+            );
+        }
+    }
+}

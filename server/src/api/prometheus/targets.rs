@@ -220,31 +220,37 @@ fn step(rules: &[Rule], labels: &Labels) -> Value {
 
 /// A rule with the configuration's keys.
 fn rule_json(rule: &Rule) -> Value {
+    /// What Prometheus shows where the action has no use for it.
+    const DEFAULT: &str = "$1";
     let (action, target, replacement, modulus) = match &rule.action {
         Action::Replace {
             target,
             replacement,
         } => ("replace", target.as_str(), replacement.as_str(), 0),
-        Action::Keep => ("keep", "", "", 0),
-        Action::Drop => ("drop", "", "", 0),
-        Action::KeepEqual(target) => ("keepequal", target.as_str(), "", 0),
-        Action::DropEqual(target) => ("dropequal", target.as_str(), "", 0),
-        Action::HashMod { target, modulus } => ("hashmod", target.as_str(), "", *modulus),
+        Action::Keep => ("keep", "", DEFAULT, 0),
+        Action::Drop => ("drop", "", DEFAULT, 0),
+        Action::KeepEqual(target) => ("keepequal", target.as_str(), DEFAULT, 0),
+        Action::DropEqual(target) => ("dropequal", target.as_str(), DEFAULT, 0),
+        Action::HashMod { target, modulus } => ("hashmod", target.as_str(), DEFAULT, *modulus),
         Action::LabelMap(replacement) => ("labelmap", "", replacement.as_str(), 0),
-        Action::LabelDrop => ("labeldrop", "", "", 0),
-        Action::LabelKeep => ("labelkeep", "", "", 0),
-        Action::Lowercase(target) => ("lowercase", target.as_str(), "", 0),
-        Action::Uppercase(target) => ("uppercase", target.as_str(), "", 0),
+        Action::LabelDrop => ("labeldrop", "", DEFAULT, 0),
+        Action::LabelKeep => ("labelkeep", "", DEFAULT, 0),
+        Action::Lowercase(target) => ("lowercase", target.as_str(), DEFAULT, 0),
+        Action::Uppercase(target) => ("uppercase", target.as_str(), DEFAULT, 0),
     };
     let mut json = Map::new();
     let mut put = |name: &str, value: Value| drop(json.insert(name.to_owned(), value));
     put("action", action.into());
     put("regex", rule.regex.source().into());
-    put("separator", rule.separator.as_str().into());
     if !rule.source_labels.is_empty() {
         put("source_labels", rule.source_labels.clone().into());
     }
-    for (name, value) in [("target_label", target), ("replacement", replacement)] {
+    let separator = rule.separator.as_str();
+    for (name, value) in [
+        ("separator", separator),
+        ("target_label", target),
+        ("replacement", replacement),
+    ] {
         if !value.is_empty() {
             put(name, value.into());
         }

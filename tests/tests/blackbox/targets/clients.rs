@@ -1,7 +1,7 @@
 //! How targets are asked.
 
 use base64::Engine as _;
-use obs_tests::kube_api::{CA, CLIENT};
+use obs_tests::kube_api::{CA, CLIENT, FRONT_PROXY_CA};
 
 use super::*;
 
@@ -223,4 +223,22 @@ fn redirects_are_followed_where_that_is_wanted_and_keep_secrets_at_home() {
     let mut asked = peer.asked().into_iter();
     assert!(asked.any(|one| one.header("authorization") == "Bearer s"));
     assert_eq!(first(&other).header("authorization"), "");
+}
+
+#[test]
+fn certificates_that_are_replaced_are_read() {
+    let peer = Peer::secure(Tls::Server, |_| Reply::text("works 1\n"));
+    let config = format!(
+        "{PATIENT}scrape_configs:\n- {{job_name: a, scheme: https, scrape_interval: 200ms, scrape_timeout: 200ms, \
+         tls_config: {{ca_file: ca.pem}}, static_configs: [{{targets: ['{0}']}}]}}\n\
+         - {{job_name: b, scheme: https, tls_config: {{ca_file: b.pem}}, static_configs: [{{targets: ['{0}']}}]}}\n",
+        peer.address
+    );
+    let obs = Obs::with_files(&[("obs.yml", &config), ("ca.pem", FRONT_PROXY_CA)]);
+    assert_ne!(fault(&obs, "a"), "");
+    for name in ["ca.pem", "b.pem"] {
+        std::fs::write(obs.path(name), CA).expect("writable");
+    }
+    target(&obs, "a", "up");
+    target(&obs, "b", "up");
 }

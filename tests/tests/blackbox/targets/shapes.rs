@@ -134,7 +134,20 @@ fn relabel_steps(obs: &Obs) {
     assert_eq!(keys(&steps[0]), ["keep", "output", "rule"]);
     assert_eq!(steps[1]["output"]["n"], "3", "{answer}");
     assert_eq!(steps[2]["keep"], false, "{answer}");
-    assert_eq!(steps[2]["rule"]["action"], "drop", "{answer}");
+    assert_eq!(
+        steps[2]["rule"],
+        json!({
+            "action": "drop", "regex": "3", "replacement": "$1", "separator": ";",
+            "source_labels": ["n"],
+        })
+    );
+    assert_eq!(
+        steps[1]["rule"],
+        json!({
+            "action": "replace", "regex": "equal:(.*)", "replacement": "$1", "separator": ";",
+            "source_labels": ["__address__"], "target_label": "n",
+        })
+    );
     let bad = obs.get(
         "/api/v1/targets/relabel_steps",
         &[("scrapePool", "zz"), ("labels", "{}")],
