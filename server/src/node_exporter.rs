@@ -53,6 +53,13 @@ impl Default for Settings {
     }
 }
 
+/// A node exporter whose address is bound, and that is not served yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) listener: TcpListener,
+    pub(crate) settings: Settings,
+}
+
 /// Serves until `stop` is ready.
 pub async fn serve(
     listener: TcpListener,

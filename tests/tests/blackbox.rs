@@ -4,6 +4,7 @@
 mod derived;
 mod grafana_logs;
 mod ingest;
+mod kubernetes;
 mod logs;
 mod metrics;
 mod moving;
@@ -12,6 +13,7 @@ mod own;
 mod prometheus_api;
 mod pushes;
 mod remote;
+mod rules;
 mod scraping;
 mod tailing;
 mod targets;

@@ -15,5 +15,6 @@ mod damage;
 mod hostile;
 mod peer;
 mod process;
+mod rule_files;
 mod send;
 mod simulation;
