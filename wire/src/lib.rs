@@ -36,7 +36,6 @@ pub mod journald;
 pub mod jsonlines;
 pub mod loki;
 pub mod prometheus;
-pub mod sigv4;
 pub mod splunk;
 pub mod statsd;
 pub mod syslog;
