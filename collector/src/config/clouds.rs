@@ -219,6 +219,9 @@ impl AzureDiscovery {
     pub(super) fn check(mut self, folder: &Path) -> Result<Discovery, String> {
         let mut client = self.take_client().check()?;
         client.join_paths(folder);
+        if client.auth != Auth::None {
+            return Err("requests have tokens: no other credentials can be configured".to_owned());
+        }
         if self.subscription_id.is_empty() {
             return Err("azure SD configuration requires a subscription_id".to_owned());
         }
@@ -452,6 +455,10 @@ mod tests {
         check(
             "gce_sd_configs: [{project: p, zone: ''}]",
             "requires a zone",
+        );
+        check(
+            "azure_sd_configs: [{subscription_id: s, bearer_token: t}]",
+            "requests have tokens",
         );
         check("hetzner_sd_configs: [{}]", "role missing");
         check("eureka_sd_configs: [{}]", "empty or null eureka server");

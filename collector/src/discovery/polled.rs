@@ -102,7 +102,7 @@ fn same_server(base: &str, next: &str) -> Result<(), String> {
 /// What machines tell of themselves is told fast or not at all.
 const MACHINE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// What the machine tells of itself; nothing of the configuration's credentials goes there.
+/// What the machine tells of itself; it is asked only where the configuration has no credentials.
 async fn machine(client: &HttpClient, request: reqwest::RequestBuilder) -> Result<String, String> {
     /// Longer than any of it.
     const BYTES_MAX: usize = 64 << 10;
