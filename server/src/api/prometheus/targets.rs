@@ -136,13 +136,13 @@ pub(super) async fn metadata(
         all.retain(|m| metric.as_deref().is_none_or(|name| name == m.family));
         let mut found = Vec::new();
         for target in &targets {
+            // As Prometheus: what a target has is not cut.
             if found.len() >= limit {
                 break;
             }
             let of_target = families(&snapshot, target, range, &all, budget)?;
             found.extend(of_target.map(|meant| entry(target, meant, metric.is_none())));
         }
-        found.truncate(limit);
         Ok(found)
     });
     Ok(success(&Value::Array(found.await?)))
