@@ -1,7 +1,7 @@
 //! The little of XML that answers of APIs have: elements with attributes, elements or text.
 //! Comments, processing instructions and document types are passed over.
 //!
-//! Invariants: nesting is bounded by [`DEPTH_MAX`]; there are no entities but the five of the
+//! Invariants: nesting is bounded by [`DEPTH_MAX`], elements by [`ELEMENTS_MAX`]; there are no entities but the five of the
 //! standard and numbers, so that nothing grows; elements close in the order in which they opened.
 
 use crate::error::WireError;
@@ -9,6 +9,8 @@ use crate::error::WireError;
 const FORMAT: &str = "XML";
 /// How deep elements may stand in each other.
 const DEPTH_MAX: usize = 64;
+/// How many elements there may be: each takes more memory than its few bytes.
+const ELEMENTS_MAX: usize = 1 << 20;
 
 /// An element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub fn decode(bytes: &[u8]) -> Result<Element, WireError> {
         .map_err(|e| WireError::at_byte(FORMAT, e.valid_up_to(), "UTF-8"))?;
     let mut reader = Reader { text, at: 0 };
     // The outermost one stands in a nameless one.
-    let mut open = vec![Element::default()];
+    let (mut open, mut count) = (vec![Element::default()], 0);
     while let Some(piece) = reader.next()? {
         match piece {
             Piece::Text(text) => {
@@ -74,6 +76,10 @@ pub fn decode(bytes: &[u8]) -> Result<Element, WireError> {
                     attributes: attributes(rest),
                     ..Element::default()
                 };
+                count += 1;
+                if count > ELEMENTS_MAX {
+                    return Err(reader.fault(format!("at most {ELEMENTS_MAX} elements")));
+                }
                 if open.len() > DEPTH_MAX {
                     let expected = format!("at most {DEPTH_MAX} elements in each other");
                     return Err(reader.fault(expected));
@@ -269,6 +275,7 @@ mod tests {
     #[test]
     fn faults_are_told() {
         let deep = "<a>".repeat(DEPTH_MAX + 1);
+        let many = "<a/>".repeat(ELEMENTS_MAX + 1);
         for (text, expect) in [
             ("", "one element"),
             ("<a>", "one element"),
@@ -279,9 +286,10 @@ mod tests {
             ("<a", "the end of a tag"),
             ("<>", "the name"),
             (deep.as_str(), "at most 64"),
+            (many.as_str(), "at most 1048576"),
         ] {
-            let fault = decode(text.as_bytes()).expect_err(text).to_string();
-            assert!(fault.contains(expect), "{text}: {fault}");
+            let fault = decode(text.as_bytes()).expect_err(expect).to_string();
+            assert!(fault.contains(expect), "{expect}: {fault}");
         }
     }
 
