@@ -7,6 +7,7 @@
 
 mod alerting;
 mod client;
+pub mod clouds;
 mod cluster;
 mod destinations;
 mod discoveries;
@@ -199,6 +200,8 @@ pub enum Discovery {
     Docker(Box<DockerSettings>),
     /// One entry of `nomad_sd_configs`.
     Nomad(Box<NomadSettings>),
+    /// One entry of another discovery that asks an API for everything.
+    Polled(Box<clouds::PolledSettings>),
     /// One entry of `kubernetes_sd_configs`.
     Kubernetes(Box<obs_kubernetes::discovery::Config>),
 }

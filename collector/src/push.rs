@@ -238,16 +238,16 @@ impl Gateway {
 fn ended(labels: Labels, now: Timestamp) -> Series {
     Series {
         labels,
-        samples: vec![sample(now, obs_model::sample::stale())],
+        samples: vec![sample(now, Value::Float(obs_model::sample::stale()))],
         ..Series::default()
     }
 }
 
-fn sample(time: Timestamp, value: f64) -> Sample {
+fn sample(time: Timestamp, value: Value) -> Sample {
     Sample {
         time,
         start: None,
-        value: Value::Float(value),
+        value,
     }
 }
 

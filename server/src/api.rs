@@ -249,6 +249,11 @@ pub(crate) async fn evaluate(
     .await
 }
 
+/// Routes that pages of other sites may not call.
+pub(crate) fn own_site(routes: Router) -> Router {
+    routes.layer(from_fn(admin::same_site))
+}
+
 /// The `timeout` parameter.
 pub(crate) fn timeout(params: &Params) -> Result<Option<Duration>, HttpError> {
     let nanos = params.duration("timeout")?;

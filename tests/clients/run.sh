@@ -1,6 +1,6 @@
 #!/bin/sh
-# Real clients against a real server: Debian's Prometheus beside obs with the same questions to
-# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces,
+# Real clients against a real server: Debian's Prometheus, push gateway and blackbox exporter beside
+# obs with the same questions to both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces,
 # node_exporter beside obs', kmock in the place of Kubernetes.
 # OBS_BIN names the binary (default: target/release/obs). What cannot be installed is skipped.
 set -eu
@@ -27,6 +27,14 @@ if ! { command -v prometheus && command -v promtool; } >/dev/null && ! install p
 else
     python3 $here/promql.py "$OBS_BIN"
 fi
+
+for peer in pushes:prometheus-pushgateway probes:prometheus-blackbox-exporter; do
+    if ! command -v "${peer#*:}" >/dev/null && ! install "${peer#*:}" >/dev/null 2>&1; then
+        echo "skipped: ${peer#*:} cannot be installed"
+    else
+        python3 "$here/${peer%:*}.py" "$OBS_BIN"
+    fi
+done
 
 if ! command -v prometheus-node-exporter >/dev/null && ! install prometheus-node-exporter >/dev/null 2>&1; then
     echo "skipped: prometheus-node-exporter cannot be installed"

@@ -11,10 +11,12 @@ mod moving;
 mod otlp;
 mod own;
 mod prometheus_api;
+mod pushes;
 mod remote;
 mod rules;
 mod scraping;
 mod tailing;
+mod targets;
 mod tenants;
 mod traces;
 

@@ -255,6 +255,11 @@ impl Obs {
         self.signal("-STOP");
     }
 
+    /// Has the server read its configuration again.
+    pub(crate) fn hangup(&self) {
+        self.signal("-HUP");
+    }
+
     /// Lets a held server go on.
     pub(crate) fn resume(&self) {
         self.signal("-CONT");
@@ -460,6 +465,22 @@ impl Answer {
     /// GET of any URL.
     pub(crate) fn from(url: &str, params: &[(&str, &str)]) -> reqwest::Result<Self> {
         Self::of(client().get(parameters(url, params)).send()?)
+    }
+
+    /// Any method on any URL.
+    pub(crate) fn of_method(
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Self {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = client().request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().and_then(Self::of);
+        answer.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     fn of(response: reqwest::blocking::Response) -> reqwest::Result<Self> {

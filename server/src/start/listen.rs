@@ -194,13 +194,14 @@ impl Serving<'_> {
         }
         let pushes = pushgateway::routes(receiver.clone(), gateway.clone());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
-        let mut all = all.merge(pushes);
+        let wipe = pushgateway::wipe_routes(receiver.clone(), gateway.clone());
+        let mut all = all.merge(pushes).merge(api::own_site(wipe.clone()));
         if let Some(probes) = probes {
             all = all.merge(probes.routes());
         }
         if let Some(listener) = listeners.pushgateway {
             let own = pushgateway::own_routes(receiver.clone(), gateway);
-            self.serve(listener, own);
+            self.serve(listener, own.merge(api::own_site(wipe)));
         }
         let all = api::below(&app.about.route_prefix, all);
         self.serve(listeners.http, all);
