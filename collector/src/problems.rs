@@ -307,7 +307,7 @@ impl Cluster {
             match Client::new(&self.access).await {
                 Ok(client) => break client,
                 Err(error) => {
-                    tracing::warn!(%error, "no API server to tell of the node, is tried again")
+                    tracing::warn!(%error, "no API server to tell of the node, is tried again");
                 }
             }
             tokio::select! {
