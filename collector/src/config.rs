@@ -5,6 +5,7 @@
 //! names it, never silently ignored. A [`Job`] that exists obeys all of Prometheus' rules.
 //! Errors carry line and column.
 
+mod alerting;
 mod client;
 mod cluster;
 mod destinations;
@@ -30,10 +31,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use alerting::{Alerting, AlertingConfig, AlertmanagerSet, alerting};
 #[cfg(test)]
 pub(crate) use client::client_config;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
-pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig};
+pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig, WatchedPodsConfig};
 pub use destinations::{Destination, DestinationConfig, Ship, ShipKind};
 pub use discoveries::{
     ConsulSettings, DnsSettings, DockerSettings, HttpSettings, NomadSettings, RecordType,

@@ -369,6 +369,18 @@ impl Sources {
         self.members.iter().chain(of_files)
     }
 
+    /// Everything that is known now, also what running discoveries found.
+    pub(crate) fn known(&mut self) -> Vec<Labels> {
+        let mut all: Vec<Labels> = self.discovered().cloned().collect();
+        for running in &mut self.running {
+            running.version.borrow_and_update();
+            for group in running.provider.groups() {
+                all.extend(group.members());
+            }
+        }
+        all
+    }
+
     /// Looks at the files again. Whether anything changed, and what went wrong.
     pub(crate) async fn refresh(&mut self) -> (bool, Vec<String>) {
         let mut faults = Vec::new();

@@ -7,6 +7,11 @@
 pub(crate) mod configured;
 mod oauth2;
 mod server_name;
+mod tls;
+
+pub use configured::{Answered, HttpClient, Unanswered, Use};
+pub(crate) use tls::Anyone;
+pub use tls::handshake;
 
 use std::error::Error;
 use std::sync::Once;

@@ -15,6 +15,7 @@ pub mod glob;
 pub mod http_client;
 pub mod http_error;
 pub mod metrics;
+pub mod notifier;
 pub mod probe;
 pub mod problems;
 pub mod push;

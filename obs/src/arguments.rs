@@ -8,6 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::kube_state::KubeStateOptions;
 use crate::node_exporter::NodeExporterOptions;
+use crate::rule_arguments::{CheckRulesOptions, RulesCommand, TestRulesOptions};
+use crate::rule_flags::RuleFlags;
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     /// Run tests that are written in files
     #[command(subcommand)]
     Test(Test),
+    /// Show the rules of a server; fill in what recording rules would have recorded
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -115,6 +120,10 @@ pub(crate) enum Check {
         /// The file
         file: PathBuf,
     },
+    /// Check rule files; says line and column of what is wrong
+    #[command(after_help = "Examples:\n  obs check rules rules/*.yml\n  \
+        obs check rules --lint all --lint-fatal --url http://127.0.0.1:9090 rules.yml")]
+    Rules(CheckRulesOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +137,11 @@ pub(crate) enum Test {
         obs test promql --names=at-once functions.test"
     )]
     Promql(TestPromqlOptions),
+    /// Run unit tests of rules in promtool's format, or try rules out on stored data
+    #[command(after_help = "Examples:\n  obs test rules tests.yml\n  \
+        obs test rules --against 7d --url http://127.0.0.1:9090 rules.yml\n  \
+        obs test rules --run down --diff --junit results.xml tests/*.yml")]
+    Rules(TestRulesOptions),
 }
 
 /// When metric names leave.
@@ -211,6 +225,8 @@ pub(crate) struct ServeOptions {
     /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
     #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
     enable_admin_api: bool,
+    #[command(flatten)]
+    rules: RuleFlags,
     /// Switch features of Prometheus on, by its names: promql-delayed-name-removal,
     /// use-start-timestamps, type-and-unit-labels, promql-per-step-stats, …
     #[arg(
@@ -259,6 +275,9 @@ pub(crate) struct AgentOptions {
     /// Address of the OTLP HTTP receiver [default: 127.0.0.1:4318 if it is free]
     #[arg(long, value_name = "ADDR", env = "OBS_OTLP_HTTP_LISTEN", value_parser = address)]
     otlp_http_listen: Option<SocketAddr>,
+    /// The node that this runs on, whose pods obs.kubernetes.pods watches
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -275,6 +294,7 @@ impl AgentOptions {
             listen: self.listen,
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
+            node_name: self.node_name,
             log_format: self.log_format.into(),
             verbose: self.verbose,
         }
@@ -306,6 +326,7 @@ impl ServeOptions {
             Cli::command().error(kind, fault).exit()
         });
         Ok(obs_server::Options {
+            rules: self.rules.options()?,
             features,
             config: self.config,
             data: self.data,
@@ -683,7 +704,7 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
 // What follows checks values while the command line is read, so that a wrong one is misuse (exit
 // code 2) and the message names its flag.
 
-fn duration_text(text: &str) -> Result<String, String> {
+pub(crate) fn duration_text(text: &str) -> Result<String, String> {
     duration(text)
         .map(|_| text.to_owned())
         .map_err(|_| "expected a duration such as 15s, 1h30m or 7d".to_owned())
@@ -709,7 +730,7 @@ fn route_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn server_url(text: &str) -> Result<String, String> {
+pub(crate) fn server_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     let known = url.is_some_and(|u| ["http", "https"].contains(&u.scheme()) && u.has_host());
     if known {

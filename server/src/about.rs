@@ -146,7 +146,7 @@ fn pools(file: &Value) -> BTreeMap<String, String> {
 }
 
 /// The configuration without its secrets.
-fn redacted(text: &str) -> Value {
+pub(crate) fn redacted(text: &str) -> Value {
     let mut file = serde_yaml_ng::from_str(text).unwrap_or(Value::Null);
     hide(&mut file, false);
     file

@@ -4,6 +4,7 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod alertmanager;
 mod compress;
 mod correlate;
 mod errors;
@@ -13,6 +14,8 @@ mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
+mod rule_groups;
+mod rule_replay;
 mod streams;
 mod tempo;
 mod ui;
@@ -36,6 +39,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::params::Params;
+use crate::ruler::Origin;
 
 pub(crate) use admin::Bound;
 pub(crate) use loki::Deletions;
@@ -48,10 +52,15 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .merge(loki::root_routes())
+        .nest("/loki/api/v1", rule_groups::routes(Origin::Loki))
+        .nest("/api/prom", rule_groups::routes(Origin::Loki))
+        .nest("/prometheus/config/v1", rule_groups::routes(Origin::Api))
+        .nest("/prometheus/api/v1", prometheus::log_rule_routes())
         .nest("/tempo", tempo::routes())
         .nest("/jaeger", jaeger::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
+        .merge(alertmanager::routes(app))
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries
@@ -73,6 +82,8 @@ fn own_v1() -> Router<Arc<App>> {
         .merge(remote_read::routes())
         .merge(export::routes())
         .merge(loki::export::routes())
+        .merge(rule_groups::below(Origin::Api))
+        .merge(rule_replay::routes())
 }
 
 /// The fault of a parameter that is a selector.

@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig, GlobalConfig, Job,
-    KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
-    TracesConfig,
+    Alerting, AlertingConfig, CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig,
+    GlobalConfig, Job, KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig,
+    SyslogConfig, TracesConfig,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -48,7 +48,8 @@ pub struct Config {
     pub rule_files: Vec<PathBuf>,
     /// More files of scrape configurations; the last element of a path may be a pattern.
     pub scrape_config_files: Vec<PathBuf>,
-    alerting: Option<Value>,
+    /// Whom alerts are told elsewhere.
+    pub alerting: AlertingConfig,
     /// Where samples are forwarded.
     pub remote_write: Vec<RemoteWriteConfig>,
     remote_read: Option<Value>,
@@ -78,6 +79,10 @@ pub struct ObsConfig {
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
     pub telemetry: TelemetryConfig,
+    /// The file of the built-in Alertmanager, in Alertmanager's own words.
+    pub alertmanager_file: Option<PathBuf>,
+    /// The same inline.
+    pub alertmanager: Option<Value>,
 }
 
 /// `obs.logs`
@@ -353,6 +358,19 @@ impl Config {
         Ok(jobs)
     }
 
+    /// Whom alerts are told elsewhere; `folder` is what relative paths start from.
+    pub(crate) fn alerting(&self, text: &str, folder: &Path) -> Result<Alerting, ConfigError> {
+        let mut alerting = obs_collector::config::alerting(self.alerting.clone(), text, folder)?;
+        let cluster = self.cluster(folder).map_err(|message| ConfigError {
+            position: None,
+            message,
+        })?;
+        for set in &mut alerting.alertmanagers {
+            cluster.set_access(std::slice::from_mut(&mut set.job));
+        }
+        Ok(alerting)
+    }
+
     /// The scrape jobs of a file that `scrape_config_files` names.
     pub(crate) fn jobs_of_file(&self, text: &str, path: &Path) -> Result<Vec<Job>, ConfigError> {
         #[derive(Default, Deserialize)]
@@ -417,11 +435,6 @@ impl Config {
     pub fn notices(&self) -> Vec<String> {
         [
             ("runtime", &self.runtime, "has no meaning here"),
-            (
-                "alerting",
-                &self.alerting,
-                "alerts are not sent by this version",
-            ),
             (
                 "remote_read",
                 &self.remote_read,

@@ -13,6 +13,7 @@ mod otlp;
 mod own;
 mod prometheus_api;
 mod remote;
+mod rules;
 mod scraping;
 mod tailing;
 mod tenants;

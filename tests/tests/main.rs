@@ -14,5 +14,6 @@ mod crash;
 mod damage;
 mod hostile;
 mod process;
+mod rule_files;
 mod send;
 mod simulation;

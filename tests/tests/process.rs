@@ -127,37 +127,41 @@ impl Obs {
         Self::with(files, &[])
     }
 
+    /// The same with more flags.
+    pub(crate) fn with_files_and_flags(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::with(files, flags)
+    }
+
     fn with(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut obs = Self::prepared("serve", files, flags);
+        obs.run();
+        obs
+    }
+
+    fn prepared(role: &'static str, files: &[(&str, &str)], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("the folder is writable");
         }
-        let mut obs = Self {
+        Self {
             folder,
             child: None,
             addresses: Value::Null,
             tenant: None,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-            role: "serve",
+            role,
             listen: None,
-        };
-        obs.run();
-        obs
+        }
     }
 
     /// A fresh agent with this configuration.
     pub(crate) fn agent(config: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        std::fs::write(folder.path().join("obs.yml"), config).expect("the folder is writable");
-        let mut obs = Self {
-            folder,
-            child: None,
-            addresses: Value::Null,
-            tenant: None,
-            flags: Vec::new(),
-            role: "agent",
-            listen: None,
-        };
+        Self::agent_with(&[("obs.yml", config)], &[])
+    }
+
+    /// A fresh agent in a folder with these files, with more flags.
+    pub(crate) fn agent_with(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut obs = Self::prepared("agent", files, flags);
         obs.run();
         obs
     }
@@ -371,6 +375,13 @@ impl Obs {
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         let answer = self.try_post("http", path, headers, body);
         answer.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        let request = client().delete(format!("{}{path}", self.url()));
+        let answer = self.with_headers(request, &[]).send().and_then(Answer::of);
+        answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"))
     }
 
     /// POST of a form.

@@ -7,6 +7,7 @@
 pub mod error;
 
 pub mod capped;
+pub mod sigv4;
 pub mod snappy;
 
 pub mod jaeger;

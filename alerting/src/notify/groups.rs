@@ -71,9 +71,23 @@ pub struct Quiet {
     pub inhibited_by: Vec<Fingerprint>,
 }
 
+/// How many alerts were not told because something kept them quiet, each time they were due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed {
+    /// By silences.
+    pub silenced: u64,
+    /// By other alerts.
+    pub inhibited: u64,
+    /// By times that mute.
+    pub muted: u64,
+    /// Because no time was active.
+    pub not_active: u64,
+}
+
 /// Alerts and their groups.
 #[derive(Clone, Debug)]
 pub struct Groups {
+    suppressed: Suppressed,
     config: Arc<Config>,
     alerts: BTreeMap<Fingerprint, Received>,
     groups: BTreeMap<GroupId, Group>,
@@ -83,10 +97,16 @@ impl Groups {
     /// Nothing yet.
     pub fn new(config: Arc<Config>) -> Self {
         Self {
+            suppressed: Suppressed::default(),
             config,
             alerts: BTreeMap::new(),
             groups: BTreeMap::new(),
         }
+    }
+
+    /// How many alerts were kept quiet.
+    pub fn suppressed(&self) -> Suppressed {
+        self.suppressed
     }
 
     /// The configuration.
@@ -186,6 +206,21 @@ impl Groups {
         alerts
     }
 
+    /// One alert.
+    pub fn alert(&self, print: Fingerprint) -> Option<&Received> {
+        self.alerts.get(&print)
+    }
+
+    /// How many alerts there are.
+    pub fn len(&self) -> usize {
+        self.alerts.len()
+    }
+
+    /// Whether there is no alert.
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+    }
+
     /// All alerts.
     pub fn alerts(&self) -> impl Iterator<Item = &Received> {
         self.alerts.values()
@@ -213,24 +248,21 @@ impl Groups {
     }
 
     /// Decides what is told of a group that is due, and sets when it is due again.
+    ///
+    /// `sources` are those of now: gathered once for all groups that are due together.
     pub fn flush(
         &mut self,
         id: &GroupId,
+        sources: &Sources,
         silences: &Silences,
         log: &Log,
         now: Timestamp,
     ) -> Vec<Notification> {
         let config = Arc::clone(&self.config);
-        let Some(route) = config
-            .route
-            .all()
-            .into_iter()
-            .find(|route| route.id == id.route)
-        else {
+        let Some(route) = config.route.by_id(&id.route) else {
             self.groups.remove(id);
             return Vec::new();
         };
-        let sources = self.sources(now);
         let Some(group) = self.groups.get(id) else {
             return Vec::new();
         };
@@ -239,15 +271,30 @@ impl Groups {
         let ending = over
             .map(|alert| (alert.fingerprint, alert.updated_at))
             .collect();
-        let told: Vec<Received> = alerts
-            .into_iter()
-            .filter(|alert| {
-                let quiet = self.quiet(&alert.labels, &sources, silences, now);
-                quiet == Quiet::default()
-            })
-            .collect();
+        let mut told = Vec::with_capacity(alerts.len());
+        let mut suppressed = self.suppressed;
+        for alert in alerts {
+            let quiet = self.quiet(&alert.labels, sources, silences, now);
+            if !quiet.inhibited_by.is_empty() {
+                suppressed.inhibited += 1;
+            } else if !quiet.silenced_by.is_empty() {
+                suppressed.silenced += 1;
+            } else {
+                told.push(alert);
+            }
+        }
         let muted_by = config.muted_by(&route.options, now);
         let muted = !muted_by.is_empty();
+        if muted {
+            let by_mute = muted_by.iter().any(|n| route.options.mute.contains(n));
+            let count = if by_mute {
+                &mut suppressed.muted
+            } else {
+                &mut suppressed.not_active
+            };
+            *count += told.len() as u64;
+        }
+        self.suppressed = suppressed;
         let mut notifications = Vec::new();
         if !muted && !told.is_empty() {
             let key = self.groups[id].key.clone();

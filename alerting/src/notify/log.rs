@@ -110,11 +110,18 @@ impl Log {
         self.0.iter()
     }
 
-    /// Forgets entries that are older than `age` and of which nothing fires; gives their keys. One
-    /// with alerts that fire stays, however old: a repeat that never comes must not be forgotten.
-    pub fn forget(&mut self, now: Timestamp, age: i64) -> Vec<LogKey> {
-        let old = |entry: &LogEntry| entry.firing.is_empty() && now - entry.at > age;
-        let keys = self.0.iter().filter(|(_, entry)| old(entry));
+    /// Forgets entries that are older than `age`; gives their keys. One with alerts that fire stays
+    /// as long as its group lives, however old: a repeat that never comes must not be forgotten.
+    pub fn forget(
+        &mut self,
+        now: Timestamp,
+        age: i64,
+        lives: impl Fn(&LogKey) -> bool,
+    ) -> Vec<LogKey> {
+        let old = |(key, entry): &(&LogKey, &LogEntry)| {
+            now - entry.at > age && (entry.firing.is_empty() || !lives(key))
+        };
+        let keys = self.0.iter().filter(old);
         let keys: Vec<LogKey> = keys.map(|(key, _)| key.clone()).collect();
         for key in &keys {
             self.0.remove(key);

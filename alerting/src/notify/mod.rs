@@ -13,13 +13,14 @@ pub mod interval;
 pub mod log;
 pub mod matchers;
 pub mod receivers;
+pub mod requests;
 pub mod route;
 pub mod silence;
 pub mod texts;
 
 pub use alert::{Fingerprint, Received};
 pub use config::Config;
-pub use groups::{Group, GroupId, Groups, Notification, Quiet};
+pub use groups::{Group, GroupId, Groups, Notification, Quiet, Suppressed};
 pub use log::{Log, LogEntry, LogKey, Reason};
 pub use silence::{Silence, SilenceError, SilenceState, Silences};
 

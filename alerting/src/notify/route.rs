@@ -115,6 +115,14 @@ impl Route {
         all
     }
 
+    /// The one with an id, of this and all below it.
+    pub fn by_id(&self, id: &str) -> Option<&Self> {
+        if self.id == id {
+            return Some(self);
+        }
+        self.routes.iter().find_map(|route| route.by_id(id))
+    }
+
     /// The labels by which an alert of this route is grouped.
     pub fn group_labels(&self, labels: &Labels) -> Labels {
         match &self.options.group_by {

@@ -8,7 +8,7 @@ use obs_collector::glob;
 use obs_model::Tenant;
 use obs_model::limits::Limits;
 
-use super::GroupKey;
+use super::{GroupKey, Origin};
 
 /// Largest rule file.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -60,6 +60,7 @@ async fn load_file(file: &Path, limits: &Limits) -> anyhow::Result<Vec<(GroupKey
                 tenant: Tenant::anonymous(),
                 file: shown.clone(),
                 name: group.name.clone(),
+                origin: Origin::File,
             };
             (key, group)
         })

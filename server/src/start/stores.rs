@@ -111,7 +111,7 @@ pub(super) fn retention(options: &Options, config: &Config) -> Option<i64> {
 }
 
 /// Hard to guess: the hasher of the standard library is seeded by the operating system.
-pub(super) fn random_u32() -> u32 {
+pub(crate) fn random_u32() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(clock::now().nanos());
     (random >> 32) as u32

@@ -102,7 +102,11 @@ fn a_permanent_problem_changes_its_condition_once() {
     );
     check(
         rules,
-        &[(docker, &[first.as_str()]), (docker, &[]), (aufs, &[second.as_str()])],
+        &[
+            (docker, &[first.as_str()]),
+            (docker, &[]),
+            (aufs, &[second.as_str()]),
+        ],
     );
 
     let mut monitor = monitor(rules);
