@@ -292,6 +292,8 @@ impl Running {
             listening.serve(listener, routes);
         }
         let ways = (receiver.clone(), gateway.clone(), probes);
+        let exporter = listeners.node_exporter.take();
+        listeners.node_exporter = exporter.map(|bound| bound.naming(&pods));
         let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
@@ -323,7 +325,7 @@ impl Running {
         intake.spawn(cluster::run(cluster, stop_intake.clone()));
         let stopped = stop_intake.clone();
         intake.spawn(async move { scraper.run(setting, stopped).await });
-        let told = (&sink, &counters);
+        let told = (&sink, &counters, options.node_name.as_deref());
         crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let setting = tail::Setting {
             sink,
