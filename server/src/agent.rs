@@ -288,6 +288,8 @@ impl Running {
             cut: &cut,
         };
         let ways = (receiver.clone(), gateway.clone(), probes);
+        let exporter = listeners.node_exporter.take();
+        listeners.node_exporter = exporter.map(|bound| bound.naming(&pods));
         let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
@@ -298,7 +300,8 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         common.scrape(config, followed, (&intake, &stop_intake))?;
-        let told = (&common.sink, &common.counters);
+        let node = options.node_name.as_deref();
+        let told = (&common.sink, &common.counters, node);
         crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let setting = common.tail(options, pods);
         let reloader = Reloader {

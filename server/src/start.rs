@@ -293,7 +293,7 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         start_intake(ends.intake(), &app, config, followed.clone(), &options.data);
-        let told = (&app.sink, &app.counters);
+        let told = (&app.sink, &app.counters, None);
         crate::problems::start(ends.intake(), config, config_folder(options), told).await?;
         start_cluster(
             ends.intake(),
