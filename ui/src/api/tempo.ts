@@ -55,7 +55,30 @@ export async function search(q: string, range: Range, limit: number, signal?: Ab
 
 export async function trace(id: string, signal?: AbortSignal): Promise<ResourceSpans[]> {
   const body = await get<{ trace?: { resourceSpans?: ResourceSpans[] } }>(`/tempo/api/v2/traces/${encodeURIComponent(id)}`, {}, signal);
-  return body.trace?.resourceSpans ?? [];
+  return (body.trace?.resourceSpans ?? []).map((resource) => ({
+    ...resource,
+    scopeSpans: (resource.scopeSpans ?? []).map((scope) => ({ ...scope, spans: (scope.spans ?? []).map(withHexIds) })),
+  }));
+}
+
+/** Ids of protobuf's JSON are base64; everywhere else they are hexadecimal. */
+export function hexId(id: string, bytes: number): string {
+  if (id === '' || (id.length === bytes * 2 && /^[0-9a-f]+$/i.test(id))) return id.toLowerCase();
+  try {
+    return [...atob(id)].map((c) => c.charCodeAt(0).toString(16).padStart(2, '0')).join('');
+  } catch {
+    return id;
+  }
+}
+
+function withHexIds(span: OtlpSpan): OtlpSpan {
+  return {
+    ...span,
+    traceId: hexId(span.traceId, 16),
+    spanId: hexId(span.spanId, 8),
+    parentSpanId: hexId(span.parentSpanId ?? '', 8),
+    links: span.links?.map((one) => ({ traceId: hexId(one.traceId, 16), spanId: hexId(one.spanId, 8) })),
+  };
 }
 
 export async function tags(range: Range, signal?: AbortSignal): Promise<{ name: string; tags: string[] }[]> {

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useCell } from '../cell';
-import { heat } from '../format/colours';
+import { cssColour, heat } from '../format/colours';
 import { marks, moment, number } from '../format/text';
 import { theme } from '../theme';
 import type { Range } from '../time/parse';
@@ -35,7 +35,6 @@ function paint(canvas: HTMLCanvasElement, props: HeatmapProps, width: number): v
   if (!context) return;
   context.scale(scale, scale);
   context.clearRect(0, 0, width, height);
-  const style = getComputedStyle(canvas);
   const [plotWidth, plotHeight] = [width - LEFT - 8, height - BOTTOM - TOP];
   const step = times.length > 1 ? Math.min(...times.slice(1).map((t, i) => t - (times[i] ?? 0))) : range.end - range.start;
   const x = (time: number) => LEFT + ((time - range.start) / (range.end - range.start)) * plotWidth;
@@ -51,7 +50,7 @@ function paint(canvas: HTMLCanvasElement, props: HeatmapProps, width: number): v
       context.fillRect(from, TOP + plotHeight - (r + 1) * rowHeight, Math.max(1, to - from - 0.5), Math.max(1, rowHeight - 0.5));
     });
   });
-  context.fillStyle = style.getPropertyValue('--quiet');
+  context.fillStyle = cssColour(canvas.parentElement ?? document.body, '--quiet');
   context.font = '11px system-ui, "DejaVu Sans", sans-serif';
   context.textAlign = 'right';
   const every = Math.max(1, Math.ceil(rows.length / Math.max(1, Math.floor(plotHeight / 18))));

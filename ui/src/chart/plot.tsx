@@ -4,7 +4,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { useCell } from '../cell';
-import { alpha } from '../format/colours';
+import { alpha, cssColour } from '../format/colours';
 import { marks, number } from '../format/text';
 import { theme } from '../theme';
 import type { Range } from '../time/parse';
@@ -72,7 +72,13 @@ const DEFAULT_AXES: PlotAxis[] = [{ key: 'y', side: 'left' }];
 
 /** Indices of points without a neighbour: no line shows them, so they are drawn as dots. */
 export function lonely(column: ArrayLike<number | null | undefined>): number[] {
-  return Array.from(column, (_, i) => i).filter((i) => column[i] != null && column[i - 1] == null && column[i + 1] == null);
+  // What is undefined is drawn over: the next value counts.
+  const next = (from: number, by: number): boolean => {
+    let at = from + by;
+    while (at >= 0 && at < column.length && column[at] === undefined) at += by;
+    return column[at] != null;
+  };
+  return Array.from(column, (_, i) => i).filter((i) => column[i] != null && !next(i, -1) && !next(i, 1));
 }
 
 /** Gaps of `null` of at most `seconds` are closed by `undefined`, which uPlot draws over. */
@@ -196,7 +202,6 @@ export function Plot(props: PlotProps) {
 }
 
 function draw(element: HTMLElement, props: PlotProps): uPlot {
-  const style = getComputedStyle(element);
   const axes = props.axes?.length ? props.axes : DEFAULT_AXES;
   const barAxes = new Set(props.series.filter((s) => s.draw === 'bars').map((s) => s.axis ?? 'y'));
   const scales: uPlot.Scales = { x: { time: true, range: [props.range.start, props.range.end] } };
@@ -219,7 +224,7 @@ function draw(element: HTMLElement, props: PlotProps): uPlot {
       },
       scales,
       plugins,
-      axes: axesOf(axes, style.getPropertyValue('--quiet'), style.getPropertyValue('--line')),
+      axes: axesOf(axes, cssColour(element, '--quiet'), cssColour(element, '--line')),
       series: [{}, ...props.series.map(seriesOf)],
       bands: props.series.flatMap((s, i) =>
         s.fillTo === undefined ? [] : [{ series: [Math.max(i, s.fillTo) + 1, Math.min(i, s.fillTo) + 1] as [number, number], fill: alpha(s.colour, (s.fill ?? 20) / 100) }]),

@@ -37,7 +37,7 @@ export function withFilters(query: string, filters: Filter[]): string {
     else if (depth === 0 && !list && /^[a-zA-Z_:]/.test(token)) {
       const lower = token.toLowerCase();
       if (LISTS.has(lower) && next(i) === '(') list = true;
-      else if (!KEYWORDS.has(lower) && next(i) !== '(' && next(i) !== '{' && !bound) out.push(`{${added}}`);
+      else if (!KEYWORDS.has(lower) && !['(', '{', 'by', 'without'].includes(next(i) ?? '') && !bound) out.push(`{${added}}`);
     }
     bound = token === '@' || token === 'offset';
   });

@@ -120,8 +120,9 @@ export function fieldCounts(lines: loki.LogLine[]): FieldCount[] {
     counts.set(name, found);
   };
   for (const line of lines) {
-    for (const [name, value] of Object.entries({ ...line.labels, ...line.metadata })) add(name, value, false);
-    for (const [name, value] of fieldsOf(line.line)) add(name, value, true);
+    const labels = { ...line.labels, ...line.metadata };
+    for (const [name, value] of Object.entries(labels)) add(name, value, false);
+    for (const [name, value] of fieldsOf(line.line)) if (!(name in labels)) add(name, value, true);
   }
   return [...counts].map(([name, { parsed, values }]) => ({
     name, parsed, total: [...values.values()].reduce((a, b) => a + b, 0), top: [...values].sort((a, b) => b[1] - a[1]).slice(0, 8),

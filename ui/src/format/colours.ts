@@ -38,6 +38,16 @@ const HUES: Record<string, [string, string, string, string, string]> = {
 };
 const SHADES = ['super-light-', 'light-', '', 'semi-dark-', 'dark-'];
 
+/** A colour of the style sheet as canvases understand it: `light-dark()` is resolved. */
+export function cssColour(element: Element, name: string): string {
+  const probe = document.createElement('span');
+  probe.style.color = `var(${name})`;
+  element.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
 /** A colour by Grafana's name, or any CSS colour that is a plain name, hex or function. */
 export function named(name: string | undefined): string | undefined {
   if (!name) return undefined;

@@ -67,7 +67,7 @@ const time = (seconds: number): Formatter => (value, decimals) => {
   const size = Math.abs(value * seconds);
   const [unit, one, many] = TIME.find(([least]) => size >= least * (1 - 1e-9)) ?? [1e-9, 'ns', 'ns'];
   const shown = (value * seconds) / unit;
-  return { text: fixed(shown, decimals ?? Math.min(3, decimalsFor(shown))), suffix: ` ${Math.abs(shown) === 1 ? one : many}` };
+  return { text: fixed(shown, decimals), suffix: ` ${Math.abs(shown) === 1 ? one : many}` };
 };
 
 /** `1 day, 2 hours`: as many parts as asked for. */

@@ -74,7 +74,7 @@ export default function HomePage() {
         </section>
         <SmallChart title="CPU busy by instance" unit="percentunit" query={'1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[$w]))'} label="instance" range={range} tick={tick} />
         <SmallChart title="Requests by service" unit="reqps" query={'sum by (service) (rate(traces_spanmetrics_calls_total{span_kind=~"SPAN_KIND_(SERVER|CONSUMER)"}[$w]))'} label="service" range={range} tick={tick} />
-        <SmallChart title="What obs takes in, by signal" unit="cps" query={'sum by (job) (rate(scrape_samples_scraped[$w])) or sum by (job) (scrape_samples_scraped)'} label="job" range={range} tick={tick} />
+        <SmallChart title="Samples of a scrape by job" unit="short" query="sum by (job) (scrape_samples_scraped)" label="job" range={range} tick={tick} />
       </div>
     </>
   );

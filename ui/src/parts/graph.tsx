@@ -33,7 +33,7 @@ const RADIUS = 30;
 async function layout(nodes: GraphNode[], edges: GraphEdge[]): Promise<Placed> {
   const { default: dagre } = await import('@dagrejs/dagre');
   const graph = new dagre.graphlib.Graph({ multigraph: true });
-  graph.setGraph({ rankdir: 'LR', nodesep: 60, ranksep: 130, marginx: 70, marginy: 40 });
+  graph.setGraph({ rankdir: 'LR', nodesep: 40, ranksep: 110, marginx: 60, marginy: 16 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const node of nodes) graph.setNode(node.id, { width: 2 * RADIUS, height: 2 * RADIUS + 34 });
   edges.forEach((edge, i) => graph.setEdge(edge.source, edge.target, {}, `${i}`));
@@ -73,13 +73,13 @@ export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: Gra
   const current = new Map(edges.map((edge) => [`${edge.source}\n${edge.target}`, edge]));
   return (
     <svg class="node-graph" viewBox={`0 0 ${placed.width} ${placed.height}`} style={{ height: `${Math.min(height, placed.height * 1.4)}px` }} role="img" aria-label="Graph of services">
-      <defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path d="M0,1L9,5L0,9Z" class="arrow" /></marker></defs>
+      <defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse"><path d="M0,1L9,5L0,9Z" class="arrow" /></marker></defs>
       {placed.edges.map(({ points, edge: drawn }, i) => {
         const edge = current.get(`${drawn.source}\n${drawn.target}`) ?? drawn;
         const middle = points[Math.floor(points.length / 2)] ?? { x: 0, y: 0 };
         const faint = picked && edge.source !== picked && edge.target !== picked;
         return (
-          <g key={i} class={faint ? 'edge faint' : 'edge'}>
+          <g key={i} class={faint ? 'edge faint' : 'edge'} transform="translate(0,-14)">
             <path d={path(points)} style={{ strokeWidth: 1 + 4 * (edge.weight ?? 0), stroke: edge.colour }} marker-end="url(#arrow)" />
             {edge.text && <text x={middle.x} y={middle.y - 6} text-anchor="middle">{edge.text}</text>}
           </g>

@@ -32,7 +32,8 @@ export function criticalPath(rows: Row[]): Map<Row, Stretch[]> {
     let at = until < end(row) ? until : end(row);
     const below = [...(children.get(row.span.spanId) ?? [])].sort((a, b) => (end(a) < end(b) ? 1 : end(a) > end(b) ? -1 : 0));
     for (const child of below) {
-      if (child.start >= at || end(child) > at + 1_000_000n || child.start < row.start) continue;
+      // Nobody waits for what goes on beyond this moment, but for a child that outlives its parent.
+      if (child.start >= at || (end(child) > at && at !== end(row)) || child.start < row.start) continue;
       const stop = end(child) < at ? end(child) : at;
       add(row, stop, at);
       stack.push({ row: child, until: stop });

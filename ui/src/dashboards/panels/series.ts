@@ -30,12 +30,18 @@ function clockOf(fields: StyledField[], interval: number): number[] {
 }
 
 function column(one: StyledField, index: Map<number, number>, length: number): Column {
-  const out: Column = new Array<number | null>(length).fill(null);
-  const times = timeField(one.frame)?.values ?? [];
+  const out: Column = new Array<number | null | undefined>(length).fill(undefined);
+  const times = (timeField(one.frame)?.values ?? []) as number[];
+  const own = times.slice(1).reduce((least, time, i) => Math.min(least, time - (times[i] ?? 0)), Infinity) * 1.5;
+  let before: number | undefined;
   one.field.values.forEach((value, row) => {
-    const at = index.get((times[row] as number) / 1000);
+    const at = index.get((times[row] ?? 0) / 1000);
     const number = toNumber(value);
-    if (at !== undefined && number !== null && Number.isFinite(number)) out[at] = number;
+    if (at === undefined) return;
+    // Moments of other series are drawn over; where an own value is missing, the line ends.
+    if (before !== undefined && (times[row] ?? 0) - (times[row - 1] ?? 0) > own && at > before + 1) out[before + 1] = null;
+    out[at] = number !== null && Number.isFinite(number) ? number : null;
+    before = at;
   });
   return out;
 }
@@ -114,7 +120,7 @@ function stack(series: PlotSeries[], of: StyledField[]): void {
       if (!one) continue;
       one.told = one.values;
       one.values = one.values.map((value, t) => {
-        if (value == null) return null;
+        if (value == null) return value;
         const part = key.startsWith('percent') ? (totals[t] ? value / (totals[t] ?? 1) : 0) : value;
         base[t] = (base[t] ?? 0) + part;
         return base[t] ?? null;
@@ -135,7 +141,7 @@ export function plotted(fields: StyledField[], interval: number, hidden: Set<str
     const axis = axes.get(key);
     if (!axis) axes.set(key, axisOf(key, one));
     const raw = column(one, index, times.length);
-    const values = one.config.custom.transform === 'negative-Y' ? raw.map((v) => (v == null ? null : -v)) : raw;
+    const values = one.config.custom.transform === 'negative-Y' ? raw.map((v) => (v == null ? v : -v)) : raw;
     return { ...seriesOf(one, values, key), hidden: hidden.has(one.name), ...(values === raw ? {} : { show: (v: number) => one.show(Math.abs(v)).text }) };
   });
   stack(series, numbers);
