@@ -128,10 +128,6 @@ fn trimmed(names: &[String]) -> Vec<String> {
 }
 
 /// The configuration of custom resources; that on the command line goes before the file.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a file that the command line names, read once"
-)]
 fn custom(options: &KubeStateOptions) -> anyhow::Result<CustomConfig> {
     if let Some(text) = &options.custom_resource_state_config {
         return CustomConfig::parse(text).context("--custom-resource-state-config");

@@ -114,8 +114,10 @@ impl Queue {
         for (number, bytes) in found {
             let path = segment_path(&self.folder, number);
             let blob = self.disk.blob(&path)?;
-            // A crash may have torn the last frame of any segment that was the last once.
-            let mut reading = read(&path, &blob, true, expected);
+            // A crash may have torn the last frame of any segment that was the last once, and
+            // kept a segment that was removed before another one that is gone.
+            let wanted = expected.filter(|next| *next > self.acknowledged);
+            let mut reading = read(&path, &blob, true, wanted);
             self.damage.append(&mut reading.damage);
             let next = reading.next_sequence.unwrap_or(self.end).max(self.end);
             let first = next.saturating_sub(reading.frames.len() as u64);
@@ -270,28 +272,43 @@ impl Queue {
     /// Removes segments that are done with, and the oldest while there are too many bytes.
     fn trim(&mut self) -> Result<(), DiskError> {
         let mut bytes = self.bytes();
+        let mut going = 0;
         // The last segment may be the one that is written.
-        while self.segments.len() > 1 {
-            let Some(oldest) = self.segments.front() else {
-                break;
-            };
-            let done = oldest.next <= self.acknowledged + 1;
-            if !done && bytes <= self.options.bytes_max {
+        while let Some(segment) = self
+            .segments
+            .get(going)
+            .filter(|_| going + 1 < self.segments.len())
+        {
+            let first_waiting = self.acknowledged + 1;
+            if segment.next > first_waiting && bytes <= self.options.bytes_max {
                 break;
             }
-            let lost = oldest
+            bytes -= segment.bytes.min(bytes);
+            self.dropped += segment
                 .next
-                .saturating_sub(oldest.first.max(self.acknowledged + 1));
-            let (number, next) = (oldest.number, oldest.next);
-            match self.disk.remove(&segment_path(&self.folder, number)) {
+                .saturating_sub(segment.first.max(first_waiting));
+            self.acknowledged = self.acknowledged.max(segment.next - 1);
+            self.reading = self.reading.max(segment.next);
+            going += 1;
+        }
+        if going == 0 {
+            return Ok(());
+        }
+        // A crash may keep some of them, in any order: a note that stays tells that they are done.
+        self.note()?;
+        self.disk.sync_folder(&self.folder)?;
+        for _ in 0..going {
+            let Some(segment) = self.segments.front() else {
+                break;
+            };
+            match self
+                .disk
+                .remove(&segment_path(&self.folder, segment.number))
+            {
                 Ok(()) | Err(DiskError::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }
-            bytes -= oldest.bytes.min(bytes);
             self.segments.pop_front();
-            self.dropped += lost;
-            self.acknowledged = self.acknowledged.max(next - 1);
-            self.reading = self.reading.max(next);
         }
         Ok(())
     }
@@ -420,8 +437,9 @@ mod tests {
                         };
                         durable = queue.append(&[record])?;
                         if let Some(frame) = queue.read_next()? {
-                            queue.acknowledge(frame.sequence)?;
+                            // What fails on the way may have been written down.
                             acknowledged = frame.sequence;
+                            queue.acknowledge(frame.sequence)?;
                             queue.note()?;
                         }
                     }

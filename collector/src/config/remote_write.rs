@@ -294,7 +294,10 @@ mod tests {
         )
         .unwrap();
         assert!(write.exemplars && write.histograms && write.relabel.len() == 1);
-        assert_eq!(write.client.tls.ca_file, Some(std::path::PathBuf::from("/etc/a")));
+        assert_eq!(
+            write.client.tls.ca_file,
+            Some(std::path::PathBuf::from("/etc/a"))
+        );
     }
 
     #[test]

@@ -127,13 +127,7 @@ impl Rig {
 
 fn parse(yaml: &str) -> Vec<Job> {
     let configs: Vec<ScrapeConfig> = serde_yaml_ng::from_str(yaml).expect(yaml);
-    jobs(
-        &GlobalConfig::default(),
-        configs,
-        yaml,
-        Path::new("/"),
-    )
-    .expect(yaml)
+    jobs(&GlobalConfig::default(), configs, yaml, Path::new("/")).expect(yaml)
 }
 
 fn yaml(address: &str, more: &str) -> String {

@@ -99,7 +99,6 @@ pub(super) fn health(app: &Arc<App>) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/version", get(version))
-        .route("/-/reload", post(lifecycle).put(lifecycle))
         .route("/-/quit", post(lifecycle).put(lifecycle))
         .with_state(Arc::clone(app))
 }

@@ -7,10 +7,6 @@ use obs_collector::config::KubeStateConfig;
 use obs_kubernetes::state::{AllowLists, CustomConfig, Settings};
 
 /// What is shown; `folder` is what relative paths start from.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the configuration is read once, before the server starts"
-)]
 pub(crate) fn state_settings(state: &KubeStateConfig, folder: &Path) -> anyhow::Result<Settings> {
     let custom = match &state.custom_resource_state_config_file {
         None => CustomConfig::default(),

@@ -1,0 +1,267 @@
+//! The sockets of the server and what is served on them. They are bound before anything else is
+//! touched, so that a wrong address is found at once.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use axum::{Extension, Router};
+use obs_collector::enrich;
+use obs_collector::probe::Probes;
+use obs_collector::push::Gateway;
+use obs_collector::receive::metric_sockets::MetricSockets;
+use obs_collector::receive::sockets::{Sockets, Wanted};
+use obs_collector::receive::trace_sockets::TraceSockets;
+use obs_collector::receive::{self, Receiver, pushgateway};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config_folder;
+use crate::about::About;
+use crate::app::App;
+use crate::config::Config;
+use crate::connections::Guarded;
+use crate::kube_state::KubeStateListeners;
+use crate::{Options, api, node_exporter, unread};
+
+/// The sockets.
+pub(super) struct Listeners {
+    pub(super) http: TcpListener,
+    pub(super) otlp_grpc: TcpListener,
+    pub(super) otlp_http: TcpListener,
+    pub(super) node_exporter: Option<TcpListener>,
+    pub(super) kube_state: Option<KubeStateListeners>,
+    pub(super) pushgateway: Option<TcpListener>,
+    /// Syslog and the like.
+    pub(super) logs: Sockets,
+    /// Jaeger and Zipkin.
+    pub(super) traces: TraceSockets,
+    /// StatsD and Graphite.
+    pub(super) metrics: MetricSockets,
+}
+
+impl Listeners {
+    /// Where obs scrapes itself and its node exporter.
+    pub(super) fn own_targets(
+        &self,
+        about: &mut About,
+    ) -> anyhow::Result<(SocketAddr, Option<SocketAddr>)> {
+        let http = reachable(self.http.local_addr()?);
+        about.own_pool("obs", http);
+        let node = self.node_exporter.as_ref().map(TcpListener::local_addr);
+        let node = node.transpose()?.map(reachable);
+        if let Some(node) = node {
+            about.own_pool("node", node);
+        }
+        Ok((http, node))
+    }
+}
+
+/// Sockets of protocols that are not HTTP.
+pub(super) struct OwnSockets {
+    logs: Sockets,
+    traces: TraceSockets,
+    metrics: MetricSockets,
+}
+
+impl OwnSockets {
+    /// Hands what comes in to `receiver` until `stop`.
+    pub(super) fn serve(self, receiver: &Receiver, tasks: &TaskTracker, stop: &CancellationToken) {
+        self.logs.serve(receiver, tasks, stop);
+        self.traces.serve(receiver, tasks, stop);
+        self.metrics.serve(receiver, tasks, stop);
+    }
+}
+
+pub(super) async fn bind(options: &Options, config: &Config) -> anyhow::Result<Listeners> {
+    let listen = async |what: &str, address: SocketAddr| {
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listen on {address} for {what}"))
+    };
+    Ok(Listeners {
+        http: listen("HTTP", options.listen).await?,
+        otlp_grpc: listen("OTLP over gRPC", options.otlp_grpc_listen).await?,
+        otlp_http: listen("OTLP over HTTP", options.otlp_http_listen).await?,
+        node_exporter: match &config.obs.node_exporter {
+            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            None => None,
+        },
+        kube_state: match config.obs.kubernetes.wanted_state() {
+            Some(state) => Some(KubeStateListeners {
+                metrics: listen("kube-state", state.listen).await?,
+                telemetry: Some(listen("kube-state's telemetry", state.telemetry_listen).await?),
+            }),
+            None => None,
+        },
+        pushgateway: match config.obs.collector.pushgateway.listen {
+            Some(address) => Some(listen("the push gateway", address).await?),
+            None => None,
+        },
+        logs: Sockets::bind(Wanted {
+            syslog: config.obs.logs.syslog.as_ref(),
+            fluent: config.obs.logs.fluent.as_ref(),
+            gelf: config.obs.logs.gelf.as_ref(),
+            folder: config_folder(options),
+        })
+        .await?,
+        traces: TraceSockets::bind(&config.obs.traces).await?,
+        metrics: MetricSockets::bind(
+            &config.obs.collector.statsd,
+            &config.obs.collector.graphite,
+            config_folder(options),
+        )
+        .await?,
+    })
+}
+
+/// The address by which this process reaches its own listener.
+pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if bound.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        return SocketAddr::new(loopback, bound.port());
+    }
+    bound
+}
+
+/// `DATA/addresses.json`: where the server listens; tools and tests with port 0 read it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "not data: a note for tools, made anew at each start"
+)]
+pub(super) fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
+    let address = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string());
+    let mut addresses = json!({
+        "http": address(&listeners.http)?,
+        "otlp_grpc": address(&listeners.otlp_grpc)?,
+        "otlp_http": address(&listeners.otlp_http)?,
+    });
+    if let Some(listener) = &listeners.node_exporter {
+        addresses["node_exporter"] = address(listener)?.into();
+    }
+    if let Some(listeners) = &listeners.kube_state {
+        addresses["kube_state"] = address(&listeners.metrics)?.into();
+    }
+    if let Some(listener) = &listeners.pushgateway {
+        addresses["pushgateway"] = address(listener)?.into();
+    }
+    let traces = listeners.traces.addresses();
+    let others = traces.into_iter().chain(listeners.metrics.addresses());
+    for (name, address) in listeners.logs.addresses().into_iter().chain(others) {
+        addresses[name] = address.to_string().into();
+    }
+    tracing::info!(%addresses, "listening");
+    // Renamed into place, so that nobody reads half of it.
+    let (path, draft) = (data.join("addresses.json"), data.join("addresses.json.tmp"));
+    std::fs::write(&draft, format!("{addresses:#}\n"))?;
+    std::fs::rename(&draft, &path).with_context(|| format!("write {}", path.display()))
+}
+
+/// What the listeners run in and end by.
+#[derive(Clone, Copy)]
+pub(crate) struct Serving<'a> {
+    pub(crate) tasks: &'a TaskTracker,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) cut: &'a CancellationToken,
+}
+
+impl Serving<'_> {
+    pub(super) fn listen(
+        self,
+        app: &Arc<App>,
+        listeners: Listeners,
+        (receiver, gateway, probes): (Receiver, Gateway, Option<Probes>),
+    ) -> OwnSockets {
+        let mut listeners = listeners;
+        for (listener, routes) in listeners.traces.take_streams(&receiver) {
+            self.serve(listener, routes);
+        }
+        let pushes = pushgateway::routes(receiver.clone(), gateway.clone());
+        let all = api::routes(app).merge(receive::routes(receiver.clone()));
+        let mut all = all.merge(pushes);
+        if let Some(probes) = probes {
+            all = all.merge(probes.routes());
+        }
+        if let Some(listener) = listeners.pushgateway {
+            let own = pushgateway::own_routes(receiver.clone(), gateway);
+            self.serve(listener, own);
+        }
+        let all = api::below(&app.about.route_prefix, all);
+        self.serve(listeners.http, all);
+        let otlp = receive::otlp_routes(receiver.clone());
+        self.serve(listeners.otlp_http, otlp);
+        let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
+        self.serve(listeners.otlp_grpc, grpc);
+        if let Some(listener) = listeners.node_exporter {
+            self.node_exporter(listener);
+        }
+        OwnSockets {
+            logs: listeners.logs,
+            traces: listeners.traces,
+            metrics: listeners.metrics,
+        }
+    }
+
+    pub(crate) fn node_exporter(self, listener: TcpListener) {
+        let stopped = self.stop.clone().cancelled_owned();
+        self.tasks.spawn(async move {
+            let settings = node_exporter::Settings::default();
+            if let Err(error) = node_exporter::serve(listener, settings, stopped).await {
+                tracing::error!(%error, "the node exporter failed");
+            }
+        });
+    }
+
+    pub(crate) fn serve(self, listener: TcpListener, routes: Router) {
+        let mut routes = routes
+            .layer(from_fn(unread::read))
+            .layer(from_fn(with_peer));
+        if let Ok(bound) = listener.local_addr() {
+            routes = routes.layer(Extension(api::Bound(bound.ip())));
+        }
+        let routes = routes.into_make_service_with_connect_info::<Peer>();
+        let stopped = self.stop.clone().cancelled_owned();
+        let listener = Guarded::new(listener, self.cut.clone());
+        self.tasks.spawn(async move {
+            let served = axum::serve(listener, routes)
+                .with_graceful_shutdown(stopped)
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "an HTTP listener failed");
+            }
+        });
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, Guarded>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Guarded>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Runs a request with the address that it came from, by which senders are known.
+pub(super) async fn with_peer(request: Request, next: Next) -> Response {
+    match request.extensions().get::<ConnectInfo<Peer>>() {
+        Some(ConnectInfo(peer)) => {
+            let address = peer.0.ip().to_canonical();
+            enrich::PEER.scope(address, next.run(request)).await
+        }
+        None => next.run(request).await,
+    }
+}
