@@ -17,6 +17,7 @@ pub mod http_error;
 pub mod metrics;
 pub mod notifier;
 pub mod probe;
+pub mod problems;
 pub mod push;
 pub mod receive;
 pub mod redact;

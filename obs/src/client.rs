@@ -109,7 +109,19 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> anyhow::Result<Posted> {
-        let mut request = self.http.post(format!("{}{path}", self.server)).body(body);
+        self.post_within(path, headers, body, TIMEOUT).await
+    }
+
+    /// The same of a server that may take so long.
+    pub(crate) async fn post_within(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> anyhow::Result<Posted> {
+        let request = self.http.post(format!("{}{path}", self.server));
+        let mut request = request.timeout(timeout).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use obs_collector::enrich;
 use obs_collector::metrics::Counters;
 use obs_collector::notifier::Notifier;
 use obs_collector::scrape::Scraper;
@@ -15,6 +16,7 @@ use rayon::ThreadPool;
 use crate::about::About;
 use crate::alertmanager::Alertmanager;
 use crate::api::Deletions;
+use crate::dashboards::Dashboards;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::reload::Reload;
@@ -59,6 +61,10 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
+    /// What the UI draws.
+    pub(crate) dashboards: Arc<Dashboards>,
+    /// Who pods are, where they are watched.
+    pub(crate) pods: enrich::Pods,
     /// Where everything goes besides the stores.
     pub(crate) shipper: Option<Shipper>,
     pub(crate) reader: Reader,

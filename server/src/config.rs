@@ -4,7 +4,9 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod bundled;
 mod kubernetes;
+mod node_exporter;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
+pub use bundled::BundledConfig;
 pub(crate) use kubernetes::state_settings;
+pub use node_exporter::NodeExporterConfig;
 
 /// The job of the state of objects, as the mixins and their alerts call it.
 pub(crate) const KUBE_STATE_JOB: &str = "kube-state-metrics";
@@ -73,6 +77,8 @@ pub struct ObsConfig {
     pub collector: CollectorConfig,
     /// The cluster that this belongs to.
     pub kubernetes: KubernetesConfig,
+    /// What the UI draws beside what comes with the binary.
+    pub dashboards: DashboardsConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
@@ -83,6 +89,18 @@ pub struct ObsConfig {
     pub alertmanager: Option<Value>,
     /// Whether its receivers may be programs on this machine.
     pub alertmanager_programs: bool,
+    /// The rules that come with obs.
+    pub rules: BundledConfig,
+    /// Files of objectives, with patterns as in `rule_files`.
+    pub slo_files: Vec<PathBuf>,
+}
+
+/// `obs.dashboards`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardsConfig {
+    /// Folders of Grafana dashboard JSON.
+    pub folders: Vec<PathBuf>,
 }
 
 /// `obs.logs`
@@ -233,14 +251,6 @@ impl StorageConfig {
         let rules = rules.map(|rule| (obs_tsdb::selector(&rule.matchers), rule.retention));
         checked_rules("obs.storage", rules.collect(), retention)
     }
-}
-
-/// `obs.node_exporter`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeExporterConfig {
-    /// Where `/metrics` is served. It is scraped as the job `node`.
-    pub listen: SocketAddr,
 }
 
 /// `obs.telemetry`

@@ -9,7 +9,7 @@ use obs_model::{Answer, Labels, Matcher, Timestamp, Value};
 use obs_query::QueryError;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::alert::Alerting;
+use super::alert::{Alert, Alerting};
 use super::file::{Group, Rule, RuleKind};
 use super::record::Recording;
 use crate::error::RuleError;
@@ -176,6 +176,16 @@ impl Running {
         }
     }
 
+    /// Takes over alerts that were kept when the server ended, and the series that they had; `down`
+    /// is how long nobody evaluated. Nothing is looked for in series then.
+    pub fn restore(&mut self, kept: Vec<Alert>, down: i64) {
+        if let Memory::Alerting(alerting) = &mut self.memory {
+            alerting.restore(kept, down);
+            alerting.restored();
+            self.written.extend(alerting.series());
+        }
+    }
+
     /// Decides from the answer. The samples end with staleness markers for the series that were
     /// written last time and are gone. An evaluation that fails writes nothing.
     pub fn evaluate(
@@ -304,6 +314,12 @@ pub fn waits_for(rules: &[Rule]) -> Vec<Vec<usize>> {
             writes.map(|(index, _)| index).collect()
         })
         .collect()
+}
+
+/// Whether a rule may read what another writes.
+pub fn reads(reader: &Rule, writer: &Rule) -> bool {
+    let selectors = reader.expression.query.metric_selectors();
+    selectors.iter().any(|selector| may_read(selector, writer))
 }
 
 /// Whether a selector may match what a rule writes.

@@ -66,6 +66,11 @@ impl HttpClient {
         &self.client
     }
 
+    /// Whether the configuration says who asks.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.config.auth != Auth::None
+    }
+
     /// Whether [`HttpClient::put_headers`] puts the same every time.
     pub(crate) fn is_steady(&self) -> bool {
         let is_file = |credential: &Credential| matches!(credential, Credential::File(_));

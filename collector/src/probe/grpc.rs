@@ -36,6 +36,8 @@ pub(super) async fn probe(
         "Indicates if SSL was used for the connection",
         ssl,
     );
+    let expiry = "Returns last SSL chain expiry in unixtime";
+    report.set("probe_ssl_earliest_cert_expiry", expiry, 0.0);
     status(report, UNAVAILABLE);
     for name in STATES {
         state(report, name, 0.0);

@@ -37,6 +37,7 @@ pub(super) async fn resolve(
     preference: Preference,
     report: &mut Report,
 ) -> Result<(IpAddr, f64), String> {
+    address(report, 0.0, 0);
     let begin = Instant::now();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let looked = tokio::net::lookup_host((host, 0)).await;
@@ -55,6 +56,13 @@ pub(super) async fn resolve(
     let found = found.or(all.first().filter(|_| preference.fallback));
     let ip = *found.ok_or("unable to find ip; no fallback")?;
     let version = if ip.is_ipv6() { 6.0 } else { 4.0 };
+    address(report, version, hash(ip));
+    report.note(format!("Resolved target address {host} to {ip}"));
+    Ok((ip, took))
+}
+
+/// What is told of an address is there before it is.
+fn address(report: &mut Report, version: f64, hash: u32) {
     report.set(
         "probe_ip_protocol",
         "Specifies whether probe ip protocol is IP4 or IP6",
@@ -63,10 +71,8 @@ pub(super) async fn resolve(
     report.set(
         "probe_ip_addr_hash",
         "Specifies the hash of IP address. It's useful to detect if the IP address changes.",
-        f64::from(hash(ip)),
+        f64::from(hash),
     );
-    report.note(format!("Resolved target address {host} to {ip}"));
-    Ok((ip, took))
 }
 
 /// FNV-1a over the bytes of the address.

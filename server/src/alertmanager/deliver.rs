@@ -19,7 +19,7 @@ use obs_model::Tenant;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::rows;
+use super::rows::{self, RowChange};
 use super::{Alertmanager, Loaded, lock};
 use crate::clock;
 
@@ -75,9 +75,25 @@ pub(crate) trait Tell: fmt::Debug + Send + Sync {
 pub(super) struct Delivery {
     pub(super) tenant: Tenant,
     pub(super) notification: Notification,
+    /// What else is told by it: a summary stands for many.
+    pub(super) of: Vec<Notification>,
     pub(super) loaded: Arc<Loaded>,
     /// Ends the tries.
     pub(super) cancelled: CancellationToken,
+}
+
+impl Delivery {
+    /// All that is told by it.
+    fn all(&self) -> impl Iterator<Item = &Notification> {
+        self.of.iter().chain([&self.notification])
+    }
+
+    /// That none of it is on its way any more.
+    fn arrived(&self) -> Vec<RowChange> {
+        let all = self.all();
+        all.map(|one| rows::arrived(&self.tenant, &one.key))
+            .collect()
+    }
 }
 
 /// What happened so far, by the kind of the integration.
@@ -113,10 +129,13 @@ impl Alertmanager {
         let notification = &delivery.notification;
         let told = notification.silent || self.try_tell(delivery).await;
         if told {
-            let (tenant, key) = (&delivery.tenant, &notification.key);
-            let mut changes = vec![rows::told(tenant, key, &notification.entry)];
+            let tenant = &delivery.tenant;
+            let told = delivery
+                .all()
+                .map(|one| rows::told(tenant, &one.key, &one.entry));
+            let mut changes: Vec<_> = told.collect();
             if !notification.silent {
-                changes.push(rows::arrived(tenant, key));
+                changes.extend(delivery.arrived());
             }
             // A fault is logged there; the memory knows it all the same.
             drop(self.kept.write(changes).await);
@@ -132,9 +151,9 @@ impl Alertmanager {
     fn done(&self, delivery: &Delivery, told: bool) {
         let mut state = lock(&self.state);
         if let Some(room) = state.rooms.get_mut(&delivery.tenant) {
-            let notification = &delivery.notification;
-            room.groups
-                .done(notification, told, &mut room.log, clock::now());
+            for one in delivery.all() {
+                room.groups.done(one, told, &mut room.log, clock::now());
+            }
         }
         drop(state);
         self.wake.notify_one();
@@ -224,8 +243,7 @@ impl Alertmanager {
         data: &Data<'_>,
         deadline: Instant,
     ) -> Result<(), Refused> {
-        let (tenant, notification) = (&delivery.tenant, &delivery.notification);
-        let key = &notification.key;
+        let key = &delivery.notification.key;
         let left = Arc::new(AtomicBool::new(false));
         let gate = self.gate(delivery, Arc::clone(&left));
         let watch = clock::Stopwatch::start();
@@ -248,23 +266,24 @@ impl Alertmanager {
             }
         });
         if outcome.is_err() && left.load(Ordering::Acquire) {
-            drop(self.kept.write(vec![rows::arrived(tenant, key)]).await);
+            drop(self.kept.write(delivery.arrived()).await);
         }
         outcome
     }
 
     /// Notes that a notification is on its way, once, when it is about to leave.
     fn gate(&self, delivery: &Delivery, left: Arc<AtomicBool>) -> Gate {
-        let notification = &delivery.notification;
-        let row = rows::on_its_way(&delivery.tenant, &notification.key, &notification.entry);
+        let rows = delivery.all();
+        let rows = rows.map(|one| rows::on_its_way(&delivery.tenant, &one.key, &one.entry));
+        let rows: Vec<RowChange> = rows.collect();
         let kept = self.kept.clone();
         Gate::new(move || {
             let first = !left.swap(true, Ordering::AcqRel);
-            let (row, kept) = (row.clone(), kept.clone());
+            let (rows, kept) = (rows.clone(), kept.clone());
             Box::pin(async move {
                 if first {
                     // Where the disk refuses, people are told all the same; it is logged there.
-                    drop(kept.write(vec![row]).await);
+                    drop(kept.write(rows).await);
                 }
             })
         })

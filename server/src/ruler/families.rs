@@ -28,7 +28,7 @@ impl Ruler {
             per_group(
                 "prometheus_rule_group_interval_seconds",
                 "Seconds between evaluations of a group.",
-                &|member| member.interval as f64 / 1e9,
+                &|member| member.times.interval as f64 / 1e9,
             ),
             per_group(
                 "prometheus_rule_group_last_duration_seconds",

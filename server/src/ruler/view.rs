@@ -63,8 +63,8 @@ impl Member {
         GroupView {
             file: self.key.file.clone(),
             name: self.key.name.clone(),
-            interval: self.interval,
-            query_offset: self.query_offset,
+            interval: self.times.interval,
+            query_offset: self.times.query_offset,
             limit: self.group.limit,
             last: *lock(&self.last),
             missed: self.missed.load(Ordering::Relaxed),
@@ -108,7 +108,7 @@ impl Member {
         });
         RuleView {
             name: running.rule.name().to_owned(),
-            query: running.rule.expression.text.clone(),
+            query: running.rule.expression.query.to_string(),
             language: running.rule.expression.language,
             labels: Labels::from_pairs(running.rule.labels_in(&self.group)),
             health: running.health.clone(),
