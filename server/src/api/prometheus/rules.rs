@@ -181,8 +181,6 @@ fn group_json(group: &GroupView, rules: Vec<Value>) -> Value {
         "rules": rules,
         "interval": seconds(group.interval),
         "limit": group.limit,
-        "queryOffset": seconds(group.query_offset),
-        "missedEvaluations": group.missed,
         "evaluationTime": group.last.map_or(0.0, |(_, took)| took),
         "lastEvaluation": time(group.last.map(|(at, _)| at)),
     })
