@@ -447,6 +447,6 @@ mod tests {
             pod.write(10, 1000).expect("written");
         }
         let files = fs::read_dir(&pod.folder).expect("listed").count();
-        assert_eq!((files, pod.number), (6, 90));
+        assert_eq!((files, pod.number), (5, 90));
     }
 }

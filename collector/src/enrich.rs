@@ -53,6 +53,11 @@ impl Pods {
         self.0.as_ref()?.by_uid(uid)
     }
 
+    /// The pod that has the container of this id, and the container's name.
+    pub fn by_container(&self, id: &str) -> Option<(Arc<Pod>, Box<str>)> {
+        self.0.as_ref()?.by_container_id(id)
+    }
+
     /// By address.
     pub fn by_address(&self, address: IpAddr) -> Option<Arc<Pod>> {
         self.0.as_ref()?.by_ip(&address.to_string())

@@ -87,11 +87,16 @@ pub struct Setting {
 }
 
 impl Problems {
-    /// Reads the monitors that the configuration names; `folder` is what relative paths start from.
+    /// Reads the monitors that the configuration names; `folder` is what relative paths start from,
+    /// `node` the name of the node, where the configuration has none.
     ///
     /// # Errors
     /// A file cannot be read or is wrong.
-    pub async fn open(config: &NodeProblemsConfig, folder: &Path) -> Result<Self, ProblemError> {
+    pub async fn open(
+        config: &NodeProblemsConfig,
+        folder: &Path,
+        node: Option<&str>,
+    ) -> Result<Self, ProblemError> {
         let mut definitions = Vec::new();
         if config.default_rules.unwrap_or(true) {
             definitions.push(usual::kernel());
@@ -121,7 +126,7 @@ impl Problems {
         let labels = config.labels.iter().map(|(n, v)| (n.clone(), v.clone()));
         Ok(Self {
             definitions,
-            node: config.node_name().into(),
+            node: config.node_name(node).into(),
             labels: labels.collect(),
         })
     }
@@ -307,7 +312,7 @@ impl Cluster {
             match Client::new(&self.access).await {
                 Ok(client) => break client,
                 Err(error) => {
-                    tracing::warn!(%error, "no API server to tell of the node, is tried again")
+                    tracing::warn!(%error, "no API server to tell of the node, is tried again");
                 }
             }
             tokio::select! {

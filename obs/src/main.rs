@@ -27,6 +27,7 @@ mod rule_arguments;
 mod rule_flags;
 mod rules;
 mod service_graph;
+mod slo;
 mod table;
 mod test_promql;
 mod test_rules;
@@ -73,11 +74,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agent(options) => obs_server::agent(options.into_agent()).await,
         Command::KubeState(options) => kube_state::run(*options).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
-        Command::Check(Check::Config { file }) => check::config(&file),
+        Command::Check(Check::Config { file }) => check::config(&file).await,
         Command::Check(Check::Rules(options)) => check_rules::run(&options).await,
         Command::Test(Test::Rules(options)) => test_rules::run(&options).await,
         Command::Test(Test::Promql(options)) => test_promql::run(&options),
         Command::Rules(command) => rules::run(&command).await,
+        Command::Slo(command) => slo::run(&command).await,
         Command::Query(options) => query::run(&options).await,
         Command::Explain(options) => explain::run(&options).await,
         Command::Logs(options) => logs::run(&options).await,

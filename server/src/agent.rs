@@ -27,8 +27,9 @@ use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
-use obs_collector::{Dialect, cluster, tail};
+use obs_collector::{Dialect, cluster, enrich, tail};
 use obs_model::family::Family;
+use obs_model::limits::Limits;
 use obs_model::metrics::MetricKind::Gauge;
 use obs_model::{Tenant, Timestamp};
 use serde_json::json;
@@ -245,7 +246,6 @@ impl Running {
         let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
         let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
         let cut = CancellationToken::new();
-        let limits = config.obs.limits.limits();
         let counters = Arc::<Counters>::default();
         let path = options.config.as_deref();
         let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
@@ -268,72 +268,42 @@ impl Running {
             started: clock::now(),
             reload: reload.clone(),
         });
-        let decoder = Decoder::new(2);
-        let hec = &config.obs.logs.splunk_hec;
-        let hec = splunk::Setting::new(hec, from).await?;
-        let strategies = strategies(config, from).await?;
-        let receiver = Receiver::new(sink.clone(), limits, decoder.clone(), Arc::clone(&counters))
-            .with_otlp(config.otlp.options())
-            .with_origins(config.obs.traces.cors_allowed_origins.clone())
-            .with_strategies(strategies)
-            .with_splunk(hec);
+        let common = Common {
+            sink,
+            limits: config.obs.limits.limits(),
+            decoder: Decoder::new(2),
+            counters,
+            from,
+        };
+        let receiver = common.receiver(config).await?;
         let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
         let node = node.map(|bound| bound.listener.local_addr()).transpose()?;
-        let gateway = gateway(config, &options.data, &sink).await?;
+        let gateway = gateway(config, &options.data, &common.sink).await?;
         let probes = probes(config, from).await?;
         let listening = Serving {
             tasks: &serving,
             stop: &stop_listening,
             cut: &cut,
         };
-        for (listener, routes) in listeners.traces.take_streams(&receiver) {
-            listening.serve(listener, routes);
-        }
         let ways = (receiver.clone(), gateway.clone(), probes);
+        let exporter = listeners.node_exporter.take();
+        listeners.node_exporter = exporter.map(|bound| bound.naming(&pods));
         let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
         metrics.serve(&receiver, &intake, &stop_intake);
         intake.spawn(gateway.run(stop_intake.clone()));
-        let setting = Setting {
-            sink: sink.clone(),
-            tenant: Tenant::anonymous(),
-            limits,
-            decoder: decoder.clone(),
-            counters: Arc::clone(&counters),
-        };
         let own = own_jobs(config, http, node)?;
         let mut jobs = collected.jobs;
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
-        let scraper = Scraper::new();
-        // It applies the jobs of the file, whatever is wanted of a cluster.
-        let cluster = cluster::Setting {
-            global: config.global.clone(),
-            config: config.cluster(from).map_err(anyhow::Error::msg)?,
-            jobs: followed,
-            scraper: scraper.clone(),
-            sink: sink.clone(),
-            tenant: Tenant::anonymous(),
-            counters: counters.kubernetes(),
-            rules: None,
-        };
-        intake.spawn(cluster::run(cluster, stop_intake.clone()));
-        let stopped = stop_intake.clone();
-        intake.spawn(async move { scraper.run(setting, stopped).await });
-        let told = (&sink, &counters);
+        common.scrape(config, followed, (&intake, &stop_intake))?;
+        let node = options.node_name.as_deref();
+        let told = (&common.sink, &common.counters, node);
         crate::problems::start((&intake, &stop_intake), config, from, told).await?;
-        let setting = tail::Setting {
-            sink,
-            tenant: Tenant::anonymous(),
-            limits,
-            counters,
-            checkpoint: options.data.join("tail.checkpoint"),
-            worker: decoder,
-            pods,
-        };
+        let setting = common.tail(options, pods);
         let reloader = Reloader {
             options: options.clone(),
             own,
@@ -368,6 +338,76 @@ impl Running {
         drop(self.agent);
         self.shipping.close();
         within("shipping", self.shipping.wait()).await;
+    }
+}
+
+/// What all that takes in has in common.
+struct Common<'a> {
+    sink: Sink,
+    limits: Limits,
+    decoder: Decoder,
+    counters: Arc<Counters>,
+    /// What relative paths start from.
+    from: &'a Path,
+}
+
+impl Common<'_> {
+    /// What hands to the sink all that is pushed.
+    async fn receiver(&self, config: &Config) -> anyhow::Result<Receiver> {
+        let hec = splunk::Setting::new(&config.obs.logs.splunk_hec, self.from).await?;
+        let strategies = strategies(config, self.from).await?;
+        let (sink, decoder) = (self.sink.clone(), self.decoder.clone());
+        let receiver = Receiver::new(sink, self.limits, decoder, Arc::clone(&self.counters))
+            .with_otlp(config.otlp.options())
+            .with_origins(config.obs.traces.cors_allowed_origins.clone())
+            .with_strategies(strategies)
+            .with_splunk(hec);
+        Ok(receiver)
+    }
+
+    /// Scrapes jobs, and what is wanted of a cluster.
+    fn scrape(
+        &self,
+        config: &Config,
+        jobs: watch::Receiver<Vec<Job>>,
+        (tasks, stop): (&TaskTracker, &CancellationToken),
+    ) -> anyhow::Result<()> {
+        let setting = Setting {
+            sink: self.sink.clone(),
+            tenant: Tenant::anonymous(),
+            limits: self.limits,
+            decoder: self.decoder.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        let scraper = Scraper::new();
+        // It applies the jobs of the file, whatever is wanted of a cluster.
+        let cluster = cluster::Setting {
+            global: config.global.clone(),
+            config: config.cluster(self.from).map_err(anyhow::Error::msg)?,
+            jobs,
+            scraper: scraper.clone(),
+            sink: self.sink.clone(),
+            tenant: Tenant::anonymous(),
+            counters: self.counters.kubernetes(),
+            rules: None,
+        };
+        tasks.spawn(cluster::run(cluster, stop.clone()));
+        let stopped = stop.clone();
+        tasks.spawn(async move { scraper.run(setting, stopped).await });
+        Ok(())
+    }
+
+    /// What following of logs needs.
+    fn tail(self, options: &AgentOptions, pods: enrich::Pods) -> tail::Setting {
+        tail::Setting {
+            sink: self.sink,
+            tenant: Tenant::anonymous(),
+            limits: self.limits,
+            counters: self.counters,
+            checkpoint: options.data.join("tail.checkpoint"),
+            worker: self.decoder,
+            pods,
+        }
     }
 }
 
@@ -447,9 +487,12 @@ async fn answer<B>(mut inbox: mpsc::Receiver<Write<B>>, taken: bool) {
 fn listen(
     serving: Serving<'_>,
     agent: &Arc<Agent>,
-    listeners: Listeners,
+    mut listeners: Listeners,
     (receiver, gateway, probes): (Receiver, Gateway, Option<Probes>),
 ) -> (Sockets, TraceSockets, MetricSockets) {
+    for (listener, routes) in listeners.traces.take_streams(&receiver) {
+        serving.serve(listener, routes);
+    }
     let mut all = Router::new()
         .route("/-/healthy", get(|| async { "obs agent is healthy.\n" }))
         .route("/-/ready", get(ready))

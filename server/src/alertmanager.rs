@@ -6,6 +6,7 @@
 //! notification of which nobody can say whether it arrived, because the server ended meanwhile,
 //! is not sent again; a reload takes over a whole configuration or none.
 
+mod acks;
 mod deliver;
 mod families;
 mod kept;
@@ -46,7 +47,7 @@ const RETENTION: i64 = 5 * obs_model::time::NANOS_PER_DAY;
 const FORGET: Duration = Duration::from_secs(60);
 /// Between two looks for groups that are due, so that a storm is looked through in pieces.
 const PACE: Duration = Duration::from_millis(20);
-/// Groups that are decided on while others wait for the state.
+/// Groups of one tenant that are decided on while others wait for the state.
 const GROUPS_AT_ONCE: usize = 2000;
 /// How long a reload and the end wait for notifications on their way.
 const SETTLE: Duration = Duration::from_secs(8);
@@ -380,31 +381,27 @@ impl Alertmanager {
     fn decide(&self, now: Timestamp) -> (Vec<Delivery>, bool) {
         let mut state = lock(&self.state);
         let state = &mut *state;
-        let mut deliveries = Vec::new();
-        let mut left = GROUPS_AT_ONCE;
-        for (tenant, room) in &mut state.rooms {
-            let due: Vec<GroupId> = room.groups.due(now);
-            if due.is_empty() {
-                continue;
-            }
-            let sources = room.groups.sources(now);
-            for id in due {
-                if left == 0 {
-                    return (deliveries, true);
-                }
-                left -= 1;
-                let told = room
-                    .groups
-                    .flush(&id, &sources, &room.silences, &room.log, now);
-                deliveries.extend(told.into_iter().map(|notification| Delivery {
-                    tenant: tenant.clone(),
-                    notification,
-                    loaded: Arc::clone(&state.loaded),
-                    cancelled: state.generation.clone(),
-                }));
-            }
+        let config = Arc::clone(&state.loaded.config);
+        if !config.extras.heartbeats.is_empty() || !config.extras.expected.is_empty() {
+            // One tenant's room is enough, also where no alert has come yet.
+            let own = state.rooms.entry(Tenant::anonymous());
+            let own = own.or_insert_with(|| Room::new(&config));
+            own.groups.begin_pulse();
         }
-        (deliveries, false)
+        let (mut deliveries, mut more) = (Vec::new(), false);
+        for (tenant, room) in &mut state.rooms {
+            let (log, silences) = (&mut room.log, &room.silences);
+            let (told, left) = room.groups.tell(silences, log, GROUPS_AT_ONCE, now);
+            more |= left;
+            deliveries.extend(told.into_iter().map(|telling| Delivery {
+                tenant: tenant.clone(),
+                notification: telling.notification,
+                of: telling.of,
+                loaded: Arc::clone(&state.loaded),
+                cancelled: state.generation.clone(),
+            }));
+        }
+        (deliveries, more)
     }
 
     /// Forgets alerts that are over, silences and what was told long ago.
@@ -417,6 +414,8 @@ impl Alertmanager {
             for (tenant, room) in &mut state.rooms {
                 let gone = room.groups.forget(now);
                 changes.extend(gone.into_iter().map(|print| rows::no_alert(tenant, print)));
+                let gone = room.groups.forget_acks(now);
+                changes.extend(gone.into_iter().map(|print| rows::no_ack(tenant, print)));
                 let gone = room.silences.forget(now, RETENTION);
                 changes.extend(gone.iter().map(|id| rows::no_silence(tenant, id)));
                 let groups: Vec<(&GroupId, &Group)> = room.groups.iter().collect();
@@ -468,6 +467,7 @@ fn restored(
                 alerts.entry(tenant).or_default().push(alert);
             }
             Row::Silence(silence) => room.silences.restore(silence),
+            Row::Ack(print, ack) => room.groups.restore(print, ack),
             Row::Told(key, entry) | Row::OnItsWay(key, entry) => room.log.set(key, entry),
         }
     }

@@ -7,6 +7,7 @@ mod admin;
 mod alertmanager;
 mod compress;
 mod correlate;
+mod dashboards;
 mod errors;
 mod explain;
 mod export;
@@ -16,6 +17,8 @@ mod prometheus;
 mod remote_read;
 mod rule_groups;
 mod rule_replay;
+mod runbooks;
+mod slos;
 mod streams;
 mod tempo;
 mod ui;
@@ -67,6 +70,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .merge(grpc_routes(app).layer(from_fn(traced)))
         .merge(admin::health(app))
         .merge(crate::reload::routes(app))
+        .merge(runbooks::routes())
         .merge(ui::routes())
         .fallback(not_found)
         .layer(from_fn(compress::compress))
@@ -77,7 +81,9 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
 fn own_v1() -> Router<Arc<App>> {
     prometheus::routes()
         .merge(explain::routes())
+        .merge(dashboards::routes())
         .merge(errors::routes())
+        .merge(slos::routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())

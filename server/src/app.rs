@@ -16,6 +16,7 @@ use rayon::ThreadPool;
 use crate::about::About;
 use crate::alertmanager::Alertmanager;
 use crate::api::Deletions;
+use crate::dashboards::Dashboards;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::reload::Reload;
@@ -60,6 +61,8 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
+    /// What the UI draws.
+    pub(crate) dashboards: Arc<Dashboards>,
     /// Who pods are, where they are watched.
     pub(crate) pods: enrich::Pods,
     /// Where everything goes besides the stores.

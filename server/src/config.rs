@@ -4,6 +4,7 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod bundled;
 mod kubernetes;
 mod node_exporter;
 
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
+pub use bundled::BundledConfig;
 pub(crate) use kubernetes::state_settings;
 pub use node_exporter::NodeExporterConfig;
 
@@ -75,6 +77,8 @@ pub struct ObsConfig {
     pub collector: CollectorConfig,
     /// The cluster that this belongs to.
     pub kubernetes: KubernetesConfig,
+    /// What the UI draws beside what comes with the binary.
+    pub dashboards: DashboardsConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
@@ -83,6 +87,18 @@ pub struct ObsConfig {
     pub alertmanager_file: Option<PathBuf>,
     /// The same inline.
     pub alertmanager: Option<Value>,
+    /// The rules that come with obs.
+    pub rules: BundledConfig,
+    /// Files of objectives, with patterns as in `rule_files`.
+    pub slo_files: Vec<PathBuf>,
+}
+
+/// `obs.dashboards`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardsConfig {
+    /// Folders of Grafana dashboard JSON.
+    pub folders: Vec<PathBuf>,
 }
 
 /// `obs.logs`

@@ -16,18 +16,19 @@ use crate::config::Config;
 /// What a pod has that may speak to the API server.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// Starts to look; `folder` is what relative paths of the configuration start from.
+/// Starts to look; `folder` is what relative paths of the configuration start from, and the last
+/// argument is the name of the node, where it is known.
 pub(crate) async fn start(
     (tasks, stop): (&TaskTracker, &CancellationToken),
     config: &Config,
     folder: &Path,
-    (sink, counters): (&Sink, &Arc<Counters>),
+    (sink, counters, node): (&Sink, &Arc<Counters>, Option<&str>),
 ) -> anyhow::Result<()> {
     let Some(wanted) = &config.obs.collector.node_problems else {
         return Ok(());
     };
     let place = "obs.collector.node_problems";
-    let problems = Problems::open(wanted, folder).await.context(place)?;
+    let problems = Problems::open(wanted, folder, node).await.context(place)?;
     let cluster = config.cluster(folder).map_err(anyhow::Error::msg)?;
     let tells = match wanted.kubernetes {
         Some(tells) => tells,

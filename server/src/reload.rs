@@ -39,7 +39,7 @@ const TAKEN: [&str; 5] = [
     "scrape_config_files",
 ];
 /// Keys of `obs` that a reload takes.
-const OBS_TAKEN: [&str; 2] = ["alertmanager", "alertmanager_file"];
+const OBS_TAKEN: [&str; 3] = ["alertmanager", "alertmanager_file", "dashboards"];
 /// The keys of `global` that a reload does not take.
 const GLOBAL_LATER: [&str; 2] = ["external_labels", "query_log_file"];
 
@@ -278,6 +278,7 @@ impl Reloads for Reloader {
             ruler.reload(&self.app, setting, collected.rules);
         }
         self.jobs.send_replace(jobs);
+        self.app.dashboards.provide(collected.dashboards);
         alertmanager::reload(&self.app, collected.alerts).await;
         *self.app.reload.lock() = Shown {
             good: true,

@@ -11,6 +11,7 @@ mod families;
 mod kept;
 mod load;
 mod managed;
+mod own;
 pub(crate) mod replay;
 mod setting;
 mod view;
@@ -26,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use kept::Kept;
-pub(crate) use load::load;
 pub(crate) use managed::{ManageError, Managed, parsing};
+pub(crate) use own::load_all;
 pub use setting::RuleOptions;
 pub(crate) use setting::Setting;
 pub(crate) use view::{AlertView, AlertingView, GroupView, RuleView};

@@ -28,10 +28,11 @@ use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
 use self::rules::{external_url, start_ruler};
 pub(crate) use self::stores::random_u32;
-use self::stores::{open_kept, open_sampling, open_stores, retention, stores_of};
+use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::Config;
+use crate::dashboards::{self, Provided};
 use crate::derived::Derived;
 use crate::read::Reader;
 use crate::reload::{self, Reload, Reloader};
@@ -79,6 +80,8 @@ pub(crate) struct Collected {
     pub(crate) rules: Vec<(GroupKey, Group)>,
     /// The built-in Alertmanager's configuration, and whom alerts are told elsewhere.
     pub(crate) alerts: alertmanager::Settings,
+    /// Dashboards of folders.
+    pub(crate) dashboards: Vec<Provided>,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
 }
@@ -103,7 +106,8 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
-        rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
+        dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
+        rules: ruler::load_all(&config, folder).await?,
         alerts: alertmanager::settings(&config, &text, folder)
             .await
             .with_context(shown)?,
@@ -201,6 +205,8 @@ async fn prepare(
         sampling: open_sampling(config, disk).await?,
         span_limits: Arc::default(),
     };
+    let dashboards = open_dashboards(disk).await?;
+    dashboards.provide(collected.dashboards.clone());
     let bound = rules.limits.write_queue_max;
     let ending = (&ends.shipping, &ends.stop_intake);
     let (sink, inbox, outward) = open_sink(&options.data, config, collected, bound, ending).await?;
@@ -214,6 +220,7 @@ async fn prepare(
         deletions: Default::default(),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
+        dashboards,
         alertmanager: OnceLock::new(),
         notifier: OnceLock::new(),
         reader: Reader::new(threads, rules.limits)?,
@@ -286,7 +293,7 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         start_intake(ends.intake(), &app, config, followed.clone(), &options.data);
-        let told = (&app.sink, &app.counters);
+        let told = (&app.sink, &app.counters, None);
         crate::problems::start(ends.intake(), config, config_folder(options), told).await?;
         start_cluster(
             ends.intake(),

@@ -8,6 +8,7 @@ mod kubernetes;
 mod logs;
 mod metrics;
 mod moving;
+mod node;
 mod otlp;
 mod own;
 mod prometheus_api;

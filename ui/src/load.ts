@@ -8,6 +8,10 @@ export interface Loaded<T> {
   loading: boolean;
 }
 
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Loads whenever a key changes; what is under way for an older key is given up. */
 export function useLoad<T>(keys: unknown[], load: (signal: AbortSignal) => Promise<T>): Loaded<T> {
   const [state, setState] = useState<Loaded<T>>({ loading: true });
@@ -19,9 +23,7 @@ export function useLoad<T>(keys: unknown[], load: (signal: AbortSignal) => Promi
         if (!abort.signal.aborted) setState({ value, loading: false });
       },
       (error: unknown) => {
-        if (!abort.signal.aborted) {
-          setState({ error: error instanceof Error ? error.message : String(error), loading: false });
-        }
+        if (!abort.signal.aborted) setState({ error: errorText(error), loading: false });
       },
     );
     return () => abort.abort();

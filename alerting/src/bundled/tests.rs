@@ -1,9 +1,6 @@
 //! What comes with obs is whole: pages, links and tests are there for each alert.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the tests read the files of the repository"
-)]
+mod dashboards;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::rules::{Rule, RuleKind};
+use crate::unit::{self, TestFile, TestGroup};
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -112,4 +110,127 @@ fn what_is_named_is_left_out() {
         .expect_err("nothing is called so")
         .to_string();
     assert!(error.contains("found \"Wachdog\""), "{error}");
+}
+
+/// The tests of a bundled file.
+fn tests_of(name: &str) -> TestFile {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("bundled/tests")
+        .join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    TestFile::parse(&text).unwrap_or_else(|e| panic!("{name}:{e}"))
+}
+
+/// Whether a test is about a rule of a group: no other group has to be evaluated then.
+fn is_about(test: &TestGroup, group: &Group) -> bool {
+    let named = |name: &str| group.rules.iter().any(|rule| rule.name() == name);
+    let mut alerts = test.alert_rule_test.iter();
+    let mut queries = test.promql_expr_test.iter();
+    alerts.any(|one| named(&one.alertname))
+        || queries.any(|one| named(one.expr.split('{').next().unwrap_or_default()))
+}
+
+/// The groups that a test is about, and where they are of objectives, those of their long windows.
+fn about(test: &TestGroup, groups: &[Group]) -> Vec<Group> {
+    let direct: Vec<&Group> = groups.iter().filter(|g| is_about(test, g)).collect();
+    let is_wanted = |group: &&Group| {
+        let own = group.name.trim_end_matches(":long");
+        direct.iter().any(|one| one.name == own)
+    };
+    groups.iter().filter(is_wanted).cloned().collect()
+}
+
+/// Runs the tests of a file, each with the groups that it is about.
+fn passes(name: &str) {
+    let file = tests_of(name);
+    let groups = all().groups.into_iter();
+    let groups: Vec<Group> = groups
+        .filter(|(of, _)| of == name)
+        .map(|(_, g)| g)
+        .collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let options = unit::Options {
+        wanted: None,
+        difference: true,
+        dump: false,
+        delayed_names: false,
+        limits: &Limits::default(),
+        pool: &pool.expect("a pool"),
+    };
+    let mut ran = 0;
+    for test in &file.tests {
+        let about = about(test, &groups);
+        assert!(!about.is_empty(), "{name}: {} is about no rule", test.name);
+        let mut one = file.clone();
+        one.tests = vec![test.clone()];
+        for case in unit::run(&one, &about, &options) {
+            assert!(
+                case.failures.is_empty(),
+                "{name}: {}: {:?}",
+                case.name,
+                case.failures
+            );
+            ran += 1;
+        }
+    }
+    assert_eq!(ran, file.tests.len());
+}
+
+#[test]
+fn tests_of_node_pass() {
+    passes("node.yml");
+}
+
+#[test]
+fn tests_of_kubernetes_pass() {
+    passes("kubernetes.yml");
+}
+
+#[test]
+fn tests_of_kubernetes_system_pass() {
+    passes("kubernetes-system.yml");
+}
+
+#[test]
+fn tests_of_obs_pass() {
+    passes("obs.yml");
+}
+
+#[test]
+fn tests_of_objectives_pass() {
+    passes("kubernetes-slo.yml");
+}
+
+#[test]
+fn every_rule_has_a_test_that_fires_it() {
+    for (file, group) in all().groups {
+        let tests = tests_of(&file).tests;
+        for rule in &group.rules {
+            let name = rule.name();
+            let found = match &rule.kind {
+                RuleKind::Alert { .. } => {
+                    let severity = rule.labels.get("severity");
+                    let mut expected = tests
+                        .iter()
+                        .flat_map(|test| &test.alert_rule_test)
+                        .filter(|one| one.alertname == name)
+                        .flat_map(|one| &one.exp_alerts)
+                        .filter_map(|alert| alert.exp_labels.as_ref());
+                    expected.any(|labels| labels.get("severity") == severity)
+                }
+                // Those of objectives are tested where they are made.
+                RuleKind::Record { .. } if group.name.starts_with("slo:") => true,
+                RuleKind::Record { .. } => {
+                    let mut asked = tests.iter().flat_map(|test| &test.promql_expr_test);
+                    asked.any(|one| one.expr.starts_with(name) && !one.exp_samples.is_empty())
+                }
+            };
+            assert!(found, "{file}: nothing fires {name} {:?}", rule.labels);
+            let silent = tests.iter().flat_map(|test| &test.alert_rule_test);
+            let mut silent = silent.filter(|one| one.alertname == name);
+            let is_alert = matches!(rule.kind, RuleKind::Alert { .. }) && name != "Watchdog";
+            let is_silenced = silent.any(|one| one.exp_alerts.is_empty());
+            assert!(!is_alert || is_silenced, "{file}: nothing silences {name}");
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use obs_model::{Labels, Matcher, matcher};
 
+use super::escalation::Step;
+
 /// Which labels make groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupBy {
@@ -43,6 +45,8 @@ pub struct Options {
     pub active: Vec<String>,
     /// Labels for templates.
     pub labels: Vec<(String, String)>,
+    /// Who else hears of what fires for long.
+    pub escalate: Vec<Step>,
 }
 
 /// A route.

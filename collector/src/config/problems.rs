@@ -30,11 +30,13 @@ pub struct NodeProblemsConfig {
 }
 
 impl NodeProblemsConfig {
-    /// The name of the node: as configured, or that of the machine.
-    pub fn node_name(&self) -> String {
-        match &self.node_name {
-            Some(name) if !name.is_empty() => name.clone(),
-            _ => rustix::system::uname()
+    /// The name of the node: as configured, as the process was told, or that of the machine.
+    pub fn node_name(&self, told: Option<&str>) -> String {
+        let names = [self.node_name.as_deref(), told];
+        let mut names = names.into_iter().flatten();
+        match names.find(|name| !name.is_empty()) {
+            Some(name) => name.to_owned(),
+            None => rustix::system::uname()
                 .nodename()
                 .to_string_lossy()
                 .into_owned(),

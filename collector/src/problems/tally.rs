@@ -49,7 +49,7 @@ impl Tally {
         for count in counts {
             match count {
                 Count::Happened(reason, times) => {
-                    *state.counters.entry(reason).or_insert(0) += times
+                    *state.counters.entry(reason).or_insert(0) += times;
                 }
                 Count::Holds(kind, reason, holds) => {
                     if let Some(last) = state.last.insert(kind.clone(), reason.clone()) {

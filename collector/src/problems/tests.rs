@@ -78,7 +78,7 @@ async fn records_of_the_kernel_become_lines_events_conditions_and_metrics() {
     let config = config(
         "{default_rules: false, config_files: [kernel.json], node_name: n1, labels: {cluster: c}}",
     );
-    let problems = Problems::open(&config, folder.path()).await.unwrap();
+    let problems = Problems::open(&config, folder.path(), None).await.unwrap();
     let (sink, mut inbox) = Sink::channel(4);
     let counters = Arc::<Counters>::default();
     let kubeconfig = folder.path().join("kubeconfig");
@@ -175,7 +175,7 @@ async fn records_of_the_kernel_become_lines_events_conditions_and_metrics() {
 async fn programs_run_only_where_that_is_allowed() {
     let custom = "{plugin: custom, source: ntp, pluginConfig: {invoke_interval: 1h}, rules: [{type: temporary, reason: NTPIsDown, path: /bin/sh, args: ['-c', 'echo down; exit 1']}]}";
     let text = format!("{{default_rules: false, node_name: n1, monitors: [{custom}]}}");
-    let refused = Problems::open(&config(&text), Path::new("/")).await;
+    let refused = Problems::open(&config(&text), Path::new("/"), None).await;
     assert_eq!(
         refused.unwrap_err().to_string(),
         "ntp: runs programs, expected allow_commands: true"
@@ -183,7 +183,7 @@ async fn programs_run_only_where_that_is_allowed() {
     let allowed = format!(
         "{{default_rules: false, node_name: n1, allow_commands: true, monitors: [{custom}]}}"
     );
-    let problems = Problems::open(&config(&allowed), Path::new("/"))
+    let problems = Problems::open(&config(&allowed), Path::new("/"), Some("other"))
         .await
         .unwrap();
     let (sink, mut inbox) = Sink::channel(4);
@@ -221,7 +221,7 @@ async fn files_that_are_wrong_are_named() {
             "monitors[0]: source: expected a name",
         ),
     ] {
-        let error = Problems::open(&config(text), folder.path())
+        let error = Problems::open(&config(text), folder.path(), None)
             .await
             .unwrap_err();
         assert!(error.to_string().contains(expect), "{error}");

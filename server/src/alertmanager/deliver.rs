@@ -54,6 +54,8 @@ pub(crate) trait Tell: fmt::Debug + Send + Sync {
 pub(super) struct Delivery {
     pub(super) tenant: Tenant,
     pub(super) notification: Notification,
+    /// What else is told by it: a summary stands for many.
+    pub(super) of: Vec<Notification>,
     pub(super) loaded: Arc<Loaded>,
     /// Ends the tries.
     pub(super) cancelled: CancellationToken,
@@ -92,10 +94,12 @@ impl Alertmanager {
         let notification = &delivery.notification;
         let told = notification.silent || self.try_tell(delivery).await;
         if told {
-            let (tenant, key) = (&delivery.tenant, &notification.key);
-            let mut changes = vec![rows::told(tenant, key, &notification.entry)];
+            let tenant = &delivery.tenant;
+            let all = delivery.of.iter().chain([notification]);
+            let told = all.map(|one| rows::told(tenant, &one.key, &one.entry));
+            let mut changes: Vec<_> = told.collect();
             if !notification.silent {
-                changes.push(rows::arrived(tenant, key));
+                changes.push(rows::arrived(tenant, &notification.key));
             }
             // A fault is logged there; the memory knows it all the same.
             drop(self.kept.write(changes).await);
@@ -111,9 +115,9 @@ impl Alertmanager {
     fn done(&self, delivery: &Delivery, told: bool) {
         let mut state = lock(&self.state);
         if let Some(room) = state.rooms.get_mut(&delivery.tenant) {
-            let notification = &delivery.notification;
-            room.groups
-                .done(notification, told, &mut room.log, clock::now());
+            for one in delivery.of.iter().chain([&delivery.notification]) {
+                room.groups.done(one, told, &mut room.log, clock::now());
+            }
         }
         drop(state);
         self.wake.notify_one();

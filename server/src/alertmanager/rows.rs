@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use obs_alerting::notify::receivers::SCHEMAS;
-use obs_alerting::notify::{Fingerprint, LogEntry, LogKey, Received, Silence};
+use obs_alerting::notify::{Ack, Fingerprint, LogEntry, LogKey, Received, Silence};
 use obs_model::{Labels, MatchOp, Matcher, Tenant, Timestamp};
 use serde_json::{Value, json};
 
 /// What a value begins with.
 const VERSION: u8 = 1;
 const ALERT: u8 = b'a';
+const ACK: u8 = b'k';
 const TOLD: u8 = b'n';
 const SILENCE: u8 = b's';
 const ON_ITS_WAY: u8 = b'w';
@@ -33,6 +34,7 @@ pub(crate) struct RowChange {
 pub(crate) enum Row {
     Alert(Received),
     Silence(Silence),
+    Ack(Fingerprint, Ack),
     /// What was told.
     Told(LogKey, LogEntry),
     /// What was on its way when the server ended.
@@ -87,6 +89,28 @@ pub(crate) fn no_silence(tenant: &Tenant, id: &str) -> RowChange {
     remove(tenant, silence_key(id))
 }
 
+/// An acknowledgement as it is kept.
+pub(crate) fn ack(tenant: &Tenant, print: Fingerprint, ack: &Ack) -> RowChange {
+    let text = json!({
+        "by": ack.by,
+        "comment": ack.comment,
+        "at": ack.at.nanos(),
+        "until": ack.until.map(Timestamp::nanos),
+    });
+    let mut value = vec![VERSION];
+    value.extend_from_slice(text.to_string().as_bytes());
+    RowChange {
+        tenant: tenant.clone(),
+        key: ack_key(print),
+        value: Some(value),
+    }
+}
+
+/// No acknowledgement any more.
+pub(crate) fn no_ack(tenant: &Tenant, print: Fingerprint) -> RowChange {
+    remove(tenant, ack_key(print))
+}
+
 /// What was told.
 pub(crate) fn told(tenant: &Tenant, key: &LogKey, entry: &LogEntry) -> RowChange {
     logged(TOLD, tenant, key, entry)
@@ -117,6 +141,12 @@ fn remove(tenant: &Tenant, key: Vec<u8>) -> RowChange {
 
 fn alert_key(print: Fingerprint) -> Vec<u8> {
     let mut key = vec![ALERT];
+    key.extend_from_slice(&print.0.to_be_bytes());
+    key
+}
+
+fn ack_key(print: Fingerprint) -> Vec<u8> {
+    let mut key = vec![ACK];
     key.extend_from_slice(&print.0.to_be_bytes());
     key
 }
@@ -173,6 +203,7 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Row> {
     match *what {
         ALERT => read_alert(key, value).map(Row::Alert),
         SILENCE => read_silence(key, value).map(Row::Silence),
+        ACK => read_ack(key, value),
         TOLD => Some(Row::Told(read_log_key(key)?, read_entry(value)?)),
         ON_ITS_WAY => Some(Row::OnItsWay(read_log_key(key)?, read_entry(value)?)),
         _ => None,
@@ -238,6 +269,20 @@ fn read_alert(key: &[u8], value: &[u8]) -> Option<Received> {
         generator_url,
         guessed_end: flags & GUESSED_END != 0,
     })
+}
+
+fn read_ack(key: &[u8], value: &[u8]) -> Option<Row> {
+    let print = Fingerprint(u64::from_be_bytes(key.try_into().ok()?));
+    let value: Value = serde_json::from_slice(value).ok()?;
+    let time = |name: &str| Some(Timestamp::from_nanos(value.get(name)?.as_i64()?));
+    let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
+    let ack = Ack {
+        by: text("by")?,
+        comment: text("comment")?,
+        at: time("at")?,
+        until: time("until"),
+    };
+    Some(Row::Ack(print, ack))
 }
 
 fn read_log_key(key: &[u8]) -> Option<LogKey> {
@@ -337,6 +382,16 @@ mod tests {
                 Some(Row::Alert(found)) => prop_assert_eq!(found, kept),
                 other => prop_assert!(false, "{:?}", other),
             }
+            let given = Ack {
+                by: name.clone(),
+                comment: name.clone(),
+                at: Timestamp::from_nanos(times.0),
+                until: guessed.then_some(Timestamp::from_nanos(times.1)),
+            };
+            match read_back(&ack(&tenant, Fingerprint(7), &given)) {
+                Some(Row::Ack(print, found)) => prop_assert_eq!((print, found), (Fingerprint(7), given)),
+                other => prop_assert!(false, "{:?}", other),
+            }
             let key = LogKey {
                 group: format!("{{}}:{{a={name:?}}}"),
                 receiver: name.clone(),
@@ -379,7 +434,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_row_or_none(
-            what in proptest::sample::select(vec![ALERT, SILENCE, TOLD, ON_ITS_WAY, 0]),
+            what in proptest::sample::select(vec![ALERT, ACK, SILENCE, TOLD, ON_ITS_WAY, 0]),
             key in proptest::collection::vec(any::<u8>(), 0..40),
             value in proptest::collection::vec(any::<u8>(), 0..80),
         ) {

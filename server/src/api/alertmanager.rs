@@ -3,6 +3,7 @@
 //! Invariant: a fault that Alertmanager finds itself is a text in JSON; one that its schema finds
 //! is an object with a code, as its clients expect.
 
+mod acks;
 mod alerts;
 mod body;
 mod silences;
@@ -34,6 +35,14 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .nest("/api/v2", with(own))
         .nest("/alertmanager/api/v2", with(other))
+        .route(
+            "/api/v1/alertmanager/acks",
+            get(acks::list).post(acks::post),
+        )
+        .route(
+            "/api/v1/alertmanager/acks/{fingerprint}",
+            axum::routing::delete(acks::delete),
+        )
         .layer(DefaultBodyLimit::max(app.rules.limits.body_bytes_max))
 }
 

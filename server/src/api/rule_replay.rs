@@ -25,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/rule_tryout", post(try_out))
         .route("/rule_backfill", post(backfill))
+        .layer(axum::middleware::from_fn(super::admin::same_site))
 }
 
 /// What both are asked.

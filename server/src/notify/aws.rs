@@ -158,15 +158,7 @@ async fn role(
     credentials: &Credentials,
     now: Timestamp,
 ) -> Result<Credentials, Failure> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("Action", "AssumeRole");
-    form.append_pair("RoleArn", &aws.role_arn);
-    form.append_pair("RoleSessionName", &now.nanos().to_string());
-    if !aws.external_id.is_empty() {
-        form.append_pair("ExternalId", &aws.external_id);
-    }
-    form.append_pair("Version", "2011-06-15");
-    let body = form.finish().into_bytes();
+    let body = role_form(aws, now);
     let url = format!("https://sts.{region}.amazonaws.com/");
     let kind = "application/x-www-form-urlencoded; charset=utf-8".to_owned();
     let mut headers = vec![("content-type", kind)];
@@ -201,6 +193,19 @@ async fn role(
         });
     }
     Ok(granted)
+}
+
+/// The request for a role's credentials.
+fn role_form(aws: &Aws, now: Timestamp) -> Vec<u8> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("Action", "AssumeRole");
+    form.append_pair("RoleArn", &aws.role_arn);
+    form.append_pair("RoleSessionName", &now.nanos().to_string());
+    if !aws.external_id.is_empty() {
+        form.append_pair("ExternalId", &aws.external_id);
+    }
+    form.append_pair("Version", "2011-06-15");
+    form.finish().into_bytes()
 }
 
 /// The text of the first element of a name.

@@ -20,6 +20,11 @@ type Heard = Arc<Mutex<Vec<String>>>;
 
 /// An HTTP server that gives the same answer to everybody; nothing answers for ever.
 async fn http(answer: Option<&'static str>) -> (String, Heard, JoinSet<()>) {
+    server(answer, false).await
+}
+
+/// The same, perhaps with TLS.
+async fn server(answer: Option<&'static str>, tls: bool) -> (String, Heard, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let heard = Heard::default();
@@ -27,25 +32,42 @@ async fn http(answer: Option<&'static str>) -> (String, Heard, JoinSet<()>) {
     let notes = Arc::clone(&heard);
     tasks.spawn(async move {
         loop {
-            let (mut stream, _) = listener.accept().await.expect("somebody comes");
-            let mut bytes = Vec::new();
-            let mut buffer = [0; 4096];
-            while !complete(&bytes) {
-                match stream.read(&mut buffer).await.expect("readable") {
-                    0 => break,
-                    count => bytes.extend_from_slice(&buffer[..count]),
-                }
-            }
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            notes.lock().expect("not poisoned").push(text);
-            let Some(answer) = answer else {
-                std::future::pending::<()>().await;
-                return;
+            let (stream, _) = listener.accept().await.expect("somebody comes");
+            // Who does not trust us goes away.
+            let told = match tls {
+                false => converse_http(stream, answer, &notes).await,
+                true => match acceptor().accept(stream).await {
+                    Ok(stream) => converse_http(stream, answer, &notes).await,
+                    Err(_) => Ok(()),
+                },
             };
-            stream.write_all(answer.as_bytes()).await.expect("writable");
+            drop(told);
         }
     });
     (address, heard, tasks)
+}
+
+/// Hears one request and answers it.
+async fn converse_http<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    answer: Option<&'static str>,
+    notes: &Heard,
+) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    while !complete(&bytes) {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    notes.lock().expect("not poisoned").push(text);
+    let Some(answer) = answer else {
+        return std::future::pending().await;
+    };
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// Whether a request has all of its body.
@@ -171,6 +193,37 @@ async fn failures_say_whether_a_further_try_helps() {
         .expect("good settings");
     let error = tell(&senders).await.expect_err("nobody is there");
     assert!(error.retry && !error.reason.contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn servers_have_to_be_trusted() {
+    let (address, heard, _tasks) = server(Some(GOOD), true).await;
+    let folder = folder(&[("ca.pem", CA)]);
+    let tell_with = async |keys: &str| {
+        let receiver =
+            format!("webhook_configs: [{{url: 'https://{address}/', http_config: {{{keys}}}}}]");
+        tell(
+            &senders(&receiver, folder.path())
+                .await
+                .expect("good settings"),
+        )
+        .await
+    };
+    assert_eq!(tell_with("tls_config: {ca_file: ca.pem}").await, Ok(()));
+    assert_eq!(
+        tell_with("tls_config: {insecure_skip_verify: true}").await,
+        Ok(())
+    );
+    assert_eq!(heard.lock().expect("not poisoned").len(), 2);
+    let error = tell_with("tls_config: {ca_file: ca.pem, server_name: other}").await;
+    assert!(error.expect_err("it is another").retry);
+    assert!(
+        tell_with("enable_http2: true")
+            .await
+            .expect_err("nobody knows it")
+            .retry
+    );
+    assert_eq!(heard.lock().expect("not poisoned").len(), 2);
 }
 
 #[tokio::test]

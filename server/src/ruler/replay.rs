@@ -114,6 +114,8 @@ pub(crate) async fn try_out(
     (start, end): (Timestamp, Timestamp),
 ) -> Result<Vec<(Group, Vec<Option<Tried>>)>, HttpError> {
     let overlay = Arc::new(Memory::default());
+    let samples_max = app.rules.limits.query_samples_max;
+    let mut held = 0u64;
     let mut done = Vec::new();
     for group in groups {
         let stretch = Stretch::new(start, end, group.interval.unwrap_or(setting.interval))?;
@@ -122,6 +124,16 @@ pub(crate) async fn try_out(
             let mut trial = Trial::new(rule, &group, setting);
             for piece in stretch.pieces() {
                 trial = trial.piece(app, tenant, piece, Some(&overlay)).await?;
+                held += trial.made.len() as u64;
+                if held > samples_max {
+                    return Err(HttpError::new(
+                        ErrorKind::Execution,
+                        format!(
+                            "the rules would have written more than {samples_max} samples \
+                             (obs.limits.query_samples_max); try fewer rules or a shorter time"
+                        ),
+                    ));
+                }
                 overlay.insert(batch(&std::mem::take(&mut trial.made)));
             }
             let is_alert = matches!(rule.kind, RuleKind::Alert { .. });

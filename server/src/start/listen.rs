@@ -210,7 +210,7 @@ impl Serving<'_> {
         let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
         self.serve(listeners.otlp_grpc, grpc);
         if let Some(bound) = listeners.node_exporter {
-            self.node_exporter(bound);
+            self.node_exporter(bound.naming(&app.pods));
         }
         OwnSockets {
             logs: listeners.logs,

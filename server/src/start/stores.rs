@@ -9,6 +9,7 @@ use obs_storage::{Disk, Retention};
 
 use crate::app::App;
 use crate::config::{Config, RETENTION_DEFAULT};
+use crate::dashboards::Dashboards;
 use crate::ruler::Kept;
 use crate::sampling::Sampling;
 use crate::stores::Stores;
@@ -102,6 +103,14 @@ pub(super) async fn open_sampling(
 pub(super) async fn open_kept(disk: &Arc<dyn Disk>) -> anyhow::Result<Kept> {
     let disk = Arc::clone(disk);
     tokio::task::spawn_blocking(move || Kept::open(&disk, random_u32())).await?
+}
+
+/// Opens the dashboards that were saved, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+pub(super) async fn open_dashboards(disk: &Arc<dyn Disk>) -> anyhow::Result<Arc<Dashboards>> {
+    let disk = Arc::clone(disk);
+    let opened = tokio::task::spawn_blocking(move || Dashboards::open(&disk, random_u32())).await?;
+    opened.map(Arc::new)
 }
 
 /// How long data is kept: by the flag, the file, or as Prometheus does; `None` for ever.

@@ -1,0 +1,34 @@
+// Kinds of panels by the names that dashboards use.
+
+import { BarChartPanel, HistogramPanel } from './bars';
+import { BarGaugePanel, GaugePanel } from './gauges';
+import { HeatmapPanel } from './heatmap';
+import { AlertListPanel, DashListPanel, LogsPanel, NodeGraphPanel, TracesPanel } from './others';
+import { PiePanel } from './pie';
+import { StatesPanel } from './states';
+import { StatPanel } from './stat';
+import { TablePanel } from './table';
+import { TextPanel } from './text';
+import { TimeseriesPanel } from './timeseries';
+import type { PanelKind } from './types';
+
+export const KINDS: Record<string, PanelKind> = {
+  timeseries: { draw: TimeseriesPanel },
+  trend: { draw: TimeseriesPanel },
+  stat: { draw: StatPanel, byThreshold: true },
+  gauge: { draw: GaugePanel, byThreshold: true },
+  bargauge: { draw: BarGaugePanel, byThreshold: true },
+  table: { draw: TablePanel, byThreshold: true },
+  logs: { draw: LogsPanel },
+  text: { draw: TextPanel, static: true },
+  heatmap: { draw: HeatmapPanel },
+  piechart: { draw: PiePanel },
+  barchart: { draw: BarChartPanel },
+  histogram: { draw: HistogramPanel },
+  'state-timeline': { draw: StatesPanel, byThreshold: true },
+  'status-history': { draw: StatesPanel, byThreshold: true },
+  traces: { draw: TracesPanel },
+  nodeGraph: { draw: NodeGraphPanel },
+  alertlist: { draw: AlertListPanel, static: true },
+  dashlist: { draw: DashListPanel, static: true },
+};

@@ -1,0 +1,109 @@
+// Nodes and edges, laid out in layers; the layout is loaded when first wanted.
+
+import { useEffect, useMemo, useState } from 'preact/hooks';
+
+export interface GraphNode {
+  id: string;
+  title: string;
+  main?: string;
+  second?: string;
+  /** Parts of the ring: how much of it, in which colour. */
+  arcs?: { part: number; colour: string }[];
+  href?: string;
+}
+
+export interface GraphEdge {
+  source: string;
+  target: string;
+  text?: string;
+  /** Between 0 and 1: how thick. */
+  weight?: number;
+  colour?: string;
+}
+
+interface Placed {
+  width: number;
+  height: number;
+  nodes: Map<string, { x: number; y: number }>;
+  edges: { points: { x: number; y: number }[]; edge: GraphEdge }[];
+}
+
+const RADIUS = 30;
+
+async function layout(nodes: GraphNode[], edges: GraphEdge[]): Promise<Placed> {
+  const { default: dagre } = await import('@dagrejs/dagre');
+  const graph = new dagre.graphlib.Graph({ multigraph: true });
+  graph.setGraph({ rankdir: 'LR', nodesep: 40, ranksep: 110, marginx: 60, marginy: 16 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const node of nodes) graph.setNode(node.id, { width: 2 * RADIUS, height: 2 * RADIUS + 34 });
+  edges.forEach((edge, i) => graph.setEdge(edge.source, edge.target, {}, `${i}`));
+  dagre.layout(graph);
+  const size = graph.graph() as { width?: number; height?: number };
+  return {
+    width: Math.max(200, size.width ?? 200),
+    height: Math.max(140, size.height ?? 140),
+    nodes: new Map(nodes.map((node) => [node.id, graph.node(node.id) as { x: number; y: number }])),
+    edges: edges.map((edge, i) => ({ edge, points: (graph.edge(edge.source, edge.target, `${i}`) as { points: { x: number; y: number }[] }).points })),
+  };
+}
+
+function ring(part: number, from: number, radius: number): string {
+  const point = (at: number) => `${(radius * Math.sin(at * 2 * Math.PI)).toFixed(2)},${(-radius * Math.cos(at * 2 * Math.PI)).toFixed(2)}`;
+  const end = Math.min(part, 0.9999) + from;
+  return `M${point(from)}A${radius},${radius} 0 ${part > 0.5 ? 1 : 0} 1 ${point(end)}`;
+}
+
+/** A path that ends at the ring, not in the middle of the node. */
+function path(points: { x: number; y: number }[]): string {
+  const [first, ...rest] = points;
+  return first ? `M${first.x},${first.y}${rest.map((p) => `L${p.x},${p.y}`).join('')}` : '';
+}
+
+export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: GraphNode[]; edges: GraphEdge[]; height: number; picked?: string; onPick?: (id: string) => void }) {
+  const [placed, setPlaced] = useState<Placed>();
+  const key = useMemo(() => JSON.stringify([nodes.map((n) => n.id), edges.map((e) => [e.source, e.target])]), [nodes, edges]);
+  useEffect(() => {
+    let gone = false;
+    const known = new Set(nodes.map((node) => node.id));
+    void layout(nodes, edges.filter((edge) => known.has(edge.source) && known.has(edge.target))).then((found) => { if (!gone) setPlaced(found); });
+    return () => { gone = true; };
+  }, [key]);
+  if (!placed) return <p class="quiet">Drawing …</p>;
+  const near = picked ? new Set(edges.filter((e) => e.source === picked || e.target === picked).flatMap((e) => [e.source, e.target])) : undefined;
+  const current = new Map(edges.map((edge) => [`${edge.source}\n${edge.target}`, edge]));
+  return (
+    <svg class="node-graph" viewBox={`0 0 ${placed.width} ${placed.height}`} style={{ height: `${Math.min(height, placed.height * 1.4)}px` }} role="img" aria-label="Graph of services">
+      <defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse"><path d="M0,1L9,5L0,9Z" class="arrow" /></marker></defs>
+      {placed.edges.map(({ points, edge: drawn }, i) => {
+        const edge = current.get(`${drawn.source}\n${drawn.target}`) ?? drawn;
+        const middle = points[Math.floor(points.length / 2)] ?? { x: 0, y: 0 };
+        const faint = picked && edge.source !== picked && edge.target !== picked;
+        return (
+          <g key={i} class={faint ? 'edge faint' : 'edge'} transform="translate(0,-14)">
+            <path d={path(points)} style={{ strokeWidth: 1 + 4 * (edge.weight ?? 0), stroke: edge.colour }} marker-end="url(#arrow)" />
+            {edge.text && <text x={middle.x} y={middle.y - 6} text-anchor="middle">{edge.text}</text>}
+          </g>
+        );
+      })}
+      {nodes.map((node) => {
+        const at = placed.nodes.get(node.id);
+        if (!at) return null;
+        let from = 0;
+        return (
+          <g key={node.id} class={near && !near.has(node.id) && node.id !== picked ? 'node faint' : 'node'} transform={`translate(${at.x},${at.y - 14})`} tabIndex={0} role="button" aria-label={node.title}
+            onClick={() => onPick?.(node.id)} onKeyDown={(event) => event.key === 'Enter' && onPick?.(node.id)}>
+            <circle r={RADIUS} class={node.id === picked ? 'node-ring picked' : 'node-ring'} />
+            {(node.arcs ?? []).map((arc, i) => {
+              const begin = from;
+              from += arc.part;
+              return arc.part > 0 ? <path key={i} d={ring(arc.part, begin, RADIUS)} stroke={arc.colour} class="node-arc" /> : null;
+            })}
+            <text y={-1} text-anchor="middle" class="node-main">{node.main}</text>
+            <text y={13} text-anchor="middle" class="node-second">{node.second}</text>
+            <text y={RADIUS + 17} text-anchor="middle" class="node-title">{node.title.slice(0, 26)}</text>
+          </g>
+        );
+      })}
+    </svg>
+  );
+}
