@@ -19,10 +19,6 @@ mod derived;
 mod features;
 mod intake;
 mod metrics;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the timers of the Alertmanager send through it")
-)]
 mod notify;
 mod params;
 mod pods;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use obs_model::{Labels, Timestamp};
 
-use super::super::*;
+use super::super::{Ack, Config, Fingerprint, Groups, Log, Received, Silences};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
