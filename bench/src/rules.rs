@@ -5,7 +5,6 @@
 //! as rules went in; CPU is the kernel's, of the system's process alone. Run it under `taskset` to
 //! see it on one core.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
@@ -62,10 +61,9 @@ pub(crate) struct Measured {
 pub(crate) fn table(all: &[Measured]) -> String {
     let mut text = String::new();
     for measured in all {
-        // Writing to a text cannot fail.
-        drop(writeln!(text, "{} ({})", measured.system, measured.version));
+        text.push_str(&format!("{} ({})\n", measured.system, measured.version));
         for (name, value) in &measured.figures {
-            drop(writeln!(text, "  {name:<44} {value:>14.3}"));
+            text.push_str(&format!("  {name:<44} {value:>14.3}\n"));
         }
     }
     text
