@@ -5,7 +5,6 @@
 //! as rules went in; CPU is the kernel's, of the system's process alone. Run it under `taskset` to
 //! see it on one core.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;
@@ -62,10 +61,9 @@ pub(crate) struct Measured {
 pub(crate) fn table(all: &[Measured]) -> String {
     let mut text = String::new();
     for measured in all {
-        // Writing to a text cannot fail.
-        drop(writeln!(text, "{} ({})", measured.system, measured.version));
+        text.push_str(&format!("{} ({})\n", measured.system, measured.version));
         for (name, value) in &measured.figures {
-            drop(writeln!(text, "  {name:<44} {value:>14.3}"));
+            text.push_str(&format!("  {name:<44} {value:>14.3}\n"));
         }
     }
     text
@@ -181,7 +179,11 @@ fn one(
         evaluated > expected * 0.9,
         "expected about {expected} evaluations, found {evaluated}"
     );
-    ensure!(after.1.failures == 0.0, "{} evaluations failed", after.1.failures);
+    ensure!(
+        after.1.failures == 0.0,
+        "{} evaluations failed",
+        after.1.failures
+    );
     let recorded = recorded(&mut client, options)?;
     ensure!(
         recorded == records as f64,
@@ -198,7 +200,10 @@ fn one(
         ("CPU ms for one rule", cpu / evaluated * 1000.0),
         ("part of a core", per_round / options.interval as f64),
         ("slowest group, seconds", after.1.slowest),
-        ("evaluations of groups left out", after.1.missed - before.1.missed),
+        (
+            "evaluations of groups left out",
+            after.1.missed - before.1.missed,
+        ),
         ("peak resident MiB", peak as f64 / (1 << 20) as f64),
     ];
     Ok(Measured {
@@ -231,11 +236,7 @@ fn first_round(
     }
 }
 
-fn send(
-    running: &Running,
-    system: &System,
-    columns: &[(Labels, Samples)],
-) -> anyhow::Result<()> {
+fn send(running: &Running, system: &System, columns: &[(Labels, Samples)]) -> anyhow::Result<()> {
     let mut client = Client::new(running.address);
     for columns in columns.chunks(BATCH_SERIES) {
         let series = columns.iter().map(|(labels, samples)| Series {
@@ -278,7 +279,8 @@ fn counts(client: &mut Client) -> anyhow::Result<Counts> {
     let values = |name: &str| -> Vec<f64> {
         let lines = text.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next())?
+            rest.starts_with(['{', ' '])
+                .then(|| rest.rsplit(' ').next())?
         });
         lines.filter_map(|value| value.parse().ok()).collect()
     };
