@@ -98,9 +98,6 @@ impl Problems {
         node: Option<&str>,
     ) -> Result<Self, ProblemError> {
         let mut definitions = Vec::new();
-        if config.default_rules.unwrap_or(true) {
-            definitions.push(usual::kernel());
-        }
         for (index, monitor) in config.monitors.iter().enumerate() {
             let place = |fault: ProblemError| {
                 ProblemError::Definition(format!("monitors[{index}]: {fault}"))
@@ -114,6 +111,14 @@ impl Problems {
                 reason,
             })?;
             definitions.push(read);
+        }
+        // Who brings a monitor of the same name has it in the place of ours.
+        let ours = usual::kernel();
+        let theirs = definitions
+            .iter()
+            .any(|d: &Definition| d.source == ours.source);
+        if config.default_rules.unwrap_or(!theirs) {
+            definitions.push(ours);
         }
         let runs = |d: &&Definition| matches!(d.kind, MonitorKind::Programs(_));
         if let Some(custom) = definitions

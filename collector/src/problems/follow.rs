@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::definition::{LineSource, Lines};
-use super::lines::{Cutter, Form, Line, begin, journal_entry, kernel_record, uptime};
+use super::lines::{Cutter, Form, Line, begin, journal_entry, kernel_record, started, uptime};
 use crate::clock;
 
 /// Between two looks at a file that has nothing new.
@@ -77,6 +77,17 @@ async fn machine_up() -> Duration {
     let text = tokio::fs::read_to_string("/proc/uptime").await;
     let up = text.ok().and_then(|text| uptime(&text));
     up.unwrap_or(Duration::from_secs(u32::MAX.into()))
+}
+
+/// When the machine started. What the kernel says is the same whenever it is asked, so that a
+/// record has one time however often it is read, and a store knows it again.
+async fn machine_start() -> Timestamp {
+    let text = tokio::fs::read_to_string("/proc/stat").await;
+    if let Some(start) = text.ok().and_then(|text| started(&text)) {
+        return start;
+    }
+    let up = i64::try_from(machine_up().await.as_nanos()).unwrap_or(i64::MAX);
+    Timestamp::from_nanos(clock::now().nanos().saturating_sub(up))
 }
 
 async fn once(lines: &Lines, since: &mut Timestamp, out: &mpsc::Sender<Line>) -> End {
@@ -221,8 +232,7 @@ async fn read_on(
 }
 
 async fn kernel(path: &Path, since: &mut Timestamp, out: &mpsc::Sender<Line>) -> Result<(), End> {
-    let up = i64::try_from(machine_up().await.as_nanos()).unwrap_or(i64::MAX);
-    let started = clock::now().nanos().saturating_sub(up);
+    let started = machine_start().await.nanos();
     let take = |line: &str| {
         let (micros, message) = kernel_record(line)?;
         let nanos = i64::try_from(micros).ok()?.checked_mul(1000)?;

@@ -79,6 +79,13 @@ pub(super) fn uptime(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+/// When the machine started, in whole seconds, as `/proc/stat` says.
+pub(super) fn started(text: &str) -> Option<Timestamp> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("btime "));
+    let seconds: i64 = lines.next()?.trim().parse().ok()?;
+    Some(Timestamp::from_nanos(seconds.checked_mul(1_000_000_000)?))
+}
+
 /// How a log file writes a line.
 #[derive(Debug)]
 pub(super) struct Form<'a> {
@@ -162,6 +169,11 @@ mod tests {
             Some(Duration::from_millis(350_735_470))
         );
         assert_eq!(uptime("-1 0"), None);
+        let stat = "cpu  1 2 3\nbtime 1770000000\nprocesses 7\n";
+        let start = Timestamp::from_nanos(1_770_000_000_000_000_000);
+        assert_eq!(started(stat), Some(start));
+        assert_eq!(started("btime x\n"), None);
+        assert_eq!(started("btime 9223372036854775807\n"), None);
     }
 
     #[test]
@@ -242,6 +254,7 @@ mod tests {
         fn any_line_is_taken(line in "\\PC{0,60}") {
             drop(kernel_record(&line));
             drop(uptime(&line));
+            drop(started(&line));
             drop(journal_entry(&line));
         }
     }

@@ -227,3 +227,18 @@ async fn files_that_are_wrong_are_named() {
         assert!(error.to_string().contains(expect), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_monitor_of_the_same_name_stands_in_the_place_of_ours() {
+    let kernel = "monitors: [{plugin: kmsg, source: kernel-monitor}]";
+    for (text, expect) in [
+        ("{}".to_owned(), 1),
+        ("{default_rules: false}".to_owned(), 0),
+        (format!("{{{kernel}}}"), 1),
+        (format!("{{default_rules: true, {kernel}}}"), 2),
+        ("{monitors: [{plugin: kmsg, source: own}]}".to_owned(), 2),
+    ] {
+        let opened = Problems::open(&config(&text), Path::new("/"), None).await;
+        assert_eq!(opened.unwrap().definitions.len(), expect, "{text}");
+    }
+}
