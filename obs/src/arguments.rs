@@ -61,6 +61,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  obs errors --service shop --since 6h\n  \
         obs errors 7b1f0c9e2a44d001")]
     Errors(ErrorsOptions),
+    /// What the Alertmanager knows, and where alerts would go
+    #[command(subcommand)]
+    Alerts(crate::alerts::Alerts),
+    /// Silences of the Alertmanager
+    #[command(subcommand)]
+    Silence(crate::alerts::Silence),
     /// Show who calls whom, from metrics of spans
     #[command(after_help = "Examples:\n  obs service-graph --since 15m\n  \
         obs service-graph -o dot | dot -Tsvg > services.svg")]

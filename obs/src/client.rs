@@ -148,6 +148,21 @@ impl Client {
         })
     }
 
+    /// DELETE of a path.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let mut request = self.http.delete(format!("{}{path}", self.server));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        let response = request.send().await.map_err(|e| self.fault(path, e))?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
+            bail!("{}", server_message(status.as_u16(), &body));
+        }
+        Ok(())
+    }
+
     /// An answer in JSON.
     pub(crate) async fn json(
         &self,
@@ -192,9 +207,12 @@ impl Posted {
 /// What a server's error says: Prometheus' envelope, a message, or plain text.
 fn server_message(status: u16, body: &[u8]) -> String {
     let json = serde_json::from_slice::<Value>(body).ok();
-    let told = json
-        .as_ref()
-        .and_then(|j| j["error"].as_str().or_else(|| j["message"].as_str()));
+    let told = json.as_ref().and_then(|j| {
+        j["error"]
+            .as_str()
+            .or_else(|| j["message"].as_str())
+            .or_else(|| j.as_str())
+    });
     let text = String::from_utf8_lossy(body);
     let told = told.unwrap_or(text.trim());
     if told.is_empty() {

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed,
 //! 2 usage.
 
+mod alerts;
 mod allocator;
 mod arguments;
 mod check;
@@ -86,6 +87,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,
         Command::Errors(options) => errors::run(&options).await,
+        Command::Alerts(command) => alerts::run(&command).await,
+        Command::Silence(command) => alerts::silence(&command).await,
         Command::ServiceGraph(options) => service_graph::run(&options).await,
         Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,

@@ -93,13 +93,19 @@ fn table(groups: &Value) -> Table {
                 text("state"),
                 alerts.map(|count| count.to_string()).unwrap_or_default(),
                 text("health"),
-                format!("{}s", group["interval"]),
+                interval(&group["interval"]),
                 text("query"),
                 text("lastError"),
             ]);
         }
     }
     table
+}
+
+/// Seconds for people.
+fn interval(seconds: &Value) -> String {
+    let nanos = seconds.as_f64().unwrap_or(0.0) * 1e9;
+    obs_model::duration::format(nanos as i64)
 }
 
 #[cfg(test)]
@@ -115,7 +121,7 @@ mod tests {
         ]}]);
         let csv = table(&groups).csv();
         let lines: Vec<&str> = csv.lines().skip(1).collect();
-        assert_eq!(lines[0], "g,A,alerting,firing,1,ok,60s,up == 0,");
-        assert_eq!(lines[1], "g,b,recording,,,err,60s,c,no");
+        assert_eq!(lines[0], "g,A,alerting,firing,1,ok,1m,up == 0,");
+        assert_eq!(lines[1], "g,b,recording,,,err,1m,c,no");
     }
 }

@@ -241,7 +241,7 @@ impl Running {
         options: &AgentOptions,
         (config, text): (&Config, String),
         collected: Collected,
-        listeners: Listeners,
+        mut listeners: Listeners,
     ) -> anyhow::Result<Self> {
         let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
         let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());

@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use deliver::{Delivery, DeliveryCounts};
-use deliver::{Refused, Tell};
+use deliver::{Delivery, DeliveryCounts, Tell};
 use kept::Kept;
 pub(crate) use load::Loaded;
 pub(crate) use outgoing::Outgoing;
 use rows::{Row, RowChange};
+pub use start::check;
 pub(crate) use start::{Settings, reload, settings, start};
 
 /// Alerts that are known at one time, of all tenants: some 200 MB. Further ones are refused.
@@ -498,4 +498,4 @@ fn uuid() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -87,6 +87,8 @@ pub struct ObsConfig {
     pub alertmanager_file: Option<PathBuf>,
     /// The same inline.
     pub alertmanager: Option<Value>,
+    /// Whether its receivers may be programs on this machine.
+    pub alertmanager_programs: bool,
     /// The rules that come with obs.
     pub rules: BundledConfig,
     /// Files of objectives, with patterns as in `rule_files`.

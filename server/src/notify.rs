@@ -27,7 +27,7 @@ use obs_alerting::notify::texts::{self, Library};
 use obs_alerting::notify::{Config, Received};
 use obs_collector::config::{ClientConfig, TlsConfig};
 use obs_collector::glob;
-use obs_collector::http_client::{HttpClient, Unanswered, Use};
+use obs_collector::http_client::{GATE, Gate, HttpClient, Unanswered, Use};
 use obs_model::{Labels, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -233,10 +233,12 @@ impl Senders {
             }
             Delivery::Mail(mail) => {
                 let settings = &sender.integration.settings;
+                open_gate().await;
                 smtp::send(settings, &files, &sender.tls, &mail).await?;
                 Kept::new()
             }
             Delivery::Program(told) if self.programs => {
+                open_gate().await;
                 program::run(&told, &self.folder).await?;
                 Kept::new()
             }
@@ -387,6 +389,13 @@ impl Sender {
             }
         }
         Err(Failure::last(format!("more than {REQUESTS_MAX} requests")))
+    }
+}
+
+/// What is not sent over HTTP says before it begins that it is on its way.
+async fn open_gate() {
+    if let Ok(gate) = GATE.try_with(Gate::clone) {
+        gate.pass().await;
     }
 }
 

@@ -39,7 +39,12 @@ const TAKEN: [&str; 5] = [
     "scrape_config_files",
 ];
 /// Keys of `obs` that a reload takes.
-const OBS_TAKEN: [&str; 3] = ["alertmanager", "alertmanager_file", "dashboards"];
+const OBS_TAKEN: [&str; 4] = [
+    "alertmanager",
+    "alertmanager_file",
+    "alertmanager_programs",
+    "dashboards",
+];
 /// The keys of `global` that a reload does not take.
 const GLOBAL_LATER: [&str; 2] = ["external_labels", "query_log_file"];
 

@@ -86,7 +86,8 @@ pub(crate) struct Member {
     stop: CancellationToken,
     /// Cancelled when its last round is over.
     ended: CancellationToken,
-    missed: std::sync::atomic::AtomicU64,
+    /// What happened so far; the same counters over reloads.
+    counts: Arc<evaluate::MemberCounts>,
 }
 
 /// When a group is evaluated.
@@ -110,9 +111,6 @@ impl Member {
             *lock(rule) = taken;
         }
         *lock(&self.last) = *lock(&old.last);
-        let missed = old.missed.load(std::sync::atomic::Ordering::Relaxed);
-        self.missed
-            .store(missed, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -249,7 +247,7 @@ impl Ruler {
             last: Mutex::default(),
             stop: self.stop.child_token(),
             ended: CancellationToken::new(),
-            missed: 0.into(),
+            counts: old.map(|old| Arc::clone(&old.counts)).unwrap_or_default(),
             group,
         };
         if let Some(old) = old {

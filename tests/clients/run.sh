@@ -1,6 +1,6 @@
 #!/bin/sh
 # Real clients against a real server: Debian's Prometheus, push gateway and blackbox exporter beside
-# obs with the same questions to both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces,
+# obs with the same questions to both, promtool, amtool and Alertmanager, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces,
 # node_exporter beside obs', kmock in the place of Kubernetes.
 # OBS_BIN names the binary (default: target/release/obs). What cannot be installed is skipped.
 set -eu
@@ -26,6 +26,12 @@ if ! { command -v prometheus && command -v promtool; } >/dev/null && ! install p
     echo "skipped: prometheus cannot be installed"
 else
     python3 $here/promql.py "$OBS_BIN"
+fi
+
+if ! { command -v amtool && command -v prometheus-alertmanager; } >/dev/null && ! install prometheus-alertmanager >/dev/null 2>&1; then
+    echo "skipped: prometheus-alertmanager cannot be installed"
+else
+    python3 $here/alertmanager.py "$OBS_BIN"
 fi
 
 for peer in pushes:prometheus-pushgateway probes:prometheus-blackbox-exporter; do

@@ -1,6 +1,7 @@
 //! Everything in and out again: each signal is sent the way other programs send it and asked for
 //! the way they ask, from memory, from parts, from merged parts, and after restarts.
 
+mod alertmanager;
 mod derived;
 mod grafana_logs;
 mod ingest;

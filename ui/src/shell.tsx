@@ -33,7 +33,7 @@ function usePage(page: Page | undefined): { draw?: ComponentType<PageProps>; err
 }
 
 /** `g` and a letter lead to a page, as in many tools; `/` to the first input. */
-const KEYS: Record<string, string> = { h: '', e: 'explore', d: 'dashboards', s: 'services', k: 'kubernetes', a: 'alerts', t: 'targets', c: 'cardinality', x: 'errors' };
+const KEYS: Record<string, string> = { h: '', e: 'explore', d: 'dashboards', s: 'service-map', k: 'kubernetes', a: 'alerts', t: 'targets', c: 'cardinality', x: 'errors' };
 
 function useKeys(openPalette: () => void): void {
   useEffect(() => {

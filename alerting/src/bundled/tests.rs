@@ -161,10 +161,8 @@ fn passes(name: &str) {
     for test in &file.tests {
         let about = about(test, &groups);
         assert!(!about.is_empty(), "{name}: {} is about no rule", test.name);
-        let one = TestFile {
-            tests: vec![test.clone()],
-            ..file.clone()
-        };
+        let mut one = file.clone();
+        one.tests = vec![test.clone()];
         for case in unit::run(&one, &about, &options) {
             assert!(
                 case.failures.is_empty(),

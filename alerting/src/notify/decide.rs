@@ -46,7 +46,7 @@ pub(super) fn decide(
     };
     let since = escalation::since(due.alerts, &standing.acknowledged, now);
     let reached = escalation::reached(&route.options.escalate, since, now);
-    let mut receivers: Vec<(&str, bool)> = vec![(&route.options.receiver, true)];
+    let mut receivers: Vec<(&str, bool)> = vec![(route.options.receiver.as_str(), true)];
     receivers.extend(reached.map(|step| (step.receiver.as_str(), true)));
     // Who heard of it before hears of its end, whatever is reached now.
     let steps = route.options.escalate.iter();

@@ -438,6 +438,13 @@ impl Groups {
         let ending = over
             .map(|alert| (alert.fingerprint, alert.updated_at))
             .collect();
+        // An end that nobody puts off is a recovery too.
+        let firing = alerts.iter().filter(|alert| !alert.is_resolved(now));
+        let end = firing.map(|alert| alert.ends_at).min();
+        let end = route
+            .options
+            .resolve_wait
+            .and_then(|wait| Some(end? + wait));
         let mut told = Vec::with_capacity(alerts.len());
         let mut next = now.saturating_add(route.options.group_interval);
         let mut suppressed = self.suppressed;
@@ -484,7 +491,7 @@ impl Groups {
         }
         if let Some(group) = self.groups.get_mut(id) {
             group.muted_by = muted_by;
-            group.next = next;
+            group.next = end.map_or(next, |end| next.min(end));
             group.ending = ending;
             group.failed = false;
             group.busy = notifications.len();

@@ -155,6 +155,17 @@ receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
     let over = alert(&[("alertname", "A"), ("i", "1")], 100, 4_000_001, 4_000_001);
     stage.groups.receive(vec![over], at(4_000_001));
     assert_eq!(stage.tell(4_000_001), ["a all alerts resolved: -1"]);
+    // One whose sender says nothing more is over when its time is.
+    let left = alert(
+        &[("alertname", "A"), ("i", "2")],
+        4_000_100,
+        4_000_150,
+        4_000_100,
+    );
+    stage.groups.receive(vec![left], at(4_000_100));
+    assert_eq!(stage.tell(4_000_100), ["a first notification: +2"]);
+    assert!(stage.tell(4_000_149).is_empty());
+    assert_eq!(stage.tell(4_000_150), ["a all alerts resolved: -2"]);
 }
 
 #[test]

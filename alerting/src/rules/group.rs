@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use obs_model::labels::METRIC_NAME;
 use obs_model::sample::stale;
 use obs_model::spans::AttributeValue;
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Answer, Labels, Matcher, Timestamp, Value};
 use obs_query::QueryError;
 use xxhash_rust::xxh3::xxh3_64;
@@ -64,9 +65,11 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule of a group of a file; an interval below a millisecond counts as one.
     pub fn new(file: &str, group: &str, interval: i64) -> Self {
-        let interval = interval.max(obs_model::time::NANOS_PER_MILLI);
+        let interval = interval.max(NANOS_PER_MILLI);
         let hash = xxh3_64(format!("{file};{group}").as_bytes());
-        let offset = (hash % interval.unsigned_abs()) as i64;
+        // Samples of others stand at whole milliseconds, too.
+        let millis = (interval / NANOS_PER_MILLI).unsigned_abs().max(1);
+        let offset = (hash % millis) as i64 * NANOS_PER_MILLI;
         Self { interval, offset }
     }
 

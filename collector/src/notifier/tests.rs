@@ -45,7 +45,7 @@ async fn receiver(fails: Arc<AtomicBool>) -> (String, mpsc::UnboundedReceiver<se
         .await
         .expect("bound");
     let address = listener.local_addr().expect("bound").to_string();
-    tokio::task::spawn(async move { axum::serve(listener, routes).await });
+    TaskTracker::new().spawn(async move { axum::serve(listener, routes).await });
     (address, bodies)
 }
 
@@ -104,7 +104,7 @@ async fn alerts_are_sent_in_batches_and_drained() {
     let alerts: Vec<Alert> = (0..100).map(|n| alert(&n.to_string())).collect();
     notifier.send(&alerts);
     let stop = CancellationToken::new();
-    let running = tokio::task::spawn(notifier.clone().run(stop.clone()));
+    let running = TaskTracker::new().spawn(notifier.clone().run(stop.clone()));
     let first = bodies.recv().await.expect("a batch");
     let second = bodies.recv().await.expect("a batch");
     let count = |body: &serde_json::Value| body.as_array().map_or(0, Vec::len);
@@ -137,7 +137,7 @@ async fn faults_are_counted_and_queues_bounded() {
     assert_eq!(endpoint.queued(), QUEUE_MAX);
     notifier.send(&many[..2]);
     let stop = CancellationToken::new();
-    let running = tokio::task::spawn(notifier.clone().run(stop.clone()));
+    let running = TaskTracker::new().spawn(notifier.clone().run(stop.clone()));
     let value = |name: &str| {
         let found = notifier.families().into_iter().find(|f| f.name == name);
         found

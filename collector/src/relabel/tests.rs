@@ -199,7 +199,12 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
             _ => Action::Uppercase(target),
         },
     );
-    let rule = (proptest::collection::vec(name, 0..3), "[;-]?", regex, action);
+    let rule = (
+        proptest::collection::vec(name, 0..3),
+        "[;-]?",
+        regex,
+        action,
+    );
     let rule = rule.prop_map(|(source_labels, separator, regex, action)| Rule {
         source_labels,
         separator,

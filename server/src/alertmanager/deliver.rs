@@ -1,6 +1,6 @@
 //! Sending one notification: tried again while its group has time, with what was told kept on disk.
 //!
-//! Invariants: that a notification is on its way is durable before its request leaves; a request
+//! Invariants: that a notification is on its way is durable before its body leaves; a request
 //! that failed is no longer on its way before it is tried again; of a group at most one
 //! notification per integration is on its way.
 
@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use obs_alerting::notify::data::Data;
-use obs_alerting::notify::texts::NotifyFunctions;
 use obs_alerting::notify::{Config, Notification};
+use obs_collector::http_client::Gate;
 use obs_model::Tenant;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::rows;
+use super::rows::{self, RowChange};
 use super::{Alertmanager, Loaded, lock};
 use crate::clock;
 
@@ -28,6 +29,18 @@ const TIME_MIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Classes of failures, as Alertmanager calls them.
+pub(super) const CLASSES: [&str; 7] = [
+    "authError",
+    "clientError",
+    CANCELED,
+    DEADLINE,
+    "other",
+    "rateLimited",
+    "serverError",
+];
+const CANCELED: &str = "contextCanceled";
+const DEADLINE: &str = "contextDeadlineExceeded";
 /// Borders of the buckets of the time that a request takes, in seconds; as in Alertmanager.
 pub(super) const LATENCIES: [f64; 5] = [1.0, 5.0, 10.0, 15.0, 20.0];
 
@@ -36,6 +49,8 @@ pub(super) const LATENCIES: [f64; 5] = [1.0, 5.0, 10.0, 15.0, 20.0];
 pub(crate) struct Refused {
     /// Whether another try can help.
     pub(crate) retry: bool,
+    /// Whose fault it is, in the words of the metrics.
+    pub(crate) class: &'static str,
     pub(crate) reason: String,
 }
 
@@ -44,9 +59,15 @@ pub(crate) type Telling<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> +
 
 /// Who tells receivers: the senders of `notify`, and simulated ones.
 pub(crate) trait Tell: fmt::Debug + Send + Sync {
-    /// Tells one integration of a receiver, once.
-    fn tell<'a>(&'a self, receiver: &'a str, integration: usize, data: &'a Data<'a>)
-    -> Telling<'a>;
+    /// Tells one integration of a receiver, once. Nothing that tells leaves before the gate is
+    /// open.
+    fn tell<'a>(
+        &'a self,
+        receiver: &'a str,
+        integration: usize,
+        data: &'a Data<'a>,
+        gate: Gate,
+    ) -> Telling<'a>;
 }
 
 /// A notification that is to be sent.
@@ -59,6 +80,20 @@ pub(super) struct Delivery {
     pub(super) loaded: Arc<Loaded>,
     /// Ends the tries.
     pub(super) cancelled: CancellationToken,
+}
+
+impl Delivery {
+    /// All that is told by it.
+    fn all(&self) -> impl Iterator<Item = &Notification> {
+        self.of.iter().chain([&self.notification])
+    }
+
+    /// That none of it is on its way any more.
+    fn arrived(&self) -> Vec<RowChange> {
+        let all = self.all();
+        all.map(|one| rows::arrived(&self.tenant, &one.key))
+            .collect()
+    }
 }
 
 /// What happened so far, by the kind of the integration.
@@ -95,11 +130,12 @@ impl Alertmanager {
         let told = notification.silent || self.try_tell(delivery).await;
         if told {
             let tenant = &delivery.tenant;
-            let all = delivery.of.iter().chain([notification]);
-            let told = all.map(|one| rows::told(tenant, &one.key, &one.entry));
+            let told = delivery
+                .all()
+                .map(|one| rows::told(tenant, &one.key, &one.entry));
             let mut changes: Vec<_> = told.collect();
             if !notification.silent {
-                changes.push(rows::arrived(tenant, &notification.key));
+                changes.extend(delivery.arrived());
             }
             // A fault is logged there; the memory knows it all the same.
             drop(self.kept.write(changes).await);
@@ -115,7 +151,7 @@ impl Alertmanager {
     fn done(&self, delivery: &Delivery, told: bool) {
         let mut state = lock(&self.state);
         if let Some(room) = state.rooms.get_mut(&delivery.tenant) {
-            for one in delivery.of.iter().chain([&delivery.notification]) {
+            for one in delivery.all() {
                 room.groups.done(one, told, &mut room.log, clock::now());
             }
         }
@@ -131,7 +167,7 @@ impl Alertmanager {
         let outcome = self.tries(delivery).await;
         if let Err((reason, error)) = &outcome {
             self.counts.note(kind, |counts| {
-                *counts.failed.entry(reason).or_default() += 1
+                *counts.failed.entry(*reason).or_default() += 1
             });
             tracing::error!(
                 receiver = notification.key.receiver,
@@ -155,13 +191,15 @@ impl Alertmanager {
             return Err(("other", "the receiver is gone".to_owned()));
         };
         let deadline = Instant::now() + time_of(config, &notification.group.route);
-        let route_labels = route_labels(delivery, &self.external_url);
+        let route = config.route.by_id(&notification.group.route);
+        let route_labels = route.map_or(&[][..], |route| &route.options.labels);
+        let route_labels: BTreeMap<String, String> = route_labels.iter().cloned().collect();
         let data = Data::of(notification, route_labels, &self.external_url);
         let (mut pause, mut last, mut count) = (PAUSE, String::new(), 0usize);
         loop {
             let ended = || match delivery.cancelled.is_cancelled() {
-                true => ("contextCanceled", "canceled"),
-                false => ("contextDeadlineExceeded", "its time is over"),
+                true => (CANCELED, "canceled"),
+                false => (DEADLINE, "its time is over"),
             };
             let permit = tokio::select! {
                 permit = Arc::clone(&permits).acquire_owned() => permit,
@@ -175,7 +213,8 @@ impl Alertmanager {
             };
             drop(permit);
             if !refused.retry {
-                return Err(("other", format!("{} after {count} tries", refused.reason)));
+                let text = format!("{} after {count} tries", refused.reason);
+                return Err((refused.class, text));
             }
             if refused.reason != last {
                 tracing::warn!(
@@ -195,8 +234,8 @@ impl Alertmanager {
         }
     }
 
-    /// One request. That it is on its way is on disk before, and that it is not, where it failed,
-    /// behind it.
+    /// One request. That it is on its way is on disk before it leaves, and that it is not, where it
+    /// failed, behind it.
     async fn request(
         &self,
         delivery: &Delivery,
@@ -204,17 +243,16 @@ impl Alertmanager {
         data: &Data<'_>,
         deadline: Instant,
     ) -> Result<(), Refused> {
-        let (tenant, notification) = (&delivery.tenant, &delivery.notification);
-        let key = &notification.key;
-        let on_its_way = rows::on_its_way(tenant, key, &notification.entry);
-        // Where the disk refuses, people are told all the same; the fault is logged there.
-        drop(self.kept.write(vec![on_its_way]).await);
+        let key = &delivery.notification.key;
+        let left = Arc::new(AtomicBool::new(false));
+        let gate = self.gate(delivery, Arc::clone(&left));
         let watch = clock::Stopwatch::start();
-        let telling = delivery.loaded.tell.tell(&key.receiver, place, data);
+        let telling = delivery.loaded.tell.tell(&key.receiver, place, data, gate);
         let outcome = tokio::time::timeout_at(deadline, telling).await;
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Refused {
                 retry: true,
+                class: DEADLINE,
                 reason: "no answer in the time of the group".to_owned(),
             })
         });
@@ -227,10 +265,28 @@ impl Alertmanager {
                 *count += u64::from(seconds <= *most);
             }
         });
-        if outcome.is_err() {
-            drop(self.kept.write(vec![rows::arrived(tenant, key)]).await);
+        if outcome.is_err() && left.load(Ordering::Acquire) {
+            drop(self.kept.write(delivery.arrived()).await);
         }
         outcome
+    }
+
+    /// Notes that a notification is on its way, once, when it is about to leave.
+    fn gate(&self, delivery: &Delivery, left: Arc<AtomicBool>) -> Gate {
+        let rows = delivery.all();
+        let rows = rows.map(|one| rows::on_its_way(&delivery.tenant, &one.key, &one.entry));
+        let rows: Vec<RowChange> = rows.collect();
+        let kept = self.kept.clone();
+        Gate::new(move || {
+            let first = !left.swap(true, Ordering::AcqRel);
+            let (rows, kept) = (rows.clone(), kept.clone());
+            Box::pin(async move {
+                if first {
+                    // Where the disk refuses, people are told all the same; it is logged there.
+                    drop(kept.write(rows).await);
+                }
+            })
+        })
     }
 }
 
@@ -258,31 +314,6 @@ fn time_of(config: &Config, route: &str) -> Duration {
     let interval = config.route.by_id(route).map(|r| r.options.group_interval);
     let nanos = u64::try_from(interval.unwrap_or(0)).unwrap_or(0);
     Duration::from_nanos(nanos).max(TIME_MIN)
-}
-
-/// The labels of the route, expanded.
-fn route_labels(delivery: &Delivery, external_url: &str) -> BTreeMap<String, String> {
-    let (loaded, notification) = (&delivery.loaded, &delivery.notification);
-    let route = loaded.config.route.by_id(&notification.group.route);
-    let labels = route.map_or(&[][..], |route| &route.options.labels);
-    if labels.is_empty() {
-        return BTreeMap::new();
-    }
-    let raw: BTreeMap<String, String> = labels.iter().cloned().collect();
-    let data = Data::of(notification, raw.clone(), external_url).value();
-    let functions = NotifyFunctions {
-        now: notification.now,
-        ..NotifyFunctions::default()
-    };
-    let expand =
-        |(name, text): (String, String)| match loaded.library.expand(&text, &data, &functions) {
-            Ok(value) => Some((name, value)),
-            Err(error) => {
-                tracing::error!(label = name, %error, "the label of a route cannot be expanded");
-                None
-            }
-        };
-    raw.into_iter().filter_map(expand).collect()
 }
 
 /// Between half of it and half as long again, so that many do not try at one time.

@@ -7,7 +7,7 @@ use obs_model::Labels;
 use obs_model::family::{Family, Point};
 use obs_model::metrics::MetricKind::{Counter, Gauge, Histogram};
 
-use super::deliver::{KindCounts, LATENCIES};
+use super::deliver::{CLASSES, KindCounts, LATENCIES};
 use super::{Alertmanager, lock};
 use crate::clock;
 
@@ -149,26 +149,7 @@ impl Alertmanager {
                 0,
             ),
         ];
-        for name in ["alertmanager_alerts", "alertmanager_marked_alerts"] {
-            let mut family = Family::new(name, Gauge, "How many alerts by state.");
-            family.push(one("state", "active"), active as f64);
-            family.push(one("state", "suppressed"), suppressed as f64);
-            family.push(one("state", "unprocessed"), 0.0);
-            all.push(family);
-        }
-        let mut family = Family::new(
-            "alertmanager_silences",
-            Gauge,
-            "How many silences by state.",
-        );
-        for at in [
-            SilenceState::Active,
-            SilenceState::Pending,
-            SilenceState::Expired,
-        ] {
-            family.push(one("state", at.as_str()), silences[at as usize] as f64);
-        }
-        all.push(family);
+        all.extend(by_state((active, suppressed), silences));
         all.push(suppressed_family(quiet_counts));
         all
     }
@@ -214,7 +195,7 @@ impl Alertmanager {
             "The latency of notifications in seconds.",
         );
         for (kind, counts) in &counts {
-            for reason in ["other", "contextCanceled", "contextDeadlineExceeded"] {
+            for reason in CLASSES {
                 let labels = Labels::from_pairs([("integration", *kind), ("reason", reason)]);
                 let value = counts.failed.get(reason).copied().unwrap_or(0);
                 failed.push(labels, value as f64);
@@ -228,6 +209,32 @@ impl Alertmanager {
 
 fn version(status: &str) -> Labels {
     Labels::from_pairs([("status", status), ("version", "v2")])
+}
+
+/// Alerts and silences by their states.
+fn by_state((active, suppressed): (u64, u64), silences: [u64; 3]) -> Vec<Family> {
+    let mut all = Vec::new();
+    for name in ["alertmanager_alerts", "alertmanager_marked_alerts"] {
+        let mut family = Family::new(name, Gauge, "How many alerts by state.");
+        family.push(one("state", "active"), active as f64);
+        family.push(one("state", "suppressed"), suppressed as f64);
+        family.push(one("state", "unprocessed"), 0.0);
+        all.push(family);
+    }
+    let mut family = Family::new(
+        "alertmanager_silences",
+        Gauge,
+        "How many silences by state.",
+    );
+    for at in [
+        SilenceState::Active,
+        SilenceState::Pending,
+        SilenceState::Expired,
+    ] {
+        family.push(one("state", at.as_str()), silences[at as usize] as f64);
+    }
+    all.push(family);
+    all
 }
 
 fn suppressed_family(counts: Suppressed) -> Family {

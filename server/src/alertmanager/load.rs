@@ -3,20 +3,19 @@
 //! Invariant: what was loaded is whole: its templates are read, its senders are there.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use obs_alerting::notify::Config;
-use obs_alerting::notify::texts::Library;
-use obs_collector::glob;
 use serde_yaml_ng::Value;
 use tokio::sync::Semaphore;
 
-use super::{Tell, senders};
+use super::Tell;
 use crate::about::redacted;
+use crate::notify::{SenderOptions, Senders};
 
-/// Largest configuration, and largest file of templates.
+/// Largest configuration.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Requests to one receiver at one time.
 const REQUESTS_MAX: usize = 16;
@@ -29,36 +28,28 @@ pub(crate) struct Loaded {
     pub(crate) config: Arc<Config>,
     /// The text without its secrets.
     pub(crate) original: String,
-    /// The templates.
-    pub(crate) library: Library,
     /// Who sends.
     pub(crate) tell: Arc<dyn Tell>,
-    /// The text and its templates, by which it is known whether anything changed.
-    source: Vec<String>,
+    /// The text, by which it is known whether routes changed.
+    source: String,
     permits: BTreeMap<String, Arc<Semaphore>>,
 }
 
 impl Loaded {
     /// A configuration with those who send.
-    pub(crate) fn new(
-        text: &str,
-        config: Arc<Config>,
-        library: Library,
-        tell: Arc<dyn Tell>,
-    ) -> Self {
+    pub(crate) fn new(text: &str, config: Arc<Config>, tell: Arc<dyn Tell>) -> Self {
         let names = config.receivers.iter().map(|r| r.name.clone());
         let permits = names.map(|name| (name, Arc::new(Semaphore::new(REQUESTS_MAX))));
         Self {
             original: shown(text),
-            source: vec![text.to_owned()],
+            source: text.to_owned(),
             permits: permits.collect(),
-            library,
             config,
             tell,
         }
     }
 
-    /// Whether another one says the same.
+    /// Whether another one says the same, but for templates and secrets in files.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.source == other.source
     }
@@ -73,6 +64,7 @@ impl Loaded {
 pub(crate) async fn load(
     (file, inline): (Option<&Path>, Option<&Value>),
     folder: &Path,
+    options: SenderOptions,
 ) -> anyhow::Result<Loaded> {
     let path = file.map(|file| folder.join(file));
     let text = match (&path, inline) {
@@ -88,18 +80,10 @@ pub(crate) async fn load(
         None => "obs.alertmanager".to_owned(),
     };
     let config = Config::parse(&text).map_err(|e| anyhow::anyhow!("{shown}:{e}"))?;
-    let config = Arc::new(config);
     let own = path.as_deref().and_then(Path::parent).unwrap_or(folder);
-    let templates = templates(&config, own)
-        .await
-        .with_context(|| shown.clone())?;
-    let library = Library::new(&templates);
-    let library = library.map_err(|e| anyhow::anyhow!("{shown}: templates: {e}"))?;
-    let tell = senders::open(&config, own, &templates).await;
-    let tell = tell.with_context(|| shown.clone())?;
-    let mut loaded = Loaded::new(&text, config, library, tell);
-    loaded.source.extend(templates);
-    Ok(loaded)
+    let senders = Senders::new(&config, own, &options).await;
+    let senders = senders.with_context(|| shown.clone())?;
+    Ok(Loaded::new(&text, Arc::new(config), Arc::new(senders)))
 }
 
 async fn read(path: &Path) -> anyhow::Result<String> {
@@ -111,22 +95,6 @@ async fn read(path: &Path) -> anyhow::Result<String> {
         path.display()
     );
     tokio::fs::read_to_string(path).await.with_context(shown)
-}
-
-async fn templates(config: &Config, folder: &Path) -> anyhow::Result<Vec<String>> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for pattern in &config.templates {
-        let (found, faults) = glob::expand(&folder.join(pattern)).await;
-        if let Some(fault) = faults.into_iter().next() {
-            anyhow::bail!("templates: {fault}");
-        }
-        paths.extend(found);
-    }
-    let mut texts = Vec::with_capacity(paths.len());
-    for path in paths {
-        texts.push(read(&path).await?);
-    }
-    Ok(texts)
 }
 
 /// Keys of receivers whose values let anybody send as us.

@@ -9,7 +9,6 @@ use obs_alerting::notify::{Fingerprint, Received};
 use obs_collector::notifier::{Alert, Notifier};
 use obs_model::{Labels, Tenant};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::Alertmanager;
 use crate::clock;
@@ -26,18 +25,9 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// Takes what the rules tell until nobody can tell any more.
-    pub(crate) async fn run(self, mut told: mpsc::Receiver<Told>, stop: CancellationToken) {
-        loop {
-            let next = tokio::select! {
-                biased;
-                next = told.recv() => next,
-                // The rules end with the same token; what they told before is taken above.
-                () = stop.cancelled() => return,
-            };
-            match next {
-                Some(told) => self.take(told).await,
-                None => return,
-            }
+    pub(crate) async fn run(self, mut told: mpsc::Receiver<Told>) {
+        while let Some(told) = told.recv().await {
+            self.take(told).await;
         }
     }
 

@@ -1,31 +1,27 @@
 //! The door to those who send.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use obs_alerting::notify::Config;
 use obs_alerting::notify::data::Data;
+use obs_collector::http_client::{GATE, Gate};
 
 use super::deliver::{Refused, Tell, Telling};
+use crate::notify::Senders;
 
-#[derive(Debug)]
-struct Nobody;
-impl Tell for Nobody {
-    fn tell<'a>(&'a self, _: &'a str, _: usize, _: &'a Data<'a>) -> Telling<'a> {
-        Box::pin(async {
-            Err(Refused {
-                retry: false,
-                reason: String::new(),
+impl Tell for Senders {
+    fn tell<'a>(
+        &'a self,
+        receiver: &'a str,
+        integration: usize,
+        data: &'a Data<'a>,
+        gate: Gate,
+    ) -> Telling<'a> {
+        Box::pin(async move {
+            let sent = self.send(receiver, integration, data);
+            let sent = GATE.scope(gate, sent).await;
+            sent.map_err(|error| Refused {
+                retry: error.retry,
+                class: error.class,
+                reason: error.reason,
             })
         })
     }
-}
-
-/// Those of a configuration.
-pub(super) async fn open(
-    _config: &Arc<Config>,
-    _folder: &Path,
-    _templates: &[String],
-) -> anyhow::Result<Arc<dyn Tell>> {
-    Ok(Arc::new(Nobody))
 }

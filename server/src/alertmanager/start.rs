@@ -13,6 +13,7 @@ use super::{Alertmanager, Kept, Loaded, Outgoing, load};
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
+use crate::notify::SenderOptions;
 
 /// What of a configuration is about alerts.
 #[derive(Debug, Default)]
@@ -31,9 +32,21 @@ pub(crate) async fn settings(
     let obs = &config.obs;
     let source = (obs.alertmanager_file.as_deref(), obs.alertmanager.as_ref());
     Ok(Settings {
-        loaded: Some(load::load(source, folder).await?),
+        loaded: Some(load::load(source, folder, programs(config)).await?),
         elsewhere: config.alerting(text, folder)?,
     })
+}
+
+fn programs(config: &Config) -> SenderOptions {
+    SenderOptions {
+        programs: config.obs.alertmanager_programs,
+    }
+}
+
+/// Whether what a configuration says about alerts can be used: its routes, receivers, templates and
+/// Alertmanagers elsewhere.
+pub async fn check(config: &Config, text: &str, folder: &Path) -> anyhow::Result<()> {
+    settings(config, text, folder).await.map(drop)
 }
 
 /// Starts the Alertmanager and who tells others; gives who hands them the alerts of rules.
@@ -45,7 +58,7 @@ pub(crate) async fn start(
 ) -> anyhow::Result<Outgoing> {
     let loaded = match settings.loaded {
         Some(loaded) => loaded,
-        None => load::load((None, None), Path::new("")).await?,
+        None => load::load((None, None), Path::new(""), SenderOptions::default()).await?,
     };
     let kept = open_kept(disk).await?;
     let external_url = app.external_url.clone();

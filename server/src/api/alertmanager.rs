@@ -6,6 +6,7 @@
 mod acks;
 mod alerts;
 mod body;
+mod preview;
 mod silences;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .nest("/api/v2", with(own))
         .nest("/alertmanager/api/v2", with(other))
+        .route("/api/v1/alertmanager/route", get(preview::route))
         .route(
             "/api/v1/alertmanager/acks",
             get(acks::list).post(acks::post),

@@ -1,7 +1,8 @@
 //! The web UI: files that were embedded when the binary was built.
 //!
 //! File names carry a hash of their content, so they may be cached for ever; the page itself is
-//! asked for anew each time. Addresses without a file are the page's own and get the page.
+//! asked for anew each time. Addresses of [`PAGES`] are the page's own and get the page, whose
+//! `<base>` leads from that address to the root: so it works below any path.
 
 use axum::Router;
 use axum::extract::OriginalUri;
@@ -25,9 +26,32 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; style-src 'self' 'uns
 const NOT_BUILT: &str = "This binary was built without the web UI; `make ui` before `cargo build` \
      adds it. All APIs work.\n";
 
+/// Addresses that the page itself draws; the same as in `ui/src/pages.ts`.
+const PAGES: &[&str] = &[
+    "/explore",
+    "/graph",
+    "/dashboards",
+    "/d/{uid}",
+    "/d/{uid}/{slug}",
+    "/service-map",
+    "/trace/{id}",
+    "/compare/{a}/{b}",
+    "/kubernetes",
+    "/kubernetes/{*path}",
+    "/alerts",
+    "/errors",
+    "/errors/{fingerprint}",
+    "/targets",
+    "/cardinality",
+    "/status",
+];
+
 /// Everything that no API route takes.
 pub(super) fn routes() -> Router {
-    Router::new()
+    let pages = PAGES.iter().fold(Router::new(), |router, path| {
+        router.route(path, get(|uri: Uri| async move { page(uri.path()) }))
+    });
+    pages
         .route("/", get(root))
         .route(
             "/assets/{*file}",
@@ -39,7 +63,7 @@ pub(super) fn routes() -> Router {
 /// The page asks relative to its own address, which therefore ends with a slash.
 async fn root(OriginalUri(uri): OriginalUri) -> Response {
     match uri.path().ends_with('/') {
-        true => page(),
+        true => page("/"),
         false => Redirect::permanent(&format!("{}/", uri.path())).into_response(),
     }
 }
@@ -56,11 +80,20 @@ pub(crate) fn below(prefix: &str, all: Router) -> Router {
     }
 }
 
-fn page() -> Response {
+/// The way from a page to the root: `./`, and `../` for each folder that it seems to be in.
+fn way_up(path: &str) -> String {
+    let folders = path.matches('/').count().saturating_sub(1);
+    format!("./{}", "../".repeat(folders))
+}
+
+/// The page for an address below the root.
+fn page(path: &str) -> Response {
     let Some(page) = ASSETS.iter().find(|a| a.path == "/index.html") else {
         return (StatusCode::NOT_FOUND, NOT_BUILT).into_response();
     };
-    let mut response = page.bytes.into_response();
+    let base = format!("<base href=\"{}\"", way_up(path));
+    let text = String::from_utf8_lossy(page.bytes).replacen("<base href=\"./\"", &base, 1);
+    let mut response = text.into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -87,4 +120,21 @@ fn asset(path: &str) -> Response {
     let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
     headers.insert(header::CACHE_CONTROL, forever);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_lead_to_the_root() {
+        for (path, expect) in [
+            ("/", "./"),
+            ("/explore", "./"),
+            ("/d/uid", "./../"),
+            ("/kubernetes/pod/shop/cart-0", "./../../../"),
+        ] {
+            assert_eq!(way_up(path), expect, "{path}");
+        }
+    }
 }

@@ -30,12 +30,20 @@ const TEMPLATE_ELEMENTS_MAX: usize = 10_000;
 /// What happened so far.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) evaluations: AtomicU64,
-    pub(crate) failures: AtomicU64,
-    pub(crate) missed: AtomicU64,
     pub(crate) samples: AtomicU64,
     pub(crate) samples_lost: AtomicU64,
     pub(crate) alerts_dropped: AtomicU64,
+}
+
+/// What happened so far in one group.
+#[derive(Debug, Default)]
+pub(crate) struct MemberCounts {
+    pub(crate) evaluations: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    /// Rounds.
+    pub(crate) iterations: AtomicU64,
+    /// Rounds that were left out.
+    pub(crate) missed: AtomicU64,
 }
 
 /// What a rule made in a round.
@@ -76,6 +84,7 @@ impl Ruler {
                 () = tokio::time::sleep(wait) => {}
             }
             let watch = clock::Stopwatch::start();
+            member.counts.iterations.fetch_add(1, Ordering::Relaxed);
             self.round(app, member, next).await;
             *lock(&member.last) = Some((next, watch.elapsed_seconds()));
             let due = schedule.at_or_before(clock::now());
@@ -83,8 +92,8 @@ impl Ruler {
             let over = (due - next) / schedule.interval();
             if over > 0 {
                 let over = over.unsigned_abs();
-                member.missed.fetch_add(over, Ordering::Relaxed);
-                self.counts.missed.fetch_add(over, Ordering::Relaxed);
+                member.counts.missed.fetch_add(over, Ordering::Relaxed);
+                member.counts.iterations.fetch_add(over, Ordering::Relaxed);
             }
             next = due.max(next).saturating_add(schedule.interval());
         }
@@ -167,7 +176,7 @@ impl Ruler {
         rule: usize,
         now: Timestamp,
     ) -> Made {
-        self.counts.evaluations.fetch_add(1, Ordering::Relaxed);
+        member.counts.evaluations.fetch_add(1, Ordering::Relaxed);
         let tenant = member.key.tenant.clone();
         let sources = match app.stores() {
             Ok(stores) => stores.sources(&tenant),
@@ -216,7 +225,7 @@ impl Ruler {
         let mut samples = match evaluated {
             Ok(samples) => samples,
             Err(error) => {
-                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+                member.counts.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
                     group = member.key.name,
                     file = member.key.file,
@@ -275,7 +284,7 @@ impl Ruler {
             surroundings: &setting.surroundings,
             asking: &asking,
         };
-        self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        member.counts.failures.fetch_add(1, Ordering::Relaxed);
         if let Some(rule) = member.rules.get(rule) {
             let failed = Err(QueryError::Execution(error.clone()));
             drop(lock(rule).evaluate(&scene, failed));

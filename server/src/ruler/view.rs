@@ -1,7 +1,5 @@
 //! Groups, rules and alerts as the API shows them.
 
-use std::sync::atomic::Ordering;
-
 use obs_alerting::rules::group::Health;
 use obs_alerting::rules::{AlertState, RuleKind};
 use obs_model::{Labels, Timestamp};
@@ -14,10 +12,8 @@ pub(crate) struct GroupView {
     pub(crate) file: String,
     pub(crate) name: String,
     pub(crate) interval: i64,
-    pub(crate) query_offset: i64,
     pub(crate) limit: usize,
     pub(crate) last: Option<(Timestamp, f64)>,
-    pub(crate) missed: u64,
     pub(crate) rules: Vec<RuleView>,
 }
 
@@ -64,10 +60,8 @@ impl Member {
             file: self.key.file.clone(),
             name: self.key.name.clone(),
             interval: self.times.interval,
-            query_offset: self.times.query_offset,
             limit: self.group.limit,
             last: *lock(&self.last),
-            missed: self.missed.load(Ordering::Relaxed),
             rules: (0..self.rules.len())
                 .map(|rule| self.rule_view(rule))
                 .collect(),

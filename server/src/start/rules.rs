@@ -30,7 +30,7 @@ pub(super) fn start_ruler(
     let known = (&app.external_labels, app.external_url.as_str());
     let setting = Setting::new(&options.rules, config, known);
     let (ruler, told) = Ruler::new(setting, kept, stop.clone());
-    tasks.spawn(outgoing.run(told, stop.clone()));
+    tasks.spawn(outgoing.run(told));
     ruler.begin(app, groups);
     anyhow::ensure!(
         app.ruler.set(Arc::clone(&ruler)).is_ok(),

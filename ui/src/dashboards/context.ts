@@ -20,8 +20,8 @@ export interface DashboardContext {
   regions: Region[];
   /** Panels that are not visible ask too. */
   renderAll: boolean;
-  /** Told whenever a panel begins or ends loading. */
-  report: (key: string, state: PanelState) => void;
+  /** Told whether a panel still has something to do. */
+  report: (key: string, busy: boolean) => void;
   kiosk: boolean;
   editing: boolean;
 }

@@ -37,7 +37,7 @@ export function PanelEditor({ panel, json, change }: { panel: Panel; json: unkno
       <p><button type="button" onClick={() => setParams({ editPanel: undefined })}>← back to the dashboard</button></p>
       <div class="alone-panel"><PanelFrame key={panel.key} panel={{ ...panelOf(now), key: panel.key, scoped: panel.scoped }} alone /></div>
       <form class="form" onSubmit={(event) => event.preventDefault()}>
-        <label>Title <input value={str(now.title)} onChange={(e) => edit({ title: e.currentTarget.value })} /></label>
+        <label>Title <input value={str(now.title)} onInput={(e) => edit({ title: e.currentTarget.value })} /></label>
         <label>Kind <select value={panel.type} onChange={(e) => edit({ type: e.currentTarget.value })}>{[...new Set([panel.type, ...Object.keys(KINDS)])].map((kind) => <option key={kind}>{kind}</option>)}</select></label>
         <label>Unit <input list="units" value={str(defaults.unit)} onChange={(e) => setDefault({ unit: e.currentTarget.value || undefined })} /></label>
         <datalist id="units">{UNITS.map((unit) => <option key={unit} value={unit} />)}</datalist>

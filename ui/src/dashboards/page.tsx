@@ -9,7 +9,7 @@ import { route, setParams, useRoute } from '../route';
 import { FALLBACK, setFallback, useTime } from '../time/store';
 import { Actions } from './actions';
 import { regions as findRegions } from './annotations';
-import { Context, panelTime, type DashboardContext, type PanelState } from './context';
+import { Context, panelTime, type DashboardContext } from './context';
 import { Annotations, DashboardLinks, Variables } from './controls';
 import { PanelEditor } from './editor';
 import { layout, type Item } from './layout';
@@ -57,28 +57,25 @@ function useVariables(dashboard: Dashboard, search: string): { resolved?: Resolv
   return state;
 }
 
-/** Says in the document element when no panel is loading. */
-function useReady(items: Item[], ready: boolean): (key: string, state: PanelState) => void {
-  const states = useRef(new Map<string, PanelState>());
-  const check = useCallback((known: boolean) => {
-    const busy = !known || [...states.current.values()].some((state) => state === 'loading');
-    if (busy) delete document.documentElement.dataset.dashboardReady;
-    else document.documentElement.dataset.dashboardReady = 'true';
+/** Says in the document element when no panel is loading: each has told that it has nothing to do. */
+function useReady(items: Item[], ready: boolean): (key: string, busy: boolean) => void {
+  const busy = useRef(new Map<string, boolean>());
+  const wanted = useRef<string[]>([]);
+  const check = useCallback(() => {
+    const done = wanted.current.every((key) => busy.current.get(key) === false);
+    if (done && isReady.current) document.documentElement.dataset.dashboardReady = 'true';
+    else delete document.documentElement.dataset.dashboardReady;
   }, []);
-  const keys = items.map((item) => item.panel.key).join('\n');
   const isReady = useRef(ready);
   isReady.current = ready;
+  const keys = items.filter((item) => item.kind === 'panel').map((item) => item.panel.key).join('\n');
   useEffect(() => {
-    const known = new Set(keys.split('\n'));
-    for (const key of states.current.keys()) if (!known.has(key)) states.current.delete(key);
-    // Panels begin to ask once they have been measured and found visible.
-    const timer = setTimeout(() => check(ready), 250);
-    return () => clearTimeout(timer);
+    wanted.current = keys ? keys.split('\n') : [];
+    check();
   }, [keys, ready]);
-  return useCallback((key, state) => {
-    states.current.set(key, state);
-    if (state === 'loading') check(false);
-    else setTimeout(() => check(isReady.current), 50);
+  return useCallback((key, now) => {
+    busy.current.set(key, now);
+    check();
   }, []);
 }
 
@@ -107,7 +104,8 @@ function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean;
     return () => abort.abort();
   }, [resolved, range, switched, dashboard]);
   const items = useMemo(() => (resolved ? layout(dashboard.panels, resolved.values, toggled, renderAll) : []), [dashboard, resolved, toggled, renderAll]);
-  const report = useReady(items, resolved !== undefined);
+  const only = params.get('viewPanel')?.replace(/^panel-/, '') ?? params.get('editPanel')?.replace(/^panel-/, '');
+  const report = useReady(only ? items.filter((item) => item.panel.key === only) : items, resolved !== undefined);
   if (error) return <p class="error" role="alert">{error}</p>;
   if (!resolved) return <p class="quiet">Loading …</p>;
   const kiosk = params.has('kiosk');

@@ -23,11 +23,11 @@ interface Answer {
 }
 
 /** Whether the panel is, or is about to be, in view. */
-function useSeen(box: { current: HTMLElement | null }, always: boolean): boolean {
-  const [seen, setSeen] = useState(always);
+function useSeen(box: { current: HTMLElement | null }, always: boolean): boolean | undefined {
+  const [seen, setSeen] = useState<boolean | undefined>(always ? true : undefined);
   useEffect(() => {
     if (always || !box.current) {
-      setSeen(always);
+      setSeen(true);
       return;
     }
     const observer = new IntersectionObserver((entries) => setSeen(entries.some((entry) => entry.isIntersecting)), { rootMargin: '200px' });
@@ -73,7 +73,7 @@ class Guard extends Component<{ children: ComponentChildren; onError: (why: stri
   }
 }
 
-function useAnswer(panel: Panel, seen: boolean, width: number): [Answer, (answer: Answer) => void] {
+function useAnswer(panel: Panel, seen: boolean | undefined, width: number): [Answer, (answer: Answer) => void] {
   const context = useDashboard();
   const kind = KINDS[panel.type];
   const [answer, setAnswer] = useState<Answer>({ state: 'idle' });
@@ -130,7 +130,9 @@ export function PanelFrame({ panel, alone }: { panel: Panel; alone?: boolean }) 
   const { width, height } = useSize(body);
   const [answer, setAnswer] = useAnswer(panel, seen, width);
   const { state, data, error } = answer;
-  useEffect(() => context.report(panel.key, state), [state]);
+  // Also before it is known whether it is seen, and before it has begun to ask.
+  const busy = state === 'loading' || (state === 'idle' && seen !== false);
+  useEffect(() => context.report(panel.key, busy), [busy]);
   const kind = KINDS[panel.type];
   const time = useMemo(() => panelTime(context, panel, width), [context.range, context.values, width, panel]);
   const fields = useMemo(() => {

@@ -56,13 +56,15 @@ export function LogsView({ q, range, tick, patterns }: Props) {
 
 function Volume({ q, range, tick }: { q: string; range: Range; tick: number }) {
   const step = stepFor(range, 80, 1);
+  // A bar counts the lines before its moment: the last one stands at the end of the newest.
+  const whole = useMemo(() => ({ start: Math.floor(range.start / step) * step, end: Math.ceil(range.end / step) * step }), [range, step]);
   const loaded = useLoad([q, range, tick], async (signal) => {
-    const data = await loki.queryRange(`sum by (detected_level) (count_over_time(${q} | drop __error__ [${step}s]))`, { start: Math.floor(range.start / step) * step, end: range.end }, { step }, signal);
+    const data = await loki.queryRange(`sum by (detected_level) (count_over_time(${q} | drop __error__ [${step}s]))`, whole, { step }, signal);
     return data.resultType === 'matrix' ? data.result : [];
   });
   const chart = useMemo(() => {
     const all = loaded.value ?? [];
-    const { times, columns } = align(all, range, step);
+    const { times, columns } = align(all, whole, step);
     const base = new Array<number>(times.length).fill(0);
     const series = all.map(({ metric }, i) => {
       const told = columns[i] ?? [];
@@ -76,7 +78,7 @@ function Volume({ q, range, tick }: { q: string; range: Range; tick: number }) {
   if (!loaded.value?.length) return null;
   return (
     <div class="chart-box chart">
-      <Plot times={chart.times} series={chart.series} range={range} height={130} tip={{ mode: 'multi', sort: 'desc' }} />
+      <Plot times={chart.times} series={chart.series} range={whole} height={130} tip={{ mode: 'multi', sort: 'desc' }} />
       <ul class="legend">{[...chart.series].reverse().map((one) => <li key={one.name}><i style={{ background: one.colour }} />{one.name}</li>)}<li class="quiet">{count(chart.total, 'line')}</li></ul>
     </div>
   );

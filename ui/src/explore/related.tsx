@@ -23,7 +23,7 @@ export function Related({ labels, range }: { labels: Record<string, string>; ran
   const pages = [
     ...(pod ? [{ name: `Pod ${pod}`, href: link(`/kubernetes/pod/${encodeURIComponent(namespace ?? '')}/${encodeURIComponent(pod)}`) }] : []),
     ...(node && !pod ? [{ name: `Node ${node}`, href: link('/kubernetes/nodes') }] : []),
-    ...(labels.service ?? labels.service_name ? [{ name: `Service ${labels.service ?? labels.service_name}`, href: link('/services', { service: labels.service ?? labels.service_name }) }] : []),
+    ...(labels.service ?? labels.service_name ? [{ name: `Service ${labels.service ?? labels.service_name}`, href: link('/service-map', { service: labels.service ?? labels.service_name }) }] : []),
   ];
   return (
     <div class="card related">

@@ -38,8 +38,7 @@ function attributes(element: Element): Record<string, unknown> {
 function imageSource(source: string | null): string | undefined {
   if (!source) return undefined;
   if (/^data:image\/(png|jpeg|gif|webp);/i.test(source)) return source;
-  const found = safe(source);
-  return found && !/^[a-z]+:/i.test(found) ? found : undefined;
+  return source.startsWith('/') ? safe(source) : undefined;
 }
 
 function elements(node: Node, depth: number): ComponentChildren {
@@ -48,6 +47,7 @@ function elements(node: Node, depth: number): ComponentChildren {
   const name = node.tagName.toLowerCase();
   if (DROPPED.has(name)) return null;
   const children = [...node.childNodes].map((child) => elements(child, depth + 1));
+  if (name === 'img' && !imageSource(node.getAttribute('src'))) return node.getAttribute('alt');
   if (!ELEMENTS.has(name)) return children;
   return createElement(name, attributes(node), ...(['br', 'hr', 'img'].includes(name) ? [] : children));
 }
@@ -82,7 +82,7 @@ function one(token: Tokens.Generic, depth: number): ComponentChildren {
       const href = safe(String(token.href));
       return href ? <a href={href} rel="noopener noreferrer" title={token.title ? String(token.title) : undefined}>{inner()}</a> : <>{inner()}</>;
     }
-    case 'image': return <img src={imageSource(String(token.href))} alt={String(token.text)} />;
+    case 'image': return imageSource(String(token.href)) ? <img src={imageSource(String(token.href))} alt={String(token.text)} /> : String(token.text);
     case 'html': return <Html text={String(token.text)} />;
     case 'checkbox': return <input type="checkbox" checked={Boolean(token.checked)} disabled />;
     case 'list': {

@@ -44,7 +44,7 @@ function Trace({ id, all }: { id: string; all: Row[] }) {
     <>
       <p class="explore-bar">
         <span>{time(extent.start)} · <b>{duration(extent.nanos)}</b> · {count(all.length, 'span')} · {count(services.length, 'service')} · {count(all.filter((row) => row.failed).length, 'error')}</span>
-        {services.slice(0, 12).map((service) => <a key={service} class="label" href={link('/services', { service })}><i style={{ background: colourOf(service) }} />{service}</a>)}
+        {services.slice(0, 12).map((service) => <a key={service} class="label" href={link('/service-map', { service })}><i style={{ background: colourOf(service) }} />{service}</a>)}
       </p>
       <div class="explore-bar">
         <Tabs label="View" all={VIEWS} now={view} onPick={(one) => setParams({ view: one })} />
@@ -88,7 +88,7 @@ function Details({ row, id, start, range }: { row: Row; id: string; start: bigin
       <Pairs pairs={[['began', `+${duration(Number(row.start - start))}`], ['took', duration(row.nanos)], ['kind', kindText(row.span.kind)], ['span', row.span.spanId]]} />
       <p class="actions">
         {pod && <a href={link(`/kubernetes/pod/${encodeURIComponent(namespace ?? '')}/${encodeURIComponent(pod)}`, { from: `${Math.round(range.start * 1000)}`, to: `${Math.round(range.end * 1000)}` })}>Pod {pod}</a>}
-        <a href={link('/services', { service: row.service })}>Service</a>
+        <a href={link('/service-map', { service: row.service })}>Service</a>
         <a href={link('/explore', { lang: 'traceql', q: `{ resource.service.name = ${JSON.stringify(row.service)} && name = ${JSON.stringify(row.span.name)} }` })}>Spans like this</a>
       </p>
       <h3>Attributes</h3>
@@ -106,20 +106,22 @@ function Details({ row, id, start, range }: { row: Row; id: string; start: bigin
       <Pairs pairs={pairs(row.resource)} />
       {row.scope && <><h3>Scope</h3><Pairs pairs={[['name', row.scope]]} /></>}
       <h3>Logs of this span</h3>
-      <TraceLogs id={id} span={row.span.spanId} range={range} />
+      <TraceLogs id={id} span={row.span.spanId} service={row.service} range={range} />
       <h3>Related</h3>
       <Show of={related}>{(all) => <PreparedLinks all={[...(all.metrics ?? []), ...(all.logs ?? [])].slice(0, 8)} />}</Show>
     </aside>
   );
 }
 
-/** Lines that name the trace in their metadata or in their text; with `span`, those of it first. */
-function TraceLogs({ id, span, range }: { id: string; span?: string; range: { start: number; end: number } }) {
+/** Lines that name the trace in their metadata or in their text; with `span` those of it, else those of its service. */
+function TraceLogs({ id, span, service, range }: { id: string; span?: string; service?: string; range: { start: number; end: number } }) {
   const loaded = useLoad([id, span], async (signal) => {
-    const data = await loki.queryRange(`{service_name=~".+"} |= ${JSON.stringify(id)} or trace_id = ${JSON.stringify(id)}`, range, { limit: 500, direction: 'forward' }, signal).catch(async () =>
-      loki.queryRange(`{service_name=~".+"} | trace_id = ${JSON.stringify(id)}`, range, { limit: 500, direction: 'forward' }, signal));
-    const lines = data.resultType === 'streams' ? loki.linesOf(data.result, true) : [];
-    return span ? lines.filter((line) => (line.labels.span_id ?? line.metadata.span_id ?? '') === span || line.line.includes(span)) : lines;
+    const found = await Promise.all(['|=', '| trace_id ='].map((how) => loki.queryRange(`{service_name=~".+"} ${how} ${JSON.stringify(id)}`, range, { limit: 500, direction: 'forward' }, signal)));
+    const all = found.flatMap((data) => (data.resultType === 'streams' ? loki.linesOf(data.result, true) : []));
+    const lines = [...new Map(all.map((line) => [`${line.nanos}${line.line}`, line])).values()].sort((a, b) => (a.nanos < b.nanos ? -1 : 1));
+    if (!span) return lines;
+    const own = lines.filter((line) => (line.labels.span_id ?? line.metadata.span_id ?? '') === span || line.line.includes(span));
+    return own.length > 0 ? own : lines.filter((line) => (line.labels.service_name ?? line.labels.app) === service);
   });
   return <Show of={loaded} empty={(lines) => lines.length === 0} whenEmpty="No lines name it.">{(lines) => <Lines lines={lines} />}</Show>;
 }

@@ -12,7 +12,7 @@ use obs_query::Language;
 use serde_json::{Map, Value, json};
 
 use super::{Result, labels_json, success};
-use crate::api::{Asker, json};
+use crate::api::Asker;
 use crate::app::App;
 use crate::params::{Params, invalid};
 use crate::ruler::{AlertView, AlertingView, GroupView, RuleView};
@@ -181,8 +181,6 @@ fn group_json(group: &GroupView, rules: Vec<Value>) -> Value {
         "rules": rules,
         "interval": seconds(group.interval),
         "limit": group.limit,
-        "queryOffset": seconds(group.query_offset),
-        "missedEvaluations": group.missed,
         "evaluationTime": group.last.map_or(0.0, |(_, took)| took),
         "lastEvaluation": time(group.last.map(|(at, _)| at)),
     })

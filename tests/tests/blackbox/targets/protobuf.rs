@@ -275,6 +275,17 @@ fn native_histograms_exemplars_and_types() {
         &[0.75],
     );
     one("took_seconds_count{job=\"text\"}", &[1.0]);
+    exemplars(&obs);
+    let meant = obs
+        .get("/api/v1/metadata", &[("metric", "took_seconds")])
+        .json();
+    assert_eq!(
+        meant["data"]["took_seconds"][0]["type"], "histogram",
+        "{meant}"
+    );
+}
+
+fn exemplars(obs: &Obs) {
     let now = (millis() / 1000 + 60).to_string();
     let since = (millis() / 1000 - 3600).to_string();
     for (name, trace, value) in [
@@ -291,13 +302,6 @@ fn native_histograms_exemplars_and_types() {
         assert_eq!(found["labels"], json!({"trace_id": trace}), "{answer}");
         assert_eq!(found["value"], value, "{answer}");
     }
-    let meant = obs
-        .get("/api/v1/metadata", &[("metric", "took_seconds")])
-        .json();
-    assert_eq!(
-        meant["data"]["took_seconds"][0]["type"], "histogram",
-        "{meant}"
-    );
 }
 
 #[test]

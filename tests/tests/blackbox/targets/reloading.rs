@@ -13,7 +13,10 @@ fn reload(obs: &Obs, text: &str) -> bool {
     let counts = || {
         let log = obs.log();
         let count = |what: &str| log.matches(what).count();
-        (count("configuration reloaded"), count("configuration not reloaded"))
+        (
+            count("configuration reloaded"),
+            count("configuration not reloaded"),
+        )
     };
     let before = counts();
     std::fs::write(obs.path("obs.yml"), text).expect("the folder is writable");

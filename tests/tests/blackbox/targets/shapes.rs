@@ -29,8 +29,37 @@ fn targets_and_why_there_are_no_more() {
     let obs = Obs::with_config(&config);
     let up = target(&obs, "a", "up");
     target(&obs, "b", "up");
+    active(&up, &peer.address);
+    let get = |params: &[(&str, &str)]| obs.get("/api/v1/targets", params).json()["data"].clone();
+    let all = get(&[]);
     assert_eq!(
-        keys(&up),
+        keys(&all),
+        ["activeTargets", "droppedTargetCounts", "droppedTargets"]
+    );
+    assert_eq!(all["droppedTargetCounts"]["a"], 3, "{all}");
+    assert_eq!(all["droppedTargetCounts"]["b"], 1, "{all}");
+    let only = get(&[("state", "dropped"), ("scrapePool", "a")]);
+    assert_eq!(only["activeTargets"], json!([]));
+    let dropped = list(&only["droppedTargets"]);
+    assert_eq!(dropped.len(), 3, "{only}");
+    assert_eq!(keys(&dropped[0]), ["discoveredLabels", "scrapePool"]);
+    let active = get(&[("state", "active"), ("scrapePool", "b")]);
+    assert_eq!(list(&active["activeTargets"]).len(), 1);
+    assert_eq!(active["droppedTargets"], json!([]));
+    reasons(&get(&[
+        ("state", "dropped"),
+        ("scrapePool", "a"),
+        ("reasons", "true"),
+    ]));
+    let pools = obs.get("/api/v1/scrape_pools", &[]).json();
+    assert_eq!(pools["data"]["scrapePools"], json!(["a", "b", "obs"]));
+    metadata(&obs, &peer.address);
+    relabel_steps(&obs);
+}
+
+fn active(up: &Value, address: &str) {
+    assert_eq!(
+        keys(up),
         [
             "discoveredLabels",
             "globalUrl",
@@ -49,7 +78,7 @@ fn targets_and_why_there_are_no_more() {
     assert_eq!(
         up["discoveredLabels"],
         json!({
-            "__address__": peer.address, "__metrics_path__": "/metrics", "__scheme__": "http",
+            "__address__": address, "__metrics_path__": "/metrics", "__scheme__": "http",
             "__scrape_interval__": "5s", "__scrape_timeout__": "5s", "job": "a", "team": "x",
             "__always_scrape_classic_histograms__": "false",
             "__convert_classic_histograms_to_nhcb__": "false",
@@ -58,30 +87,12 @@ fn targets_and_why_there_are_no_more() {
     );
     assert_eq!(
         up["labels"],
-        json!({"instance": peer.address, "job": "a", "team": "x"})
+        json!({"instance": address, "job": "a", "team": "x"})
     );
-    let get = |params: &[(&str, &str)]| obs.get("/api/v1/targets", params).json()["data"].clone();
-    let all = get(&[]);
-    assert_eq!(
-        keys(&all),
-        ["activeTargets", "droppedTargetCounts", "droppedTargets"]
-    );
-    assert_eq!(all["droppedTargetCounts"]["a"], 3, "{all}");
-    assert_eq!(all["droppedTargetCounts"]["b"], 1, "{all}");
-    let only = get(&[("state", "dropped"), ("scrapePool", "a")]);
-    assert_eq!(only["activeTargets"], json!([]));
-    let dropped = list(&only["droppedTargets"]);
-    assert_eq!(dropped.len(), 3, "{only}");
-    assert_eq!(keys(&dropped[0]), ["discoveredLabels", "scrapePool"]);
-    let active = get(&[("state", "active"), ("scrapePool", "b")]);
-    assert_eq!(list(&active["activeTargets"]).len(), 1);
-    assert_eq!(active["droppedTargets"], json!([]));
-    // Why, where that is asked for: by which rule.
-    let why = get(&[
-        ("state", "dropped"),
-        ("scrapePool", "a"),
-        ("reasons", "true"),
-    ]);
+}
+
+/// Why targets were dropped, where that is asked for: by which rule.
+fn reasons(why: &Value) {
     let reason = |address: &str| {
         let found = list(&why["droppedTargets"]).iter();
         let found = found.map(Value::clone);
@@ -96,10 +107,6 @@ fn targets_and_why_there_are_no_more() {
         reason("equal:3"),
         json!({"rule": 2, "text": "relabel_configs[2]: action drop matched \"3\""})
     );
-    let pools = obs.get("/api/v1/scrape_pools", &[]).json();
-    assert_eq!(pools["data"]["scrapePools"], json!(["a", "b", "obs"]));
-    metadata(&obs, &peer.address);
-    relabel_steps(&obs);
 }
 
 fn metadata(obs: &Obs, address: &str) {

@@ -1,0 +1,122 @@
+// Dashboards: every kind of panel with the values that were sent, variables, saving, many panels.
+
+import { check, coloured, DEADLINE, open, picture, post, unharmed, until } from './harness.mjs';
+import { everyKind } from './seed.mjs';
+
+const ready = (page) => page.waitForSelector('html[data-dashboard-ready="true"]', { timeout: DEADLINE, state: 'attached' });
+const panel = (page, id) => page.locator(`[data-panel-id="${id}"]`);
+
+async function texts(page, id, wanted) {
+  const found = await panel(page, id).innerText();
+  for (const one of wanted) check(found.includes(one), `panel ${id} lacks ${one}: ${found.slice(0, 200)}`);
+}
+
+export const DASHBOARDS = {
+  async 'every kind of panel draws what was sent'(page, { url, api }) {
+    await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
+    await open(page, url, '/d/kinds?render=all');
+    await ready(page);
+    const states = Object.fromEntries(await page.$$eval('[data-panel-id]', (all) => all.map((one) => [one.dataset.panelId, `${one.dataset.state} ${one.dataset.error ?? ''}`])));
+    const expected = { 20: 'error', 21: 'empty', 22: 'unsupported' };
+    for (let id = 1; id <= 24; id += 1) check(states[id]?.startsWith(`${expected[id] ?? 'ok'} `), `panel ${id} is ${states[id]}`);
+    check(states[20].includes('1:5'), states[20]);
+    check(states[22].includes('no-such-panel'), states[22]);
+    await coloured(panel(page, 1).locator('canvas').first(), 5);
+    await coloured(panel(page, 8).locator('canvas').first(), 5);
+    await coloured(panel(page, 18).locator('canvas').first(), 5);
+    await texts(page, 1, ['a']);
+    await texts(page, 2, ['42']);
+    await texts(page, 3, ['42%']);
+    await texts(page, 4, ['42', '21', '7', '<img']);
+    await texts(page, 5, ['Kind of seed', '42', '21']);
+    await texts(page, 6, ['Head', 'bad', 'good']);
+    await texts(page, 7, ['card declined']);
+    await texts(page, 9, ['a', 'b']);
+    check((await panel(page, 9).locator('path.slice').count()) === 3, 'the pie has other slices');
+    check((await panel(page, 10).locator('rect').count()) === 3, 'the chart has other bars');
+    check((await panel(page, 11).locator('rect').count()) >= 1, 'the histogram has no bars');
+    check((await panel(page, 12).locator('rect').count()) >= 1, 'no state');
+    check((await panel(page, 13).locator('rect').count()) >= 1, 'no status');
+    check((await panel(page, 14).locator('ol.waterfall li').count()) === 4, 'the trace has other spans');
+    check((await panel(page, 15).locator('.node').count()) >= 3, 'the graph has too few nodes');
+    await texts(page, 17, ['Every kind']);
+    await texts(page, 19, ['21']);
+    await texts(page, 24, ['21']);
+    check((await panel(page, 6).locator('a[href^="javascript"]').count()) === 0, 'a link that runs');
+    await unharmed(page, 'the dashboard');
+    await picture(page, 'dashboard');
+  },
+
+  async 'variables come from the address, and choosing changes it'(page, { url }) {
+    await open(page, url, '/d/kinds?var-kind=b&kiosk');
+    await ready(page);
+    check((await page.locator('header.top').count()) === 0, 'a kiosk has no frame');
+    await texts(page, 1, ['b']);
+    await page.locator('.picker button[aria-label^="Kind"]').click();
+    await page.locator('.picker [role=option]', { hasText: /\ba$/ }).first().click();
+    await page.keyboard.press('Escape');
+    await until('both values in the address', () => new URL(page.url()).searchParams.getAll('var-kind').join() === 'b,a');
+    await until('both series', async () => (await panel(page, 1).locator('.legend li').count()) === 2);
+  },
+
+  async 'only what is seen is asked'(page, { url }) {
+    await open(page, url, '/d/kinds');
+    await ready(page);
+    check((await panel(page, 2).getAttribute('data-state')) === 'ok', 'the first row is drawn');
+    check((await panel(page, 19).getAttribute('data-state')) === 'idle', 'the last row has not been asked');
+    await panel(page, 19).scrollIntoViewIfNeeded();
+    await panel(page, 19).locator('.stat-value', { hasText: '21' }).waitFor({ timeout: DEADLINE });
+  },
+
+  async 'a panel is edited, saved, inspected and seen alone'(page, { url, api }) {
+    await open(page, url, '/d/kinds?editPanel=2');
+    await panel(page, 2).locator('.stat-value', { hasText: '42' }).waitFor({ timeout: DEADLINE });
+    await page.locator('.panel-editor textarea').first().fill('seed{kind="b"} * 2 + 1');
+    await page.locator('.panel-editor input').first().fill('Doubled');
+    await page.locator('.panel-editor input').nth(1).focus();
+    await panel(page, 2).locator('.stat-value', { hasText: '43' }).waitFor({ timeout: DEADLINE });
+    await page.locator('.dashboard-actions button', { hasText: 'Save' }).click();
+    await page.locator('[role=status]', { hasText: 'Saved' }).waitFor({ timeout: DEADLINE });
+    const saved = await (await fetch(`${api}/api/v1/dashboards/kinds`)).json();
+    check(saved.panels[1].title === 'Doubled' && saved.panels[1].targets[0].expr.includes('* 2'), JSON.stringify(saved.panels[1]));
+    await open(page, url, '/d/kinds?viewPanel=1');
+    await coloured(panel(page, 1).locator('canvas').first(), 5);
+    check((await page.locator('[data-panel-id]').count()) === 1, 'other panels are there');
+  },
+
+  async 'a dashboard is imported and found'(page, { url }) {
+    await open(page, url, '/dashboards');
+    await page.locator('button', { hasText: 'Import' }).click();
+    await page.locator('dialog textarea').fill('not json');
+    await page.locator('dialog button.primary').click();
+    await page.locator('dialog [role=alert]').waitFor({ timeout: DEADLINE });
+    await page.locator('dialog textarea').fill(JSON.stringify({ uid: 'imported', title: 'Imported one', panels: [{ id: 1, type: 'stat', title: 'x', gridPos: { x: 0, y: 0, w: 6, h: 5 }, targets: [{ refId: 'A', expr: 'vector(5)' }] }] }));
+    await page.locator('dialog button.primary').click();
+    await panel(page, 1).locator('.stat-value', { hasText: '5' }).waitFor({ timeout: DEADLINE });
+    await page.locator('header nav a', { hasText: 'Dashboards' }).click();
+    await page.locator('main .cards a', { hasText: 'Imported one' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'dashboards');
+  },
+
+  async 'a hundred and forty panels are ready soon'(page, { url, api }) {
+    const panels = Array.from({ length: 140 }, (_, i) => ({ id: i + 1, type: i % 3 ? 'timeseries' : 'stat', title: `Panel ${i}`, gridPos: { x: (i % 4) * 6, y: Math.floor(i / 4) * 6, w: 6, h: 6 }, targets: [{ refId: 'A', expr: `seed{kind="a"} + ${i}` }] }));
+    await post(api, '/api/v1/dashboards/many', { uid: 'many', title: 'Many', time: { from: 'now-15m', to: 'now' }, panels }, 'PUT');
+    const began = Date.now();
+    await open(page, url, '/d/many');
+    await ready(page);
+    const took = Date.now() - began;
+    console.log(`     140 panels: ready after ${took} ms`);
+    check(took < 10_000, `it took ${took} ms`);
+  },
+
+  async 'a dashboard that is none says so'(page, { url, api }) {
+    await open(page, url, '/d/missing');
+    await page.locator('main [role=alert]').waitFor({ timeout: DEADLINE });
+    for (const [uid, json] of [['odd', { panels: [null, 5, { type: 'timeseries', targets: 'x', gridPos: { x: 1e9, w: -5, h: 'y' }, fieldConfig: [], options: 7 }], templating: { list: [{}, null, { name: '__proto__', type: 'custom', query: 'a' }] } }]]) {
+      await post(api, `/api/v1/dashboards/${uid}`, { uid, title: uid, ...json }, 'PUT');
+      await open(page, url, `/d/${uid}`);
+      await ready(page);
+      await unharmed(page, uid);
+    }
+  },
+};

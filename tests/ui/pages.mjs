@@ -1,0 +1,224 @@
+// The pages as a person uses them.
+
+import { ask, check, coloured, DEADLINE, filled, open, OTHER, picture, pointAtEnd, post, query, state, TRACE, unharmed, until } from './harness.mjs';
+
+export const PAGES = {
+  async 'home says what is wrong'(page, { url }) {
+    await open(page, url, '/');
+    await page.locator('main .numbers a', { hasText: 'targets down' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'home');
+  },
+
+  async 'targets are up, and a dead one says why'(page, { url }) {
+    await open(page, url, '/targets');
+    await state(page, 'ok');
+    const row = (job, health) => page.locator(`main section.pool:has(h2:has-text("${job}")) tr[data-health="${health}"]`);
+    for (const job of ['node', 'obs']) await row(job, 'up').first().waitFor({ timeout: DEADLINE });
+    await row('gone', 'down').first().waitFor({ timeout: DEADLINE });
+    const error = await row('gone', 'down').first().locator('td.error').innerText();
+    check(error.length > 5, `no reason: ${error}`);
+    await row('gone', 'down').first().locator('button', { hasText: 'Relabelling' }).click();
+    await page.locator('main .details', { hasText: '__address__' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'targets');
+  },
+
+  async 'a PromQL query is a graph with a legend'(page, { url }) {
+    const text = 'sum by (mode) (rate(node_cpu_seconds_total[10s]))';
+    await until('five points', async () => {
+      const answer = await (await fetch(`${url}/api/v1/query?query=${query('count_over_time(up{job="node"}[1m])')}`)).json();
+      return Number(answer.data.result[0]?.value[1] ?? 0) >= 5;
+    });
+    await filled(page, url, `/explore?q=${query(text)}&from=now-5m`);
+    await coloured(page.locator('main .chart canvas').first(), 20);
+    const names = await page.locator('table.legend tbody tr').allInnerTexts();
+    for (const mode of ['idle', 'user', 'system']) check(names.some((name) => name.includes(`mode="${mode}"`)), `${mode} is not in ${names}`);
+    const tip = await (await pointAtEnd(page)).innerText();
+    check(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/.test(tip) && tip.includes('mode="idle"'), `the tip says ${tip}`);
+    await picture(page, 'graph');
+    await page.locator('[role=tab]', { hasText: 'Table' }).click();
+    await page.locator('main td', { hasText: 'idle' }).first().waitFor({ timeout: DEADLINE });
+    await page.locator('[role=tab]', { hasText: 'Plan' }).click();
+    await page.locator('main pre', { hasText: 'rate' }).waitFor({ timeout: DEADLINE });
+  },
+
+  async 'a query is typed, completed, kept in the address, and its error is shown'(page, { url }) {
+    await open(page, url, '/explore');
+    await ask(page, 'up');
+    await state(page, 'ok');
+    check(new URL(page.url()).searchParams.get('q') === 'up', page.url());
+    await ask(page, 'sum(');
+    await state(page, 'error');
+    const error = await page.locator('main [role=alert]').first().innerText();
+    check(error.includes('1:5'), error);
+    await page.goBack();
+    await state(page, 'ok');
+    check((await page.locator('main .cm-content').innerText()).trim() === 'up', 'going back brings the query back');
+    await page.locator('main .cm-content').click();
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('node_cp');
+    await page.locator('.cm-tooltip-autocomplete li', { hasText: 'node_cpu_seconds_total' }).first().waitFor({ timeout: DEADLINE });
+    await page.keyboard.press('Escape');
+  },
+
+  async 'the range is chosen in words, and a drag zooms'(page, { url }) {
+    await filled(page, url, '/explore?q=up&from=now-5m');
+    await page.locator('.timepicker .range').click();
+    await page.locator('[aria-label="Range in words"]').fill('last 10 minutes');
+    await page.keyboard.press('Enter');
+    check((await page.locator('.timepicker .range').innerText()) === 'Last 10 minutes', await page.locator('.timepicker .range').innerText());
+    const over = page.locator('main .chart .u-over').first();
+    await over.waitFor({ timeout: DEADLINE });
+    await page.locator('main section.result[aria-busy=false]').first().waitFor({ timeout: DEADLINE });
+    const { x, y, width, height } = await until('the size of the chart', () => over.boundingBox().catch(() => undefined));
+    await page.mouse.move(x + width * 0.3, y + height / 2);
+    await page.mouse.down();
+    await page.mouse.move(x + width * 0.6, y + height / 2, { steps: 5 });
+    await page.mouse.up();
+    await until('the zoomed range', () => /^\d{13}$/.test(new URL(page.url()).searchParams.get('from') ?? ''));
+  },
+
+  async 'logs show lines, their volume, fields and patterns'(page, { url }) {
+    await filled(page, url, `/explore?lang=logql&q=${query('{service_name="obs"}')}`);
+    const lines = page.locator('main ol.lines > li');
+    await lines.first().waitFor({ timeout: DEADLINE });
+    await coloured(page.locator('main .chart canvas').first(), 20);
+    await lines.first().locator('button.line').click();
+    const labels = await lines.first().locator('dl').first().innerText();
+    check(labels.includes('service_name') && labels.includes('obs'), labels);
+    await page.locator('aside[aria-label=Fields] button', { hasText: 'service_name' }).first().waitFor({ timeout: DEADLINE });
+    await picture(page, 'logs');
+    await page.locator('[role=tab]', { hasText: 'Patterns' }).click();
+    await state(page, 'ok');
+    await open(page, url, `/explore?lang=logql&q=${query('{service_name="nobody"}')}`);
+    await state(page, 'empty');
+  },
+
+  async 'lines appear while they are followed'(page, { url, api }) {
+    await open(page, url, `/explore?lang=logql&q=${query('{app="live"}')}`);
+    await state(page, 'empty');
+    await page.locator('label.live input').check();
+    // The tail may begin after the first line: they are sent until one is seen.
+    await until('a line', async () => {
+      const now = `${BigInt(Date.now()) * 1_000_000n}`;
+      await post(api, '/loki/api/v1/push', { streams: [{ stream: { app: 'live' }, values: [[now, 'just now']] }] });
+      return page.locator('main ol.lines > li', { hasText: 'just now' }).first().isVisible();
+    });
+  },
+
+  async 'from a line to its trace, its spans, and back to the lines'(page, { url }) {
+    await filled(page, url, `/explore?lang=logql&q=${query('{app="shop"} |= "declined"')}`);
+    await page.locator('main ol.lines > li button.line').first().click();
+    await page.locator('main .details a', { hasText: 'Trace' }).click();
+    const rows = page.locator('main ol.waterfall > li');
+    await rows.first().waitFor({ timeout: DEADLINE });
+    check((await rows.count()) === 4, `${await rows.count()} spans`);
+    check((await page.locator('main .critical').count()) > 0, 'no critical path');
+    const bar = await rows.first().locator('.bar').boundingBox();
+    check(bar && bar.width > 100, 'the bar has no size');
+    await rows.locator('button.span', { hasText: 'pay' }).click();
+    const details = page.locator('aside.details-of-span');
+    await details.locator('dd', { hasText: 'PaymentError' }).first().waitFor({ timeout: DEADLINE });
+    await details.locator('ol.lines', { hasText: 'card declined' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'trace');
+    await page.locator('[role=tab]', { hasText: 'Flame' }).click();
+    check((await page.locator('svg.flame rect').count()) === 4, 'the flame graph has other spans');
+    await open(page, url, `/compare/${TRACE}/${OTHER}`);
+    await page.locator('main td', { hasText: '+80 ms' }).first().waitFor({ timeout: DEADLINE });
+    await picture(page, 'compare');
+  },
+
+  async 'traces are listed, with their durations'(page, { url }) {
+    await filled(page, url, `/explore?lang=traceql&q=${query('{ resource.service.name = "front" }')}`);
+    check((await page.locator('svg.scatter circle').count()) >= 2, 'too few points');
+    await picture(page, 'traces');
+    await page.locator('main table.traces tbody a').first().click();
+    await page.locator('main ol.waterfall > li').first().waitFor({ timeout: DEADLINE });
+  },
+
+  async 'services, errors, Kubernetes, cardinality and status are filled'(page, { url }) {
+    await filled(page, url, '/service-map');
+    await page.locator('svg.node-graph .node', { hasText: 'cart' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'services');
+    await filled(page, url, '/errors');
+    await page.locator('main td a', { hasText: 'PaymentError' }).click();
+    await page.locator('main pre', { hasText: 'charge' }).waitFor({ timeout: DEADLINE });
+    await filled(page, url, '/kubernetes');
+    await page.locator('main td a', { hasText: 'shop' }).nth(1).click();
+    await page.locator('main td a', { hasText: 'shop-0' }).click();
+    await page.locator('main ol.lines', { hasText: 'card declined' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'pod');
+    await filled(page, url, '/cardinality');
+    await picture(page, 'cardinality');
+    await filled(page, url, '/status');
+    await page.locator('[role=tab]', { hasText: 'Configuration' }).click();
+    await page.locator('main pre', { hasText: 'scrape_configs' }).waitFor({ timeout: DEADLINE });
+  },
+
+  async 'alerts and silences are told even where there are none'(page, { url }) {
+    await open(page, url, '/alerts');
+    await page.waitForSelector('main section.result:not([data-state="loading"])', { timeout: DEADLINE });
+    await page.locator('[role=tab]', { hasText: 'Silences' }).click();
+    await page.locator('main', { hasText: /silence/i }).waitFor({ timeout: DEADLINE });
+  },
+
+  async 'markup in data stays text'(page, { url, evil }) {
+    const shows = async (path, selector) => {
+      await filled(page, url, path);
+      const found = page.locator(selector).filter({ hasText: '<img src=x' });
+      await found.first().waitFor({ timeout: DEADLINE });
+      await unharmed(page, path);
+      return found.first();
+    };
+    await shows('/explore?q=seed', 'table.legend td');
+    const line = await shows(`/explore?lang=logql&q=${query('{app="markup"}')}`, 'ol.lines > li');
+    await line.locator('button.line').click();
+    await line.locator('dd', { hasText: '<img src=x' }).first().waitFor({ timeout: DEADLINE });
+    await shows(`/explore?lang=traceql&q=${query('{ status = error && span.evil != "" }')}`, 'table.traces td');
+    await shows(`/trace/${evil}?span=00000000000000d1`, 'aside.details-of-span');
+    await shows('/errors', 'main td');
+    await shows('/service-map', 'main td');
+    await unharmed(page, 'the last page');
+  },
+
+  async 'keys lead to pages, the palette finds them, the theme changes'(page, { url }) {
+    await open(page, url, '/');
+    await page.locator('main[data-page="home"]').waitFor({ timeout: DEADLINE });
+    await page.keyboard.press('g');
+    await page.keyboard.press('t');
+    await page.locator('main[data-page="targets"]').waitFor({ timeout: DEADLINE });
+    await page.keyboard.press('Control+k');
+    await page.locator('dialog.palette input').fill('cardin');
+    await page.keyboard.press('Enter');
+    await page.locator('main[data-page="cardinality"]').waitFor({ timeout: DEADLINE });
+    const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const before = await ground();
+    await page.locator('button[aria-label^="Theme"]').click();
+    await page.locator('button[aria-label^="Theme"]').click();
+    check((await ground()) !== before, 'the theme is the same');
+    await page.evaluate(() => localStorage.clear());
+  },
+
+  async 'every page is reached by its link, also on a small screen'(page, { url }) {
+    await page.setViewportSize({ width: 390, height: 800 });
+    await open(page, url, '/');
+    for (const name of ['Explore', 'Dashboards', 'Services', 'Kubernetes', 'Alerts', 'Errors', 'Targets', 'Cardinality', 'Status', 'Home']) {
+      await page.locator('header nav a', { hasText: name }).click();
+      await page.locator('header nav a[aria-current=page]', { hasText: name }).waitFor({ timeout: DEADLINE });
+      await page.locator('main > *').first().waitFor({ timeout: DEADLINE });
+      await unharmed(page, name);
+    }
+    await filled(page, url, `/trace/${TRACE}`);
+    await unharmed(page, 'a trace');
+    await picture(page, 'small-trace');
+    await page.setViewportSize({ width: 1400, height: 900 });
+  },
+
+  async 'old addresses lead on'(page, { url }) {
+    await open(page, url, '/#/graph?q=up&since=300');
+    await state(page, 'ok');
+    check(page.url().includes('/explore?q=up'), page.url());
+    await open(page, url, '/graph?g0.expr=up&g0.tab=1');
+    await state(page, 'ok');
+    check(page.url().includes('view=table'), page.url());
+  },
+};
