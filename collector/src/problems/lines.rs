@@ -252,10 +252,13 @@ mod tests {
 
         #[test]
         fn any_line_is_taken(line in "\\PC{0,60}") {
-            drop(kernel_record(&line));
-            drop(uptime(&line));
-            drop(started(&line));
-            drop(journal_entry(&line));
+            if let Some((_, message)) = kernel_record(&line) {
+                prop_assert!(!message.is_empty() && line.contains(message));
+            }
+            let has_digit = line.contains(|c: char| c.is_ascii_digit());
+            prop_assert!(uptime(&line).is_none() || has_digit);
+            prop_assert!(started(&line).is_none() || line.starts_with("btime "));
+            prop_assert!(journal_entry(&line).is_none_or(|entry| !entry.text.is_empty()));
         }
     }
 

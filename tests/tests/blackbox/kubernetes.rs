@@ -162,6 +162,12 @@ fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
             "--metric-denylist=^kube_pod_container_resource_.*$",
         ],
     );
+    // Every resource is listed on its own.
+    let ready = state.metrics.replace("metrics", "readyz");
+    until("/readyz", || {
+        let answer = Answer::from(&ready, &[]).ok()?;
+        (answer.status == 200).then_some(())
+    });
     let text = state.with("kube_pod_info", 20);
     let labels = rows(&text, "kube_pod_labels");
     assert_eq!(labels.len(), 20);
@@ -191,9 +197,6 @@ fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
     let nodes = Answer::from(&state.metrics, &[("resources", "nodes")]).expect("it listens");
     assert!(nodes.text().contains("kube_node_info") && !nodes.text().contains("kube_pod_info"));
 
-    let own = Answer::from(&state.telemetry, &[])
-        .expect("it listens")
-        .text();
     for line in [
         "kube_state_metrics_list_total{resource=\"*v1.Pod\",result=\"success\"} 1",
         "kube_state_metrics_list_total{resource=\"*v1.Node\",result=\"success\"} 1",
@@ -202,7 +205,11 @@ fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
         "kube_state_metrics_shard_ordinal{shard_ordinal=\"0\"} 0",
         "kube_state_metrics_build_info{",
     ] {
-        assert!(own.contains(line), "{line} is missing: {own}");
+        // A watch is opened after its list was told.
+        until(line, || {
+            let own = Answer::from(&state.telemetry, &[]).ok()?.text();
+            own.contains(line).then_some(())
+        });
     }
     for path in ["healthz", "livez", "readyz"] {
         let url = state.metrics.replace("metrics", path);
