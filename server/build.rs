@@ -1,5 +1,5 @@
-//! Writes the table of the UI's files, which `src/api/ui.rs` embeds. Without a built UI the table
-//! is empty and the binary says so at `/`.
+//! Writes the table of the UI's files, which `src/api/ui.rs` embeds (without a built UI the table
+//! is empty and the binary says so at `/`), and that of the runbooks.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,31 @@ fn main() {
     }
     table.push_str("];\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("ui.rs");
-    fs::write(out, table).expect("OUT_DIR is writable");
+    fs::write(&out, table).expect("OUT_DIR is writable");
+    let pages = runbooks(&manifest.join("../docs/runbooks"));
+    fs::write(out.with_file_name("runbooks.rs"), pages).expect("OUT_DIR is writable");
+}
+
+/// The table of runbooks: the names of the alerts, sorted, and the pages.
+fn runbooks(folder: &Path) -> String {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files = Vec::new();
+    collect(folder, &mut files);
+    files.retain(|file| file.extension().is_some_and(|e| e == "md"));
+    files.sort();
+    let mut table = String::from("static RUNBOOKS: &[(&str, &str)] = &[\n");
+    for file in files {
+        let stem = file.file_stem().expect("a file has a name");
+        writeln!(
+            table,
+            "    ({:?}, include_str!({:?})),",
+            stem.to_string_lossy(),
+            fs::canonicalize(&file).expect("the file exists"),
+        )
+        .expect("strings grow");
+    }
+    table.push_str("];\n");
+    table
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -22,6 +22,7 @@ use obs_model::limits::Limits;
 use obs_wire::{loki, snappy};
 use serde_json::json;
 
+use crate::http::Client;
 use crate::process::Process;
 
 #[derive(Args, Debug)]
@@ -248,10 +249,16 @@ pub(crate) fn run(
     for index in 0..options.pods {
         pods.push(Pod::new(&pods_folder, index)?);
     }
-    let start = || start(obs, &config, folder);
+    let rig = Rig {
+        options,
+        obs,
+        config: &config,
+        folder,
+        seen: &seen,
+    };
     let mut figures = match options.backlog {
-        Some(lines) => backlog(lines, options, &mut pods, &seen, &start)?,
-        None => by_the_clock(options, &mut pods, &seen, &start)?,
+        Some(lines) => backlog(lines, &mut pods, &rig)?,
+        None => by_the_clock(&mut pods, &rig)?,
     };
     let written: u64 = pods.iter().map(|pod| pod.number).sum();
     let distinct = seen.distinct.load(Ordering::Relaxed);
@@ -266,25 +273,49 @@ pub(crate) fn run(
     Ok(Figures(figures))
 }
 
-fn start(obs: &Path, config: &Path, folder: &Path) -> anyhow::Result<Process> {
-    let arguments = [
-        "agent",
-        "--config",
-        &config.display().to_string(),
-        "--data",
-        &folder.join("data").display().to_string(),
-        "--listen",
-        "127.0.0.1:0",
-        "--otlp-grpc-listen",
-        "127.0.0.1:0",
-        "--otlp-http-listen",
-        "127.0.0.1:0",
-    ];
-    Process::start(
-        obs,
-        &arguments.map(str::to_owned),
-        &folder.join("agent.log"),
-    )
+/// What a run needs.
+struct Rig<'a> {
+    options: &'a AgentOptions,
+    obs: &'a Path,
+    config: &'a Path,
+    folder: &'a Path,
+    seen: &'a Seen,
+}
+
+impl Rig<'_> {
+    fn start(&self) -> anyhow::Result<Process> {
+        let arguments = [
+            "agent",
+            "--config",
+            &self.config.display().to_string(),
+            "--data",
+            &self.folder.join("data").display().to_string(),
+            "--listen",
+            "127.0.0.1:0",
+            "--otlp-grpc-listen",
+            "127.0.0.1:0",
+            "--otlp-http-listen",
+            "127.0.0.1:0",
+        ];
+        let arguments = arguments.map(str::to_owned);
+        Process::start(self.obs, &arguments, &self.folder.join("agent.log"))
+    }
+
+    /// What the agent says that redaction took, since its last start.
+    fn redaction_seconds(&self) -> anyhow::Result<f64> {
+        if !self.options.redaction {
+            return Ok(0.0);
+        }
+        let note = fs::read(self.folder.join("data/addresses.json"))?;
+        let note: serde_json::Value = serde_json::from_slice(&note)?;
+        let address = note["http"].as_str().context("an address")?;
+        let page = Client::new(address.parse()?).get("/metrics")?.success()?;
+        let page = String::from_utf8(page)?;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix("obs_redaction_seconds_total "));
+        Ok(value.context("a counter of redaction")?.parse()?)
+    }
 }
 
 type Named = Vec<(&'static str, f64)>;
@@ -307,13 +338,8 @@ fn drain(seen: &Seen, written: u64, agent: &mut Process) -> anyhow::Result<Insta
     }
 }
 
-fn backlog(
-    lines: u64,
-    options: &AgentOptions,
-    pods: &mut [Pod],
-    seen: &Seen,
-    start: &dyn Fn() -> anyhow::Result<Process>,
-) -> anyhow::Result<Named> {
+fn backlog(lines: u64, pods: &mut [Pod], rig: &Rig<'_>) -> anyhow::Result<Named> {
+    let (options, seen) = (rig.options, rig.seen);
     let each = lines.div_ceil(pods.len() as u64);
     for pod in &mut *pods {
         let mut left = each;
@@ -326,18 +352,20 @@ fn backlog(
     }
     let written: u64 = pods.iter().map(|pod| pod.number).sum();
     let began = Instant::now();
-    let mut agent = start()?;
+    let mut agent = rig.start()?;
     for _ in 0..options.kills {
         thread::sleep(Duration::from_millis(700));
         agent.kill()?;
-        agent = start()?;
+        agent = rig.start()?;
     }
     let ended = drain(seen, written, &mut agent)?;
     let cpu = agent.cpu_seconds()?;
     let (_, peak) = agent.resident_bytes()?;
     let seconds = ended.duration_since(began).as_secs_f64();
+    let redaction = rig.redaction_seconds()?;
     agent.terminate()?;
     Ok(vec![
+        ("redaction CPU seconds", redaction),
         ("lines per second", written as f64 / seconds),
         ("lines per CPU second", written as f64 / cpu),
         ("cores", cpu / seconds),
@@ -345,15 +373,11 @@ fn backlog(
     ])
 }
 
-fn by_the_clock(
-    options: &AgentOptions,
-    pods: &mut [Pod],
-    seen: &Seen,
-    start: &dyn Fn() -> anyhow::Result<Process>,
-) -> anyhow::Result<Named> {
+fn by_the_clock(pods: &mut [Pod], rig: &Rig<'_>) -> anyhow::Result<Named> {
     const WARM_UP: Duration = Duration::from_secs(5);
     const TICK: Duration = Duration::from_millis(100);
-    let mut agent = start()?;
+    let (options, seen) = (rig.options, rig.seen);
+    let mut agent = rig.start()?;
     let began = Instant::now();
     let total = WARM_UP + Duration::from_secs(options.seconds);
     let (mut cpu_before, mut warm) = (0.0, None);
@@ -378,7 +402,7 @@ fn by_the_clock(
         let at = total.as_secs_f64() * (killed + 1) as f64 / (options.kills + 1) as f64;
         if killed < options.kills && began.elapsed().as_secs_f64() > at {
             agent.kill()?;
-            agent = start()?;
+            agent = rig.start()?;
             killed += 1;
         }
         thread::sleep(TICK);
@@ -391,14 +415,16 @@ fn by_the_clock(
     let (_, peak) = agent.resident_bytes()?;
     let written: u64 = pods.iter().map(|pod| pod.number).sum();
     drain(seen, written, &mut agent)?;
+    let redaction = rig.redaction_seconds()?;
     agent.terminate()?;
     let mut figures = vec![
+        ("redaction CPU seconds", redaction),
         ("lines per second", options.rate as f64),
         ("mean resident MB", resident / samples / 1e6),
         ("peak resident MB", peak as f64 / 1e6),
     ];
     if killed == 0 {
-        figures.insert(1, ("cores", cpu / seconds));
+        figures.insert(0, ("cores", cpu / seconds));
     }
     Ok(figures)
 }
@@ -421,6 +447,6 @@ mod tests {
             pod.write(10, 1000).expect("written");
         }
         let files = fs::read_dir(&pod.folder).expect("listed").count();
-        assert_eq!((files, pod.number), (6, 90));
+        assert_eq!((files, pod.number), (5, 90));
     }
 }

@@ -16,6 +16,7 @@ mod codec;
 mod fleet;
 mod lines;
 mod micro;
+mod rules;
 mod spans;
 
 mod answer;
@@ -69,6 +70,8 @@ enum Wanted {
     Traces(TracesOptions),
     /// The span store alone: decoding, writing, flushing, merging and questions, without a server
     SpanStore(TracesOptions),
+    /// Many rules over a fleet's series, evaluated by the clock
+    Rules(rules::RuleOptions),
     /// An agent that follows containers' logs: cores, memory, lines lost
     Agent(agent::AgentOptions),
 }
@@ -259,6 +262,17 @@ fn main() -> anyhow::Result<()> {
             let measured = spans::alone::run(spans_of(&t, options, end))?;
             return print(options.output, measured.table(), measured.json());
         }
+        Some(Wanted::Rules(r)) => {
+            let temporary = tempfile::tempdir()?;
+            let folder = options.keep.as_deref().unwrap_or(temporary.path());
+            let systems = systems(options, folder)?;
+            let measured = rules::run(&r, &systems, folder, (end, options.seed))?;
+            return print(
+                options.output,
+                rules::table(&measured),
+                rules::to_json(&measured),
+            );
+        }
         Some(Wanted::Agent(a)) => {
             let figures = agent::run(&a, &own_binary(options)?, options.keep.as_deref())?;
             return print(options.output, figures.table(), figures.json());
@@ -283,13 +297,7 @@ fn run(options: &Options, workloads: &[Workload]) -> anyhow::Result<()> {
     let origin = Origin::new(options.note.clone());
     let temporary = tempfile::tempdir()?;
     let folder = options.keep.as_deref().unwrap_or(temporary.path());
-    let mut systems = vec![System::obs(own_binary(options)?)];
-    systems.extend(options.peer.iter().cloned());
-    if options.install {
-        for system in &mut systems {
-            system.install(&folder.join("peers"))?;
-        }
-    }
+    let systems = systems(options, folder)?;
     let mut reports = Vec::new();
     for workload in workloads {
         reports.push(compare(workload, &systems, options, folder)?);
@@ -299,6 +307,18 @@ fn run(options: &Options, workloads: &[Workload]) -> anyhow::Result<()> {
         report::save(path, &origin, &reports).with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+/// obs and the peers that are asked for.
+fn systems(options: &Options, folder: &std::path::Path) -> anyhow::Result<Vec<System>> {
+    let mut systems = vec![System::obs(own_binary(options)?)];
+    systems.extend(options.peer.iter().cloned());
+    if options.install {
+        for system in &mut systems {
+            system.install(&folder.join("peers"))?;
+        }
+    }
+    Ok(systems)
 }
 
 fn now_seconds() -> anyhow::Result<i64> {

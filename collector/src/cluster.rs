@@ -5,7 +5,7 @@
 //! where names are equal; an object that is wrong is logged and takes no other one with it; events
 //! wait while the sink refuses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Setting {
     pub tenant: Tenant,
     /// What is asked of the API server, counted.
     pub counters: Arc<Counters>,
+    /// Who is told of the groups of rules, by `namespace/name` of their objects.
+    pub rules: Option<watch::Sender<BTreeMap<String, serde_json::Value>>>,
 }
 
 /// Runs until the token is cancelled.
@@ -75,6 +77,14 @@ async fn apply(
         };
         if changed.is_err() {
             return;
+        }
+        if let Some(rules) = &setting.rules {
+            let now = monitors.borrow().rules.clone();
+            rules.send_if_modified(|told| {
+                let differs = *told != now;
+                *told = now;
+                differs
+            });
         }
     }
 }

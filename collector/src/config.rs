@@ -5,7 +5,9 @@
 //! names it, never silently ignored. A [`Job`] that exists obeys all of Prometheus' rules.
 //! Errors carry line and column.
 
+mod alerting;
 mod client;
+pub mod clouds;
 mod cluster;
 mod destinations;
 mod discoveries;
@@ -15,6 +17,7 @@ mod kubernetes;
 mod legacy;
 mod logs;
 mod otlp;
+mod problems;
 mod receivers;
 mod redaction;
 mod relabeling;
@@ -29,10 +32,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use alerting::{Alerting, AlertingConfig, AlertmanagerSet, alerting};
 #[cfg(test)]
 pub(crate) use client::client_config;
 pub use client::{Auth, ClientConfig, Credential, HeaderValues, Oauth2, TlsConfig, TlsVersion};
-pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig};
+pub use cluster::{EventsConfig, KubernetesConfig, MonitorsConfig, WatchedPodsConfig};
 pub use destinations::{Destination, DestinationConfig, Ship, ShipKind};
 pub use discoveries::{
     ConsulSettings, DnsSettings, DockerSettings, HttpSettings, NomadSettings, RecordType,
@@ -45,6 +49,7 @@ pub use logs::{
     ParserConfig, ParserKind, PodRule, PodsConfig,
 };
 pub use otlp::OtlpConfig;
+pub use problems::NodeProblemsConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
     TokenConfig, ZipkinConfig, Zone,
@@ -195,6 +200,8 @@ pub enum Discovery {
     Docker(Box<DockerSettings>),
     /// One entry of `nomad_sd_configs`.
     Nomad(Box<NomadSettings>),
+    /// One entry of another discovery that asks an API for everything.
+    Polled(Box<clouds::PolledSettings>),
     /// One entry of `kubernetes_sd_configs`.
     Kubernetes(Box<obs_kubernetes::discovery::Config>),
 }
@@ -302,6 +309,8 @@ pub struct CollectorConfig {
     pub graphite: GraphiteConfig,
     /// Probes of other services; without it there is no page for them.
     pub probes: Option<ProbesConfig>,
+    /// Problems of the node; nothing is looked for where it is absent.
+    pub node_problems: Option<NodeProblemsConfig>,
 }
 
 /// `obs.collector.buffer`.

@@ -11,6 +11,7 @@ mod docker;
 mod http;
 mod nomad;
 mod poll;
+mod polled;
 pub(crate) mod provider;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use obs_model::{Labels, LabelsBuilder, TargetGroup as FoundGroup, duration};
 use tokio::time::Instant;
 
-use crate::config::{Discovery, Job, TargetGroup, parse_duration};
+use crate::config::{Discovery, HistogramSettings, Job, TargetGroup, parse_duration};
 use crate::glob;
 use crate::relabel;
 use provider::{Provider, Providers};
@@ -50,6 +51,49 @@ pub struct Target {
     pub interval: Duration,
     /// How long a scrape may take.
     pub timeout: Duration,
+    /// What is made of its histograms.
+    pub histograms: HistogramChoice,
+}
+
+/// What is made of the histograms of one target: what its job says, unless labels say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HistogramChoice {
+    /// `__scrape_native_histograms__`
+    pub native: bool,
+    /// `__always_scrape_classic_histograms__`
+    pub classic: bool,
+    /// `__convert_classic_histograms_to_nhcb__`
+    pub convert: bool,
+}
+
+const NATIVE: &str = "__scrape_native_histograms__";
+const CLASSIC: &str = "__always_scrape_classic_histograms__";
+const CONVERT: &str = "__convert_classic_histograms_to_nhcb__";
+
+impl HistogramChoice {
+    fn of(labels: &LabelsBuilder) -> Result<Self, String> {
+        let read = |name: &str| match labels.get(name).unwrap_or("") {
+            // As the labels of Prometheus are read.
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            other => Err(format!("{name} is {other:?}, expected true or false")),
+        };
+        Ok(Self {
+            native: read(NATIVE)?,
+            classic: read(CLASSIC)?,
+            convert: read(CONVERT)?,
+        })
+    }
+
+    /// The settings of a job with this choice.
+    pub(crate) fn settings(self, job: &Job) -> HistogramSettings {
+        HistogramSettings {
+            native: self.native,
+            classic: self.classic,
+            convert: self.convert,
+            ..job.histograms
+        }
+    }
 }
 
 /// What a job's discovery came to.
@@ -131,6 +175,7 @@ pub fn resolve(job: &Job, discovered: &Labels) -> Result<Result<Target, Labels>,
             "scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})"
         ));
     }
+    let histograms = HistogramChoice::of(&builder)?;
     let url = url(job, &builder, &address)?;
     if builder.get("instance").is_none() {
         builder.set("instance", &address);
@@ -145,6 +190,7 @@ pub fn resolve(job: &Job, discovered: &Labels) -> Result<Result<Target, Labels>,
         url,
         interval,
         timeout,
+        histograms,
     }))
 }
 
@@ -161,6 +207,13 @@ fn set_defaults(job: &Job, builder: &mut LabelsBuilder) {
     default("__scrape_timeout__", &text(job.timeout));
     default("__metrics_path__", &job.metrics_path);
     default("__scheme__", &job.scheme);
+    for (name, wanted) in [
+        (NATIVE, job.histograms.native),
+        (CLASSIC, job.histograms.classic),
+        (CONVERT, job.histograms.convert),
+    ] {
+        default(name, if wanted { "true" } else { "false" });
+    }
     for (name, values) in &job.params {
         if let Some(first) = values.first() {
             builder.set(&format!("__param_{name}"), first);
@@ -207,7 +260,20 @@ fn url(job: &Job, builder: &LabelsBuilder, address: &str) -> Result<String, Stri
             }
         }
     }
-    Ok(url.into())
+    Ok(with_port(url, address))
+}
+
+/// The text of a URL, with the port that the address has even where it is that of the scheme: so it
+/// is shown.
+fn with_port(url: reqwest::Url, address: &str) -> String {
+    let port = address.rsplit_once(':').map(|(_, port)| port);
+    let port = port.filter(|port| url.port().is_none() && port.parse::<u16>().is_ok());
+    let before = format!("{}://{}", url.scheme(), url.host_str().unwrap_or(""));
+    let text = String::from(url);
+    match (port, text.strip_prefix(&before)) {
+        (Some(port), Some(after)) => format!("{before}:{port}{after}"),
+        _ => text,
+    }
 }
 
 /// Parses a file of targets, JSON or YAML by its ending.
@@ -294,6 +360,7 @@ impl Sources {
                 | Discovery::Consul(_)
                 | Discovery::Docker(_)
                 | Discovery::Nomad(_)
+                | Discovery::Polled(_)
                 | Discovery::Kubernetes(_) => {}
                 Discovery::Static(groups) => {
                     own.members
@@ -367,6 +434,18 @@ impl Sources {
     pub(crate) fn discovered(&self) -> impl Iterator<Item = &Labels> {
         let of_files = self.files.values().flat_map(|file| &file.members);
         self.members.iter().chain(of_files)
+    }
+
+    /// Everything that is known now, also what running discoveries found.
+    pub(crate) fn known(&mut self) -> Vec<Labels> {
+        let mut all: Vec<Labels> = self.discovered().cloned().collect();
+        for running in &mut self.running {
+            running.version.borrow_and_update();
+            for group in running.provider.groups() {
+                all.extend(group.members());
+            }
+        }
+        all
     }
 
     /// Looks at the files again. Whether anything changed, and what went wrong.

@@ -1,22 +1,15 @@
 //! Who a pod is: what the log lines, metrics and spans of a pod get to know about it.
 //!
-//! [`Pods`] is a small directory that the watch of the API server fills and that lookups by uid,
-//! by name and by address read. Invariants: a pod that was deleted stays for
-//! [`KEPT_SECONDS`], because its last lines come after its end; the directory holds at most
-//! [`PODS_MAX`] pods; a lookup never waits for the network.
+//! [`Pods`] asks the directory that the watch of the API server fills ([`obs_kubernetes::pods`]) by
+//! uid and by address. Invariants: a lookup never waits for the network; what data says of itself
+//! is never written over.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use obs_kubernetes::pods::{self, Pod, Workload};
 use obs_model::spans::{Attribute, attribute};
-use obs_model::time::NANOS_PER_SECOND;
-use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, Timestamp};
-
-/// How long a deleted pod is remembered.
-pub const KEPT_SECONDS: i64 = 300;
-/// Far more pods than a node has; enough for an agent that serves a small cluster.
-const PODS_MAX: usize = 65_536;
+use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch};
 
 tokio::task_local! {
     /// The address that the request of this task came from.
@@ -28,97 +21,46 @@ pub(crate) fn peer() -> Option<IpAddr> {
     PEER.try_with(|peer| *peer).ok()
 }
 
-/// What is known of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pod {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid; for static pods also the hash that their folder has.
-    pub uid: String,
-    /// Another uid that names it, as the hash of the configuration of a static pod.
-    pub alias: Option<String>,
-    /// The node it runs on.
-    pub node: String,
-    /// Its addresses; none for pods with the network of the host.
-    pub addresses: Vec<IpAddr>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// Kind and name of what it belongs to: `deployment`, `statefulset`, `daemonset`, `job`,
-    /// `cronjob`.
-    pub workload: Option<(String, String)>,
-    /// Images by container.
-    pub images: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    by_uid: HashMap<String, Arc<Pod>>,
-    alias: HashMap<String, String>,
-    by_address: HashMap<IpAddr, String>,
-    /// When pods were deleted.
-    gone: HashMap<String, Timestamp>,
-}
-
-/// The directory. Clones share it.
+/// Who pods are, where they are watched. Clones share what is known.
 #[derive(Clone, Debug, Default)]
-pub struct Pods(Arc<RwLock<Known>>);
+pub struct Pods(Option<pods::Pods>);
+
+impl From<pods::Pods> for Pods {
+    fn from(watched: pods::Pods) -> Self {
+        Self(Some(watched))
+    }
+}
 
 impl Pods {
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    /// Whether anybody watches pods.
+    pub fn is_watched(&self) -> bool {
+        self.0.is_some()
     }
 
-    /// A pod as it is now.
-    pub fn put(&self, pod: Pod) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.by_uid.len() >= PODS_MAX && !known.by_uid.contains_key(&pod.uid) {
-            return;
-        }
-        known.gone.remove(&pod.uid);
-        if let Some(alias) = &pod.alias {
-            known.alias.insert(alias.clone(), pod.uid.clone());
-        }
-        for address in &pod.addresses {
-            known.by_address.insert(*address, pod.uid.clone());
-        }
-        known.by_uid.insert(pod.uid.clone(), Arc::new(pod));
-    }
-
-    /// A pod is gone; it is forgotten after a while.
-    pub fn remove(&self, uid: &str, now: Timestamp) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.gone.insert(uid.to_owned(), now);
-        let limit = now.saturating_sub(KEPT_SECONDS * NANOS_PER_SECOND);
-        let old = known.gone.iter().filter(|(_, at)| **at < limit);
-        let old: Vec<String> = old.map(|(uid, _)| uid.clone()).collect();
-        for uid in old {
-            known.gone.remove(&uid);
-            known.by_uid.remove(&uid);
-            known.alias.retain(|_, of| *of != uid);
-            known.by_address.retain(|_, of| *of != uid);
-        }
-    }
-
-    /// By uid, or the hash of a static pod.
-    pub fn by_uid(&self, uid: &str) -> Option<Arc<Pod>> {
-        let known = self.read();
-        let uid = known.alias.get(uid).map_or(uid, String::as_str);
-        known.by_uid.get(uid).cloned()
-    }
-
-    /// By address.
-    pub fn by_address(&self, address: IpAddr) -> Option<Arc<Pod>> {
-        let known = self.read();
-        known.by_uid.get(known.by_address.get(&address)?).cloned()
+    /// Whether all pods that there are were told once.
+    pub fn is_complete(&self) -> bool {
+        let changes = self.0.as_ref().map(pods::Pods::changes);
+        changes.is_some_and(|changes| *changes.borrow() > 0)
     }
 
     /// Whether nothing is known, so that looking up is of no use.
     pub fn is_empty(&self) -> bool {
-        self.read().by_uid.is_empty()
+        self.0.as_ref().is_none_or(pods::Pods::is_empty)
+    }
+
+    /// By uid, or the hash of the configuration of a static pod.
+    pub fn by_uid(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.0.as_ref()?.by_uid(uid)
+    }
+
+    /// The pod that has the container of this id, and the container's name.
+    pub fn by_container(&self, id: &str) -> Option<(Arc<Pod>, Box<str>)> {
+        self.0.as_ref()?.by_container_id(id)
+    }
+
+    /// By address.
+    pub fn by_address(&self, address: IpAddr) -> Option<Arc<Pod>> {
+        self.0.as_ref()?.by_ip(&address.to_string())
     }
 
     /// Adds who they are from to spans whose resource says a pod's uid or address, or says nothing
@@ -199,19 +141,26 @@ impl Pods {
             return self.by_address(address);
         }
         let pod = self.by_address(peer?)?;
-        name.is_none_or(|name| name == pod.name).then_some(pod)
+        name.is_none_or(|name| *name == *pod.key.name)
+            .then_some(pod)
     }
+}
+
+/// Its workload as its metrics name it: `deployment`, `statefulset`, …, and the name.
+pub(crate) fn workload(pod: &Pod) -> Option<(String, &str)> {
+    let Workload { kind, name, .. } = pod.workload()?;
+    Some((kind.to_ascii_lowercase(), name))
 }
 
 /// What is known, by the names of OTLP's attributes.
 fn facts(pod: &Pod) -> Vec<(&'static str, String)> {
     let mut all = vec![
-        ("k8s.namespace.name", pod.namespace.clone()),
-        ("k8s.pod.name", pod.name.clone()),
-        ("k8s.pod.uid", pod.uid.clone()),
-        ("k8s.node.name", pod.node.clone()),
+        ("k8s.namespace.name", pod.key.namespace.to_string()),
+        ("k8s.pod.name", pod.key.name.to_string()),
+        ("k8s.pod.uid", pod.uid.to_string()),
+        ("k8s.node.name", pod.node.to_string()),
     ];
-    if let Some((kind, name)) = &pod.workload {
+    if let Some((kind, name)) = workload(pod) {
         let attribute = match kind.as_str() {
             "deployment" => Some("k8s.deployment.name"),
             "statefulset" => Some("k8s.statefulset.name"),
@@ -220,7 +169,7 @@ fn facts(pod: &Pod) -> Vec<(&'static str, String)> {
             "cronjob" => Some("k8s.cronjob.name"),
             _ => None,
         };
-        all.extend(attribute.map(|attribute| (attribute, name.clone())));
+        all.extend(attribute.map(|attribute| (attribute, name.to_owned())));
     }
     all.retain(|(_, value)| !value.is_empty());
     all
@@ -246,30 +195,21 @@ mod tests {
     use super::*;
 
     fn directory() -> Pods {
-        let pods = Pods::default();
-        pods.put(Pod {
-            namespace: "shop".into(),
-            name: "cart-0".into(),
-            uid: "u1".into(),
-            alias: Some("hash".into()),
-            node: "n1".into(),
-            addresses: vec![IpAddr::from([10, 0, 0, 7])],
-            workload: Some(("statefulset".into(), "cart".into())),
-            ..Pod::default()
+        let watched = pods::Pods::new(pods::Settings::default());
+        let pod = serde_json::json!({
+            "metadata": {"namespace": "shop", "name": "cart-0", "uid": "u1",
+                "ownerReferences": [{"kind": "StatefulSet", "name": "cart", "uid": "s",
+                    "controller": true}]},
+            "spec": {"nodeName": "n1"},
+            "status": {"podIP": "10.0.0.7"},
         });
+        let pods = Pods::from(watched.clone());
+        assert!(pods.is_watched() && !pods.is_complete() && pods.is_empty());
+        watched
+            .insert_json(pod.to_string().as_bytes())
+            .expect("a pod");
+        assert!(pods.is_complete() && !pods.is_empty());
         pods
-    }
-
-    #[test]
-    fn found_by_uid_address_and_after_the_end() {
-        let pods = directory();
-        assert_eq!(pods.by_uid("hash"), pods.by_uid("u1"));
-        assert!(pods.by_address(IpAddr::from([10, 0, 0, 7])).is_some());
-        pods.remove("u1", Timestamp::from_seconds(1000));
-        assert!(pods.by_uid("u1").is_some());
-        pods.remove("other", Timestamp::from_seconds(1000 + KEPT_SECONDS + 1));
-        assert!(pods.by_uid("u1").is_none() && pods.by_uid("hash").is_none());
-        assert!(pods.by_address(IpAddr::from([10, 0, 0, 7])).is_none());
     }
 
     #[test]

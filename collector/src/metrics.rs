@@ -95,6 +95,8 @@ pub struct Counters {
     doors: [DoorCounters; 20],
     /// What is asked of API servers.
     pub(crate) kubernetes: Arc<obs_kubernetes::Counters>,
+    /// Problems of the node.
+    pub(crate) problems: crate::problems::Tally,
     scrapes: AtomicU64,
     scrapes_failed: AtomicU64,
     scrape_nanos: AtomicU64,
@@ -222,6 +224,7 @@ impl Counters {
         );
         out.push(files.with(read(&self.tail_files)));
         out.extend(self.kubernetes.families());
+        out.extend(self.problems.families());
         out
     }
 

@@ -100,11 +100,12 @@ impl Gateway {
     pub async fn push(
         &self,
         tenant: Tenant,
-        labels: Pairs,
-        pushed: Pushed,
+        mut labels: Pairs,
+        mut pushed: Pushed,
         replace: bool,
     ) -> PushOutcome {
         let now = clock::now();
+        self.redact(&mut labels, Some(&mut pushed));
         let push = Push {
             labels,
             pushed,
@@ -133,11 +134,25 @@ impl Gateway {
         }
     }
 
+    /// Groups are files of their own: secrets are taken out before the sink sees them.
+    fn redact(&self, labels: &mut Pairs, pushed: Option<&mut Pushed>) {
+        let Some(redactor) = self.setting.sink.redactor() else {
+            return;
+        };
+        redactor.pairs(labels);
+        let families = pushed.map(|pushed| pushed.families.values_mut());
+        for metric in families.into_iter().flatten().flat_map(|f| &mut f.metrics) {
+            redactor.pairs(&mut metric.labels);
+        }
+    }
+
     /// Deletes a group; one that is not there is as good as deleted.
     pub async fn delete(&self, tenant: &Tenant, labels: &Pairs) -> Result<(), String> {
+        let mut labels = labels.clone();
+        self.redact(&mut labels, None);
         let mut groups = self.state.lock().await;
-        file::remove(&self.setting.folder, tenant, labels).await?;
-        groups.remove(tenant, labels);
+        file::remove(&self.setting.folder, tenant, &labels).await?;
+        groups.remove(tenant, &labels);
         Ok(())
     }
 
@@ -223,16 +238,16 @@ impl Gateway {
 fn ended(labels: Labels, now: Timestamp) -> Series {
     Series {
         labels,
-        samples: vec![sample(now, obs_model::sample::stale())],
+        samples: vec![sample(now, Value::Float(obs_model::sample::stale()))],
         ..Series::default()
     }
 }
 
-fn sample(time: Timestamp, value: f64) -> Sample {
+fn sample(time: Timestamp, value: Value) -> Sample {
     Sample {
         time,
         start: None,
-        value: Value::Float(value),
+        value,
     }
 }
 

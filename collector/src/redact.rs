@@ -167,6 +167,19 @@ impl Redactor {
         shared.took(bytes, began.elapsed());
     }
 
+    /// Takes secrets out of the values of names.
+    pub fn pairs(&self, pairs: &mut BTreeMap<String, String>) {
+        let (began, mut bytes) = (Instant::now(), 0);
+        for (name, value) in pairs {
+            bytes += name.len() + value.len();
+            let whole = self.0.secret_value(name.as_bytes());
+            if let Some(new) = whole.or_else(|| self.0.redacted(value)) {
+                *value = new;
+            }
+        }
+        self.0.took(bytes, began.elapsed());
+    }
+
     /// What it did so far.
     pub fn families(&self) -> Vec<Family> {
         let mut redacted = Family::new(
@@ -305,10 +318,15 @@ impl Shared {
         })
     }
 
+    fn redacted(&self, text: &str) -> Option<String> {
+        let redacted = self.text(text.as_bytes())?;
+        Some(String::from_utf8_lossy(&redacted).into_owned())
+    }
+
     fn string(&self, text: &mut String) -> usize {
         let length = text.len();
-        if let Some(redacted) = self.text(text.as_bytes()) {
-            *text = String::from_utf8_lossy(&redacted).into_owned();
+        if let Some(redacted) = self.redacted(text) {
+            *text = redacted;
         }
         length
     }
@@ -336,10 +354,7 @@ impl Shared {
                 continue;
             }
             let whole = self.secret_value(name.as_bytes());
-            let new = whole.or_else(|| {
-                let redacted = self.text(value.as_bytes())?;
-                Some(String::from_utf8_lossy(&redacted).into_owned())
-            });
+            let new = whole.or_else(|| self.redacted(value));
             if let Some(new) = new.filter(|new| new != value) {
                 builder.set(name, &new);
                 changed = true;

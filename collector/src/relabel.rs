@@ -61,6 +61,29 @@ pub fn apply(rules: &[Rule], labels: &mut LabelsBuilder) -> bool {
     rules.iter().all(|rule| rule.apply(labels))
 }
 
+/// Which rule drops a label set, and why; `None` where none does.
+pub fn dropped_by(rules: &[Rule], labels: &mut LabelsBuilder) -> Option<(usize, String)> {
+    for (place, rule) in rules.iter().enumerate() {
+        let source = rule.source(labels);
+        if rule.apply(labels) {
+            continue;
+        }
+        let why = match &rule.action {
+            Action::Keep => format!("action keep did not match {source:?}"),
+            Action::KeepEqual(target) => {
+                let found = labels.get(target).unwrap_or("");
+                format!("action keepequal found {source:?}, and {found:?} in {target:?}")
+            }
+            Action::DropEqual(target) => {
+                format!("action dropequal found {source:?}, also in {target:?}")
+            }
+            _ => format!("action drop matched {source:?}"),
+        };
+        return Some((place, why));
+    }
+    None
+}
+
 impl Rule {
     fn apply(&self, labels: &mut LabelsBuilder) -> bool {
         match &self.action {

@@ -8,6 +8,7 @@
 mod assemble;
 mod bits;
 mod book;
+mod certificates;
 mod failures;
 pub(crate) mod fetch;
 mod native;
@@ -31,12 +32,13 @@ use crate::clock;
 use crate::config::Job;
 use crate::decode::Decoder;
 use crate::discovery::provider::Providers;
-use crate::discovery::{Sources, Target};
+use crate::discovery::{HistogramChoice, Sources, Target};
 use crate::http_client::configured::{HttpClient, Use};
 use crate::metrics::Counters;
 use crate::sink::{Accepted, Sink, SinkError};
 use assemble::{Assembled, Attempt, Refused, Scrape, labelled_again};
 use book::Book;
+use certificates::Stamps;
 use failures::FailureLog;
 use fetch::{FetchError, Fetched, Question};
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
@@ -172,13 +174,20 @@ impl Shared {
     }
 }
 
-/// A target's identity: its labels, URL and socket, and its times.
-type Key = (Labels, String, Option<Box<str>>, Duration, Duration);
+/// A target's identity: its labels, URL and socket, its times and what is made of its histograms.
+type Key = (
+    Labels,
+    String,
+    Option<Box<str>>,
+    (Duration, Duration),
+    HistogramChoice,
+);
 
 fn key(target: &Target) -> Key {
     let (labels, url) = (target.labels.clone(), target.url.clone());
     let socket = target.unix_socket.clone();
-    (labels, url, socket, target.interval, target.timeout)
+    let times = (target.interval, target.timeout);
+    (labels, url, socket, times, target.histograms)
 }
 
 fn log_panic(error: Option<tokio::task::JoinError>) {
@@ -206,6 +215,7 @@ async fn run_job(
             compression: job.compression,
             unix_socket: None,
         };
+        let stamps = Stamps::of(&job.client).await;
         let client = match HttpClient::new(&job.client, of).await {
             Ok(client) => Some(client),
             Err(fault) => {
@@ -216,6 +226,7 @@ async fn run_job(
         };
         let mut sources = Sources::new(&job.discovery, &shared.providers);
         pool.stop_all().await;
+        let config = job.client.clone();
         if let Some(client) = client {
             let failure_log = job.failure_log.clone();
             let run = Arc::new(Run {
@@ -228,12 +239,14 @@ async fn run_job(
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = wanted.changed() => {}
+                () = stamps.change(&config) => {}
                 () = pool.follow(&run, &mut sources) => {}
             }
         } else {
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = wanted.changed() => {}
+                () = stamps.change(&config) => {}
             }
         }
         pool.stop_all().await;
@@ -597,6 +610,7 @@ async fn read(
 ) -> Result<Assembled, Refused> {
     let setting = &run.shared.setting;
     let (limits, job, labels) = (setting.limits, Arc::clone(&run.job), target.labels.clone());
+    let histograms = target.histograms.settings(&run.job);
     let numbers = setting.sink.numbers(&setting.tenant);
     let Fetched {
         body,
@@ -616,6 +630,7 @@ async fn read(
             target: &labels,
             limits: &limits,
             time,
+            histograms,
         };
         pass::read(&mut book, &scrape, format, &body)
     };

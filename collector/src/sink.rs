@@ -201,10 +201,10 @@ impl Sink {
         self
     }
 
-    /// This sink, which knows the pods that data is received from.
+    /// This sink, which knows the pods that data is received from, where they are watched.
     #[must_use]
     pub fn enriching(mut self, pods: Pods) -> Self {
-        self.pods = Some(pods);
+        self.pods = Some(pods).filter(Pods::is_watched);
         self
     }
 

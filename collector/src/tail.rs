@@ -43,6 +43,10 @@ use group::{Changes, Group};
 
 /// Pause between two rounds that found nothing.
 const POLL: Duration = Duration::from_millis(250);
+/// Pause after a batch of less than [`LITTLE_BYTES`]: each batch is a write to disk and a request.
+const BREATH: Duration = Duration::from_millis(200);
+/// Bytes of lines below which a batch is little.
+const LITTLE_BYTES: u64 = 256 << 10;
 /// Pause after the sink refused.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// How often files are looked for.
@@ -55,6 +59,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 const LOST_GRACE: Duration = Duration::from_secs(10);
 /// How long a new pod is waited for to become known, where pods are watched.
 const POD_WAIT: Duration = Duration::from_secs(5);
+/// How long the first list of all pods is waited for; lines go without what it says after that.
+const LIST_WAIT: Duration = Duration::from_secs(60);
 /// Most files that are open at one time.
 const OPEN_FILES_MAX: usize = 4096;
 
@@ -83,6 +89,7 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
     loop {
         let pause = match follower.round().await {
             Round::More => Duration::ZERO,
+            Round::Little => BREATH,
             Round::Idle => POLL,
             Round::Refused => BACKOFF,
         };
@@ -102,6 +109,8 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
 enum Round {
     /// Lines were stored; there may be more.
     More,
+    /// A few lines were stored.
+    Little,
     /// Nothing new.
     Idle,
     /// The sink refused; the same lines go again later.
@@ -234,7 +243,10 @@ impl Follower {
         if let Some(tail) = &mut self.tail {
             tail.stored.extend(pending.ranges);
         }
-        Round::More
+        match pending.bytes < LITTLE_BYTES {
+            true => Round::Little,
+            false => Round::More,
+        }
     }
 
     async fn save(&mut self) {
@@ -343,17 +355,17 @@ impl Tail {
             .discovery
             .find(&self.config, clock::now().nanos(), &self.remembered);
         for fault in std::mem::take(&mut self.discovery.faults) {
-            tracing::debug!(error = %fault, "log files not listed");
+            tracing::debug!(error = %fault, "log files not found");
             self.setting.counters.tail_fault();
         }
         self.unknown
-            .retain(|_, since| now.duration_since(*since) < POD_WAIT * 12);
+            .retain(|_, since| now.duration_since(*since) < LIST_WAIT * 2);
         for group in self.logs.values_mut() {
             group.wanted = false;
         }
         let mut open: usize = self.logs.values().map(|g| g.files.len()).sum();
         for found in found {
-            if !self.logs.contains_key(&found.key) && !self.begin(&found, now) {
+            if !self.is_followed(&found) && !self.begin(&found, now) {
                 continue;
             }
             let Some(group) = self.logs.get_mut(&found.key) else {
@@ -377,15 +389,37 @@ impl Tail {
         self.setting.counters.tail_files(open);
     }
 
+    /// Whether a log is followed and may be; it goes by what is known of its pod by now.
+    fn is_followed(&mut self, found: &Found) -> bool {
+        let Some(group) = self.logs.get_mut(&found.key) else {
+            return false;
+        };
+        let pods = &self.setting.pods;
+        if self.discovery.renew(group, found, &self.config, pods) {
+            return true;
+        }
+        // Its place is kept, should its pod think again.
+        if let Some(group) = self.logs.remove(&found.key) {
+            let files = group.files.iter().map(|file| file.entry(&found.key));
+            self.remembered.insert(found.key.clone(), files.collect());
+            self.dirty = true;
+        }
+        false
+    }
+
     /// Begins to follow a log; not where its pod does not want it or may become known yet.
     fn begin(&mut self, found: &Found, now: Instant) -> bool {
         let pods = &self.setting.pods;
         if let Origin::Container(place) = &found.origin
-            && !pods.is_empty()
+            && pods.is_watched()
             && pods.by_uid(&place.uid).is_none()
         {
             let since = *self.unknown.entry(found.key.clone()).or_insert(now);
-            if now.duration_since(since) < POD_WAIT {
+            let wait = match pods.is_complete() {
+                true => POD_WAIT,
+                false => LIST_WAIT,
+            };
+            if now.duration_since(since) < wait {
                 return false;
             }
         }

@@ -172,6 +172,12 @@ async fn a_cluster_brings_jobs_and_events() {
     let (jobs, _) = tokio::sync::watch::channel(parse(
         "- job_name: own\n  scrape_interval: 1h\n  static_configs: [{targets: ['127.0.0.1:1']}]\n",
     ));
+    api.put(
+        json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+        "metadata": {"namespace": "shop", "name": "r"},
+        "spec": {"groups": [{"name": "g", "rules": [{"record": "a", "expr": "1"}]}]}}),
+    );
+    let (rules, mut objects) = tokio::sync::watch::channel(Default::default());
     let setting = cluster::Setting {
         config,
         global: GlobalConfig::default(),
@@ -180,6 +186,7 @@ async fn a_cluster_brings_jobs_and_events() {
         sink: rig.sink.clone(),
         tenant: Tenant::anonymous(),
         counters: rig.counters.kubernetes(),
+        rules: Some(rules),
     };
     rig.tasks.spawn(cluster::run(setting, rig.stop.clone()));
     let expect = [
@@ -199,6 +206,9 @@ async fn a_cluster_brings_jobs_and_events() {
         (Some("shop"), Some("c"))
     );
     assert_eq!(write.batch.record_count(), 1);
+    let told = objects.wait_for(|objects| objects.contains_key("shop/r"));
+    let told = tokio::time::timeout(DEADLINE, told).await.unwrap();
+    assert_eq!(told.unwrap()["shop/r"]["groups"][0]["name"], "g");
     assert!(write.done.send(Ok(Accepted::default())).is_ok());
     api.delete("PodMonitor", "shop", "web");
     rig.until(&[("own", ""), ("kubernetes-pods", "b")]).await;

@@ -33,6 +33,8 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Largest answer that says what is wrong.
 const FAULT_BYTES_MAX: usize = 64 << 10;
+/// Longest time that a server may ask to be left alone; one that asks for more is asked again then.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Lists that are read at one time by one client.
 pub const LISTS_AT_ONCE: usize = 4;
 
@@ -294,7 +296,7 @@ fn refused(path: &str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
         status: status.as_u16(),
         reason: parsed.reason,
         message,
-        retry_after: retry_after.map(Duration::from_secs),
+        retry_after: retry_after.map(|asked| Duration::from_secs(asked).min(RETRY_AFTER_MAX)),
     }
 }
 
@@ -370,6 +372,12 @@ mod tests {
             &[(header::RETRY_AFTER, "7")],
             "slow down",
             "/api/v1/pods: API server answered 429: slow down Some(7)",
+        );
+        check(
+            429,
+            &[(header::RETRY_AFTER, "18446744073709551615")],
+            "go away",
+            "/api/v1/pods: API server answered 429: go away Some(600)",
         );
         check(
             503,

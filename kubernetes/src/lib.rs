@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod error;
 pub mod events;
 pub mod metrics;
+pub mod node;
 pub mod object;
 pub mod operator;
 pub mod pods;

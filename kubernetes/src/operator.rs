@@ -53,11 +53,13 @@ pub struct Reference {
 pub struct References {
     known: BTreeMap<Reference, Option<String>>,
     missing: RefCell<BTreeSet<Reference>>,
+    used: RefCell<BTreeSet<Reference>>,
 }
 
 impl References {
     /// The value, where it is known; asked for otherwise.
     fn find(&self, reference: Reference) -> Result<String, String> {
+        self.used.borrow_mut().insert(reference.clone());
         match self.known.get(&reference) {
             Some(Some(value)) => Ok(value.clone()),
             Some(None) => {
@@ -84,6 +86,13 @@ impl References {
     /// Sets what there is; `None` says that there is nothing.
     pub fn set(&mut self, reference: Reference, value: Option<String>) {
         self.known.insert(reference, value);
+    }
+
+    /// Forgets what nobody asked for since this was called last; what somebody did.
+    pub fn keep_used(&mut self) -> BTreeSet<Reference> {
+        let used = std::mem::take(self.used.get_mut());
+        self.known.retain(|reference, _| used.contains(reference));
+        used
     }
 
     /// What was asked for and is not known, which is forgotten by this.

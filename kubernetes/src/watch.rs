@@ -254,7 +254,7 @@ impl Watch {
             if lived >= GOOD_LIFE {
                 pause = PAUSE_FIRST;
             }
-            let mut wait = pause;
+            let mut wait = clock::spread(pause, None);
             match end {
                 End::Unheard => return,
                 End::Closed if lived >= GOOD_LIFE => continue,
@@ -275,11 +275,11 @@ impl Watch {
                         Some(404) => tracing::debug!(%resource, %error, "nothing to watch yet"),
                         _ => tracing::warn!(%resource, %error, "watch failed, is tried again"),
                     }
-                    wait = wait.max(error.retry_after().unwrap_or_default());
+                    wait = clock::spread(pause, Some(&error));
                 }
             }
             pause = (pause * 2).min(PAUSE_MAX);
-            tokio::time::sleep(wait.mul_f64(0.5 + clock::chance())).await;
+            tokio::time::sleep(wait).await;
         }
     }
 

@@ -33,7 +33,7 @@ const fn off(name: &'static str, collect: Collect) -> Collector {
 }
 
 /// All of them, in order of name. `containers` is ours, the others are node_exporter's.
-pub const COLLECTORS: [Collector; 73] = [
+pub const COLLECTORS: [Collector; 75] = [
     on("arp", network::arp),
     on("bcache", disk::bcache),
     on("bcachefs", disk::bcachefs),
@@ -50,6 +50,7 @@ pub const COLLECTORS: [Collector; 73] = [
     on("dmi", hardware::dmi),
     on("dmmultipath", disk::dmmultipath),
     off("drbd", disk::drbd),
+    off("drm", hardware::drm),
     on("edac", hardware::edac),
     on("entropy", host::entropy),
     off("ethtool", network::ethtool),
@@ -76,6 +77,7 @@ pub const COLLECTORS: [Collector; 73] = [
     on("nfs", disk::nfs),
     on("nfsd", disk::nfsd),
     on("nvme", disk::nvme),
+    off("nvmesubsystem", disk::nvmesubsystem),
     on("os", host::os),
     off("pcidevice", hardware::pcidevice),
     on("powersupplyclass", hardware::powersupplyclass),
@@ -110,12 +112,4 @@ pub const COLLECTORS: [Collector; 73] = [
 ];
 
 /// Collectors of node_exporter that are not here; they can be turned off, as command lines do.
-pub const NOT_HERE: [&str; 7] = [
-    "drm",
-    "ntp",
-    "nvmesubsystem",
-    "perf",
-    "runit",
-    "supervisord",
-    "wifi",
-];
+pub const NOT_HERE: [&str; 5] = ["ntp", "perf", "runit", "supervisord", "wifi"];

@@ -1,12 +1,16 @@
 //! The command line. Flags win over environment variables, those over the configuration file.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::collector_flags::{CollectorFlags, listen_address};
+use crate::kube_state::KubeStateOptions;
+use crate::node_exporter::NodeExporterOptions;
+use crate::rule_arguments::{CheckRulesOptions, RulesCommand, TestRulesOptions};
+use crate::rule_flags::RuleFlags;
+use crate::slo::SloCommand;
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -57,6 +61,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  obs errors --service shop --since 6h\n  \
         obs errors 7b1f0c9e2a44d001")]
     Errors(ErrorsOptions),
+    /// What the Alertmanager knows, and where alerts would go
+    #[command(subcommand)]
+    Alerts(crate::alerts::Alerts),
+    /// Silences of the Alertmanager
+    #[command(subcommand)]
+    Silence(crate::alerts::Silence),
     /// Show who calls whom, from metrics of spans
     #[command(after_help = "Examples:\n  obs service-graph --since 15m\n  \
         obs service-graph -o dot | dot -Tsvg > services.svg")]
@@ -100,6 +110,12 @@ pub(crate) enum Command {
     /// Run tests that are written in files
     #[command(subcommand)]
     Test(Test),
+    /// Show the rules of a server; fill in what recording rules would have recorded
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Service level objectives: their rules, and how they stand
+    #[command(subcommand)]
+    Slo(SloCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -114,6 +130,10 @@ pub(crate) enum Check {
         /// The file
         file: PathBuf,
     },
+    /// Check rule files; says line and column of what is wrong
+    #[command(after_help = "Examples:\n  obs check rules rules/*.yml\n  \
+        obs check rules --lint all --lint-fatal --url http://127.0.0.1:9090 rules.yml")]
+    Rules(CheckRulesOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,6 +147,11 @@ pub(crate) enum Test {
         obs test promql --names=at-once functions.test"
     )]
     Promql(TestPromqlOptions),
+    /// Run unit tests of rules in promtool's format, or try rules out on stored data
+    #[command(after_help = "Examples:\n  obs test rules tests.yml\n  \
+        obs test rules --against 7d --url http://127.0.0.1:9090 rules.yml\n  \
+        obs test rules --run down --diff --junit results.xml tests/*.yml")]
+    Rules(TestRulesOptions),
 }
 
 /// When metric names leave.
@@ -210,6 +235,8 @@ pub(crate) struct ServeOptions {
     /// Let HTTP clients delete series and take snapshots (/api/v1/admin/tsdb)
     #[arg(long, alias = "web.enable-admin-api", env = "OBS_ENABLE_ADMIN_API")]
     enable_admin_api: bool,
+    #[command(flatten)]
+    rules: RuleFlags,
     /// Switch features of Prometheus on, by its names: promql-delayed-name-removal,
     /// use-start-timestamps, type-and-unit-labels, promql-per-step-stats, …
     #[arg(
@@ -258,6 +285,9 @@ pub(crate) struct AgentOptions {
     /// Address of the OTLP HTTP receiver [default: 127.0.0.1:4318 if it is free]
     #[arg(long, value_name = "ADDR", env = "OBS_OTLP_HTTP_LISTEN", value_parser = address)]
     otlp_http_listen: Option<SocketAddr>,
+    /// The node that this runs on, whose pods obs.kubernetes.pods watches
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
     /// Shape of the log on standard error
     #[arg(long, value_enum, env = "OBS_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -274,6 +304,7 @@ impl AgentOptions {
             listen: self.listen,
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
+            node_name: self.node_name,
             log_format: self.log_format.into(),
             verbose: self.verbose,
         }
@@ -305,6 +336,7 @@ impl ServeOptions {
             Cli::command().error(kind, fault).exit()
         });
         Ok(obs_server::Options {
+            rules: self.rules.options()?,
             features,
             config: self.config,
             data: self.data,
@@ -673,165 +705,6 @@ pub(crate) struct ExportOptions {
     pub(crate) window: String,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct NodeExporterOptions {
-    /// Address to serve the metrics on; `:9100` is every address of the machine
-    #[arg(
-        long,
-        alias = "web.listen-address",
-        value_name = "ADDR",
-        value_parser = listen_address,
-        default_value = "127.0.0.1:9100"
-    )]
-    pub(crate) listen: SocketAddr,
-    /// Print the metrics once and end
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// Path under which to serve the metrics
-    #[arg(
-        long = "web.telemetry-path",
-        value_name = "PATH",
-        default_value = "/metrics"
-    )]
-    pub(crate) telemetry_path: String,
-    /// Leave out the metrics of the exporter itself: `process_*`, `promhttp_*`
-    #[arg(long = "web.disable-exporter-metrics")]
-    pub(crate) disable_exporter_metrics: bool,
-    /// Scrapes at one time; 0 is no bound
-    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40)]
-    pub(crate) requests_max: usize,
-    /// Where procfs is mounted
-    #[arg(long = "path.procfs", value_name = "DIR", default_value = "/proc")]
-    pub(crate) procfs: PathBuf,
-    /// Where sysfs is mounted
-    #[arg(long = "path.sysfs", value_name = "DIR", default_value = "/sys")]
-    pub(crate) sysfs: PathBuf,
-    /// Where the host's root is mounted
-    #[arg(long = "path.rootfs", value_name = "DIR", default_value = "/")]
-    pub(crate) rootfs: PathBuf,
-    /// Where udev keeps what it knows of devices
-    #[arg(
-        long = "path.udev.data",
-        value_name = "DIR",
-        default_value = "/run/udev/data"
-    )]
-    pub(crate) udev: PathBuf,
-    /// Where cgroups are mounted [default: `fs/cgroup` below sysfs]
-    #[arg(long = "path.cgroup", value_name = "DIR")]
-    pub(crate) cgroup: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) collectors: CollectorFlags,
-}
-
-/// The flags of kube-state-metrics.
-#[derive(Debug, Args)]
-pub(crate) struct KubeStateOptions {
-    /// Address to serve /metrics on; instead of --host and --port
-    #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with_all = ["host", "port"])]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Host to serve /metrics on
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
-    /// Port to serve /metrics on
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub(crate) port: u16,
-    /// Host to serve kube-state's own metrics on; that of /metrics by default
-    #[arg(long, value_name = "IP")]
-    pub(crate) telemetry_host: Option<IpAddr>,
-    /// Port to serve kube-state's own metrics on; 8081 by default, if it is free
-    #[arg(long, value_name = "PORT")]
-    pub(crate) telemetry_port: Option<u16>,
-    /// The kubeconfig file; without it the service account of the pod
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The address of the API server, without a kubeconfig file
-    #[arg(long, value_name = "URL", conflicts_with = "kubeconfig")]
-    pub(crate) apiserver: Option<String>,
-    /// Resources with commas between; by default all of kube-state-metrics
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) resources: Vec<String>,
-    /// Namespaces with commas between; by default all
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) namespaces: Vec<String>,
-    /// Namespaces that are left out
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub(crate) namespaces_denylist: Vec<String>,
-    /// Labels that become labels of metrics: pods=[app,k8s-*],nodes=[*]
-    #[arg(
-        long,
-        value_name = "LISTS",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) metric_labels_allowlist: String,
-    /// Annotations that become labels of metrics, in the same form
-    #[arg(
-        long,
-        value_name = "LISTS",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) metric_annotations_allowlist: String,
-    /// Names or patterns of the metrics that are made
-    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
-    pub(crate) metric_allowlist: Vec<String>,
-    /// Names or patterns of the metrics that are not made
-    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
-    pub(crate) metric_denylist: Vec<String>,
-    /// Names or patterns of the metrics that are made by wish only
-    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
-    pub(crate) metric_opt_in_list: Vec<String>,
-    /// Which of several instances this is, from 0
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) shard: u32,
-    /// How many instances share the objects
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) total_shards: u32,
-    /// This pod, whose stateful set tells the shard
-    #[arg(long, value_name = "NAME", requires = "pod_namespace")]
-    pub(crate) pod: Option<String>,
-    /// Namespace of this pod
-    #[arg(long, value_name = "NAME", requires = "pod")]
-    pub(crate) pod_namespace: Option<String>,
-    /// The node whose pods are shown
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) node: String,
-    /// Show the pods that have no node
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub(crate) track_unscheduled_pods: bool,
-    /// Take lists from the API server's cache
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub(crate) use_apiserver_cache: bool,
-    /// Objects of a resource that are shown at most; 0 shows all
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) object_limit: usize,
-    /// Metrics of custom resources: a Custom Resource State configuration
-    #[arg(long, value_name = "FILE")]
-    pub(crate) custom_resource_state_config_file: Option<PathBuf>,
-    /// The same, on the command line
-    #[arg(long, value_name = "YAML")]
-    pub(crate) custom_resource_state_config: Option<String>,
-    /// Show metrics of custom resources only
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub(crate) custom_resource_state_only: bool,
-    /// Go on where the configuration of custom resources is not there
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
-    pub(crate) continue_without_custom_resource_state_config_file: bool,
-    /// Taken for compatibility: answers are compressed whenever a client asks for it
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, hide = true,
-        default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set)]
-    pub(crate) enable_gzip_encoding: bool,
-}
-
 /// Nanoseconds of a duration such as `1h30m`.
 pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
     obs_model::duration::parse(text)
@@ -841,7 +714,7 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
 // What follows checks values while the command line is read, so that a wrong one is misuse (exit
 // code 2) and the message names its flag.
 
-fn duration_text(text: &str) -> Result<String, String> {
+pub(crate) fn duration_text(text: &str) -> Result<String, String> {
     duration(text)
         .map(|_| text.to_owned())
         .map_err(|_| "expected a duration such as 15s, 1h30m or 7d".to_owned())
@@ -853,7 +726,7 @@ fn time_text(text: &str) -> Result<String, String> {
         .map_err(|_| "expected a time such as 2026-11-21T10:00:00Z or 1795255200".to_owned())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "expected an IP address and a port such as 127.0.0.1:9090".to_owned())
 }
@@ -867,7 +740,7 @@ fn route_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn server_url(text: &str) -> Result<String, String> {
+pub(crate) fn server_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     let known = url.is_some_and(|u| ["http", "https"].contains(&u.scheme()) && u.has_host());
     if known {

@@ -1,15 +1,16 @@
 //! `obs check`: says what is wrong with a file before a server is started with it.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use obs_alerting::rules::{Parsing, RuleFile};
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the command reads the file that it is given"
 )]
-pub(crate) fn config(file: &Path) -> anyhow::Result<()> {
+pub(crate) async fn config(file: &Path) -> anyhow::Result<()> {
     let text = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let text =
         String::from_utf8(text).with_context(|| format!("{} is not text", file.display()))?;
@@ -26,10 +27,34 @@ pub(crate) fn config(file: &Path) -> anyhow::Result<()> {
     for notice in checked.notices() {
         writeln!(std::io::stderr(), "{}: {notice}", file.display())?;
     }
+    let rules = rules(&checked.rule_files, folder).await?;
     let plural = if jobs == 1 { "" } else { "s" };
     Ok(writeln!(
         std::io::stdout(),
-        "{}: valid, {jobs} scrape job{plural}",
+        "{}: valid, {jobs} scrape job{plural}{rules}",
         file.display()
     )?)
+}
+
+/// How many rules the files of these patterns have; nothing where there is no pattern.
+async fn rules(patterns: &[PathBuf], folder: &Path) -> anyhow::Result<String> {
+    let mut count = 0;
+    for pattern in patterns {
+        let (files, faults) = obs_server::glob::expand(&folder.join(pattern)).await;
+        if let Some(fault) = faults.first() {
+            anyhow::bail!("rule_files: {fault}");
+        }
+        for file in files {
+            let shown = file.display();
+            let text = crate::check_rules::read(&file).with_context(|| format!("read {shown}"))?;
+            let parsed = RuleFile::parse(&text, &Parsing::default());
+            let groups = parsed.map_err(|fault| anyhow!("{shown}:{fault}"))?.groups;
+            count += groups.iter().map(|group| group.rules.len()).sum::<usize>();
+        }
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    Ok(match patterns {
+        [] => String::new(),
+        _ => format!(", {count} rule{plural}"),
+    })
 }

@@ -109,7 +109,19 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> anyhow::Result<Posted> {
-        let mut request = self.http.post(format!("{}{path}", self.server)).body(body);
+        self.post_within(path, headers, body, TIMEOUT).await
+    }
+
+    /// The same of a server that may take so long.
+    pub(crate) async fn post_within(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> anyhow::Result<Posted> {
+        let request = self.http.post(format!("{}{path}", self.server));
+        let mut request = request.timeout(timeout).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -134,6 +146,21 @@ impl Client {
             written,
             body: response.bytes().await.map_err(fault)?.to_vec(),
         })
+    }
+
+    /// DELETE of a path.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let mut request = self.http.delete(format!("{}{path}", self.server));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        let response = request.send().await.map_err(|e| self.fault(path, e))?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
+            bail!("{}", server_message(status.as_u16(), &body));
+        }
+        Ok(())
     }
 
     /// An answer in JSON.
@@ -180,9 +207,12 @@ impl Posted {
 /// What a server's error says: Prometheus' envelope, a message, or plain text.
 fn server_message(status: u16, body: &[u8]) -> String {
     let json = serde_json::from_slice::<Value>(body).ok();
-    let told = json
-        .as_ref()
-        .and_then(|j| j["error"].as_str().or_else(|| j["message"].as_str()));
+    let told = json.as_ref().and_then(|j| {
+        j["error"]
+            .as_str()
+            .or_else(|| j["message"].as_str())
+            .or_else(|| j.as_str())
+    });
     let text = String::from_utf8_lossy(body);
     let told = told.unwrap_or(text.trim());
     if told.is_empty() {

@@ -8,6 +8,7 @@ mod command;
 mod compare;
 mod memory;
 mod series;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Answer, Labels, Timestamp, Value};
+
+pub use store::{InputSeries, SeriesStore, histogram, histogram_text, metric};
 
 use command::{CommandKind, Eval, Expected, commands};
 use memory::Memory;

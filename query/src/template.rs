@@ -17,12 +17,13 @@ pub mod texts;
 mod time;
 mod value;
 
-pub(crate) use builtins::urlquery;
 pub use builtins::{Arguments, NoFunctions};
+pub use builtins::{html, urlquery};
 pub use time::Moment;
 pub use value::{Map, Value};
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ast::Node;
 
@@ -65,24 +66,58 @@ pub trait Functions {
     ) -> Option<Result<Value, CallError>> {
         None
     }
+
+    /// Writes the value of an action in its own way, such as with HTML's escapes; `false` where it
+    /// is written as usual. What was written before it is known.
+    fn write(&self, _value: &Value, _out: &mut String) -> bool {
+        false
+    }
+}
+
+/// The body of a template, and the text that it stands in.
+#[derive(Clone, Debug)]
+struct Body {
+    nodes: Vec<Node>,
+    text: Arc<str>,
 }
 
 /// A parsed template with the templates that it defines.
 #[derive(Clone, Debug)]
 pub struct Template {
     name: String,
-    text: String,
+    text: Arc<str>,
     /// Bodies by name; the template's own is among them.
-    bodies: BTreeMap<String, Vec<Node>>,
+    bodies: BTreeMap<String, Arc<Body>>,
 }
 
 impl Template {
     /// Parses a text. Its errors call it by the name.
     pub fn parse(name: &str, text: &str, functions: &dyn Functions) -> Result<Self, TemplateError> {
-        let bodies = parser::parse(name, text, functions)?;
-        Ok(Self {
+        let none = Self {
             name: name.to_owned(),
-            text: text.to_owned(),
+            text: Arc::from(""),
+            bodies: BTreeMap::new(),
+        };
+        none.with(text, functions)
+    }
+
+    /// The same name with another text: what this one defines can be called from it, and what it
+    /// defines itself takes the place of what has the name, unless that would empty it.
+    pub fn with(&self, text: &str, functions: &dyn Functions) -> Result<Self, TemplateError> {
+        let parsed = parser::parse(&self.name, text, functions)?;
+        let text: Arc<str> = Arc::from(text);
+        let mut bodies = self.bodies.clone();
+        for (name, nodes) in parsed {
+            let empties = name != self.name && nodes.iter().all(Node::is_blank);
+            if empties && bodies.contains_key(&name) {
+                continue;
+            }
+            let text = Arc::clone(&text);
+            bodies.insert(name, Arc::new(Body { nodes, text }));
+        }
+        Ok(Self {
+            name: self.name.clone(),
+            text,
             bodies,
         })
     }
@@ -120,7 +155,7 @@ impl Template {
     pub fn fields(&self) -> Option<Vec<String>> {
         let mut fields = ast::Fields::default();
         for body in self.bodies.values() {
-            fields.add(body);
+            fields.add(&body.nodes);
         }
         fields.finish()
     }

@@ -35,8 +35,6 @@ pub(crate) struct About {
     pub(crate) external_labels: BTreeMap<String, String>,
     /// Flags by name, Prometheus' names where it has them.
     pub(crate) flags: BTreeMap<String, String>,
-    /// What is asked for and not done with rules and alerts.
-    pub(crate) notices: Vec<String>,
     /// Under which path HTTP is served besides the root.
     pub(crate) route_prefix: String,
     /// Whether series may be deleted and snapshots taken.
@@ -60,10 +58,6 @@ impl About {
         let file = redacted(text);
         let folder = std::env::current_dir().map(|folder| folder.display().to_string());
         let retention = retention.map_or_else(|| "0s".to_owned(), duration::format);
-        let notices = config
-            .notices()
-            .into_iter()
-            .filter(|notice| notice.starts_with("alerting:"));
         Self {
             config: if text.trim().is_empty() {
                 String::new()
@@ -73,7 +67,6 @@ impl About {
             pools: pools(&file),
             external_labels: config.global.external_labels.clone(),
             flags: flags(options, config, &retention),
-            notices: notices.collect(),
             route_prefix: options.route_prefix.clone(),
             admin_api: options.enable_admin_api,
             folder: folder.unwrap_or_default(),
@@ -146,7 +139,7 @@ fn pools(file: &Value) -> BTreeMap<String, String> {
 }
 
 /// The configuration without its secrets.
-fn redacted(text: &str) -> Value {
+pub(crate) fn redacted(text: &str) -> Value {
     let mut file = serde_yaml_ng::from_str(text).unwrap_or(Value::Null);
     hide(&mut file, false);
     file

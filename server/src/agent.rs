@@ -4,6 +4,8 @@
 //! Invariants: a sender is told "stored" when its data is durable in the buffer; reading of files
 //! stops while the buffer is full; ready means that the buffer is open and data is taken in.
 
+mod reloading;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,34 +14,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use obs_collector::config::Job;
 use obs_collector::metrics::Counters;
+use obs_collector::probe::Probes;
+use obs_collector::push::Gateway;
+use obs_collector::receive::metric_sockets::MetricSockets;
 use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
-use obs_collector::receive::{self, Receiver, splunk};
+use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
-use obs_collector::{Dialect, enrich, tail};
+use obs_collector::{Dialect, cluster, enrich, tail};
 use obs_model::family::Family;
+use obs_model::limits::Limits;
 use obs_model::metrics::MetricKind::Gauge;
 use obs_model::{Tenant, Timestamp};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
+use reloading::{Following, Reloader};
+
 use crate::config::Config;
 use crate::node_exporter::TEXT_FORMAT;
+use crate::reload::Reload;
 use crate::start::{
-    Collected, Serving, buffer_folder, follow_logs, load, open_queues, open_ships, reachable,
-    refining, stop_signal, within,
+    Collected, Serving, buffer_folder, gateway, load, open_queues, open_ships, probes, reachable,
+    refining, stop_signal, strategies, within,
 };
-use crate::{LogFormat, clock, metrics, process, stores, telemetry};
+use crate::{LogFormat, clock, metrics, node_exporter, pods, process, reload, stores, telemetry};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -54,6 +63,8 @@ pub struct AgentOptions {
     pub otlp_grpc_listen: Option<SocketAddr>,
     /// OTLP over HTTP; the usual port, if it is free, where absent.
     pub otlp_http_listen: Option<SocketAddr>,
+    /// The node that this runs on.
+    pub node_name: Option<String>,
     /// Shape of the log.
     pub log_format: LogFormat,
     /// How much more than usual is logged: 1 debug, 2 trace.
@@ -68,20 +79,23 @@ struct Agent {
     counters: Arc<Counters>,
     ready: AtomicBool,
     started: Timestamp,
+    reload: Reload,
 }
 
 struct Listeners {
     http: TcpListener,
     otlp_grpc: Option<TcpListener>,
     otlp_http: Option<TcpListener>,
-    node_exporter: Option<TcpListener>,
+    node_exporter: Option<node_exporter::Bound>,
+    pushgateway: Option<TcpListener>,
     logs: Sockets,
     traces: TraceSockets,
+    metrics: MetricSockets,
 }
 
 /// Runs the agent until SIGINT or SIGTERM.
 pub async fn agent(options: AgentOptions) -> anyhow::Result<()> {
-    let (config, collected, _) = load(options.config.as_deref()).await?;
+    let (config, collected, text) = load(options.config.as_deref()).await?;
     let listeners = bind(&options, &config).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -97,7 +111,7 @@ pub async fn agent(options: AgentOptions) -> anyhow::Result<()> {
     }
     let disk = stores::lock(&folder).await?;
     write_addresses(&folder, &listeners)?;
-    let running = Running::start(&options, &config, collected, listeners).await?;
+    let running = Running::start(&options, (&config, text), collected, listeners).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop().await;
@@ -122,7 +136,14 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
         otlp_grpc: otlp("OTLP over gRPC", options.otlp_grpc_listen, 4317).await?,
         otlp_http: otlp("OTLP over HTTP", options.otlp_http_listen, 4318).await?,
         node_exporter: match &config.obs.node_exporter {
-            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            Some(exporter) => Some(node_exporter::Bound {
+                listener: listen("the node exporter", exporter.listen).await?,
+                settings: exporter.settings.clone(),
+            }),
+            None => None,
+        },
+        pushgateway: match config.obs.collector.pushgateway.listen {
+            Some(address) => Some(listen("the push gateway", address).await?),
             None => None,
         },
         logs: Sockets::bind(Wanted {
@@ -133,6 +154,12 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
         })
         .await?,
         traces: TraceSockets::bind(&config.obs.traces).await?,
+        metrics: MetricSockets::bind(
+            &config.obs.collector.statsd,
+            &config.obs.collector.graphite,
+            folder,
+        )
+        .await?,
     })
 }
 
@@ -172,16 +199,24 @@ async fn stop_telemetry(telemetry: telemetry::Telemetry) {
 fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Result<()> {
     let mut addresses = json!({ "http": listeners.http.local_addr()?.to_string() });
     for (name, listener) in [
-        ("otlp_grpc", &listeners.otlp_grpc),
-        ("otlp_http", &listeners.otlp_http),
-        ("node_exporter", &listeners.node_exporter),
+        ("otlp_grpc", listeners.otlp_grpc.as_ref()),
+        ("otlp_http", listeners.otlp_http.as_ref()),
+        (
+            "node_exporter",
+            listeners
+                .node_exporter
+                .as_ref()
+                .map(|bound| &bound.listener),
+        ),
+        ("pushgateway", listeners.pushgateway.as_ref()),
     ] {
         if let Some(listener) = listener {
             addresses[name] = listener.local_addr()?.to_string().into();
         }
     }
     let traces = listeners.traces.addresses();
-    for (name, address) in listeners.logs.addresses().into_iter().chain(traces) {
+    let others = traces.into_iter().chain(listeners.metrics.addresses());
+    for (name, address) in listeners.logs.addresses().into_iter().chain(others) {
         addresses[name] = address.to_string().into();
     }
     tracing::info!(%addresses, "listening");
@@ -204,15 +239,19 @@ struct Running {
 impl Running {
     async fn start(
         options: &AgentOptions,
-        config: &Config,
+        (config, text): (&Config, String),
         collected: Collected,
         mut listeners: Listeners,
     ) -> anyhow::Result<Self> {
         let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
         let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
         let cut = CancellationToken::new();
-        let limits = config.obs.limits.limits();
-        let pods = enrich::Pods::default();
+        let counters = Arc::<Counters>::default();
+        let path = options.config.as_deref();
+        let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
+        let scope = pods::Scope::Node(options.node_name.clone());
+        let asked = counters.kubernetes();
+        let pods = pods::watch(config, from, scope, asked, (&intake, &stop_intake))?;
         let outward = Outward {
             intake: &intake,
             shipping: &shipping,
@@ -220,60 +259,60 @@ impl Running {
         };
         let (sink, shipper) = outward.open(options, config, &collected).await?;
         let sink = refining(sink.enriching(pods.clone()), config)?;
-        let counters = Arc::<Counters>::default();
+        let (reload, requests) = Reload::new(true);
         let agent = Arc::new(Agent {
             sink: sink.clone(),
             shipper,
             counters: Arc::clone(&counters),
             ready: AtomicBool::new(false),
             started: clock::now(),
+            reload: reload.clone(),
         });
-        let decoder = Decoder::new(2);
-        let path = options.config.as_deref();
-        let hec = &config.obs.logs.splunk_hec;
-        let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
-        let hec = splunk::Setting::new(hec, from).await?;
-        let receiver = Receiver::new(sink.clone(), limits, decoder.clone(), Arc::clone(&counters))
-            .with_otlp(config.otlp.options())
-            .with_splunk(hec);
+        let common = Common {
+            sink,
+            limits: config.obs.limits.limits(),
+            decoder: Decoder::new(2),
+            counters,
+            from,
+        };
+        let receiver = common.receiver(config).await?;
         let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
         let node = listeners.node_exporter.as_ref();
-        let node = node.map(TcpListener::local_addr).transpose()?;
-        let logs = std::mem::take(&mut listeners.logs);
-        let mut traces = std::mem::take(&mut listeners.traces);
+        let node = node.map(|bound| bound.listener.local_addr()).transpose()?;
+        let gateway = gateway(config, &options.data, &common.sink).await?;
+        let probes = probes(config, from).await?;
         let listening = Serving {
             tasks: &serving,
             stop: &stop_listening,
             cut: &cut,
         };
-        for (listener, routes) in traces.take_streams(&receiver) {
-            listening.serve(listener, routes);
-        }
-        listen(listening, &agent, listeners, &receiver);
+        let ways = (receiver.clone(), gateway.clone(), probes);
+        let exporter = listeners.node_exporter.take();
+        listeners.node_exporter = exporter.map(|bound| bound.naming(&pods));
+        let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
-        let setting = Setting {
-            sink: sink.clone(),
-            tenant: Tenant::anonymous(),
-            limits,
-            decoder: decoder.clone(),
-            counters: Arc::clone(&counters),
+        metrics.serve(&receiver, &intake, &stop_intake);
+        intake.spawn(gateway.run(stop_intake.clone()));
+        let own = own_jobs(config, http, node)?;
+        let mut jobs = collected.jobs;
+        jobs.extend(own.iter().cloned());
+        let (jobs, followed) = watch::channel(jobs);
+        common.scrape(config, followed, (&intake, &stop_intake))?;
+        let node = options.node_name.as_deref();
+        let told = (&common.sink, &common.counters, node);
+        crate::problems::start((&intake, &stop_intake), config, from, told).await?;
+        let setting = common.tail(options, pods);
+        let reloader = Reloader {
+            options: options.clone(),
+            own,
+            jobs,
+            following: Following::start(setting, config, stop_intake.clone()),
+            text,
+            reload,
         };
-        let jobs = jobs(config, collected.jobs, http, node)?;
-        let (scraper, stopped) = (Scraper::new(), stop_intake.clone());
-        scraper.apply(jobs);
-        intake.spawn(async move { scraper.run(setting, stopped).await });
-        let following = tail::Setting {
-            sink,
-            tenant: Tenant::anonymous(),
-            limits,
-            counters,
-            checkpoint: options.data.join("tail.checkpoint"),
-            worker: decoder,
-            pods,
-        };
-        follow_logs(&intake, &stop_intake, config, following);
+        intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         agent.ready.store(true, Ordering::Release);
         tracing::info!("ready: http://{http}");
         Ok(Self {
@@ -299,6 +338,76 @@ impl Running {
         drop(self.agent);
         self.shipping.close();
         within("shipping", self.shipping.wait()).await;
+    }
+}
+
+/// What all that takes in has in common.
+struct Common<'a> {
+    sink: Sink,
+    limits: Limits,
+    decoder: Decoder,
+    counters: Arc<Counters>,
+    /// What relative paths start from.
+    from: &'a Path,
+}
+
+impl Common<'_> {
+    /// What hands to the sink all that is pushed.
+    async fn receiver(&self, config: &Config) -> anyhow::Result<Receiver> {
+        let hec = splunk::Setting::new(&config.obs.logs.splunk_hec, self.from).await?;
+        let strategies = strategies(config, self.from).await?;
+        let (sink, decoder) = (self.sink.clone(), self.decoder.clone());
+        let receiver = Receiver::new(sink, self.limits, decoder, Arc::clone(&self.counters))
+            .with_otlp(config.otlp.options())
+            .with_origins(config.obs.traces.cors_allowed_origins.clone())
+            .with_strategies(strategies)
+            .with_splunk(hec);
+        Ok(receiver)
+    }
+
+    /// Scrapes jobs, and what is wanted of a cluster.
+    fn scrape(
+        &self,
+        config: &Config,
+        jobs: watch::Receiver<Vec<Job>>,
+        (tasks, stop): (&TaskTracker, &CancellationToken),
+    ) -> anyhow::Result<()> {
+        let setting = Setting {
+            sink: self.sink.clone(),
+            tenant: Tenant::anonymous(),
+            limits: self.limits,
+            decoder: self.decoder.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        let scraper = Scraper::new();
+        // It applies the jobs of the file, whatever is wanted of a cluster.
+        let cluster = cluster::Setting {
+            global: config.global.clone(),
+            config: config.cluster(self.from).map_err(anyhow::Error::msg)?,
+            jobs,
+            scraper: scraper.clone(),
+            sink: self.sink.clone(),
+            tenant: Tenant::anonymous(),
+            counters: self.counters.kubernetes(),
+            rules: None,
+        };
+        tasks.spawn(cluster::run(cluster, stop.clone()));
+        let stopped = stop.clone();
+        tasks.spawn(async move { scraper.run(setting, stopped).await });
+        Ok(())
+    }
+
+    /// What following of logs needs.
+    fn tail(self, options: &AgentOptions, pods: enrich::Pods) -> tail::Setting {
+        tail::Setting {
+            sink: self.sink,
+            tenant: Tenant::anonymous(),
+            limits: self.limits,
+            counters: self.counters,
+            checkpoint: options.data.join("tail.checkpoint"),
+            worker: self.decoder,
+            pods,
+        }
     }
 }
 
@@ -333,14 +442,13 @@ impl Outward<'_> {
     }
 }
 
-/// What is scraped: what the configuration says, the agent itself, and its node exporter.
-fn jobs(
+/// The agent scrapes itself, and its node exporter where it has one.
+fn own_jobs(
     config: &Config,
-    mut jobs: Vec<Job>,
     http: SocketAddr,
     node: Option<SocketAddr>,
 ) -> anyhow::Result<Vec<Job>> {
-    jobs.push(config.own_job("obs-agent", http)?);
+    let mut jobs = vec![config.own_job("obs-agent", http)?];
     if let Some(node) = node {
         jobs.push(config.own_job("node", reachable(node))?);
     }
@@ -375,29 +483,59 @@ async fn answer<B>(mut inbox: mpsc::Receiver<Write<B>>, taken: bool) {
     }
 }
 
-fn listen(serving: Serving<'_>, agent: &Arc<Agent>, listeners: Listeners, receiver: &Receiver) {
-    let own = Router::new()
+/// Serves what is HTTP; gives back the sockets that are not.
+fn listen(
+    serving: Serving<'_>,
+    agent: &Arc<Agent>,
+    mut listeners: Listeners,
+    (receiver, gateway, probes): (Receiver, Gateway, Option<Probes>),
+) -> (Sockets, TraceSockets, MetricSockets) {
+    for (listener, routes) in listeners.traces.take_streams(&receiver) {
+        serving.serve(listener, routes);
+    }
+    let mut all = Router::new()
         .route("/-/healthy", get(|| async { "obs agent is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/ready", get(ready))
         .route("/metrics", get(own_metrics))
-        .with_state(Arc::clone(agent));
-    serving.serve(listeners.http, own.merge(receive::routes(receiver.clone())));
+        .route("/-/reload", post(reload_now).put(reload_now))
+        .with_state(Arc::clone(agent))
+        .merge(receive::routes(receiver.clone()))
+        .merge(pushgateway::routes(receiver.clone(), gateway.clone()));
+    if let Some(probes) = probes {
+        all = all.merge(probes.routes());
+    }
+    serving.serve(listeners.http, all);
+    if let Some(listener) = listeners.pushgateway {
+        let own = pushgateway::own_routes(receiver.clone(), gateway);
+        serving.serve(listener, own);
+    }
     if let Some(listener) = listeners.otlp_http {
         serving.serve(listener, receive::otlp_routes(receiver.clone()));
     }
     if let Some(listener) = listeners.otlp_grpc {
-        serving.serve(listener, receive::grpc::routes(receiver.clone()));
+        serving.serve(listener, receive::grpc::routes(receiver));
     }
-    if let Some(listener) = listeners.node_exporter {
-        serving.node_exporter(listener);
+    if let Some(bound) = listeners.node_exporter {
+        serving.node_exporter(bound);
     }
+    (listeners.logs, listeners.traces, listeners.metrics)
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> Response {
     match agent.ready.load(Ordering::Acquire) {
         true => "obs agent is ready.\n".into_response(),
         false => HttpError::unavailable("obs agent is starting", 1).render(Dialect::Plain),
+    }
+}
+
+async fn reload_now(State(agent): State<Arc<Agent>>) -> Response {
+    match agent.reload.ask().await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(fault) => {
+            let told = format!("failed to reload config: {fault}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
+        }
     }
 }
 
@@ -418,6 +556,7 @@ fn families(agent: &Agent) -> Vec<Family> {
         metrics::build_info(),
         uptime.with((clock::now() - agent.started) as f64 / 1e9),
     ];
+    all.extend(agent.reload.families(agent.started));
     all.extend(agent.counters.families(&agent.sink.stats()));
     all.extend(agent.shipper.iter().flat_map(Shipper::families));
     all.extend(agent.sink.redactor().iter().flat_map(|r| r.families()));

@@ -4,8 +4,10 @@
 //! writes the answer through `wire`; it decides nothing about data.
 
 mod admin;
+mod alertmanager;
 mod compress;
 mod correlate;
+mod dashboards;
 mod errors;
 mod explain;
 mod export;
@@ -13,6 +15,10 @@ mod jaeger;
 mod loki;
 mod prometheus;
 mod remote_read;
+mod rule_groups;
+mod rule_replay;
+mod runbooks;
+mod slos;
 mod streams;
 mod tempo;
 mod ui;
@@ -36,6 +42,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::params::Params;
+use crate::ruler::Origin;
 
 pub(crate) use admin::Bound;
 pub(crate) use loki::Deletions;
@@ -48,16 +55,22 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1", own_v1())
         .nest("/loki/api/v1", loki::routes())
         .merge(loki::root_routes())
+        .nest("/loki/api/v1", rule_groups::routes(Origin::Loki))
+        .nest("/api/prom", rule_groups::routes(Origin::Loki))
+        .nest("/prometheus/config/v1", rule_groups::routes(Origin::Api))
+        .nest("/prometheus/api/v1", prometheus::log_rule_routes())
         .nest("/tempo", tempo::routes())
         .nest("/jaeger", jaeger::routes())
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
+        .merge(alertmanager::routes(app))
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries
         .merge(grpc_routes(app).layer(from_fn(traced)))
         .merge(admin::health(app))
         .merge(crate::reload::routes(app))
+        .merge(runbooks::routes())
         .merge(ui::routes())
         .fallback(not_found)
         .layer(from_fn(compress::compress))
@@ -68,11 +81,15 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
 fn own_v1() -> Router<Arc<App>> {
     prometheus::routes()
         .merge(explain::routes())
+        .merge(dashboards::routes())
         .merge(errors::routes())
+        .merge(slos::routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())
         .merge(loki::export::routes())
+        .merge(rule_groups::below(Origin::Api))
+        .merge(rule_replay::routes())
 }
 
 /// The fault of a parameter that is a selector.
@@ -230,6 +247,11 @@ pub(crate) async fn evaluate(
         })
     })
     .await
+}
+
+/// Routes that pages of other sites may not call.
+pub(crate) fn own_site(routes: Router) -> Router {
+    routes.layer(from_fn(admin::same_site))
 }
 
 /// The `timeout` parameter.

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use obs_collector::enrich;
 use obs_collector::metrics::Counters;
+use obs_collector::notifier::Notifier;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, ErrorKind, HttpError, Shipper, Sink};
 use obs_model::{Budget, Labels, Tenant, Timestamp};
@@ -12,7 +14,9 @@ use obs_storage::Progress;
 use rayon::ThreadPool;
 
 use crate::about::About;
+use crate::alertmanager::Alertmanager;
 use crate::api::Deletions;
+use crate::dashboards::Dashboards;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
 use crate::reload::Reload;
@@ -57,6 +61,10 @@ pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
+    /// What the UI draws.
+    pub(crate) dashboards: Arc<Dashboards>,
+    /// Who pods are, where they are watched.
+    pub(crate) pods: enrich::Pods,
     /// Where everything goes besides the stores.
     pub(crate) shipper: Option<Shipper>,
     pub(crate) reader: Reader,
@@ -78,6 +86,10 @@ pub(crate) struct App {
     pub(crate) writes: OnceLock<Arc<WriteStats>>,
     /// Who evaluates rules, once the stores are open.
     pub(crate) ruler: OnceLock<Arc<Ruler>>,
+    /// Who groups alerts and has people told of them.
+    pub(crate) alertmanager: OnceLock<Arc<Alertmanager>>,
+    /// Who tells Alertmanagers elsewhere.
+    pub(crate) notifier: OnceLock<Notifier>,
 }
 
 impl App {

@@ -4,15 +4,17 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod bundled;
 mod kubernetes;
+mod node_exporter;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use obs_collector::config::{
-    CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig, GlobalConfig, Job,
-    KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig, SyslogConfig,
-    TracesConfig,
+    Alerting, AlertingConfig, CollectorConfig, ConfigError, Destination, FluentConfig, GelfConfig,
+    GlobalConfig, Job, KubernetesConfig, OtlpConfig, RemoteWriteConfig, ScrapeConfig, SplunkConfig,
+    SyslogConfig, TracesConfig,
 };
 use obs_logstore::EnrichOptions;
 use obs_model::limits::Limits;
@@ -23,7 +25,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
+pub use bundled::BundledConfig;
 pub(crate) use kubernetes::state_settings;
+pub use node_exporter::NodeExporterConfig;
 
 /// The job of the state of objects, as the mixins and their alerts call it.
 pub(crate) const KUBE_STATE_JOB: &str = "kube-state-metrics";
@@ -46,7 +50,8 @@ pub struct Config {
     pub rule_files: Vec<PathBuf>,
     /// More files of scrape configurations; the last element of a path may be a pattern.
     pub scrape_config_files: Vec<PathBuf>,
-    alerting: Option<Value>,
+    /// Whom alerts are told elsewhere.
+    pub alerting: AlertingConfig,
     /// Where samples are forwarded.
     pub remote_write: Vec<RemoteWriteConfig>,
     remote_read: Option<Value>,
@@ -72,10 +77,30 @@ pub struct ObsConfig {
     pub collector: CollectorConfig,
     /// The cluster that this belongs to.
     pub kubernetes: KubernetesConfig,
+    /// What the UI draws beside what comes with the binary.
+    pub dashboards: DashboardsConfig,
     /// The built-in node exporter.
     pub node_exporter: Option<NodeExporterConfig>,
     /// obs' own logs and traces.
     pub telemetry: TelemetryConfig,
+    /// The file of the built-in Alertmanager, in Alertmanager's own words.
+    pub alertmanager_file: Option<PathBuf>,
+    /// The same inline.
+    pub alertmanager: Option<Value>,
+    /// Whether its receivers may be programs on this machine.
+    pub alertmanager_programs: bool,
+    /// The rules that come with obs.
+    pub rules: BundledConfig,
+    /// Files of objectives, with patterns as in `rule_files`.
+    pub slo_files: Vec<PathBuf>,
+}
+
+/// `obs.dashboards`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DashboardsConfig {
+    /// Folders of Grafana dashboard JSON.
+    pub folders: Vec<PathBuf>,
 }
 
 /// `obs.logs`
@@ -228,14 +253,6 @@ impl StorageConfig {
     }
 }
 
-/// `obs.node_exporter`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeExporterConfig {
-    /// Where `/metrics` is served. It is scraped as the job `node`.
-    pub listen: SocketAddr,
-}
-
 /// `obs.telemetry`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -359,6 +376,19 @@ impl Config {
         Ok(jobs)
     }
 
+    /// Whom alerts are told elsewhere; `folder` is what relative paths start from.
+    pub(crate) fn alerting(&self, text: &str, folder: &Path) -> Result<Alerting, ConfigError> {
+        let mut alerting = obs_collector::config::alerting(self.alerting.clone(), text, folder)?;
+        let cluster = self.cluster(folder).map_err(|message| ConfigError {
+            position: None,
+            message,
+        })?;
+        for set in &mut alerting.alertmanagers {
+            cluster.set_access(std::slice::from_mut(&mut set.job));
+        }
+        Ok(alerting)
+    }
+
     /// The scrape jobs of a file that `scrape_config_files` names.
     pub(crate) fn jobs_of_file(&self, text: &str, path: &Path) -> Result<Vec<Job>, ConfigError> {
         #[derive(Default, Deserialize)]
@@ -423,11 +453,6 @@ impl Config {
     pub fn notices(&self) -> Vec<String> {
         [
             ("runtime", &self.runtime, "has no meaning here"),
-            (
-                "alerting",
-                &self.alerting,
-                "alerts are not sent by this version",
-            ),
             (
                 "remote_read",
                 &self.remote_read,

@@ -9,15 +9,24 @@ pub mod node_exporter;
 
 mod about;
 mod agent;
+mod alertmanager;
 mod api;
 mod app;
 mod clock;
 mod connections;
+mod dashboards;
 mod derived;
 mod features;
 mod intake;
 mod metrics;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the timers of the Alertmanager send through it")
+)]
+mod notify;
 mod params;
+mod pods;
+mod problems;
 mod process;
 mod read;
 mod reload;
@@ -38,11 +47,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use agent::{AgentOptions, agent};
+/// For the command line, which checks files before a server has them.
+pub use alertmanager::check as check_alerts;
 pub use features::Features;
+/// For the command line, whose tests of rules name files by patterns.
+pub use obs_collector::glob;
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;
 /// For the command line, which selects series by remote read.
 pub use obs_query::promql::parse_selector;
+pub use ruler::RuleOptions;
 pub use start::serve;
 pub use telemetry::LogFormat;
 
@@ -69,6 +83,8 @@ pub struct Options {
     pub enable_lifecycle: bool,
     /// Whether series may be deleted and snapshots taken over HTTP.
     pub enable_admin_api: bool,
+    /// How rules are evaluated.
+    pub rules: RuleOptions,
     /// What is switched on.
     pub features: Features,
     /// Shape of the log.

@@ -35,6 +35,8 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     all.extend(app.sink.redactor().iter().flat_map(|r| r.families()));
     all.extend(app.rules.derived.families());
     all.extend(app.ruler.get().iter().flat_map(|ruler| ruler.families()));
+    all.extend(app.alertmanager.get().iter().flat_map(|a| a.families()));
+    all.extend(app.notifier.get().iter().flat_map(|n| n.families()));
     all.extend(app.rules.sampling.families());
     all.extend(app.rules.span_limits.families());
     all.extend(process::families());

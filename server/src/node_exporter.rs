@@ -9,11 +9,13 @@ use axum::extract::Query;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
-use obs_collector::{Dialect, HttpError};
+use obs_collector::{Dialect, HttpError, enrich};
 use obs_model::Labels;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind;
-use obs_node_exporter::{Options, Source, exposition, gather};
+use obs_node_exporter::{
+    ContainerKey, ContainerNames, Lookup, Options, Source, exposition, gather,
+};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -51,6 +53,42 @@ impl Default for Settings {
             own_metrics: true,
         }
     }
+}
+
+/// A node exporter whose address is bound, and that is not served yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) listener: TcpListener,
+    pub(crate) settings: Settings,
+}
+
+impl Bound {
+    /// Names containers after the pods that are watched.
+    pub(crate) fn naming(mut self, pods: &enrich::Pods) -> Self {
+        if pods.is_watched() {
+            let pods = pods.clone();
+            let lookup = Lookup::new(move |key| names(&pods, key));
+            self.settings.options = self.settings.options.with_containers(lookup);
+        }
+        self
+    }
+}
+
+/// How a container is called, or its pod where the container is not known, as that which only
+/// holds the pod's network.
+fn names(pods: &enrich::Pods, key: &ContainerKey<'_>) -> Option<ContainerNames> {
+    let known = key.container_id.and_then(|id| pods.by_container(id));
+    let (pod, container) = match known {
+        Some((pod, container)) => (pod, container.into_string()),
+        None => (pods.by_uid(key.pod_uid?)?, String::new()),
+    };
+    let image = pod.container(&container);
+    Some(ContainerNames {
+        namespace: pod.key.namespace.to_string(),
+        pod: pod.key.name.to_string(),
+        image: image.map_or_else(String::new, |container| container.image.to_string()),
+        container,
+    })
 }
 
 /// Serves until `stop` is ready.
@@ -212,6 +250,36 @@ mod tests {
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
         (status, String::from_utf8(body.unwrap().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn containers_have_the_names_of_their_pods() {
+        use obs_kubernetes::pods::{Pods, Settings};
+        let watched = Pods::new(Settings::default());
+        let pod = br#"{"kind":"Pod","metadata":{"namespace":"shop","name":"cart-0","uid":"u1"},
+            "spec":{"containers":[{"name":"app","image":"registry/app:1"}]},
+            "status":{"containerStatuses":[{"name":"app","containerID":"containerd://c1"}]}}"#;
+        assert_eq!(watched.insert_json(pod).unwrap(), 1);
+        let pods = enrich::Pods::from(watched);
+        let check = |pod_uid, container_id, expect: Option<&str>| {
+            let key = ContainerKey {
+                pod_uid,
+                container_id,
+            };
+            let found = names(&pods, &key)
+                .map(|n| format!("{}/{}/{} {}", n.namespace, n.pod, n.container, n.image));
+            assert_eq!(found.as_deref(), expect);
+        };
+        check(
+            Some("u1"),
+            Some("c1"),
+            Some("shop/cart-0/app registry/app:1"),
+        );
+        // What holds the network of a pod is none of its containers.
+        check(Some("u1"), Some("pause"), Some("shop/cart-0/ "));
+        check(Some("u1"), None, Some("shop/cart-0/ "));
+        check(Some("u2"), Some("c2"), None);
+        check(None, None, None);
     }
 
     #[tokio::test]

@@ -19,25 +19,34 @@ use obs_model::Timestamp;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::Gauge;
 use serde_yaml_ng::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::about::About;
 use crate::app::App;
-use crate::{Options, clock, start};
+use crate::ruler::Setting;
+use crate::{Options, alertmanager, clock, start};
 
 /// Requests that wait at one time.
 const WAITING_MAX: usize = 8;
 /// Sections that a reload takes.
-const TAKEN: [&str; 3] = ["global", "scrape_configs", "scrape_config_files"];
-/// The keys of `global` that do not belong to scraping.
-const GLOBAL_LATER: [&str; 4] = [
-    "external_labels",
-    "query_log_file",
-    "evaluation_interval",
-    "rule_query_offset",
+const TAKEN: [&str; 5] = [
+    "alerting",
+    "global",
+    "rule_files",
+    "scrape_configs",
+    "scrape_config_files",
 ];
+/// Keys of `obs` that a reload takes.
+const OBS_TAKEN: [&str; 4] = [
+    "alertmanager",
+    "alertmanager_file",
+    "alertmanager_programs",
+    "dashboards",
+];
+/// The keys of `global` that a reload does not take.
+const GLOBAL_LATER: [&str; 2] = ["external_labels", "query_log_file"];
 
 /// Somebody who waits for a reload.
 type Ask = oneshot::Sender<Result<(), String>>;
@@ -132,7 +141,15 @@ impl Reload {
         ]
     }
 
-    async fn ask(&self) -> Result<(), String> {
+    /// A new configuration holds from now on.
+    pub(crate) fn took(&self) {
+        let mut shown = self.lock();
+        shown.good = true;
+        shown.since = Some(clock::now());
+    }
+
+    /// Asks for a reload and waits for its end.
+    pub(crate) async fn ask(&self) -> Result<(), String> {
         let gone = || "the server is not ready, or stops".to_owned();
         let (sender, receiver) = oneshot::channel();
         let ask = self.ask.as_ref().ok_or_else(gone)?;
@@ -162,7 +179,21 @@ async fn over_http(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Who takes the file anew.
+/// Whoever takes a configuration file anew.
+pub(crate) trait Reloads: Send {
+    /// What tells how it went.
+    fn handle(&self) -> &Reload;
+
+    /// Takes the file; an error changes nothing.
+    fn reload(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Nothing is taken any more.
+    fn end(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// Who takes the file anew for a server.
 #[derive(Debug)]
 pub(crate) struct Reloader {
     /// What the server was started with.
@@ -177,14 +208,22 @@ pub(crate) struct Reloader {
 }
 
 /// Takes the file anew whenever it is asked to, until the token is cancelled.
-pub(crate) async fn run(mut reloader: Reloader, mut requests: Requests, stop: CancellationToken) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
+pub(crate) async fn run(mut reloader: impl Reloads, requests: Requests, stop: CancellationToken) {
+    match signal(SignalKind::hangup()) {
+        Ok(hangup) => listen(&mut reloader, (requests, hangup), &stop).await,
         Err(error) => {
             tracing::error!(%error, "SIGHUP is not listened for");
-            return;
+            stop.cancelled().await;
         }
-    };
+    }
+    reloader.end().await;
+}
+
+async fn listen(
+    reloader: &mut impl Reloads,
+    (mut requests, mut hangup): (Requests, Signal),
+    stop: &CancellationToken,
+) {
     loop {
         let ask = tokio::select! {
             () = stop.cancelled() => return,
@@ -205,7 +244,7 @@ pub(crate) async fn run(mut reloader: Reloader, mut requests: Requests, stop: Ca
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => {
                 tracing::error!(%error, "configuration not reloaded");
-                reloader.app.reload.lock().good = false;
+                reloader.handle().lock().good = false;
             }
         }
         if let Some(ask) = ask {
@@ -215,7 +254,11 @@ pub(crate) async fn run(mut reloader: Reloader, mut requests: Requests, stop: Ca
     }
 }
 
-impl Reloader {
+impl Reloads for Reloader {
+    fn handle(&self) -> &Reload {
+        &self.app.reload
+    }
+
     async fn reload(&mut self) -> anyhow::Result<()> {
         let options = &self.options;
         options
@@ -234,7 +277,14 @@ impl Reloader {
         }
         let mut jobs = collected.jobs;
         jobs.extend(self.own.iter().cloned());
+        if let Some(ruler) = self.app.ruler.get() {
+            let known = (&self.app.external_labels, self.app.external_url.as_str());
+            let setting = Setting::new(&self.options.rules, &config, known);
+            ruler.reload(&self.app, setting, collected.rules);
+        }
         self.jobs.send_replace(jobs);
+        self.app.dashboards.provide(collected.dashboards);
+        alertmanager::reload(&self.app, collected.alerts).await;
         *self.app.reload.lock() = Shown {
             good: true,
             since: Some(clock::now()),
@@ -246,7 +296,7 @@ impl Reloader {
 }
 
 /// What differs between two files and is not taken by a reload.
-fn later(old: &str, new: &str) -> Vec<String> {
+pub(crate) fn later(old: &str, new: &str) -> Vec<String> {
     let read = |text: &str| -> BTreeMap<String, Value> {
         // Both were read before; what is no mapping has no sections.
         serde_yaml_ng::from_str(text).unwrap_or_default()
@@ -255,8 +305,17 @@ fn later(old: &str, new: &str) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut found = Vec::new();
     for key in keys {
+        let of_others = |section: Option<&Value>| {
+            let mut section = section.cloned();
+            if key == "obs"
+                && let Some(Value::Mapping(map)) = &mut section
+            {
+                map.retain(|key, _| !key.as_str().is_some_and(|key| OBS_TAKEN.contains(&key)));
+            }
+            section.filter(|section| section.as_mapping().is_none_or(|map| !map.is_empty()))
+        };
         let (before, after) = (old.get(key), new.get(key));
-        if before == after {
+        if of_others(before) == of_others(after) {
             continue;
         }
         if !TAKEN.contains(&key.as_str()) {
@@ -323,6 +382,8 @@ mod tests {
         check("", "scrape_configs: [{job_name: a}]", &[]);
         check("remote_write: []", "remote_write: []", &[]);
         check("remote_write: []", "{}", &["remote_write"]);
+        let rules = "{rule_files: [a.yml], global: {evaluation_interval: 1s}}";
+        check("", rules, &[]);
         let global = "global: {scrape_interval: 1s, external_labels: {a: b}}";
         check("global: {}", global, &["global.external_labels"]);
         check(global, "global: {external_labels: {a: b}}", &[]);

@@ -5,10 +5,15 @@
 //! a reload takes over all groups or none; what became of an alert is on disk before anybody is
 //! told of it; an evaluation that fails resolves nothing.
 
+pub(crate) mod cluster;
 mod evaluate;
 mod families;
 mod kept;
 mod load;
+mod managed;
+mod own;
+pub(crate) mod replay;
+mod setting;
 mod view;
 
 use std::collections::BTreeMap;
@@ -16,47 +21,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_alerting::rules::group::{self, Running};
 use obs_alerting::rules::{Group, Sent};
-use obs_alerting::template::Surroundings;
 use obs_model::{Labels, Tenant, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use kept::Kept;
-pub(crate) use load::load;
+pub(crate) use managed::{ManageError, Managed, parsing};
+pub(crate) use own::load_all;
+pub use setting::RuleOptions;
+pub(crate) use setting::Setting;
 pub(crate) use view::{AlertView, AlertingView, GroupView, RuleView};
 
 use crate::app::App;
 
-/// Rules that are evaluated at one time, over all groups; as Prometheus.
-const CONCURRENT_MAX: usize = 4;
 /// Rounds of alerts that wait for a sender.
 const OUTBOX: usize = 1024;
 
-/// How rules are evaluated.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    /// Nanoseconds between evaluations where a group says nothing.
-    pub(crate) interval: i64,
-    /// How much earlier queries ask where a group says nothing.
-    pub(crate) query_offset: i64,
-    /// How long an alert that fires is not sent again.
-    pub(crate) resend_delay: i64,
-    /// The longest time of which `for` is restored from series.
-    pub(crate) outage_tolerance: i64,
-    /// How long an alert that is restored from series waits at least.
-    pub(crate) grace: i64,
-    /// What templates know.
-    pub(crate) surroundings: Surroundings,
+/// Who says which groups there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// Rule files.
+    File,
+    /// The API, as Mimir has it.
+    Api,
+    /// The API of Loki's ruler.
+    Loki,
+    /// Objects of the cluster.
+    Kubernetes,
 }
 
 /// Where a group comes from, and how it is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupKey {
     pub(crate) tenant: Tenant,
-    /// The file, or the namespace of one that came over the API.
+    /// The file; of other origins the namespace or object.
     pub(crate) file: String,
     pub(crate) name: String,
+    pub(crate) origin: Origin,
 }
 
 /// Alerts of one rule in one round.
@@ -73,8 +75,7 @@ pub(crate) struct Told {
 pub(crate) struct Member {
     pub(crate) key: GroupKey,
     pub(crate) group: Group,
-    pub(crate) interval: i64,
-    query_offset: i64,
+    pub(crate) times: Times,
     rules: Vec<Mutex<Running>>,
     /// For each rule the rules that it waits for in a round.
     waits: Vec<Vec<usize>>,
@@ -83,13 +84,40 @@ pub(crate) struct Member {
     /// When it was evaluated last, and the seconds that took.
     last: Mutex<Option<(Timestamp, f64)>>,
     stop: CancellationToken,
-    missed: std::sync::atomic::AtomicU64,
+    /// Cancelled when its last round is over.
+    ended: CancellationToken,
+    /// What happened so far; the same counters over reloads.
+    counts: Arc<evaluate::MemberCounts>,
+}
+
+/// When a group is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Nanoseconds between evaluations.
+    pub(crate) interval: i64,
+    /// How much earlier queries ask and samples stand.
+    pub(crate) query_offset: i64,
+}
+
+impl Member {
+    /// Takes over what the one before it knows.
+    fn take_over(&self, old: &Member) {
+        let earlier = old.rules.iter().map(|rule| lock(rule).clone()).collect();
+        let mut rules: Vec<Running> = self.rules.iter().map(|rule| lock(rule).clone()).collect();
+        let mut orphans: Vec<Labels> = lock(&old.orphans).clone();
+        orphans.extend(group::take_over(&mut rules, earlier));
+        *lock(&self.orphans) = orphans;
+        for (rule, taken) in self.rules.iter().zip(rules) {
+            *lock(rule) = taken;
+        }
+        *lock(&self.last) = *lock(&old.last);
+    }
 }
 
 /// The groups that are evaluated.
 #[derive(Debug)]
 pub(crate) struct Ruler {
-    setting: Setting,
+    setting: Mutex<Arc<Setting>>,
     members: Mutex<BTreeMap<GroupKey, Arc<Member>>>,
     permits: Arc<Semaphore>,
     outbox: mpsc::Sender<Told>,
@@ -112,9 +140,9 @@ impl Ruler {
     ) -> (Arc<Self>, mpsc::Receiver<Told>) {
         let (outbox, told) = mpsc::channel(OUTBOX);
         let ruler = Self {
-            setting,
+            permits: Arc::new(Semaphore::new(setting.concurrent)),
+            setting: Mutex::new(Arc::new(setting)),
             members: Mutex::default(),
-            permits: Arc::new(Semaphore::new(CONCURRENT_MAX)),
             outbox,
             kept: Arc::new(kept),
             tasks: TaskTracker::new(),
@@ -129,8 +157,33 @@ impl Ruler {
         lock(&self.members).values().cloned().collect()
     }
 
-    /// Evaluates these groups from now on, in place of those of the tenant's files that are named.
-    /// What is the same goes on with what it knew.
+    /// How rules are evaluated.
+    pub(crate) fn setting(&self) -> Arc<Setting> {
+        Arc::clone(&lock(&self.setting))
+    }
+
+    /// Evaluates the groups of rule files anew, and all others as the setting now has it.
+    pub(crate) fn reload(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        setting: Setting,
+        mut groups: Vec<(GroupKey, Group)>,
+    ) {
+        *lock(&self.setting) = Arc::new(setting);
+        let others = self.groups();
+        let others = others.iter().filter(|m| m.key.origin != Origin::File);
+        groups.extend(others.map(|member| (member.key.clone(), member.group.clone())));
+        self.apply(app, |_| true, groups);
+    }
+
+    /// Evaluates the groups of rule files, and those that came over an API and were kept.
+    pub(crate) fn begin(self: &Arc<Self>, app: &Arc<App>, mut groups: Vec<(GroupKey, Group)>) {
+        groups.extend(self.kept.managed.groups(&app.rules.limits));
+        self.apply(app, |_| true, groups);
+    }
+
+    /// Evaluates these groups from now on, in place of those that are named. What is the same goes
+    /// on with what it knew.
     pub(crate) fn apply(
         self: &Arc<Self>,
         app: &Arc<App>,
@@ -151,7 +204,9 @@ impl Ruler {
         }
         for (key, group) in groups {
             match before.remove(&key) {
-                Some(old) if old.group == group => drop(members.insert(key, old)),
+                Some(old) if old.group == group && old.times == self.times(&group) => {
+                    drop(members.insert(key, old));
+                }
                 old => {
                     let member = Arc::new(self.member(&key, group, old.as_deref()));
                     members.insert(key, Arc::clone(&member));
@@ -167,31 +222,39 @@ impl Ruler {
         }
     }
 
-    /// A member that knows what the one before it knew, or what was kept on disk.
+    /// Interval and offset of a group.
+    fn times(&self, group: &Group) -> Times {
+        let setting = self.setting();
+        Times {
+            interval: group.interval.unwrap_or(setting.interval),
+            query_offset: group.query_offset.unwrap_or(setting.query_offset),
+        }
+    }
+
+    /// A member that knows what the one before it knows so far, or what was kept on disk.
     fn member(&self, key: &GroupKey, group: Group, old: Option<&Member>) -> Member {
         let rules = group.rules.iter().map(|rule| Running::new(rule, &group));
         let mut rules: Vec<Running> = rules.collect();
-        let mut orphans = Vec::new();
-        match old {
-            Some(old) => {
-                let earlier = old.rules.iter().map(|rule| lock(rule).clone()).collect();
-                orphans.extend(group::take_over(&mut rules, earlier));
-                orphans.append(&mut lock(&old.orphans));
-            }
-            None => self.kept.restore(key, &mut rules, crate::clock::now()),
+        if old.is_none() {
+            self.kept.restore(key, &mut rules, crate::clock::now());
         }
-        Member {
+        let member = Member {
             key: key.clone(),
-            interval: group.interval.unwrap_or(self.setting.interval),
-            query_offset: group.query_offset.unwrap_or(self.setting.query_offset),
+            times: self.times(&group),
             waits: group::waits_for(&group.rules),
             rules: rules.into_iter().map(Mutex::new).collect(),
-            orphans: Mutex::new(orphans),
-            last: Mutex::new(old.and_then(|old| *lock(&old.last))),
+            orphans: Mutex::default(),
+            last: Mutex::default(),
             stop: self.stop.child_token(),
-            missed: 0.into(),
+            ended: CancellationToken::new(),
+            counts: old.map(|old| Arc::clone(&old.counts)).unwrap_or_default(),
             group,
+        };
+        if let Some(old) = old {
+            // For those who look before the round of the old one is over.
+            member.take_over(old);
         }
+        member
     }
 
     /// Waits until all groups have ended.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use obs_alerting::rules::Group;
 use obs_collector::config::{Destination, Job};
+use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, Forwarder, Inbox};
 use obs_storage::Disk;
@@ -22,16 +23,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::intake::{
-    follow_state, gateway, own_jobs, probes, receiver, start_cluster, start_intake, state_job,
-};
+use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake, state_job};
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
 use self::rules::{external_url, start_ruler};
-use self::stores::{open_kept, open_sampling, open_stores, retention, stores_of};
+pub(crate) use self::stores::random_u32;
+use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::Config;
+use crate::dashboards::{self, Provided};
 use crate::derived::Derived;
 use crate::read::Reader;
 use crate::reload::{self, Reload, Reloader};
@@ -39,9 +40,9 @@ use crate::ruler::{self, GroupKey};
 use crate::sampling::Deciding;
 use crate::upkeep::Upkeep;
 use crate::write::{Rules, Writers};
-use crate::{Options, clock, config, telemetry};
+use crate::{Options, alertmanager, clock, config, pods, telemetry};
 
-pub(crate) use self::intake::follow_logs;
+pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
 pub(crate) use self::listen::{Serving, reachable};
 pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, refining};
 
@@ -77,6 +78,10 @@ pub(crate) struct Collected {
     pub(crate) destinations: Destination,
     /// Groups of rules.
     pub(crate) rules: Vec<(GroupKey, Group)>,
+    /// The built-in Alertmanager's configuration, and whom alerts are told elsewhere.
+    pub(crate) alerts: alertmanager::Settings,
+    /// Dashboards of folders.
+    pub(crate) dashboards: Vec<Provided>,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
 }
@@ -101,7 +106,11 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
-        rules: ruler::load(&config.rule_files, folder, &config.obs.limits.limits()).await?,
+        dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
+        rules: ruler::load_all(&config, folder).await?,
+        alerts: alertmanager::settings(&config, &text, folder)
+            .await
+            .with_context(shown)?,
     };
     let buffer = collected.buffer.map(|path| folder.join(path));
     Ok((
@@ -196,9 +205,14 @@ async fn prepare(
         sampling: open_sampling(config, disk).await?,
         span_limits: Arc::default(),
     };
+    let dashboards = open_dashboards(disk).await?;
+    dashboards.provide(collected.dashboards.clone());
     let bound = rules.limits.write_queue_max;
     let ending = (&ends.shipping, &ends.stop_intake);
     let (sink, inbox, outward) = open_sink(&options.data, config, collected, bound, ending).await?;
+    let counters = Arc::<Counters>::default();
+    let (scope, asked) = (pods::Scope::Cluster, counters.kubernetes());
+    let pods = pods::watch(config, config_folder(options), scope, asked, ends.intake())?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let app = App {
         stores: OnceLock::new(),
@@ -206,10 +220,14 @@ async fn prepare(
         deletions: Default::default(),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
+        dashboards,
+        alertmanager: OnceLock::new(),
+        notifier: OnceLock::new(),
         reader: Reader::new(threads, rules.limits)?,
         scraper: Scraper::new(),
-        counters: Arc::default(),
-        sink,
+        counters,
+        sink: sink.enriching(pods.clone()),
+        pods,
         shipper: outward.shipper,
         rules,
         external_labels: config.external_labels(),
@@ -256,13 +274,14 @@ impl Running {
         let prepared = prepare(options, config, (&collected, &disk), about, &ends).await?;
         let (app, inbox) = (prepared.app, prepared.inbox);
         let receiver = receiver(&app, options, config).await?;
-        let gateway = gateway(options, config, &app).await?;
-        let probes = probes(options, config).await?;
+        let gateway = gateway(config, &options.data, &app.sink).await?;
+        let probes = probes(config, config_folder(options)).await?;
+        let outgoing = alertmanager::start(&app, &disk, collected.alerts, ends.intake()).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let told = (&ends.shipping, stop_intake);
-        let ruler = start_ruler(config, &app, (collected.rules, kept), told)?;
+        let told = (outgoing, &ends.shipping, stop_intake);
+        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told)?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
             forwarder.start(intake, stop_intake);
@@ -274,6 +293,8 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         start_intake(ends.intake(), &app, config, followed.clone(), &options.data);
+        let told = (&app.sink, &app.counters, None);
+        crate::problems::start(ends.intake(), config, config_folder(options), told).await?;
         start_cluster(
             ends.intake(),
             &app,

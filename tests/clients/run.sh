@@ -1,6 +1,7 @@
 #!/bin/sh
-# Real clients against a real server: Debian's Prometheus beside obs with the same questions to
-# both, promtool, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces.
+# Real clients against a real server: Debian's Prometheus, push gateway and blackbox exporter beside
+# obs with the same questions to both, promtool, amtool and Alertmanager, the OpenTelemetry SDK, a Loki handler, prometheus-api-client, senders of logs and traces,
+# node_exporter beside obs', kmock in the place of Kubernetes.
 # OBS_BIN names the binary (default: target/release/obs). What cannot be installed is skipped.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -27,6 +28,26 @@ else
     python3 $here/promql.py "$OBS_BIN"
 fi
 
+if ! { command -v amtool && command -v prometheus-alertmanager; } >/dev/null && ! install prometheus-alertmanager >/dev/null 2>&1; then
+    echo "skipped: prometheus-alertmanager cannot be installed"
+else
+    python3 $here/alertmanager.py "$OBS_BIN"
+fi
+
+for peer in pushes:prometheus-pushgateway probes:prometheus-blackbox-exporter; do
+    if ! command -v "${peer#*:}" >/dev/null && ! install "${peer#*:}" >/dev/null 2>&1; then
+        echo "skipped: ${peer#*:} cannot be installed"
+    else
+        python3 "$here/${peer%:*}.py" "$OBS_BIN"
+    fi
+done
+
+if ! command -v prometheus-node-exporter >/dev/null && ! install prometheus-node-exporter >/dev/null 2>&1; then
+    echo "skipped: prometheus-node-exporter cannot be installed"
+else
+    python3 $here/node_exporter.py "$OBS_BIN"
+fi
+
 venv() {
     python3 -m venv "$work/venv" || { install python3-venv && python3 -m venv "$work/venv"; }
 }
@@ -41,6 +62,7 @@ else
     "$work/venv/bin/python" $here/sdks.py "$OBS_BIN"
     "$work/venv/bin/python" $here/logs.py "$OBS_BIN"
     "$work/venv/bin/python" $here/traces.py "$OBS_BIN"
+    "$work/venv/bin/python" $here/kubernetes.py "$OBS_BIN"
 fi
 
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then

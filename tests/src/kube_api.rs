@@ -209,6 +209,11 @@ impl KubeApi {
         self.api.faults.drop_watches();
     }
 
+    /// Breaks all watches off and answers nobody, as a server that is away; or comes back.
+    pub fn set_away(&self, away: bool) {
+        self.api.faults.set_away(away);
+    }
+
     /// Ends all open watches with 410 Gone and forgets all versions before this moment.
     pub fn expire(&self) {
         self.api.store.lock().forget_history();

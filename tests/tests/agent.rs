@@ -1,5 +1,12 @@
-//! `obs agent` before `obs serve`: numbered lines through rotation, compression and kills of both,
-//! pushes of every signal through the buffer, and secrets that must be nowhere.
+//! `obs agent` before `obs serve`, both as processes: numbered lines through everything that happens
+//! to log files and to the two, pushes of every signal through the buffer, secrets that must be
+//! nowhere, pods of an API server, and destinations of every kind.
+
+mod loss;
+mod pods;
+mod redaction;
+mod reload;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,47 +15,113 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::{Obs, Stop, now, until};
-use crate::send::{SECOND, gzip, loki_json, remote_write, series};
+use crate::process::{Obs, now};
+use crate::send::{SECOND, gzip};
+
+/// A configuration of an agent that sends to a server; `more` are further keys of
+/// `obs.collector`.
+fn config(server: &Obs, more: &str) -> String {
+    format!(
+        "obs:\n  collector:\n    destinations: [{{obs: {{url: '{}', max_backoff: 1s}}}}]\n    {more}\n",
+        server.url()
+    )
+}
+
+/// How a runtime writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Cri,
+    Docker,
+    /// CRI, each line in pieces between pieces of the other stream.
+    Pieces,
+}
 
 /// The log of one container.
 struct Container {
+    form: Form,
     folder: PathBuf,
     began: i64,
     number: i64,
     rotations: u64,
+    /// Added to each line.
+    text: fn(i64) -> String,
 }
 
 impl Container {
     fn new(root: &Path, pod: &str) -> Self {
+        Self::with(root, pod, Form::Cri)
+    }
+
+    fn with(root: &Path, pod: &str, form: Form) -> Self {
         let folder = root.join(format!("shop_{pod}_uid-{pod}/web"));
         fs::create_dir_all(&folder).expect("made");
         Self {
+            form,
             folder,
             began: now() - 600 * SECOND,
             number: 0,
             rotations: 0,
+            text: |_| "of many".to_owned(),
         }
     }
 
+    fn path(&self) -> PathBuf {
+        self.folder.join("0.log")
+    }
+
     fn write(&mut self, lines: i64) {
-        let path = self.folder.join("0.log");
-        let file = fs::OpenOptions::new().create(true).append(true).open(path);
-        let mut file = file.expect("opened");
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path());
+        let mut out = Vec::new();
         for _ in 0..lines {
             let at = obs_model::Timestamp::from_nanos(self.began + self.number * 1000);
-            let out = ["stdout", "stderr"][(self.number % 2) as usize];
-            writeln!(file, "{at} {out} F number={} of many", self.number).expect("written");
+            let stream = ["stdout", "stderr"][(self.number % 2) as usize];
+            let other = ["stdout", "stderr"][((self.number + 1) % 2) as usize];
+            let text = format!("number={} {}", self.number, (self.text)(self.number));
+            let written = match self.form {
+                Form::Cri => writeln!(out, "{at} {stream} F {text}"),
+                Form::Docker => {
+                    let line = serde_json::json!({
+                        "log": format!("{text}\n"), "stream": stream, "time": at.to_string(),
+                    });
+                    writeln!(out, "{line}")
+                }
+                Form::Pieces => {
+                    let (head, tail) = text.split_at(9);
+                    let next = self.number + 1;
+                    self.number = next;
+                    let (before, behind) = (format!("number={next}"), (self.text)(next));
+                    writeln!(
+                        out,
+                        "{at} {stream} P {head}\n{at} {other} P {before}\n\
+                         {at} {stream} F {tail}\n{at} {other} P  \n{at} {other} F {behind}"
+                    )
+                }
+            };
+            written.expect("memory is writable");
             self.number += 1;
         }
+        let written = file.and_then(|mut file| file.write_all(&out));
+        written.expect("written");
     }
 
     fn rotate(&mut self) -> PathBuf {
         let to = format!("0.log.20260101-{:06}", self.rotations);
         self.rotations += 1;
         let to = self.folder.join(to);
-        fs::rename(self.folder.join("0.log"), &to).expect("renamed");
+        fs::rename(self.path(), &to).expect("renamed");
         to
+    }
+
+    /// As logrotate does with `copytruncate`.
+    fn copy_and_truncate(&mut self) {
+        let to = format!("0.log.20260101-{:06}", self.rotations);
+        self.rotations += 1;
+        fs::copy(self.path(), self.folder.join(to)).expect("copied");
+        let file = fs::OpenOptions::new().write(true).open(self.path());
+        file.and_then(|file| file.set_len(0)).expect("truncated");
     }
 }
 
@@ -58,141 +131,68 @@ fn compress(path: &Path) {
     fs::remove_file(path).expect("removed");
 }
 
-/// How often each number is in the store.
-fn numbers(server: &Obs, pod: &str) -> BTreeMap<i64, usize> {
-    let query = format!("{{pod=\"{pod}\"}}");
+/// Streams of a query, with their lines.
+fn streams(server: &Obs, query: &str) -> Vec<Value> {
     let start = (now() - 3600 * SECOND).to_string();
     let params = [
-        ("query", query.as_str()),
+        ("query", query),
         ("start", start.as_str()),
         ("limit", "5000"),
     ];
-    let answer = server.get("/loki/api/v1/query_range", &params);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
-    let mut found = BTreeMap::new();
-    for stream in json["data"]["result"].as_array().expect("streams") {
+    let answer = server.get("/loki/api/v1/query_range", &params).json();
+    let found = answer["data"]["result"].as_array();
+    found.expect("streams").clone()
+}
+
+/// The lines of a query.
+fn lines(server: &Obs, query: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for stream in streams(server, query) {
         for value in stream["values"].as_array().expect("values") {
-            let line = value[1].as_str().expect("a line");
-            let number = line
-                .strip_prefix("number=")
-                .and_then(|l| l.split(' ').next());
-            let number = number.and_then(|n| n.parse().ok()).expect("a number");
-            *found.entry(number).or_insert(0) += 1;
+            all.push(value[1].as_str().expect("a line").to_owned());
         }
+    }
+    all
+}
+
+/// How often each number is in the store.
+fn numbers(server: &Obs, pod: &str) -> BTreeMap<i64, usize> {
+    let mut found = BTreeMap::new();
+    for line in lines(server, &format!("{{pod=\"{pod}\"}}")) {
+        let number = line
+            .strip_prefix("number=")
+            .and_then(|l| l.split(' ').next());
+        let number = number.and_then(|n| n.parse().ok()).expect("a number");
+        *found.entry(number).or_insert(0) += 1;
     }
     found
 }
 
-#[test]
-fn each_line_arrives_once_through_rotation_and_kills() {
-    let mut server = Obs::start();
-    server.keep_address();
-    let logs = tempfile::tempdir().expect("a folder");
-    let config = format!(
-        "obs:\n  collector:\n    logs: {{pods: {{path: {:?}}}}}\n    \
-         destinations: [{{obs: {{url: '{}', max_backoff: 1s}}}}]\n",
-        logs.path(),
-        server.url()
-    );
-    let mut pods = [
-        Container::new(logs.path(), "a"),
-        Container::new(logs.path(), "b"),
-    ];
-    let mut agent = Obs::agent(&config);
-    for round in 0..4 {
-        for pod in &mut pods {
-            pod.write(100);
-        }
-        if round == 1 {
-            // Some of it is under way; what was rotated while nothing runs is compressed.
-            agent.stop(Stop::Kill);
-            for pod in &mut pods {
-                let old = pod.rotate();
-                pod.write(50);
-                let new = pod.rotate();
-                pod.write(50);
-                compress(&old);
-                compress(&new);
-            }
-            agent.run();
-        }
-        if round == 2 {
-            server.stop(Stop::Kill);
-            for pod in &mut pods {
-                pod.write(30);
-                pod.rotate();
-                pod.write(30);
-            }
-            agent.restart(Stop::Kill);
-            server.run();
-        }
-    }
-    agent.restart(Stop::Kill);
-    for (pod, name) in pods.iter().zip(["a", "b"]) {
-        let found = until("all lines", || {
-            let found = numbers(&server, name);
-            (found.len() as i64 == pod.number).then_some(found)
-        });
-        let twice: Vec<_> = found.iter().filter(|(_, count)| **count != 1).collect();
-        assert!(twice.is_empty(), "{twice:?}");
-    }
+/// Waits until every line of a container is there, each once.
+fn arrived(server: &Obs, pod: &str, container: &Container) {
+    let found = crate::process::until(&format!("all lines of {pod}"), || {
+        let found = numbers(server, pod);
+        (found.len() as i64 == container.number).then_some(found)
+    });
+    let twice: Vec<_> = found.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(twice.is_empty(), "{pod}: {twice:?}");
 }
 
-#[test]
-fn pushes_go_through_the_buffer_without_their_secrets() {
-    let mut server = Obs::start();
-    server.keep_address();
-    let config = format!(
-        "global: {{external_labels: {{cluster: c1}}}}\nobs:\n  collector:\n    redaction: {{}}\n    \
-         destinations: [{{obs: {{url: '{}', max_backoff: 1s}}}}]\n",
-        server.url()
-    );
-    // Nobody is there when data comes in: the agent answers for it.
-    server.stop(Stop::Kill);
-    let agent = Obs::agent(&config);
-    let secret = "Qz8Qz8Qz8Qz8";
-    let line = format!("login password={secret} ok");
-    let told = loki_json(&agent, &[("app", "shop")], &[(now(), line.as_str(), &[])]);
-    assert_eq!(told.status, 204, "{}", told.text());
-    let one = series(
-        &[("__name__", "up_again"), ("api_key", secret)],
-        [(now(), 1.0)],
-    );
-    let batch = obs_model::MetricBatch {
-        series: vec![one],
-        ..obs_model::MetricBatch::default()
-    };
-    let told = remote_write(&agent, &batch);
-    assert!((200..300).contains(&told.status), "{}", told.text());
-    server.run();
-    let lines = until("the line", || {
-        let start = (now() - 600 * SECOND).to_string();
-        let params = [("query", "{app=\"shop\"}"), ("start", start.as_str())];
-        let answer = server.get("/loki/api/v1/query_range", &params);
-        answer.text().contains("login").then(|| answer.text())
+/// A moment ago, and so many nanoseconds, as RFC 3339 writes it.
+fn time(nanos: i64) -> String {
+    let second = now() / SECOND * SECOND;
+    obs_model::Timestamp::from_nanos(second - 60 * SECOND + nanos).to_string()
+}
+
+/// A sample of an agent's own metrics, summed over the labels that the name leaves out.
+fn own(agent: &Obs, name: &str) -> f64 {
+    let text = agent.get("/metrics", &[]).text();
+    let of = text.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' ', ',', '}']))
     });
-    assert!(
-        lines.contains("[REDACTED:key_value]") && lines.contains("c1"),
-        "{lines}"
-    );
-    assert!(!lines.contains(secret), "{lines}");
-    let samples = until("the sample", || {
-        let answer = server.get("/api/v1/query", &[("query", "up_again")]);
-        answer.text().contains("up_again").then(|| answer.text())
-    });
-    assert!(
-        samples.contains("[REDACTED:key_value]") && !samples.contains(secret),
-        "{samples}"
-    );
-    let own = agent.get("/metrics", &[]).text();
-    assert!(
-        own.contains("obs_ship_queue_bytes{") && own.contains("obs_redacted_total{"),
-        "{own}"
-    );
-    for folder in [agent.path("data"), server.path("data")] {
-        nowhere(&folder, secret.as_bytes());
-    }
+    of.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 /// Searches every byte of every file.

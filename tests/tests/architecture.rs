@@ -47,6 +47,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
             "model",
             "wire",
             "query",
+            "alerting",
             "kubernetes",
             "server",
             "node-exporter",

@@ -554,12 +554,12 @@ fn configurations_are_checked_with_line_and_column() {
     );
     check("global: [1\n", "1:", "sequence");
     let (code, told, notices) = check_config(
-        "global: {scrape_interval: 15s}\nrule_files: [a.yml]\nscrape_configs:\n\
+        "global: {scrape_interval: 15s}\nruntime: {gogc: 50}\nscrape_configs:\n\
          - job_name: a\n  static_configs: [{targets: ['127.0.0.1:1']}]\n",
     );
     assert_eq!(code, Some(0), "{notices}");
     assert!(told.contains("valid, 1 scrape job"), "{told}");
-    assert!(notices.contains("rule_files"), "{notices}");
+    assert!(notices.contains("runtime"), "{notices}");
 }
 
 #[test]

@@ -1,18 +1,24 @@
 //! Everything in and out again: each signal is sent the way other programs send it and asked for
 //! the way they ask, from memory, from parts, from merged parts, and after restarts.
 
+mod alertmanager;
 mod derived;
 mod grafana_logs;
 mod ingest;
+mod kubernetes;
 mod logs;
 mod metrics;
 mod moving;
+mod node;
 mod otlp;
 mod own;
 mod prometheus_api;
+mod pushes;
 mod remote;
+mod rules;
 mod scraping;
 mod tailing;
+mod targets;
 mod tenants;
 mod traces;
 

@@ -13,6 +13,8 @@ mod cli;
 mod crash;
 mod damage;
 mod hostile;
+mod peer;
 mod process;
+mod rule_files;
 mod send;
 mod simulation;

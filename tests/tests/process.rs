@@ -127,37 +127,41 @@ impl Obs {
         Self::with(files, &[])
     }
 
+    /// The same with more flags.
+    pub(crate) fn with_files_and_flags(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        Self::with(files, flags)
+    }
+
     fn with(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut obs = Self::prepared("serve", files, flags);
+        obs.run();
+        obs
+    }
+
+    fn prepared(role: &'static str, files: &[(&str, &str)], flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).expect("the folder is writable");
         }
-        let mut obs = Self {
+        Self {
             folder,
             child: None,
             addresses: Value::Null,
             tenant: None,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-            role: "serve",
+            role,
             listen: None,
-        };
-        obs.run();
-        obs
+        }
     }
 
     /// A fresh agent with this configuration.
     pub(crate) fn agent(config: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder for the test");
-        std::fs::write(folder.path().join("obs.yml"), config).expect("the folder is writable");
-        let mut obs = Self {
-            folder,
-            child: None,
-            addresses: Value::Null,
-            tenant: None,
-            flags: Vec::new(),
-            role: "agent",
-            listen: None,
-        };
+        Self::agent_with(&[("obs.yml", config)], &[])
+    }
+
+    /// A fresh agent in a folder with these files, with more flags.
+    pub(crate) fn agent_with(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut obs = Self::prepared("agent", files, flags);
         obs.run();
         obs
     }
@@ -249,6 +253,11 @@ impl Obs {
     /// Holds the server where it is: it keeps its address and answers nobody.
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
+    }
+
+    /// Has the server read its configuration again.
+    pub(crate) fn hangup(&self) {
+        self.signal("-HUP");
     }
 
     /// Lets a held server go on.
@@ -373,6 +382,13 @@ impl Obs {
         answer.unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        let request = client().delete(format!("{}{path}", self.url()));
+        let answer = self.with_headers(request, &[]).send().and_then(Answer::of);
+        answer.unwrap_or_else(|error| panic!("DELETE {path}: {error}"))
+    }
+
     /// POST of a form.
     pub(crate) fn post_form(&self, path: &str, params: &[(&str, &str)]) -> Answer {
         let url = parameters("http://x/", params);
@@ -449,6 +465,22 @@ impl Answer {
     /// GET of any URL.
     pub(crate) fn from(url: &str, params: &[(&str, &str)]) -> reqwest::Result<Self> {
         Self::of(client().get(parameters(url, params)).send()?)
+    }
+
+    /// Any method on any URL.
+    pub(crate) fn of_method(
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Self {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = client().request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().and_then(Self::of);
+        answer.unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
     fn of(response: reqwest::blocking::Response) -> reqwest::Result<Self> {

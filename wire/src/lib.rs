@@ -7,6 +7,7 @@
 pub mod error;
 
 pub mod capped;
+pub mod sigv4;
 pub mod snappy;
 
 pub mod jaeger;
@@ -41,6 +42,7 @@ pub mod syslog;
 pub mod thrift;
 pub mod victoria;
 pub mod x509;
+pub mod xml;
 
 pub use error::{Position, WireError};
 pub use rejects::Decoded;

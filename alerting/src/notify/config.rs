@@ -9,6 +9,7 @@ use obs_model::{MatchOp, Matcher, Timestamp, duration};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use super::extras::{Extras, RawExtras, RawRouteExtras};
 use super::inhibit::InhibitRule;
 use super::interval::{self, Interval};
 use super::matchers;
@@ -33,6 +34,8 @@ pub struct Config {
     pub intervals: BTreeMap<String, Vec<Interval>>,
     /// Patterns of files with templates.
     pub templates: Vec<String>,
+    /// What obs adds to Alertmanager's file.
+    pub extras: Extras,
 }
 
 impl Config {
@@ -78,6 +81,7 @@ struct RawConfig {
     tracing: Option<serde_yaml_ng::Value>,
     /// A record of events in Alertmanager; here alerts are in the log.
     event_recorder: Option<serde_yaml_ng::Value>,
+    obs: RawExtras,
 }
 
 /// One route.
@@ -105,6 +109,7 @@ struct RawRoute {
     #[serde(deserialize_with = "some_duration")]
     resolve_wait: Option<i64>,
     labels: BTreeMap<String, String>,
+    obs: RawRouteExtras,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -165,7 +170,9 @@ impl Words {
     }
 }
 
-fn matcher_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Matcher>, D::Error> {
+pub(super) fn matcher_list<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Matcher>, D::Error> {
     let lines = Vec::<String>::deserialize(deserializer)?;
     let mut all = Vec::new();
     for line in lines {
@@ -270,12 +277,23 @@ impl RawConfig {
             mute: Vec::new(),
             active: Vec::new(),
             labels: Vec::new(),
+            escalate: Vec::new(),
         };
         let mut route = root.checked(&defaults)?;
         route.name(None, 0);
+        let known = |name: &String| receivers.iter().any(|receiver| receiver.name == *name);
+        let extras = self.obs.checked()?;
+        let mut hear = extras
+            .heartbeats
+            .iter()
+            .map(|heartbeat| &heartbeat.receiver);
+        if let Some(name) = hear.find(|name| !known(name)) {
+            return Err(format!("undefined receiver {name:?} used in heartbeat"));
+        }
         for route in route.all() {
-            let name = &route.options.receiver;
-            if !receivers.iter().any(|receiver| receiver.name == *name) {
+            let steps = route.options.escalate.iter().map(|step| &step.receiver);
+            let mut names = std::iter::once(&route.options.receiver).chain(steps);
+            if let Some(name) = names.find(|name| !known(name)) {
                 return Err(format!("undefined receiver {name:?} used in route"));
             }
             let times = route.options.mute.iter().chain(&route.options.active);
@@ -287,13 +305,21 @@ impl RawConfig {
             }
         }
         let inhibit = self.inhibit_rules.into_iter().map(RawInhibitRule::checked);
+        let mut inhibit = inhibit.collect::<Result<Vec<InhibitRule>, String>>()?;
+        inhibit.extend(
+            extras
+                .dependencies
+                .iter()
+                .map(|dependency| dependency.rule()),
+        );
         Ok(Config {
             global: self.global,
             route,
             receivers,
-            inhibit: inhibit.collect::<Result<_, String>>()?,
+            inhibit,
             intervals,
             templates: self.templates,
+            extras,
         })
     }
 }
@@ -325,6 +351,7 @@ impl RawRoute {
             mute: self.mute_time_intervals,
             active: self.active_time_intervals,
             labels: labels.into_iter().collect(),
+            escalate: self.obs.escalate(&parent.escalate),
         };
         let below = Options {
             mute: Vec::new(),

@@ -78,20 +78,26 @@ impl<'a> Data<'a> {
         self.common(|alert| &alert.labels)
     }
 
-    /// The body of a webhook, version 4, with at most so many alerts.
-    pub fn webhook(&self, alerts_max: usize) -> serde_json::Value {
-        let shown = match alerts_max {
+    /// The same with at most so many alerts; 0 is no bound. What is left out counts for nothing
+    /// that is said.
+    pub fn first(&self, alerts_max: usize) -> Self {
+        let alerts = match alerts_max {
             0 => self.alerts,
             most => &self.alerts[..self.alerts.len().min(most)],
         };
-        // What is left out counts for nothing that the message says.
-        let cut = Self {
-            alerts: shown,
+        Self {
+            alerts,
             ..self.clone()
-        };
+        }
+    }
+
+    /// The body of a webhook, version 4, with at most so many alerts.
+    pub fn webhook(&self, alerts_max: usize) -> serde_json::Value {
+        let cut = self.first(alerts_max);
+        let shown = cut.alerts;
         let alerts: Vec<serde_json::Value> = shown.iter().map(|a| cut.alert_json(a)).collect();
         json!({
-            "receiver": self.receiver,
+            "receiver": quoted(self.receiver),
             "status": cut.status(),
             "alerts": alerts,
             "notification_reason": self.reason,
@@ -111,8 +117,8 @@ impl<'a> Data<'a> {
             "status": self.status_of(alert),
             "labels": pairs(&alert.labels),
             "annotations": pairs(&alert.annotations),
-            "startsAt": alert.starts_at.to_string(),
-            "endsAt": self.end_of(alert).map_or_else(|| NO_TIME.to_owned(), |t| t.to_string()),
+            "startsAt": go_time(alert.starts_at),
+            "endsAt": self.end_of(alert).map_or_else(|| NO_TIME.to_owned(), go_time),
             "generatorURL": alert.generator_url,
             "fingerprint": alert.fingerprint.to_string(),
         })
@@ -138,7 +144,7 @@ impl<'a> Data<'a> {
             .iter()
             .map(|(k, v)| (k.as_str(), v.as_str()));
         Value::map([
-            ("Receiver", self.receiver.into()),
+            ("Receiver", quoted(self.receiver).into()),
             ("Status", self.status().into()),
             ("Alerts", Value::list(alerts)),
             ("NotificationReason", self.reason.into()),
@@ -181,23 +187,93 @@ fn pairs(labels: &Labels) -> BTreeMap<&str, &str> {
     labels.iter().collect()
 }
 
-/// A value of a template as JSON; times as RFC 3339.
+/// A receiver's name as Alertmanager shows it: ready for a regular expression.
+fn quoted(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        if "\\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// RFC 3339 as Go writes it: no more digits than needed.
+const GO_TIME: &str = "2006-01-02T15:04:05.999999999Z07:00";
+
+fn go_time(time: Timestamp) -> String {
+    Moment::new(time.nanos()).format(GO_TIME)
+}
+
+/// The fields of what templates see, and their names in JSON. One without a name is left out.
+const IN_JSON: &[&[(&str, &str)]] = &[
+    &[
+        ("Annotations", "annotations"),
+        ("EndsAt", "endsAt"),
+        ("Fingerprint", "fingerprint"),
+        ("GeneratorURL", "generatorURL"),
+        ("Labels", "labels"),
+        ("StartsAt", "startsAt"),
+        ("Status", "status"),
+    ],
+    &[
+        ("Alerts", "alerts"),
+        ("CommonAnnotations", "commonAnnotations"),
+        ("CommonLabels", "commonLabels"),
+        ("ExternalURL", "externalURL"),
+        ("GroupKey", ""),
+        ("GroupLabels", "groupLabels"),
+        ("NotificationReason", "notification_reason"),
+        ("Receiver", "receiver"),
+        ("RouteLabels", "routeLabels"),
+        ("Status", "status"),
+    ],
+];
+
+/// A value of a template as JSON; times as RFC 3339, alerts with the names that webhooks have.
 pub(super) fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Nil => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),
         Value::Int(value) => (*value).into(),
         Value::Float(value) => (*value).into(),
-        Value::Text(text) => text.as_ref().into(),
+        Value::Text(text) | Value::Html(text) => text.as_ref().into(),
         Value::List(values) => values.iter().map(to_json).collect(),
         Value::Map(map) => {
+            let same = |names: &&&[(&str, &str)]| {
+                !map.texts && names.iter().map(|(name, _)| *name).eq(map.entries.keys())
+            };
+            let names = IN_JSON.iter().find(same);
+            let name = |key: &str| match names {
+                None => key.to_owned(),
+                Some(names) => {
+                    let found = names.iter().find(|(name, _)| *name == key);
+                    found.map_or(key, |(_, name)| name).to_owned()
+                }
+            };
             let entries = map.entries.iter();
+            let entries = entries.map(|(key, value)| (name(key), to_json(value)));
             entries
-                .map(|(key, value)| (key.clone(), to_json(value)))
+                .filter(|(key, _)| names.is_none() || !key.is_empty())
                 .collect()
         }
-        Value::Time(time) => time.format("2006-01-02T15:04:05.999999999Z07:00").into(),
+        Value::Time(time) => time.format(GO_TIME).into(),
     }
+}
+
+/// JSON as Go writes it: nothing in it can end a script or begin a tag.
+pub(super) fn json_text(value: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", c as u32));
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A map of texts without some of its keys.

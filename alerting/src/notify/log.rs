@@ -44,6 +44,10 @@ pub enum Reason {
     AllResolved,
     /// Nothing has changed for long enough.
     Repeat,
+    /// More was to be told than anybody reads.
+    Storm,
+    /// We live.
+    Heartbeat,
 }
 
 impl Reason {
@@ -55,23 +59,41 @@ impl Reason {
             Self::NewResolved => "new resolved alerts",
             Self::AllResolved => "all alerts resolved",
             Self::Repeat => "repeat interval elapsed",
+            Self::Storm => "storm of notifications",
+            Self::Heartbeat => "heartbeat",
         }
     }
+}
+
+/// How the alerts of a group stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Those that fire.
+    pub firing: BTreeSet<Fingerprint>,
+    /// Those that are over.
+    pub resolved: BTreeSet<Fingerprint>,
+    /// Those that fire, and that somebody cares for.
+    pub acknowledged: BTreeSet<Fingerprint>,
 }
 
 /// Whether something is told now, and why.
 pub fn reason(
     before: Option<&LogEntry>,
-    firing: &BTreeSet<Fingerprint>,
-    resolved: &BTreeSet<Fingerprint>,
+    standing: &Standing,
     send_resolved: bool,
     repeat: Repeat,
     now: Timestamp,
 ) -> Option<Reason> {
+    let Standing {
+        firing,
+        resolved,
+        acknowledged,
+    } = standing;
+    let mut loud = firing.difference(acknowledged);
     let Some(before) = before else {
-        return (!firing.is_empty()).then_some(Reason::First);
+        return loud.next().map(|_| Reason::First);
     };
-    if !firing.is_subset(&before.firing) {
+    if loud.clone().any(|print| !before.firing.contains(print)) {
         return Some(match before.firing.is_empty() {
             true => Reason::First,
             false => Reason::NewAlerts,
@@ -85,6 +107,8 @@ pub fn reason(
         return Some(Reason::NewResolved);
     }
     match repeat {
+        // Somebody cares for all that fires.
+        _ if loud.next().is_none() => None,
         Repeat::After(nanos) if before.at < now.saturating_sub(nanos) => Some(Reason::Repeat),
         Repeat::After(_) | Repeat::Never => None,
     }
@@ -110,11 +134,18 @@ impl Log {
         self.0.iter()
     }
 
-    /// Forgets entries that are older than `age` and of which nothing fires; gives their keys. One
-    /// with alerts that fire stays, however old: a repeat that never comes must not be forgotten.
-    pub fn forget(&mut self, now: Timestamp, age: i64) -> Vec<LogKey> {
-        let old = |entry: &LogEntry| entry.firing.is_empty() && now - entry.at > age;
-        let keys = self.0.iter().filter(|(_, entry)| old(entry));
+    /// Forgets entries that are older than `age`; gives their keys. One with alerts that fire stays
+    /// as long as its group lives, however old: a repeat that never comes must not be forgotten.
+    pub fn forget(
+        &mut self,
+        now: Timestamp,
+        age: i64,
+        lives: impl Fn(&LogKey) -> bool,
+    ) -> Vec<LogKey> {
+        let old = |(key, entry): &(&LogKey, &LogEntry)| {
+            now - entry.at > age && (entry.firing.is_empty() || !lives(key))
+        };
+        let keys = self.0.iter().filter(old);
         let keys: Vec<LogKey> = keys.map(|(key, _)| key.clone()).collect();
         for key in &keys {
             self.0.remove(key);
@@ -144,14 +175,12 @@ mod tests {
                 at: Timestamp::from_seconds(100),
             });
             let now = Timestamp::from_seconds(200);
-            let found = reason(
-                before.as_ref(),
-                &set(firing),
-                &set(resolved),
-                send,
-                repeat,
-                now,
-            );
+            let standing = Standing {
+                firing: set(firing),
+                resolved: set(resolved),
+                acknowledged: BTreeSet::new(),
+            };
+            let found = reason(before.as_ref(), &standing, send, repeat, now);
             assert_eq!(found, expect, "{before:?} {firing:?} {resolved:?}");
         };
         let long = Repeat::After(1_000_000_000_000);

@@ -305,11 +305,16 @@ mod tests {
 
     #[test]
     fn faults_are_told() {
-        for text in ["=b", "a", "{a=b", "a==~", "a=~\"(\"", "a=\"b", "a=b\"c"] {
+        for text in [
+            "=b", "a", "a=~\"(\"", "a=\"b", "a=b\"c", "a b=c", "a=b,,c=d",
+        ] {
             let found = shown(text);
             let fault = matches!(&found, Err(e) if e.contains("bad matcher format"));
-            // Classic reads some of what the newer syntax refuses.
-            assert!(fault || text == "{a=b", "{text}: {found:?}");
+            assert!(fault, "{text}: {found:?}");
+        }
+        // The classic syntax reads what the newer one refuses.
+        for (text, expect) in [("{a=b", "a = \"b\""), ("a==~", "a = \"=~\"")] {
+            assert_eq!(shown(text), Ok(vec![expect.to_owned()]), "{text}");
         }
         assert!(parse_one("a=b,c=d").is_err());
     }

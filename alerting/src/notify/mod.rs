@@ -4,22 +4,33 @@
 //! Invariant: nothing here waits or sends. Alerts, requests and the time come in; what is to be
 //! told comes out, and whether it was told comes back.
 
+pub mod acks;
 pub mod alert;
 pub mod config;
 pub mod data;
+mod decide;
+pub mod dependency;
+pub mod escalation;
+mod extras;
+pub mod flapping;
 pub mod groups;
+pub mod heartbeat;
 pub mod inhibit;
 pub mod interval;
 pub mod log;
 pub mod matchers;
 pub mod receivers;
+pub mod requests;
 pub mod route;
 pub mod silence;
+pub mod storm;
 pub mod texts;
 
+pub use acks::{Ack, Acks};
 pub use alert::{Fingerprint, Received};
 pub use config::Config;
-pub use groups::{Group, GroupId, Groups, Notification, Quiet};
+pub use extras::Extras;
+pub use groups::{Group, GroupId, Groups, Notification, Quiet, Suppressed, Telling};
 pub use log::{Log, LogEntry, LogKey, Reason};
 pub use silence::{Silence, SilenceError, SilenceState, Silences};
 

@@ -111,6 +111,15 @@ impl Settings {
         }
     }
 
+    /// The files that hold what settings do not, by the keys of the settings.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let files = self.0.iter().filter(|(key, _)| key.ends_with("_file"));
+        files.filter_map(|(key, value)| match value {
+            Setting::Text(path) if !path.is_empty() => Some((*key, path.as_str())),
+            _ => None,
+        })
+    }
+
     /// Sets what is not set, from the settings for all.
     fn inherit(&mut self, key: &'static str, global: &Self, from: &str) {
         if !self.has(key)
@@ -130,6 +139,14 @@ pub struct Receiver {
     pub labels: BTreeMap<String, String>,
     /// The ways in which it is told.
     pub integrations: Vec<Integration>,
+}
+
+impl Receiver {
+    /// The place of an integration among all of the receiver, by its kind and its place there.
+    pub fn place(&self, kind: &str, index: usize) -> Option<usize> {
+        let wanted = |one: &Integration| one.kind() == kind && one.index == index;
+        self.integrations.iter().position(wanted)
+    }
 }
 
 /// A way of telling.
@@ -380,11 +397,13 @@ impl RawReceiver {
                 settings.inherit("http_config", &global.0, "http_config");
                 for alternatives in schema.needs {
                     if !alternatives.iter().any(|key| settings.has(key)) {
+                        let needed = match alternatives {
+                            [one] => format!("{one} must be configured"),
+                            many => format!("one of {} must be configured", many.join(" or ")),
+                        };
                         return Err(format!(
-                            "receiver {:?}: {}_configs[{index}]: expected {}, found none",
-                            self.name,
-                            schema.kind,
-                            alternatives.join(" or ")
+                            "receiver {:?}: {}_configs[{index}]: {needed}",
+                            self.name, schema.kind
                         ));
                     }
                 }

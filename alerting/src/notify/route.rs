@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use obs_model::{Labels, Matcher, matcher};
 
+use super::escalation::Step;
+
 /// Which labels make groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupBy {
@@ -43,6 +45,8 @@ pub struct Options {
     pub active: Vec<String>,
     /// Labels for templates.
     pub labels: Vec<(String, String)>,
+    /// Who else hears of what fires for long.
+    pub escalate: Vec<Step>,
 }
 
 /// A route.
@@ -113,6 +117,14 @@ impl Route {
             all.extend(route.all());
         }
         all
+    }
+
+    /// The one with an id, of this and all below it.
+    pub fn by_id(&self, id: &str) -> Option<&Self> {
+        if self.id == id {
+            return Some(self);
+        }
+        self.routes.iter().find_map(|route| route.by_id(id))
     }
 
     /// The labels by which an alert of this route is grouped.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Labels, Matcher, Timestamp, matcher};
 
 /// A silence.
@@ -81,18 +82,18 @@ impl Silence {
     fn check(&self, now: Timestamp) -> Result<(), SilenceError> {
         let invalid = |text: &str| Err(SilenceError::Invalid(text.to_owned()));
         if self.matchers.is_empty() {
-            return invalid("invalid silence: at least one matcher required");
+            return invalid("invalid silence: matcher set 0 is empty");
         }
         if self.matchers.iter().all(|matcher| matcher.matches("")) {
             return invalid(
-                "invalid silence: at least one matcher must not match the empty string",
+                "invalid silence: matcher set 0: at least one matcher must not match the empty string",
             );
         }
         if self.ends_at <= self.starts_at {
-            return invalid("invalid silence: start time must be before end time");
+            return invalid("Failed to create silence: start time must be before end time");
         }
         if self.ends_at <= now {
-            return invalid("invalid silence: end time can't be in the past");
+            return invalid("Failed to create silence: end time can't be in the past");
         }
         Ok(())
     }
@@ -106,7 +107,11 @@ impl Silence {
     fn can_become(&self, other: &Self, now: Timestamp) -> bool {
         self.same_matchers(other)
             && match self.state(now) {
-                SilenceState::Active => self.starts_at == other.starts_at && other.ends_at >= now,
+                SilenceState::Active => {
+                    // Clients know the start to the millisecond or the second only.
+                    let second = |time: Timestamp| time.nanos().div_euclid(NANOS_PER_SECOND);
+                    second(self.starts_at) == second(other.starts_at) && other.ends_at >= now
+                }
                 SilenceState::Pending => other.starts_at >= now,
                 SilenceState::Expired => false,
             }
@@ -126,6 +131,16 @@ impl Silences {
     /// One by its id.
     pub fn get(&self, id: &str) -> Option<&Silence> {
         self.0.get(id)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// All.
@@ -258,7 +273,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let mut all = Silences::default();
         for (matchers, from, to, expect) in [
-            ("", 10, 20, "at least one matcher required"),
+            ("", 10, 20, "matcher set 0 is empty"),
             ("a=~\".*\"", 10, 20, "must not match the empty string"),
             ("a=b", 20, 20, "start time must be before end time"),
             ("a=b", 1, 5, "start time must be before end time"),

@@ -50,7 +50,11 @@ impl Stage {
     fn attempt(&mut self, now: i64, reached: bool) -> Vec<String> {
         let mut told = Vec::new();
         for id in self.groups.due(at(now)) {
-            let all = self.groups.flush(&id, &self.silences, &self.log, at(now));
+            let all = {
+                let sources = self.groups.sources(at(now));
+                self.groups
+                    .flush(&id, &sources, &self.silences, &self.log, at(now))
+            };
             for notification in all {
                 let alerts = notification.alerts.iter().map(|alert| {
                     let over = if alert.is_resolved(at(now)) { "-" } else { "+" };
@@ -144,13 +148,24 @@ receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
     for now in (400..4_000_000).step_by(100_000) {
         assert!(stage.tell(now).is_empty(), "at {now}");
         assert!(
-            stage.log.forget(at(now), 60 * SECOND).is_empty(),
+            stage.log.forget(at(now), 60 * SECOND, |_| true).is_empty(),
             "it is remembered"
         );
     }
     let over = alert(&[("alertname", "A"), ("i", "1")], 100, 4_000_001, 4_000_001);
     stage.groups.receive(vec![over], at(4_000_001));
     assert_eq!(stage.tell(4_000_001), ["a all alerts resolved: -1"]);
+    // One whose sender says nothing more is over when its time is.
+    let left = alert(
+        &[("alertname", "A"), ("i", "2")],
+        4_000_100,
+        4_000_150,
+        4_000_100,
+    );
+    stage.groups.receive(vec![left], at(4_000_100));
+    assert_eq!(stage.tell(4_000_100), ["a first notification: +2"]);
+    assert!(stage.tell(4_000_149).is_empty());
+    assert_eq!(stage.tell(4_000_150), ["a all alerts resolved: -2"]);
 }
 
 #[test]
@@ -312,7 +327,7 @@ fn faults_of_configurations_are_told() {
     check(&with("group_by: ['...', b]"), "wildcard group_by");
     check(&with("group_interval: 0s"), "group_interval cannot be zero");
     check(&with("repeat_interval: soon"), "or never, found \"soon\"");
-    check(&with("group_wait: 5"), "group_wait");
+    check(&with("group_wait: 5"), "not a valid duration string: \"5\"");
     check(
         &with("routes: [{matchers: ['a=~\"(\"']}]"),
         "bad matcher format",

@@ -1,6 +1,11 @@
 //! Templates of notifications: Alertmanager's functions and methods, and the templates that it
 //! ships, by their names.
 
+mod markup;
+mod shipped;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -8,10 +13,10 @@ use base64::engine::general_purpose::URL_SAFE;
 use obs_model::Timestamp;
 use obs_query::template::texts::{pattern, replace_all, title};
 use obs_query::template::{
-    Arguments, CallError, Functions, Moment, Template, TemplateError, Value,
+    Arguments, CallError, Functions, Moment, Template, TemplateError, Value, html, urlquery,
 };
 
-use super::data::{to_json, without};
+use super::data::{Data, json_text, to_json, without};
 use crate::template::human_duration;
 
 /// All names.
@@ -21,6 +26,7 @@ const NAMES: &[&str] = &[
     "base64encode",
     "date",
     "dict",
+    "html",
     "humanizeDuration",
     "join",
     "list",
@@ -41,7 +47,11 @@ const NAMES: &[&str] = &[
     "trimSpace",
     "tz",
     "urlUnescape",
+    "urlquery",
 ];
+
+/// Labels of a route that may wait for each other.
+const ROUTE_LABELS_DEPTH_MAX: usize = 16;
 
 /// The functions at a time.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +60,8 @@ pub struct NotifyFunctions {
     pub now: Timestamp,
     /// The labels of the route, as templates see them.
     pub route_labels: Value,
+    /// Whether what is written is HTML: values are escaped where they stand.
+    pub html: bool,
 }
 
 type Outcome = Result<Value, CallError>;
@@ -108,9 +120,32 @@ impl Functions for NotifyFunctions {
                 let found = pattern(arguments.text(0)?)?;
                 Ok(replace_all(&found, arguments.text(2)?, arguments.text(1)?)?.into())
             }
+            "html" | "urlquery" => {
+                let text = match values {
+                    [Value::Html(_)] if name == "html" => return Ok(values[0].clone()),
+                    [one] => one.printed(),
+                    all => Value::list(all.iter().cloned()).printed(),
+                };
+                let text = match name {
+                    "html" => html(&text),
+                    _ => urlquery(&text),
+                };
+                Ok(self.safe(&text))
+            }
             _ => {
                 arguments.expect(name, 1)?;
                 self.one(name, arguments)
+            }
+        }
+    }
+
+    fn write(&self, value: &Value, out: &mut String) -> bool {
+        match value {
+            _ if !self.html => false,
+            Value::Html(_) => false,
+            value => {
+                markup::write(&value.printed(), out);
+                true
             }
         }
     }
@@ -158,9 +193,17 @@ impl Functions for NotifyFunctions {
 }
 
 impl NotifyFunctions {
+    /// A text that needs no more escapes.
+    fn safe(&self, text: &str) -> Value {
+        match self.html {
+            true => Value::Html(text.into()),
+            false => text.into(),
+        }
+    }
+
     fn one(&self, name: &str, arguments: &Arguments) -> Outcome {
         match name {
-            "toJson" => Ok(to_json(&arguments.values()[0]).to_string().into()),
+            "toJson" => Ok(json_text(&to_json(&arguments.values()[0])).into()),
             "since" => {
                 let time = arguments.time(0)?.nanos().unwrap_or_default();
                 let past = self.now.nanos().saturating_sub(time);
@@ -180,7 +223,8 @@ impl NotifyFunctions {
             "toLower" => Ok(arguments.text(0)?.to_lowercase().into()),
             "title" => Ok(title(&arguments.text(0)?.to_lowercase()).into()),
             "trimSpace" => Ok(arguments.text(0)?.trim().into()),
-            "safeHtml" | "safeUrl" => Ok(arguments.text(0)?.into()),
+            "safeHtml" => Ok(self.safe(arguments.text(0)?)),
+            "safeUrl" => Ok(arguments.text(0)?.into()),
             "routeLabels" => Ok(entry(&self.route_labels, arguments.text(0)?)),
             "urlUnescape" => {
                 let text = format!("x={}", arguments.text(0)?.replace('&', "%26"));
@@ -279,27 +323,17 @@ fn joined(separator: &str, values: &[Value]) -> Value {
 
 /// Templates that may be used in all texts of a configuration.
 #[derive(Clone, Debug)]
-pub struct Library(String);
+pub struct Library(Template);
 
 impl Library {
-    /// The templates that are always there, and those of files over them.
+    /// The templates that are always there, and those of files in place of them.
     pub fn new(files: &[String]) -> Result<Self, TemplateError> {
-        let mut text = shipped();
+        let functions = NotifyFunctions::default();
+        let mut library = Template::parse("", &shipped::shipped(), &functions)?;
         for file in files {
-            // Only what a file defines counts, not what stands between.
-            text.push_str("{{ define \"\" }}");
-            text.push_str("{{ end }}");
-            text.push_str(file);
+            library = library.with(file, &functions)?;
         }
-        let library = Self(text);
-        library.parse("")?;
-        Ok(library)
-    }
-
-    fn parse(&self, text: &str) -> Result<Template, TemplateError> {
-        let own = "__text";
-        let all = format!("{}{{{{ define {own:?} }}}}{text}{{{{ end }}}}", self.0);
-        Template::parse("", &all, &NotifyFunctions::default())
+        Ok(Self(library))
     }
 
     /// Expands a text over data.
@@ -312,219 +346,90 @@ impl Library {
         if !text.contains("{{") {
             return Ok(text.to_owned());
         }
-        let all = self.parse(text)?;
-        all.execute_named("__text", data, functions)
+        self.0.with(text, functions)?.execute(data, functions)
+    }
+
+    /// Fails where a text is no template.
+    pub fn check(&self, text: &str) -> Result<(), TemplateError> {
+        self.0.with(text, &NotifyFunctions::default()).map(drop)
     }
 }
 
-/// Kinds with a title and a list of alerts each.
-const LISTS: &[(&str, &str, &str, bool)] = &[
-    ("pushover", "title", "message", true),
-    ("sns", "subject", "message", true),
-    ("webex", "", "message", true),
-    ("telegram", "", "message", false),
-    ("discord", "title", "message", false),
-];
-
-/// Kinds whose list is in Markdown, with the names of their titles.
-const MARKDOWN: &[(&str, &[&str], &str)] = &[
-    ("msteams", &["summary", "title"], "text"),
-    ("msteamsv2", &["title"], "text"),
-    ("jira", &["summary"], "description"),
-    ("mattermost", &["title"], "text"),
-];
-
-const SUBJECT: &str = "{{ template \"__subject\" . }}";
-const URL: &str = "{{ template \"__alertmanagerURL\" . }}";
-const NAME: &str = "{{ template \"__alertmanager\" . }}";
-const COLOR: &str = "{{ if eq .Status \"firing\" }}danger{{ else }}good{{ end }}";
-
-/// What is one text each, by name.
-const NAMED: &[(&str, &str)] = &[
-    ("slack.default.color", COLOR),
-    ("mattermost.default.color", COLOR),
-    ("slack.default.title", SUBJECT),
-    ("slack.default.username", NAME),
-    (
-        "slack.default.fallback",
-        "{{ template \"slack.default.title\" . }} | {{ template \"slack.default.titlelink\" . }}",
-    ),
-    ("slack.default.callbackid", ""),
-    ("slack.default.pretext", ""),
-    ("slack.default.titlelink", URL),
-    ("slack.default.iconemoji", ""),
-    ("slack.default.iconurl", ""),
-    ("slack.default.text", ""),
-    ("slack.default.footer", ""),
-    ("pagerduty.default.description", SUBJECT),
-    ("pagerduty.default.client", NAME),
-    ("pagerduty.default.clientURL", URL),
-    (
-        "pagerduty.default.instances",
-        "{{ template \"__text_alert_list\" . }}",
-    ),
-    ("opsgenie.default.message", SUBJECT),
-    ("opsgenie.default.source", URL),
-    ("wechat.default.to_user", ""),
-    ("wechat.default.to_party", ""),
-    ("wechat.default.to_tag", ""),
-    ("wechat.default.agent_id", ""),
-    ("victorops.default.entity_display_name", SUBJECT),
-    ("victorops.default.monitoring_tool", NAME),
-    ("pushover.default.url", URL),
-    ("discord.default.content", ""),
-    ("rocketchat.default.title", SUBJECT),
-    ("rocketchat.default.alias", NAME),
-    ("rocketchat.default.titlelink", URL),
-    ("rocketchat.default.emoji", ""),
-    ("rocketchat.default.iconurl", ""),
-    ("rocketchat.default.text", ""),
-    ("mattermost.default.username", NAME),
-    ("mattermost.default.titlelink", URL),
-    (
-        "mattermost.default.fallback",
-        "{{ template \"mattermost.default.title\" . }} | {{ template \"mattermost.default.titlelink\" . }}",
-    ),
-    ("email.default.subject", SUBJECT),
-];
-
-/// What is defined without any file, under Alertmanager's names and with its texts.
-fn shipped() -> String {
-    let mut out = String::new();
-    let mut define = |name: &str, body: &str| {
-        out.push_str(&format!("{{{{ define {name:?} }}}}{body}{{{{ end }}}}"));
+/// The labels of a route, which are templates that may name each other, for a notification.
+pub fn route_labels(
+    labels: &[(String, String)],
+    data: &Data<'_>,
+    library: &Library,
+) -> Result<BTreeMap<String, String>, TemplateError> {
+    let value = data.value();
+    let resolver = Resolver {
+        written: labels.iter().cloned().collect(),
+        open: RefCell::default(),
+        value: &value,
+        library,
+        now: data.now,
     };
-    define_shared(&mut define);
-    define_kinds(&mut define);
-    out
+    let resolve =
+        |(name, text): &(String, String)| Ok((name.clone(), resolver.expand(name, text)?));
+    labels.iter().map(resolve).collect()
 }
 
-/// What the texts of all kinds are made of.
-fn define_shared(define: &mut dyn FnMut(&str, &str)) {
-    define("__alertmanager", "Alertmanager");
-    define(
-        "__alertmanagerURL",
-        "{{ .ExternalURL }}/#/alerts?receiver={{ .Receiver | urlquery }}",
-    );
-    define(
-        "__subject",
-        "[{{ .Status | toUpper }}{{ if eq .Status \"firing\" }}:{{ .Alerts.Firing | len }}{{ end }}] \
-         {{ .GroupLabels.SortedPairs.Values | join \" \" }} \
-         {{ if gt (len .CommonLabels) (len .GroupLabels) }}\
-         ({{ with .CommonLabels.Remove .GroupLabels.Names }}{{ .Values | join \" \" }}{{ end }}){{ end }}",
-    );
-    define("__description", "");
-    let pairs = |of: &str, indent: &str| {
-        format!(
-            "{{{{ range .{of}.SortedPairs }}}}{indent} - {{{{ .Name }}}} = {{{{ .Value }}}}\n{{{{ end }}}}"
-        )
-    };
-    define(
-        "__text_alert_list",
-        &format!(
-            "{{{{ range . }}}}Labels:\n{}Annotations:\n{}Source: {{{{ .GeneratorURL }}}}\n{{{{ end }}}}",
-            pairs("Labels", ""),
-            pairs("Annotations", "")
-        ),
-    );
-    define(
-        "__text_alert_list_markdown",
-        &format!(
-            "{{{{ range . }}}}\nLabels:\n{}\nAnnotations:\n{}\nSource: {{{{ .GeneratorURL }}}}\n{{{{ end }}}}\n",
-            pairs("Labels", " "),
-            pairs("Annotations", " ")
-        ),
-    );
+/// Labels of a route while they are expanded.
+struct Resolver<'a> {
+    written: BTreeMap<String, String>,
+    /// Those that wait for others.
+    open: RefCell<Vec<String>>,
+    value: &'a Value,
+    library: &'a Library,
+    now: Timestamp,
 }
 
-/// The texts of each kind.
-fn define_kinds(define: &mut dyn FnMut(&str, &str)) {
-    let annotations = "{{ .CommonAnnotations.SortedPairs.Values | join \" \" }}\n";
-    // Each of the two lists, where it has any; `open` and `close` are how they are trimmed.
-    let lists = |list: &str, mark: &str, open: &str, close: &str| {
-        let one = |word: &str| {
-            format!(
-                "{{{{ if gt (len .Alerts.{word}) 0 {open}}}}}\n{mark}Alerts {word}:\n\
-                 {{{{ template {list:?} .Alerts.{word} }}}}\n{{{{{close} end }}}}\n"
-            )
+impl Resolver<'_> {
+    fn expand(&self, name: &str, text: &str) -> Result<String, TemplateError> {
+        if !text.contains("{{") {
+            return Ok(text.to_owned());
+        }
+        self.open.borrow_mut().push(name.to_owned());
+        let parsed = self.library.0.with(text, self);
+        let text = parsed.and_then(|template| template.execute(self.value, self));
+        self.open.borrow_mut().pop();
+        text
+    }
+}
+
+impl Functions for Resolver<'_> {
+    fn knows(&self, name: &str) -> bool {
+        NAMES.contains(&name)
+    }
+
+    fn call(&self, name: &str, arguments: &Arguments) -> Outcome {
+        if name != "routeLabels" {
+            let functions = NotifyFunctions {
+                now: self.now,
+                ..NotifyFunctions::default()
+            };
+            return functions.call(name, arguments);
+        }
+        arguments.expect(name, 1)?;
+        let wanted = arguments.text(0)?;
+        let Some(text) = self.written.get(wanted) else {
+            return Ok("".into());
         };
-        one("Firing") + &one("Resolved")
-    };
-    let plain = lists("__text_alert_list", "", "", "");
-    let trimmed = lists("__text_alert_list", "", "-", "-");
-    let markdown = lists("__text_alert_list_markdown", "# ", "", "");
-    for (kind, titled, listed, with_annotations) in LISTS {
-        if !titled.is_empty() {
-            define(&format!("{kind}.default.{titled}"), SUBJECT);
+        let open = self.open.borrow().clone();
+        if open.iter().any(|name| name == wanted) || open.len() >= ROUTE_LABELS_DEPTH_MAX {
+            let chain = open.join(" -> ");
+            return Err(failed(format!(
+                "route label cycle detected: {chain} -> {wanted}"
+            )));
         }
-        let start = if *with_annotations { annotations } else { "\n" };
-        define(
-            &format!("{kind}.default.{listed}"),
-            &format!("{start}{plain}"),
-        );
+        let text = self.expand(wanted, text);
+        Ok(text.map_err(|error| failed(error.to_string()))?.into())
     }
-    for (kind, titles, listed) in MARKDOWN {
-        for title in *titles {
-            define(&format!("{kind}.default.{title}"), SUBJECT);
-        }
-        define(
-            &format!("{kind}.default.{listed}"),
-            &format!("\n{markdown}"),
-        );
+
+    fn method(&self, receiver: &Value, name: &str, arguments: &Arguments) -> Option<Outcome> {
+        NotifyFunctions::default().method(receiver, name, arguments)
     }
-    for (name, body) in NAMED {
-        define(name, body);
-    }
-    let ends = trimmed.trim_end_matches('\n');
-    define(
-        "opsgenie.default.description",
-        &format!("{annotations}{ends}"),
-    );
-    define(
-        "victorops.default.state_message",
-        &format!("{annotations}{ends}"),
-    );
-    define(
-        "wechat.default.message",
-        &format!("{SUBJECT}\n{annotations}{ends}\nAlertmanagerUrl:\n{URL}"),
-    );
-    define("jira.default.priority", PRIORITY);
-    define("email.default.html", EMAIL);
 }
-
-/// The worst severity of the alerts that fire, or of those that are over where none does.
-const PRIORITY: &str = "\
-{{- $worst := \"\" -}}\
-{{- range .Alerts.Firing -}}{{- $s := index .Labels \"severity\" -}}\
-{{- if eq $s \"critical\" -}}{{- $worst = \"High\" -}}\
-{{- else if and (eq $s \"warning\") (ne $worst \"High\") -}}{{- $worst = \"Medium\" -}}\
-{{- else if and (eq $s \"info\") (eq $worst \"\") -}}{{- $worst = \"Low\" -}}{{- end -}}{{- end -}}\
-{{- if eq $worst \"\" -}}\
-{{- range .Alerts.Resolved -}}{{- $s := index .Labels \"severity\" -}}\
-{{- if eq $s \"critical\" -}}{{- $worst = \"High\" -}}\
-{{- else if and (eq $s \"warning\") (ne $worst \"High\") -}}{{- $worst = \"Medium\" -}}\
-{{- else if and (eq $s \"info\") (eq $worst \"\") -}}{{- $worst = \"Low\" -}}{{- end -}}{{- end -}}\
-{{- end -}}{{- $worst -}}";
-
-/// A plain page: what fires, what is over, and where to look.
-const EMAIL: &str = "\
-<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{{ template \"__subject\" . | html }}</title></head>\
-<body style=\"font-family: sans-serif; margin: 0; background: #f6f6f6\">\
-<table width=\"100%\" cellpadding=\"16\" style=\"max-width: 640px; margin: auto; background: #fff\">\
-<tr><td style=\"background: {{ if gt (len .Alerts.Firing) 0 }}#b3261e{{ else }}#2e7d32{{ end }}; color: #fff\">\
-<b>{{ len .Alerts }} alert{{ if gt (len .Alerts) 1 }}s{{ end }} for \
-{{ range .GroupLabels.SortedPairs }}{{ .Name | html }}={{ .Value | html }} {{ end }}</b></td></tr>\
-<tr><td><a href=\"{{ template \"__alertmanagerURL\" . }}\">View in {{ template \"__alertmanager\" . }}</a></td></tr>\
-{{ if gt (len .Alerts.Firing) 0 }}<tr><td><b>[{{ len .Alerts.Firing }}] Firing</b></td></tr>\
-{{ range .Alerts.Firing }}{{ template \"__email_alert\" . }}{{ end }}{{ end }}\
-{{ if gt (len .Alerts.Resolved) 0 }}<tr><td><b>[{{ len .Alerts.Resolved }}] Resolved</b></td></tr>\
-{{ range .Alerts.Resolved }}{{ template \"__email_alert\" . }}{{ end }}{{ end }}\
-</table></body></html>{{ end }}\
-{{ define \"__email_alert\" }}<tr><td><b>Labels</b><br>\
-{{ range .Labels.SortedPairs }}{{ .Name | html }} = {{ .Value | html }}<br>{{ end }}\
-{{ if gt (len .Annotations) 0 }}<b>Annotations</b><br>{{ end }}\
-{{ range .Annotations.SortedPairs }}{{ .Name | html }} = {{ .Value | html }}<br>{{ end }}\
-<a href=\"{{ .GeneratorURL | html }}\">Source</a></td></tr>";
 
 #[cfg(test)]
 mod tests {
@@ -535,6 +440,10 @@ mod tests {
     use super::*;
 
     fn expand(text: &str) -> String {
+        expand_as(text, false)
+    }
+
+    fn expand_as(text: &str, html: bool) -> String {
         let alert = |i: &str, severity: &str, over: bool| {
             let labels = Labels::from_pairs([("alertname", "A"), ("i", i), ("severity", severity)]);
             Received {
@@ -563,6 +472,7 @@ mod tests {
         let functions = NotifyFunctions {
             now: data.now,
             route_labels: Value::texts([("team", "db")]),
+            html,
         };
         let file = "{{ define \"own\" }}<{{ .Status }}>{{ end }}".to_owned();
         let library = Library::new(&[file]).expect("templates");
@@ -635,11 +545,14 @@ mod tests {
             found,
             "Labels:\n - alertname = A\n - i = 1\n - severity = page\nAnnotations:\n - summary = it <burns>\nSource: http://p/graph\n"
         );
-        let email = expand("{{ template \"email.default.html\" . }}");
+        let email = expand_as("{{ template \"email.default.html\" . }}", true);
         assert!(
             email.contains("it &lt;burns&gt;") && !email.contains("<burns>"),
             "{email}"
         );
+        let link = "href=\"http://obs/#/alerts?receiver=team+x\"";
+        assert!(email.contains(link), "{email}");
+        assert!(!email.contains("error:"), "{email}");
         for kind in [
             "opsgenie.default.description",
             "victorops.default.state_message",

@@ -269,6 +269,14 @@ impl Alerting {
         }
     }
 
+    /// The series of its alerts that are pending or fire.
+    pub fn series(&self) -> impl Iterator<Item = Labels> {
+        let live = self.active.values();
+        live.filter(|alert| alert.state != AlertState::Inactive)
+            .flat_map(|alert| alert.samples(Timestamp::default()))
+            .map(|sample| sample.labels)
+    }
+
     /// What alerts were kept or not, series may be written from now on.
     pub fn restored(&mut self) {
         self.restored = true;

@@ -4,12 +4,14 @@
 //! Invariant: a file that was read has only rules that can be evaluated: expressions and templates
 //! are parsed, names are checked, and every fault names line, column, group and rule.
 
+mod group_text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use obs_model::duration;
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
-use obs_model::{duration, labels};
 use obs_query::{Language, Query};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -247,6 +249,22 @@ fn keep_known(document: &mut Value) {
         let rules = group.get_mut("rules").and_then(Value::as_sequence_mut);
         for rule in rules.into_iter().flatten() {
             keep(rule, RULE_KEYS);
+            for texts in ["labels", "annotations"] {
+                rule.get_mut(texts).into_iter().for_each(as_texts);
+            }
+        }
+        group.get_mut("labels").into_iter().for_each(as_texts);
+    }
+}
+
+/// Numbers and the like of a map as texts, as they are read where nothing is passed over.
+fn as_texts(map: &mut Value) {
+    let values = map.as_mapping_mut().into_iter().flatten();
+    for (_, value) in values {
+        match value {
+            Value::Number(number) => *value = Value::String(number.to_string()),
+            Value::Bool(flag) => *value = Value::String(flag.to_string()),
+            _ => {}
         }
     }
 }
@@ -535,9 +553,28 @@ fn expression_place(text: &str, group: &str, expr: &str, message: String) -> Fil
     FileError { position, message }
 }
 
-/// Whether a name can be read without quotes; for lints.
-pub fn is_plain_metric_name(name: &str) -> bool {
-    labels::is_legacy_name(&name.replace(':', "_"))
+/// Line and column, from 1, of the first rule of this name in a group.
+pub fn rule_place(text: &str, group: &str, rule: &str) -> Option<(usize, usize)> {
+    let from = text
+        .lines()
+        .position(|line| name_column(line, group).is_some())?;
+    let named = |line: &str| {
+        ["alert:", "record:"].iter().find_map(|key| {
+            let column = line.find(key)?;
+            let value = line[column + key.len()..].trim_start();
+            let value = value.trim_start_matches(['"', '\'']);
+            let rest = value.strip_prefix(rule)?;
+            let ends = rest
+                .chars()
+                .next()
+                .is_none_or(|c| !(c.is_alphanumeric() || c == '_' || c == ':'));
+            ends.then_some(column)
+        })
+    };
+    let lines = text.lines().enumerate().skip(from);
+    lines
+        .filter(|(_, line)| !line.trim_start().starts_with('#'))
+        .find_map(|(at, line)| Some((at + 1, named(line)? + 1)))
 }
 
 #[cfg(test)]

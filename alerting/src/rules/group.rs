@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use obs_model::labels::METRIC_NAME;
 use obs_model::sample::stale;
 use obs_model::spans::AttributeValue;
+use obs_model::time::NANOS_PER_MILLI;
 use obs_model::{Answer, Labels, Matcher, Timestamp, Value};
 use obs_query::QueryError;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::alert::Alerting;
+use super::alert::{Alert, Alerting};
 use super::file::{Group, Rule, RuleKind};
 use super::record::Recording;
 use crate::error::RuleError;
@@ -64,9 +65,11 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule of a group of a file; an interval below a millisecond counts as one.
     pub fn new(file: &str, group: &str, interval: i64) -> Self {
-        let interval = interval.max(obs_model::time::NANOS_PER_MILLI);
+        let interval = interval.max(NANOS_PER_MILLI);
         let hash = xxh3_64(format!("{file};{group}").as_bytes());
-        let offset = (hash % interval.unsigned_abs()) as i64;
+        // Samples of others stand at whole milliseconds, too.
+        let millis = (interval / NANOS_PER_MILLI).unsigned_abs().max(1);
+        let offset = (hash % millis) as i64 * NANOS_PER_MILLI;
         Self { interval, offset }
     }
 
@@ -173,6 +176,16 @@ impl Running {
         match &mut self.memory {
             Memory::Alerting(alerting) => Some(alerting),
             Memory::Recording(_) => None,
+        }
+    }
+
+    /// Takes over alerts that were kept when the server ended, and the series that they had; `down`
+    /// is how long nobody evaluated. Nothing is looked for in series then.
+    pub fn restore(&mut self, kept: Vec<Alert>, down: i64) {
+        if let Memory::Alerting(alerting) = &mut self.memory {
+            alerting.restore(kept, down);
+            alerting.restored();
+            self.written.extend(alerting.series());
         }
     }
 
@@ -304,6 +317,12 @@ pub fn waits_for(rules: &[Rule]) -> Vec<Vec<usize>> {
             writes.map(|(index, _)| index).collect()
         })
         .collect()
+}
+
+/// Whether a rule may read what another writes.
+pub fn reads(reader: &Rule, writer: &Rule) -> bool {
+    let selectors = reader.expression.query.metric_selectors();
+    selectors.iter().any(|selector| may_read(selector, writer))
 }
 
 /// Whether a selector may match what a rule writes.

@@ -4,6 +4,7 @@ pub mod alert;
 pub mod file;
 pub mod group;
 pub mod kept;
+pub mod lint;
 pub mod record;
 
 pub use alert::{Alert, AlertState, Alerting, Sent};

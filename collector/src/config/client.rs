@@ -464,11 +464,7 @@ impl ClientConfig {
                 oauth2.client.join_paths(folder);
             }
         }
-        let tls = &mut self.tls;
-        [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file]
-            .into_iter()
-            .flatten()
-            .for_each(join);
+        self.tls.join_paths(folder);
         self.headers
             .values_mut()
             .flat_map(|values| &mut values.files)
@@ -476,12 +472,40 @@ impl ClientConfig {
     }
 }
 
-#[cfg(test)]
 with_client_keys! {
     /// The keys of a client and nothing else.
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct OnlyClient {}
+}
+
+impl ClientConfig {
+    /// Reads the keys where they stand alone, such as Alertmanager's `http_config`. Paths are below
+    /// the folder.
+    pub fn read(keys: &serde_yaml_ng::Value, folder: &Path) -> Result<Self, String> {
+        let only: Result<OnlyClient, _> = serde_yaml_ng::from_value(keys.clone());
+        let mut config = only.map_err(|e| e.to_string())?.take_client().check()?;
+        config.join_paths(folder);
+        Ok(config)
+    }
+}
+
+impl TlsConfig {
+    /// Reads `tls_config` where it stands alone. Paths are below the folder.
+    pub fn read(keys: &serde_yaml_ng::Value, folder: &Path) -> Result<Self, String> {
+        let mut tls: Self = serde_yaml_ng::from_value(keys.clone()).map_err(|e| e.to_string())?;
+        tls.check()?;
+        tls.server_name = tls.server_name.filter(|name| !name.is_empty());
+        tls.join_paths(folder);
+        Ok(tls)
+    }
+
+    fn join_paths(&mut self, folder: &Path) {
+        let files = [&mut self.ca_file, &mut self.cert_file, &mut self.key_file];
+        for path in files.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
 }
 
 /// A client of its keys.

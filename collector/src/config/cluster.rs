@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use obs_kubernetes::{Access, events, operator};
+use obs_kubernetes::{Access, events, operator, pods};
 use serde::Deserialize;
 
-use super::{ConfigError, Discovery, GlobalConfig, Job, KubeStateConfig, ScrapeConfig};
+use super::{ConfigError, Discovery, GlobalConfig, Job, KubeStateConfig, ScrapeConfig, Span};
 
 /// `obs.kubernetes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -22,6 +22,8 @@ pub struct KubernetesConfig {
     pub annotations: bool,
     /// Takes the cluster's events as logs.
     pub events: Option<EventsConfig>,
+    /// Watches pods, so that what they log and send gets to know who they are.
+    pub pods: Option<WatchedPodsConfig>,
     /// Metrics of the state of objects, scraped as the job `kube-state-metrics`.
     pub kube_state: Option<KubeStateConfig>,
 }
@@ -46,6 +48,40 @@ pub struct EventsConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// `obs.kubernetes.pods`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchedPodsConfig {
+    /// The node whose pods are watched. An agent takes its own, by the variable `NODE_NAME`, where
+    /// this is left out; a server all.
+    pub node: Option<String>,
+    /// Watches the pods of all nodes, in an agent too.
+    pub all_nodes: bool,
+    /// How long a pod that is gone is remembered, for its last lines.
+    pub keep: Span,
+}
+
+impl Default for WatchedPodsConfig {
+    fn default() -> Self {
+        Self {
+            node: None,
+            all_nodes: false,
+            keep: Span(pods::Settings::default().keep),
+        }
+    }
+}
+
+impl WatchedPodsConfig {
+    /// What is watched; `own` is the node that this runs on, where only its pods are of interest.
+    pub fn settings(&self, own: Option<String>) -> pods::Settings {
+        pods::Settings {
+            node: self.node.clone().or(own).filter(|_| !self.all_nodes),
+            keep: self.keep.0,
+            ..pods::Settings::default()
+        }
+    }
+}
+
 impl KubernetesConfig {
     /// Whether anything is taken from the cluster.
     pub fn is_wanted(&self) -> bool {
@@ -63,6 +99,14 @@ impl KubernetesConfig {
             *file = folder.join(&*file);
         } else if self.context.is_some() {
             return Err("obs.kubernetes.context needs a kubeconfig_file".to_owned());
+        }
+        if let Some(pods) = &self.pods {
+            if pods.node.is_some() && pods.all_nodes {
+                return Err("obs.kubernetes.pods has both node and all_nodes".to_owned());
+            }
+            if pods.node.as_deref() == Some("") {
+                return Err("obs.kubernetes.pods.node is empty".to_owned());
+            }
         }
         if let Some(monitors) = &self.monitors {
             let checked = monitors.settings().check();
@@ -151,6 +195,14 @@ mod tests {
             fault.starts_with("obs.kubernetes.monitors.selector: "),
             "{fault}"
         );
+        assert!(parse("{pods: {node: n, all_nodes: true}}").is_err());
+        assert!(parse("{pods: {node: ''}}").is_err());
+        let pods = parse("{pods: {keep: 1m}}").unwrap().pods.unwrap();
+        let settings = pods.settings(Some("n1".to_owned()));
+        assert_eq!(settings.node.as_deref(), Some("n1"));
+        assert_eq!(settings.keep, std::time::Duration::from_secs(60));
+        let pods = parse("{pods: {all_nodes: true}}").unwrap().pods.unwrap();
+        assert_eq!(pods.settings(Some("n1".to_owned())).node, None);
         assert!(parse("{context: c}").is_err());
         assert!(parse("{colour: red}").is_err());
     }

@@ -18,7 +18,7 @@ const REFRESH: Duration = Duration::from_secs(60);
 /// The same where that costs little.
 const REFRESH_FAST: Duration = Duration::from_secs(30);
 
-fn refresh(own: Option<Span>, default: Duration) -> Result<Duration, String> {
+pub(super) fn refresh(own: Option<Span>, default: Duration) -> Result<Duration, String> {
     match own {
         Some(Span(own)) if own.is_zero() => Err("refresh_interval must be above 0".to_owned()),
         Some(Span(own)) => Ok(own),
@@ -26,7 +26,7 @@ fn refresh(own: Option<Span>, default: Duration) -> Result<Duration, String> {
     }
 }
 
-fn url(key: &str, text: &str) -> Result<(), String> {
+pub(super) fn url(key: &str, text: &str) -> Result<(), String> {
     let parsed = reqwest::Url::parse(text).map_err(|e| format!("{key} {text:?}: {e}"))?;
     if !matches!(parsed.scheme(), "http" | "https") {
         return Err(format!("{key} {text:?}: expected http or https"));

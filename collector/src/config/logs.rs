@@ -45,6 +45,9 @@ impl LogsConfig {
 pub struct PodsConfig {
     /// Where the kubelet keeps them.
     pub path: PathBuf,
+    /// Folders that links below `path` may lead to, beside the folder that `path` is in and those
+    /// of the usual runtimes.
+    pub link_targets: Vec<PathBuf>,
     /// Labels of all streams.
     pub labels: BTreeMap<String, String>,
     /// Only pods of these namespaces (patterns with `*` and `?`); all where it is empty.
@@ -73,6 +76,7 @@ impl Default for PodsConfig {
     fn default() -> Self {
         Self {
             path: "/var/log/pods".into(),
+            link_targets: Vec::new(),
             labels: BTreeMap::new(),
             include_namespaces: Vec::new(),
             exclude_namespaces: Vec::new(),

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::client::with_client_keys;
+use super::clouds::{
+    AzureDiscovery, DigitalOceanDiscovery, Ec2Discovery, EurekaDiscovery, GceDiscovery,
+    HetznerDiscovery,
+};
 use super::discoveries::{
     ConsulDiscovery, DnsDiscovery, DockerDiscovery, HttpDiscovery, NomadDiscovery,
 };
@@ -78,11 +82,11 @@ with_client_keys! {
         #[serde(default)]
         aws_sd_configs: Unsupported,
         #[serde(default)]
-        azure_sd_configs: Unsupported,
+        azure_sd_configs: Vec<AzureDiscovery>,
         #[serde(default)]
         consul_sd_configs: Vec<ConsulDiscovery>,
         #[serde(default)]
-        digitalocean_sd_configs: Unsupported,
+        digitalocean_sd_configs: Vec<DigitalOceanDiscovery>,
         #[serde(default)]
         dns_sd_configs: Vec<DnsDiscovery>,
         #[serde(default)]
@@ -90,13 +94,13 @@ with_client_keys! {
         #[serde(default)]
         dockerswarm_sd_configs: Unsupported,
         #[serde(default)]
-        ec2_sd_configs: Unsupported,
+        ec2_sd_configs: Vec<Ec2Discovery>,
         #[serde(default)]
-        eureka_sd_configs: Unsupported,
+        eureka_sd_configs: Vec<EurekaDiscovery>,
         #[serde(default)]
-        gce_sd_configs: Unsupported,
+        gce_sd_configs: Vec<GceDiscovery>,
         #[serde(default)]
-        hetzner_sd_configs: Unsupported,
+        hetzner_sd_configs: Vec<HetznerDiscovery>,
         #[serde(default)]
         http_sd_configs: Vec<HttpDiscovery>,
         #[serde(default)]
@@ -305,7 +309,35 @@ impl ScrapeConfig {
             docker,
         )?;
         let nomad = |entry: NomadDiscovery| entry.check(folder);
-        add(sources, "nomad_sd_configs", &self.nomad_sd_configs, nomad)
+        add(sources, "nomad_sd_configs", &self.nomad_sd_configs, nomad)?;
+        self.polled(folder, sources)
+    }
+
+    /// Adds the discoveries that ask an API for everything.
+    fn polled(&self, folder: &Path, sources: &mut Vec<Discovery>) -> Result<(), String> {
+        let azure = |entry: AzureDiscovery| entry.check(folder);
+        add(sources, "azure_sd_configs", &self.azure_sd_configs, azure)?;
+        let droplets = |entry: DigitalOceanDiscovery| entry.check(folder);
+        let entries = &self.digitalocean_sd_configs;
+        add(sources, "digitalocean_sd_configs", entries, droplets)?;
+        let ec2 = |entry: Ec2Discovery| entry.check(folder);
+        add(sources, "ec2_sd_configs", &self.ec2_sd_configs, ec2)?;
+        let eureka = |entry: EurekaDiscovery| entry.check(folder);
+        add(
+            sources,
+            "eureka_sd_configs",
+            &self.eureka_sd_configs,
+            eureka,
+        )?;
+        let gce = |entry: GceDiscovery| entry.check(folder);
+        add(sources, "gce_sd_configs", &self.gce_sd_configs, gce)?;
+        let hetzner = |entry: HetznerDiscovery| entry.check(folder);
+        add(
+            sources,
+            "hetzner_sd_configs",
+            &self.hetzner_sd_configs,
+            hetzner,
+        )
     }
 
     fn discovery(&self, folder: &Path) -> Result<Vec<Discovery>, String> {

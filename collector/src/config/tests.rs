@@ -89,15 +89,15 @@ fn unknown_and_unsupported_keys_have_places() {
         "2:3: global: unknown field `scrape_intervall`",
     );
     check(
-        "scrape_configs:\n- job_name: a\n  eureka_sd_configs: [{server: x}]\n",
-        "3:22: scrape_configs[0].eureka_sd_configs: this key of Prometheus is not supported yet",
+        "scrape_configs:\n- job_name: a\n  triton_sd_configs: [{server: x}]\n",
+        "3:22: scrape_configs[0].triton_sd_configs: this key of Prometheus is not supported yet",
     );
     check(
         "scrape_configs: [{job_name: a, oauth2: {client_id: x}}]",
         "1:19: scrape_configs[0] (job_name \"a\"): oauth2 token_url must be configured",
     );
     let off =
-        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: false\n  eureka_sd_configs:\n";
+        "scrape_configs:\n- job_name: a\n  scrape_native_histograms: false\n  triton_sd_configs:\n";
     assert!(parse(off).is_ok());
 }
 

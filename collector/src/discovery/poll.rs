@@ -171,6 +171,8 @@ pub(super) mod tests {
     pub(in crate::discovery) struct Recorded {
         pub url: String,
         pub asked: Arc<Mutex<Vec<String>>>,
+        pub headers: Arc<Mutex<Vec<http::HeaderMap>>>,
+        pub bodies: Arc<Mutex<Vec<String>>>,
         _tasks: JoinSet<()>,
     }
 
@@ -184,26 +186,33 @@ pub(super) mod tests {
             }
             let (all, asked) = (Arc::new(Mutex::new(all)), Arc::new(Mutex::new(Vec::new())));
             let seen = Arc::clone(&asked);
-            let router = Router::new().fallback(async move |uri: http::Uri| {
-                seen.lock().expect("not poisoned").push(uri.to_string());
-                let mut all = all.lock().expect("not poisoned");
-                let Some(queue) = all.get_mut(uri.path()) else {
-                    return (
-                        http::StatusCode::NOT_FOUND,
-                        [("content-type", "text/plain")],
-                        String::new(),
-                    );
-                };
-                let answer = match queue.len() {
-                    1 => queue[0].clone(),
-                    _ => queue.pop_front().expect("an answer"),
-                };
-                (
-                    http::StatusCode::OK,
-                    [("content-type", "application/json")],
-                    answer,
-                )
-            });
+            let (headers, bodies) = (Arc::default(), Arc::default());
+            let all_headers: Arc<Mutex<Vec<http::HeaderMap>>> = Arc::clone(&headers);
+            let all_bodies: Arc<Mutex<Vec<String>>> = Arc::clone(&bodies);
+            let router = Router::new().fallback(
+                async move |uri: http::Uri, told: http::HeaderMap, body: String| {
+                    seen.lock().expect("not poisoned").push(uri.to_string());
+                    all_headers.lock().expect("not poisoned").push(told);
+                    all_bodies.lock().expect("not poisoned").push(body);
+                    let mut all = all.lock().expect("not poisoned");
+                    let Some(queue) = all.get_mut(uri.path()) else {
+                        return (
+                            http::StatusCode::NOT_FOUND,
+                            [("content-type", "text/plain")],
+                            String::new(),
+                        );
+                    };
+                    let answer = match queue.len() {
+                        1 => queue[0].clone(),
+                        _ => queue.pop_front().expect("an answer"),
+                    };
+                    (
+                        http::StatusCode::OK,
+                        [("content-type", "application/json")],
+                        answer,
+                    )
+                },
+            );
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
                 .await
                 .expect("a port");
@@ -213,6 +222,8 @@ pub(super) mod tests {
             Self {
                 url,
                 asked,
+                headers,
+                bodies,
                 _tasks: tasks,
             }
         }

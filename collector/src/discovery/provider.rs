@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{consul, dns, docker, http, nomad};
+use super::{consul, dns, docker, http, nomad, polled};
 use crate::config::Discovery;
 
 /// Batches of groups that wait to be taken in.
@@ -124,6 +124,9 @@ impl Providers {
             }
             Discovery::Nomad(settings) => {
                 tasks.spawn(nomad::run((**settings).clone(), groups));
+            }
+            Discovery::Polled(settings) => {
+                tasks.spawn(polled::run((**settings).clone(), groups));
             }
             Discovery::Kubernetes(config) => {
                 let (config, counters) = ((**config).clone(), Arc::clone(&self.kubernetes));

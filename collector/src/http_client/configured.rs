@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
 
+use super::gate::gated;
 use super::oauth2::Tokens;
 use super::server_name;
 use super::{build, chain, choose_provider};
@@ -27,7 +28,7 @@ const SHOWN_CHARS: usize = 256;
 
 /// What the use of a client adds to its configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Use<'a> {
+pub struct Use<'a> {
     /// Whether compressed answers are asked for.
     pub compression: bool,
     /// The socket that every request goes to, wherever its address points.
@@ -36,7 +37,7 @@ pub(crate) struct Use<'a> {
 
 /// A client with all that its configuration asks for.
 #[derive(Clone, Debug)]
-pub(crate) struct HttpClient {
+pub struct HttpClient {
     client: Client,
     config: Arc<ClientConfig>,
     tokens: Option<Arc<Tokens>>,
@@ -44,7 +45,7 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     /// Makes a client; certificates are read now.
-    pub(crate) async fn new(config: &ClientConfig, of: Use<'_>) -> Result<Self, String> {
+    pub async fn new(config: &ClientConfig, of: Use<'_>) -> Result<Self, String> {
         let tokens = match &config.auth {
             Auth::Oauth2(oauth2) => {
                 let client = connect(&oauth2.client, Use::default()).await;
@@ -63,6 +64,11 @@ impl HttpClient {
     /// What requests are made with.
     pub(crate) fn requests(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether the configuration says who asks.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.config.auth != Auth::None
     }
 
     /// Whether [`HttpClient::put_headers`] puts the same every time.
@@ -136,6 +142,74 @@ impl HttpClient {
         let shown = String::from_utf8_lossy(&body);
         let shown: String = shown.trim().chars().take(SHOWN_CHARS).collect();
         Err(format!("server returned HTTP status {status}: {shown}"))
+    }
+}
+
+/// Whatever was answered.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// `Content-Type`; empty where there is none.
+    pub content_type: String,
+    /// The begin of the body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// The request cannot be made, now or later.
+    #[error("{0}")]
+    Request(String),
+    /// Nobody answered, or secrets cannot be read now.
+    #[error("{0}")]
+    Connection(String),
+}
+
+impl HttpClient {
+    /// Sends a request; its own headers stand over those of the configuration. Whatever is answered
+    /// is good, and no more of its body is read than so many bytes. Faults do not tell the address,
+    /// which may hold a secret. Of a task with a [`Gate`](super::Gate) the body waits for it.
+    pub async fn exchange(
+        &self,
+        request: http::Request<Bytes>,
+        bytes_max: usize,
+    ) -> Result<Answered, Unanswered> {
+        let mut headers = HeaderMap::new();
+        let put = self.put_headers(&mut headers).await;
+        put.map_err(Unanswered::Connection)?;
+        let (parts, body) = request.into_parts();
+        for name in parts.headers.keys() {
+            headers.remove(name);
+        }
+        headers.extend(parts.headers);
+        let request = self.client.request(parts.method, parts.uri.to_string());
+        let sent = request.headers(headers).body(gated(body)).send().await;
+        let mut response = sent.map_err(|error| {
+            let error = error.without_url();
+            match error.is_builder() {
+                true => Unanswered::Request(chain(&error)),
+                false => Unanswered::Connection(chain(&error)),
+            }
+        })?;
+        let broken = |error: reqwest::Error| Unanswered::Connection(chain(&error.without_url()));
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or("").to_owned();
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            let room = bytes_max - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() >= room {
+                break;
+            }
+        }
+        Ok(Answered {
+            status: response.status().as_u16(),
+            content_type,
+            body: body.freeze(),
+        })
     }
 }
 
@@ -230,7 +304,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    async fn read(tls: &TlsConfig) -> Result<Self, String> {
+    pub(super) async fn read(tls: &TlsConfig) -> Result<Self, String> {
         let trusted = pem(tls.ca.as_deref(), tls.ca_file.as_deref()).await?;
         let mut identity = pem(tls.cert.as_deref(), tls.cert_file.as_deref()).await?;
         if let Some(identity) = &mut identity {

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
 use super::configured::Certificates;
-use crate::config::{ClientConfig, TlsVersion};
+use crate::config::{ClientConfig, TlsConfig, TlsVersion};
 
 /// Asks another verifier about a name of its own.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl ServerCertVerifier for Named {
     }
 }
 
-fn verifier(
+pub(super) fn verifier(
     trusted: Option<&[u8]>,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, String> {
@@ -90,8 +90,24 @@ pub(super) fn config(
         name: named.map_err(|_| format!("tls_config.server_name {name:?} is not a name"))?,
         inner: verifier(certificates.trusted.as_deref(), &provider)?,
     };
-    let older = client.tls.max_version != Some(TlsVersion::Tls12);
-    let newer = client.tls.min_version != Some(TlsVersion::Tls13);
+    let mut config = verified_by(Arc::new(named), &client.tls, certificates)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if client.http2 {
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+    }
+    Ok(config)
+}
+
+/// TLS with this verifier, and all else as the settings say.
+pub(super) fn verified_by(
+    verifier: Arc<dyn ServerCertVerifier>,
+    tls: &TlsConfig,
+    certificates: &Certificates,
+) -> Result<rustls::ClientConfig, String> {
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.ok_or("nobody does the cryptography of TLS")?;
+    let older = tls.max_version != Some(TlsVersion::Tls12);
+    let newer = tls.min_version != Some(TlsVersion::Tls13);
     let versions: Vec<&'static SupportedProtocolVersion> = [
         (older, &rustls::version::TLS13),
         (newer, &rustls::version::TLS12),
@@ -103,8 +119,8 @@ pub(super) fn config(
     let builder = builder.with_protocol_versions(&versions);
     let builder = builder.map_err(|e| format!("tls_config: {e}"))?;
     let builder = builder.dangerous();
-    let builder = builder.with_custom_certificate_verifier(Arc::new(named));
-    let mut config = match &certificates.identity {
+    let builder = builder.with_custom_certificate_verifier(verifier);
+    Ok(match &certificates.identity {
         None => builder.with_no_client_auth(),
         Some(pem) => {
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
@@ -114,10 +130,5 @@ pub(super) fn config(
             let built = builder.with_client_auth_cert(chain, key);
             built.map_err(|e| format!("tls_config.cert: {e}"))?
         }
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    if client.http2 {
-        config.alpn_protocols.insert(0, b"h2".to_vec());
-    }
-    Ok(config)
+    })
 }

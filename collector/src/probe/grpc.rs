@@ -21,12 +21,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// As gRPC has it for those that do not answer.
 const UNAVAILABLE: f64 = 14.0;
 
-pub(super) async fn probe(
-    target: &str,
-    config: &Grpc,
-    folder: &Path,
-    report: &mut Report,
-) -> Result<bool, String> {
+/// What is told of an answer is there before it is.
+fn zero(config: &Grpc, report: &mut Report) {
     for phase in ["resolve", "check"] {
         report.phase(DURATION, DURATION_HELP, phase, 0.0);
     }
@@ -36,10 +32,21 @@ pub(super) async fn probe(
         "Indicates if SSL was used for the connection",
         ssl,
     );
+    let expiry = "Returns last SSL chain expiry in unixtime";
+    report.set("probe_ssl_earliest_cert_expiry", expiry, 0.0);
     status(report, UNAVAILABLE);
     for name in STATES {
         state(report, name, 0.0);
     }
+}
+
+pub(super) async fn probe(
+    target: &str,
+    config: &Grpc,
+    folder: &Path,
+    report: &mut Report,
+) -> Result<bool, String> {
+    zero(config, report);
     let (host, port) = net::split(target)?;
     let preference = Preference {
         protocol: config.preferred_ip_protocol,

@@ -57,16 +57,18 @@ pub(super) async fn probe(
         Some(no) => !no,
         None => config.follow_redirects.unwrap_or(true),
     };
-    let mut redirects = 0;
+    let (mut redirects, mut stays) = (0, false);
     let (got, begin) = loop {
         let (got, begin) = exchange(&url, config, &asked, folder, report).await?;
-        let next = redirect(&url, &got.response).filter(|_| follow);
-        let Some(next) = next else {
+        let Some(next) = redirect(&url, &got.response) else {
             break (got, begin);
         };
         redirects += 1;
-        if redirects > REDIRECTS_MAX {
-            return Err("not following more than 10 redirects".to_owned());
+        if redirects > REDIRECTS_MAX || !follow {
+            // As the exporter: the answer is judged without its body.
+            report.note("Not following redirect");
+            stays = true;
+            break (got, begin);
         }
         report.note(format!("Received redirect to {next}"));
         asked.follow(
@@ -80,7 +82,7 @@ pub(super) async fn probe(
         "The number of redirects",
         redirects as f64,
     );
-    judge(got, begin, config, report).await
+    judge((got, stays), begin, config, report).await
 }
 
 /// What is told of an answer is there before it is.
@@ -326,7 +328,7 @@ fn redirect(url: &Url, response: &Response<Incoming>) -> Option<Url> {
 
 /// Reads the body and decides.
 async fn judge(
-    got: Got,
+    (got, stays): (Got, bool),
     begin: Instant,
     config: &Http,
     report: &mut Report,
@@ -367,16 +369,7 @@ async fn judge(
         success = false;
         regex_failed(report);
     }
-    let max = config.body_size_limit.map_or(BODY_BYTES_MAX, |size| size.0);
-    let body = read(got.response.into_body(), max).await;
-    phase(report, "transfer", begin.elapsed().as_secs_f64());
-    let body = body.and_then(|body| unpack(&headers, config, body, max))?;
-    let help = "Length of uncompressed response body";
-    report.set(
-        "probe_http_uncompressed_body_length",
-        help,
-        body.len() as f64,
-    );
+    let body = body((got.response, stays), begin, config, report).await?;
     if success && !body_fits(&body, config, report) {
         success = false;
         regex_failed(report);
@@ -395,6 +388,41 @@ async fn judge(
         success = false;
     }
     Ok(success)
+}
+
+/// The body of an answer, unpacked; none of one that leads on and is not followed.
+async fn body(
+    (response, stays): (Response<Incoming>, bool),
+    begin: Instant,
+    config: &Http,
+    report: &mut Report,
+) -> Result<Bytes, String> {
+    let headers = response.headers().clone();
+    let max = config.body_size_limit.map_or(BODY_BYTES_MAX, |size| size.0);
+    let body = match stays {
+        true => Ok(Bytes::new()),
+        false => read(response.into_body(), max).await,
+    };
+    phase(report, "transfer", begin.elapsed().as_secs_f64());
+    let body = body.and_then(|body| match stays {
+        true => Ok(body),
+        false => unpack(&headers, config, body, max),
+    });
+    let length = |report: &mut Report, length: u64| {
+        let help = "Length of uncompressed response body";
+        let name = "probe_http_uncompressed_body_length";
+        report.set(name, help, length as f64);
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(fault) => {
+            // What was read of it: as much as may be, where it was too long.
+            length(report, config.body_size_limit.map_or(0, |size| size.0));
+            return Err(fault);
+        }
+    };
+    length(report, body.len() as u64);
+    Ok(body)
 }
 
 fn regex_failed(report: &mut Report) {

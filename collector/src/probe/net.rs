@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use obs_wire::x509::Certificate;
 use ring::digest::{SHA256, digest};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -21,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::module::{IpProtocol, Tls};
 use super::report::Report;
 use crate::config::TlsVersion;
+use crate::http_client::Anyone;
 
 /// What has no certificate that could be verified, in Go's time zero.
 const NEVER: f64 = -62_135_596_800.0;
@@ -38,6 +37,7 @@ pub(super) async fn resolve(
     preference: Preference,
     report: &mut Report,
 ) -> Result<(IpAddr, f64), String> {
+    address(report, 0.0, 0);
     let begin = Instant::now();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let looked = tokio::net::lookup_host((host, 0)).await;
@@ -56,6 +56,13 @@ pub(super) async fn resolve(
     let found = found.or(all.first().filter(|_| preference.fallback));
     let ip = *found.ok_or("unable to find ip; no fallback")?;
     let version = if ip.is_ipv6() { 6.0 } else { 4.0 };
+    address(report, version, hash(ip));
+    report.note(format!("Resolved target address {host} to {ip}"));
+    Ok((ip, took))
+}
+
+/// What is told of an address is there before it is.
+fn address(report: &mut Report, version: f64, hash: u32) {
     report.set(
         "probe_ip_protocol",
         "Specifies whether probe ip protocol is IP4 or IP6",
@@ -64,10 +71,8 @@ pub(super) async fn resolve(
     report.set(
         "probe_ip_addr_hash",
         "Specifies the hash of IP address. It's useful to detect if the IP address changes.",
-        f64::from(hash(ip)),
+        f64::from(hash),
     );
-    report.note(format!("Resolved target address {host} to {ip}"));
-    Ok((ip, took))
 }
 
 /// FNV-1a over the bytes of the address.
@@ -269,46 +274,5 @@ pub(super) fn tell(stream: &TlsStream<TcpStream>, config: &Tls, report: &mut Rep
             "Returns the TLS cipher negotiated during handshake",
         );
         report.with(what, &[("cipher", name.as_str())], 1.0);
-    }
-}
-
-/// Trusts any certificate, because the module says so.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

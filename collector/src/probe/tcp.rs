@@ -33,7 +33,6 @@ pub(super) async fn probe(
         config,
         host,
         folder,
-        last: Vec::new(),
     };
     if config.tls {
         let stream = conversation.secure(stream, report).await?;
@@ -69,8 +68,6 @@ struct Conversation<'a> {
     config: &'a Tcp,
     host: &'a str,
     folder: &'a Path,
-    /// What the last line that was waited for brought, group by group.
-    last: Vec<String>,
 }
 
 impl Conversation<'_> {
@@ -107,9 +104,15 @@ impl Conversation<'_> {
         report: &mut Report,
     ) -> Result<bool, String> {
         let lost = |e: std::io::Error| format!("error reading from connection: {e}");
-        if step.expect.is_some() && !self.expect(stream, step, report).await? {
-            regex(report, 1.0);
-            return Ok(false);
+        let mut send = step.send.clone();
+        if step.expect.is_some() {
+            match self.expect(stream, step, report).await? {
+                Some(expanded) => send = expanded,
+                None => {
+                    regex(report, 1.0);
+                    return Ok(false);
+                }
+            }
         }
         if !step.expect_bytes.is_empty() {
             let mut found = vec![0; step.expect_bytes.len()];
@@ -119,61 +122,51 @@ impl Conversation<'_> {
                 return Ok(false);
             }
         }
-        if !step.send.is_empty() {
-            let text = format!("{}\n", self.expand(&step.send));
-            stream.write_all(text.as_bytes()).await.map_err(lost)?;
+        if !send.is_empty() {
+            send.push('\n');
+            stream.write_all(send.as_bytes()).await.map_err(lost)?;
             stream.flush().await.map_err(lost)?;
         }
         Ok(true)
     }
 
-    /// Waits for a line that matches; false where the other side ends before.
+    /// Waits for a line that matches; gives what is to be sent with `$1` and `${1}` as the line has
+    /// them, or `None` where the other side ends before.
     async fn expect<S: Stream + ?Sized>(
         &mut self,
         stream: &mut S,
         step: &QueryResponse,
         report: &mut Report,
-    ) -> Result<bool, String> {
+    ) -> Result<Option<String>, String> {
         let Some(expect) = &step.expect else {
-            return Ok(true);
+            return Ok(Some(step.send.clone()));
         };
         loop {
             let Some(line) = line(stream).await? else {
                 report.note("The connection ended before a line matched");
-                return Ok(false);
+                return Ok(None);
             };
             report.note(format!("Read line {:?}", String::from_utf8_lossy(&line)));
             let Some(found) = expect.0.regex().captures(&line) else {
                 continue;
             };
-            self.last = (0..found.len())
-                .map(|index| {
-                    let group = found.get(index).map_or(&b""[..], |m| m.as_bytes());
-                    String::from_utf8_lossy(group).into_owned()
-                })
-                .collect();
+            let expand = |template: &str| {
+                let mut out = Vec::new();
+                found.expand(template.as_bytes(), &mut out);
+                String::from_utf8_lossy(&out).into_owned()
+            };
             if !step.labels.is_empty() {
                 let values: Vec<_> = step
                     .labels
                     .iter()
-                    .map(|l| (l.name.as_str(), self.expand(&l.value)))
+                    .map(|l| (l.name.as_str(), expand(&l.value)))
                     .collect();
                 let pairs: Vec<_> = values.iter().map(|(n, v)| (*n, v.as_str())).collect();
                 let what = ("probe_expect_info", "Explicit content matched");
                 report.with(what, &pairs, 1.0);
             }
-            return Ok(true);
+            return Ok(Some(expand(&step.send)));
         }
-    }
-
-    /// `${1}` and `$1` are what the last line brought.
-    fn expand(&self, template: &str) -> String {
-        let mut out = template.to_owned();
-        for (index, group) in self.last.iter().enumerate().rev() {
-            out = out.replace(&format!("${{{index}}}"), group);
-            out = out.replace(&format!("${index}"), group);
-        }
-        out
     }
 }
 

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use md5::{Digest, Md5};
 use obs_model::limits::Limits;
 use obs_model::{Tenant, Timestamp};
-use obs_wire::prometheus::pushed::{Pairs, decode_text, encode_text};
+use obs_wire::prometheus::pushed::{Pairs, PushedNative, decode_text, encode_text};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
@@ -38,6 +41,9 @@ struct Head {
     labels: Pairs,
     /// When each family was pushed, in nanoseconds since 1970.
     times: BTreeMap<String, i64>,
+    /// Native histograms: the family, the place of the metric in it, the message in base 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    native: Vec<(String, usize, String)>,
 }
 
 pub(super) fn encode(tenant: &Tenant, group: &Group) -> Result<Vec<u8>, String> {
@@ -46,6 +52,7 @@ pub(super) fn encode(tenant: &Tenant, group: &Group) -> Result<Vec<u8>, String> 
         tenant: tenant.as_str().to_owned(),
         labels: group.labels.clone(),
         times: times.map(|(n, (_, t))| (n.clone(), t.nanos())).collect(),
+        native: natives(group),
     };
     let head = serde_json::to_string(&head).map_err(|e| e.to_string())?;
     let mut out = format!("{MAGIC}\n{head}\n").into_bytes();
@@ -73,6 +80,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Tenant, Group), String> {
     let tenant = Tenant::new(&head.tenant).map_err(|e| format!("2:1: {e}"))?;
     let text = parts.next().unwrap_or_default();
     let pushed = decode_text(text, &own_limits()).map_err(|e| format!("after line 2: {e}"))?;
+    let mut pushed = pushed;
+    for (family, place, message) in head.native {
+        let fault = |why: String| format!("2:1: native histogram of {family:?}: {why}");
+        let message = BASE64.decode(message).map_err(|e| fault(e.to_string()))?;
+        let native = PushedNative::decode(&message, &own_limits());
+        let native = native.map_err(|e| fault(e.to_string()))?;
+        let of = pushed.families.get_mut(&family);
+        let metric = of.and_then(|of| of.metrics.get_mut(place));
+        let metric = metric.ok_or_else(|| fault(format!("no metric {place}")))?;
+        metric.native = native.map(Arc::new);
+    }
     let families = pushed.families.into_iter().map(|(name, family)| {
         let time = head.times.get(&name).copied().unwrap_or_default();
         (name, (family, Timestamp::from_nanos(time)))
@@ -82,6 +100,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Tenant, Group), String> {
         families: families.collect(),
     };
     Ok((tenant, group))
+}
+
+fn natives(group: &Group) -> Vec<(String, usize, String)> {
+    let families = group.families.iter();
+    let all = families.flat_map(|(name, (family, _))| {
+        let metrics = family.metrics.iter().enumerate();
+        metrics.filter_map(move |(place, metric)| {
+            let message = BASE64.encode(&metric.native.as_ref()?.message);
+            Some((name.clone(), place, message))
+        })
+    });
+    all.collect()
 }
 
 /// The file of a group: names of labels may hold anything, so it is a hash.

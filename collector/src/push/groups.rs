@@ -4,10 +4,11 @@
 //! time of the last failure; series that vanish are remembered until they were ended in the store.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::metrics::MetricKind;
-use obs_model::{Labels, LabelsBuilder, Tenant, Timestamp};
+use obs_model::{Labels, LabelsBuilder, Tenant, Timestamp, Value};
 use obs_wire::prometheus::pushed::{
     Pairs, Pushed, PushedFamily, PushedMetric, PushedValue, kind_word, shown,
 };
@@ -96,6 +97,7 @@ impl Group {
             metrics: vec![PushedMetric {
                 labels,
                 value: PushedValue::Simple(value),
+                native: None,
             }],
         };
         self.families.insert(name.to_owned(), (family, now));
@@ -107,24 +109,41 @@ impl Group {
     }
 }
 
-/// The samples of a family.
-pub(super) fn series(family: &PushedFamily) -> impl Iterator<Item = (Labels, f64)> {
+/// The samples of a family. A native histogram comes beside the classic one that was pushed with
+/// it, or alone where there was none.
+pub(super) fn series(family: &PushedFamily) -> impl Iterator<Item = (Labels, Value)> {
     family.metrics.iter().flat_map(|metric| {
-        metric
-            .samples()
-            .into_iter()
-            .map(|(suffix, further, value)| {
-                let mut labels = LabelsBuilder::default();
-                for (name, value) in &metric.labels {
-                    labels.set(name, value);
-                }
-                if let Some((name, value)) = further {
-                    labels.set(name, &value);
-                }
-                labels.set(METRIC_NAME, &format!("{}{suffix}", family.name));
-                (labels.build(), value)
-            })
+        let native = metric.native.iter().map(|native| {
+            let value = Value::Histogram(Arc::new(native.value.clone()));
+            (labels_of(family, metric, ("", None)), value)
+        });
+        let classic = match metric.is_native_only() {
+            true => Vec::new(),
+            false => metric.samples(),
+        };
+        let classic = classic.into_iter().map(|(suffix, further, value)| {
+            let labels = labels_of(family, metric, (suffix, further));
+            (labels, Value::Float(value))
+        });
+        native.chain(classic).collect::<Vec<_>>()
     })
+}
+
+/// The labels of a sample: what follows the family's name, and the further label.
+fn labels_of(
+    family: &PushedFamily,
+    metric: &PushedMetric,
+    (suffix, further): (&str, Option<(&str, String)>),
+) -> Labels {
+    let mut labels = LabelsBuilder::default();
+    for (name, value) in &metric.labels {
+        labels.set(name, value);
+    }
+    if let Some((name, value)) = further {
+        labels.set(name, &value);
+    }
+    labels.set(METRIC_NAME, &format!("{}{suffix}", family.name));
+    labels.build()
 }
 
 impl Groups {

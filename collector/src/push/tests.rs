@@ -47,7 +47,8 @@ async fn rig(folder: &std::path::Path, config: &str) -> Rig {
     let gateway = gateway.await.expect("a gateway");
     let receiver = Receiver::new(sink, Limits::default(), Decoder::new(1), Arc::default());
     Rig {
-        routes: pushgateway::routes(receiver, gateway.clone()),
+        routes: pushgateway::routes(receiver.clone(), gateway.clone())
+            .merge(pushgateway::wipe_routes(receiver, gateway.clone())),
         gateway,
         seen,
         _writer: writer,

@@ -17,8 +17,8 @@ use obs_model::Timestamp;
 use obs_model::labels::is_legacy_name;
 use obs_model::limits::Limits;
 use obs_wire::prometheus::pushed::{
-    self, Distribution, Pairs, Pushed, PushedFamily, PushedValue, decode_delimited, decode_text,
-    encode_text,
+    self, Distribution, Pairs, Pushed, PushedFamily, PushedMetric, PushedValue, decode_delimited,
+    decode_text, encode_text,
 };
 use obs_wire::prometheus::text;
 use obs_wire::{Position, WireError};
@@ -36,6 +36,14 @@ const BASE64: &str = "@base64";
 struct Here {
     receiver: Receiver,
     gateway: Gateway,
+}
+
+/// The route that deletes everything. Whoever serves it keeps pages of other sites away.
+pub fn wipe_routes(receiver: Receiver, gateway: Gateway) -> Router {
+    let here = Here { receiver, gateway };
+    Router::new()
+        .route("/api/v1/admin/wipe", put(wipe))
+        .with_state(here)
 }
 
 /// The routes on the main port.
@@ -62,8 +70,7 @@ fn shared() -> Router<Here> {
         .route("/metrics/job/{*rest}", change())
         .route("/metrics/job@base64/{*rest}", change())
         .route("/api/v1/metrics", get(groups))
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/admin/wipe", put(wipe));
+        .route("/api/v1/status", get(status));
     for path in ["/metrics/job/", "/metrics/job", "/metrics/job@base64/"] {
         router = router.route(path, change());
     }
@@ -290,6 +297,14 @@ fn exposition(groups: &[&Group]) -> Vec<u8> {
             });
             merged.metrics.extend(family.metrics.iter().cloned());
         }
+    }
+    for family in families.values_mut() {
+        // The order of Prometheus' libraries: by how many labels, then by their values.
+        let order = |a: &PushedMetric, b: &PushedMetric| {
+            let values = a.labels.values().cmp(b.labels.values());
+            a.labels.len().cmp(&b.labels.len()).then(values)
+        };
+        family.metrics.sort_by(order);
     }
     let mut out = Vec::new();
     encode_text(families.values(), &mut out);

@@ -1,6 +1,7 @@
 //! Tables of relabellings: rules in YAML, labels before, labels after.
 
 use obs_model::Labels;
+use proptest::prelude::*;
 
 use super::*;
 use crate::config::RelabelConfig;
@@ -166,4 +167,76 @@ fn case() {
         &[("a", "Éa")],
         Some(&[("a", "Éa"), ("up", "ÉA"), ("low", "éa")]),
     );
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let name = "[abc]{1,2}";
+    let regex = prop_oneof![
+        Just("(.*)".to_owned()),
+        Just("a(.*)|b.*".to_owned()),
+        Just("(a)?(b)?c*".to_owned()),
+        "[abc.]{0,4}",
+    ];
+    let replacement = "[abx$1{}2]{0,5}";
+    let action = (0..11usize, name, replacement, 1..5u64).prop_map(
+        |(kind, target, replacement, modulus)| match kind {
+            0 => Action::Replace {
+                target: replacement.clone() + "a",
+                replacement,
+            },
+            1 => Action::Replace {
+                target: replacement,
+                replacement: String::new(),
+            },
+            2 => Action::Keep,
+            3 => Action::Drop,
+            4 => Action::KeepEqual(target),
+            5 => Action::DropEqual(target),
+            6 => Action::HashMod { target, modulus },
+            7 => Action::LabelMap(replacement),
+            8 => Action::LabelDrop,
+            9 => Action::LabelKeep,
+            _ => Action::Uppercase(target),
+        },
+    );
+    let rule = (
+        proptest::collection::vec(name, 0..3),
+        "[;-]?",
+        regex,
+        action,
+    );
+    let rule = rule.prop_map(|(source_labels, separator, regex, action)| Rule {
+        source_labels,
+        separator,
+        regex: Pattern::anchored(&regex).expect(&regex),
+        action,
+    });
+    proptest::collection::vec(rule, 0..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_rules_on_any_labels(
+        rules in rules(),
+        pairs in proptest::collection::btree_map("[abc]{1,2}", "[abcA\u{e9}\n]{0,4}", 0..5),
+    ) {
+        let before = Labels::from_pairs(pairs);
+        let mut builder = before.to_builder();
+        let kept = apply(&rules, &mut builder);
+        let after = builder.build();
+        // No label without a name or a value comes out.
+        prop_assert!(after.iter().all(|(name, value)| !name.is_empty() && !value.is_empty()));
+        // The same again, and who dropped it is one of those who can.
+        let mut again = before.to_builder();
+        let why = dropped_by(&rules, &mut again);
+        prop_assert_eq!(why.is_none(), kept);
+        prop_assert_eq!(again.build(), after);
+        if let Some((place, why)) = why {
+            prop_assert!(why.starts_with("action "));
+            let mut alone = before.to_builder();
+            prop_assert!(apply(&rules[..place], &mut alone));
+        }
+    }
 }

@@ -15,7 +15,7 @@ use obs_model::{Labels, MetricBatch, Series, Timestamp, Value};
 use obs_wire::prometheus::normal_number;
 
 use super::book::{Book, Changes, Known};
-use crate::config::{Job, NameValidation};
+use crate::config::{HistogramSettings, Job, NameValidation};
 use crate::relabel;
 
 /// What a body is read for.
@@ -26,6 +26,8 @@ pub(crate) struct Scrape<'a> {
     pub limits: &'a Limits,
     /// When it began.
     pub time: Timestamp,
+    /// What is made of histograms.
+    pub histograms: HistogramSettings,
 }
 
 /// Counts of one scrape, for its own series.

@@ -186,10 +186,13 @@ async fn request_headers(
     let value = |text: &str| {
         HeaderValue::from_str(text).map_err(|_| "a header value is not printable".to_owned())
     };
-    headers.insert(
-        header::ACCEPT,
-        value(&accept(&job.protocols, job.escaping))?,
-    );
+    let mut protocols = job.protocols.clone();
+    let native = target.histograms.native && !job.histograms.native;
+    if native && !protocols.contains(&Protocol::PrometheusProto) {
+        // The only format that has them.
+        protocols.insert(0, Protocol::PrometheusProto);
+    }
+    headers.insert(header::ACCEPT, value(&accept(&protocols, job.escaping))?);
     headers.insert(
         "x-prometheus-scrape-timeout-seconds",
         value(&target.timeout.as_secs_f64().to_string())?,

@@ -31,7 +31,7 @@ pub(crate) fn read(
     format: Format,
     bytes: &[u8],
 ) -> Result<Assembled, Refused> {
-    let settings = scrape.job.histograms;
+    let settings = scrape.histograms;
     let exposition = match format {
         // What is made of a histogram needs all its lines.
         Format::Text(text) if !settings.convert => {
@@ -270,7 +270,7 @@ impl<'a> Pass<'a> {
         let means = self.learn(&scraped.labels, &scraped.unset);
         let mut value = scraped.value;
         if let (Some(Means::Series(_)), None) = (means, &self.fault)
-            && let Err(fault) = native::bound(&mut value, &self.scrape.job.histograms)
+            && let Err(fault) = native::bound(&mut value, &self.scrape.histograms)
         {
             let fault = format!("{fault} ({})", scraped.labels);
             self.fault = Some((fault, self.out.counts));

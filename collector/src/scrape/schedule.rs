@@ -87,6 +87,7 @@ mod tests {
             labels: Labels::from_pairs([("a", "b")]),
             url: "http://h/metrics".into(),
             unix_socket: None,
+            histograms: Default::default(),
             interval: Duration::from_secs(15),
             timeout: Duration::from_secs(10),
         };
@@ -105,6 +106,7 @@ mod tests {
                 labels: Labels::from_pairs([("a", number.to_string())]),
                 url: "http://h/metrics".into(),
                 unix_socket: None,
+                histograms: Default::default(),
                 interval,
                 timeout: interval,
             };

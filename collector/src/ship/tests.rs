@@ -248,6 +248,46 @@ async fn a_full_disk_refuses() {
     running.end().await;
 }
 
+/// An hour of waits of 30 s each, by four requests at one time, shortened to a millisecond; then
+/// the other side is back and gets everything, each line once.
+#[tokio::test]
+async fn an_hour_away_loses_nothing() {
+    const LINES: usize = 60;
+    let mut other = Other::start(&[503; 4 * 120]).await;
+    let disk = SimDisk::new(6);
+    let yaml = format!(
+        "[{{loki: {{url: '{}', min_backoff: 1ms, max_backoff: 1ms}}}}]",
+        other.url
+    );
+    let shipper = open(&disk, &yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    let mut expect = Vec::new();
+    for line in 0..LINES {
+        let line = format!("{line:02}");
+        let told = running
+            .sink
+            .logs(Tenant::anonymous(), lines(&[&line]))
+            .await;
+        assert_eq!(told, Ok(Accepted::default()));
+        expect.push(line);
+    }
+    for _ in 0..4 * 120 {
+        other.next().await;
+    }
+    let mut found = Vec::new();
+    while found.len() < LINES {
+        let (.., body) = other.next().await;
+        let records = read_lines(&body)
+            .streams
+            .into_iter()
+            .flat_map(|s| s.records);
+        found.extend(records.map(|r| String::from_utf8(r.line).expect("text")));
+    }
+    found.sort();
+    assert_eq!(found, expect);
+    running.end().await;
+}
+
 /// Secrets are searched for in every byte that is stored and sent.
 #[tokio::test]
 async fn no_secret_leaves_or_reaches_the_disk() {

@@ -13,6 +13,9 @@ use crate::config::{Language, MultilineConfig};
 /// How long pieces of a line may wait for the last one, in flush times of lines.
 const PIECES_WAIT: u32 = 15;
 
+/// Room for text that a stream keeps between records: there may be thousands of streams.
+const KEPT_BYTES: usize = 4 << 10;
+
 /// What an open record waits in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Trace {
@@ -118,7 +121,7 @@ impl Assembler {
             open.pieces_begin = end;
             self.cut += u64::from(line.partial);
             self.line(index, line.out, time, &pieces, begin, how, give);
-            if pieces.capacity() <= 64 << 10 {
+            if pieces.capacity() <= KEPT_BYTES {
                 let mut pieces = pieces;
                 pieces.clear();
                 self.open[index].pieces = pieces;
@@ -239,7 +242,7 @@ fn close(open: &mut Open, out: Out, give: &mut dyn FnMut(Whole<'_>)) {
     let (time, text) = (open.time, &open.text[..]);
     give(Whole { out, time, text });
     open.text.clear();
-    open.text.shrink_to(64 << 10);
+    open.text.shrink_to(KEPT_BYTES);
     open.lines = 0;
 }
 

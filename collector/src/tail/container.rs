@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use obs_model::Timestamp;
 use obs_model::time::{days_from_civil, parse_rfc3339};
+use serde::Deserialize;
 
 /// Where a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,25 +133,43 @@ fn quick(bytes: &[u8]) -> Option<Timestamp> {
     ))
 }
 
+/// Docker's form; other fields (`attrs`) are passed over.
+#[derive(Deserialize)]
+struct Docker<'a> {
+    #[serde(borrow)]
+    log: Cow<'a, str>,
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+}
+
 /// `{"log":"…\n","stream":"stdout","time":"…"}`; a piece of a line has no line end.
 fn docker(bytes: &[u8]) -> Option<Line<'_>> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let field = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
-    let (log, stream) = (field("log")?, field("stream")?);
-    let out = match stream {
+    let Docker { log, stream, time } = serde_json::from_slice(bytes).ok()?;
+    let out = match &*stream {
         "stdout" => Out::Stdout,
         "stderr" => Out::Stderr,
         _ => return None,
     };
-    let whole = log.strip_suffix('\n');
-    let text = whole
-        .map(|t| t.strip_suffix('\r').unwrap_or(t))
-        .unwrap_or(log);
+    let end = log.strip_suffix('\n');
+    let length = end.map_or(log.len(), |text| {
+        text.strip_suffix('\r').unwrap_or(text).len()
+    });
+    let partial = end.is_none();
+    let text = match log {
+        Cow::Borrowed(text) => Cow::Borrowed(&text.as_bytes()[..length]),
+        Cow::Owned(text) => {
+            let mut text = text.into_bytes();
+            text.truncate(length);
+            Cow::Owned(text)
+        }
+    };
     Some(Line {
-        time: time(field("time")?.as_bytes()),
+        time: self::time(time.as_bytes()),
         out,
-        partial: whole.is_none(),
-        text: Cow::Owned(text.as_bytes().to_vec()),
+        partial,
+        text,
     })
 }
 
@@ -205,6 +224,8 @@ mod tests {
         check(json, Some((at, Out::Stderr, false, "a \"b\"")));
         let json = r#"{"log":"part","stream":"stdout","time":"2026-11-21T12:34:56.123456789Z"}"#;
         check(json, Some((at, Out::Stdout, true, "part")));
+        let json = r#"{"time":"2026-11-21T12:34:56.123456789Z","attrs":{"a":[1]},"stream":"stdout","log":"\u00e9\r\n"}"#;
+        check(json, Some((at, Out::Stdout, false, "é")));
         check(r#"{"log":1}"#, None);
         check(r#"{"message":"an application's own"}"#, None);
     }

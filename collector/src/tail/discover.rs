@@ -3,11 +3,12 @@
 //!
 //! Invariant: the names of a folder are read again only when the folder changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use obs_kubernetes::pods::Pod;
 use obs_model::Labels;
 
 use super::checkpoint::Entry;
@@ -15,13 +16,23 @@ use super::disk;
 use super::group::{Candidate, Group};
 use super::pipeline::{Pipeline, Setting, by_names};
 use crate::config::{FileFormat, FilesConfig, LogsConfig, PodsConfig};
-use crate::enrich::{Pod, Pods};
+use crate::enrich::{self, Pods};
 use crate::glob;
 
 /// The label that holds the path.
 const FILENAME: &str = "filename";
 /// A change of a folder within this time may not show in its time of change.
 const FRESH_NANOS: i64 = 2_000_000_000;
+
+/// Where runtimes keep what the kubelet links to.
+const RUNTIMES: [&str; 3] = [
+    "/var/lib/docker/containers",
+    "/var/lib/containers",
+    "/var/lib/containerd",
+];
+
+/// Links that are not followed and told of.
+const REFUSED_MAX: usize = 1024;
 
 /// Annotations and labels that exclude a pod, with the value that does.
 const EXCLUDE: [&str; 3] = [
@@ -78,6 +89,8 @@ pub(super) struct Discovery {
     folders: HashMap<PathBuf, Folder>,
     pipelines: HashMap<String, Arc<Pipeline>>,
     pub faults: Vec<String>,
+    /// Links that are not followed, which is told once.
+    refused: HashSet<PathBuf>,
 }
 
 impl Discovery {
@@ -143,6 +156,7 @@ impl Discovery {
         before: &mut HashMap<PathBuf, Folder>,
         all: &mut Vec<Found>,
     ) {
+        let targets = link_targets(config);
         for pod in self.names(&config.path, now, before).unwrap_or_default() {
             let Some((namespace, name, uid)) = pod_of(&pod) else {
                 continue;
@@ -174,7 +188,13 @@ impl Discovery {
                     // Names of rotated files have their time, so this is their order too.
                     candidates.sort_by(|a, b| (!a.rotated, &a.path).cmp(&(!b.rotated, &b.path)));
                     let key = folder.join(format!("{restart}.log"));
-                    beside_target(&key, &mut candidates);
+                    if let Err(fault) = beside_target(&targets, &mut candidates)
+                        && self.refused.len() < REFUSED_MAX
+                        && self.refused.insert(key.clone())
+                    {
+                        tracing::warn!("{fault}");
+                        self.faults.push(fault);
+                    }
                     all.push(Found {
                         key,
                         candidates,
@@ -245,9 +265,42 @@ impl Discovery {
                 let pod = pods.by_uid(&place.uid);
                 let mut group = self.container(config, place, pod.as_deref())?;
                 group.rotated_max = config.rotated_files_max;
+                group.pod = pod;
                 Some(group)
             }
         }
+    }
+
+    /// Goes with what became known of the log's pod, and what its annotations say now. False where
+    /// it does not want to be followed any more.
+    pub(super) fn renew(
+        &mut self,
+        group: &mut Group,
+        found: &Found,
+        config: &LogsConfig,
+        pods: &Pods,
+    ) -> bool {
+        let Origin::Container(place) = &found.origin else {
+            return true;
+        };
+        let same = |now: &Arc<Pod>| {
+            group
+                .pod
+                .as_ref()
+                .is_some_and(|told| Arc::ptr_eq(told, now))
+        };
+        // What was known of a pod that nobody knows any more still holds for its last lines.
+        if pods.by_uid(&place.uid).is_none_or(|now| same(&now)) {
+            return true;
+        }
+        let Some(fresh) = self.group(found, config, pods) else {
+            return false;
+        };
+        group.labels = fresh.labels;
+        group.metadata = fresh.metadata;
+        group.pipeline = fresh.pipeline;
+        group.pod = fresh.pod;
+        true
     }
 
     fn container(
@@ -326,13 +379,20 @@ fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
     if !pod.node.is_empty() {
         labels.set("node", &pod.node);
     }
-    if let Some((kind, name)) = &pod.workload {
-        // `job` is the name of a scrape job everywhere else.
-        let kind = if kind == "job" { "job_name" } else { kind };
+    if let Some((kind, name)) = enrich::workload(pod) {
+        let kind = match kind.as_str() {
+            // `job` is the name of a scrape job everywhere else.
+            "job" => "job_name",
+            known @ ("deployment" | "statefulset" | "daemonset" | "cronjob" | "replicaset") => {
+                known
+            }
+            // What others make pods with may be called anything.
+            _ => "workload",
+        };
         labels.set(kind, name);
     }
     let app = ["app.kubernetes.io/name", "app", "k8s-app"];
-    if let Some(app) = app.iter().find_map(|name| pod.labels.get(*name)) {
+    if let Some(app) = app.iter().find_map(|name| pod.labels.get(name)) {
         labels.set("app", app);
     }
     for name in &config.pod_labels {
@@ -347,11 +407,11 @@ fn pod_labels(config: &PodsConfig, place: &Place, pod: Option<&Pod>) -> Labels {
 fn excluded(pod: &Pod, container: &str) -> bool {
     let says = |name: &str| {
         let value = pod.annotations.get(name).or(pod.labels.get(name));
-        value.is_some_and(|v| v == "true")
+        value == Some("true")
     };
     let listed = EXCLUDE_CONTAINERS
         .iter()
-        .filter_map(|name| pod.annotations.get(*name));
+        .filter_map(|name| pod.annotations.get(name));
     EXCLUDE.iter().any(|name| says(name))
         || listed
             .flat_map(|list| list.split(','))
@@ -362,8 +422,7 @@ fn excluded(pod: &Pod, container: &str) -> bool {
 fn annotation<'a>(pod: &'a Pod, names: &[&str], container: &str) -> Option<&'a str> {
     names.iter().find_map(|name| {
         let own = pod.annotations.get(&format!("{name}-{container}"));
-        own.or_else(|| pod.annotations.get(*name))
-            .map(String::as_str)
+        own.or_else(|| pod.annotations.get(name))
     })
 }
 
@@ -433,14 +492,47 @@ fn renamed(
     }
 }
 
-/// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names.
-fn beside_target(key: &Path, candidates: &mut Vec<Candidate>) {
-    let link = std::fs::symlink_metadata(key).is_ok_and(|m| m.file_type().is_symlink());
-    if let Some(target) = link.then(|| std::fs::canonicalize(key).ok()).flatten() {
-        let mut rotated = Vec::new();
-        siblings(&target, &[], &mut rotated);
-        candidates.splice(0..0, rotated);
-    }
+/// Where links of the kubelet's folder may lead: who may write there must not have the agent read
+/// anything it pleases.
+fn link_targets(config: &PodsConfig) -> Vec<PathBuf> {
+    let parent = config.path.parent().filter(|p| p.parent().is_some());
+    let roots = parent.into_iter().chain(RUNTIMES.map(Path::new));
+    let roots = roots.chain(config.link_targets.iter().map(PathBuf::as_path));
+    roots
+        .filter_map(|path| std::fs::canonicalize(path).ok())
+        .collect()
+}
+
+/// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names. A
+/// file that a link must not lead to is left out, which is told.
+fn beside_target(targets: &[PathBuf], candidates: &mut Vec<Candidate>) -> Result<(), String> {
+    let mut rotated = Vec::new();
+    let mut refused = None;
+    candidates.retain_mut(|candidate| {
+        let path = &candidate.path;
+        if !std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink()) {
+            return true;
+        }
+        // A link that leads nowhere yet is looked at again.
+        let Ok(target) = std::fs::canonicalize(path) else {
+            return false;
+        };
+        if !targets.iter().any(|root| target.starts_with(root)) {
+            refused = Some(format!(
+                "{}: leads to {}, which is in none of obs.collector.logs.pods.link_targets",
+                path.display(),
+                target.display()
+            ));
+            return false;
+        }
+        if !candidate.rotated {
+            siblings(&target, &[], &mut rotated);
+        }
+        candidate.path = target;
+        true
+    });
+    candidates.splice(0..0, rotated);
+    refused.map_or(Ok(()), Err)
 }
 
 /// Files beside a path that look like what it was before: `NAME.1`, `NAME.2.gz`, `NAME-20260101`.
@@ -511,11 +603,7 @@ mod tests {
             node: "n1".into(),
             ..Pod::default()
         };
-        let pairs = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
-            all.iter()
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect()
-        };
+        let pairs = |all: &[(&str, &str)]| all.iter().copied().collect();
         pod.labels = pairs(&[("app", "cart"), ("team", "a")]);
         let mut discovery = Discovery::default();
         let mut make = |place: &Place, pod: &Pod| discovery.container(&config, place, Some(pod));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use obs_kubernetes::pods::Pod;
 use obs_model::Labels;
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ pub(super) struct Group {
     pub labels: [Labels; 3],
     pub metadata: Labels,
     pub pipeline: Arc<Pipeline>,
+    /// The pod as it was when labels and pipeline were chosen; `None` where nobody knew it.
+    pub pod: Option<Arc<Pod>>,
     /// Rotated files that may wait to be read.
     pub rotated_max: usize,
     /// Whether rotated files that nobody knows are read too.
@@ -79,6 +82,7 @@ impl Group {
             labels: [Out::File, Out::Stdout, Out::Stderr].map(labelled),
             metadata,
             pipeline,
+            pod: None,
             rotated_max: usize::MAX,
             unknown: true,
             files: Vec::new(),

@@ -248,7 +248,7 @@ async fn lost_answers_neither_lose_nor_double() {
     let refused = Err(SinkError::Refused {
         reason: "too old".into(),
     });
-    assert_eq!(rig.round(refused).await, Round::More);
+    assert_eq!(rig.round(refused).await, Round::Little);
     rig.append("a.log", "5\n").await;
     rig.settle().await;
     assert_eq!(rig.lines().last().map(String::as_str), Some("a.log:5"));
@@ -402,6 +402,29 @@ async fn a_deleted_pod_is_read_to_its_end() {
         .expect("deleted");
     rig.settle().await;
     assert_eq!(rig.texts(), ["first", "last"]);
+}
+
+#[tokio::test]
+async fn links_lead_only_where_logs_are() {
+    let mut rig = Rig::pods("{}").await;
+    rig.make_container().await;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let secret = elsewhere.path().join("shadow");
+    fs::write(&secret, "root:x\n").await.expect("written");
+    rig.append("docker.log", "2026-11-21T00:00:01Z stdout F linked\n")
+        .await;
+    let folder = rig.path("pods/shop_cart-0_u-1/web");
+    for (name, target) in [
+        ("7.log", &secret),
+        ("8.log", &rig.path("docker.log")),
+        ("9.log", &folder.join("9.log")),
+    ] {
+        fs::symlink(target, folder.join(name))
+            .await
+            .expect("linked");
+    }
+    rig.settle().await;
+    assert_eq!(rig.texts(), ["linked"]);
 }
 
 /// What happens to the log of a container.

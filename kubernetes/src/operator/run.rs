@@ -32,6 +32,8 @@ const GATHER: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(300);
 /// Most references of one object.
 const ROUNDS: usize = 16;
+/// Most objects of one watch: far more than clusters have.
+const OBJECTS_MAX: usize = 20_000;
 /// Most secrets and config maps that are asked for.
 const REFERENCES_MAX: usize = 10_000;
 
@@ -69,6 +71,7 @@ struct Held {
     /// What the list that comes has so far.
     listed: Option<BTreeSet<Key>>,
     ready: bool,
+    refused: u64,
 }
 
 impl Held {
@@ -77,6 +80,16 @@ impl Held {
         match event {
             Event::Start => {
                 self.listed = Some(BTreeSet::new());
+                false
+            }
+            Event::Put(key, _)
+                if self.objects.len() >= OBJECTS_MAX && !self.objects.contains_key(&key) =>
+            {
+                self.refused += 1;
+                if self.refused.is_power_of_two() {
+                    let refused = self.refused;
+                    tracing::warn!(%key, refused, limit = OBJECTS_MAX, "objects of the operator are not taken: there are too many");
+                }
                 false
             }
             Event::Put(key, mut object) => {
@@ -199,12 +212,16 @@ impl World {
             let mut missing = self.references.take_missing();
             missing.retain(|reference| !self.wanted.contains(reference));
             if missing.is_empty() {
+                // Credentials that nobody refers to any more are not kept.
+                self.wanted = self.references.keep_used();
                 return monitors;
             }
             self.wanted.extend(missing.iter().cloned());
             self.fetch(missing).await;
         }
-        self.convert_known()
+        let monitors = self.convert_known();
+        self.wanted = self.references.keep_used();
+        monitors
     }
 
     fn convert_known(&self) -> Monitors {

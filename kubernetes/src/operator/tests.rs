@@ -315,3 +315,22 @@ fn annotations_make_four_jobs() {
         ]
     );
 }
+
+#[test]
+fn what_nobody_refers_to_any_more_is_forgotten() {
+    let mut references = References::default();
+    let reference = |key: &str| Reference {
+        secret: true,
+        namespace: "shop".to_owned(),
+        name: "auth".to_owned(),
+        key: key.to_owned(),
+    };
+    references.set(reference("old"), Some("x".to_owned()));
+    references.set(reference("user"), Some("u".to_owned()));
+    assert_eq!(references.find(reference("user")), Ok("u".to_owned()));
+    assert!(references.find(reference("pass")).is_err());
+    let used = references.keep_used();
+    assert_eq!(used, [reference("pass"), reference("user")].into());
+    assert_eq!(references.known.len(), 1);
+    assert!(references.known.contains_key(&reference("user")));
+}

@@ -1,7 +1,8 @@
 //! The rows of all objects, and scrapes of them.
 //!
-//! Invariants: what a watch put before its list began again stays until the new list is complete;
-//! a scrape sees each resource as it was at one moment, and holds no lock while it writes.
+//! Invariants: nothing is shown of a list before it was complete once, because a part of it would
+//! pass for the whole; what a watch put before its list began again stays until the new list is
+//! complete; a scrape sees each resource as it was at one moment, and holds no lock while it writes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,6 +34,11 @@ struct Shelf {
 }
 
 impl Shelf {
+    /// Objects that a scrape shows.
+    fn shown(&self) -> usize {
+        if self.complete { self.objects.len() } else { 0 }
+    }
+
     fn remove(&mut self, key: u128) {
         if let Some((old, _)) = self.objects.remove(&key) {
             self.bytes -= old.size();
@@ -110,7 +116,7 @@ impl Store {
     pub(super) fn size(&self) -> (usize, usize) {
         let sizes = self.shelves.iter().map(|shelf| {
             let shelf = shelf.read();
-            (shelf.objects.len(), shelf.bytes)
+            (shelf.shown(), shelf.bytes)
         });
         sizes.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
     }
@@ -122,6 +128,7 @@ impl Store {
             let rendered = shelf
                 .objects
                 .values()
+                .take(shelf.shown())
                 .map(|(rows, _)| (rows.clone(), rows.start()));
             objects.extend(rendered);
         }

@@ -163,6 +163,23 @@ fn a_store_follows_its_watch() {
 }
 
 #[test]
+fn a_part_of_the_first_list_is_not_shown() {
+    let begun = vec![Event::Start, put("a", "Pending")];
+    let check = |more: Vec<Event<Value>>, expect: &[&str]| {
+        let store = store(0, [begun.clone(), more].concat());
+        assert_eq!(phases(&store), expect);
+        assert_eq!(store.size().0, expect.len());
+    };
+    check(vec![], &[]);
+    // The list broke off and began again.
+    check(vec![Event::Start, put("b", "Running")], &[]);
+    check(
+        vec![Event::Start, put("b", "Running"), Event::Ready],
+        &["b Running"],
+    );
+}
+
+#[test]
 fn a_store_has_a_limit_and_counts() {
     let store = store(
         1,
@@ -184,7 +201,7 @@ fn scrapes_in_both_formats() {
     let empty = store(0, vec![Event::Start, Event::Ready]);
     assert_eq!(scrape(vec![Arc::clone(&empty)], false, 10), "");
     assert_eq!(scrape(vec![Arc::clone(&empty)], true, 10), "# EOF\n");
-    let one = store(0, vec![put("a", "Running")]);
+    let one = store(0, vec![put("a", "Running"), Event::Ready]);
     let text = scrape(vec![empty, Arc::clone(&one)], false, 1 << 20);
     assert!(text.starts_with(
         "# HELP kube_pod_container_status_restarts_total [STABLE] How often a container was started again.\n\
@@ -203,7 +220,7 @@ fn scrapes_in_both_formats() {
 #[test]
 fn what_is_scraped_is_what_obs_reads() {
     let objects = ["a", "b", "c"].map(|name| put(name, "Running"));
-    let store = store(0, objects.to_vec());
+    let store = store(0, [objects.to_vec(), vec![Event::Ready]].concat());
     let limits = obs_model::limits::Limits::default();
     let text = scrape(vec![Arc::clone(&store)], false, 7);
     // However small the pieces, the whole is the same.

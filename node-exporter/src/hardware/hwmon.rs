@@ -100,17 +100,21 @@ fn unique(chip: &Chip, chips: &[Chip]) -> String {
     format!("{}_{label}", chip.name)
 }
 
+/// How the device behind a link is called: its place, and what it is plugged into.
+pub(super) fn device_name(source: &Source, link: &str) -> Option<String> {
+    let device = source.real(link)?;
+    let mut parts = device.rsplit('/');
+    let device = cleaned(parts.next().unwrap_or_default());
+    let kind = cleaned(parts.next().unwrap_or_default());
+    (!device.is_empty()).then(|| match kind.as_str() {
+        "" => device,
+        kind => format!("{kind}_{device}"),
+    })
+}
+
 fn name(source: &Source, folder: &str, entry: &str) -> Option<String> {
-    if let Some(device) = source.real(&format!("{folder}/device")) {
-        let mut parts = device.rsplit('/');
-        let device = cleaned(parts.next().unwrap_or_default());
-        let kind = cleaned(parts.next().unwrap_or_default());
-        if !device.is_empty() {
-            return Some(match kind.as_str() {
-                "" => device,
-                kind => format!("{kind}_{device}"),
-            });
-        }
+    if let Some(name) = device_name(source, &format!("{folder}/device")) {
+        return Some(name);
     }
     let label = source.text(&format!("{folder}/name")).unwrap_or_default();
     let found = [cleaned(&label), cleaned(entry)];

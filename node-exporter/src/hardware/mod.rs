@@ -1,6 +1,7 @@
 //! Collectors of hardware: sensors, power, firmware, buses.
 
 mod dmi;
+mod drm;
 mod edac;
 mod hwmon;
 mod pci_names;
@@ -11,6 +12,7 @@ mod thermal;
 mod watchdog;
 
 pub(crate) use dmi::collect as dmi;
+pub(crate) use drm::collect as drm;
 pub(crate) use edac::collect as edac;
 pub(crate) use hwmon::collect as hwmon;
 pub(crate) use pcidevice::collect as pcidevice;

@@ -59,7 +59,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// A histogram as the files write it.
-fn notation(histogram: &Histogram) -> String {
+pub(super) fn notation(histogram: &Histogram) -> String {
     let buckets = |spans: &[BucketSpan], counts: &[f64]| {
         let (mut all, mut counts) = (Vec::new(), counts.iter());
         for (at, span) in spans.iter().enumerate() {

@@ -10,8 +10,10 @@ use obs_model::limits::Limits;
 use obs_model::{Annotations, Answer, Histogram, Labels, Samples, Timestamp, Value};
 
 use super::series;
-use crate::plan::{Leaf, SelectedSeries};
-use crate::request::{Request, When};
+use crate::error::QueryError;
+use crate::plan::{Leaf, MetricPlan, SelectedSeries};
+use crate::request::{Plan, Request, When};
+use crate::run::Query;
 
 /// Series in memory, as Prometheus' storage would give them back.
 #[derive(Debug, Default)]
@@ -119,19 +121,45 @@ impl Memory {
         };
         let plan = crate::promql::plan(&expr, text, &request, &limits);
         let plan = plan.map_err(|e| e.to_string())?;
+        self.eval(&plan, &limits, pool).map_err(|e| e.to_string())
+    }
+
+    /// Answers a query as it is asked.
+    pub(super) fn answer(
+        &self,
+        query: &Query,
+        request: &Request,
+        limits: &Limits,
+        pool: &rayon::ThreadPool,
+    ) -> Result<(Answer, Annotations), QueryError> {
+        match query.plan(request, limits)? {
+            Plan::Metric(plan) => self.eval(&plan, limits, pool),
+            Plan::Logs(_) | Plan::Traces(_) | Plan::SpanMetrics(_) => Err(other_language()),
+        }
+    }
+
+    fn eval(
+        &self,
+        plan: &MetricPlan,
+        limits: &Limits,
+        pool: &rayon::ThreadPool,
+    ) -> Result<(Answer, Annotations), QueryError> {
         let mut selected = Vec::new();
         for read in &plan.leaves {
             let Leaf::Metrics(matchers) = &read.leaf else {
-                return Err("a leaf of another language".to_owned());
+                return Err(other_language());
             };
             let all = self.series.iter();
             let matching = all.filter(|(l, _)| obs_model::matcher::all_match(matchers, l));
             let cut = matching.map(|(labels, samples)| {
+                let from = samples.times.partition_point(|t| *t < read.range.start);
                 let mut kept = Samples::default();
-                for (index, (time, value)) in samples.iter().enumerate() {
-                    if read.range.contains(time) {
-                        kept.push_started(time, value, samples.start(index));
+                for index in from..samples.len() {
+                    let time = samples.times[index];
+                    if !read.range.contains(time) {
+                        break;
                     }
+                    kept.push_started(time, samples.value(index), samples.start(index));
                 }
                 SelectedSeries {
                     labels: labels.clone(),
@@ -140,9 +168,33 @@ impl Memory {
             });
             selected.push(cut.filter(|s| !s.samples.is_empty()).collect());
         }
-        let budget = Budget::new(&limits);
-        crate::eval::eval(&plan, &selected, &budget, pool).map_err(|e| e.to_string())
+        let budget = Budget::new(limits);
+        crate::eval::eval(plan, &selected, &budget, pool)
     }
+
+    /// Adds a sample; `false` where a younger one, or another of the same time, is there.
+    pub(super) fn push(&mut self, labels: &Labels, time: Timestamp, value: Value) -> bool {
+        let samples = self.series.entry(labels.clone()).or_default();
+        let last = samples.len().checked_sub(1);
+        let before = last.map(|last| (samples.times[last], samples.value(last)));
+        match &before {
+            Some((known, before)) if *known == time => return before.bit_eq(&value),
+            Some((known, _)) if *known > time => return false,
+            Some(_) | None => {}
+        }
+        let value = hinted(before.as_ref().map(|(_, value)| value), value);
+        samples.push(time, value);
+        true
+    }
+
+    /// All series.
+    pub(super) fn series(&self) -> impl Iterator<Item = (&Labels, &Samples)> {
+        self.series.iter()
+    }
+}
+
+fn other_language() -> QueryError {
+    QueryError::Unsuitable("a test of rules has samples only: expected PromQL".to_owned())
 }
 
 /// The value as Prometheus' storage gives it back: behind a histogram without a reset, the hint

@@ -27,6 +27,13 @@ pub(super) enum Node {
     Continue,
 }
 
+impl Node {
+    /// Nothing but spaces.
+    pub(super) fn is_blank(&self) -> bool {
+        matches!(self, Self::Text(text) if text.trim().is_empty())
+    }
+}
+
 /// A pipeline and what is done with and without its value.
 #[derive(Clone, Debug)]
 pub(super) struct Branch {

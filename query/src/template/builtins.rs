@@ -175,7 +175,7 @@ fn failed<T>(message: impl Into<String>) -> Result<T, CallError> {
 /// One text as it is; anything else as `print` has it.
 fn text_of(values: &[Value]) -> String {
     match values {
-        [Value::Text(text)] => text.to_string(),
+        [Value::Text(text) | Value::Html(text)] => text.to_string(),
         values => printf::print(values),
     }
 }
@@ -308,8 +308,8 @@ fn compare(name: &str, a: &Value, b: &Value) -> Result<Value, CallError> {
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
         (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
         (Value::Bool(_), Value::Bool(_)) => return failed("invalid type for comparison"),
-        (Value::Nil | Value::List(_) | Value::Map(_) | Value::Time(_), _)
-        | (_, Value::Nil | Value::List(_) | Value::Map(_) | Value::Time(_)) => {
+        (Value::Nil | Value::List(_) | Value::Map(_) | Value::Time(_) | Value::Html(_), _)
+        | (_, Value::Nil | Value::List(_) | Value::Map(_) | Value::Time(_) | Value::Html(_)) => {
             return failed("invalid type for comparison");
         }
         _ => return failed("incompatible types for comparison"),
@@ -324,7 +324,8 @@ fn compare(name: &str, a: &Value, b: &Value) -> Result<Value, CallError> {
     Ok(Value::Bool(holds))
 }
 
-fn html(text: &str) -> String {
+/// A text with HTML's special characters escaped.
+pub fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -356,7 +357,7 @@ fn js(text: &str) -> String {
 }
 
 /// As `url.QueryEscape`.
-pub(crate) fn urlquery(text: &str) -> String {
+pub fn urlquery(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -27,7 +27,7 @@ pub(super) fn execute(
         return Err(TemplateError(format!("template {name:?} is not defined")));
     };
     let mut scope = Scope::new(name, data.clone(), 0);
-    run.nodes(body, data, &mut scope)?;
+    run.nodes(&body.nodes, data, &mut scope)?;
     Ok(run.out)
 }
 
@@ -75,7 +75,11 @@ impl<'t> Run<'t> {
         shown: &dyn std::fmt::Display,
         message: &str,
     ) -> Outcome<T> {
-        let text = &self.template.text.as_bytes()[..at];
+        let text = match self.template.bodies.get(scope.name) {
+            Some(body) => &body.text,
+            None => &self.template.text,
+        };
+        let text = &text.as_bytes()[..at.min(text.len())];
         let line = 1 + text.iter().filter(|b| **b == b'\n').count();
         let begin = text
             .iter()
@@ -115,7 +119,7 @@ impl<'t> Run<'t> {
                 }
                 Node::Action(pipe) => {
                     let value = self.pipe(pipe, dot, scope)?;
-                    if pipe.variables.is_empty() {
+                    if pipe.variables.is_empty() && !self.functions.write(&value, &mut self.out) {
                         value.print("<no value>", &mut self.out);
                     }
                     Flow::On
@@ -243,7 +247,7 @@ impl<'t> Run<'t> {
             None => Value::Nil,
         };
         let mut inner = Scope::new(name, data.clone(), scope.depth + 1);
-        self.nodes(body, &data, &mut inner)?;
+        self.nodes(&body.nodes, &data, &mut inner)?;
         Ok(())
     }
 

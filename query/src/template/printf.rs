@@ -204,7 +204,7 @@ impl State<'_> {
             }
             Value::Int(number) => self.int(*number, verb, spec),
             Value::Float(number) => self.float(*number, verb, spec),
-            Value::Text(text) => self.text(text, verb, spec),
+            Value::Text(text) | Value::Html(text) => self.text(text, verb, spec),
             Value::List(values) => {
                 self.out.push('[');
                 for (at, value) in values.iter().enumerate() {

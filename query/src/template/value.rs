@@ -26,6 +26,8 @@ pub enum Value {
     Map(Arc<Map>),
     /// `time.Time`
     Time(Moment),
+    /// `template.HTML`: a text that is HTML already.
+    Html(Arc<str>),
 }
 
 /// A map: keys ascend, as Go walks and prints them.
@@ -85,6 +87,7 @@ impl Value {
             Self::Map(map) if map.texts => "map[string]string",
             Self::Map(_) => "map[string]interface {}",
             Self::Time(_) => "time.Time",
+            Self::Html(_) => "template.HTML",
         }
     }
 
@@ -95,7 +98,7 @@ impl Value {
             Self::Bool(value) => *value,
             Self::Int(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
-            Self::Text(text) => !text.is_empty(),
+            Self::Text(text) | Self::Html(text) => !text.is_empty(),
             Self::List(values) => !values.is_empty(),
             Self::Map(map) => !map.entries.is_empty(),
             // A struct, and those are never empty.
@@ -111,7 +114,7 @@ impl Value {
             // Writing to a text cannot fail.
             Self::Int(value) => drop(write!(out, "{value}")),
             Self::Float(value) => out.push_str(&super::printf::shortest(*value)),
-            Self::Text(text) => out.push_str(text),
+            Self::Text(text) | Self::Html(text) => out.push_str(text),
             Self::Time(time) => out.push_str(&time.printed()),
             Self::List(values) => {
                 out.push('[');

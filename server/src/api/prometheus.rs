@@ -74,6 +74,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .nest("/admin/tsdb", admin_routes())
 }
 
+/// What Loki's ruler shows of itself below `/prometheus/api/v1`: groups with rules over logs.
+pub(super) fn log_rule_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/rules", get(rules::log_rules))
+        .route("/alerts", get(rules::log_alerts))
+}
+
 fn status_routes() -> Router<Arc<App>> {
     Router::new()
         .route("/config", get(status::config))

@@ -6,6 +6,7 @@ use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, Inbox, Sink};
 use obs_model::metrics::{MetricBatch, Sample, Series};
 use obs_model::{Labels, Timestamp, Value};
+use obs_storage::{Disk, SimDisk};
 use std::sync::OnceLock;
 use tempfile::TempDir;
 use tower::Service;
@@ -14,6 +15,7 @@ use super::*;
 use crate::about::About;
 use crate::app::Opening;
 use crate::clock;
+use crate::dashboards::Dashboards;
 use crate::read::Reader;
 use crate::stores::Stores;
 use crate::write::{Rules, Writers};
@@ -25,6 +27,11 @@ pub(super) struct Rig {
     _writers: Option<Writers>,
 }
 
+fn dashboards() -> Arc<Dashboards> {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(7));
+    Arc::new(Dashboards::open(&disk, 7).expect("a disk that works"))
+}
+
 fn app() -> (Arc<App>, Inbox) {
     let rules = Rules::default();
     let (sink, inbox) = Sink::channel(4);
@@ -33,11 +40,15 @@ fn app() -> (Arc<App>, Inbox) {
         opening: Opening::default(),
         deletions: Default::default(),
         ruler: OnceLock::new(),
+        dashboards: dashboards(),
+        alertmanager: OnceLock::new(),
+        notifier: OnceLock::new(),
         external_url: String::new(),
         writes: OnceLock::new(),
         reader: Reader::new(1, rules.limits).expect("a pool"),
         scraper: Scraper::new(),
         counters: Arc::<Counters>::default(),
+        pods: Default::default(),
         sink,
         shipper: None,
         rules,
@@ -71,7 +82,7 @@ impl Rig {
         let options = obs_storage::Options::default();
         let tell = |store, progress| app.opening.note(store, progress);
         let disk = obs_storage::RealDisk::open(folder.path()).expect("a folder");
-        let disk: Arc<dyn obs_storage::Disk> = Arc::new(disk);
+        let disk: Arc<dyn Disk> = Arc::new(disk);
         let stores = Stores::open(&disk, &options, 0, &tell).expect("stores");
         let writers = Writers::start(&stores, inbox, &app.rules).expect("threads");
         app.stores.set(stores).expect("set once");

@@ -30,12 +30,20 @@ const TEMPLATE_ELEMENTS_MAX: usize = 10_000;
 /// What happened so far.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) evaluations: AtomicU64,
-    pub(crate) failures: AtomicU64,
-    pub(crate) missed: AtomicU64,
     pub(crate) samples: AtomicU64,
     pub(crate) samples_lost: AtomicU64,
     pub(crate) alerts_dropped: AtomicU64,
+}
+
+/// What happened so far in one group.
+#[derive(Debug, Default)]
+pub(crate) struct MemberCounts {
+    pub(crate) evaluations: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    /// Rounds.
+    pub(crate) iterations: AtomicU64,
+    /// Rounds that were left out.
+    pub(crate) missed: AtomicU64,
 }
 
 /// What a rule made in a round.
@@ -55,15 +63,18 @@ impl Ruler {
     ) {
         let (ruler, app) = (Arc::clone(self), Arc::clone(app));
         self.tasks.spawn(async move {
+            let _ended = member.ended.clone().drop_guard();
             if let Some(old) = old {
                 old.stop.cancel();
+                old.ended.cancelled().await;
+                member.take_over(&old);
             }
             ruler.run(&app, &member).await;
         });
     }
 
     async fn run(self: &Arc<Self>, app: &Arc<App>, member: &Arc<Member>) {
-        let schedule = Schedule::new(&member.key.file, &member.key.name, member.interval);
+        let schedule = Schedule::new(&member.key.file, &member.key.name, member.times.interval);
         let mut next = schedule.after(clock::now());
         loop {
             let wait = clock::until(next);
@@ -73,6 +84,7 @@ impl Ruler {
                 () = tokio::time::sleep(wait) => {}
             }
             let watch = clock::Stopwatch::start();
+            member.counts.iterations.fetch_add(1, Ordering::Relaxed);
             self.round(app, member, next).await;
             *lock(&member.last) = Some((next, watch.elapsed_seconds()));
             let due = schedule.at_or_before(clock::now());
@@ -80,8 +92,8 @@ impl Ruler {
             let over = (due - next) / schedule.interval();
             if over > 0 {
                 let over = over.unsigned_abs();
-                member.missed.fetch_add(over, Ordering::Relaxed);
-                self.counts.missed.fetch_add(over, Ordering::Relaxed);
+                member.counts.missed.fetch_add(over, Ordering::Relaxed);
+                member.counts.iterations.fetch_add(over, Ordering::Relaxed);
             }
             next = due.max(next).saturating_add(schedule.interval());
         }
@@ -101,7 +113,7 @@ impl Ruler {
             }
             left = later;
         }
-        let asked_at = now.saturating_sub(member.query_offset);
+        let asked_at = now.saturating_sub(member.times.query_offset);
         let orphans = std::mem::take(&mut *lock(&member.orphans));
         self.store(app, &member.key.tenant, ends(orphans, asked_at))
             .await;
@@ -164,7 +176,7 @@ impl Ruler {
         rule: usize,
         now: Timestamp,
     ) -> Made {
-        self.counts.evaluations.fetch_add(1, Ordering::Relaxed);
+        member.counts.evaluations.fetch_add(1, Ordering::Relaxed);
         let tenant = member.key.tenant.clone();
         let sources = match app.stores() {
             Ok(stores) => stores.sources(&tenant),
@@ -178,7 +190,7 @@ impl Ruler {
                 sources: &sources,
                 budget,
                 pool,
-                at: now.saturating_sub(asked.query_offset),
+                at: now.saturating_sub(asked.times.query_offset),
             };
             Ok::<_, HttpError>(ruler.decide(&asked, rule, now, &asking, watch))
         };
@@ -201,18 +213,19 @@ impl Ruler {
         };
         let query = lock(rule).rule.expression.query.clone();
         let answer = asking.ask(&query);
+        let setting = self.setting();
         let mut rule = lock(rule);
         let scene = Scene {
             now,
-            query_offset: member.query_offset,
-            surroundings: &self.setting.surroundings,
+            query_offset: member.times.query_offset,
+            surroundings: &setting.surroundings,
             asking: &|text| asking.elements(text),
         };
         let evaluated = rule.evaluate(&scene, answer);
         let mut samples = match evaluated {
             Ok(samples) => samples,
             Err(error) => {
-                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+                member.counts.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(
                     group = member.key.name,
                     file = member.key.file,
@@ -232,7 +245,7 @@ impl Ruler {
     /// Behind the first evaluation: what series of an earlier server say of pending alerts.
     fn restore(&self, rule: &mut Running, scene: &Scene<'_>, asking: &Asking<'_>) -> Vec<Sample> {
         let name = rule.rule.name().to_owned();
-        let setting = &self.setting;
+        let setting = self.setting();
         let Some(alerting) = rule
             .alerting_mut()
             .filter(|alerting| !alerting.is_restored())
@@ -251,9 +264,10 @@ impl Ruler {
     }
 
     fn tell(&self, rule: &mut Running, member: &Member, now: Timestamp) -> Option<Told> {
-        let expression = rule.rule.expression.text.clone();
+        let expression = rule.rule.expression.query.to_string();
         let alerting = rule.alerting_mut()?;
-        let alerts: Vec<Sent> = alerting.to_send(now, self.setting.resend_delay, member.interval);
+        let alerts: Vec<Sent> =
+            alerting.to_send(now, self.setting().resend_delay, member.times.interval);
         Some(Told {
             tenant: member.key.tenant.clone(),
             expression,
@@ -263,13 +277,14 @@ impl Ruler {
 
     fn failed(&self, member: &Member, rule: usize, now: Timestamp, error: String) -> Made {
         let asking = |_: &str| Err(error.clone());
+        let setting = self.setting();
         let scene = Scene {
             now,
-            query_offset: member.query_offset,
-            surroundings: &self.setting.surroundings,
+            query_offset: member.times.query_offset,
+            surroundings: &setting.surroundings,
             asking: &asking,
         };
-        self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        member.counts.failures.fetch_add(1, Ordering::Relaxed);
         if let Some(rule) = member.rules.get(rule) {
             let failed = Err(QueryError::Execution(error.clone()));
             drop(lock(rule).evaluate(&scene, failed));
@@ -304,15 +319,35 @@ impl Ruler {
     }
 
     /// Ends a group that is gone: its series end, its alerts are forgotten.
-    pub(super) async fn end(&self, app: &Arc<App>, member: &Member) {
-        let asked_at = clock::now().saturating_sub(member.query_offset);
+    pub(super) async fn end(self: &Arc<Self>, app: &Arc<App>, member: &Arc<Member>) {
+        member.ended.cancelled().await;
+        let asked_at = clock::now().saturating_sub(member.times.query_offset);
         let mut series = std::mem::take(&mut *lock(&member.orphans));
         for rule in &member.rules {
             series.extend(lock(rule).clone().leave());
         }
         self.store(app, &member.key.tenant, ends(series, asked_at))
             .await;
-        self.kept.forget(&member.key);
+        self.forget(member).await;
+    }
+
+    /// Forgets the states of a group that is gone, unless it is there again; off the event loop.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a small write to disk, off the event loop"
+    )]
+    async fn forget(self: &Arc<Self>, member: &Arc<Member>) {
+        let (ruler, member) = (Arc::clone(self), Arc::clone(member));
+        let forget = move || {
+            // Held, so that nobody restores what is removed.
+            let members = lock(&ruler.members);
+            if !members.contains_key(&member.key) {
+                ruler.kept.forget(&member.key);
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(forget).await {
+            tracing::error!(%error, "states of alerts could not be removed");
+        }
     }
 
     /// Writes the states of alerts that have changed, off the event loop.
@@ -330,7 +365,7 @@ impl Ruler {
 }
 
 /// Samples as a batch; each has labels of its own.
-fn batch(samples: &[Sample]) -> MetricBatch {
+pub(super) fn batch(samples: &[Sample]) -> MetricBatch {
     let series = samples.iter().map(|sample| Series {
         labels: sample.labels.clone(),
         samples: vec![Point {
@@ -347,28 +382,33 @@ fn batch(samples: &[Sample]) -> MetricBatch {
 }
 
 /// Answers the queries of one evaluation.
-struct Asking<'a> {
-    app: &'a App,
-    sources: &'a Sources,
-    budget: &'a Budget,
-    pool: &'a ThreadPool,
-    at: Timestamp,
+pub(super) struct Asking<'a> {
+    pub(super) app: &'a App,
+    pub(super) sources: &'a Sources,
+    pub(super) budget: &'a Budget,
+    pub(super) pool: &'a ThreadPool,
+    pub(super) at: Timestamp,
 }
 
 impl Asking<'_> {
     fn ask(&self, query: &Query) -> Result<Answer, QueryError> {
+        self.answer(query, When::At(self.at))
+    }
+
+    /// The answer at other times.
+    pub(super) fn answer(&self, query: &Query, when: When) -> Result<Answer, QueryError> {
         let request = Request {
             cached: false,
-            whole_range: true,
+            whole_range: matches!(when, When::At(_)),
             limit: usize::MAX,
-            ..self.app.features.request(When::At(self.at))
+            ..self.app.features.request(when)
         };
         let plan = query.plan(&request, &self.app.rules.limits)?;
         Ok(obs_query::run(&plan, self.sources, self.budget, self.pool)?.answer)
     }
 
     /// The answer to a query in a template.
-    fn elements(&self, text: &str) -> Result<Vec<Asked>, String> {
+    pub(super) fn elements(&self, text: &str) -> Result<Vec<Asked>, String> {
         let limits = &self.app.rules.limits;
         let query = Query::parse(Language::Promql, text, limits).map_err(|e| e.to_string())?;
         let answer = self.ask(&query).map_err(|e| e.to_string())?;

@@ -6,19 +6,27 @@ use obs_model::Labels;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::{Counter, Gauge};
 
-use super::{Ruler, lock};
+use super::evaluate::MemberCounts;
+use super::{Member, Ruler, lock};
 
 impl Ruler {
     /// Its metrics.
     pub(crate) fn families(&self) -> Vec<Family> {
         let groups = self.groups();
-        let per_group = |name: &str, help: &str, value: &dyn Fn(&super::Member) -> f64| {
-            let mut family = Family::new(name, Gauge, help);
+        let of_kind = |kind, name: &str, help: &str, value: &dyn Fn(&Member) -> f64| {
+            let mut family = Family::new(name, kind, help);
             for member in &groups {
                 let group = format!("{};{}", member.key.file, member.key.name);
                 family.push(Labels::from_pairs([("rule_group", group)]), value(member));
             }
             family
+        };
+        let per_group = |name: &str, help: &str, value: &dyn Fn(&Member) -> f64| {
+            of_kind(Gauge, name, help, value)
+        };
+        let counted = |name: &str, help: &str, value: &dyn Fn(&MemberCounts) -> &AtomicU64| {
+            let value = |member: &Member| value(&member.counts).load(Ordering::Relaxed) as f64;
+            of_kind(Counter, name, help, &value)
         };
         let count = |name: &str, help: &str, value: &AtomicU64| {
             Family::new(name, Counter, help).with(value.load(Ordering::Relaxed) as f64)
@@ -28,7 +36,7 @@ impl Ruler {
             per_group(
                 "prometheus_rule_group_interval_seconds",
                 "Seconds between evaluations of a group.",
-                &|member| member.interval as f64 / 1e9,
+                &|member| member.times.interval as f64 / 1e9,
             ),
             per_group(
                 "prometheus_rule_group_last_duration_seconds",
@@ -45,20 +53,25 @@ impl Ruler {
                 "Rules of a group.",
                 &|member| member.rules.len() as f64,
             ),
-            count(
+            counted(
                 "prometheus_rule_evaluations_total",
                 "Evaluations of rules.",
-                &counts.evaluations,
+                &|counts| &counts.evaluations,
             ),
-            count(
+            counted(
                 "prometheus_rule_evaluation_failures_total",
                 "Evaluations of rules that failed.",
-                &counts.failures,
+                &|counts| &counts.failures,
             ),
-            count(
+            counted(
+                "prometheus_rule_group_iterations_total",
+                "Evaluations of groups, those that were left out included.",
+                &|counts| &counts.iterations,
+            ),
+            counted(
                 "prometheus_rule_group_iterations_missed_total",
                 "Evaluations of groups that were left out because one before took too long.",
-                &counts.missed,
+                &|counts| &counts.missed,
             ),
             count(
                 "obs_rule_samples_total",

@@ -1,4 +1,4 @@
-//! States of alerts on disk.
+//! What the ruler keeps on disk: the states of alerts, and groups that came over an API.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,35 +9,45 @@ use obs_alerting::rules::{Alert, kept};
 use obs_model::{Tenant, Timestamp};
 use obs_storage::{Change, Disk, Table, TableError};
 
-use super::{GroupKey, lock};
+use super::{GroupKey, Managed, Origin, lock};
 
 /// The folder of the table in the data directory.
 const FOLDER: &str = "alerts";
 
-/// The table of states.
+/// What the ruler keeps on disk.
 #[derive(Debug)]
-pub(crate) struct Kept(Mutex<Table>);
+pub(crate) struct Kept {
+    states: Mutex<Table>,
+    /// Groups that came over an API.
+    pub(super) managed: Managed,
+}
 
 impl Kept {
-    /// Opens the table. Blocks.
+    /// Opens the tables. Blocks.
     pub(crate) fn open(disk: &Arc<dyn Disk>, salt: u32) -> anyhow::Result<Self> {
         let opened = Table::open(Arc::clone(disk), FOLDER, salt);
         let (table, damage) = opened.context("open the states of alerts")?;
         for damage in damage {
             tracing::error!(%damage, "states of alerts are damaged");
         }
-        Ok(Self(Mutex::new(table)))
+        Ok(Self {
+            states: Mutex::new(table),
+            managed: Managed::open(disk, salt)?,
+        })
     }
 
     /// Gives the rules of a group back what was kept of their alerts.
     pub(super) fn restore(&self, key: &GroupKey, rules: &mut [Running], now: Timestamp) {
-        let table = lock(&self.0);
+        let table = lock(&self.states);
         let group = group_key(key);
         let last = table.get(&key.tenant, &group).and_then(|bytes| {
             let nanos = i64::from_le_bytes(bytes.try_into().ok()?);
             Some(Timestamp::from_nanos(nanos))
         });
-        let down = last.map_or(0, |last| now - last);
+        let Some(last) = last else {
+            return;
+        };
+        let down = now - last;
         for (rule, prefix) in prefixes(&group, rules.iter()).into_iter().enumerate() {
             let rows = rows_below(&table, &key.tenant, &prefix);
             let mut alerts = Vec::new();
@@ -50,9 +60,7 @@ impl Kept {
                     ),
                 }
             }
-            if let Some(alerting) = rules[rule].alerting_mut() {
-                alerting.restore(alerts, down);
-            }
+            rules[rule].restore(alerts, down);
         }
     }
 
@@ -75,7 +83,7 @@ impl Kept {
             }
         }
         drop(guards);
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.states);
         let mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         for (row, value) in rows_below(&table, &key.tenant, &group) {
             if row.len() > group.len() && !alerts.contains_key(row) {
@@ -100,7 +108,7 @@ impl Kept {
     /// Forgets a group.
     pub(super) fn forget(&self, key: &GroupKey) {
         let group = group_key(key);
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.states);
         let rows = rows_below(&table, &key.tenant, &group);
         let changes: Vec<_> = rows.map(|(row, _)| (row.to_vec(), None)).collect();
         if let Err(error) = write(&mut table, &key.tenant, &changes) {
@@ -122,9 +130,15 @@ fn write(
     table.write(&changes.collect::<Vec<_>>())
 }
 
-/// The key of a group.
+/// The key of a group. No file begins as the others do.
 fn group_key(key: &GroupKey) -> Vec<u8> {
-    format!("{}\0{}\0", key.file, key.name).into_bytes()
+    let origin = match key.origin {
+        Origin::File => "",
+        Origin::Api => "\u{1}api/",
+        Origin::Loki => "\u{1}loki/",
+        Origin::Kubernetes => "\u{1}kubernetes/",
+    };
+    format!("{origin}{}\0{}\0", key.file, key.name).into_bytes()
 }
 
 /// What the keys of each rule's alerts begin with.

@@ -8,14 +8,14 @@ use obs_collector::glob;
 use obs_model::Tenant;
 use obs_model::limits::Limits;
 
-use super::GroupKey;
+use super::{GroupKey, Origin};
 
 /// Largest rule file.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// The groups of all files that the patterns name; relative ones start from `folder`. One fault
 /// refuses all of them.
-pub(crate) async fn load(
+pub(super) async fn load(
     patterns: &[PathBuf],
     folder: &Path,
     limits: &Limits,
@@ -37,7 +37,8 @@ pub(crate) async fn load(
     Ok(groups)
 }
 
-async fn load_file(file: &Path, limits: &Limits) -> anyhow::Result<Vec<(GroupKey, Group)>> {
+/// The text of a file, and how it is called in faults.
+pub(super) async fn read(file: &Path) -> anyhow::Result<(String, String)> {
     let shown = file.display().to_string();
     let read = async {
         let bytes = tokio::fs::metadata(file).await?.len();
@@ -48,20 +49,26 @@ async fn load_file(file: &Path, limits: &Limits) -> anyhow::Result<Vec<(GroupKey
         Ok(tokio::fs::read_to_string(file).await?)
     };
     let text: String = read.await.with_context(|| shown.clone())?;
+    Ok((text, shown))
+}
+
+/// How a group of a file is known.
+pub(super) fn key(file: &str, group: &Group) -> GroupKey {
+    GroupKey {
+        tenant: Tenant::anonymous(),
+        file: file.to_owned(),
+        name: group.name.clone(),
+        origin: Origin::File,
+    }
+}
+
+async fn load_file(file: &Path, limits: &Limits) -> anyhow::Result<Vec<(GroupKey, Group)>> {
+    let (text, shown) = read(file).await?;
     let parsing = Parsing {
         limits: *limits,
         ..Parsing::default()
     };
     let parsed = RuleFile::parse(&text, &parsing).map_err(|e| anyhow::anyhow!("{shown}:{e}"))?;
     let groups = parsed.groups.into_iter();
-    Ok(groups
-        .map(|group| {
-            let key = GroupKey {
-                tenant: Tenant::anonymous(),
-                file: shown.clone(),
-                name: group.name.clone(),
-            };
-            (key, group)
-        })
-        .collect())
+    Ok(groups.map(|group| (key(&shown, &group), group)).collect())
 }

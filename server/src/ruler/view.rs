@@ -1,7 +1,5 @@
 //! Groups, rules and alerts as the API shows them.
 
-use std::sync::atomic::Ordering;
-
 use obs_alerting::rules::group::Health;
 use obs_alerting::rules::{AlertState, RuleKind};
 use obs_model::{Labels, Timestamp};
@@ -14,10 +12,8 @@ pub(crate) struct GroupView {
     pub(crate) file: String,
     pub(crate) name: String,
     pub(crate) interval: i64,
-    pub(crate) query_offset: i64,
     pub(crate) limit: usize,
     pub(crate) last: Option<(Timestamp, f64)>,
-    pub(crate) missed: u64,
     pub(crate) rules: Vec<RuleView>,
 }
 
@@ -63,11 +59,9 @@ impl Member {
         GroupView {
             file: self.key.file.clone(),
             name: self.key.name.clone(),
-            interval: self.interval,
-            query_offset: self.query_offset,
+            interval: self.times.interval,
             limit: self.group.limit,
             last: *lock(&self.last),
-            missed: self.missed.load(Ordering::Relaxed),
             rules: (0..self.rules.len())
                 .map(|rule| self.rule_view(rule))
                 .collect(),
@@ -108,7 +102,7 @@ impl Member {
         });
         RuleView {
             name: running.rule.name().to_owned(),
-            query: running.rule.expression.text.clone(),
+            query: running.rule.expression.query.to_string(),
             language: running.rule.expression.language,
             labels: Labels::from_pairs(running.rule.labels_in(&self.group)),
             health: running.health.clone(),

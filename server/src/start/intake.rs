@@ -11,7 +11,7 @@ use obs_collector::probe::Probes;
 use obs_collector::push::Gateway;
 use obs_collector::receive::{Receiver, splunk};
 use obs_collector::scrape::Setting;
-use obs_collector::{cluster, enrich, tail};
+use obs_collector::{Sink, cluster, tail};
 use obs_kubernetes::Client;
 use obs_kubernetes::state::StateMetrics;
 use obs_model::Tenant;
@@ -26,10 +26,10 @@ use crate::about::About;
 use crate::app::App;
 use crate::config::Config;
 use crate::kube_state::KubeStateListeners;
-use crate::{Options, config, kube_state};
+use crate::{Options, config, kube_state, ruler};
 
 /// How clients of Jaeger are told to sample.
-pub(super) async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies> {
+pub(crate) async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies> {
     let Some(file) = &config.obs.traces.jaeger.sampling_strategies_file else {
         return Ok(Strategies::default());
     };
@@ -62,25 +62,21 @@ pub(super) async fn receiver(
 }
 
 /// The page for probes, where modules are configured.
-pub(super) async fn probes(options: &Options, config: &Config) -> anyhow::Result<Option<Probes>> {
+pub(crate) async fn probes(config: &Config, folder: &Path) -> anyhow::Result<Option<Probes>> {
     let Some(setting) = &config.obs.collector.probes else {
         return Ok(None);
     };
-    let opened = Probes::open(setting, config_folder(options)).await;
+    let opened = Probes::open(setting, folder).await;
     let probes = opened.map_err(anyhow::Error::msg);
     probes.context("obs.collector.probes").map(Some)
 }
 
 /// The push gateway, with the groups that it had before.
-pub(super) async fn gateway(
-    options: &Options,
-    config: &Config,
-    app: &App,
-) -> anyhow::Result<Gateway> {
+pub(crate) async fn gateway(config: &Config, data: &Path, sink: &Sink) -> anyhow::Result<Gateway> {
     let interval = config.global.scrape_interval.map(|interval| interval.0);
-    let folder = options.data.join("pushgateway");
+    let folder = data.join("pushgateway");
     let setting = &config.obs.collector.pushgateway;
-    Gateway::open(folder, setting, (app.sink.clone(), interval))
+    Gateway::open(folder, setting, (sink.clone(), interval))
         .await
         .context("open the push gateway")
 }
@@ -120,6 +116,7 @@ pub(super) fn start_cluster(
         });
         return Ok(());
     }
+    let (rules, objects) = watch::channel(ruler::cluster::Objects::new());
     let setting = cluster::Setting {
         global: config.global.clone(),
         config: cluster,
@@ -128,7 +125,10 @@ pub(super) fn start_cluster(
         sink: app.sink.clone(),
         tenant: Tenant::anonymous(),
         counters: app.counters.kubernetes(),
+        rules: Some(rules),
     };
+    let following = ruler::cluster::follow(Arc::clone(app), objects, stop.clone());
+    tasks.spawn(following);
     tasks.spawn(cluster::run(setting, stop.clone()));
     Ok(())
 }
@@ -200,7 +200,7 @@ pub(super) fn start_intake(
         counters: Arc::clone(&app.counters),
         checkpoint: data.join("tail.checkpoint"),
         worker: app.decoder.clone(),
-        pods: enrich::Pods::default(),
+        pods: app.pods.clone(),
     };
     follow_logs(tasks, stop, config, following);
 }

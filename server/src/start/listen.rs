@@ -37,7 +37,7 @@ pub(super) struct Listeners {
     pub(super) http: TcpListener,
     pub(super) otlp_grpc: TcpListener,
     pub(super) otlp_http: TcpListener,
-    pub(super) node_exporter: Option<TcpListener>,
+    pub(super) node_exporter: Option<node_exporter::Bound>,
     pub(super) kube_state: Option<KubeStateListeners>,
     pub(super) pushgateway: Option<TcpListener>,
     /// Syslog and the like.
@@ -56,7 +56,8 @@ impl Listeners {
     ) -> anyhow::Result<(SocketAddr, Option<SocketAddr>)> {
         let http = reachable(self.http.local_addr()?);
         about.own_pool("obs", http);
-        let node = self.node_exporter.as_ref().map(TcpListener::local_addr);
+        let node = self.node_exporter.as_ref();
+        let node = node.map(|bound| bound.listener.local_addr());
         let node = node.transpose()?.map(reachable);
         if let Some(node) = node {
             about.own_pool("node", node);
@@ -92,7 +93,10 @@ pub(super) async fn bind(options: &Options, config: &Config) -> anyhow::Result<L
         otlp_grpc: listen("OTLP over gRPC", options.otlp_grpc_listen).await?,
         otlp_http: listen("OTLP over HTTP", options.otlp_http_listen).await?,
         node_exporter: match &config.obs.node_exporter {
-            Some(exporter) => Some(listen("the node exporter", exporter.listen).await?),
+            Some(exporter) => Some(node_exporter::Bound {
+                listener: listen("the node exporter", exporter.listen).await?,
+                settings: exporter.settings.clone(),
+            }),
             None => None,
         },
         kube_state: match config.obs.kubernetes.wanted_state() {
@@ -148,8 +152,8 @@ pub(super) fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Res
         "otlp_grpc": address(&listeners.otlp_grpc)?,
         "otlp_http": address(&listeners.otlp_http)?,
     });
-    if let Some(listener) = &listeners.node_exporter {
-        addresses["node_exporter"] = address(listener)?.into();
+    if let Some(bound) = &listeners.node_exporter {
+        addresses["node_exporter"] = address(&bound.listener)?.into();
     }
     if let Some(listeners) = &listeners.kube_state {
         addresses["kube_state"] = address(&listeners.metrics)?.into();
@@ -190,13 +194,14 @@ impl Serving<'_> {
         }
         let pushes = pushgateway::routes(receiver.clone(), gateway.clone());
         let all = api::routes(app).merge(receive::routes(receiver.clone()));
-        let mut all = all.merge(pushes);
+        let wipe = pushgateway::wipe_routes(receiver.clone(), gateway.clone());
+        let mut all = all.merge(pushes).merge(api::own_site(wipe.clone()));
         if let Some(probes) = probes {
             all = all.merge(probes.routes());
         }
         if let Some(listener) = listeners.pushgateway {
             let own = pushgateway::own_routes(receiver.clone(), gateway);
-            self.serve(listener, own);
+            self.serve(listener, own.merge(api::own_site(wipe)));
         }
         let all = api::below(&app.about.route_prefix, all);
         self.serve(listeners.http, all);
@@ -204,8 +209,8 @@ impl Serving<'_> {
         self.serve(listeners.otlp_http, otlp);
         let grpc = receive::grpc::routes(receiver).merge(api::grpc_routes(app));
         self.serve(listeners.otlp_grpc, grpc);
-        if let Some(listener) = listeners.node_exporter {
-            self.node_exporter(listener);
+        if let Some(bound) = listeners.node_exporter {
+            self.node_exporter(bound.naming(&app.pods));
         }
         OwnSockets {
             logs: listeners.logs,
@@ -214,10 +219,10 @@ impl Serving<'_> {
         }
     }
 
-    pub(crate) fn node_exporter(self, listener: TcpListener) {
+    pub(crate) fn node_exporter(self, bound: node_exporter::Bound) {
         let stopped = self.stop.clone().cancelled_owned();
         self.tasks.spawn(async move {
-            let settings = node_exporter::Settings::default();
+            let node_exporter::Bound { listener, settings } = bound;
             if let Err(error) = node_exporter::serve(listener, settings, stopped).await {
                 tracing::error!(%error, "the node exporter failed");
             }

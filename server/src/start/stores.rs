@@ -9,6 +9,7 @@ use obs_storage::{Disk, Retention};
 
 use crate::app::App;
 use crate::config::{Config, RETENTION_DEFAULT};
+use crate::dashboards::Dashboards;
 use crate::ruler::Kept;
 use crate::sampling::Sampling;
 use crate::stores::Stores;
@@ -104,6 +105,14 @@ pub(super) async fn open_kept(disk: &Arc<dyn Disk>) -> anyhow::Result<Kept> {
     tokio::task::spawn_blocking(move || Kept::open(&disk, random_u32())).await?
 }
 
+/// Opens the dashboards that were saved, off the event loop.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+pub(super) async fn open_dashboards(disk: &Arc<dyn Disk>) -> anyhow::Result<Arc<Dashboards>> {
+    let disk = Arc::clone(disk);
+    let opened = tokio::task::spawn_blocking(move || Dashboards::open(&disk, random_u32())).await?;
+    opened.map(Arc::new)
+}
+
 /// How long data is kept: by the flag, the file, or as Prometheus does; `None` for ever.
 pub(super) fn retention(options: &Options, config: &Config) -> Option<i64> {
     let told = options.retention_nanos.or(config.obs.storage.retention);
@@ -111,7 +120,7 @@ pub(super) fn retention(options: &Options, config: &Config) -> Option<i64> {
 }
 
 /// Hard to guess: the hasher of the standard library is seeded by the operating system.
-pub(super) fn random_u32() -> u32 {
+pub(crate) fn random_u32() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(clock::now().nanos());
     (random >> 32) as u32

@@ -1,6 +1,6 @@
 //! Faults on demand.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,6 +32,7 @@ pub(super) struct Signals {
 #[derive(Debug)]
 pub(super) struct Faults {
     waiting: Mutex<Vec<(String, usize, Fault)>>,
+    away: AtomicBool,
     pub(super) signals: tokio::sync::watch::Sender<Signals>,
     open: AtomicUsize,
 }
@@ -40,6 +41,7 @@ impl Default for Faults {
     fn default() -> Self {
         Self {
             waiting: Mutex::default(),
+            away: AtomicBool::new(false),
             signals: tokio::sync::watch::Sender::new(Signals::default()),
             open: AtomicUsize::new(0),
         }
@@ -61,8 +63,19 @@ impl Faults {
         self.waiting.lock().push((path.to_owned(), times, fault));
     }
 
+    /// From now on nobody is answered, or everybody again.
+    pub(super) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+        if away {
+            self.drop_watches();
+        }
+    }
+
     /// The fault of this request, if it has one.
     pub(super) fn take(&self, path: &str) -> Option<Fault> {
+        if self.away.load(Ordering::SeqCst) {
+            return Some(Fault::Cut);
+        }
         let mut waiting = self.waiting.lock();
         let found = waiting
             .iter()

@@ -663,7 +663,7 @@ fn where_series_come_from() {
 }
 
 #[test]
-fn rules_that_are_not_evaluated_are_none_and_said_so() {
+fn a_server_without_rules_shows_none() {
     let obs = Obs::start();
     assert_eq!(
         data(&obs, "/rules", &[("type", "alert")]),
@@ -677,12 +677,6 @@ fn rules_that_are_not_evaluated_are_none_and_said_so() {
         "/rules",
         &[("type", "x")],
         (400, "bad_data", "not supported value \"x\""),
-    );
-    let (obs, _exporter) = scraping();
-    let rules = obs.get("/api/v1/rules", &[]).json();
-    assert_eq!(
-        texts(&rules["warnings"]),
-        ["rule_files: rules are not evaluated by this version"]
     );
 }
 
@@ -829,9 +823,9 @@ fn what_the_document_lists_is_there() {
         let answer = obs.get(&format!("/api/v1/{path}"), &[]);
         assert_ne!(answer.status, 404, "{path}: {}", answer.text());
     }
-    let rulers = obs.get("/api/v1/rules/test/test", &[]);
+    let nothing = obs.get("/api/v1/nothing", &[]);
     assert_eq!(
-        (rulers.status, rulers.text().contains("page not found")),
+        (nothing.status, nothing.text().contains("page not found")),
         (404, true)
     );
 }

@@ -54,16 +54,16 @@ impl Exporter {
     }
 }
 
-fn query(obs: &Obs, query: &str) -> Vec<(String, f64)> {
+pub(super) fn query(obs: &Obs, query: &str) -> Vec<(String, f64)> {
     vector(&obs.get("/api/v1/query", &[("query", query)]).json())
 }
 
-fn values(found: &[(String, f64)]) -> Vec<f64> {
+pub(super) fn values(found: &[(String, f64)]) -> Vec<f64> {
     found.iter().map(|(_, value)| *value).collect()
 }
 
 /// The target of a job, once it was scraped.
-fn target(obs: &Obs, job: &str, health: &str) -> Value {
+pub(super) fn target(obs: &Obs, job: &str, health: &str) -> Value {
     until(&format!("{job} to be {health}"), || {
         let answer = obs.get("/api/v1/targets", &[("state", "active")]).json();
         let targets = list(&answer["data"]["activeTargets"]).to_vec();

@@ -68,6 +68,21 @@ pub fn decode(
     Ok(reader.exposition)
 }
 
+/// The native histogram of a message `io.prometheus.client.Histogram`; `None` where it has none.
+pub(super) fn native_histogram(
+    message: Message<'_>,
+    kind: MetricKind,
+    limits: &Limits,
+) -> Result<Option<Histogram>, WireError> {
+    let reader = Reader {
+        limits,
+        histograms: Histograms::default(),
+        room: limits.decompressed_bytes_max,
+        exposition: Exposition::default(),
+    };
+    reader.native_value(message, kind)
+}
+
 /// What the metrics of a family share.
 #[derive(Clone, Copy, Debug)]
 struct Family<'a> {
@@ -396,6 +411,24 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// The native histogram of a message; `None` where it has none.
+    fn native_value(
+        &self,
+        message: Message<'_>,
+        kind: MetricKind,
+    ) -> Result<Option<Histogram>, WireError> {
+        let mut sent = Sent::default();
+        sent.histogram.integer = true;
+        let mut fields = message.fields();
+        while let Some((number, wire)) = fields.next()? {
+            self.histogram_field(&mut sent, number, wire, &fields)?;
+        }
+        if !sent.is_native() {
+            return Ok(None);
+        }
+        sent.native(kind, message).map(Some)
+    }
+
     fn bucket(&self, message: Message<'_>) -> Result<Bucket, WireError> {
         let mut bucket = Bucket::default();
         let mut fields = message.fields();
@@ -421,16 +454,7 @@ impl Reader<'_> {
         sent: &mut Sent,
         message: Message<'_>,
     ) -> Result<(), WireError> {
-        let mut value = sent.histogram.clone();
-        if value.integer {
-            value.positive = absolute(&sent.positive_deltas);
-            value.negative = absolute(&sent.negative_deltas);
-        }
-        if family.kind == MetricKind::GaugeHistogram {
-            value.reset_hint = ResetHint::Gauge;
-        }
-        let valid = value.validate();
-        valid.map_err(|e| message.fault(format!("a well-formed histogram ({e})")))?;
+        let value = sent.native(family.kind, message)?;
         let (labels, unset) = self.series(family.name, metric, None, message)?;
         // Those of the classic buckets where the histogram has none of its own; then only those
         // with a time, because one bucket would hide another.
@@ -511,6 +535,21 @@ struct Sent {
 }
 
 impl Sent {
+    /// The native histogram, checked.
+    fn native(&self, kind: MetricKind, message: Message<'_>) -> Result<Histogram, WireError> {
+        let mut value = self.histogram.clone();
+        if value.integer {
+            value.positive = absolute(&self.positive_deltas);
+            value.negative = absolute(&self.negative_deltas);
+        }
+        if kind == MetricKind::GaugeHistogram {
+            value.reset_hint = ResetHint::Gauge;
+        }
+        let valid = value.validate();
+        valid.map_err(|e| message.fault(format!("a well-formed histogram ({e})")))?;
+        Ok(value)
+    }
+
     fn is_native(&self) -> bool {
         let h = &self.histogram;
         !h.positive_spans.is_empty()

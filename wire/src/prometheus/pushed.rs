@@ -6,12 +6,15 @@
 //! bucket `+Inf`. Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use obs_model::Labels;
+use obs_model::histogram::Histogram;
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
 use obs_model::metrics::MetricKind;
 
+use super::delimited;
 use super::exposition::ScrapedSample;
 use super::text::{self, escape, is_metric_name};
 use crate::error::{Position, WireError};
@@ -43,6 +46,48 @@ pub struct PushedMetric {
     pub labels: Pairs,
     /// Its value.
     pub value: PushedValue,
+    /// The native histogram that came with it.
+    pub native: Option<Arc<PushedNative>>,
+}
+
+/// A native histogram as it was pushed: the formats of text have no place for it.
+#[derive(Clone, Debug)]
+pub struct PushedNative {
+    /// The message `io.prometheus.client.Histogram`.
+    pub message: Vec<u8>,
+    /// What it says.
+    pub value: Histogram,
+}
+
+impl PartialEq for PushedNative {
+    /// What it says comes from the message alone.
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+}
+
+impl PushedNative {
+    /// Reads a message; `None` where it has no native histogram.
+    pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Option<Self>, WireError> {
+        let message = Message {
+            format: FORMAT,
+            bytes,
+            begin: 0,
+        };
+        native(message, MetricKind::Histogram, limits)
+    }
+}
+
+fn native(
+    message: Message<'_>,
+    kind: MetricKind,
+    limits: &Limits,
+) -> Result<Option<PushedNative>, WireError> {
+    let value = delimited::native_histogram(message, kind, limits)?;
+    Ok(value.map(|value| PushedNative {
+        message: message.bytes.to_vec(),
+        value,
+    }))
 }
 
 /// The value of a metric.
@@ -171,7 +216,11 @@ impl TextFamily {
         let Some(of_points) = distributed else {
             // Lines with equal labels stay two metrics: the check for duplicates finds them.
             let value = PushedValue::Simple(sample.value);
-            self.family.metrics.push(PushedMetric { labels, value });
+            self.family.metrics.push(PushedMetric {
+                labels,
+                value,
+                native: None,
+            });
             return;
         };
         let at = labels.remove(of_points);
@@ -186,6 +235,7 @@ impl TextFamily {
             all.push(PushedMetric {
                 labels: labels.clone(),
                 value,
+                native: None,
             });
             all.len() - 1
         });
@@ -351,7 +401,7 @@ fn metric(
     timed: &mut bool,
 ) -> Result<PushedMetric, WireError> {
     let mut labels = Pairs::new();
-    let mut value = None;
+    let (mut value, mut of_native) = (None, None);
     let mut fields = message.fields();
     while let Some((number, wire)) = fields.next()? {
         match (number, wire) {
@@ -370,6 +420,7 @@ fn metric(
             (7, Wire::Bytes(m)) if kind == MetricKind::Histogram => {
                 let mut distribution = distribution(m, kind)?;
                 distribution.close();
+                of_native = native(m, kind, limits)?.map(Arc::new);
                 value = Some(PushedValue::Histogram(distribution));
             }
             (6, Wire::Varint(_)) => *timed = true,
@@ -385,7 +436,11 @@ fn metric(
     }
     let expected = || format!("a value of the type {}", kind.as_str());
     let value = value.ok_or_else(|| message.fault(expected()))?;
-    Ok(PushedMetric { labels, value })
+    Ok(PushedMetric {
+        labels,
+        value,
+        native: of_native,
+    })
 }
 
 fn label(message: Message<'_>, limits: &Limits) -> Result<(String, String), WireError> {
@@ -468,6 +523,15 @@ fn pair(message: Message<'_>, kind: MetricKind) -> Result<(f64, f64), WireError>
 pub type PushedSample = (&'static str, Option<(&'static str, String)>, f64);
 
 impl PushedMetric {
+    /// Whether it has a native histogram and nothing of a classic one but its bucket of all.
+    pub fn is_native_only(&self) -> bool {
+        let bounded = |(bound, _): &(f64, f64)| bound.is_finite();
+        match &self.value {
+            PushedValue::Histogram(d) => self.native.is_some() && !d.points.iter().any(bounded),
+            PushedValue::Simple(_) | PushedValue::Summary(_) => false,
+        }
+    }
+
     /// The samples: what follows the family's name, the further label, the value.
     pub fn samples(&self) -> Vec<PushedSample> {
         let (name, suffix, d) = match &self.value {
@@ -662,7 +726,7 @@ mod tests {
         fn printed_families_are_read_back(value in any::<f64>().prop_filter("equal", |v| !v.is_nan()), label in "[a-z\\\\\"\n]{0,6}", help in "[a-z\\\\\n]{1,6}") {
             let mut pushed = Pushed::default();
             let labels = Pairs::from([("l".to_owned(), label)]);
-            let metrics = vec![PushedMetric { labels, value: PushedValue::Simple(value) }];
+            let metrics = vec![PushedMetric { labels, value: PushedValue::Simple(value), native: None }];
             let family = PushedFamily { name: "a".into(), help, kind: MetricKind::Gauge, metrics };
             pushed.families.insert("a".into(), family);
             let mut out = Vec::new();

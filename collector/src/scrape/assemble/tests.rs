@@ -28,6 +28,7 @@ fn scrape(job: &Job, book: &mut Book, body: &str, millis: i64) -> Result<Assembl
     book.open(&job, None);
     let scrape = Scrape {
         job: &job,
+        histograms: job.histograms,
         target: &target(),
         limits: &Limits::default(),
         time: Timestamp::from_millis(millis),

@@ -181,6 +181,7 @@ fn run(yaml: &str, format: TextFormat, steps: &[Step]) {
         book.open(&job, numbers.as_deref());
         let scrape = Scrape {
             job: &job,
+            histograms: job.histograms,
             target: &target(),
             limits: &limits,
             time,
@@ -337,6 +338,7 @@ fn steady_scrapes_carry_numbers_and_gone_series_are_forgotten() {
         book.open(&job, numbers.as_deref());
         let scrape = Scrape {
             job: &job,
+            histograms: job.histograms,
             target: &target(),
             limits: &limits,
             time: Timestamp::from_millis(millis),

@@ -175,6 +175,11 @@ const OPERATIONS: &[Operation] = &[
         &[
             ("state", false, "active, dropped or any."),
             ("scrapePool", false, "The name of a scrape job."),
+            (
+                "reasons",
+                false,
+                "true: says why targets were dropped; not in Prometheus.",
+            ),
         ],
     ),
     of(

@@ -8,10 +8,11 @@ use obs_alerting::rules::AlertState;
 use obs_alerting::rules::group::Health;
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Labels, Matcher, Tenant, Timestamp, matcher};
+use obs_query::Language;
 use serde_json::{Map, Value, json};
 
 use super::{Result, labels_json, success};
-use crate::api::{Asker, json};
+use crate::api::Asker;
 use crate::app::App;
 use crate::params::{Params, invalid};
 use crate::ruler::{AlertView, AlertingView, GroupView, RuleView};
@@ -79,11 +80,6 @@ impl Wanted {
         let matching = |matchers: &Vec<Matcher>| matcher::all_match(matchers, &rule.labels);
         kind && named && (self.matchers.is_empty() || self.matchers.iter().any(matching))
     }
-
-    /// Whether groups without any rule that is wanted are left out.
-    fn narrows(&self) -> bool {
-        !self.names.is_empty() || !self.matchers.is_empty()
-    }
 }
 
 /// `/rules`
@@ -92,9 +88,30 @@ pub(super) async fn rules(
     Asker(tenant): Asker,
     params: Params,
 ) -> Result<Response> {
-    let wanted = Wanted::of(&params, &app)?;
+    listed(&app, groups_of(&app, &tenant), &params)
+}
+
+/// The same of groups with rules over logs, as Loki shows them.
+pub(super) async fn log_rules(
+    State(app): State<Arc<App>>,
+    Asker(tenant): Asker,
+    params: Params,
+) -> Result<Response> {
+    listed(&app, log_groups(&app, &tenant), &params)
+}
+
+/// The groups of a tenant with rules over logs.
+fn log_groups(app: &App, tenant: &Tenant) -> Vec<GroupView> {
+    let mut groups = groups_of(app, tenant);
+    let logs = |rule: &RuleView| rule.language == Language::Logql;
+    groups.retain(|group| group.rules.iter().any(logs));
+    groups
+}
+
+fn listed(app: &App, all: Vec<GroupView>, params: &Params) -> Result<Response> {
+    let wanted = Wanted::of(params, app)?;
     let mut groups = Vec::new();
-    for group in groups_of(&app, &tenant) {
+    for group in all {
         if !wanted.group(&group) {
             continue;
         }
@@ -102,7 +119,7 @@ pub(super) async fn rules(
         let rules: Vec<Value> = rules
             .map(|rule| rule_json(rule, wanted.with_alerts))
             .collect();
-        if rules.is_empty() && wanted.narrows() {
+        if rules.is_empty() {
             continue;
         }
         groups.push((token(&group), group_json(&group, rules)));
@@ -116,7 +133,7 @@ pub(super) async fn rules(
         Some(from) => {
             let found = groups.iter().position(|(token, _)| *token == from);
             found.ok_or_else(|| {
-                let what = "invalid group_next_token. were rule groups changed?";
+                let what = format!("invalid group_next_token '{from}'. were rule groups changed?");
                 invalid("group_next_token", what)
             })?
         }
@@ -164,8 +181,6 @@ fn group_json(group: &GroupView, rules: Vec<Value>) -> Value {
         "rules": rules,
         "interval": seconds(group.interval),
         "limit": group.limit,
-        "queryOffset": seconds(group.query_offset),
-        "missedEvaluations": group.missed,
         "evaluationTime": group.last.map_or(0.0, |(_, took)| took),
         "lastEvaluation": time(group.last.map(|(at, _)| at)),
     })
@@ -179,9 +194,9 @@ fn rule_json(rule: &RuleView, with_alerts: bool) -> Value {
     shown.insert("name".to_owned(), rule.name.clone().into());
     shown.insert("query".to_owned(), rule.query.clone().into());
     let language = match rule.language {
-        obs_query::Language::Promql => None,
-        obs_query::Language::Logql => Some("logql"),
-        obs_query::Language::Traceql => Some("traceql"),
+        Language::Promql => None,
+        Language::Logql => Some("logql"),
+        Language::Traceql => Some("traceql"),
     };
     if let Some(language) = language {
         shown.insert("lang".to_owned(), language.into());
@@ -259,7 +274,15 @@ fn exponential(value: f64) -> String {
 
 /// `/alerts`
 pub(super) async fn alerts(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Response {
-    let groups = groups_of(&app, &tenant);
+    alerts_of(&groups_of(&app, &tenant))
+}
+
+/// The same of groups with rules over logs.
+pub(super) async fn log_alerts(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Response {
+    alerts_of(&log_groups(&app, &tenant))
+}
+
+fn alerts_of(groups: &[GroupView]) -> Response {
     let rules = groups.iter().flat_map(|group| &group.rules);
     let alerts = rules.flat_map(|rule| rule.alerting.iter().flat_map(|a| &a.alerts));
     let alerts: Vec<Value> = alerts
@@ -271,18 +294,15 @@ pub(super) async fn alerts(State(app): State<Arc<App>>, Asker(tenant): Asker) ->
 
 /// `/alertmanagers`
 pub(super) async fn alertmanagers(State(app): State<Arc<App>>) -> Response {
-    nothing(
-        &app,
-        &json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}),
-    )
-}
-
-fn nothing(app: &App, data: &Value) -> Response {
-    let mut answer = json!({"status": "success", "data": data});
-    if !app.about.notices.is_empty() {
-        answer["warnings"] = json!(app.about.notices);
-    }
-    json(answer.to_string().into_bytes())
+    let known = app.notifier.get().map(|notifier| notifier.alertmanagers());
+    let (active, dropped) = known.unwrap_or_default();
+    let shown = |urls: Vec<String>| -> Vec<Value> {
+        urls.into_iter().map(|url| json!({"url": url})).collect()
+    };
+    success(&json!({
+        "activeAlertmanagers": shown(active),
+        "droppedAlertmanagers": shown(dropped),
+    }))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use obs_collector::HttpError;
+use obs_collector::config::Job;
 use obs_collector::relabel::{self, Action, Rule};
 use obs_collector::scrape::{TargetStatus, TargetsSnapshot};
 use obs_model::metrics::Metadata;
@@ -32,7 +33,30 @@ pub(super) async fn list(State(app): State<Arc<App>>, params: Params) -> Respons
     let state = params.get("state").unwrap_or("any").to_lowercase();
     let pool = params.get("scrapePool");
     let snapshot = app.scraper.targets().snapshot();
-    success(&targets_json(&snapshot, &state, pool))
+    let mut told = targets_json(&snapshot, &state, pool);
+    if params.get("reasons") == Some("true") {
+        add_reasons(&app.scraper.jobs(), &mut told["droppedTargets"]);
+    }
+    success(&told)
+}
+
+/// Says of dropped targets by which rule they were; not in Prometheus, so only where it is asked
+/// for.
+fn add_reasons(jobs: &[Arc<Job>], dropped: &mut Value) {
+    for target in dropped.as_array_mut().into_iter().flatten() {
+        let job = jobs
+            .iter()
+            .find(|job| target["scrapePool"] == job.name.as_str());
+        let labels = target["discoveredLabels"].as_object().into_iter().flatten();
+        let labels = labels.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        let mut builder = Labels::from_pairs(labels).to_builder();
+        // A job that was reloaded just now may not drop it any more.
+        let why = job.and_then(|job| relabel::dropped_by(&job.relabel, &mut builder));
+        if let Some((rule, why)) = why {
+            let text = format!("relabel_configs[{rule}]: {why}");
+            target["reason"] = json!({"rule": rule, "text": text});
+        }
+    }
 }
 
 fn targets_json(snapshot: &TargetsSnapshot, state: &str, pool: Option<&str>) -> Value {
@@ -112,13 +136,13 @@ pub(super) async fn metadata(
         all.retain(|m| metric.as_deref().is_none_or(|name| name == m.family));
         let mut found = Vec::new();
         for target in &targets {
+            // As Prometheus: what a target has is not cut.
             if found.len() >= limit {
                 break;
             }
             let of_target = families(&snapshot, target, range, &all, budget)?;
             found.extend(of_target.map(|meant| entry(target, meant, metric.is_none())));
         }
-        found.truncate(limit);
         Ok(found)
     });
     Ok(success(&Value::Array(found.await?)))
@@ -196,31 +220,37 @@ fn step(rules: &[Rule], labels: &Labels) -> Value {
 
 /// A rule with the configuration's keys.
 fn rule_json(rule: &Rule) -> Value {
+    /// What Prometheus shows where the action has no use for it.
+    const DEFAULT: &str = "$1";
     let (action, target, replacement, modulus) = match &rule.action {
         Action::Replace {
             target,
             replacement,
         } => ("replace", target.as_str(), replacement.as_str(), 0),
-        Action::Keep => ("keep", "", "", 0),
-        Action::Drop => ("drop", "", "", 0),
-        Action::KeepEqual(target) => ("keepequal", target.as_str(), "", 0),
-        Action::DropEqual(target) => ("dropequal", target.as_str(), "", 0),
-        Action::HashMod { target, modulus } => ("hashmod", target.as_str(), "", *modulus),
+        Action::Keep => ("keep", "", DEFAULT, 0),
+        Action::Drop => ("drop", "", DEFAULT, 0),
+        Action::KeepEqual(target) => ("keepequal", target.as_str(), DEFAULT, 0),
+        Action::DropEqual(target) => ("dropequal", target.as_str(), DEFAULT, 0),
+        Action::HashMod { target, modulus } => ("hashmod", target.as_str(), DEFAULT, *modulus),
         Action::LabelMap(replacement) => ("labelmap", "", replacement.as_str(), 0),
-        Action::LabelDrop => ("labeldrop", "", "", 0),
-        Action::LabelKeep => ("labelkeep", "", "", 0),
-        Action::Lowercase(target) => ("lowercase", target.as_str(), "", 0),
-        Action::Uppercase(target) => ("uppercase", target.as_str(), "", 0),
+        Action::LabelDrop => ("labeldrop", "", DEFAULT, 0),
+        Action::LabelKeep => ("labelkeep", "", DEFAULT, 0),
+        Action::Lowercase(target) => ("lowercase", target.as_str(), DEFAULT, 0),
+        Action::Uppercase(target) => ("uppercase", target.as_str(), DEFAULT, 0),
     };
     let mut json = Map::new();
     let mut put = |name: &str, value: Value| drop(json.insert(name.to_owned(), value));
     put("action", action.into());
     put("regex", rule.regex.source().into());
-    put("separator", rule.separator.as_str().into());
     if !rule.source_labels.is_empty() {
         put("source_labels", rule.source_labels.clone().into());
     }
-    for (name, value) in [("target_label", target), ("replacement", replacement)] {
+    let separator = rule.separator.as_str();
+    for (name, value) in [
+        ("separator", separator),
+        ("target_label", target),
+        ("replacement", replacement),
+    ] {
         if !value.is_empty() {
             put(name, value.into());
         }

@@ -1,0 +1,385 @@
+//! `obs alerts` and `obs silence`: what the Alertmanager of a server knows, where an alert would
+//! go, and quiet on request.
+
+use std::io::Write;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand};
+use obs_model::Timestamp;
+use serde_json::{Value, json};
+
+use crate::arguments::{Output, ServerOptions, duration};
+use crate::client::{Client, now, time};
+use crate::table::Table;
+
+/// `obs alerts`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alerts {
+    /// List the alerts that are known now
+    List(ListOptions),
+    /// Show where an alert with these labels would go, and what would keep it quiet
+    #[command(after_help = "Example:\n  obs alerts route alertname=DiskFull severity=page")]
+    Route(RouteOptions),
+}
+
+/// `obs silence`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Silence {
+    /// List silences
+    List(SilenceListOptions),
+    /// Keep alerts quiet that have all of these labels
+    #[command(
+        after_help = "Example:\n  obs silence add -c 'disk is being replaced' -d 2h alertname=DiskFull 'node=~\"eu-.*\"'"
+    )]
+    Add(SilenceAddOptions),
+    /// End silences now; prints their ids
+    Expire(SilenceExpireOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// Only alerts that match: `severity="page"`
+    pub(crate) matchers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Only those that go to receivers that match this expression
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) receiver: Option<String>,
+    /// Leave out those that are silenced or inhibited
+    #[arg(long)]
+    pub(crate) active: bool,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RouteOptions {
+    /// Labels: `alertname=DiskFull severity=page`
+    #[arg(required = true)]
+    pub(crate) labels: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SilenceListOptions {
+    /// Only silences that have these matchers themselves
+    pub(crate) matchers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Also those that are over
+    #[arg(long)]
+    pub(crate) expired: bool,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SilenceAddOptions {
+    /// Matchers: `alertname=DiskFull`, `node=~"eu-.*"`
+    #[arg(required = true)]
+    pub(crate) matchers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Why
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) comment: String,
+    /// Who asks
+    #[arg(short, long, value_name = "NAME", env = "USER", default_value = "obs")]
+    pub(crate) author: String,
+    /// For how long
+    #[arg(short, long, value_name = "DURATION", default_value = "1h")]
+    pub(crate) duration: String,
+    /// From when (default: now)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) start: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SilenceExpireOptions {
+    /// Ids
+    #[arg(required = true)]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn shaped(
+    output: Output,
+    value: &Value,
+    table: impl FnOnce(&Value) -> Table,
+) -> anyhow::Result<()> {
+    write(&match output {
+        Output::Json => format!(
+            "{}\n",
+            serde_json::to_string_pretty(value).context("write JSON")?
+        ),
+        Output::Table => table(value).text(),
+        Output::Csv => table(value).csv(),
+    })
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn texts(value: &Value) -> String {
+    let all: Vec<&str> = items(value).filter_map(Value::as_str).collect();
+    all.join(",")
+}
+
+fn labels(value: &Value) -> String {
+    let pairs = value.as_object().into_iter().flatten();
+    let pairs = pairs.map(|(name, value)| format!("{name}={value}"));
+    pairs.collect::<Vec<String>>().join(" ")
+}
+
+fn filters(matchers: &[String]) -> Vec<(&'static str, String)> {
+    matchers.iter().map(|m| ("filter", m.clone())).collect()
+}
+
+/// Runs `obs alerts`.
+pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
+    match command {
+        Alerts::List(options) => {
+            let client = Client::new(&options.server)?;
+            let mut params = filters(&options.matchers);
+            params.extend(options.receiver.clone().map(|regex| ("receiver", regex)));
+            if options.active {
+                params.push(("silenced", "false".to_owned()));
+                params.push(("inhibited", "false".to_owned()));
+            }
+            let answer = client.json("/api/v2/alerts", &params).await?;
+            shaped(options.output, &answer, alert_table)
+        }
+        Alerts::Route(options) => {
+            let client = Client::new(&options.server)?;
+            let labels = options.labels.iter();
+            let params: Vec<_> = labels.map(|label| ("labels", label.clone())).collect();
+            let path = "/api/v1/alertmanager/route";
+            let answer = client.json(path, &params).await?;
+            let data = &answer["data"];
+            for (key, what) in [("silencedBy", "silenced"), ("inhibitedBy", "inhibited")] {
+                let by = texts(&data[key]);
+                if !by.is_empty() {
+                    writeln!(
+                        std::io::stderr(),
+                        "nobody would be told now: {what} by {by}"
+                    )?;
+                }
+            }
+            shaped(options.output, data, route_table)
+        }
+    }
+}
+
+fn alert_table(alerts: &Value) -> Table {
+    let mut table = Table::new([
+        "alertname",
+        "state",
+        "since",
+        "receivers",
+        "labels",
+        "summary",
+    ]);
+    for alert in items(alerts) {
+        let receivers: Vec<&str> = items(&alert["receivers"])
+            .map(|r| text(r, "name"))
+            .collect();
+        let mut others = alert["labels"].clone();
+        let name = others
+            .as_object_mut()
+            .and_then(|map| map.remove("alertname"));
+        table.push(vec![
+            name.as_ref()
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            text(&alert["status"], "state").to_owned(),
+            text(alert, "startsAt").to_owned(),
+            receivers.join(","),
+            labels(&others),
+            text(&alert["annotations"], "summary").to_owned(),
+        ]);
+    }
+    table
+}
+
+fn route_table(data: &Value) -> Table {
+    let mut table = Table::new([
+        "receiver", "by", "route", "group", "wait", "interval", "repeat", "muted by",
+    ]);
+    for route in items(&data["routes"]) {
+        table.push(vec![
+            text(route, "receiver").to_owned(),
+            texts(&route["integrations"]),
+            text(route, "route").to_owned(),
+            labels(&route["groupLabels"]),
+            text(route, "groupWait").to_owned(),
+            text(route, "groupInterval").to_owned(),
+            text(route, "repeatInterval").to_owned(),
+            texts(&route["mutedBy"]),
+        ]);
+    }
+    table
+}
+
+/// Runs `obs silence`.
+pub(crate) async fn silence(command: &Silence) -> anyhow::Result<()> {
+    match command {
+        Silence::List(options) => {
+            let client = Client::new(&options.server)?;
+            let mut params = filters(&options.matchers);
+            params.push(("expired", options.expired.to_string()));
+            let answer = client.json("/api/v2/silences", &params).await?;
+            shaped(options.output, &answer, silence_table)
+        }
+        Silence::Add(options) => {
+            let client = Client::new(&options.server)?;
+            let body = silence_body(options, now())?;
+            let headers = [("content-type", "application/json")];
+            let path = "/api/v2/silences";
+            let posted = client
+                .post(path, &headers, body.to_string().into_bytes())
+                .await?;
+            ensure!(posted.status == 200, posted.told());
+            let answer: Value =
+                serde_json::from_slice(&posted.body).context("the server's answer")?;
+            write(&format!("{}\n", text(&answer, "silenceID")))
+        }
+        Silence::Expire(options) => {
+            let client = Client::new(&options.server)?;
+            for id in &options.ids {
+                client.delete(&format!("/api/v2/silence/{id}")).await?;
+                write(&format!("{id}\n"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn silence_body(options: &SilenceAddOptions, now: Timestamp) -> anyhow::Result<Value> {
+    let start = options.start.as_deref().map(time).transpose();
+    let start = start.context("--start")?.unwrap_or(now);
+    let length = duration(&options.duration).context("--duration")?;
+    ensure!(length > 0, "--duration: expected more than nothing");
+    let mut matchers = Vec::new();
+    for text in &options.matchers {
+        matchers.push(matcher(text)?);
+    }
+    Ok(json!({
+        "matchers": matchers,
+        "startsAt": start.to_string(),
+        "endsAt": start.saturating_add(length).to_string(),
+        "createdBy": options.author,
+        "comment": options.comment,
+    }))
+}
+
+/// `name=value`, also `!=`, `=~` and `!~`; the value may be in quotes.
+fn matcher(text: &str) -> anyhow::Result<Value> {
+    let fault = || format!("expected a matcher such as severity=page, found {text:?}");
+    let at = text.find(['=', '!']).with_context(fault)?;
+    let (name, rest) = text.split_at(at);
+    let signs = [
+        ("=~", true, true),
+        ("!~", false, true),
+        ("!=", false, false),
+        ("=", true, false),
+    ];
+    let found = signs
+        .into_iter()
+        .find_map(|(sign, equal, regex)| Some((rest.strip_prefix(sign)?, equal, regex)));
+    let (value, is_equal, is_regex) = found.with_context(fault)?;
+    let name = name.trim();
+    ensure!(!name.is_empty(), fault());
+    let value = value.trim();
+    let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
+    let value: String = match quoted {
+        true => serde_json::from_str(value).with_context(fault)?,
+        false => value.to_owned(),
+    };
+    Ok(json!({"name": name, "value": value, "isEqual": is_equal, "isRegex": is_regex}))
+}
+
+fn silence_table(silences: &Value) -> Table {
+    let mut table = Table::new(["id", "state", "until", "matchers", "by", "comment"]);
+    for silence in items(silences) {
+        let matchers = items(&silence["matchers"]).map(|matcher| {
+            let flag = |key: &str| matcher[key].as_bool() == Some(true);
+            let sign = match (flag("isEqual"), flag("isRegex")) {
+                (true, false) => "=",
+                (false, false) => "!=",
+                (true, true) => "=~",
+                (false, true) => "!~",
+            };
+            format!("{}{sign}{}", text(matcher, "name"), matcher["value"])
+        });
+        table.push(vec![
+            text(silence, "id").to_owned(),
+            text(&silence["status"], "state").to_owned(),
+            text(silence, "endsAt").to_owned(),
+            matchers.collect::<Vec<String>>().join(" "),
+            text(silence, "createdBy").to_owned(),
+            text(silence, "comment").to_owned(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matchers_of_the_command_line() {
+        let check = |text: &str, expect: Option<(&str, &str, bool, bool)>| {
+            let found = matcher(text).ok();
+            let expect = expect.map(|(name, value, is_equal, is_regex)| {
+                json!({"name": name, "value": value, "isEqual": is_equal, "isRegex": is_regex})
+            });
+            assert_eq!(found, expect, "{text}");
+        };
+        check("a=b", Some(("a", "b", true, false)));
+        check("a != \"b c\"", Some(("a", "b c", false, false)));
+        check("a=~b|c", Some(("a", "b|c", true, true)));
+        check("a!~b=c", Some(("a", "b=c", false, true)));
+        check("a", None);
+        check("=b", None);
+        check("a!b", None);
+    }
+
+    #[test]
+    fn alerts_and_silences_as_tables() {
+        let alert = json!({
+            "labels": {"alertname": "A", "severity": "page"}, "status": {"state": "active"},
+            "startsAt": "T", "receivers": [{"name": "r"}], "annotations": {"summary": "s"},
+        });
+        let csv = alert_table(&json!([alert])).csv();
+        assert_eq!(
+            csv.lines().nth(1),
+            Some("A,active,T,r,\"severity=\"\"page\"\"\",s")
+        );
+        let silence = json!({
+            "id": "1", "status": {"state": "active"}, "endsAt": "E", "createdBy": "me",
+            "comment": "c", "matchers": [
+                {"name": "a", "value": "b", "isEqual": false, "isRegex": true},
+            ],
+        });
+        let csv = silence_table(&json!([silence])).csv();
+        assert_eq!(csv.lines().nth(1), Some("1,active,E,\"a!~\"\"b\"\"\",me,c"));
+    }
+}

@@ -1,0 +1,324 @@
+//! Sending one notification: tried again while its group has time, with what was told kept on disk.
+//!
+//! Invariants: that a notification is on its way is durable before its body leaves; a request
+//! that failed is no longer on its way before it is tried again; of a group at most one
+//! notification per integration is on its way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use obs_alerting::notify::data::Data;
+use obs_alerting::notify::{Config, Notification};
+use obs_collector::http_client::Gate;
+use obs_model::Tenant;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::rows::{self, RowChange};
+use super::{Alertmanager, Loaded, lock};
+use crate::clock;
+
+/// The least time that a notification has, as in Alertmanager.
+const TIME_MIN: Duration = Duration::from_secs(10);
+/// Between the first two tries; each pause is half as long again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Classes of failures, as Alertmanager calls them.
+pub(super) const CLASSES: [&str; 7] = [
+    "authError",
+    "clientError",
+    CANCELED,
+    DEADLINE,
+    "other",
+    "rateLimited",
+    "serverError",
+];
+const CANCELED: &str = "contextCanceled";
+const DEADLINE: &str = "contextDeadlineExceeded";
+/// Borders of the buckets of the time that a request takes, in seconds; as in Alertmanager.
+pub(super) const LATENCIES: [f64; 5] = [1.0, 5.0, 10.0, 15.0, 20.0];
+
+/// Why a receiver was not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Whether another try can help.
+    pub(crate) retry: bool,
+    /// Whose fault it is, in the words of the metrics.
+    pub(crate) class: &'static str,
+    pub(crate) reason: String,
+}
+
+/// A request to a receiver.
+pub(crate) type Telling<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>>;
+
+/// Who tells receivers: the senders of `notify`, and simulated ones.
+pub(crate) trait Tell: fmt::Debug + Send + Sync {
+    /// Tells one integration of a receiver, once. Nothing that tells leaves before the gate is
+    /// open.
+    fn tell<'a>(
+        &'a self,
+        receiver: &'a str,
+        integration: usize,
+        data: &'a Data<'a>,
+        gate: Gate,
+    ) -> Telling<'a>;
+}
+
+/// A notification that is to be sent.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) tenant: Tenant,
+    pub(super) notification: Notification,
+    /// What else is told by it: a summary stands for many.
+    pub(super) of: Vec<Notification>,
+    pub(super) loaded: Arc<Loaded>,
+    /// Ends the tries.
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Delivery {
+    /// All that is told by it.
+    fn all(&self) -> impl Iterator<Item = &Notification> {
+        self.of.iter().chain([&self.notification])
+    }
+
+    /// That none of it is on its way any more.
+    fn arrived(&self) -> Vec<RowChange> {
+        let all = self.all();
+        all.map(|one| rows::arrived(&self.tenant, &one.key))
+            .collect()
+    }
+}
+
+/// What happened so far, by the kind of the integration.
+#[derive(Debug, Default)]
+pub(super) struct DeliveryCounts(Mutex<BTreeMap<&'static str, KindCounts>>);
+
+/// The same of one kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KindCounts {
+    pub(super) notifications: u64,
+    /// By reason.
+    pub(super) failed: BTreeMap<&'static str, u64>,
+    pub(super) requests: u64,
+    pub(super) requests_failed: u64,
+    /// Requests that took at most so long, by [`LATENCIES`].
+    pub(super) latencies: [u64; LATENCIES.len()],
+    pub(super) seconds: f64,
+}
+
+impl DeliveryCounts {
+    fn note(&self, kind: &'static str, note: impl FnOnce(&mut KindCounts)) {
+        note(lock(&self.0).entry(kind).or_default());
+    }
+
+    pub(super) fn snapshot(&self) -> BTreeMap<&'static str, KindCounts> {
+        lock(&self.0).clone()
+    }
+}
+
+impl Alertmanager {
+    /// Sends one, and notes what came of it.
+    pub(super) async fn deliver(&self, delivery: &Delivery) {
+        let notification = &delivery.notification;
+        let told = notification.silent || self.try_tell(delivery).await;
+        if told {
+            let tenant = &delivery.tenant;
+            let told = delivery
+                .all()
+                .map(|one| rows::told(tenant, &one.key, &one.entry));
+            let mut changes: Vec<_> = told.collect();
+            if !notification.silent {
+                changes.extend(delivery.arrived());
+            }
+            // A fault is logged there; the memory knows it all the same.
+            drop(self.kept.write(changes).await);
+        }
+        self.done(delivery, told);
+    }
+
+    /// One that was not tried.
+    pub(super) fn failed(&self, delivery: &Delivery) {
+        self.done(delivery, false);
+    }
+
+    fn done(&self, delivery: &Delivery, told: bool) {
+        let mut state = lock(&self.state);
+        if let Some(room) = state.rooms.get_mut(&delivery.tenant) {
+            for one in delivery.all() {
+                room.groups.done(one, told, &mut room.log, clock::now());
+            }
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Tries until it is told, cannot be told, or time is over.
+    async fn try_tell(&self, delivery: &Delivery) -> bool {
+        let notification = &delivery.notification;
+        let kind = notification.key.kind;
+        self.counts.note(kind, |counts| counts.notifications += 1);
+        let outcome = self.tries(delivery).await;
+        if let Err((reason, error)) = &outcome {
+            self.counts.note(kind, |counts| {
+                *counts.failed.entry(*reason).or_default() += 1
+            });
+            tracing::error!(
+                receiver = notification.key.receiver,
+                integration = format!("{kind}[{}]", notification.key.index),
+                group = notification.key.group,
+                alerts = notification.alerts.len(),
+                error,
+                "notify for alerts failed"
+            );
+        }
+        outcome.is_ok()
+    }
+
+    async fn tries(&self, delivery: &Delivery) -> Result<(), (&'static str, String)> {
+        let notification = &delivery.notification;
+        let (config, key) = (&delivery.loaded.config, &notification.key);
+        let (Some(place), Some(permits)) = (
+            place(config, &key.receiver, key.kind, key.index),
+            delivery.loaded.permits(&key.receiver),
+        ) else {
+            return Err(("other", "the receiver is gone".to_owned()));
+        };
+        let deadline = Instant::now() + time_of(config, &notification.group.route);
+        let route = config.route.by_id(&notification.group.route);
+        let route_labels = route.map_or(&[][..], |route| &route.options.labels);
+        let route_labels: BTreeMap<String, String> = route_labels.iter().cloned().collect();
+        let data = Data::of(notification, route_labels, &self.external_url);
+        let (mut pause, mut last, mut count) = (PAUSE, String::new(), 0usize);
+        loop {
+            let ended = || match delivery.cancelled.is_cancelled() {
+                true => (CANCELED, "canceled"),
+                false => (DEADLINE, "its time is over"),
+            };
+            let permit = tokio::select! {
+                permit = Arc::clone(&permits).acquire_owned() => permit,
+                () = delivery.cancelled.cancelled() => return Err(gave_up(ended(), count, &last)),
+                () = tokio::time::sleep_until(deadline) => return Err(gave_up(ended(), count, &last)),
+            };
+            count += 1;
+            let refused = match self.request(delivery, place, &data, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            drop(permit);
+            if !refused.retry {
+                let text = format!("{} after {count} tries", refused.reason);
+                return Err((refused.class, text));
+            }
+            if refused.reason != last {
+                tracing::warn!(
+                    receiver = key.receiver,
+                    group = key.group,
+                    error = refused.reason,
+                    "notify attempt failed, will retry later"
+                );
+                last = refused.reason;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => {}
+                () = delivery.cancelled.cancelled() => return Err(gave_up(ended(), count, &last)),
+                () = tokio::time::sleep_until(deadline) => return Err(gave_up(ended(), count, &last)),
+            }
+            pause = (pause * 3 / 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// One request. That it is on its way is on disk before it leaves, and that it is not, where it
+    /// failed, behind it.
+    async fn request(
+        &self,
+        delivery: &Delivery,
+        place: usize,
+        data: &Data<'_>,
+        deadline: Instant,
+    ) -> Result<(), Refused> {
+        let key = &delivery.notification.key;
+        let left = Arc::new(AtomicBool::new(false));
+        let gate = self.gate(delivery, Arc::clone(&left));
+        let watch = clock::Stopwatch::start();
+        let telling = delivery.loaded.tell.tell(&key.receiver, place, data, gate);
+        let outcome = tokio::time::timeout_at(deadline, telling).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Refused {
+                retry: true,
+                class: DEADLINE,
+                reason: "no answer in the time of the group".to_owned(),
+            })
+        });
+        let seconds = watch.elapsed_seconds();
+        self.counts.note(key.kind, |counts| {
+            counts.requests += 1;
+            counts.requests_failed += u64::from(outcome.is_err());
+            counts.seconds += seconds;
+            for (most, count) in LATENCIES.iter().zip(&mut counts.latencies) {
+                *count += u64::from(seconds <= *most);
+            }
+        });
+        if outcome.is_err() && left.load(Ordering::Acquire) {
+            drop(self.kept.write(delivery.arrived()).await);
+        }
+        outcome
+    }
+
+    /// Notes that a notification is on its way, once, when it is about to leave.
+    fn gate(&self, delivery: &Delivery, left: Arc<AtomicBool>) -> Gate {
+        let rows = delivery.all();
+        let rows = rows.map(|one| rows::on_its_way(&delivery.tenant, &one.key, &one.entry));
+        let rows: Vec<RowChange> = rows.collect();
+        let kept = self.kept.clone();
+        Gate::new(move || {
+            let first = !left.swap(true, Ordering::AcqRel);
+            let (rows, kept) = (rows.clone(), kept.clone());
+            Box::pin(async move {
+                if first {
+                    // Where the disk refuses, people are told all the same; it is logged there.
+                    drop(kept.write(rows).await);
+                }
+            })
+        })
+    }
+}
+
+fn gave_up(
+    (reason, what): (&'static str, &str),
+    count: usize,
+    last: &str,
+) -> (&'static str, String) {
+    (
+        reason,
+        format!("given up after {count} tries, {what}: {last}"),
+    )
+}
+
+/// Where an integration stands among those of its receiver.
+fn place(config: &Config, receiver: &str, kind: &str, index: usize) -> Option<usize> {
+    let receiver = config.receivers.iter().find(|r| r.name == receiver)?;
+    let of_kind = receiver.integrations.iter();
+    let mut of_kind = of_kind.map(|integration| (integration.kind(), integration.index));
+    of_kind.position(|found| found == (kind, index))
+}
+
+/// How long a group tries: until it is due again.
+fn time_of(config: &Config, route: &str) -> Duration {
+    let interval = config.route.by_id(route).map(|r| r.options.group_interval);
+    let nanos = u64::try_from(interval.unwrap_or(0)).unwrap_or(0);
+    Duration::from_nanos(nanos).max(TIME_MIN)
+}
+
+/// Between half of it and half as long again, so that many do not try at one time.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let share = RandomState::new().hash_one(0u8) % 1000;
+    pause / 2 + pause * u32::try_from(share).unwrap_or(0) / 1000
+}

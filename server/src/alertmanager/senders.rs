@@ -1,0 +1,27 @@
+//! The door to those who send.
+
+use obs_alerting::notify::data::Data;
+use obs_collector::http_client::{GATE, Gate};
+
+use super::deliver::{Refused, Tell, Telling};
+use crate::notify::Senders;
+
+impl Tell for Senders {
+    fn tell<'a>(
+        &'a self,
+        receiver: &'a str,
+        integration: usize,
+        data: &'a Data<'a>,
+        gate: Gate,
+    ) -> Telling<'a> {
+        Box::pin(async move {
+            let sent = self.send(receiver, integration, data);
+            let sent = GATE.scope(gate, sent).await;
+            sent.map_err(|error| Refused {
+                retry: error.retry,
+                class: error.class,
+                reason: error.reason,
+            })
+        })
+    }
+}

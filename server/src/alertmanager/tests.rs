@@ -1,0 +1,406 @@
+//! Alertmanagers over simulated disks and receivers: what is told, once, whatever ends them when.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use obs_alerting::notify::data::Data;
+use obs_alerting::notify::{Config, Fingerprint, SilenceState};
+use obs_collector::http_client::Gate;
+use obs_model::{Labels, Matcher};
+use obs_storage::{Disk, SimDisk};
+use tokio::task::JoinHandle;
+
+use super::deliver::{Refused, Telling};
+use super::*;
+
+const CONFIG: &str = "
+route:
+  receiver: hook
+  group_by: [alertname]
+  group_wait: 0s
+  group_interval: 10ms
+  repeat_interval: never
+  resolve_wait: 0s
+receivers:
+- name: hook
+  webhook_configs:
+  - url: http://127.0.0.1:1/
+";
+
+/// A receiver that notes what it is told.
+#[derive(Debug)]
+struct Simulated {
+    disk: SimDisk,
+    /// Group labels and status of each notification that arrived.
+    told: Mutex<Vec<(String, &'static str)>>,
+    /// The server is killed while a notification of this status is answered.
+    kill_on: Mutex<Option<&'static str>>,
+    /// Requests that fail before one succeeds.
+    fails: AtomicUsize,
+}
+
+impl Tell for Simulated {
+    fn tell<'a>(&'a self, _: &'a str, _: usize, data: &'a Data<'a>, gate: Gate) -> Telling<'a> {
+        Box::pin(async move {
+            gate.pass().await;
+            self.take(data)
+        })
+    }
+}
+
+impl Simulated {
+    fn take(&self, data: &Data<'_>) -> Result<(), Refused> {
+        let left = |fails: usize| fails.checked_sub(1);
+        let failed = self
+            .fails
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
+        match failed {
+            Ok(_) => Err(Refused {
+                retry: true,
+                class: "serverError",
+                reason: "not now".to_owned(),
+            }),
+            Err(_) => {
+                let status = data.status();
+                lock(&self.told).push((data.group_labels.to_string(), status));
+                if *lock(&self.kill_on) == Some(status) {
+                    self.disk.kill_after(0);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Simulated {
+    fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            disk: SimDisk::new(seed),
+            told: Mutex::default(),
+            kill_on: Mutex::default(),
+            fails: AtomicUsize::new(0),
+        })
+    }
+
+    fn count(&self, alert: &str, status: &str) -> usize {
+        let told = lock(&self.told);
+        let name = format!("{alert:?}");
+        let same = |(labels, found): &&(String, &str)| labels.contains(&name) && *found == status;
+        told.iter().filter(same).count()
+    }
+}
+
+/// An Alertmanager that runs.
+struct Life {
+    alertmanager: Arc<Alertmanager>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+fn open(tell: &Arc<Simulated>) -> Arc<Alertmanager> {
+    let config = Arc::new(Config::parse(CONFIG).expect("valid"));
+    let loaded = Loaded::new(CONFIG, config, Arc::clone(tell) as Arc<dyn Tell>);
+    let disk: Arc<dyn Disk> = Arc::new(tell.disk.clone());
+    let kept = Kept::open(&disk, 7).expect("opened");
+    Alertmanager::new(loaded, kept, "http://here".to_owned(), clock::now())
+}
+
+fn start(tell: &Arc<Simulated>) -> Life {
+    let alertmanager = open(tell);
+    let stop = CancellationToken::new();
+    let running = Arc::clone(&alertmanager).run(stop.clone());
+    Life {
+        running: TaskTracker::new().spawn(running),
+        alertmanager,
+        stop,
+    }
+}
+
+impl Life {
+    /// Kills the process: nothing reaches the disk any more.
+    async fn kill(self, tell: &Simulated) {
+        tell.disk.kill_after(0);
+        self.stop.cancel();
+        self.running.await.expect("ended");
+        *lock(&tell.kill_on) = None;
+        tell.disk.kill();
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !holds() {
+            tick.tick().await;
+        }
+    });
+    assert!(waited.await.is_ok(), "gave up waiting for {what}");
+}
+
+fn alert(name: &str, over: bool) -> Received {
+    let labels = Labels::from_pairs([("alertname", name)]);
+    let now = clock::now();
+    let second = obs_model::time::NANOS_PER_SECOND;
+    Received {
+        fingerprint: Fingerprint::of(&labels),
+        labels,
+        annotations: Labels::empty(),
+        starts_at: now.saturating_sub(100 * second),
+        ends_at: if over {
+            now
+        } else {
+            now.saturating_add(300 * second)
+        },
+        updated_at: now,
+        generator_url: String::new(),
+        guessed_end: false,
+    }
+}
+
+fn tenant() -> Tenant {
+    Tenant::anonymous()
+}
+
+impl Life {
+    async fn say(&self, name: &str, over: bool) {
+        let said = vec![alert(name, over)];
+        self.alertmanager.receive(&tenant(), said).await;
+    }
+
+    /// Whether the log knows that so many alerts of a group fire.
+    fn logged(&self, name: &str, firing: usize) -> bool {
+        let name = format!("{name:?}");
+        self.alertmanager.look(&tenant(), |room, _| {
+            let mut entries = room.log.iter();
+            entries.any(|(key, entry)| key.group.contains(&name) && entry.firing.len() == firing)
+        })
+    }
+
+    /// Another alert comes and goes, so that all that was due was decided on.
+    async fn settle(&self, tell: &Simulated, name: &str) {
+        self.say(name, false).await;
+        until("the other alert", || tell.count(name, "firing") == 1).await;
+        self.say(name, true).await;
+        until("its end", || tell.count(name, "resolved") == 1).await;
+    }
+}
+
+/// Where the server is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Never,
+    Received,
+    /// The receiver has it, and its answer comes to nobody.
+    Answering(&'static str),
+    Told(&'static str),
+    ReceivedEnd,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_when_it_fires_and_once_when_it_is_over_through_kills() {
+    let phases = [
+        Phase::Never,
+        Phase::Received,
+        Phase::Answering("firing"),
+        Phase::Told("firing"),
+        Phase::ReceivedEnd,
+        Phase::Answering("resolved"),
+        Phase::Told("resolved"),
+    ];
+    for (seed, phase) in phases.into_iter().enumerate() {
+        let tell = Simulated::new(seed as u64);
+        if let Phase::Answering(status) = phase {
+            *lock(&tell.kill_on) = Some(status);
+        }
+        let mut life = start(&tell);
+        life.say("A", false).await;
+        if phase == Phase::Received {
+            life.kill(&tell).await;
+            life = start(&tell);
+        }
+        until("firing", || tell.count("A", "firing") >= 1).await;
+        until("the log", || life.logged("A", 1)).await;
+        if [Phase::Answering("firing"), Phase::Told("firing")].contains(&phase) {
+            life.kill(&tell).await;
+            life = start(&tell);
+            // It is known, and goes on firing.
+            assert!(life.logged("A", 1), "{phase:?}");
+            life.settle(&tell, "first").await;
+        }
+        life.say("A", true).await;
+        if phase == Phase::ReceivedEnd {
+            life.kill(&tell).await;
+            life = start(&tell);
+        }
+        until("resolved", || tell.count("A", "resolved") >= 1).await;
+        until("the log", || life.logged("A", 0)).await;
+        if [Phase::Answering("resolved"), Phase::Told("resolved")].contains(&phase) {
+            life.kill(&tell).await;
+            life = start(&tell);
+        }
+        // What is told again and again while it lasts changes nothing.
+        life.say("A", true).await;
+        life.settle(&tell, "last").await;
+        let counts = (tell.count("A", "firing"), tell.count("A", "resolved"));
+        assert_eq!(counts, (1, 1), "{phase:?}: {:?}", lock(&tell.told));
+        life.kill(&tell).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_is_tried_again_also_by_the_next_server() {
+    let tell = Simulated::new(1);
+    tell.fails.store(1, Ordering::SeqCst);
+    let life = start(&tell);
+    life.say("A", false).await;
+    // The alert, that it is on its way, and that it is not.
+    let writes = || {
+        life.alertmanager
+            .kept
+            .stats()
+            .writes
+            .load(Ordering::Relaxed)
+    };
+    until("the failure to be noted", || writes() >= 3).await;
+    life.kill(&tell).await;
+    assert_eq!(tell.count("A", "firing"), 0);
+    let life = start(&tell);
+    until("firing", || tell.count("A", "firing") == 1).await;
+    until("the log", || life.logged("A", 1)).await;
+    let failed = life.alertmanager.families();
+    let requests = failed
+        .iter()
+        .find(|f| f.name == "alertmanager_notification_requests_total");
+    let points = requests.map(|f| f.points.iter().map(|p| p.value).sum::<f64>());
+    assert_eq!(points, Some(1.0));
+    life.kill(&tell).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_are_told_although_the_disk_is_full() {
+    let tell = Simulated::new(2);
+    let life = start(&tell);
+    tell.disk.set_capacity(Some(0));
+    life.say("A", false).await;
+    until("firing", || tell.count("A", "firing") == 1).await;
+    let refused = life
+        .alertmanager
+        .silence(&tenant(), silence(60), clock::now());
+    assert!(matches!(refused.await, Err(NotSet::NotKept(_))));
+    life.kill(&tell).await;
+}
+
+fn silence(seconds: i64) -> Silence {
+    let now = clock::now();
+    Silence {
+        id: String::new(),
+        matchers: vec![Matcher::equal("alertname", "A")],
+        starts_at: now,
+        ends_at: now.saturating_add(seconds * obs_model::time::NANOS_PER_SECOND),
+        updated_at: now,
+        created_by: "me".to_owned(),
+        comment: "quiet".to_owned(),
+        annotations: BTreeMap::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silences_last_and_end_through_kills() {
+    let tell = Simulated::new(3);
+    let life = start(&tell);
+    let set = life
+        .alertmanager
+        .silence(&tenant(), silence(600), clock::now());
+    let id = set.await.expect("set");
+    assert_eq!(id.len(), 36);
+    life.kill(&tell).await;
+    let life = start(&tell);
+    life.say("A", false).await;
+    life.settle(&tell, "other").await;
+    assert_eq!(tell.count("A", "firing"), 0);
+    let now = clock::now();
+    for _ in 0..2 {
+        let ended = life.alertmanager.expire_silence(&tenant(), &id, now).await;
+        assert_eq!(ended, Ok(()));
+    }
+    let missing = life.alertmanager.expire_silence(&tenant(), "x", now).await;
+    assert_eq!(missing, Err(NotSet::Wrong(SilenceError::Missing)));
+    until("firing", || tell.count("A", "firing") == 1).await;
+    life.kill(&tell).await;
+    let state = open(&tell).look(&tenant(), |room, _| {
+        room.silences
+            .get(&id)
+            .map(|silence| silence.state(clock::now()))
+    });
+    assert_eq!(state, Some(SilenceState::Expired));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_tell_nobody_twice() {
+    let tell = Simulated::new(4);
+    let life = start(&tell);
+    life.say("A", false).await;
+    until("the log", || life.logged("A", 1)).await;
+    let text = format!("{CONFIG}\n# another text\n");
+    let config = Arc::new(Config::parse(&text).expect("valid"));
+    let loaded = Loaded::new(&text, config, Arc::clone(&tell) as Arc<dyn Tell>);
+    life.alertmanager.reload(loaded).await;
+    life.settle(&tell, "other").await;
+    assert_eq!(tell.count("A", "firing"), 1);
+    assert!(
+        life.alertmanager
+            .loaded()
+            .original
+            .contains("receiver: hook")
+    );
+    life.kill(&tell).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_are_bounded_and_forgotten() {
+    let tell = Simulated::new(5);
+    let life = start(&tell);
+    life.say("A", false).await;
+    life.say("A", true).await;
+    let other = Tenant::new("other").expect("valid");
+    life.alertmanager
+        .receive(&other, vec![alert("B", false)])
+        .await;
+    // Tenants do not see each other's.
+    let names = |tenant: &Tenant| -> Vec<String> {
+        life.alertmanager.look(tenant, |room, _| {
+            room.groups.alerts().map(|a| a.labels.to_string()).collect()
+        })
+    };
+    assert_eq!(names(&other).len(), 1);
+    until("A to leave its group", || {
+        let groups = |room: &Room| room.groups.iter().count();
+        life.alertmanager
+            .look(&tenant(), |room, _| groups(room) == 0)
+    })
+    .await;
+    life.alertmanager.forget().await;
+    assert!(names(&tenant()).is_empty());
+    life.kill(&tell).await;
+    let again = open(&tell);
+    assert_eq!(again.look(&other, |room, _| room.groups.len()), 1);
+    assert_eq!(again.look(&tenant(), |room, _| room.groups.len()), 0);
+}
+
+#[test]
+fn ids_are_uuids() {
+    let (a, b) = (uuid(), uuid());
+    assert_ne!(a, b);
+    let bytes = a.as_bytes();
+    assert_eq!((bytes[14], bytes.len()), (b'4', 36));
+    assert!(b"89ab".contains(&bytes[19]), "{a}");
+}
+
+/// An Alertmanager over a simulated disk, for tests of the API.
+pub(crate) fn simulated(text: &str) -> Arc<Alertmanager> {
+    let tell = Simulated::new(9);
+    let config = Arc::new(Config::parse(text).expect("valid"));
+    let disk: Arc<dyn Disk> = Arc::new(tell.disk.clone());
+    let loaded = Loaded::new(text, config, tell);
+    let kept = Kept::open(&disk, 7).expect("opened");
+    Alertmanager::new(loaded, kept, "http://here".to_owned(), clock::now())
+}

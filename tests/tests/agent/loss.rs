@@ -1,0 +1,249 @@
+//! Nothing is lost and nothing doubled, whatever happens to the files, the agent, the server and the
+//! disk.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{Container, Form, arrived, compress, config, lines, own};
+use crate::process::{Obs, Stop, now, until};
+use crate::send::loki_json;
+
+/// Files that are made to get the inode of one that is gone.
+const TRIES: usize = 200;
+
+#[test]
+fn each_line_arrives_once_through_rotation_and_kills() {
+    let mut server = Obs::start();
+    server.keep_address();
+    let logs = tempfile::tempdir().expect("a folder");
+    let followed = format!("logs: {{pods: {{path: {:?}}}}}", logs.path());
+    let config = config(&server, &followed);
+    let mut pods = [
+        Container::new(logs.path(), "a"),
+        Container::new(logs.path(), "b"),
+    ];
+    let mut agent = Obs::agent(&config);
+    for round in 0..4 {
+        for pod in &mut pods {
+            pod.write(100);
+        }
+        if round == 1 {
+            // Some of it is under way; what was rotated while nothing runs is compressed.
+            agent.stop(Stop::Kill);
+            for pod in &mut pods {
+                let old = pod.rotate();
+                pod.write(50);
+                let new = pod.rotate();
+                pod.write(50);
+                compress(&old);
+                compress(&new);
+            }
+            agent.run();
+        }
+        if round == 2 {
+            server.stop(Stop::Kill);
+            for pod in &mut pods {
+                pod.write(30);
+                pod.rotate();
+                pod.write(30);
+            }
+            agent.restart(Stop::Kill);
+            server.run();
+        }
+    }
+    agent.restart(Stop::Kill);
+    for (pod, name) in pods.iter().zip(["a", "b"]) {
+        arrived(&server, name, pod);
+    }
+}
+
+/// Removes a file and puts another one in its place, with the same inode where the file system
+/// gives it out again.
+fn replace(container: &mut Container, lines: i64) {
+    let path = container.path();
+    let inode = fs::metadata(&path).expect("there").ino();
+    fs::remove_file(&path).expect("removed");
+    let beside = |number: usize| path.with_file_name(format!("try-{number}"));
+    let mut made = Vec::new();
+    for number in 0..TRIES {
+        fs::write(beside(number), "").expect("made");
+        made.push(beside(number));
+        if fs::metadata(beside(number)).expect("there").ino() == inode {
+            break;
+        }
+    }
+    let last = made.pop().expect("one was made");
+    fs::rename(last, &path).expect("renamed");
+    container.write(lines);
+    for path in made {
+        fs::remove_file(path).expect("removed");
+    }
+}
+
+#[test]
+fn each_line_arrives_once_through_copies_deletion_and_reused_inodes() {
+    let mut server = Obs::start();
+    server.keep_address();
+    let logs = tempfile::tempdir().expect("a folder");
+    let followed = format!("logs: {{pods: {{path: {:?}}}}}", logs.path());
+    let mut docker = Container::with(logs.path(), "docker", Form::Docker);
+    let mut pieces = Container::with(logs.path(), "pieces", Form::Pieces);
+    let mut gone = Container::new(logs.path(), "gone");
+    for pod in [&mut docker, &mut pieces, &mut gone] {
+        pod.write(100);
+    }
+    let mut agent = Obs::agent(&config(&server, &followed));
+    arrived(&server, "docker", &docker);
+    arrived(&server, "pieces", &pieces);
+    arrived(&server, "gone", &gone);
+    // While the agent is held, it cannot have read what is written here.
+    agent.pause();
+    docker.write(100);
+    docker.copy_and_truncate();
+    docker.write(50);
+    gone.write(100);
+    let pod = gone.folder.parent().expect("the pod's folder");
+    fs::remove_dir_all(pod).expect("deleted");
+    agent.resume();
+    arrived(&server, "docker", &docker);
+    arrived(&server, "gone", &gone);
+    pieces.write(10);
+    arrived(&server, "pieces", &pieces);
+    agent.stop(Stop::Kill);
+    replace(&mut pieces, 100);
+    docker.write(20);
+    let old = docker.rotate();
+    docker.write(20);
+    compress(&old);
+    agent.run();
+    arrived(&server, "pieces", &pieces);
+    arrived(&server, "docker", &docker);
+}
+
+/// Text that does not shrink, always the same for a number.
+fn noise(number: i64) -> String {
+    let mut state = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut text = String::new();
+    for _ in 0..40 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push_str(&format!("{state:016x}"));
+    }
+    text
+}
+
+/// Bytes that the buffer may have.
+const BUFFER: f64 = 256.0 * 1024.0;
+/// What is under way when it becomes full: a batch of followed lines.
+const UNDER_WAY: f64 = 2.0 * 1024.0 * 1024.0;
+
+#[test]
+fn a_full_buffer_is_bounded_and_told_and_loses_nothing() {
+    let mut server = Obs::start();
+    server.keep_address();
+    let logs = tempfile::tempdir().expect("a folder");
+    let more = format!(
+        "buffer: {{max_size: 256KiB}}\n    logs: {{pods: {{path: {:?}}}}}",
+        logs.path()
+    );
+    let config = config(&server, &more);
+    let config = format!("global: {{scrape_interval: 1s}}\n{config}");
+    server.stop(Stop::Kill);
+    let mut pod = Container::new(logs.path(), "much");
+    pod.text = noise;
+    pod.write(2000);
+    let mut agent = Obs::agent(&config);
+    until("a full buffer", || {
+        (own(&agent, "obs_ship_queue_bytes") >= BUFFER).then_some(())
+    });
+    let mut late = Container::new(logs.path(), "late");
+    late.write(10);
+    let refused = || {
+        let told = loki_json(&agent, &[("app", "x")], &[(now(), "refused", &[])]);
+        assert_eq!(told.status, 503, "{}", told.text());
+        assert!(
+            told.text().contains("obs.collector.buffer.max_size"),
+            "{}",
+            told.text()
+        );
+    };
+    refused();
+    // A scrape of the agent itself finds the buffer full, too.
+    until("a scrape that is not queued", || {
+        (own(&agent, "obs_sink_failed_total{signal=\"metrics\"") > 0.0).then_some(())
+    });
+    let bytes = own(&agent, "obs_ship_queue_bytes");
+    assert!(bytes < BUFFER + UNDER_WAY, "{bytes}");
+    agent.restart(Stop::Kill);
+    assert!(own(&agent, "obs_ship_queue_bytes") >= BUFFER);
+    let told = loki_json(&agent, &[("app", "x")], &[(now(), "refused", &[])]);
+    assert_eq!(told.status, 503, "{}", told.text());
+    server.run();
+    arrived(&server, "much", &pod);
+    arrived(&server, "late", &late);
+    until("room", || {
+        let told = loki_json(&agent, &[("app", "x")], &[(now(), "taken", &[])]);
+        (told.status == 204).then_some(())
+    });
+    until("the push", || {
+        (!lines(&server, "{app=\"x\"}").is_empty()).then_some(())
+    });
+    assert!(
+        lines(&server, "{app=\"x\"}")
+            .iter()
+            .all(|line| line == "taken")
+    );
+}
+
+/// Things in the folder that no kubelet makes.
+fn hostile(root: &Path) {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"shop_\xff\xfe_u");
+    fs::create_dir_all(root.join(name).join("web")).expect("made");
+    fs::write(root.join(name).join("web/0.log"), "x\n").expect("written");
+    let odd = root.join("shop_od\nd\t\"{_u-odd/we b");
+    fs::create_dir_all(&odd).expect("made");
+    fs::write(odd.join("0.log"), "number=0 odd\n").expect("written");
+    fs::create_dir_all(odd.join("1.log")).expect("made");
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(odd.join("2.log"))
+        .status();
+    assert!(pipe.expect("mkfifo(1) exists").success());
+    std::os::unix::fs::symlink("3.log", odd.join("3.log")).expect("linked");
+    std::os::unix::fs::symlink("/etc/hostname", odd.join("4.log")).expect("linked");
+    fs::write(root.join("shop_file_u"), "not a folder").expect("written");
+}
+
+#[test]
+fn many_files_huge_lines_and_hostile_names_stop_nobody() {
+    let server = Obs::start();
+    let logs = tempfile::tempdir().expect("a folder");
+    hostile(logs.path());
+    let mut huge = Container::new(logs.path(), "huge");
+    let text = "y".repeat(5 << 20);
+    let line = format!("2026-01-01T00:00:00.5Z stdout F {text}\0\n");
+    fs::write(huge.path(), line).expect("written");
+    huge.write(1);
+    let mut many: Vec<Container> = (0..300)
+        .map(|pod| Container::new(logs.path(), &format!("many-{pod}")))
+        .collect();
+    for pod in &mut many {
+        pod.write(5);
+    }
+    let followed = format!("logs: {{pods: {{path: {:?}}}}}", logs.path());
+    let agent = Obs::agent(&config(&server, &followed));
+    until("the lines of all", || {
+        let found = lines(&server, "{pod=~\"many-.*\"}");
+        (found.len() == 1500).then_some(())
+    });
+    until("the line behind the huge one", || {
+        lines(&server, "{pod=\"huge\"} |= \"number=0\"").pop()
+    });
+    until("the line of the odd pod", || {
+        lines(&server, "{container=\"we b\"}").pop()
+    });
+    assert!(own(&agent, "obs_tail_cut_lines_total") > 0.0);
+    assert_eq!(lines(&server, "{container=\"we b\"}"), ["number=0 odd"]);
+}
