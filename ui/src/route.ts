@@ -2,6 +2,7 @@
 
 import { BASE, at } from './base';
 import { Cell, useCell } from './cell';
+import { PAGES } from './pages';
 
 export interface Route {
   /** The parts of the path below the root of the UI, decoded. */
@@ -97,7 +98,9 @@ export function listen(): void {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const anchor = event.target instanceof Element ? event.target.closest('a') : null;
     if (!anchor || anchor.target || anchor.origin !== location.origin || anchor.hasAttribute('download')) return;
-    if (!anchor.pathname.startsWith(BASE) || anchor.dataset.api !== undefined) return;
+    // Runbooks, metrics and the APIs are pages of the server.
+    const { path } = parse(anchor.pathname, '');
+    if (!anchor.pathname.startsWith(BASE) || !PAGES.some((page) => page.name === (path[0] ?? ''))) return;
     event.preventDefault();
     go(anchor.pathname + anchor.search);
   });

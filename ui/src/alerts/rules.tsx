@@ -3,6 +3,7 @@
 import { useState } from 'preact/hooks';
 import * as prometheus from '../api/prometheus';
 import type { Rule, RuleAlert } from '../api/prometheus';
+import { safe } from '../dashboards/links';
 import { Markdown } from '../parts/markdown';
 import { ago, count, moment, number, quoted } from '../format/text';
 import { formatValue } from '../format/units';
@@ -61,7 +62,7 @@ function RuleItem({ rule }: { rule: Rule }) {
           <p><a href={link('/explore', { lang: 'promql', q: rule.query, ...kept(params) })}><code>{rule.query}</code></a>{rule.duration ? ` for ${formatValue(rule.duration, 's')}` : ''}</p>
           <p><Labels labels={rule.labels ?? {}} /></p>
           {rule.annotations?.description && <Markdown text={rule.annotations.description} />}
-          {rule.annotations?.runbook_url && <p>Runbook: <code>{rule.annotations.runbook_url}</code></p>}
+          {rule.annotations?.runbook_url && <p>Runbook: {safe(rule.annotations.runbook_url) ? <a href={safe(rule.annotations.runbook_url)} rel="noopener noreferrer">{rule.annotations.runbook_url}</a> : <code>{rule.annotations.runbook_url}</code>}</p>}
           {rule.type === 'alerting' && <History name={rule.name} />}
           {alerts.map((alert, i) => <Active key={i} alert={alert} />)}
         </div>

@@ -215,7 +215,7 @@ function draw(element: HTMLElement, props: PlotProps): uPlot {
     {
       width: Math.max(50, element.clientWidth),
       height: props.height,
-      padding: [10, axes.some((a) => a.side === 'right') ? 0 : 12, 0, axes.some((a) => a.side === 'left') ? 0 : 12],
+      padding: [10, axes.some((a) => a.side === 'right') ? 0 : 20, 0, axes.some((a) => a.side === 'left') ? 0 : 12],
       legend: { show: false },
       cursor: {
         drag: { x: canZoom, y: false, setScale: false },

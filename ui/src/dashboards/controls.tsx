@@ -14,6 +14,8 @@ import { ALL, type Resolved } from './variables';
 
 /** Options that a list shows; typing finds the others. */
 const SHOWN = 300;
+/** Links beside each other; more become a menu. */
+const MENU = 6;
 
 export function Variables({ dashboard, resolved }: { dashboard: Dashboard; resolved: Resolved }) {
   return (
@@ -143,8 +145,10 @@ export function DashboardLinks({ links, values }: { links: Json[]; values: Value
           const found = urlOf(json, values, params);
           return found ? [<a key={i} href={add(found.href)} target={found.blank ? '_blank' : undefined} rel="noopener noreferrer" title={str(json.tooltip)}>{found.text}</a>] : [];
         }
-        return (all.value ?? []).filter((one) => tags.length === 0 || tags.some((tag) => one.tags.includes(tag)))
+        const found = (all.value ?? []).filter((one) => tags.length === 0 || tags.some((tag) => one.tags.includes(tag)))
           .map((one) => <a key={`${i}${one.uid}`} href={add(link(`/d/${encodeURIComponent(one.uid)}`, keepTime ? {} : kept(new URLSearchParams())))}>{one.title}</a>);
+        // A long row of links is a menu, also where nobody asked for one.
+        return bool(json.asDropdown) || found.length > MENU ? [<details key={i} class="link-menu"><summary>{str(json.title) || 'Dashboards'} ▾</summary><div class="popover">{found}</div></details>] : found;
       })}
     </nav>
   );

@@ -52,7 +52,7 @@ function Pool({ name, all, dropped }: { name: string; all: Target[]; dropped: nu
               const key = `${i}${target.scrapeUrl}`;
               return [
                 <tr key={key} data-health={target.health}>
-                  <td><a href={safe(target.scrapeUrl)} data-api="" rel="noopener noreferrer">{target.scrapeUrl}</a></td>
+                  <td><a href={safe(target.scrapeUrl)} rel="noopener noreferrer">{target.scrapeUrl}</a></td>
                   <td><span class={`badge ${target.health}`}>{target.health}</span></td>
                   <td><Labels labels={target.labels} /></td>
                   <td>{ago(target.lastScrape, Date.now())}</td>

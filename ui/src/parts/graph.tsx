@@ -33,7 +33,7 @@ const RADIUS = 30;
 async function layout(nodes: GraphNode[], edges: GraphEdge[]): Promise<Placed> {
   const { default: dagre } = await import('@dagrejs/dagre');
   const graph = new dagre.graphlib.Graph({ multigraph: true });
-  graph.setGraph({ rankdir: 'LR', nodesep: 40, ranksep: 110, marginx: 60, marginy: 16 });
+  graph.setGraph({ rankdir: 'LR', nodesep: 40, ranksep: 110, marginx: 60, marginy: 48 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const node of nodes) graph.setNode(node.id, { width: 2 * RADIUS, height: 2 * RADIUS + 34 });
   edges.forEach((edge, i) => graph.setEdge(edge.source, edge.target, {}, `${i}`));

@@ -1,9 +1,10 @@
 // Markdown and HTML of others as elements that cannot run anything: nothing is ever set as markup.
-// HTML is parsed in a document of its own, and only known elements and attributes are taken over.
+// HTML is read into plain values, and only known elements and attributes of it are taken over.
 
 import { marked, type Token, type Tokens } from 'marked';
 import { createElement, type ComponentChildren } from 'preact';
 import { safe } from '../dashboards/links';
+import { parseHtml, type Element_, type HtmlNode } from './html';
 
 const ELEMENTS = new Set(['a', 'b', 'blockquote', 'br', 'center', 'code', 'dd', 'del', 'details', 'div', 'dl', 'dt', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'img', 'kbd', 'li', 'mark', 'ol', 'p', 'pre', 's', 'small', 'span', 'strong', 'sub', 'summary', 'sup', 'table', 'tbody', 'td', 'tfoot', 'th', 'thead', 'tr', 'u', 'ul']);
 /** Their content is not text. */
@@ -19,17 +20,12 @@ function style(text: string): Record<string, string> {
   }));
 }
 
-function attributes(element: Element): Record<string, unknown> {
+function attributes({ name, attributes: given }: Element_): Record<string, unknown> {
   const out: Record<string, unknown> = {};
-  const name = element.tagName.toLowerCase();
-  const href = element.getAttribute('href');
-  if (name === 'a' && href && safe(href)) Object.assign(out, { href: safe(href), rel: 'noopener noreferrer', target: element.getAttribute('target') === '_blank' ? '_blank' : undefined });
-  if (name === 'img') Object.assign(out, { alt: element.getAttribute('alt') ?? '', src: imageSource(element.getAttribute('src')) });
-  for (const attribute of ['title', 'colspan', 'rowspan', 'align', 'width', 'height']) {
-    const value = element.getAttribute(attribute);
-    if (value !== null) out[attribute] = value;
-  }
-  const styled = element.getAttribute('style');
+  const { href, style: styled } = given;
+  if (name === 'a' && href && safe(href)) Object.assign(out, { href: safe(href), rel: 'noopener noreferrer', target: given.target === '_blank' ? '_blank' : undefined });
+  if (name === 'img') Object.assign(out, { alt: given.alt ?? '', src: imageSource(given.src ?? null) });
+  for (const attribute of ['title', 'colspan', 'rowspan', 'align', 'width', 'height']) if (given[attribute] !== undefined) out[attribute] = given[attribute];
   if (styled) out.style = style(styled);
   return out;
 }
@@ -41,20 +37,18 @@ function imageSource(source: string | null): string | undefined {
   return source.startsWith('/') ? safe(source) : undefined;
 }
 
-function elements(node: Node, depth: number): ComponentChildren {
-  if (node.nodeType === Node.TEXT_NODE) return node.textContent;
-  if (!(node instanceof Element) || depth > DEPTH) return null;
-  const name = node.tagName.toLowerCase();
+function elements(node: HtmlNode): ComponentChildren {
+  if (typeof node === 'string') return node;
+  const { name } = node;
   if (DROPPED.has(name)) return null;
-  const children = [...node.childNodes].map((child) => elements(child, depth + 1));
-  if (name === 'img' && !imageSource(node.getAttribute('src'))) return node.getAttribute('alt');
+  if (name === 'img' && !imageSource(node.attributes.src ?? null)) return node.attributes.alt;
+  const children = node.children.map(elements);
   if (!ELEMENTS.has(name)) return children;
   return createElement(name, attributes(node), ...(['br', 'hr', 'img'].includes(name) ? [] : children));
 }
 
 export function Html({ text }: { text: string }) {
-  const parsed = new DOMParser().parseFromString(text, 'text/html');
-  return <>{[...parsed.body.childNodes].map((node) => elements(node, 0))}</>;
+  return <>{parseHtml(text).map(elements)}</>;
 }
 
 function all(tokens: Token[] | undefined, depth: number): ComponentChildren {

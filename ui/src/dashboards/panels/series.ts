@@ -39,7 +39,7 @@ function column(one: StyledField, index: Map<number, number>, length: number): C
     const number = toNumber(value);
     if (at === undefined) return;
     // Moments of other series are drawn over; where an own value is missing, the line ends.
-    if (before !== undefined && (times[row] ?? 0) - (times[row - 1] ?? 0) > own && at > before + 1) out[before + 1] = null;
+    if (before !== undefined && (times[row] ?? 0) - (times[row - 1] ?? 0) > own) out.fill(null, before + 1, at);
     out[at] = number !== null && Number.isFinite(number) ? number : null;
     before = at;
   });
