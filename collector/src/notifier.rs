@@ -302,9 +302,8 @@ fn body(alerts: &[Arc<str>]) -> String {
     let bytes: usize = alerts.iter().map(|alert| alert.len() + 1).sum();
     let mut body = String::with_capacity(bytes + 1);
     for (at, alert) in alerts.iter().enumerate() {
-        let before = if at == 0 { '[' } else { ',' };
-        // Writing into a text does not fail.
-        let _ = write!(body, "{before}{alert}");
+        body.push(if at == 0 { '[' } else { ',' });
+        body.push_str(alert);
     }
     body.push(']');
     body

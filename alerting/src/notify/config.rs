@@ -220,24 +220,52 @@ fn joined(
     Ok(all)
 }
 
+/// The root route; everything goes through it.
+fn checked_root(route: Option<RawRoute>) -> Result<RawRoute, String> {
+    let root = route.ok_or("no route provided in config")?;
+    if root.continues {
+        return Err("cannot have continue in root route".to_owned());
+    }
+    if root.receiver.as_deref().unwrap_or_default().is_empty() {
+        return Err("root route must specify a default receiver".to_owned());
+    }
+    if !root.equal.is_empty() || !root.match_re.is_empty() || !root.matchers.is_empty() {
+        return Err("root route must not have any matchers".to_owned());
+    }
+    if !root.mute_time_intervals.is_empty() {
+        return Err("root route must not have any mute time intervals".to_owned());
+    }
+    if !root.active_time_intervals.is_empty() {
+        return Err("root route must not have any active time intervals".to_owned());
+    }
+    Ok(root)
+}
+
+/// Times by their names.
+fn named_intervals(
+    all: impl Iterator<Item = NamedIntervals>,
+) -> Result<BTreeMap<String, Vec<Interval>>, String> {
+    let mut intervals = BTreeMap::new();
+    for named in all {
+        if named.name.is_empty() {
+            return Err("missing name in time interval".to_owned());
+        }
+        let read: Result<Vec<Interval>, String> = named
+            .time_intervals
+            .into_iter()
+            .map(RawInterval::checked)
+            .collect();
+        let read = read.map_err(|e| format!("time interval {:?}: {e}", named.name))?;
+        if intervals.insert(named.name.clone(), read).is_some() {
+            return Err(format!("time interval {:?} is not unique", named.name));
+        }
+    }
+    Ok(intervals)
+}
+
 impl RawConfig {
     fn checked(self) -> Result<Config, String> {
-        let root = self.route.ok_or("no route provided in config")?;
-        if root.continues {
-            return Err("cannot have continue in root route".to_owned());
-        }
-        if root.receiver.as_deref().unwrap_or_default().is_empty() {
-            return Err("root route must specify a default receiver".to_owned());
-        }
-        if !root.equal.is_empty() || !root.match_re.is_empty() || !root.matchers.is_empty() {
-            return Err("root route must not have any matchers".to_owned());
-        }
-        if !root.mute_time_intervals.is_empty() {
-            return Err("root route must not have any mute time intervals".to_owned());
-        }
-        if !root.active_time_intervals.is_empty() {
-            return Err("root route must not have any active time intervals".to_owned());
-        }
+        let root = checked_root(self.route)?;
         let mut receivers: Vec<Receiver> = Vec::new();
         for raw in self.receivers {
             if receivers.iter().any(|known| known.name == raw.name) {
@@ -248,25 +276,8 @@ impl RawConfig {
             }
             receivers.push(raw.checked(&self.global)?);
         }
-        let mut intervals = BTreeMap::new();
-        for named in self
-            .time_intervals
-            .into_iter()
-            .chain(self.mute_time_intervals)
-        {
-            if named.name.is_empty() {
-                return Err("missing name in time interval".to_owned());
-            }
-            let read: Result<Vec<Interval>, String> = named
-                .time_intervals
-                .into_iter()
-                .map(RawInterval::checked)
-                .collect();
-            let read = read.map_err(|e| format!("time interval {:?}: {e}", named.name))?;
-            if intervals.insert(named.name.clone(), read).is_some() {
-                return Err(format!("time interval {:?} is not unique", named.name));
-            }
-        }
+        let all = self.time_intervals.into_iter();
+        let intervals = named_intervals(all.chain(self.mute_time_intervals))?;
         let defaults = Options {
             receiver: String::new(),
             group_by: GroupBy::Labels(BTreeSet::new()),

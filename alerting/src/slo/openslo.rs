@@ -191,7 +191,7 @@ enum Policy {
         #[serde(rename = "alertPolicyRef")]
         name: String,
     },
-    Object(Object<PolicySpec>),
+    Object(Box<Object<PolicySpec>>),
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -217,7 +217,7 @@ enum Condition {
         #[serde(rename = "conditionRef")]
         name: String,
     },
-    Object(Object<ConditionSpec>),
+    Object(Box<Object<ConditionSpec>>),
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -366,7 +366,9 @@ proptest! {
 
     #[test]
     fn hostile_files_are_faults(text in "[a-z:{}\\[\\]\\- \n\"]{0,200}") {
-        let _ = read(&format!("version: prometheus/v1\n{text}"));
-        let _ = read(&format!("apiVersion: openslo/v1\nkind: SLO\n{text}"));
+        for head in ["version: prometheus/v1", "apiVersion: openslo/v1\nkind: SLO"] {
+            let found = read(&format!("{head}\n{text}"));
+            prop_assert!(found.is_err(), "{text:?}");
+        }
     }
 }

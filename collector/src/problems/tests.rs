@@ -52,6 +52,7 @@ const OOM: &str = "Out of memory: Killed process 7 (stress) total-vm:9kB, anon-r
 const READ_ONLY: &str = "EXT4-fs (sda1): Remounting filesystem read-only";
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 async fn records_of_the_kernel_become_lines_events_conditions_and_metrics() {
     let api = KubeApi::start().await;
     api.add_token("t", User::new("obs", &["nodes"]));

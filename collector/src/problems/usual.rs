@@ -77,6 +77,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one story from start to end")]
     fn messages_of_the_kernel() {
         for (line, expect) in [
             (

@@ -145,6 +145,7 @@ fn rows<'a>(text: &'a str, family: &str) -> Vec<&'a str> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn kube_state_is_a_process_with_the_flags_of_kube_state_metrics() {
     let cluster = Cluster::start();
     cluster.put_pods("shop", 0..20);
@@ -365,6 +366,7 @@ fn until_targets(obs: &Obs, job: &str, count: usize) -> Vec<(String, Value)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn six_roles_are_discovered_through_faults() {
     let cluster = Cluster::start();
     let api = &cluster.api;
@@ -466,6 +468,7 @@ fn six_roles_are_discovered_through_faults() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn objects_of_the_operator_and_annotations_are_scraped() {
     let cluster = Cluster::start();
     let api = &cluster.api;
@@ -554,6 +557,7 @@ fn objects_of_the_operator_and_annotations_are_scraped() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn problems_of_a_node_reach_the_logs_the_metrics_and_the_api_server() {
     let cluster = Cluster::start();
     let api = &cluster.api;

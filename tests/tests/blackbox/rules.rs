@@ -184,6 +184,7 @@ fn an_evaluation_that_fails_resolves_nothing() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn rules_and_alerts_are_shown_as_prometheus_does() {
     let obs = start();
     alert(&obs, "Busy", "firing");
@@ -290,6 +291,7 @@ const GROUP: &str = "name: errors\ninterval: 200ms\nrules:\n- alert: Errors\n  e
                      'sum(count_over_time({app=\"shop\"}[5m]))'\n";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn rulers_of_loki_and_mimir_keep_their_groups() {
     let mut obs = Obs::start();
     let line = [(crate::process::now(), "an error", &[][..])];
@@ -428,6 +430,7 @@ fn rules_of_the_cluster_are_evaluated() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story from start to end")]
 fn rules_are_tried_out_and_filled_in_over_stored_data() {
     let obs = Obs::start();
     let minute = 60 * SECOND;

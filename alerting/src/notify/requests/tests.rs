@@ -975,7 +975,7 @@ fn hostile_templates_end() {
                 "{text}: {failure}"
             ),
             Ok(Delivery::Http(exchange)) => {
-                assert!(exchange.request.body.len() < 4 << 20, "{text}")
+                assert!(exchange.request.body.len() < 4 << 20, "{text}");
             }
             Ok(other) => panic!("{text}: {other:?}"),
         }
