@@ -71,8 +71,8 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Serve(options) => obs_server::serve(options.into_server()?).await,
-        Command::Agent(options) => obs_server::agent(options.into_agent()).await,
+        Command::Serve(options) => Box::pin(obs_server::serve(options.into_server()?)).await,
+        Command::Agent(options) => Box::pin(obs_server::agent(options.into_agent())).await,
         Command::KubeState(options) => kube_state::run(*options).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file).await,

@@ -245,8 +245,7 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
         let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
-        let cut = CancellationToken::new();
-        let counters = Arc::<Counters>::default();
+        let (cut, counters) = (CancellationToken::new(), Arc::<Counters>::default());
         let path = options.config.as_deref();
         let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
         let scope = pods::Scope::Node(options.node_name.clone());
@@ -288,8 +287,7 @@ impl Running {
             cut: &cut,
         };
         let ways = (receiver.clone(), gateway.clone(), probes);
-        let exporter = listeners.node_exporter.take();
-        listeners.node_exporter = exporter.map(|bound| bound.naming(&pods));
+        listeners.node_exporter = listeners.node_exporter.map(|bound| bound.naming(&pods));
         let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
         logs.serve(&receiver, &intake, &stop_intake);
         traces.serve(&receiver, &intake, &stop_intake);
@@ -300,8 +298,7 @@ impl Running {
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
         common.scrape(config, followed, (&intake, &stop_intake))?;
-        let node = options.node_name.as_deref();
-        let told = (&common.sink, &common.counters, node);
+        let told = (&common.sink, &common.counters, options.node_name.as_deref());
         crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let setting = common.tail(options, pods);
         let reloader = Reloader {

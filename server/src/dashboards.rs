@@ -268,10 +268,10 @@ fn checked(uid: &str, body: &[u8]) -> Result<String, String> {
     }
     let mut value: Value =
         serde_json::from_slice(body).map_err(|error| format!("expected JSON: {error}"))?;
-    if value.get("panels").is_none() {
-        if let Some(inner) = value.get_mut("dashboard").filter(|inner| inner.is_object()) {
-            value = inner.take();
-        }
+    if value.get("panels").is_none()
+        && let Some(inner) = value.get_mut("dashboard").filter(|inner| inner.is_object())
+    {
+        value = inner.take();
     }
     let Value::Object(fields) = &mut value else {
         return Err("expected a JSON object, a dashboard".to_owned());
@@ -291,12 +291,12 @@ fn checked(uid: &str, body: &[u8]) -> Result<String, String> {
             return Err(format!("invalid {key}: expected {expected}"));
         }
     }
-    if fields.get("uid").and_then(Value::as_str) == Some(uid) {
-        if let Ok(text) = std::str::from_utf8(body) {
-            if text.trim_start().starts_with('{') && fields.contains_key("panels") {
-                return Ok(text.to_owned());
-            }
-        }
+    let same = fields.get("uid").and_then(Value::as_str) == Some(uid);
+    if same
+        && fields.contains_key("panels")
+        && let Ok(text) = std::str::from_utf8(body)
+    {
+        return Ok(text.to_owned());
     }
     fields.insert("uid".to_owned(), uid.into());
     Ok(value.to_string())

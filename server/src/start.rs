@@ -64,7 +64,8 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
     let file = (&config, text);
-    let running = Running::start(&options, file, (collected, disk), listeners, about).await?;
+    let running = Running::start(&options, file, (collected, disk), listeners, about);
+    let running = Box::pin(running).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop(telemetry).await;

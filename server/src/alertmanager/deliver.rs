@@ -167,7 +167,7 @@ impl Alertmanager {
         let outcome = self.tries(delivery).await;
         if let Err((reason, error)) = &outcome {
             self.counts.note(kind, |counts| {
-                *counts.failed.entry(*reason).or_default() += 1
+                *counts.failed.entry(*reason).or_default() += 1;
             });
             tracing::error!(
                 receiver = notification.key.receiver,

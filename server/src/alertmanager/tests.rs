@@ -282,9 +282,10 @@ async fn people_are_told_although_the_disk_is_full() {
     tell.disk.set_capacity(Some(0));
     life.say("A", false).await;
     until("firing", || tell.count("A", "firing") == 1).await;
+    let tenant = tenant();
     let refused = life
         .alertmanager
-        .silence(&tenant(), silence(60), clock::now());
+        .silence(&tenant, silence(60), clock::now());
     assert!(matches!(refused.await, Err(NotSet::NotKept(_))));
     life.kill(&tell).await;
 }
@@ -307,9 +308,8 @@ fn silence(seconds: i64) -> Silence {
 async fn silences_last_and_end_through_kills() {
     let tell = Simulated::new(3);
     let life = start(&tell);
-    let set = life
-        .alertmanager
-        .silence(&tenant(), silence(600), clock::now());
+    let own = tenant();
+    let set = life.alertmanager.silence(&own, silence(600), clock::now());
     let id = set.await.expect("set");
     assert_eq!(id.len(), 36);
     life.kill(&tell).await;

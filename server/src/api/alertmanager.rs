@@ -55,12 +55,10 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
 )]
 async fn off_loop<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Response> {
+) -> Result<T, Refusal> {
     let lost = |_| {
-        wrong(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the request was not finished",
-        )
+        let text = "the request was not finished";
+        Box::new(wrong(StatusCode::INTERNAL_SERVER_ERROR, text))
     };
     tokio::task::spawn_blocking(work).await.map_err(lost)
 }
@@ -123,6 +121,9 @@ fn empty(status: StatusCode) -> Response {
     (status, headers).into_response()
 }
 
+/// An answer in place of what was asked for.
+type Refusal = Box<Response>;
+
 /// A fault that Alertmanager finds.
 fn wrong(status: StatusCode, text: &str) -> Response {
     answer(status, &Value::from(text))
@@ -138,10 +139,10 @@ fn coded(status: StatusCode, code: u16, message: &str) -> Response {
 }
 
 /// The Alertmanager, once it is open.
-fn open(app: &App) -> Result<&Arc<Alertmanager>, Response> {
-    app.alertmanager
-        .get()
-        .ok_or_else(|| wrong(StatusCode::SERVICE_UNAVAILABLE, &app.opening.tell()))
+fn open(app: &App) -> Result<&Arc<Alertmanager>, Refusal> {
+    let starting = || wrong(StatusCode::SERVICE_UNAVAILABLE, &app.opening.tell());
+    let open = app.alertmanager.get();
+    open.ok_or_else(|| Box::new(starting()))
 }
 
 /// A time as the API says it: to the millisecond.
@@ -189,12 +190,12 @@ fn filters(params: &Params, name: &str) -> Result<Vec<Matcher>, String> {
 }
 
 /// The parameter `receiver`, anchored at both ends.
-fn receiver(params: &Params) -> Result<Option<Matcher>, Response> {
+fn receiver(params: &Params) -> Result<Option<Matcher>, Refusal> {
     let Some(text) = params.get("receiver") else {
         return Ok(None);
     };
     let matcher = Matcher::new("receiver", MatchOp::Regex, text);
-    let fault = |e| bad(&format!("failed to parse receiver param: {e}"));
+    let fault = |e| Box::new(bad(&format!("failed to parse receiver param: {e}")));
     matcher.map(Some).map_err(fault)
 }
 
@@ -202,7 +203,7 @@ fn receiver(params: &Params) -> Result<Option<Matcher>, Response> {
 async fn status(State(app): State<Arc<App>>) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     ok(&json!({
         "cluster": {"status": "disabled", "peers": []},
@@ -223,7 +224,7 @@ async fn status(State(app): State<Arc<App>>) -> Response {
 async fn receivers(State(app): State<Arc<App>>, params: Params) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let wanted = match filters(&params, "receiver_matchers") {
         Ok(wanted) => wanted,

@@ -281,10 +281,8 @@ mod tests {
             file: "slo.yml".to_owned(),
             name: "slo:shop-a".to_owned(),
             interval: 0,
-            query_offset: 0,
             limit: 0,
             last: None,
-            missed: 0,
             rules: vec![
                 rule("slo:objective:ratio", "vector(0.999)", &[]),
                 rule("slo:error_budget:ratio", "vector(1-0.75)", &[]),

@@ -361,10 +361,10 @@ async fn post(how: Post) -> (u16, Heard, JoinSet<()>) {
                 }
                 continue;
             }
-            if let Ok(Some(stream)) = converse(stream, how, &notes, true).await {
-                if let Ok(stream) = acceptor().accept(stream).await {
-                    drop(converse(stream, how, &notes, false).await);
-                }
+            if let Ok(Some(stream)) = converse(stream, how, &notes, true).await
+                && let Ok(stream) = acceptor().accept(stream).await
+            {
+                drop(converse(stream, how, &notes, false).await);
             }
         }
     });

@@ -20,7 +20,7 @@ use crate::clock;
 pub(super) async fn list(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let now = clock::now();
     let found: Vec<Value> = alertmanager.look(&tenant, |room, _| {
@@ -54,7 +54,7 @@ pub(super) async fn post(
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let (print, ack) = match read(&body) {
         Ok(read) => read,
@@ -75,7 +75,7 @@ pub(super) async fn delete(
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let Some(print) = fingerprint(&print) else {
         return bad("expected a fingerprint of 16 hexadecimal digits");

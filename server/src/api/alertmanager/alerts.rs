@@ -13,7 +13,7 @@ use obs_model::{Labels, Matcher, Timestamp, matcher};
 use serde_json::{Value, json};
 
 use super::body::{self, Fault, Fields};
-use super::{bad, empty, filters, flag, object, off_loop, ok, open, receiver, time};
+use super::{Refusal, bad, empty, filters, flag, object, off_loop, ok, open, receiver, time};
 use crate::alertmanager::{Loaded, Room};
 use crate::api::Asker;
 use crate::app::App;
@@ -38,14 +38,14 @@ pub(super) fn labels_match(matchers: &[Matcher], labels: &BTreeMap<String, Strin
 }
 
 impl Wanted {
-    fn of(params: &Params) -> Result<Self, Response> {
-        let matchers = filters(params, "filter").map_err(|e| bad(&e))?;
+    fn of(params: &Params) -> Result<Self, Refusal> {
+        let matchers = filters(params, "filter").map_err(|e| Box::new(bad(&e)))?;
+        let unread = |e| bad(&format!("failed to parse receiver_matchers param: {e}"));
         let receiver_matchers = filters(params, "receiver_matchers");
         Ok(Self {
             matchers,
             receiver: receiver(params)?,
-            receiver_matchers: receiver_matchers
-                .map_err(|e| bad(&format!("failed to parse receiver_matchers param: {e}")))?,
+            receiver_matchers: receiver_matchers.map_err(|e| Box::new(unread(e)))?,
             active: flag(params, "active"),
             silenced: flag(params, "silenced"),
             inhibited: flag(params, "inhibited"),
@@ -121,7 +121,7 @@ pub(super) async fn list(
 ) -> Response {
     let (alertmanager, wanted) = match (open(&app), Wanted::of(&params)) {
         (Ok(alertmanager), Ok(wanted)) => (alertmanager, wanted),
-        (Err(response), _) | (_, Err(response)) => return response,
+        (Err(response), _) | (_, Err(response)) => return *response,
     };
     let now = clock::now();
     let alertmanager = Arc::clone(alertmanager);
@@ -129,7 +129,7 @@ pub(super) async fn list(
         let list = alertmanager.look(&tenant, |room, loaded| list_of(&wanted, room, loaded, now));
         ok(&Value::Array(list))
     };
-    off_loop(work).await.unwrap_or_else(|response| response)
+    off_loop(work).await.unwrap_or_else(|response| *response)
 }
 
 fn list_of(wanted: &Wanted, room: &Room, loaded: &Loaded, now: Timestamp) -> Vec<Value> {
@@ -158,7 +158,7 @@ pub(super) async fn groups(
 ) -> Response {
     let (alertmanager, wanted) = match (open(&app), Wanted::of(&params)) {
         (Ok(alertmanager), Ok(wanted)) => (alertmanager, wanted),
-        (Err(response), _) | (_, Err(response)) => return response,
+        (Err(response), _) | (_, Err(response)) => return *response,
     };
     let now = clock::now();
     let alertmanager = Arc::clone(alertmanager);
@@ -168,7 +168,7 @@ pub(super) async fn groups(
         });
         ok(&Value::Array(list))
     };
-    off_loop(work).await.unwrap_or_else(|response| response)
+    off_loop(work).await.unwrap_or_else(|response| *response)
 }
 
 /// A group with what is shown of it.
@@ -263,16 +263,16 @@ pub(super) async fn post(
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let timeout = alertmanager.loaded().config.global.resolve_timeout();
     let work = move || {
         let body = body::read(&headers, &body, "alerts")?;
-        read_all(&body, clock::now(), timeout).map_err(body::refused)
+        read_all(&body, clock::now(), timeout).map_err(|fault| Box::new(body::refused(fault)))
     };
     let (alerts, faults) = match off_loop(work).await {
         Ok(Ok(read)) => read,
-        Ok(Err(response)) | Err(response) => return response,
+        Ok(Err(response)) | Err(response) => return *response,
     };
     alertmanager.note_invalid(faults.len() as u64);
     alertmanager.receive(&tenant, alerts).await;

@@ -6,7 +6,7 @@ use obs_model::time::parse_rfc3339;
 use obs_model::{Labels, Timestamp};
 use serde_json::{Map, Value};
 
-use super::coded;
+use super::{Refusal, coded};
 use axum::response::Response;
 
 /// What is expected of a body.
@@ -16,23 +16,25 @@ const JSON: &str = "application/json";
 pub(super) type Fault = (u16, String);
 
 /// Reads a body in JSON; `name` is what the schema calls it.
-pub(super) fn read(headers: &HeaderMap, body: &Bytes, name: &str) -> Result<Value, Response> {
+pub(super) fn read(headers: &HeaderMap, body: &Bytes, name: &str) -> Result<Value, Refusal> {
     if body.is_empty() {
-        return Err(refused((602, format!("{name} in body is required"))));
+        let fault = (602, format!("{name} in body is required"));
+        return Err(Box::new(refused(fault)));
     }
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.map_or(Ok(JSON), |kind| kind.to_str()).unwrap_or("");
     let plain = kind.split(';').next().unwrap_or("").trim();
     if !plain.eq_ignore_ascii_case(JSON) {
         let message = format!("unsupported media type {kind:?}, only [{JSON}] are allowed");
-        return Err(coded(StatusCode::UNSUPPORTED_MEDIA_TYPE, 415, &message));
+        let refused = coded(StatusCode::UNSUPPORTED_MEDIA_TYPE, 415, &message);
+        return Err(Box::new(refused));
     }
     serde_json::from_slice(body).map_err(|error| {
         let why = match error.is_eof() {
             true => "unexpected EOF".to_owned(),
             false => error.to_string(),
         };
-        refused(unread(name, &why))
+        Box::new(refused(unread(name, &why)))
     })
 }
 

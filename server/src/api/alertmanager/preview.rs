@@ -39,7 +39,7 @@ pub(super) async fn route(
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let labels = match labels(&params) {
         Ok(labels) => labels,

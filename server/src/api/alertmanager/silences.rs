@@ -12,7 +12,7 @@ use obs_model::{MatchOp, Matcher, Timestamp};
 use serde_json::{Value, json};
 
 use super::body::{self, Fault, Fields};
-use super::{bad, empty, filters, flag, ok, open, time, wrong};
+use super::{Refusal, bad, empty, filters, flag, ok, open, time, wrong};
 use crate::alertmanager::NotSet;
 use crate::api::Asker;
 use crate::app::App;
@@ -58,7 +58,7 @@ pub(super) async fn list(
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let wanted = match filters(&params, "filter") {
         Ok(wanted) => wanted,
@@ -80,7 +80,7 @@ pub(super) async fn list(
 }
 
 /// Whether a text is a UUID.
-fn check_id(id: &str) -> Result<(), Response> {
+fn check_id(id: &str) -> Result<(), Refusal> {
     let parts: Vec<&str> = id.split('-').collect();
     let lengths = parts.iter().map(|part| part.len());
     let hex = id.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());
@@ -88,7 +88,7 @@ fn check_id(id: &str) -> Result<(), Response> {
         return Ok(());
     }
     let text = format!("silenceID in path must be of type uuid: {id:?}");
-    Err(body::refused((601, text)))
+    Err(Box::new(body::refused((601, text))))
 }
 
 /// `GET /silence/{id}`
@@ -99,7 +99,7 @@ pub(super) async fn one(
 ) -> Response {
     let alertmanager = match (open(&app), check_id(&id)) {
         (Ok(alertmanager), Ok(())) => alertmanager,
-        (Err(response), _) | (_, Err(response)) => return response,
+        (Err(response), _) | (_, Err(response)) => return *response,
     };
     let found = alertmanager.look(&tenant, |room, _| room.silences.get(&id).cloned());
     match found {
@@ -116,7 +116,7 @@ pub(super) async fn delete(
 ) -> Response {
     let alertmanager = match (open(&app), check_id(&id)) {
         (Ok(alertmanager), Ok(())) => alertmanager,
-        (Err(response), _) | (_, Err(response)) => return response,
+        (Err(response), _) | (_, Err(response)) => return *response,
     };
     match alertmanager
         .expire_silence(&tenant, &id, clock::now())
@@ -137,11 +137,11 @@ pub(super) async fn post(
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let body = match body::read(&headers, &body, "silence") {
         Ok(body) => body,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let silence = match read(&body) {
         Ok(silence) => silence,
