@@ -411,8 +411,8 @@ mod tests {
         );
         check(
             "a",
-            r#"{"uid":"b","panels":[]}"#,
-            Ok(r#"{"uid":"a","panels":[]}"#),
+            r#"{"panels":[],"uid":"b"}"#,
+            Ok(r#"{"panels":[],"uid":"a"}"#),
         );
         check(
             "a",
