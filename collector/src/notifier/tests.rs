@@ -1,3 +1,5 @@
+//! The notifier against Alertmanagers of the tests' own.
+
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
