@@ -275,17 +275,19 @@ impl<'a> Selection<'a> {
                     let at = part.group_of(place.number);
                     let group = &part.groups[at];
                     let (samples, bytes) = weight(part, group, self.range);
-                    estimate.samples += samples.div_ceil(u64::from(group.series.max(1)));
+                    // A damaged part may say anything.
+                    let samples = samples.div_ceil(u64::from(group.series.max(1)));
+                    estimate.samples = estimate.samples.saturating_add(samples);
                     // A block is read once for all its series.
                     if seen != Some((place.source, at)) {
-                        estimate.bytes += bytes;
+                        estimate.bytes = estimate.bytes.saturating_add(bytes);
                         seen = Some((place.source, at));
                     }
                 }
                 Source::Memory(memory, _) => {
                     let samples = memory.read().samples_at_most(place.number, self.range) as u64;
-                    estimate.samples += samples;
-                    estimate.bytes += 16 * samples;
+                    estimate.samples = estimate.samples.saturating_add(samples);
+                    estimate.bytes = estimate.bytes.saturating_add(16 * samples);
                 }
             }
         }
@@ -309,7 +311,10 @@ impl<'a> Selection<'a> {
                         if !same_group {
                             let many = index - start >= series_max;
                             let (weight, _) = weight(part, &part.groups[at], self.range);
-                            if many || (index > start && samples + weight > CHUNK_SAMPLES_MAX) {
+                            if many
+                                || (index > start
+                                    && samples.saturating_add(weight) > CHUNK_SAMPLES_MAX)
+                            {
                                 chunks.push(start..index);
                                 (start, samples) = (index, 0);
                             }
@@ -674,7 +679,8 @@ fn weight(part: &Part, group: &Group, range: MilliRange) -> (u64, u64) {
     let blocks = part.blocks[group.blocks.clone()].iter();
     let overlapping = blocks.filter(|b| b.range.overlaps(range));
     overlapping.fold((0, 0), |(samples, bytes), block| {
-        (samples + block.samples, bytes + block.bytes)
+        let samples = samples.saturating_add(block.samples);
+        (samples, bytes.saturating_add(block.bytes))
     })
 }
 
