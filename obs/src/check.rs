@@ -24,6 +24,9 @@ pub(crate) async fn config(file: &Path) -> anyhow::Result<()> {
         .jobs(&text, folder)
         .with_context(|| format!("{} is not valid", file.display()))?
         .len();
+    obs_server::check_alerts(&checked, &text, folder)
+        .await
+        .with_context(|| format!("{} is not valid", file.display()))?;
     for notice in checked.notices() {
         writeln!(std::io::stderr(), "{}: {notice}", file.display())?;
     }

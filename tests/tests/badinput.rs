@@ -553,6 +553,11 @@ fn configurations_are_checked_with_line_and_column() {
         "timeout",
     );
     check("global: [1\n", "1:", "sequence");
+    check(
+        "obs:\n  alertmanager: {route: {receiver: nobody}, receivers: []}\n",
+        "obs.alertmanager",
+        "nobody",
+    );
     let (code, told, notices) = check_config(
         "global: {scrape_interval: 15s}\nruntime: {gogc: 50}\nscrape_configs:\n\
          - job_name: a\n  static_configs: [{targets: ['127.0.0.1:1']}]\n",
