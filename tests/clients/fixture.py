@@ -65,8 +65,9 @@ def gauges():
 
 
 def histograms():
-    """The classic histograms: good ones, and ones that a scrape cannot rule out."""
-    bounds = ["0.1", "0.5", "1", "2.5", "+Inf"]
+    """The classic histograms: good ones, and ones that a scrape cannot rule out. Bounds are written as
+    obs and Prometheus 3 do, so that an older Prometheus has the same."""
+    bounds = ["0.1", "0.5", "1.0", "2.5", "+Inf"]
     for n, handler in enumerate(["a", "b"]):
         for b, bound in enumerate(bounds):
             labels = f'handler="{handler}",le="{bound}"'
@@ -74,16 +75,16 @@ def histograms():
         labels = f'handler="{handler}"'
         yield "took_seconds_sum", labels, lambda k, n=n: k * 2.25 * (n + 1)
         yield "took_seconds_count", labels, lambda k, n=n: float(k * 5 * (n + 1))
-    for b, bound in enumerate(["-1", "0", "1", "+Inf"]):
+    for b, bound in enumerate(["-1.0", "0.0", "1.0", "+Inf"]):
         yield "below_bucket", f'le="{bound}"', lambda k, b=b: float(k * b)
-    for b, bound in enumerate(["1", "2", "4"]):
+    for b, bound in enumerate(["1.0", "2.0", "4.0"]):
         yield "endless_bucket", f'le="{bound}"', lambda k, b=b: float(k * (b + 1))
-    for bound, height in ("1", 5), ("2", 3), ("4", 9), ("+Inf", 9):
+    for bound, height in ("1.0", 5), ("2.0", 3), ("4.0", 9), ("+Inf", 9):
         yield "uneven_bucket", f'le="{bound}"', lambda k, h=height: float(k * h)
-    for bound in "1", "bad", "+Inf":
+    for bound in "1.0", "bad", "+Inf":
         yield "faulty_bucket", f'le="{bound}"', lambda k: float(k)
     yield "lone_bucket", 'le="+Inf"', lambda k: float(k)
-    yield "empty_bucket", 'le="1"', lambda k: 0.0
+    yield "empty_bucket", 'le="1.0"', lambda k: 0.0
     yield "empty_bucket", 'le="+Inf"', lambda k: 0.0
 
 
