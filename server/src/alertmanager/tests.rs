@@ -249,7 +249,7 @@ async fn once_when_it_fires_and_once_when_it_is_over_through_kills() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_failed_is_tried_again_also_by_the_next_server() {
     let tell = Simulated::new(1);
-    tell.fails.store(1, Ordering::SeqCst);
+    tell.fails.store(usize::MAX, Ordering::SeqCst);
     let life = start(&tell);
     life.say("A", false).await;
     // The alert, that it is on its way, and that it is not.
@@ -263,6 +263,7 @@ async fn what_failed_is_tried_again_also_by_the_next_server() {
     until("the failure to be noted", || writes() >= 3).await;
     life.kill(&tell).await;
     assert_eq!(tell.count("A", "firing"), 0);
+    tell.fails.store(0, Ordering::SeqCst);
     let life = start(&tell);
     until("firing", || tell.count("A", "firing") == 1).await;
     until("the log", || life.logged("A", 1)).await;

@@ -285,11 +285,16 @@ impl Ruler {
             asking: &asking,
         };
         member.counts.failures.fetch_add(1, Ordering::Relaxed);
-        if let Some(rule) = member.rules.get(rule) {
-            let failed = Err(QueryError::Execution(error.clone()));
-            drop(lock(rule).evaluate(&scene, failed));
-        }
-        Made::default()
+        let Some(rule) = member.rules.get(rule) else {
+            return Made::default();
+        };
+        let mut rule = lock(rule);
+        let failed = Err(QueryError::Execution(error.clone()));
+        drop(rule.evaluate(&scene, failed));
+        // Who is told must not take the silence for an end.
+        let told = self.tell(&mut rule, member, now);
+        let samples = Vec::new();
+        Made { samples, told }
     }
 
     /// Stores samples, durable on return; after a few tries they are given up and counted.

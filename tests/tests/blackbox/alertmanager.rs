@@ -130,14 +130,12 @@ fn once_when_it_fires_and_once_when_it_recovers_through_kills() {
     let mut obs = watching(&hook, "");
     obs.restart(Stop::Kill);
     level(&obs, "north", 1.0);
-    obs.restart(Stop::Kill);
     until("firing", || {
         (told(&hook, "north", "firing") > 0).then_some(())
     });
     obs.restart(Stop::Kill);
     settle(&obs, &hook, "south");
     level(&obs, "north", 0.0);
-    obs.restart(Stop::Kill);
     until("resolved", || {
         (told(&hook, "north", "resolved") > 0).then_some(())
     });
