@@ -1,14 +1,17 @@
 // Dashboards: every kind of panel with the values that were sent, variables, saving, many panels.
 
-import { check, coloured, DEADLINE, open, picture, post, unharmed, until } from './harness.mjs';
+import { check, coloured, counted, DEADLINE, open, picture, post, unharmed, until } from './harness.mjs';
 import { everyKind } from './seed.mjs';
 
 const ready = (page) => page.waitForSelector('html[data-dashboard-ready="true"]', { timeout: DEADLINE, state: 'attached' });
 const panel = (page, id) => page.locator(`[data-panel-id="${id}"]`);
 
 async function texts(page, id, wanted) {
-  const found = await panel(page, id).innerText();
-  for (const one of wanted) check(found.includes(one), `panel ${id} lacks ${one}: ${found.slice(0, 200)}`);
+  let found = '';
+  await until('texts', async () => {
+    found = await panel(page, id).innerText();
+    return wanted.every((one) => found.includes(one));
+  }).catch(() => check(false, `panel ${id} lacks one of ${wanted}: ${found.slice(0, 200)}`));
 }
 
 export const DASHBOARDS = {
@@ -32,12 +35,12 @@ export const DASHBOARDS = {
     await texts(page, 6, ['Head', 'bad', 'good']);
     await texts(page, 7, ['card declined']);
     await texts(page, 9, ['a', 'b']);
-    check((await panel(page, 9).locator('path.slice').count()) === 3, 'the pie has other slices');
-    check((await panel(page, 10).locator('rect').count()) === 3, 'the chart has other bars');
-    check((await panel(page, 11).locator('rect').count()) >= 1, 'the histogram has no bars');
-    check((await panel(page, 12).locator('rect').count()) >= 1, 'no state');
-    check((await panel(page, 13).locator('rect').count()) >= 1, 'no status');
-    check((await panel(page, 14).locator('ol.waterfall li').count()) === 4, 'the trace has other spans');
+    await counted('slices', panel(page, 9).locator('path.slice'), 3);
+    await counted('bars', panel(page, 10).locator('rect'), 3);
+    await panel(page, 11).locator('rect').first().waitFor({ timeout: DEADLINE });
+    await panel(page, 12).locator('rect').first().waitFor({ timeout: DEADLINE });
+    await panel(page, 13).locator('rect').first().waitFor({ timeout: DEADLINE });
+    await counted('spans', panel(page, 14).locator('ol.waterfall li'), 4);
     check((await panel(page, 15).locator('.node').count()) >= 3, 'the graph has too few nodes');
     await texts(page, 17, ['Every kind']);
     await texts(page, 19, ['21']);
@@ -81,7 +84,7 @@ export const DASHBOARDS = {
     check(saved.panels[1].title === 'Doubled' && saved.panels[1].targets[0].expr.includes('* 2'), JSON.stringify(saved.panels[1]));
     await open(page, url, '/d/kinds?viewPanel=1');
     await coloured(panel(page, 1).locator('canvas').first(), 5);
-    check((await page.locator('[data-panel-id]').count()) === 1, 'other panels are there');
+    await counted('panels', page.locator('[data-panel-id]'), 1);
   },
 
   async 'a dashboard is imported and found'(page, { url }) {

@@ -74,6 +74,14 @@ export async function browse(folder) {
   });
 }
 
+/** Waits until that many are there. */
+export async function counted(what, locator, number) {
+  let found;
+  await until(`${number} ${what}`, async () => (found = await locator.count()) === number).catch(() => {
+    throw new Failure(`${found} ${what} instead of ${number}`);
+  });
+}
+
 export async function post(url, path, body, method = 'POST') {
   const answer = await fetch(url + path, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   check(answer.ok, `${path}: ${answer.status} ${await answer.text()}`);

@@ -1,6 +1,6 @@
 // The pages as a person uses them.
 
-import { ask, check, coloured, DEADLINE, filled, open, OTHER, picture, pointAtEnd, post, query, state, TRACE, unharmed, until } from './harness.mjs';
+import { ask, check, coloured, counted, DEADLINE, filled, open, OTHER, picture, pointAtEnd, post, query, state, TRACE, unharmed, until } from './harness.mjs';
 
 export const PAGES = {
   async 'home says what is wrong'(page, { url }) {
@@ -52,7 +52,7 @@ export const PAGES = {
     check(error.includes('1:5'), error);
     await page.goBack();
     await state(page, 'ok');
-    check((await page.locator('main .cm-content').innerText()).trim() === 'up', 'going back brings the query back');
+    await until('the query that going back brings', async () => (await page.locator('main .cm-content').innerText()).trim() === 'up');
     await page.locator('main .cm-content').click();
     await page.keyboard.press('Control+a');
     await page.keyboard.type('node_cp');
@@ -65,7 +65,7 @@ export const PAGES = {
     await page.locator('.timepicker .range').click();
     await page.locator('[aria-label="Range in words"]').fill('last 10 minutes');
     await page.keyboard.press('Enter');
-    check((await page.locator('.timepicker .range').innerText()) === 'Last 10 minutes', await page.locator('.timepicker .range').innerText());
+    await page.locator('.timepicker .range', { hasText: 'Last 10 minutes' }).waitFor({ timeout: DEADLINE });
     const over = page.locator('main .chart .u-over').first();
     await over.waitFor({ timeout: DEADLINE });
     await page.locator('main section.result[aria-busy=false]').first().waitFor({ timeout: DEADLINE });
@@ -111,8 +111,8 @@ export const PAGES = {
     await page.locator('main .details a', { hasText: 'Trace' }).click();
     const rows = page.locator('main ol.waterfall > li');
     await rows.first().waitFor({ timeout: DEADLINE });
-    check((await rows.count()) === 4, `${await rows.count()} spans`);
-    check((await page.locator('main .critical').count()) > 0, 'no critical path');
+    await counted('spans', rows, 4);
+    await page.locator('main .critical').first().waitFor({ timeout: DEADLINE });
     const bar = await rows.first().locator('.bar').boundingBox();
     check(bar && bar.width > 100, 'the bar has no size');
     await rows.locator('button.span', { hasText: 'pay' }).click();
@@ -121,7 +121,7 @@ export const PAGES = {
     await details.locator('ol.lines', { hasText: 'card declined' }).waitFor({ timeout: DEADLINE });
     await picture(page, 'trace');
     await page.locator('[role=tab]', { hasText: 'Flame' }).click();
-    check((await page.locator('svg.flame rect').count()) === 4, 'the flame graph has other spans');
+    await counted('spans in the flame graph', page.locator('svg.flame rect'), 4);
     await open(page, url, `/compare/${TRACE}/${OTHER}`);
     await page.locator('main td', { hasText: '+80 ms' }).first().waitFor({ timeout: DEADLINE });
     await picture(page, 'compare');
@@ -129,7 +129,7 @@ export const PAGES = {
 
   async 'traces are listed, with their durations'(page, { url }) {
     await filled(page, url, `/explore?lang=traceql&q=${query('{ resource.service.name = "front" }')}`);
-    check((await page.locator('svg.scatter circle').count()) >= 2, 'too few points');
+    await page.locator('svg.scatter circle').nth(1).waitFor({ timeout: DEADLINE });
     await picture(page, 'traces');
     await page.locator('main table.traces tbody a').first().click();
     await page.locator('main ol.waterfall > li').first().waitFor({ timeout: DEADLINE });

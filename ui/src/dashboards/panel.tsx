@@ -98,8 +98,8 @@ function useAnswer(panel: Panel, seen: boolean | undefined, width: number): [Ans
     }
     const abort = new AbortController();
     setAnswer((before) => ({ ...before, state: 'loading', error: undefined }));
-    runPanel(panel, context, width, abort.signal).then(
-      (data) => {
+    Promise.all([runPanel(panel, context, width, abort.signal), kind.prepare?.()]).then(
+      ([data]) => {
         if (abort.signal.aborted) return;
         done.current = key;
         try {

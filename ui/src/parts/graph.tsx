@@ -1,6 +1,7 @@
 // Nodes and edges, laid out in layers; the layout is loaded when first wanted.
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
+import { errorText } from '../load';
 
 export interface GraphNode {
   id: string;
@@ -30,8 +31,16 @@ interface Placed {
 
 const RADIUS = 30;
 
-async function layout(nodes: GraphNode[], edges: GraphEdge[]): Promise<Placed> {
-  const { default: dagre } = await import('@dagrejs/dagre');
+type Engine = (typeof import('@dagrejs/dagre'))['default'];
+let engine: Engine | undefined;
+
+/** Loads the layout; a graph that is drawn after this is drawn at once. */
+export async function loadLayout(): Promise<Engine> {
+  engine ??= (await import('@dagrejs/dagre')).default;
+  return engine;
+}
+
+function layout(dagre: Engine, nodes: GraphNode[], edges: GraphEdge[]): Placed {
   const graph = new dagre.graphlib.Graph({ multigraph: true });
   graph.setGraph({ rankdir: 'LR', nodesep: 40, ranksep: 110, marginx: 60, marginy: 48 });
   graph.setDefaultEdgeLabel(() => ({}));
@@ -60,14 +69,17 @@ function path(points: { x: number; y: number }[]): string {
 }
 
 export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: GraphNode[]; edges: GraphEdge[]; height: number; picked?: string; onPick?: (id: string) => void }) {
-  const [placed, setPlaced] = useState<Placed>();
-  const key = useMemo(() => JSON.stringify([nodes.map((n) => n.id), edges.map((e) => [e.source, e.target])]), [nodes, edges]);
+  const [loaded, setLoaded] = useState(() => engine);
+  const [error, setError] = useState<string>();
   useEffect(() => {
-    let gone = false;
+    if (!loaded) loadLayout().then((found) => setLoaded(() => found), (why: unknown) => setError(errorText(why)));
+  }, []);
+  const key = useMemo(() => JSON.stringify([nodes.map((n) => n.id), edges.map((e) => [e.source, e.target])]), [nodes, edges]);
+  const placed = useMemo(() => {
     const known = new Set(nodes.map((node) => node.id));
-    void layout(nodes, edges.filter((edge) => known.has(edge.source) && known.has(edge.target))).then((found) => { if (!gone) setPlaced(found); });
-    return () => { gone = true; };
-  }, [key]);
+    return loaded && layout(loaded, nodes, edges.filter((edge) => known.has(edge.source) && known.has(edge.target)));
+  }, [key, loaded]);
+  if (error) return <p class="error" role="alert">{error}</p>;
   if (!placed) return <p class="quiet">Drawing …</p>;
   const near = picked ? new Set(edges.filter((e) => e.source === picked || e.target === picked).flatMap((e) => [e.source, e.target])) : undefined;
   const current = new Map(edges.map((edge) => [`${edge.source}\n${edge.target}`, edge]));

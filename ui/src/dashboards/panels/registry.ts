@@ -1,5 +1,6 @@
 // Kinds of panels by the names that dashboards use.
 
+import { loadLayout } from '../../parts/graph';
 import { BarChartPanel, HistogramPanel } from './bars';
 import { BarGaugePanel, GaugePanel } from './gauges';
 import { HeatmapPanel } from './heatmap';
@@ -28,7 +29,7 @@ export const KINDS: Record<string, PanelKind> = {
   'state-timeline': { draw: StatesPanel, byThreshold: true },
   'status-history': { draw: StatesPanel, byThreshold: true },
   traces: { draw: TracesPanel },
-  nodeGraph: { draw: NodeGraphPanel },
+  nodeGraph: { draw: NodeGraphPanel, prepare: loadLayout },
   alertlist: { draw: AlertListPanel, static: true },
   dashlist: { draw: DashListPanel, static: true },
 };

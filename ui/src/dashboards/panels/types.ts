@@ -23,6 +23,8 @@ export interface PanelKind {
   draw: ComponentType<PanelProps>;
   /** Panels of single values choose colours by thresholds. */
   byThreshold?: boolean;
+  /** What drawing needs beside the data; the panel is loading until both are there. */
+  prepare?: () => Promise<unknown>;
   /** Draws without queries. */
   static?: boolean;
 }
