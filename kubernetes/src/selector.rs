@@ -101,6 +101,33 @@ impl Selector {
         })
     }
 
+    /// The same as matchers of series: name, operator and value. Numbers cannot be compared there.
+    pub fn matchers(&self) -> Result<Vec<(String, &'static str, String)>, String> {
+        let either = |values: &[String], one, several| match values {
+            [value] => (one, value.clone()),
+            values => {
+                let escaped: Vec<_> = values.iter().map(|v| regex::escape(v)).collect();
+                (several, escaped.join("|"))
+            }
+        };
+        let matcher = |requirement: &Requirement| {
+            let (operator, value) = match &requirement.test {
+                Test::Exists => ("!=", String::new()),
+                Test::Absent => ("=", String::new()),
+                Test::In(values) => either(values, "=", "=~"),
+                Test::NotIn(values) => either(values, "!=", "!~"),
+                Test::Above(_) | Test::Below(_) => {
+                    return Err(format!(
+                        "{}: labels of series are no numbers",
+                        requirement.name
+                    ));
+                }
+            };
+            Ok((requirement.name.clone(), operator, value))
+        };
+        self.0.iter().map(matcher).collect()
+    }
+
     /// The fields that it asks for.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|requirement| requirement.name.as_str())

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
+pub use crate::resource_metrics::ResourceMetricsConfig;
 pub use bundled::BundledConfig;
 pub(crate) use kubernetes::state_settings;
 pub use node_exporter::NodeExporterConfig;
@@ -93,6 +94,8 @@ pub struct ObsConfig {
     pub rules: BundledConfig,
     /// Files of objectives, with patterns as in `rule_files`.
     pub slo_files: Vec<PathBuf>,
+    /// The resource-metrics APIs of Kubernetes.
+    pub resource_metrics: Option<ResourceMetricsConfig>,
 }
 
 /// `obs.dashboards`

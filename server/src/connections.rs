@@ -29,6 +29,7 @@ const LINE_BYTES: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct Guarded {
     listener: TcpListener,
+    is_encrypted: bool,
     places: Arc<Semaphore>,
     cut: CancellationToken,
 }
@@ -43,8 +44,17 @@ impl Guarded {
         let places = Arc::new(Semaphore::new(places));
         Self {
             listener,
+            is_encrypted: false,
             places,
             cut,
+        }
+    }
+
+    /// The same for connections that are encrypted: their bytes are not looked at.
+    pub(crate) fn encrypted(self) -> Self {
+        Self {
+            is_encrypted: true,
+            ..self
         }
     }
 }
@@ -64,7 +74,10 @@ impl Listener for Guarded {
         let connection = Connection {
             stream,
             cut: Box::pin(self.cut.clone().cancelled_owned()),
-            line: RequestLine::default(),
+            line: match self.is_encrypted {
+                true => RequestLine::none(),
+                false => RequestLine::default(),
+            },
             _place: place,
         };
         (connection, address)

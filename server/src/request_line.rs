@@ -13,6 +13,14 @@ pub(crate) struct RequestLine {
 }
 
 impl RequestLine {
+    /// Of a connection whose bytes are given on as they come, such as TLS.
+    pub(crate) fn none() -> Self {
+        Self {
+            ended: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether all of the line was given on: bytes need not be shown any more.
     pub(crate) fn is_over(&self) -> bool {
         self.ended && self.rest().is_empty()

@@ -279,6 +279,11 @@ impl Running {
         let probes = probes(config, config_folder(options)).await?;
         let outgoing = alertmanager::start(&app, &disk, collected.alerts, ends.intake()).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
+        if let Some(bound) = listeners.resource_metrics.take() {
+            let (place, ended) = (config_folder(options), (&ends.stop_listening, &ends.cut));
+            let serving = bound.start(&app, (config, place), &ends.tasks, ended);
+            Box::pin(serving).await?;
+        }
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let told = (outgoing, &ends.shipping, stop_intake);

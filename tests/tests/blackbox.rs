@@ -15,6 +15,7 @@ mod own;
 mod prometheus_api;
 mod pushes;
 mod remote;
+mod resource_metrics;
 mod rules;
 mod scraping;
 mod tailing;

@@ -15,6 +15,10 @@ pub struct Certificate {
     pub issuer: String,
     /// Whose it is.
     pub subject: String,
+    /// The last common name of the subject, as it stands there; empty where it has none.
+    pub common_name: String,
+    /// Organizations of the subject.
+    pub organizations: Vec<String>,
     /// Since when it is valid, in seconds since 1970.
     pub not_before: i64,
     /// Until when.
@@ -68,7 +72,8 @@ impl Certificate {
         let mut validity = expect(&mut body, SEQUENCE)?;
         let not_before = time(take(&mut validity)?)?;
         let not_after = time(take(&mut validity)?)?;
-        let subject = name(expect(&mut body, SEQUENCE)?)?;
+        let owner = expect(&mut body, SEQUENCE)?;
+        let subject = name(owner)?;
         expect(&mut body, SEQUENCE)?;
         let mut dns_names = Vec::new();
         while !body.is_empty() {
@@ -82,6 +87,8 @@ impl Certificate {
             serial,
             issuer,
             subject,
+            common_name: texts(owner, COMMON_NAME)?.pop().unwrap_or_default(),
+            organizations: texts(owner, ORGANIZATION)?,
             not_before,
             not_after,
             dns_names,
@@ -89,12 +96,15 @@ impl Certificate {
     }
 }
 
+const COMMON_NAME: &[u8] = &[85, 4, 3];
+const ORGANIZATION: &[u8] = &[85, 4, 10];
+
 /// Names of attributes that are written short.
 const SHORT: [(&[u8], &str); 8] = [
     (&[85, 4, 6], "C"),
-    (&[85, 4, 10], "O"),
+    (ORGANIZATION, "O"),
     (&[85, 4, 11], "OU"),
-    (&[85, 4, 3], "CN"),
+    (COMMON_NAME, "CN"),
     (&[85, 4, 5], "SERIALNUMBER"),
     (&[85, 4, 7], "L"),
     (&[85, 4, 8], "ST"),
@@ -119,6 +129,22 @@ fn name(mut bytes: &[u8]) -> Option<String> {
     }
     parts.reverse();
     Some(parts.join(","))
+}
+
+/// Values of one attribute of a name, in its order.
+fn texts(mut bytes: &[u8], wanted: &[u8]) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let mut set = expect(&mut bytes, 0x31)?;
+        while !set.is_empty() {
+            let mut pair = expect(&mut set, SEQUENCE)?;
+            let (kind, (_, value)) = (expect(&mut pair, 0x06)?, take(&mut pair)?);
+            if kind == wanted {
+                found.push(String::from_utf8_lossy(value).into_owned());
+            }
+        }
+    }
+    Some(found)
 }
 
 fn dotted(id: &[u8]) -> String {
@@ -270,6 +296,8 @@ mod tests {
                 serial: "ab01".into(),
                 issuer: "CN=root,O=A\\, B".into(),
                 subject: "1.2.840.1=x".into(),
+                common_name: String::new(),
+                organizations: Vec::new(),
                 not_before: 1_577_934_245,
                 not_after: 2_556_144_000,
                 dns_names: vec!["a.example".into(), "b.example".into()],

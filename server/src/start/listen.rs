@@ -30,7 +30,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::connections::Guarded;
 use crate::kube_state::KubeStateListeners;
-use crate::{Options, api, node_exporter, unread};
+use crate::{Options, api, node_exporter, resource_metrics, unread};
 
 /// The sockets.
 pub(super) struct Listeners {
@@ -40,6 +40,7 @@ pub(super) struct Listeners {
     pub(super) node_exporter: Option<node_exporter::Bound>,
     pub(super) kube_state: Option<KubeStateListeners>,
     pub(super) pushgateway: Option<TcpListener>,
+    pub(super) resource_metrics: Option<resource_metrics::Bound>,
     /// Syslog and the like.
     pub(super) logs: Sockets,
     /// Jaeger and Zipkin.
@@ -110,6 +111,13 @@ pub(super) async fn bind(options: &Options, config: &Config) -> anyhow::Result<L
             Some(address) => Some(listen("the push gateway", address).await?),
             None => None,
         },
+        resource_metrics: match &config.obs.resource_metrics {
+            Some(settings) => Some(resource_metrics::Bound {
+                listener: listen("the resource-metrics APIs", settings.listen).await?,
+                settings: settings.clone(),
+            }),
+            None => None,
+        },
         logs: Sockets::bind(Wanted {
             syslog: config.obs.logs.syslog.as_ref(),
             fluent: config.obs.logs.fluent.as_ref(),
@@ -160,6 +168,9 @@ pub(super) fn write_addresses(data: &Path, listeners: &Listeners) -> anyhow::Res
     }
     if let Some(listener) = &listeners.pushgateway {
         addresses["pushgateway"] = address(listener)?.into();
+    }
+    if let Some(bound) = &listeners.resource_metrics {
+        addresses["resource_metrics"] = address(&bound.listener)?.into();
     }
     let traces = listeners.traces.addresses();
     let others = traces.into_iter().chain(listeners.metrics.addresses());

@@ -17,14 +17,14 @@ use super::{list, vector};
 use crate::process::{Answer, Obs, command, until};
 
 /// A cluster that lives as long as its handle.
-struct Cluster {
-    api: KubeApi,
+pub(super) struct Cluster {
+    pub(super) api: KubeApi,
     folder: TempDir,
     _runtime: Runtime,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -40,12 +40,12 @@ impl Cluster {
         }
     }
 
-    fn kubeconfig(&self) -> String {
+    pub(super) fn kubeconfig(&self) -> String {
         self.folder.path().join("kubeconfig").display().to_string()
     }
 
     /// Pods with these numbers in a namespace; all are at an address where nobody listens.
-    fn put_pods(&self, namespace: &str, numbers: std::ops::Range<usize>) {
+    pub(super) fn put_pods(&self, namespace: &str, numbers: std::ops::Range<usize>) {
         for number in numbers {
             self.api.put(pod(namespace, number));
         }
