@@ -42,12 +42,12 @@ export async function until(what, look) {
 }
 
 /** Starts the server; gives its URL and how to end it. */
-export async function serve(folder, more = []) {
+export async function serve(folder, more = [], config = CONFIG) {
   const data = join(folder, 'data');
   const log = join(folder, 'stderr.log');
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'obs.yml'), CONFIG);
-  const listen = ['--listen', '--otlp-grpc-listen', '--otlp-http-listen'].flatMap((flag) => [flag, '127.0.0.1:0']);
+  writeFileSync(join(folder, 'obs.yml'), config);
+  const listen = ['--listen', '--otlp-grpc-listen', '--otlp-http-listen'].filter((flag) => !more.includes(flag)).flatMap((flag) => [flag, '127.0.0.1:0']);
   const arguments_ = ['serve', '--config', join(folder, 'obs.yml'), '--data', data, ...listen, ...more];
   const child = spawn(resolve(process.env.OBS_BIN), arguments_, { stdio: ['ignore', 'ignore', openSync(log, 'w')] });
   const ended = new Promise((done) => child.once('exit', done));

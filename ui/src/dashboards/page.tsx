@@ -147,6 +147,9 @@ function findPanel(items: Item[], dashboard: Dashboard, key: string | undefined)
   return shown ?? dashboard.panels.flatMap((panel) => [panel, ...panel.inside]).find((panel) => `${panel.id}` === key);
 }
 
+/** Two of these stand beside each other on a narrow screen. */
+const SMALL = new Set(['stat', 'gauge', 'singlestat']);
+
 function Grid({ items, toggle }: { items: Item[]; toggle: (key: string) => void }) {
   return (
     <div class="grid">
@@ -154,7 +157,7 @@ function Grid({ items, toggle }: { items: Item[]; toggle: (key: string) => void 
         const { x, y, w, h } = item.panel.grid;
         const style = { gridColumn: `${x + 1} / span ${Math.min(w, 24 - x)}`, gridRow: `${y + 1} / span ${h}` };
         return (
-          <div key={item.panel.key} style={style} class={item.kind === 'row' ? 'cell row-cell' : 'cell'}>
+          <div key={item.panel.key} style={style} class={item.kind === 'row' ? 'cell row-cell' : item.panel.grid.w <= 8 && SMALL.has(item.panel.type) ? 'cell small' : 'cell'}>
             {item.kind === 'row' ? (
               <div class="row-head" data-panel-id={item.panel.key} data-panel-type="row" data-state="ok">
                 <button type="button" aria-expanded={item.open} onClick={() => toggle(item.panel.key)}>{item.open ? '▾' : '▸'} {item.title || 'Row'} {!item.open && <small class="quiet">({item.count})</small>}</button>

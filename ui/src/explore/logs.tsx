@@ -134,8 +134,11 @@ export function fieldCounts(lines: loki.LogLine[]): FieldCount[] {
 function Fields({ lines, onFilter }: { lines: loki.LogLine[]; onFilter: (name: string, value: string, keep: boolean, parsed: boolean) => void }) {
   const fields = useMemo(() => fieldCounts(lines), [lines]);
   const [open, setOpen] = useState<string>();
+  const [shown, setShown] = useState(false);
   return (
     <aside class="card fields-list" aria-label="Fields">
+      <button type="button" class="fields-fold" aria-expanded={shown} onClick={() => setShown(!shown)}>{shown ? '▾' : '▸'} Fields</button>
+      <div class={shown ? '' : 'folded'}>
       {fields.map((field) => (
         <div key={field.name}>
           <button type="button" aria-expanded={open === field.name} onClick={() => setOpen(open === field.name ? undefined : field.name)}><span>{field.name}</span><small class="quiet">{Math.round((field.total / lines.length) * 100)}%</small></button>
@@ -146,6 +149,7 @@ function Fields({ lines, onFilter }: { lines: loki.LogLine[]; onFilter: (name: s
           ))}
         </div>
       ))}
+      </div>
     </aside>
   );
 }

@@ -11,11 +11,23 @@ export function colour(index: number): string {
   return PALETTE[((index % PALETTE.length) + PALETTE.length) % PALETTE.length] ?? '#888888';
 }
 
-/** A colour that a name always gets. */
+/** Names that have a colour already, by their place in the palette. */
+const held = new Map<string, number>();
+const taken = new Set<number>();
+
+/** A colour that a name keeps; two names share one only when more are shown than there are colours. */
 export function colourOf(name: string): string {
+  const known = held.get(name);
+  if (known !== undefined) return colour(known);
   let hash = 0;
   for (const c of name) hash = (hash * 31 + (c.codePointAt(0) ?? 0)) >>> 0;
-  return colour(hash);
+  if (taken.size >= PALETTE.length) taken.clear();
+  let place = hash % PALETTE.length;
+  while (taken.has(place)) place = (place + 1) % PALETTE.length;
+  taken.add(place);
+  if (held.size > 10_000) held.clear();
+  held.set(name, place);
+  return colour(place);
 }
 
 const LEVELS: Record<string, string> = {

@@ -26,7 +26,7 @@ export default function StatusPage() {
 
 function Told({ title, what }: { title: string; what: string }) {
   const loaded = useLoad([what], (signal) => status<Record<string, unknown>>(what, signal));
-  return <section class="card"><h2>{title}</h2><Show of={loaded}>{(all) => <Pairs pairs={Object.entries(all).map(([name, value]) => [name, str(value) || (typeof value === 'object' ? JSON.stringify(value) : '')])} />}</Show></section>;
+  return <section class="card"><h2>{title}</h2><Show of={loaded}>{(all) => <Pairs pairs={Object.entries(all).map(([name, value]): [string, string] => [name, str(value) || (typeof value === 'object' && value !== null ? JSON.stringify(value) : '')]).filter(([, value]) => value !== '')} />}</Show></section>;
 }
 
 function Configuration() {

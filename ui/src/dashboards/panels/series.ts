@@ -1,7 +1,7 @@
 // Columns of frames on one clock, stacked and negated as configured, ready to be plotted.
 
 import type { Column, PlotAxis, PlotSeries } from '../../chart/plot';
-import { formatValue } from '../../format/units';
+import { formatValue, isBinary } from '../../format/units';
 import { bool, list, num, obj, str } from '../../json';
 import { isHidden, type StyledField } from '../fields';
 import { timeField, toNumber } from '../frame';
@@ -64,6 +64,7 @@ function axisOf(key: string, one: StyledField): PlotAxis {
     softMin: num(custom.axisSoftMin), softMax: num(custom.axisSoftMax),
     log: scale.type === 'log' ? (num(scale.log) ?? 10) : undefined,
     centred: bool(custom.axisCenteredZero),
+    binary: isBinary(unit),
   };
 }
 
