@@ -2,6 +2,7 @@
 // clients; there is no private one.
 
 import { at } from '../base';
+import { tenantHeaders } from '../tenant';
 
 export class ApiError extends Error {
   constructor(message: string, readonly status: number) {
@@ -53,7 +54,7 @@ function done(): void {
 async function send(path: string, init: RequestInit): Promise<string> {
   await turn(init.signal ?? undefined);
   try {
-    const response = await fetch(at(path), init);
+    const response = await fetch(at(path), { ...init, headers: { ...init.headers, ...tenantHeaders() } });
     const text = await response.text();
     if (!response.ok) throw new ApiError(messageOf(text) || `the server answered ${response.status}`, response.status);
     return text;
