@@ -79,13 +79,16 @@ function useReady(items: Item[], ready: boolean): (key: string, busy: boolean) =
   }, []);
 }
 
+/** One list, so that nothing is drawn anew for another empty one. */
+const NO_REGIONS: Region[] = [];
+
 function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean; change: (json: unknown) => void }) {
   const { dashboard } = props;
   const { params } = useRoute();
   const { raw, range, tick } = useTime();
   const [toggled, setToggled] = useState<Set<string>>(new Set());
   const [switched, setSwitched] = useState<Set<string>>(new Set());
-  const [regions, setRegions] = useState<Region[]>([]);
+  const [regions, setRegions] = useState<Region[]>();
   useEffect(() => {
     document.title = `${dashboard.title} · obs`;
     setFallback(dashboard.time);
@@ -96,20 +99,24 @@ function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean;
   const { resolved, error } = useVariables(dashboard, search);
   const renderAll = params.get('render') === 'all';
   useEffect(() => {
-    if (!resolved || dashboard.annotations.length === 0) return;
+    if (!resolved) return;
+    if (dashboard.annotations.length === 0) {
+      setRegions([]);
+      return;
+    }
     const abort = new AbortController();
     const { values } = panelTime({ values: resolved.values, range, dashboard }, panelOf({}), 1000);
     // Annotations are an addition: without them the charts are still right.
-    findRegions(dashboard.annotations, switched, values, range, abort.signal).then((found) => { if (!abort.signal.aborted) setRegions(found); }, () => setRegions([]));
+    findRegions(dashboard.annotations, switched, values, range, abort.signal).then((found) => { if (!abort.signal.aborted) setRegions(found); }, () => { if (!abort.signal.aborted) setRegions([]); });
     return () => abort.abort();
   }, [resolved, range, switched, dashboard]);
   const items = useMemo(() => (resolved ? layout(dashboard.panels, resolved.values, toggled, renderAll) : []), [dashboard, resolved, toggled, renderAll]);
   const only = params.get('viewPanel')?.replace(/^panel-/, '') ?? params.get('editPanel')?.replace(/^panel-/, '');
-  const report = useReady(only ? items.filter((item) => item.panel.key === only) : items, resolved !== undefined);
+  const report = useReady(only ? items.filter((item) => item.panel.key === only) : items, resolved !== undefined && regions !== undefined);
   if (error) return <p class="error" role="alert">{error}</p>;
   if (!resolved) return <p class="quiet">Loading …</p>;
   const kiosk = params.has('kiosk');
-  const context: DashboardContext = { dashboard, values: resolved.values, filters: resolved.filters, raw, range, tick, regions, renderAll, report, kiosk, editing: props.isChanged };
+  const context: DashboardContext = { dashboard, values: resolved.values, filters: resolved.filters, raw, range, tick, regions: regions ?? NO_REGIONS, renderAll, report, kiosk, editing: props.isChanged };
   const alone = params.get('viewPanel')?.replace(/^panel-/, '');
   const edited = params.get('editPanel')?.replace(/^panel-/, '');
   const toggle = (set: Set<string>, key: string) => {

@@ -8,6 +8,7 @@ import { isHidden, styled, type StyledField } from '../fields';
 import { rowCount, toNumber, toText } from '../frame';
 import { histogram } from '../transform/summarise';
 import { joinByField } from '../transform/shape';
+import { ticks } from './axes';
 import { Legend, legendOptions } from './legend';
 import type { PanelProps } from './types';
 
@@ -20,15 +21,6 @@ interface Bars {
 }
 
 const CATEGORIES = 200;
-
-function ticks(min: number, max: number, count: number): number[] {
-  const raw = (max - min) / Math.max(1, count) || 1;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = ([1, 2, 5, 10].find((one) => one * power >= raw) ?? 10) * power;
-  const out: number[] = [];
-  for (let value = Math.ceil(min / step) * step; value <= max + step * 1e-6 && out.length < 50; value += step) out.push(value);
-  return out;
-}
 
 function Drawn({ bars, width, height }: { bars: Bars; width: number; height: number }) {
   const { categories, series, stacked, horizontal } = bars;
