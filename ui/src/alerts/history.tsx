@@ -27,7 +27,7 @@ export function linesOf(series: prometheus.Matrix[], step: number): Line[] {
   const lines = new Map<string, Line>();
   for (const { metric, values = [] } of series) {
     const { __name__: _, alertname = '', alertstate, ...labels } = metric;
-    const key = JSON.stringify([alertname, Object.entries(labels).sort()]);
+    const key = JSON.stringify([alertname, Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))]);
     const line = lines.get(key) ?? { name: alertname, labels, spans: [], firing: 0 };
     let open: Span | undefined;
     for (const [time] of values) {

@@ -1,6 +1,5 @@
 // Alerts: rules and their state, what Alertmanager does with them, what was, silences, and routes.
 
-import type { PageProps } from '../pages';
 import { Tabs } from '../parts/show';
 import { setParams, useRoute } from '../route';
 import { AlertHistory } from './history';
@@ -11,7 +10,7 @@ import { Silences } from './silences';
 
 const VIEWS: [string, string][] = [['rules', 'Rules'], ['alerts', 'Notifications'], ['history', 'History'], ['silences', 'Silences'], ['routes', 'Routes']];
 
-export default function AlertsPage(_: PageProps) {
+export default function AlertsPage() {
   const { params } = useRoute();
   const view = VIEWS.find(([id]) => id === params.get('view'))?.[0] ?? 'rules';
   return (

@@ -11,7 +11,7 @@ import { useTime } from '../time/store';
 /** The part of the YAML from `route:` to the next key at the same depth. */
 export function routePart(yaml: string): string {
   const lines = yaml.split('\n');
-  const from = lines.findIndex((line) => /^route:/.test(line));
+  const from = lines.findIndex((line) => line.startsWith('route:'));
   if (from < 0) return yaml;
   const length = lines.slice(from + 1).findIndex((line) => /^[a-z_]+:/.test(line));
   return lines.slice(from, length < 0 ? undefined : from + 1 + length).join('\n');

@@ -132,13 +132,13 @@ export function tail(query: string, limit: number, onLines: (lines: LogLine[]) =
   address.search = new URLSearchParams({ query, limit: `${limit}` }).toString();
   const socket = new WebSocket(address);
   let ended = false;
-  socket.onmessage = (event) => {
+  socket.addEventListener('message', (event) => {
     const body = JSON.parse(String(event.data)) as { streams?: { stream: Labels; values: Entry[] }[] };
     onLines(linesOf(body.streams ?? []));
-  };
-  socket.onclose = (event) => {
+  });
+  socket.addEventListener('close', (event) => {
     if (!ended) onEnd(event.reason || 'the server ended the tail');
-  };
+  });
   return () => {
     ended = true;
     socket.close();

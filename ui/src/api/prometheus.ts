@@ -109,7 +109,7 @@ export async function targets(state: 'active' | 'any', signal?: AbortSignal): Pr
 export interface RelabelStep {
   rule: Record<string, unknown>;
   output: Labels | null;
-  keep: boolean;
+  keep?: boolean;
 }
 
 export async function relabelSteps(scrapePool: string, labels: Labels, signal?: AbortSignal): Promise<RelabelStep[]> {

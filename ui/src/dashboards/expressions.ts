@@ -3,7 +3,7 @@
 
 import { num, obj, objs, str, strs, type Json } from '../json';
 import { durationSeconds, type Range } from '../time/parse';
-import { fieldName, numberFields, rowCount, timeField, toNumber, type Frame } from './frame';
+import { fieldName, numberFields, rowCount, timeField, toNumber, toText, type Frame } from './frame';
 import { evaluate, parseMath, type Item } from './math';
 import { reduce } from './reduce';
 
@@ -30,7 +30,7 @@ export function itemsOf(frames: Frame[]): Item[] {
     return numberFields(frame).flatMap((field): Item[] => {
       // A table without time: every row is a number with its texts as labels.
       if (!time || (labels.length > 0 && !field.labels)) {
-        return Array.from({ length: rowCount(frame) }, (_, row) => ({ labels: { ...field.labels, ...Object.fromEntries(labels.map((one) => [fieldName(one, frame), String(one.values[row] ?? '')])) }, values: [toNumber(field.values[row])] }));
+        return Array.from({ length: rowCount(frame) }, (_, row) => ({ labels: { ...field.labels, ...Object.fromEntries(labels.map((one) => [fieldName(one, frame), toText(one.values[row])])) }, values: [toNumber(field.values[row])] }));
       }
       return [{ labels: field.labels ?? {}, times: time.values.map(Number), values: field.values.map(toNumber), name: field.displayName ?? frame.name }];
     });

@@ -52,6 +52,10 @@ export function PanelMenu({ panel, data, fields, time }: Props) {
       setFailed(errorText(error));
     }
   };
+  const choose = (act: () => void) => {
+    setOpen(false);
+    act();
+  };
   const [first] = data?.log ?? [];
   const target = panel.targets[0];
   const lang = target ? LANGUAGES[sourceOf(target.datasource ?? panel.datasource, time.values, target.json, panel.type).kind] : undefined;
@@ -60,13 +64,13 @@ export function PanelMenu({ panel, data, fields, time }: Props) {
     <div class="panel-menu" ref={box}>
       <button type="button" class="plain" aria-label={`Menu of ${panel.title || panel.type}`} aria-expanded={open} onClick={() => setOpen(!open)}>⋮</button>
       {open && (
-        <ul class="popover menu" onClick={() => setOpen(false)}>
-          <li><button type="button" onClick={() => setParams({ viewPanel: panel.key })}>View alone</button></li>
+        <ul class="popover menu">
+          <li><button type="button" onClick={() => choose(() => setParams({ viewPanel: panel.key }))}>View alone</button></li>
           {first && lang && <li><a href={link('/explore', { lang, q: first.query, from, to })}>Explore</a></li>}
-          <li><button type="button" onClick={() => setInspect(true)}>Inspect</button></li>
-          <li><button type="button" onClick={() => setParams({ editPanel: `${panel.id}` })}>{editing ? 'Edit' : 'Edit …'}</button></li>
-          {data && <li><button type="button" onClick={() => download(`${panel.title || 'panel'}.csv`, 'text/csv', toCsv(data.frames))}>Download CSV</button></li>}
-          <li><button type="button" onClick={() => void save()}>Download PNG</button></li>
+          <li><button type="button" onClick={() => choose(() => setInspect(true))}>Inspect</button></li>
+          <li><button type="button" onClick={() => choose(() => setParams({ editPanel: `${panel.id}` }))}>{editing ? 'Edit' : 'Edit …'}</button></li>
+          {data && <li><button type="button" onClick={() => choose(() => download(`${panel.title || 'panel'}.csv`, 'text/csv', toCsv(data.frames)))}>Download CSV</button></li>}
+          <li><button type="button" onClick={() => choose(() => void save())}>Download PNG</button></li>
         </ul>
       )}
       {failed && <span class="notice" role="alert" title={failed}>!</span>}

@@ -51,7 +51,7 @@ function fromRows(rows: Json[]): Json[] {
   const out: Json[] = [];
   let y = 0;
   for (const row of rows) {
-    const pixels = num(String(row.height ?? '250').replace(/px$/, '')) ?? 250;
+    const pixels = num(str(row.height, '250').replace(/px$/, '')) ?? 250;
     const h = Math.max(3, Math.ceil(pixels / 38));
     const shown = bool(row.showTitle) || bool(row.collapse) || rows.some((r) => r.collapse || r.repeat);
     const title = { type: 'row', title: str(row.title), collapsed: bool(row.collapse), repeat: row.repeat, gridPos: { x: 0, y, w: 24, h: 1 } };

@@ -2,6 +2,7 @@
 
 import { Component, type ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { str } from '../json';
 import { errorText } from '../load';
 import { Markdown } from '../parts/markdown';
 import { useRoute } from '../route';
@@ -67,12 +68,9 @@ class Guard extends Component<{ children: ComponentChildren; onError: (why: stri
     this.props.onError(errorText(error));
   }
 
-  override componentDidUpdate(before: { of: unknown }) {
-    if (before.of !== this.props.of && this.state.failed) this.setState({ failed: undefined });
-  }
-
   override render() {
-    return this.state.failed ? null : this.props.children;
+    // With other data it may go well again.
+    return this.state.failed && this.state.of === this.props.of ? null : this.props.children;
   }
 }
 
@@ -174,7 +172,7 @@ export function PanelFrame({ panel, alone }: { panel: Panel; alone?: boolean }) 
             <kind.draw panel={panel} frames={data.frames} fields={fields} data={data} width={width} height={height} context={context} time={time} />
           </Guard>
         )}
-        {state === 'empty' && <p class="panel-note">{String(panel.fieldConfig.defaults.noValue ?? '') || 'No data'}</p>}
+        {state === 'empty' && <p class="panel-note">{str(panel.fieldConfig.defaults.noValue) || 'No data'}</p>}
         {(state === 'error' || state === 'unsupported') && <p class="panel-note error" role="alert">{error}</p>}
         {state === 'loading' && !drawn && <p class="panel-note quiet">Loading …</p>}
       </div>

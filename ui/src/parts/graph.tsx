@@ -126,7 +126,7 @@ export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: Gra
         if (!at) return null;
         let from = 0;
         return (
-          <g key={node.id} class={near && !near.has(node.id) && node.id !== picked ? 'node faint' : 'node'} transform={`translate(${at.x},${at.y - 14})`} tabIndex={0} role="button" aria-label={node.title}
+          <g key={node.id} class={near && !near.has(node.id) && node.id !== picked ? 'node faint' : 'node'} transform={`translate(${at.x},${at.y - 14})`} tabIndex={0} role="button"
             onClick={() => onPick?.(node.id)} onKeyDown={(event) => event.key === 'Enter' && onPick?.(node.id)}>
             <circle r={RADIUS} class={node.id === picked ? 'node-ring picked' : 'node-ring'} />
             {(node.arcs ?? []).map((arc, i) => {

@@ -151,6 +151,9 @@ export function plotted(fields: StyledField[], interval: number, hidden: Set<str
   // Bars of a stack are drawn from the highest, so that the lower ones stay visible.
   const order = series.map((_, i) => i);
   if (series.some((one) => one.draw === 'bars' && one.told)) order.reverse();
-  const ordered = order.map((i) => ({ ...series[i]!, fillTo: series[i]?.fillTo === undefined ? undefined : order.indexOf(series[i]!.fillTo!) }));
+  const ordered = order.flatMap((i) => {
+    const one = series[i];
+    return one ? [{ ...one, fillTo: one.fillTo === undefined ? undefined : order.indexOf(one.fillTo) }] : [];
+  });
   return { times, series: ordered, axes: [...axes.values()].sort((a, b) => Number(a.side === 'right') - Number(b.side === 'right')), of: order.map((i) => numbers[i]!) };
 }
