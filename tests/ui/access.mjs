@@ -3,14 +3,15 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
-import { check, DEADLINE, open, query, TRACE, until } from './harness.mjs';
+import { check, DEADLINE, open, post, query, TRACE, until } from './harness.mjs';
+import { everyKind } from './seed.mjs';
 
 const AXE = readFileSync(createRequire(resolve('ui/package.json')).resolve('axe-core/axe.min.js'), 'utf8');
 
 const LOOKED_AT = {
   home: '/', explore: '/explore', metrics: `/explore?lang=promql&q=${query('sum by (mode) (rate(node_cpu_seconds_total[1m]))')}`, table: '/explore?lang=promql&q=seed&view=table',
   explain: `/explore?lang=promql&q=${query('sum(seed)')}&view=explain`, logs: `/explore?lang=logql&q=${query('{app="shop"}')}`, traces: `/explore?lang=traceql&q=${query('{ resource.service.name = "front" }')}`,
-  compare: `/explore?lang=traceql&q=${query('{}')}&view=compare`, trace: `/trace/${TRACE}?span=00000000000000c1`, dashboards: '/dashboards', dashboard: '/d/kinds', services: '/service-map?service=cart',
+  compare: `/explore?lang=traceql&q=${query('{}')}&view=compare`, trace: `/trace/${TRACE}?span=00000000000000c1`, dashboards: '/dashboards', dashboard: '/d/kinds?render=all', edited: '/d/kinds?editPanel=2', services: '/service-map?service=cart',
   kubernetes: '/kubernetes', nodes: '/kubernetes/nodes', pod: '/kubernetes/pod/shop/shop-0', alerts: '/alerts', notifications: '/alerts?view=alerts', history: '/alerts?view=history', silences: '/alerts?view=silences', routes: '/alerts?view=routes',
   errors: '/errors', targets: '/targets', cardinality: '/cardinality', status: '/status',
 };
@@ -21,7 +22,8 @@ async function quiet(page) {
 }
 
 export const ACCESS = {
-  async 'axe finds no fault on any page, light and dark'(page, { url }) {
+  async 'axe finds no fault on any page, light and dark'(page, { url, api }) {
+    await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
     const found = [];
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });
@@ -39,7 +41,8 @@ export const ACCESS = {
     check(found.length === 0, `${found.length} faults`);
   },
 
-  async 'everything is reached by keyboard, in order, and seen when it is'(page, { url }) {
+  async 'everything is reached by keyboard, in order, and seen when it is'(page, { url, api }) {
+    await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
     await open(page, url, '/alerts');
     await quiet(page);
     const focused = () => page.evaluate(() => {

@@ -42,6 +42,7 @@ export const ALERTMANAGER = `
 `;
 
 const STEP = 15;
+const AHEAD = 180;
 const text = (key, value) => ({ key, value: { stringValue: `${value}` } });
 const attributes = (labels) => Object.entries(labels).map(([key, value]) => text(key, value));
 
@@ -246,7 +247,8 @@ async function logs(url, from, to, orders) {
 export async function shop(url) {
   const to = Math.floor(Date.now() / 1000);
   const from = to - 3600;
-  await metrics(url, from - (from % STEP), to);
+  // A little further than now, so that the newest rates do not fall while the pages are looked at.
+  await metrics(url, from - (from % STEP), to + AHEAD);
   const orders = await traces(url, from, to);
   await logs(url, from, to, orders);
   return { from, to, orders };

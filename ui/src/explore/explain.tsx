@@ -117,7 +117,7 @@ function Detail({ node }: { node: ExplainNode }) {
   const { result } = node;
   const shown = result?.result ?? [];
   return (
-    <section class="card" aria-label="The chosen part">
+    <section class="card explain-detail" aria-label="The chosen part">
       <h2><code>{node.expr}</code></h2>
       <p class="actions">
         <a href={link('/explore', { lang: 'promql', q: node.expr })}>Ask only this</a>

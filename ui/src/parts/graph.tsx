@@ -108,7 +108,7 @@ export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: Gra
   const near = picked ? new Set(edges.filter((e) => e.source === picked || e.target === picked).flatMap((e) => [e.source, e.target])) : undefined;
   const current = new Map(edges.map((edge) => [`${edge.source}\n${edge.target}`, edge]));
   return (
-    <svg class="node-graph" viewBox={`0 0 ${placed.width} ${placed.height}`} style={{ height: `${Math.min(height, placed.height * 1.4)}px` }} role="img" aria-label="Graph of services">
+    <svg class="node-graph" viewBox={`0 0 ${placed.width} ${placed.height}`} style={{ height: `${Math.min(height, placed.height * 1.4)}px` }} role="group" aria-label="Graph of services">
       <defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse"><path d="M0,1L9,5L0,9Z" class="arrow" /></marker></defs>
       {placed.edges.map(({ points, edge: drawn }, i) => {
         const edge = current.get(`${drawn.source}\n${drawn.target}`) ?? drawn;

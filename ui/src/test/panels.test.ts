@@ -13,7 +13,7 @@ import { domain, ticks } from '../dashboards/panels/axes';
 import { boxes } from '../dashboards/panels/flamegraph';
 import { geohash } from '../dashboards/panels/geomap';
 import { seriesOf } from '../dashboards/panels/xy';
-import { colourOf } from '../format/colours';
+import { colourOf, inkOn, readable } from '../format/colours';
 import { secondsOf, shifted } from '../pages/changes';
 import { path } from '../parts/graph';
 import { isTenant } from '../tenant';
@@ -104,4 +104,9 @@ it('parts of a query stand below what holds them, and circles end', () => {
   const node = (id: number, children: number[]): ExplainNode => ({ id, children, kind: '', head: `${id}`, expr: '', start: 0, end: 0 });
   expect(ordered([node(0, [1, 2]), node(1, [3]), node(2, []), node(3, [0, 9])]).map((one) => `${one.depth}:${one.node.head}`)).toEqual(['0:0', '1:1', '2:3', '1:2']);
   expect(ordered([])).toEqual([]);
+});
+
+it('texts in colours can be read on white', () => {
+  expect(readable('#73bf69')).toMatch(/^light-dark\(rgb\(.*\), #73bf69\)$/);
+  expect([readable('#1f1f1f'), readable('transparent'), inkOn('#fade2a'), inkOn('#8f3bb8')]).toEqual(['#1f1f1f', 'transparent', '#16181b', '#ffffff']);
 });

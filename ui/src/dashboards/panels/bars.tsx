@@ -38,7 +38,7 @@ function Drawn({ bars, width, height }: { bars: Bars; width: number; height: num
   const show = (value: number) => series[0]?.field.show(value).text ?? formatValue(value, bars.unit);
   const every = Math.max(1, Math.ceil((horizontal ? 16 : turned ? 14 : 1) / across));
   return (
-    <svg class="bars-chart" width={width} height={height} role="img">
+    <svg class="bars-chart" width={width} height={height} role="img" aria-label={series.map((one) => one.field.name).join(', ') || 'Bars'}>
       {ticks(min, max, horizontal ? width / 110 : height / 45).map((value) => {
         const p = scale(value);
         return horizontal

@@ -62,11 +62,13 @@ export function CandlesPanel(props: PanelProps) {
   const gap = (range.end - range.start) / Math.max(2, Math.floor(width / 110));
   const moments = Array.from({ length: Math.floor((range.end - range.start) / gap) }, (_, i) => range.start + gap * (i + 0.5));
   const texts = marks(moments, gap);
-  const wide = Math.max(1, Math.min(24, (area.width / Math.max(1, candles.length)) * 0.7));
+  // As wide as the least time between two, so that none covers another.
+  const nearest = candles.slice(1).reduce((least, one, i) => Math.min(least, one.time - (candles[i]?.time ?? 0)), (range.end - range.start) / 4);
+  const wide = Math.max(1, Math.min(24, (nearest / (range.end - range.start)) * area.width * 0.7));
   const most = Math.max(1e-9, ...candles.map((one) => one.volume));
   const low = height - 4;
   return (
-    <svg class="bars-chart candles" width={width} height={height} role="img" aria-label={panel.title}>
+    <svg class="bars-chart candles" width={width} height={height} role="img" aria-label={panel.title || panel.type}>
       <Axes area={area} x={x} y={y} marks={moments.map((at, i) => ({ at, text: (texts[i] ?? '').split('\n')[0] ?? '' }))} />
       {candles.map((one, i) => {
         const at = placeX(area, x, one.time);

@@ -71,7 +71,7 @@ export function GeomapPanel({ panel, fields, width, height }: PanelProps) {
   const spanLat = height / scale / 2;
   const spanLon = width / scale / squeeze / 2;
   return (
-    <svg class="bars-chart geomap" width={width} height={height} role="img" aria-label={panel.title}>
+    <svg class="bars-chart geomap" width={width} height={height} role="img" aria-label={panel.title || panel.type}>
       {lines(Math.max(-180, midLon - spanLon), Math.min(180, midLon + spanLon)).map((at) => <g key={`x${at}`}><line x1={x(at)} x2={x(at)} y1={0} y2={height} class="grid" /><text x={x(at) + 3} y={height - 4}>{`${Number(Math.abs(at).toFixed(2))}°${at < 0 ? 'W' : 'E'}`}</text></g>)}
       {lines(Math.max(-90, midLat - spanLat), Math.min(90, midLat + spanLat)).map((at) => <g key={`y${at}`}><line x1={0} x2={width} y1={y(at)} y2={y(at)} class="grid" /><text x={3} y={y(at) - 3}>{`${Number(Math.abs(at).toFixed(2))}°${at < 0 ? 'S' : 'N'}`}</text></g>)}
       {all.map(({ latitude, longitude, row }) => {

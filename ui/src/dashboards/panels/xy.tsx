@@ -119,7 +119,7 @@ function Drawn({ panel, series, width, height }: PanelProps & { series: Series[]
   const { x, y, area } = drawn;
   return (
     <div class="chart-panel">
-      <svg class="bars-chart xy" width={width} height={height - legend} role="img" aria-label={panel.title}>
+      <svg class="bars-chart xy" width={width} height={height - legend} role="img" aria-label={panel.title || panel.type}>
         <Axes area={area} x={x} y={y} />
         {series.map((one, i) => <Points key={i} series={one} at={(a, b) => [placeX(area, x, a), placeY(area, y, b)]} />)}
       </svg>
