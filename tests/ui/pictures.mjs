@@ -16,11 +16,11 @@ function pages({ orders }) {
   const failed = orders.findLast((order) => order.failed);
   const explore = (lang, q, more = '') => `/explore?lang=${lang}&q=${query(q)}&from=now-45m${more}`;
   return {
-    home: ['/?from=now-45m'],
+    home: ['/?from=now-45m', { height: 860 }],
     metrics: [explore('promql', 'histogram_quantile(0.95, sum by (service, le) (rate(traces_spanmetrics_latency_bucket[5m])))')],
     explain: [explore('promql', 'sum by (service) (rate(traces_spanmetrics_calls_total{status_code="STATUS_CODE_ERROR"}[5m])) / sum by (service) (rate(traces_spanmetrics_calls_total[5m])) > 0.05', '&view=explain')],
     logs: [explore('logql', '{namespace="shop"} |= "card" | json'), { ...DARK, click: 'ol.lines > li:nth-child(2) button.line' }],
-    traces: [explore('traceql', '{ resource.service.name = "frontend" }', '&limit=500')],
+    traces: [explore('traceql', '{ resource.service.name = "frontend" }', '&limit=500'), { height: 640 }],
     differences: [explore('traceql', '{ resource.service.name = "payment" }', '&view=compare')],
     trace: [`/trace/${failed.id}`, { click: 'ol.waterfall > li:nth-child(7) button.span' }],
     services: ['/service-map?from=now-45m'],

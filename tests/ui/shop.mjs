@@ -11,20 +11,20 @@ groups:
   - {record: 'service:requests:rate5m', expr: 'sum by (service) (rate(traces_spanmetrics_calls_total[5m]))'}
   - alert: NodeMemoryNearlyFull
     expr: 1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes > 0.9
-    labels: {severity: page}
+    labels: {severity: critical}
     annotations: {summary: 'The memory of {{ $labels.instance }} is {{ $value | humanizePercentage }} full', runbook_url: 'https://example.org/runbooks/memory'}
   - alert: PodCrashLooping
     expr: kube_pod_container_status_waiting_reason{reason="CrashLoopBackOff"} == 1
-    labels: {severity: ticket}
+    labels: {severity: warning}
     annotations: {summary: '{{ $labels.namespace }}/{{ $labels.pod }} starts again and again'}
   - alert: PaymentsFail
     expr: sum by (service) (rate(traces_spanmetrics_calls_total{service="payment", status_code="STATUS_CODE_ERROR"}[5m])) / sum by (service) (rate(traces_spanmetrics_calls_total{service="payment"}[5m])) > 0.05
     for: 10m
-    labels: {severity: page}
+    labels: {severity: critical}
     annotations: {summary: '{{ $value | humanizePercentage }} of the payments fail', description: 'Look at the **traces** of \`payment\` first.'}
   - alert: DiskFillsInADay
     expr: predict_linear(node_filesystem_avail_bytes[1h], 86400) < 0
-    labels: {severity: ticket}
+    labels: {severity: warning}
     annotations: {summary: 'The disk of {{ $labels.instance }} is full within a day'}
 `;
 
@@ -34,8 +34,8 @@ export const ALERTMANAGER = `
       group_by: [alertname]
       group_wait: 1s
       routes:
-      - {matchers: ['severity = page'], receiver: on-call, group_by: [alertname, instance]}
-      - {matchers: ['severity = ticket'], receiver: team}
+      - {matchers: ['severity = critical'], receiver: on-call, group_by: [alertname, instance]}
+      - {matchers: ['severity = warning'], receiver: team}
     receivers:
     - {name: team}
     - {name: on-call}

@@ -37,6 +37,8 @@ it.each<[string, Json, Frame[], Record<string, unknown[]>[]]>([
   ['joinByLabels', { value: 'what', join: ['pod'] }, [series('x', [1], { what: 'used', pod: 'a' }), series('y', [2], { what: 'limit', pod: 'a' }), series('z', [3], { what: 'used', pod: 'b' })], [{ pod: ['a', 'b'], used: [1, 3], limit: [2, null] }]],
   ['regression', { predictionCount: 2 }, [table({ Time: [0, 1, 2], v: [1, 3, 5] })], [{ Time: [0, 1, 2], v: [1, 3, 5] }, { Time: [0, 2], 'Linear regression': [1, 5] }]],
   ['heatmap', { xBuckets: { mode: 'size', value: '1s' }, yBuckets: { mode: 'size', value: '10' } }, [table({ Time: [0, 500, 1000], v: [1, 2, 15] })], [{ Time: [1000, 2000], 10: [2, null], 20: [null, 1] }]],
+  ['prepareTimeSeries', { format: 'many' }, [table({ Time: [0, 0], host: ['a', 'b'], v: [1, 2] })], [{ Time: [0], v: [1] }, { Time: [0], v: [2] }]],
+  ['prepareTimeSeries', { format: 'wide' }, [series('x', [1]), series('y', [2])], [{ Time: [0], x: [1], y: [2] }]],
   ['formatString', { stringField: 'a', outputFormat: 'Snake Case' }, [table({ a: ['CPU usage', 'memUsed'] })], [{ a: ['cpu_usage', 'mem_used'] }]],
   ['smoothing', { resolution: 1 }, [table({ Time: [0, 1, 2], v: [1, 2, 6] })], [{ Time: [0, 1, 2], v: [1.5, 3, 4] }]],
 ])('%s %#', (id, options, frames, expected) => expect(shown(transform(frames, [{ id, options }]))).toEqual(expected));

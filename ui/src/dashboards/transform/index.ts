@@ -5,7 +5,7 @@ import { matches } from '../fields';
 import type { Frame } from '../frame';
 import { calculateField, convertFieldType, extractFields, formatTime } from './columns';
 import { concatenate, joinByField, labelsToFields, merge, partitionByValues, rowsToFields, seriesToRows, timeSeriesTable, transpose, groupingToMatrix } from './shape';
-import { configFromData, formatString, heatmap, joinByLabels, regression, smoothing } from './model';
+import { configFromData, formatString, heatmap, joinByLabels, prepareTimeSeries, regression, smoothing } from './model';
 import { filterByRefId, filterByValue, filterFieldsByName, limit, organize, renameByRegex, sortBy } from './select';
 import { groupBy, histogram, reduceRows } from './summarise';
 
@@ -16,7 +16,7 @@ const TRANSFORMS: Record<string, Transform> = {
   filterByValue, reduce: reduceRows, renameByRegex, seriesToRows, convertFieldType, filterByRefId, rowsToFields, partitionByValues, timeSeriesTable,
   limit, concatenate, histogram, transpose, formatTime, groupingToMatrix,
   filterFields: (frames, options) => filterFieldsByName(frames, options),
-  prepareTimeSeries: (frames) => frames,
+  prepareTimeSeries, filterByName: filterFieldsByName,
   configFromData, joinByLabels, regression, heatmap, formatString, smoothing,
   groupToNestedTable: groupBy, convertFrameType: (frames) => frames, ensureColumns: (frames) => frames,
   filterFrames: filterByRefId, append: concatenate, rename: organize, order: organize,

@@ -6,6 +6,7 @@ import { matches } from '../fields';
 import { fieldName, keyOf, numberFields, rowCount, timeField, toNumber, toText, type Field, type Frame } from '../frame';
 import { reduce } from '../reduce';
 import { find } from './select';
+import { joinByField } from './shape';
 import { bucketWidth } from './summarise';
 
 /** What a column of configuration sets, by the name of the setting. */
@@ -188,5 +189,24 @@ export function smoothing(frames: Frame[], options: Json): Frame[] {
       return value === null || near.length === 0 ? null : near.reduce((a, b) => a + b, 0) / near.length;
     });
     return timeField(frame) ? { ...frame, fields: frame.fields.map((field) => (field.kind === 'number' ? { ...field, values: smooth(field.values) } : field)) } : frame;
+  });
+}
+
+/** Time series in one table (`wide`), or each in a frame of its own with its texts as labels. */
+export function prepareTimeSeries(frames: Frame[], options: Json): Frame[] {
+  const timed = frames.filter((frame) => timeField(frame));
+  if (str(options.format) === 'wide') return joinByField(timed, {});
+  return timed.flatMap((frame) => {
+    const time = timeField(frame);
+    const texts = frame.fields.filter((field) => field.kind === 'string');
+    const groups = new Map<string, number[]>();
+    for (let row = 0; row < rowCount(frame); row += 1) {
+      const key = keyOf(texts.map((field) => field.values[row]));
+      groups.set(key, [...(groups.get(key) ?? []), row]);
+    }
+    return numberFields(frame).flatMap((field) => [...groups.values()].map((rows): Frame => {
+      const labels = texts.length > 0 ? { ...field.labels, ...Object.fromEntries(texts.map((one) => [one.name, toText(one.values[rows[0] ?? 0])])) } : field.labels;
+      return { refId: frame.refId, name: frame.name, fields: [{ name: 'Time', kind: 'time', values: rows.map((row) => time?.values[row]) }, { ...field, labels, values: rows.map((row) => field.values[row]) }] };
+    }));
   });
 }
