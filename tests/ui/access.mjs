@@ -13,7 +13,7 @@ const LOOKED_AT = {
   explain: `/explore?lang=promql&q=${query('sum(seed)')}&view=explain`, logs: `/explore?lang=logql&q=${query('{app="shop"}')}`, traces: `/explore?lang=traceql&q=${query('{ resource.service.name = "front" }')}`,
   compare: `/explore?lang=traceql&q=${query('{}')}&view=compare`, trace: `/trace/${TRACE}?span=00000000000000c1`, dashboards: '/dashboards', dashboard: '/d/kinds?render=all', edited: '/d/kinds?editPanel=2', services: '/service-map?service=cart',
   kubernetes: '/kubernetes', nodes: '/kubernetes/nodes', pod: '/kubernetes/pod/shop/shop-0', alerts: '/alerts', notifications: '/alerts?view=alerts', history: '/alerts?view=history', silences: '/alerts?view=silences', routes: '/alerts?view=routes',
-  errors: '/errors', targets: '/targets', cardinality: '/cardinality', status: '/status',
+  errors: '/errors', targets: '/targets', cardinality: '/cardinality', status: '/status', settings: '/status?view=settings', streams: '/explore?lang=logql', flames: `/explore?lang=traceql&q=${query('{}')}&view=flames`,
 };
 
 async function quiet(page) {

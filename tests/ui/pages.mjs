@@ -41,11 +41,12 @@ export const PAGES = {
     await page.locator('main pre', { hasText: 'rate' }).waitFor({ timeout: DEADLINE });
   },
 
-  async 'a query is typed, completed, kept in the address, and its error is shown'(page, { url }) {
+  async 'a query is typed, completed, kept in the address, and its error is shown'(page, { url, api }) {
+    await stored(api, 'up');
     await open(page, url, '/explore');
     await ask(page, 'up');
+    await until('the query in the address', () => new URL(page.url()).searchParams.get('q') === 'up');
     await state(page, 'ok');
-    check(new URL(page.url()).searchParams.get('q') === 'up', page.url());
     await ask(page, 'sum(');
     await state(page, 'error');
     const error = await page.locator('main [role=alert]').first().innerText();
@@ -58,6 +59,31 @@ export const PAGES = {
     await page.keyboard.type('node_cp');
     await page.locator('.cm-tooltip-autocomplete li', { hasText: 'node_cpu_seconds_total' }).first().waitFor({ timeout: DEADLINE });
     await page.keyboard.press('Escape');
+  },
+
+  async 'who does not know what to ask is shown what there is'(page, { url, api }) {
+    await stored(api, 'seed');
+    await open(page, url, '/explore');
+    await page.locator('main input[aria-label="Find metrics"]').fill('seed_pl');
+    await page.locator('main ul.list a', { hasText: /^seed_place$/ }).click();
+    await state(page, 'ok');
+    await page.locator('table.legend td', { hasText: 'Berlin' }).first().waitFor({ timeout: DEADLINE });
+    await open(page, url, '/explore?lang=logql');
+    await page.locator('main ul.list a', { hasText: /^pay$/ }).click();
+    await page.locator('main ol.lines', { hasText: 'card declined' }).waitFor({ timeout: DEADLINE });
+    await open(page, url, '/explore?lang=traceql');
+    await page.locator('main ul.list li', { hasText: 'front' }).locator('a').first().click();
+    await page.locator('main table.traces tbody tr').first().waitFor({ timeout: DEADLINE });
+  },
+
+  async 'what a browser remembers is set in one place'(page, { url }) {
+    await open(page, url, '/status?view=settings');
+    await page.locator('main form input').first().fill('Grace');
+    await page.locator('main form button.primary').click();
+    await page.locator('main [role=status]').waitFor({ timeout: DEADLINE });
+    await open(page, url, '/alerts?view=silences');
+    await until('the name in the form', async () => (await page.locator('main form input').nth(2).inputValue().catch(() => '')) === 'Grace');
+    await page.evaluate(() => localStorage.clear());
   },
 
   async 'the range is chosen in words, and a drag zooms'(page, { url }) {

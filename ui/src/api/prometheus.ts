@@ -80,6 +80,11 @@ export async function labelValues(name: string, match: string[], range: Range, s
   return (await get<Answer<string[]>>(path, { 'match[]': match, start: range.start, end: range.end }, signal)).data;
 }
 
+/** Types and meanings by name of a metric. */
+export async function metadata(signal?: AbortSignal): Promise<Record<string, { type: string; help: string; unit: string }[]>> {
+  return (await get<Answer<Record<string, { type: string; help: string; unit: string }[]>>>('/api/v1/metadata', { limit_per_metric: 1 }, signal)).data;
+}
+
 export async function series(match: string[], range: Range, signal?: AbortSignal): Promise<Labels[]> {
   return (await get<Answer<Labels[]>>('/api/v1/series', { 'match[]': match, start: range.start, end: range.end }, signal)).data;
 }

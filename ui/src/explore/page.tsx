@@ -14,6 +14,7 @@ import { CompareView } from './compare';
 import { ExplainView } from './explain';
 import { FlamesView } from './flames';
 import { PlanView } from './plan';
+import { Start } from './start';
 import { Share } from './share';
 import { TracesView } from './traces';
 
@@ -44,6 +45,7 @@ export default function ExplorePage() {
   return (
     <>
       <QueryBar lang={lang} auto={!isLanguage(asked)} q={q} onAsk={ask} onLanguage={(next) => { setPreferred(next); setParams({ lang: next, view: undefined }); }} />
+      {q === '' && <Start lang={lang} range={range} tick={tick} />}
       {q !== '' && (
         <>
           <div class="explore-bar">

@@ -1,4 +1,4 @@
-// Status: the server itself, its configuration and flags.
+// Status: the server itself, its configuration and flags, and what this browser remembers.
 
 import { status } from '../api/prometheus';
 import { managerStatus } from '../api/alertmanager';
@@ -6,8 +6,9 @@ import { str } from '../json';
 import { useLoad } from '../load';
 import { Pairs, Show, Tabs } from '../parts/show';
 import { setParams, useRoute } from '../route';
+import { Settings } from './settings';
 
-const VIEWS: [string, string][] = [['runtime', 'Runtime'], ['config', 'Configuration'], ['flags', 'Flags'], ['alertmanager', 'Alertmanager']];
+const VIEWS: [string, string][] = [['runtime', 'Runtime'], ['config', 'Configuration'], ['flags', 'Flags'], ['alertmanager', 'Alertmanager'], ['settings', 'Settings']];
 
 export default function StatusPage() {
   const { params } = useRoute();
@@ -20,6 +21,7 @@ export default function StatusPage() {
       {view === 'flags' && <Told title="Flags" what="flags" />}
       {view === 'config' && <Configuration />}
       {view === 'alertmanager' && <Manager />}
+      {view === 'settings' && <Settings />}
     </>
   );
 }

@@ -3,6 +3,8 @@ import { linesOf } from '../alerts/history';
 import type { ExplainNode } from '../api/server';
 import { condition, differences, spansOf } from '../explore/compare';
 import { ordered } from '../explore/explain';
+import { overTime } from '../explore/logs';
+import { firstQuery } from '../explore/start';
 import { aggregate, selfTime } from '../trace/aggregate';
 import type { Row } from '../trace/rows';
 import { styled } from '../dashboards/fields';
@@ -110,3 +112,6 @@ it('texts in colours can be read on white', () => {
   expect(readable('#73bf69')).toMatch(/^light-dark\(rgb\(.*\), #73bf69\)$/);
   expect([readable('#1f1f1f'), readable('transparent'), inkOn('#fade2a'), inkOn('#8f3bb8')]).toEqual(['#1f1f1f', 'transparent', '#16181b', '#ffffff']);
 });
+
+it('patterns are drawn over the whole range', () => expect(overTime([[0, 1], [25, 2], [100, 3], [-5, 9]], { start: 0, end: 100 }, 4)).toEqual([1, 2, 0, 3]));
+it.each([['http_requests_total', '', 'rate(http_requests_total[5m])'], ['up', 'gauge', 'up'], ['odd.name', '', '{"odd.name"}'], ['a_bucket', 'histogram', 'histogram_quantile(0.95, sum by (le) (rate(a_bucket[5m])))']])('the first query of %s', (name, type, expected) => expect(firstQuery(name, type)).toBe(expected));

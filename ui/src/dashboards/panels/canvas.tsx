@@ -1,6 +1,6 @@
 // The panel `canvas`: texts, values and shapes at their places; connections between them.
 
-import { named } from '../../format/colours';
+import { inkOn, named } from '../../format/colours';
 import { num, obj, objs, str, type Json } from '../../json';
 import { title } from '../interpolate';
 import type { StyledField } from '../fields';
@@ -84,7 +84,7 @@ function Placed({ element, fields, say }: { element: Element_; fields: StyledFie
   return (
     <div class="canvas-element" style={{
       left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px`, justifyContent: align, alignItems: valign, background: fill, border: edge,
-      borderRadius: type === 'ellipse' ? '50%' : `${num(border.radius) ?? 2}px`, color: paint(config.color, fields), fontSize: `${num(config.size) ?? 16}px`,
+      borderRadius: type === 'ellipse' ? '50%' : `${num(border.radius) ?? 2}px`, color: paint(config.color, fields) ?? (fill ? inkOn(fill) : undefined), fontSize: `${num(config.size) ?? 16}px`,
     }}>{text}</div>
   );
 }
