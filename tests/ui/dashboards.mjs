@@ -15,11 +15,17 @@ async function texts(page, id, wanted) {
   }).catch(() => check(false, `panel ${id} lacks one of ${wanted}: ${found.slice(0, 200)}`));
 }
 
+/** The dashboard as it was, whatever another test made of it; its data is there. */
+async function kinds(api) {
+  await stored(api, 'seed', 3);
+  await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
+}
+
 export const DASHBOARDS = {
   async 'every kind of panel draws what was sent'(page, { url, api }) {
     await stored(api, 'rate(traces_service_graph_request_total{client!="", server!=""}[15m])', 2);
     await stored(api, 'ALERTS{alertname="SeedIsLarge", alertstate="firing"}');
-    await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
+    await kinds(api);
     await open(page, url, '/d/kinds?render=all');
     await ready(page);
     const states = Object.fromEntries(await page.$$eval('[data-panel-id]', (all) => all.map((one) => [one.dataset.panelId, `${one.dataset.state} ${one.dataset.error ?? ''}`])));
@@ -69,7 +75,8 @@ export const DASHBOARDS = {
     await picture(page, 'dashboard');
   },
 
-  async 'variables come from the address, and choosing changes it'(page, { url }) {
+  async 'variables come from the address, and choosing changes it'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds?var-kind=b&kiosk');
     await ready(page);
     check((await page.locator('header.top').count()) === 0, 'a kiosk has no frame');
@@ -81,7 +88,8 @@ export const DASHBOARDS = {
     await until('both series', async () => (await panel(page, 1).locator('.legend li').count()) === 2);
   },
 
-  async 'only what is seen is asked'(page, { url }) {
+  async 'only what is seen is asked'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds');
     await ready(page);
     check((await panel(page, 2).getAttribute('data-state')) === 'ok', 'the first row is drawn');
@@ -91,6 +99,7 @@ export const DASHBOARDS = {
   },
 
   async 'a panel is edited, saved, inspected and seen alone'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds?editPanel=2');
     await panel(page, 2).locator('.stat-value', { hasText: '42' }).waitFor({ timeout: DEADLINE });
     await page.locator('.panel-editor textarea').first().fill('seed{kind="b"} * 2 + 1');
@@ -106,7 +115,8 @@ export const DASHBOARDS = {
     await counted('panels', page.locator('[data-panel-id]'), 1);
   },
 
-  async 'a panel is kept as a picture and as a table'(page, { url }) {
+  async 'a panel is kept as a picture and as a table'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds?viewPanel=1');
     await coloured(panel(page, 1).locator('canvas').first(), 5);
     await open(page, url, '/d/kinds');
@@ -152,6 +162,7 @@ export const DASHBOARDS = {
 
   async 'a hundred and forty panels are ready soon'(page, { url, api }) {
     const panels = Array.from({ length: 140 }, (_, i) => ({ id: i + 1, type: i % 3 ? 'timeseries' : 'stat', title: `Panel ${i}`, gridPos: { x: (i % 4) * 6, y: Math.floor(i / 4) * 6, w: 6, h: 6 }, targets: [{ refId: 'A', expr: `seed{kind="a"} + ${i}` }] }));
+    await stored(api, 'seed', 3);
     await post(api, '/api/v1/dashboards/many', { uid: 'many', title: 'Many', time: { from: 'now-15m', to: 'now' }, panels }, 'PUT');
     const began = Date.now();
     await open(page, url, '/d/many');

@@ -41,8 +41,8 @@ export const PAGES = {
     await page.locator('main pre', { hasText: 'rate' }).waitFor({ timeout: DEADLINE });
   },
 
-  async 'a query is typed, completed, kept in the address, and its error is shown'(page, { url, api }) {
-    await stored(api, 'up');
+  async 'a query is typed, completed, kept in the address, and its error is shown'(page, { url }) {
+    await filled(page, url, '/explore?q=up');
     await open(page, url, '/explore');
     await ask(page, 'up');
     await until('the query in the address', () => new URL(page.url()).searchParams.get('q') === 'up');
