@@ -106,8 +106,13 @@ export const DASHBOARDS = {
     await page.locator('.panel-editor input').first().fill('Doubled');
     await page.locator('.panel-editor input').nth(1).focus();
     await panel(page, 2).locator('.stat-value', { hasText: '43' }).waitFor({ timeout: DEADLINE });
+    await page.locator('.dashboard-actions button', { hasText: 'Changes' }).click();
+    await page.locator('dialog .diff .added', { hasText: 'Doubled' }).waitFor({ timeout: DEADLINE });
+    await page.locator('dialog .diff .removed', { hasText: 'stat 2' }).waitFor({ timeout: DEADLINE });
+    await page.keyboard.press('Escape');
     await page.locator('.dashboard-actions button', { hasText: 'Save' }).click();
     await page.locator('[role=status]', { hasText: 'Saved' }).waitFor({ timeout: DEADLINE });
+    await page.locator('.dashboard-actions button', { hasText: 'Save' }).waitFor({ timeout: DEADLINE, state: 'detached' });
     const saved = await (await fetch(`${api}/api/v1/dashboards/kinds`)).json();
     check(saved.panels[1].title === 'Doubled' && saved.panels[1].targets[0].expr.includes('* 2'), JSON.stringify(saved.panels[1]));
     await open(page, url, '/d/kinds?viewPanel=1');

@@ -19,9 +19,14 @@ import { resolveVariables, type Resolved } from './variables';
 
 export default function DashboardPage({ uid }: { uid: string }) {
   const [changed, setChanged] = useState<unknown>();
+  const [kept, setKept] = useState<unknown>();
   const loaded = useLoad([uid], (signal) => load(uid, signal));
-  useEffect(() => setChanged(undefined), [uid]);
-  const json = changed ?? loaded.value;
+  useEffect(() => {
+    setChanged(undefined);
+    setKept(undefined);
+  }, [uid]);
+  const saved = kept ?? loaded.value;
+  const json = changed ?? saved;
   const found = useMemo((): { dashboard?: Dashboard; error?: string } => {
     if (json === undefined) return {};
     try {
@@ -36,7 +41,7 @@ export default function DashboardPage({ uid }: { uid: string }) {
   }, [loaded.error, found.error]);
   if (loaded.error || found.error) return <p class="error" role="alert">{loaded.error ?? found.error}</p>;
   if (!found.dashboard) return <p class="quiet">Loading …</p>;
-  return <Shown dashboard={found.dashboard} json={json} isChanged={changed !== undefined} change={setChanged} />;
+  return <Shown dashboard={found.dashboard} json={json} saved={saved} isChanged={changed !== undefined} change={setChanged} keep={(now) => { setKept(now); setChanged(undefined); }} />;
 }
 
 /** Variables with their values; while they load anew, the old ones stay. */
@@ -82,7 +87,7 @@ function useReady(items: Item[], ready: boolean): (key: string, busy: boolean) =
 /** One list, so that nothing is drawn anew for another empty one. */
 const NO_REGIONS: Region[] = [];
 
-function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean; change: (json: unknown) => void }) {
+function Shown(props: { dashboard: Dashboard; json: unknown; saved: unknown; isChanged: boolean; change: (json: unknown) => void; keep: (json: unknown) => void }) {
   const { dashboard } = props;
   const { params } = useRoute();
   const { raw, range, tick } = useTime();
@@ -129,7 +134,7 @@ function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean;
     <Context.Provider value={context}>
       <div class="dashboard-head">
         {!kiosk && <h1>{dashboard.title}</h1>}
-        {!kiosk && <Actions dashboard={dashboard} json={props.json} isChanged={props.isChanged} change={props.change} />}
+        {!kiosk && <Actions dashboard={dashboard} json={props.json} saved={props.saved} isChanged={props.isChanged} change={props.change} keep={props.keep} />}
         <div class="controls">
           <Variables dashboard={dashboard} resolved={resolved} />
           <Annotations all={dashboard.annotations} switched={switched} toggle={(name) => setSwitched(toggle(switched, name))} />

@@ -9,6 +9,7 @@ import { aggregate, selfTime } from '../trace/aggregate';
 import type { Row } from '../trace/rows';
 import { styled } from '../dashboards/fields';
 import type { Frame } from '../dashboards/frame';
+import { diff, hunks } from '../dashboards/diff';
 import { migrate } from '../dashboards/migrate';
 import { panelOf } from '../dashboards/model';
 import { domain, ticks } from '../dashboards/panels/axes';
@@ -115,3 +116,9 @@ it('texts in colours can be read on white', () => {
 
 it('patterns are drawn over the whole range', () => expect(overTime([[0, 1], [25, 2], [100, 3], [-5, 9]], { start: 0, end: 100 }, 4)).toEqual([1, 2, 0, 3]));
 it.each([['http_requests_total', '', 'rate(http_requests_total[5m])'], ['up', 'gauge', 'up'], ['odd.name', '', '{"odd.name"}'], ['a_bucket', 'histogram', 'histogram_quantile(0.95, sum by (le) (rate(a_bucket[5m])))']])('the first query of %s', (name, type, expected) => expect(firstQuery(name, type)).toBe(expected));
+
+describe('what was changed', () => {
+  const shown = (a: string, b: string) => diff(a.split('').join('\n'), b.split('').join('\n')).map(({ kind, text }) => `${{ same: '', added: '+', removed: '-' }[kind]}${text}`).join(' ');
+  it.each([['abc', 'abc', 'a b c'], ['abc', 'axc', 'a -b +x c'], ['abcd', 'acd', 'a -b c d'], ['ac', 'abc', 'a +b c'], ['abcdef', 'axcdyf', 'a -b +x c d -e +y f']])('%s to %s', (a, b, expected) => expect(shown(a, b)).toBe(expected));
+  it('is shown with its surroundings', () => expect(hunks(diff('1\n2\n3\n4\n5\n6', '1\n2\n3\n4\n5\nx'), 1).map((line) => line?.text ?? '…')).toEqual(['…', '5', '6', 'x']));
+});
