@@ -20,6 +20,7 @@ interface Props {
 }
 
 const SHOWN = 100;
+/** Names that are asked for; completion in the bar finds the others. */
 const METRICS_MAX = 20_000;
 
 export function Start(props: Props) {
@@ -47,8 +48,8 @@ export function firstQuery(name: string, type = ''): string {
 function Metrics({ range, tick }: Props) {
   const [text, setText] = useState('');
   const loaded = useLoad([range, tick], async (signal) => {
-    const [names, about] = await Promise.all([prometheus.labelValues('__name__', [], range, signal), prometheus.metadata(signal)]);
-    return { names: names.slice(0, METRICS_MAX), about };
+    const [names, about] = await Promise.all([prometheus.labelValues('__name__', [], range, signal, METRICS_MAX), prometheus.metadata(METRICS_MAX, signal)]);
+    return { names, about };
   });
   return (
     <section class="card">
