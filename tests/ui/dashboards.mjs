@@ -1,6 +1,7 @@
 // Dashboards: every kind of panel with the values that were sent, variables, saving, many panels.
 
-import { check, coloured, counted, DEADLINE, open, picture, post, unharmed, until } from './harness.mjs';
+import { readFileSync } from 'node:fs';
+import { check, coloured, counted, DEADLINE, open, picture, post, stored, unharmed, until } from './harness.mjs';
 import { everyKind } from './seed.mjs';
 
 const ready = (page) => page.waitForSelector('html[data-dashboard-ready="true"]', { timeout: DEADLINE, state: 'attached' });
@@ -14,15 +15,25 @@ async function texts(page, id, wanted) {
   }).catch(() => check(false, `panel ${id} lacks one of ${wanted}: ${found.slice(0, 200)}`));
 }
 
+/** The dashboard as it was, whatever another test made of it; its data is there. */
+async function kinds(api) {
+  await stored(api, 'seed', 3);
+  await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
+}
+
 export const DASHBOARDS = {
   async 'every kind of panel draws what was sent'(page, { url, api }) {
-    await post(api, '/api/v1/dashboards/kinds', everyKind(), 'PUT');
+    await stored(api, 'rate(traces_service_graph_request_total{client!="", server!=""}[15m])', 2);
+    await stored(api, 'ALERTS{alertname="SeedIsLarge", alertstate="firing"}');
+    await kinds(api);
     await open(page, url, '/d/kinds?render=all');
     await ready(page);
     const states = Object.fromEntries(await page.$$eval('[data-panel-id]', (all) => all.map((one) => [one.dataset.panelId, `${one.dataset.state} ${one.dataset.error ?? ''}`])));
-    const expected = { 20: 'error', 21: 'empty', 22: 'unsupported' };
-    for (let id = 1; id <= 24; id += 1) check(states[id]?.startsWith(`${expected[id] ?? 'ok'} `), `panel ${id} is ${states[id]}`);
+    const expected = { 20: 'error', 21: 'empty', 22: 'unsupported', 33: 'error', 38: 'unsupported' };
+    for (let id = 1; id <= 38; id += 1) check(states[id]?.startsWith(`${expected[id] ?? 'ok'} `), `panel ${id} is ${states[id]}`);
     check(states[20].includes('1:5'), states[20]);
+    check(states[33].includes('Z'), states[33]);
+    check(states[38].includes('library panel'), states[38]);
     check(states[22].includes('no-such-panel'), states[22]);
     await coloured(panel(page, 1).locator('canvas').first(), 5);
     await coloured(panel(page, 8).locator('canvas').first(), 5);
@@ -45,24 +56,40 @@ export const DASHBOARDS = {
     await texts(page, 17, ['Every kind']);
     await texts(page, 19, ['21']);
     await texts(page, 24, ['21']);
+    await counted('points', panel(page, 25).locator('circle'), 2);
+    await panel(page, 26).locator('.candle rect').first().waitFor({ timeout: DEADLINE });
+    check((await panel(page, 26).locator('.candle title').first().innerHTML()).includes('high 14'), 'the candle is another');
+    await counted('boxes', panel(page, 27).locator('svg.flame rect'), 4);
+    await texts(page, 27, ['main', 'idle']);
+    await counted('places', panel(page, 28).locator('circle'), 2);
+    await texts(page, 29, ['42', '<img']);
+    await texts(page, 30, ['<img']);
+    await panel(page, 31).locator('path[fill=none]').first().waitFor({ timeout: DEADLINE, state: 'attached' });
+    await texts(page, 32, ['4.2', '701']);
+    await texts(page, 34, ['42', '21']);
+    await texts(page, 35, ['42']);
+    await texts(page, 36, ['SeedIsLarge', 'firing']);
+    await texts(page, 37, ['Shared panel', '121']);
     check((await panel(page, 6).locator('a[href^="javascript"]').count()) === 0, 'a link that runs');
     await unharmed(page, 'the dashboard');
     await picture(page, 'dashboard');
   },
 
-  async 'variables come from the address, and choosing changes it'(page, { url }) {
+  async 'variables come from the address, and choosing changes it'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds?var-kind=b&kiosk');
     await ready(page);
     check((await page.locator('header.top').count()) === 0, 'a kiosk has no frame');
     await texts(page, 1, ['b']);
     await page.locator('.picker button[aria-label^="Kind"]').click();
-    await page.locator('.picker [role=option]', { hasText: /\ba$/ }).first().click();
+    await page.locator('.picker li button', { hasText: /\ba$/ }).first().click();
     await page.keyboard.press('Escape');
     await until('both values in the address', () => new URL(page.url()).searchParams.getAll('var-kind').join() === 'b,a');
     await until('both series', async () => (await panel(page, 1).locator('.legend li').count()) === 2);
   },
 
-  async 'only what is seen is asked'(page, { url }) {
+  async 'only what is seen is asked'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds');
     await ready(page);
     check((await panel(page, 2).getAttribute('data-state')) === 'ok', 'the first row is drawn');
@@ -72,19 +99,56 @@ export const DASHBOARDS = {
   },
 
   async 'a panel is edited, saved, inspected and seen alone'(page, { url, api }) {
+    await kinds(api);
     await open(page, url, '/d/kinds?editPanel=2');
     await panel(page, 2).locator('.stat-value', { hasText: '42' }).waitFor({ timeout: DEADLINE });
     await page.locator('.panel-editor textarea').first().fill('seed{kind="b"} * 2 + 1');
     await page.locator('.panel-editor input').first().fill('Doubled');
     await page.locator('.panel-editor input').nth(1).focus();
     await panel(page, 2).locator('.stat-value', { hasText: '43' }).waitFor({ timeout: DEADLINE });
+    await page.locator('.dashboard-actions button', { hasText: 'Changes' }).click();
+    await page.locator('dialog .diff .added', { hasText: 'Doubled' }).waitFor({ timeout: DEADLINE });
+    await page.locator('dialog .diff .removed', { hasText: 'stat 2' }).waitFor({ timeout: DEADLINE });
+    await page.keyboard.press('Escape');
     await page.locator('.dashboard-actions button', { hasText: 'Save' }).click();
     await page.locator('[role=status]', { hasText: 'Saved' }).waitFor({ timeout: DEADLINE });
+    await page.locator('.dashboard-actions button', { hasText: 'Save' }).waitFor({ timeout: DEADLINE, state: 'detached' });
     const saved = await (await fetch(`${api}/api/v1/dashboards/kinds`)).json();
     check(saved.panels[1].title === 'Doubled' && saved.panels[1].targets[0].expr.includes('* 2'), JSON.stringify(saved.panels[1]));
     await open(page, url, '/d/kinds?viewPanel=1');
     await coloured(panel(page, 1).locator('canvas').first(), 5);
     await counted('panels', page.locator('[data-panel-id]'), 1);
+  },
+
+  async 'a panel is kept as a picture and as a table'(page, { url, api }) {
+    await kinds(api);
+    await open(page, url, '/d/kinds?viewPanel=1');
+    await coloured(panel(page, 1).locator('canvas').first(), 5);
+    await open(page, url, '/d/kinds');
+    await ready(page);
+    const download = async (what) => {
+      await panel(page, 1).locator('.panel-menu > button').click();
+      const [file] = await Promise.all([page.waitForEvent('download', { timeout: DEADLINE }), page.locator('.panel-menu .menu button', { hasText: what }).click()]);
+      return { name: file.suggestedFilename(), bytes: readFileSync(await file.path()) };
+    };
+    const csv = await download('CSV');
+    check(csv.name.endsWith('.csv') && csv.bytes.toString().includes('42'), `${csv.name}: ${csv.bytes.toString().slice(0, 100)}`);
+    const png = await download('PNG');
+    check(png.name.endsWith('.png') && png.bytes.subarray(1, 4).toString() === 'PNG' && png.bytes.length > 5000, `${png.name}: ${png.bytes.length} bytes`);
+    const colours = await page.evaluate(async (data) => {
+      const image = new Image();
+      image.src = `data:image/png;base64,${data}`;
+      await image.decode();
+      const canvas = document.createElement('canvas');
+      [canvas.width, canvas.height] = [image.width, image.height];
+      const context = canvas.getContext('2d');
+      context.drawImage(image, 0, 0);
+      const { data: dots } = context.getImageData(0, 0, image.width, image.height);
+      let count = 0;
+      for (let i = 0; i < dots.length; i += 4) if (Math.max(dots[i], dots[i + 1], dots[i + 2]) - Math.min(dots[i], dots[i + 1], dots[i + 2]) > 60) count += 1;
+      return count;
+    }, png.bytes.toString('base64'));
+    check(colours > 20, `the picture has ${colours} coloured dots`);
   },
 
   async 'a dashboard is imported and found'(page, { url }) {
@@ -103,6 +167,7 @@ export const DASHBOARDS = {
 
   async 'a hundred and forty panels are ready soon'(page, { url, api }) {
     const panels = Array.from({ length: 140 }, (_, i) => ({ id: i + 1, type: i % 3 ? 'timeseries' : 'stat', title: `Panel ${i}`, gridPos: { x: (i % 4) * 6, y: Math.floor(i / 4) * 6, w: 6, h: 6 }, targets: [{ refId: 'A', expr: `seed{kind="a"} + ${i}` }] }));
+    await stored(api, 'seed', 3);
     await post(api, '/api/v1/dashboards/many', { uid: 'many', title: 'Many', time: { from: 'now-15m', to: 'now' }, panels }, 'PUT');
     const began = Date.now();
     await open(page, url, '/d/many');

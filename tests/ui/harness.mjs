@@ -14,8 +14,18 @@ export const HACK = '<img src=x onerror="window.hacked=1"><script>window.hacked=
 export const TRACE = '5b8efff798038103d269b633813fc60c';
 export const OTHER = '5b8efff798038103d269b633813fc60d';
 
+const RULES = `
+groups:
+- name: always
+  interval: 1s
+  rules:
+  - {alert: SeedIsLarge, expr: 'seed{kind="a"} > 40', labels: {severity: page}, annotations: {summary: 'The seed is {{ $value }}'}}
+  - {alert: SeedIsLargeForLong, expr: 'seed{kind="a"} > 40', for: 1h, labels: {severity: ticket}}
+`;
+
 const CONFIG = `
-global: {scrape_interval: 1s, scrape_timeout: 1s}
+global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+rule_files: [rules.yml]
 scrape_configs:
 - job_name: gone
   static_configs: [{targets: ['127.0.0.1:1']}]
@@ -23,6 +33,15 @@ scrape_configs:
 obs:
   node_exporter: {listen: '127.0.0.1:0'}
   telemetry: {logs: true, traces: true}
+  traces: {collection_interval: 1s}
+  alertmanager:
+    route:
+      receiver: team
+      group_by: [alertname]
+      group_wait: 1s
+      routes:
+      - {matchers: ['severity = page'], receiver: on-call}
+    receivers: [{name: team}, {name: on-call}]
 `;
 
 export class Failure extends Error {}
@@ -42,12 +61,13 @@ export async function until(what, look) {
 }
 
 /** Starts the server; gives its URL and how to end it. */
-export async function serve(folder, more = []) {
+export async function serve(folder, more = [], config = CONFIG) {
   const data = join(folder, 'data');
   const log = join(folder, 'stderr.log');
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'obs.yml'), CONFIG);
-  const listen = ['--listen', '--otlp-grpc-listen', '--otlp-http-listen'].flatMap((flag) => [flag, '127.0.0.1:0']);
+  if (config === CONFIG) writeFileSync(join(folder, 'rules.yml'), RULES);
+  writeFileSync(join(folder, 'obs.yml'), config);
+  const listen = ['--listen', '--otlp-grpc-listen', '--otlp-http-listen'].filter((flag) => !more.includes(flag)).flatMap((flag) => [flag, '127.0.0.1:0']);
   const arguments_ = ['serve', '--config', join(folder, 'obs.yml'), '--data', data, ...listen, ...more];
   const child = spawn(resolve(process.env.OBS_BIN), arguments_, { stdio: ['ignore', 'ignore', openSync(log, 'w')] });
   const ended = new Promise((done) => child.once('exit', done));
@@ -85,6 +105,14 @@ export async function counted(what, locator, number) {
 export async function post(url, path, body, method = 'POST') {
   const answer = await fetch(url + path, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   check(answer.ok, `${path}: ${answer.status} ${await answer.text()}`);
+}
+
+/** Waits until a PromQL query gives at least so many series: what the pages show is there then. */
+export async function stored(api, promql, least = 1) {
+  await until(`${least} series of ${promql}`, async () => {
+    const answer = await (await fetch(`${api}/api/v1/query?query=${encodeURIComponent(promql)}`)).json();
+    return (answer.data?.result?.length ?? 0) >= least;
+  });
 }
 
 export async function open(page, url, path) {

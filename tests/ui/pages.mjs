@@ -1,6 +1,6 @@
 // The pages as a person uses them.
 
-import { ask, check, coloured, counted, DEADLINE, filled, open, OTHER, picture, pointAtEnd, post, query, state, TRACE, unharmed, until } from './harness.mjs';
+import { ask, check, coloured, counted, DEADLINE, filled, open, OTHER, picture, pointAtEnd, post, query, state, stored, TRACE, unharmed, until } from './harness.mjs';
 
 export const PAGES = {
   async 'home says what is wrong'(page, { url }) {
@@ -42,10 +42,11 @@ export const PAGES = {
   },
 
   async 'a query is typed, completed, kept in the address, and its error is shown'(page, { url }) {
+    await filled(page, url, '/explore?q=up');
     await open(page, url, '/explore');
     await ask(page, 'up');
+    await until('the query in the address', () => new URL(page.url()).searchParams.get('q') === 'up');
     await state(page, 'ok');
-    check(new URL(page.url()).searchParams.get('q') === 'up', page.url());
     await ask(page, 'sum(');
     await state(page, 'error');
     const error = await page.locator('main [role=alert]').first().innerText();
@@ -58,6 +59,31 @@ export const PAGES = {
     await page.keyboard.type('node_cp');
     await page.locator('.cm-tooltip-autocomplete li', { hasText: 'node_cpu_seconds_total' }).first().waitFor({ timeout: DEADLINE });
     await page.keyboard.press('Escape');
+  },
+
+  async 'who does not know what to ask is shown what there is'(page, { url, api }) {
+    await stored(api, 'seed');
+    await open(page, url, '/explore');
+    await page.locator('main input[aria-label="Find metrics"]').fill('seed_pl');
+    await page.locator('main ul.list a', { hasText: /^seed_place$/ }).click();
+    await state(page, 'ok');
+    await page.locator('table.legend td', { hasText: 'Berlin' }).first().waitFor({ timeout: DEADLINE });
+    await open(page, url, '/explore?lang=logql');
+    await page.locator('main ul.list a', { hasText: /^pay$/ }).click();
+    await page.locator('main ol.lines', { hasText: 'card declined' }).waitFor({ timeout: DEADLINE });
+    await open(page, url, '/explore?lang=traceql');
+    await page.locator('main ul.list li', { hasText: 'front' }).locator('a').first().click();
+    await page.locator('main table.traces tbody tr').first().waitFor({ timeout: DEADLINE });
+  },
+
+  async 'what a browser remembers is set in one place'(page, { url }) {
+    await open(page, url, '/status?view=settings');
+    await page.locator('main form input').first().fill('Grace');
+    await page.locator('main form button.primary').click();
+    await page.locator('main [role=status]').waitFor({ timeout: DEADLINE });
+    await open(page, url, '/alerts?view=silences');
+    await until('the name in the form', async () => (await page.locator('main form input').nth(2).inputValue().catch(() => '')) === 'Grace');
+    await page.evaluate(() => localStorage.clear());
   },
 
   async 'the range is chosen in words, and a drag zooms'(page, { url }) {
@@ -154,11 +180,114 @@ export const PAGES = {
     await page.locator('main pre', { hasText: 'scrape_configs' }).waitFor({ timeout: DEADLINE });
   },
 
-  async 'alerts and silences are told even where there are none'(page, { url }) {
+  async 'alerts are acknowledged, silenced, routed, and remembered'(page, { url, api }) {
+    await stored(api, 'ALERTS{alertname="SeedIsLarge", alertstate="firing"}');
     await open(page, url, '/alerts');
-    await page.waitForSelector('main section.result:not([data-state="loading"])', { timeout: DEADLINE });
-    await page.locator('[role=tab]', { hasText: 'Silences' }).click();
-    await page.locator('main', { hasText: /silence/i }).waitFor({ timeout: DEADLINE });
+    await state(page, 'ok');
+    await page.locator('main li', { hasText: 'The seed is 42' }).first().waitFor({ timeout: DEADLINE });
+    await until('the notification', async () => {
+      await open(page, url, '/alerts?view=alerts');
+      await page.waitForSelector('main section.result:not([data-state="loading"])', { timeout: DEADLINE });
+      return page.locator('main li[data-fingerprint]', { hasText: 'SeedIsLarge' }).first().isVisible();
+    });
+    const held = page.locator('main li[data-fingerprint]', { hasText: 'SeedIsLarge' }).first();
+    await held.locator('button', { hasText: 'Acknowledge' }).click();
+    await held.locator('form input').nth(0).fill('Ada');
+    await held.locator('form input').nth(1).fill('I look at it');
+    await held.locator('form button[type=submit]').click();
+    await held.locator('.badge', { hasText: 'acknowledged by Ada' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'alerts');
+    check((await (await fetch(`${api}/api/v1/alertmanager/acks`)).json()).some((one) => one.createdBy === 'Ada' && one.comment === 'I look at it'), 'the server knows of no acknowledgement');
+    await held.locator('button', { hasText: 'Take back' }).click();
+    await held.locator('button', { hasText: 'Acknowledge' }).waitFor({ timeout: DEADLINE });
+    await held.locator('button', { hasText: 'Where it goes' }).click();
+    await page.locator('main .routes-found li', { hasText: 'on-call' }).waitFor({ timeout: DEADLINE });
+    await open(page, url, `/alerts?view=silences&matchers=${query('alertname="SeedIsLarge"')}`);
+    await page.locator('main form', { hasText: 'Silences 1 alert now' }).waitFor({ timeout: DEADLINE });
+    await page.locator('main form input').nth(3).fill('known');
+    await page.locator('main form button[type=submit]').click();
+    await page.locator('main .badge', { hasText: 'active' }).waitFor({ timeout: DEADLINE });
+    await until('the silenced alert', async () => {
+      await open(page, url, '/alerts?view=alerts');
+      await page.waitForSelector('main section.result:not([data-state="loading"])', { timeout: DEADLINE });
+      return page.locator('main li[data-fingerprint]', { hasText: 'silenced by Ada' }).first().isVisible();
+    });
+    await open(page, url, '/alerts?view=silences');
+    await page.locator('main li', { hasText: 'SeedIsLarge' }).locator('button', { hasText: 'Expire' }).click();
+    await page.locator('main .badge', { hasText: 'expired' }).waitFor({ timeout: DEADLINE });
+    await filled(page, url, '/alerts?view=history&from=now-15m');
+    await page.locator('main table.alert-history tr', { hasText: 'SeedIsLargeForLong' }).locator('rect').first().waitFor({ timeout: DEADLINE, state: 'attached' });
+    await page.evaluate(() => localStorage.clear());
+  },
+
+  async 'a tenant sees its own data'(page, { url, api }) {
+    const line = { streams: [{ stream: { app: 'theirs' }, values: [[`${BigInt(Date.now()) * 1_000_000n}`, 'of team blue']] }] };
+    const sent = await fetch(`${api}/loki/api/v1/push`, { method: 'POST', headers: { 'content-type': 'application/json', 'x-scope-orgid': 'blue' }, body: JSON.stringify(line) });
+    check(sent.ok, `the line was not taken: ${sent.status}`);
+    const address = `/explore?lang=logql&q=${query('{app="theirs"}')}`;
+    await open(page, url, address);
+    await state(page, 'empty');
+    await page.locator('button[aria-label^="Tenant"]').click();
+    await page.locator('.tenant input').fill('no/name');
+    await page.locator('.tenant [role=alert]').waitFor({ timeout: DEADLINE });
+    await page.locator('.tenant input').fill('blue');
+    await page.keyboard.press('Enter');
+    await page.locator('main ol.lines > li', { hasText: 'of team blue' }).waitFor({ timeout: DEADLINE });
+    check((await page.locator('button[aria-label^="Tenant"]').innerText()) === 'blue', 'the tenant is not shown');
+    await page.evaluate(() => localStorage.clear());
+    await open(page, url, `${address}&tenant=blue`);
+    await state(page, 'ok');
+    await page.evaluate(() => localStorage.clear());
+    await open(page, url, address);
+    await state(page, 'empty');
+  },
+
+  async 'home tells what changed'(page, { url, api }) {
+    await stored(api, 'ALERTS{alertname="SeedIsLarge", alertstate="firing"}');
+    await until('the alert among what changed', async () => {
+      await open(page, url, '/');
+      const card = page.locator('main section.card', { has: page.locator('h2', { hasText: 'What changed' }) });
+      await card.locator('section.result:not([data-state=loading])').waitFor({ timeout: DEADLINE });
+      return card.locator('ul.changes li', { hasText: 'SeedIsLarge' }).first().isVisible();
+    });
+    await page.locator('main ul.changes li', { hasText: 'PaymentError' }).waitFor({ timeout: DEADLINE });
+  },
+
+  async 'what sets traces apart, and where their time goes'(page, { url }) {
+    await filled(page, url, `/explore?lang=traceql&q=${query('{}')}&view=compare&select=${query('status = error')}`);
+    const status = page.locator('main .differences section', { has: page.locator('h3', { hasText: /^status$/ }) });
+    await status.locator('button', { hasText: 'error' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'differences');
+    await page.locator('main .differences button.difference', { hasText: 'POST /pay' }).first().click();
+    await until('the condition in the query', () => (new URL(page.url()).searchParams.get('q') ?? '').includes('POST /pay'));
+    await filled(page, url, `/explore?lang=traceql&q=${query('{ resource.service.name = "front" }')}&view=flames`);
+    await page.locator('main svg.flame rect title', { hasText: 'pay: POST /pay' }).first().waitFor({ timeout: DEADLINE, state: 'attached' });
+    await filled(page, url, `/explore?lang=traceql&q=${query('{ resource.service.name = "front" }')}`);
+    const { x, y, width, height } = await until('the size of the scatter', () => page.locator('svg.scatter').boundingBox());
+    await page.mouse.move(x + 70, y + 3);
+    await page.mouse.down();
+    await page.mouse.move(x + width - 14, y + height - 30, { steps: 4 });
+    await page.mouse.up();
+    await until('the selection in the address', () => (new URL(page.url()).searchParams.get('select') ?? '').includes('traceDuration'));
+    await state(page, 'ok');
+  },
+
+  async 'a query is explained part by part'(page, { url, api }) {
+    const text = 'sum(seed) + sum(nothing_at_all)';
+    await open(page, url, `/explore?lang=promql&q=${query(text)}&view=explain`);
+    await state(page, 'ok');
+    const told = await (await fetch(`${api}/api/v1/explain?intermediate=true&query=${query(text)}`)).json();
+    if (!told.data.tree) {
+      await page.locator('main pre', { hasText: 'sum' }).first().waitFor({ timeout: DEADLINE });
+      return;
+    }
+    const part = (name) => page.locator('main table.explain tr', { has: page.locator('code', { hasText: name }) });
+    await part(/^seed$/).locator('td.number', { hasText: '3' }).first().waitFor({ timeout: DEADLINE });
+    await part(/^nothing_at_all$/).locator('.badge.err', { hasText: '0' }).waitFor({ timeout: DEADLINE });
+    await part(/^seed$/).locator('button').click();
+    await page.locator('main mark', { hasText: /^seed$/ }).waitFor({ timeout: DEADLINE });
+    await page.locator('main section[aria-label="The chosen part"] td', { hasText: 'kind="a"' }).waitFor({ timeout: DEADLINE });
+    await picture(page, 'explain');
   },
 
   async 'markup in data stays text'(page, { url, evil }) {

@@ -1,10 +1,10 @@
 #!/bin/sh
-# The web UI: its unit tests, then the pages in a real browser against a real server.
+# The web UI: its lints and unit tests, then the pages in a real browser against a real server.
 # OBS_BIN names the binary (default: target/release/obs), OBS_CHROMIUM the browser.
 set -eu
 cd "$(dirname "$0")/../.."
 
-[ -d ui/node_modules ] || (cd ui && npm ci --no-audit --no-fund)
+[ -x ui/node_modules/.bin/oxlint ] || (cd ui && npm ci --no-audit --no-fund)
 (cd ui && npm test)
 
 OBS_BIN=${OBS_BIN:-target/release/obs}

@@ -18,11 +18,17 @@ async function trace(url, id, now, slow) {
   ] });
 }
 
+/** Seconds before now: a query whose last step is a quarter of a minute ago finds them too. */
+const PAST = [120n, 105n, 90n, 75n, 60n, 45n, 30n, 15n, 0n];
+
 async function metrics(url, now) {
-  const gauge = (name, points) => ({ name, gauge: { dataPoints: points.map(([value, attributes]) => ({ timeUnixNano: `${now}`, asDouble: value, attributes: Object.entries(attributes).map(([k, v]) => text(k, v)) })) } });
+  const gauge = (name, points) => ({ name, gauge: { dataPoints: points.flatMap(([value, attributes]) => PAST.map((seconds) => ({ timeUnixNano: `${now - seconds * 1_000_000_000n}`, asDouble: value, attributes: Object.entries(attributes).map(([k, v]) => text(k, v)) }))) } });
   const pod = { namespace: 'shop', pod: 'shop-0' };
   await post(url, '/v1/metrics', { resourceMetrics: [{ resource: { attributes: [] }, scopeMetrics: [{ metrics: [
     gauge('seed', [[42, { kind: 'a' }], [21, { kind: 'b' }], [7, { kind: HACK }]]),
+    gauge('seed_flame', [['0', 0, 'all', 10], ['1', 1, 'main', 6], ['2', 2, 'main.work', 4], ['3', 1, 'idle', 4]].map(([order, level, label, value]) => [value, { order, level: `${level}`, label }])),
+    gauge('seed_place', [[3, { city: 'Berlin', latitude: '52.5', longitude: '13.4' }], [5, { city: 'Lisbon', latitude: '38.7', longitude: '-9.1' }]]),
+    gauge('seed_price', ['open', 'high', 'low', 'close'].map((part, i) => [[10, 14, 8, 12][i], { part }])),
     gauge('seed_bucket', [[3, { le: '1' }], [5, { le: '2' }], [9, { le: '+Inf' }]]),
     gauge('kube_pod_info', [[1, { ...pod, node: 'node-0' }]]), gauge('kube_pod_status_phase', [[1, { ...pod, phase: 'Running' }]]), gauge('kube_pod_owner', [[1, { ...pod, owner_kind: 'StatefulSet', owner_name: 'shop' }]]),
     gauge('kube_node_info', [[1, { node: 'node-0', kubelet_version: 'v1.34.0' }]]),
@@ -60,6 +66,7 @@ export function everyKind() {
   const logs = { type: 'loki', uid: 'any' };
   const traces = { type: 'tempo', uid: 'any' };
   const instant = { target: { instant: true, range: false } };
+  const numbers = (...names) => ({ id: 'convertFieldType', options: { conversions: names.map((targetField) => ({ targetField, destinationType: 'number' })) } });
   const table = { target: { instant: true, range: false, format: 'table' } };
   const all = [
     panel(1, 'timeseries', 'seed{kind=~"$kind"}', { target: { legendFormat: '{{kind}}' } }), panel(2, 'stat', 'seed{kind="a"}', instant),
@@ -76,11 +83,32 @@ export function everyKind() {
     { id: 18, type: 'graph', title: 'graph 18', gridPos: { x: 16, y: 35, w: 8, h: 7 }, targets: [{ refId: 'A', expr: 'seed' }], yaxes: [{ format: 'short' }, {}] },
     { id: 19, type: 'singlestat', title: 'singlestat 19', gridPos: { x: 0, y: 42, w: 8, h: 7 }, targets: [{ refId: 'A', expr: 'seed{kind="b"}' }], format: 'short', valueName: 'current' },
     panel(20, 'timeseries', 'sum('), panel(21, 'timeseries', 'nothing_at_all'), panel(22, 'no-such-panel', 'seed'),
-    { id: 23, type: 'row', title: 'Closed', collapsed: true, gridPos: { x: 0, y: 90, w: 24, h: 1 }, panels: [panel(24, 'stat', 'seed{kind="b"}')] },
+    panel(25, 'xychart', 'seed_place', { ...table, transformations: [numbers('latitude', 'longitude')], options: { seriesMapping: 'manual', series: [{ x: 'longitude', y: 'latitude', name: 'cities' }] } }),
+    panel(26, 'candlestick', 'seed_price', { target: { legendFormat: '{{part}}' } }),
+    panel(27, 'flamegraph', 'seed_flame', { ...table, transformations: [numbers('level', 'order'), { id: 'sortBy', options: { sort: [{ field: 'order' }] } }, { id: 'organize', options: { renameByName: { Value: 'value' } } }] }),
+    panel(28, 'geomap', 'seed_place', { ...table, transformations: [numbers('latitude', 'longitude')] }),
+    panel(29, 'canvas', 'seed{kind="a"}', { target: { legendFormat: 'a' }, options: { root: { elements: [
+      { type: 'metric-value', name: 'value', placement: { left: 10, top: 10, width: 120, height: 40 }, config: { text: { mode: 'field', field: 'a' } }, connections: [{ targetName: 'box' }] },
+      { type: 'rectangle', name: 'box', placement: { left: 10, top: 80, width: 160, height: 40 }, background: { color: { fixed: 'red' } }, config: { text: { fixed: HACK } } },
+    ] } } }),
+    panel(30, 'annolist', ''),
+    panel(31, 'trend', 'seed_place', { ...table, transformations: [numbers('latitude', 'longitude'), { id: 'sortBy', options: { sort: [{ field: 'longitude' }] } }], options: { xField: 'longitude' } }),
+    panel(32, 'stat', '', { targets: [
+      { refId: 'A', expr: 'seed', hide: true, datasource: { type: 'prometheus' } }, { refId: 'B', type: 'reduce', expression: 'A', reducer: 'last', hide: true, datasource: { type: '__expr__', uid: '__expr__' } },
+      { refId: 'C', type: 'math', expression: '$B * 100 + 1', datasource: { type: '__expr__', uid: '__expr__' } }, { refId: 'D', type: 'threshold', expression: 'B', hide: true, datasource: { type: '__expr__', uid: '__expr__' }, conditions: [{ evaluator: { type: 'gt', params: [30] } }] },
+    ] }),
+    panel(33, 'stat', '', { targets: [{ refId: 'A', expr: 'seed', datasource: { type: 'prometheus' }, hide: true }, { refId: 'B', type: 'math', expression: '$A + $Z', datasource: { type: '__expr__' } }] }),
+    panel(34, 'datagrid', 'seed', table),
+    panel(35, 'gauge', 'seed{kind="a"}', { targets: [{ refId: 'A', expr: 'seed{kind="a"}', instant: true }, { refId: 'config', expr: 'vector(84)', instant: true }], transformations: [{ id: 'configFromData', options: { configRefId: 'config', mappings: [{ fieldName: 'Value', handlerKey: 'max' }, { fieldName: 'Time', handlerKey: '__ignore' }] } }], fieldConfig: { defaults: { min: 0 }, overrides: [] } }),
+    { id: 36, type: 'alertlist', title: 'firing', gridPos: { x: 16, y: 84, w: 8, h: 7 }, options: { stateFilter: { firing: true } } },
+    { id: 37, gridPos: { x: 0, y: 91, w: 8, h: 7 }, libraryPanel: { uid: 'shared', name: 'Shared' } },
+    { id: 38, title: 'gone', gridPos: { x: 8, y: 91, w: 8, h: 7 }, libraryPanel: { uid: 'gone', name: 'Gone' } },
+    { id: 23, type: 'row', title: 'Closed', collapsed: true, gridPos: { x: 0, y: 99, w: 24, h: 1 }, panels: [panel(24, 'stat', 'seed{kind="b"}')] },
   ];
   const list = [
     { name: 'ds', type: 'datasource', query: 'prometheus' },
     { name: 'kind', type: 'query', label: 'Kind', datasource: { type: 'prometheus' }, query: 'label_values(seed, kind)', refresh: 1, multi: true, includeAll: true, current: { value: 'a' } },
   ];
-  return { uid: 'kinds', title: `Every kind ${HACK}`, time: { from: 'now-15m', to: 'now' }, panels: all, templating: { list }, annotations: { list: [{ name: HACK, enable: true, datasource: { type: 'prometheus' }, expr: 'seed > 40' }] } };
+  const __elements = { shared: { uid: 'shared', name: 'Shared', kind: 1, model: panel(99, 'stat', 'seed{kind="b"} + 100', { title: 'Shared panel' }) } };
+  return { uid: 'kinds', __elements, title: `Every kind ${HACK}`, time: { from: 'now-15m', to: 'now' }, panels: all, templating: { list }, annotations: { list: [{ name: HACK, enable: true, datasource: { type: 'prometheus' }, expr: 'seed > 40' }] } };
 }

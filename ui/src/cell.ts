@@ -14,7 +14,8 @@ export class Cell<T> {
   set(value: T): void {
     if (Object.is(value, this.value)) return;
     this.value = value;
-    for (const follower of [...this.followers]) follower(value);
+    // A copy: followers may leave while they are told.
+    for (const follower of Array.from(this.followers)) follower(value);
   }
 
   follow(follower: (value: T) => void): () => void {

@@ -45,9 +45,9 @@ export function Palette({ close }: { close: () => void }) {
     <dialog ref={dialog} class="palette" aria-label="Find" onClose={close}>
       <input autofocus aria-label="Find pages, dashboards and traces" placeholder="Page, dashboard, trace id or query" value={text}
         onInput={(e) => { setText(e.currentTarget.value); setAt(0); }} onKeyDown={press} />
-      <ul role="listbox">
+      <ul>
         {entries.map((entry, i) => (
-          <li key={`${entry.hint}${entry.href}`}><button type="button" role="option" aria-selected={i === at} onClick={() => follow(entry)}><span>{entry.name}</span><small>{entry.hint}</small></button></li>
+          <li key={`${entry.hint}${entry.href}`}><button type="button" aria-current={i === at} onClick={() => follow(entry)}><span>{entry.name}</span><small>{entry.hint}</small></button></li>
         ))}
       </ul>
       <p class="quiet">g e Explore · g d Dashboards · g a Alerts · r refresh · / query</p>

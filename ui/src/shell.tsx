@@ -7,6 +7,7 @@ import { errorText } from './load';
 import { PAGES, type Page, type PageProps } from './pages';
 import { Palette } from './palette';
 import { go, kept, link, route, useRoute } from './route';
+import { chooseTenant, isTenant, tenant } from './tenant';
 import { theme, type Theme } from './theme';
 import { TimePicker } from './time/picker';
 import { refresh } from './time/store';
@@ -72,12 +73,51 @@ function ThemeButton() {
   return <button type="button" class="plain" aria-label={`Theme: ${names[now]}`} title={`Theme: ${names[now]}`} onClick={() => theme.set(next[now])}>{signs[now]}</button>;
 }
 
+/** The tenant, shown where one was chosen; a click lets choose another. */
+function TenantButton() {
+  const now = useCell(tenant);
+  const [open, setOpen] = useState(false);
+  const [text, setText] = useState(now);
+  useEffect(() => setText(now), [now, open]);
+  useEffect(() => {
+    if (!open) return;
+    const away = (event: Event) => {
+      if (event instanceof KeyboardEvent ? event.key === 'Escape' : !(event.target instanceof Element && event.target.closest('.tenant'))) setOpen(false);
+    };
+    addEventListener('pointerdown', away);
+    addEventListener('keydown', away);
+    return () => {
+      removeEventListener('pointerdown', away);
+      removeEventListener('keydown', away);
+    };
+  }, [open]);
+  const take = () => {
+    if (!isTenant(text.trim())) return;
+    chooseTenant(text.trim());
+    setOpen(false);
+    refresh();
+  };
+  return (
+    <div class="tenant">
+      <button type="button" class="plain" aria-expanded={open} aria-label={`Tenant: ${now || 'as the server says'}`} title="Whose data is shown" onClick={() => setOpen(!open)}>{now || '⚇'}</button>
+      {open && (
+        <form class="popover" onSubmit={(event) => { event.preventDefault(); take(); }}>
+          <label>Tenant (X-Scope-OrgID) <input autofocus value={text} placeholder="as the server says" onInput={(e) => setText(e.currentTarget.value)} /></label>
+          {!isTenant(text.trim()) && <p class="error" role="alert">letters, digits and !-_.*'() ; several joined by |</p>}
+          <button type="submit" class="primary">Show</button>
+        </form>
+      )}
+    </div>
+  );
+}
+
 export function Shell() {
   const { path, params } = useRoute();
   const [palette, setPalette] = useState(false);
   const page = PAGES.find((one) => one.name === (path[0] ?? ''));
   const { draw: Draw, error } = usePage(page);
   useKeys(() => setPalette(true));
+  const whose = useCell(tenant);
   const kiosk = params.has('kiosk');
   useEffect(() => {
     if (page?.name !== 'd') document.title = page && page.name ? `${page.title} · obs` : 'obs';
@@ -95,13 +135,14 @@ export function Shell() {
           </nav>
           <button type="button" class="plain" aria-label="Find pages and dashboards" title="Find (Ctrl K)" onClick={() => setPalette(true)}>⌕</button>
           {!page?.timeless && <TimePicker />}
+          <TenantButton />
           <ThemeButton />
         </header>
       )}
       <main id="main" tabIndex={-1} data-page={page ? page.name || 'home' : 'unknown'} class={kiosk ? 'kiosk' : page?.name === 'd' ? 'wide' : ''}>
         {error && <p class="error" role="alert">{error}</p>}
         {!page && <p class="quiet">There is no page at this address.</p>}
-        {page && Draw && <Draw key={page.name === 'd' ? path[1] : page.name} path={path.slice(1)} />}
+        {page && Draw && <Draw key={`${whose}/${page.name === 'd' ? path[1] : page.name}`} path={path.slice(1)} />}
       </main>
       {palette && <Palette close={() => setPalette(false)} />}
     </>

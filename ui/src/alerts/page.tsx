@@ -1,16 +1,16 @@
-// Alerts: rules and their state, what Alertmanager does with them, silences, and routes.
+// Alerts: rules and their state, what Alertmanager does with them, what was, silences, and routes.
 
-import type { PageProps } from '../pages';
 import { Tabs } from '../parts/show';
 import { setParams, useRoute } from '../route';
+import { AlertHistory } from './history';
 import { Managed } from './managed';
 import { Routes } from './routes';
 import { Rules } from './rules';
 import { Silences } from './silences';
 
-const VIEWS: [string, string][] = [['rules', 'Rules'], ['alerts', 'Notifications'], ['silences', 'Silences'], ['routes', 'Routes']];
+const VIEWS: [string, string][] = [['rules', 'Rules'], ['alerts', 'Notifications'], ['history', 'History'], ['silences', 'Silences'], ['routes', 'Routes']];
 
-export default function AlertsPage(_: PageProps) {
+export default function AlertsPage() {
   const { params } = useRoute();
   const view = VIEWS.find(([id]) => id === params.get('view'))?.[0] ?? 'rules';
   return (
@@ -22,8 +22,9 @@ export default function AlertsPage(_: PageProps) {
       <Tabs label="What to show" all={VIEWS} now={view} onPick={(id) => setParams({ view: id })} />
       {view === 'rules' && <Rules q={params.get('q') ?? ''} state={params.get('state') ?? ''} />}
       {view === 'alerts' && <Managed q={params.get('q') ?? ''} />}
+      {view === 'history' && <AlertHistory q={params.get('q') ?? ''} />}
       {view === 'silences' && <Silences start={params.get('matchers') ?? ''} />}
-      {view === 'routes' && <Routes />}
+      {view === 'routes' && <Routes labels={params.get('labels') ?? ''} />}
     </>
   );
 }

@@ -56,7 +56,7 @@ function RuleItem({ rule }: { rule: Rule }) {
       <button type="button" class="plain" aria-expanded={open} onClick={() => setOpen(!open)}>{open ? '▾' : '▸'}</button>
       {rule.type === 'alerting' ? <span class={`badge ${rule.state}`}>{rule.state}</span> : <span class="badge">record</span>} <b>{rule.name}</b>{' '}
       {alerts.length > 0 && <small class="quiet">{count(alerts.length, 'alert')}</small>} {rule.health === 'err' && <span class="badge err">{rule.lastError}</span>}
-      {rule.annotations?.summary && <span class="quiet"> {rule.annotations.summary}</span>}
+      {(alerts[0]?.annotations.summary ?? rule.annotations?.summary) && <span class="quiet"> {alerts[0]?.annotations.summary ?? rule.annotations?.summary}</span>}
       {open && (
         <div class="details">
           <p><a href={link('/explore', { lang: 'promql', q: rule.query, ...kept(params) })}><code>{rule.query}</code></a>{rule.duration ? ` for ${formatValue(rule.duration, 's')}` : ''}</p>

@@ -8,6 +8,7 @@ import { Labels, Show } from '../parts/show';
 import { setParams } from '../route';
 import { durationSeconds } from '../time/parse';
 import { useTime } from '../time/store';
+import { myName, rememberName } from './who';
 
 /** `a="b", c=~"d.*"` as matchers; nothing where it is not understood. */
 export function parseMatchers(text: string): Matcher[] | undefined {
@@ -57,7 +58,7 @@ const rank = (one: Silence) => ['active', 'pending', 'expired'].indexOf(one.stat
 function New({ start, done }: { start: string; done: (id: string) => void }) {
   const [text, setText] = useState(start);
   const [length, setLength] = useState('2h');
-  const [by, setBy] = useState('');
+  const [by, setBy] = useState(myName());
   const [comment, setComment] = useState('');
   const [error, setError] = useState('');
   const matchers = useMemo(() => parseMatchers(text), [text]);
@@ -68,6 +69,7 @@ function New({ start, done }: { start: string; done: (id: string) => void }) {
     if (!matchers || !seconds) return;
     try {
       const now = Date.now();
+      rememberName(by);
       done(await addSilence({ matchers, startsAt: new Date(now).toISOString(), endsAt: new Date(now + seconds * 1000).toISOString(), createdBy: by, comment }));
     } catch (failed) {
       setError(errorText(failed));

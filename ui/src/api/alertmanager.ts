@@ -28,7 +28,7 @@ export interface GettableAlert {
   endsAt: string;
   generatorURL?: string;
   receivers: { name: string }[];
-  status: { state: string; silencedBy: string[]; inhibitedBy: string[] };
+  status: { state: string; silencedBy: string[]; inhibitedBy: string[]; mutedBy?: string[] };
 }
 
 export interface AlertGroup {
@@ -52,6 +52,38 @@ export const groups = (signal?: AbortSignal) => where(get<AlertGroup[]>('/api/v2
 export const silences = (signal?: AbortSignal) => where(get<Silence[]>('/api/v2/silences', {}, signal));
 export const managerStatus = (signal?: AbortSignal) =>
   where(get<{ cluster: { status: string }; config: { original: string }; uptime: string }>('/api/v2/status', {}, signal));
+
+export interface Ack {
+  fingerprint: string;
+  createdBy: string;
+  comment: string;
+  createdAt: string;
+  endsAt: string | null;
+  labels: Labels;
+}
+
+/** obs' own: who cares for which alert; none where the server knows no such thing. */
+export const acks = async (signal?: AbortSignal) => (await where(get<Ack[]>('/api/v1/alertmanager/acks', {}, signal))) ?? [];
+
+export async function acknowledge(fingerprint: string, createdBy: string, comment: string, endsAt?: string): Promise<void> {
+  await sendJson('POST', '/api/v1/alertmanager/acks', { fingerprint, createdBy, comment, endsAt });
+}
+
+export async function takeBack(fingerprint: string): Promise<void> {
+  await sendJson('DELETE', `/api/v1/alertmanager/acks/${encodeURIComponent(fingerprint)}`);
+}
+
+export interface Routed {
+  labels: Labels;
+  silencedBy: string[];
+  inhibitedBy: string[];
+  routes: { route: string; receiver: string; groupBy: string[]; groupLabels: Labels; groupWait: string; groupInterval: string; repeatInterval: string; resolveWait: string | null; mutedBy: string[]; integrations: string[] }[];
+}
+
+/** obs' own: where an alert with these labels would go. */
+export async function routeOf(labels: string, signal?: AbortSignal): Promise<Routed | undefined> {
+  return (await where(get<{ data: Routed }>('/api/v1/alertmanager/route', { labels }, signal)))?.data;
+}
 
 export async function addSilence(silence: Omit<Silence, 'id' | 'status'>): Promise<string> {
   return (JSON.parse(await sendJson('POST', '/api/v2/silences', silence)) as { silenceID: string }).silenceID;

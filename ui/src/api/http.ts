@@ -2,6 +2,7 @@
 // clients; there is no private one.
 
 import { at } from '../base';
+import { tenantHeaders } from '../tenant';
 
 export class ApiError extends Error {
   constructor(message: string, readonly status: number) {
@@ -50,10 +51,14 @@ function done(): void {
   waiting.shift()?.();
 }
 
-async function send(path: string, init: RequestInit): Promise<string> {
+interface Init extends RequestInit {
+  headers?: Record<string, string>;
+}
+
+async function send(path: string, init: Init): Promise<string> {
   await turn(init.signal ?? undefined);
   try {
-    const response = await fetch(at(path), init);
+    const response = await fetch(at(path), { ...init, headers: { ...init.headers, ...tenantHeaders() } });
     const text = await response.text();
     if (!response.ok) throw new ApiError(messageOf(text) || `the server answered ${response.status}`, response.status);
     return text;
@@ -65,9 +70,9 @@ async function send(path: string, init: RequestInit): Promise<string> {
   }
 }
 
-function parsed<T>(path: string, text: string): T {
+function parsed(path: string, text: string): unknown {
   try {
-    return JSON.parse(text) as T;
+    return JSON.parse(text);
   } catch {
     throw new ApiError(`${path} answered something that is not JSON`, 200);
   }
@@ -78,9 +83,9 @@ export async function get<T>(path: string, params: Params = {}, signal?: AbortSi
   const query = encode(params).toString();
   if (query.length > 3000 && path.startsWith('/api/v1/')) {
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-    return parsed(path, await send(path, { method: 'POST', body: query, headers, signal }));
+    return parsed(path, await send(path, { method: 'POST', body: query, headers, signal })) as T;
   }
-  return parsed(path, await send(query ? `${path}?${query}` : path, { signal }));
+  return parsed(path, await send(query ? `${path}?${query}` : path, { signal })) as T;
 }
 
 export async function sendJson(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<string> {

@@ -75,9 +75,14 @@ export async function labelNames(match: string[], range: Range, signal?: AbortSi
   return (await get<Answer<string[]>>('/api/v1/labels', { 'match[]': match, start: range.start, end: range.end }, signal)).data;
 }
 
-export async function labelValues(name: string, match: string[], range: Range, signal?: AbortSignal): Promise<string[]> {
+export async function labelValues(name: string, match: string[], range: Range, signal?: AbortSignal, limit?: number): Promise<string[]> {
   const path = `/api/v1/label/${encodeURIComponent(name)}/values`;
-  return (await get<Answer<string[]>>(path, { 'match[]': match, start: range.start, end: range.end }, signal)).data;
+  return (await get<Answer<string[]>>(path, { 'match[]': match, start: range.start, end: range.end, limit }, signal)).data;
+}
+
+/** Types and meanings by name of a metric. */
+export async function metadata(limit: number, signal?: AbortSignal): Promise<Record<string, { type: string; help: string; unit: string }[]>> {
+  return (await get<Answer<Record<string, { type: string; help: string; unit: string }[]>>>('/api/v1/metadata', { limit, limit_per_metric: 1 }, signal)).data;
 }
 
 export async function series(match: string[], range: Range, signal?: AbortSignal): Promise<Labels[]> {
@@ -109,7 +114,7 @@ export async function targets(state: 'active' | 'any', signal?: AbortSignal): Pr
 export interface RelabelStep {
   rule: Record<string, unknown>;
   output: Labels | null;
-  keep: boolean;
+  keep?: boolean;
 }
 
 export async function relabelSteps(scrapePool: string, labels: Labels, signal?: AbortSignal): Promise<RelabelStep[]> {

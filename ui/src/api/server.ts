@@ -58,6 +58,46 @@ export async function explain(lang: string, query: string, range: Range, step: n
   return (await get<Envelope<unknown>>('/api/v1/explain', params, signal)).data;
 }
 
+export interface ExplainNode {
+  id: number;
+  children: number[];
+  kind: string;
+  /** The part without what is below it. */
+  head: string;
+  expr: string;
+  start: number;
+  end: number;
+  result?: {
+    result?: { metric: Labels; value?: [number, string]; values?: [number, string][]; histogram?: unknown; histograms?: unknown }[];
+    series?: number;
+    points?: number;
+    labels?: { name: string; values: number; examples: string[] }[];
+    elapsedMs?: number;
+    samplesRead?: number;
+    warnings?: string[];
+    error?: string;
+  };
+}
+
+interface ExplainTree {
+  nodes: ExplainNode[];
+  cut: boolean;
+}
+
+/** The parts of a PromQL query with their values; nothing where the server cannot say it. */
+export async function explainTree(query: string, range: Range, step: number, signal?: AbortSignal): Promise<ExplainTree | undefined> {
+  const params = { lang: 'promql', query, start: Math.floor(range.start / step) * step, end: range.end, step, intermediate: 'true', series: 10 };
+  const { tree } = (await get<Envelope<{ tree?: Partial<ExplainTree> }>>('/api/v1/explain', params, signal)).data;
+  if (!tree?.nodes) return undefined;
+  const nodes = tree.nodes.map((node) => {
+    const { result } = node;
+    // A number is one pair of a time and a value.
+    const pair = result && Array.isArray(result.result) && typeof result.result[0] === 'number' ? [{ metric: {}, value: result.result as unknown as [number, string] }] : result?.result;
+    return { ...node, children: node.children ?? [], result: result && { ...result, result: pair } };
+  });
+  return { nodes, cut: tree.cut === true };
+}
+
 export interface DashboardSummary {
   uid: string;
   title: string;

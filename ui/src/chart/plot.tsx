@@ -49,7 +49,12 @@ export interface PlotAxis {
   softMax?: number;
   log?: number;
   centred?: boolean;
+  /** Marks at multiples of powers of 1024. */
+  binary?: boolean;
 }
+
+/** 1, 2, 5 … 500 of each binary unit. */
+const BINARY = Array.from({ length: 7 }, (_, power) => [1, 2, 5, 10, 20, 50, 100, 200, 256, 512].map((n) => n * 1024 ** power)).flat();
 
 export interface PlotProps {
   times: number[];
@@ -171,6 +176,7 @@ function axesOf(all: PlotAxis[], ink: string, line: string): uPlot.Axis[] {
       space: 36,
       grid: { ...grid, show: i === 0 },
       ticks: { ...grid, size: 4 },
+      ...(axis.binary && !axis.log ? { incrs: BINARY } : {}),
       values: (_, ticks) => ticks.map((tick) => (tick == null ? '' : (axis.show ?? number)(tick))),
     })),
   ];

@@ -7,6 +7,8 @@ import type { PlotSeries } from './plot';
 export interface TipOptions {
   mode?: 'single' | 'multi' | 'none';
   sort?: 'none' | 'asc' | 'desc';
+  /** Also where the pointer is over another chart of the page. */
+  shared?: boolean;
 }
 
 /** Rows of the tip: those nearest to the pointer. */
@@ -42,7 +44,7 @@ export function tipPlugin(series: PlotSeries[], options: TipOptions): uPlot.Plug
   box.hidden = true;
   const show = (plot: uPlot) => {
     const { idx, left = -1, top = -1 } = plot.cursor;
-    const hovered = plot.over.matches(':hover');
+    const hovered = options.shared || plot.over.matches(':hover');
     box.hidden = options.mode === 'none' || idx == null || left < 0 || !hovered;
     if (box.hidden || idx == null) return;
     const all = found(plot, series, idx, top).sort((a, b) => a.far - b.far);

@@ -82,14 +82,14 @@ function Picker(props: { variable: Variable; options: { text: string; value: str
   const label = chosen.includes(ALL) ? 'All' : props.texts.join(' + ') || 'None';
   return (
     <div class="picker" ref={box}>
-      <button type="button" aria-haspopup="listbox" aria-expanded={open} aria-label={`${variable.label}: ${label}`} onClick={() => (open ? close() : setOpen(true))}><span>{label}</span> ▾</button>
+      <button type="button" aria-expanded={open} aria-label={`${variable.label}: ${label}`} onClick={() => (open ? close() : setOpen(true))}><span>{label}</span> ▾</button>
       {open && (
         <div class="popover">
           <input autofocus aria-label={`Find in ${variable.label}`} value={text} placeholder="Find …" onInput={(e) => setText(e.currentTarget.value)}
             onKeyDown={(event) => { if (event.key === 'Enter' && found[0]) pick(found[0].value); }} />
-          <ul role="listbox" aria-multiselectable={variable.multi}>
+          <ul>
             {found.slice(0, SHOWN).map((one) => (
-              <li key={one.value}><button type="button" role="option" aria-selected={picked.includes(one.value)} onClick={() => pick(one.value)}>{variable.multi && (picked.includes(one.value) ? '☑ ' : '☐ ')}{one.text}</button></li>
+              <li key={one.value}><button type="button" aria-pressed={picked.includes(one.value)} onClick={() => pick(one.value)}>{variable.multi && (picked.includes(one.value) ? '☑ ' : '☐ ')}{one.text}</button></li>
             ))}
           </ul>
           {found.length > SHOWN && <p class="quiet">{found.length - SHOWN} more</p>}

@@ -19,7 +19,7 @@ export function toCsv(frames: Frame[]): string {
   return [head, ...rows, ''].join('\n');
 }
 
-export function download(name: string, type: string, content: string): void {
+export function download(name: string, type: string, content: string | Blob): void {
   const url = URL.createObjectURL(new Blob([content], { type }));
   const anchor = document.createElement('a');
   anchor.href = url;

@@ -76,8 +76,9 @@ export function toNumber(value: unknown): number | null {
 
 export function toText(value: unknown): string {
   if (value === null || value === undefined) return '';
-  if (typeof value === 'object') return JSON.stringify(value);
-  return String(value);
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') return `${value}`;
+  return JSON.stringify(value) ?? '';
 }
 
 /** A key for grouping that tells texts from numbers. */

@@ -3,10 +3,12 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { formatValue } from '../format/units';
 import { str } from '../json';
+import { errorText } from '../load';
 import { Tabs } from '../parts/show';
 import { link, route, setParams } from '../route';
 import { useDashboard, type PanelTime } from './context';
 import { download, toCsv } from './export';
+import { picture } from './png';
 import type { StyledField } from './fields';
 import { fieldName, rowCount } from './frame';
 import type { Panel } from './model';
@@ -26,6 +28,7 @@ export function PanelMenu({ panel, data, fields, time }: Props) {
   const { kiosk, editing } = useDashboard();
   const [open, setOpen] = useState(false);
   const [inspect, setInspect] = useState(false);
+  const [failed, setFailed] = useState('');
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!open) return;
@@ -40,6 +43,19 @@ export function PanelMenu({ panel, data, fields, time }: Props) {
     };
   }, [open]);
   if (kiosk) return null;
+  const save = async () => {
+    const element = box.current?.closest<HTMLElement>('.panel');
+    if (!element) return;
+    try {
+      download(`${panel.title || 'panel'}.png`, 'image/png', await picture(element));
+    } catch (error) {
+      setFailed(errorText(error));
+    }
+  };
+  const choose = (act: () => void) => {
+    setOpen(false);
+    act();
+  };
   const [first] = data?.log ?? [];
   const target = panel.targets[0];
   const lang = target ? LANGUAGES[sourceOf(target.datasource ?? panel.datasource, time.values, target.json, panel.type).kind] : undefined;
@@ -48,14 +64,16 @@ export function PanelMenu({ panel, data, fields, time }: Props) {
     <div class="panel-menu" ref={box}>
       <button type="button" class="plain" aria-label={`Menu of ${panel.title || panel.type}`} aria-expanded={open} onClick={() => setOpen(!open)}>⋮</button>
       {open && (
-        <ul class="popover menu" onClick={() => setOpen(false)}>
-          <li><button type="button" onClick={() => setParams({ viewPanel: panel.key })}>View alone</button></li>
+        <ul class="popover menu">
+          <li><button type="button" onClick={() => choose(() => setParams({ viewPanel: panel.key }))}>View alone</button></li>
           {first && lang && <li><a href={link('/explore', { lang, q: first.query, from, to })}>Explore</a></li>}
-          <li><button type="button" onClick={() => setInspect(true)}>Inspect</button></li>
-          <li><button type="button" onClick={() => setParams({ editPanel: `${panel.id}` })}>{editing ? 'Edit' : 'Edit …'}</button></li>
-          {data && <li><button type="button" onClick={() => download(`${panel.title || 'panel'}.csv`, 'text/csv', toCsv(data.frames))}>Download CSV</button></li>}
+          <li><button type="button" onClick={() => choose(() => setInspect(true))}>Inspect</button></li>
+          <li><button type="button" onClick={() => choose(() => setParams({ editPanel: `${panel.id}` }))}>{editing ? 'Edit' : 'Edit …'}</button></li>
+          {data && <li><button type="button" onClick={() => choose(() => download(`${panel.title || 'panel'}.csv`, 'text/csv', toCsv(data.frames)))}>Download CSV</button></li>}
+          <li><button type="button" onClick={() => choose(() => void save())}>Download PNG</button></li>
         </ul>
       )}
+      {failed && <span class="notice" role="alert" title={failed}>!</span>}
       {inspect && <Inspector panel={panel} data={data} fields={fields} close={() => setInspect(false)} />}
     </div>
   );

@@ -20,7 +20,9 @@ function unwrap(value: unknown): Json {
 export function migrate(value: unknown): Json {
   const json = unwrap(value);
   if (Object.keys(json).length === 0) return json;
-  const panels = json.panels ? list(json.panels).map(obj) : fromRows(objs(json.rows));
+  const elements = obj(json.__elements);
+  const library = (panel: Json): Json => withLibrary(panel, elements);
+  const panels = (json.panels ? list(json.panels).map(obj) : fromRows(objs(json.rows))).map((panel) => library(panel.panels ? { ...panel, panels: objs(panel.panels).map(library) } : panel));
   let next = 1 + Math.max(0, ...panels.flatMap((p) => [num(p.id) ?? 0, ...objs(p.panels).map((q) => num(q.id) ?? 0)]));
   const taken = new Set<number>();
   const numbered = (panel: Json): Json => {
@@ -33,12 +35,23 @@ export function migrate(value: unknown): Json {
   return { ...json, panels: panels.map(numbered) };
 }
 
+/** A library panel is what an export brings along under its uid; place, id and title stay the dashboard's. */
+function withLibrary(panel: Json, elements: Json): Json {
+  const library = obj(panel.libraryPanel);
+  if (Object.keys(library).length === 0 || panel.type && panel.type !== 'library-panel-ref') return panel;
+  const uid = str(library.uid);
+  const stored = Array.isArray(elements) ? objs(elements).find((one) => str(one.uid) === uid) : obj(elements[uid]);
+  const model = Object.keys(obj(library.model)).length > 0 ? obj(library.model) : obj(obj(stored).model);
+  if (!model.type) return { ...panel, type: 'library-panel-ref', title: str(panel.title) || str(library.name) };
+  return { ...model, id: panel.id, gridPos: panel.gridPos ?? model.gridPos, title: str(panel.title) || str(model.title) || str(library.name), libraryPanel: library, repeat: panel.repeat ?? model.repeat };
+}
+
 /** `rows[]` of dashboards before the grid: spans of twelve, heights in pixels. */
 function fromRows(rows: Json[]): Json[] {
   const out: Json[] = [];
   let y = 0;
   for (const row of rows) {
-    const pixels = num(String(row.height ?? '250').replace(/px$/, '')) ?? 250;
+    const pixels = num(str(row.height, '250').replace(/px$/, '')) ?? 250;
     const h = Math.max(3, Math.ceil(pixels / 38));
     const shown = bool(row.showTitle) || bool(row.collapse) || rows.some((r) => r.collapse || r.repeat);
     const title = { type: 'row', title: str(row.title), collapsed: bool(row.collapse), repeat: row.repeat, gridPos: { x: 0, y, w: 24, h: 1 } };

@@ -19,9 +19,14 @@ import { resolveVariables, type Resolved } from './variables';
 
 export default function DashboardPage({ uid }: { uid: string }) {
   const [changed, setChanged] = useState<unknown>();
+  const [kept, setKept] = useState<unknown>();
   const loaded = useLoad([uid], (signal) => load(uid, signal));
-  useEffect(() => setChanged(undefined), [uid]);
-  const json = changed ?? loaded.value;
+  useEffect(() => {
+    setChanged(undefined);
+    setKept(undefined);
+  }, [uid]);
+  const saved = kept ?? loaded.value;
+  const json = changed ?? saved;
   const found = useMemo((): { dashboard?: Dashboard; error?: string } => {
     if (json === undefined) return {};
     try {
@@ -36,7 +41,7 @@ export default function DashboardPage({ uid }: { uid: string }) {
   }, [loaded.error, found.error]);
   if (loaded.error || found.error) return <p class="error" role="alert">{loaded.error ?? found.error}</p>;
   if (!found.dashboard) return <p class="quiet">Loading …</p>;
-  return <Shown dashboard={found.dashboard} json={json} isChanged={changed !== undefined} change={setChanged} />;
+  return <Shown dashboard={found.dashboard} json={json} saved={saved} isChanged={changed !== undefined} change={setChanged} keep={(now) => { setKept(now); setChanged(undefined); }} />;
 }
 
 /** Variables with their values; while they load anew, the old ones stay. */
@@ -79,13 +84,16 @@ function useReady(items: Item[], ready: boolean): (key: string, busy: boolean) =
   }, []);
 }
 
-function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean; change: (json: unknown) => void }) {
+/** One list, so that nothing is drawn anew for another empty one. */
+const NO_REGIONS: Region[] = [];
+
+function Shown(props: { dashboard: Dashboard; json: unknown; saved: unknown; isChanged: boolean; change: (json: unknown) => void; keep: (json: unknown) => void }) {
   const { dashboard } = props;
   const { params } = useRoute();
   const { raw, range, tick } = useTime();
   const [toggled, setToggled] = useState<Set<string>>(new Set());
   const [switched, setSwitched] = useState<Set<string>>(new Set());
-  const [regions, setRegions] = useState<Region[]>([]);
+  const [regions, setRegions] = useState<Region[]>();
   useEffect(() => {
     document.title = `${dashboard.title} · obs`;
     setFallback(dashboard.time);
@@ -96,20 +104,24 @@ function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean;
   const { resolved, error } = useVariables(dashboard, search);
   const renderAll = params.get('render') === 'all';
   useEffect(() => {
-    if (!resolved || dashboard.annotations.length === 0) return;
+    if (!resolved) return;
+    if (dashboard.annotations.length === 0) {
+      setRegions([]);
+      return;
+    }
     const abort = new AbortController();
     const { values } = panelTime({ values: resolved.values, range, dashboard }, panelOf({}), 1000);
     // Annotations are an addition: without them the charts are still right.
-    findRegions(dashboard.annotations, switched, values, range, abort.signal).then((found) => { if (!abort.signal.aborted) setRegions(found); }, () => setRegions([]));
+    findRegions(dashboard.annotations, switched, values, range, abort.signal).then((found) => { if (!abort.signal.aborted) setRegions(found); }, () => { if (!abort.signal.aborted) setRegions([]); });
     return () => abort.abort();
   }, [resolved, range, switched, dashboard]);
   const items = useMemo(() => (resolved ? layout(dashboard.panels, resolved.values, toggled, renderAll) : []), [dashboard, resolved, toggled, renderAll]);
   const only = params.get('viewPanel')?.replace(/^panel-/, '') ?? params.get('editPanel')?.replace(/^panel-/, '');
-  const report = useReady(only ? items.filter((item) => item.panel.key === only) : items, resolved !== undefined);
+  const report = useReady(only ? items.filter((item) => item.panel.key === only) : items, resolved !== undefined && regions !== undefined);
   if (error) return <p class="error" role="alert">{error}</p>;
   if (!resolved) return <p class="quiet">Loading …</p>;
   const kiosk = params.has('kiosk');
-  const context: DashboardContext = { dashboard, values: resolved.values, filters: resolved.filters, raw, range, tick, regions, renderAll, report, kiosk, editing: props.isChanged };
+  const context: DashboardContext = { dashboard, values: resolved.values, filters: resolved.filters, raw, range, tick, regions: regions ?? NO_REGIONS, renderAll, report, kiosk, editing: props.isChanged };
   const alone = params.get('viewPanel')?.replace(/^panel-/, '');
   const edited = params.get('editPanel')?.replace(/^panel-/, '');
   const toggle = (set: Set<string>, key: string) => {
@@ -122,7 +134,7 @@ function Shown(props: { dashboard: Dashboard; json: unknown; isChanged: boolean;
     <Context.Provider value={context}>
       <div class="dashboard-head">
         {!kiosk && <h1>{dashboard.title}</h1>}
-        {!kiosk && <Actions dashboard={dashboard} json={props.json} isChanged={props.isChanged} change={props.change} />}
+        {!kiosk && <Actions dashboard={dashboard} json={props.json} saved={props.saved} isChanged={props.isChanged} change={props.change} keep={props.keep} />}
         <div class="controls">
           <Variables dashboard={dashboard} resolved={resolved} />
           <Annotations all={dashboard.annotations} switched={switched} toggle={(name) => setSwitched(toggle(switched, name))} />
@@ -147,6 +159,9 @@ function findPanel(items: Item[], dashboard: Dashboard, key: string | undefined)
   return shown ?? dashboard.panels.flatMap((panel) => [panel, ...panel.inside]).find((panel) => `${panel.id}` === key);
 }
 
+/** Two of these stand beside each other on a narrow screen. */
+const SMALL = new Set(['stat', 'gauge', 'singlestat']);
+
 function Grid({ items, toggle }: { items: Item[]; toggle: (key: string) => void }) {
   return (
     <div class="grid">
@@ -154,7 +169,7 @@ function Grid({ items, toggle }: { items: Item[]; toggle: (key: string) => void 
         const { x, y, w, h } = item.panel.grid;
         const style = { gridColumn: `${x + 1} / span ${Math.min(w, 24 - x)}`, gridRow: `${y + 1} / span ${h}` };
         return (
-          <div key={item.panel.key} style={style} class={item.kind === 'row' ? 'cell row-cell' : 'cell'}>
+          <div key={item.panel.key} style={style} class={item.kind === 'row' ? 'cell row-cell' : item.panel.grid.w <= 8 && SMALL.has(item.panel.type) ? 'cell small' : 'cell'}>
             {item.kind === 'row' ? (
               <div class="row-head" data-panel-id={item.panel.key} data-panel-type="row" data-state="ok">
                 <button type="button" aria-expanded={item.open} onClick={() => toggle(item.panel.key)}>{item.open ? '▾' : '▸'} {item.title || 'Row'} {!item.open && <small class="quiet">({item.count})</small>}</button>

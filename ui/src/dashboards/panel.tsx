@@ -1,7 +1,8 @@
 // The frame of a panel: asks when it is seen, tells its state in `data-` attributes, and draws.
 
 import { Component, type ComponentChildren } from 'preact';
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { str } from '../json';
 import { errorText } from '../load';
 import { Markdown } from '../parts/markdown';
 import { useRoute } from '../route';
@@ -39,12 +40,15 @@ function useSeen(box: { current: HTMLElement | null }, always: boolean): boolean
 
 function useSize(box: { current: HTMLElement | null }): { width: number; height: number } {
   const [size, setSize] = useState({ width: 0, height: 0 });
-  useEffect(() => {
+  // At once, so that nothing counts as drawn while there is no room known to draw in.
+  useLayoutEffect(() => {
     if (!box.current) return;
-    const observer = new ResizeObserver(([entry]) => {
-      const [width, height] = [Math.floor(entry?.contentRect.width ?? 0), Math.floor(entry?.contentRect.height ?? 0)];
-      setSize((before) => (before.width === width && before.height === height ? before : { width, height }));
-    });
+    const take = ({ width, height }: { width: number; height: number }) => {
+      const now = { width: Math.floor(width), height: Math.floor(height) };
+      setSize((before) => (before.width === now.width && before.height === now.height ? before : now));
+    };
+    take(box.current.getBoundingClientRect());
+    const observer = new ResizeObserver(([entry]) => { if (entry) take(entry.contentRect); });
     observer.observe(box.current);
     return () => observer.disconnect();
   }, []);
@@ -64,12 +68,9 @@ class Guard extends Component<{ children: ComponentChildren; onError: (why: stri
     this.props.onError(errorText(error));
   }
 
-  override componentDidUpdate(before: { of: unknown }) {
-    if (before.of !== this.props.of && this.state.failed) this.setState({ failed: undefined });
-  }
-
   override render() {
-    return this.state.failed ? null : this.props.children;
+    // With other data it may go well again.
+    return this.state.failed && this.state.of === this.props.of ? null : this.props.children;
   }
 }
 
@@ -81,7 +82,7 @@ function useAnswer(panel: Panel, seen: boolean | undefined, width: number): [Ans
   const key = JSON.stringify([context.range, context.tick, context.values, context.filters, panel.scoped, panel.json, width === 0]);
   useEffect(() => {
     if (!kind) {
-      setAnswer({ state: 'unsupported', error: `panel type ${panel.type || '(none)'} is not supported` });
+      setAnswer({ state: 'unsupported', error: panel.type === 'library-panel-ref' ? `this library panel is not part of the dashboard's file; export it with its library panels` : `panel type ${panel.type || '(none)'} is not supported` });
       return;
     }
     const { range, interval } = panelTime(context, panel, width);
@@ -91,20 +92,22 @@ function useAnswer(panel: Panel, seen: boolean | undefined, width: number): [Ans
       return;
     }
     if (!seen || width === 0 || done.current === key) return;
-    if (asked(panel).length === 0) {
+    if (asked(panel).length === 0 && !kind.load) {
       done.current = key;
       setAnswer({ state: 'empty', data: nothing });
       return;
     }
     const abort = new AbortController();
     setAnswer((before) => ({ ...before, state: 'loading', error: undefined }));
-    Promise.all([runPanel(panel, context, width, abort.signal), kind.prepare?.()]).then(
+    const { load } = kind;
+    const loading = load ? load(panel, context, abort.signal).then((extra) => ({ ...nothing, extra })) : runPanel(panel, context, width, abort.signal);
+    Promise.all([loading, kind.prepare?.()]).then(
       ([data]) => {
         if (abort.signal.aborted) return;
         done.current = key;
         try {
           const frames = transform(data.frames, panel.transformations);
-          const empty = frames.every((frame) => rowCount(frame) === 0);
+          const empty = !load && frames.every((frame) => rowCount(frame) === 0);
           setAnswer({ state: empty ? 'empty' : 'ok', data: { ...data, frames } });
         } catch (error) {
           setAnswer({ state: error instanceof UnknownTransform ? 'unsupported' : 'error', error: errorText(error), data });
@@ -142,7 +145,7 @@ export function PanelFrame({ panel, alone }: { panel: Panel; alone?: boolean }) 
   }, [data, panel]);
   const name = title(panel.title, time.values);
   const links = panel.links.flatMap((json) => urlOf(json, time.values, params) ?? []);
-  const drawn = data && kind && width > 0 && height > 0 && (state === 'ok' || (state === 'loading' && data.frames.length > 0));
+  const drawn = data && kind && width > 0 && height > 0 && (state === 'ok' || (state === 'loading' && (data.frames.length > 0 || data.extra !== undefined)));
   return (
     <section
       ref={box}
@@ -169,7 +172,7 @@ export function PanelFrame({ panel, alone }: { panel: Panel; alone?: boolean }) 
             <kind.draw panel={panel} frames={data.frames} fields={fields} data={data} width={width} height={height} context={context} time={time} />
           </Guard>
         )}
-        {state === 'empty' && <p class="panel-note">{String(panel.fieldConfig.defaults.noValue ?? '') || 'No data'}</p>}
+        {state === 'empty' && <p class="panel-note">{str(panel.fieldConfig.defaults.noValue) || 'No data'}</p>}
         {(state === 'error' || state === 'unsupported') && <p class="panel-note error" role="alert">{error}</p>}
         {state === 'loading' && !drawn && <p class="panel-note quiet">Loading …</p>}
       </div>

@@ -1,6 +1,8 @@
 // Runs the queries of a panel and gives frames.
 
 import * as prometheus from '../api/prometheus';
+import { express, framesOf, inputsOf, itemsOf } from './expressions';
+import type { Item } from './math';
 import { fill, asked, panelTime, type DashboardContext } from './context';
 import { bool, num, obj, objs, str, type Json } from '../json';
 import type { Range } from '../time/parse';
@@ -34,6 +36,8 @@ export interface PanelData {
   log: QueryLog[];
   range: Range;
   interval: number;
+  /** What the panel loaded by itself. */
+  extra?: unknown;
 }
 
 export interface Asking {
@@ -142,11 +146,44 @@ function isTable(target: Target): boolean {
 async function run(panel: Panel, context: DashboardContext, width: number, signal: AbortSignal, depth: number): Promise<PanelData> {
   const { range, interval, values } = panelTime(context, panel, width);
   const data: PanelData = { frames: [], exemplars: [], notices: [], log: [], range, interval };
-  const targets = asked(panel);
-  const several = targets.filter(isTable).length > 1;
-  const answers = await Promise.all(targets.map((target) => targetFrames({ target, panel, values, range, interval, several, context, signal, data }, depth)));
-  data.frames = answers.flat();
+  const isExpression = (target: Target) => sourceOf(target.datasource ?? panel.datasource, values, target.json, panel.type).kind === 'expression';
+  const shown = asked(panel);
+  // What an expression reads is asked for, also where it is hidden itself.
+  const needed = new Set(shown.filter(isExpression).map((target) => target.refId));
+  for (let before = -1; before !== needed.size;) {
+    before = needed.size;
+    for (const target of panel.targets) if (needed.has(target.refId) && isExpression(target)) for (const input of inputsOf(target.json)) needed.add(input);
+  }
+  const targets = panel.targets.filter((target) => shown.includes(target) || needed.has(target.refId));
+  const queries = targets.filter((target) => !isExpression(target));
+  const several = queries.filter(isTable).length > 1;
+  const answers = await Promise.all(queries.map((target) => targetFrames({ target, panel, values, range, interval, several, context, signal, data }, depth)));
+  const found = new Map(queries.map((target, i) => [target.refId, answers[i] ?? []]));
+  for (const [refId, frames] of expressed(targets.filter(isExpression), found, values, range)) found.set(refId, frames);
+  data.frames = shown.flatMap((target) => found.get(target.refId) ?? []);
   return data;
+}
+
+/** Expressions in the order in which they can be computed. */
+function expressed(targets: Target[], answers: Map<string, Frame[]>, values: Values, range: Range): [string, Frame[]][] {
+  const items = new Map<string, Item[]>([...answers].map(([refId, frames]) => [refId, itemsOf(frames)]));
+  const out: [string, Frame[]][] = [];
+  const left = targets.map((target) => ({ refId: target.refId, json: { ...target.json, expression: fill(str(target.json.expression), withoutRefIds(values, targets, answers), 'text') } }));
+  while (left.length > 0) {
+    const at = Math.max(0, left.findIndex(({ json }) => inputsOf(json).every((input) => items.has(input))));
+    const [next] = left.splice(at, 1);
+    if (!next) break;
+    const made = express(next.json, items, range);
+    items.set(next.refId, made);
+    out.push([next.refId, framesOf(made, next.refId)]);
+  }
+  return out;
+}
+
+/** In an expression `$A` is a query, whatever variables the dashboard has. */
+function withoutRefIds(values: Values, targets: Target[], answers: Map<string, Frame[]>): Values {
+  const taken = new Set([...targets.map((target) => target.refId), ...answers.keys()]);
+  return Object.fromEntries(Object.entries(values).filter(([name]) => !taken.has(name)));
 }
 
 export function runPanel(panel: Panel, context: DashboardContext, width: number, signal: AbortSignal): Promise<PanelData> {

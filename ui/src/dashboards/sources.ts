@@ -4,7 +4,7 @@
 import { obj, str, type Json } from '../json';
 import { interpolate, type Values } from './interpolate';
 
-export type SourceKind = 'prometheus' | 'loki' | 'tempo' | 'alertmanager' | 'dashboard' | 'grafana' | 'mixed' | 'unknown';
+export type SourceKind = 'prometheus' | 'loki' | 'tempo' | 'alertmanager' | 'dashboard' | 'grafana' | 'mixed' | 'expression' | 'unknown';
 
 export interface Source {
   kind: SourceKind;
@@ -22,7 +22,7 @@ export const BUILT_IN: { type: string; uid: string; name: string }[] = [
 const TYPES: Record<string, SourceKind> = {
   prometheus: 'prometheus', 'grafana-amazonprometheus-datasource': 'prometheus', 'victoriametrics-metrics-datasource': 'prometheus', mimir: 'prometheus',
   loki: 'loki', tempo: 'tempo', jaeger: 'tempo', alertmanager: 'alertmanager',
-  datasource: 'grafana', grafana: 'grafana', '-- Grafana --': 'grafana', '-- Dashboard --': 'dashboard', dashboard: 'dashboard', '-- Mixed --': 'mixed', mixed: 'mixed',
+  datasource: 'grafana', grafana: 'grafana', '-- Grafana --': 'grafana', '-- Dashboard --': 'dashboard', dashboard: 'dashboard', '-- Mixed --': 'mixed', mixed: 'mixed', __expr__: 'expression',
 };
 
 function byName(name: string): SourceKind | undefined {
@@ -53,6 +53,7 @@ export function sourceOf(reference: unknown, values: Values, query: Json = {}, p
   }
   const { type, uid } = obj(reference);
   const name = interpolate(str(uid), { values, style: 'text' });
+  if (name === '__expr__') return { kind: 'expression', type: name };
   if (name === '-- Mixed --') return { kind: 'mixed', type: name };
   if (name === '-- Dashboard --') return { kind: 'dashboard', type: name };
   if (name === '-- Grafana --' || name === 'grafana') return { kind: 'grafana', type: 'grafana' };

@@ -110,7 +110,7 @@ async function prometheusOptions(query: string, range: Range, signal: AbortSigna
 async function lokiOptions(variable: Variable, query: string, range: Range, signal: AbortSignal): Promise<VariableOption[]> {
   const json = obj(variable.json.query);
   if (str(json.label)) return plain(await loki.labelValues(str(json.label), range, str(json.stream) || undefined, signal));
-  if (json.type === 0 || /^label_names\(\)/.test(query)) return plain(await loki.labels(range, signal));
+  if (json.type === 0 || query.startsWith('label_names()')) return plain(await loki.labels(range, signal));
   const values = /^label_values\((?:(.*),\s*)?(\w+)\s*\)$/s.exec(query.trim());
   return values ? plain(await loki.labelValues(values[2] ?? '', range, values[1], signal)) : [];
 }

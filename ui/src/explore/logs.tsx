@@ -134,8 +134,11 @@ export function fieldCounts(lines: loki.LogLine[]): FieldCount[] {
 function Fields({ lines, onFilter }: { lines: loki.LogLine[]; onFilter: (name: string, value: string, keep: boolean, parsed: boolean) => void }) {
   const fields = useMemo(() => fieldCounts(lines), [lines]);
   const [open, setOpen] = useState<string>();
+  const [shown, setShown] = useState(false);
   return (
     <aside class="card fields-list" aria-label="Fields">
+      <button type="button" class="fields-fold" aria-expanded={shown} onClick={() => setShown(!shown)}>{shown ? '▾' : '▸'} Fields</button>
+      <div class={shown ? '' : 'folded'}>
       {fields.map((field) => (
         <div key={field.name}>
           <button type="button" aria-expanded={open === field.name} onClick={() => setOpen(open === field.name ? undefined : field.name)}><span>{field.name}</span><small class="quiet">{Math.round((field.total / lines.length) * 100)}%</small></button>
@@ -146,6 +149,7 @@ function Fields({ lines, onFilter }: { lines: loki.LogLine[]; onFilter: (name: s
           ))}
         </div>
       ))}
+      </div>
     </aside>
   );
 }
@@ -178,6 +182,17 @@ function Live({ q, wrap }: { q: string; wrap: boolean }) {
   );
 }
 
+/** Counts in equal parts of the range; where none is told there were none. */
+export function overTime(samples: [number, number][], range: Range, parts = 60): number[] {
+  const out = new Array<number>(parts).fill(0);
+  const wide = (range.end - range.start) / parts || 1;
+  for (const [time, n] of samples) {
+    const at = Math.min(parts - 1, Math.floor((time - range.start) / wide));
+    if (at >= 0) out[at] = (out[at] ?? 0) + n;
+  }
+  return out;
+}
+
 function Patterns({ q, range, tick }: { q: string; range: Range; tick: number }) {
   const selector = loki.selectorOf(q) ?? q;
   const loaded = useLoad([selector, range, tick], async (signal) => {
@@ -187,14 +202,14 @@ function Patterns({ q, range, tick }: { q: string; range: Range; tick: number })
   return (
     <Show of={loaded} empty={(all) => all.length === 0} whenEmpty="No patterns in this range.">
       {(all) => (
-        <table class="card">
+        <table class="card patterns">
           <thead><tr><th>Level</th><th>Pattern</th><th>Over time</th><th class="number">Lines</th><th /></tr></thead>
           <tbody>
             {all.slice(0, 200).map((one, i) => (
               <tr key={i}>
                 <td><i style={{ background: levelColour(one.level ?? 'unknown') }} />{one.level}</td>
                 <td><code>{one.pattern}</code></td>
-                <td><svg width="120" height="22" aria-hidden="true"><path d={sparkPath(one.samples.map(([, n]) => n), 120, 22).line} fill="none" stroke={levelColour(one.level ?? 'unknown')} /></svg></td>
+                <td><svg width="120" height="22" aria-hidden="true"><path d={sparkPath(overTime(one.samples, range), 120, 22).line} fill="none" stroke={levelColour(one.level ?? 'unknown')} /></svg></td>
                 <td class="number">{number(one.total)}</td>
                 <td class="number"><button type="button" onClick={() => setParams({ q: `${selector} |> ${quoted(one.pattern)}`, view: undefined })}>Lines</button></td>
               </tr>

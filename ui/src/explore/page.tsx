@@ -10,7 +10,11 @@ import { remember } from './history';
 import { detect, isLogMetric, type Language } from './language';
 import { LogsView } from './logs';
 import { MetricsView } from './metrics';
+import { CompareView } from './compare';
+import { ExplainView } from './explain';
+import { FlamesView } from './flames';
 import { PlanView } from './plan';
+import { Start } from './start';
 import { Share } from './share';
 import { TracesView } from './traces';
 
@@ -19,8 +23,8 @@ const isLanguage = (text: string | null): text is Language => text === 'promql' 
 function viewsOf(lang: Language, q: string): [string, string][] {
   const plan: [string, string] = ['plan', 'Plan and cost'];
   if (lang === 'logql' && !isLogMetric(q)) return [['logs', 'Logs'], ['patterns', 'Patterns'], plan];
-  if (lang === 'traceql' && !isMetrics(q)) return [['traces', 'Traces'], ['spans', 'Spans'], plan];
-  return [['graph', 'Graph'], ['table', 'Table'], ['heatmap', 'Heatmap'], plan];
+  if (lang === 'traceql' && !isMetrics(q)) return [['traces', 'Traces'], ['spans', 'Spans'], ['flames', 'Flame graph'], ['compare', 'What differs'], plan];
+  return [['graph', 'Graph'], ['table', 'Table'], ['heatmap', 'Heatmap'], ['explain', 'Explain'], plan];
 }
 
 export default function ExplorePage() {
@@ -41,6 +45,7 @@ export default function ExplorePage() {
   return (
     <>
       <QueryBar lang={lang} auto={!isLanguage(asked)} q={q} onAsk={ask} onLanguage={(next) => { setPreferred(next); setParams({ lang: next, view: undefined }); }} />
+      {q === '' && <Start lang={lang} range={range} tick={tick} />}
       {q !== '' && (
         <>
           <div class="explore-bar">
@@ -48,6 +53,9 @@ export default function ExplorePage() {
             <Share lang={lang} q={q} range={range} />
           </div>
           {view === 'plan' && <PlanView lang={lang} q={q} range={range} tick={tick} />}
+          {view === 'explain' && <ExplainView key={key} q={q} range={range} tick={tick} />}
+          {view === 'flames' && <FlamesView key={key} q={q} range={range} tick={tick} />}
+          {view === 'compare' && <CompareView key={key} q={q} range={range} tick={tick} />}
           {(view === 'logs' || view === 'patterns') && <LogsView key={key} q={q} range={range} tick={tick} patterns={view === 'patterns'} />}
           {(view === 'traces' || view === 'spans') && <TracesView key={key} q={q} range={range} tick={tick} spans={view === 'spans'} />}
           {(view === 'graph' || view === 'table' || view === 'heatmap') && <MetricsView key={key} lang={lang} q={q} range={range} tick={tick} view={view} />}

@@ -11,11 +11,23 @@ export function colour(index: number): string {
   return PALETTE[((index % PALETTE.length) + PALETTE.length) % PALETTE.length] ?? '#888888';
 }
 
-/** A colour that a name always gets. */
+/** Names that have a colour already, by their place in the palette. */
+const held = new Map<string, number>();
+const taken = new Set<number>();
+
+/** A colour that a name keeps; two names share one only when more are shown than there are colours. */
 export function colourOf(name: string): string {
+  const known = held.get(name);
+  if (known !== undefined) return colour(known);
   let hash = 0;
   for (const c of name) hash = (hash * 31 + (c.codePointAt(0) ?? 0)) >>> 0;
-  return colour(hash);
+  if (taken.size >= PALETTE.length) taken.clear();
+  let place = hash % PALETTE.length;
+  while (taken.has(place)) place = (place + 1) % PALETTE.length;
+  taken.add(place);
+  if (held.size > 10_000) held.clear();
+  held.set(name, place);
+  return colour(place);
 }
 
 const LEVELS: Record<string, string> = {
@@ -78,7 +90,25 @@ export function alpha(colour_: string, opacity: number): string {
 export function inkOn(colour_: string): string {
   const rgb = channels(colour_);
   if (!rgb) return 'inherit';
-  return rgb[0] * 0.299 + rgb[1] * 0.587 + rgb[2] * 0.114 > 150 ? '#16181b' : '#ffffff';
+  return luminance(rgb) > 0.2 ? '#16181b' : '#ffffff';
+}
+
+/** How bright a colour is to the eye, between 0 and 1 (WCAG's relative luminance). */
+function luminance(rgb: [number, number, number]): number {
+  const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)) as [number, number, number];
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+
+/** The colour for texts: on a light ground it is darkened until it can be read. */
+export function readable(colour_: string): string {
+  const rgb = channels(colour_);
+  if (!rgb) return colour_;
+  let [dark_, part] = [colour_, 0];
+  while (part < 0.9 && 1.05 / (luminance(channels(dark_) ?? rgb) + 0.05) < 4.6) {
+    part += 0.05;
+    dark_ = mix(colour_, '#000000', part);
+  }
+  return part === 0 ? colour_ : `light-dark(${dark_}, ${colour_})`;
 }
 
 export function mix(from: string, to: string, part: number): string {

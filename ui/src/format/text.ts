@@ -4,6 +4,7 @@ import { fixed, formatValue } from './units';
 
 /** `1.23 ms` from nanoseconds. */
 export function duration(nanos: number): string {
+  if (nanos === 0) return '0';
   const [value, unit] =
     nanos < 1e3 ? [nanos, 'ns'] : nanos < 1e6 ? [nanos / 1e3, 'µs'] : nanos < 1e9 ? [nanos / 1e6, 'ms'] : nanos < 6e10 ? [nanos / 1e9, 's'] : [nanos / 6e10, 'min'];
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;

@@ -198,3 +198,8 @@ export function dateFormat(millis: number, format: string): string {
   };
   return format.replace(/\[([^\]]*)\]|YYYY|YY|MMMM|MMM|MM|M|DD|D|dddd|ddd|HH|H|hh|h|mm|m|SSS|ss|s|A|a|X|x/g, (token, literal?: string) => literal ?? parts[token] ?? token);
 }
+
+/** Units whose prefixes are powers of 1024: their axes have marks at round numbers of those. */
+export function isBinary(unit: string | undefined): boolean {
+  return ['bytes', 'bits', 'kbytes', 'mbytes', 'gbytes', 'tbytes', 'binBps', 'binbps', 'KiBs', 'MiBs', 'GiBs'].includes(unit ?? '');
+}

@@ -39,7 +39,7 @@ export function Workload({ namespace, kind, name }: { namespace: string; kind: s
   return (
     <>
       <h1>{name} <small class="quiet">{kind}</small></h1>
-      {replicas.value && <p class={replicas.value[0] !== replicas.value[1] ? 'error' : 'quiet'}>{replicas.value[1] ?? '?'} of {replicas.value[0] ?? '?'} replicas are available</p>}
+      {replicas.value && replicas.value[0] !== undefined && <p class={replicas.value[0] !== replicas.value[1] ? 'error' : 'quiet'}>{replicas.value[1] ?? 0} of {replicas.value[0]} replicas are available</p>}
       <Show of={rows} empty={(all) => all.length === 0} whenEmpty="It has no pods now.">{(all) => <Pods rows={all} withWorkload={false} />}</Show>
       <div class="columns" style={{ marginTop: '12px' }}>
         <SmallChart title="CPU by pod" unit="short" query={`sum by (pod) (rate(container_cpu_usage_seconds_total{container!="", ${s}}[$w]))`} label="pod" range={range} tick={tick} />

@@ -6,7 +6,7 @@ import { Plot } from '../chart/plot';
 import { align } from '../explore/metrics';
 import { colour, colourOf } from '../format/colours';
 import { quoted } from '../format/text';
-import { formatValue } from '../format/units';
+import { formatValue, isBinary } from '../format/units';
 import { useLoad } from '../load';
 import { NodeGraph } from '../parts/graph';
 import { Show } from '../parts/show';
@@ -118,6 +118,9 @@ function Service({ name, range, tick, found }: { name: string; range: Range; tic
   );
 }
 
+/** Names below a small chart; the pointer tells all. */
+const NAMED = 6;
+
 /** A chart of one PromQL query, `$w` being a window that fits its step; its title leads to Explore. */
 export function SmallChart({ title, unit, query, label, range, tick, height = 170 }: { title: string; unit: string; query: string; label: string; range: Range; tick: number; height?: number }) {
   const step = stepFor(range, 150, 5);
@@ -128,11 +131,16 @@ export function SmallChart({ title, unit, query, label, range, tick, height = 17
     const { times, columns } = align(all, range, step);
     return { times, series: all.map((one, i) => ({ name: one.metric[label] ?? (Object.values(one.metric).join(' ') || title), colour: colour(i), values: columns[i] ?? [], show: (v: number) => formatValue(v, unit) })) };
   }, [loaded.value]);
-  const axes = useMemo(() => [{ key: 'y', side: 'left' as const, show: (v: number) => formatValue(v, unit) }], [unit]);
+  const axes = useMemo(() => [{ key: 'y', side: 'left' as const, softMin: 0, binary: isBinary(unit), show: (v: number) => formatValue(v, unit) }], [unit]);
   return (
     <div class="card chart">
       <h3><a href={link('/explore', { lang: 'promql', q: text, ...kept(new URLSearchParams(location.search)) })}>{title}</a></h3>
-      <Show of={loaded} empty={(all) => all.length === 0} whenEmpty="No data">{() => <Plot times={chart.times} series={chart.series} axes={axes} range={range} height={height} tip={{ mode: 'multi', sort: 'desc' }} sync="page" />}</Show>
+      <Show of={loaded} empty={(all) => all.length === 0} whenEmpty="No data">{() => (
+        <>
+          <Plot times={chart.times} series={chart.series} axes={axes} range={range} height={height} tip={{ mode: 'multi', sort: 'desc' }} sync="page" />
+          <ul class="legend">{chart.series.slice(0, NAMED).map((one) => <li key={one.name}><i style={{ background: one.colour }} />{one.name}</li>)}{chart.series.length > NAMED && <li class="quiet">{chart.series.length - NAMED} more</li>}</ul>
+        </>
+      )}</Show>
     </div>
   );
 }

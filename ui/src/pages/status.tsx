@@ -1,4 +1,4 @@
-// Status: the server itself, its configuration and flags.
+// Status: the server itself, its configuration and flags, and what this browser remembers.
 
 import { status } from '../api/prometheus';
 import { managerStatus } from '../api/alertmanager';
@@ -6,8 +6,9 @@ import { str } from '../json';
 import { useLoad } from '../load';
 import { Pairs, Show, Tabs } from '../parts/show';
 import { setParams, useRoute } from '../route';
+import { Settings } from './settings';
 
-const VIEWS: [string, string][] = [['runtime', 'Runtime'], ['config', 'Configuration'], ['flags', 'Flags'], ['alertmanager', 'Alertmanager']];
+const VIEWS: [string, string][] = [['runtime', 'Runtime'], ['config', 'Configuration'], ['flags', 'Flags'], ['alertmanager', 'Alertmanager'], ['settings', 'Settings']];
 
 export default function StatusPage() {
   const { params } = useRoute();
@@ -20,13 +21,14 @@ export default function StatusPage() {
       {view === 'flags' && <Told title="Flags" what="flags" />}
       {view === 'config' && <Configuration />}
       {view === 'alertmanager' && <Manager />}
+      {view === 'settings' && <Settings />}
     </>
   );
 }
 
 function Told({ title, what }: { title: string; what: string }) {
   const loaded = useLoad([what], (signal) => status<Record<string, unknown>>(what, signal));
-  return <section class="card"><h2>{title}</h2><Show of={loaded}>{(all) => <Pairs pairs={Object.entries(all).map(([name, value]) => [name, str(value) || (typeof value === 'object' ? JSON.stringify(value) : '')])} />}</Show></section>;
+  return <section class="card"><h2>{title}</h2><Show of={loaded}>{(all) => <Pairs pairs={Object.entries(all).map(([name, value]): [string, string] => [name, str(value) || (typeof value === 'object' && value !== null ? JSON.stringify(value) : '')]).filter(([, value]) => value !== '')} />}</Show></section>;
 }
 
 function Configuration() {

@@ -54,11 +54,11 @@ function Pool({ name, all, dropped }: { name: string; all: Target[]; dropped: nu
                 <tr key={key} data-health={target.health}>
                   <td><a href={safe(target.scrapeUrl)} rel="noopener noreferrer">{target.scrapeUrl}</a></td>
                   <td><span class={`badge ${target.health}`}>{target.health}</span></td>
-                  <td><Labels labels={target.labels} /></td>
+                  <td class="wide-cell"><Labels labels={target.labels} /></td>
                   <td>{ago(target.lastScrape, Date.now())}</td>
                   <td class="number">{duration(target.lastScrapeDuration * 1e9)}</td>
                   <td class="error">{target.lastError}</td>
-                  <td><button type="button" class="plain" aria-expanded={open === key} onClick={() => setOpen(open === key ? undefined : key)}>Relabelling</button> <a href={link('/explore', { lang: 'promql', q: `up{${Object.entries(target.labels).map(([k, v]) => `${k}=${JSON.stringify(v)}`).join(', ')}}` })}>up</a></td>
+                  <td><button type="button" class="plain" aria-expanded={open === key} onClick={() => setOpen(open === key ? undefined : key)}>Relabelling</button> <a href={link('/explore', { lang: 'promql', q: `up{${Object.entries(target.labels).map(([k, v]) => `${k}=${JSON.stringify(v)}`).join(', ')}}` })}>Graph</a></td>
                 </tr>,
                 open === key && <tr key={`${key}-open`}><td colSpan={7}><Relabelling pool={name} labels={target.discoveredLabels} /></td></tr>,
               ];

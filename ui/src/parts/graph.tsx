@@ -62,10 +62,34 @@ function ring(part: number, from: number, radius: number): string {
   return `M${point(from)}A${radius},${radius} 0 ${part > 0.5 ? 1 : 0} 1 ${point(end)}`;
 }
 
-/** A path that ends at the ring, not in the middle of the node. */
-function path(points: { x: number; y: number }[]): string {
-  const [first, ...rest] = points;
-  return first ? `M${first.x},${first.y}${rest.map((p) => `L${p.x},${p.y}`).join('')}` : '';
+interface Point {
+  x: number;
+  y: number;
+}
+
+/** The point of a node's ring that looks to `to`. */
+function onRing(node: Point | undefined, to: Point | undefined, gap: number): Point | undefined {
+  if (!node || !to) return node;
+  const length = Math.hypot(to.x - node.x, to.y - node.y) || 1;
+  const part = (RADIUS + gap) / length;
+  return { x: node.x + (to.x - node.x) * part, y: node.y + (to.y - node.y) * part };
+}
+
+/** A smooth path from ring to ring. */
+export function path(points: Point[], source: Point | undefined, target: Point | undefined): string {
+  const inner = points.slice(1, -1);
+  const first = onRing(source, inner[0] ?? target, 3);
+  const last = onRing(target, inner.at(-1) ?? source, 4);
+  if (!first || !last) return '';
+  const all = [first, ...inner, last];
+  const at = (p: Point) => `${p.x.toFixed(1)},${p.y.toFixed(1)}`;
+  if (all.length === 2) return `M${at(first)}L${at(last)}`;
+  const bends = all.slice(1, -1).map((p, i) => {
+    const next = all[i + 2] ?? last;
+    const end = i === all.length - 3 ? last : { x: (p.x + next.x) / 2, y: (p.y + next.y) / 2 };
+    return `Q${at(p)} ${at(end)}`;
+  });
+  return `M${at(first)}${bends.join('')}`;
 }
 
 export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: GraphNode[]; edges: GraphEdge[]; height: number; picked?: string; onPick?: (id: string) => void }) {
@@ -84,7 +108,7 @@ export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: Gra
   const near = picked ? new Set(edges.filter((e) => e.source === picked || e.target === picked).flatMap((e) => [e.source, e.target])) : undefined;
   const current = new Map(edges.map((edge) => [`${edge.source}\n${edge.target}`, edge]));
   return (
-    <svg class="node-graph" viewBox={`0 0 ${placed.width} ${placed.height}`} style={{ height: `${Math.min(height, placed.height * 1.4)}px` }} role="img" aria-label="Graph of services">
+    <svg class="node-graph" viewBox={`0 0 ${placed.width} ${placed.height}`} style={{ height: `${Math.min(height, placed.height * 1.4)}px` }} role="group" aria-label="Graph of services">
       <defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse"><path d="M0,1L9,5L0,9Z" class="arrow" /></marker></defs>
       {placed.edges.map(({ points, edge: drawn }, i) => {
         const edge = current.get(`${drawn.source}\n${drawn.target}`) ?? drawn;
@@ -92,7 +116,7 @@ export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: Gra
         const faint = picked && edge.source !== picked && edge.target !== picked;
         return (
           <g key={i} class={faint ? 'edge faint' : 'edge'} transform="translate(0,-14)">
-            <path d={path(points)} style={{ strokeWidth: 1 + 4 * (edge.weight ?? 0), stroke: edge.colour }} marker-end="url(#arrow)" />
+            <path d={path(points, placed.nodes.get(drawn.source), placed.nodes.get(drawn.target))} style={{ strokeWidth: 1 + 4 * (edge.weight ?? 0), stroke: edge.colour }} marker-end="url(#arrow)" />
             {edge.text && <text x={middle.x} y={middle.y - 6} text-anchor="middle">{edge.text}</text>}
           </g>
         );
@@ -102,7 +126,7 @@ export function NodeGraph({ nodes, edges, height, picked, onPick }: { nodes: Gra
         if (!at) return null;
         let from = 0;
         return (
-          <g key={node.id} class={near && !near.has(node.id) && node.id !== picked ? 'node faint' : 'node'} transform={`translate(${at.x},${at.y - 14})`} tabIndex={0} role="button" aria-label={node.title}
+          <g key={node.id} class={near && !near.has(node.id) && node.id !== picked ? 'node faint' : 'node'} transform={`translate(${at.x},${at.y - 14})`} tabIndex={0} role="button"
             onClick={() => onPick?.(node.id)} onKeyDown={(event) => event.key === 'Enter' && onPick?.(node.id)}>
             <circle r={RADIUS} class={node.id === picked ? 'node-ring picked' : 'node-ring'} />
             {(node.arcs ?? []).map((arc, i) => {

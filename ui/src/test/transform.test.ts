@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Frame } from '../dashboards/frame';
 import { transform } from '../dashboards/transform';
+import { fit } from '../dashboards/transform/model';
 import type { Json } from '../json';
 
 const series = (name: string, values: number[], labels: Record<string, string> = {}): Frame => ({
@@ -33,7 +34,25 @@ it.each<[string, Json, Frame[], Record<string, unknown[]>[]]>([
   ['histogram', { bucketSize: 1, combine: true }, [table({ v: [0.5, 1.5, 1.6] })], [{ xMin: [0, 1], xMax: [1, 2], Count: [1, 2] }]],
   ['concatenate', { frameNameMode: 'drop' }, [table({ a: [1] }), table({ b: [2, 3] })], [{ a: [1, null], b: [2, 3] }]],
   ['labelsToFields', {}, [series('x', [1], { l: 'p' }), series('y', [2], { l: 'q' })], [{ Time: [0, 0], l: ['p', 'q'], Value: [1, 2] }]],
+  ['joinByLabels', { value: 'what', join: ['pod'] }, [series('x', [1], { what: 'used', pod: 'a' }), series('y', [2], { what: 'limit', pod: 'a' }), series('z', [3], { what: 'used', pod: 'b' })], [{ pod: ['a', 'b'], used: [1, 3], limit: [2, null] }]],
+  ['regression', { predictionCount: 2 }, [table({ Time: [0, 1, 2], v: [1, 3, 5] })], [{ Time: [0, 1, 2], v: [1, 3, 5] }, { Time: [0, 2], 'Linear regression': [1, 5] }]],
+  ['heatmap', { xBuckets: { mode: 'size', value: '1s' }, yBuckets: { mode: 'size', value: '10' } }, [table({ Time: [0, 500, 1000], v: [1, 2, 15] })], [{ Time: [1000, 2000], 10: [2, null], 20: [null, 1] }]],
+  ['prepareTimeSeries', { format: 'many' }, [table({ Time: [0, 0], host: ['a', 'b'], v: [1, 2] })], [{ Time: [0], v: [1] }, { Time: [0], v: [2] }]],
+  ['prepareTimeSeries', { format: 'wide' }, [series('x', [1]), series('y', [2])], [{ Time: [0], x: [1], y: [2] }]],
+  ['formatString', { stringField: 'a', outputFormat: 'Snake Case' }, [table({ a: ['CPU usage', 'memUsed'] })], [{ a: ['cpu_usage', 'mem_used'] }]],
+  ['smoothing', { resolution: 1 }, [table({ Time: [0, 1, 2], v: [1, 2, 6] })], [{ Time: [0, 1, 2], v: [1.5, 3, 4] }]],
 ])('%s %#', (id, options, frames, expected) => expect(shown(transform(frames, [{ id, options }]))).toEqual(expected));
+
+it('takes configuration from data', () => {
+  const frames = transform([{ ...table({ max: [5, 9], threshold1: [7, 7], color: ['x', '#123456'] }), refId: 'config' }, series('x', [1])], [{ id: 'configFromData', options: { configRefId: 'config' } }]);
+  expect(frames).toHaveLength(1);
+  expect(frames[0]?.fields[1]?.config).toEqual({ max: 9, color: { mode: 'fixed', fixedColor: '#123456' }, thresholds: { mode: 'absolute', steps: [{ value: null, color: 'green' }, { value: 7, color: 'orange' }] } });
+  expect(frames[0]?.fields[0]?.config).toBeUndefined();
+});
+it.each([[1, [[0, 1], [1, 3]], [1, 2]], [2, [[0, 0], [1, 1], [2, 4]], [0, 0, 1]], [1, [[1, 1], [1, 2]], undefined]] as const)('fits polynomials %#', (degree, points, expected) => {
+  const found = fit(points.map(([x, y]) => [x, y]), degree)?.map((c) => Number(c.toFixed(9)) + 0);
+  expect(found).toEqual(expected);
+});
 
 it('tells what it does not know', () => expect(() => transform([], [{ id: 'magic' }])).toThrow('transformation magic is not supported'));
 it('leaves out what is disabled', () => expect(transform([table({ a: [1] })], [{ id: 'magic', disabled: true }])).toHaveLength(1));

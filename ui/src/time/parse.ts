@@ -113,7 +113,7 @@ function absolute(text: string, now: number): string | undefined {
     date.setHours(Number(clock[1]), Number(clock[2]), Number(clock[3] ?? 0), 0);
     return `${date.getTime()}`;
   }
-  if (/^now/.test(clean)) return moment(clean, false, now) === undefined ? undefined : clean.replace(/\s/g, '');
+  if (clean.startsWith('now')) return moment(clean, false, now) === undefined ? undefined : clean.replace(/\s/g, '');
   const found = moment(clean, false, now);
   return found === undefined ? undefined : `${found}`;
 }

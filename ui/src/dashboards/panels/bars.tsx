@@ -8,6 +8,7 @@ import { isHidden, styled, type StyledField } from '../fields';
 import { rowCount, toNumber, toText } from '../frame';
 import { histogram } from '../transform/summarise';
 import { joinByField } from '../transform/shape';
+import { ticks } from './axes';
 import { Legend, legendOptions } from './legend';
 import type { PanelProps } from './types';
 
@@ -20,15 +21,6 @@ interface Bars {
 }
 
 const CATEGORIES = 200;
-
-function ticks(min: number, max: number, count: number): number[] {
-  const raw = (max - min) / Math.max(1, count) || 1;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = ([1, 2, 5, 10].find((one) => one * power >= raw) ?? 10) * power;
-  const out: number[] = [];
-  for (let value = Math.ceil(min / step) * step; value <= max + step * 1e-6 && out.length < 50; value += step) out.push(value);
-  return out;
-}
 
 function Drawn({ bars, width, height }: { bars: Bars; width: number; height: number }) {
   const { categories, series, stacked, horizontal } = bars;
@@ -46,7 +38,7 @@ function Drawn({ bars, width, height }: { bars: Bars; width: number; height: num
   const show = (value: number) => series[0]?.field.show(value).text ?? formatValue(value, bars.unit);
   const every = Math.max(1, Math.ceil((horizontal ? 16 : turned ? 14 : 1) / across));
   return (
-    <svg class="bars-chart" width={width} height={height} role="img">
+    <svg class="bars-chart" width={width} height={height} role="img" aria-label={series.map((one) => one.field.name).join(', ') || 'Bars'}>
       {ticks(min, max, horizontal ? width / 110 : height / 45).map((value) => {
         const p = scale(value);
         return horizontal

@@ -1,6 +1,6 @@
 // The panels `gauge` and `bargauge`: values within their range.
 
-import { alpha } from '../../format/colours';
+import { alpha, readable } from '../../format/colours';
 import { bool, obj, str } from '../../json';
 import { stepAt, stepValues } from '../fields';
 import { part, singles, type Single } from './single';
@@ -39,7 +39,7 @@ function Dial({ one, markers, labels, name }: { one: Single; markers: boolean; l
           const [x, y] = at(i, RADIUS);
           return <text key={i} x={x} y={y + 16} class="dial-label" text-anchor="middle">{one.field.show(value).text}</text>;
         })}
-        <text x="100" y="108" text-anchor="middle" class="dial-text" style={{ fontSize: `${size}px`, fill: one.shown.colour === 'transparent' ? 'currentcolor' : one.shown.colour }}>{one.shown.text}</text>
+        <text x="100" y="108" text-anchor="middle" class="dial-text" style={{ fontSize: `${size}px`, fill: one.shown.colour === 'transparent' ? 'currentcolor' : readable(one.shown.colour) }}>{one.shown.text}</text>
       </svg>
       {name && <figcaption title={one.name}>{one.name}</figcaption>}
     </figure>
@@ -83,7 +83,7 @@ export function BarGaugePanel({ panel, fields, width, height }: PanelProps) {
             <span class={unfilled ? 'bar-track filled' : 'bar-track'}>
               <span class="bar-fill" style={{ [vertical ? 'height' : 'width']: percent, background: fillOf(one, mode, vertical) }} />
             </span>
-            <b style={{ color: one.shown.colour === 'transparent' ? undefined : one.shown.colour }}>{one.shown.text}</b>
+            <b style={{ color: one.shown.colour === 'transparent' ? undefined : readable(one.shown.colour) }}>{one.shown.text}</b>
           </li>
         );
       })}

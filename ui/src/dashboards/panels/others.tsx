@@ -1,20 +1,14 @@
-// The panels `logs`, `traces`, `nodeGraph`, `alertlist` and `dashlist`.
+// The panels `logs`, `traces` and `nodeGraph`.
 
 import { useMemo } from 'preact/hooks';
 import type { ResourceSpans } from '../../api/tempo';
-import { dashboards } from '../../api/server';
-import { rules } from '../../api/prometheus';
-import { colour, colourOf } from '../../format/colours';
-import { ago } from '../../format/text';
-import { bool, num, obj, str, strs, type Json } from '../../json';
-import { useLoad } from '../../load';
+import { colour } from '../../format/colours';
+import { bool, obj, str } from '../../json';
 import { NodeGraph } from '../../parts/graph';
 import { Lines } from '../../parts/lines';
-import { Labels, Show } from '../../parts/show';
-import { kept, link, useRoute } from '../../route';
+import { link } from '../../route';
 import { rows } from '../../trace/rows';
 import { Waterfall } from '../../trace/waterfall';
-import { useDashboard } from '../context';
 import { toText, type Frame } from '../frame';
 import { TablePanel } from './table';
 import type { PanelProps } from './types';
@@ -67,46 +61,4 @@ export function NodeGraphPanel({ frames, fields, height }: PanelProps) {
     };
   }, [frames, fields]);
   return <div class="scroll" style={{ height: `${height}px` }}><NodeGraph nodes={nodes} edges={edges} height={height} /></div>;
-}
-
-export function AlertListPanel({ panel, height }: PanelProps) {
-  const { tick } = useDashboard();
-  const loaded = useLoad([tick], (signal) => rules(signal));
-  const filter = obj(panel.options.stateFilter);
-  const wanted = (state: string) => Object.keys(filter).length === 0 || bool(filter[state === 'inactive' ? 'normal' : state]);
-  return (
-    <div class="scroll" style={{ height: `${height}px` }}>
-      <Show of={loaded} empty={(groups) => groups.flatMap((g) => g.rules).every((rule) => rule.type !== 'alerting' || !wanted(rule.state ?? 'inactive'))} whenEmpty="No alerts in these states.">
-        {(groups) => (
-          <ul class="list">
-            {groups.flatMap((group) => group.rules).filter((rule) => rule.type === 'alerting' && wanted(rule.state ?? 'inactive')).slice(0, num(panel.options.maxItems) ?? 20).map((rule, i) => (
-              <li key={i}>
-                <span class={`badge ${rule.state}`}>{rule.state}</span> <a href={link('/alerts', { q: rule.name })}>{rule.name}</a>
-                {(rule.alerts ?? []).slice(0, 5).map((alert, k) => <div key={k} class="quiet"><Labels labels={alert.labels} without={['alertname']} /> {alert.activeAt && ago(alert.activeAt, Date.now())}</div>)}
-              </li>
-            ))}
-          </ul>
-        )}
-      </Show>
-    </div>
-  );
-}
-
-export function DashListPanel({ panel, height }: PanelProps) {
-  const { params } = useRoute();
-  const loaded = useLoad([], (signal) => dashboards(signal));
-  const tags = strs((panel.options as Json).tags);
-  const text = str(panel.options.query).toLowerCase();
-  return (
-    <div class="scroll" style={{ height: `${height}px` }}>
-      <Show of={loaded} empty={(all) => all.length === 0} whenEmpty="No dashboards.">
-        {(all) => (
-          <ul class="list">
-            {all.filter((one) => tags.every((tag) => one.tags.includes(tag)) && one.title.toLowerCase().includes(text)).slice(0, num(panel.options.maxItems) ?? 50)
-              .map((one) => <li key={one.uid}><i style={{ background: colourOf(one.title) }} /><a href={link(`/d/${encodeURIComponent(one.uid)}`, bool(panel.options.keepTime) ? kept(params) : {})}>{one.title}</a></li>)}
-          </ul>
-        )}
-      </Show>
-    </div>
-  );
 }

@@ -33,7 +33,7 @@ export function PiePanel({ panel, fields, width }: PanelProps) {
   let from = 0;
   return (
     <div class={right ? 'pie beside' : 'pie'}>
-      <svg viewBox="0 0 200 200" role="img" aria-label={panel.title}>
+      <svg viewBox="0 0 200 200" role="img" aria-label={panel.title || panel.type}>
         {seen.map((one, i) => {
           const part = (one.value ?? 0) / (total || 1);
           const begin = from;

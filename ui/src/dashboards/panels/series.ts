@@ -1,7 +1,7 @@
 // Columns of frames on one clock, stacked and negated as configured, ready to be plotted.
 
 import type { Column, PlotAxis, PlotSeries } from '../../chart/plot';
-import { formatValue } from '../../format/units';
+import { formatValue, isBinary } from '../../format/units';
 import { bool, list, num, obj, str } from '../../json';
 import { isHidden, type StyledField } from '../fields';
 import { timeField, toNumber } from '../frame';
@@ -64,6 +64,7 @@ function axisOf(key: string, one: StyledField): PlotAxis {
     softMin: num(custom.axisSoftMin), softMax: num(custom.axisSoftMax),
     log: scale.type === 'log' ? (num(scale.log) ?? 10) : undefined,
     centred: bool(custom.axisCenteredZero),
+    binary: isBinary(unit),
   };
 }
 
@@ -150,6 +151,9 @@ export function plotted(fields: StyledField[], interval: number, hidden: Set<str
   // Bars of a stack are drawn from the highest, so that the lower ones stay visible.
   const order = series.map((_, i) => i);
   if (series.some((one) => one.draw === 'bars' && one.told)) order.reverse();
-  const ordered = order.map((i) => ({ ...series[i]!, fillTo: series[i]?.fillTo === undefined ? undefined : order.indexOf(series[i]!.fillTo!) }));
+  const ordered = order.flatMap((i) => {
+    const one = series[i];
+    return one ? [{ ...one, fillTo: one.fillTo === undefined ? undefined : order.indexOf(one.fillTo) }] : [];
+  });
   return { times, series: ordered, axes: [...axes.values()].sort((a, b) => Number(a.side === 'right') - Number(b.side === 'right')), of: order.map((i) => numbers[i]!) };
 }

@@ -1,6 +1,6 @@
 // The panel `stat`: large values with a sparkline.
 
-import { alpha, inkOn } from '../../format/colours';
+import { alpha, inkOn, readable } from '../../format/colours';
 import { obj, str } from '../../json';
 import { useRoute } from '../../route';
 import { dataLinks } from '../links';
@@ -79,7 +79,7 @@ function Cell(props: { one: Single; panel: PanelProps['panel']['options']; cellW
     <>
       {graph && one.trend && <Sparkline values={one.trend.values} colour={background ? inkOn(one.shown.colour) : (tint ?? '#8b929c')} width={200} height={50} />}
       {withName && mode !== 'name' && <span class="stat-name" title={one.name}>{one.name}</span>}
-      <span class="stat-value" style={{ fontSize: `${size}px`, color: background ? undefined : tint }}>{text}</span>
+      <span class="stat-value" style={{ fontSize: `${size}px`, color: background ? undefined : tint && readable(tint) }}>{text}</span>
     </>
   );
   return props.href ? <a class="stat" style={style} href={props.href}>{content}</a> : <div class="stat" style={style}>{content}</div>;

@@ -57,7 +57,7 @@ export function StatesPanel({ panel, fields, data, width, height }: PanelProps) 
   const total = laneHeight * lanes.length + 26;
   return (
     <div class="scroll" style={{ height: `${height}px` }}>
-      <svg class="states" width={width - (total > height ? 12 : 0)} height={total} role="img">
+      <svg class="states" width={width - (total > height ? 12 : 0)} height={total} role="img" aria-label={panel.title || 'States over time'}>
         {lanes.map((lane, i) => (
           <g key={i}>
             <text x={left - 6} y={i * laneHeight + laneHeight / 2 + 4} text-anchor="end">{lane.name.slice(0, Math.floor(left / 6.6))}</text>

@@ -1,7 +1,7 @@
 // The panel `table`: sorted by its heads, filtered by a text, with coloured cells, bars and links.
 
 import { useMemo, useState } from 'preact/hooks';
-import { alpha, inkOn } from '../../format/colours';
+import { alpha, inkOn, readable } from '../../format/colours';
 import { bool, list, num, obj, objs, str, strs } from '../../json';
 import { useRoute } from '../../route';
 import type { StyledField } from '../fields';
@@ -110,7 +110,7 @@ function Cell({ one, row, context }: { one: StyledField; row: number; context: P
   const shown = one.show(value);
   const links = dataLinks(one, row, context.values, params);
   const background = type === 'color-background' && shown.colour !== 'transparent';
-  const style = background ? { background: shown.colour, color: inkOn(shown.colour) } : type === 'color-text' ? { color: shown.colour } : undefined;
+  const style = background ? { background: shown.colour, color: inkOn(shown.colour) } : type === 'color-text' ? { color: readable(shown.colour) } : undefined;
   if (type === 'gauge' && shown.number !== null) {
     const part = Math.max(0, Math.min(1, (shown.number - one.min) / (one.max - one.min || 1)));
     return <td class={`gauge-cell ${alignOf(one)}`}><span style={{ background: `linear-gradient(90deg, ${alpha(shown.colour, 0.6)} ${(part * 100).toFixed(1)}%, transparent 0)` }}>{shown.text}</span></td>;

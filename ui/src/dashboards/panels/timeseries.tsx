@@ -62,7 +62,7 @@ export function TimeseriesPanel({ panel, fields, data, width, height, context }:
           range={data.range}
           height={Math.max(60, height - legendHeight)}
           sync={context.dashboard.tooltip > 0 ? `dashboard-${context.dashboard.uid}` : undefined}
-          tip={{ mode: mode === 'none' ? 'none' : mode === 'multi' ? 'multi' : 'single', sort: tip.sort === 'asc' || tip.sort === 'desc' ? tip.sort : 'none' }}
+          tip={{ mode: mode === 'none' ? 'none' : mode === 'multi' ? 'multi' : 'single', sort: tip.sort === 'asc' || tip.sort === 'desc' ? tip.sort : 'none', shared: context.dashboard.tooltip === 2 }}
           regions={context.regions}
           thresholds={thresholds}
           exemplars={dots}

@@ -25,6 +25,8 @@ export interface PanelKind {
   byThreshold?: boolean;
   /** What drawing needs beside the data; the panel is loading until both are there. */
   prepare?: () => Promise<unknown>;
+  /** What is loaded instead of queries; it is in `data.extra`. */
+  load?: (panel: Panel, context: DashboardContext, signal: AbortSignal) => Promise<unknown>;
   /** Draws without queries. */
   static?: boolean;
 }

@@ -5,6 +5,7 @@ import { matches } from '../fields';
 import type { Frame } from '../frame';
 import { calculateField, convertFieldType, extractFields, formatTime } from './columns';
 import { concatenate, joinByField, labelsToFields, merge, partitionByValues, rowsToFields, seriesToRows, timeSeriesTable, transpose, groupingToMatrix } from './shape';
+import { configFromData, formatString, heatmap, joinByLabels, prepareTimeSeries, regression, smoothing } from './model';
 import { filterByRefId, filterByValue, filterFieldsByName, limit, organize, renameByRegex, sortBy } from './select';
 import { groupBy, histogram, reduceRows } from './summarise';
 
@@ -15,8 +16,10 @@ const TRANSFORMS: Record<string, Transform> = {
   filterByValue, reduce: reduceRows, renameByRegex, seriesToRows, convertFieldType, filterByRefId, rowsToFields, partitionByValues, timeSeriesTable,
   limit, concatenate, histogram, transpose, formatTime, groupingToMatrix,
   filterFields: (frames, options) => filterFieldsByName(frames, options),
-  prepareTimeSeries: (frames) => frames,
-  configFromData: (frames) => frames,
+  prepareTimeSeries, filterByName: filterFieldsByName,
+  configFromData, joinByLabels, regression, heatmap, formatString, smoothing,
+  groupToNestedTable: groupBy, convertFrameType: (frames) => frames, ensureColumns: (frames) => frames,
+  filterFrames: filterByRefId, append: concatenate, rename: organize, order: organize,
   noop: (frames) => frames,
 };
 
