@@ -6,6 +6,7 @@ mod check;
 mod lexer;
 mod lower;
 mod parser;
+mod parts;
 mod print;
 mod selector;
 mod signatures;
@@ -19,6 +20,7 @@ use obs_model::limits::Limits;
 use obs_model::pattern::PatternError;
 
 pub(crate) use lexer::duration_or_zero;
+pub use parts::{Part, parts};
 pub use print::pretty;
 pub use signatures::{Meaning, Signature, all as signatures};
 pub use strings::quote;

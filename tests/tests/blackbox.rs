@@ -3,6 +3,7 @@
 
 mod alertmanager;
 mod derived;
+mod explain;
 mod grafana_logs;
 mod ingest;
 mod kubernetes;

@@ -63,12 +63,12 @@ impl fmt::Display for Expr {
     }
 }
 
-fn sign(negative: bool) -> char {
+pub(super) fn sign(negative: bool) -> char {
     if negative { '-' } else { '+' }
 }
 
 /// The operator of an aggregation with its groups.
-fn aggregate_head(expr: &Expr) -> String {
+pub(super) fn aggregate_head(expr: &Expr) -> String {
     let Kind::Aggregate(aggregate) = &expr.kind else {
         return String::new();
     };
@@ -79,7 +79,7 @@ fn aggregate_head(expr: &Expr) -> String {
 }
 
 /// A binary operator with all that stands between its sides.
-fn operator(binary: &Binary) -> String {
+pub(super) fn operator(binary: &Binary) -> String {
     let is_bool = if binary.return_bool { " bool" } else { "" };
     let matching = binary
         .matching
@@ -217,6 +217,11 @@ fn times(f: &mut fmt::Formatter<'_>, subquery: &Subquery) -> fmt::Result {
     f.write_str("]")?;
     at(f, &subquery.modifiers)?;
     offset(f, &subquery.modifiers)
+}
+
+/// Range, step and modifiers of a subquery as a text.
+pub(super) fn subquery_times(subquery: &Subquery) -> String {
+    Times(subquery).to_string()
 }
 
 struct Times<'a>(&'a Subquery);

@@ -1,4 +1,6 @@
-//! `/api/v1/explain`: what a query would do and cost.
+//! `/api/v1/explain`: what a query would do and cost; with `intermediate`, what its parts give.
+
+mod intermediate;
 
 use std::sync::Arc;
 
@@ -14,7 +16,12 @@ use serde_json::{Value, json};
 use super::{Asker, json, timeout};
 use crate::app::App;
 use crate::clock;
-use crate::params::{Clock, Params};
+use crate::params::{Clock, Params, invalid};
+use intermediate::Asked;
+
+/// Series of a part that are shown where nothing was said, and at most.
+const SERIES: usize = 5;
+const SERIES_MAX: usize = 100;
 
 /// Below `/api/v1`.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -49,8 +56,17 @@ async fn explain(
         ..limits
     };
     let features = app.features.promql;
+    let timeout = timeout(&params)?;
+    let intermediate = parts(&params, language)?.map(|series| Asked {
+        tenant: tenant.clone(),
+        text: text.clone(),
+        request,
+        timeout,
+        series,
+        limits: between,
+    });
     let explained = app
-        .read_for(&tenant, timeout(&params)?, move |budget, _| {
+        .read_for(&tenant, timeout, move |budget, _| {
             let query = match language {
                 Language::Promql => Query::promql(&text, features, &limits)?,
                 other => Query::parse(other, &text, &limits)?,
@@ -59,9 +75,25 @@ async fn explain(
             obs_query::explain(&plan, &sources, budget)
         })
         .await?;
-    let data = data(&explained, &limits);
+    let mut data = data(&explained, &limits);
+    if let Some(asked) = intermediate {
+        data["tree"] = intermediate::tree(&app, asked).await?;
+    }
     let body = json!({"status": "success", "data": data});
     Ok(json(body.to_string().into_bytes()))
+}
+
+/// How many series of each part are asked for, where parts are asked for at all.
+fn parts(params: &Params, language: Language) -> Result<Option<usize>, HttpError> {
+    if params.flag("intermediate")? != Some(true) {
+        return Ok(None);
+    }
+    if language != Language::Promql {
+        let why = "only queries in PromQL have intermediate results";
+        return Err(invalid("intermediate", why));
+    }
+    let series = params.count("series")?.unwrap_or(SERIES);
+    Ok(Some(series.min(SERIES_MAX)))
 }
 
 /// A range where `start` is given, else an instant.
