@@ -52,6 +52,7 @@ export function TimeseriesPanel({ panel, fields, data, width, height, context }:
   const mode = str(tip.mode, 'single');
   const linked = fields.find((one) => one.config.links.length > 0 && one.field.kind === 'number');
   const links = linked && pinned !== undefined ? dataLinks(linked, pinned, context.values, params) : [];
+  if (fields.length > 0 && !fields.some((one) => one.field.kind === 'time')) return <p class="panel-note">There is no column of times to draw over.</p>;
   return (
     <div class={right ? 'chart-panel beside' : 'chart-panel'}>
       <div class="chart-area">
