@@ -277,7 +277,8 @@ impl Running {
         let receiver = receiver(&app, options, config).await?;
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
-        let outgoing = alertmanager::start(&app, &disk, collected.alerts, ends.intake()).await?;
+        let outgoing = alertmanager::start(&app, &disk, collected.alerts, intake).await?;
+        let rules_ended = outgoing.ended.clone();
         let ways = (receiver.clone(), gateway.clone(), probes);
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
@@ -312,7 +313,10 @@ impl Running {
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
-        intake.spawn(async move { ruler.ended().await });
+        intake.spawn(async move {
+            ruler.ended().await;
+            rules_ended.cancel();
+        });
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
