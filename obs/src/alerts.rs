@@ -241,7 +241,9 @@ async fn ack(options: &AckOptions) -> anyhow::Result<()> {
     let prints: Vec<String> = match options.alerts.iter().all(is_print) {
         true => options.alerts.clone(),
         false => {
-            let found = client.json("/api/v2/alerts", &filters(&options.alerts)).await?;
+            let found = client
+                .json("/api/v2/alerts", &filters(&options.alerts))
+                .await?;
             items(&found)
                 .map(|alert| text(alert, "fingerprint").to_owned())
                 .collect()

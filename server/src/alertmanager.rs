@@ -23,9 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use obs_alerting::notify::{
-    Config, Groups, Log, Received, Silence, SilenceError, Silences,
-};
+use obs_alerting::notify::{Config, Groups, Log, Received, Silence, SilenceError, Silences};
 use obs_model::{Tenant, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -252,8 +250,11 @@ impl Alertmanager {
             changes.extend(more);
             tokio::task::yield_now().await;
         }
-        self.keep(changes, "alerts are not kept on disk: a restart forgets them")
-            .await;
+        self.keep(
+            changes,
+            "alerts are not kept on disk: a restart forgets them",
+        )
+        .await;
         let mut changes = Vec::new();
         for piece in pieces {
             {
@@ -463,7 +464,8 @@ impl Alertmanager {
             drop(tokio::time::timeout(CUT, self.tasks.wait()).await);
         }
         let changes = self.ended_by_themselves(clock::now());
-        self.keep(changes, "ends of alerts are not kept on disk").await;
+        self.keep(changes, "ends of alerts are not kept on disk")
+            .await;
     }
 }
 

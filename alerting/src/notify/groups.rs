@@ -161,12 +161,7 @@ impl Groups {
     }
 
     /// An acknowledgement as it holds for an alert that fires; nothing where it does not.
-    pub fn acknowledgement(
-        &self,
-        print: Fingerprint,
-        mut ack: Ack,
-        now: Timestamp,
-    ) -> Option<Ack> {
+    pub fn acknowledgement(&self, print: Fingerprint, mut ack: Ack, now: Timestamp) -> Option<Ack> {
         let alert = self.alert(print).filter(|alert| !alert.is_resolved(now))?;
         // The clock of who told of it may be ahead of ours.
         ack.at = ack.at.max(alert.starts_at);
@@ -439,9 +434,8 @@ impl Groups {
         let mut left = Vec::new();
         if !group.failed {
             for (print, told_at) in &group.ending {
-                let same = |alert: &Arc<Received>| {
-                    alert.updated_at == *told_at && alert.is_resolved(now)
-                };
+                let same =
+                    |alert: &Arc<Received>| alert.updated_at == *told_at && alert.is_resolved(now);
                 if alerts.get(print).is_none_or(same) {
                     left.push(*print);
                 }
@@ -469,8 +463,9 @@ impl Groups {
     /// Alerts that are over and in no group.
     pub fn over(&self, now: Timestamp) -> Vec<Arc<Received>> {
         let groups = self.groups.values();
-        let grouped: BTreeSet<Fingerprint> =
-            groups.flat_map(|group| group.alerts.iter().copied()).collect();
+        let grouped: BTreeSet<Fingerprint> = groups
+            .flat_map(|group| group.alerts.iter().copied())
+            .collect();
         let over = self.alerts.values().filter(|alert| alert.is_resolved(now));
         let gone = over.filter(|alert| !grouped.contains(&alert.fingerprint));
         gone.cloned().collect()

@@ -44,7 +44,10 @@ impl Groups {
             let end = now.saturating_add(*lifetime);
             // Not each time, since it copies.
             let soon = now.saturating_add(lifetime / 2);
-            if self.alert(*print).is_some_and(|alert| alert.ends_at <= soon) {
+            if self
+                .alert(*print)
+                .is_some_and(|alert| alert.ends_at <= soon)
+            {
                 self.change(*print, |alert| alert.ends_at = end);
             }
         }

@@ -237,7 +237,10 @@ impl Log {
         let old = |(key, entry): &(&LogKey, &LogEntry)| {
             now - entry.at > age && (entry.firing.is_empty() || !lives(key))
         };
-        self.iter().filter(old).map(|(key, _)| key.clone()).collect()
+        self.iter()
+            .filter(old)
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Forgets an entry, unless something was told since `before`.

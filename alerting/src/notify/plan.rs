@@ -69,13 +69,7 @@ struct Around<'a> {
 
 impl Groups {
     /// Finds what is to be told now, of at most so many groups. Changes nothing.
-    pub fn plan(
-        &self,
-        silences: &Silences,
-        log: &Log,
-        groups_max: usize,
-        now: Timestamp,
-    ) -> Plans {
+    pub fn plan(&self, silences: &Silences, log: &Log, groups_max: usize, now: Timestamp) -> Plans {
         let due = self.due(now);
         if due.is_empty() {
             return Plans::default();

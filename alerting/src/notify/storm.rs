@@ -165,8 +165,7 @@ pub(super) fn is_summary(key: &LogKey) -> bool {
 
 /// Whether this is about a summary that can still be closed.
 pub fn can_close(config: &Config, key: &LogKey) -> bool {
-    is_summary(key)
-        && config.receivers.iter().any(|r| r.name == key.receiver)
+    is_summary(key) && config.receivers.iter().any(|r| r.name == key.receiver)
 }
 
 /// What closes a summary; nothing where the receiver is gone.

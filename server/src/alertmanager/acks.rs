@@ -18,13 +18,18 @@ impl Alertmanager {
     ) -> Result<bool, NotSet> {
         let _one = self.changing.lock().await;
         let now = clock::now();
-        let held = self.look(tenant, |room, _| room.groups.acknowledgement(print, ack, now));
+        let held = self.look(tenant, |room, _| {
+            room.groups.acknowledgement(print, ack, now)
+        });
         let Some(ack) = held else {
             return Ok(false);
         };
         let row = rows::ack(tenant, print, &ack);
         self.kept.write(vec![row]).await.map_err(NotSet::NotKept)?;
-        lock(&self.state).room(tenant).groups.acknowledge(print, ack);
+        lock(&self.state)
+            .room(tenant)
+            .groups
+            .acknowledge(print, ack);
         Ok(true)
     }
 

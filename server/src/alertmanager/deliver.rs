@@ -163,8 +163,11 @@ impl Alertmanager {
         let told = delivery.all();
         let told = told.map(|one| rows::told(&delivery.tenant, &one.key, &one.entry));
         // Where the disk refuses, the memory knows it all the same.
-        self.keep(told.collect(), "what was told is not kept on disk: a restart tells it again")
-            .await;
+        self.keep(
+            told.collect(),
+            "what was told is not kept on disk: a restart tells it again",
+        )
+        .await;
         true
     }
 
@@ -261,7 +264,10 @@ impl Alertmanager {
         data: &Data<'_>,
         deadline: Instant,
     ) -> Result<Kept, Refused> {
-        let (key, kept) = (&delivery.notification.key, &delivery.notification.entry.kept);
+        let (key, kept) = (
+            &delivery.notification.key,
+            &delivery.notification.entry.kept,
+        );
         let watch = clock::Stopwatch::start();
         let telling = delivery.loaded.tell.tell(&key.receiver, place, data, kept);
         let outcome = tokio::select! {

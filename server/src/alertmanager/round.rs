@@ -63,7 +63,9 @@ impl Alertmanager {
     fn decide(&self) -> Round {
         let (now, copies) = self.begin_round();
         let plan = |(tenant, room): (Tenant, Room)| {
-            let plans = room.groups.plan(&room.silences, &room.log, GROUPS_AT_ONCE, now);
+            let plans = room
+                .groups
+                .plan(&room.silences, &room.log, GROUPS_AT_ONCE, now);
             (tenant, plans)
         };
         let plans: Vec<(Tenant, Plans)> = copies.into_iter().map(plan).collect();
@@ -145,7 +147,12 @@ impl Alertmanager {
             .map(|(tenant, room)| old_of(tenant, &room, now))
             .collect();
         let mut state = lock(&self.state);
-        for Old { tenant, alerts, log } in old {
+        for Old {
+            tenant,
+            alerts,
+            log,
+        } in old
+        {
             let Some(room) = state.rooms.get_mut(&tenant) else {
                 continue;
             };
@@ -169,8 +176,7 @@ fn old_of(tenant: Tenant, room: &Room, now: Timestamp) -> Old {
     let groups = room.groups.iter();
     let alive: HashSet<&str> = groups.map(|(_, group)| group.key.as_str()).collect();
     let config = room.groups.config();
-    let lives =
-        |key: &LogKey| alive.contains(key.group.as_str()) || storm::can_close(config, key);
+    let lives = |key: &LogKey| alive.contains(key.group.as_str()) || storm::can_close(config, key);
     Old {
         alerts: room.groups.over(now),
         log: room.log.old(now, RETENTION, lives),

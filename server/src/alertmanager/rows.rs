@@ -555,7 +555,9 @@ mod tests {
         let file = include_str!("../../fixtures/alertmanager/v1.hex");
         let rows = golden();
         let value = |row: &RowChange| hex(row.value.as_deref().expect("a row"));
-        let written = rows.iter().map(|row| format!("{} {}\n", hex(&row.key), value(row)));
+        let written = rows
+            .iter()
+            .map(|row| format!("{} {}\n", hex(&row.key), value(row)));
         assert_eq!(file, written.collect::<String>());
         for (line, row) in file.lines().zip(&rows) {
             let (key, value) = line.split_once(' ').expect("a key and a value");

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use obs_alerting::notify::data::Data;
-use obs_alerting::notify::{Config, Fingerprint, SilenceState};
 use obs_alerting::notify::requests::Kept as Remembered;
+use obs_alerting::notify::{Config, Fingerprint, SilenceState};
 use obs_model::{Labels, Matcher};
 use obs_storage::{Disk, SimDisk};
 use tokio::task::JoinHandle;
@@ -56,7 +56,10 @@ impl Tell for Simulated {
     ) -> Telling<'a> {
         Box::pin(async move {
             self.begun[place].fetch_add(1, Ordering::SeqCst);
-            assert!(!self.panics.swap(false, Ordering::SeqCst), "as it is told to");
+            assert!(
+                !self.panics.swap(false, Ordering::SeqCst),
+                "as it is told to"
+            );
             let mut tick = tokio::time::interval(Duration::from_millis(1));
             while place == 0 && self.hangs.load(Ordering::SeqCst) {
                 tick.tick().await;
@@ -301,7 +304,12 @@ async fn once_when_it_fires_and_once_when_it_is_over_through_kills() {
         life.say("A", true).await;
         life.settle(&tell, "last").await;
         let counts = (tell.count("A", "firing"), tell.count("A", "resolved"));
-        assert_eq!(counts, (firing, resolved), "{phase:?}: {:?}", lock(&tell.told));
+        assert_eq!(
+            counts,
+            (firing, resolved),
+            "{phase:?}: {:?}",
+            lock(&tell.told)
+        );
         life.kill(&tell).await;
     }
 }
@@ -470,7 +478,12 @@ async fn one_that_hangs_holds_up_nobody_beside_it() {
     for name in &names {
         life.say(name, false).await;
     }
-    let told = || names.iter().filter(|name| tell.count(name, "firing") == 1).count();
+    let told = || {
+        names
+            .iter()
+            .filter(|name| tell.count(name, "firing") == 1)
+            .count()
+    };
     until("all of them", || told() == ALERTS).await;
     // As many as may be begun at one time.
     assert_eq!(tell.begun[0].load(Ordering::SeqCst), 16);
@@ -488,7 +501,9 @@ async fn what_ends_without_a_word_has_ended_after_a_start() {
     until("the log", || life.logged("A", 1)).await;
     // Its time is over, and nobody says so.
     short.ends_at = clock::now();
-    short.updated_at = short.ends_at.saturating_sub(obs_model::time::NANOS_PER_SECOND);
+    short.updated_at = short
+        .ends_at
+        .saturating_sub(obs_model::time::NANOS_PER_SECOND);
     life.alertmanager.receive(&tenant(), vec![short]).await;
     until("resolved", || tell.count("A", "resolved") == 1).await;
     life.kill(&tell).await;

@@ -321,7 +321,11 @@ async fn programs_read_the_notification() {
     assert!(error.retry && error.reason.contains("timeout"), "{error:?}");
     // What it leaves running has its standard error open.
     let left = folder.path().join("left");
-    let told = run(&format!("command: leaves, arguments: ['{}']", left.display())).await;
+    let told = run(&format!(
+        "command: leaves, arguments: ['{}']",
+        left.display()
+    ))
+    .await;
     let id = std::fs::read_to_string(&left).expect("it was written");
     let killed = std::process::Command::new("kill").arg(id.trim()).status();
     assert!(killed.expect("kill runs").success());

@@ -43,14 +43,20 @@ fn say(obs: &Obs, names: &[&str], end: Option<&str>) {
         })
         .collect();
     let headers = [("content-type", "application/json")];
-    let answer = obs.post("/api/v2/alerts", &headers, json!(alerts).to_string().into_bytes());
+    let answer = obs.post(
+        "/api/v2/alerts",
+        &headers,
+        json!(alerts).to_string().into_bytes(),
+    );
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 /// How often a receiver was told of an alert with a status.
 fn told(hook: &Hook, receiver: &str, name: &str, status: &str) -> usize {
     let bodies = hook.bodies();
-    let bodies = bodies.iter().filter(|(_, body)| body["receiver"] == receiver);
+    let bodies = bodies
+        .iter()
+        .filter(|(_, body)| body["receiver"] == receiver);
     let alerts = bodies.flat_map(|(_, body)| list(&body["alerts"]));
     let same = |alert: &&Value| alert["labels"]["alertname"] == name && alert["status"] == status;
     alerts.filter(same).count()
@@ -74,9 +80,15 @@ fn an_acknowledged_alert_is_quiet_until_it_is_over() {
     let mut obs = serving(&hook, "repeat_interval: 1s", "");
     say(&obs, &["A", "Beat"], Some(OPEN));
     until_told(&hook, "team", "A", "firing", 2);
-    let print = run(&obs, &["alerts", "ack", "-c", "on it", "-a", "me", "alertname=A"]);
+    let print = run(
+        &obs,
+        &["alerts", "ack", "-c", "on it", "-a", "me", "alertname=A"],
+    );
     let shown = run(&obs, &["alerts", "acks", "-o", "json"]);
-    assert!(shown.contains(print.trim()) && shown.contains("on it"), "{shown}");
+    assert!(
+        shown.contains(print.trim()) && shown.contains("on it"),
+        "{shown}"
+    );
     // One more may have been on its way.
     let most = told(&hook, "team", "A", "firing") + 1;
     let beats = |more: usize| {
@@ -97,8 +109,15 @@ fn an_acknowledged_alert_is_quiet_until_it_is_over() {
     until_told(&hook, "team", "A", "firing", most + 1);
     let print = print.trim();
     assert_eq!(run(&obs, &["alerts", "ack", print]).trim(), print);
-    assert_eq!(run(&obs, &["alerts", "ack", "--remove", print]).trim(), print);
-    assert!(!obs.client(&["alerts", "ack", "alertname=None"]).status.success());
+    assert_eq!(
+        run(&obs, &["alerts", "ack", "--remove", print]).trim(),
+        print
+    );
+    assert!(
+        !obs.client(&["alerts", "ack", "alertname=None"])
+            .status
+            .success()
+    );
 }
 
 #[test]
@@ -108,7 +127,10 @@ fn pages_of_other_sites_keep_nothing_quiet() {
     say(&obs, &["A"], Some(OPEN));
     until_told(&hook, "team", "A", "firing", 1);
     let found = obs.get("/api/v2/alerts", &[]).json();
-    let print = found[0]["fingerprint"].as_str().expect("an alert").to_owned();
+    let print = found[0]["fingerprint"]
+        .as_str()
+        .expect("an alert")
+        .to_owned();
     let ack = json!({"fingerprint": print, "createdBy": "me"}).to_string();
     let quiet = json!({
         "matchers": [{"name": "alertname", "value": "A", "isRegex": false}],
@@ -120,7 +142,12 @@ fn pages_of_other_sites_keep_nothing_quiet() {
         let acks = "/api/v1/alertmanager/acks";
         for (path, body) in [(acks, &ack), ("/api/v2/silences", &quiet)] {
             let answer = obs.post(path, headers, body.clone().into_bytes());
-            assert_eq!(answer.status, expect, "{path} {headers:?}: {}", answer.text());
+            assert_eq!(
+                answer.status,
+                expect,
+                "{path} {headers:?}: {}",
+                answer.text()
+            );
         }
     };
     check(&[("content-type", "text/plain")], 415);
@@ -145,14 +172,18 @@ fn a_storm_is_one_summary_that_is_closed() {
         bodies.find(|(_, body)| body["groupLabels"]["alertname"] == "NotificationStorm")
     });
     let labels = &summary.1["groupLabels"];
-    assert_eq!((&labels["groups"], &labels["alerts"]), (&json!("17"), &json!("17")));
+    assert_eq!(
+        (&labels["groups"], &labels["alerts"]),
+        (&json!("17"), &json!("17"))
+    );
     assert_eq!(list(&summary.1["alerts"]).len(), 17);
     let key = summary.1["groupKey"].clone();
     say(&obs, &names, Some(OVER));
     until("the summary to be closed", || {
         let bodies = hook.bodies();
         let mut own = bodies.iter().filter(|(_, body)| body["groupKey"] == key);
-        own.any(|(_, body)| body["status"] == "resolved").then_some(())
+        own.any(|(_, body)| body["status"] == "resolved")
+            .then_some(())
     });
     // All of them were told: by themselves or in the summary.
     for name in &names {
@@ -199,7 +230,11 @@ fn heartbeats_go_out_and_are_missed() {
 #[test]
 fn what_ended_without_a_word_is_not_told_again_by_the_next_server() {
     let hook = Hook::serve();
-    let mut obs = serving(&hook, "repeat_interval: never", "global: {resolve_timeout: 1s}");
+    let mut obs = serving(
+        &hook,
+        "repeat_interval: never",
+        "global: {resolve_timeout: 1s}",
+    );
     let counts = |name: &str| ["firing", "resolved"].map(|s| told(&hook, "team", name, s));
     // However long the machine takes: told of until it is known, and then never again.
     let cycle = |obs: &Obs, name: &str| {

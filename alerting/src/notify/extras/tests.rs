@@ -329,7 +329,9 @@ obs: {heartbeats: [{receiver: a, every: 1m}]}
     );
     stage.receive(&[("alertname", "Heartbeat")], 0, 100_000, 0);
     stage.groups.begin(&mut stage.log, at(0), 0);
-    let plans = stage.groups.plan(&Silences::default(), &stage.log, 9, at(0));
+    let plans = stage
+        .groups
+        .plan(&Silences::default(), &stage.log, 9, at(0));
     let told = stage.groups.tell(plans, &mut stage.log, at(0));
     assert_eq!(told.len(), 2);
     let ids: Vec<_> = told.iter().map(|t| &t.notification.group).collect();
@@ -337,7 +339,11 @@ obs: {heartbeats: [{receiver: a, every: 1m}]}
     // That the heartbeat arrived says nothing of the alert.
     let beat = &told[0].notification;
     stage.groups.done(beat, true, &mut stage.log, at(0));
-    assert_eq!(stage.groups.next_due(), Some(at(60)), "the alert is on its way");
+    assert_eq!(
+        stage.groups.next_due(),
+        Some(at(60)),
+        "the alert is on its way"
+    );
     assert!(stage.groups.due(at(100)).is_empty());
 }
 

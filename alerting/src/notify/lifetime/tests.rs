@@ -81,7 +81,9 @@ fn a_clock_that_is_set_stops_and_ends_nothing() {
     const HOUR: i64 = 3600;
     for jump in [-HOUR, HOUR] {
         let mut stage = Stage::new(SIMPLE);
-        stage.groups.receive(vec![one(9_900, 10_240, 10_000)], at(10_000));
+        stage
+            .groups
+            .receive(vec![one(9_900, 10_240, 10_000)], at(10_000));
         assert_eq!(round(&mut stage, 10_000, 0), ["a first notification: +1"]);
         let two = alert(&[("alertname", "A"), ("i", "2")], 10_010, 10_240, 10_010);
         stage.groups.receive(vec![two], at(10_010));
@@ -92,7 +94,9 @@ fn a_clock_that_is_set_stops_and_ends_nothing() {
         assert_eq!(end(&stage), 2 * (10_240 + jump));
         // What is repeated is repeated when it would have been.
         let mut stage = Stage::new(SIMPLE);
-        stage.groups.receive(vec![one(9_900, 900_000, 10_000)], at(10_000));
+        stage
+            .groups
+            .receive(vec![one(9_900, 900_000, 10_000)], at(10_000));
         assert_eq!(round(&mut stage, 10_000, 0).len(), 1);
         let repeats = (1..=61).map(|minute| {
             let now = 10_000 + jump + minute * 60;

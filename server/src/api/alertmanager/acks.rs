@@ -150,7 +150,10 @@ mod tests {
         let print = "00000000000000ff";
         for (body, expect) in [
             (json!(null), "fingerprint"),
-            (json!({"fingerprint": "ff", "createdBy": "me"}), "fingerprint"),
+            (
+                json!({"fingerprint": "ff", "createdBy": "me"}),
+                "fingerprint",
+            ),
             (json!({"fingerprint": print}), "createdBy"),
             (
                 json!({"fingerprint": print, "createdBy": "me", "comment": "x".repeat(1 << 20)}),
