@@ -113,6 +113,14 @@ fn told(hook: &Hook, tank: &str, status: &str) -> usize {
     alerts.filter(same).count()
 }
 
+/// Until the server says something of itself: what the hook has heard of, it need not have noted.
+pub(super) fn until_known(obs: &Obs, metric: &str) {
+    until(metric, || {
+        let metrics = obs.get("/metrics", &[]).text();
+        metrics.lines().any(|line| line == metric).then_some(())
+    });
+}
+
 fn settle(obs: &Obs, hook: &Hook, tank: &str) {
     level(obs, tank, 1.0);
     until("the other tank to fire", || {
@@ -133,14 +141,18 @@ fn once_when_it_fires_and_once_when_it_recovers_through_kills() {
     until("firing", || {
         (told(&hook, "north", "firing") > 0).then_some(())
     });
+    until_known(&obs, "obs_alertmanager_log_entries 1");
     obs.restart(Stop::Kill);
     settle(&obs, &hook, "south");
     level(&obs, "north", 0.0);
     until("resolved", || {
         (told(&hook, "north", "resolved") > 0).then_some(())
     });
+    let idle = "alertmanager_dispatcher_aggregation_groups 0";
+    until_known(&obs, idle);
     obs.restart(Stop::Kill);
     settle(&obs, &hook, "east");
+    until_known(&obs, idle);
     obs.restart(Stop::Terminate);
     settle(&obs, &hook, "west");
     let counts = ["firing", "resolved"].map(|status| told(&hook, "north", status));

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::alertmanager::Hook;
+use super::alertmanager::{Hook, until_known};
 use super::list;
 use crate::process::{Obs, Stop, until};
 
@@ -199,6 +199,7 @@ fn what_nobody_cares_for_goes_up_and_its_end_as_well() {
     say(&obs, &["A"], Some(OPEN));
     until_told(&hook, "boss", "A", "firing", 1);
     run(&obs, &["alerts", "ack", "alertname=A"]);
+    until_known(&obs, "obs_alertmanager_log_entries 2");
     obs.restart(Stop::Kill);
     say(&obs, &["A"], Some(OVER));
     for receiver in ["team", "boss"] {
