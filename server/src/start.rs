@@ -313,7 +313,10 @@ impl Running {
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
+        let stopped = stop_intake.clone();
         intake.spawn(async move {
+            // Without rules there is nothing to wait for, and others tell of alerts all the same.
+            stopped.cancelled().await;
             ruler.ended().await;
             rules_ended.cancel();
         });
