@@ -26,7 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake, state_job};
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
-use self::rules::{external_url, start_ruler};
+use self::rules::{end_rules, external_url, start_ruler};
 pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
@@ -313,13 +313,7 @@ impl Running {
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
-        let stopped = stop_intake.clone();
-        intake.spawn(async move {
-            // Without rules there is nothing to wait for, and others tell of alerts all the same.
-            stopped.cancelled().await;
-            ruler.ended().await;
-            rules_ended.cancel();
-        });
+        intake.spawn(end_rules(ruler, stop_intake.clone(), rules_ended));
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
