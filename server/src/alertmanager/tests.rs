@@ -487,7 +487,9 @@ async fn one_that_hangs_holds_up_nobody_beside_it() {
     };
     until("all of them", || told() == ALERTS).await;
     // As many as may be begun at one time.
-    assert_eq!(tell.begun[0].load(Ordering::SeqCst), 16);
+    let begun = || tell.begun[0].load(Ordering::SeqCst);
+    until("those that hang", || begun() >= 16).await;
+    assert_eq!(begun(), 16);
     life.kill(&tell).await;
 }
 
@@ -507,6 +509,7 @@ async fn what_ends_without_a_word_has_ended_after_a_start() {
         .saturating_sub(obs_model::time::NANOS_PER_SECOND);
     life.alertmanager.receive(&tenant(), vec![short]).await;
     until("resolved", || tell.count("A", "resolved") == 1).await;
+    until("the log", || life.logged("A", 0)).await;
     life.kill(&tell).await;
     let before = (tell.count("A", "firing"), tell.count("A", "resolved"));
     let life = start(&tell);
