@@ -5,13 +5,11 @@
 //! fails there, with an error of its own.
 
 pub(crate) mod configured;
-mod gate;
 mod oauth2;
 mod server_name;
 mod tls;
 
 pub use configured::{Answered, HttpClient, Unanswered, Use};
-pub use gate::{GATE, Gate};
 pub(crate) use tls::Anyone;
 pub use tls::handshake;
 

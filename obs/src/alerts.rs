@@ -12,6 +12,9 @@ use crate::arguments::{Output, ServerOptions, duration};
 use crate::client::{Client, now, time};
 use crate::table::Table;
 
+/// Where acknowledgements are.
+const ACKS: &str = "/api/v1/alertmanager/acks";
+
 /// `obs alerts`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Alerts {
@@ -20,6 +23,13 @@ pub(crate) enum Alerts {
     /// Show where an alert with these labels would go, and what would keep it quiet
     #[command(after_help = "Example:\n  obs alerts route alertname=DiskFull severity=page")]
     Route(RouteOptions),
+    /// Say that somebody cares for alerts: nobody hears of them again until they are over
+    #[command(
+        after_help = "Example:\n  obs alerts ack -c 'on it' -d 2h alertname=DiskFull node=eu-1"
+    )]
+    Ack(AckOptions),
+    /// List acknowledgements
+    Acks(AcksOptions),
 }
 
 /// `obs silence`
@@ -58,6 +68,36 @@ pub(crate) struct RouteOptions {
     /// Labels: `alertname=DiskFull severity=page`
     #[arg(required = true)]
     pub(crate) labels: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AckOptions {
+    /// Alerts that match all of these (`severity="page"`), or fingerprints
+    #[arg(required = true, value_name = "MATCHER")]
+    pub(crate) alerts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    /// What is done about it
+    #[arg(short, long, value_name = "TEXT", default_value = "")]
+    pub(crate) comment: String,
+    /// Who cares
+    #[arg(short, long, value_name = "NAME", env = "USER", default_value = "obs")]
+    pub(crate) author: String,
+    /// For how long at most (default: until they are over)
+    #[arg(short, long, value_name = "DURATION")]
+    pub(crate) duration: Option<String>,
+    /// Take acknowledgements back
+    #[arg(long, conflicts_with_all = ["comment", "duration"])]
+    pub(crate) remove: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcksOptions {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     /// Shape of the output
@@ -183,7 +223,67 @@ pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
             }
             shaped(options.output, data, route_table)
         }
+        Alerts::Ack(options) => ack(options).await,
+        Alerts::Acks(options) => {
+            let client = Client::new(&options.server)?;
+            let answer = client.json(ACKS, &[]).await?;
+            shaped(options.output, &answer, ack_table)
+        }
     }
+}
+
+/// Acknowledges alerts, or takes that back; prints their fingerprints.
+async fn ack(options: &AckOptions) -> anyhow::Result<()> {
+    let client = Client::new(&options.server)?;
+    let length = options.duration.as_deref().map(duration).transpose();
+    let length = length.context("--duration")?;
+    let is_print = |text: &String| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let prints: Vec<String> = match options.alerts.iter().all(is_print) {
+        true => options.alerts.clone(),
+        false => {
+            let found = client
+                .json("/api/v2/alerts", &filters(&options.alerts))
+                .await?;
+            items(&found)
+                .map(|alert| text(alert, "fingerprint").to_owned())
+                .collect()
+        }
+    };
+    ensure!(!prints.is_empty(), "no alert that fires matches");
+    for print in prints {
+        if options.remove {
+            client.delete(&format!("{ACKS}/{print}")).await?;
+        } else {
+            let ends = length.map(|length| now().saturating_add(length).to_string());
+            let body = json!({
+                "fingerprint": print,
+                "createdBy": options.author,
+                "comment": options.comment,
+                "endsAt": ends,
+            });
+            let headers = [("content-type", "application/json")];
+            let body = body.to_string().into_bytes();
+            let posted = client.post(ACKS, &headers, body).await?;
+            ensure!(posted.status == 200, posted.told());
+        }
+        write(&format!("{print}\n"))?;
+    }
+    Ok(())
+}
+
+fn ack_table(acks: &Value) -> Table {
+    let mut table = Table::new(["fingerprint", "by", "since", "until", "labels", "comment"]);
+    for ack in items(acks) {
+        table.push(vec![
+            text(ack, "fingerprint").to_owned(),
+            text(ack, "createdBy").to_owned(),
+            text(ack, "createdAt").to_owned(),
+            text(ack, "endsAt").to_owned(),
+            labels(&ack["labels"]),
+            text(ack, "comment").to_owned(),
+        ]);
+    }
+    table
 }
 
 fn alert_table(alerts: &Value) -> Table {
@@ -373,6 +473,13 @@ mod tests {
             csv.lines().nth(1),
             Some("A,active,T,r,\"severity=\"\"page\"\"\",s")
         );
+        let ack = json!({
+            "fingerprint": "00000000000000ff", "createdBy": "me", "createdAt": "T",
+            "endsAt": null, "labels": {"alertname": "A"}, "comment": "on it",
+        });
+        let csv = ack_table(&json!([ack])).csv();
+        let expect = "00000000000000ff,me,T,,\"alertname=\"\"A\"\"\",on it";
+        assert_eq!(csv.lines().nth(1), Some(expect));
         let silence = json!({
             "id": "1", "status": {"state": "active"}, "endsAt": "E", "createdBy": "me",
             "comment": "c", "matchers": [

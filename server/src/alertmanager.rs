@@ -2,9 +2,10 @@
 //! groups them, and has receivers told. What is decided is decided in `obs_alerting::notify`;
 //! here are the clock, the table on disk and the tasks that send.
 //!
-//! Invariants: an alert, a silence and what is told are durable before anybody is told of them; a
-//! notification of which nobody can say whether it arrived, because the server ended meanwhile,
-//! is not sent again; a reload takes over a whole configuration or none.
+//! Invariants: an alert and a silence are durable before anybody is told of them; that somebody was
+//! told is durable before it counts, so that what is not known to have arrived is sent again; a
+//! reload takes over a whole configuration or none; the state is locked for moments: whoever looks
+//! at much of it looks at a copy, which costs nothing.
 
 mod acks;
 mod deliver;
@@ -12,6 +13,8 @@ mod families;
 mod kept;
 mod load;
 mod outgoing;
+mod restore;
+mod round;
 mod rows;
 mod senders;
 mod start;
@@ -20,16 +23,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use obs_alerting::notify::{
-    Config, Group, GroupId, Groups, Log, Received, Silence, SilenceError, Silences,
-};
+use obs_alerting::notify::{Config, Groups, Log, Received, Silence, SilenceError, Silences};
 use obs_model::{Tenant, Timestamp};
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
-use deliver::{Delivery, DeliveryCounts, Tell};
+use deliver::{DeliveryCounts, Tell};
 use kept::Kept;
 pub(crate) use load::Loaded;
 pub(crate) use outgoing::Outgoing;
@@ -41,6 +43,10 @@ pub(crate) use start::{Settings, reload, settings, start};
 const ALERTS_MAX: usize = 200_000;
 /// Silences of one tenant, those that are over included.
 const SILENCES_MAX: usize = 10_000;
+/// Bytes of what one silence says.
+const SILENCE_BYTES_MAX: usize = 64 << 10;
+/// Alerts that are taken in while the state is locked.
+const AT_ONCE: usize = 500;
 /// How long silences that are over, and what was told of groups that are over, are known.
 const RETENTION: i64 = 5 * obs_model::time::NANOS_PER_DAY;
 /// Between two looks for what can be forgotten.
@@ -49,11 +55,13 @@ const FORGET: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_millis(20);
 /// Groups of one tenant that are decided on while others wait for the state.
 const GROUPS_AT_ONCE: usize = 2000;
-/// How long a reload and the end wait for notifications on their way.
-const SETTLE: Duration = Duration::from_secs(8);
+/// How long the end waits for notifications on their way.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long it then waits for what came of those that were cut.
+const CUT: Duration = Duration::from_secs(1);
 
-/// What is known of one tenant.
-#[derive(Debug)]
+/// What is known of one tenant. A copy costs nothing.
+#[derive(Clone, Debug)]
 pub(crate) struct Room {
     pub(crate) groups: Groups,
     pub(crate) silences: Silences,
@@ -72,6 +80,25 @@ impl Room {
     fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.silences.is_empty() && self.log.iter().next().is_none()
     }
+
+    /// What changed by itself since this was asked last.
+    fn changes(&mut self, tenant: &Tenant) -> Vec<RowChange> {
+        let ended = self.groups.take_timed_out();
+        let mut changes: Vec<RowChange> = ended
+            .iter()
+            .map(|alert| rows::alert(tenant, alert))
+            .collect();
+        let untold = self.log.take_changed();
+        changes.extend(untold.iter().map(|(key, e)| rows::told(tenant, key, e)));
+        let acks = self.groups.take_ended_acks().into_iter();
+        changes.extend(acks.map(|print| rows::no_ack(tenant, print)));
+        let flaps = self.groups.take_flaps();
+        changes.extend(flaps.iter().map(|(print, history)| match history {
+            Some(history) => rows::history(tenant, *print, history),
+            None => rows::no_history(tenant, *print),
+        }));
+        changes
+    }
 }
 
 #[derive(Debug)]
@@ -80,6 +107,28 @@ struct State {
     rooms: BTreeMap<Tenant, Room>,
     /// Ends notifications that wait to be tried again, when another configuration comes.
     generation: CancellationToken,
+    /// When time was looked at last, by a clock that nobody sets.
+    looked: Option<Instant>,
+}
+
+impl State {
+    fn room(&mut self, tenant: &Tenant) -> &mut Room {
+        let room = self.rooms.entry(tenant.clone());
+        room.or_insert_with(|| Room::new(&self.loaded.config))
+    }
+
+    /// Nanoseconds since this was asked last.
+    fn elapsed(&mut self) -> i64 {
+        let now = Instant::now();
+        let last = self.looked.replace(now).unwrap_or(now);
+        i64::try_from(now.duration_since(last).as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// All rooms as they are.
+    fn copies(&self) -> Vec<(Tenant, Room)> {
+        let rooms = self.rooms.iter();
+        rooms.map(|(t, room)| (t.clone(), room.clone())).collect()
+    }
 }
 
 /// Alerts that came in.
@@ -98,6 +147,8 @@ pub(crate) enum NotSet {
     Wrong(#[from] SilenceError),
     #[error("exceeded maximum number of silences: {found} (limit: {limit})")]
     Limit { found: usize, limit: usize },
+    #[error("silence exceeded maximum size: {found} bytes (limit: {limit} bytes)")]
+    Size { found: usize, limit: usize },
     #[error("{0}")]
     NotKept(String),
 }
@@ -113,8 +164,8 @@ pub(crate) struct Alertmanager {
     counts: DeliveryCounts,
     /// Something became due earlier.
     wake: Notify,
-    /// Held by notifications on their way; a reload waits for them.
-    gate: Arc<RwLock<()>>,
+    /// Ends requests that are on their way.
+    cut: CancellationToken,
     tasks: TaskTracker,
     /// Where users reach this server.
     external_url: String,
@@ -122,11 +173,6 @@ pub(crate) struct Alertmanager {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the end of an alert was told, and is no guess about the future.
-fn is_over(alert: &Received) -> bool {
-    alert.ends_at <= alert.updated_at
 }
 
 impl Alertmanager {
@@ -138,19 +184,20 @@ impl Alertmanager {
         now: Timestamp,
     ) -> Arc<Self> {
         let loaded = Arc::new(loaded);
-        let rooms = restored(&loaded.config, found, now);
+        let rooms = restore::restored(&loaded.config, found, now);
         Arc::new(Self {
             state: Mutex::new(State {
                 loaded,
                 rooms,
                 generation: CancellationToken::new(),
+                looked: None,
             }),
             kept,
             changing: tokio::sync::Mutex::default(),
             intake: Mutex::default(),
             counts: DeliveryCounts::default(),
             wake: Notify::new(),
-            gate: Arc::default(),
+            cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
             external_url,
         })
@@ -161,60 +208,106 @@ impl Alertmanager {
         Arc::clone(&lock(&self.state).loaded)
     }
 
-    /// Looks at what is known of a tenant.
+    /// Looks at what is known of a tenant, at a copy: nobody waits meanwhile.
     pub(crate) fn look<T>(&self, tenant: &Tenant, look: impl FnOnce(&Room, &Loaded) -> T) -> T {
-        let state = lock(&self.state);
-        match state.rooms.get(tenant) {
-            Some(room) => look(room, &state.loaded),
-            None => look(&Room::new(&state.loaded.config), &state.loaded),
+        let (room, loaded) = {
+            let state = lock(&self.state);
+            let room = state.rooms.get(tenant).cloned();
+            (room, Arc::clone(&state.loaded))
+        };
+        look(&room.unwrap_or_else(|| Room::new(&loaded.config)), &loaded)
+    }
+
+    /// Somebody speaks for the alerts of rules from now on: alerts from before the start live as
+    /// long as they were told to, from here.
+    pub(crate) fn ready(&self) {
+        let mut state = lock(&self.state);
+        let now = clock::now();
+        for room in state.rooms.values_mut() {
+            room.groups.release(now);
         }
+        drop(state);
+        self.wake.notify_one();
     }
 
     /// Takes alerts in. They are grouped also where the disk refuses them: a full disk is when
     /// alerts are needed most.
     pub(crate) async fn receive(&self, tenant: &Tenant, alerts: Vec<Received>) {
         let _one = self.changing.lock().await;
-        let (alerts, changes) = self.admitted(tenant, alerts);
-        if let Err(error) = self.kept.write(changes).await {
-            tracing::error!(error, "alerts are not kept on disk: a restart forgets them");
+        let (mut pieces, mut changes) = (Vec::new(), Vec::new());
+        let mut count = {
+            let state = lock(&self.state);
+            state.rooms.values().map(|room| room.groups.len()).sum()
+        };
+        let mut alerts = alerts.into_iter();
+        loop {
+            let piece: Vec<Received> = alerts.by_ref().take(AT_ONCE).collect();
+            if piece.is_empty() {
+                break;
+            }
+            let (piece, more) = self.admitted(tenant, piece, &mut count);
+            pieces.push(piece);
+            changes.extend(more);
+            tokio::task::yield_now().await;
         }
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let room = state
-            .rooms
-            .entry(tenant.clone())
-            .or_insert_with(|| Room::new(&state.loaded.config));
-        room.groups.receive(alerts, clock::now());
-        self.wake.notify_one();
+        self.keep(
+            changes,
+            "alerts are not kept on disk: a restart forgets them",
+        )
+        .await;
+        let mut changes = Vec::new();
+        for piece in pieces {
+            {
+                let mut state = lock(&self.state);
+                let room = state.room(tenant);
+                room.groups.receive(piece, clock::now());
+                changes.extend(room.changes(tenant));
+            }
+            self.wake.notify_one();
+            tokio::task::yield_now().await;
+        }
+        self.keep(changes, "how alerts come and go is not kept on disk")
+            .await;
+    }
+
+    /// Makes changes of which nobody hears whether they were made; a fault is told.
+    async fn keep(&self, changes: Vec<RowChange>, fault: &str) {
+        if let Err(error) = self.kept.write(changes).await {
+            tracing::error!(error, "{fault}");
+        }
     }
 
     /// Those that there is room for, and what is kept of them: what a restart must know, not each
     /// word that they still fire.
-    fn admitted(&self, tenant: &Tenant, alerts: Vec<Received>) -> (Vec<Received>, Vec<RowChange>) {
+    fn admitted(
+        &self,
+        tenant: &Tenant,
+        alerts: Vec<Received>,
+        count: &mut usize,
+    ) -> (Vec<Received>, Vec<RowChange>) {
         let state = lock(&self.state);
-        let mut count: usize = state.rooms.values().map(|room| room.groups.len()).sum();
         let room = state.rooms.get(tenant);
         let patience = state.loaded.config.global.resolve_timeout();
         let (mut admitted, mut changes) = (Vec::with_capacity(alerts.len()), Vec::new());
         let mut intake = lock(&self.intake);
         for alert in alerts {
-            match is_over(&alert) {
+            match alert.is_over() {
                 true => intake.resolved += 1,
                 false => intake.firing += 1,
             }
             let before = room.and_then(|room| room.groups.alert(alert.fingerprint));
             if before.is_none() {
-                if count >= ALERTS_MAX {
+                if *count >= ALERTS_MAX {
                     intake.limited += 1;
                     continue;
                 }
-                count += 1;
+                *count += 1;
             }
             let now = match before {
                 Some(before) => alert.clone().after(before),
                 None => alert.clone(),
             };
-            if before.is_none_or(|before| differs(before, &now, patience)) {
+            if before.is_none_or(|before| restore::differs(before, &now, patience)) {
                 changes.push(rows::alert(tenant, &now));
             }
             admitted.push(alert);
@@ -234,14 +327,22 @@ impl Alertmanager {
         silence: Silence,
         now: Timestamp,
     ) -> Result<String, NotSet> {
+        let found = bytes_of(&silence);
+        if found > SILENCE_BYTES_MAX {
+            let limit = SILENCE_BYTES_MAX;
+            return Err(NotSet::Size { found, limit });
+        }
         self.change_silences(tenant, |silences| {
-            if silence.id.is_empty() && silences.len() >= SILENCES_MAX {
+            let before = silences.len();
+            let changed = silences.set(silence, uuid(), now)?;
+            // Also a change of one may make another one.
+            if silences.len() > before.max(SILENCES_MAX) {
                 return Err(NotSet::Limit {
-                    found: silences.len(),
+                    found: before,
                     limit: SILENCES_MAX,
                 });
             }
-            Ok(silences.set(silence, uuid(), now)?)
+            Ok(changed)
         })
         .await
     }
@@ -276,51 +377,68 @@ impl Alertmanager {
         let rows = changed.iter().filter_map(|id| silences.get(id));
         let rows = rows.map(|silence| rows::silence(tenant, silence)).collect();
         self.kept.write(rows).await.map_err(NotSet::NotKept)?;
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let room = state
-            .rooms
-            .entry(tenant.clone())
-            .or_insert_with(|| Room::new(&state.loaded.config));
-        room.silences = silences;
+        lock(&self.state).room(tenant).silences = silences;
         Ok(changed.into_iter().next().unwrap_or_default())
     }
 
-    /// Goes on with another configuration. What waits to be tried again is decided anew.
-    pub(crate) async fn reload(&self, loaded: Loaded) {
+    /// Goes on with another configuration. What waits to be tried again is decided anew; what is
+    /// on its way arrives or fails, and nobody is told the same meanwhile.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "grouping many alerts anew computes for long, off the event loop"
+    )]
+    pub(crate) async fn reload(self: &Arc<Self>, loaded: Loaded) {
+        let loaded = Arc::new(loaded);
         if self.loaded().is_same(&loaded) {
             // Files with secrets may have changed all the same.
-            lock(&self.state).loaded = Arc::new(loaded);
+            lock(&self.state).loaded = loaded;
             return;
         }
-        let old = std::mem::replace(&mut lock(&self.state).generation, CancellationToken::new());
-        old.cancel();
-        // Not for ever: somebody who never answers must not keep a configuration away.
-        let settled = tokio::time::timeout(SETTLE, self.gate.write()).await;
-        if settled.is_err() {
-            tracing::warn!("a reload did not wait for notifications that take long");
+        let _one = self.changing.lock().await;
+        let reloading = Arc::clone(self);
+        let regrouped = tokio::task::spawn_blocking(move || reloading.regroup(loaded));
+        if regrouped.await.is_err() {
+            tracing::error!("grouping alerts anew failed");
         }
-        let loaded = Arc::new(loaded);
-        let mut state = lock(&self.state);
-        let now = clock::now();
-        for room in state.rooms.values_mut() {
-            room.groups.reload(Arc::clone(&loaded.config), now);
-        }
-        state.loaded = loaded;
-        drop(state);
         self.wake.notify_one();
     }
 
-    /// Runs until the token is cancelled, and ends what is on its way.
-    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Groups all alerts by another configuration.
+    fn regroup(&self, loaded: Arc<Loaded>) {
+        let now = clock::now();
+        let copies = lock(&self.state).copies();
+        let regrouped: Vec<(Tenant, Groups)> = copies
+            .into_iter()
+            .map(|(tenant, room)| {
+                let config = Arc::clone(&loaded.config);
+                (tenant, room.groups.regrouped(config, now))
+            })
+            .collect();
+        let mut state = lock(&self.state);
+        let mut regrouped: BTreeMap<Tenant, Groups> = regrouped.into_iter().collect();
+        for (tenant, room) in &mut state.rooms {
+            match regrouped.remove(tenant) {
+                Some(groups) => room.groups.adopt(groups),
+                None => room.groups.reload(Arc::clone(&loaded.config), now),
+            }
+        }
+        state.loaded = loaded;
+        let old = std::mem::replace(&mut state.generation, CancellationToken::new());
+        drop(state);
+        old.cancel();
+    }
+
+    /// Runs until the token is cancelled, and waits for what is on its way for so long.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken, patience: Duration) {
         let mut forget = tokio::time::interval(FORGET);
         loop {
-            let next = {
-                let state = lock(&self.state);
-                let due = state.rooms.values().filter_map(|r| r.groups.next_due());
-                due.min()
-            };
-            let wait = next.map_or(FORGET, clock::until);
+            let next = self.dispatch().await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(PACE) => {}
+            }
+            // Somebody may set the clock meanwhile.
+            let wait = next.map_or(FORGET, clock::until).min(FORGET);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -328,155 +446,36 @@ impl Alertmanager {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
-            self.dispatch().await;
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(PACE) => {}
-            }
         }
+        // What was heard last.
+        self.dispatch().await;
+        self.settle(patience).await;
+    }
+
+    /// The end: requests that are not answered in time are cut, and sent again by the next start.
+    async fn settle(&self, patience: Duration) {
         lock(&self.state).generation.cancel();
         self.tasks.close();
-        if tokio::time::timeout(SETTLE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("notifications were on their way at the end");
+        let settled = tokio::time::timeout(patience, self.tasks.wait()).await;
+        if settled.is_err() {
+            tracing::warn!("notifications were on their way at the end: they are sent again");
+            self.cut.cancel();
+            // Whatever does not end here is not known to have arrived.
+            drop(tokio::time::timeout(CUT, self.tasks.wait()).await);
         }
-    }
-
-    /// Decides on all groups that are due, and sends.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "deciding on a storm computes for long, off the event loop"
-    )]
-    async fn dispatch(self: &Arc<Self>) {
-        loop {
-            let gate = Arc::clone(&self.gate).read_owned().await;
-            let deciding = Arc::clone(self);
-            let decided = tokio::task::spawn_blocking(move || deciding.decide(clock::now()));
-            let Ok((deliveries, more)) = decided.await else {
-                tracing::error!("deciding on groups of alerts failed");
-                return;
-            };
-            for delivery in deliveries {
-                let (alertmanager, gate) = (Arc::clone(self), Arc::clone(&self.gate));
-                // There is room for another reader: the one of this round holds it open.
-                let Ok(held) = gate.try_read_owned() else {
-                    self.failed(&delivery);
-                    continue;
-                };
-                self.tasks.spawn(async move {
-                    alertmanager.deliver(&delivery).await;
-                    drop(held);
-                });
-            }
-            drop(gate);
-            if !more {
-                return;
-            }
-        }
-    }
-
-    /// What is to be sent of groups that are due, and whether there are more of them.
-    fn decide(&self, now: Timestamp) -> (Vec<Delivery>, bool) {
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let config = Arc::clone(&state.loaded.config);
-        if !config.extras.heartbeats.is_empty() || !config.extras.expected.is_empty() {
-            // One tenant's room is enough, also where no alert has come yet.
-            let own = state.rooms.entry(Tenant::anonymous());
-            let own = own.or_insert_with(|| Room::new(&config));
-            own.groups.begin_pulse();
-        }
-        let (mut deliveries, mut more) = (Vec::new(), false);
-        for (tenant, room) in &mut state.rooms {
-            let (log, silences) = (&mut room.log, &room.silences);
-            let (told, left) = room.groups.tell(silences, log, GROUPS_AT_ONCE, now);
-            more |= left;
-            deliveries.extend(told.into_iter().map(|telling| Delivery {
-                tenant: tenant.clone(),
-                notification: telling.notification,
-                of: telling.of,
-                loaded: Arc::clone(&state.loaded),
-                cancelled: state.generation.clone(),
-            }));
-        }
-        (deliveries, more)
-    }
-
-    /// Forgets alerts that are over, silences and what was told long ago.
-    async fn forget(&self) {
-        let _one = self.changing.lock().await;
-        let changes = {
-            let mut state = lock(&self.state);
-            let now = clock::now();
-            let mut changes = Vec::new();
-            for (tenant, room) in &mut state.rooms {
-                let gone = room.groups.forget(now);
-                changes.extend(gone.into_iter().map(|print| rows::no_alert(tenant, print)));
-                let gone = room.groups.forget_acks(now);
-                changes.extend(gone.into_iter().map(|print| rows::no_ack(tenant, print)));
-                let gone = room.silences.forget(now, RETENTION);
-                changes.extend(gone.iter().map(|id| rows::no_silence(tenant, id)));
-                let groups: Vec<(&GroupId, &Group)> = room.groups.iter().collect();
-                let alive: std::collections::HashSet<&str> =
-                    groups.iter().map(|(_, group)| group.key.as_str()).collect();
-                let gone = room
-                    .log
-                    .forget(now, RETENTION, |key| alive.contains(key.group.as_str()));
-                changes.extend(gone.iter().map(|key| rows::not_told(tenant, key)));
-            }
-            state.rooms.retain(|_, room| !room.is_empty());
-            changes
-        };
-        if let Err(error) = self.kept.write(changes).await {
-            tracing::error!(error, "rows of the Alertmanager are not removed");
-        }
+        let changes = self.ended_by_themselves(clock::now());
+        self.keep(changes, "ends of alerts are not kept on disk")
+            .await;
     }
 }
 
-/// Whether a restart must know of a change.
-fn differs(before: &Received, now: &Received, patience: i64) -> bool {
-    before.starts_at != now.starts_at
-        || before.annotations != now.annotations
-        || before.generator_url != now.generator_url
-        || is_over(before) != is_over(now)
-        || (is_over(now) && before.ends_at != now.ends_at)
-        || (now.ends_at - before.ends_at) > patience
-}
-
-/// What was kept. An alert that fired when it was kept fires on until somebody had time to say
-/// more about it: that nobody could while the server was down means nothing.
-fn restored(
-    config: &Arc<Config>,
-    found: Vec<(Tenant, Row)>,
-    now: Timestamp,
-) -> BTreeMap<Tenant, Room> {
-    let patience = now.saturating_add(config.global.resolve_timeout());
-    let mut rooms: BTreeMap<Tenant, Room> = BTreeMap::new();
-    let mut alerts: BTreeMap<Tenant, Vec<Received>> = BTreeMap::new();
-    for (tenant, row) in found {
-        let room = rooms
-            .entry(tenant.clone())
-            .or_insert_with(|| Room::new(config));
-        match row {
-            Row::Alert(mut alert) => {
-                if !is_over(&alert) {
-                    alert.ends_at = alert.ends_at.max(patience);
-                }
-                alerts.entry(tenant).or_default().push(alert);
-            }
-            Row::Silence(silence) => room.silences.restore(silence),
-            Row::Ack(print, ack) => room.groups.restore(print, ack),
-            Row::Told(key, entry) | Row::OnItsWay(key, entry) => room.log.set(key, entry),
-        }
-    }
-    for (tenant, alerts) in alerts {
-        if let Some(room) = rooms.get_mut(&tenant) {
-            room.groups.receive(alerts, now);
-        }
-    }
-    rooms
+/// Bytes of what a silence says.
+fn bytes_of(silence: &Silence) -> usize {
+    let matchers = silence.matchers.iter();
+    let matchers: usize = matchers.map(|m| m.name.len() + m.value.len()).sum();
+    let notes = silence.annotations.iter();
+    let notes: usize = notes.map(|(name, value)| name.len() + value.len()).sum();
+    matchers + notes + silence.comment.len() + silence.created_by.len()
 }
 
 /// A random id, as silences have it.

@@ -12,8 +12,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -27,7 +27,7 @@ use obs_alerting::notify::texts::{self, Library};
 use obs_alerting::notify::{Config, Received};
 use obs_collector::config::{ClientConfig, TlsConfig};
 use obs_collector::glob;
-use obs_collector::http_client::{GATE, Gate, HttpClient, Unanswered, Use};
+use obs_collector::http_client::{HttpClient, Unanswered, Use};
 use obs_model::{Labels, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -44,8 +44,6 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Notifications whose texts are written at one time: a hostile template holds up others no more
 /// than that.
 const WRITERS: usize = 4;
-/// Groups for which something is kept for the next notification.
-const KEPT_MAX: usize = 10_000;
 
 /// Why a receiver was not told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,8 +94,6 @@ pub(crate) struct Senders {
     programs: bool,
     tries: AtomicU64,
     writers: Arc<Semaphore>,
-    /// What the last notification of a group left, by group, receiver and integration.
-    kept: Mutex<BTreeMap<(String, String, usize), Kept>>,
 }
 
 /// A notification that owns what it says, for a thread of its own.
@@ -174,18 +170,19 @@ impl Senders {
             programs: options.programs,
             tries: AtomicU64::new(0),
             writers: Arc::new(Semaphore::new(WRITERS)),
-            kept: Mutex::default(),
         })
     }
 
     /// Tells a receiver by one of its integrations, counted over all kinds; one try. The labels of
-    /// the route may be templates.
+    /// the route may be templates. Takes what the last notification of the group left, and gives what
+    /// the next one needs.
     pub(crate) async fn send(
         &self,
         receiver: &str,
         integration: usize,
         data: &Data<'_>,
-    ) -> Result<(), SendError> {
+        kept: &Kept,
+    ) -> Result<Kept, SendError> {
         let senders = self.receivers.get(receiver).map(Vec::as_slice);
         let Some(sender) = senders.and_then(|senders| senders.get(integration)) else {
             let text = format!("no integration {integration} of receiver {receiver:?}");
@@ -195,8 +192,7 @@ impl Senders {
         let told = settings.duration("timeout").filter(|nanos| *nanos > 0);
         let limit = told.and_then(|nanos| u64::try_from(nanos).ok());
         let limit = limit.map_or(TRY_MAX, Duration::from_nanos).min(TRY_MAX);
-        let place = (data.group_key.to_owned(), receiver.to_owned(), integration);
-        let attempt = self.attempt(sender, &place, data);
+        let attempt = self.attempt(sender, kept, data);
         match tokio::time::timeout(limit, attempt).await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => {
@@ -213,17 +209,12 @@ impl Senders {
     async fn attempt(
         &self,
         sender: &Sender,
-        place: &(String, String, usize),
+        before: &Kept,
         data: &Data<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Kept, Failure> {
         let files = sender.read_files().await?;
-        let kept = match data.reason {
-            // Another story begins.
-            "first notification" => Kept::new(),
-            _ => self.kept().get(place).cloned().unwrap_or_default(),
-        };
         let delivery = self
-            .write(sender, files.clone(), kept, Notice::of(data))
+            .write(sender, files.clone(), before.clone(), Notice::of(data))
             .await?;
         let kept = match delivery {
             Delivery::Http(exchange) => sender.talk(exchange).await?,
@@ -233,12 +224,10 @@ impl Senders {
             }
             Delivery::Mail(mail) => {
                 let settings = &sender.integration.settings;
-                open_gate().await;
                 smtp::send(settings, &files, &sender.tls, &mail).await?;
                 Kept::new()
             }
             Delivery::Program(told) if self.programs => {
-                open_gate().await;
                 program::run(&told, &self.folder).await?;
                 Kept::new()
             }
@@ -247,22 +236,11 @@ impl Senders {
                 return Err(Failure::last(text));
             }
         };
-        let mut all = self.kept();
-        match kept.is_empty() {
-            true if data.status() == "resolved" => drop(all.remove(place)),
-            true => {}
-            false => {
-                if all.len() >= KEPT_MAX {
-                    all.pop_first();
-                }
-                all.insert(place.clone(), kept);
-            }
-        }
-        Ok(())
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String, usize), Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        // What is over needs nothing; what says nothing new leaves what was known.
+        Ok(match kept.is_empty() && data.status() != "resolved" {
+            true => before.clone(),
+            false => kept,
+        })
     }
 
     /// Writes the texts of a notification, off the event loop.
@@ -389,13 +367,6 @@ impl Sender {
             }
         }
         Err(Failure::last(format!("more than {REQUESTS_MAX} requests")))
-    }
-}
-
-/// What is not sent over HTTP says before it begins that it is on its way.
-async fn open_gate() {
-    if let Ok(gate) = GATE.try_with(Gate::clone) {
-        gate.pass().await;
     }
 }
 

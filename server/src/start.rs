@@ -26,7 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake, state_job};
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
-use self::rules::{external_url, start_ruler};
+use self::rules::{end_rules, external_url, start_ruler};
 pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
@@ -277,7 +277,8 @@ impl Running {
         let receiver = receiver(&app, options, config).await?;
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
-        let outgoing = alertmanager::start(&app, &disk, collected.alerts, ends.intake()).await?;
+        let outgoing = alertmanager::start(&app, &disk, collected.alerts, intake).await?;
+        let rules_ended = outgoing.ended.clone();
         let ways = (receiver.clone(), gateway.clone(), probes);
         if let Some(bound) = listeners.resource_metrics.take() {
             let (place, ended) = (config_folder(options), (&ends.stop_listening, &ends.cut));
@@ -317,7 +318,7 @@ impl Running {
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
-        intake.spawn(async move { ruler.ended().await });
+        intake.spawn(end_rules(ruler, stop_intake.clone(), rules_ended));
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,

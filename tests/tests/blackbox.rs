@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 mod moving;
 mod node;
+mod notifications;
 mod otlp;
 mod own;
 mod prometheus_api;

@@ -38,6 +38,11 @@ impl Acks {
         self.0.remove(&print)
     }
 
+    /// Whether somebody said so of an alert, at any time.
+    pub fn contains(&self, print: Fingerprint) -> bool {
+        self.0.contains_key(&print)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&Fingerprint, &Ack)> {
         self.0.iter()

@@ -60,6 +60,11 @@ impl Received {
         self.ends_at <= now
     }
 
+    /// Whether its end was told, and is no guess about the future.
+    pub fn is_over(&self) -> bool {
+        self.ends_at <= self.updated_at
+    }
+
     /// This, told of later than `before`, which is about the same alert.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {

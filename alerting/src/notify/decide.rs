@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is decided follows from the alerts, the acknowledgements, the log and the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::Timestamp;
 
@@ -22,6 +22,8 @@ pub(super) struct Due<'a> {
     pub(super) key: &'a str,
     /// The alerts that nothing keeps quiet.
     pub(super) alerts: &'a [Received],
+    /// Reloads so far.
+    pub(super) generation: u64,
 }
 
 /// What is told, by each integration of each receiver that hears of it.
@@ -85,27 +87,41 @@ fn to_receiver(
             kind: integration.kind(),
             index: integration.index,
         };
+        let before = log.get(&key);
+        let own = match hears {
+            true => standing.clone(),
+            false => standing.among(before),
+        };
         let send_resolved = integration.send_resolved;
-        let repeat = route.options.repeat;
-        let why = reason(log.get(&key), standing, send_resolved, repeat, now);
+        let why = reason(before, &own, send_resolved, route.options.repeat, now);
         let Some(reason) = why else { continue };
         if !hears && !matches!(reason, Reason::NewResolved | Reason::AllResolved) {
             continue;
         }
-        let told = due.alerts.iter();
-        let told = told.filter(|alert| send_resolved || !alert.is_resolved(now));
+        let told = due.alerts.iter().filter(|alert| {
+            let print = &alert.fingerprint;
+            own.firing.contains(print) || (send_resolved && own.resolved.contains(print))
+        });
+        let kept = match reason {
+            // Another story begins.
+            Reason::First => BTreeMap::new(),
+            _ => before.map(|before| before.kept.clone()).unwrap_or_default(),
+        };
         notifications.push(Notification {
             group: due.id.clone(),
-            key,
             alerts: told.cloned().collect(),
             reason,
+            before: before.map(|before| before.at),
+            silent: !send_resolved && own.firing.is_empty(),
             entry: LogEntry {
-                firing: standing.firing.clone(),
-                resolved: standing.resolved.clone(),
+                firing: own.firing,
+                resolved: own.resolved,
                 at: now,
+                kept,
             },
-            silent: !send_resolved && standing.firing.is_empty(),
+            key,
             now,
+            generation: due.generation,
         });
     }
     notifications

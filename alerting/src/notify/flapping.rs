@@ -7,7 +7,8 @@
 //! Invariant: while an alert flaps it is never over; a recovery counts from when the flapping would
 //! end if nothing changed any more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use obs_model::{Labels, Matcher, Timestamp, matcher};
 
@@ -34,18 +35,25 @@ pub struct Flapping {
 }
 
 /// What is known of one alert.
-#[derive(Clone, Debug)]
-struct History {
-    changes: VecDeque<Timestamp>,
-    firing: bool,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// When its state changed.
+    pub changes: VecDeque<Timestamp>,
+    /// Whether it fires.
+    pub firing: bool,
     /// When it ends if nothing more is heard.
-    ends_at: Timestamp,
-    flaps: bool,
+    pub ends_at: Timestamp,
+    /// Whether it comes and goes all the time.
+    pub flaps: bool,
 }
 
 /// What is known of all.
 #[derive(Clone, Debug, Default)]
-pub struct Flaps(BTreeMap<Fingerprint, History>);
+pub struct Flaps {
+    all: BTreeMap<Fingerprint, Arc<History>>,
+    /// Whose history is another than when this was asked last.
+    changed: BTreeSet<Fingerprint>,
+}
 
 impl Flapping {
     fn step(&self) -> i64 {
@@ -87,12 +95,16 @@ impl Flaps {
             return alert;
         }
         let firing = !alert.is_resolved(now);
-        let history = self.0.entry(alert.fingerprint).or_insert_with(|| History {
-            changes: VecDeque::new(),
-            firing,
-            ends_at: alert.ends_at,
-            flaps: false,
+        let history = self.all.entry(alert.fingerprint).or_insert_with(|| {
+            Arc::new(History {
+                changes: VecDeque::new(),
+                firing,
+                ends_at: alert.ends_at,
+                flaps: false,
+            })
         });
+        let history = Arc::make_mut(history);
+        let newest = history.changes.back().copied();
         // It ended before without a word.
         if history.firing && history.ends_at <= now && firing {
             history.changes.push_back(history.ends_at);
@@ -110,12 +122,16 @@ impl Flaps {
             history.changes.pop_front();
         }
         let percent = config.percent(&history.changes, now);
-        history.flaps = percent
+        let flaps = percent
             >= if history.flaps {
                 config.ends
             } else {
                 config.starts
             };
+        if history.changes.back().copied() != newest || history.flaps != flaps {
+            self.changed.insert(alert.fingerprint);
+        }
+        history.flaps = flaps;
         if history.flaps {
             let text = format!("{percent:.0}% state change");
             let others = alert
@@ -133,18 +149,71 @@ impl Flaps {
 
     /// Whether an alert flaps.
     pub fn is_flapping(&self, print: Fingerprint) -> bool {
-        self.0.get(&print).is_some_and(|history| history.flaps)
+        self.all.get(&print).is_some_and(|history| history.flaps)
+    }
+
+    /// Takes over what was kept. Nobody knows how the alert has fared since.
+    pub fn restore(
+        &mut self,
+        config: &Flapping,
+        print: Fingerprint,
+        mut history: History,
+        now: Timestamp,
+    ) {
+        history.ends_at = history.ends_at.max(now.saturating_add(config.window));
+        self.all.insert(print, Arc::new(history));
+    }
+
+    /// Whether any history is another than when it was asked for last.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The histories that are others than when this was asked last; nothing in place of one that is
+    /// forgotten.
+    pub fn take_changed(&mut self) -> Vec<(Fingerprint, Option<History>)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let history = |print| self.all.get(&print).map(|history| history.as_ref().clone());
+        changed.map(|print| (print, history(print))).collect()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.changed.extend(self.all.keys());
+        self.all.clear();
+    }
+
+    /// The clock was set by so many nanoseconds.
+    pub fn shift(&mut self, jump: i64) {
+        for history in self.all.values_mut() {
+            let history = Arc::make_mut(history);
+            history.ends_at = history.ends_at.saturating_add(jump);
+            for change in &mut history.changes {
+                *change = change.saturating_add(jump);
+            }
+        }
     }
 
     /// Forgets what has been at rest for long.
     pub fn forget(&mut self, config: &Flapping, now: Timestamp) {
         let begin = now.saturating_sub(config.window);
-        self.0.retain(|_, history| {
-            let recent = history
-                .changes
-                .back()
-                .is_some_and(|change| *change >= begin);
-            recent || (history.firing && history.ends_at > now)
+        let lives = |history: &History| {
+            let recent = history.changes.back();
+            recent.is_some_and(|change| *change >= begin)
+                || (history.firing && history.ends_at > now)
+        };
+        let changed = &mut self.changed;
+        self.all.retain(|print, history| {
+            let lives = lives(history);
+            if !lives && !history.changes.is_empty() {
+                changed.insert(*print);
+            }
+            lives
         });
     }
 }
@@ -206,7 +275,7 @@ mod tests {
         assert!(rested.is_resolved(at(34)));
         assert!(!flaps.is_flapping(last.fingerprint));
         flaps.forget(&config, at(60));
-        assert!(flaps.0.is_empty());
+        assert!(flaps.is_empty());
     }
 
     #[test]
@@ -238,7 +307,7 @@ mod tests {
         }
         assert_eq!(
             flaps
-                .0
+                .all
                 .values()
                 .map(|history| history.changes.len())
                 .sum::<usize>(),

@@ -15,6 +15,8 @@ use super::log::{LogEntry, LogKey, Reason};
 
 /// The name of the alert that says that we live.
 pub const ALIVE: &str = "Heartbeat";
+/// The route of heartbeats, which is none: an alert of the user may have the same name.
+const ROUTE: &str = "heartbeat";
 /// The name of the alert that says that a sender does not.
 pub const MISSING: &str = "HeartbeatMissing";
 
@@ -68,7 +70,7 @@ impl Heartbeat {
             .flat_map(|receiver| &receiver.integrations);
         let tell = integrations.map(|integration| Notification {
             group: GroupId {
-                route: config.route.id.clone(),
+                route: ROUTE.to_owned(),
                 labels: labels.clone(),
             },
             key: LogKey {
@@ -83,9 +85,12 @@ impl Heartbeat {
                 firing: [alert.fingerprint].into(),
                 resolved: BTreeSet::new(),
                 at: now,
+                kept: BTreeMap::new(),
             },
+            before: None,
             silent: false,
             now,
+            generation: 0,
         });
         tell.collect()
     }
@@ -137,6 +142,21 @@ impl Watch {
             }
         }
         told
+    }
+
+    /// Forgets those that nobody waits for any more.
+    pub fn retain(&mut self, expected: &[Expected]) {
+        let waits = |name: &String| expected.iter().any(|one| one.name == *name);
+        self.heard.retain(|name, _| waits(name));
+        self.missing.retain(waits);
+    }
+
+    /// The clock was set by so many nanoseconds.
+    pub fn shift(&mut self, jump: i64) {
+        self.start = self.start.saturating_add(jump);
+        for heard in self.heard.values_mut() {
+            *heard = heard.saturating_add(jump);
+        }
     }
 
     /// When somebody may be missed next.

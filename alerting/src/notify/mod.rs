@@ -17,8 +17,10 @@ pub mod groups;
 pub mod heartbeat;
 pub mod inhibit;
 pub mod interval;
+mod lifetime;
 pub mod log;
 pub mod matchers;
+mod plan;
 pub mod receivers;
 pub mod requests;
 pub mod route;
@@ -30,8 +32,10 @@ pub use acks::{Ack, Acks};
 pub use alert::{Fingerprint, Received};
 pub use config::Config;
 pub use extras::Extras;
-pub use groups::{Group, GroupId, Groups, Notification, Quiet, Suppressed, Telling};
+pub use flapping::History;
+pub use groups::{Group, GroupId, Groups, Notification, Quiet, Suppressed};
 pub use log::{Log, LogEntry, LogKey, Reason};
+pub use plan::{Plans, Telling};
 pub use silence::{Silence, SilenceError, SilenceState, Silences};
 
 #[cfg(test)]

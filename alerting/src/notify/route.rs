@@ -127,6 +127,12 @@ impl Route {
         self.routes.iter().find_map(|route| route.by_id(id))
     }
 
+    /// Whether a receiver may hear of it, now or further up.
+    pub fn hears(&self, receiver: &str) -> bool {
+        let mut steps = self.options.escalate.iter();
+        self.options.receiver == receiver || steps.any(|step| step.receiver == receiver)
+    }
+
     /// The labels by which an alert of this route is grouped.
     pub fn group_labels(&self, labels: &Labels) -> Labels {
         match &self.options.group_by {

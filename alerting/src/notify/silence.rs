@@ -1,6 +1,7 @@
 //! Silences: who asked for quiet about what, from when until when.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Labels, Matcher, Timestamp, matcher};
@@ -118,19 +119,24 @@ impl Silence {
     }
 }
 
-/// All silences.
+/// All silences; a copy costs nothing, whatever is in it.
 #[derive(Clone, Debug, Default)]
-pub struct Silences(BTreeMap<String, Silence>);
+pub struct Silences(Arc<BTreeMap<String, Arc<Silence>>>);
 
 impl Silences {
     /// Takes one over as it was kept.
     pub fn restore(&mut self, silence: Silence) {
-        self.0.insert(silence.id.clone(), silence);
+        self.put(silence);
+    }
+
+    fn put(&mut self, silence: Silence) {
+        let id = silence.id.clone();
+        Arc::make_mut(&mut self.0).insert(id, Arc::new(silence));
     }
 
     /// One by its id.
     pub fn get(&self, id: &str) -> Option<&Silence> {
-        self.0.get(id)
+        self.0.get(id).map(AsRef::as_ref)
     }
 
     /// How many there are.
@@ -145,7 +151,7 @@ impl Silences {
 
     /// All.
     pub fn iter(&self) -> impl Iterator<Item = &Silence> {
-        self.0.values()
+        self.0.values().map(AsRef::as_ref)
     }
 
     /// Sets one; without an id it is new, and so is one that changes what it is about: the one
@@ -159,14 +165,14 @@ impl Silences {
         silence.updated_at = now;
         let before = match silence.id.as_str() {
             "" => None,
-            id => Some(self.0.get(id).cloned().ok_or(SilenceError::Missing)?),
+            id => Some(self.get(id).cloned().ok_or(SilenceError::Missing)?),
         };
         if let Some(before) = &before
             && before.can_become(&silence, now)
         {
             silence.check(now)?;
             let id = silence.id.clone();
-            self.0.insert(id.clone(), silence);
+            self.put(silence);
             return Ok(vec![id]);
         }
         silence.starts_at = silence.starts_at.max(now);
@@ -179,13 +185,14 @@ impl Silences {
             self.expire(&before.id, now)?;
             changed.push(before.id);
         }
-        self.0.insert(silence.id.clone(), silence);
+        self.put(silence);
         Ok(changed)
     }
 
     /// Ends one now.
     pub fn expire(&mut self, id: &str, now: Timestamp) -> Result<(), SilenceError> {
-        let silence = self.0.get_mut(id).ok_or(SilenceError::Missing)?;
+        let all = Arc::make_mut(&mut self.0);
+        let silence = Arc::make_mut(all.get_mut(id).ok_or(SilenceError::Missing)?);
         match silence.state(now) {
             SilenceState::Expired => return Err(SilenceError::Expired(id.to_owned())),
             SilenceState::Active => silence.ends_at = now,
@@ -201,8 +208,7 @@ impl Silences {
     /// The ids of those that keep an alert quiet now.
     pub fn about(&self, labels: &Labels, now: Timestamp) -> Vec<String> {
         let active = self
-            .0
-            .values()
+            .iter()
             .filter(|silence| silence.state(now) == SilenceState::Active);
         let about = active.filter(|silence| silence.is_about(labels));
         about.map(|silence| silence.id.clone()).collect()
@@ -211,10 +217,10 @@ impl Silences {
     /// Forgets those that ended longer than `age` ago; gives their ids.
     pub fn forget(&mut self, now: Timestamp, age: i64) -> Vec<String> {
         let old = |silence: &Silence| now - silence.ends_at > age;
-        let ids = self.0.values().filter(|silence| old(silence));
+        let ids = self.iter().filter(|silence| old(silence));
         let ids: Vec<String> = ids.map(|silence| silence.id.clone()).collect();
         for id in &ids {
-            self.0.remove(id);
+            Arc::make_mut(&mut self.0).remove(id);
         }
         ids
     }

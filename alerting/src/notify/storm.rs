@@ -3,20 +3,25 @@
 //!
 //! Invariants: every notification that comes in is told, is part of a summary, or is held to come
 //! again; the guard forgets nothing. A summary has a bounded number of alerts and says how many
-//! there are.
+//! there are, and is closed once all that stood in it is over.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use obs_model::{Labels, Timestamp};
 
-use super::alert::Received;
+use super::alert::{Fingerprint, Received};
+use super::config::Config;
 use super::groups::{GroupId, Notification};
-use super::log::{LogEntry, LogKey, Reason};
+use super::log::{Log, LogEntry, LogKey, Reason};
 
 /// Alerts of a summary.
 pub const SUMMARY_ALERTS_MAX: usize = 100;
 /// The name that stands for alerts in a summary.
 pub const ALERT_NAME: &str = "NotificationStorm";
+/// The route of summaries, which is none.
+const ROUTE: &str = "storm";
+/// Nanoseconds between two looks whether a storm is over.
+const LOOK: i64 = 5 * obs_model::time::NANOS_PER_SECOND;
 
 /// What is no storm yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +32,16 @@ pub struct Calm {
     pub per: i64,
 }
 
-/// What was told lately, by receiver, kind and place.
+/// What was told lately.
 #[derive(Clone, Debug, Default)]
-pub struct Storms(BTreeMap<(String, &'static str, usize), Lately>);
+pub struct Storms {
+    /// By receiver, kind and place.
+    lately: BTreeMap<(String, &'static str, usize), Lately>,
+    /// When somebody looked last whether a storm is over.
+    looked: Option<Timestamp>,
+    /// Whether any summary may be open.
+    open: bool,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Lately {
@@ -70,7 +82,7 @@ impl Storms {
             }
             let key = &notification.key;
             let place = (key.receiver.clone(), key.kind, key.index);
-            let lately = self.0.entry(place.clone()).or_default();
+            let lately = self.lately.entry(place.clone()).or_default();
             while lately.told.front().is_some_and(|then| *then <= begin) {
                 lately.told.pop_front();
             }
@@ -82,12 +94,13 @@ impl Storms {
             }
         }
         for (place, notifications) in more {
-            let lately = self.0.entry(place).or_default();
+            let lately = self.lately.entry(place).or_default();
             if lately.summary.is_some_and(|then| then > begin) {
                 out.held.extend(notifications);
                 continue;
             }
             lately.summary = Some(now);
+            self.open = true;
             out.summaries.push(summary(notifications, now));
         }
         out
@@ -97,9 +110,104 @@ impl Storms {
     pub fn forget(&mut self, calm: Calm, now: Timestamp) {
         let begin = now.saturating_sub(calm.per);
         let recent = |then: Option<&Timestamp>| then.is_some_and(|then| *then > begin);
-        self.0
+        self.lately
             .retain(|_, lately| recent(lately.told.back()) || recent(lately.summary.as_ref()));
     }
+
+    /// Whether it is time to look which storms are over.
+    pub(super) fn look(&mut self, now: Timestamp) -> bool {
+        let soon = |then: Timestamp| (0..LOOK).contains(&(now - then));
+        let look = !self.looked.is_some_and(soon);
+        if look {
+            self.looked = Some(now);
+        }
+        look
+    }
+
+    /// Notes whether any summary may be open.
+    pub(super) fn set_open(&mut self, open: bool) {
+        self.open = open;
+    }
+
+    /// When it is time to look again.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        let looked = self.looked.filter(|_| self.open)?;
+        Some(looked.saturating_add(LOOK))
+    }
+
+    /// The clock was set by so many nanoseconds.
+    pub(super) fn shift(&mut self, jump: i64) {
+        self.looked = None;
+        for lately in self.lately.values_mut() {
+            for then in lately.told.iter_mut().chain(&mut lately.summary) {
+                *then = then.saturating_add(jump);
+            }
+        }
+    }
+}
+
+/// The name of the group of a receiver's summaries.
+fn group_key(receiver: &str) -> String {
+    let receiver = obs_query::promql::quote(receiver);
+    format!("{{}}/{ALERT_NAME}:{{receiver={receiver}}}")
+}
+
+/// Summaries that are not closed.
+pub(super) fn open(log: &Log) -> impl Iterator<Item = (&LogKey, &LogEntry)> {
+    log.iter()
+        .filter(|(key, entry)| !entry.firing.is_empty() && is_summary(key))
+}
+
+/// Whether this is about a summary.
+pub(super) fn is_summary(key: &LogKey) -> bool {
+    key.group == group_key(&key.receiver)
+}
+
+/// Whether this is about a summary that can still be closed.
+pub fn can_close(config: &Config, key: &LogKey) -> bool {
+    is_summary(key) && config.receivers.iter().any(|r| r.name == key.receiver)
+}
+
+/// What closes a summary; nothing where the receiver is gone.
+pub(super) fn closing(
+    config: &Config,
+    key: &LogKey,
+    open: &LogEntry,
+    now: Timestamp,
+) -> Option<Notification> {
+    let receiver = config.receivers.iter().find(|r| r.name == key.receiver)?;
+    let mut integrations = receiver.integrations.iter();
+    let place = |index, kind| (index, kind) == (key.index, key.kind);
+    let integration = integrations.find(|i| place(i.index, i.kind()))?;
+    let labels = Labels::from_pairs([("alertname", ALERT_NAME)]);
+    let fingerprint = Fingerprint::of(&labels);
+    Some(Notification {
+        group: GroupId {
+            route: ROUTE.to_owned(),
+            labels: labels.clone(),
+        },
+        key: key.clone(),
+        alerts: vec![Received {
+            fingerprint,
+            labels,
+            annotations: Labels::empty(),
+            starts_at: open.at,
+            ends_at: now,
+            updated_at: now,
+            generator_url: String::new(),
+            guessed_end: false,
+        }],
+        reason: Reason::AllResolved,
+        before: Some(open.at),
+        entry: LogEntry {
+            resolved: [fingerprint].into(),
+            at: now,
+            ..LogEntry::default()
+        },
+        silent: !integration.send_resolved,
+        now,
+        generation: 0,
+    })
 }
 
 fn summary(of: Vec<Notification>, now: Timestamp) -> Summary {
@@ -130,21 +238,20 @@ fn summary(of: Vec<Notification>, now: Timestamp) -> Summary {
     let shown = firing.into_iter().chain(over).take(SUMMARY_ALERTS_MAX);
     let notification = Notification {
         group: GroupId {
-            route: of[0].group.route.clone(),
+            route: ROUTE.to_owned(),
             labels: Labels::from_pairs(counts.iter().map(|(k, v)| (*k, v.as_str()))),
         },
         key: LogKey {
-            group: format!(
-                "{{}}/{ALERT_NAME}:{{receiver={}}}",
-                obs_query::promql::quote(&key.receiver)
-            ),
+            group: group_key(&key.receiver),
             ..key.clone()
         },
         alerts: shown.cloned().collect(),
         reason: Reason::Storm,
+        before: None,
         entry,
         silent: false,
         now,
+        generation: 0,
     };
     Summary { notification, of }
 }
@@ -187,11 +294,14 @@ mod tests {
                 firing: [alert.fingerprint].into(),
                 resolved: BTreeSet::new(),
                 at: at(now),
+                kept: BTreeMap::new(),
             },
             alerts: vec![alert],
             reason: Reason::First,
+            before: None,
             silent: false,
             now: at(now),
+            generation: 0,
         }
     }
 
@@ -240,7 +350,7 @@ mod tests {
             (3, 0, 0)
         );
         storms.forget(calm, at(200));
-        assert!(storms.0.is_empty());
+        assert!(storms.lately.is_empty());
     }
 
     #[test]

@@ -8,11 +8,11 @@ use super::*;
 
 const SECOND: i64 = 1_000_000_000;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn alert(labels: &[(&str, &str)], from: i64, to: i64, told: i64) -> Received {
+pub(super) fn alert(labels: &[(&str, &str)], from: i64, to: i64, told: i64) -> Received {
     let labels = Labels::from_pairs(labels.iter().copied());
     Received {
         fingerprint: Fingerprint::of(&labels),
@@ -26,14 +26,14 @@ fn alert(labels: &[(&str, &str)], from: i64, to: i64, told: i64) -> Received {
     }
 }
 
-struct Stage {
-    groups: Groups,
-    log: Log,
-    silences: Silences,
+pub(super) struct Stage {
+    pub(super) groups: Groups,
+    pub(super) log: Log,
+    pub(super) silences: Silences,
 }
 
 impl Stage {
-    fn new(config: &str) -> Self {
+    pub(super) fn new(config: &str) -> Self {
         let config = Config::parse(config).expect("it is good");
         Self {
             groups: Groups::new(Arc::new(config)),
@@ -43,39 +43,43 @@ impl Stage {
     }
 
     /// What is told at a time, as receiver, reason and states; all of it reaches them.
-    fn tell(&mut self, now: i64) -> Vec<String> {
+    pub(super) fn tell(&mut self, now: i64) -> Vec<String> {
         self.attempt(now, true)
     }
 
     fn attempt(&mut self, now: i64, reached: bool) -> Vec<String> {
         let mut told = Vec::new();
-        for id in self.groups.due(at(now)) {
-            let all = {
-                let sources = self.groups.sources(at(now));
-                self.groups
-                    .flush(&id, &sources, &self.silences, &self.log, at(now))
-            };
-            for notification in all {
-                let alerts = notification.alerts.iter().map(|alert| {
-                    let over = if alert.is_resolved(at(now)) { "-" } else { "+" };
-                    format!("{over}{}", alert.labels.get("i").unwrap_or("?"))
-                });
-                let alerts: Vec<String> = alerts.collect();
-                told.push(format!(
-                    "{} {}: {}",
-                    notification.key.receiver,
-                    notification.reason.as_str(),
-                    alerts.join(" ")
-                ));
-                self.groups
-                    .done(&notification, reached, &mut self.log, at(now));
+        for telling in self.plan_and_tell(now) {
+            told.push(shown(&telling.notification, now));
+            for one in telling.of.iter().chain([&telling.notification]) {
+                self.groups.done(one, reached, &mut self.log, at(now));
             }
         }
         told
     }
+
+    pub(super) fn plan_and_tell(&mut self, now: i64) -> Vec<Telling> {
+        let plans = self.groups.plan(&self.silences, &self.log, 1000, at(now));
+        self.groups.tell(plans, &mut self.log, at(now))
+    }
 }
 
-const SIMPLE: &str = "
+pub(super) fn shown(notification: &Notification, now: i64) -> String {
+    let alerts = notification.alerts.iter().map(|alert| {
+        let over = if alert.is_resolved(at(now)) { "-" } else { "+" };
+        format!("{over}{}", alert.labels.get("i").unwrap_or("?"))
+    });
+    let alerts: Vec<String> = alerts.collect();
+    let receiver = &notification.key.receiver;
+    let quiet = if notification.silent { " (silent)" } else { "" };
+    format!(
+        "{receiver} {}: {}{quiet}",
+        notification.reason.as_str(),
+        alerts.join(" ")
+    )
+}
+
+pub(super) const SIMPLE: &str = "
 route: {receiver: a, group_by: [alertname], group_wait: 10s, group_interval: 60s, repeat_interval: 1h}
 receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
 ";
@@ -132,7 +136,8 @@ fn what_failed_is_told_again_and_all_over_ends_the_group() {
     assert_eq!(stage.attempt(270, false), ["a all alerts resolved: -1"]);
     assert_eq!(stage.tell(330), ["a all alerts resolved: -1"]);
     assert_eq!(stage.groups.iter().count(), 0);
-    assert_eq!(stage.groups.forget(at(330)).len(), 1);
+    let over = stage.groups.over(at(330));
+    assert_eq!(stage.groups.forget(&over, at(330)).len(), 1);
 }
 
 #[test]
@@ -148,7 +153,7 @@ receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
     for now in (400..4_000_000).step_by(100_000) {
         assert!(stage.tell(now).is_empty(), "at {now}");
         assert!(
-            stage.log.forget(at(now), 60 * SECOND, |_| true).is_empty(),
+            stage.log.old(at(now), 60 * SECOND, |_| true).is_empty(),
             "it is remembered"
         );
     }

@@ -13,7 +13,6 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
 
-use super::gate::gated;
 use super::oauth2::Tokens;
 use super::server_name;
 use super::{build, chain, choose_provider};
@@ -170,7 +169,7 @@ pub enum Unanswered {
 impl HttpClient {
     /// Sends a request; its own headers stand over those of the configuration. Whatever is answered
     /// is good, and no more of its body is read than so many bytes. Faults do not tell the address,
-    /// which may hold a secret. Of a task with a [`Gate`](super::Gate) the body waits for it.
+    /// which may hold a secret.
     pub async fn exchange(
         &self,
         request: http::Request<Bytes>,
@@ -185,7 +184,7 @@ impl HttpClient {
         }
         headers.extend(parts.headers);
         let request = self.client.request(parts.method, parts.uri.to_string());
-        let sent = request.headers(headers).body(gated(body)).send().await;
+        let sent = request.headers(headers).body(body).send().await;
         let mut response = sent.map_err(|error| {
             let error = error.without_url();
             match error.is_builder() {

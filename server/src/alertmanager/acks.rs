@@ -18,18 +18,19 @@ impl Alertmanager {
     ) -> Result<bool, NotSet> {
         let _one = self.changing.lock().await;
         let now = clock::now();
-        let fires = self.look(tenant, |room, _| {
-            let alert = room.groups.alert(print);
-            alert.is_some_and(|alert| !alert.is_resolved(now))
+        let held = self.look(tenant, |room, _| {
+            room.groups.acknowledgement(print, ack, now)
         });
-        if !fires {
+        let Some(ack) = held else {
             return Ok(false);
-        }
+        };
         let row = rows::ack(tenant, print, &ack);
         self.kept.write(vec![row]).await.map_err(NotSet::NotKept)?;
-        let mut state = lock(&self.state);
-        let room = state.rooms.get_mut(tenant);
-        Ok(room.is_some_and(|room| room.groups.acknowledge(print, ack, now)))
+        lock(&self.state)
+            .room(tenant)
+            .groups
+            .acknowledge(print, ack);
+        Ok(true)
     }
 
     /// Takes an acknowledgement back; `false` where there is none.

@@ -1,25 +1,23 @@
 //! Sending one notification: tried again while its group has time, with what was told kept on disk.
 //!
-//! Invariants: that a notification is on its way is durable before its body leaves; a request
-//! that failed is no longer on its way before it is tried again; of a group at most one
-//! notification per integration is on its way.
+//! Invariants: what was told counts once that is durable, and what is not known to have arrived is
+//! sent again; a delivery ends, however it does, and its group hears of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use obs_alerting::notify::data::Data;
+use obs_alerting::notify::requests::Kept;
 use obs_alerting::notify::{Config, Notification};
-use obs_collector::http_client::Gate;
 use obs_model::Tenant;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::rows::{self, RowChange};
+use super::rows;
 use super::{Alertmanager, Loaded, lock};
 use crate::clock;
 
@@ -54,19 +52,18 @@ pub(crate) struct Refused {
     pub(crate) reason: String,
 }
 
-/// A request to a receiver.
-pub(crate) type Telling<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>>;
+/// A request to a receiver; gives what the next notification of the group needs.
+pub(crate) type Telling<'a> = Pin<Box<dyn Future<Output = Result<Kept, Refused>> + Send + 'a>>;
 
 /// Who tells receivers: the senders of `notify`, and simulated ones.
 pub(crate) trait Tell: fmt::Debug + Send + Sync {
-    /// Tells one integration of a receiver, once. Nothing that tells leaves before the gate is
-    /// open.
+    /// Tells one integration of a receiver, once; `kept` is what the notification before gave.
     fn tell<'a>(
         &'a self,
         receiver: &'a str,
         integration: usize,
         data: &'a Data<'a>,
-        gate: Gate,
+        kept: &'a Kept,
     ) -> Telling<'a>;
 }
 
@@ -87,12 +84,43 @@ impl Delivery {
     fn all(&self) -> impl Iterator<Item = &Notification> {
         self.of.iter().chain([&self.notification])
     }
+}
 
-    /// That none of it is on its way any more.
-    fn arrived(&self) -> Vec<RowChange> {
-        let all = self.all();
-        all.map(|one| rows::arrived(&self.tenant, &one.key))
-            .collect()
+/// A delivery on its way. However it ends, its group hears of it.
+#[derive(Debug)]
+pub(super) struct Flight {
+    alertmanager: Arc<Alertmanager>,
+    delivery: Delivery,
+    ended: bool,
+}
+
+impl Flight {
+    pub(super) fn new(alertmanager: Arc<Alertmanager>, delivery: Delivery) -> Self {
+        Self {
+            alertmanager,
+            delivery,
+            ended: false,
+        }
+    }
+
+    /// Sends, and notes what came of it.
+    pub(super) async fn run(mut self) {
+        let told = self.alertmanager.deliver(&mut self.delivery).await;
+        self.ended = true;
+        self.alertmanager.done(&self.delivery, told);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if !self.ended {
+            tracing::error!(
+                receiver = self.delivery.notification.key.receiver,
+                group = self.delivery.notification.key.group,
+                "a notification was not brought to its end"
+            );
+            self.alertmanager.done(&self.delivery, false);
+        }
     }
 }
 
@@ -124,28 +152,23 @@ impl DeliveryCounts {
 }
 
 impl Alertmanager {
-    /// Sends one, and notes what came of it.
-    pub(super) async fn deliver(&self, delivery: &Delivery) {
-        let notification = &delivery.notification;
-        let told = notification.silent || self.try_tell(delivery).await;
-        if told {
-            let tenant = &delivery.tenant;
-            let told = delivery
-                .all()
-                .map(|one| rows::told(tenant, &one.key, &one.entry));
-            let mut changes: Vec<_> = told.collect();
-            if !notification.silent {
-                changes.extend(delivery.arrived());
+    /// Sends one; whether it was told is on disk then.
+    async fn deliver(&self, delivery: &mut Delivery) -> bool {
+        if !delivery.notification.silent {
+            match self.try_tell(delivery).await {
+                Some(kept) => delivery.notification.entry.kept = kept,
+                None => return false,
             }
-            // A fault is logged there; the memory knows it all the same.
-            drop(self.kept.write(changes).await);
         }
-        self.done(delivery, told);
-    }
-
-    /// One that was not tried.
-    pub(super) fn failed(&self, delivery: &Delivery) {
-        self.done(delivery, false);
+        let told = delivery.all();
+        let told = told.map(|one| rows::told(&delivery.tenant, &one.key, &one.entry));
+        // Where the disk refuses, the memory knows it all the same.
+        self.keep(
+            told.collect(),
+            "what was told is not kept on disk: a restart tells it again",
+        )
+        .await;
+        true
     }
 
     fn done(&self, delivery: &Delivery, told: bool) {
@@ -160,7 +183,7 @@ impl Alertmanager {
     }
 
     /// Tries until it is told, cannot be told, or time is over.
-    async fn try_tell(&self, delivery: &Delivery) -> bool {
+    async fn try_tell(&self, delivery: &Delivery) -> Option<Kept> {
         let notification = &delivery.notification;
         let kind = notification.key.kind;
         self.counts.note(kind, |counts| counts.notifications += 1);
@@ -178,16 +201,15 @@ impl Alertmanager {
                 "notify for alerts failed"
             );
         }
-        outcome.is_ok()
+        outcome.ok()
     }
 
-    async fn tries(&self, delivery: &Delivery) -> Result<(), (&'static str, String)> {
+    async fn tries(&self, delivery: &Delivery) -> Result<Kept, (&'static str, String)> {
         let notification = &delivery.notification;
         let (config, key) = (&delivery.loaded.config, &notification.key);
-        let (Some(place), Some(permits)) = (
-            place(config, &key.receiver, key.kind, key.index),
-            delivery.loaded.permits(&key.receiver),
-        ) else {
+        let place = place(config, &key.receiver, key.kind, key.index);
+        let permits = place.and_then(|place| delivery.loaded.permits(&key.receiver, place));
+        let (Some(place), Some(permits)) = (place, permits) else {
             return Err(("other", "the receiver is gone".to_owned()));
         };
         let deadline = Instant::now() + time_of(config, &notification.group.route);
@@ -208,7 +230,7 @@ impl Alertmanager {
             };
             count += 1;
             let refused = match self.request(delivery, place, &data, deadline).await {
-                Ok(()) => return Ok(()),
+                Ok(kept) => return Ok(kept),
                 Err(refused) => refused,
             };
             drop(permit);
@@ -234,28 +256,34 @@ impl Alertmanager {
         }
     }
 
-    /// One request. That it is on its way is on disk before it leaves, and that it is not, where it
-    /// failed, behind it.
+    /// One request.
     async fn request(
         &self,
         delivery: &Delivery,
         place: usize,
         data: &Data<'_>,
         deadline: Instant,
-    ) -> Result<(), Refused> {
-        let key = &delivery.notification.key;
-        let left = Arc::new(AtomicBool::new(false));
-        let gate = self.gate(delivery, Arc::clone(&left));
+    ) -> Result<Kept, Refused> {
+        let (key, kept) = (
+            &delivery.notification.key,
+            &delivery.notification.entry.kept,
+        );
         let watch = clock::Stopwatch::start();
-        let telling = delivery.loaded.tell.tell(&key.receiver, place, data, gate);
-        let outcome = tokio::time::timeout_at(deadline, telling).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Refused {
-                retry: true,
-                class: DEADLINE,
-                reason: "no answer in the time of the group".to_owned(),
-            })
-        });
+        let telling = delivery.loaded.tell.tell(&key.receiver, place, data, kept);
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout_at(deadline, telling) => outcome.unwrap_or_else(|_| {
+                Err(Refused {
+                    retry: true,
+                    class: DEADLINE,
+                    reason: "no answer in the time of the group".to_owned(),
+                })
+            }),
+            () = self.cut.cancelled() => Err(Refused {
+                retry: false,
+                class: CANCELED,
+                reason: "no answer before the server ended".to_owned(),
+            }),
+        };
         let seconds = watch.elapsed_seconds();
         self.counts.note(key.kind, |counts| {
             counts.requests += 1;
@@ -265,28 +293,7 @@ impl Alertmanager {
                 *count += u64::from(seconds <= *most);
             }
         });
-        if outcome.is_err() && left.load(Ordering::Acquire) {
-            drop(self.kept.write(delivery.arrived()).await);
-        }
         outcome
-    }
-
-    /// Notes that a notification is on its way, once, when it is about to leave.
-    fn gate(&self, delivery: &Delivery, left: Arc<AtomicBool>) -> Gate {
-        let rows = delivery.all();
-        let rows = rows.map(|one| rows::on_its_way(&delivery.tenant, &one.key, &one.entry));
-        let rows: Vec<RowChange> = rows.collect();
-        let kept = self.kept.clone();
-        Gate::new(move || {
-            let first = !left.swap(true, Ordering::AcqRel);
-            let (rows, kept) = (rows.clone(), kept.clone());
-            Box::pin(async move {
-                if first {
-                    // Where the disk refuses, people are told all the same; it is logged there.
-                    drop(kept.write(rows).await);
-                }
-            })
-        })
     }
 }
 
@@ -311,8 +318,9 @@ fn place(config: &Config, receiver: &str, kind: &str, index: usize) -> Option<us
 
 /// How long a group tries: until it is due again.
 fn time_of(config: &Config, route: &str) -> Duration {
-    let interval = config.route.by_id(route).map(|r| r.options.group_interval);
-    let nanos = u64::try_from(interval.unwrap_or(0)).unwrap_or(0);
+    // Heartbeats and summaries are of no route.
+    let route = config.route.by_id(route).unwrap_or(&config.route);
+    let nanos = u64::try_from(route.options.group_interval).unwrap_or(0);
     Duration::from_nanos(nanos).max(TIME_MIN)
 }
 

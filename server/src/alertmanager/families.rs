@@ -1,5 +1,6 @@
 //! What the Alertmanager says of itself, under Alertmanager's names.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use obs_alerting::notify::{Quiet, SilenceState, Suppressed};
@@ -91,11 +92,14 @@ impl Alertmanager {
     /// What there is now.
     fn state_families(&self) -> Vec<Family> {
         let now = clock::now();
-        let state = lock(&self.state);
+        let (rooms, loaded) = {
+            let state = lock(&self.state);
+            (state.copies(), Arc::clone(&state.loaded))
+        };
         let (mut active, mut suppressed, mut groups, mut entries) = (0u64, 0u64, 0usize, 0usize);
         let mut silences = [0u64; 3];
         let mut quiet_counts = Suppressed::default();
-        for room in state.rooms.values() {
+        for (_, room) in &rooms {
             let sources = room.groups.sources(now);
             for alert in room.groups.alerts().filter(|a| !a.is_resolved(now)) {
                 let quiet = room
@@ -117,7 +121,7 @@ impl Alertmanager {
             quiet_counts.muted += more.muted;
             quiet_counts.not_active += more.not_active;
         }
-        let config = &state.loaded.config;
+        let config = &loaded.config;
         let integrations: usize = config.receivers.iter().map(|r| r.integrations.len()).sum();
         let gauge = |name: &str, help: &str, value: usize| {
             Family::new(name, Gauge, help).with(value as f64)

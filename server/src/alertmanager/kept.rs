@@ -50,8 +50,8 @@ impl Kept {
         for damage in damage {
             tracing::error!(%damage, "the table of the Alertmanager is damaged");
         }
-        let found = read_all(&table);
-        settle(&mut table, &found).context("settle the table of the Alertmanager")?;
+        let (found, outdated) = read_all(&table);
+        write(&mut table, &outdated).context("clear the table of the Alertmanager")?;
         let (writes, waiting) = mpsc::channel(WAITING_MAX);
         let stats = Arc::new(KeptStats::default());
         stats.bytes.store(table.bytes(), Ordering::Relaxed);
@@ -81,11 +81,16 @@ impl Kept {
     }
 }
 
-fn read_all(table: &Table) -> Vec<(Tenant, Row)> {
+/// All rows, and what removes those that no version writes any more.
+fn read_all(table: &Table) -> (Vec<(Tenant, Row)>, Vec<RowChange>) {
     let tenants: Vec<Tenant> = table.tenants().cloned().collect();
-    let mut found = Vec::new();
+    let (mut found, mut outdated) = (Vec::new(), Vec::new());
     for tenant in tenants {
         for (key, value) in table.rows(&tenant) {
+            if rows::is_outdated(key) {
+                outdated.push(rows::remove(&tenant, key.to_vec()));
+                continue;
+            }
             match rows::read(key, value) {
                 Some(row) => found.push((tenant.clone(), row)),
                 None => tracing::error!(
@@ -95,24 +100,7 @@ fn read_all(table: &Table) -> Vec<(Tenant, Row)> {
             }
         }
     }
-    found
-}
-
-/// What was on its way when the server ended counts as told: nobody is told twice. A request that
-/// failed is no longer on its way, so this is about those of which no answer came.
-fn settle(table: &mut Table, found: &[(Tenant, Row)]) -> Result<(), TableError> {
-    for (tenant, row) in found {
-        if let Row::OnItsWay(key, entry) = row {
-            tracing::warn!(
-                group = key.group,
-                receiver = key.receiver,
-                "a notification was on its way when the server ended: it counts as told"
-            );
-            let changes = [rows::told(tenant, key, entry), rows::arrived(tenant, key)];
-            write(table, &changes)?;
-        }
-    }
-    Ok(())
+    (found, outdated)
 }
 
 fn run(mut table: Table, mut waiting: mpsc::Receiver<Write>, stats: &KeptStats) {

@@ -17,7 +17,7 @@ use crate::notify::{SenderOptions, Senders};
 
 /// Largest configuration.
 const FILE_BYTES_MAX: u64 = 8 << 20;
-/// Requests to one receiver at one time.
+/// Requests of one integration of a receiver at one time.
 const REQUESTS_MAX: usize = 16;
 /// Without a configuration alerts are seen and silenced, and nobody is told.
 const NOBODY: &str = "route:\n  receiver: nobody\nreceivers:\n- name: nobody\n";
@@ -32,14 +32,18 @@ pub(crate) struct Loaded {
     pub(crate) tell: Arc<dyn Tell>,
     /// The text, by which it is known whether routes changed.
     source: String,
-    permits: BTreeMap<String, Arc<Semaphore>>,
+    /// By receiver, of each of its integrations: one that hangs holds up no other.
+    permits: BTreeMap<String, Vec<Arc<Semaphore>>>,
 }
 
 impl Loaded {
     /// A configuration with those who send.
     pub(crate) fn new(text: &str, config: Arc<Config>, tell: Arc<dyn Tell>) -> Self {
-        let names = config.receivers.iter().map(|r| r.name.clone());
-        let permits = names.map(|name| (name, Arc::new(Semaphore::new(REQUESTS_MAX))));
+        let permits = config.receivers.iter().map(|receiver| {
+            let all = receiver.integrations.iter();
+            let all = all.map(|_| Arc::new(Semaphore::new(REQUESTS_MAX)));
+            (receiver.name.clone(), all.collect())
+        });
         Self {
             original: shown(text),
             source: text.to_owned(),
@@ -54,9 +58,9 @@ impl Loaded {
         self.source == other.source
     }
 
-    /// What bounds the requests to a receiver.
-    pub(super) fn permits(&self, receiver: &str) -> Option<Arc<Semaphore>> {
-        self.permits.get(receiver).cloned()
+    /// What bounds the requests of an integration of a receiver.
+    pub(super) fn permits(&self, receiver: &str, place: usize) -> Option<Arc<Semaphore>> {
+        self.permits.get(receiver)?.get(place).cloned()
     }
 }
 

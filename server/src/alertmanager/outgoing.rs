@@ -1,7 +1,8 @@
 //! Alerts of this server's rules on their way: with the external labels, relabelled, to the
 //! Alertmanager in this process and to those elsewhere.
 //!
-//! Invariant: what goes to all of them is the same.
+//! Invariants: what goes to all of them is the same; they end once what the rules told last is with
+//! them.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use obs_alerting::notify::{Fingerprint, Received};
 use obs_collector::notifier::{Alert, Notifier};
 use obs_model::{Labels, Tenant};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Alertmanager;
 use crate::clock;
@@ -21,14 +23,28 @@ pub(crate) struct Outgoing {
     pub(crate) notifier: Notifier,
     /// Where users reach this server.
     pub(crate) external_url: String,
+    /// No rule tells anything any more.
+    pub(crate) ended: CancellationToken,
+    /// All that was told is with those who tell.
+    pub(super) drained: CancellationToken,
 }
 
 impl Outgoing {
-    /// Takes what the rules tell until nobody can tell any more.
+    /// Takes what the rules tell until nobody tells any more.
     pub(crate) async fn run(self, mut told: mpsc::Receiver<Told>) {
-        while let Some(told) = told.recv().await {
-            self.take(told).await;
+        self.alertmanager.ready();
+        loop {
+            let next = tokio::select! {
+                biased;
+                told = told.recv() => told,
+                () = self.ended.cancelled() => None,
+            };
+            match next {
+                Some(told) => self.take(told).await,
+                None => break,
+            }
         }
+        self.drained.cancel();
     }
 
     async fn take(&self, told: Told) {

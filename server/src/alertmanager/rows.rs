@@ -1,12 +1,12 @@
-//! The rows of the Alertmanager's table: alerts, silences, the log of notifications, and which of
-//! them are on their way. The bytes are specified in `docs/formats/alertmanager.md`.
+//! The rows of the Alertmanager's table: alerts and how they came and went, acknowledgements,
+//! silences, and the log of notifications. The bytes are specified in `docs/formats/alertmanager.md`.
 //!
 //! Invariant: bytes of a row are never trusted: what cannot be read is nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use obs_alerting::notify::receivers::SCHEMAS;
-use obs_alerting::notify::{Ack, Fingerprint, LogEntry, LogKey, Received, Silence};
+use obs_alerting::notify::{Ack, Fingerprint, History, LogEntry, LogKey, Received, Silence};
 use obs_model::{Labels, MatchOp, Matcher, Tenant, Timestamp};
 use serde_json::{Value, json};
 
@@ -16,9 +16,14 @@ const ALERT: u8 = b'a';
 const ACK: u8 = b'k';
 const TOLD: u8 = b'n';
 const SILENCE: u8 = b's';
+const HISTORY: u8 = b'f';
 const ON_ITS_WAY: u8 = b'w';
 /// The end of the alert was not told.
 const GUESSED_END: u8 = 1;
+/// The alert fires.
+const FIRING: u8 = 1;
+/// The alert comes and goes all the time.
+const FLAPS: u8 = 2;
 
 /// A change of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +42,8 @@ pub(crate) enum Row {
     Ack(Fingerprint, Ack),
     /// What was told.
     Told(LogKey, LogEntry),
-    /// What was on its way when the server ended.
-    OnItsWay(LogKey, LogEntry),
+    /// How an alert came and went.
+    History(Fingerprint, History),
 }
 
 /// An alert as it is kept.
@@ -52,14 +57,14 @@ pub(crate) fn alert(tenant: &Tenant, alert: &Received) -> RowChange {
     value.extend_from_slice(alert.generator_url.as_bytes());
     RowChange {
         tenant: tenant.clone(),
-        key: alert_key(alert.fingerprint),
+        key: print_key(ALERT, alert.fingerprint),
         value: Some(value),
     }
 }
 
 /// No alert any more.
 pub(crate) fn no_alert(tenant: &Tenant, print: Fingerprint) -> RowChange {
-    remove(tenant, alert_key(print))
+    remove(tenant, print_key(ALERT, print))
 }
 
 /// A silence as it is kept.
@@ -101,37 +106,68 @@ pub(crate) fn ack(tenant: &Tenant, print: Fingerprint, ack: &Ack) -> RowChange {
     value.extend_from_slice(text.to_string().as_bytes());
     RowChange {
         tenant: tenant.clone(),
-        key: ack_key(print),
+        key: print_key(ACK, print),
         value: Some(value),
     }
 }
 
 /// No acknowledgement any more.
 pub(crate) fn no_ack(tenant: &Tenant, print: Fingerprint) -> RowChange {
-    remove(tenant, ack_key(print))
+    remove(tenant, print_key(ACK, print))
+}
+
+/// How an alert came and went.
+pub(crate) fn history(tenant: &Tenant, print: Fingerprint, history: &History) -> RowChange {
+    let flags = u8::from(history.firing) * FIRING + u8::from(history.flaps) * FLAPS;
+    let mut value = vec![VERSION, flags];
+    for time in [history.ends_at].iter().chain(&history.changes) {
+        value.extend_from_slice(&time.nanos().to_le_bytes());
+    }
+    RowChange {
+        tenant: tenant.clone(),
+        key: print_key(HISTORY, print),
+        value: Some(value),
+    }
+}
+
+/// Nothing is known of how an alert came and went.
+pub(crate) fn no_history(tenant: &Tenant, print: Fingerprint) -> RowChange {
+    remove(tenant, print_key(HISTORY, print))
 }
 
 /// What was told.
 pub(crate) fn told(tenant: &Tenant, key: &LogKey, entry: &LogEntry) -> RowChange {
-    logged(TOLD, tenant, key, entry)
+    let mut value = vec![VERSION];
+    value.extend_from_slice(&entry.at.nanos().to_le_bytes());
+    for prints in [&entry.firing, &entry.resolved] {
+        value.extend_from_slice(&length(prints.len()));
+        for print in prints {
+            value.extend_from_slice(&print.0.to_le_bytes());
+        }
+    }
+    for (name, text) in &entry.kept {
+        put(&mut value, name.as_bytes());
+        put(&mut value, text.as_bytes());
+    }
+    RowChange {
+        tenant: tenant.clone(),
+        key: log_key(key),
+        value: Some(value),
+    }
 }
 
 /// Nothing is known of what was told.
 pub(crate) fn not_told(tenant: &Tenant, key: &LogKey) -> RowChange {
-    remove(tenant, log_key(TOLD, key))
+    remove(tenant, log_key(key))
 }
 
-/// What is about to be told.
-pub(crate) fn on_its_way(tenant: &Tenant, key: &LogKey, entry: &LogEntry) -> RowChange {
-    logged(ON_ITS_WAY, tenant, key, entry)
+/// Whether a row is of a kind that no version writes any more: of notifications on their way.
+pub(super) fn is_outdated(key: &[u8]) -> bool {
+    key.first() == Some(&ON_ITS_WAY)
 }
 
-/// Nothing is about to be told.
-pub(crate) fn arrived(tenant: &Tenant, key: &LogKey) -> RowChange {
-    remove(tenant, log_key(ON_ITS_WAY, key))
-}
-
-fn remove(tenant: &Tenant, key: Vec<u8>) -> RowChange {
+/// No such row any more.
+pub(super) fn remove(tenant: &Tenant, key: Vec<u8>) -> RowChange {
     RowChange {
         tenant: tenant.clone(),
         key,
@@ -139,14 +175,8 @@ fn remove(tenant: &Tenant, key: Vec<u8>) -> RowChange {
     }
 }
 
-fn alert_key(print: Fingerprint) -> Vec<u8> {
-    let mut key = vec![ALERT];
-    key.extend_from_slice(&print.0.to_be_bytes());
-    key
-}
-
-fn ack_key(print: Fingerprint) -> Vec<u8> {
-    let mut key = vec![ACK];
+fn print_key(what: u8, print: Fingerprint) -> Vec<u8> {
+    let mut key = vec![what];
     key.extend_from_slice(&print.0.to_be_bytes());
     key
 }
@@ -157,30 +187,14 @@ fn silence_key(id: &str) -> Vec<u8> {
     key
 }
 
-fn log_key(what: u8, of: &LogKey) -> Vec<u8> {
-    let mut key = vec![what];
+fn log_key(of: &LogKey) -> Vec<u8> {
+    let mut key = vec![TOLD];
     for text in [&of.group, &of.receiver] {
         put(&mut key, text.as_bytes());
     }
     put(&mut key, of.kind.as_bytes());
     key.extend_from_slice(&u32::try_from(of.index).unwrap_or(u32::MAX).to_le_bytes());
     key
-}
-
-fn logged(what: u8, tenant: &Tenant, key: &LogKey, entry: &LogEntry) -> RowChange {
-    let mut value = vec![VERSION];
-    value.extend_from_slice(&entry.at.nanos().to_le_bytes());
-    for prints in [&entry.firing, &entry.resolved] {
-        value.extend_from_slice(&length(prints.len()));
-        for print in prints {
-            value.extend_from_slice(&print.0.to_le_bytes());
-        }
-    }
-    RowChange {
-        tenant: tenant.clone(),
-        key: log_key(what, key),
-        value: Some(value),
-    }
 }
 
 /// Lengths are of things in memory that fit into one frame of a table.
@@ -205,7 +219,7 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Row> {
         SILENCE => read_silence(key, value).map(Row::Silence),
         ACK => read_ack(key, value),
         TOLD => Some(Row::Told(read_log_key(key)?, read_entry(value)?)),
-        ON_ITS_WAY => Some(Row::OnItsWay(read_log_key(key)?, read_entry(value)?)),
+        HISTORY => read_history(key, value),
         _ => None,
     }
 }
@@ -304,11 +318,35 @@ fn read_entry(value: &[u8]) -> Option<LogEntry> {
     let mut fields = Fields(value);
     let at = fields.time()?;
     let (firing, resolved) = (fields.prints()?, fields.prints()?);
-    fields.0.is_empty().then_some(LogEntry {
+    let mut kept = BTreeMap::new();
+    while !fields.0.is_empty() {
+        let name = fields.text()?.to_owned();
+        kept.insert(name, fields.text()?.to_owned());
+    }
+    Some(LogEntry {
         firing,
         resolved,
         at,
+        kept,
     })
+}
+
+fn read_history(key: &[u8], value: &[u8]) -> Option<Row> {
+    let print = Fingerprint(u64::from_be_bytes(key.try_into().ok()?));
+    let mut fields = Fields(value);
+    let flags = fields.take(1)?[0];
+    let ends_at = fields.time()?;
+    let mut changes = VecDeque::new();
+    while !fields.0.is_empty() {
+        changes.push_back(fields.time()?);
+    }
+    let history = History {
+        changes,
+        firing: flags & FIRING != 0,
+        ends_at,
+        flaps: flags & FLAPS != 0,
+    };
+    Some(Row::History(print, history))
 }
 
 fn read_silence(key: &[u8], value: &[u8]) -> Option<Silence> {
@@ -402,13 +440,20 @@ mod tests {
                 firing: prints.clone(),
                 resolved: prints.iter().take(2).copied().collect(),
                 at: Timestamp::from_nanos(times.0),
+                kept: prints.iter().map(|print| (print.to_string(), name.clone())).collect(),
             };
             match read_back(&told(&tenant, &key, &entry)) {
-                Some(Row::Told(k, e)) => prop_assert_eq!((k, e), (key.clone(), entry.clone())),
+                Some(Row::Told(k, e)) => prop_assert_eq!((k, e), (key, entry)),
                 other => prop_assert!(false, "{:?}", other),
             }
-            match read_back(&on_its_way(&tenant, &key, &entry)) {
-                Some(Row::OnItsWay(k, e)) => prop_assert_eq!((k, e), (key, entry)),
+            let came = History {
+                changes: [times.1, times.2].map(Timestamp::from_nanos).into(),
+                firing: guessed,
+                ends_at: Timestamp::from_nanos(times.0),
+                flaps: index == 1,
+            };
+            match read_back(&history(&tenant, Fingerprint(9), &came)) {
+                Some(Row::History(print, found)) => prop_assert_eq!((print, found), (Fingerprint(9), came)),
                 other => prop_assert!(false, "{:?}", other),
             }
             let quiet = Silence {
@@ -434,7 +479,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_row_or_none(
-            what in proptest::sample::select(vec![ALERT, ACK, SILENCE, TOLD, ON_ITS_WAY, 0]),
+            what in proptest::sample::select(vec![ALERT, ACK, SILENCE, TOLD, HISTORY, 0]),
             key in proptest::collection::vec(any::<u8>(), 0..40),
             value in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
@@ -443,6 +488,82 @@ mod tests {
             if let Some(Row::Alert(alert)) = read(&key, &value) {
                 prop_assert_eq!(alert.fingerprint, Fingerprint::of(&alert.labels));
             }
+        }
+    }
+
+    /// A row of each kind.
+    fn golden() -> Vec<RowChange> {
+        let tenant = Tenant::anonymous();
+        let at = Timestamp::from_seconds;
+        let kept = some_alert("DiskFull", (1, 2, 3), true);
+        let print = kept.fingerprint;
+        let given = Ack {
+            by: "me".to_owned(),
+            comment: "on it".to_owned(),
+            at: at(4),
+            until: Some(at(5)),
+        };
+        let key = LogKey {
+            group: "{}:{alertname=\"DiskFull\"}".to_owned(),
+            receiver: "team".to_owned(),
+            kind: "slack",
+            index: 1,
+        };
+        let entry = LogEntry {
+            firing: [print].into(),
+            resolved: [Fingerprint(7)].into(),
+            at: at(6),
+            kept: BTreeMap::from([("ts".to_owned(), "1.2".to_owned())]),
+        };
+        let came = History {
+            changes: [at(7), at(8)].into(),
+            firing: true,
+            ends_at: at(9),
+            flaps: true,
+        };
+        let quiet = Silence {
+            id: "6aa8d3ff-8ee3-4a8f-8a3c-0d5d4b9b4a11".to_owned(),
+            matchers: vec![Matcher::new("node", MatchOp::Regex, "eu-.*").expect("valid")],
+            starts_at: at(10),
+            ends_at: at(11),
+            updated_at: at(12),
+            created_by: "me".to_owned(),
+            comment: "quiet".to_owned(),
+            annotations: BTreeMap::from([("ticket".to_owned(), "1".to_owned())]),
+        };
+        vec![
+            alert(&tenant, &kept),
+            ack(&tenant, print, &given),
+            told(&tenant, &key, &entry),
+            history(&tenant, print, &came),
+            silence(&tenant, &quiet),
+        ]
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("digits");
+        (0..hex.len()).step_by(2).map(digits).collect()
+    }
+
+    /// What version 1 wrote is read for ever, and written alike.
+    #[test]
+    fn golden_rows_are_read_and_written_alike() {
+        let file = include_str!("../../fixtures/alertmanager/v1.hex");
+        let rows = golden();
+        let value = |row: &RowChange| hex(row.value.as_deref().expect("a row"));
+        let written = rows
+            .iter()
+            .map(|row| format!("{} {}\n", hex(&row.key), value(row)));
+        assert_eq!(file, written.collect::<String>());
+        for (line, row) in file.lines().zip(&rows) {
+            let (key, value) = line.split_once(' ').expect("a key and a value");
+            let found = read(&bytes(key), &bytes(value));
+            assert_eq!(format!("{found:?}"), format!("{:?}", read_back(row)));
+            assert!(found.is_some(), "{line}");
         }
     }
 

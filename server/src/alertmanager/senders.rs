@@ -1,7 +1,7 @@
 //! The door to those who send.
 
 use obs_alerting::notify::data::Data;
-use obs_collector::http_client::{GATE, Gate};
+use obs_alerting::notify::requests::Kept;
 
 use super::deliver::{Refused, Tell, Telling};
 use crate::notify::Senders;
@@ -12,11 +12,10 @@ impl Tell for Senders {
         receiver: &'a str,
         integration: usize,
         data: &'a Data<'a>,
-        gate: Gate,
+        kept: &'a Kept,
     ) -> Telling<'a> {
         Box::pin(async move {
-            let sent = self.send(receiver, integration, data);
-            let sent = GATE.scope(gate, sent).await;
+            let sent = self.send(receiver, integration, data, kept).await;
             sent.map_err(|error| Refused {
                 retry: error.retry,
                 class: error.class,

@@ -9,7 +9,7 @@ use obs_storage::Disk;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Alertmanager, Kept, Loaded, Outgoing, load};
+use super::{Alertmanager, Kept, Loaded, Outgoing, SETTLE, load};
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
@@ -54,7 +54,7 @@ pub(crate) async fn start(
     app: &Arc<App>,
     disk: &Arc<dyn Disk>,
     settings: Settings,
-    (tasks, stop): (&TaskTracker, &CancellationToken),
+    tasks: &TaskTracker,
 ) -> anyhow::Result<Outgoing> {
     let loaded = match settings.loaded {
         Some(loaded) => loaded,
@@ -69,12 +69,15 @@ pub(crate) async fn start(
     let first = app.alertmanager.set(Arc::clone(&alertmanager)).is_ok()
         && app.notifier.set(notifier.clone()).is_ok();
     anyhow::ensure!(first, "the Alertmanager starts once");
-    tasks.spawn(Arc::clone(&alertmanager).run(stop.clone()));
-    tasks.spawn(notifier.clone().run(stop.clone()));
+    let drained = CancellationToken::new();
+    tasks.spawn(Arc::clone(&alertmanager).run(drained.clone(), SETTLE));
+    tasks.spawn(notifier.clone().run(drained.clone()));
     Ok(Outgoing {
         alertmanager,
         notifier,
         external_url,
+        ended: CancellationToken::new(),
+        drained,
     })
 }
 

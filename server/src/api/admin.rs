@@ -123,10 +123,20 @@ async fn version() -> Response {
     response
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what many alerts come to is computed for long"
+)]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let mut text = Vec::new();
-    obs_wire::prometheus::text::encode(&crate::metrics::families(&app), &mut text);
-    ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
+    let written = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        obs_wire::prometheus::text::encode(&crate::metrics::families(&app), &mut text);
+        text
+    });
+    match written.await {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn flush(State(app): State<Arc<App>>) -> Result<StatusCode, HttpError> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_alerting::notify::matchers;
 use obs_model::{Labels, MatchOp, Matcher, Timestamp};
@@ -39,11 +39,11 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/api/v1/alertmanager/route", get(preview::route))
         .route(
             "/api/v1/alertmanager/acks",
-            get(acks::list).post(acks::post),
+            get(acks::list).merge(own_site(post(acks::post))),
         )
         .route(
             "/api/v1/alertmanager/acks/{fingerprint}",
-            axum::routing::delete(acks::delete),
+            own_site(delete(acks::delete)),
         )
         .layer(DefaultBodyLimit::max(app.rules.limits.body_bytes_max))
 }
@@ -73,12 +73,23 @@ fn common() -> Router<Arc<App>> {
         .route("/alerts/groups", only(get(alerts::groups), "GET"))
         .route(
             "/silences",
-            only(get(silences::list).post(silences::post), "GET,POST"),
+            only(
+                get(silences::list).merge(own_site(post(silences::post))),
+                "GET,POST",
+            ),
         )
         .route(
             "/silence/{id}",
-            only(get(silences::one).delete(silences::delete), "DELETE,GET"),
+            only(
+                get(silences::one).merge(own_site(delete(silences::delete))),
+                "DELETE,GET",
+            ),
         )
+}
+
+/// What keeps alerts quiet: no page of another site must make a browser do it.
+fn own_site(route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    route.layer(axum::middleware::from_fn(super::admin::same_site))
 }
 
 /// A route that says which methods it has.

@@ -124,7 +124,7 @@ async fn tell(senders: &Senders) -> Result<(), SendError> {
         external_url: "http://obs",
         now: Timestamp::from_seconds(1_700_001_000),
     };
-    senders.send("r", 0, &data).await
+    senders.send("r", 0, &data, &Kept::new()).await.map(drop)
 }
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
@@ -279,8 +279,9 @@ async fn programs_read_the_notification() {
         ("bad", "#!/bin/sh\necho no >&2\nexit 3\n"),
         ("later", "#!/bin/sh\nexit 75\n"),
         ("slow", "#!/bin/sh\nexec sleep 600\n"),
+        ("leaves", "#!/bin/sh\nsleep 600 &\necho $! > \"$1\"\n"),
     ]);
-    for name in ["good", "bad", "later", "slow"] {
+    for name in ["good", "bad", "later", "slow", "leaves"] {
         use std::os::unix::fs::PermissionsExt as _;
         let path = folder.path().join(name);
         let all = std::fs::Permissions::from_mode(0o755);
@@ -318,6 +319,17 @@ async fn programs_read_the_notification() {
         .await
         .expect_err("it takes too long");
     assert!(error.retry && error.reason.contains("timeout"), "{error:?}");
+    // What it leaves running has its standard error open.
+    let left = folder.path().join("left");
+    let told = run(&format!(
+        "command: leaves, arguments: ['{}']",
+        left.display()
+    ))
+    .await;
+    let id = std::fs::read_to_string(&left).expect("it was written");
+    let killed = std::process::Command::new("kill").arg(id.trim()).status();
+    assert!(killed.expect("kill runs").success());
+    assert_eq!(told, Ok(()));
 }
 
 /// How a mail server is.

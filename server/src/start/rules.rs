@@ -38,3 +38,15 @@ pub(super) fn start_ruler(
     );
     Ok(ruler)
 }
+
+/// Says that no rule tells anything any more, behind the stop. Without rules there is nothing to wait
+/// for, and others tell of alerts all the same.
+pub(super) async fn end_rules(
+    ruler: Arc<Ruler>,
+    stop: CancellationToken,
+    ended: CancellationToken,
+) {
+    stop.cancelled().await;
+    ruler.ended().await;
+    ended.cancel();
+}

@@ -12,13 +12,13 @@ use crate::process::{Obs, Stop, now, until};
 use crate::send::{remote_write, series};
 
 /// A server that takes whatever is posted to it.
-struct Hook {
-    address: String,
+pub(super) struct Hook {
+    pub(super) address: String,
     bodies: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Hook {
-    fn serve() -> Self {
+    pub(super) fn serve() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let bodies: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
@@ -34,7 +34,7 @@ impl Hook {
     }
 
     /// Path and body of each request.
-    fn bodies(&self) -> Vec<(String, Value)> {
+    pub(super) fn bodies(&self) -> Vec<(String, Value)> {
         self.bodies.lock().expect("no thread panicked").clone()
     }
 
@@ -113,6 +113,14 @@ fn told(hook: &Hook, tank: &str, status: &str) -> usize {
     alerts.filter(same).count()
 }
 
+/// Until the server says something of itself: what the hook has heard of, it need not have noted.
+pub(super) fn until_known(obs: &Obs, metric: &str) {
+    until(metric, || {
+        let metrics = obs.get("/metrics", &[]).text();
+        metrics.lines().any(|line| line == metric).then_some(())
+    });
+}
+
 fn settle(obs: &Obs, hook: &Hook, tank: &str) {
     level(obs, tank, 1.0);
     until("the other tank to fire", || {
@@ -133,14 +141,18 @@ fn once_when_it_fires_and_once_when_it_recovers_through_kills() {
     until("firing", || {
         (told(&hook, "north", "firing") > 0).then_some(())
     });
+    until_known(&obs, "obs_alertmanager_log_entries 1");
     obs.restart(Stop::Kill);
     settle(&obs, &hook, "south");
     level(&obs, "north", 0.0);
     until("resolved", || {
         (told(&hook, "north", "resolved") > 0).then_some(())
     });
+    let idle = "alertmanager_dispatcher_aggregation_groups 0";
+    until_known(&obs, idle);
     obs.restart(Stop::Kill);
     settle(&obs, &hook, "east");
+    until_known(&obs, idle);
     obs.restart(Stop::Terminate);
     settle(&obs, &hook, "west");
     let counts = ["firing", "resolved"].map(|status| told(&hook, "north", status));

@@ -50,8 +50,11 @@ impl Stage {
     /// What is told, as receiver, reason and names of alerts; all of it arrives.
     fn tell(&mut self, now: i64) -> Vec<String> {
         let silences = Silences::default();
-        let (told, more) = self.groups.tell(&silences, &mut self.log, 1000, at(now));
-        assert!(!more);
+        self.groups.begin(&mut self.log, at(now), 0);
+        self.groups.pace = None;
+        let plans = self.groups.plan(&silences, &self.log, 1000, at(now));
+        assert!(!plans.more);
+        let told = self.groups.tell(plans, &mut self.log, at(now));
         let mut shown = Vec::new();
         for telling in told {
             let one = &telling.notification;
@@ -109,7 +112,8 @@ fn what_nobody_cares_for_goes_up() {
         at: at(1000),
         until: None,
     };
-    assert!(stage.groups.acknowledge(print, ack, at(1000)));
+    let ack = stage.groups.acknowledgement(print, ack, at(1000));
+    stage.groups.acknowledge(print, ack.expect("it fires"));
     for now in (1200..5000).step_by(300) {
         assert!(stage.tell(now).is_empty(), "at {now}");
     }
@@ -122,8 +126,32 @@ fn what_nobody_cares_for_goes_up() {
     // Firing anew is another story.
     stage.receive(&[("alertname", "A")], 6000, 100_000, 6000);
     assert_eq!(stage.tell(6000), ["team: first notification: +A"]);
-    assert_eq!(stage.groups.forget_acks(at(6000)), [print]);
+    assert_eq!(stage.groups.take_ended_acks(), [print]);
     assert_eq!(stage.groups.acks().iter().count(), 0);
+}
+
+#[test]
+fn who_heard_of_it_further_up_hears_of_its_end_also_where_there_is_news() {
+    let mut stage = Stage::new(&ESCALATING.replace("[alertname]", "[cluster]"));
+    let print = stage.receive(&[("alertname", "A")], 0, 100_000, 0);
+    assert_eq!(stage.tell(0), ["team: first notification: +A"]);
+    assert_eq!(stage.tell(600), ["boss: first notification: +A"]);
+    let ack = Ack {
+        by: "me".to_owned(),
+        comment: String::new(),
+        at: at(700),
+        until: None,
+    };
+    stage.groups.acknowledge(print, ack);
+    stage.receive(&[("alertname", "A")], 0, 800, 800);
+    stage.receive(&[("alertname", "B")], 800, 100_000, 800);
+    let told = [
+        "team: new alerts in group: -A +B",
+        "boss: all alerts resolved: -A",
+    ];
+    assert_eq!(stage.tell(900), told);
+    stage.receive(&[("alertname", "B")], 800, 1000, 1000);
+    assert_eq!(stage.tell(1200), ["team: all alerts resolved: -B"]);
 }
 
 #[test]
@@ -142,15 +170,19 @@ receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
         at: at(10),
         until: Some(at(2000)),
     };
-    assert!(stage.groups.acknowledge(print, ack.clone(), at(10)));
+    stage.groups.acknowledge(print, ack.clone());
     assert!(stage.tell(1000).is_empty());
     // Another one does not hide behind it.
     stage.receive(&[("alertname", "B")], 1010, 100_000, 1010);
     assert_eq!(stage.tell(1060), ["a: new alerts in group: +A +B"]);
     assert_eq!(stage.tell(1700), ["a: repeat interval elapsed: +A +B"]);
     assert!(stage.groups.unacknowledge(print).is_some());
-    let unknown = Fingerprint(1);
-    assert!(!stage.groups.acknowledge(unknown, ack, at(10)));
+    let found = |print, ack, now| stage.groups.acknowledgement(print, ack, at(now));
+    assert_eq!(found(Fingerprint(1), ack.clone(), 10), None);
+    assert_eq!(found(print, ack.clone(), 100_000), None);
+    // Given before the alert began, by a clock that is behind.
+    let early = Ack { at: at(-5), ..ack };
+    assert_eq!(found(print, early, 10).map(|ack| ack.at), Some(at(0)));
 }
 
 #[test]
@@ -245,6 +277,21 @@ obs: {storm: {notifications: 2, per: 1m}}
             .count(),
         50
     );
+    // All that was told alone is over, and all but one that stood in the summary.
+    let end = |stage: &mut Stage, range: std::ops::Range<i32>, now| {
+        for i in range {
+            let i = i.to_string();
+            stage.receive(&[("alertname", "A"), ("i", i.as_str())], 0, now, now);
+        }
+        let mut told = stage.tell(now + 60);
+        told.extend(stage.tell(now + 180));
+        let storms = told.into_iter().filter(|one| one.contains("Storm"));
+        storms.collect::<Vec<String>>()
+    };
+    assert!(end(&mut stage, 0..49, 300).is_empty());
+    let closed = ["a: all alerts resolved: -NotificationStorm"];
+    assert_eq!(end(&mut stage, 49..50, 600), closed);
+    assert!(stage.tell(2000).is_empty());
 }
 
 #[test]
@@ -269,6 +316,35 @@ obs:
     let told: Vec<String> = (6..9).flat_map(|minute| stage.tell(minute * 60)).collect();
     let over = told.iter().any(|one| one.contains("-HeartbeatMissing"));
     assert!(over, "{told:?}");
+}
+
+#[test]
+fn alerts_may_be_called_heartbeats_too() {
+    let mut stage = Stage::new(
+        "
+route: {receiver: a, group_by: [alertname], group_wait: 0s, group_interval: 1m, repeat_interval: never}
+receivers: [{name: a, webhook_configs: [{url: 'http://x'}]}]
+obs: {heartbeats: [{receiver: a, every: 1m}]}
+",
+    );
+    stage.receive(&[("alertname", "Heartbeat")], 0, 100_000, 0);
+    stage.groups.begin(&mut stage.log, at(0), 0);
+    let plans = stage
+        .groups
+        .plan(&Silences::default(), &stage.log, 9, at(0));
+    let told = stage.groups.tell(plans, &mut stage.log, at(0));
+    assert_eq!(told.len(), 2);
+    let ids: Vec<_> = told.iter().map(|t| &t.notification.group).collect();
+    assert_ne!(ids[0], ids[1]);
+    // That the heartbeat arrived says nothing of the alert.
+    let beat = &told[0].notification;
+    stage.groups.done(beat, true, &mut stage.log, at(0));
+    assert_eq!(
+        stage.groups.next_due(),
+        Some(at(60)),
+        "the alert is on its way"
+    );
+    assert!(stage.groups.due(at(100)).is_empty());
 }
 
 #[test]

@@ -6,15 +6,20 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use obs_alerting::notify::{Ack, Fingerprint};
+use obs_model::Timestamp;
 use obs_model::time::parse_rfc3339;
 use serde_json::{Value, json};
 
-use super::{bad, empty, ok, open, time, wrong};
+use super::{bad, body, empty, object, off_loop, ok, open, time, wrong};
+use crate::alertmanager::Room;
 use crate::api::Asker;
 use crate::app::App;
 use crate::clock;
+
+/// Bytes of what is said with an acknowledgement.
+const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// `GET /acks`
 pub(super) async fn list(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Response {
@@ -22,38 +27,44 @@ pub(super) async fn list(State(app): State<Arc<App>>, Asker(tenant): Asker) -> R
         Ok(alertmanager) => alertmanager,
         Err(response) => return *response,
     };
-    let now = clock::now();
-    let found: Vec<Value> = alertmanager.look(&tenant, |room, _| {
-        let all = room.groups.acks().iter().filter_map(|(print, ack)| {
-            let alert = room.groups.alert(*print)?;
-            room.groups.acks().of(alert, now)?;
-            let labels: serde_json::Map<String, Value> = alert
-                .labels
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect();
-            Some(json!({
-                "fingerprint": print.to_string(),
-                "labels": labels,
-                "createdBy": ack.by,
-                "comment": ack.comment,
-                "createdAt": time(ack.at),
-                "endsAt": ack.until.map(time),
-            }))
-        });
-        all.collect()
+    let (now, alertmanager) = (clock::now(), Arc::clone(alertmanager));
+    let work = move || {
+        let found = alertmanager.look(&tenant, |room, _| all_of(room, now));
+        ok(&found.into())
+    };
+    off_loop(work).await.unwrap_or_else(|response| *response)
+}
+
+/// The acknowledgements that hold.
+fn all_of(room: &Room, now: Timestamp) -> Vec<Value> {
+    let all = room.groups.acks().iter().filter_map(|(print, ack)| {
+        let alert = room.groups.alert(*print)?;
+        room.groups.acks().of(alert, now)?;
+        Some(json!({
+            "fingerprint": print.to_string(),
+            "labels": object(&alert.labels),
+            "createdBy": ack.by,
+            "comment": ack.comment,
+            "createdAt": time(ack.at),
+            "endsAt": ack.until.map(time),
+        }))
     });
-    ok(&found.into())
+    all.collect()
 }
 
 /// `POST /acks`
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Asker(tenant): Asker,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
+        Err(response) => return *response,
+    };
+    let body = match body::read(&headers, &body, "acknowledgement") {
+        Ok(body) => body,
         Err(response) => return *response,
     };
     let (print, ack) = match read(&body) {
@@ -94,13 +105,16 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
 }
 
 /// Reads `{"fingerprint": …, "createdBy": …, "comment": …, "endsAt": …}`; the last two may be missing.
-fn read(body: &[u8]) -> Result<(Fingerprint, Ack), String> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+fn read(body: &Value) -> Result<(Fingerprint, Ack), String> {
     let text = |key: &str| body[key].as_str().unwrap_or("");
     let print = fingerprint(text("fingerprint"));
     let print = print.ok_or("fingerprint: expected 16 hexadecimal digits")?;
     if text("createdBy").is_empty() {
         return Err("createdBy: expected who cares, found nothing".to_owned());
+    }
+    if text("createdBy").len() + text("comment").len() > TEXT_BYTES_MAX {
+        let fault = format!("createdBy and comment: expected at most {TEXT_BYTES_MAX} bytes");
+        return Err(fault);
     }
     let now = clock::now();
     let until = match text("endsAt") {
@@ -127,29 +141,34 @@ mod tests {
 
     #[test]
     fn bodies_are_read() {
-        let good = read(b"{\"fingerprint\":\"00000000000000ff\",\"createdBy\":\"me\"}");
+        let good = read(&json!({"fingerprint": "00000000000000ff", "createdBy": "me"}));
         let (print, ack) = good.expect("it is good");
         assert_eq!(
             (print, ack.by.as_str(), ack.until),
             (Fingerprint(255), "me", None)
         );
+        let print = "00000000000000ff";
         for (body, expect) in [
-            ("", "EOF"),
+            (json!(null), "fingerprint"),
             (
-                "{\"fingerprint\":\"ff\",\"createdBy\":\"me\"}",
+                json!({"fingerprint": "ff", "createdBy": "me"}),
                 "fingerprint",
             ),
-            ("{\"fingerprint\":\"00000000000000ff\"}", "createdBy"),
+            (json!({"fingerprint": print}), "createdBy"),
             (
-                "{\"fingerprint\":\"00000000000000ff\",\"createdBy\":\"me\",\"endsAt\":\"soon\"}",
+                json!({"fingerprint": print, "createdBy": "me", "comment": "x".repeat(1 << 20)}),
+                "at most",
+            ),
+            (
+                json!({"fingerprint": print, "createdBy": "me", "endsAt": "soon"}),
                 "endsAt",
             ),
             (
-                "{\"fingerprint\":\"00000000000000ff\",\"createdBy\":\"me\",\"endsAt\":\"2001-01-01T00:00:00Z\"}",
+                json!({"fingerprint": print, "createdBy": "me", "endsAt": "2001-01-01T00:00:00Z"}),
                 "to come",
             ),
         ] {
-            let fault = read(body.as_bytes()).expect_err(body);
+            let fault = read(&body).expect_err("it is wrong");
             assert!(fault.contains(expect), "{body}: {fault}");
         }
     }

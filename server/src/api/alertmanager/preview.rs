@@ -10,7 +10,7 @@ use obs_collector::HttpError;
 use obs_model::{Labels, MatchOp, Timestamp, duration};
 use serde_json::{Value, json};
 
-use super::{object, open};
+use super::{object, off_loop, open};
 use crate::alertmanager::{Loaded, Room};
 use crate::api::Asker;
 use crate::app::App;
@@ -45,10 +45,13 @@ pub(super) async fn route(
         Ok(labels) => labels,
         Err(error) => return error.into_response(),
     };
-    let now = clock::now();
-    let data = alertmanager.look(&tenant, |room, loaded| preview(&labels, room, loaded, now));
-    let body = json!({"status": "success", "data": data});
-    crate::api::json(body.to_string().into_bytes())
+    let (now, alertmanager) = (clock::now(), Arc::clone(alertmanager));
+    let work = move || {
+        let data = alertmanager.look(&tenant, |room, loaded| preview(&labels, room, loaded, now));
+        let body = json!({"status": "success", "data": data});
+        crate::api::json(body.to_string().into_bytes())
+    };
+    off_loop(work).await.unwrap_or_else(|response| *response)
 }
 
 fn preview(labels: &Labels, room: &Room, loaded: &Loaded, now: Timestamp) -> Value {

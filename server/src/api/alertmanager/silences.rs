@@ -12,7 +12,7 @@ use obs_model::{MatchOp, Matcher, Timestamp};
 use serde_json::{Value, json};
 
 use super::body::{self, Fault, Fields};
-use super::{Refusal, bad, empty, filters, flag, ok, open, time, wrong};
+use super::{Refusal, bad, empty, filters, flag, off_loop, ok, open, time, wrong};
 use crate::alertmanager::NotSet;
 use crate::api::Asker;
 use crate::app::App;
@@ -64,19 +64,22 @@ pub(super) async fn list(
         Ok(wanted) => wanted,
         Err(fault) => return bad(&fault),
     };
-    let now = clock::now();
-    let state_wanted = |silence: &Silence| flag(&params, silence.state(now).as_str());
-    let mut found: Vec<Silence> = alertmanager.look(&tenant, |room, _| {
-        let all = room.silences.iter().filter(|s| state_wanted(s));
-        all.filter(|s| has(s, &wanted)).cloned().collect()
-    });
-    // What ends next, what begins next, what ended last.
-    found.sort_by_key(|silence| match silence.state(now) {
-        SilenceState::Active => (0, silence.ends_at.nanos()),
-        SilenceState::Pending => (1, silence.starts_at.nanos()),
-        SilenceState::Expired => (2, silence.ends_at.nanos().saturating_neg()),
-    });
-    ok(&found.iter().map(|silence| shown(silence, now)).collect())
+    let (now, alertmanager) = (clock::now(), Arc::clone(alertmanager));
+    let work = move || {
+        let state_wanted = |silence: &Silence| flag(&params, silence.state(now).as_str());
+        let mut found: Vec<Silence> = alertmanager.look(&tenant, |room, _| {
+            let all = room.silences.iter().filter(|s| state_wanted(s));
+            all.filter(|s| has(s, &wanted)).cloned().collect()
+        });
+        // What ends next, what begins next, what ended last.
+        found.sort_by_key(|silence| match silence.state(now) {
+            SilenceState::Active => (0, silence.ends_at.nanos()),
+            SilenceState::Pending => (1, silence.starts_at.nanos()),
+            SilenceState::Expired => (2, silence.ends_at.nanos().saturating_neg()),
+        });
+        ok(&found.iter().map(|silence| shown(silence, now)).collect())
+    };
+    off_loop(work).await.unwrap_or_else(|response| *response)
 }
 
 /// Whether a text is a UUID.
