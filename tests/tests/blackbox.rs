@@ -13,6 +13,7 @@ mod moving;
 mod node;
 mod otlp;
 mod own;
+mod packages;
 mod prometheus_api;
 mod pushes;
 mod remote;

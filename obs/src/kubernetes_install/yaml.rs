@@ -6,9 +6,7 @@
 use serde_json::Value;
 
 /// Words of YAML 1.1 that are no texts, in lower case.
-const WORDS: &[&str] = &[
-    "false", "n", "no", "null", "off", "on", "true", "y", "yes",
-];
+const WORDS: &[&str] = &["false", "n", "no", "null", "off", "on", "true", "y", "yes"];
 
 /// A value in blocks, without a newline at the end.
 pub(super) fn write(value: &Value) -> String {
@@ -100,9 +98,47 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for said in [
-            "on", "Off", "y", "null", "~", "", " a", "a ", "a: b", "a:b", "a:", ":a", "- a", "a #b", "1e3", "0x1f", "1:30",
-            "2001-01-01", "'a'", "\"a\"", "a\nb", "é", "{a}", "[a]", "&a", "*a", "!a", "%a", "@a", "`a`", "|", ">", "?",
-            "^/(dev|proc)($|/)", "(.+?)(?::\\d+)?;(\\d+)", "$1:$2", "<&>", "a, b", "\u{feff}", "\u{85}", "=",
+            "on",
+            "Off",
+            "y",
+            "null",
+            "~",
+            "",
+            " a",
+            "a ",
+            "a: b",
+            "a:b",
+            "a:",
+            ":a",
+            "- a",
+            "a #b",
+            "1e3",
+            "0x1f",
+            "1:30",
+            "2001-01-01",
+            "'a'",
+            "\"a\"",
+            "a\nb",
+            "é",
+            "{a}",
+            "[a]",
+            "&a",
+            "*a",
+            "!a",
+            "%a",
+            "@a",
+            "`a`",
+            "|",
+            ">",
+            "?",
+            "^/(dev|proc)($|/)",
+            "(.+?)(?::\\d+)?;(\\d+)",
+            "$1:$2",
+            "<&>",
+            "a, b",
+            "\u{feff}",
+            "\u{85}",
+            "=",
         ] {
             let value = json!({said: said, "list": [said, [said], {said: {}}], "deep": {"er": [{"a": said, "b": said}]}});
             let read: Value = serde_yaml_ng::from_str(&write(&value)).unwrap();
@@ -111,6 +147,9 @@ mod tests {
         let other = json!([[], {}, null, true, 1, -2.5, [[[1]]]]);
         let read: Value = serde_yaml_ng::from_str(&write(&other)).unwrap();
         assert_eq!(read, other);
-        assert_eq!(write(&json!({"a": "on", "b": ["x", {"c": 1, "d": {}}]})), "a: \"on\"\nb:\n- x\n- c: 1\n  d: {}");
+        assert_eq!(
+            write(&json!({"a": "on", "b": ["x", {"c": 1, "d": {}}]})),
+            "a: \"on\"\nb:\n- x\n- c: 1\n  d: {}"
+        );
     }
 }

@@ -2,7 +2,6 @@
 //! that obs takes, and roles that grant what is asked of the API server and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Stdio;
 
 use k8s_openapi::api::{apps, core, networking, policy, rbac};
@@ -19,8 +18,14 @@ use crate::process::{Obs, command, until};
 /// The objects for these flags.
 fn install(flags: &[&str]) -> Vec<Value> {
     let first = ["kubernetes", "install", "--dry-run"];
-    let output = command(&[&first[..], flags].concat()).output().expect("obs runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = command(&[&first[..], flags].concat())
+        .output()
+        .expect("obs runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("text");
     let documents = serde_yaml_ng::Deserializer::from_str(&text);
     let objects = documents.map(|document| Value::deserialize(document).expect("YAML"));
@@ -36,8 +41,14 @@ fn find<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
 
 const SETS: &[&[&str]] = &[
     &[],
-    &["--set", "kubeState.mode=deployment,server.scrape.monitors=true,server.scrape.controlPlane=true"],
-    &["--set", "agent.nodeProblems=true,server.persistence.enabled=false,server.events=false"],
+    &[
+        "--set",
+        "kubeState.mode=deployment,server.scrape.monitors=true,server.scrape.controlPlane=true",
+    ],
+    &[
+        "--set",
+        "agent.nodeProblems=true,server.persistence.enabled=false,server.events=false",
+    ],
 ];
 
 /// More of the objects, with what has no meaning to a configuration.
@@ -50,7 +61,8 @@ const ALL: &[&str] = &[
 
 /// An object as a type of Kubernetes reads and writes it: what the type does not know is gone.
 fn through<T: DeserializeOwned + serde::Serialize>(object: &Value) -> Value {
-    let read: T = serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{e}: {object}"));
+    let read: T =
+        serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{e}: {object}"));
     serde_json::to_value(read).expect("JSON")
 }
 
@@ -60,7 +72,12 @@ fn lost(object: &Value, read: &Value, place: &str, faults: &mut Vec<String>) {
         (Value::Object(object), Value::Object(read)) => {
             for (name, value) in object {
                 let place = format!("{place}.{name}");
-                lost(value, read.get(name).unwrap_or(&Value::Null), &place, faults);
+                lost(
+                    value,
+                    read.get(name).unwrap_or(&Value::Null),
+                    &place,
+                    faults,
+                );
             }
         }
         (Value::Array(object), Value::Array(read)) if object.len() == read.len() => {
@@ -112,12 +129,17 @@ fn every_configuration_is_one_that_obs_takes() {
     let mut checked = 0;
     for flags in SETS {
         let objects = install(flags);
-        for object in objects.iter().filter(|object| object["kind"] == "ConfigMap") {
+        for object in objects
+            .iter()
+            .filter(|object| object["kind"] == "ConfigMap")
+        {
             for (name, text) in object["data"].as_object().expect("a map") {
                 let path = folder.path().join(name);
                 std::fs::write(&path, text.as_str().expect("text")).expect("writable");
                 let path = path.display().to_string();
-                let output = command(&["check", "config", &path]).output().expect("obs runs");
+                let output = command(&["check", "config", &path])
+                    .output()
+                    .expect("obs runs");
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 assert!(output.status.success(), "{flags:?}: {said}");
                 assert_eq!(said, "", "{flags:?}");
@@ -216,7 +238,11 @@ impl Cluster {
         let api = runtime.block_on(KubeApi::start());
         let folder = tempfile::tempdir().expect("a folder");
         let kubeconfig = api.kubeconfig(None);
-        for (name, text) in [("kubeconfig", kubeconfig.as_str()), ("token", "t"), ("ca.crt", CA)] {
+        for (name, text) in [
+            ("kubeconfig", kubeconfig.as_str()),
+            ("token", "t"),
+            ("ca.crt", CA),
+        ] {
             std::fs::write(folder.path().join(name), text).expect("writable");
         }
         Self {
@@ -258,14 +284,19 @@ fn the_server_asks_for_what_its_role_grants() {
     let objects = install(&[]);
     let config = cluster.config(find(&objects, "ConfigMap", "obs"), "obs.yml", &[]);
     let grants = of_api_server(&objects);
-    assert!(grants.contains("watch endpointslices.discovery.k8s.io"), "{grants:?}");
+    assert!(
+        grants.contains("watch endpointslices.discovery.k8s.io"),
+        "{grants:?}"
+    );
     assert!(!grants.contains("list secrets"), "{grants:?}");
     let server = Obs::with_config(&config);
     asks_exactly(&cluster.api, &grants);
     // What serves metrics in the cluster is a target, and the state of objects is scraped.
-    cluster.api.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+    cluster.api.put(
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
         "status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}}));
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}}),
+    );
     until("the kubelet of the node is scraped by three jobs", || {
         let answer = server.get("/api/v1/query", &[("query", "up{job='kubelet',node='n1'}")]);
         (vector(&answer.json()).len() == 3).then_some(())
@@ -280,15 +311,19 @@ fn the_server_asks_for_what_its_role_grants() {
 fn with_monitors_secrets_are_read_that_they_name() {
     let cluster = Cluster::start();
     let named = |name: &str| json!({"name": name, "key": "k"});
-    cluster.api.put(json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor",
+    cluster.api.put(
+        json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor",
         "metadata": {"name": "m", "namespace": "default"},
         "spec": {"selector": {}, "endpoints": [{"port": "http",
             "basicAuth": {"username": named("s"), "password": named("s")},
-            "tlsConfig": {"ca": {"configMap": named("c")}}}]}}));
+            "tlsConfig": {"ca": {"configMap": named("c")}}}]}}),
+    );
     for (kind, name) in [("Secret", "s"), ("ConfigMap", "c")] {
         let data = if kind == "Secret" { "aw==" } else { CA };
-        cluster.api.put(json!({"apiVersion": "v1", "kind": kind, "data": {"k": data},
-            "metadata": {"name": name, "namespace": "default"}}));
+        cluster.api.put(
+            json!({"apiVersion": "v1", "kind": kind, "data": {"k": data},
+            "metadata": {"name": name, "namespace": "default"}}),
+        );
     }
     let flags = "kubeState.mode=none,server.scrape.monitors=true,server.scrape.annotations=false,\
                  server.scrape.coreDns=false";
@@ -357,7 +392,11 @@ fn the_agent_sends_what_its_node_has_by_the_name_of_the_node() {
         ("/host/root", "/"),
         ("scrape_interval: 30s", "scrape_interval: 1s"),
     ];
-    let config = cluster.config(find(&objects, "ConfigMap", "obs-agent"), "agent.yml", &places);
+    let config = cluster.config(
+        find(&objects, "ConfigMap", "obs-agent"),
+        "agent.yml",
+        &places,
+    );
     let _agent = Obs::agent_with(&[("obs.yml", &config)], &["--node-name", "n1"]);
     for (job, sample) in [("node", "node_boot_time_seconds"), ("obs-agent", "up")] {
         let query = format!("{sample}{{job='{job}',instance='n1'}}");
@@ -368,13 +407,15 @@ fn the_agent_sends_what_its_node_has_by_the_name_of_the_node() {
     }
     until("the line of the pod", || {
         let query = "{namespace=\"shop\",pod=\"web\",container=\"main\",app=\"web\"}";
-        let answer = server.get("/loki/api/v1/query_range", &[("query", query), ("start", "0")]);
+        let answer = server.get(
+            "/loki/api/v1/query_range",
+            &[("query", query), ("start", "0")],
+        );
         answer.text().contains("hello from the pod").then_some(())
     });
     asks_exactly(&cluster.api, &granted(&objects, "obs-obs-agent"));
 }
 
-/// The units, the image and the default configuration name flags and files that there are.
 #[test]
 fn commands_of_containers_are_ones_that_obs_takes() {
     let objects = install(&["--set", "kubeState.mode=deployment"]);
@@ -394,5 +435,4 @@ fn commands_of_containers_are_ones_that_obs_takes() {
     }
     let roles: Vec<_> = seen.keys().map(String::as_str).collect();
     assert_eq!(roles, ["agent", "kube-state", "serve"]);
-    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/container/Containerfile").exists());
 }
