@@ -19,7 +19,8 @@ fn deploy(name: &str) -> PathBuf {
     root().join("deploy").join(name)
 }
 
-/// Whether a program is there; the test says so when it is not.
+/// Whether programs are there.
+#[expect(clippy::print_stderr, reason = "a test that does not run says so")]
 fn there(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|program| {
         let asked = Command::new(program).arg("--version").output();
@@ -102,12 +103,15 @@ fn a_debian_package_has_what_a_machine_needs() {
             "{file} in {contents}"
         );
     }
+    of_scripts(&package, &folder.path().join("tree"));
+}
 
-    let tree = folder.path().join("tree");
+/// What dpkg itself reads, and the program, from the package laid out in a folder.
+fn of_scripts(package: &Path, tree: &Path) {
     let raw = Command::new("dpkg-deb")
         .arg("-R")
-        .arg(&package)
-        .arg(&tree)
+        .arg(package)
+        .arg(tree)
         .output();
     done(raw, "dpkg-deb -R");
     let conffiles = std::fs::read_to_string(tree.join("DEBIAN/conffiles")).expect("text");
@@ -225,7 +229,8 @@ fn the_bill_of_materials_has_everything_that_is_linked() {
     }
     let main = bill["metadata"]["component"]["bom-ref"].to_string();
     let known = |reference: &Value| {
-        references.contains(&reference.to_string()) || reference.to_string() == main
+        let reference = reference.to_string();
+        references.contains(&reference) || reference == main
     };
     let entries = list(&bill["dependencies"]);
     assert_eq!(entries.len(), components.len() + 1);
