@@ -27,7 +27,6 @@ const NAMES: &[&str] = &[
     "sha256sum",
     "toJson",
     "toYaml",
-    "trim",
     "trimSuffix",
     "trunc",
 ];
@@ -118,10 +117,6 @@ fn texts(name: &str, arguments: &Arguments) -> Result<Value, CallError> {
                 .take(count)
                 .collect::<String>()
                 .into())
-        }
-        "trim" => {
-            arguments.expect(name, 1)?;
-            Ok(arguments.text(0)?.trim().into())
         }
         "trimSuffix" => {
             arguments.expect(name, 2)?;

@@ -85,7 +85,7 @@ scrape_configs:
   {{- end }}
   kubernetes_sd_configs: [{role: pod}]
   relabel_configs:
-  {{- include "obs.annotated" (dict "kind" "pod" "slow" $slow) | trim | nindent 2 }}
+  {{- include "obs.annotated" (dict "kind" "pod" "slow" $slow) | nindent 2 }}
   - {source_labels: [__meta_kubernetes_pod_phase], regex: Pending|Succeeded|Failed|Completed, action: drop}
   - {source_labels: [__meta_kubernetes_pod_container_init], regex: 'true', action: drop}
 - job_name: kubernetes-service-endpoints{{ if $slow }}-slow{{ end }}
@@ -96,7 +96,7 @@ scrape_configs:
   {{- end }}
   kubernetes_sd_configs: [{role: endpointslice}]
   relabel_configs:
-  {{- include "obs.annotated" (dict "kind" "service" "slow" $slow) | trim | nindent 2 }}
+  {{- include "obs.annotated" (dict "kind" "service" "slow" $slow) | nindent 2 }}
   - {source_labels: [__meta_kubernetes_service_name], target_label: service}
   {{- if $scrape.coreDns }}
   - {source_labels: [__meta_kubernetes_namespace, __meta_kubernetes_service_label_k8s_app], regex: kube-system;kube-dns, action: drop}
