@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::kube_state::KubeStateOptions;
+use crate::kubernetes_install::KubernetesCommand;
 use crate::node_exporter::NodeExporterOptions;
 use crate::rule_arguments::{CheckRulesOptions, RulesCommand, TestRulesOptions};
 use crate::rule_flags::RuleFlags;
@@ -90,6 +91,9 @@ pub(crate) enum Command {
         obs kube-state --listen 0.0.0.0:8080 --metric-labels-allowlist 'pods=[app],nodes=[*]'"
     )]
     KubeState(Box<KubeStateOptions>),
+    /// Run obs in a Kubernetes cluster
+    #[command(subcommand)]
+    Kubernetes(KubernetesCommand),
     /// Take in samples of another system: blocks of Prometheus, OpenMetrics, JSON lines, CSV
     #[command(
         after_help = "Examples:\n  obs import /var/lib/prometheus/metrics2\n  \

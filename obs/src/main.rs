@@ -17,6 +17,7 @@ mod export;
 mod graph;
 mod import;
 mod kube_state;
+mod kubernetes_install;
 mod log_context;
 mod log_export;
 mod log_histogram;
@@ -95,6 +96,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             tokio::select! { ended = agent => ended, ended = forget_code() => ended }
         }
         Command::KubeState(options) => kube_state::run(*options).await,
+        Command::Kubernetes(command) => kubernetes_install::run(&command).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file).await,
         Command::Check(Check::Rules(options)) => check_rules::run(&options).await,

@@ -293,7 +293,7 @@ impl Running {
         traces.serve(&receiver, &intake, &stop_intake);
         metrics.serve(&receiver, &intake, &stop_intake);
         intake.spawn(gateway.run(stop_intake.clone()));
-        let own = own_jobs(config, http, node)?;
+        let own = own_jobs(config, (http, node), options.node_name.as_deref())?;
         let mut jobs = collected.jobs;
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
@@ -439,15 +439,17 @@ impl Outward<'_> {
     }
 }
 
-/// The agent scrapes itself, and its node exporter where it has one.
+/// The agent scrapes itself, and its node exporter where it has one. Where the node has a name, that
+/// is their instance: many nodes have the same addresses on loopback.
 fn own_jobs(
     config: &Config,
-    http: SocketAddr,
-    node: Option<SocketAddr>,
+    (http, node): (SocketAddr, Option<SocketAddr>),
+    name: Option<&str>,
 ) -> anyhow::Result<Vec<Job>> {
-    let mut jobs = vec![config.own_job("obs-agent", http)?];
+    let name = name.filter(|name| !name.is_empty());
+    let mut jobs = vec![config.own_job_on("obs-agent", http, name)?];
     if let Some(node) = node {
-        jobs.push(config.own_job("node", reachable(node))?);
+        jobs.push(config.own_job_on("node", reachable(node), name)?);
     }
     Ok(jobs)
 }

@@ -414,10 +414,23 @@ impl Config {
 
     /// The scrape job of one of obs' own listeners.
     pub(crate) fn own_job(&self, name: &str, address: SocketAddr) -> Result<Job, ConfigError> {
-        self.own_job_of(
-            name,
-            &format!("static_configs: [{{targets: ['{address}']}}]"),
-        )
+        self.own_job_on(name, address, None)
+    }
+
+    /// The same with the name of the node as instance, where it has one.
+    pub(crate) fn own_job_on(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        node: Option<&str>,
+    ) -> Result<Job, ConfigError> {
+        let labels = match node {
+            // A text of JSON is one of YAML.
+            Some(node) => format!(", labels: {{instance: {}}}", serde_json::Value::from(node)),
+            None => String::new(),
+        };
+        let target = format!("static_configs: [{{targets: ['{address}']{labels}}}]");
+        self.own_job_of(name, &target)
     }
 
     /// The scrape job of the state of objects, whose labels go before those of the target.

@@ -65,6 +65,13 @@ else
     "$work/venv/bin/python" $here/kubernetes.py "$OBS_BIN"
 fi
 
+# Helm itself, as a library for Python: large, and not there for every machine.
+if ! "$work/venv/bin/pip" install -q --disable-pip-version-check --retries 2 helm-python-sdk==0.2.2 pyyaml==6.0.3 >"$work/log" 2>&1; then
+    echo "skipped: Helm cannot be installed: $(tail -n 1 "$work/log")"
+else
+    "$work/venv/bin/python" $here/helm.py "$OBS_BIN"
+fi
+
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     echo "skipped: node and npm are not there"
 elif ! { cp -r $here/node "$work/node" && npm ci --prefix "$work/node" --ignore-scripts --no-audit --no-fund; } >"$work/log" 2>&1; then

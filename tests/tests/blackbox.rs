@@ -2,6 +2,7 @@
 //! the way they ask, from memory, from parts, from merged parts, and after restarts.
 
 mod alertmanager;
+mod deploy;
 mod derived;
 mod explain;
 mod grafana_logs;
@@ -14,6 +15,7 @@ mod node;
 mod notifications;
 mod otlp;
 mod own;
+mod packages;
 mod prometheus_api;
 mod pushes;
 mod remote;
