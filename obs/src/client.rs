@@ -40,11 +40,6 @@ impl Client {
         })
     }
 
-    /// The server's address, without a slash at its end.
-    pub(crate) fn server(&self) -> &str {
-        &self.server
-    }
-
     fn request(&self, method: Method, rest: &str, timeout: Duration) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{rest}", self.server));
         request.timeout(timeout).headers(self.headers.clone())

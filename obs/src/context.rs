@@ -6,7 +6,6 @@
 
 mod file;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -215,10 +214,8 @@ pub(crate) fn run(command: &ContextCommand) -> anyhow::Result<()> {
         }
     }
     contexts.write(&path)?;
-    Ok(match &contexts.current {
-        Some(current) => writeln!(std::io::stderr(), "asking {current} from now on")?,
-        None => writeln!(std::io::stderr(), "asking {DEFAULT} from now on")?,
-    })
+    let current = contexts.current.as_deref().unwrap_or(DEFAULT);
+    Ok(note(&format!("asking {current} from now on"))?)
 }
 
 fn list(contexts: &Contexts, output: Shape) -> anyhow::Result<()> {

@@ -376,7 +376,8 @@ mod tests {
     fn graphs_fit_whatever_they_hold() {
         let points =
             |of: fn(f64) -> f64| (0..=60).map(|i| (f64::from(i), of(f64::from(i)))).collect();
-        let shapes: [(&str, fn(f64) -> f64); 6] = [
+        type Shape = (&'static str, fn(f64) -> f64);
+        let shapes: [Shape; 6] = [
             ("negative", |i| -i),
             ("both", |i| (i / 9.0).sin() * 1e4),
             ("nothing", |_| f64::NAN),

@@ -65,12 +65,20 @@ fn pointed(told: &str, query: &str) -> Option<String> {
     Some(format!("  {text}\n  {mark}^"))
 }
 
-/// The first `LINE:COLUMN:` of a text.
+/// The first `LINE:COLUMN:` of a text, or `line LINE, col COLUMN:` as Loki and Tempo say it.
 fn place(told: &str) -> Option<(usize, usize)> {
     let mut words = told.split([' ', '"']);
-    words.find_map(|word| {
+    let found = words.find_map(|word| {
         let (line, column) = word.strip_suffix(':')?.split_once(':')?;
         Some((line.parse().ok()?, column.parse().ok()?))
+    });
+    found.or_else(|| {
+        let (_, rest) = told.split_once("line ")?;
+        let (line, rest) = rest.split_once(", col ")?;
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        Some((line.parse().ok()?, rest[..end].parse().ok()?))
     })
 }
 
@@ -85,6 +93,9 @@ mod tests {
         assert_eq!(hint.as_deref(), Some("  sum(\n      ^"));
         let hint = of_answer(400, "2:3: parse error", Some("a\nb c"));
         assert_eq!(hint.as_deref(), Some("  b c\n    ^"));
+        let loki = "parse error at line 1, col 3: syntax error";
+        let hint = of_answer(400, loki, Some("{a="));
+        assert_eq!(hint.as_deref(), Some("  {a=\n    ^"));
         assert_eq!(of_answer(400, "parse error at 9:9: x", Some("a")), None);
         assert_eq!(of_answer(400, "no", Some("a")), None);
         assert!(of_answer(401, "", None).is_some_and(|hint| hint.contains("--token-file")));

@@ -22,8 +22,7 @@ static CHOICE: OnceLock<Colour> = OnceLock::new();
 
 /// What the command line said; the first word counts.
 pub(crate) fn choose(colour: Colour) {
-    // A second call has nothing to say.
-    drop(CHOICE.set(colour));
+    CHOICE.get_or_init(|| colour);
 }
 
 /// A variable of the environment that is set and not empty.

@@ -16,6 +16,9 @@ use crate::{logs, traces};
 
 /// Points of a range query where no step is given: about two per column of a wide terminal.
 const POINTS: i64 = 240;
+/// What is said where nothing is found.
+const NOTHING: &str = "no series match; `obs labels __name__` lists metrics, `obs explain` shows \
+    which part is empty";
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 pub(crate) async fn run(options: &QueryOptions) -> anyhow::Result<()> {
@@ -104,9 +107,7 @@ fn print(text: &str, answer: &Value) -> anyhow::Result<()> {
     notes(answer)?;
     let result = answer["data"]["result"].as_array();
     if result.is_some_and(Vec::is_empty) {
-        shape::note(
-            "no series match; `obs labels __name__` lists metrics, `obs explain` shows which part is empty",
-        )?;
+        shape::note(NOTHING)?;
     }
     shape::write(text)
 }
