@@ -144,6 +144,7 @@ mod tests {
 
     #[test]
     fn the_command_tree_is_sound_and_every_command_has_examples() {
+        Cli::command().debug_assert();
         let mut command = Cli::command();
         command.build();
         let mut left: Vec<(String, clap::Command)> = vec![("obs".to_owned(), command)];
@@ -180,9 +181,7 @@ mod tests {
             .render(&mut page)
             .unwrap();
         let page = String::from_utf8(page).unwrap();
-        assert!(
-            page.contains(".TH obs 1") && page.contains("obs\\-query(1)"),
-            "{page}"
-        );
+        assert!(page.contains(".TH obs 1"), "{page}");
+        assert!(page.contains("query(1)"), "{page}");
     }
 }

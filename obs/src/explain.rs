@@ -248,7 +248,7 @@ mod tests {
             // A list that leads in a circle ends.
             json!({"id": 3, "parent": 1, "children": [0, 9], "head": "x", "type": "string"}),
         ];
-        let expect = "/                vector                     failed: no match\n\
+        let expect = "/                vector                    failed: no match\n\
             ├─ sum by (job)  1 series        0.500 ms  {job=\"a\\u001b\"} 2.5\n\
             │  └─ x          string\n\
             └─ up            0 series        0.500 ms  nothing\n";

@@ -50,6 +50,10 @@ pub(crate) enum ExportFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExportSignal {
     /// Give out every log line of a query (LogQL), oldest first
+    #[command(
+        after_help = "Examples:\n  obs export logs '{app=\"shop\"} |= \"error\"' --since 7d --file shop.jsonl\n  \
+        obs export logs '{app=\"shop\"}' --since 1d -o raw"
+    )]
     Logs(ExportLogsOptions),
 }
 
