@@ -209,8 +209,7 @@ async fn graph(client: &Client, options: &LabelsOptions) -> anyhow::Result<()> {
     }
     let mut table = Table::new(["name", "count"]);
     for (name, count) in counts.into_iter().take(options.limit.unwrap_or(usize::MAX)) {
-        // In quotes, so that a value such as 500 names a bar and is no length.
-        table.push(vec![format!("{name:?}"), count.to_string()]);
+        table.push(vec![name, count.to_string()]);
     }
     options.output.print(&Value::Null, || table)
 }

@@ -63,7 +63,7 @@ async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow:
     };
     let table = table(&answer)?;
     let text = shape.text(&answer["data"], || match shape {
-        Shape::Graph => table.without("time"),
+        Shape::Graph => newest(&answer),
         _ => table,
     })?;
     print(&text, &answer)
@@ -149,6 +149,23 @@ pub(crate) fn table(answer: &Value) -> anyhow::Result<Table> {
         }
     }
     Ok(table)
+}
+
+/// One row for each series: its name and its newest value.
+fn newest(answer: &Value) -> Table {
+    let data = &answer["data"];
+    let mut table = Table::new(["series", "value"]);
+    let value = |point: &Value| point[1].as_str().unwrap_or_default().to_owned();
+    if matches!(data["resultType"].as_str(), Some("scalar" | "string")) {
+        table.push(vec![data["resultType"].to_string(), value(&data["result"])]);
+        return table;
+    }
+    for one in data["result"].as_array().into_iter().flatten() {
+        let last = one["values"].as_array().and_then(|all| all.last());
+        let value = one.get("value").or(last).map(value).unwrap_or_default();
+        table.push(vec![series_name(&one["metric"]), value]);
+    }
+    table
 }
 
 /// Names of all labels, the metric's name first.

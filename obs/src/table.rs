@@ -42,12 +42,6 @@ impl Table {
         }
     }
 
-    /// The table without a column.
-    pub(crate) fn without(&self, name: &str) -> Self {
-        let others = self.head.iter().map(String::as_str).filter(|h| *h != name);
-        self.only(&others.collect::<Vec<&str>>())
-    }
-
     /// One object for each row; all values are texts.
     pub(crate) fn json(&self) -> Value {
         let object = |row: &Vec<String>| -> Value {

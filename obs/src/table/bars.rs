@@ -1,4 +1,4 @@
-//! Tables as bars: what is no number names a bar, the last column of numbers is its length.
+//! Tables as bars: the last column of numbers is the length of a bar, all others name it.
 //!
 //! Invariant: no line is wider than asked for, but for the narrowest of terminals.
 
@@ -59,15 +59,14 @@ impl Table {
             let filled = self.rows.iter().any(|row| !row[*index].is_empty());
             filled && cells.all(|cell| cell.is_empty() || number(cell).is_some())
         };
-        let numbers: Vec<usize> = (0..self.head.len()).filter(is_number).collect();
-        let Some(last) = numbers.last() else {
+        let Some(length) = (0..self.head.len()).rfind(is_number) else {
             return self.counted();
         };
         let one = |row: &Vec<String>| {
             let cells = row.iter().enumerate();
-            let names = cells.filter(|(index, cell)| !numbers.contains(index) && !cell.is_empty());
+            let names = cells.filter(|(index, cell)| *index != length && !cell.is_empty());
             let names: Vec<String> = names.map(|(_, cell)| one_line(cell)).collect();
-            Some((names.join(" "), number(&row[*last])?))
+            Some((names.join(" "), number(&row[length])?))
         };
         self.rows.iter().filter_map(one).collect()
     }
