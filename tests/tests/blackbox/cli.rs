@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 /// A series of an hour, a sample each half minute.
 fn of(labels: &[(&str, &str)], value: impl Fn(f64) -> f64) -> Series {
     let samples = (0..=120).map(|i| (BEGIN + i * 30 * SECOND, value(i as f64)));
-    series(labels, samples.collect::<Vec<_>>().into_iter())
+    series(labels, samples)
 }
 
 fn metrics() -> MetricBatch {
@@ -642,7 +642,7 @@ fn shells_complete_commands_and_names() {
     // `load` is of long ago; a name of now is completed.
     let now = series(
         &[("__name__", "requests_of_now")],
-        [(crate::process::now(), 1.0)].into_iter(),
+        [(crate::process::now(), 1.0)],
     );
     let batch = MetricBatch {
         series: vec![now],
