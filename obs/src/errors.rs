@@ -47,7 +47,7 @@ pub(crate) async fn run(options: &ErrorsOptions) -> anyhow::Result<()> {
             notes(data)?;
             match options.output {
                 Shape::Csv => table(data, usize::MAX).csv(),
-                Shape::Graph => shape.text(&data["groups"], || {
+                shape @ Shape::Graph => shape.text(&data["groups"], || {
                     table(data, MESSAGE_MAX).only(&["services", "type", "message", "count"])
                 })?,
                 shape => shape.text(&data["groups"], || table(data, MESSAGE_MAX))?,
