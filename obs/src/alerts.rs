@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 use obs_model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{Output, ServerOptions, duration};
+use crate::arguments::{ServerOptions, duration};
 use crate::client::{Client, now, time};
+use crate::shape::{Shape, write};
 use crate::table::Table;
 
 /// Where acknowledgements are.
@@ -19,9 +20,12 @@ const ACKS: &str = "/api/v1/alertmanager/acks";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Alerts {
     /// List the alerts that are known now
+    #[command(
+        after_help = "Examples:\n  obs alerts list\n  obs alerts list --active 'severity=\"page\"' -o json"
+    )]
     List(ListOptions),
     /// Show where an alert with these labels would go, and what would keep it quiet
-    #[command(after_help = "Example:\n  obs alerts route alertname=DiskFull severity=page")]
+    #[command(after_help = "Examples:\n  obs alerts route alertname=DiskFull severity=page")]
     Route(RouteOptions),
     /// Say that somebody cares for alerts: nobody hears of them again until they are over
     #[command(
@@ -36,13 +40,18 @@ pub(crate) enum Alerts {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Silence {
     /// List silences
+    #[command(after_help = "Examples:\n  obs silence list\n  obs silence list --expired -o json")]
     List(SilenceListOptions),
     /// Keep alerts quiet that have all of these labels
     #[command(
-        after_help = "Example:\n  obs silence add -c 'disk is being replaced' -d 2h alertname=DiskFull 'node=~\"eu-.*\"'"
+        after_help = "Examples:\n  obs silence add -c 'disk is being replaced' -d 2h alertname=DiskFull 'node=~\"eu-.*\"'"
     )]
     Add(SilenceAddOptions),
     /// End silences now; prints their ids
+    #[command(
+        after_help = "Examples:\n  obs silence expire 6b1a0d3e-6d1c-4a57-9c57-0a4a3c1d2e3f\n  \
+        obs silence list -o csv | tail -n +2 | cut -d, -f1 | xargs obs silence expire"
+    )]
     Expire(SilenceExpireOptions),
 }
 
@@ -59,8 +68,8 @@ pub(crate) struct ListOptions {
     #[arg(long)]
     pub(crate) active: bool,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 #[derive(Debug, Args)]
@@ -71,8 +80,8 @@ pub(crate) struct RouteOptions {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 #[derive(Debug, Args)]
@@ -115,8 +124,8 @@ pub(crate) struct SilenceListOptions {
     #[arg(long)]
     pub(crate) expired: bool,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 #[derive(Debug, Args)]
@@ -147,25 +156,6 @@ pub(crate) struct SilenceExpireOptions {
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
-}
-
-fn write(text: &str) -> anyhow::Result<()> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
-}
-
-fn shaped(
-    output: Output,
-    value: &Value,
-    table: impl FnOnce(&Value) -> Table,
-) -> anyhow::Result<()> {
-    write(&match output {
-        Output::Json => format!(
-            "{}\n",
-            serde_json::to_string_pretty(value).context("write JSON")?
-        ),
-        Output::Table => table(value).text(),
-        Output::Csv => table(value).csv(),
-    })
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
@@ -203,7 +193,7 @@ pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
                 params.push(("inhibited", "false".to_owned()));
             }
             let answer = client.json("/api/v2/alerts", &params).await?;
-            shaped(options.output, &answer, alert_table)
+            options.output.print(&answer, || alert_table(&answer))
         }
         Alerts::Route(options) => {
             let client = Client::new(&options.server)?;
@@ -221,7 +211,7 @@ pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
                     )?;
                 }
             }
-            shaped(options.output, data, route_table)
+            options.output.print(data, || route_table(data))
         }
         Alerts::Ack(options) => ack(options).await,
         Alerts::Acks(options) => {
@@ -345,7 +335,7 @@ pub(crate) async fn silence(command: &Silence) -> anyhow::Result<()> {
             let mut params = filters(&options.matchers);
             params.push(("expired", options.expired.to_string()));
             let answer = client.json("/api/v2/silences", &params).await?;
-            shaped(options.output, &answer, silence_table)
+            options.output.print(&answer, || silence_table(&answer))
         }
         Silence::Add(options) => {
             let client = Client::new(&options.server)?;

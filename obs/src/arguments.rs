@@ -9,9 +9,15 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::kube_state::KubeStateOptions;
 use crate::kubernetes_install::KubernetesCommand;
 use crate::node_exporter::NodeExporterOptions;
+use crate::paint::Colour;
 use crate::rule_arguments::{CheckRulesOptions, RulesCommand, TestRulesOptions};
 use crate::rule_flags::RuleFlags;
+use crate::shape::Shape;
 use crate::slo::SloCommand;
+pub(crate) use crate::transfer_arguments::{
+    ExportFormat, ExportLogsOptions, ExportOptions, ExportSignal, ImportFormat, ImportOptions,
+    LogExportFormat,
+};
 
 /// obs watches a cluster: metrics, logs and traces in one binary.
 #[derive(Debug, Parser)]
@@ -19,6 +25,10 @@ use crate::slo::SloCommand;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// When to colour [default: on terminals, unless NO_COLOR is set]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto,
+          hide_default_value = true, help_heading = "Global")]
+    pub(crate) color: Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,18 +45,41 @@ pub(crate) enum Command {
     Agent(AgentOptions),
     /// Evaluate a query (PromQL, or another language with --lang)
     #[command(after_help = "Examples:\n  obs query up\n  \
-        obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h")]
+        obs query 'sum by (mode) (rate(node_cpu_seconds_total[1m]))' --since 1h\n  \
+        obs query 'topk(5, container_memory_working_set_bytes)' -o graph\n  \
+        obs query up --from 'yesterday 14:00' --to 'yesterday 16:00' --step 5m -o csv")]
     Query(QueryOptions),
-    /// Show what a query would do and cost, without running it
+    /// Show a query again and again: redrawn on a terminal, line by line into a pipe
     #[command(
-        after_help = "Examples:\n  obs explain 'sum by (job) (rate(http_requests_total[5m]))' --since 1d"
+        after_help = "Examples:\n  obs watch 'rate(http_requests_total[1m])'\n  \
+        obs watch up --every 1s --count 10 -o json"
     )]
-    Explain(QueryOptions),
+    Watch(crate::watch::WatchOptions),
+    /// Show what a query costs, and what each part of it gives
+    #[command(
+        after_help = "Examples:\n  obs explain 'sum by (job) (rate(http_requests_total[5m]))' --since 1d\n  \
+        obs explain --plan 'topk(5, rate(http_requests_total[5m]))'"
+    )]
+    Explain(crate::explain::ExplainOptions),
+    /// Show which nodes and pods use most CPU and memory
+    #[command(subcommand)]
+    Top(crate::top::TopCommand),
+    /// List the names of labels, or the values of one
+    #[command(
+        after_help = "Examples:\n  obs labels\n  obs labels job --match 'up{env=\"prod\"}'\n  \
+        obs labels namespace --lang logql --since 1d\n  obs labels __name__ -o graph"
+    )]
+    Labels(crate::labels::LabelsOptions),
+    /// List series
+    #[command(after_help = "Examples:\n  obs series up\n  \
+        obs series 'http_requests_total{code=~\"5..\"}' --since 1d -o json\n  \
+        obs series '{job=\"node\"}' -o graph")]
+    Series(crate::labels::SeriesOptions),
     /// Show log lines (LogQL)
     #[command(
         after_help = "Examples:\n  obs logs '{service_name=\"obs\"}' --follow\n  \
         obs logs '{app=\"shop\"} |= \"error\"' --since 2h -o json\n  \
-        obs logs '{app=\"shop\"} |= \"panic\"' --context 5\n  \
+        obs logs '{app=\"shop\"} |= \"panic\"' -C 5\n  \
         obs logs '{app=\"shop\"}' --since 1d --histogram"
     )]
     Logs(LogsOptions),
@@ -57,6 +90,11 @@ pub(crate) enum Command {
     )]
     Traces(TracesOptions),
     /// Show one trace as a waterfall
+    #[command(
+        after_help = "Examples:\n  obs trace 0af7651916cd43dd8448eb211c80319c\n  \
+        obs trace 0af7651916cd43dd8448eb211c80319c --logs\n  \
+        obs trace --compare 0af7651916cd43dd8448eb211c80319c 5b8aa5a2d2c872e8321cf37308d69df2"
+    )]
     Trace(TraceOptions),
     /// Show exceptions that spans recorded, in groups; with a fingerprint one of them
     #[command(after_help = "Examples:\n  obs errors --service shop --since 6h\n  \
@@ -120,16 +158,37 @@ pub(crate) enum Command {
     /// Service level objectives: their rules, and how they stand
     #[command(subcommand)]
     Slo(SloCommand),
+    /// Servers with names: list them, choose one, add and remove them
+    #[command(subcommand, alias = "ctx")]
+    Context(crate::context::ContextCommand),
+    /// Grafana beside obs
+    #[command(subcommand)]
+    Grafana(crate::grafana::GrafanaCommand),
     /// Print completions for a shell
+    #[command(after_help = "Examples:\n  source <(obs completions bash)\n  \
+        obs completions zsh > ~/.zfunc/_obs\n  \
+        obs completions fish > ~/.config/fish/completions/obs.fish")]
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        #[arg(value_enum)]
+        shell: crate::complete::ShellName,
+    },
+    /// Print the manual page, or write one for each command
+    #[command(
+        hide = true,
+        after_help = "Examples:\n  obs man | man -l -\n  obs man --dir /usr/share/man/man1"
+    )]
+    Man {
+        /// Write the pages of all commands into this folder
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Check {
     /// Check a configuration file; says line and column of what is wrong
+    #[command(after_help = "Examples:\n  obs check config obs.yml")]
     Config {
         /// The file
         file: PathBuf,
@@ -138,6 +197,19 @@ pub(crate) enum Check {
     #[command(after_help = "Examples:\n  obs check rules rules/*.yml\n  \
         obs check rules --lint all --lint-fatal --url http://127.0.0.1:9090 rules.yml")]
     Rules(CheckRulesOptions),
+    /// Check Grafana dashboards: their shape, their queries, what obs does not draw
+    #[command(after_help = "Examples:\n  obs check dashboard dashboards/*.json")]
+    Dashboard {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Check an exposition (standard input without a file), as promtool does
+    #[command(
+        after_help = "Examples:\n  curl -s localhost:8080/metrics | obs check metrics\n  \
+        obs check metrics exposition.txt --extended"
+    )]
+    Metrics(crate::check_metrics::CheckMetricsOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -359,33 +431,45 @@ impl ServeOptions {
 }
 
 /// Which server to ask, and as whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ServerOptions {
-    /// The server
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "OBS_SERVER",
-        value_parser = server_url,
-        default_value = "http://127.0.0.1:9090"
-    )]
-    pub(crate) server: String,
-    /// The tenant (X-Scope-OrgID)
-    #[arg(long, value_name = "NAME", env = "OBS_TENANT")]
+    /// The server [env: OBS_SERVER] [default: that of `obs context use`, or http://127.0.0.1:9090]
+    #[arg(long, value_name = "URL", value_parser = server_url, help_heading = "Server")]
+    pub(crate) server: Option<String>,
+    /// The server that has this name (`obs context list`) [env: OBS_CONTEXT]
+    #[arg(long, value_name = "NAME", conflicts_with = "server", help_heading = "Server",
+          add = crate::complete::contexts())]
+    pub(crate) context: Option<String>,
+    /// The tenant (X-Scope-OrgID) [env: OBS_TENANT]
+    #[arg(long, value_name = "NAME", help_heading = "Server")]
     pub(crate) tenant: Option<String>,
+}
+
+impl ServerOptions {
+    /// A server by its address.
+    pub(crate) fn at(url: &str, tenant: Option<&str>) -> Self {
+        Self {
+            server: Some(url.to_owned()),
+            context: None,
+            tenant: tenant.map(str::to_owned),
+        }
+    }
 }
 
 /// Which time to ask about.
 #[derive(Debug, Args)]
 pub(crate) struct TimeOptions {
-    /// From so long ago until now, for example 1h
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to"], value_parser = duration_text)]
+    /// From so long ago until now: 1h, 90m, '2 days'
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["from", "to"],
+          value_parser = duration_text, help_heading = "Time")]
     pub(crate) since: Option<String>,
-    /// From this time: RFC 3339 or seconds since the epoch
-    #[arg(long, value_name = "TIME", value_parser = time_text)]
+    /// From this time: -2h, 'yesterday 14:00', 2026-11-21T10:00:00Z, seconds since the epoch
+    #[arg(long, value_name = "TIME", value_parser = time_text, allow_hyphen_values = true,
+          help_heading = "Time")]
     pub(crate) from: Option<String>,
-    /// Until this time (default: now)
-    #[arg(long, value_name = "TIME", value_parser = time_text)]
+    /// Until this time [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time_text, allow_hyphen_values = true,
+          help_heading = "Time")]
     pub(crate) to: Option<String>,
 }
 
@@ -422,8 +506,8 @@ pub(crate) struct QueryOptions {
     pub(crate) limit: Option<usize>,
     /// Shape of the output [default: a graph for ranges on a terminal, else table]
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Output>,
-    /// Draw a graph although standard output is not a terminal
+    pub(crate) output: Option<Shape>,
+    /// The same as -o graph
     #[arg(long, conflicts_with = "output")]
     pub(crate) graph: bool,
 }
@@ -438,6 +522,8 @@ pub(crate) enum LogOutput {
     Json,
     /// Time, a column for each label, and the line
     Csv,
+    /// How many lines there were when, by level
+    Graph,
 }
 
 #[derive(Debug, Args)]
@@ -453,9 +539,9 @@ pub(crate) struct LogsOptions {
     pub(crate) follow: bool,
     /// Show so many lines of the same stream before and behind each line
     #[arg(short = 'C', long, value_name = "N", conflicts_with = "follow")]
-    pub(crate) context: Option<usize>,
-    /// Show how many lines there were when, by level, instead of the lines
-    #[arg(long, conflicts_with_all = ["follow", "context"])]
+    pub(crate) around: Option<usize>,
+    /// Show how many lines there were when, by level, instead of the lines (also -o graph)
+    #[arg(long, conflicts_with_all = ["follow", "around"])]
     pub(crate) histogram: bool,
     /// Most lines
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -478,8 +564,8 @@ pub(crate) struct TracesOptions {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: usize,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 #[derive(Debug, Args)]
@@ -489,11 +575,14 @@ pub(crate) struct TraceOptions {
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
-    /// Print OTLP JSON instead of the waterfall
-    #[arg(long)]
+    /// Shape of the output: graph is the waterfall, json is OTLP [default: graph; of --compare table]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Shape>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
     pub(crate) json: bool,
     /// Print the log lines of the trace below it
-    #[arg(long, conflicts_with_all = ["json", "compare"])]
+    #[arg(long, conflicts_with_all = ["json", "compare", "output"])]
     pub(crate) logs: bool,
     /// Show two traces side by side, operation by operation
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["id", "json"])]
@@ -551,8 +640,8 @@ pub(crate) struct ErrorsOptions {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) offset: usize,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 /// Shapes of a graph.
@@ -561,6 +650,8 @@ pub(crate) enum GraphOutput {
     Table,
     Json,
     Csv,
+    /// Bars of calls
+    Graph,
     /// For Graphviz
     Dot,
 }
@@ -595,8 +686,8 @@ pub(crate) struct CorrelateOptions {
     #[arg(long, value_name = "TEXT")]
     pub(crate) line: Option<String>,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 /// `NAME=VALUE`
@@ -608,110 +699,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A form of samples that can be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum ImportFormat {
-    /// A block of Prometheus' TSDB, or a folder of them
-    Tsdb,
-    /// OpenMetrics text with timestamps
-    Openmetrics,
-    /// VictoriaMetrics' JSON lines
-    Json,
-    /// CSV, as --columns says
-    Csv,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportOptions {
-    /// The file, the block, or Prometheus' data directory
-    pub(crate) path: PathBuf,
-    #[command(flatten)]
-    pub(crate) server: ServerOptions,
-    /// What it is [default: by its name]
-    #[arg(long, value_enum)]
-    pub(crate) format: Option<ImportFormat>,
-    /// What the columns of CSV are, for example 2:metric:ask,1:label:ticker,3:time:unix_s
-    #[arg(long, value_name = "COLUMNS")]
-    pub(crate) columns: Option<String>,
-    /// Note the position in this file, and go on from there when it exists
-    #[arg(long, value_name = "FILE")]
-    pub(crate) resume: Option<PathBuf>,
-}
-
-/// A form of samples that can be exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    /// OpenMetrics text with timestamps
-    Openmetrics,
-    /// VictoriaMetrics' JSON lines
-    Json,
-    /// CSV, as --columns says
-    Csv,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ExportSignal {
-    /// Give out every log line of a query (LogQL), oldest first
-    Logs(ExportLogsOptions),
-}
-
-/// A form of lines that can be exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogExportFormat {
-    /// Streams of Loki's push API, one line each
-    Json,
-    /// The lines alone
-    Raw,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExportLogsOptions {
-    /// Which lines, for example '{app="shop"} |= "error"'
-    pub(crate) query: String,
-    #[command(flatten)]
-    pub(crate) server: ServerOptions,
-    #[command(flatten)]
-    pub(crate) time: TimeOptions,
-    /// The form
-    #[arg(short, long, value_enum, default_value_t = LogExportFormat::Json)]
-    pub(crate) output: LogExportFormat,
-    /// Write to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub(crate) struct ExportOptions {
-    #[command(subcommand)]
-    pub(crate) signal: Option<ExportSignal>,
-    /// Which series, for example '{job="node"}'
-    #[arg(required = true)]
-    pub(crate) selectors: Vec<String>,
-    #[command(flatten)]
-    pub(crate) server: ServerOptions,
-    #[command(flatten)]
-    pub(crate) time: TimeOptions,
-    /// The form
-    #[arg(short, long, value_enum, default_value_t = ExportFormat::Json)]
-    pub(crate) output: ExportFormat,
-    /// The columns of CSV [default: __name__,job,instance,__value__,__timestamp__:unix_ms]
-    #[arg(long, value_name = "COLUMNS")]
-    pub(crate) columns: Option<String>,
-    /// Write to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Note how far it is in this file, and go on from there when it exists
-    #[arg(long, value_name = "FILE", requires = "file")]
-    pub(crate) resume: Option<PathBuf>,
-    /// Read so much time at once
-    #[arg(long, value_name = "DURATION", value_parser = duration_text, default_value = "2h")]
-    pub(crate) window: String,
-}
-
 /// Nanoseconds of a duration such as `1h30m`.
 pub(crate) fn duration(text: &str) -> anyhow::Result<i64> {
-    obs_model::duration::parse(text)
+    crate::when::duration(text)
         .with_context(|| format!("{text:?} is not a duration such as 15s, 1h30m or 7d"))
 }
 
@@ -727,7 +717,7 @@ pub(crate) fn duration_text(text: &str) -> Result<String, String> {
 fn time_text(text: &str) -> Result<String, String> {
     crate::client::time(text)
         .map(|_| text.to_owned())
-        .map_err(|_| "expected a time such as 2026-11-21T10:00:00Z or 1795255200".to_owned())
+        .map_err(|_| crate::when::EXPECTED.to_owned())
 }
 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {

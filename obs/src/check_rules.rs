@@ -33,12 +33,8 @@ pub(crate) async fn run(options: &CheckRulesOptions) -> anyhow::Result<()> {
     if options.url.is_none() && options.lint.contains(&LintName::AbsentMetrics) {
         anyhow::bail!("--lint absent-metrics asks a server: --url says which");
     }
-    let client = options.url.as_ref().map(|url| {
-        Client::new(&ServerOptions {
-            server: url.clone(),
-            tenant: options.tenant.clone(),
-        })
-    });
+    let at = |url: &String| ServerOptions::at(url, options.tenant.as_deref());
+    let client = options.url.as_ref().map(|url| Client::new(&at(url)));
     let checking = Checking {
         parsing: Parsing {
             language: options.lang.into(),

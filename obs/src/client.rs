@@ -4,37 +4,45 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use obs_model::Timestamp;
-use obs_model::time::parse_rfc3339;
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::arguments::{ServerOptions, TimeOptions, duration};
+use crate::context::{self, Target};
+use crate::hint::{self, Hinted};
+use crate::when;
 
 /// Longer than the server's own deadline for queries, so that its error is seen.
 const TIMEOUT: Duration = Duration::from_secs(150);
 
-/// A server and a tenant.
+/// A server, and what it is told with each request.
 #[derive(Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
-    tenant: Option<String>,
+    headers: HeaderMap,
 }
 
 impl Client {
     pub(crate) fn new(options: &ServerOptions) -> anyhow::Result<Self> {
-        let settings = || {
-            Ok(reqwest::Client::builder()
-                .timeout(TIMEOUT)
-                .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION"))))
-        };
-        let http = obs_server::http_client::build(settings, reqwest::ClientBuilder::build);
-        let http = http.map_err(|e| anyhow!("set up the HTTP client: {e}"))?;
-        let server = options.server.trim_end_matches('/').to_owned();
-        Ok(Self {
-            http,
+        let Target {
             server,
-            tenant: options.tenant.clone(),
+            tenant,
+            headers,
+            authorities,
+        } = context::resolve(options)?;
+        let tenant = tenant.map(|tenant| ("x-scope-orgid".to_owned(), tenant));
+        Ok(Self {
+            http: http(authorities.as_deref())?,
+            server: server.trim_end_matches('/').to_owned(),
+            headers: header_map(headers.into_iter().chain(tenant))?,
         })
+    }
+
+    fn request(&self, method: Method, rest: &str, timeout: Duration) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{rest}", self.server));
+        request.timeout(timeout).headers(self.headers.clone())
     }
 
     /// The bytes of an answer.
@@ -61,16 +69,30 @@ impl Client {
     }
 
     fn fault(&self, path: &str, error: reqwest::Error) -> anyhow::Error {
-        let what = if error.is_connect() {
-            format!(
-                "no connection to {} (--server or OBS_SERVER names another server)",
-                self.server
-            )
-        } else {
-            format!("ask {} for {path}", self.server)
-        };
+        let (connect, late) = (error.is_connect(), error.is_timeout());
         // The URL is long and says nothing that is not said already.
-        anyhow::Error::from(error.without_url()).context(what)
+        let error = anyhow::Error::from(error.without_url());
+        if connect {
+            let text = format!("no connection to {}", self.server);
+            let hint = hint::unreachable();
+            return error.context(Hinted { text, hint });
+        }
+        let text = format!("ask {} for {path}", self.server);
+        if late {
+            let hint = "a shorter --since or a longer --step is answered sooner".to_owned();
+            return error.context(Hinted { text, hint });
+        }
+        error.context(text)
+    }
+
+    /// What an answer that is no success says.
+    fn refusal(status: u16, body: &[u8], params: &[(&str, String)]) -> anyhow::Error {
+        let told = server_message(status, body);
+        let query = params
+            .iter()
+            .find(|(name, _)| ["query", "q"].contains(name));
+        let hint = hint::of_answer(status, &told, query.map(|(_, query)| query.as_str()));
+        hint::error(told, hint)
     }
 
     /// A GET that succeeds.
@@ -85,19 +107,16 @@ impl Client {
             .iter()
             .map(|(name, value)| format!("{name}={}", escape(value)))
             .collect();
-        let url = format!("{}{path}?{}", self.server, query.join("&"));
-        let mut request = self.http.get(url).timeout(timeout);
+        let rest = format!("{path}?{}", query.join("&"));
+        let mut request = self.request(Method::GET, &rest, timeout);
         for (name, value) in headers {
             request = request.header(*name, *value);
-        }
-        if let Some(tenant) = &self.tenant {
-            request = request.header("x-scope-orgid", tenant);
         }
         let response = request.send().await.map_err(|e| self.fault(path, e))?;
         let status = response.status();
         if !status.is_success() {
             let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
-            bail!("{}", server_message(status.as_u16(), &body));
+            return Err(Self::refusal(status.as_u16(), &body, params));
         }
         Ok(response)
     }
@@ -120,19 +139,11 @@ impl Client {
         body: Vec<u8>,
         timeout: Duration,
     ) -> anyhow::Result<Posted> {
-        let request = self.http.post(format!("{}{path}", self.server));
-        let mut request = request.timeout(timeout).body(body);
+        let mut request = self.request(Method::POST, path, timeout).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(tenant) = &self.tenant {
-            request = request.header("x-scope-orgid", tenant);
-        }
-        let fault = |error: reqwest::Error| {
-            let what = format!("ask {} for {path}", self.server);
-            anyhow::Error::from(error.without_url()).context(what)
-        };
-        let response = request.send().await.map_err(fault)?;
+        let response = request.send().await.map_err(|e| self.fault(path, e))?;
         let written = |what: &str| {
             let name = format!("x-prometheus-remote-write-{what}-written");
             let value = response.headers().get(name)?.to_str().ok()?;
@@ -144,21 +155,22 @@ impl Client {
         Ok(Posted {
             status: response.status().as_u16(),
             written,
-            body: response.bytes().await.map_err(fault)?.to_vec(),
+            body: response
+                .bytes()
+                .await
+                .map_err(|e| self.fault(path, e))?
+                .to_vec(),
         })
     }
 
     /// DELETE of a path.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        let mut request = self.http.delete(format!("{}{path}", self.server));
-        if let Some(tenant) = &self.tenant {
-            request = request.header("x-scope-orgid", tenant);
-        }
+        let request = self.request(Method::DELETE, path, TIMEOUT);
         let response = request.send().await.map_err(|e| self.fault(path, e))?;
         let status = response.status();
         if !status.is_success() {
             let body = response.bytes().await.map_err(|e| self.fault(path, e))?;
-            bail!("{}", server_message(status.as_u16(), &body));
+            return Err(Self::refusal(status.as_u16(), &body, &[]));
         }
         Ok(())
     }
@@ -186,6 +198,37 @@ impl Client {
         serde_json::from_slice(&body)
             .with_context(|| format!("{}{path} did not answer with JSON", self.server))
     }
+}
+
+/// A client that trusts these authorities, or those of the machine.
+fn http(authorities: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
+    let settings = || {
+        let mut builder = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = authorities {
+            let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| e.to_string())?;
+            for certificate in found {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        Ok(builder)
+    };
+    let http = obs_server::http_client::build(settings, reqwest::ClientBuilder::build);
+    http.map_err(|e| anyhow!("set up the HTTP client: {e}"))
+}
+
+fn header_map(pairs: impl Iterator<Item = (String, String)>) -> anyhow::Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        let fault = || format!("header {name}: not what a header can hold");
+        let key = HeaderName::try_from(name.as_str()).with_context(fault)?;
+        let mut value = HeaderValue::try_from(value).with_context(fault)?;
+        // It may be a token, so that it is not shown where requests are.
+        value.set_sensitive(true);
+        map.insert(key, value);
+    }
+    Ok(map)
 }
 
 /// The answer to a POST.
@@ -286,12 +329,10 @@ impl TimeOptions {
     }
 }
 
-/// A point of time: RFC 3339 or seconds since the epoch.
+/// A point of time, in human words too.
 pub(crate) fn time(text: &str) -> anyhow::Result<Timestamp> {
-    let seconds = text.parse().ok().and_then(Timestamp::from_seconds_f64);
-    seconds.or_else(|| parse_rfc3339(text)).with_context(|| {
-        format!("{text:?} is not a time such as 2026-11-21T10:00:00Z or 1795255200")
-    })
+    when::parse(text, now(), &jiff::tz::TimeZone::system())
+        .with_context(|| format!("{text:?}: {}", when::EXPECTED))
 }
 
 /// Seconds with milliseconds, as the APIs take times.

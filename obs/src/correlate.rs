@@ -1,12 +1,11 @@
 //! `obs correlate`: from a trace or the labels of a sender to queries of the other signals.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::arguments::{CorrelateOptions, Output};
+use crate::arguments::CorrelateOptions;
 use crate::client::{Client, seconds};
 use crate::table::Table;
 
@@ -39,12 +38,7 @@ pub(crate) async fn run(options: &CorrelateOptions) -> anyhow::Result<()> {
     };
     let answer = client.json(&path, &params).await?;
     let data = &answer["data"];
-    let text = match options.output {
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(data)?),
-        Output::Table => table(data).text(),
-        Output::Csv => table(data).csv(),
-    };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    options.output.print(data, || table(data))
 }
 
 /// One row for each query or trace.

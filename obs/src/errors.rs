@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use anyhow::Context;
 use serde_json::Value;
 
-use crate::arguments::{ErrorsOptions, Output};
+use crate::arguments::ErrorsOptions;
 use crate::client::{Client, seconds};
+use crate::shape::{Shape, pretty, write};
 use crate::table::{Table, one_line};
 
 /// Characters of a message in a table.
@@ -37,8 +37,8 @@ pub(crate) async fn run(options: &ErrorsOptions) -> anyhow::Result<()> {
             let path = format!("/api/v1/errors/{fingerprint}");
             let answer = client.json(&path, &params).await?;
             match options.output {
-                Output::Json => pretty(&answer["data"])?,
-                Output::Table | Output::Csv => one(&answer["data"]),
+                Shape::Json => pretty(&answer["data"])?,
+                Shape::Table | Shape::Csv | Shape::Graph => one(&answer["data"]),
             }
         }
         None => {
@@ -46,18 +46,15 @@ pub(crate) async fn run(options: &ErrorsOptions) -> anyhow::Result<()> {
             let data = &answer["data"];
             notes(data)?;
             match options.output {
-                Output::Json => pretty(&data["groups"])?,
-                Output::Table => table(data, MESSAGE_MAX).text(),
-                Output::Csv => table(data, usize::MAX).csv(),
+                Shape::Csv => table(data, usize::MAX).csv(),
+                shape @ Shape::Graph => shape.text(&data["groups"], || {
+                    table(data, MESSAGE_MAX).only(&["services", "type", "message", "count"])
+                })?,
+                shape => shape.text(&data["groups"], || table(data, MESSAGE_MAX))?,
             }
         }
     };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
-}
-
-fn pretty(value: &Value) -> anyhow::Result<String> {
-    let text = serde_json::to_string_pretty(value).context("write JSON")?;
-    Ok(format!("{text}\n"))
+    write(&text)
 }
 
 fn notes(data: &Value) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{ExportFormat, ExportOptions, ExportSignal, duration};
 use crate::client::{self, Client};
-use crate::import::bar;
+use crate::progress::Progress;
 
 /// Columns of CSV where nothing is said.
 const COLUMNS: &str = "__name__,job,instance,__value__,__timestamp__:unix_ms";
@@ -46,12 +46,16 @@ pub(crate) async fn run(options: &ExportOptions) -> anyhow::Result<()> {
         left_out: LeftOut::from_note(&note.left_out),
     };
     let (from, to) = (note.from, note.to);
+    let terminal = options.file.is_none() && std::io::stdout().is_terminal();
+    let mut progress = Progress::new("", terminal);
     while note.next <= to {
         let begin = note.next;
         // Both ends belong to a window; the next one begins a millisecond later.
         let end = Timestamp::from_nanos(begin.nanos().saturating_add(window - 1_000_000)).min(to);
         read(&client, &matchers, TimeRange::new(begin, end), &mut writer).await?;
-        progress(begin, (from, to), writer.samples);
+        let (done, total) = ((begin - from).max(0), (to - from).max(1));
+        let told = format!("{} samples", writer.samples);
+        progress.show(done.unsigned_abs(), total.unsigned_abs(), &told);
         note.next = Timestamp::from_millis(end.millis().saturating_add(1));
         note.length = writer.flush()?;
         (note.samples, note.left_out) = (writer.samples, writer.left_out.note());
@@ -60,6 +64,7 @@ pub(crate) async fn run(options: &ExportOptions) -> anyhow::Result<()> {
             break;
         }
     }
+    progress.end();
     writer.left_out.exemplars = exemplars(&client, options, (from, to)).await?;
     writer.end()?;
     note.done(options)
@@ -225,15 +230,6 @@ fn wide() -> Limits {
         label_name_bytes_max: 1 << 20,
         label_value_bytes_max: 16 << 20,
         ..Limits::default()
-    }
-}
-
-fn progress(at: Timestamp, (from, to): (Timestamp, Timestamp), samples: u64) {
-    // The data itself may be on the terminal.
-    if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() {
-        let (done, total) = ((at - from).max(0) as u64, (to - from).max(1) as u64);
-        let bar = bar(done, total);
-        drop(write!(std::io::stderr(), "\r{bar} {samples} samples\x1b[K"));
     }
 }
 

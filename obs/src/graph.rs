@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use obs_model::Timestamp;
 
-use crate::table::one_line;
+use crate::table::{one_line, shortened, width};
 
 /// A series to draw: points in order of time.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Canvas {
 const COLOURS: [&str; 6] = ["36", "33", "35", "32", "31", "34"];
 /// Series in the legend; more would scroll the graph away.
 const LEGEND_MAX: usize = 12;
+/// Columns of a series' own line in the legend.
+const SPARK: usize = 16;
 /// Columns for the numbers at the left.
 const AXIS: usize = 11;
 
@@ -141,7 +143,15 @@ fn plot(cells: &Cells, (low, high): (f64, f64), colour: bool) -> String {
         } else {
             String::new()
         };
-        out.push_str(&format!("{label:>AXIS$} ┤"));
+        // The row of zero, where values lie on both sides of it.
+        let below = high - (high - low) * (row + 1) as f64 / cells.height.max(1) as f64;
+        let above = high - (high - low) * row as f64 / cells.height.max(1) as f64;
+        let axis = if low < 0.0 && high > 0.0 && below < 0.0 && above >= 0.0 {
+            '┼'
+        } else {
+            '┤'
+        };
+        out.push_str(&format!("{label:>AXIS$} {axis}"));
         let mut painted = None;
         for cell in row * cells.width..(row + 1) * cells.width {
             let paint = (colour && cells.bits[cell] != 0).then(|| cells.owner[cell]);
@@ -171,9 +181,9 @@ fn time_axis(out: &mut String, width: usize, (start, end): (f64, f64)) {
             .to_string();
         // HH:MM:SS within a day, else MM-DD HH:MM.
         if end - start < 86_400.0 {
-            text.get(11..19).unwrap_or_default().to_owned()
+            format!("{}Z", text.get(11..19).unwrap_or_default())
         } else {
-            text.get(5..16).unwrap_or_default().replace('T', " ")
+            format!("{}Z", text.get(5..16).unwrap_or_default().replace('T', " "))
         }
     };
     let (left, middle, right) = (clock(start), clock(f64::midpoint(start, end)), clock(end));
@@ -188,28 +198,110 @@ fn time_axis(out: &mut String, width: usize, (start, end): (f64, f64)) {
     out.push_str(&line);
 }
 
+/// Names with their last, lowest and highest values; where there is room, each with its own line.
 fn legend(out: &mut String, lines: &[Line], canvas: Canvas) {
-    for (series, line) in lines.iter().take(LEGEND_MAX).enumerate() {
-        let last = line
-            .points
-            .last()
-            .map_or(String::new(), |(_, value)| number(*value));
-        let name: String = one_line(&line.name)
-            .chars()
-            .take(canvas.columns.max(30) - 16)
-            .collect();
-        let (on, off) = if canvas.colour {
-            (escape(series), "\x1b[0m")
-        } else {
-            (String::new(), "")
+    let numbers: Vec<[String; 3]> = lines.iter().take(LEGEND_MAX).map(summary).collect();
+    let widest = |of: usize| numbers.iter().map(|n| n[of].len()).max().unwrap_or(0);
+    let widths = [widest(0), widest(1), widest(2)];
+    let spark_columns = if canvas.columns >= 80 && lines.len() > 1 {
+        SPARK
+    } else {
+        0
+    };
+    let gap = if spark_columns > 0 { 2 } else { 0 };
+    // The mark, the words before the numbers, the numbers, and the line.
+    let taken = 5 + 19 + widths.iter().sum::<usize>() + gap + spark_columns;
+    let room = canvas.columns.saturating_sub(taken).max(12);
+    let names = lines
+        .iter()
+        .take(LEGEND_MAX)
+        .map(|line| shortened(&one_line(&line.name), room));
+    let names: Vec<String> = names.collect();
+    let longest = names.iter().map(|name| width(name)).max().unwrap_or(0);
+    for (series, (line, name)) in lines.iter().zip(&names).enumerate() {
+        let (on, off) = match canvas.colour {
+            true => (escape(series), "\x1b[0m"),
+            false => (String::new(), ""),
         };
-        // Writing to a String cannot fail.
-        writeln!(out, "  {on}──{off} {name}  {last}").expect("strings grow");
+        let pad = " ".repeat(longest - width(name));
+        let [last, low, high] = &numbers[series];
+        let mut row = format!(
+            "  {on}──{off} {name}{pad}  last {last:>a$}  min {low:>b$}  max {high:>c$}",
+            a = widths[0],
+            b = widths[1],
+            c = widths[2]
+        );
+        if spark_columns > 0 {
+            let points = over_time(&line.points, canvas.range, SPARK);
+            row.push_str(&format!("  {on}{}{off}", spark(&points)));
+        }
+        out.push_str(row.trim_end());
+        out.push('\n');
     }
     if lines.len() > LEGEND_MAX {
         let more = lines.len() - LEGEND_MAX;
+        // Writing to a String cannot fail.
         writeln!(out, "     and {more} more series (-o table lists all)").expect("strings grow");
     }
+}
+
+/// The last value, the lowest and the highest.
+fn summary(line: &Line) -> [String; 3] {
+    let finite = || {
+        line.points
+            .iter()
+            .map(|(_, v)| *v)
+            .filter(|v| v.is_finite())
+    };
+    let last = line.points.last().map(|(_, value)| number(*value));
+    let bound = |value: Option<f64>| value.map_or("-".to_owned(), number);
+    [
+        last.unwrap_or_else(|| "-".to_owned()),
+        bound(finite().reduce(f64::min)),
+        bound(finite().reduce(f64::max)),
+    ]
+}
+
+/// The mean of the points in each of so many parts of a range; none where there is no point.
+pub(crate) fn over_time(
+    points: &[(f64, f64)],
+    (start, end): (f64, f64),
+    parts: usize,
+) -> Vec<Option<f64>> {
+    let mut sums = vec![(0.0, 0u32); parts];
+    let span = (end - start).max(1e-9);
+    for (time, value) in points.iter().filter(|(_, value)| value.is_finite()) {
+        let part = ((time - start) / span * parts as f64).max(0.0) as usize;
+        if let Some((sum, count)) = sums.get_mut(part.min(parts.saturating_sub(1))) {
+            *sum += value;
+            *count += 1;
+        }
+    }
+    let mean = |(sum, count): (f64, u32)| (count > 0).then(|| sum / f64::from(count));
+    sums.into_iter().map(mean).collect()
+}
+
+/// A line of blocks, from the lowest value (or zero, where that is near) to the highest.
+pub(crate) fn spark(points: &[Option<f64>]) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite = || points.iter().flatten().copied().filter(|v| v.is_finite());
+    let low = finite().fold(f64::INFINITY, f64::min);
+    let high = finite().fold(f64::NEG_INFINITY, f64::max);
+    let low = if low > 0.0 && low < high * 0.5 {
+        0.0
+    } else {
+        low
+    };
+    let block = |value: f64| {
+        if high <= low {
+            // A level line, at the bottom where it is zero.
+            return BLOCKS[if high == 0.0 { 0 } else { 3 }];
+        }
+        let level = ((value - low) / (high - low) * 7.0).round() as usize;
+        BLOCKS[level.min(7)]
+    };
+    let cell = |point: &Option<f64>| point.filter(|v| v.is_finite()).map_or(' ', block);
+    points.iter().map(cell).collect()
 }
 
 /// A number in at most eight characters with an SI prefix.
@@ -260,7 +352,7 @@ mod tests {
         assert!(!blank(rows[4], 0) && blank(rows[4], 24), "{text}");
         assert!(rows[0].starts_with("          6 ┤"), "{text}");
         assert!(
-            text.contains("00:00:00") && text.contains("── rise  6"),
+            text.contains("00:00:00Z") && text.contains("── rise  last 6  min 0  max 6"),
             "{text}"
         );
     }
@@ -280,6 +372,79 @@ mod tests {
             .filter(|c| ('\u{2801}'..='\u{28ff}').contains(c))
             .count();
         assert_eq!(dots, 2, "{text}");
+    }
+
+    #[test]
+    fn graphs_fit_whatever_they_hold() {
+        let points =
+            |of: fn(f64) -> f64| (0..=60).map(|i| (f64::from(i), of(f64::from(i)))).collect();
+        type Shape = (&'static str, fn(f64) -> f64);
+        let shapes: [Shape; 6] = [
+            ("negative", |i| -i),
+            ("both", |i| (i / 9.0).sin() * 1e4),
+            ("nothing", |_| f64::NAN),
+            ("infinite", |i| if i > 30.0 { f64::INFINITY } else { i }),
+            ("level", |_| 0.0),
+            ("tiny", |i| i * 1e-9),
+        ];
+        let mut lines: Vec<Line> = shapes
+            .iter()
+            .map(|(name, of)| Line {
+                name: (*name).to_owned(),
+                points: points(*of),
+            })
+            .collect();
+        lines.push(Line {
+            name: "n".repeat(300),
+            points: Vec::new(),
+        });
+        lines.extend((0..20).map(|i| Line {
+            name: format!("pod=\"{i}\""),
+            points: points(|i| i),
+        }));
+        for columns in [60, 80, 200] {
+            for colour in [false, true] {
+                let canvas = Canvas {
+                    columns,
+                    colour,
+                    rows: 8,
+                    step: 1.0,
+                    ..CANVAS
+                };
+                for count in [1, 2, 7, 27] {
+                    let text = draw(&lines[..count], canvas);
+                    let mut plain = text.clone();
+                    for code in COLOURS.iter().chain(&["0"]) {
+                        plain = plain.replace(&format!("\x1b[{code}m"), "");
+                    }
+                    assert!(
+                        plain.lines().all(|line| width(line) <= columns),
+                        "{columns}\n{text}"
+                    );
+                    assert_eq!(plain == text, !colour, "{text}");
+                }
+                for line in &lines {
+                    let text = draw(std::slice::from_ref(line), canvas);
+                    let around_zero = ["both", "level"].contains(&line.name.as_str());
+                    assert_eq!(text.contains('┼'), around_zero, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sparks() {
+        let spark = |values: &[f64]| spark(&values.iter().map(|v| Some(*v)).collect::<Vec<_>>());
+        assert_eq!(spark(&[0.0, 1.0, 2.0, 3.5, 7.0]), "▁▂▃▅█");
+        assert_eq!(spark(&[5.0, 5.0]), "▄▄");
+        assert_eq!(spark(&[0.0, 0.0]), "▁▁");
+        assert_eq!(spark(&[-1.0, f64::NAN, 1.0]), "▁ █");
+        assert_eq!(spark(&[]), "");
+        let points = [(0.0, 1.0), (1.0, 3.0), (9.0, 8.0)];
+        assert_eq!(
+            over_time(&points, (0.0, 10.0), 5),
+            [Some(2.0), None, None, None, Some(8.0)]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod send;
 mod source;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{ImportFormat, ImportOptions};
 use crate::client;
+use crate::progress::Progress;
 use send::Sender;
 use source::Source;
 
@@ -76,10 +77,14 @@ pub(crate) async fn run(options: &ImportOptions) -> anyhow::Result<()> {
         if index == begin {
             source.skip(skip)?;
         }
-        let progress = Progress::new(path, index, files.len());
-        one(&mut source, &sender, &mut tally, &progress, |position| {
-            state.note(&files, index, position)
-        })
+        let mut progress = Progress::new(progress_name(path, index, files.len()), false);
+        one(
+            &mut source,
+            &sender,
+            &mut tally,
+            &mut progress,
+            |position| state.note(&files, index, position),
+        )
         .await
         .with_context(|| format!("{}", path.display()))?;
         progress.end();
@@ -110,7 +115,7 @@ async fn one(
     source: &mut Source,
     sender: &Sender,
     tally: &mut Tally,
-    progress: &Progress,
+    progress: &mut Progress,
     mut note: impl FnMut(u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     loop {
@@ -129,7 +134,9 @@ async fn one(
             sender.send(&request, tally).await?;
         }
         note(source.position())?;
-        progress.show(source.progress(), tally);
+        let (done, total) = source.progress();
+        let (samples, faults) = (tally.samples, tally.faults);
+        progress.show(done, total, &format!("{samples} samples · {faults} faults"));
         if !more {
             return Ok(());
         }
@@ -248,53 +255,14 @@ fn fingerprint(path: &Path) -> anyhow::Result<Value> {
     Ok(json!([found.len(), found.mtime(), found.mtime_nsec()]))
 }
 
-/// A bar on standard error, where that is a terminal.
-pub(crate) struct Progress {
-    name: String,
-    shown: bool,
-}
-
-impl Progress {
-    pub(crate) fn new(path: &Path, index: usize, count: usize) -> Self {
-        let file = path.file_name().unwrap_or(path.as_os_str());
-        let name = file.to_string_lossy();
-        Self {
-            name: match count {
-                1 => name.into_owned(),
-                count => format!("{name} ({}/{count})", index + 1),
-            },
-            shown: std::io::stderr().is_terminal(),
-        }
+/// The file's name, and which of how many it is.
+fn progress_name(path: &Path, index: usize, count: usize) -> String {
+    let file = path.file_name().unwrap_or(path.as_os_str());
+    let name = file.to_string_lossy();
+    match count {
+        1 => name.into_owned(),
+        count => format!("{name} ({}/{count})", index + 1),
     }
-
-    fn show(&self, (done, total): (u64, u64), tally: &Tally) {
-        if self.shown {
-            let bar = bar(done, total);
-            drop(write!(
-                std::io::stderr(),
-                "\r{bar} {} · {} samples · {} faults\x1b[K",
-                self.name,
-                tally.samples,
-                tally.faults
-            ));
-        }
-    }
-
-    fn end(&self) {
-        if self.shown {
-            say("");
-        }
-    }
-}
-
-/// `[#####     ]  50%`
-pub(crate) fn bar(done: u64, total: u64) -> String {
-    const WIDTH: u64 = 30;
-    let (done, total) = (done.min(total), total.max(1));
-    let full = (u128::from(done) * u128::from(WIDTH) / u128::from(total)) as usize;
-    let percent = u128::from(done) * 100 / u128::from(total);
-    let empty = WIDTH as usize - full;
-    format!("[{}{}] {percent:3}%", "#".repeat(full), " ".repeat(empty))
 }
 
 #[cfg(test)]
@@ -303,15 +271,6 @@ mod tests {
     use obs_model::{Timestamp, Value};
 
     use super::*;
-
-    #[test]
-    fn bars() {
-        assert_eq!(
-            bar(1, 2),
-            format!("[{}{}]  50%", "#".repeat(15), " ".repeat(15))
-        );
-        assert!(bar(9, 0).ends_with("]   0%") && bar(u64::MAX, u64::MAX).ends_with("] 100%"));
-    }
 
     #[test]
     fn requests_are_bounded() {

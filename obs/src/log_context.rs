@@ -1,4 +1,4 @@
-//! `obs logs --context N`: the lines around each line that matches, of its own stream.
+//! `obs logs --around N`: the lines around each line that matches, of its own stream.
 //!
 //! Invariant: a line is shown once, however many matches it is near to, in its order of arrival;
 //! what does not overlap is parted by `--`, as grep does it.
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::arguments::{LogOutput, LogsOptions};
 use crate::client::Client;
 use crate::logs::{self, Line, Shown};
-use crate::query::colours;
+use crate::paint::colours;
 
 /// Lines of one time that are looked through for a match.
 const SAME_TIME_MAX: usize = 5000;
@@ -121,7 +121,7 @@ fn print(group: &Group, (output, shown): (LogOutput, &Shown), parted: bool) -> a
     }
     for (line, matching) in group {
         match output {
-            LogOutput::Raw | LogOutput::Csv => writeln!(out, "{}", line.text)?,
+            LogOutput::Raw | LogOutput::Csv | LogOutput::Graph => writeln!(out, "{}", line.text)?,
             LogOutput::Json => {
                 let mut told: Value = logs::json(line);
                 told["match"] = json!(matching);

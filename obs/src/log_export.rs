@@ -47,7 +47,7 @@ pub(crate) async fn run(options: &ExportLogsOptions) -> anyhow::Result<()> {
             rest.clear();
             lines += 1;
             if lines.is_multiple_of(TOLD_EVERY) {
-                progress(lines);
+                progress(lines, options.file.is_some());
             }
         }
         rest.extend_from_slice(&chunk[from..]);
@@ -71,9 +71,9 @@ fn line(text: &[u8], format: LogExportFormat, out: &mut dyn Write) -> anyhow::Re
     )?)
 }
 
-fn progress(lines: u64) {
+fn progress(lines: u64, apart: bool) {
     // The data itself may be on the terminal.
-    if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() {
+    if std::io::stderr().is_terminal() && (apart || !std::io::stdout().is_terminal()) {
         drop(write!(std::io::stderr(), "\r{lines} lines\x1b[K"));
     }
 }

@@ -10,10 +10,10 @@ use anyhow::Context;
 use obs_model::{Timestamp, duration};
 use serde_json::{Value, json};
 
-use crate::arguments::{LogOutput, LogsOptions};
+use crate::arguments::LogOutput;
 use crate::client::Client;
 use crate::logs::paint;
-use crate::query::colours;
+use crate::paint::colours;
 use crate::table::Table;
 
 /// Rows of the histogram, about.
@@ -30,14 +30,13 @@ type Counts = BTreeMap<String, u64>;
 
 pub(crate) async fn run(
     client: &Client,
-    options: &LogsOptions,
+    (query, output): (&str, LogOutput),
     (start, end): (Timestamp, Timestamp),
 ) -> anyhow::Result<()> {
     let step = step(end - start);
     // A point counts the lines up to its time.
     let first = Timestamp::from_nanos((start.nanos().div_euclid(step) + 1).saturating_mul(step));
     let range = duration::format(step);
-    let query = &options.query;
     let params = [
         (
             "query",
@@ -50,7 +49,7 @@ pub(crate) async fn run(
     ];
     let answer = client.json("/loki/api/v1/query_range", &params).await?;
     let rows = rows(&answer, step)?;
-    let text = match options.output {
+    let text = match output {
         LogOutput::Json => rows
             .iter()
             .map(|(at, counts)| {
@@ -59,7 +58,7 @@ pub(crate) async fn run(
             })
             .collect(),
         LogOutput::Csv => csv(&rows),
-        LogOutput::Table | LogOutput::Raw => draw(&rows, step, colours()),
+        LogOutput::Table | LogOutput::Raw | LogOutput::Graph => draw(&rows, step, colours()),
     };
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;

@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use obs_model::Timestamp;
 use serde_json::Value;
 
-use crate::arguments::{LogOutput, LogsOptions, Output, QueryOptions};
+use crate::arguments::{LogOutput, LogsOptions, QueryOptions};
 use crate::client::{Client, now};
-use crate::query::colours;
+use crate::paint::colours;
+use crate::shape::Shape;
 use crate::table::{Table, one_line};
 use crate::{log_context, log_histogram};
 
@@ -30,15 +31,16 @@ pub(crate) struct Line {
 }
 
 pub(crate) async fn run(options: &LogsOptions) -> anyhow::Result<()> {
-    if options.follow && options.output == LogOutput::Csv {
-        bail!("the columns of csv are known at the end only; follow with table, raw or json");
+    if options.follow && matches!(options.output, LogOutput::Csv | LogOutput::Graph) {
+        bail!("csv and graph need all lines at once; follow with -o table, raw or json");
     }
     let client = Client::new(&options.server)?;
     let (start, end) = options.time.range("1h")?;
-    if options.histogram {
-        return log_histogram::run(&client, options, (start, end)).await;
+    if options.histogram || options.output == LogOutput::Graph {
+        let asked = (options.query.as_str(), options.output);
+        return log_histogram::run(&client, asked, (start, end)).await;
     }
-    if let Some(around) = options.context {
+    if let Some(around) = options.around {
         return log_context::run(&client, options, (start, end), around).await;
     }
     let lines = fetch(
@@ -66,12 +68,17 @@ const FOLLOW_LINES: usize = 5000;
 pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Result<()> {
     let range = options.time.range("1h")?;
     let limit = options.limit.unwrap_or(100);
-    let lines = fetch(client, &options.query, range, limit, "backward").await?;
     let output = match options.output {
-        Some(Output::Json) => LogOutput::Json,
-        Some(Output::Csv) => LogOutput::Csv,
-        Some(Output::Table) | None => LogOutput::Table,
+        _ if options.graph => LogOutput::Graph,
+        Some(Shape::Json) => LogOutput::Json,
+        Some(Shape::Csv) => LogOutput::Csv,
+        Some(Shape::Graph) => LogOutput::Graph,
+        Some(Shape::Table) | None => LogOutput::Table,
     };
+    if output == LogOutput::Graph {
+        return log_histogram::run(client, (&options.query, output), range).await;
+    }
+    let lines = fetch(client, &options.query, range, limit, "backward").await?;
     tell_none(&lines)?;
     let shown = Shown::of(lines.iter());
     shown.tell(output)?;
@@ -280,7 +287,7 @@ fn print(lines: &[Line], output: LogOutput, shown: &Shown) -> anyhow::Result<()>
     }
     for line in lines {
         match output {
-            LogOutput::Csv => {}
+            LogOutput::Csv | LogOutput::Graph => {}
             LogOutput::Raw => writeln!(out, "{}", line.text)?,
             LogOutput::Json => writeln!(out, "{}", json(line))?,
             LogOutput::Table => writeln!(out, "{}", row(line, shown, colour))?,

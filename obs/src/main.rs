@@ -1,47 +1,61 @@
 //! `obs`: the command tree. Client commands speak HTTP to a server; nothing here touches a store.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 failed,
-//! 2 usage.
+//! 2 usage, 3 fatal lints; `docs/cli.md` has the table.
 
 mod alerts;
 mod allocator;
 mod arguments;
 mod check;
+mod check_dashboard;
+mod check_metrics;
 mod check_rules;
 mod client;
 mod collector_flags;
+mod complete;
+mod context;
 mod correlate;
 mod errors;
 mod explain;
 mod export;
+mod grafana;
 mod graph;
+mod hint;
 mod import;
 mod kube_state;
 mod kubernetes_install;
+mod labels;
 mod log_context;
 mod log_export;
 mod log_histogram;
 mod logs;
 mod node_exporter;
 mod open_files;
+mod paint;
+mod progress;
 mod query;
 mod rule_arguments;
 mod rule_flags;
 mod rules;
 mod service_graph;
+mod shape;
 mod slo;
 mod table;
 mod test_promql;
 mod test_rules;
+mod top;
 mod trace_logs;
 mod trace_path;
 mod traces;
+mod transfer_arguments;
+mod watch;
 mod waterfall;
+mod when;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use arguments::{Check, Cli, Command, Test};
 
@@ -49,7 +63,9 @@ const FORGET_CODE_EVERY: std::time::Duration = std::time::Duration::from_secs(5)
 
 fn main() -> ExitCode {
     allocator::settle();
+    complete::answer();
     let cli = Cli::parse();
+    paint::choose(cli.color);
     if matches!(cli.command, Command::Serve(_) | Command::Agent(_)) {
         open_files::raise();
     }
@@ -99,13 +115,19 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Kubernetes(command) => kubernetes_install::run(&command).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file).await,
+        Command::Check(Check::Dashboard { files }) => check_dashboard::run(&files),
+        Command::Check(Check::Metrics(options)) => check_metrics::run(&options),
         Command::Check(Check::Rules(options)) => check_rules::run(&options).await,
         Command::Test(Test::Rules(options)) => test_rules::run(&options).await,
         Command::Test(Test::Promql(options)) => test_promql::run(&options),
         Command::Rules(command) => rules::run(&command).await,
         Command::Slo(command) => slo::run(&command).await,
         Command::Query(options) => query::run(&options).await,
+        Command::Watch(options) => watch::run(&options).await,
         Command::Explain(options) => explain::run(&options).await,
+        Command::Top(command) => top::run(&command).await,
+        Command::Labels(options) => labels::run(&options).await,
+        Command::Series(options) => labels::series(&options).await,
         Command::Logs(options) => logs::run(&options).await,
         Command::Traces(options) => traces::search(&options).await,
         Command::Trace(options) => traces::show(&options).await,
@@ -116,11 +138,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
-        Command::Completions { shell } => {
-            let mut out = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "obs", &mut out);
-            Ok(std::io::stdout().write_all(&out)?)
-        }
+        Command::Context(command) => context::run(&command),
+        Command::Grafana(command) => grafana::run(&command),
+        Command::Completions { shell } => complete::script(shell),
+        Command::Man { dir } => complete::manual(dir.as_deref()),
     }
 }
 
@@ -138,7 +159,11 @@ impl std::error::Error for Ended {}
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Where standard error is gone, there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "obs: {error:#}"));
+    let mut out = std::io::stderr().lock();
+    drop(writeln!(out, "obs: {error:#}"));
+    if let Some(hinted) = error.downcast_ref::<hint::Hinted>() {
+        drop(writeln!(out, "{}", hinted.hint));
+    }
     ExitCode::FAILURE
 }
 

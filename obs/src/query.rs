@@ -1,19 +1,24 @@
 //! `obs query`: instant and range queries as table, JSON, CSV or graph.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::{Context, bail};
 use obs_model::Timestamp;
 use serde_json::Value;
 
-use crate::arguments::{Lang, Output, QueryOptions};
+use crate::arguments::{Lang, QueryOptions};
 use crate::client::{Client, seconds};
 use crate::graph::{self, Canvas, Line};
+use crate::paint::{colours, terminal};
+use crate::shape::{self, Shape};
 use crate::table::Table;
 use crate::{logs, traces};
 
 /// Points of a range query where no step is given: about two per column of a wide terminal.
 const POINTS: i64 = 240;
+/// What is said where nothing is found.
+const NOTHING: &str = "no series match; `obs labels __name__` lists metrics, `obs explain` shows \
+    which part is empty";
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 pub(crate) async fn run(options: &QueryOptions) -> anyhow::Result<()> {
@@ -35,7 +40,7 @@ async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow:
     }
     let answer = if options.time.is_range() {
         let (start, end) = options.time.range("1h")?;
-        let step = step(options, start, end)?;
+        let step = step_of(options.step.as_deref(), start, end)?;
         params.push(("start", seconds(start)));
         params.push(("end", seconds(end)));
         params.push((
@@ -44,32 +49,39 @@ async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow:
         ));
         let answer = client.json(&format!("{api}/query_range"), &params).await?;
         if draws(options) {
-            return print(&graph(&answer, (start, end), step)?, &answer);
+            let (_, rows) = terminal();
+            return print(&graph(&answer, (start, end), step, rows / 2)?, &answer);
         }
         answer
     } else {
         params.push(("time", seconds(options.time.instant()?)));
         client.json(&format!("{api}/query"), &params).await?
     };
-    let text = match options.output.unwrap_or(Output::Table) {
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&answer["data"])?),
-        Output::Table => table(&answer)?.text(),
-        Output::Csv => table(&answer)?.csv(),
+    let shape = match options.output {
+        _ if options.graph => Shape::Graph,
+        shape => shape.unwrap_or(Shape::Table),
     };
+    let table = table(&answer)?;
+    let text = shape.text(&answer["data"], || match shape {
+        Shape::Graph => newest(&answer),
+        _ => table,
+    })?;
     print(&text, &answer)
 }
 
 /// A graph is drawn for ranges on a terminal, unless another shape was asked for.
 fn draws(options: &QueryOptions) -> bool {
-    options.graph || (options.output.is_none() && std::io::stdout().is_terminal())
+    let asked = options.graph || options.output == Some(Shape::Graph);
+    asked || (options.output.is_none() && std::io::stdout().is_terminal())
 }
 
-pub(crate) fn step(
-    options: &QueryOptions,
+/// Nanoseconds between points: what was asked for, or a round number that makes enough points.
+pub(crate) fn step_of(
+    asked: Option<&str>,
     start: Timestamp,
     end: Timestamp,
 ) -> anyhow::Result<i64> {
-    match &options.step {
+    match asked {
         Some(text) => {
             let step = crate::arguments::duration(text).context("--step")?;
             if step <= 0 {
@@ -81,23 +93,27 @@ pub(crate) fn step(
     }
 }
 
-fn print(text: &str, answer: &Value) -> anyhow::Result<()> {
+/// Warnings of an answer to standard error, so that data stays data.
+pub(crate) fn notes(answer: &Value) -> std::io::Result<()> {
     for kind in ["warnings", "infos"] {
         for note in answer[kind].as_array().into_iter().flatten() {
-            writeln!(std::io::stderr(), "{}", note.as_str().unwrap_or_default())?;
+            shape::note(note.as_str().unwrap_or_default())?;
         }
     }
-    if answer["data"]["result"]
-        .as_array()
-        .is_some_and(Vec::is_empty)
-    {
-        writeln!(std::io::stderr(), "no series match")?;
+    Ok(())
+}
+
+fn print(text: &str, answer: &Value) -> anyhow::Result<()> {
+    notes(answer)?;
+    let result = answer["data"]["result"].as_array();
+    if result.is_some_and(Vec::is_empty) {
+        shape::note(NOTHING)?;
     }
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    shape::write(text)
 }
 
 /// One row per sample.
-fn table(answer: &Value) -> anyhow::Result<Table> {
+pub(crate) fn table(answer: &Value) -> anyhow::Result<Table> {
     let data = &answer["data"];
     let kind = data["resultType"]
         .as_str()
@@ -135,6 +151,23 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
     Ok(table)
 }
 
+/// One row for each series: its name and its newest value.
+fn newest(answer: &Value) -> Table {
+    let data = &answer["data"];
+    let mut table = Table::new(["series", "value"]);
+    let value = |point: &Value| point[1].as_str().unwrap_or_default().to_owned();
+    if matches!(data["resultType"].as_str(), Some("scalar" | "string")) {
+        table.push(vec![data["resultType"].to_string(), value(&data["result"])]);
+        return table;
+    }
+    for one in data["result"].as_array().into_iter().flatten() {
+        let last = one["values"].as_array().and_then(|all| all.last());
+        let value = one.get("value").or(last).map(value).unwrap_or_default();
+        table.push(vec![series_name(&one["metric"]), value]);
+    }
+    table
+}
+
 /// Names of all labels, the metric's name first.
 fn label_names(series: &[Value]) -> Vec<String> {
     let mut names: Vec<String> = series
@@ -148,7 +181,7 @@ fn label_names(series: &[Value]) -> Vec<String> {
 }
 
 /// `[seconds, "value"]`
-fn sample(point: &Value) -> anyhow::Result<(Timestamp, String)> {
+pub(crate) fn sample(point: &Value) -> anyhow::Result<(Timestamp, String)> {
     let time = point[0].as_f64().and_then(Timestamp::from_seconds_f64);
     let time = time.with_context(|| format!("not a sample: {point}"))?;
     let value = point[1]
@@ -157,7 +190,13 @@ fn sample(point: &Value) -> anyhow::Result<(Timestamp, String)> {
     Ok((time, value))
 }
 
-fn graph(answer: &Value, range: (Timestamp, Timestamp), step: i64) -> anyhow::Result<String> {
+/// The series of a range as lines over time, in so many rows.
+pub(crate) fn graph(
+    answer: &Value,
+    range: (Timestamp, Timestamp),
+    step: i64,
+    rows: usize,
+) -> anyhow::Result<String> {
     let series = answer["data"]["result"]
         .as_array()
         .context("the answer has no result")?;
@@ -178,12 +217,11 @@ fn graph(answer: &Value, range: (Timestamp, Timestamp), step: i64) -> anyhow::Re
     if lines.is_empty() {
         return Ok("no data in this range\n".to_owned());
     }
-    let (columns, rows) = terminal();
     Ok(graph::draw(
         &lines,
         Canvas {
-            columns: columns.clamp(40, 200),
-            rows: (rows / 2).clamp(8, 24),
+            columns: terminal().0.clamp(40, 200),
+            rows: rows.clamp(8, 24),
             range: (range.0.seconds_f64(), range.1.seconds_f64()),
             step: step as f64 / NANOS_PER_SECOND as f64,
             colour: colours(),
@@ -192,7 +230,7 @@ fn graph(answer: &Value, range: (Timestamp, Timestamp), step: i64) -> anyhow::Re
 }
 
 /// `name{a="1"}`
-fn series_name(metric: &Value) -> String {
+pub(crate) fn series_name(metric: &Value) -> String {
     let mut name = metric["__name__"].as_str().unwrap_or_default().to_owned();
     let labels: Vec<String> = metric
         .as_object()
@@ -205,23 +243,6 @@ fn series_name(metric: &Value) -> String {
         name.push_str(&format!("{{{}}}", labels.join(", ")));
     }
     name
-}
-
-/// Columns and rows of the terminal.
-pub(crate) fn terminal() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(std::io::stdout()) {
-        Ok(size) if size.ws_col > 0 => (size.ws_col.into(), size.ws_row.into()),
-        _ => (100, 40),
-    }
-}
-
-/// Whether to colour: a terminal, and the user did not say no (no-color.org).
-#[expect(
-    clippy::disallowed_methods,
-    reason = "NO_COLOR is not a setting of obs, so no flag has it"
-)]
-pub(crate) fn colours() -> bool {
-    std::io::stdout().is_terminal() && std::env::var("NO_COLOR").map_or(true, |v| v.is_empty())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{GraphOutput, ServiceGraphOptions};
 use crate::client::{Client, seconds};
+use crate::paint;
 use crate::table::Table;
 
 /// Client, server and kind of a connection.
@@ -49,6 +50,9 @@ pub(crate) async fn run(options: &ServiceGraphOptions) -> anyhow::Result<()> {
     let text = match options.output {
         GraphOutput::Table => table(&graph).text(),
         GraphOutput::Csv => table(&graph).csv(),
+        GraphOutput::Graph => table(&graph)
+            .only(&["client", "server", "calls/s"])
+            .bars(paint::terminal().0, paint::colours()),
         GraphOutput::Dot => dot(&graph),
         GraphOutput::Json => {
             let text = serde_json::to_string_pretty(&edges(&graph)).context("write JSON")?;

@@ -9,8 +9,9 @@ use obs_alerting::slo;
 use obs_model::limits::Limits;
 use serde_json::Value;
 
-use crate::arguments::{Output, ServerOptions};
+use crate::arguments::ServerOptions;
 use crate::client::Client;
+use crate::shape::Shape;
 use crate::table::Table;
 
 #[derive(Debug, Subcommand)]
@@ -44,8 +45,8 @@ pub(crate) struct SloListOptions {
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// How the answer is written
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    output: Shape,
 }
 
 pub(crate) async fn run(command: &SloCommand) -> anyhow::Result<()> {
@@ -88,10 +89,9 @@ async fn list(options: &SloListOptions) -> anyhow::Result<String> {
             "no objectives; name files of them in obs.slo_files"
         )?;
     }
-    Ok(match options.output {
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(slos)?),
-        Output::Table => table(slos).text(),
-        Output::Csv => table(slos).csv(),
+    options.output.text(slos, || match options.output {
+        Shape::Graph => table(slos).only(&["objective", "labels", "budget left"]),
+        _ => table(slos),
     })
 }
 

@@ -1,6 +1,12 @@
 //! Tables for terminals and CSV for everything else.
 
+mod bars;
+
 use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+pub(crate) use bars::shortened;
 
 /// Rows of cells under a head.
 #[derive(Debug)]
@@ -23,6 +29,29 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// The table with these columns alone, in this order.
+    pub(crate) fn only(&self, names: &[&str]) -> Self {
+        let places = names
+            .iter()
+            .map(|name| self.head.iter().position(|h| h == name));
+        let places: Vec<usize> = places.flatten().collect();
+        let pick = |row: &Vec<String>| places.iter().map(|place| row[*place].clone()).collect();
+        Self {
+            head: pick(&self.head),
+            rows: self.rows.iter().map(pick).collect(),
+        }
+    }
+
+    /// One object for each row; all values are texts.
+    pub(crate) fn json(&self) -> Value {
+        let object = |row: &Vec<String>| -> Value {
+            let cells = row.iter().map(|cell| Value::from(cell.as_str()));
+            let pairs: Map<String, Value> = self.head.iter().cloned().zip(cells).collect();
+            pairs.into()
+        };
+        self.rows.iter().map(object).collect()
+    }
+
     /// Columns two blanks apart; columns of numbers are aligned to the right.
     pub(crate) fn text(&self) -> String {
         let cells = || std::iter::once(&self.head).chain(&self.rows);
@@ -37,8 +66,7 @@ impl Table {
             .collect();
         let numeric: Vec<bool> = (0..self.head.len())
             .map(|index| {
-                !self.rows.is_empty()
-                    && column(index).all(|c| c.is_empty() || c.parse::<f64>().is_ok())
+                !self.rows.is_empty() && column(index).all(|c| c.is_empty() || is_quantity(c))
             })
             .collect();
         let mut out = String::new();
@@ -72,6 +100,19 @@ impl Table {
     }
 }
 
+/// A number, possibly with a unit: `12`, `3.5k`, `12 %`, `1.5 MiB`, `250m`.
+fn is_quantity(cell: &str) -> bool {
+    const UNITS: [&str; 14] = [
+        "", "%", "m", "k", "M", "G", "T", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB",
+    ];
+    let end = cell
+        .find(|c: char| c.is_ascii_alphabetic() && c != 'e' || c == '%')
+        .unwrap_or(cell.len());
+    let (number, unit) = cell.split_at(end);
+    cell.parse::<f64>().is_ok()
+        || (number.trim_end().parse::<f64>().is_ok() && UNITS.contains(&unit))
+}
+
 fn csv_cell(cell: &str) -> String {
     if cell.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
@@ -81,7 +122,7 @@ fn csv_cell(cell: &str) -> String {
 }
 
 /// Columns on a terminal; good enough for text without wide characters.
-fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.chars().count()
 }
 
@@ -116,6 +157,37 @@ mod tests {
         let lines: Vec<String> = table.text().lines().map(str::to_owned).collect();
         assert_eq!(lines[1], "a                   1");
         assert_eq!(lines[2], "long\\u{1b}[31m   10.5");
+    }
+
+    #[test]
+    fn quantities_are_numbers_with_units() {
+        for (cell, expect) in [
+            ("1", true),
+            ("-1.5e-7", true),
+            ("12 %", true),
+            ("1.5 MiB", true),
+            ("250m", true),
+            ("NaN", true),
+            ("1m ago", false),
+            ("m", false),
+            ("7b1f", false),
+            ("1.2.3.4", false),
+            ("2026-11-22", false),
+            ("", false),
+        ] {
+            assert_eq!(is_quantity(cell), expect, "{cell}");
+        }
+    }
+
+    #[test]
+    fn columns_are_picked_and_told_as_json() {
+        let mut table = Table::new(["a", "b", "c"]);
+        table.push(vec!["1".into(), "2".into(), "3".into()]);
+        assert_eq!(table.only(&["c", "a"]).csv(), "c,a\n3,1\n");
+        assert_eq!(
+            table.json(),
+            serde_json::json!([{"a": "1", "b": "2", "c": "3"}])
+        );
     }
 
     #[test]

@@ -7,9 +7,10 @@ use obs_model::limits::Limits;
 use obs_model::{SpanBatch, Timestamp, TraceId};
 use serde_json::Value;
 
-use crate::arguments::{Output, QueryOptions, TraceOptions, TracesOptions};
+use crate::arguments::{QueryOptions, TraceOptions, TracesOptions};
 use crate::client::{Client, seconds};
-use crate::query::{colours, terminal};
+use crate::paint::{colours, terminal};
+use crate::shape::Shape;
 use crate::table::Table;
 use crate::trace_logs;
 use crate::trace_path;
@@ -26,7 +27,8 @@ pub(crate) async fn search(options: &TracesOptions) -> anyhow::Result<()> {
 pub(crate) async fn query(client: &Client, options: &QueryOptions) -> anyhow::Result<()> {
     let range = options.time.range("1h")?;
     let answer = ask(client, &options.query, range, options.limit.unwrap_or(20)).await?;
-    print(&answer, options.output.unwrap_or(Output::Table))
+    let shape = options.output.unwrap_or(Shape::Table);
+    print(&answer, if options.graph { Shape::Graph } else { shape })
 }
 
 async fn ask(
@@ -45,16 +47,32 @@ async fn ask(
     client.json("/tempo/api/search", &params).await
 }
 
-fn print(answer: &Value, output: Output) -> anyhow::Result<()> {
+fn print(answer: &Value, output: Shape) -> anyhow::Result<()> {
     if answer["traces"].as_array().is_none_or(Vec::is_empty) {
         writeln!(std::io::stderr(), "no traces match in this time")?;
     }
-    let text = match output {
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&answer["traces"])?),
-        Output::Table => table(answer)?.text(),
-        Output::Csv => table(answer)?.csv(),
+    let table = match output {
+        Shape::Graph => durations(answer),
+        _ => table(answer)?,
     };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    output.print(&answer["traces"], || table)
+}
+
+/// Traces by how long they took.
+fn durations(answer: &Value) -> Table {
+    let mut table = Table::new(["trace", "service", "root", "milliseconds"]);
+    for trace in answer["traces"].as_array().into_iter().flatten() {
+        let text = |key: &str| trace[key].as_str().unwrap_or_default().to_owned();
+        let millis = trace["durationMs"].as_i64().unwrap_or(0);
+        let id: String = text("traceID").chars().take(8).collect();
+        let names = [
+            format!("{id}:"),
+            text("rootServiceName"),
+            text("rootTraceName"),
+        ];
+        table.push(names.into_iter().chain([millis.to_string()]).collect());
+    }
+    table
 }
 
 fn table(answer: &Value) -> anyhow::Result<Table> {
@@ -102,22 +120,30 @@ pub(crate) async fn show(options: &TraceOptions) -> anyhow::Result<()> {
     let text = match (&options.id, options.compare.as_slice()) {
         (_, [a, b]) => {
             let (a, b) = (fetch(&client, a).await?, fetch(&client, b).await?);
-            trace_path::compare(&a, &b).text().into_bytes()
+            let table = trace_path::compare(&a, &b);
+            let shape = options.output.unwrap_or(Shape::Table);
+            shape.text(&table.json(), || table)?.into_bytes()
         }
         (Some(id), _) => {
             let trace = fetch(&client, id).await?;
-            if options.json {
-                let mut json = Vec::new();
-                obs_wire::otlp::traces::encode_json(&trace, &mut json);
-                json.push(b'\n');
-                json
-            } else {
-                let mut text = waterfall::draw(&trace, terminal().0.clamp(60, 200), colours());
-                if options.logs {
-                    text.push('\n');
-                    text.push_str(&trace_logs::of(&client, id).await?);
+            let shape = options.output.unwrap_or(Shape::Graph);
+            match if options.json { Shape::Json } else { shape } {
+                Shape::Json => {
+                    let mut json = Vec::new();
+                    obs_wire::otlp::traces::encode_json(&trace, &mut json);
+                    json.push(b'\n');
+                    json
                 }
-                text.into_bytes()
+                Shape::Table => waterfall::table(&trace).text().into_bytes(),
+                Shape::Csv => waterfall::table(&trace).csv().into_bytes(),
+                Shape::Graph => {
+                    let mut text = waterfall::draw(&trace, terminal().0.clamp(60, 200), colours());
+                    if options.logs {
+                        text.push('\n');
+                        text.push_str(&trace_logs::of(&client, id).await?);
+                    }
+                    text.into_bytes()
+                }
             }
         }
         (None, _) => bail!("expected the id of a trace"),

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use obs_model::spans::{AttributeValue, Resource, StatusCode, attribute};
 use obs_model::{Span, SpanBatch, SpanId, Timestamp};
 
-use crate::table::one_line;
+use crate::table::{Table, one_line};
 use crate::trace_path::{self, Times};
 
 /// Columns for the tree of names.
@@ -68,6 +68,35 @@ pub(crate) fn draw(trace: &SpanBatch, columns: usize, colour: bool) -> String {
         out.push_str(&trace_path::path_table(trace, &times, PATH_ROWS));
     }
     out
+}
+
+/// One row for each span, in the order of the waterfall.
+pub(crate) fn table(trace: &SpanBatch) -> Table {
+    let times = trace_path::times(trace);
+    let head = [
+        "start", "ms", "own ms", "service", "name", "status", "span", "parent",
+    ];
+    let mut table = Table::new(head);
+    let millis = |nanos: i64| format!("{:.3}", nanos as f64 / 1e6);
+    for row in rows(trace, &times) {
+        let parent = row.span.parent_id;
+        let is_root = parent == SpanId::default();
+        table.push(vec![
+            row.span.start.to_string(),
+            millis(row.span.duration_nanos()),
+            millis(row.times.own),
+            row.service.to_owned(),
+            row.span.name.clone(),
+            format!("{:?}", row.span.status).to_lowercase(),
+            row.span.span_id.to_string(),
+            if is_root {
+                String::new()
+            } else {
+                parent.to_string()
+            },
+        ]);
+    }
+    table
 }
 
 fn line(row: &Row<'_>, start: Timestamp, total: i64, columns: usize, colour: bool) -> String {

@@ -28,6 +28,11 @@ const UID_BYTES_MAX: usize = 128;
 /// When it was saved, before the text in a row.
 const TIME_BYTES: usize = 8;
 
+/// Uid and JSON of the dashboards that come with the binary.
+pub fn bundled() -> impl Iterator<Item = (&'static str, &'static str)> {
+    bundled::ALL.iter().copied()
+}
+
 /// Where a dashboard comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {

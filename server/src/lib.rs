@@ -47,6 +47,8 @@ use std::path::PathBuf;
 pub use agent::{AgentOptions, agent};
 /// For the command line, which checks files before a server has them.
 pub use alertmanager::check as check_alerts;
+/// For the command line, which hands them to a Grafana.
+pub use dashboards::bundled as bundled_dashboards;
 pub use features::Features;
 /// For the command line, whose tests of rules name files by patterns.
 pub use obs_collector::glob;

@@ -13,7 +13,7 @@ use obs_model::{Timestamp, duration};
 use serde_json::Value;
 
 use crate::client::{Client, seconds};
-use crate::import::bar;
+use crate::progress::bar;
 use crate::rule_arguments::BackfillOptions;
 
 /// Steps of one request.

@@ -23,10 +23,7 @@ pub(crate) async fn run(options: &TestRulesOptions, against: &str) -> anyhow::Re
     let start = end.saturating_sub(crate::arguments::duration(against)?);
     let mut groups = super::read(&options.files, options.ignore_unknown_fields)?;
     unique(&mut groups);
-    let client = Client::new(&ServerOptions {
-        server: options.url.clone(),
-        tenant: options.tenant.clone(),
-    })?;
+    let client = Client::new(&ServerOptions::at(&options.url, options.tenant.as_deref()))?;
     let path = format!(
         "/api/v1/rule_tryout?start={}&end={}",
         seconds(start),
