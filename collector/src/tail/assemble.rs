@@ -119,6 +119,8 @@ impl Assembler {
             open.in_pieces = line.partial;
             let (time, begin) = (open.pieces_time, open.pieces_begin);
             open.pieces_begin = end;
+            let records = pieces.len().div_ceil(how.bytes_max.max(1)).max(1);
+            open.pieces_time = nth(time, records);
             self.cut += u64::from(line.partial);
             self.line(index, line.out, time, &pieces, begin, how, give);
             if pieces.capacity() <= KEPT_BYTES {
@@ -191,8 +193,9 @@ impl Assembler {
         if text.len() <= max {
             return give(Whole { out, time, text });
         }
-        for text in text.chunks(max.max(1)) {
+        for (index, text) in text.chunks(max.max(1)).enumerate() {
             self.cut += 1;
+            let time = nth(time, index);
             give(Whole { out, time, text });
         }
     }
@@ -233,6 +236,13 @@ impl Assembler {
             self.quiet = end;
         }
     }
+}
+
+/// The time of a piece of a line that was cut: each has one of its own, so that they keep their
+/// order and equal ones are not taken for one.
+fn nth(time: Option<Timestamp>, index: usize) -> Option<Timestamp> {
+    let nanos = i64::try_from(index).unwrap_or(i64::MAX);
+    time.map(|time| time.saturating_add(nanos))
 }
 
 fn close(open: &mut Open, out: Out, give: &mut dyn FnMut(Whole<'_>)) {
