@@ -233,6 +233,25 @@ async fn targets_over_their_limit_are_down() {
     rig.end().await;
 }
 
+#[tokio::test]
+async fn the_limit_of_a_job_goes_before_that_of_requests() {
+    let server = Server::start("a 1\n").await;
+    let body = async |more: &str| {
+        let job = Arc::new(parse(&yaml(&server.address, more)).remove(0));
+        let mut sources = Sources::new(&job.discovery, &Providers::default());
+        let target = sources.resolve(&job).active.remove(0);
+        let client = HttpClient::new(&job.client, Use::default()).await;
+        let client = client.expect("a client");
+        let question = Question::new(&client, &job, &target).await;
+        let memory = Memory::new();
+        let fetched = fetch::fetch(&client, &job, &target, &question, 3, &memory).await;
+        fetched.map(|fetched| fetched.body.len())
+    };
+    assert_eq!(body("").await, Err(FetchError::TooLarge(3)));
+    assert_eq!(body(", body_size_limit: 2").await, Err(FetchError::TooLarge(2)));
+    assert_eq!(body(", body_size_limit: 4").await, Ok(4));
+}
+
 /// Answers with the begin of a body, and with nothing more.
 async fn slow_server() -> (String, JoinSet<()>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

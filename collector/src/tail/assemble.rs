@@ -441,6 +441,43 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
+        /// Whatever lines say, and however records are cut: every byte comes out, in its order.
+        #[test]
+        fn no_byte_is_lost(
+            lines in proptest::collection::vec((any::<bool>(), prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..20),
+                "(panic: x|Traceback .most recent call last.:|  File y|\tat a.b|goroutine 1 .running.:|Caused by: z)"
+                    .prop_map(String::into_bytes),
+            ]), 1..30),
+            language in prop_oneof![Just(None), Just(Some("java")), Just(Some("python")), Just(Some("go")), Just(Some("dotnet"))],
+            bytes_max in 1usize..40,
+        ) {
+            let multiline = language.map(|name| MultilineConfig::named(name).unwrap());
+            let how = How { multiline: multiline.as_ref(), bytes_max };
+            let mut assembler = Assembler::default();
+            let (mut text, mut times) = (Vec::new(), Vec::new());
+            let mut give = |whole: Whole<'_>| {
+                text.extend_from_slice(whole.text);
+                times.push(whole.time);
+            };
+            let whole: Vec<u8> = lines.iter().flat_map(|(_, line)| line.clone()).collect();
+            for (at, (partial, line)) in lines.iter().enumerate() {
+                let begin = at as u64;
+                let line = Line {
+                    time: Some(Timestamp::from_nanos(begin as i64 * 1000)),
+                    out: Out::Stdout,
+                    partial: *partial,
+                    text: Cow::Borrowed(line),
+                };
+                assembler.push(&line, (begin, begin + 1), how, &mut give);
+            }
+            assembler.flush(lines.len() as u64, how, None, &mut give);
+            // Newlines join the lines of one record; lines here may have some of their own.
+            let plain = |bytes: &[u8]| bytes.iter().copied().filter(|b| *b != b'\n').collect::<Vec<_>>();
+            prop_assert_eq!(plain(&text), plain(&whole));
+            prop_assert!(times.is_sorted(), "{times:?}");
+        }
+
         /// Beginning again at the quiet place gives what was not given yet.
         #[test]
         fn quiet_places_are_places_to_begin_again(

@@ -128,54 +128,65 @@ pub(super) async fn ask(
         .collect();
     // As Prometheus: what has no addresses yet is no target.
     let there = instances.iter().filter(|one| !one.ipv4.is_empty());
-    let targets = there.map(|one| labels(one, &addresses, &ranges, (own, port)));
+    let targets = there.map(|one| {
+        let addresses = Own::of(one, &addresses, &ranges);
+        labels(one, &addresses, (own, port))
+    });
     Ok(group("Linode", targets.collect()))
 }
 
-fn labels(
-    instance: &Instance,
-    addresses: &HashMap<&str, &Address>,
-    ranges: &[Range],
-    (own, port): (&LinodeSettings, u16),
-) -> Labels {
-    let (mut public, mut private) = (("", ""), ("", ""));
-    let mut extra = Vec::new();
-    for address in instance
-        .ipv4
-        .iter()
-        .filter_map(|a| addresses.get(a.as_str()))
-    {
-        let place = if address.public {
-            &mut public
-        } else {
-            &mut private
-        };
-        match place.0.is_empty() {
-            true => *place = (address.address.as_str(), address.name()),
-            false => extra.push(address.address.clone()),
+/// The addresses of an instance with their names: the first of each kind, and the others.
+#[derive(Debug, Default)]
+struct Own<'a> {
+    public: (&'a str, &'a str),
+    private: (&'a str, &'a str),
+    six: (&'a str, &'a str),
+    extra: Vec<String>,
+    ranges: Vec<String>,
+}
+
+impl<'a> Own<'a> {
+    fn of(
+        instance: &Instance,
+        addresses: &HashMap<&str, &'a Address>,
+        ranges: &[Range],
+    ) -> Self {
+        let mut own = Own::default();
+        let known = instance.ipv4.iter().filter_map(|a| addresses.get(&**a));
+        for address in known.copied() {
+            let place = match address.public {
+                true => &mut own.public,
+                false => &mut own.private,
+            };
+            match place.0.is_empty() {
+                true => *place = (address.address.as_str(), address.name()),
+                false => own.extra.push(address.address.clone()),
+            }
         }
+        let six = instance.ipv6.as_deref().unwrap_or("");
+        let six = six.split('/').next().unwrap_or("");
+        if let Some(address) = addresses.get(six).copied() {
+            own.six = (address.address.as_str(), address.name());
+        }
+        let mine = ranges
+            .iter()
+            .filter(|range| !six.is_empty() && range.route_target.as_deref() == Some(six));
+        own.ranges = mine
+            .map(|range| format!("{}/{}", range.range, range.prefix))
+            .collect();
+        own
     }
-    let own_six = instance.ipv6.as_deref().unwrap_or("");
-    let own_six = own_six.split('/').next().unwrap_or("");
-    let six = addresses
-        .get(own_six)
-        .map_or(("", ""), |a| (a.address.as_str(), a.name()));
-    let of_mine =
-        |range: &&Range| !own_six.is_empty() && range.route_target.as_deref() == Some(own_six);
-    let ranges: Vec<String> = ranges
-        .iter()
-        .filter(of_mine)
-        .map(|range| format!("{}/{}", range.range, range.prefix))
-        .collect();
+}
+
+fn labels(instance: &Instance, own: &Own<'_>, (settings, port): (&LinodeSettings, u16)) -> Labels {
     let listed = |all: &[String]| match all.is_empty() {
         true => String::new(),
-        false => tags(all, &own.tag_separator),
+        false => tags(all, &settings.tag_separator),
     };
     let specs = &instance.specs;
-    let backups = if instance.backups.enabled {
-        "enabled"
-    } else {
-        "disabled"
+    let backups = match instance.backups.enabled {
+        true => "enabled",
+        false => "disabled",
     };
     let mut meta = Meta::default();
     let mut set = |name: &str, value: &str| {
@@ -184,12 +195,12 @@ fn labels(
     set("instance_id", &instance.id.to_string());
     set("instance_label", &instance.label);
     set("image", instance.image.as_deref().unwrap_or(""));
-    set("private_ipv4", private.0);
-    set("public_ipv4", public.0);
-    set("public_ipv6", six.0);
-    set("private_ipv4_rdns", private.1);
-    set("public_ipv4_rdns", public.1);
-    set("public_ipv6_rdns", six.1);
+    set("private_ipv4", own.private.0);
+    set("public_ipv4", own.public.0);
+    set("public_ipv6", own.six.0);
+    set("private_ipv4_rdns", own.private.1);
+    set("public_ipv4_rdns", own.public.1);
+    set("public_ipv6_rdns", own.six.1);
     set("region", &instance.region);
     set("type", instance.kind.as_deref().unwrap_or(""));
     set("status", &instance.status);
@@ -197,15 +208,19 @@ fn labels(
     set("gpus", &specs.gpus.to_string());
     set("hypervisor", &instance.hypervisor);
     set("backups", backups);
-    set("specs_disk_bytes", &(specs.disk << 20).to_string());
-    set("specs_memory_bytes", &(specs.memory << 20).to_string());
+    set("specs_disk_bytes", &mebibytes(specs.disk));
+    set("specs_memory_bytes", &mebibytes(specs.memory));
     set("specs_vcpus", &specs.vcpus.to_string());
-    set("specs_transfer_bytes", &(specs.transfer << 20).to_string());
+    set("specs_transfer_bytes", &mebibytes(specs.transfer));
     set("tags", &listed(&instance.tags));
-    set("extra_ips", &listed(&extra));
-    set("ipv6_ranges", &listed(&ranges));
-    meta.set("__address__", host_port(public.0, port));
+    set("extra_ips", &listed(&own.extra));
+    set("ipv6_ranges", &listed(&own.ranges));
+    meta.set("__address__", host_port(own.public.0, port));
     meta.labels()
+}
+
+fn mebibytes(count: u64) -> String {
+    count.saturating_mul(1 << 20).to_string()
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl App {
         let mut targets = Vec::new();
         for task in &self.tasks {
             let own = task.ports.iter().map(|port| (*port, None));
-            let ports = match defined.ports.is_empty() {
+            let ports: Vec<_> = match defined.ports.is_empty() {
                 true => own.collect(),
                 false => defined.ports.clone(),
             };
