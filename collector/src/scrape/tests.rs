@@ -248,8 +248,11 @@ async fn the_limit_of_a_job_goes_before_that_of_requests() {
         fetched.map(|fetched| fetched.body.len())
     };
     assert_eq!(body("").await, Err(FetchError::TooLarge(3)));
-    assert_eq!(body(", body_size_limit: 2").await, Err(FetchError::TooLarge(2)));
-    assert_eq!(body(", body_size_limit: 4").await, Ok(4));
+    assert_eq!(
+        body(", body_size_limit: 2B").await,
+        Err(FetchError::TooLarge(2))
+    );
+    assert_eq!(body(", body_size_limit: 4B").await, Ok(4));
 }
 
 /// Answers with the begin of a body, and with nothing more.

@@ -146,11 +146,7 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    fn of(
-        instance: &Instance,
-        addresses: &HashMap<&str, &'a Address>,
-        ranges: &[Range],
-    ) -> Self {
+    fn of(instance: &Instance, addresses: &HashMap<&str, &'a Address>, ranges: &[Range]) -> Self {
         let mut own = Own::default();
         let known = instance.ipv4.iter().filter_map(|a| addresses.get(&**a));
         for address in known.copied() {
