@@ -651,7 +651,7 @@ mod tests {
     #[test]
     fn limits_of_what_others_send_do_not_hold_for_the_state_of_objects() {
         let config = parse("global: {body_size_limit: 1MB, sample_limit: 5}\n").unwrap();
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let job = config.state_job(&[address]).unwrap();
         assert_eq!((job.limits.body_bytes, job.limits.samples), (4 << 30, 0));
         assert!(job.honor_labels);
