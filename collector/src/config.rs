@@ -16,6 +16,7 @@ mod kube_state;
 mod kubernetes;
 mod legacy;
 mod logs;
+pub mod more_clouds;
 mod otlp;
 mod problems;
 mod receivers;

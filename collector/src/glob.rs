@@ -2,8 +2,9 @@
 //!
 //! Invariant: no more than [`MATCHES_MAX`] paths come out, and a `*` never crosses a `/`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Most paths that one pattern may name; more than a node has log files.
 const MATCHES_MAX: usize = 65_536;
@@ -73,7 +74,7 @@ pub async fn expand(pattern: &Path) -> (Vec<PathBuf>, Vec<String>) {
 /// The same with what lists a folder, for those who are off the event loop already.
 pub(crate) fn expand_with(
     pattern: &Path,
-    list: impl Fn(&Path) -> std::io::Result<Vec<std::ffi::OsString>>,
+    list: impl Fn(&Path) -> std::io::Result<Arc<[OsString]>>,
 ) -> (Vec<PathBuf>, Vec<String>) {
     let mut faults = Vec::new();
     let mut found = vec![PathBuf::new()];
@@ -97,7 +98,7 @@ pub(crate) fn expand_with(
             match list(shown) {
                 Ok(names) => next.extend(
                     names
-                        .into_iter()
+                        .iter()
                         .filter(|n| matches(element.as_encoded_bytes(), n.as_encoded_bytes()))
                         .map(|name| folder.join(name)),
                 ),
@@ -109,6 +110,24 @@ pub(crate) fn expand_with(
         found = next;
     }
     (found, faults)
+}
+
+/// The folder that a pattern's files are in as far as it says so literally; of a path without a
+/// pattern, the folder it is in.
+pub(crate) fn literal_folder(pattern: &Path) -> PathBuf {
+    let literal = |component: &Component<'_>| match component {
+        Component::Normal(element) => !is_pattern(element),
+        _ => true,
+    };
+    let folder: PathBuf = pattern.components().take_while(literal).collect();
+    let folder = match folder.as_os_str() == pattern.as_os_str() {
+        true => folder.parent().map(Path::to_owned).unwrap_or_default(),
+        false => folder,
+    };
+    match folder.as_os_str().is_empty() {
+        true => ".".into(),
+        false => folder,
+    }
 }
 
 /// Whether a whole path is of a pattern.

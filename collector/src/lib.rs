@@ -27,6 +27,7 @@ pub mod scrape;
 pub mod ship;
 pub mod sink;
 mod statsd;
+mod supervise;
 pub mod tail;
 
 pub use decode::Decoder;

@@ -105,6 +105,7 @@ pub struct Counters {
     tailed_bytes: AtomicU64,
     tail_cut_lines: AtomicU64,
     tail_faults: AtomicU64,
+    tail_restarts: AtomicU64,
     tail_files: AtomicU64,
     tail_dropped_lines: AtomicU64,
     tail_given_up_files: AtomicU64,
@@ -166,6 +167,11 @@ impl Counters {
         add(&self.tail_faults, 1);
     }
 
+    /// Following ended and began again.
+    pub(crate) fn tail_restart(&self) {
+        add(&self.tail_restarts, 1);
+    }
+
     pub(crate) fn tail_files(&self, files: usize) {
         self.tail_files.store(files as u64, Ordering::Relaxed);
     }
@@ -201,6 +207,11 @@ impl Counters {
             "obs_tail_faults_total",
             "Faults while following files.",
             &self.tail_faults,
+        ));
+        out.push(counter(
+            "obs_tail_restarts_total",
+            "How often following of files ended by a fault of its own and began again.",
+            &self.tail_restarts,
         ));
         out.push(counter(
             "obs_tail_dropped_lines_total",

@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::http_error::{Dialect, ErrorKind, HttpError};
+use crate::scrape::memory::Memory;
 use module::{ModulesFile, OWN, Prober};
 use report::Report;
 
@@ -47,6 +48,8 @@ pub struct Probes {
     modules: Arc<BTreeMap<String, Module>>,
     folder: Arc<PathBuf>,
     places: Arc<Semaphore>,
+    /// Bodies of answers.
+    memory: Memory,
 }
 
 impl Probes {
@@ -77,6 +80,7 @@ impl Probes {
             modules: Arc::new(modules),
             folder: Arc::new(folder.to_owned()),
             places: Arc::new(Semaphore::new(PROBES_MAX)),
+            memory: Memory::new(),
         })
     }
 
@@ -100,7 +104,8 @@ impl Probes {
         let probe = async {
             match module.prober {
                 Prober::Http => {
-                    http::probe((target, host), &module.http, folder, &mut report).await
+                    let place = (folder, &self.memory);
+                    http::probe((target, host), &module.http, place, &mut report).await
                 }
                 Prober::Tcp => tcp::probe(target, &module.tcp, folder, &mut report).await,
                 Prober::Icmp => icmp::probe(target, &module.icmp, &mut report).await,

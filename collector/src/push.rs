@@ -2,22 +2,23 @@
 //! deleted, and written to the store like those of a scraped target.
 //!
 //! Invariants: a change is acknowledged only when its group's file is durable, and a restart finds
-//! all groups again; the series of all groups together are bounded; a group's grouping labels are
-//! on all its metrics. Semantics: <https://github.com/prometheus/pushgateway>
+//! all groups again; a change that was begun is finished, whether or not its client still waits; who
+//! reads never waits for the disk; the series of all groups together are bounded; a group's grouping
+//! labels are on all its metrics. Semantics: <https://github.com/prometheus/pushgateway>
 
 mod file;
 mod groups;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use obs_model::metrics::{Metadata, Sample};
 use obs_model::{Labels, MetricBatch, Series, Tenant, Timestamp, Value};
 use obs_wire::prometheus::pushed::{Pairs, Pushed};
-use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::PushgatewayConfig;
@@ -32,6 +33,10 @@ const INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Gateway {
     state: Arc<Mutex<Groups>>,
+    /// One change at a time: what a change makes of the groups holds until it is durable.
+    changes: Arc<tokio::sync::Mutex<()>>,
+    /// Changes that were begun.
+    tasks: TaskTracker,
     setting: Arc<Setting>,
 }
 
@@ -82,6 +87,8 @@ impl Gateway {
         };
         Ok(Self {
             state: Arc::new(Mutex::new(groups)),
+            changes: Arc::default(),
+            tasks: TaskTracker::new(),
             setting: Arc::new(setting),
         })
     }
@@ -112,20 +119,42 @@ impl Gateway {
             replace,
             checked: self.setting.checked,
         };
-        let mut groups = self.state.lock().await;
-        let (group, fault) = groups.plan(&tenant, push, now);
+        let gateway = self.clone();
+        let change = async move { gateway.change(&tenant, push, now).await };
+        let outcome = self.finish(change).await;
+        outcome.unwrap_or_else(PushOutcome::Failed)
+    }
+
+    /// Does work that is finished even where nobody waits for it any more: a client that goes away
+    /// must not leave a group half changed.
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, String> {
+        let done = self.tasks.spawn(work).await;
+        done.map_err(|error| format!("the change ended early: {error}"))
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        // A group is put in one step, whatever else a panic left undone.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn change(&self, tenant: &Tenant, push: Push, now: Timestamp) -> PushOutcome {
+        let turn = self.changes.lock().await;
+        let (group, fault) = self.groups().plan(tenant, push, now);
         let Some(group) = group else {
             // Without room there is none for the note of the failure either.
             return PushOutcome::Refused(fault.unwrap_or(PushError::Full(0)));
         };
-        if let Err(error) = file::save(&self.setting.folder, &tenant, &group).await {
+        if let Err(error) = file::save(&self.setting.folder, tenant, &group).await {
             return PushOutcome::Failed(error);
         }
         let batch = batch(std::iter::once(&group), now);
-        groups.put(&tenant, group);
-        drop(groups);
+        self.groups().put(tenant, group);
+        drop(turn);
         // Seen at once; the next interval writes it again.
-        self.store(&tenant, batch).await;
+        self.store(tenant, batch).await;
         match fault {
             None => PushOutcome::Kept {
                 checked: self.setting.checked,
@@ -150,27 +179,31 @@ impl Gateway {
     pub async fn delete(&self, tenant: &Tenant, labels: &Pairs) -> Result<(), String> {
         let mut labels = labels.clone();
         self.redact(&mut labels, None);
-        let mut groups = self.state.lock().await;
-        file::remove(&self.setting.folder, tenant, &labels).await?;
-        groups.remove(tenant, &labels);
-        Ok(())
+        self.forget(tenant, vec![labels]).await
     }
 
     /// Deletes all groups of a tenant.
     pub async fn wipe(&self, tenant: &Tenant) -> Result<(), String> {
-        let mut groups = self.state.lock().await;
-        let all: Vec<Pairs> = groups.of(tenant).map(|g| g.labels.clone()).collect();
-        for labels in all {
-            file::remove(&self.setting.folder, tenant, &labels).await?;
-            groups.remove(tenant, &labels);
-        }
-        Ok(())
+        let all = self.groups().of(tenant).map(|g| g.labels.clone()).collect();
+        self.forget(tenant, all).await
+    }
+
+    async fn forget(&self, tenant: &Tenant, all: Vec<Pairs>) -> Result<(), String> {
+        let (gateway, tenant) = (self.clone(), tenant.clone());
+        let work = async move {
+            let _turn = gateway.changes.lock().await;
+            for labels in all {
+                file::remove(&gateway.setting.folder, &tenant, &labels).await?;
+                gateway.groups().remove(&tenant, &labels);
+            }
+            Ok(())
+        };
+        self.finish(work).await?
     }
 
     /// A look at a tenant's groups, in order of their labels.
     pub async fn read<T>(&self, tenant: &Tenant, look: impl FnOnce(Vec<&Group>) -> T) -> T {
-        let groups = self.state.lock().await;
-        look(groups.of(tenant).collect())
+        look(self.groups().of(tenant).collect())
     }
 
     /// Writes all groups every interval, and ends the series that are gone.
@@ -179,17 +212,19 @@ impl Gateway {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 _ = ticks.tick() => {}
             }
             self.write_all().await;
         }
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     async fn write_all(&self) {
         let now = clock::now();
         let (all, gone) = {
-            let mut groups = self.state.lock().await;
+            let mut groups = self.groups();
             let tenants = groups.tenants();
             let all: Vec<_> = tenants
                 .into_iter()

@@ -9,8 +9,10 @@ mod assemble;
 mod bits;
 mod book;
 mod certificates;
+mod cut;
 mod failures;
 pub(crate) mod fetch;
+pub(crate) mod memory;
 mod native;
 mod pass;
 mod schedule;
@@ -22,8 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use obs_model::limits::Limits;
-use obs_model::{Labels, Tenant};
-use tokio::sync::{Semaphore, watch};
+use obs_model::{Labels, MetricBatch, Tenant};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -41,10 +43,8 @@ use book::Book;
 use certificates::Stamps;
 use failures::FailureLog;
 use fetch::{FetchError, Fetched, Question};
+use memory::Memory;
 pub use status::{Health, TargetStatus, Targets, TargetsSnapshot};
-
-/// Most bodies that are received or decoded at one time; bounds the memory of many large targets.
-const BODIES_AT_ONCE: usize = 64;
 
 /// Scrapes are stored at multiples of this, so that those that end together share one commit: an
 /// fsync costs as much as decoding several scrapes, and nobody waits for the word of a scrape.
@@ -103,7 +103,7 @@ impl Scraper {
             targets: self.targets.clone(),
             providers: Providers::new(Arc::clone(&setting.counters.kubernetes)),
             setting,
-            bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
+            bodies: Memory::new(),
             began: Instant::now(),
         });
         let mut wanted = self.jobs.subscribe();
@@ -160,7 +160,7 @@ struct Shared {
     setting: Setting,
     targets: Targets,
     providers: Providers,
-    bodies: Arc<Semaphore>,
+    bodies: Memory,
     began: Instant,
 }
 
@@ -523,19 +523,36 @@ async fn scrape(
     Some(())
 }
 
-/// Stores a batch. Where series were numbered anew since it was made, it goes again with labels.
+/// Stores a scrape, a large one in pieces.
 async fn store(
     setting: &Setting,
     book: &Shelf,
     assembled: &mut Assembled,
 ) -> Result<Accepted, SinkError> {
     let batch = std::mem::take(&mut assembled.batch);
-    let places = assembled.places();
+    let mut all = Accepted::default();
+    for (batch, places) in cut::pieces(batch, assembled.places()) {
+        let stored = store_piece(setting, book, batch, &places).await?;
+        all.refused += stored.refused;
+        if all.reason.is_empty() {
+            all.reason = stored.reason;
+        }
+    }
+    Ok(all)
+}
+
+/// Stores a batch. Where series were numbered anew since it was made, it goes again with labels.
+async fn store_piece(
+    setting: &Setting,
+    book: &Shelf,
+    batch: MetricBatch,
+    places: &[u32],
+) -> Result<Accepted, SinkError> {
     let copy = (!places.is_empty()).then(|| batch.clone());
     let stored = setting.sink.scraped(setting.tenant.clone(), batch).await;
     let stored = match (stored, copy) {
         (Err(SinkError::Stale), Some(copy)) => {
-            let batch = labelled_again(&book.lock(), copy, &places);
+            let batch = labelled_again(&book.lock(), copy, places);
             setting.sink.scraped(setting.tenant.clone(), batch).await
         }
         (stored, _) => stored,
@@ -615,7 +632,7 @@ async fn read(
     let Fetched {
         body,
         format,
-        place: _place,
+        held: _held,
     } = fetched;
     let cost = match book.lock().is_warm() {
         true => body.len() / KNOWN_BYTES,

@@ -15,6 +15,7 @@ mod container;
 mod discover;
 mod disk;
 mod file;
+mod folders;
 mod group;
 pub mod journal;
 mod parse;
@@ -36,6 +37,7 @@ use crate::decode::Decoder;
 use crate::enrich::Pods;
 use crate::metrics::Counters;
 use crate::sink::{Sink, SinkError};
+use crate::supervise::{self, End};
 use checkpoint::{Entry, Sent};
 use discover::{Discovery, Found, Origin};
 use file::{Making, Taken};
@@ -83,8 +85,20 @@ pub struct Setting {
     pub pods: Pods,
 }
 
-/// Follows the configured files until the token is cancelled.
+/// Follows the configured files until the token is cancelled. What ends it otherwise is told, and
+/// it goes on from the checkpoint.
 pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) {
+    let counters = Arc::clone(&setting.counters);
+    supervise::keep(
+        "following of log files",
+        &stop,
+        || counters.tail_restart(),
+        || follow(config.clone(), setting.clone(), stop.clone()),
+    )
+    .await;
+}
+
+async fn follow(config: LogsConfig, setting: Setting, stop: CancellationToken) -> End {
     let mut follower = Follower::open(config, setting).await;
     loop {
         let pause = match follower.round().await {
@@ -92,6 +106,7 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
             Round::Little => BREATH,
             Round::Idle => POLL,
             Round::Refused => BACKOFF,
+            Round::Lost => return End::Lost,
         };
         if stop.is_cancelled() {
             break;
@@ -102,6 +117,7 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
         }
     }
     follower.save().await;
+    End::Done
 }
 
 /// What a round came to.
@@ -115,6 +131,8 @@ enum Round {
     Idle,
     /// The sink refused; the same lines go again later.
     Refused,
+    /// The work on the files ended in a panic: what it knew is gone but for the checkpoint.
+    Lost,
 }
 
 /// What is true of a file when the lines are stored.
@@ -182,8 +200,7 @@ impl Follower {
                 Some(out)
             }
             Err(error) => {
-                tracing::error!(?error, "following of log files stopped");
-                self.setting.counters.tail_fault();
+                tracing::error!(?error, "the work on log files ended");
                 None
             }
         }
@@ -193,7 +210,7 @@ impl Follower {
     async fn round(&mut self) -> Round {
         if self.pending.is_none() {
             let Some(pending) = self.with_tail(Tail::prepare).await else {
-                return Round::Refused;
+                return Round::Lost;
             };
             self.pending = pending;
         }
@@ -203,8 +220,11 @@ impl Follower {
         if !pending.noted {
             // Without this note a crash would store the lines twice.
             let ranges = pending.ranges.clone();
-            pending.noted = self.with_tail(move |tail| tail.save(&ranges)).await == Some(true);
-            if !pending.noted {
+            let Some(noted) = self.with_tail(move |tail| tail.save(&ranges)).await else {
+                return Round::Lost;
+            };
+            pending.noted = noted;
+            if !noted {
                 self.pending = Some(pending);
                 return Round::Refused;
             }
@@ -343,10 +363,7 @@ impl Tail {
             let Some(at) = group.files.iter().position(|f| f.id == range.id) else {
                 continue;
             };
-            if let Err(error) = group.files[at].advance(range.end) {
-                fault(&self.setting.counters, &group.files[at].path, &error);
-                group.files.remove(at);
-            }
+            group.files[at].advance(range.end);
         }
     }
 
@@ -372,6 +389,7 @@ impl Tail {
                 continue;
             };
             group.wanted = true;
+            group.within = Arc::clone(&found.within);
             let before = group.files.len();
             let room = before + OPEN_FILES_MAX.saturating_sub(open);
             let changes = group.look(&found.candidates, now, room);

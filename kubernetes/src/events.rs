@@ -347,6 +347,7 @@ fn batch(settings: &Settings, records: Vec<Placed>) -> LogBatch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -440,5 +441,36 @@ mod tests {
             r#"{cluster="c1", job="kubernetes-events", namespace="a", service_name="kubernetes-events"}"#
         );
         assert_eq!((batch.streams.len(), batch.record_count()), (2, 3));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Whatever programs write into events: one line with its pairs, and the values come back.
+        #[test]
+        fn any_event_is_one_line(
+            message in "\\PC{0,40}[\"\\\\\n\t=]{0,5}[ -~]{0,20}",
+            reason in "\\PC{0,20}",
+            count in any::<u64>(),
+            time in "[0-9TZ:+. -]{0,30}",
+        ) {
+            let event = object(&json!({"metadata": {"name": reason, "uid": "u"}, "message": message, "reason": reason,
+                "count": count, "lastTimestamp": time, "type": reason, "involvedObject": {"kind": "Pod", "name": reason}}));
+            let line = String::from_utf8(event.line()).unwrap();
+            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            let times = format!("count={}", count.max(1));
+            prop_assert!(line.contains(&times), "{line}");
+            prop_assert!(line.len() <= 2 * (message.len() + 4 * reason.len()) + 200);
+            prop_assert!(event.times() >= 1);
+            let metadata = event.metadata();
+            prop_assert_eq!(metadata.get("k8s_event_reason").unwrap_or(""), reason.as_str());
+        }
+
+        #[test]
+        fn arbitrary_objects_do_not_panic(text in "[{}\\[\\]\":,a-z0-9 ]{0,80}") {
+            if let Ok(event) = serde_json::from_str::<EventObject>(&text) {
+                prop_assert!(event.times() >= 1 && !event.line().is_empty());
+            }
+        }
     }
 }

@@ -40,6 +40,10 @@ const PAGE_OBJECTS: &str = "250";
 const WATCH_SECONDS: f64 = 240.0;
 /// How much longer than that is waited before the connection counts as dead.
 const WATCH_GRACE: Duration = Duration::from_secs(30);
+/// How long a server that sends bookmarks, which it does about every minute, may say nothing before
+/// the connection counts as half open. The next one goes on where this one was, so that a server
+/// which only had nothing to say loses nothing by it.
+const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// How long initial events may take to come at all before the list is asked for by pages.
 const INITIAL_DEADLINE: Duration = Duration::from_secs(15);
 /// First pause after a failure.
@@ -74,6 +78,7 @@ pub struct Watch {
     streaming: bool,
     /// Whether lists may be as old as what the server has in memory.
     cached: bool,
+    silence_max: Duration,
 }
 
 /// Why a watch is over.
@@ -198,7 +203,14 @@ impl Watch {
             counters,
             streaming: true,
             cached: false,
+            silence_max: SILENCE_MAX,
         }
+    }
+
+    /// How long a server that sends bookmarks may say nothing.
+    pub fn silence_max(mut self, most: Duration) -> Self {
+        self.silence_max = most;
+        self
     }
 
     /// Asks for lists by pages and never for initial events.
@@ -378,8 +390,10 @@ impl Watch {
             lines: Lines::default(),
             version,
             deadline: Instant::now() + life,
+            bookmarked: false,
         };
-        match following.run(response.into_body(), out).await {
+        let silence_max = self.silence_max;
+        match following.run(response.into_body(), silence_max, out).await {
             Ok(end) | Err(end) => {
                 if matches!(end, End::Failed(_)) {
                     out.counters.watch_failed();
@@ -397,10 +411,17 @@ struct Following<'a> {
     /// `None` as long as initial events come.
     version: &'a mut Option<String>,
     deadline: Instant,
+    /// A bookmark said that the server sends them.
+    bookmarked: bool,
 }
 
 impl Following<'_> {
-    async fn run<T, U, W>(&mut self, mut body: Body, out: &Out<'_, T, U, W>) -> Result<End, End>
+    async fn run<T, U, W>(
+        &mut self,
+        mut body: Body,
+        silence_max: Duration,
+        out: &Out<'_, T, U, W>,
+    ) -> Result<End, End>
     where
         T: DeserializeOwned,
         W: Fn(Event<T>) -> U,
@@ -412,6 +433,7 @@ impl Following<'_> {
             let silence = match self.version {
                 // A server that does not know initial events never says that they are over.
                 None => (Instant::now() + INITIAL_DEADLINE).min(self.deadline),
+                Some(_) if self.bookmarked => (Instant::now() + silence_max).min(self.deadline),
                 Some(_) => self.deadline,
             };
             let frame = match timeout_at(silence, body.frame()).await {
@@ -497,7 +519,8 @@ impl Following<'_> {
                 out.send(Event::Ready).await?;
                 return Ok(());
             }
-            // A bookmark, or a kind of event of the future.
+            "BOOKMARK" => self.bookmarked = true,
+            // A kind of event of the future.
             _ => {}
         }
         out.counters.event(clock::now());

@@ -124,6 +124,52 @@ async fn watched(api: KubeApi, query: Query, pages: bool) -> Watched {
 }
 
 #[tokio::test]
+async fn a_watch_that_fell_silent_is_opened_again() {
+    let api = KubeApi::start().await;
+    api.put(pod("shop", "a", 1));
+    api.set_bookmarks_every(Duration::from_millis(20));
+    let client = Client::new(&access(&api)).await.expect("a client");
+    let counters = Arc::new(Counters::default());
+    let watch = Watch::new(client, Query::all(PODS), counters.of("test", "pods")).by_pages();
+    let watch = watch.silence_max(Duration::from_millis(500));
+    let (sender, mut events) = mpsc::channel::<Event<MetaObject>>(16);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch.run(sender, |event| event, CancellationToken::new()));
+    let mut known = Known::default();
+    until(&mut events, &mut known, "the list", |k| k.lists > 0).await;
+    let mut watches = 0;
+    let mut count = || {
+        let seen = api.take_seen();
+        watches += seen
+            .iter()
+            .filter(|s| s.path.contains("watch=true"))
+            .count();
+        watches
+    };
+    let wait = async {
+        while api.bookmarks_sent() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // From now on it is as if the server were gone.
+        api.hold_watches(true);
+        let before = count();
+        assert!(before > 0);
+        while count() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(DEADLINE, wait).await;
+    waited.expect("another watch");
+    api.hold_watches(false);
+    api.put(pod("shop", "b", 2));
+    until(&mut events, &mut known, "what came since", |k| {
+        k.objects.len() == 2
+    })
+    .await;
+    assert_eq!(known.lists, 1);
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_through_everything() {
     for pages in [false, true] {
         let api = KubeApi::start().await;

@@ -36,9 +36,12 @@ const fn flag(name: &'static str, default: &'static str, kind: Kind, help: &'sta
     }
 }
 
+/// Of the settings of collectors that are not here: command lines have them though the collector is off.
+const NOT_HERE: &str = "Taken and without effect: the collector is not here";
+
 /// All of them, with node_exporter's defaults; `path.dbus-socket` is ours.
 #[rustfmt::skip]
-pub const FLAGS: [Flag; 70] = [
+pub const FLAGS: [Flag; 88] = [
     flag("path.dbus-socket", "/run/dbus/system_bus_socket", Kind::Text, "Socket of the system bus, for systemd and logind"),
     flag("collector.arp.device-include", "", Kind::Text, "Regexp of arp devices to include"),
     flag("collector.arp.device-exclude", "", Kind::Text, "Regexp of arp devices to exclude"),
@@ -109,4 +112,22 @@ pub const FLAGS: [Flag; 70] = [
     flag("collector.tapestats.ignored-devices", "^$", Kind::Text, "Regexp of devices to ignore for tapestats"),
     flag("collector.textfile.directory", "", Kind::Repeated, "Directory to read text files with metrics from, supports glob matching"),
     flag("collector.vmstat.fields", "^(oom_kill|pgpg|pswp|pg.*fault).*", Kind::Text, "Regexp of fields to return for vmstat collector"),
+    flag("collector.ntp.server", "127.0.0.1", Kind::Text, NOT_HERE),
+    flag("collector.ntp.server-port", "123", Kind::Text, NOT_HERE),
+    flag("collector.ntp.protocol-version", "4", Kind::Text, NOT_HERE),
+    flag("collector.ntp.server-is-local", "false", Kind::Switch, NOT_HERE),
+    flag("collector.ntp.ip-ttl", "1", Kind::Text, NOT_HERE),
+    flag("collector.ntp.max-distance", "3.46608s", Kind::Text, NOT_HERE),
+    flag("collector.ntp.local-offset-tolerance", "1ms", Kind::Text, NOT_HERE),
+    flag("collector.perf.cpus", "", Kind::Text, NOT_HERE),
+    flag("collector.perf.tracepoint", "", Kind::Repeated, NOT_HERE),
+    flag("collector.perf.disable-hardware-profilers", "false", Kind::Switch, NOT_HERE),
+    flag("collector.perf.hardware-profilers", "", Kind::Repeated, NOT_HERE),
+    flag("collector.perf.disable-software-profilers", "false", Kind::Switch, NOT_HERE),
+    flag("collector.perf.software-profilers", "", Kind::Repeated, NOT_HERE),
+    flag("collector.perf.disable-cache-profilers", "false", Kind::Switch, NOT_HERE),
+    flag("collector.perf.cache-profilers", "", Kind::Repeated, NOT_HERE),
+    flag("collector.runit.servicedir", "/etc/service", Kind::Text, NOT_HERE),
+    flag("collector.supervisord.url", "http://localhost:9001/RPC2", Kind::Text, NOT_HERE),
+    flag("collector.wifi.fixtures", "", Kind::Text, NOT_HERE),
 ];

@@ -464,6 +464,13 @@ mod tests {
         );
         check(&[("no-collector.wifi", "true")], Ok(&[("cpu", true)]));
         check(
+            &[
+                ("collector.ntp.server", "ntp.example"),
+                ("collector.perf.tracepoint", "a:b"),
+            ],
+            Ok(&[("cpu", true)]),
+        );
+        check(
             &[("collector.wifi", "true")],
             Err("collector wifi is not part of obs"),
         );

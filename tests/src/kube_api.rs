@@ -67,6 +67,8 @@ struct Api {
     store: Mutex<Store>,
     /// Wakes watches when the version changes.
     version: tokio::sync::watch::Sender<u64>,
+    /// Whether watches say nothing.
+    held: tokio::sync::watch::Sender<bool>,
     faults: faults::Faults,
     access: Mutex<review::Access>,
     aggregated: Mutex<Vec<Aggregated>>,
@@ -78,6 +80,7 @@ struct Api {
 #[derive(Debug)]
 struct Settings {
     bookmark_every: Duration,
+    bookmarks_sent: u64,
     initial_events: bool,
     aggregated_discovery: bool,
 }
@@ -101,6 +104,7 @@ impl KubeApi {
         let api = Arc::new(Api {
             store: Mutex::new(Store::new()),
             version: tokio::sync::watch::Sender::new(0),
+            held: tokio::sync::watch::Sender::new(false),
             faults: faults::Faults::default(),
             access: Mutex::default(),
             aggregated: Mutex::default(),
@@ -108,6 +112,7 @@ impl KubeApi {
             logs: Mutex::default(),
             settings: Mutex::new(Settings {
                 bookmark_every: Duration::from_secs(60),
+                bookmarks_sent: 0,
                 initial_events: true,
                 aggregated_discovery: true,
             }),
@@ -212,6 +217,16 @@ impl KubeApi {
     /// Breaks all watches off and answers nobody, as a server that is away; or comes back.
     pub fn set_away(&self, away: bool) {
         self.api.faults.set_away(away);
+    }
+
+    /// Lets watches say nothing, as over a connection whose other end is gone without a word.
+    pub fn hold_watches(&self, held: bool) {
+        self.api.held.send_replace(held);
+    }
+
+    /// How many bookmarks were sent, but for those that end initial events.
+    pub fn bookmarks_sent(&self) -> u64 {
+        self.api.settings.lock().bookmarks_sent
     }
 
     /// Ends all open watches with 410 Gone and forgets all versions before this moment.

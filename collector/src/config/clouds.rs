@@ -1,6 +1,6 @@
 //! `ec2_sd_configs`, `azure_sd_configs`, `gce_sd_configs`, `digitalocean_sd_configs`,
 //! `hetzner_sd_configs` and `eureka_sd_configs`: all of Prometheus' keys, and how they become
-//! discoveries.
+//! discoveries. Those of smaller APIs are in `more_clouds`.
 //!
 //! Invariant: settings that exist obey Prometheus' rules; no interval is zero; no secret is printed.
 
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::Discovery;
 use super::client::{Auth, ClientConfig, with_client_keys};
 use super::discoveries::{refresh, url};
+pub use super::more_clouds::{LinodeSettings, MarathonSettings, PuppetDbSettings};
 use super::values::{Secret, Span};
 
 /// Prometheus' default of `refresh_interval`.
@@ -54,6 +55,14 @@ pub enum PolledApi {
     },
     /// Eureka: the address of the server.
     Eureka(String),
+    /// Linode.
+    Linode(LinodeSettings),
+    /// Marathon.
+    Marathon(MarathonSettings),
+    /// PuppetDB.
+    PuppetDb(PuppetDbSettings),
+    /// Vultr: the address of the API.
+    Vultr(String),
 }
 
 impl PolledApi {
@@ -66,12 +75,16 @@ impl PolledApi {
             Self::DigitalOcean(_) => "digitalocean",
             Self::Hetzner { .. } => "hetzner",
             Self::Eureka(_) => "eureka",
+            Self::Linode(_) => "linode",
+            Self::Marathon(_) => "marathon",
+            Self::PuppetDb(_) => "puppetdb",
+            Self::Vultr(_) => "vultr",
         }
     }
 }
 
 /// What turns an entry into a discovery.
-fn polled(
+pub(super) fn polled(
     (own, default): (Option<Span>, Duration),
     port: Option<u16>,
     client: ClientConfig,
@@ -476,20 +489,16 @@ mod tests {
             "ionos",
             "kuma",
             "lightsail",
-            "linode",
-            "marathon",
             "nerve",
             "oci",
             "openstack",
             "outscale",
             "ovhcloud",
-            "puppetdb",
             "scaleway",
             "serverset",
             "stackit",
             "triton",
             "uyuni",
-            "vultr",
         ] {
             let told = fault(&format!("{name}_sd_configs: [{{}}]"));
             assert!(

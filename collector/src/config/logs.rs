@@ -123,6 +123,10 @@ pub struct FilesConfig {
     /// Paths that are not followed.
     #[serde(default)]
     pub exclude: Vec<PathBuf>,
+    /// Folders that links may lead to, beside the folder that a path names without patterns, and
+    /// those of the kubelet and the usual runtimes.
+    #[serde(default)]
+    pub link_targets: Vec<PathBuf>,
     /// Labels of their streams.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

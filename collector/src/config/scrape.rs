@@ -14,6 +14,7 @@ use super::discoveries::{
     ConsulDiscovery, DnsDiscovery, DockerDiscovery, HttpDiscovery, NomadDiscovery,
 };
 use super::kubernetes::KubernetesDiscovery;
+use super::more_clouds::{LinodeDiscovery, MarathonDiscovery, PuppetDbDiscovery, VultrDiscovery};
 use super::relabeling::RelabelConfig;
 use super::values::{Size, Span, Unsupported};
 use super::{
@@ -112,9 +113,9 @@ with_client_keys! {
         #[serde(default)]
         lightsail_sd_configs: Unsupported,
         #[serde(default)]
-        linode_sd_configs: Unsupported,
+        linode_sd_configs: Vec<LinodeDiscovery>,
         #[serde(default)]
-        marathon_sd_configs: Unsupported,
+        marathon_sd_configs: Vec<MarathonDiscovery>,
         #[serde(default)]
         nerve_sd_configs: Unsupported,
         #[serde(default)]
@@ -128,7 +129,7 @@ with_client_keys! {
         #[serde(default)]
         ovhcloud_sd_configs: Unsupported,
         #[serde(default)]
-        puppetdb_sd_configs: Unsupported,
+        puppetdb_sd_configs: Vec<PuppetDbDiscovery>,
         #[serde(default)]
         scaleway_sd_configs: Unsupported,
         #[serde(default)]
@@ -140,7 +141,7 @@ with_client_keys! {
         #[serde(default)]
         uyuni_sd_configs: Unsupported,
         #[serde(default)]
-        vultr_sd_configs: Unsupported,
+        vultr_sd_configs: Vec<VultrDiscovery>,
     }
 }
 
@@ -337,7 +338,22 @@ impl ScrapeConfig {
             "hetzner_sd_configs",
             &self.hetzner_sd_configs,
             hetzner,
-        )
+        )?;
+        self.more_clouds(folder, sources)
+    }
+
+    fn more_clouds(&self, folder: &Path, sources: &mut Vec<Discovery>) -> Result<(), String> {
+        let linode = |entry: LinodeDiscovery| entry.check(folder);
+        let entries = &self.linode_sd_configs;
+        add(sources, "linode_sd_configs", entries, linode)?;
+        let marathon = |entry: MarathonDiscovery| entry.check(folder);
+        let entries = &self.marathon_sd_configs;
+        add(sources, "marathon_sd_configs", entries, marathon)?;
+        let puppetdb = |entry: PuppetDbDiscovery| entry.check(folder);
+        let entries = &self.puppetdb_sd_configs;
+        add(sources, "puppetdb_sd_configs", entries, puppetdb)?;
+        let vultr = |entry: VultrDiscovery| entry.check(folder);
+        add(sources, "vultr_sd_configs", &self.vultr_sd_configs, vultr)
     }
 
     fn discovery(&self, folder: &Path) -> Result<Vec<Discovery>, String> {

@@ -325,14 +325,11 @@ mod tests {
     async fn services_come_and_go() {
         let agent = r#"{"Config": {"Datacenter": "dc1"}}"#;
         let catalog = "/pre/v1/catalog/services";
-        let mut answers = vec![
+        let answers = vec![
             ("/pre/v1/agent/self", agent),
             ("/pre/v1/health/service/redis", REDIS),
+            (catalog, r#"{"redis": ["a", "b"], "web": ["b"]}"#),
         ];
-        // There long enough that its instances are asked for.
-        let there = (catalog, r#"{"redis": ["a", "b"], "web": ["b"]}"#);
-        answers.extend([there; 200]);
-        answers.push((catalog, "{}"));
         let server = Recorded::start(&answers).await;
         let yaml = format!(
             "consul_sd_configs: [{{server: '{}', path_prefix: /pre, token: t, tags: [a], \
@@ -345,14 +342,18 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         tasks.spawn(run(*settings, sender));
-        let (mut found, mut gone) = (Vec::new(), false);
-        while found.is_empty() || !gone {
-            let batch = receiver.recv().await.expect("a batch");
-            gone |= batch.contains(&TargetGroup::gone("redis"));
-            if batch.iter().any(|group| !group.targets.is_empty()) {
-                found = lines(&batch);
+        let mut until = async |done: &dyn Fn(&[TargetGroup]) -> bool| {
+            loop {
+                let batch = receiver.recv().await.expect("a batch");
+                if done(&batch) {
+                    break lines(&batch);
+                }
             }
-        }
+        };
+        let found = until(&|batch| batch.iter().any(|group| !group.targets.is_empty())).await;
+        // Gone only when its instances were told.
+        server.answer(catalog, "{}");
+        until(&|batch| batch.contains(&TargetGroup::gone("redis"))).await;
         assert_eq!(
             found,
             [

@@ -173,6 +173,7 @@ pub(super) mod tests {
         pub asked: Arc<Mutex<Vec<String>>>,
         pub headers: Arc<Mutex<Vec<http::HeaderMap>>>,
         pub bodies: Arc<Mutex<Vec<String>>>,
+        answers: Arc<Mutex<HashMap<String, VecDeque<String>>>>,
         _tasks: JoinSet<()>,
     }
 
@@ -185,7 +186,7 @@ pub(super) mod tests {
                 queue.push_back((*answer).to_owned());
             }
             let (all, asked) = (Arc::new(Mutex::new(all)), Arc::new(Mutex::new(Vec::new())));
-            let seen = Arc::clone(&asked);
+            let (seen, answers) = (Arc::clone(&asked), Arc::clone(&all));
             let (headers, bodies) = (Arc::default(), Arc::default());
             let all_headers: Arc<Mutex<Vec<http::HeaderMap>>> = Arc::clone(&headers);
             let all_bodies: Arc<Mutex<Vec<String>>> = Arc::clone(&bodies);
@@ -224,8 +225,15 @@ pub(super) mod tests {
                 asked,
                 headers,
                 bodies,
+                answers,
                 _tasks: tasks,
             }
+        }
+
+        /// Answers a path so from now on.
+        pub(in crate::discovery) fn answer(&self, path: &str, answer: &str) {
+            let mut answers = self.answers.lock().expect("not poisoned");
+            answers.insert(path.to_owned(), VecDeque::from([answer.to_owned()]));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Discoveries that ask an API for everything again and again: Amazon, Azure, Google, DigitalOcean,
-//! Hetzner, Eureka.
+//! Hetzner, Eureka, Linode, Marathon, PuppetDB, Vultr.
 //!
 //! Invariants: an answer is taken whole or not at all: a page that fails keeps the groups that
 //! were; the pages of one question are bounded by [`PAGES_MAX`].
@@ -10,6 +10,10 @@ mod ec2;
 mod eureka;
 mod gce;
 mod hetzner;
+mod linode;
+mod marathon;
+mod puppetdb;
+mod vultr;
 
 use obs_model::{Labels, TargetGroup};
 use serde::de::DeserializeOwned;
@@ -52,6 +56,10 @@ async fn ask(settings: &PolledSettings) -> Result<Vec<TargetGroup>, String> {
             false => hetzner::cloud(client, base, port).await,
         },
         PolledApi::Eureka(base) => eureka::ask(client, base).await,
+        PolledApi::Linode(own) => linode::ask(client, own, port).await,
+        PolledApi::Marathon(own) => marathon::ask(client, own).await,
+        PolledApi::PuppetDb(own) => puppetdb::ask(client, own, port).await,
+        PolledApi::Vultr(base) => vultr::ask(client, base, port).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,10 +20,15 @@ use tokio::time::Instant;
 use super::module::{HeaderMatch, Http};
 use super::net::{self, Preference};
 use super::report::Report;
+use crate::decode::Decoder;
+use crate::scrape::memory::{Held, Memory};
+
+/// Bodies that are unpacked at one time.
+static UNPACKING: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(2));
 
 /// As blackbox_exporter.
 const REDIRECTS_MAX: usize = 10;
-/// Bytes of a body without a limit of its own.
+/// Bytes of a body that is kept, to be looked at as a whole, without a limit of its own.
 const BODY_BYTES_MAX: u64 = 64 << 20;
 const DURATION: &str = "probe_http_duration_seconds";
 const DURATION_HELP: &str = "Duration of http request by phase, summed over all redirects";
@@ -38,7 +44,7 @@ fn phase(report: &mut Report, name: &str, seconds: f64) {
 pub(super) async fn probe(
     (target, host): (&str, Option<&str>),
     config: &Http,
-    folder: &Path,
+    (folder, memory): (&Path, &Memory),
     report: &mut Report,
 ) -> Result<bool, String> {
     for name in ["resolve", "connect", "tls", "processing", "transfer"] {
@@ -82,6 +88,7 @@ pub(super) async fn probe(
         "The number of redirects",
         redirects as f64,
     );
+    let begin = (begin, memory);
     judge((got, stays), begin, config, report).await
 }
 
@@ -329,7 +336,7 @@ fn redirect(url: &Url, response: &Response<Incoming>) -> Option<Url> {
 /// Reads the body and decides.
 async fn judge(
     (got, stays): (Got, bool),
-    begin: Instant,
+    begin: (Instant, &Memory),
     config: &Http,
     report: &mut Report,
 ) -> Result<bool, String> {
@@ -369,8 +376,18 @@ async fn judge(
         success = false;
         regex_failed(report);
     }
-    let body = body((got.response, stays), begin, config, report).await?;
-    if success && !body_fits(&body, config, report) {
+    // Only expressions need the body as a whole.
+    let rules = [
+        &config.fail_if_body_matches_regexp,
+        &config.fail_if_body_not_matches_regexp,
+    ];
+    let want = match (stays, success && rules.iter().any(|r| !r.is_empty())) {
+        (true, _) => Want::Nothing,
+        (false, true) => Want::All,
+        (false, false) => Want::Length,
+    };
+    let body = body((got.response, want), begin, config, report).await?;
+    if success && want != Want::Length && !body_fits(&body, config, report) {
         success = false;
         regex_failed(report);
     }
@@ -390,39 +407,53 @@ async fn judge(
     Ok(success)
 }
 
-/// The body of an answer, unpacked; none of one that leads on and is not followed.
+/// What is wanted of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// It is of an answer that leads on and is not followed.
+    Nothing,
+    /// It is read and passed over.
+    Length,
+    All,
+}
+
+/// The body of an answer, unpacked, as far as it is wanted.
 async fn body(
-    (response, stays): (Response<Incoming>, bool),
-    begin: Instant,
+    (response, want): (Response<Incoming>, Want),
+    (begin, memory): (Instant, &Memory),
     config: &Http,
     report: &mut Report,
 ) -> Result<Bytes, String> {
     let headers = response.headers().clone();
-    let max = config.body_size_limit.map_or(BODY_BYTES_MAX, |size| size.0);
-    let body = match stays {
-        true => Ok(Bytes::new()),
-        false => read(response.into_body(), max).await,
+    let own = config.body_size_limit.map(|size| size.0);
+    let packed = packed(&headers, config);
+    // What is packed is unpacked as a whole.
+    let keep = want == Want::All || packed.is_some();
+    let max = match keep {
+        true => own.unwrap_or(BODY_BYTES_MAX),
+        false => own.unwrap_or(u64::MAX),
+    };
+    let mut held = memory.hold();
+    let read = match want {
+        Want::Nothing => Ok((Bytes::new(), 0)),
+        Want::Length | Want::All => read(response.into_body(), (keep, max), &mut held).await,
     };
     phase(report, "transfer", begin.elapsed().as_secs_f64());
-    let body = body.and_then(|body| match stays {
-        true => Ok(body),
-        false => unpack(&headers, config, body, max),
-    });
-    let length = |report: &mut Report, length: u64| {
-        let help = "Length of uncompressed response body";
-        let name = "probe_http_uncompressed_body_length";
-        report.set(name, help, length as f64);
-    };
-    let body = match body {
-        Ok(body) => body,
-        Err(fault) => {
-            // What was read of it: as much as may be, where it was too long.
-            length(report, config.body_size_limit.map_or(0, |size| size.0));
-            return Err(fault);
+    let unpacked = match (read, packed) {
+        (Ok((body, _)), Some(encoding)) if want != Want::Nothing => {
+            unpack(encoding, body, max, &mut held).await
         }
+        (read, _) => read,
     };
-    length(report, body.len() as u64);
-    Ok(body)
+    let (body, length) = match unpacked {
+        Ok((body, length)) => (Ok(body), length),
+        // What was read of it: as much as may be, where it was too long.
+        Err(fault) => (Err(fault), own.unwrap_or(0)),
+    };
+    let help = "Length of uncompressed response body";
+    let name = "probe_http_uncompressed_body_length";
+    report.set(name, help, length as f64);
+    body
 }
 
 fn regex_failed(report: &mut Report) {
@@ -443,30 +474,55 @@ fn last_modified(headers: &HeaderMap, report: &mut Report) {
     }
 }
 
-async fn read(mut body: Incoming, max: u64) -> Result<Bytes, String> {
-    let mut out = BytesMut::new();
+/// Reads a body to its end; gives what is kept of it, and its length.
+async fn read(
+    mut body: Incoming,
+    (keep, max): (bool, u64),
+    held: &mut Held,
+) -> Result<(Bytes, u64), String> {
+    let (mut out, mut length) = (BytesMut::new(), 0u64);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| format!("failed to read HTTP response body: {e}"))?;
         if let Ok(data) = frame.into_data() {
-            if (out.len() + data.len()) as u64 > max {
+            length = length.saturating_add(data.len() as u64);
+            if length > max {
                 return Err(format!("the body is longer than {max} bytes"));
             }
-            out.extend_from_slice(&data);
+            if keep {
+                held.grow(out.len() + data.len()).await;
+                out.extend_from_slice(&data);
+            }
         }
     }
-    Ok(out.freeze())
+    Ok((out.freeze(), length))
 }
 
-fn unpack(headers: &HeaderMap, config: &Http, body: Bytes, max: u64) -> Result<Bytes, String> {
-    let encoding = headers
-        .get(header::CONTENT_ENCODING)
-        .and_then(|v| v.to_str().ok());
-    let Some(encoding) = encoding.filter(|_| !config.compression.is_empty()) else {
-        return Ok(body);
-    };
+/// How a body is packed, where it is to be unpacked.
+fn packed<'a>(headers: &'a HeaderMap, config: &Http) -> Option<&'a str> {
+    let encoding = headers.get(header::CONTENT_ENCODING)?.to_str().ok()?;
+    Some(encoding).filter(|_| !config.compression.is_empty())
+}
+
+async fn unpack(
+    encoding: &str,
+    body: Bytes,
+    max: u64,
+    held: &mut Held,
+) -> Result<(Bytes, u64), String> {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let unpacked = capped::decode(encoding, &body, max).map_err(|e| e.to_string())?;
-    Ok(Bytes::from(unpacked.into_owned()))
+    let encoding = encoding.to_owned();
+    let cost = body.len();
+    let work = move || {
+        let unpacked = capped::decode(&encoding, &body, max).map_err(|e| e.to_string())?;
+        Ok::<_, String>(Bytes::from(unpacked.into_owned()))
+    };
+    let unpacked = UNPACKING
+        .run(cost, work)
+        .await
+        .map_err(|e| e.to_string())??;
+    held.grow(cost + unpacked.len()).await;
+    let length = unpacked.len() as u64;
+    Ok((unpacked, length))
 }
 
 fn headers_fit(headers: &HeaderMap, config: &Http, report: &mut Report) -> bool {

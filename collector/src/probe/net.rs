@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::module::{IpProtocol, Tls};
 use super::report::Report;
 use crate::config::TlsVersion;
+use crate::decode::Decoder;
 use crate::http_client::Anyone;
 
 /// What has no certificate that could be verified, in Go's time zero.
@@ -163,22 +165,41 @@ pub(super) async fn tls(
     Ok(TlsConnector::from(Arc::new(client)))
 }
 
-async fn roots(config: &Tls, folder: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+/// The certificates that this machine trusts, read once as Go's programs do, off the event loop:
+/// they are some 200 KB of text. A machine without any is asked again.
+static TRUSTED: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
+
+async fn trusted() -> Result<Arc<RootCertStore>, String> {
+    let load = || {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    };
+    let read = async || {
+        let roots = Decoder::new(1).run(usize::MAX, load).await;
+        let roots = roots.map_err(|e| format!("certificates of this machine: {e}"))?;
+        match roots.is_empty() {
+            true => Err("this machine trusts no certificates".to_owned()),
+            false => Ok(Arc::new(roots)),
+        }
+    };
+    TRUSTED.get_or_try_init(read).await.cloned()
+}
+
+async fn roots(config: &Tls, folder: &Path) -> Result<Arc<RootCertStore>, String> {
     match text(config.ca.as_deref(), config.ca_file.as_deref(), folder).await? {
+        None => trusted().await,
         Some(pem) => {
+            let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let added = certificate
                     .map_err(|e| e.to_string())
                     .and_then(|c| roots.add(c).map_err(|e| e.to_string()));
                 added.map_err(|e| format!("tls_config.ca: {e}"))?;
             }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Ok(Arc::new(roots))
         }
     }
-    Ok(roots)
 }
 
 /// What a setting or the file it names holds.

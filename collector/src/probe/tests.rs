@@ -237,3 +237,41 @@ async fn what_cannot_be_probed_is_told() {
         assert!(fault.contains(expect), "{fault}");
     }
 }
+
+#[tokio::test]
+async fn bodies_that_nobody_looks_at_are_not_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address").to_string();
+    // More than is ever kept of one body.
+    let blocks = 1025;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 1024];
+            assert!(stream.read(&mut head).await.expect("a request") > 0);
+            let begin = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                blocks << 16
+            );
+            let block = vec![b'x'; 1 << 16];
+            let mut sent = stream.write_all(begin.as_bytes()).await;
+            for _ in 0..blocks {
+                if sent.is_ok() {
+                    sent = stream.write_all(&block).await;
+                }
+            }
+        }
+    });
+    let length = "probe_http_uncompressed_body_length 6.71744e+07";
+    check(
+        "modules: {m: {prober: http}}",
+        &address,
+        &["probe_success 1", length],
+    )
+    .await;
+    // One that is looked at is bounded.
+    let looks = "modules: {m: {prober: http, http: {fail_if_body_matches_regexp: [y]}}}";
+    check(looks, &address, &["probe_success 0"]).await;
+    let bounded = "modules: {m: {prober: http, http: {body_size_limit: 1MB}}}";
+    check(bounded, &address, &["probe_success 0"]).await;
+}

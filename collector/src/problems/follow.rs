@@ -184,14 +184,26 @@ impl<'a> Followed<'a> {
         }
     }
 
-    /// Whether another file is there now, or this one was cut.
-    async fn is_another(&self) -> bool {
+    /// What is at the path now.
+    async fn now(&self) -> Now {
         match tokio::fs::metadata(self.path).await {
-            Ok(now) => now.is_file() && (now.ino() != self.inode || now.len() < self.read),
+            Ok(now) if !now.is_file() => Now::Same,
+            Ok(now) if now.ino() != self.inode => Now::Another,
+            Ok(now) if now.len() < self.read => Now::Cut,
             // Between two files of a rotation there may be none.
-            Err(_) => false,
+            Ok(_) | Err(_) => Now::Same,
         }
     }
+}
+
+/// What became of a followed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Now {
+    Same,
+    /// There is another one; this one may still have lines.
+    Another,
+    /// It is shorter than what was read of it.
+    Cut,
 }
 
 /// Reads a file on and on and hands each line to `take`, which says what it is.
@@ -204,6 +216,8 @@ async fn read_on(
     let mut followed = Followed::open(path).await?;
     let (mut cutter, mut buffer) = (Cutter::default(), vec![0; READ_BYTES]);
     let mut latest = *since;
+    // The file is another's by now: what is left of it is read before that one.
+    let mut next: Option<Followed<'_>> = None;
     loop {
         let count = followed.next(&mut buffer).await;
         let count = match count {
@@ -213,20 +227,36 @@ async fn read_on(
                 return Err(End::Failed(fault));
             }
         };
-        if count == 0 {
-            if followed.is_another().await {
-                followed = Followed::open(path).await?;
-                cutter.clear();
-                continue;
-            }
-            sleep(POLL).await;
-            continue;
-        }
         let mut lines = Vec::new();
         let bytes = buffer.get(..count).unwrap_or_default();
         cutter.push(bytes, |line| lines.extend(take(&line)));
+        if count == 0 && next.is_some() {
+            // Its last line may have no end.
+            cutter.finish(|line| lines.extend(take(&line)));
+        }
         for line in lines {
             hand(line, *since, &mut latest, out).await?;
+        }
+        if count > 0 {
+            continue;
+        }
+        if let Some(next) = next.take() {
+            followed = next;
+            continue;
+        }
+        let now = followed.now().await;
+        let other = match now {
+            Now::Same => None,
+            // One that cannot be opened yet is looked for again.
+            Now::Another | Now::Cut => Followed::open(path).await.ok(),
+        };
+        match other {
+            Some(other) if now == Now::Cut => {
+                cutter.clear();
+                followed = other;
+            }
+            Some(other) => next = Some(other),
+            None => sleep(POLL).await,
         }
     }
 }
@@ -353,6 +383,18 @@ mod tests {
                 .unwrap();
             append(&path, "2200-01-01T00:00:02Z three\n").await;
             assert_eq!(next(&mut received).await, "three");
+            // Written between the last look and the rotation, the last line without its end.
+            let more = "2200-01-01T00:00:02Z late\n2200-01-01T00:00:02Z end";
+            let other = folder.path().join("log.next");
+            append(&other, "2200-01-01T00:00:02Z new\n").await;
+            append(&path, more).await;
+            tokio::fs::rename(&path, folder.path().join("log.2"))
+                .await
+                .unwrap();
+            tokio::fs::rename(&other, &path).await.unwrap();
+            for expect in ["late", "end", "new"] {
+                assert_eq!(next(&mut received).await, expect);
+            }
             tokio::fs::write(&path, "2200-01-01T00:00:03Z 4\n")
                 .await
                 .unwrap();

@@ -53,6 +53,14 @@ impl Cutter {
         }
     }
 
+    /// Hands on what waits: nothing more comes.
+    pub(super) fn finish(&mut self, mut take: impl FnMut(String)) {
+        if !self.skips && !self.held.is_empty() {
+            take(String::from_utf8_lossy(&self.held).into_owned());
+        }
+        self.clear();
+    }
+
     /// Forgets what waits: the file begins anew.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

@@ -115,7 +115,7 @@ fn natives(group: &Group) -> Vec<(String, usize, String)> {
 }
 
 /// The file of a group: names of labels may hold anything, so it is a hash.
-fn path(folder: &Path, tenant: &Tenant, labels: &Pairs) -> PathBuf {
+pub(super) fn path(folder: &Path, tenant: &Tenant, labels: &Pairs) -> PathBuf {
     let mut hash = Md5::new();
     for text in std::iter::once(tenant.as_str()).chain(
         labels

@@ -336,3 +336,58 @@ async fn answers_are_those_of_debians_gateway() {
     let (_, ours) = rig.send(Method::GET, "/pushgateway/metrics", "").await;
     assert_eq!(pushed_lines(&ours), pushed_lines(&page));
 }
+
+/// Where a group is written before it is renamed, as a pipe that nobody reads: writing waits.
+fn hold_up(folder: &std::path::Path, job: &str) -> PathBuf {
+    let labels = Pairs::from([("job".to_owned(), job.to_owned())]);
+    let path = file::path(folder, &Tenant::anonymous(), &labels).with_extension("new");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("a pipe");
+    path
+}
+
+#[tokio::test]
+async fn nobody_who_reads_waits_for_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = rig(folder.path(), "{}").await;
+    rig.send(Method::PUT, "/metrics/job/a", "x 1\n").await;
+    let pipe = hold_up(folder.path(), "b");
+    let push = rig.send(Method::PUT, "/metrics/job/b", "y 2\n");
+    let mut push = std::pin::pin!(push);
+    tokio::select! {
+        biased;
+        _ = &mut push => panic!("it waits for the disk"),
+        page = rig.page() => assert!(page.contains("x{") && !page.contains("y{"), "{page}"),
+    }
+    // A pipe is no file that can be made durable: the push is told so, and changed nothing.
+    let read = JoinSet::from_iter([tokio::fs::read(pipe)]);
+    let (status, _) = push.await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(read.join_all().await.len(), 1);
+    assert!(!rig.page().await.contains("y{"));
+}
+
+#[tokio::test]
+async fn a_push_whose_client_goes_away_is_finished() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = rig(folder.path(), "{}").await;
+    {
+        let push = first.send(Method::PUT, "/metrics/job/a", "x 1\n");
+        let mut push = std::pin::pin!(push);
+        // It has begun to write when there is a task for it; then the client goes.
+        while first.gateway.tasks.is_empty() {
+            tokio::select! {
+                biased;
+                _ = &mut push => panic!("it was done at once"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    first.gateway.tasks.close();
+    first.gateway.tasks.wait().await;
+    let page = first.page().await;
+    assert!(page.contains("x{instance=\"\",job=\"a\"} 1"), "{page}");
+    let again = rig(folder.path(), "{}").await;
+    assert_eq!(again.page().await, page);
+}

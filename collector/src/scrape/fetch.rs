@@ -1,21 +1,20 @@
 //! Asking a target for its metrics: the request as Prometheus makes it, a bounded body, the format
 //! of the answer.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::memory::{Held, Memory};
 use crate::config::{Job, NameEscaping, Protocol};
 use crate::discovery::Target;
 use crate::http_client::chain;
 use crate::http_client::configured::HttpClient;
 use obs_wire::prometheus::scan::TextFormat;
 
-/// Bytes of memory that are taken for a body before they are there.
-const BODY_BYTES_AHEAD: usize = 1 << 20;
+/// Bytes of memory that are taken for a body before they are there: who sends little must not hold
+/// much.
+const BODY_BYTES_AHEAD: usize = 64 << 10;
 
 /// The media type of protobuf.
 const PROTOBUF: &str = "application/vnd.google.protobuf";
@@ -34,8 +33,8 @@ pub(crate) enum Format {
 pub(crate) struct Fetched {
     pub body: Bytes,
     pub format: Format,
-    /// The body's place among those in memory; held until it is decoded.
-    pub place: OwnedSemaphorePermit,
+    /// The body's memory; held until it is decoded.
+    pub held: Held,
 }
 
 /// Why there is no body.
@@ -132,15 +131,15 @@ async fn request(
     request.map_err(|e| chain(&e))
 }
 
-/// Asks once. The deadline is the caller's. A place is taken only when there is a body to receive:
-/// targets that do not answer must not hold up those that do.
+/// Asks once. The deadline is the caller's. Memory is taken for what there is of the body: targets
+/// that do not answer, or slowly, must not hold up those that do.
 pub(crate) async fn fetch(
     client: &HttpClient,
     job: &Job,
     target: &Target,
     question: &Question,
     body_bytes_max: u64,
-    places: &Arc<Semaphore>,
+    memory: &Memory,
 ) -> Result<Fetched, FetchError> {
     let request = question.request(client, job, target).await;
     let request = request.map_err(FetchError::Failed)?;
@@ -153,28 +152,33 @@ pub(crate) async fn fetch(
         )));
     }
     let format = format(&response, job).map_err(FetchError::Failed)?;
+    // What the configuration says of a job goes before the limit of all requests.
     let limit = match job.limits.body_bytes {
         0 => body_bytes_max,
-        own => own.min(body_bytes_max),
+        own => own,
     };
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(|_| FetchError::Failed("scraping has shut down".to_owned()))?;
-    // What is said of the length is not trusted with memory beyond this.
-    let told = response.content_length().unwrap_or(0).min(limit);
-    let told = usize::try_from(told).unwrap_or(0).min(BODY_BYTES_AHEAD);
-    let mut body = BytesMut::with_capacity(told);
+    let mut held = memory.hold();
+    let mut body = BytesMut::new();
+    if let Some(first) = response.chunk().await.map_err(failed)? {
+        // What is said of the length is not trusted with memory beyond this, nor before it begins.
+        let told = response.content_length().unwrap_or(0).min(limit);
+        let told = usize::try_from(told).unwrap_or(0).min(BODY_BYTES_AHEAD);
+        held.grow(told.max(first.len())).await;
+        body.reserve(told.max(first.len()));
+        body.extend_from_slice(&first);
+    }
+    if body.len() as u64 > limit {
+        return Err(FetchError::TooLarge(limit));
+    }
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if (body.len() + chunk.len()) as u64 > limit {
             return Err(FetchError::TooLarge(limit));
         }
+        held.grow(body.len() + chunk.len()).await;
         body.extend_from_slice(&chunk);
     }
     let body = body.freeze();
-    Ok(Fetched {
-        body,
-        format,
-        place,
-    })
+    Ok(Fetched { body, format, held })
 }
 
 async fn request_headers(

@@ -234,31 +234,83 @@ async fn targets_over_their_limit_are_down() {
 }
 
 #[tokio::test]
-async fn a_place_is_taken_by_bodies_only() {
+async fn the_limit_of_a_job_goes_before_that_of_requests() {
     let server = Server::start("a 1\n").await;
-    let job = Arc::new(parse(&yaml(&server.address, "")).remove(0));
-    let mut sources = Sources::new(&job.discovery, &Providers::default());
-    let target = sources.resolve(&job).active.remove(0);
-    let client = HttpClient::new(&job.client, Use::default())
-        .await
-        .expect("a client");
-    let question = Question::new(&client, &job, &target).await;
-    let limit = 1000;
-    // A target that gives no body gets its word although no place is free.
-    server.answer(500, "text/plain", "");
-    let none = Arc::new(Semaphore::new(0));
-    let refused = fetch::fetch(&client, &job, &target, &question, limit, &none).await;
-    assert!(matches!(refused, Err(FetchError::Failed(_))));
-    server.answer(200, "text/plain", "a 1\n");
-    let one = Arc::new(Semaphore::new(1));
-    let fetched = fetch::fetch(&client, &job, &target, &question, limit, &one).await;
-    let fetched = fetched.expect("a body");
+    let body = async |more: &str| {
+        let job = Arc::new(parse(&yaml(&server.address, more)).remove(0));
+        let mut sources = Sources::new(&job.discovery, &Providers::default());
+        let target = sources.resolve(&job).active.remove(0);
+        let client = HttpClient::new(&job.client, Use::default()).await;
+        let client = client.expect("a client");
+        let question = Question::new(&client, &job, &target).await;
+        let memory = Memory::new();
+        let fetched = fetch::fetch(&client, &job, &target, &question, 3, &memory).await;
+        fetched.map(|fetched| fetched.body.len())
+    };
+    assert_eq!(body("").await, Err(FetchError::TooLarge(3)));
     assert_eq!(
-        (&fetched.body[..], one.available_permits()),
-        (&b"a 1\n"[..], 0)
+        body(", body_size_limit: 2B").await,
+        Err(FetchError::TooLarge(2))
     );
-    drop(fetched.place);
-    assert_eq!(one.available_permits(), 1);
+    assert_eq!(body(", body_size_limit: 4B").await, Ok(4));
+}
+
+/// Answers with the begin of a body, and with nothing more.
+async fn slow_server() -> (String, JoinSet<()>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+    let listener = listener.await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 1024];
+            assert!(stream.read(&mut head).await.expect("a request") > 0);
+            let begin =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9000000\r\n\r\na 1\n";
+            stream.write_all(begin.as_bytes()).await.expect("sent");
+            held.push(stream);
+        }
+    });
+    (address, tasks)
+}
+
+#[tokio::test]
+async fn slow_targets_hold_what_they_sent_and_nobody_up() {
+    let server = Server::start("a 1\n").await;
+    let (slow, _slow) = slow_server().await;
+    let memory = Memory::new();
+    let before = memory.free();
+    let asked = async |address: &str| {
+        let job = Arc::new(parse(&yaml(address, "")).remove(0));
+        let mut sources = Sources::new(&job.discovery, &Providers::default());
+        let target = sources.resolve(&job).active.remove(0);
+        let client = HttpClient::new(&job.client, Use::default()).await;
+        let client = client.expect("a client");
+        let question = Question::new(&client, &job, &target).await;
+        fetch::fetch(&client, &job, &target, &question, 10 << 20, &memory).await
+    };
+    let mut waiting: Vec<_> = (0..80).map(|_| Box::pin(asked(&slow))).collect();
+    // All have begun to answer when each has memory.
+    let begun = async {
+        std::future::poll_fn(|context| {
+            for one in &mut waiting {
+                assert!(one.as_mut().poll(context).is_pending());
+            }
+            match before - memory.free() >= 80 * (64 << 10) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
+    };
+    begun.await;
+    assert!(before - memory.free() <= 80 * (68 << 10));
+    let fetched = asked(&server.address).await.expect("a body");
+    assert_eq!(&fetched.body[..], b"a 1\n");
+    drop((fetched, waiting));
+    assert_eq!(memory.free(), before);
 }
 
 #[tokio::test]

@@ -119,6 +119,8 @@ impl Assembler {
             open.in_pieces = line.partial;
             let (time, begin) = (open.pieces_time, open.pieces_begin);
             open.pieces_begin = end;
+            let records = pieces.len().div_ceil(how.bytes_max.max(1)).max(1);
+            open.pieces_time = nth(time, records);
             self.cut += u64::from(line.partial);
             self.line(index, line.out, time, &pieces, begin, how, give);
             if pieces.capacity() <= KEPT_BYTES {
@@ -191,8 +193,9 @@ impl Assembler {
         if text.len() <= max {
             return give(Whole { out, time, text });
         }
-        for text in text.chunks(max.max(1)) {
+        for (index, text) in text.chunks(max.max(1)).enumerate() {
             self.cut += 1;
+            let time = nth(time, index);
             give(Whole { out, time, text });
         }
     }
@@ -233,6 +236,13 @@ impl Assembler {
             self.quiet = end;
         }
     }
+}
+
+/// The time of a piece of a line that was cut: each has one of its own, so that they keep their
+/// order and equal ones are not taken for one.
+fn nth(time: Option<Timestamp>, index: usize) -> Option<Timestamp> {
+    let nanos = i64::try_from(index).unwrap_or(i64::MAX);
+    time.map(|time| time.saturating_add(nanos))
 }
 
 fn close(open: &mut Open, out: Out, give: &mut dyn FnMut(Whole<'_>)) {
@@ -430,6 +440,43 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Whatever lines say, and however records are cut: every byte comes out, in its order.
+        #[test]
+        fn no_byte_is_lost(
+            lines in proptest::collection::vec((any::<bool>(), prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..20),
+                "(panic: x|Traceback .most recent call last.:|  File y|\tat a.b|goroutine 1 .running.:|Caused by: z)"
+                    .prop_map(String::into_bytes),
+            ]), 1..30),
+            language in prop_oneof![Just(None), Just(Some("java")), Just(Some("python")), Just(Some("go")), Just(Some("dotnet"))],
+            bytes_max in 1usize..40,
+        ) {
+            let multiline = language.map(|name| MultilineConfig::named(name).unwrap());
+            let how = How { multiline: multiline.as_ref(), bytes_max };
+            let mut assembler = Assembler::default();
+            let (mut text, mut times) = (Vec::new(), Vec::new());
+            let mut give = |whole: Whole<'_>| {
+                text.extend_from_slice(whole.text);
+                times.push(whole.time);
+            };
+            let whole: Vec<u8> = lines.iter().flat_map(|(_, line)| line.clone()).collect();
+            for (at, (partial, line)) in lines.iter().enumerate() {
+                let begin = at as u64;
+                let line = Line {
+                    time: Some(Timestamp::from_nanos(begin as i64 * 1000)),
+                    out: Out::Stdout,
+                    partial: *partial,
+                    text: Cow::Borrowed(line),
+                };
+                assembler.push(&line, (begin, begin + 1), how, &mut give);
+            }
+            assembler.flush(lines.len() as u64, how, None, &mut give);
+            // Newlines join the lines of one record; lines here may have some of their own.
+            let plain = |bytes: &[u8]| bytes.iter().copied().filter(|b| *b != b'\n').collect::<Vec<_>>();
+            prop_assert_eq!(plain(&text), plain(&whole));
+            prop_assert!(times.is_sorted(), "{times:?}");
+        }
 
         /// Beginning again at the quiet place gives what was not given yet.
         #[test]

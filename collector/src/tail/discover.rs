@@ -1,8 +1,10 @@
 //! Which logs there are: the containers below the kubelet's folder, and the files that patterns
 //! name, each with what it was before it was rotated.
 //!
-//! Invariant: the names of a folder are read again only when the folder changed.
+//! Invariants: a scan is linear in the files and folders that there are; each log comes with the
+//! folders that its files may be in.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use obs_model::Labels;
 
 use super::checkpoint::Entry;
 use super::disk;
+use super::folders::Folders;
 use super::group::{Candidate, Group};
 use super::pipeline::{Pipeline, Setting, by_names};
 use crate::config::{FileFormat, FilesConfig, LogsConfig, PodsConfig};
@@ -21,9 +24,8 @@ use crate::glob;
 
 /// The label that holds the path.
 const FILENAME: &str = "filename";
-/// A change of a folder within this time may not show in its time of change.
-const FRESH_NANOS: i64 = 2_000_000_000;
-
+/// Where the kubelet keeps logs, to which `/var/log/containers` links.
+const PODS: &str = "/var/log/pods";
 /// Where runtimes keep what the kubelet links to.
 const RUNTIMES: [&str; 3] = [
     "/var/lib/docker/containers",
@@ -57,6 +59,8 @@ pub(super) struct Found {
     pub key: PathBuf,
     pub candidates: Vec<Candidate>,
     pub origin: Origin,
+    /// Folders that the files may be in, wherever links lead.
+    pub within: Arc<[PathBuf]>,
 }
 
 /// Where a log is from.
@@ -77,16 +81,10 @@ pub(super) struct Place {
     pub restart: String,
 }
 
-#[derive(Debug)]
-struct Folder {
-    modified: i64,
-    names: Vec<OsString>,
-}
-
 /// Finds logs.
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
-    folders: HashMap<PathBuf, Folder>,
+    pub folders: Folders,
     pipelines: HashMap<String, Arc<Pipeline>>,
     pub faults: Vec<String>,
     /// Links that are not followed, which is told once.
@@ -103,137 +101,234 @@ impl Discovery {
         remembered: &HashMap<PathBuf, Vec<Entry>>,
     ) -> Vec<Found> {
         let mut all = Vec::new();
-        let mut visited = std::mem::take(&mut self.folders);
+        self.folders.begin(now);
         if let Some(pods) = &config.pods {
-            self.pods(pods, now, &mut visited, &mut all);
+            self.pods(pods, &mut all);
+        }
+        let mut keys: HashMap<PathBuf, usize> = HashMap::new();
+        for (at, found) in all.iter().enumerate() {
+            keys.insert(found.key.clone(), at);
         }
         for (index, files) in config.files.iter().enumerate() {
-            self.files(files, index, &mut all);
+            self.files(files, index, &mut keys, &mut all);
             for (key, entries) in remembered {
-                renamed(key, entries, (files, index), &mut all);
+                let mine = |pattern: &PathBuf| glob::matches_path(pattern, key);
+                if files.paths.iter().any(mine) {
+                    self.renamed(key, entries, (files, index), &mut keys, &mut all);
+                }
             }
         }
+        // A log of the last run that has no files any more is looked at once, to be forgotten.
+        all.retain(|found| !found.candidates.is_empty() || remembered.contains_key(&found.key));
         all
     }
 
-    /// Names in a folder, from memory where it did not change.
-    fn names(
-        &mut self,
-        path: &Path,
-        now: i64,
-        before: &mut HashMap<PathBuf, Folder>,
-    ) -> Option<Vec<OsString>> {
-        let found = disk::stat(path).filter(|s| s.folder)?;
-        if let Some(known) = before.remove(path)
-            && known.modified == found.modified
-        {
-            let names = known.names.clone();
-            self.folders.insert(path.to_owned(), known);
-            return Some(names);
-        }
-        match disk::list(path) {
-            Ok(names) => {
-                if now.saturating_sub(found.modified) > FRESH_NANOS {
-                    let folder = Folder {
-                        modified: found.modified,
-                        names: names.clone(),
-                    };
-                    self.folders.insert(path.to_owned(), folder);
-                }
-                Some(names)
-            }
-            Err(error) => {
-                self.faults.push(format!("{}: {error}", path.display()));
-                None
-            }
-        }
+    /// Names in a folder.
+    fn names(&mut self, path: &Path) -> Arc<[OsString]> {
+        self.folders.names(path).unwrap_or_else(|error| {
+            self.faults.push(format!("{}: {error}", path.display()));
+            Arc::default()
+        })
     }
 
-    fn pods(
-        &mut self,
-        config: &PodsConfig,
-        now: i64,
-        before: &mut HashMap<PathBuf, Folder>,
-        all: &mut Vec<Found>,
-    ) {
-        let targets = link_targets(config);
-        for pod in self.names(&config.path, now, before).unwrap_or_default() {
-            let Some((namespace, name, uid)) = pod_of(&pod) else {
+    fn pods(&mut self, config: &PodsConfig, all: &mut Vec<Found>) {
+        let within: Arc<[PathBuf]> = pods_targets(config).into();
+        for pod in self.names(&config.path).iter() {
+            let Some((namespace, name, uid)) = pod_of(pod) else {
                 continue;
             };
             if !wanted_namespace(config, &namespace) {
                 continue;
             }
-            let folder = config.path.join(&pod);
-            for container in self.names(&folder, now, before).unwrap_or_default() {
-                let folder = folder.join(&container);
-                let Some(names) = self.names(&folder, now, before) else {
-                    continue;
+            let folder = config.path.join(pod);
+            for container in self.names(&folder).iter() {
+                let place = Place {
+                    namespace: namespace.clone(),
+                    pod: name.clone(),
+                    uid: uid.clone(),
+                    container: container.to_string_lossy().into_owned(),
+                    restart: String::new(),
                 };
-                let mut logs = BTreeMap::<&str, Vec<Candidate>>::new();
-                for name in names.iter().filter_map(|n| n.to_str()) {
-                    let Some((restart, rest)) = name.split_once(".log") else {
-                        continue;
-                    };
-                    let number = !restart.is_empty() && restart.bytes().all(|b| b.is_ascii_digit());
-                    let mine = rest.is_empty() || rest.starts_with('.');
-                    if number && mine && !rest.ends_with(".tmp") {
-                        logs.entry(restart).or_default().push(Candidate {
-                            path: folder.join(name),
-                            rotated: !rest.is_empty(),
-                        });
-                    }
-                }
-                for (restart, mut candidates) in logs {
-                    // Names of rotated files have their time, so this is their order too.
-                    candidates.sort_by(|a, b| (!a.rotated, &a.path).cmp(&(!b.rotated, &b.path)));
-                    let key = folder.join(format!("{restart}.log"));
-                    if let Err(fault) = beside_target(&targets, &mut candidates)
-                        && self.refused.len() < REFUSED_MAX
-                        && self.refused.insert(key.clone())
-                    {
-                        tracing::warn!("{fault}");
-                        self.faults.push(fault);
-                    }
-                    all.push(Found {
-                        key,
-                        candidates,
-                        origin: Origin::Container(Place {
-                            namespace: namespace.clone(),
-                            pod: name.clone(),
-                            uid: uid.clone(),
-                            container: container.to_string_lossy().into_owned(),
-                            restart: restart.to_owned(),
-                        }),
-                    });
-                }
+                self.container_logs(&folder.join(container), &place, &within, all);
             }
         }
     }
 
-    fn files(&mut self, config: &FilesConfig, index: usize, all: &mut Vec<Found>) {
+    /// The logs of one container, one for each of its starts.
+    fn container_logs(
+        &mut self,
+        folder: &Path,
+        place: &Place,
+        within: &Arc<[PathBuf]>,
+        all: &mut Vec<Found>,
+    ) {
+        let names = self.names(folder);
+        let mut logs = BTreeMap::<&str, Vec<Candidate>>::new();
+        for name in names.iter().filter_map(|n| n.to_str()) {
+            let Some((restart, rest)) = name.split_once(".log") else {
+                continue;
+            };
+            let number = !restart.is_empty() && restart.bytes().all(|b| b.is_ascii_digit());
+            let mine = rest.is_empty() || rest.starts_with('.');
+            if number && mine && !rest.ends_with(".tmp") {
+                logs.entry(restart).or_default().push(Candidate {
+                    path: folder.join(name),
+                    rotated: !rest.is_empty(),
+                });
+            }
+        }
+        for (restart, mut candidates) in logs {
+            // Names of rotated files have their time, so this is their order too.
+            candidates.sort_by(|a, b| (!a.rotated, &a.path).cmp(&(!b.rotated, &b.path)));
+            let key = folder.join(format!("{restart}.log"));
+            if let Err(fault) = self.beside_target(within, &mut candidates) {
+                self.refuse(&key, fault);
+            }
+            let mut place = place.clone();
+            restart.clone_into(&mut place.restart);
+            all.push(Found {
+                key,
+                candidates,
+                origin: Origin::Container(place),
+                within: Arc::clone(within),
+            });
+        }
+    }
+
+    /// Tells of a log that is not followed, once.
+    fn refuse(&mut self, key: &Path, fault: String) {
+        if self.refused.len() < REFUSED_MAX && self.refused.insert(key.to_owned()) {
+            tracing::warn!("{fault}");
+            self.faults.push(fault);
+        }
+    }
+
+    fn files(
+        &mut self,
+        config: &FilesConfig,
+        index: usize,
+        keys: &mut HashMap<PathBuf, usize>,
+        all: &mut Vec<Found>,
+    ) {
         for pattern in &config.paths {
-            let (paths, faults) = glob::expand_with(pattern, disk::list);
+            let within: Arc<[PathBuf]> = files_targets(pattern, config).into();
+            let folders = RefCell::new(&mut self.folders);
+            let list = |path: &Path| folders.borrow_mut().names(path);
+            let (paths, faults) = glob::expand_with(pattern, list);
             self.faults.extend(faults);
             for path in paths {
                 let excluded = config.exclude.iter().any(|e| glob::matches_path(e, &path));
                 let file = disk::stat(&path).is_some_and(|s| s.regular);
-                if excluded || !file || all.iter().any(|f| f.key == path) {
+                if excluded || !file || keys.contains_key(&path) {
                     continue;
                 }
-                let mut candidates = Vec::new();
-                siblings(&path, &config.paths, &mut candidates);
+                if let Err(fault) = self.folders.leads_within(&path, &within, "files") {
+                    self.refuse(&path, fault);
+                    continue;
+                }
+                let mut candidates = self.siblings(&path, &config.paths);
                 candidates.push(Candidate {
                     path: path.clone(),
                     rotated: false,
                 });
+                keys.insert(path.clone(), all.len());
                 all.push(Found {
                     key: path,
                     candidates,
                     origin: Origin::Files(index),
+                    within: Arc::clone(&within),
                 });
             }
         }
+    }
+
+    fn siblings(&mut self, path: &Path, patterns: &[PathBuf]) -> Vec<Candidate> {
+        let rotated = self.folders.rotated(path, patterns).into_iter();
+        let rotated = rotated.map(|path| Candidate {
+            path,
+            rotated: true,
+        });
+        rotated.collect()
+    }
+
+    /// Files that a log of the last run was renamed to while nothing ran, by their inodes; also
+    /// where the log has no file under its own name any more.
+    fn renamed(
+        &mut self,
+        key: &Path,
+        entries: &[Entry],
+        (config, index): (&FilesConfig, usize),
+        keys: &mut HashMap<PathBuf, usize>,
+        all: &mut Vec<Found>,
+    ) {
+        let Some(folder) = key.parent() else {
+            return;
+        };
+        let at = match keys.get(key) {
+            Some(at) => *at,
+            None => {
+                let pattern = config.paths.iter().find(|p| glob::matches_path(p, key));
+                let within = pattern
+                    .map(|p| files_targets(p, config))
+                    .unwrap_or_default();
+                let candidates = self.siblings(key, &config.paths);
+                keys.insert(key.to_owned(), all.len());
+                all.push(Found {
+                    key: key.to_owned(),
+                    candidates,
+                    origin: Origin::Files(index),
+                    within: within.into(),
+                });
+                all.len() - 1
+            }
+        };
+        for entry in entries {
+            for path in self.folders.with_inode(folder, entry.id) {
+                let known = all[at].candidates.iter().any(|c| c.path == path);
+                if path == key || known {
+                    continue;
+                }
+                // A name that the patterns have is a log of its own now, but these lines are the
+                // old one's.
+                if let Some(other) = keys.get(&path).filter(|other| **other != at) {
+                    all[*other].candidates.retain(|c| c.path != path);
+                }
+                let rotated = true;
+                all[at].candidates.insert(0, Candidate { path, rotated });
+            }
+        }
+    }
+
+    /// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names.
+    /// A file that a link must not lead to is left out, which is told.
+    fn beside_target(
+        &mut self,
+        within: &[PathBuf],
+        candidates: &mut Vec<Candidate>,
+    ) -> Result<(), String> {
+        let mut rotated = Vec::new();
+        let mut refused = Ok(());
+        candidates.retain_mut(|candidate| {
+            let path = &candidate.path;
+            if !std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink()) {
+                return true;
+            }
+            // A link that leads nowhere yet is looked at again.
+            let Ok(target) = std::fs::canonicalize(path) else {
+                return false;
+            };
+            if let Err(fault) = self.folders.leads_within(path, within, "pods") {
+                refused = Err(fault);
+                return false;
+            }
+            if !candidate.rotated {
+                rotated.extend(self.siblings(&target, &[]));
+            }
+            candidate.path = target;
+            true
+        });
+        candidates.splice(0..0, rotated);
+        refused
     }
 
     /// A log that is followed from now on; `None` where its pod does not want it.
@@ -441,128 +536,26 @@ fn pod_of(folder: &OsString) -> Option<(String, String, String)> {
     whole.then(|| (namespace.to_owned(), pod.to_owned(), uid.to_owned()))
 }
 
-/// Files that a log of the last run was renamed to while nothing ran, by their inodes; also where
-/// the log has no file under its own name any more.
-fn renamed(
-    key: &Path,
-    entries: &[Entry],
-    (config, index): (&FilesConfig, usize),
-    all: &mut Vec<Found>,
-) {
-    if !config
-        .paths
-        .iter()
-        .any(|pattern| glob::matches_path(pattern, key))
-    {
-        return;
-    }
-    let Some(folder) = key.parent() else {
-        return;
-    };
-    let mut beside = Vec::new();
-    for name in disk::list(folder).unwrap_or_default() {
-        let path = folder.join(name);
-        let found = disk::stat(&path).filter(|s| s.regular && path != key);
-        if found.is_some_and(|s| entries.iter().any(|e| e.id == s.id)) {
-            beside.push(path);
-        }
-    }
-    if !all.iter().any(|f| f.key == key) {
-        let mut candidates = Vec::new();
-        siblings(key, &config.paths, &mut candidates);
-        all.push(Found {
-            key: key.to_owned(),
-            candidates,
-            origin: Origin::Files(index),
-        });
-    }
-    for path in beside {
-        // A name that the patterns have is a log of its own now, but these lines are the old one's.
-        all.retain_mut(|found| {
-            found.key == key || {
-                found.candidates.retain(|c| c.path != path);
-                !found.candidates.is_empty()
-            }
-        });
-        let found = all.iter_mut().find(|f| f.key == key);
-        if let Some(found) = found.filter(|f| !f.candidates.iter().any(|c| c.path == path)) {
-            let rotated = true;
-            found.candidates.insert(0, Candidate { path, rotated });
-        }
-    }
+/// Where files of the kubelet's folder may be: who may write there must not have the agent read
+/// anything it pleases.
+fn pods_targets(config: &PodsConfig) -> Vec<PathBuf> {
+    let parent = config.path.parent().filter(|p| p.parent().is_some());
+    let own = [config.path.as_path()].into_iter().chain(parent);
+    resolved(own.chain(RUNTIMES.map(Path::new)), &config.link_targets)
 }
 
-/// Where links of the kubelet's folder may lead: who may write there must not have the agent read
-/// anything it pleases.
-fn link_targets(config: &PodsConfig) -> Vec<PathBuf> {
-    let parent = config.path.parent().filter(|p| p.parent().is_some());
-    let roots = parent.into_iter().chain(RUNTIMES.map(Path::new));
-    let roots = roots.chain(config.link_targets.iter().map(PathBuf::as_path));
-    roots
+/// Where files of a pattern may be: below the folder that its literal elements name, and where
+/// runtimes and the kubelet keep logs.
+fn files_targets(pattern: &Path, config: &FilesConfig) -> Vec<PathBuf> {
+    let base = glob::literal_folder(pattern);
+    let own = [base.as_path(), Path::new(PODS)].into_iter();
+    resolved(own.chain(RUNTIMES.map(Path::new)), &config.link_targets)
+}
+
+fn resolved<'a>(own: impl Iterator<Item = &'a Path>, configured: &'a [PathBuf]) -> Vec<PathBuf> {
+    own.chain(configured.iter().map(PathBuf::as_path))
         .filter_map(|path| std::fs::canonicalize(path).ok())
         .collect()
-}
-
-/// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names. A
-/// file that a link must not lead to is left out, which is told.
-fn beside_target(targets: &[PathBuf], candidates: &mut Vec<Candidate>) -> Result<(), String> {
-    let mut rotated = Vec::new();
-    let mut refused = None;
-    candidates.retain_mut(|candidate| {
-        let path = &candidate.path;
-        if !std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink()) {
-            return true;
-        }
-        // A link that leads nowhere yet is looked at again.
-        let Ok(target) = std::fs::canonicalize(path) else {
-            return false;
-        };
-        if !targets.iter().any(|root| target.starts_with(root)) {
-            refused = Some(format!(
-                "{}: leads to {}, which is in none of obs.collector.logs.pods.link_targets",
-                path.display(),
-                target.display()
-            ));
-            return false;
-        }
-        if !candidate.rotated {
-            siblings(&target, &[], &mut rotated);
-        }
-        candidate.path = target;
-        true
-    });
-    candidates.splice(0..0, rotated);
-    refused.map_or(Ok(()), Err)
-}
-
-/// Files beside a path that look like what it was before: `NAME.1`, `NAME.2.gz`, `NAME-20260101`.
-/// The oldest first.
-fn siblings(path: &Path, patterns: &[PathBuf], out: &mut Vec<Candidate>) {
-    let (Some(folder), Some(base)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
-    else {
-        return;
-    };
-    let mut found = Vec::new();
-    for name in disk::list(folder).unwrap_or_default() {
-        let Some(rest) = name.to_str().and_then(|n| n.strip_prefix(base)) else {
-            continue;
-        };
-        let Some(rest) = rest.strip_prefix('.').or(rest.strip_prefix('-')) else {
-            continue;
-        };
-        let beside = folder.join(&name);
-        let digits = rest.bytes().next().is_some_and(|b| b.is_ascii_digit());
-        let own = patterns.iter().any(|p| glob::matches_path(p, &beside));
-        if digits && !own && !rest.ends_with(".tmp") {
-            let modified = disk::stat(&beside).map_or(i64::MIN, |s| s.modified);
-            found.push((modified, beside));
-        }
-    }
-    found.sort();
-    out.extend(found.into_iter().map(|(_, path)| Candidate {
-        path,
-        rotated: true,
-    }));
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! The files that are followed, as bytes: the only place of following that opens them.
 //!
 //! Invariant: everything here is called off the event loop (a round runs in
-//! [`crate::Decoder`]); nothing but regular files is ever opened, so nothing waits for a writer.
+//! [`crate::Decoder`]); nothing but regular files in the folders that may be read is ever read, and
+//! opening waits for nobody.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use rustix::fs::{Mode, OFlags};
 
 use super::checkpoint::{FileId, Fingerprint};
 
@@ -89,20 +92,28 @@ fn ended<T>(outcome: std::io::Result<T>) -> std::io::Result<Option<T>> {
     }
 }
 
-/// Opens a regular file; `None` for anything else.
-pub(super) fn open(path: &Path) -> std::io::Result<Option<(Stat, Reader)>> {
-    // Opening a pipe would wait for its writer: look first.
+/// Opens a regular file below one of the folders `within`, which have no links in their paths;
+/// `None` for anything that is no regular file.
+///
+/// What was opened is what is looked at: who may write beside a log cannot have another file read
+/// by putting a link in its place, nor hold the reading up with a pipe.
+pub(super) fn open(path: &Path, within: &[PathBuf]) -> std::io::Result<Option<(Stat, Reader)>> {
+    // Opening a device may do something: look first.
     if !stat(path).is_some_and(|s| s.regular) {
         return Ok(None);
     }
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that opens followed files"
-    )]
-    let file = File::open(path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let found = stat_of(&file.metadata()?);
     if !found.regular {
         return Ok(None);
+    }
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if !within.iter().any(|folder| real.starts_with(folder)) {
+        return Err(std::io::Error::other(format!(
+            "leads to {}, which is in none of link_targets",
+            real.display()
+        )));
     }
     let mut magic = [0; 2];
     let gzip = file.read_at(&mut magic, 0)? == 2 && magic == [0x1f, 0x8b];
@@ -179,10 +190,15 @@ impl Reader {
         }
     }
 
-    /// Of the first `length` bytes, or of fewer where there are fewer.
-    pub(super) fn fingerprint(&mut self, length: u64) -> std::io::Result<Fingerprint> {
+    /// The first `length` bytes, or fewer where there are fewer.
+    pub(super) fn head(&mut self, length: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.read_at(0, length.min(FINGERPRINT_BYTES), &mut bytes)?;
-        Ok(Fingerprint::of(&bytes))
+        Ok(bytes)
+    }
+
+    /// Of the first `length` bytes, or of fewer where there are fewer.
+    pub(super) fn fingerprint(&mut self, length: u64) -> std::io::Result<Fingerprint> {
+        Ok(Fingerprint::of(&self.head(length)?))
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Followed {
     gzip_end: bool,
     /// Bytes that a read needs, beyond the usual, to find the end of a line.
     long_line: u64,
+    /// The sum of the bytes that the fingerprint covers, to be gone on with.
+    head: Md5,
 }
 
 /// Where the records of a file go.
@@ -94,11 +96,14 @@ impl Followed {
         entry: Option<&Entry>,
     ) -> std::io::Result<Self> {
         let (mut offset, mut print, mut resend) = (0, Fingerprint::default(), None);
+        let mut head = Md5::new();
         if let Some(entry) = entry {
-            let same = reader.fingerprint(entry.fingerprint.length)? == entry.fingerprint;
+            let begin = reader.head(entry.fingerprint.length)?;
+            let same = Fingerprint::of(&begin) == entry.fingerprint;
             let room = reader.is_gzip() || found.length >= entry.offset;
             if same && room {
                 (offset, print) = (entry.offset, entry.fingerprint);
+                head.update(&begin);
                 let whole = |sent: &Sent| reader.is_gzip() || sent.end <= found.length;
                 resend = entry.sent.filter(|s| whole(s) && s.end > offset);
             }
@@ -120,6 +125,7 @@ impl Followed {
             last_time: None,
             gzip_end: false,
             long_line: 0,
+            head,
         })
     }
 
@@ -143,23 +149,8 @@ impl Followed {
         self.length.saturating_sub(self.read)
     }
 
-    /// Looks at the file; gives what was known of it if it was truncated or rewritten, and begins
-    /// again at 0 then.
-    fn refresh(&mut self, making: Making<'_>, taken: &mut Taken) -> std::io::Result<Option<Entry>> {
-        let Some(reader) = &mut self.reader else {
-            return Ok(None);
-        };
-        self.length = reader.length()?;
-        if reader.is_gzip() {
-            return Ok(None);
-        }
-        let mut rewritten = self.length < self.read;
-        if !rewritten && self.length > self.read && self.fingerprint.length > 0 {
-            rewritten = reader.fingerprint(self.fingerprint.length)? != self.fingerprint;
-        }
-        if !rewritten {
-            return Ok(None);
-        }
+    /// Gives out what waits and begins again at 0; what was known of the file until now.
+    fn begin_again(&mut self, making: Making<'_>, taken: &mut Taken) -> Entry {
         let past = self.entry(Path::new(""));
         self.flush(making, None, taken);
         self.offset = 0;
@@ -167,8 +158,54 @@ impl Followed {
         self.seen = 0;
         self.assembler = Assembler::at(0);
         self.fingerprint = Fingerprint::default();
+        self.head = Md5::new();
         self.resend = None;
-        Ok(Some(past))
+        past
+    }
+
+    /// Whether the file got shorter than what was read of it.
+    fn is_cut(&mut self) -> std::io::Result<bool> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(false);
+        };
+        self.length = reader.length()?;
+        Ok(!reader.is_gzip() && self.length < self.read)
+    }
+
+    /// Reads on. False where what was read is of another file: this one was rewritten. That is
+    /// looked at behind the read, so that nothing happens in between.
+    fn fill(&mut self, most: u64, buffer: &mut Vec<u8>) -> std::io::Result<bool> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(true);
+        };
+        reader.read_at(self.read, most, buffer)?;
+        if reader.is_gzip() {
+            self.gzip_end = (buffer.len() as u64) < most;
+            return Ok(true);
+        }
+        if buffer.is_empty() || self.fingerprint.length == 0 {
+            return Ok(true);
+        }
+        let same = reader.fingerprint(self.fingerprint.length)? == self.fingerprint;
+        Ok(same && reader.length()? >= self.read)
+    }
+
+    /// What is read of the begin joins the fingerprint, as it was read: by the time that it is
+    /// stored, the file may have other bytes.
+    fn know(&mut self, bytes: &[u8]) {
+        let known = self.fingerprint.length;
+        let fresh = (known.checked_sub(self.read)).and_then(|at| bytes.get(at as usize..));
+        let room = FINGERPRINT_BYTES.saturating_sub(known) as usize;
+        let Some(fresh) = fresh.map(|b| &b[..b.len().min(room)]) else {
+            return;
+        };
+        if !fresh.is_empty() {
+            self.head.update(fresh);
+            self.fingerprint = Fingerprint {
+                length: known + fresh.len() as u64,
+                sum: self.head.clone().finalize().into(),
+            };
+        }
     }
 
     /// Reads some of the file. Gives what was known of it if it was truncated.
@@ -178,7 +215,8 @@ impl Followed {
         buffer: &mut Vec<u8>,
         taken: &mut Taken,
     ) -> std::io::Result<Option<Entry>> {
-        let past = self.refresh(making, taken)?;
+        let cut = self.is_cut()?;
+        let mut past = cut.then(|| self.begin_again(making, taken));
         taken.quiet = self.assembler.quiet;
         let last_line = making.ended && !self.is_done() && !self.assembler.waits();
         if self.at_end() && !last_line {
@@ -198,23 +236,25 @@ impl Followed {
         // A range that is sent again is read at once, so that its records get the same times.
         let again = |sent: Sent| sent.end.saturating_sub(self.read).min(room + UNQUIET_BYTES);
         let most = self.resend.map_or(room, again);
-        let Some(reader) = &mut self.reader else {
+        if self.reader.is_none() {
             return Ok(past);
-        };
-        reader.read_at(self.read, most, buffer)?;
+        }
+        if !self.fill(most, buffer)? {
+            let before = self.begin_again(making, taken);
+            past = past.or(Some(before));
+            self.fill(room, buffer)?;
+        }
         let here = self.read + buffer.len() as u64;
         self.seen = here;
-        if reader.is_gzip() && (buffer.len() as u64) < most {
-            self.gzip_end = true;
-        }
         let resent = self.resend.is_some_and(|sent| here >= sent.end);
         let ended = making.ended && (here >= self.length || self.gzip_end);
         // The end of a range that is sent again, and of a file that nobody writes any more, is the
         // end of a line.
         let lines = split(buffer, line_max, resent || ended || self.gzip_end);
-        if self.read == 0 && self.fingerprint.length == 0 {
-            // Known before the lines are stored, so that a restart tells whether it is this file.
-            self.fingerprint = Fingerprint::of(&buffer[..lines.consumed]);
+        // Known before the lines are stored, so that a restart tells whether it is this file.
+        self.know(&buffer[..lines.consumed]);
+        if container && let Some(first) = lines.lines.first() {
+            self.know_time(first, line_max)?;
         }
         // A line longer than that: the next read has room for the longest.
         let stuck = lines.consumed == 0 && buffer.len() as u64 == room;
@@ -231,6 +271,29 @@ impl Followed {
         taken.cut += std::mem::take(&mut self.assembler.cut);
         taken.quiet = self.assembler.quiet;
         Ok(past)
+    }
+
+    /// A line without a time is as old as the one before it, which was read by the run before.
+    fn know_time(&mut self, first: &[u8], line_max: usize) -> std::io::Result<()> {
+        let untimed = self.last_time.is_none() && container::parse(first).time.is_none();
+        let reader = self.reader.as_mut().filter(|r| !r.is_gzip());
+        let Some(reader) = reader.filter(|_| untimed && self.read > 0) else {
+            return Ok(());
+        };
+        let from = self.read.saturating_sub(QUANTUM);
+        let mut before = Vec::new();
+        reader.read_at(from, self.read - from, &mut before)?;
+        // What was begun before the window has no begin.
+        let begin = match from {
+            0 => Some(0),
+            _ => memchr::memchr(b'\n', &before).map(|end| end + 1),
+        };
+        let whole = begin.map_or(&[][..], |at| &before[at..]);
+        for line in split(whole, line_max, true).lines {
+            let own = container::parse(line).time;
+            self.last_time = own.or(self.last_time.map(|t| t.saturating_add(1)));
+        }
+        Ok(())
     }
 
     fn push(&mut self, lines: &Lines<'_>, container: bool, making: Making<'_>, taken: &mut Taken) {
@@ -258,20 +321,11 @@ impl Followed {
     }
 
     /// Everything before `offset` is stored.
-    pub(super) fn advance(&mut self, offset: u64) -> std::io::Result<()> {
+    pub(super) fn advance(&mut self, offset: u64) {
         // A file that was begun again meanwhile is behind what was sent of it before.
-        if offset > self.read {
-            return Ok(());
+        if offset <= self.read {
+            self.offset = offset;
         }
-        self.offset = offset;
-        let length = offset.min(FINGERPRINT_BYTES);
-        if self.fingerprint.length < length
-            && let Some(reader) = &mut self.reader
-            && !reader.is_gzip()
-        {
-            self.fingerprint = reader.fingerprint(length)?;
-        }
-        Ok(())
     }
 
     /// For the checkpoint; `name` is the path that is written.
@@ -317,8 +371,12 @@ impl Taken {
                 *last = Some(time);
                 Some(time)
             }
-            // A line that is not of the container's form is as old as the one before it.
-            (None, Out::File) if making.pipeline.format == FileFormat::Container => *last,
+            // A line that is not of the container's form is as old as the one before it, and
+            // comes behind it.
+            (None, Out::File) if making.pipeline.format == FileFormat::Container => {
+                *last = last.map(|time| time.saturating_add(1));
+                *last
+            }
             (None, _) => None,
         };
         let assigned = self.time.saturating_add(self.made);

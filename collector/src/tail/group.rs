@@ -5,7 +5,7 @@
 //! another one has the inode of is told apart by its first bytes; files of one log are read in
 //! their order; what is given up is counted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(super) struct Group {
     pub pipeline: Arc<Pipeline>,
     /// The pod as it was when labels and pipeline were chosen; `None` where nobody knew it.
     pub pod: Option<Arc<Pod>>,
+    /// Folders that its files may be in, wherever links lead.
+    pub within: Arc<[PathBuf]>,
     /// Rotated files that may wait to be read.
     pub rotated_max: usize,
     /// Whether rotated files that nobody knows are read too.
@@ -83,6 +85,7 @@ impl Group {
             metadata,
             pipeline,
             pod: None,
+            within: Arc::default(),
             rotated_max: usize::MAX,
             unknown: true,
             files: Vec::new(),
@@ -96,9 +99,13 @@ impl Group {
     /// Looks at what there is now. `room` is how many more files may be opened.
     pub(super) fn look(&mut self, candidates: &[Candidate], now: Instant, room: usize) -> Changes {
         let mut changes = Changes::default();
+        let there = |c: &Candidate| disk::stat(&c.path).filter(|s| s.regular);
+        let order: HashMap<FileId, usize> = (candidates.iter().enumerate())
+            .filter_map(|(at, candidate)| Some((there(candidate)?.id, at)))
+            .collect();
         let mut seen = HashSet::new();
         for candidate in candidates {
-            let Some(found) = disk::stat(&candidate.path).filter(|s| s.regular) else {
+            let Some(found) = there(candidate) else {
                 continue;
             };
             seen.insert(found.id);
@@ -115,7 +122,7 @@ impl Group {
                         self.reopen(found, candidate, &mut changes);
                     }
                 }
-                None => self.meet(found, candidate, room, &mut changes),
+                None => self.meet((found, candidate), &order, room, &mut changes),
             }
         }
         for file in &mut self.files {
@@ -133,7 +140,13 @@ impl Group {
     }
 
     /// A file that nobody followed until now.
-    fn meet(&mut self, found: Stat, candidate: &Candidate, room: usize, changes: &mut Changes) {
+    fn meet(
+        &mut self,
+        (found, candidate): (Stat, &Candidate),
+        order: &HashMap<FileId, usize>,
+        room: usize,
+        changes: &mut Changes,
+    ) {
         let looked = (found.id, found.modified, found.length);
         if self.looked.contains(&looked) {
             return;
@@ -146,16 +159,14 @@ impl Group {
         match self.open(candidate) {
             Ok(Some(mut file)) => {
                 file.rotated = candidate.rotated;
-                // Rotated files come before the one that is written, in their own order.
-                let at = match candidate.rotated {
-                    false => self.files.len(),
-                    true => {
-                        let rotated = self.files.iter().filter(|f| f.rotated);
-                        rotated
-                            .filter(|f| f.path < file.path || file.path.starts_with(&f.path))
-                            .count()
-                    }
-                };
+                // Before the first one that comes behind it in the order of their rotation.
+                let mine = order.get(&file.id).copied().unwrap_or(usize::MAX);
+                let later = |f: &Followed| order.get(&f.id).is_some_and(|at| *at > mine);
+                let at = self
+                    .files
+                    .iter()
+                    .position(later)
+                    .unwrap_or(self.files.len());
                 self.files.insert(at, file);
                 changes.changed = true;
             }
@@ -168,7 +179,7 @@ impl Group {
 
     /// Opens a candidate; `None` where its lines came, or come, from another file.
     fn open(&mut self, candidate: &Candidate) -> std::io::Result<Option<Followed>> {
-        let Some((found, mut reader)) = disk::open(&candidate.path)? else {
+        let Some((found, mut reader)) = disk::open(&candidate.path, &self.within)? else {
             return Ok(None);
         };
         let mut same = None;
@@ -208,7 +219,7 @@ impl Group {
             return;
         };
         let entry = self.files[at].entry(&candidate.path);
-        let opened = disk::open(&candidate.path).and_then(|opened| match opened {
+        let opened = disk::open(&candidate.path, &self.within).and_then(|opened| match opened {
             Some((found, reader)) => {
                 Followed::start(found, reader, &candidate.path, Some(&entry)).map(Some)
             }

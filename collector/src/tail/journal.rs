@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use obs_model::{Labels, LogBatch};
@@ -21,6 +22,7 @@ use super::Setting;
 use crate::clock;
 use crate::config::JournaldConfig;
 use crate::sink::SinkError;
+use crate::supervise::{self, End};
 
 /// Pause before the program is started again, and before entries go again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -33,8 +35,20 @@ const READ_BYTES: usize = 64 << 10;
 /// Longest cursor that is kept.
 const CURSOR_BYTES_MAX: usize = 1024;
 
-/// Follows the journal until the token is cancelled.
+/// Follows the journal until the token is cancelled; goes on from the cursor where anything else
+/// ends it.
 pub async fn run(config: JournaldConfig, setting: Setting, stop: CancellationToken) {
+    let counters = Arc::clone(&setting.counters);
+    supervise::keep(
+        "following of the journal",
+        &stop,
+        || counters.tail_restart(),
+        || follow_on(config.clone(), setting.clone(), stop.clone()),
+    )
+    .await;
+}
+
+async fn follow_on(config: JournaldConfig, setting: Setting, stop: CancellationToken) -> End {
     let path = setting.checkpoint.with_file_name("journald.cursor");
     while !stop.is_cancelled() {
         let followed = follow(&config, &setting, &path, &stop).await;
@@ -43,10 +57,11 @@ pub async fn run(config: JournaldConfig, setting: Setting, stop: CancellationTok
             setting.counters.tail_fault();
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = sleep(PAUSE) => {}
         }
     }
+    End::Done
 }
 
 fn start(config: &JournaldConfig, cursor: Option<&str>) -> std::io::Result<Child> {
@@ -232,7 +247,6 @@ async fn save(setting: &Setting, path: &Path, cursor: &str) {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
 
     use obs_model::Tenant;
     use obs_model::limits::Limits;

@@ -427,6 +427,184 @@ async fn links_lead_only_where_logs_are() {
     assert_eq!(rig.texts(), ["linked"]);
 }
 
+#[tokio::test]
+async fn work_that_panics_is_noticed_and_loses_nothing() {
+    let mut rig = Rig::new().await;
+    rig.append("a.log", "1\n").await;
+    rig.settle().await;
+    rig.append("a.log", "2\n").await;
+    let tail = rig.tail.as_mut().expect("started");
+    let lost = tail
+        .with_tail(|_| -> bool { panic!("as a test wants it") })
+        .await;
+    assert_eq!(lost, None);
+    assert_eq!(rig.round(Ok(Accepted::default())).await, Round::Lost);
+    rig.restart().await;
+    rig.settle().await;
+    assert_eq!(rig.lines(), ["a.log:1", "a.log:2"]);
+}
+
+#[tokio::test]
+async fn a_file_rewritten_while_its_lines_wait_is_read_from_its_begin() {
+    let mut rig = Rig::new().await;
+    rig.append("a.log", "1\n2\n3\n").await;
+    let gone = Err(SinkError::Unavailable {
+        reason: "no answer".into(),
+    });
+    assert_eq!(rig.round(gone).await, Round::Refused);
+    rig.append("a.log", "4\n").await;
+    // Longer than before, while the first lines wait.
+    fs::write(rig.path("a.log"), b"5\n6\n7\n8\n9\n")
+        .await
+        .expect("rewritten");
+    rig.settle().await;
+    let expect = [1, 2, 3, 5, 6, 7, 8, 9].map(|n| format!("a.log:{n}"));
+    assert_eq!(rig.lines(), expect);
+}
+
+#[tokio::test]
+async fn what_was_read_in_steps_is_known_by_all_of_its_begin() {
+    let mut rig = Rig::new().await;
+    rig.append("a.log", "1\n").await;
+    rig.settle().await;
+    for number in 2..=9 {
+        rig.append("a.log", &format!("{number}\n")).await;
+        rig.settle().await;
+    }
+    // The first line is the same: what came later tells the files apart.
+    fs::write(rig.path("a.log"), b"1\nb\nc\nd\ne\nf\ng\nh\ni\nj\n")
+        .await
+        .expect("rewritten");
+    rig.restart().await;
+    rig.settle().await;
+    assert_eq!(rig.lines().last().map(String::as_str), Some("a.log:j"));
+    assert_eq!(rig.lines().len(), 9 + 10);
+}
+
+#[tokio::test]
+async fn rotated_files_are_read_oldest_first() {
+    let mut rig = Rig::new().await;
+    rig.append("a.log", "1\n").await;
+    rig.settle().await;
+    // Rotated more than once before the next look, and again while nothing runs.
+    for (number, gone) in [(2, false), (3, false), (4, true), (5, true)] {
+        for at in (1..4).rev() {
+            let from = rig.path(&format!("a.log.{at}"));
+            if from.exists() {
+                let to = rig.path(&format!("a.log.{}", at + 1));
+                fs::rename(from, to).await.expect("renamed");
+            }
+        }
+        fs::rename(rig.path("a.log"), rig.path("a.log.1"))
+            .await
+            .expect("renamed");
+        rig.append("a.log", &format!("{number}\n")).await;
+        if gone {
+            rig.restart().await;
+        }
+    }
+    let tail = rig.tail.as_mut().expect("started");
+    tail.tail.as_mut().expect("there").logs.clear();
+    rig.settle().await;
+    let expect: Vec<String> = (1..=5).map(|n| format!("a.log:{n}")).collect();
+    assert_eq!(rig.lines(), expect);
+}
+
+#[tokio::test]
+async fn links_and_pipes_of_patterns_lead_nowhere_else() {
+    let mut rig = Rig::new().await;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let secret = elsewhere.path().join("shadow.log");
+    fs::write(&secret, "root:x\n").await.expect("written");
+    fs::symlink(&secret, rig.path("a.log"))
+        .await
+        .expect("linked");
+    rig.append("real", "mine\n").await;
+    fs::symlink(rig.path("real"), rig.path("b.log"))
+        .await
+        .expect("linked");
+    let pipe = rig.path("c.log");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .expect("a pipe");
+    rig.settle().await;
+    assert_eq!(rig.lines(), ["b.log:mine"]);
+    // As in a race: the check sees a file, what is opened is another.
+    let within = [fs::canonicalize(rig.dir.path()).await.expect("there")];
+    let opened = disk::open(&rig.path("a.log"), &within).map(|o| o.is_some());
+    assert!(opened.is_err_and(|e| e.to_string().contains("link_targets")));
+    assert!(matches!(disk::open(&pipe, &within), Ok(None)));
+    // The configuration may allow it.
+    rig.config.files[0].link_targets = vec![elsewhere.path().to_owned()];
+    rig.restart().await;
+    rig.settle().await;
+    assert_eq!(rig.lines(), ["b.log:mine", "a.log:root:x"]);
+}
+
+#[tokio::test]
+async fn a_scan_reads_a_folder_once() {
+    let mut rig = Rig::new().await;
+    for number in 0..200 {
+        rig.append(&format!("{number}.log"), "x\n").await;
+        rig.append(&format!("{number}.log.1"), "y\n").await;
+    }
+    let more = rig.path("1*.log");
+    rig.config.files[0].paths.push(more);
+    rig.restart().await;
+    let config = rig.config.clone();
+    let tail = rig.tail.as_mut().expect("started").tail.as_mut();
+    let discovery = &mut tail.expect("there").discovery;
+    let found = discovery.find(&config, 0, &HashMap::new());
+    assert_eq!(found.len(), 200);
+    assert!(found.iter().all(|f| f.candidates.len() == 2));
+    assert_eq!(discovery.folders.reads, 1);
+}
+
+#[tokio::test]
+async fn pieces_of_a_long_line_are_kept_apart() {
+    let mut rig = Rig::pods("{}").await;
+    rig.line_bytes_max = 8;
+    rig.restart().await;
+    rig.make_container().await;
+    // One line in one piece, then in pieces, with equal parts.
+    rig.cri("stdout", "F", 1, &"a".repeat(24)).await;
+    for _ in 0..6 {
+        rig.cri("stderr", "P", 100, "bbbb").await;
+    }
+    rig.cri("stderr", "F", 100, "end").await;
+    rig.settle().await;
+    let expect = [
+        "aaaaaaaa", "aaaaaaaa", "aaaaaaaa", "bbbbbbbb", "bbbbbbbb", "bbbbbbbb", "end",
+    ];
+    assert_eq!(rig.texts(), expect);
+}
+
+#[tokio::test]
+async fn lines_of_no_form_come_behind_the_one_before_them() {
+    let mut rig = Rig::pods("{}").await;
+    rig.make_container().await;
+    rig.cri("stdout", "F", 1, "first").await;
+    let log = format!("{CONTAINER}/0.log");
+    rig.append(&log, "odd\nodd\n").await;
+    rig.settle().await;
+    // A restart goes on as if there had been none.
+    rig.restart().await;
+    rig.append(&log, "odd\n").await;
+    rig.settle().await;
+    assert_eq!(rig.texts(), ["first", "odd", "odd", "odd"]);
+    let times: BTreeSet<_> = rig.stored.iter().map(|(_, time, _)| time.nanos()).collect();
+    let first = 1_700_000_000_000_000_001;
+    assert_eq!(
+        times.into_iter().collect::<Vec<_>>(),
+        [first, first + 1, first + 2, first + 3]
+    );
+}
+
 /// What happens to the log of a container.
 #[derive(Clone, Debug)]
 enum Event {

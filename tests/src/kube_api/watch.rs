@@ -149,6 +149,7 @@ impl Watching {
         let mut signals = api.faults.signals.subscribe();
         let before = *signals.borrow_and_update();
         let mut versions = api.version.subscribe();
+        let mut held = api.held.subscribe();
         let every = api.settings.lock().bookmark_every;
         let end = Instant::now() + life;
         let mut bookmark = tokio::time::interval_at(Instant::now() + every, every);
@@ -156,6 +157,10 @@ impl Watching {
             self.send_all(initial).await?;
         }
         loop {
+            tokio::select! {
+                released = held.wait_for(|held| !*held) => drop(released),
+                () = self.out.closed() => return Err(End::Over),
+            }
             versions.borrow_and_update();
             self.send_changes().await?;
             tokio::select! {
@@ -168,8 +173,9 @@ impl Watching {
                     }
                     return Err(End::Broken);
                 }
-                _ = bookmark.tick() => if self.bookmarks {
+                _ = bookmark.tick() => if self.bookmarks && !*api.held.borrow() {
                     self.send_bookmark(false).await?;
+                    api.settings.lock().bookmarks_sent += 1;
                 },
                 () = tokio::time::sleep_until(end) => {
                     if self.bookmarks {
