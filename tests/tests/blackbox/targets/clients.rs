@@ -298,9 +298,15 @@ fn secure_targets_are_reached_through_proxies() {
     target(&obs, "a", "up");
     let heads = asked.lock().expect("not poisoned").clone();
     let head = heads[0].to_ascii_lowercase();
-    assert!(head.starts_with(&format!("connect {} http/1.1", peer.address)), "{head}");
+    assert!(
+        head.starts_with(&format!("connect {} http/1.1", peer.address)),
+        "{head}"
+    );
     assert!(head.contains("\r\nx-way: one\r\n"), "{head}");
-    assert!(head.contains("\r\nproxy-authorization: basic dtpw\r\n"), "{head}");
+    assert!(
+        head.contains("\r\nproxy-authorization: basic dtpw\r\n"),
+        "{head}"
+    );
     // What is asked of the target itself is for the target alone.
     assert_eq!(first(&peer).target, "/metrics");
     assert_eq!(first(&peer).header("x-way"), "");
