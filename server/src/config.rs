@@ -33,6 +33,9 @@ pub use node_exporter::NodeExporterConfig;
 /// The job of the state of objects, as the mixins and their alerts call it.
 pub(crate) const KUBE_STATE_JOB: &str = "kube-state-metrics";
 
+/// Largest page of the state of objects that is read: that of ten times the pods that were tried.
+const STATE_BYTES_MAX: &str = "4GiB";
+
 /// How long data is kept without a word about it; as Prometheus.
 pub(crate) const RETENTION_DEFAULT: i64 = 15 * obs_model::time::NANOS_PER_DAY;
 
@@ -440,7 +443,12 @@ impl Config {
             .map(|address| format!("'{address}'"))
             .collect();
         let targets = targets.join(", ");
-        let rest = format!("honor_labels: true\nstatic_configs: [{{targets: [{targets}]}}]");
+        // The text of this process' own page is as long as the cluster is large: 30,000 pods are
+        // some 400 MB. No limit of what others send holds for it.
+        let rest = format!(
+            "honor_labels: true\nbody_size_limit: {STATE_BYTES_MAX}\nsample_limit: 0\n\
+             static_configs: [{{targets: [{targets}]}}]"
+        );
         self.own_job_of(KUBE_STATE_JOB, &rest)
     }
 
@@ -654,6 +662,17 @@ mod tests {
             "obs: {node_exporter: {listen: '127.0.0.1:0'}}\nscrape_configs:\n- job_name: node\n",
             Some("3:3: scrape_configs[0]: the job name \"node\" is taken by obs' own job"),
         );
+    }
+
+    #[test]
+    fn limits_of_what_others_send_do_not_hold_for_the_state_of_objects() {
+        let config = parse("global: {body_size_limit: 1MB, sample_limit: 5}\n").unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let job = config.state_job(&[address]).unwrap();
+        assert_eq!((job.limits.body_bytes, job.limits.samples), (4 << 30, 0));
+        assert!(job.honor_labels);
+        let own = config.own_job("obs", address).unwrap();
+        assert_eq!(own.limits.samples, 5);
     }
 
     #[test]

@@ -168,12 +168,23 @@ fn numbers(server: &Obs, pod: &str) -> BTreeMap<i64, usize> {
     found
 }
 
-/// Waits until every line of a container is there, each once.
-fn arrived(server: &Obs, pod: &str, container: &Container) {
-    let found = crate::process::until(&format!("all lines of {pod}"), || {
+/// Waits until every line of a container is there, each once. What is sent a second time comes
+/// before lines that are written now: those are waited for before anything is counted.
+fn arrived(server: &Obs, pod: &str, container: &mut Container) {
+    all_there(server, pod, container);
+    container.write(1);
+    once(pod, &all_there(server, pod, container));
+}
+
+/// How often each line of a container is there, when all are.
+fn all_there(server: &Obs, pod: &str, container: &Container) -> BTreeMap<i64, usize> {
+    crate::process::until(&format!("all lines of {pod}"), || {
         let found = numbers(server, pod);
         (found.len() as i64 == container.number).then_some(found)
-    });
+    })
+}
+
+fn once(pod: &str, found: &BTreeMap<i64, usize>) {
     let twice: Vec<_> = found.iter().filter(|(_, count)| **count != 1).collect();
     assert!(twice.is_empty(), "{pod}: {twice:?}");
 }

@@ -23,7 +23,7 @@ fn a_reload_follows_on_and_keeps_what_holds() {
         config(&server, &logs)
     };
     let agent = Obs::agent(&followed(""));
-    arrived(&server, "a", &a);
+    arrived(&server, "a", &mut a);
     let file = second.path().join("app.log");
     fs::write(&file, "one\n").expect("written");
     let entry = format!("{{paths: [{file:?}], labels: {{app: late}}}}");
@@ -34,7 +34,7 @@ fn a_reload_follows_on_and_keeps_what_holds() {
         (lines(&server, "{app=\"late\"}") == ["one"]).then_some(())
     });
     a.write(10);
-    arrived(&server, "a", &a);
+    arrived(&server, "a", &mut a);
     // A fault changes nothing and is told.
     fs::write(agent.path("obs.yml"), "obs: {collector: {logz: {}}}").expect("written");
     let told = agent.post("/-/reload", &[], Vec::new());
@@ -42,7 +42,7 @@ fn a_reload_follows_on_and_keeps_what_holds() {
     assert!(told.text().contains("logz"), "{}", told.text());
     assert_eq!(own(&agent, "prometheus_config_last_reload_successful"), 0.0);
     a.write(10);
-    arrived(&server, "a", &a);
+    arrived(&server, "a", &mut a);
     // By signal; a job of its own is scraped from now on.
     let job = format!(
         "scrape_configs: [{{job_name: mine, scrape_interval: 1s, static_configs: [{{targets: \
@@ -60,5 +60,5 @@ fn a_reload_follows_on_and_keeps_what_holds() {
     });
     assert_eq!(own(&agent, "prometheus_config_last_reload_successful"), 1.0);
     a.write(10);
-    arrived(&server, "a", &a);
+    arrived(&server, "a", &mut a);
 }

@@ -1,5 +1,9 @@
 //! How targets are asked.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
 use base64::Engine as _;
 use obs_tests::kube_api::{CA, CLIENT, FRONT_PROXY_CA};
 
@@ -241,4 +245,70 @@ fn certificates_that_are_replaced_are_read() {
     }
     target(&obs, "a", "up");
     target(&obs, "b", "up");
+}
+
+/// A proxy that connects, and what it was asked: the head of each request.
+fn connecting_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("an address").to_string();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heads = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let heads = Arc::clone(&heads);
+            std::thread::spawn(move || connect_through(client, &heads));
+        }
+    });
+    (address, asked)
+}
+
+fn connect_through(mut client: TcpStream, heads: &Mutex<Vec<String>>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && matches!(client.read(&mut byte), Ok(1)) {
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let to = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    heads.lock().expect("not poisoned").push(head);
+    let Ok(mut server) = TcpStream::connect(to) else {
+        return;
+    };
+    if client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").is_err() {
+        return;
+    }
+    let (Ok(mut from), Ok(mut back)) = (client.try_clone(), server.try_clone()) else {
+        return;
+    };
+    // Either side may go first; the other copy ends with it.
+    std::thread::spawn(move || std::io::copy(&mut from, &mut back));
+    drop(std::io::copy(&mut server, &mut client));
+}
+
+#[test]
+fn secure_targets_are_reached_through_proxies() {
+    let peer = Peer::secure(Tls::Server, |_| Reply::text("works 1\n"));
+    let (proxy, asked) = connecting_proxy();
+    let config = format!(
+        "{PATIENT}scrape_configs:\n- {{job_name: a, scheme: https, proxy_url: 'http://u:p@{proxy}', \
+         proxy_connect_header: {{X-Way: [one]}}, tls_config: {{ca_file: ca.pem}}, \
+         static_configs: [{{targets: ['{}']}}]}}\n",
+        peer.address
+    );
+    let obs = Obs::with_files(&[("obs.yml", &config), ("ca.pem", CA)]);
+    target(&obs, "a", "up");
+    let heads = asked.lock().expect("not poisoned").clone();
+    let head = heads[0].to_ascii_lowercase();
+    assert!(
+        head.starts_with(&format!("connect {} http/1.1", peer.address)),
+        "{head}"
+    );
+    assert!(head.contains("\r\nx-way: one\r\n"), "{head}");
+    assert!(
+        head.contains("\r\nproxy-authorization: basic dtpw\r\n"),
+        "{head}"
+    );
+    // What is asked of the target itself is for the target alone.
+    assert_eq!(first(&peer).target, "/metrics");
+    assert_eq!(first(&peer).header("x-way"), "");
+    assert_eq!(first(&peer).header("proxy-authorization"), "");
 }

@@ -1,6 +1,9 @@
 //! The protobuf format, encoded by another program's rules: native histograms, exemplars, created
 //! timestamps.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use prost::Message;
 
 use super::*;
@@ -331,6 +334,41 @@ fn exemplars_and_created_of_openmetrics() {
         answer["data"][0]["exemplars"][0]["labels"]["trace_id"], "t",
         "{answer}"
     );
+}
+
+#[test]
+fn a_counter_that_began_anew_is_told_by_its_start() {
+    let created = Arc::new(AtomicI64::new(millis() - 100_000));
+    let told = Arc::clone(&created);
+    let peer = Peer::serve(move |_| {
+        let at = told.load(Ordering::SeqCst);
+        let mut body = Vec::new();
+        for mut family in families() {
+            if let Some(histogram) = &mut family.metric[0].histogram {
+                histogram.created = Some(Time {
+                    seconds: at / 1000,
+                    nanos: i32::try_from(at % 1000 * 1_000_000).expect("below a second"),
+                });
+            }
+            family
+                .encode_length_delimited(&mut body)
+                .expect("memory grows");
+        }
+        Reply::typed(PROTOBUF, body)
+    });
+    let config = format!(
+        "{PATIENT}scrape_configs:\n- {{job_name: a, scrape_native_histograms: true, \
+         static_configs: [{{targets: ['{}']}}]}}\n",
+        peer.address
+    );
+    let flags = ["--enable-feature=use-start-timestamps"];
+    let obs = Obs::with_files_and_flags(&[("obs.yml", &config)], &flags);
+    target(&obs, "a", "up");
+    let resets = "resets(took_seconds{job=\"a\"}[1h])";
+    await_values(&obs, resets, &[0.0]);
+    // Its numbers are the same as before: only its start tells that it began again.
+    created.store(millis(), Ordering::SeqCst);
+    await_values(&obs, resets, &[1.0]);
 }
 
 #[test]
