@@ -16,7 +16,7 @@ use obs_alerting::rules::Group;
 use obs_collector::config::{Destination, Job};
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
-use obs_collector::{Decoder, Forwarder, Inbox};
+use obs_collector::{Decoder, External, Forwarder, Inbox};
 use obs_storage::Disk;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,8 @@ pub(crate) struct Collected {
     pub(crate) dashboards: Vec<Provided>,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
+    /// Put on what leaves; a reload hands the labels of its own on.
+    pub(crate) external: External,
 }
 
 #[expect(
@@ -107,6 +109,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
+        external: config.external_labels().into(),
         dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
         rules: ruler::load_all(&config, folder).await?,
         alerts: alertmanager::settings(&config, &text, folder)
@@ -231,7 +234,7 @@ async fn prepare(
         pods,
         shipper: outward.shipper,
         rules,
-        external_labels: config.external_labels(),
+        external_labels: collected.external.clone(),
         external_url: external_url(options, http, &about.host),
         decoder: Decoder::new(threads),
         started: clock::now(),
@@ -277,12 +280,13 @@ impl Running {
         let receiver = receiver(&app, options, config).await?;
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
-        let outgoing = alertmanager::start(&app, &disk, collected.alerts, ends.intake()).await?;
+        let alerts = (collected.alerts, options.rules.notifier);
+        let outgoing = alertmanager::start(&app, &disk, alerts, ends.intake()).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let told = (outgoing, &ends.shipping, stop_intake);
-        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told)?;
+        let told = (outgoing, intake, stop_intake);
+        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
             forwarder.start(intake, stop_intake);

@@ -1,18 +1,19 @@
 //! Alerts of this server's rules on their way: with the external labels, relabelled, to the
 //! Alertmanager in this process and to those elsewhere.
 //!
-//! Invariant: what goes to all of them is the same.
+//! Invariants: what goes to all of them is the same; the queues of those elsewhere are emptied only
+//! behind the last round of the rules.
 
 use std::sync::Arc;
 
 use obs_alerting::notify::{Fingerprint, Received};
 use obs_collector::notifier::{Alert, Notifier};
 use obs_model::{Labels, Tenant};
-use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Alertmanager;
 use crate::clock;
-use crate::ruler::Told;
+use crate::ruler::{Inbox, Told};
 
 /// Who takes the alerts of rules.
 #[derive(Debug)]
@@ -21,12 +22,15 @@ pub(crate) struct Outgoing {
     pub(crate) notifier: Notifier,
     /// Where users reach this server.
     pub(crate) external_url: String,
+    /// Cancelled when everything that rules tell is queued for those elsewhere.
+    pub(crate) queued_all: CancellationToken,
 }
 
 impl Outgoing {
-    /// Takes what the rules tell until nobody can tell any more.
-    pub(crate) async fn run(self, mut told: mpsc::Receiver<Told>) {
-        while let Some(told) = told.recv().await {
+    /// Takes what the rules tell, that of their last round included.
+    pub(crate) async fn run(self, mut inbox: Inbox) {
+        let _queued_all = self.queued_all.clone().drop_guard();
+        while let Some(told) = inbox.next().await {
             self.take(told).await;
         }
     }
