@@ -12,13 +12,13 @@ use crate::process::{Obs, Stop, now, until};
 use crate::send::{remote_write, series};
 
 /// A server that takes whatever is posted to it.
-struct Hook {
-    address: String,
+pub(super) struct Hook {
+    pub(super) address: String,
     bodies: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl Hook {
-    fn serve() -> Self {
+    pub(super) fn serve() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let bodies: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
