@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obs_model::family::Family;
 use obs_model::metrics::{MetricBatch, Sample, Series};
-use obs_model::{Labels, Tenant, Value};
+use obs_model::{Tenant, Value};
 use obs_storage::queue::{Queue, QueueFrame, QueueOptions};
 use obs_storage::{Disk, DiskError, RealDisk, Record};
 use obs_wire::prometheus::remote_write::v2;
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{RemoteWrite, WhenFull};
 use crate::decode::Decoder;
+use crate::external::External;
 use crate::relabel;
 use counters::Counters;
 
@@ -49,7 +50,7 @@ pub struct Forwarder {
 struct Destination {
     config: RemoteWrite,
     /// Put on every series that does not have them.
-    external: Labels,
+    external: External,
     disk: Arc<dyn Disk>,
     folder: String,
     options: QueueOptions,
@@ -104,7 +105,7 @@ impl Forwarder {
         folder: &Path,
         bounds: Bounds,
         salt: u32,
-        external: &Labels,
+        external: &External,
         configs: Vec<RemoteWrite>,
     ) -> Result<Self, DiskError> {
         Self::on(
@@ -124,7 +125,7 @@ impl Forwarder {
             when_full,
         }: Bounds,
         salt: u32,
-        external: &Labels,
+        external: impl Into<External>,
         configs: Vec<RemoteWrite>,
     ) -> Result<Self, DiskError> {
         let options = QueueOptions {
@@ -136,6 +137,7 @@ impl Forwarder {
             segment_bytes: SEGMENT_BYTES.min(bytes_max.max(1)),
             salt,
         };
+        let external = external.into();
         let open = |config: RemoteWrite| {
             let folder = folder_name(&config.name);
             let queue = Queue::open(Arc::clone(&disk), &folder, options)?;
@@ -294,9 +296,10 @@ impl Destination {
             ..MetricBatch::default()
         };
         let mut unsent_histograms = 0;
+        let external = self.external.get();
         for series in &batch.series {
             let mut labels = series.labels.to_builder();
-            for (name, value) in &self.external {
+            for (name, value) in &external {
                 if series.labels.get(name).is_none() {
                     labels.set(name, value);
                 }

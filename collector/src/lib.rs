@@ -10,6 +10,7 @@ pub mod decode;
 pub mod derive;
 pub mod discovery;
 pub mod enrich;
+pub mod external;
 pub mod forward;
 pub mod glob;
 pub mod http_client;
@@ -32,6 +33,7 @@ pub mod tail;
 
 pub use decode::Decoder;
 pub use derive::Deriver;
+pub use external::External;
 pub use forward::Forwarder;
 pub use http_error::{Dialect, ErrorKind, HttpError};
 pub use redact::Redactor;

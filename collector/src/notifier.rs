@@ -2,7 +2,8 @@
 //! with a queue of its own.
 //!
 //! Invariants: an Alertmanager that does not answer keeps no other one waiting; a queue is bounded
-//! and loses its oldest alerts, which is counted; what is queued at the end is sent before it.
+//! and loses its oldest alerts, which is counted; what is queued at the end is sent before it, unless
+//! that is not wanted.
 
 mod endpoint;
 mod follow;
@@ -20,11 +21,30 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Alerting, AlertmanagerSet};
 use crate::discovery::provider::Providers;
+use crate::external::External;
 use crate::relabel;
 use endpoint::{Counts, Endpoint};
 
-/// Alerts that wait for one Alertmanager; the oldest go then. Prometheus' default.
-pub const QUEUE_MAX: usize = 10_000;
+/// How alerts wait and leave. The defaults are Prometheus'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifierOptions {
+    /// Alerts that wait for one Alertmanager; where there are more, the oldest go.
+    pub capacity: usize,
+    /// Alerts of one request.
+    pub batch: usize,
+    /// Whether what is queued at the end is sent before it.
+    pub drain: bool,
+}
+
+impl Default for NotifierOptions {
+    fn default() -> Self {
+        Self {
+            capacity: 10_000,
+            batch: 256,
+            drain: true,
+        }
+    }
+}
 
 /// An alert as it is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,10 +94,12 @@ struct Found {
 
 #[derive(Debug)]
 struct Shared {
-    external: Labels,
+    options: NotifierOptions,
+    external: External,
     providers: Providers,
     found: Mutex<Vec<Found>>,
-    /// What happened, by address; also of those that are gone.
+    /// What happened, by address; of those that are told, and until others are found after a reload
+    /// of those before them.
     counts: Mutex<BTreeMap<String, Arc<Counts>>>,
 }
 
@@ -89,6 +111,16 @@ impl Shared {
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what happened with Alertmanagers that are gone, once it is known which are there.
+    fn forget(&self) {
+        let found = self.found();
+        if found.iter().any(|found| found.early.is_some()) {
+            return;
+        }
+        let is_there = |url: &String| found.iter().any(|found| found.endpoints.contains_key(url));
+        self.counts().retain(|url, _| is_there(url));
     }
 }
 
@@ -103,12 +135,14 @@ impl Notifier {
     /// One that tells those of a configuration; `external` is put on alerts that do not have it.
     pub fn new(
         alerting: Alerting,
-        external: Labels,
+        external: External,
         kubernetes: Arc<obs_kubernetes::Counters>,
+        options: NotifierOptions,
     ) -> Self {
         let notifier = Self {
             wanted: watch::Sender::new(Arc::new(Alerting::default())),
             shared: Arc::new(Shared {
+                options,
                 external,
                 providers: Providers::new(kubernetes),
                 found: Mutex::default(),
@@ -132,15 +166,17 @@ impl Notifier {
             dropped: Vec::new(),
         });
         *self.shared.found() = found.collect();
+        self.shared.forget();
         self.wanted.send_replace(Arc::new(alerting));
     }
 
     /// Alerts as everybody is told of them: with the external labels, relabelled.
     pub fn prepared(&self, alerts: impl Iterator<Item = Alert>) -> Vec<Alert> {
         let alerting = Arc::clone(&self.wanted.borrow());
+        let external = self.shared.external.get();
         let prepared = alerts.filter_map(|mut alert| {
             let mut builder = alert.labels.to_builder();
-            for (name, value) in self.shared.external.iter() {
+            for (name, value) in &external {
                 if builder.get(name).is_none() {
                     builder.set(name, value);
                 }
@@ -178,7 +214,7 @@ impl Notifier {
             }
             if let Some(early) = &mut found.early {
                 early.extend(texts);
-                let over = early.len().saturating_sub(QUEUE_MAX);
+                let over = early.len().saturating_sub(self.shared.options.capacity);
                 early.drain(..over);
             }
         }
@@ -203,7 +239,8 @@ impl Notifier {
             };
             let (tasks, generation) = (TaskTracker::new(), stop.child_token());
             for set in sets {
-                let (shared, stop) = (Arc::clone(&self.shared), generation.clone());
+                let (shared, ends) = (Arc::clone(&self.shared), stop.clone());
+                let stop = (generation.clone(), ends);
                 tasks.spawn(async move { follow::follow(&shared, &set, stop).await });
             }
             tokio::select! {
@@ -264,7 +301,7 @@ impl Notifier {
             gauge(
                 "prometheus_notifications_queue_capacity",
                 "The capacity of the alert notifications queue.",
-                QUEUE_MAX,
+                self.shared.options.capacity,
             ),
             gauge(
                 "prometheus_notifications_alertmanagers_discovered",

@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock;
 use crate::config::{Ship, WhenFull};
 use crate::decode::Decoder;
+use crate::external::External;
 use crate::forward::Bounds;
 use crate::sink::{Accepted, Inbox, Sink, SinkError, Write};
 use counters::Counters;
@@ -52,7 +53,7 @@ pub struct Shipper {
     outlets: Arc<[Arc<Outlet>]>,
     /// Making requests, appending and reading block.
     worker: Decoder,
-    external: Labels,
+    external: External,
 }
 
 /// One destination and its queue.
@@ -87,7 +88,7 @@ impl Shipper {
         folder: &Path,
         bounds: Bounds,
         salt: u32,
-        external: &Labels,
+        external: &External,
         ships: Vec<Ship>,
     ) -> Result<Self, DiskError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::open(folder)?);
@@ -99,7 +100,7 @@ impl Shipper {
         disk: &Arc<dyn Disk>,
         bounds: Bounds,
         salt: u32,
-        external: &Labels,
+        external: impl Into<External>,
         ships: Vec<Ship>,
     ) -> Result<Self, DiskError> {
         let agent = identity(&**disk, salt)?;
@@ -134,7 +135,7 @@ impl Shipper {
         Ok(Self {
             outlets: outlets?.into(),
             worker: Decoder::new(2),
-            external: external.clone(),
+            external: external.into(),
         })
     }
 
@@ -188,10 +189,11 @@ impl Shipper {
     }
 
     fn put_metrics(&self, group: Vec<(Tenant, MetricBatch)>) -> Result<(), SinkError> {
+        let external = self.external.get();
         let mut merged = BTreeMap::<Tenant, MetricBatch>::new();
         for (tenant, mut batch) in group {
             for series in &mut batch.series {
-                series.labels = self.with_external(&series.labels);
+                series.labels = with_external(&external, &series.labels);
             }
             let own = merged.entry(tenant).or_default();
             own.series.append(&mut batch.series);
@@ -201,10 +203,11 @@ impl Shipper {
     }
 
     fn put_logs(&self, group: Vec<(Tenant, LogBatch)>) -> Result<(), SinkError> {
+        let external = self.external.get();
         let mut merged = BTreeMap::<Tenant, LogBatch>::new();
         for (tenant, mut batch) in group {
             for stream in &mut batch.streams {
-                stream.labels = self.with_external(&stream.labels);
+                stream.labels = with_external(&external, &stream.labels);
             }
             merged
                 .entry(tenant)
@@ -216,12 +219,13 @@ impl Shipper {
     }
 
     fn put_spans(&self, group: Vec<(Tenant, Arriving)>) -> Result<(), SinkError> {
+        let external = self.external.get();
         let mut merged = BTreeMap::<Tenant, SpanBatch>::new();
         for (tenant, batch) in group {
             let mut batch = batch.into_batch();
             for resource in &mut batch.resources {
                 let attributes = &mut resource.resource.attributes;
-                for (name, value) in &self.external {
+                for (name, value) in &external {
                     if obs_model::spans::attribute(attributes, name).is_none() {
                         attributes.push(Attribute::string(name, value));
                     }
@@ -234,19 +238,6 @@ impl Shipper {
                 .append(&mut batch.resources);
         }
         self.put(Signal::Traces, merged, record::spans)
-    }
-
-    fn with_external(&self, labels: &Labels) -> Labels {
-        if self.external.is_empty() {
-            return labels.clone();
-        }
-        let mut builder = labels.to_builder();
-        for (name, value) in &self.external {
-            if labels.get(name).is_none() {
-                builder.set(name, value);
-            }
-        }
-        builder.build()
     }
 
     /// Makes the requests of every destination and appends them. Blocks.
@@ -430,6 +421,19 @@ impl Outlet {
             self.counters.fault();
         }
     }
+}
+
+fn with_external(external: &Labels, labels: &Labels) -> Labels {
+    if external.is_empty() {
+        return labels.clone();
+    }
+    let mut builder = labels.to_builder();
+    for (name, value) in external {
+        if labels.get(name).is_none() {
+            builder.set(name, value);
+        }
+    }
+    builder.build()
 }
 
 #[cfg(test)]

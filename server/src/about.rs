@@ -31,8 +31,6 @@ pub(crate) struct About {
     pub(crate) config: String,
     /// The entry of `scrape_configs` of each job, redacted.
     pub(crate) pools: BTreeMap<String, String>,
-    /// Added to series that leave through federation.
-    pub(crate) external_labels: BTreeMap<String, String>,
     /// Flags by name, Prometheus' names where it has them.
     pub(crate) flags: BTreeMap<String, String>,
     /// Under which path HTTP is served besides the root.
@@ -65,7 +63,6 @@ impl About {
                 print(&file)
             },
             pools: pools(&file),
-            external_labels: config.global.external_labels.clone(),
             flags: flags(options, config, &retention),
             route_prefix: options.route_prefix.clone(),
             admin_api: options.enable_admin_api,
@@ -93,7 +90,34 @@ fn flags(options: &Options, config: &Config, retention: &str) -> BTreeMap<String
     let log_level = ["info", "debug", "trace"][usize::from(options.verbose.min(2))];
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let yes = || true.to_string();
+    let rules = &options.rules;
+    let notifier = rules.notifier;
     [
+        (
+            "alertmanager.drain-notification-queue-on-shutdown",
+            notifier.drain.to_string(),
+        ),
+        (
+            "alertmanager.notification-batch-size",
+            notifier.batch.to_string(),
+        ),
+        (
+            "alertmanager.notification-queue-capacity",
+            notifier.capacity.to_string(),
+        ),
+        (
+            "rules.alert.for-grace-period",
+            duration::format(rules.grace_period),
+        ),
+        (
+            "rules.alert.for-outage-tolerance",
+            duration::format(rules.outage_tolerance),
+        ),
+        (
+            "rules.alert.resend-delay",
+            duration::format(rules.resend_delay),
+        ),
+        ("rules.max-concurrent-evals", rules.concurrent.to_string()),
         ("config.file", file),
         ("enable-feature", options.features.asked.clone()),
         ("listen", options.listen.to_string()),

@@ -294,8 +294,7 @@ impl Running {
         metrics.serve(&receiver, &intake, &stop_intake);
         intake.spawn(gateway.run(stop_intake.clone()));
         let own = own_jobs(config, (http, node), options.node_name.as_deref())?;
-        let mut jobs = collected.jobs;
-        jobs.extend(own.iter().cloned());
+        let jobs = [collected.jobs, own.clone()].concat();
         let (jobs, followed) = watch::channel(jobs);
         common.scrape(config, followed, (&intake, &stop_intake))?;
         let told = (&common.sink, &common.counters, options.node_name.as_deref());
@@ -306,6 +305,7 @@ impl Running {
             own,
             jobs,
             following: Following::start(setting, config, stop_intake.clone()),
+            external: collected.external,
             text,
             reload,
         };

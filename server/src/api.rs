@@ -262,4 +262,4 @@ pub(crate) fn timeout(params: &Params) -> Result<Option<Duration>, HttpError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

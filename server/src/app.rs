@@ -7,8 +7,8 @@ use obs_collector::enrich;
 use obs_collector::metrics::Counters;
 use obs_collector::notifier::Notifier;
 use obs_collector::scrape::Scraper;
-use obs_collector::{Decoder, ErrorKind, HttpError, Shipper, Sink};
-use obs_model::{Budget, Labels, Tenant, Timestamp};
+use obs_collector::{Decoder, ErrorKind, External, HttpError, Shipper, Sink};
+use obs_model::{Budget, Tenant, Timestamp};
 use obs_query::QueryError;
 use obs_storage::Progress;
 use rayon::ThreadPool;
@@ -73,7 +73,7 @@ pub(crate) struct App {
     pub(crate) decoder: Decoder,
     pub(crate) rules: Rules,
     /// Put on what leaves this server.
-    pub(crate) external_labels: Labels,
+    pub(crate) external_labels: External,
     /// Where users reach this server, without a slash at the end.
     pub(crate) external_url: String,
     pub(crate) started: Timestamp,

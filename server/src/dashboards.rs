@@ -9,7 +9,7 @@ mod bundled;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use obs_model::{Tenant, Timestamp};
@@ -139,10 +139,8 @@ impl Dashboards {
     /// All that a tenant sees, in order of their titles.
     pub(crate) fn list(&self, tenant: &Tenant) -> Vec<Summary> {
         let mut all: BTreeMap<String, Summary> = BTreeMap::new();
-        for (uid, text) in bundled::ALL {
-            let summary = summary(uid, text, Source::Bundled);
-            all.extend(summary.map(|summary| ((*uid).to_owned(), summary)));
-        }
+        let own = bundled_summaries().iter().cloned();
+        all.extend(own.map(|summary| (summary.uid.clone(), summary)));
         let provided = Arc::clone(&lock(&self.provided));
         let provided = provided.values().map(|one| one.summary.clone());
         all.extend(provided.map(|summary| (summary.uid.clone(), summary)));
@@ -235,6 +233,16 @@ impl Saved {
         }
         Ok(known)
     }
+}
+
+/// What a list says of those of the binary; they are read once.
+fn bundled_summaries() -> &'static [Summary] {
+    static ALL: LazyLock<Vec<Summary>> = LazyLock::new(|| {
+        let all = bundled::ALL.iter();
+        all.filter_map(|(uid, text)| summary(uid, text, Source::Bundled))
+            .collect()
+    });
+    &ALL
 }
 
 /// What a list says of a JSON text; `None` if it is no dashboard.
@@ -374,6 +382,9 @@ mod tests {
         let disk = SimDisk::new(1);
         let listed = open(&disk).list(&Tenant::anonymous());
         assert_eq!(listed.len(), bundled::ALL.len());
+        // They are read once, not for each list.
+        let summaries = bundled_summaries().as_ptr();
+        assert_eq!(summaries, bundled_summaries().as_ptr());
         for (uid, text) in bundled::ALL {
             let value: Value = serde_json::from_str(text).expect("JSON");
             assert_eq!(value["uid"], *uid);

@@ -54,6 +54,8 @@ pub use features::Features;
 pub use obs_collector::glob;
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;
+#[doc(inline)]
+pub use obs_collector::notifier::NotifierOptions;
 /// For the command line, which selects series by remote read.
 pub use obs_query::promql::parse_selector;
 pub use ruler::RuleOptions;

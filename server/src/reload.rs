@@ -46,7 +46,7 @@ const OBS_TAKEN: [&str; 4] = [
     "dashboards",
 ];
 /// The keys of `global` that a reload does not take.
-const GLOBAL_LATER: [&str; 2] = ["external_labels", "query_log_file"];
+const GLOBAL_LATER: [&str; 1] = ["query_log_file"];
 
 /// Somebody who waits for a reload.
 type Ask = oneshot::Sender<Result<(), String>>;
@@ -277,10 +277,12 @@ impl Reloads for Reloader {
         }
         let mut jobs = collected.jobs;
         jobs.extend(self.own.iter().cloned());
+        let external = collected.external.get();
+        self.app.external_labels.set(external.clone());
         if let Some(ruler) = self.app.ruler.get() {
-            let known = (&self.app.external_labels, self.app.external_url.as_str());
+            let known = (&external, self.app.external_url.as_str());
             let setting = Setting::new(&self.options.rules, &config, known);
-            ruler.reload(&self.app, setting, collected.rules);
+            ruler.reload(&self.app, setting, collected.rules).await?;
         }
         self.jobs.send_replace(jobs);
         self.app.dashboards.provide(collected.dashboards);
@@ -385,8 +387,9 @@ mod tests {
         let rules = "{rule_files: [a.yml], global: {evaluation_interval: 1s}}";
         check("", rules, &[]);
         let global = "global: {scrape_interval: 1s, external_labels: {a: b}}";
-        check("global: {}", global, &["global.external_labels"]);
-        check(global, "global: {external_labels: {a: b}}", &[]);
+        check("global: {}", global, &[]);
+        let log = "global: {query_log_file: a}";
+        check("global: {}", log, &["global.query_log_file"]);
     }
 
     #[tokio::test]

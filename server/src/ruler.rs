@@ -3,7 +3,7 @@
 //!
 //! Invariants: within a group a rule sees what the rules before it have written in the same round;
 //! a reload takes over all groups or none; what became of an alert is on disk before anybody is
-//! told of it; an evaluation that fails resolves nothing.
+//! told of it; an evaluation that fails resolves nothing; whoever looks waits for no evaluation.
 
 pub(crate) mod cluster;
 mod evaluate;
@@ -31,12 +31,18 @@ pub(crate) use managed::{ManageError, Managed, parsing};
 pub(crate) use own::load_all;
 pub use setting::RuleOptions;
 pub(crate) use setting::Setting;
+use view::Shown;
 pub(crate) use view::{AlertView, AlertingView, GroupView, RuleView};
 
 use crate::app::App;
 
 /// Rounds of alerts that wait for a sender.
 const OUTBOX: usize = 1024;
+
+/// Why groups were not changed: the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server stops")]
+pub(crate) struct Stopping;
 
 /// Who says which groups there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,9 +80,9 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) key: GroupKey,
-    pub(crate) group: Group,
+    pub(crate) group: Arc<Group>,
     pub(crate) times: Times,
-    rules: Vec<Mutex<Running>>,
+    rules: Vec<Slot>,
     /// For each rule the rules that it waits for in a round.
     waits: Vec<Vec<usize>>,
     /// Series that ended because their rules are gone.
@@ -90,6 +96,34 @@ pub(crate) struct Member {
     counts: Arc<evaluate::MemberCounts>,
 }
 
+/// A rule of a group.
+#[derive(Debug)]
+struct Slot {
+    /// Held while it is evaluated, for as long as its templates ask.
+    running: Mutex<Running>,
+    /// How it stood behind its last evaluation, for all who look.
+    shown: Mutex<Arc<Shown>>,
+}
+
+impl Slot {
+    fn new(running: Running) -> Self {
+        let shown = Mutex::new(Arc::new(Shown::of(&running)));
+        Self {
+            running: Mutex::new(running),
+            shown,
+        }
+    }
+
+    /// Shows how it stands now.
+    fn show(&self, running: &Running) {
+        *lock(&self.shown) = Arc::new(Shown::of(running));
+    }
+
+    fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&lock(&self.shown))
+    }
+}
+
 /// When a group is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
@@ -100,18 +134,41 @@ pub(crate) struct Times {
 }
 
 impl Member {
-    /// Takes over what the one before it knows.
+    /// Takes over what the one before it knows, when its last round is over.
     fn take_over(&self, old: &Member) {
-        let earlier = old.rules.iter().map(|rule| lock(rule).clone()).collect();
-        let mut rules: Vec<Running> = self.rules.iter().map(|rule| lock(rule).clone()).collect();
+        let from = group::successors(&self.group.rules, &old.group.rules);
+        let running = |slot: &Slot| lock(&slot.running).clone();
+        let earlier = old.rules.iter().map(running).collect();
+        let mut rules: Vec<Running> = self.rules.iter().map(running).collect();
         let mut orphans: Vec<Labels> = lock(&old.orphans).clone();
-        orphans.extend(group::take_over(&mut rules, earlier));
+        orphans.extend(group::take_over(&mut rules, earlier, &from));
         *lock(&self.orphans) = orphans;
-        for (rule, taken) in self.rules.iter().zip(rules) {
-            *lock(rule) = taken;
+        for (slot, taken) in self.rules.iter().zip(rules) {
+            slot.show(&taken);
+            *lock(&slot.running) = taken;
         }
         *lock(&self.last) = *lock(&old.last);
     }
+
+    /// Shows what the one before it shows; waits for no evaluation.
+    fn show_as(&self, old: &Member) {
+        let from = group::successors(&self.group.rules, &old.group.rules);
+        for (slot, from) in self.rules.iter().zip(from) {
+            if let Some(before) = from.and_then(|from| old.rules.get(from)) {
+                *lock(&slot.shown) = before.shown();
+            }
+        }
+        *lock(&self.last) = *lock(&old.last);
+    }
+}
+
+/// Groups that others take the place of.
+#[derive(Clone, Debug)]
+pub(crate) enum Replaced {
+    /// All of an origin.
+    Of(Origin),
+    /// These.
+    These(Vec<GroupKey>),
 }
 
 /// The groups that are evaluated.
@@ -119,8 +176,12 @@ impl Member {
 pub(crate) struct Ruler {
     setting: Mutex<Arc<Setting>>,
     members: Mutex<BTreeMap<GroupKey, Arc<Member>>>,
+    /// Held while groups change, also over the disk; who only looks does not wait for it.
+    changing: Mutex<()>,
     permits: Arc<Semaphore>,
     outbox: mpsc::Sender<Told>,
+    /// Cancelled when nothing more is told.
+    told_all: CancellationToken,
     kept: Arc<Kept>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -133,23 +194,26 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ruler {
     /// A ruler without groups, and where it tells of alerts.
-    pub(crate) fn new(
-        setting: Setting,
-        kept: Kept,
-        stop: CancellationToken,
-    ) -> (Arc<Self>, mpsc::Receiver<Told>) {
+    pub(crate) fn new(setting: Setting, kept: Kept, stop: CancellationToken) -> (Arc<Self>, Inbox) {
         let (outbox, told) = mpsc::channel(OUTBOX);
+        let told_all = CancellationToken::new();
+        let inbox = Inbox {
+            told,
+            all: told_all.clone(),
+        };
         let ruler = Self {
             permits: Arc::new(Semaphore::new(setting.concurrent)),
             setting: Mutex::new(Arc::new(setting)),
             members: Mutex::default(),
+            changing: Mutex::default(),
             outbox,
+            told_all,
             kept: Arc::new(kept),
             tasks: TaskTracker::new(),
             stop,
             counts: evaluate::Counts::default(),
         };
-        (Arc::new(ruler), told)
+        (Arc::new(ruler), inbox)
     }
 
     /// The groups, in order of file and name.
@@ -162,63 +226,141 @@ impl Ruler {
         Arc::clone(&lock(&self.setting))
     }
 
+    /// The groups of a tenant, in the same order.
+    pub(crate) fn groups_of(&self, tenant: &Tenant) -> Vec<Arc<Member>> {
+        let first = GroupKey {
+            tenant: tenant.clone(),
+            file: String::new(),
+            name: String::new(),
+            origin: Origin::File,
+        };
+        let members = lock(&self.members);
+        let own = members.range(first..).map(|(_, member)| member);
+        let own = own.take_while(|member| member.key.tenant == *tenant);
+        own.cloned().collect()
+    }
+
     /// Evaluates the groups of rule files anew, and all others as the setting now has it.
-    pub(crate) fn reload(
+    pub(crate) async fn reload(
         self: &Arc<Self>,
         app: &Arc<App>,
         setting: Setting,
-        mut groups: Vec<(GroupKey, Group)>,
-    ) {
-        *lock(&self.setting) = Arc::new(setting);
-        let others = self.groups();
-        let others = others.iter().filter(|m| m.key.origin != Origin::File);
-        groups.extend(others.map(|member| (member.key.clone(), member.group.clone())));
-        self.apply(app, |_| true, groups);
+        groups: Vec<(GroupKey, Group)>,
+    ) -> Result<(), Stopping> {
+        self.changed(app, move |ruler, app| {
+            *lock(&ruler.setting) = Arc::new(setting);
+            ruler.replace(app, &Replaced::Of(Origin::File), groups);
+            ruler.refresh(app);
+        })
+        .await
     }
 
     /// Evaluates the groups of rule files, and those that came over an API and were kept.
-    pub(crate) fn begin(self: &Arc<Self>, app: &Arc<App>, mut groups: Vec<(GroupKey, Group)>) {
-        groups.extend(self.kept.managed.groups(&app.rules.limits));
-        self.apply(app, |_| true, groups);
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        mut groups: Vec<(GroupKey, Group)>,
+    ) -> Result<(), Stopping> {
+        self.changed(app, move |ruler, app| {
+            groups.extend(ruler.kept.managed.groups(&app.rules.limits));
+            ruler.replace(app, &Replaced::Of(Origin::File), groups);
+        })
+        .await
     }
 
     /// Evaluates these groups from now on, in place of those that are named. What is the same goes
     /// on with what it knew.
-    pub(crate) fn apply(
+    pub(crate) async fn apply(
         self: &Arc<Self>,
         app: &Arc<App>,
-        replaced: impl Fn(&GroupKey) -> bool,
+        replaced: Replaced,
+        groups: Vec<(GroupKey, Group)>,
+    ) -> Result<(), Stopping> {
+        self.changed(app, move |ruler, app| ruler.replace(app, &replaced, groups))
+            .await
+    }
+
+    /// Changes groups, off the event loop, and nobody else does meanwhile. It goes on when whoever
+    /// waits for it leaves.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "small reads and writes of the disk, off the event loop"
+    )]
+    async fn changed<T: Send + 'static>(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        change: impl FnOnce(&Arc<Self>, &Arc<App>) -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
+        let (ruler, app) = (Arc::clone(self), Arc::clone(app));
+        let work = move || {
+            let _changing = lock(&ruler.changing);
+            change(&ruler, &app)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| {
+            tracing::error!(%error, "groups of rules were not changed");
+            Stopping
+        })
+    }
+
+    /// See [`Ruler::apply`]; inside of a change only.
+    fn replace(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        replaced: &Replaced,
         groups: Vec<(GroupKey, Group)>,
     ) {
-        let mut members = lock(&self.members);
-        let mut before: BTreeMap<GroupKey, Arc<Member>> = BTreeMap::new();
-        let gone: Vec<GroupKey> = members
-            .keys()
-            .filter(|key| replaced(key))
-            .cloned()
-            .collect();
-        for key in gone {
-            if let Some(member) = members.remove(&key) {
-                before.insert(key, member);
-            }
-        }
+        let mut before = self.named(replaced);
+        let mut fresh = Vec::new();
         for (key, group) in groups {
             match before.remove(&key) {
-                Some(old) if old.group == group && old.times == self.times(&group) => {
-                    drop(members.insert(key, old));
-                }
-                old => {
-                    let member = Arc::new(self.member(&key, group, old.as_deref()));
-                    members.insert(key, Arc::clone(&member));
-                    self.start(app, member, old);
-                }
+                Some(old) if *old.group == group && old.times == self.times(&group) => {}
+                old => fresh.push((self.member(key, Arc::new(group), old.as_deref()), old)),
             }
+        }
+        let mut members = lock(&self.members);
+        for key in before.keys() {
+            members.remove(key);
+        }
+        for (member, _) in &fresh {
+            members.insert(member.key.clone(), Arc::clone(member));
+        }
+        drop(members);
+        for (member, old) in fresh {
+            self.start(app, member, old);
         }
         for (_, member) in before {
             member.stop.cancel();
             let (ruler, app) = (Arc::clone(self), Arc::clone(app));
             self.tasks
                 .spawn(async move { ruler.end(&app, &member).await });
+        }
+    }
+
+    /// Starts groups anew whose times come from a setting that has changed.
+    fn refresh(self: &Arc<Self>, app: &Arc<App>) {
+        for old in self.groups() {
+            if old.times == self.times(&old.group) {
+                continue;
+            }
+            let member = self.member(old.key.clone(), Arc::clone(&old.group), Some(&old));
+            lock(&self.members).insert(member.key.clone(), Arc::clone(&member));
+            self.start(app, member, Some(old));
+        }
+    }
+
+    fn named(&self, replaced: &Replaced) -> BTreeMap<GroupKey, Arc<Member>> {
+        let members = lock(&self.members);
+        let found = |(key, member): (&GroupKey, &Arc<Member>)| (key.clone(), Arc::clone(member));
+        match replaced {
+            Replaced::Of(origin) => {
+                let of = members.iter().filter(|(key, _)| key.origin == *origin);
+                of.map(found).collect()
+            }
+            Replaced::These(keys) => {
+                let known = keys.iter().filter_map(|key| members.get_key_value(key));
+                known.map(found).collect()
+            }
         }
     }
 
@@ -231,18 +373,18 @@ impl Ruler {
         }
     }
 
-    /// A member that knows what the one before it knows so far, or what was kept on disk.
-    fn member(&self, key: &GroupKey, group: Group, old: Option<&Member>) -> Member {
+    /// A member that shows what the one before it shows, or knows what was kept on disk.
+    fn member(&self, key: GroupKey, group: Arc<Group>, old: Option<&Member>) -> Arc<Member> {
         let rules = group.rules.iter().map(|rule| Running::new(rule, &group));
         let mut rules: Vec<Running> = rules.collect();
         if old.is_none() {
-            self.kept.restore(key, &mut rules, crate::clock::now());
+            self.kept.restore(&key, &mut rules, crate::clock::now());
         }
         let member = Member {
-            key: key.clone(),
+            key,
             times: self.times(&group),
             waits: group::waits_for(&group.rules),
-            rules: rules.into_iter().map(Mutex::new).collect(),
+            rules: rules.into_iter().map(Slot::new).collect(),
             orphans: Mutex::default(),
             last: Mutex::default(),
             stop: self.stop.child_token(),
@@ -252,14 +394,38 @@ impl Ruler {
         };
         if let Some(old) = old {
             // For those who look before the round of the old one is over.
-            member.take_over(old);
+            member.show_as(old);
         }
-        member
+        Arc::new(member)
     }
 
-    /// Waits until all groups have ended.
+    /// Waits until it is to stop and all groups have ended; nothing is told from then on.
     pub(crate) async fn ended(&self) {
+        // Before that groups may come any time, also where there are none.
+        self.stop.cancelled().await;
         self.tasks.close();
         self.tasks.wait().await;
+        self.told_all.cancel();
     }
 }
+
+/// What rules tell, on its way to those who send it.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    told: mpsc::Receiver<Told>,
+    all: CancellationToken,
+}
+
+impl Inbox {
+    /// What is told next; nothing when the last round of the last group is over.
+    pub(crate) async fn next(&mut self) -> Option<Told> {
+        tokio::select! {
+            biased;
+            told = self.told.recv() => told,
+            () = self.all.cancelled() => self.told.try_recv().ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use obs_alerting::rules::Group;
 use obs_collector::config::{Destination, Job};
 use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
-use obs_collector::{Decoder, Forwarder, Inbox};
+use obs_collector::{Decoder, External, Forwarder, Inbox};
 use obs_storage::Disk;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake, state_job};
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
-use self::rules::{end_rules, external_url, start_ruler};
+use self::rules::{external_url, start_ruler};
 pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
@@ -85,6 +85,8 @@ pub(crate) struct Collected {
     pub(crate) dashboards: Vec<Provided>,
     /// Where what waits to be forwarded is, unless in the data directory.
     pub(crate) buffer: Option<PathBuf>,
+    /// Put on what leaves; a reload hands the labels of its own on.
+    pub(crate) external: External,
 }
 
 #[expect(
@@ -107,6 +109,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         jobs,
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
+        external: config.external_labels().into(),
         dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
         rules: ruler::load_all(&config, folder).await?,
         alerts: alertmanager::settings(&config, &text, folder)
@@ -231,7 +234,7 @@ async fn prepare(
         pods,
         shipper: outward.shipper,
         rules,
-        external_labels: config.external_labels(),
+        external_labels: collected.external.clone(),
         external_url: external_url(options, http, &about.host),
         decoder: Decoder::new(threads),
         started: clock::now(),
@@ -277,8 +280,8 @@ impl Running {
         let receiver = receiver(&app, options, config).await?;
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
-        let outgoing = alertmanager::start(&app, &disk, collected.alerts, intake).await?;
-        let rules_ended = outgoing.ended.clone();
+        let alerts = (collected.alerts, options.rules.notifier);
+        let outgoing = alertmanager::start(&app, &disk, alerts, intake).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         if let Some(bound) = listeners.resource_metrics.take() {
             let (place, ended) = (config_folder(options), (&ends.stop_listening, &ends.cut));
@@ -287,8 +290,8 @@ impl Running {
         }
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let told = (outgoing, &ends.shipping, stop_intake);
-        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told)?;
+        let told = (outgoing, intake, stop_intake);
+        let ruler = start_ruler((options, config), &app, (collected.rules, kept), told).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
             forwarder.start(intake, stop_intake);
@@ -318,7 +321,7 @@ impl Running {
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
-        intake.spawn(end_rules(ruler, stop_intake.clone(), rules_ended));
+        intake.spawn(async move { ruler.ended().await });
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,

@@ -3,6 +3,7 @@
 
 mod alertmanager;
 mod cli;
+mod demo;
 mod deploy;
 mod derived;
 mod explain;

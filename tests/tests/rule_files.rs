@@ -250,6 +250,20 @@ fn what_promtool_of_debian_does_not_know() {
         &["test", "rules", lenient, "--run", "^good$", "tests.yml"],
         0,
     );
+    let alerts = "rule_files: [rules.yml]\ntests:\n- name: alerts\n  interval: 1m\n  input_series: \
+                  [{series: 'up{a=\"x\"}', values: '1x5'}]\n  alert_rule_test:\n  \
+                  - {eval_time: 1m, alertname: A, exp_alerts: [{exp_labels: {a: b}}]}\n";
+    std::fs::write(folder.path().join("alerts.yml"), alerts).expect("writable");
+    let whole = run(&["test", "rules", lenient, "alerts.yml"], 1);
+    assert!(
+        whole.contains("exp:[") && !whole.contains("diff:"),
+        "{whole}"
+    );
+    let lines = run(&["test", "rules", lenient, "--diff", "alerts.yml"], 1);
+    assert!(
+        lines.contains("diff:") && !lines.contains("exp:["),
+        "{lines}"
+    );
     let told = run(
         &[
             "test",

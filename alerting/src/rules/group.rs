@@ -1,12 +1,12 @@
 //! Groups: when they are evaluated, in which order their rules may go, and what each leaves behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::sample::stale;
 use obs_model::spans::AttributeValue;
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Answer, Labels, Matcher, Timestamp, Value};
+use obs_model::{Answer, Labels, MatchOp, Matcher, Timestamp, Value};
 use obs_query::QueryError;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -90,6 +90,22 @@ impl Schedule {
     /// The first evaluation behind `now`.
     pub fn after(self, now: Timestamp) -> Timestamp {
         self.at_or_before(now).saturating_add(self.interval)
+    }
+
+    /// Whether the clock was set back so far that `next` is not the evaluation that comes now.
+    pub fn is_far(self, next: Timestamp, now: Timestamp) -> bool {
+        next > self.after(now)
+    }
+
+    /// The evaluation behind the one at `last`, which ended now, and how many were run over. Where
+    /// the clock was set back meanwhile, the first behind it.
+    pub fn next(self, last: Timestamp, now: Timestamp) -> (Timestamp, u64) {
+        if self.is_far(last, now) {
+            return (self.after(now), 0);
+        }
+        let due = self.at_or_before(now).max(last);
+        let over = ((due - last) / self.interval).unsigned_abs();
+        (due.saturating_add(self.interval), over)
     }
 }
 
@@ -228,21 +244,34 @@ impl Running {
     }
 }
 
-/// Takes over what the same rules of a group knew before a reload; gives the series of those that
-/// are gone. Rules are the same where name, kind and labels are; of several the first that is
-/// left.
-pub fn take_over(rules: &mut [Running], earlier: Vec<Running>) -> BTreeSet<Labels> {
+/// For each rule of a group the one that it goes on from after a reload: name, kind and labels are
+/// the same; of several the first that is left.
+pub fn successors(rules: &[Rule], earlier: &[Rule]) -> Vec<Option<usize>> {
+    fn known(rule: &Rule) -> (&str, bool, &BTreeMap<String, String>) {
+        let alerts = matches!(rule.kind, RuleKind::Alert { .. });
+        (rule.name(), alerts, &rule.labels)
+    }
+    let mut left: BTreeMap<_, VecDeque<usize>> = BTreeMap::new();
+    for (at, rule) in earlier.iter().enumerate() {
+        left.entry(known(rule)).or_default().push_back(at);
+    }
+    let rules = rules.iter();
+    rules
+        .map(|rule| left.get_mut(&known(rule))?.pop_front())
+        .collect()
+}
+
+/// Takes over what rules knew before a reload, each from its [successor](successors); gives the
+/// series of those that are gone.
+pub fn take_over(
+    rules: &mut [Running],
+    earlier: Vec<Running>,
+    successors: &[Option<usize>],
+) -> BTreeSet<Labels> {
     let mut left: Vec<Option<Running>> = earlier.into_iter().map(Some).collect();
-    for rule in rules {
-        let same = |old: &Running| {
-            old.rule.name() == rule.rule.name()
-                && old.rule.labels == rule.rule.labels
-                && old.alerting().is_some() == rule.alerting().is_some()
-        };
-        let Some(old) = left.iter_mut().find(|old| old.as_ref().is_some_and(same)) else {
-            continue;
-        };
-        let Some(old) = old.take() else { continue };
+    for (rule, from) in rules.iter_mut().zip(successors) {
+        let old = from.and_then(|from| left.get_mut(from)?.take());
+        let Some(old) = old else { continue };
         rule.written = old.written;
         rule.health = old.health;
         rule.last_evaluation = old.last_evaluation;
@@ -305,18 +334,30 @@ fn text(value: &AttributeValue) -> String {
 
 /// For each rule of a group, the rules before it that write what it may read: it waits for those.
 pub fn waits_for(rules: &[Rule]) -> Vec<Vec<usize>> {
-    let readers = rules
-        .iter()
-        .map(|rule| rule.expression.query.metric_selectors());
-    readers
-        .enumerate()
-        .map(|(at, selectors)| {
-            let before = rules.iter().enumerate().take(at);
-            let writes = before
-                .filter(|(_, rule)| selectors.iter().any(|selector| may_read(selector, rule)));
-            writes.map(|(index, _)| index).collect()
-        })
-        .collect()
+    // A group may have thousands of rules: writers are found by name.
+    let mut writers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut waits = Vec::with_capacity(rules.len());
+    for (at, rule) in rules.iter().enumerate() {
+        let mut before = BTreeSet::new();
+        for selector in rule.expression.query.metric_selectors() {
+            let names: Vec<&Matcher> = by_name(&selector).collect();
+            let fixed = names.iter().find(|matcher| matcher.op == MatchOp::Equal);
+            let candidates: Vec<&Vec<usize>> = match fixed {
+                Some(name) => writers.get(name.value.as_str()).into_iter().collect(),
+                None => {
+                    let matching = |name: &str| names.iter().all(|matcher| matcher.matches(name));
+                    let found = writers.iter().filter(|(name, _)| matching(name));
+                    found.map(|(_, writers)| writers).collect()
+                }
+            };
+            before.extend(candidates.into_iter().flatten().copied());
+        }
+        waits.push(before.into_iter().collect());
+        for name in written(rule) {
+            writers.entry(name).or_default().push(at);
+        }
+    }
+    waits
 }
 
 /// Whether a rule may read what another writes.
@@ -327,17 +368,22 @@ pub fn reads(reader: &Rule, writer: &Rule) -> bool {
 
 /// Whether a selector may match what a rule writes.
 fn may_read(selector: &[Matcher], rule: &Rule) -> bool {
-    let names: &[&str] = match &rule.kind {
-        RuleKind::Record { name } => &[name.as_str()],
-        RuleKind::Alert { .. } => &["ALERTS", "ALERTS_FOR_STATE"],
-    };
-    let by_name = selector
-        .iter()
-        .filter(|matcher| matcher.name == METRIC_NAME);
-    let by_name: Vec<&Matcher> = by_name.collect();
-    names
-        .iter()
-        .any(|name| by_name.iter().all(|matcher| matcher.matches(name)))
+    let matching = |name: &&str| by_name(selector).all(|matcher| matcher.matches(name));
+    written(rule).iter().any(matching)
+}
+
+/// What a selector says of the name.
+fn by_name(selector: &[Matcher]) -> impl Iterator<Item = &Matcher> {
+    let matchers = selector.iter();
+    matchers.filter(|matcher| matcher.name == METRIC_NAME)
+}
+
+/// The names of the series that a rule writes.
+fn written(rule: &Rule) -> Vec<&str> {
+    match &rule.kind {
+        RuleKind::Record { name } => vec![name],
+        RuleKind::Alert { .. } => vec!["ALERTS", "ALERTS_FOR_STATE"],
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use obs_model::Labels;
 use obs_model::Timestamp;
 use obs_model::limits::Limits;
 use obs_storage::SimDisk;

@@ -10,12 +10,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{QUEUE_MAX, body};
+use super::{NotifierOptions, body};
 use crate::http_client::chain;
 use crate::http_client::configured::HttpClient;
 
-/// Alerts of one request.
-const BATCH: usize = 64;
 /// How long the queue is emptied for at the end.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -36,15 +34,17 @@ pub(super) struct Endpoint {
     queue: Mutex<VecDeque<Arc<str>>>,
     wake: Notify,
     counts: Arc<Counts>,
+    options: NotifierOptions,
 }
 
 impl Endpoint {
-    pub(super) fn new(url: String, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(url: String, counts: Arc<Counts>, options: NotifierOptions) -> Self {
         Self {
             url,
             queue: Mutex::default(),
             wake: Notify::new(),
             counts,
+            options,
         }
     }
 
@@ -62,7 +62,7 @@ impl Endpoint {
     pub(super) fn push(&self, alerts: impl Iterator<Item = Arc<str>>) {
         let mut queue = self.queue();
         queue.extend(alerts);
-        let over = queue.len().saturating_sub(QUEUE_MAX);
+        let over = queue.len().saturating_sub(self.options.capacity);
         queue.drain(..over);
         drop(queue);
         if over > 0 {
@@ -77,12 +77,13 @@ impl Endpoint {
         self.wake.notify_one();
     }
 
-    /// Sends what is queued until the token is cancelled, and what is queued then.
+    /// Sends what is queued until the token is cancelled, and what is queued then; with `ends`, which
+    /// is cancelled when the server ends, only where that is wanted.
     pub(super) async fn run(
         &self,
         client: &HttpClient,
         timeout: Duration,
-        stop: CancellationToken,
+        (stop, ends): (CancellationToken, CancellationToken),
     ) {
         loop {
             while !stop.is_cancelled() && self.send_some(client, timeout).await {}
@@ -90,6 +91,20 @@ impl Endpoint {
                 () = stop.cancelled() => break,
                 () = self.wake.notified() => {}
             }
+        }
+        if ends.is_cancelled() && !self.options.drain {
+            let left = self.queued();
+            self.counts
+                .dropped
+                .fetch_add(left as u64, Ordering::Relaxed);
+            if left > 0 {
+                tracing::warn!(
+                    alertmanager = self.url,
+                    left,
+                    "alerts that wait are not sent"
+                );
+            }
+            return;
         }
         let until = Instant::now() + DRAIN;
         let drained = tokio::time::timeout_at(until, async {
@@ -109,7 +124,7 @@ impl Endpoint {
     async fn send_some(&self, client: &HttpClient, timeout: Duration) -> bool {
         let batch: Vec<Arc<str>> = {
             let mut queue = self.queue();
-            let count = queue.len().min(BATCH);
+            let count = queue.len().min(self.options.batch);
             queue.drain(..count).collect()
         };
         if batch.is_empty() {

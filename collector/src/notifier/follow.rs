@@ -21,7 +21,7 @@ const PATH: &str = "__alerts_path__";
 pub(super) async fn follow(
     shared: &Arc<Shared>,
     set: &Arc<AlertmanagerSet>,
-    stop: CancellationToken,
+    (stop, ends): (CancellationToken, CancellationToken),
 ) {
     let client = match HttpClient::new(&set.job.client, Use::default()).await {
         Ok(client) => client,
@@ -43,9 +43,12 @@ pub(super) async fn follow(
         for fault in faults.into_iter().chain(more) {
             tracing::warn!(entry = set.job.name, error = fault, "discovery fault");
         }
-        for endpoint in update(shared, set, &active, dropped) {
+        let new = update(shared, set, &active, dropped);
+        shared.forget();
+        for endpoint in new {
             let token = stop.child_token();
-            let (client, timeout, stop) = (client.clone(), set.job.timeout, token.clone());
+            let (client, timeout) = (client.clone(), set.job.timeout);
+            let stop = (token.clone(), ends.clone());
             running.insert(endpoint.0, token);
             tasks.spawn(async move { endpoint.1.run(&client, timeout, stop).await });
         }
@@ -86,7 +89,7 @@ fn update(
             continue;
         }
         let counts = Arc::clone(shared.counts().entry(url.clone()).or_default());
-        let endpoint = Arc::new(Endpoint::new(url.clone(), counts));
+        let endpoint = Arc::new(Endpoint::new(url.clone(), counts, shared.options));
         endpoint.push(early.iter().cloned());
         found.endpoints.insert(url.clone(), Arc::clone(&endpoint));
         new.push((url.clone(), endpoint));

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::{AlertingConfig, alerting};
+use crate::http_client::configured::{HttpClient, Use};
 
 fn config(text: &str) -> Alerting {
     let read: AlertingConfig = serde_yaml_ng::from_str(text).expect("valid");
@@ -17,8 +18,12 @@ fn config(text: &str) -> Alerting {
 }
 
 fn notifier(text: &str, external: &[(&str, &str)]) -> Notifier {
+    with(text, external, NotifierOptions::default())
+}
+
+fn with(text: &str, external: &[(&str, &str)], options: NotifierOptions) -> Notifier {
     let external = Labels::from_pairs(external.iter().copied());
-    Notifier::new(config(text), external, Arc::default())
+    Notifier::new(config(text), external.into(), Arc::default(), options)
 }
 
 fn alert(name: &str) -> Alert {
@@ -103,14 +108,14 @@ async fn alerts_are_sent_in_batches_and_drained() {
     );
     let notifier = notifier(&text, &[]);
     // Told before anybody was found: nothing is lost.
-    let alerts: Vec<Alert> = (0..100).map(|n| alert(&n.to_string())).collect();
+    let alerts: Vec<Alert> = (0..300).map(|n| alert(&n.to_string())).collect();
     notifier.send(&alerts);
     let stop = CancellationToken::new();
     let running = TaskTracker::new().spawn(notifier.clone().run(stop.clone()));
     let first = bodies.recv().await.expect("a batch");
     let second = bodies.recv().await.expect("a batch");
     let count = |body: &serde_json::Value| body.as_array().map_or(0, Vec::len);
-    assert_eq!((count(&first), count(&second)), (64, 36));
+    assert_eq!((count(&first), count(&second)), (256, 44));
     assert_eq!(first[0]["labels"]["to"], "here");
     assert_eq!(
         notifier.alertmanagers().0,
@@ -122,7 +127,7 @@ async fn alerts_are_sent_in_batches_and_drained() {
     running.await.expect("ended");
     assert_eq!(bodies.recv().await.map(|b| count(&b)), Some(3));
     let sent = notifier.families().remove(0);
-    assert_eq!(sent.points[0].value, 103.0);
+    assert_eq!(sent.points[0].value, 303.0);
 }
 
 #[tokio::test]
@@ -133,10 +138,14 @@ async fn faults_are_counted_and_queues_bounded() {
         "alertmanagers:\n- path_prefix: am\n  static_configs: [{{targets: ['{address}']}}]\n"
     );
     let notifier = notifier(&text, &[]);
-    let many: Vec<Alert> = (0..QUEUE_MAX + 5).map(|n| alert(&n.to_string())).collect();
-    let endpoint = Endpoint::new("u".to_owned(), Arc::default());
+    let options = NotifierOptions {
+        capacity: 100,
+        ..NotifierOptions::default()
+    };
+    let many: Vec<Alert> = (0..105).map(|n| alert(&n.to_string())).collect();
+    let endpoint = Endpoint::new("u".to_owned(), Arc::default(), options);
     endpoint.push(many.iter().map(Alert::json));
-    assert_eq!(endpoint.queued(), QUEUE_MAX);
+    assert_eq!(endpoint.queued(), 100);
     notifier.send(&many[..2]);
     let stop = CancellationToken::new();
     let running = TaskTracker::new().spawn(notifier.clone().run(stop.clone()));
@@ -160,4 +169,74 @@ async fn faults_are_counted_and_queues_bounded() {
     assert!(bodies.recv().await.is_some());
     stop.cancel();
     running.await.expect("ended");
+}
+
+#[tokio::test]
+async fn what_is_gone_is_not_counted_any_more() {
+    let fine = || Arc::new(AtomicBool::new(false));
+    let ((first, mut taken), (second, mut later)) =
+        (receiver(fine()).await, receiver(fine()).await);
+    let text = |address: &str| {
+        format!(
+            "alertmanagers:\n- path_prefix: am\n  static_configs: [{{targets: ['{address}']}}]\n"
+        )
+    };
+    let notifier = notifier(&text(&first), &[]);
+    let stop = CancellationToken::new();
+    let running = TaskTracker::new().spawn(notifier.clone().run(stop.clone()));
+    let told = |address: &str| {
+        let all = notifier
+            .families()
+            .into_iter()
+            .flat_map(|family| family.points);
+        all.filter(|point| point.labels.to_string().contains(address))
+            .count()
+    };
+    notifier.send(&[alert("a")]);
+    assert!(taken.recv().await.is_some());
+    assert!(told(&first) > 0);
+    notifier.apply(config(&text(&second)));
+    notifier.send(&[alert("b")]);
+    assert!(later.recv().await.is_some());
+    assert_eq!(told(&first), 0);
+    assert!(told(&second) > 0);
+    notifier.apply(config("{}"));
+    assert_eq!(told(&second), 0);
+    stop.cancel();
+    running.await.expect("ended");
+}
+
+#[tokio::test]
+async fn what_waits_at_the_end_is_sent_where_that_is_wanted() {
+    let (address, mut bodies) = receiver(Arc::default()).await;
+    let text = "alertmanagers:\n- static_configs: []\n";
+    let set = config(text).alertmanagers.remove(0);
+    let client = HttpClient::new(&set.job.client, Use::default()).await;
+    let client = client.expect("a client");
+    let ended = CancellationToken::new();
+    ended.cancel();
+    for (drain, ends, expect) in [
+        (false, ended.clone(), 3),
+        // An Alertmanager that is gone gets what waits for it in any case.
+        (false, CancellationToken::new(), 0),
+        (true, ended.clone(), 0),
+    ] {
+        let options = NotifierOptions {
+            drain,
+            ..NotifierOptions::default()
+        };
+        let (url, counts) = (format!("http://{address}/am/api/v2/alerts"), Arc::default());
+        let endpoint = Endpoint::new(url, Arc::clone(&counts), options);
+        endpoint.push((0..3).map(|n| alert(&n.to_string()).json()));
+        let stop = (ended.clone(), ends);
+        endpoint.run(&client, Duration::from_secs(60), stop).await;
+        assert_eq!(endpoint.queued(), expect);
+        let dropped = counts.dropped.load(Ordering::Relaxed);
+        assert_eq!(dropped, expect as u64);
+        let sent = bodies
+            .try_recv()
+            .ok()
+            .and_then(|body| Some(body.as_array()?.len()));
+        assert_eq!(sent.unwrap_or(0), 3 - expect);
+    }
 }

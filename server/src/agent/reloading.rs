@@ -6,7 +6,7 @@
 
 use anyhow::Context;
 use obs_collector::config::Job;
-use obs_collector::tail;
+use obs_collector::{External, tail};
 use serde_yaml_ng::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,8 @@ pub(super) struct Reloader {
     /// The jobs that hold.
     pub(super) jobs: watch::Sender<Vec<Job>>,
     pub(super) following: Following,
+    /// Put on what leaves.
+    pub(super) external: External,
     /// The text that holds.
     pub(super) text: String,
     pub(super) reload: Reload,
@@ -87,6 +89,7 @@ impl Reloads for Reloader {
         let mut jobs = collected.jobs;
         jobs.extend(self.own.iter().cloned());
         self.jobs.send_replace(jobs);
+        self.external.set(collected.external.get());
         if logs(&self.text) != logs(&text) {
             self.following.end().await;
             self.following.begin(&config);

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use obs_alerting::notify::{Fingerprint, Received};
 use obs_collector::notifier::{Alert, Notifier};
 use obs_model::{Labels, Tenant};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Alertmanager;
 use crate::clock;
-use crate::ruler::Told;
+use crate::ruler::{Inbox, Told};
 
 /// Who takes the alerts of rules.
 #[derive(Debug)]
@@ -23,28 +22,18 @@ pub(crate) struct Outgoing {
     pub(crate) notifier: Notifier,
     /// Where users reach this server.
     pub(crate) external_url: String,
-    /// No rule tells anything any more.
-    pub(crate) ended: CancellationToken,
     /// All that was told is with those who tell.
     pub(super) drained: CancellationToken,
 }
 
 impl Outgoing {
-    /// Takes what the rules tell until nobody tells any more.
-    pub(crate) async fn run(self, mut told: mpsc::Receiver<Told>) {
+    /// Takes what the rules tell, that of their last round included.
+    pub(crate) async fn run(self, mut inbox: Inbox) {
+        let _drained = self.drained.clone().drop_guard();
         self.alertmanager.ready();
-        loop {
-            let next = tokio::select! {
-                biased;
-                told = told.recv() => told,
-                () = self.ended.cancelled() => None,
-            };
-            match next {
-                Some(told) => self.take(told).await,
-                None => break,
-            }
+        while let Some(told) = inbox.next().await {
+            self.take(told).await;
         }
-        self.drained.cancel();
     }
 
     async fn take(&self, told: Told) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use obs_collector::config::Alerting;
-use obs_collector::notifier::Notifier;
+use obs_collector::notifier::{Notifier, NotifierOptions};
 use obs_storage::Disk;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,7 +53,7 @@ pub async fn check(config: &Config, text: &str, folder: &Path) -> anyhow::Result
 pub(crate) async fn start(
     app: &Arc<App>,
     disk: &Arc<dyn Disk>,
-    settings: Settings,
+    (settings, sending): (Settings, NotifierOptions),
     tasks: &TaskTracker,
 ) -> anyhow::Result<Outgoing> {
     let loaded = match settings.loaded {
@@ -65,7 +65,7 @@ pub(crate) async fn start(
     let alertmanager = Alertmanager::new(loaded, kept, external_url.clone(), clock::now());
     let external = app.external_labels.clone();
     let counters = app.counters.kubernetes();
-    let notifier = Notifier::new(settings.elsewhere, external, counters);
+    let notifier = Notifier::new(settings.elsewhere, external, counters, sending);
     let first = app.alertmanager.set(Arc::clone(&alertmanager)).is_ok()
         && app.notifier.set(notifier.clone()).is_ok();
     anyhow::ensure!(first, "the Alertmanager starts once");
@@ -76,7 +76,6 @@ pub(crate) async fn start(
         alertmanager,
         notifier,
         external_url,
-        ended: CancellationToken::new(),
         drained,
     })
 }

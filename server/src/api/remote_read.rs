@@ -48,7 +48,7 @@ async fn read(
     let body = snappy::decode(&body, BODY_BYTES_MAX).map_err(HttpError::from)?;
     let request = remote_read::decode(&body, &limits).map_err(HttpError::from)?;
     let snapshot = app.stores()?.metrics.snapshot(&tenant);
-    let (external, streamed) = (app.external_labels.clone(), request.streamed);
+    let (external, streamed) = (app.external_labels.get(), request.streamed);
     let answer = app
         .read_for(&tenant, None, move |budget, _| {
             answer(&request, &snapshot, &external, budget)

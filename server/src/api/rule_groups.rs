@@ -21,7 +21,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use super::{Asker, Plain, Told};
 use crate::app::App;
-use crate::ruler::{GroupKey, ManageError, Origin, Ruler, parsing};
+use crate::ruler::{GroupKey, ManageError, Member, Origin, Ruler, parsing};
 
 /// Longest name of a namespace or group.
 const NAME_BYTES_MAX: usize = 1024;
@@ -75,9 +75,9 @@ impl<'a> Asked<'a> {
     }
 
     /// The groups of each namespace.
-    fn list(&self, wanted: impl Fn(&GroupKey) -> bool) -> Vec<(GroupKey, Group)> {
+    fn list(&self, wanted: impl Fn(&GroupKey) -> bool) -> Vec<Arc<Member>> {
         let mut groups = self.ruler.managed(self.tenant, self.origin);
-        groups.retain(|(key, _)| wanted(key));
+        groups.retain(|member| wanted(&member.key));
         groups
     }
 }
@@ -93,17 +93,17 @@ fn yaml(value: &Value) -> Result<Response> {
 }
 
 /// Groups below their namespaces.
-fn namespaces(groups: Vec<(GroupKey, Group)>, language: Language) -> Result<Response> {
+fn namespaces(groups: Vec<Arc<Member>>, language: Language) -> Result<Response> {
     if groups.is_empty() {
         return Err(refuse(ErrorKind::NotFound, "no rule groups found"));
     }
     let mut map = Mapping::new();
-    for (key, group) in groups {
+    for member in groups {
         let list = map
-            .entry(key.file.into())
+            .entry(member.key.file.clone().into())
             .or_insert_with(|| Value::Sequence(Vec::new()));
         if let Value::Sequence(list) = list {
-            list.push(group.to_yaml(language));
+            list.push(member.group.to_yaml(language));
         }
     }
     yaml(&Value::Mapping(map))
@@ -137,7 +137,7 @@ async fn group(
     let asked = Asked::new(&app, &tenant, origin)?;
     let mut found = asked.list(|key| key.file == namespace && key.name == name);
     match found.pop() {
-        Some((_, group)) => yaml(&group.to_yaml(origin.language())),
+        Some(member) => yaml(&member.group.to_yaml(origin.language())),
         None => Err(refuse(ErrorKind::NotFound, "group does not exist")),
     }
 }
@@ -193,7 +193,7 @@ fn manage_error(error: ManageError) -> Plain {
     let kind = match error {
         ManageError::Table(_) => ErrorKind::Internal,
         ManageError::TooMany => ErrorKind::BadData,
-        ManageError::Stopping => ErrorKind::Unavailable,
+        ManageError::Stopping(_) => ErrorKind::Unavailable,
     };
     refuse(kind, error.to_string())
 }
@@ -211,8 +211,8 @@ async fn remove_namespace(
     Path(namespace): Path<String>,
 ) -> Result<Response> {
     let asked = Asked::new(&app, &tenant, origin)?;
-    let named = |key: &GroupKey| key.file == namespace;
-    let removed = asked.ruler.remove(&app, &tenant, origin, named).await;
+    let named = move |key: &GroupKey| key.file == namespace;
+    let removed = asked.ruler.remove(&app, (&tenant, origin), named).await;
     match removed.map_err(manage_error)? {
         0 => Err(refuse(
             ErrorKind::NotFound,
@@ -229,8 +229,8 @@ async fn remove_group(
     Path((namespace, name)): Path<(String, String)>,
 ) -> Result<Response> {
     let asked = Asked::new(&app, &tenant, origin)?;
-    let named = |key: &GroupKey| key.file == namespace && key.name == name;
-    let removed = asked.ruler.remove(&app, &tenant, origin, named).await;
+    let named = move |key: &GroupKey| key.file == namespace && key.name == name;
+    let removed = asked.ruler.remove(&app, (&tenant, origin), named).await;
     match removed.map_err(manage_error)? {
         0 => Err(refuse(ErrorKind::NotFound, "group does not exist")),
         _ => Ok(accepted()),

@@ -96,10 +96,9 @@ async fn list(
 
 /// The groups of a tenant.
 fn groups(app: &App, tenant: &Tenant) -> Vec<GroupView> {
-    let members = app.ruler.get().map(|ruler| ruler.groups());
-    let members = members.unwrap_or_default();
-    let own = members.iter().filter(|member| member.key.tenant == *tenant);
-    own.map(|member| member.view()).collect()
+    let own = app.ruler.get().map(|ruler| ruler.groups_of(tenant));
+    let own = own.unwrap_or_default();
+    own.iter().map(|member| member.view()).collect()
 }
 
 /// The number of a rule such as `vector(0.999)`.

@@ -20,8 +20,8 @@ use crate::read::Reader;
 use crate::stores::Stores;
 use crate::write::{Rules, Writers};
 
-pub(super) struct Rig {
-    pub(super) app: Arc<App>,
+pub(crate) struct Rig {
+    pub(crate) app: Arc<App>,
     pub(super) routes: Router,
     _folder: TempDir,
     _writers: Option<Writers>,
@@ -52,7 +52,7 @@ fn app() -> (Arc<App>, Inbox) {
         sink,
         shipper: None,
         rules,
-        external_labels: Labels::from_pairs([("cluster", "c")]),
+        external_labels: Labels::from_pairs([("cluster", "c")]).into(),
         decoder: Decoder::new(1),
         started: clock::now(),
         about: About::default(),
@@ -76,7 +76,7 @@ impl Rig {
         }
     }
 
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (app, inbox) = app();
         let folder = tempfile::tempdir().expect("a folder");
         let options = obs_storage::Options::default();

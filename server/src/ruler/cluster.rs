@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{GroupKey, Origin, Ruler};
+use super::{GroupKey, Origin, Replaced};
 use crate::app::App;
 
 /// The groups of objects by `namespace/name`.
@@ -36,13 +36,12 @@ pub(crate) async fn follow(
         };
         let now = objects.borrow_and_update().clone();
         known = taken(&now, known, &app.rules.limits);
-        apply(ruler, &app, &known);
+        let groups = known.values().flatten().cloned().collect();
+        let replaced = Replaced::Of(Origin::Kubernetes);
+        if ruler.apply(&app, replaced, groups).await.is_err() {
+            return;
+        }
     }
-}
-
-fn apply(ruler: &Arc<Ruler>, app: &Arc<App>, known: &BTreeMap<String, Vec<(GroupKey, Group)>>) {
-    let groups = known.values().flatten().cloned().collect();
-    ruler.apply(app, |key| key.origin == Origin::Kubernetes, groups);
 }
 
 /// The groups of all objects; of one that is wrong those that it had before.

@@ -9,6 +9,7 @@ use obs_alerting::rules::group::{Running, Sample, Scene, Schedule, ends};
 use obs_alerting::template::Asked;
 use obs_collector::HttpError;
 use obs_model::metrics::{MetricBatch, Sample as Point, Series};
+use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Answer, Budget, Tenant, Timestamp, Value};
 use obs_query::{Language, Query, QueryError, Request, Sources, When};
 use rayon::ThreadPool;
@@ -24,6 +25,8 @@ const BATCH_SAMPLES: usize = 65_536;
 const RETRY: Duration = Duration::from_secs(1);
 /// Tries to store it.
 const TRIES: usize = 3;
+/// How far back rules over spans look, whose language has no ranges; as far as an instant of PromQL.
+const SPANS_WINDOW: i64 = 5 * 60 * NANOS_PER_SECOND;
 /// Elements that a query in a template may give.
 const TEMPLATE_ELEMENTS_MAX: usize = 10_000;
 
@@ -83,19 +86,23 @@ impl Ruler {
                 () = member.stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+            let now = clock::now();
+            if schedule.is_far(next, now) {
+                // The clock was set back: nothing has happened yet at the time that was meant.
+                next = schedule.after(now);
+                continue;
+            }
             let watch = clock::Stopwatch::start();
             member.counts.iterations.fetch_add(1, Ordering::Relaxed);
             self.round(app, member, next).await;
             *lock(&member.last) = Some((next, watch.elapsed_seconds()));
-            let due = schedule.at_or_before(clock::now());
             // Rounds that a slow one has run over are left out and counted.
-            let over = (due - next) / schedule.interval();
+            let (after, over) = schedule.next(next, clock::now());
             if over > 0 {
-                let over = over.unsigned_abs();
                 member.counts.missed.fetch_add(over, Ordering::Relaxed);
                 member.counts.iterations.fetch_add(over, Ordering::Relaxed);
             }
-            next = due.max(next).saturating_add(schedule.interval());
+            next = after;
         }
     }
 
@@ -208,13 +215,12 @@ impl Ruler {
         asking: &Asking<'_>,
         watch: clock::Stopwatch,
     ) -> Made {
-        let Some(rule) = member.rules.get(rule) else {
+        let (Some(slot), Some(of)) = (member.rules.get(rule), member.group.rules.get(rule)) else {
             return Made::default();
         };
-        let query = lock(rule).rule.expression.query.clone();
-        let answer = asking.ask(&query);
+        let answer = asking.ask(&of.expression.query);
         let setting = self.setting();
-        let mut rule = lock(rule);
+        let mut rule = lock(&slot.running);
         let scene = Scene {
             now,
             query_offset: member.times.query_offset,
@@ -239,6 +245,7 @@ impl Ruler {
         rule.evaluation_seconds = watch.elapsed_seconds();
         samples.extend(self.restore(&mut rule, &scene, asking));
         let told = self.tell(&mut rule, member, now);
+        slot.show(&rule);
         Made { samples, told }
     }
 
@@ -285,14 +292,15 @@ impl Ruler {
             asking: &asking,
         };
         member.counts.failures.fetch_add(1, Ordering::Relaxed);
-        let Some(rule) = member.rules.get(rule) else {
+        let Some(slot) = member.rules.get(rule) else {
             return Made::default();
         };
-        let mut rule = lock(rule);
+        let mut rule = lock(&slot.running);
         let failed = Err(QueryError::Execution(error.clone()));
         drop(rule.evaluate(&scene, failed));
         // Who is told must not take the silence for an end.
         let told = self.tell(&mut rule, member, now);
+        slot.show(&rule);
         let samples = Vec::new();
         Made { samples, told }
     }
@@ -329,29 +337,25 @@ impl Ruler {
         let asked_at = clock::now().saturating_sub(member.times.query_offset);
         let mut series = std::mem::take(&mut *lock(&member.orphans));
         for rule in &member.rules {
-            series.extend(lock(rule).clone().leave());
+            series.extend(lock(&rule.running).clone().leave());
         }
         self.store(app, &member.key.tenant, ends(series, asked_at))
             .await;
-        self.forget(member).await;
+        self.forget(app, member).await;
     }
 
-    /// Forgets the states of a group that is gone, unless it is there again; off the event loop.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a small write to disk, off the event loop"
-    )]
-    async fn forget(self: &Arc<Self>, member: &Arc<Member>) {
-        let (ruler, member) = (Arc::clone(self), Arc::clone(member));
-        let forget = move || {
-            // Held, so that nobody restores what is removed.
-            let members = lock(&ruler.members);
-            if !members.contains_key(&member.key) {
+    /// Forgets the states of a group that is gone, unless it is there again: nobody restores what
+    /// is removed.
+    async fn forget(self: &Arc<Self>, app: &Arc<App>, member: &Arc<Member>) {
+        let member = Arc::clone(member);
+        let forget = move |ruler: &Arc<Self>, _: &Arc<App>| {
+            let is_back = lock(&ruler.members).contains_key(&member.key);
+            if !is_back {
                 ruler.kept.forget(&member.key);
             }
         };
-        if let Err(error) = tokio::task::spawn_blocking(forget).await {
-            tracing::error!(%error, "states of alerts could not be removed");
+        if self.changed(app, forget).await.is_err() {
+            tracing::error!("states of alerts could not be removed");
         }
     }
 
@@ -396,15 +400,24 @@ pub(super) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    fn ask(&self, query: &Query) -> Result<Answer, QueryError> {
-        self.answer(query, When::At(self.at))
+    /// The answer as a rule sees it.
+    pub(super) fn ask(&self, query: &Query) -> Result<Answer, QueryError> {
+        let when = match query.language() {
+            Language::Promql | Language::Logql => When::At(self.at),
+            Language::Traceql => When::Range {
+                start: self.at.saturating_sub(SPANS_WINDOW),
+                end: self.at,
+                step: SPANS_WINDOW,
+            },
+        };
+        self.answer(query, when)
     }
 
     /// The answer at other times.
     pub(super) fn answer(&self, query: &Query, when: When) -> Result<Answer, QueryError> {
         let request = Request {
             cached: false,
-            whole_range: matches!(when, When::At(_)),
+            whole_range: matches!(when, When::At(_)) || query.language() == Language::Traceql,
             limit: usize::MAX,
             ..self.app.features.request(when)
         };

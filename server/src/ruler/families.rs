@@ -13,11 +13,16 @@ impl Ruler {
     /// Its metrics.
     pub(crate) fn families(&self) -> Vec<Family> {
         let groups = self.groups();
+        // There may be many, and each is in many families.
+        let labels = groups.iter().map(|member| {
+            let group = format!("{};{}", member.key.file, member.key.name);
+            Labels::from_pairs([("rule_group", group)])
+        });
+        let labels: Vec<Labels> = labels.collect();
         let of_kind = |kind, name: &str, help: &str, value: &dyn Fn(&Member) -> f64| {
             let mut family = Family::new(name, kind, help);
-            for member in &groups {
-                let group = format!("{};{}", member.key.file, member.key.name);
-                family.push(Labels::from_pairs([("rule_group", group)]), value(member));
+            for (member, labels) in groups.iter().zip(&labels) {
+                family.push(labels.clone(), value(member));
             }
             family
         };

@@ -9,7 +9,7 @@ use obs_alerting::rules::{Alert, kept};
 use obs_model::{Tenant, Timestamp};
 use obs_storage::{Change, Disk, Table, TableError};
 
-use super::{GroupKey, Managed, Origin, lock};
+use super::{GroupKey, Managed, Origin, Slot, lock};
 
 /// The folder of the table in the data directory.
 const FOLDER: &str = "alerts";
@@ -68,11 +68,11 @@ impl Kept {
     pub(super) fn keep(
         &self,
         key: &GroupKey,
-        rules: &[Mutex<Running>],
+        rules: &[Slot],
         now: Timestamp,
     ) -> Result<(), TableError> {
         let group = group_key(key);
-        let guards: Vec<_> = rules.iter().map(lock).collect();
+        let guards: Vec<_> = rules.iter().map(|rule| lock(&rule.running)).collect();
         let prefixes = prefixes(&group, guards.iter().map(|guard| &**guard));
         let mut alerts: BTreeMap<Vec<u8>, Alert> = BTreeMap::new();
         for (rule, prefix) in guards.iter().zip(&prefixes) {

@@ -12,7 +12,7 @@ use obs_model::limits::Limits;
 use obs_query::Language;
 use obs_storage::{Change, Disk, Table, TableError};
 
-use super::{GroupKey, Origin, Ruler, lock};
+use super::{GroupKey, Member, Origin, Replaced, Ruler, Stopping, lock};
 use crate::app::App;
 
 /// The folder of the table in the data directory.
@@ -24,8 +24,6 @@ pub(crate) const GROUPS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Managed {
     table: Mutex<Table>,
-    /// Held while table and groups change together.
-    changing: tokio::sync::Mutex<()>,
 }
 
 /// Why a group was not taken.
@@ -38,8 +36,8 @@ pub(crate) enum ManageError {
     #[error("expected at most {GROUPS_MAX} groups of a tenant, found one more")]
     TooMany,
     /// The process ends.
-    #[error("the server stops")]
-    Stopping,
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
 }
 
 impl Origin {
@@ -71,7 +69,6 @@ impl Managed {
         }
         Ok(Self {
             table: Mutex::new(table),
-            changing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -151,13 +148,10 @@ pub(crate) fn parsing(origin: Origin, limits: &Limits) -> Parsing {
 
 impl Ruler {
     /// The groups of a tenant that came over an API.
-    pub(crate) fn managed(&self, tenant: &Tenant, origin: Origin) -> Vec<(GroupKey, Group)> {
-        let members = self.groups();
-        let own = members
-            .iter()
-            .filter(|m| m.key.tenant == *tenant && m.key.origin == origin);
-        own.map(|member| (member.key.clone(), member.group.clone()))
-            .collect()
+    pub(crate) fn managed(&self, tenant: &Tenant, origin: Origin) -> Vec<Arc<Member>> {
+        let mut own = self.groups_of(tenant);
+        own.retain(|member| member.key.origin == origin);
+        own
     }
 
     /// Keeps a group and evaluates it from now on, in place of the one of the same name.
@@ -168,46 +162,37 @@ impl Ruler {
         text: String,
         group: Group,
     ) -> Result<(), ManageError> {
-        let _changing = self.kept.managed.changing.lock().await;
-        let own = self.managed(&key.tenant, key.origin);
-        let is_new = own.iter().all(|(known, _)| *known != key);
-        if is_new && own.len() >= GROUPS_MAX {
-            return Err(ManageError::TooMany);
-        }
-        self.write(vec![(key.clone(), Some(text))]).await?;
-        self.apply(app, |other| *other == key, vec![(key.clone(), group)]);
-        Ok(())
+        self.changed(app, move |ruler, app| {
+            let is_new = !lock(&ruler.members).contains_key(&key);
+            if is_new && ruler.managed(&key.tenant, key.origin).len() >= GROUPS_MAX {
+                return Err(ManageError::TooMany);
+            }
+            ruler.kept.managed.write(&[(key.clone(), Some(text))])?;
+            let replaced = Replaced::These(vec![key.clone()]);
+            ruler.replace(app, &replaced, vec![(key, group)]);
+            Ok(())
+        })
+        .await?
     }
 
     /// Forgets groups and ends them; says how many there were.
     pub(crate) async fn remove(
         self: &Arc<Self>,
         app: &Arc<App>,
-        tenant: &Tenant,
-        origin: Origin,
-        wanted: impl Fn(&GroupKey) -> bool,
+        (tenant, origin): (&Tenant, Origin),
+        wanted: impl Fn(&GroupKey) -> bool + Send + 'static,
     ) -> Result<usize, ManageError> {
-        let _changing = self.kept.managed.changing.lock().await;
-        let own = self.managed(tenant, origin).into_iter();
-        let gone: Vec<GroupKey> = own.map(|(key, _)| key).filter(wanted).collect();
-        let changes = gone.iter().map(|key| (key.clone(), None));
-        self.write(changes.collect()).await?;
-        self.apply(app, |key| gone.contains(key), Vec::new());
-        Ok(gone.len())
-    }
-
-    /// Writes off the event loop.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a small write to disk, off the event loop"
-    )]
-    async fn write(
-        self: &Arc<Self>,
-        changes: Vec<(GroupKey, Option<String>)>,
-    ) -> Result<(), ManageError> {
-        let kept = Arc::clone(&self.kept);
-        let write = move || kept.managed.write(&changes);
-        let written = tokio::task::spawn_blocking(write).await;
-        Ok(written.map_err(|_| ManageError::Stopping)??)
+        let tenant = tenant.clone();
+        self.changed(app, move |ruler, app| {
+            let own = ruler.managed(&tenant, origin);
+            let keys = own.iter().map(|member| &member.key);
+            let gone: Vec<GroupKey> = keys.filter(|key| wanted(key)).cloned().collect();
+            let changes: Vec<_> = gone.iter().map(|key| (key.clone(), None)).collect();
+            ruler.kept.managed.write(&changes)?;
+            let count = gone.len();
+            ruler.replace(app, &Replaced::These(gone), Vec::new());
+            Ok(count)
+        })
+        .await?
     }
 }

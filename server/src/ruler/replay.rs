@@ -1,18 +1,19 @@
 //! Rules over stored data: what would have fired, and series of recording rules for a time before
 //! there was the rule.
 //!
-//! Invariant: rules are evaluated at each multiple of their interval by the state machine that
+//! Invariants: rules are evaluated at each multiple of their interval by the state machine that
 //! evaluates them as time goes on; a try-out writes nothing, and a backfill that is repeated over
-//! the same data writes the same samples.
+//! the same data writes the same samples; no more is held than what a piece of time makes, and of a
+//! try-out what later rules may read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use obs_alerting::rules::group::{Running, Sample, Scene};
+use obs_alerting::rules::group::{Running, Sample, Scene, reads};
 use obs_alerting::rules::{AlertState, Group, Rule, RuleKind};
 use obs_collector::{ErrorKind, HttpError};
 use obs_model::answer::VectorSample;
-use obs_model::{Answer, Labels, Samples, Tenant, Timestamp, Value};
+use obs_model::{Answer, BudgetError, Labels, Samples, Tenant, Timestamp, Value};
 use obs_query::{Language, Query, QueryError, Sources, When};
 use obs_tsdb::Memory;
 
@@ -20,8 +21,18 @@ use super::Setting;
 use super::evaluate::{Asking, batch};
 use crate::app::{App, query_error};
 
+/// Steps that the first query of a rule computes, before it is known how much they make.
+const STEPS_FIRST: i64 = 16;
 /// Steps that one query computes.
 const STEPS_MAX: i64 = 5_000;
+/// The same where each step is a query of its own.
+const STEPS_ALONE: i64 = 64;
+/// Samples after which those of a piece are written.
+const PIECE_SAMPLES: usize = 65_536;
+/// How much longer a piece is than the one before it, at most.
+const GROWTH: i64 = 8;
+/// Samples that a try-out keeps for later rules.
+const OVERLAY_SAMPLES_MAX: u64 = 20_000_000;
 /// Alerts of one rule that are told; all are counted.
 const EPISODES_MAX: usize = 1_000;
 /// Steps of one request.
@@ -58,20 +69,50 @@ impl Stretch {
         Ok(stretch)
     }
 
-    /// Pieces of so many steps as one query computes.
-    fn pieces(self) -> Vec<Self> {
-        let mut pieces = Vec::new();
-        let mut start = self.start;
-        while start <= self.end {
-            let last = start.saturating_add(self.step.saturating_mul(STEPS_MAX - 1));
-            pieces.push(Self {
-                start,
-                end: last.min(self.end),
-                step: self.step,
-            });
-            start = last.saturating_add(self.step);
+    /// So many steps of it.
+    fn part(self, start: Timestamp, steps: i64) -> Self {
+        let last = start.saturating_add(self.step.saturating_mul(steps - 1));
+        Self {
+            start,
+            end: last.min(self.end),
+            step: self.step,
         }
-        pieces
+    }
+}
+
+/// How long pieces are: such that each makes about as many samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    steps: i64,
+    most: i64,
+}
+
+impl Pace {
+    fn new(language: Language) -> Self {
+        let most = match language {
+            Language::Promql | Language::Logql => STEPS_MAX,
+            Language::Traceql => STEPS_ALONE,
+        };
+        Self {
+            steps: STEPS_FIRST,
+            most,
+        }
+    }
+
+    /// A piece of so many steps made so many samples.
+    fn went(&mut self, steps: i64, samples: usize) {
+        let each = (samples as i64 / steps.max(1)).max(1);
+        let fitting = (PIECE_SAMPLES as i64 / each).max(1);
+        let grown = self.steps.saturating_mul(GROWTH);
+        self.steps = fitting.min(grown).min(self.most);
+    }
+
+    /// A piece was too much for a query; says whether a shorter one can be tried.
+    fn broke(&mut self) -> bool {
+        let was = self.steps;
+        self.most = (was / 4).max(1);
+        self.steps = self.most;
+        self.steps < was
     }
 }
 
@@ -114,34 +155,92 @@ pub(crate) async fn try_out(
     (start, end): (Timestamp, Timestamp),
 ) -> Result<Vec<(Group, Vec<Option<Tried>>)>, HttpError> {
     let overlay = Arc::new(Memory::default());
-    let samples_max = app.rules.limits.query_samples_max;
-    let mut held = 0u64;
+    let all: Vec<&Rule> = groups.iter().flat_map(|group| &group.rules).collect();
+    let any = all.iter().any(|rule| asks_in_templates(rule));
+    let (mut held, mut nth) = (0u64, 0);
     let mut done = Vec::new();
-    for group in groups {
+    for group in &groups {
         let stretch = Stretch::new(start, end, group.interval.unwrap_or(setting.interval))?;
         let mut rules = Vec::new();
         for rule in &group.rules {
-            let mut trial = Trial::new(rule, &group, setting);
-            for piece in stretch.pieces() {
-                trial = trial.piece(app, tenant, piece, Some(&overlay)).await?;
-                held += trial.made.len() as u64;
-                if held > samples_max {
-                    return Err(HttpError::new(
-                        ErrorKind::Execution,
-                        format!(
-                            "the rules would have written more than {samples_max} samples \
-                             (obs.limits.query_samples_max); try fewer rules or a shorter time"
-                        ),
-                    ));
-                }
-                overlay.insert(batch(&std::mem::take(&mut trial.made)));
-            }
+            // What nobody reads is not kept.
+            let read = any || all[nth..].iter().any(|reader| reads(reader, rule));
+            nth += 1;
+            let trial = Trial::new(rule, group, setting);
+            let taker = match read {
+                true => Taker::Overlay(&overlay, &mut held),
+                false => Taker::Nobody,
+            };
+            let asked = (app, tenant, Some(&overlay));
+            let trial = trial.walk(asked, stretch, taker).await?;
             let is_alert = matches!(rule.kind, RuleKind::Alert { .. });
             rules.push(is_alert.then(|| trial.ended(end)));
         }
-        done.push((group, rules));
+        done.push(rules);
     }
-    Ok(done)
+    Ok(groups.into_iter().zip(done).collect())
+}
+
+/// Who gets what rules make.
+enum Taker<'a> {
+    Nobody,
+    /// Later rules; all that they got is counted.
+    Overlay(&'a Memory, &'a mut u64),
+    /// The stores. A rule that fails ends it.
+    Stores(&'a App, &'a Tenant, &'a mut Filled),
+}
+
+impl Taker<'_> {
+    async fn take(
+        &mut self,
+        made: Vec<Sample>,
+        rule: &Rule,
+        tried: &Tried,
+    ) -> Result<(), HttpError> {
+        match self {
+            Self::Nobody => {}
+            Self::Overlay(memory, held) => {
+                **held += made.len() as u64;
+                check_held(**held)?;
+                memory.insert(batch(&made));
+            }
+            Self::Stores(app, tenant, filled) => {
+                if let Some(error) = &tried.error {
+                    let message = format!("rule {:?}: {error}", rule.name());
+                    return Err(HttpError::new(ErrorKind::Execution, message));
+                }
+                for made in made.chunks(PIECE_SAMPLES) {
+                    let written = app.sink.scraped((*tenant).clone(), batch(made)).await;
+                    let (accepted, _) = written?;
+                    filled.refused += accepted.refused;
+                    filled.samples += (made.len() as u64).saturating_sub(accepted.refused);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_held(held: u64) -> Result<(), HttpError> {
+    if held <= OVERLAY_SAMPLES_MAX {
+        return Ok(());
+    }
+    Err(HttpError::new(
+        ErrorKind::Execution,
+        format!(
+            "the rules would have written more than {OVERLAY_SAMPLES_MAX} samples that others read; \
+             try fewer rules or a shorter time"
+        ),
+    ))
+}
+
+/// Whether templates of a rule may ask for series of any name.
+fn asks_in_templates(rule: &Rule) -> bool {
+    let RuleKind::Alert { annotations, .. } = &rule.kind else {
+        return false;
+    };
+    let mut texts = annotations.values().chain(rule.labels.values());
+    texts.any(|text| text.contains("query"))
 }
 
 /// How much a backfill wrote.
@@ -170,23 +269,17 @@ pub(crate) async fn backfill(
             end: before,
             step: stretch.step,
         };
-        trial = trial.piece(app, tenant, before, None).await?;
-        trial.made.clear();
-        for piece in stretch.pieces() {
-            trial = trial.piece(app, tenant, piece, None).await?;
-            if let Some(error) = &trial.tried.error {
-                let message = format!("rule {:?}: {error}", rule.name());
-                return Err(HttpError::new(ErrorKind::Execution, message));
-            }
-            let made = std::mem::take(&mut trial.made);
-            let written = app.sink.scraped(tenant.clone(), batch(&made)).await;
-            let (accepted, _) = written?;
-            filled.refused += accepted.refused;
-            filled.samples += (made.len() as u64).saturating_sub(accepted.refused);
-        }
+        let asked = (app, tenant, None);
+        trial = trial.walk(asked, before, Taker::Nobody).await?;
+        trial.tried.error = None;
+        let taker = Taker::Stores(app, tenant, &mut filled);
+        trial.walk(asked, stretch, taker).await?;
     }
     Ok(filled)
 }
+
+/// Whose data rules are evaluated over, and what else they see.
+type Asked<'a> = (&'a Arc<App>, &'a Tenant, Option<&'a Arc<Memory>>);
 
 /// A rule on its way through a time.
 struct Trial {
@@ -215,14 +308,40 @@ impl Trial {
         }
     }
 
-    /// Goes through some steps, in the query pool.
+    /// Goes through a time, piece by piece; the taker gets what each made.
+    async fn walk(
+        mut self,
+        asked: Asked<'_>,
+        stretch: Stretch,
+        mut taker: Taker<'_>,
+    ) -> Result<Self, HttpError> {
+        let mut pace = Pace::new(self.running.rule.expression.language);
+        let mut at = stretch.start;
+        while at <= stretch.end {
+            let piece = stretch.part(at, pace.steps);
+            let (trial, done) = self.piece(asked, piece).await?;
+            self = trial;
+            match done {
+                Ok(next) => {
+                    let made = std::mem::take(&mut self.made);
+                    pace.went((next - at) / stretch.step, made.len());
+                    at = next;
+                    let rule = &self.running.rule;
+                    taker.take(made, rule, &self.tried).await?;
+                }
+                Err(QueryError::Budget(BudgetError::Exceeded { .. })) if pace.broke() => {}
+                Err(error) => return Err(query_error(&error)),
+            }
+        }
+        Ok(self)
+    }
+
+    /// Goes through some steps, in the query pool; says which step is next.
     async fn piece(
         mut self,
-        app: &Arc<App>,
-        tenant: &Tenant,
+        (app, tenant, overlay): Asked<'_>,
         piece: Stretch,
-        overlay: Option<&Arc<Memory>>,
-    ) -> Result<Self, HttpError> {
+    ) -> Result<(Self, Result<Timestamp, QueryError>), HttpError> {
         let mut sources = app.stores()?.sources(tenant);
         sources.cache = None;
         if let (Some(overlay), Some(metrics)) = (overlay, &mut sources.metrics) {
@@ -230,20 +349,20 @@ impl Trial {
         }
         let about = Arc::clone(app);
         let work = move |budget: &obs_model::Budget, pool: &rayon::ThreadPool| {
-            self.steps(&about, &sources, piece, (budget, pool))
-                .map_err(|error| query_error(&error))?;
-            Ok(self)
+            let done = self.steps(&about, &sources, piece, (budget, pool));
+            Ok((self, done))
         };
         app.reader.run(tenant, None, work).await
     }
 
+    /// An error leaves everything as it was before the step that `self` is at.
     fn steps(
         &mut self,
         app: &App,
         sources: &Sources,
         piece: Stretch,
         (budget, pool): (&obs_model::Budget, &rayon::ThreadPool),
-    ) -> Result<(), QueryError> {
+    ) -> Result<Timestamp, QueryError> {
         let asking = |at: Timestamp| Asking {
             app,
             sources,
@@ -253,13 +372,27 @@ impl Trial {
         };
         let query = self.running.rule.expression.query.clone();
         let early = |time: Timestamp| time.saturating_sub(self.query_offset);
-        let mut columns = Columns::ask(&asking(early(piece.start)), &query, piece, early)?;
+        let mut answers = match query.language() {
+            Language::Promql | Language::Logql => {
+                let asking = asking(early(piece.start));
+                Answers::Columns(Columns::ask(&asking, &query, piece, early)?)
+            }
+            Language::Traceql => Answers::Alone,
+        };
         let mut now = piece.start;
-        while now <= piece.end {
+        while now <= piece.end && self.made.len() < PIECE_SAMPLES {
             budget.check()?;
             let at = now.saturating_sub(self.query_offset);
             let asking = asking(at);
-            let answer = Ok(columns.at(at));
+            let answer = match &mut answers {
+                Answers::Columns(columns) => Ok(columns.at(at)),
+                Answers::Alone => match asking.ask(&query) {
+                    // The next piece has a budget of its own.
+                    Err(QueryError::Budget(_)) if now > piece.start => break,
+                    Err(error @ QueryError::Budget(_)) => return Err(error),
+                    answer => answer,
+                },
+            };
             let setting = Arc::clone(&self.setting);
             let scene = Scene {
                 now,
@@ -278,7 +411,7 @@ impl Trial {
             self.look(now);
             now = now.saturating_add(piece.step);
         }
-        Ok(())
+        Ok(now)
     }
 
     /// What has become of the alerts.
@@ -341,6 +474,14 @@ impl Tried {
     }
 }
 
+/// Where the answer of a step comes from.
+enum Answers {
+    /// One query for all steps.
+    Columns(Columns),
+    /// A query of its own.
+    Alone,
+}
+
 /// The answer of a range, read step by step.
 struct Columns(Vec<(Labels, Samples, usize)>);
 
@@ -356,11 +497,6 @@ impl Columns {
             end: early(piece.end),
             step: piece.step,
         };
-        if query.language() == Language::Traceql {
-            return Err(QueryError::Unsuitable(
-                "rules over spans are evaluated as time goes on only".to_owned(),
-            ));
-        }
         match asking.answer(query, when)? {
             Answer::Matrix(series) => Ok(Self(
                 series
@@ -400,22 +536,43 @@ mod tests {
 
     #[test]
     fn stretches_stand_on_their_grid() {
-        let check = |start: i64, end: i64, step: i64, expect: &[(i64, i64)]| {
+        let check = |start: i64, end: i64, step: i64, expect: (i64, i64)| {
             let time = Timestamp::from_seconds;
             let stretch = Stretch::new(time(start), time(end), step * 1_000_000_000);
-            let pieces = stretch.expect("short").pieces();
-            let found: Vec<(i64, i64)> = pieces
-                .iter()
-                .map(|piece| (piece.start.millis() / 1000, piece.end.millis() / 1000))
-                .collect();
+            let stretch = stretch.expect("short");
+            let part = stretch.part(stretch.start, 5_000);
+            let found = (part.start.millis() / 1000, part.end.millis() / 1000);
             assert_eq!(found, expect, "{start} {end} {step}");
         };
-        check(0, 60, 30, &[(0, 60)]);
-        check(1, 60, 30, &[(30, 60)]);
-        check(-31, 1, 30, &[(-30, 1)]);
-        check(50, 40, 30, &[]);
-        check(0, 6_000, 1, &[(0, 4_999), (5_000, 6_000)]);
+        check(0, 60, 30, (0, 60));
+        check(1, 60, 30, (30, 60));
+        check(-31, 1, 30, (-30, 1));
+        check(0, 6_000, 1, (0, 4_999));
         let long = Stretch::new(Timestamp::from_seconds(0), Timestamp::MAX, 1);
         assert!(long.is_err());
+    }
+
+    #[test]
+    fn pieces_are_as_long_as_memory_allows() {
+        let check = |language, went: &[(i64, usize)], expect: &[i64]| {
+            let mut pace = Pace::new(language);
+            let steps = went.iter().map(|(steps, samples)| {
+                pace.went(*steps, *samples);
+                pace.steps
+            });
+            assert_eq!(steps.collect::<Vec<_>>(), expect, "{went:?}");
+        };
+        use Language::{Promql, Traceql};
+        let few = [(16, 16), (128, 128), (1024, 1024), (5000, 5000)];
+        check(Promql, &few, &[128, 1024, 5000, 5000]);
+        check(Traceql, &few[..2], &[64, 64]);
+        // A rule with 10,000 series: six steps at one time, whatever it was before.
+        check(Promql, &[(16, 0), (7, 70_000), (6, 60_000)], &[128, 6, 6]);
+        check(Promql, &[(1, 1_000_000)], &[1]);
+        let mut pace = Pace::new(Promql);
+        assert!(pace.broke() && pace.broke());
+        assert_eq!((pace.steps, pace.broke()), (1, false));
+        pace.went(1, 1);
+        assert_eq!(pace.steps, 1, "what broke is not tried again");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use obs_alerting::template::Surroundings;
+use obs_collector::notifier::NotifierOptions;
 use obs_model::Labels;
 use obs_model::time::NANOS_PER_SECOND;
 
@@ -21,6 +22,8 @@ pub struct RuleOptions {
     pub resend_delay: i64,
     /// Rules that are evaluated at one time.
     pub concurrent: usize,
+    /// How alerts wait for Alertmanagers elsewhere.
+    pub notifier: NotifierOptions,
 }
 
 impl Default for RuleOptions {
@@ -30,6 +33,7 @@ impl Default for RuleOptions {
             grace_period: 10 * MINUTE,
             resend_delay: MINUTE,
             concurrent: 4,
+            notifier: NotifierOptions::default(),
         }
     }
 }

@@ -1,7 +1,12 @@
 //! Groups, rules and alerts as the API shows them.
+//!
+//! Invariant: what is shown was published whole behind an evaluation and is never changed, so that
+//! nobody who looks waits for one.
 
-use obs_alerting::rules::group::Health;
-use obs_alerting::rules::{AlertState, RuleKind};
+use std::sync::Arc;
+
+use obs_alerting::rules::group::{Health, Running};
+use obs_alerting::rules::{Alert, AlertState, RuleKind};
 use obs_model::{Labels, Timestamp};
 
 use super::{Member, lock};
@@ -39,7 +44,7 @@ pub(crate) struct AlertingView {
     pub(crate) keep_firing: i64,
     pub(crate) annotations: Labels,
     /// Those that are pending or fire.
-    pub(crate) alerts: Vec<AlertView>,
+    pub(crate) alerts: Arc<[AlertView]>,
 }
 
 /// An alert.
@@ -51,6 +56,45 @@ pub(crate) struct AlertView {
     pub(crate) active_at: Timestamp,
     pub(crate) keep_firing_since: Option<Timestamp>,
     pub(crate) value: f64,
+}
+
+/// How a rule stood behind its last evaluation.
+#[derive(Debug)]
+pub(super) struct Shown {
+    health: Health,
+    last_evaluation: Option<Timestamp>,
+    evaluation_seconds: f64,
+    /// The state of an alerting rule, and its alerts that are pending or fire.
+    alerting: Option<(AlertState, Arc<[AlertView]>)>,
+}
+
+impl Shown {
+    pub(super) fn of(running: &Running) -> Self {
+        let alerting = running.alerting().map(|alerting| {
+            let live = alerting.alerts();
+            let live = live.filter(|alert| alert.state != AlertState::Inactive);
+            (alerting.state(), live.map(AlertView::of).collect())
+        });
+        Self {
+            health: running.health.clone(),
+            last_evaluation: running.last_evaluation,
+            evaluation_seconds: running.evaluation_seconds,
+            alerting,
+        }
+    }
+}
+
+impl AlertView {
+    fn of(alert: &Alert) -> Self {
+        Self {
+            labels: alert.labels.clone(),
+            annotations: alert.annotations.clone(),
+            state: alert.state,
+            active_at: alert.active_at,
+            keep_firing_since: alert.keep_firing_since,
+            value: alert.value,
+        }
+    }
 }
 
 impl Member {
@@ -69,9 +113,9 @@ impl Member {
     }
 
     fn rule_view(&self, rule: usize) -> RuleView {
-        let running = lock(&self.rules[rule]);
-        let alerting = running.alerting().map(|alerting| {
-            let (hold, keep_firing, annotations) = match &running.rule.kind {
+        let (shown, rule) = (self.rules[rule].shown(), &self.group.rules[rule]);
+        let alerting = shown.alerting.as_ref().map(|(state, alerts)| {
+            let (hold, keep_firing, annotations) = match &rule.kind {
                 RuleKind::Alert {
                     hold,
                     keep_firing,
@@ -80,34 +124,22 @@ impl Member {
                 } => (*hold, *keep_firing, Labels::from_pairs(annotations)),
                 RuleKind::Record { .. } => (0, 0, Labels::empty()),
             };
-            let live = alerting
-                .alerts()
-                .filter(|a| a.state != AlertState::Inactive);
             AlertingView {
-                state: alerting.state(),
+                state: *state,
                 hold,
                 keep_firing,
                 annotations,
-                alerts: live
-                    .map(|alert| AlertView {
-                        labels: alert.labels.clone(),
-                        annotations: alert.annotations.clone(),
-                        state: alert.state,
-                        active_at: alert.active_at,
-                        keep_firing_since: alert.keep_firing_since,
-                        value: alert.value,
-                    })
-                    .collect(),
+                alerts: Arc::clone(alerts),
             }
         });
         RuleView {
-            name: running.rule.name().to_owned(),
-            query: running.rule.expression.query.to_string(),
-            language: running.rule.expression.language,
-            labels: Labels::from_pairs(running.rule.labels_in(&self.group)),
-            health: running.health.clone(),
-            last_evaluation: running.last_evaluation,
-            evaluation_seconds: running.evaluation_seconds,
+            name: rule.name().to_owned(),
+            query: rule.expression.query.to_string(),
+            language: rule.expression.language,
+            labels: Labels::from_pairs(rule.labels_in(&self.group)),
+            health: shown.health.clone(),
+            last_evaluation: shown.last_evaluation,
+            evaluation_seconds: shown.evaluation_seconds,
             alerting,
         }
     }

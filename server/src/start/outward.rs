@@ -75,7 +75,7 @@ pub(crate) async fn open_queues(
     if all.is_empty() {
         return Ok(None);
     }
-    let (bounds, external) = (bounds(config), config.external_labels());
+    let (bounds, external) = (bounds(config), collected.external.clone());
     let open = move || Forwarder::open(&folder, bounds, random_u32(), &external, all);
     let opened = tokio::task::spawn_blocking(open).await?;
     opened.context("open the queues of remote_write").map(Some)
@@ -93,7 +93,7 @@ pub(crate) async fn open_ships(
         return Ok(None);
     }
     let folder = folder.join("_batches");
-    let (bounds, external) = (bounds(config), config.external_labels());
+    let (bounds, external) = (bounds(config), collected.external.clone());
     let open = move || {
         std::fs::create_dir_all(&folder)?;
         let opened = Shipper::open(&folder, bounds, random_u32(), &external, all);

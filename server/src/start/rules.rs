@@ -21,32 +21,21 @@ pub(super) fn external_url(options: &Options, http: SocketAddr, host: &str) -> S
 }
 
 /// Evaluates rules from now on.
-pub(super) fn start_ruler(
+pub(super) async fn start_ruler(
     (options, config): (&Options, &Config),
     app: &Arc<App>,
     (groups, kept): (Vec<(GroupKey, Group)>, Kept),
     (outgoing, tasks, stop): (Outgoing, &TaskTracker, &CancellationToken),
 ) -> anyhow::Result<Arc<Ruler>> {
-    let known = (&app.external_labels, app.external_url.as_str());
+    let external = app.external_labels.get();
+    let known = (&external, app.external_url.as_str());
     let setting = Setting::new(&options.rules, config, known);
     let (ruler, told) = Ruler::new(setting, kept, stop.clone());
     tasks.spawn(outgoing.run(told));
-    ruler.begin(app, groups);
+    ruler.begin(app, groups).await?;
     anyhow::ensure!(
         app.ruler.set(Arc::clone(&ruler)).is_ok(),
         "the ruler starts once"
     );
     Ok(ruler)
-}
-
-/// Says that no rule tells anything any more, behind the stop. Without rules there is nothing to wait
-/// for, and others tell of alerts all the same.
-pub(super) async fn end_rules(
-    ruler: Arc<Ruler>,
-    stop: CancellationToken,
-    ended: CancellationToken,
-) {
-    stop.cancelled().await;
-    ruler.ended().await;
-    ended.cancel();
 }

@@ -17,19 +17,19 @@ const MILLI: i64 = 1_000_000;
 
 /// A span to be.
 #[derive(Clone, Copy, Default)]
-struct Told<'a> {
-    service: &'a str,
-    trace: u32,
-    id: u32,
-    parent: u32,
-    kind: u8,
-    millis: i64,
-    failed: bool,
-    attributes: &'a [(&'a str, &'a str)],
+pub(super) struct Told<'a> {
+    pub(super) service: &'a str,
+    pub(super) trace: u32,
+    pub(super) id: u32,
+    pub(super) parent: u32,
+    pub(super) kind: u8,
+    pub(super) millis: i64,
+    pub(super) failed: bool,
+    pub(super) attributes: &'a [(&'a str, &'a str)],
 }
 
-const SERVER: u8 = 2;
-const CLIENT: u8 = 3;
+pub(super) const SERVER: u8 = 2;
+pub(super) const CLIENT: u8 = 3;
 const PRODUCER: u8 = 4;
 const CONSUMER: u8 = 5;
 
@@ -62,7 +62,7 @@ fn body(spans: &[Told<'_>], start: i64) -> Vec<u8> {
     json!({"resourceSpans": all}).to_string().into_bytes()
 }
 
-fn send(obs: &Obs, spans: &[Told<'_>], start: i64) {
+pub(super) fn send(obs: &Obs, spans: &[Told<'_>], start: i64) {
     let answer = otlp(obs, "traces", Otlp::Json, body(spans, start));
     assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
 }

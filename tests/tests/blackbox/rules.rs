@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::derived::{SERVER, Told, send};
 use super::{list, texts, vector};
 use crate::process::{Obs, Stop, until};
 use crate::send::{SECOND, remote_write, series};
@@ -156,6 +157,89 @@ fn alerts_live_through_reloads_and_kills() {
 }
 
 #[test]
+fn a_reload_changes_the_external_labels_of_all_that_leaves() {
+    let other = Obs::start();
+    let config = |cluster: &str| {
+        format!(
+            "global: {{evaluation_interval: 200ms, external_labels: {{cluster: {cluster}}}}}\n\
+             rule_files: ['rules*.yml']\nremote_write: [{{url: '{}/api/v1/write'}}]\n",
+            other.url()
+        )
+    };
+    let files = [("obs.yml", config("eu")), ("rules.yml", RULES.to_owned())];
+    let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let obs = Obs::with_files_and_flags(&files, &["--web.enable-lifecycle"]);
+    let check = |cluster: &str| {
+        push(&obs, &[("__name__", "load"), ("job", "a")], 20.0);
+        until("the template", || {
+            let summary = alert(&obs, "Busy", "firing")["annotations"]["summary"].clone();
+            (summary == format!("a of {cluster} is at 20")).then_some(())
+        });
+        let federated = obs.get("/federate", &[("match[]", "load")]).text();
+        let label = format!("cluster=\"{cluster}\"");
+        assert!(federated.contains(&label), "{federated}");
+        until("what was forwarded", || {
+            let query = format!("load{{{label}}}");
+            let found = other.get("/api/v1/query", &[("query", &query)]).json();
+            (vector(&found).len() == 1).then_some(())
+        });
+    };
+    check("eu");
+    write(&obs, "obs.yml", &config("us"));
+    assert_eq!(reload(&obs).0, 200);
+    check("us");
+    assert!(!obs.log().contains("next start"), "nothing waits");
+}
+
+#[test]
+fn metrics_that_a_server_does_not_have_are_told() {
+    let obs = Obs::start();
+    push(&obs, &[("__name__", "load"), ("job", "a")], 1.0);
+    let rules = "groups: [{name: g, rules: [{record: r, expr: 'load + on () nothing'}, \
+                 {record: s, expr: 'r + load{job=\"b\"}'}]}]";
+    std::fs::write(obs.path("r.yml"), rules).expect("the folder is writable");
+    let (url, file) = (obs.url(), obs.path("r.yml").display().to_string());
+    let check = |expr: &str, expect: i32, words: &[&str]| {
+        write(&obs, "r.yml", &rules.replace("load + on () nothing", expr));
+        let flags = [
+            "--lint",
+            "absent-metrics",
+            "--lint-fatal",
+            "--url",
+            &url,
+            &file,
+        ];
+        let mut command = crate::process::command(&[&["check", "rules"], &flags[..]].concat());
+        let output = command.output().expect("obs runs");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(expect), "{told}");
+        assert!(words.iter().all(|words| told.contains(words)), "{told}");
+        assert!(!told.contains("\"r\""), "a rule writes it: {told}");
+    };
+    check(
+        "load + on () nothing",
+        3,
+        &["no metric \"nothing\" for a day"],
+    );
+    check("load{job=\"c\"}", 3, &["no series matches {", "job=\"c\""]);
+    write(
+        &obs,
+        "r.yml",
+        "groups: [{name: g, rules: [{record: r, expr: load}]}]",
+    );
+    let flags = [
+        "check",
+        "rules",
+        "--lint",
+        "absent-metrics",
+        "--lint-fatal",
+        "--url",
+    ];
+    let mut command = crate::process::command(&[&flags[..], &[&url, &file]].concat());
+    assert!(command.output().expect("obs runs").status.success());
+}
+
+#[test]
 fn an_evaluation_that_fails_resolves_nothing() {
     let obs = start();
     let fires = alert(&obs, "Both", "firing");
@@ -282,6 +366,69 @@ fn rules_and_alerts_are_shown_as_prometheus_does() {
     assert_eq!(since.len(), 1);
     assert!(
         texts(&obs.get("/api/v1/label/alertname/values", &[]).json()["data"]).contains(&"Both")
+    );
+}
+
+#[test]
+fn rules_over_spans_are_evaluated_and_tried_out() {
+    let rules = "groups:\n- name: g\n  interval: 1s\n  rules:\n\
+                 \x20 - {record: 'spans:failed', lang: traceql, \
+                 expr: '{ status = error } | count_over_time() by (resource.service.name)'}\n\
+                 \x20 - {alert: Failing, lang: traceql, for: 10s, \
+                 expr: '{ status = error } | rate() by (resource.service.name) > 0'}\n\
+                 \x20 - {alert: Silent, lang: traceql, expr: '{ name = \"none\" } | rate() > 0'}\n";
+    let config = "rule_files: [rules.yml]\n";
+    let obs = Obs::with_files(&[("obs.yml", config), ("rules.yml", rules)]);
+    let told = |id, failed| Told {
+        service: "shop",
+        trace: id,
+        id,
+        kind: SERVER,
+        failed,
+        ..Told::default()
+    };
+    let spans = [told(1, true), told(2, true), told(3, false)];
+    send(&obs, &spans, crate::process::now() - 30 * SECOND);
+    until("the series", || {
+        let query = "{__name__=\"spans:failed\"}";
+        let found = obs.get("/api/v1/query", &[("query", query)]).json();
+        let found = vector(&found);
+        let labels = "\"resource.service.name\"=\"shop\"";
+        let same = found.len() == 1 && found[0].1 == 2.0 && found[0].0.contains("service.name");
+        assert!(found.is_empty() || same, "{found:?}, expected {labels}");
+        same.then_some(())
+    });
+    alert(&obs, "Failing", "firing");
+    assert_eq!(rule(&obs, "Silent")["health"], "ok");
+    assert_eq!(rule(&obs, "Silent")["state"], "inactive");
+    let (url, file) = (obs.url(), obs.path("rules.yml").display().to_string());
+    let against = [
+        "test",
+        "rules",
+        "--against",
+        "2m",
+        "--url",
+        &url,
+        "-o",
+        "json",
+        &file,
+    ];
+    let output = crate::process::command(&against)
+        .output()
+        .expect("obs runs");
+    assert!(output.status.success(), "{output:?}");
+    let groups: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let tried = list(&groups[0]["rules"]);
+    assert_eq!(tried[0]["name"], "Failing", "{groups}");
+    assert_eq!(
+        (&tried[0]["fired"], &tried[0]["failures"]),
+        (&1.into(), &0.into()),
+        "{groups}"
+    );
+    assert_eq!(
+        (&tried[1]["fired"], &tried[1]["failures"]),
+        (&0.into(), &0.into()),
+        "{groups}"
     );
 }
 

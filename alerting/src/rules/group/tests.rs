@@ -103,12 +103,18 @@ fn equal_series_and_too_many_are_refused() {
 fn a_reload_goes_on_where_rules_are_the_same() {
     let before = "groups: [{name: g, rules: [{record: r, expr: m}, {record: old, expr: m}]}]";
     let after = "groups: [{name: g, rules: [{alert: r, expr: m}, {record: r, expr: m + 1}]}]";
+    let rules = |text: &str| {
+        let file = RuleFile::parse(text, &Parsing::default()).expect("it is good");
+        file.groups[0].rules.clone()
+    };
+    let from = successors(&rules(after), &rules(before));
+    assert_eq!(from, [None, Some(0)]);
     let mut old = running(before);
     for rule in &mut old {
         evaluate(rule, 10, Ok(vector(&[("x", 1.0)], 10)));
     }
     let mut new = running(after);
-    let gone = take_over(&mut new, old);
+    let gone = take_over(&mut new, old, &from);
     let gone: Vec<String> = gone.iter().map(ToString::to_string).collect();
     assert_eq!(gone, ["{__name__=\"old\", i=\"x\"}"]);
     assert_eq!(
@@ -138,6 +144,40 @@ fn rules_wait_for_what_they_read() {
             vec![0, 1]
         ]
     );
+}
+
+#[test]
+fn thousands_of_rules_are_ordered_at_once() {
+    let count = 20_000;
+    let rules = (0..count).map(|i| match i {
+        0 => "{record: r0, expr: m}".to_owned(),
+        _ => format!("{{record: r{i}, expr: r{} + m}}", i - 1),
+    });
+    let rules: Vec<String> = rules.collect();
+    let text = format!("groups: [{{name: g, rules: [{}]}}]", rules.join(","));
+    let file = RuleFile::parse(&text, &Parsing::default()).expect("it is good");
+    let rules = &file.groups[0].rules;
+    // Pair by pair this takes minutes.
+    let waits = waits_for(rules);
+    let from = successors(rules, rules);
+    assert_eq!(waits[count - 1], [count - 2]);
+    assert_eq!(from[count - 1], Some(count - 1));
+}
+
+#[test]
+fn clocks_that_are_set_back_stop_nothing() {
+    let schedule = Schedule::new("f", "g", 30 * SECOND);
+    let last = schedule.after(Timestamp::from_seconds(1_000_000));
+    let later = |seconds: i64| last.saturating_add(seconds * SECOND);
+    assert_eq!(schedule.next(last, later(1)), (later(30), 0));
+    assert_eq!(schedule.next(last, later(30)), (later(60), 1));
+    assert_eq!(schedule.next(last, later(95)), (later(120), 3));
+    // A clock that is corrected a little asks for no time twice.
+    assert_eq!(schedule.next(last, later(-2)), (later(30), 0));
+    assert!(!schedule.is_far(last, later(-29)));
+    let back = later(-3600);
+    assert!(schedule.is_far(last, back));
+    assert_eq!(schedule.next(last, back), (schedule.after(back), 0));
 }
 
 #[test]

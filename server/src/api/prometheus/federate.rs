@@ -33,7 +33,10 @@ pub(in crate::api) async fn federate(
     let range = TimeRange::new(now.saturating_sub(lookback).saturating_add(1), now);
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
     let (form, escaping) = of_accept(accept.unwrap_or_default());
-    let mut external = app.about.external_labels.clone();
+    let external = app.external_labels.get();
+    let external = external.iter();
+    let external = external.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut external: BTreeMap<String, String> = external.collect();
     external.entry("instance".to_owned()).or_default();
     let text = app.read_for(&tenant, None, move |budget, _| {
         let samples = last(&snapshot, &selectors, range, form, budget)?;

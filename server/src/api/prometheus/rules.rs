@@ -155,9 +155,8 @@ pub(crate) fn groups_of(app: &App, tenant: &Tenant) -> Vec<GroupView> {
     let Some(ruler) = app.ruler.get() else {
         return Vec::new();
     };
-    let members = ruler.groups();
-    let own = members.iter().filter(|member| member.key.tenant == *tenant);
-    own.map(|member| member.view()).collect()
+    let own = ruler.groups_of(tenant);
+    own.iter().map(|member| member.view()).collect()
 }
 
 fn token(group: &GroupView) -> String {
@@ -284,7 +283,7 @@ pub(super) async fn log_alerts(State(app): State<Arc<App>>, Asker(tenant): Asker
 
 fn alerts_of(groups: &[GroupView]) -> Response {
     let rules = groups.iter().flat_map(|group| &group.rules);
-    let alerts = rules.flat_map(|rule| rule.alerting.iter().flat_map(|a| &a.alerts));
+    let alerts = rules.flat_map(|rule| rule.alerting.iter().flat_map(|a| a.alerts.iter()));
     let alerts: Vec<Value> = alerts
         .filter(|alert| alert.state != AlertState::Inactive)
         .map(alert_json)
