@@ -5,6 +5,7 @@
 //! stops while the buffer is full; ready means that the buffer is open and data is taken in.
 
 mod reloading;
+mod unserved;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
+use obs_collector::{Decoder, Elsewhere, HttpError, Inbox, Shipper, Sink, Write};
 use obs_collector::{Dialect, cluster, enrich, tail};
 use obs_model::family::Family;
 use obs_model::limits::Limits;
@@ -103,12 +104,7 @@ pub async fn agent(options: AgentOptions) -> anyhow::Result<()> {
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
-    if collected.destinations.is_empty() {
-        anyhow::bail!(
-            "the configuration names no destination; add one to obs.collector.destinations or \
-             remote_write"
-        );
-    }
+    unserved::check(&config, &collected.jobs, &collected.destinations)?;
     let disk = stores::lock(&folder).await?;
     write_addresses(&folder, &listeners)?;
     let running = Running::start(&options, (&config, text), collected, listeners).await?;
@@ -293,7 +289,10 @@ impl Running {
         traces.serve(&receiver, &intake, &stop_intake);
         metrics.serve(&receiver, &intake, &stop_intake);
         intake.spawn(gateway.run(stop_intake.clone()));
-        let own = own_jobs(config, http, node)?;
+        let own = match unserved::takes_metrics(&collected.destinations) {
+            true => own_jobs(config, http, node)?,
+            false => Vec::new(),
+        };
         let mut jobs = collected.jobs;
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
@@ -426,10 +425,15 @@ impl Outward<'_> {
         let folder = buffer_folder(&options.data, "buffer", collected);
         let forwarder = open_queues(folder.clone(), config, collected).await?;
         let shipper = open_ships(&folder, config, collected).await?;
-        let bound = config.obs.limits.limits().write_queue_max;
+        let limits = config.obs.limits.limits();
+        let bounds = (limits.write_queue_max, limits.buffer_waiting_bytes_max);
+        let elsewhere = match &forwarder {
+            Some(_) => Elsewhere::Metrics,
+            None => Elsewhere::Nothing,
+        };
         let sink = match &shipper {
-            Some(shipper) => shipper.start(bound, self.shipping, self.stop),
-            None => without_batches(bound, self.shipping),
+            Some(shipper) => shipper.start(bounds, elsewhere, self.shipping, self.stop),
+            None => without_batches(bounds.0, self.shipping).bounded(bounds.1),
         };
         let Some(forwarder) = forwarder else {
             return Ok((sink, shipper));
