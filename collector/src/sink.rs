@@ -552,13 +552,15 @@ impl<B: Batch> Queue<B> {
         self.room = Some((Arc::new(Semaphore::new(units as usize)), units));
     }
 
-    /// Room for a batch; what is larger than all there is takes it alone.
+    /// Room for a batch. One that is larger than half of all there is takes half: it gets in
+    /// while others come and go, and there are two of them at most.
     fn hold(&self, batch: &B) -> Result<HeldBytes, SinkError> {
         let Some((room, all)) = &self.room else {
             return Ok(HeldBytes::default());
         };
         let units = u32::try_from(batch.weight() / UNIT_BYTES).unwrap_or(*all);
-        let held = Arc::clone(room).try_acquire_many_owned(units.clamp(1, *all));
+        let units = units.clamp(1, all.div_ceil(2));
+        let held = Arc::clone(room).try_acquire_many_owned(units);
         let full = |_| SinkError::Full {
             retry_after_seconds: RETRY_AFTER_SECONDS,
         };
@@ -767,16 +769,19 @@ mod tests {
         let sink = sink.bounded(64 << 10);
         let large = line("a", &"x".repeat(1 << 20));
         let small = || sink.logs(Tenant::anonymous(), line("a", "x"));
-        // One that is larger than all the room is taken, alone.
-        let first = sink.logs(Tenant::anonymous(), large);
-        let second = async {
+        // What is larger than all the room is taken, two at one time.
+        let first = sink.logs(Tenant::anonymous(), large.clone());
+        let second = sink.logs(Tenant::anonymous(), large);
+        let third = async {
             let told = small().await;
             assert!(matches!(told, Err(SinkError::Full { .. })), "{told:?}");
-            let write = inbox.logs.recv().await.expect("a write");
-            write.done.send(Ok(Accepted::default())).expect("a waiter");
+            for _ in 0..2 {
+                let write = inbox.logs.recv().await.expect("a write");
+                write.done.send(Ok(Accepted::default())).expect("a waiter");
+            }
         };
-        let (told, ()) = tokio::join!(biased; first, second);
-        assert_eq!(told, Ok(Accepted::default()));
+        let (one, two, ()) = tokio::join!(biased; first, second, third);
+        assert_eq!((one, two), (Ok(Accepted::default()), Ok(Accepted::default())));
         let answer = async {
             let write = inbox.logs.recv().await.expect("a write");
             write.done.send(Ok(Accepted::default())).expect("a waiter");

@@ -52,8 +52,8 @@ pub struct Limits {
     pub query_text_bytes_max: usize,
     /// Requests that wait for one store's writer.
     pub write_queue_max: usize,
-    /// Bytes of batches of one signal that wait to be put into the buffer of what is sent on; a
-    /// larger one waits alone.
+    /// Bytes of batches of one signal that wait to be put into the buffer of what is sent on; one
+    /// that is larger than half of it counts as half.
     pub buffer_waiting_bytes_max: usize,
     /// Queries that run or wait at one time.
     pub query_queue_max: usize,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -42,6 +42,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use reloading::{Following, Reloader};
 
+use crate::api::{Scraped, target_routes};
 use crate::config::Config;
 use crate::node_exporter::TEXT_FORMAT;
 use crate::reload::Reload;
@@ -78,6 +79,7 @@ struct Agent {
     sink: Sink,
     shipper: Option<Shipper>,
     counters: Arc<Counters>,
+    scraper: Scraper,
     ready: AtomicBool,
     started: Timestamp,
     reload: Reload,
@@ -107,7 +109,8 @@ pub async fn agent(options: AgentOptions) -> anyhow::Result<()> {
     unserved::check(&config, &collected.jobs, &collected.destinations)?;
     let disk = stores::lock(&folder).await?;
     write_addresses(&folder, &listeners)?;
-    let running = Running::start(&options, (&config, text), collected, listeners).await?;
+    let running = Running::start(&options, (&config, text), collected, listeners);
+    let running = Box::pin(running).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop().await;
@@ -239,9 +242,9 @@ impl Running {
         collected: Collected,
         mut listeners: Listeners,
     ) -> anyhow::Result<Self> {
-        let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
-        let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
-        let (cut, counters) = (CancellationToken::new(), Arc::<Counters>::default());
+        let (intake, shipping, serving) = <(TaskTracker, TaskTracker, TaskTracker)>::default();
+        let (stop_intake, stop_listening) = <(CancellationToken, CancellationToken)>::default();
+        let (cut, counters) = <(CancellationToken, Arc<Counters>)>::default();
         let path = options.config.as_deref();
         let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
         let scope = pods::Scope::Node(options.node_name.clone());
@@ -255,10 +258,12 @@ impl Running {
         let (sink, shipper) = outward.open(options, config, &collected).await?;
         let sink = refining(sink.enriching(pods.clone()), config)?;
         let (reload, requests) = Reload::new(true);
+        let scraper = Scraper::new();
         let agent = Arc::new(Agent {
             sink: sink.clone(),
             shipper,
             counters: Arc::clone(&counters),
+            scraper: scraper.clone(),
             ready: AtomicBool::new(false),
             started: clock::now(),
             reload: reload.clone(),
@@ -271,10 +276,8 @@ impl Running {
             from,
         };
         let receiver = common.receiver(config).await?;
-        let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
-        let node = listeners.node_exporter.as_ref();
-        let node = node.map(|bound| bound.listener.local_addr()).transpose()?;
+        let node = node_address(&listeners)?;
         let gateway = gateway(config, &options.data, &common.sink).await?;
         let probes = probes(config, from).await?;
         let listening = Serving {
@@ -289,14 +292,11 @@ impl Running {
         traces.serve(&receiver, &intake, &stop_intake);
         metrics.serve(&receiver, &intake, &stop_intake);
         intake.spawn(gateway.run(stop_intake.clone()));
-        let own = match unserved::takes_metrics(&collected.destinations) {
-            true => own_jobs(config, http, node)?,
-            false => Vec::new(),
-        };
+        let own = own_jobs(config, http, node, &collected)?;
         let mut jobs = collected.jobs;
         jobs.extend(own.iter().cloned());
         let (jobs, followed) = watch::channel(jobs);
-        common.scrape(config, followed, (&intake, &stop_intake))?;
+        common.scrape(config, (followed, scraper), (&intake, &stop_intake))?;
         let told = (&common.sink, &common.counters, options.node_name.as_deref());
         crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let setting = common.tail(options, pods);
@@ -365,7 +365,7 @@ impl Common<'_> {
     fn scrape(
         &self,
         config: &Config,
-        jobs: watch::Receiver<Vec<Job>>,
+        (jobs, scraper): (watch::Receiver<Vec<Job>>, Scraper),
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> anyhow::Result<()> {
         let setting = Setting {
@@ -375,7 +375,6 @@ impl Common<'_> {
             decoder: self.decoder.clone(),
             counters: Arc::clone(&self.counters),
         };
-        let scraper = Scraper::new();
         // It applies the jobs of the file, whatever is wanted of a cluster.
         let cluster = cluster::Setting {
             global: config.global.clone(),
@@ -443,12 +442,22 @@ impl Outward<'_> {
     }
 }
 
-/// The agent scrapes itself, and its node exporter where it has one.
+/// Where the agent's own node exporter listens, if it does.
+fn node_address(listeners: &Listeners) -> std::io::Result<Option<SocketAddr>> {
+    let node = listeners.node_exporter.as_ref();
+    node.map(|bound| bound.listener.local_addr()).transpose()
+}
+
+/// The agent scrapes itself, and its node exporter where it has one; not where nobody takes samples.
 fn own_jobs(
     config: &Config,
     http: SocketAddr,
     node: Option<SocketAddr>,
+    collected: &Collected,
 ) -> anyhow::Result<Vec<Job>> {
+    if !unserved::takes_metrics(&collected.destinations) {
+        return Ok(Vec::new());
+    }
     let mut jobs = vec![config.own_job("obs-agent", http)?];
     if let Some(node) = node {
         jobs.push(config.own_job("node", reachable(node))?);
@@ -500,6 +509,7 @@ fn listen(
         .route("/ready", get(ready))
         .route("/metrics", get(own_metrics))
         .route("/-/reload", post(reload_now).put(reload_now))
+        .nest("/api/v1", target_routes())
         .with_state(Arc::clone(agent))
         .merge(receive::routes(receiver.clone()))
         .merge(pushgateway::routes(receiver.clone(), gateway.clone()));
@@ -521,6 +531,12 @@ fn listen(
         serving.node_exporter(bound);
     }
     (listeners.logs, listeners.traces, listeners.metrics)
+}
+
+impl FromRef<Arc<Agent>> for Scraped {
+    fn from_ref(agent: &Arc<Agent>) -> Self {
+        Self(agent.scraper.clone())
+    }
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> Response {
