@@ -297,7 +297,7 @@ fn counts(client: &mut Client) -> anyhow::Result<Counts> {
 /// How many series the rules have recorded lately.
 fn recorded(client: &mut Client, options: &RuleOptions) -> anyhow::Result<f64> {
     let window = options.interval * 2;
-    let query = format!("count(count_over_time({{__name__=~\"bench:.+\"}}[{window}s]))");
+    let query = format!("count(last_over_time({{__name__=~\"bench:.+\"}}[{window}s]))");
     let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
     let answer = client.get(&format!("/api/v1/query?query={query}"))?;
     let answer: Value = serde_json::from_slice(&answer.success()?)?;

@@ -44,6 +44,8 @@ use clap::{CommandFactory, Parser};
 
 use arguments::{Check, Cli, Command, Test};
 
+const FORGET_CODE_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
 fn main() -> ExitCode {
     allocator::settle();
     let cli = Cli::parse();
@@ -69,10 +71,29 @@ fn main() -> ExitCode {
     }
 }
 
+/// A guest on its node keeps only the code in memory that it uses (see decision 0132).
+async fn forget_code() -> anyhow::Result<()> {
+    let code = allocator::Code::own();
+    let mut turns = tokio::time::interval(FORGET_CODE_EVERY);
+    loop {
+        turns.tick().await;
+        if let Err(error) = code.forget() {
+            writeln!(
+                std::io::stderr(),
+                "obs: pages of code stay in memory: {error}"
+            )?;
+            return std::future::pending().await;
+        }
+    }
+}
+
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(options) => Box::pin(obs_server::serve(options.into_server()?)).await,
-        Command::Agent(options) => Box::pin(obs_server::agent(options.into_agent())).await,
+        Command::Agent(options) => {
+            let agent = Box::pin(obs_server::agent(options.into_agent()));
+            tokio::select! { ended = agent => ended, ended = forget_code() => ended }
+        }
         Command::KubeState(options) => kube_state::run(*options).await,
         Command::NodeExporter(options) => node_exporter::run(&options).await,
         Command::Check(Check::Config { file }) => check::config(&file).await,
