@@ -781,7 +781,10 @@ mod tests {
             }
         };
         let (one, two, ()) = tokio::join!(biased; first, second, third);
-        assert_eq!((one, two), (Ok(Accepted::default()), Ok(Accepted::default())));
+        assert_eq!(
+            (one, two),
+            (Ok(Accepted::default()), Ok(Accepted::default()))
+        );
         let answer = async {
             let write = inbox.logs.recv().await.expect("a write");
             write.done.send(Ok(Accepted::default())).expect("a waiter");

@@ -164,7 +164,9 @@ fn taken(told: &Answer) {
 /// What a target has to be scraped.
 fn page() -> String {
     let text = all();
-    format!("# HELP way_scrape Help of {text}\n# TYPE way_scrape gauge\nway_scrape{{note=\"{text}\",token=\"{KEY}\"}} 1\n")
+    format!(
+        "# HELP way_scrape Help of {text}\n# TYPE way_scrape gauge\nway_scrape{{note=\"{text}\",token=\"{KEY}\"}} 1\n"
+    )
 }
 
 /// The marks that the ways in leave.
@@ -351,7 +353,11 @@ fn no_secret_leaves_an_agent_by_any_way() {
     );
     let agent = Obs::agent(&config);
     send_all(&agent);
-    for mark in WAYS.iter().chain(&others::WAYS).chain(&["way_pods", "way_files"]) {
+    for mark in WAYS
+        .iter()
+        .chain(&others::WAYS)
+        .chain(&["way_pods", "way_files"])
+    {
         until(mark, || other.has(mark).then_some(()));
     }
     until("the end of the key", || {

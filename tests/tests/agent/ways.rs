@@ -146,7 +146,11 @@ fn every_way_in_reaches_the_server() {
         .collect();
     pools.sort();
     let up = Some("up");
-    assert_eq!(pools, [(Some("node"), up), (Some("obs-agent"), up)], "{told}");
+    assert_eq!(
+        pools,
+        [(Some("node"), up), (Some("obs-agent"), up)],
+        "{told}"
+    );
 }
 
 #[test]

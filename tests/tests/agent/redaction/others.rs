@@ -53,7 +53,11 @@ fn send_fluent(to: &Obs, text: &str) {
     message.push(0xce);
     message.extend(seconds.to_be_bytes());
     let line = format!("way_fluent {text}");
-    let fields = [("message", line.as_str()), ("note", text), ("password", KEY)];
+    let fields = [
+        ("message", line.as_str()),
+        ("note", text),
+        ("password", KEY),
+    ];
     message.push(0x80 | fields.len() as u8);
     for (name, value) in fields {
         message.extend(packed(name));
