@@ -320,7 +320,7 @@ pub struct CollectorConfig {
 pub struct BufferConfig {
     /// Where it is; `forward` in the data directory.
     pub path: Option<PathBuf>,
-    /// Bytes of each destination's queue; 1GiB.
+    /// Bytes of each queue: of each signal of each destination; 1GiB.
     pub max_size: Option<Size>,
     /// What happens when there would be more.
     pub when_full: WhenFull,

@@ -13,29 +13,26 @@ mod deliver;
 mod request;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use obs_model::family::Family;
 use obs_model::metrics::{MetricBatch, Sample, Series};
 use obs_model::{Tenant, Value};
-use obs_storage::queue::{Queue, QueueFrame, QueueOptions};
 use obs_storage::{Disk, DiskError, RealDisk, Record};
 use obs_wire::prometheus::remote_write::v2;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{RemoteWrite, WhenFull};
+use crate::config::RemoteWrite;
 use crate::decode::Decoder;
 use crate::external::External;
 use crate::relabel;
+use crate::sink::SinkError;
+pub use crate::spool::{Bounds, QUEUE_BYTES_DEFAULT};
+use crate::spool::{Spool, folder_name, groups, lock};
 use counters::Counters;
-
-/// Bytes of one segment of a queue: small enough that little is sent again after a restart.
-const SEGMENT_BYTES: u64 = 4 << 20;
-/// Bytes of a queue where nothing is configured.
-pub const QUEUE_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// All destinations. Clones share them.
 #[derive(Clone, Debug)]
@@ -51,20 +48,11 @@ struct Destination {
     config: RemoteWrite,
     /// Put on every series that does not have them.
     external: External,
-    disk: Arc<dyn Disk>,
-    folder: String,
-    options: QueueOptions,
-    bytes_max: u64,
-    when_full: WhenFull,
-    /// Whether the queue is to take nothing more, as it was seen last: nobody waits for its lock,
-    /// which is held across the disk, to know that.
-    full: AtomicBool,
-    /// `None` after a failure, until it is opened again.
-    queue: Mutex<Option<Queue>>,
+    spool: Spool,
     /// Batches that wait to be written together.
     entering: Mutex<Vec<Entering>>,
-    /// There is something to send.
-    wake: Notify,
+    /// Who writes for all that wait.
+    writing: Mutex<()>,
     counters: Counters,
 }
 
@@ -73,7 +61,7 @@ struct Entering {
     tenant: Tenant,
     record: Vec<u8>,
     samples: u64,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Result<(), SinkError>>,
 }
 
 /// What of a batch goes to one destination.
@@ -86,18 +74,9 @@ pub(crate) struct Prepared {
     highest_millis: Option<i64>,
 }
 
-/// How queues are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Bytes of each.
-    pub bytes_max: u64,
-    /// What happens then.
-    pub when_full: WhenFull,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Where a batch is queued, and by what it is known there.
+#[derive(Debug, Default)]
+pub(crate) struct Taken(Vec<(usize, u64)>);
 
 impl Forwarder {
     /// Opens the queues below a folder. Blocks.
@@ -120,43 +99,22 @@ impl Forwarder {
     /// The same on a disk.
     fn on(
         disk: Arc<dyn Disk>,
-        Bounds {
-            bytes_max,
-            when_full,
-        }: Bounds,
+        bounds: Bounds,
         salt: u32,
         external: impl Into<External>,
         configs: Vec<RemoteWrite>,
     ) -> Result<Self, DiskError> {
-        let options = QueueOptions {
-            bytes_max: match when_full {
-                WhenFull::DropOldest => bytes_max,
-                // What is not full yet takes one group more.
-                WhenFull::Refuse => u64::MAX,
-            },
-            segment_bytes: SEGMENT_BYTES.min(bytes_max.max(1)),
-            salt,
-        };
         let external = external.into();
         let open = |config: RemoteWrite| {
-            let folder = folder_name(&config.name);
-            let queue = Queue::open(Arc::clone(&disk), &folder, options)?;
-            let destination = Destination {
+            let (folder, name) = (folder_name(&config.name), config.name.clone());
+            Ok(Arc::new(Destination {
+                spool: Spool::open(&disk, folder, name, bounds, salt)?,
                 config,
                 external: external.clone(),
-                disk: Arc::clone(&disk),
-                folder,
-                options,
-                bytes_max,
-                when_full,
-                full: AtomicBool::new(false),
-                queue: Mutex::new(Some(queue)),
                 entering: Mutex::default(),
-                wake: Notify::new(),
+                writing: Mutex::default(),
                 counters: Counters::default(),
-            };
-            destination.look(lock(&destination.queue).as_ref());
-            Ok(Arc::new(destination))
+            }))
         };
         let destinations: Result<Vec<_>, DiskError> = configs.into_iter().map(open).collect();
         Ok(Self {
@@ -190,105 +148,104 @@ impl Forwarder {
 
     /// Why nothing more can be queued now, if that is so: senders are told before anything of
     /// theirs is stored.
-    pub(crate) fn crowded(&self) -> Option<String> {
-        let full = |destination: &&Arc<Destination>| destination.full.load(Ordering::Relaxed);
-        let destination = self.destinations.iter().find(full)?;
-        Some(destination.full())
+    pub(crate) fn crowded(&self) -> Option<SinkError> {
+        self.destinations.iter().find_map(|d| d.spool.crowded())
     }
 
     /// Puts what was prepared into the queues, durably. What a queue cannot take is counted and
-    /// logged, and the error says why; the other queues get it all the same.
+    /// logged, and the error says why; the other queues get it all the same, and do not get it
+    /// again when its sender comes again.
     pub(crate) async fn keep(
         &self,
         tenant: &Tenant,
         prepared: Vec<Prepared>,
-    ) -> Result<(), String> {
-        let mut outcome = Ok(());
+    ) -> Result<Taken, SinkError> {
+        let (mut outcome, mut taken) = (Ok(()), Taken::default());
         for one in prepared {
             let destination = &self.destinations[one.destination];
+            let print = xxh3_64(tenant.as_str().as_bytes()) ^ xxh3_64(&one.record);
+            let index = one.destination;
+            if destination.spool.has(print) {
+                taken.0.push((index, print));
+                continue;
+            }
             destination.counters.came_in(one.highest_millis);
             destination
                 .counters
                 .unsent_histograms(one.unsent_histograms);
-            let (done, written) = oneshot::channel();
-            lock(&destination.entering).push(Entering {
-                tenant: tenant.clone(),
-                record: one.record,
-                samples: one.samples,
-                done,
-            });
-            let writer = Arc::clone(destination);
-            // Whoever comes first writes for all that wait.
-            let ran = self.worker.run(usize::MAX, move || writer.write()).await;
-            let written = match ran {
-                Ok(()) => written
-                    .await
-                    .unwrap_or_else(|_| Err("it was lost".to_owned())),
-                Err(_) => Err("forwarding has shut down".to_owned()),
-            };
-            if let Err(reason) = written {
-                tracing::error!(
-                    remote_name = destination.config.name,
-                    samples = one.samples,
-                    reason,
-                    "samples were stored, but not queued for forwarding"
-                );
-                let name = &destination.config.name;
-                outcome = Err(format!("stored, but not queued for {name}: {reason}"));
+            match self.enter(tenant, one).await {
+                Ok(()) => taken.0.push((index, print)),
+                Err(error) => outcome = Err(error),
             }
         }
-        outcome
+        match outcome {
+            Ok(()) => {
+                for (index, print) in &taken.0 {
+                    self.destinations[*index].spool.forget(*print);
+                }
+                Ok(taken)
+            }
+            Err(error) => {
+                self.remember(&taken);
+                Err(error)
+            }
+        }
+    }
+
+    /// A batch that is queued here is not where it should be besides, and comes again.
+    pub(crate) fn remember(&self, taken: &Taken) {
+        for (index, print) in &taken.0 {
+            self.destinations[*index].spool.remember(*print);
+        }
+    }
+
+    async fn enter(&self, tenant: &Tenant, one: Prepared) -> Result<(), SinkError> {
+        let destination = &self.destinations[one.destination];
+        let (done, written) = oneshot::channel();
+        lock(&destination.entering).push(Entering {
+            tenant: tenant.clone(),
+            record: one.record,
+            samples: one.samples,
+            done,
+        });
+        let writer = Arc::clone(destination);
+        // Whoever comes first writes for all that wait.
+        let ran = self.worker.run(usize::MAX, move || writer.write()).await;
+        let lost = |reason: &str| {
+            Err(SinkError::Unavailable {
+                reason: reason.to_owned(),
+            })
+        };
+        let written = match ran {
+            Ok(()) => written.await.unwrap_or_else(|_| lost("it was lost")),
+            Err(_) => lost("forwarding has shut down"),
+        };
+        if let Err(error) = &written {
+            tracing::error!(
+                remote_name = destination.config.name,
+                samples = one.samples,
+                %error,
+                "samples were taken in, but not queued for forwarding"
+            );
+        }
+        written
     }
 
     /// What the destinations tell about themselves, by Prometheus' names.
     pub fn families(&self) -> Vec<Family> {
         let all = self.destinations.iter().map(|destination| {
-            let queue = lock(&destination.queue);
-            let queued = queue
-                .as_ref()
-                .map(|q| (q.bytes(), q.waiting(), q.dropped()));
+            let held = destination.spool.held();
             (
                 &destination.config,
                 &destination.counters,
-                queued.unwrap_or_default(),
+                (held.bytes, held.frames, held.dropped),
             )
         });
         counters::families(&all.collect::<Vec<_>>())
     }
 }
 
-/// A name of a folder for any name of a destination.
-pub(crate) fn folder_name(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let mut folder = String::new();
-    for c in name.chars() {
-        if plain(c) {
-            folder.push(c);
-        } else {
-            folder.push_str(&format!("_{:x}_", u32::from(c)));
-        }
-    }
-    folder
-}
-
 impl Destination {
-    /// Whether its queue is to take nothing more.
-    fn look(&self, queue: Option<&Queue>) -> bool {
-        let full = queue.is_some_and(|q| q.waiting_bytes() >= self.bytes_max);
-        let full = full && self.when_full == WhenFull::Refuse;
-        self.full.store(full, Ordering::Relaxed);
-        full
-    }
-
-    /// The same in words for the sender.
-    fn full(&self) -> String {
-        format!(
-            "the queue of what waits to be forwarded to {} has obs.collector.buffer.max_size = {} \
-             bytes; send again later",
-            self.config.name, self.bytes_max
-        )
-    }
-
     /// What of a batch is to be sent; none where nothing is.
     fn record(&self, index: usize, batch: &MetricBatch) -> Option<Prepared> {
         let mut out = MetricBatch {
@@ -347,77 +304,27 @@ impl Destination {
         })
     }
 
-    /// Writes everything that waits as one group. Blocks.
+    /// Writes everything that waits, in groups. Blocks.
     fn write(&self) {
-        let mut queue = lock(&self.queue);
-        let group = std::mem::take(&mut *lock(&self.entering));
-        if group.is_empty() {
-            return;
-        }
-        let records: Vec<Record<'_>> = group
-            .iter()
-            .map(|entering| Record {
-                tenant: &entering.tenant,
-                payload: &entering.record,
-            })
-            .collect();
-        let written = match self.look(queue.as_ref()) {
-            true => Err(self.full()),
-            false => self.append(&mut queue, &records),
-        };
-        self.look(queue.as_ref());
-        drop(records);
-        match &written {
-            Ok(()) => self.wake.notify_one(),
-            Err(_) => self.counters.lost(group.iter().map(|e| e.samples).sum()),
-        }
-        for entering in group {
-            // Nobody waits any more when the client left.
-            entering.done.send(written.clone()).ok();
-        }
-    }
-
-    fn append(&self, queue: &mut Option<Queue>, records: &[Record<'_>]) -> Result<(), String> {
-        let appended = self.opened(queue).and_then(|q| q.append(records));
-        appended.map(|_| ()).map_err(|error| {
-            // What is on disk is read again when it is opened again.
-            *queue = None;
-            error.to_string()
-        })
-    }
-
-    /// The queue, opened again after a failure.
-    fn opened<'a>(&self, queue: &'a mut Option<Queue>) -> Result<&'a mut Queue, DiskError> {
-        if queue.is_none() {
-            let opened = Queue::open(Arc::clone(&self.disk), &self.folder, self.options)?;
-            *queue = Some(opened);
-        }
-        queue.as_mut().ok_or_else(|| DiskError::Missing {
-            path: self.folder.clone(),
-        })
-    }
-
-    /// The next frame to send. Blocks.
-    fn next(&self) -> Result<Option<QueueFrame>, DiskError> {
-        let mut queue = lock(&self.queue);
-        let queue = self.opened(&mut queue)?;
-        let frame = queue.read_next()?;
-        for damage in queue.take_damage() {
-            tracing::error!(remote_name = self.config.name, %damage, "the queue is damaged");
-        }
-        Ok(frame)
-    }
-
-    /// The destination has everything up to a frame. Blocks.
-    fn acknowledge(&self, sequence: u64) {
-        let mut queue = lock(&self.queue);
-        let done = self.opened(&mut queue).and_then(|queue| {
-            queue.acknowledge(sequence)?;
-            queue.note()
-        });
-        self.look(queue.as_ref());
-        if let Err(error) = done {
-            tracing::error!(remote_name = self.config.name, %error, "the queue cannot be noted");
+        let _writing = lock(&self.writing);
+        let waiting = std::mem::take(&mut *lock(&self.entering));
+        for group in groups(waiting, |entering| entering.record.len()) {
+            let records: Vec<Record<'_>> = group
+                .iter()
+                .map(|entering| Record {
+                    tenant: &entering.tenant,
+                    payload: &entering.record,
+                })
+                .collect();
+            let written = self.spool.append(&records);
+            drop(records);
+            if written.is_err() {
+                self.counters.lost(group.iter().map(|e| e.samples).sum());
+            }
+            for entering in group {
+                // Nobody waits any more when the client left.
+                entering.done.send(written.clone()).ok();
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing is acknowledged to a sender, and no checkpoint moves, before the sink said
 //! that the data is durable.
 
+mod batch;
 mod clock;
 pub mod cluster;
 pub mod config;
@@ -27,6 +28,7 @@ mod renaming;
 pub mod scrape;
 pub mod ship;
 pub mod sink;
+mod spool;
 mod statsd;
 mod supervise;
 pub mod tail;
@@ -37,5 +39,5 @@ pub use external::External;
 pub use forward::Forwarder;
 pub use http_error::{Dialect, ErrorKind, HttpError};
 pub use redact::Redactor;
-pub use ship::Shipper;
+pub use ship::{Elsewhere, Shipper};
 pub use sink::{Accepted, Inbox, Sink, SinkError, Write};

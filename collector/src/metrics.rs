@@ -87,6 +87,7 @@ struct DoorCounters {
     refused: AtomicU64,
     bytes: AtomicU64,
     lines_refused: AtomicU64,
+    samples_lost: AtomicU64,
 }
 
 /// Counters of all ways in.
@@ -108,6 +109,7 @@ pub struct Counters {
     tail_restarts: AtomicU64,
     tail_files: AtomicU64,
     tail_dropped_lines: AtomicU64,
+    tail_refused_lines: AtomicU64,
     tail_given_up_files: AtomicU64,
     tail_given_up_bytes: AtomicU64,
 }
@@ -131,6 +133,16 @@ impl Counters {
     /// Lines that were not taken while their sender was told that all is well.
     pub(crate) fn lines_refused(&self, door: Door, lines: u64) {
         add(&self.doors[door as usize].lines_refused, lines);
+    }
+
+    /// Samples whose senders cannot be told that they were not taken.
+    pub(crate) fn samples_lost(&self, door: Door, samples: u64) {
+        add(&self.doors[door as usize].samples_lost, samples);
+    }
+
+    /// Lines of files and journals that were refused for good.
+    pub(crate) fn tail_refused(&self, lines: u64) {
+        add(&self.tail_refused_lines, lines);
     }
 
     pub(crate) fn scraped(&self, took: Duration, fault: &str) {
@@ -219,6 +231,11 @@ impl Counters {
             &self.tail_dropped_lines,
         ));
         out.push(counter(
+            "obs_tail_refused_lines_total",
+            "Lines from files and journals that were refused for good; they are lost.",
+            &self.tail_refused_lines,
+        ));
+        out.push(counter(
             "obs_tail_lost_files_total",
             "Rotated files that were given up unread, because too many waited.",
             &self.tail_given_up_files,
@@ -265,7 +282,16 @@ impl Counters {
             MetricKind::Counter,
             "Log lines that were not taken of requests and connections that were.",
         );
+        let mut lost = Family::new(
+            "obs_receive_samples_lost_total",
+            MetricKind::Counter,
+            "Samples that were not stored, and whose senders could not be told.",
+        );
         for (door, name) in DOORS {
+            if let Door::Statsd | Door::Graphite = door {
+                let labels = Labels::from_pairs([("protocol", name)]);
+                lost.push(labels, read(&self.doors[door as usize].samples_lost));
+            }
             let labels = Labels::from_pairs([("protocol", name)]);
             let counters = &self.doors[door as usize];
             requests.push(labels.clone(), read(&counters.requests));
@@ -273,7 +299,7 @@ impl Counters {
             bytes.push(labels.clone(), read(&counters.bytes));
             lines.push(labels, read(&counters.lines_refused));
         }
-        vec![requests, refused, bytes, lines]
+        vec![requests, refused, bytes, lines, lost]
     }
 
     fn scrape_durations(&self) -> Family {

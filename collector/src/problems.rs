@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::config::NodeProblemsConfig;
 use crate::metrics::Counters;
+use crate::redact::Redactor;
 use crate::sink::Sink;
 use definition::{Definition, MonitorKind};
 use rules::{Monitor, Report};
@@ -148,7 +149,9 @@ impl Problems {
             }
             None => (None, None),
         };
-        let board = Arc::new(Board::new(self.definitions.len()));
+        // Lines are redacted in the sink; what the API server is told does not pass it.
+        let redactor = setting.sink.redactor().cloned();
+        let board = Arc::new(Board::new(self.definitions.len(), redactor.clone()));
         let mut tasks = JoinSet::new();
         if let (Some(access), Some(told)) = (setting.access.clone(), told) {
             let cluster = Cluster {
@@ -176,6 +179,7 @@ impl Problems {
                 counters: Arc::clone(&setting.counters),
                 lines: lines.clone(),
                 events: events.clone(),
+                redactor: redactor.clone(),
             };
             let stop = stop.clone();
             tasks.spawn(async move { task.run(stop).await });
@@ -200,13 +204,22 @@ async fn read(path: &Path) -> Result<Definition, String> {
 struct Board {
     conditions: Mutex<Vec<Vec<NodeCondition>>>,
     wanted: watch::Sender<Vec<NodeCondition>>,
+    redactor: Option<Redactor>,
+}
+
+/// Takes secrets out of what the API server is told.
+fn redact(redactor: Option<&Redactor>, text: &mut String) {
+    if let Some(redacted) = redactor.and_then(|by| by.text(text.as_bytes())) {
+        *text = String::from_utf8_lossy(&redacted).into_owned();
+    }
 }
 
 impl Board {
-    fn new(monitors: usize) -> Self {
+    fn new(monitors: usize, redactor: Option<Redactor>) -> Self {
         Self {
             conditions: Mutex::new(vec![Vec::new(); monitors]),
             wanted: watch::Sender::default(),
+            redactor,
         }
     }
 
@@ -217,6 +230,9 @@ impl Board {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = all.get_mut(monitor) {
             conditions.clone_into(own);
+            for condition in own {
+                redact(self.redactor.as_ref(), &mut condition.message);
+            }
         }
         self.wanted.send_replace(all.concat());
     }
@@ -230,6 +246,7 @@ struct Task {
     counters: Arc<Counters>,
     lines: mpsc::Sender<NodeEvent>,
     events: Option<mpsc::Sender<NodeEvent>>,
+    redactor: Option<Redactor>,
 }
 
 impl Task {
@@ -287,10 +304,12 @@ impl Task {
         }
         self.counters.problems.take(report.counts);
         for event in report.events {
-            if let Some(events) = &self.events
-                && events.try_send(event.clone()).is_err()
-            {
-                self.counters.problems.node.lose();
+            if let Some(events) = &self.events {
+                let mut told = event.clone();
+                redact(self.redactor.as_ref(), &mut told.message);
+                if events.try_send(told).is_err() {
+                    self.counters.problems.node.lose();
+                }
             }
             if self.lines.try_send(event).is_err() {
                 self.counters.problems.lose();

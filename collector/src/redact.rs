@@ -9,11 +9,12 @@
 //! recognised; what is redacted has `[REDACTED:NAME]` in its place; time is linear in the text.
 
 mod detect;
+mod keys;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -26,9 +27,8 @@ use tokio::time::Instant;
 
 use crate::config::{DETECTORS, RedactionConfig, compile_rule};
 use detect::Kind;
-
-/// Streams that may be inside of a private key at one time; more than that is an attack.
-const OPEN_KEYS_MAX: usize = 4096;
+pub use keys::KeyChanges;
+use keys::OpenKeys;
 
 /// A rule of the user.
 #[derive(Debug)]
@@ -56,9 +56,8 @@ struct Shared {
     counts: Vec<(String, AtomicU64)>,
     bytes: AtomicU64,
     nanos: AtomicU64,
-    /// Streams (hashes of labels) whose last line was inside of a private key.
-    open_keys: Mutex<HashSet<u64>>,
-    open_keys_count: AtomicUsize,
+    /// Streams (by the hash of their labels) that are inside of a private key.
+    open_keys: Arc<OpenKeys>,
 }
 
 /// What is to be replaced, and by whom.
@@ -111,8 +110,7 @@ impl Redactor {
             counts,
             bytes: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
-            open_keys: Mutex::default(),
-            open_keys_count: AtomicUsize::new(0),
+            open_keys: Arc::default(),
         })))
     }
 
@@ -121,16 +119,19 @@ impl Redactor {
         self.0.text(text)
     }
 
-    /// Takes secrets out of lines, metadata and labels.
-    pub fn logs(&self, batch: &mut LogBatch) {
+    /// Takes secrets out of lines, metadata and labels. What comes next of a stream that ends
+    /// inside of a private key is seen as such when it is told that the batch was taken.
+    pub fn logs(&self, batch: &mut LogBatch) -> KeyChanges {
         let (began, mut bytes) = (Instant::now(), 0);
+        let mut changes = KeyChanges::none(&self.0.open_keys);
         for stream in &mut batch.streams {
-            bytes += self.0.stream(stream);
+            bytes += self.0.stream(stream, &mut changes);
         }
         self.0.took(bytes, began.elapsed());
+        changes
     }
 
-    /// Takes secrets out of labels.
+    /// Takes secrets out of labels, and of what is said of families.
     pub fn metrics(&self, batch: &mut MetricBatch) {
         let (began, mut bytes) = (Instant::now(), 0);
         for series in &mut batch.series {
@@ -138,6 +139,10 @@ impl Redactor {
             for exemplar in &mut series.exemplars {
                 bytes += self.0.labels(&mut exemplar.labels);
             }
+        }
+        for metadata in &mut batch.metadata {
+            bytes += self.0.string(&mut metadata.help);
+            bytes += self.0.string(&mut metadata.unit);
         }
         self.0.took(bytes, began.elapsed());
     }
@@ -398,13 +403,18 @@ impl Shared {
         }
     }
 
-    fn stream(&self, stream: &mut LogStream) -> usize {
+    fn stream(&self, stream: &mut LogStream, changes: &mut KeyChanges) -> usize {
         let mut bytes = self.labels(&mut stream.labels);
         // Records of a stream usually share their metadata.
         let mut last: Option<(Labels, Labels)> = None;
-        let mut inside = self.private_keys.is_some() && self.is_open(&stream.labels);
+        let (hash, now) = (stream.labels.hash64(), Instant::now());
+        let mut inside = self.private_keys.is_some() && self.open_keys.is_open(hash, now);
         let began_inside = inside;
-        for record in &mut stream.records {
+        for at in 0..stream.records.len() {
+            let (before, rest) = stream.records.split_at_mut(at);
+            let Some(record) = rest.first_mut() else {
+                break;
+            };
             bytes += record.line.len();
             if !record.metadata.is_empty() {
                 match &last {
@@ -424,13 +434,21 @@ impl Shared {
                 inside = self.key_line(&mut record.line);
                 continue;
             }
+            if self.private_keys.is_some() && detect::ends_key(&record.line) {
+                // The begin went by before this process knew of it, or is not among the lines.
+                let inner = |line: &[u8]| !line.is_empty() && detect::is_key_line(line);
+                let earlier = before.iter_mut().rev();
+                for earlier in earlier.take_while(|earlier| inner(&earlier.line)) {
+                    self.key_line(&mut earlier.line);
+                }
+            }
             if let Some(redacted) = self.text(&record.line) {
                 inside = self.private_keys.is_some() && opens_key(&redacted);
                 record.line = redacted;
             }
         }
-        if inside != began_inside {
-            self.set_open(&stream.labels, inside);
+        if inside || began_inside {
+            changes.add(hash, inside, now);
         }
         bytes
     }
@@ -447,27 +465,6 @@ impl Shared {
             *line = redacted;
         }
         false
-    }
-
-    fn is_open(&self, labels: &Labels) -> bool {
-        self.open_keys_count.load(Ordering::Relaxed) > 0
-            && self.lock_open().contains(&labels.hash64())
-    }
-
-    fn set_open(&self, labels: &Labels, open: bool) {
-        let mut all = self.lock_open();
-        if open && all.len() < OPEN_KEYS_MAX {
-            all.insert(labels.hash64());
-        } else {
-            all.remove(&labels.hash64());
-        }
-        self.open_keys_count.store(all.len(), Ordering::Relaxed);
-    }
-
-    fn lock_open(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
-        self.open_keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

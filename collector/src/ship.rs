@@ -1,14 +1,16 @@
-//! Shipping of whole batches: everything that a sink takes goes to other servers through a queue on
-//! disk per destination. An agent ends here; a server ships besides storing.
+//! Shipping of whole batches: everything that a sink takes goes to other servers through queues on
+//! disk, one for each signal of each destination. An agent ends here; a server ships besides storing.
 //!
 //! How: what waits in the sink is gathered by tenant, made into the requests that each destination
 //! wants (encoded and compressed once), and appended to its queue with one fsync; then the senders
-//! are told that it is durable. A task per destination sends what is queued, as it is.
+//! are told that it is durable. A task per queue sends what is in it, as it is.
 //!
 //! Invariants: a batch is acknowledged only when it is durable in the queue of each destination
-//! that wants it; what a destination has may come to it again under the same identity, never not at
-//! all; a queue holds at most its bound of bytes, and when one is full, as configured, senders wait
-//! (files are not read on) before anything of theirs is queued, or the oldest batches go, counted.
+//! that wants it, and refused where none does; what a destination has may come to it again under the
+//! same identity, never not at all; a batch that some queues took and others could not is not taken
+//! again by the former when its sender comes again; a queue holds at most its bound of bytes, and
+//! when one is full, as configured, senders wait (files are not read on) before anything of theirs
+//! is queued, or the oldest batches go, counted; no signal waits for another one.
 
 mod counters;
 mod deliver;
@@ -16,34 +18,28 @@ mod record;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use obs_model::family::Family;
-use obs_model::packed::Arriving;
-use obs_model::spans::Attribute;
-use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, Tenant, Timestamp};
-use obs_storage::queue::{Queue, QueueFrame, QueueOptions};
+use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_storage::queue::{Queue, QueueOptions};
 use obs_storage::{Disk, DiskError, RealDisk, Record};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::batch::Batch;
 use crate::clock;
-use crate::config::{Ship, WhenFull};
+use crate::config::Ship;
 use crate::decode::Decoder;
 use crate::external::External;
-use crate::forward::Bounds;
 use crate::sink::{Accepted, Inbox, Sink, SinkError, Write};
+use crate::spool::{Bounds, Spool, folder_name, groups};
 use counters::Counters;
-use record::{Made, Signal};
+use record::{Made, Shipped, Signal};
 
-/// Bytes of one segment of a queue: small enough that little is sent again after a restart.
-const SEGMENT_BYTES: u64 = 4 << 20;
-/// Batches that are made durable together.
+/// Batches that are made durable together, at most.
 const GROUP_MAX: usize = 256;
-/// Bytes of the records of one frame, well below what a frame may have.
-const FRAME_BYTES: usize = 16 << 20;
 /// The file with the identity of this agent, which names its batches.
 const IDENTITY: &str = "agent.id";
 
@@ -56,30 +52,38 @@ pub struct Shipper {
     external: External,
 }
 
-/// One destination and its queue.
+/// One signal of a destination and its queue.
 #[derive(Debug)]
 struct Outlet {
-    ship: Ship,
+    ship: Arc<Ship>,
+    signal: Signal,
+    url: String,
     /// Whose batches these are.
     agent: String,
-    disk: Arc<dyn Disk>,
-    folder: String,
-    options: QueueOptions,
-    bounds: Bounds,
-    /// Whether the queue is to take nothing more, as it was seen last.
-    full: AtomicBool,
-    /// `None` after a failure, until it is opened again.
-    queue: Mutex<Option<Queue>>,
-    /// There is something to send.
-    wake: Notify,
+    spool: Spool,
     counters: Counters,
 }
 
-/// Makes a group of batches durable.
-type Put<B> = fn(&Shipper, Vec<(Tenant, B)>) -> Result<(), SinkError>;
+/// What has another place than the destinations, so that it is taken where none wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Nothing: what no destination takes is refused.
+    #[default]
+    Nothing,
+    /// Samples, which are forwarded by remote write.
+    Metrics,
+    /// Everything is stored here.
+    All,
+}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Elsewhere {
+    fn has(self, signal: Signal) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Metrics => signal == Signal::Metrics,
+            Self::All => true,
+        }
+    }
 }
 
 impl Shipper {
@@ -104,44 +108,44 @@ impl Shipper {
         ships: Vec<Ship>,
     ) -> Result<Self, DiskError> {
         let agent = identity(&**disk, salt)?;
-        let options = QueueOptions {
-            bytes_max: match bounds.when_full {
-                WhenFull::DropOldest => bounds.bytes_max,
-                // What is not full yet takes one group more.
-                WhenFull::Refuse => u64::MAX,
-            },
-            segment_bytes: SEGMENT_BYTES.min(bounds.bytes_max.max(1)),
-            salt,
-        };
-        let open = |ship: Ship| {
-            let folder = crate::forward::folder_name(&ship.name);
-            let queue = Queue::open(Arc::clone(disk), &folder, options)?;
-            let outlet = Outlet {
-                ship,
-                agent: agent.clone(),
-                disk: Arc::clone(disk),
-                folder,
-                options,
-                bounds,
-                full: AtomicBool::new(false),
-                queue: Mutex::new(Some(queue)),
-                wake: Notify::new(),
-                counters: Counters::default(),
-            };
-            outlet.look(lock(&outlet.queue).as_ref());
-            Ok(Arc::new(outlet))
-        };
-        let outlets: Result<Vec<_>, DiskError> = ships.into_iter().map(open).collect();
+        let mut outlets = Vec::new();
+        for ship in ships {
+            let ship = Arc::new(ship);
+            let first = outlets.len();
+            for signal in Signal::ALL {
+                let Some(url) = signal.url(&ship) else {
+                    continue;
+                };
+                let folder = format!("{}.{}", folder_name(&ship.name), signal.word());
+                let spool = Spool::open(disk, folder, ship.name.clone(), bounds, salt)?;
+                outlets.push(Arc::new(Outlet {
+                    signal,
+                    url: url.to_owned(),
+                    ship: Arc::clone(&ship),
+                    agent: agent.clone(),
+                    spool,
+                    counters: Counters::default(),
+                }));
+            }
+            take_over(disk, &ship, salt, &outlets[first..])?;
+        }
         Ok(Self {
-            outlets: outlets?.into(),
+            outlets: outlets.into(),
             worker: Decoder::new(2),
             external: external.into(),
         })
     }
 
-    /// A sink that ends here. `bound` batches of each signal may wait to be queued. Tasks end when
-    /// `stop` says so (what was not sent by then stays queued) and when the sink is dropped.
-    pub fn start(&self, bound: usize, tasks: &TaskTracker, stop: &CancellationToken) -> Sink {
+    /// A sink that ends here. `bound` batches of each signal, and `bytes_max` bytes of them, may
+    /// wait to be queued. Tasks end when `stop` says so (what was not sent by then stays queued) and
+    /// when the sink is dropped.
+    pub fn start(
+        &self,
+        (bound, bytes_max): (usize, usize),
+        elsewhere: Elsewhere,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Sink {
         for outlet in self.outlets.iter() {
             let (outlet, worker, stop) = (Arc::clone(outlet), self.worker.clone(), stop.clone());
             tasks.spawn(async move { deliver::run(&outlet, &worker, &stop).await });
@@ -154,147 +158,140 @@ impl Shipper {
             ..
         } = inbox;
         let shipper = self.clone();
-        tasks.spawn(async move { shipper.drain(metrics, Self::put_metrics).await });
+        tasks.spawn(async move { shipper.drain::<_, MetricBatch>(metrics, elsewhere).await });
         let shipper = self.clone();
-        tasks.spawn(async move { shipper.drain(logs, Self::put_logs).await });
+        tasks.spawn(async move { shipper.drain::<_, LogBatch>(logs, elsewhere).await });
         let shipper = self.clone();
-        tasks.spawn(async move { shipper.drain(spans, Self::put_spans).await });
-        sink
+        tasks.spawn(async move { shipper.drain::<_, SpanBatch>(spans, elsewhere).await });
+        sink.bounded(bytes_max).ending_in(self.clone())
     }
 
     /// Queues what comes until nobody can send any more.
-    async fn drain<B: Send + 'static>(&self, mut inbox: mpsc::Receiver<Write<B>>, put: Put<B>) {
-        let mut group = Vec::new();
-        while inbox.recv_many(&mut group, GROUP_MAX).await > 0 {
-            let mut batches = Vec::with_capacity(group.len());
-            let mut waiting = Vec::with_capacity(group.len());
-            for write in group.drain(..) {
-                batches.push((write.tenant, write.batch));
-                waiting.push(write.done);
-            }
-            let shipper = self.clone();
-            let work = move || put(&shipper, batches);
-            let outcome = match self.worker.run(usize::MAX, work).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(SinkError::Unavailable {
-                    reason: "shipping has shut down".to_owned(),
-                }),
-            };
-            for done in waiting {
-                // Nobody waits any more when the client left.
-                done.send(outcome.clone().map(|()| Accepted::default()))
-                    .ok();
+    async fn drain<B: Batch + Clone + Into<S>, S: Shipped>(
+        &self,
+        mut inbox: mpsc::Receiver<Write<B>>,
+        elsewhere: Elsewhere,
+    ) {
+        let mut waiting = Vec::new();
+        while inbox.recv_many(&mut waiting, GROUP_MAX).await > 0 {
+            let all = std::mem::take(&mut waiting);
+            for group in groups(all, |write| write.batch.weight()) {
+                self.queue::<B, S>(group, elsewhere).await;
             }
         }
     }
 
-    fn put_metrics(&self, group: Vec<(Tenant, MetricBatch)>) -> Result<(), SinkError> {
-        let external = self.external.get();
-        let mut merged = BTreeMap::<Tenant, MetricBatch>::new();
-        for (tenant, mut batch) in group {
-            for series in &mut batch.series {
-                series.labels = with_external(&external, &series.labels);
-            }
-            let own = merged.entry(tenant).or_default();
-            own.series.append(&mut batch.series);
-            own.metadata.append(&mut batch.metadata);
+    /// Makes a group durable and tells its senders.
+    async fn queue<B: Batch + Clone + Into<S>, S: Shipped>(
+        &self,
+        group: Vec<Write<B>>,
+        elsewhere: Elsewhere,
+    ) {
+        let mut batches = Vec::with_capacity(group.len());
+        let mut waiting = Vec::with_capacity(group.len());
+        for write in group {
+            batches.push((write.tenant, write.batch));
+            waiting.push((write.done, write.held));
         }
-        self.put(Signal::Metrics, merged, record::metrics)
+        let shipper = self.clone();
+        let work = move || shipper.put::<B, S>(batches, elsewhere);
+        let outcome = match self.worker.run(usize::MAX, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(SinkError::Unavailable {
+                reason: "shipping has shut down".to_owned(),
+            }),
+        };
+        for (done, _held) in waiting {
+            // Nobody waits any more when the client left.
+            done.send(outcome.clone().map(|()| Accepted::default()))
+                .ok();
+        }
     }
 
-    fn put_logs(&self, group: Vec<(Tenant, LogBatch)>) -> Result<(), SinkError> {
-        let external = self.external.get();
-        let mut merged = BTreeMap::<Tenant, LogBatch>::new();
-        for (tenant, mut batch) in group {
-            for stream in &mut batch.streams {
-                stream.labels = with_external(&external, &stream.labels);
-            }
-            merged
-                .entry(tenant)
-                .or_default()
-                .streams
-                .append(&mut batch.streams);
-        }
-        self.put(Signal::Logs, merged, record::logs)
-    }
-
-    fn put_spans(&self, group: Vec<(Tenant, Arriving)>) -> Result<(), SinkError> {
-        let external = self.external.get();
-        let mut merged = BTreeMap::<Tenant, SpanBatch>::new();
-        for (tenant, batch) in group {
-            let mut batch = batch.into_batch();
-            for resource in &mut batch.resources {
-                let attributes = &mut resource.resource.attributes;
-                for (name, value) in &external {
-                    if obs_model::spans::attribute(attributes, name).is_none() {
-                        attributes.push(Attribute::string(name, value));
-                    }
-                }
-            }
-            merged
-                .entry(tenant)
-                .or_default()
-                .resources
-                .append(&mut batch.resources);
-        }
-        self.put(Signal::Traces, merged, record::spans)
+    fn wanting(&self, signal: Signal) -> impl Iterator<Item = &Arc<Outlet>> {
+        let wants = move |outlet: &&Arc<Outlet>| outlet.signal == signal;
+        self.outlets.iter().filter(wants)
     }
 
     /// Makes the requests of every destination and appends them. Blocks.
-    fn put<B>(
+    fn put<B: Batch + Clone + Into<S>, S: Shipped>(
         &self,
-        signal: Signal,
-        merged: BTreeMap<Tenant, B>,
-        make: fn(&Ship, B, Timestamp) -> Vec<Made>,
-    ) -> Result<(), SinkError>
-    where
-        B: Clone,
-    {
-        let wanting: Vec<&Arc<Outlet>> = self.outlets.iter().filter(|o| o.wants(signal)).collect();
+        mut group: Vec<(Tenant, B)>,
+        elsewhere: Elsewhere,
+    ) -> Result<(), SinkError> {
+        let wanting: Vec<&Arc<Outlet>> = self.wanting(S::SIGNAL).collect();
+        if wanting.is_empty() && !elsewhere.has(S::SIGNAL) {
+            let reason = format!("no destination takes {}", S::SIGNAL.word());
+            return Err(SinkError::Refused { reason });
+        }
         // All are asked before the first one gets anything: who is told to come again should not
         // have been taken by some.
-        for outlet in &wanting {
-            if outlet.full.load(Ordering::Relaxed) {
-                let reason = outlet.full_text();
-                return Err(SinkError::Unavailable { reason });
-            }
+        if let Some(error) = wanting.iter().find_map(|o| o.spool.crowded()) {
+            return Err(error);
         }
+        let known =
+            wanting.len() > 1 || (elsewhere == Elsewhere::Metrics && S::SIGNAL == Signal::Metrics);
+        let prints: Vec<u64> = match known {
+            true => group.iter().map(|(of, b)| b.fingerprint(of)).collect(),
+            false => vec![0; group.len()],
+        };
         let now = clock::now();
-        let mut merged = merged;
+        let mut told = Ok(());
         for (index, outlet) in wanting.iter().enumerate() {
-            let last = index + 1 == wanting.len();
-            let batches = if last {
-                std::mem::take(&mut merged)
-            } else {
-                merged.clone()
+            let all = match index + 1 == wanting.len() {
+                true => std::mem::take(&mut group),
+                false => group.clone(),
             };
+            let new = all.into_iter().zip(&prints);
+            let new = new.filter(|(_, print)| !known || !outlet.spool.has(**print));
+            let merged: BTreeMap<Tenant, S> = self.merged(new.map(|(one, _)| one));
             let mut made = Vec::new();
-            for (tenant, batch) in batches {
-                let requests = make(&outlet.ship, batch, now);
+            for (tenant, batch) in merged {
+                let requests = batch.made(&outlet.ship, now);
                 made.extend(requests.into_iter().map(|one| (tenant.clone(), one)));
             }
-            let kept = outlet.keep(&made);
-            kept.map_err(|reason| SinkError::Unavailable { reason })?;
+            told = outlet.keep(&made);
+            if told.is_err() {
+                for taken in &wanting[..index] {
+                    prints.iter().for_each(|print| taken.spool.remember(*print));
+                }
+                return told;
+            }
         }
-        Ok(())
+        if known {
+            for outlet in &wanting {
+                prints.iter().for_each(|print| outlet.spool.forget(*print));
+            }
+        }
+        told
+    }
+
+    /// The batches of each tenant as one, with the labels that all have.
+    fn merged<B: Into<S>, S: Shipped>(
+        &self,
+        batches: impl Iterator<Item = (Tenant, B)>,
+    ) -> BTreeMap<Tenant, S> {
+        let mut merged = BTreeMap::<Tenant, S>::new();
+        for (tenant, batch) in batches {
+            let mut batch: S = batch.into();
+            if !self.external.is_empty() {
+                batch.label(&self.external);
+            }
+            merged.entry(tenant).or_default().join(batch);
+        }
+        merged
+    }
+
+    /// Samples that are queued here are not where they should be besides, and come again.
+    pub(crate) fn remember_metrics(&self, fingerprint: u64) {
+        for outlet in self.wanting(Signal::Metrics) {
+            outlet.spool.remember(fingerprint);
+        }
     }
 
     /// What the destinations tell about themselves.
     pub fn families(&self) -> Vec<Family> {
-        let all = self.outlets.iter().map(|outlet| {
-            let queue = lock(&outlet.queue);
-            let queued = queue
-                .as_ref()
-                .map(|q| (q.waiting_bytes(), q.waiting(), q.dropped()));
-            let bytes_max = outlet.bounds.bytes_max;
-            (
-                &*outlet.ship.name,
-                &outlet.counters,
-                queued.unwrap_or_default(),
-                bytes_max,
-            )
-        });
-        counters::families(&all.collect::<Vec<_>>())
+        counters::families(&self.outlets)
     }
 }
 
@@ -318,108 +315,64 @@ fn identity(disk: &dyn Disk, salt: u32) -> Result<String, DiskError> {
     Ok(identity)
 }
 
-impl Outlet {
-    fn wants(&self, signal: Signal) -> bool {
-        self.url(signal).is_some()
-    }
-
-    fn url(&self, signal: Signal) -> Option<&str> {
-        let url = match signal {
-            Signal::Metrics => &self.ship.metrics,
-            Signal::Logs => &self.ship.logs,
-            Signal::Traces => &self.ship.traces,
-        };
-        url.as_deref()
-    }
-
-    /// Whether its queue is to take nothing more.
-    fn look(&self, queue: Option<&Queue>) {
-        let full = queue.is_some_and(|q| q.waiting_bytes() >= self.bounds.bytes_max);
-        let full = full && self.bounds.when_full == WhenFull::Refuse;
-        self.full.store(full, Ordering::Relaxed);
-    }
-
-    fn full_text(&self) -> String {
-        format!(
-            "the queue of what waits to be sent to {} has obs.collector.buffer.max_size = {} \
-             bytes; send again later",
-            self.ship.name, self.bounds.bytes_max
-        )
-    }
-
-    /// Appends requests, durably. Blocks.
-    fn keep(&self, made: &[(Tenant, Made)]) -> Result<(), String> {
-        let mut queue = lock(&self.queue);
-        let mut rest = made;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = rest.iter().take_while(|(_, one)| {
-                bytes += one.payload.len();
-                bytes <= FRAME_BYTES
+/// Moves what waits in the one queue that a destination had for all signals to those that it has
+/// now. A crash on the way has some of it sent twice.
+fn take_over(
+    disk: &Arc<dyn Disk>,
+    ship: &Ship,
+    salt: u32,
+    outlets: &[Arc<Outlet>],
+) -> Result<(), DiskError> {
+    let options = QueueOptions {
+        bytes_max: u64::MAX,
+        segment_bytes: u64::MAX,
+        salt,
+    };
+    let mut old = Queue::open(Arc::clone(disk), &folder_name(&ship.name), options)?;
+    let mut last = None;
+    while let Some(frame) = old.read_next()? {
+        for outlet in outlets {
+            let own = frame.records.iter().filter(|(_, payload)| {
+                record::read(payload).is_some_and(|queued| queued.signal == outlet.signal)
             });
-            let (frame, behind) = rest.split_at(fits.count().max(1));
-            let records: Vec<Record<'_>> = frame
-                .iter()
-                .map(|(tenant, one)| Record {
-                    tenant,
-                    payload: &one.payload,
-                })
+            let own: Vec<Record<'_>> = own
+                .map(|(tenant, payload)| Record { tenant, payload })
                 .collect();
-            let appended = self.opened(&mut queue).and_then(|q| q.append(&records));
-            if let Err(error) = appended {
-                // What is on disk is read again when it is opened again.
-                *queue = None;
-                self.counters.fault();
-                return Err(format!("not queued for {}: {error}", self.ship.name));
+            if !own.is_empty()
+                && let Err(error) = outlet.spool.append(&own)
+            {
+                // It stays where it is, for the next start.
+                tracing::error!(destination = ship.name, %error, "an old queue is not moved");
+                return Ok(());
             }
-            for (_, one) in frame {
-                self.counters.queued(one.items, one.payload.len());
-            }
-            rest = behind;
         }
-        self.look(queue.as_ref());
-        self.wake.notify_one();
+        last = Some(frame.sequence);
+    }
+    if let Some(last) = last {
+        old.acknowledge(last)?;
+        old.note()?;
+    }
+    Ok(())
+}
+
+impl Outlet {
+    /// Appends requests as one group, durably. Blocks.
+    fn keep(&self, made: &[(Tenant, Made)]) -> Result<(), SinkError> {
+        if made.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<Record<'_>> = made
+            .iter()
+            .map(|(tenant, one)| Record {
+                tenant,
+                payload: &one.payload,
+            })
+            .collect();
+        self.spool.append(&records)?;
+        for (_, one) in made {
+            self.counters.queued(one.items, one.payload.len());
+        }
         Ok(())
-    }
-
-    /// The queue, opened again after a failure.
-    fn opened<'a>(&self, queue: &'a mut Option<Queue>) -> Result<&'a mut Queue, DiskError> {
-        if queue.is_none() {
-            let opened = Queue::open(Arc::clone(&self.disk), &self.folder, self.options)?;
-            *queue = Some(opened);
-        }
-        queue.as_mut().ok_or_else(|| DiskError::Missing {
-            path: self.folder.clone(),
-        })
-    }
-
-    /// The next frame to send. Blocks.
-    fn next(&self) -> Result<Option<QueueFrame>, DiskError> {
-        let mut queue = lock(&self.queue);
-        let queue = self.opened(&mut queue)?;
-        let frame = queue.read_next()?;
-        for damage in queue.take_damage() {
-            tracing::error!(destination = self.ship.name, %damage, "the queue is damaged");
-            self.counters.fault();
-        }
-        Ok(frame)
-    }
-
-    /// The destination has everything up to a frame. Blocks.
-    fn acknowledge(&self, sequence: u64, note: bool) {
-        let mut queue = lock(&self.queue);
-        let done = self.opened(&mut queue).and_then(|queue| {
-            queue.acknowledge(sequence)?;
-            match note {
-                true => queue.note(),
-                false => Ok(()),
-            }
-        });
-        self.look(queue.as_ref());
-        if let Err(error) = done {
-            tracing::error!(destination = self.ship.name, %error, "the queue cannot be noted");
-            self.counters.fault();
-        }
     }
 }
 

@@ -2,7 +2,9 @@
 //! the other end, [`Inbox`], is drained by the server's writers.
 //!
 //! Invariants: a full queue refuses at once (nothing waits for room, so memory is bounded by the
-//! queues); `Ok` means that the writer said *durable*; every wait for the writer has a deadline.
+//! queues, in batches and in bytes); `Ok` means that the writer said *durable*; every wait for the
+//! writer has a deadline; the state of redaction moves only with what was taken, so that a batch
+//! that comes again becomes what it became before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +13,14 @@ use std::time::Duration;
 use obs_model::numbers::{Numbers, SeriesNumbers};
 use obs_model::packed::Arriving;
 use obs_model::{LogBatch, MetricBatch, Tenant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::batch::Batch;
 use crate::decode::Decoder;
 use crate::enrich::{self, Pods};
 use crate::forward::Forwarder;
-use crate::redact::Redactor;
+use crate::redact::{KeyChanges, Redactor};
+use crate::ship::Shipper;
 
 /// Longest wait for the writer's word. Far above a group commit (10 ms) and a slow disk's worst
 /// fsync; below the 30 s after which most senders give up themselves.
@@ -90,6 +94,25 @@ pub struct Write<B> {
     /// Where it tells, before that, what is left of a batch of which something was refused, if
     /// somebody wants to know.
     pub rest: Option<oneshot::Sender<B>>,
+    /// Its share of the bytes that may wait.
+    pub held: HeldBytes,
+}
+
+/// A share of the bytes that may wait in a queue; free again when it is dropped.
+#[derive(Debug, Default)]
+pub struct HeldBytes(
+    #[expect(dead_code, reason = "it is there to be dropped")] Option<OwnedSemaphorePermit>,
+);
+
+/// What is left of lines that were not taken yet, and may be later.
+#[derive(Debug)]
+pub struct Unsent {
+    /// The streams that are to be sent again.
+    pub batch: LogBatch,
+    /// Records of the others that were refused for good.
+    pub refused: u64,
+    /// Why the rest has to wait.
+    pub error: SinkError,
 }
 
 /// The writers' end of the queues.
@@ -150,6 +173,8 @@ pub struct Sink {
     redaction: Option<(Redactor, Decoder)>,
     /// Who senders are.
     pods: Option<Pods>,
+    /// What drains this sink, where that is not a store.
+    shipper: Option<Shipper>,
 }
 
 impl Sink {
@@ -168,6 +193,7 @@ impl Sink {
             ship: None,
             redaction: None,
             pods: None,
+            shipper: None,
         };
         let inbox = Inbox {
             metrics: metrics_inbox,
@@ -216,6 +242,22 @@ impl Sink {
         self
     }
 
+    /// This sink, in each of whose queues at most about so many bytes wait.
+    #[must_use]
+    pub fn bounded(mut self, bytes_max: usize) -> Self {
+        self.metrics.bound(bytes_max);
+        self.logs.bound(bytes_max);
+        self.spans.bound(bytes_max);
+        self
+    }
+
+    /// This sink, which a shipper drains.
+    #[must_use]
+    pub(crate) fn ending_in(mut self, shipper: Shipper) -> Self {
+        self.shipper = Some(shipper);
+        self
+    }
+
     /// Where samples are forwarded, if they are.
     pub fn forwarder(&self) -> Option<&Forwarder> {
         self.forward.as_ref()
@@ -229,11 +271,11 @@ impl Sink {
     /// Stores metric samples; returns when they are durable, here and in the queues of what is
     /// forwarded. An error means that one of these does not have them: send them again.
     pub async fn metrics(&self, tenant: Tenant, batch: MetricBatch) -> Result<Accepted, SinkError> {
-        if let Some(reason) = self.forward.as_ref().and_then(Forwarder::crowded) {
-            return Err(SinkError::Unavailable { reason });
+        if let Some(error) = self.forward.as_ref().and_then(Forwarder::crowded) {
+            return Err(error);
         }
-        let (stored, forwarded) = self.scraped(tenant, batch).await?;
-        forwarded.map(|()| stored)
+        let (stored, elsewhere) = self.take_metrics(tenant, batch, true).await?;
+        elsewhere.map(|()| stored)
     }
 
     /// Stores metric samples that nobody can send again, as those of a scrape; what could not be
@@ -242,6 +284,16 @@ impl Sink {
         &self,
         tenant: Tenant,
         batch: MetricBatch,
+    ) -> Result<(Accepted, Result<(), SinkError>), SinkError> {
+        self.take_metrics(tenant, batch, false).await
+    }
+
+    /// The same; where they come `again` after an error, they go on to nobody else behind it.
+    async fn take_metrics(
+        &self,
+        tenant: Tenant,
+        batch: MetricBatch,
+        again: bool,
     ) -> Result<(Accepted, Result<(), SinkError>), SinkError> {
         let items = batch.sample_count();
         let batch = self.refined_metrics(batch).await?;
@@ -260,6 +312,8 @@ impl Sink {
         let shut_down = || unavailable("forwarding has shut down");
         let (batch, mut prepared) = forwarder.prepare(batch).await.ok_or_else(shut_down)?;
         let mut copy = self.ship.as_ref().map(|_| batch.clone());
+        let shipper = self.shipper.as_ref().filter(|_| again);
+        let half = shipper.map(|shipper| (shipper, batch.fingerprint(&tenant)));
         let (rest, mut told) = oneshot::channel();
         let write = (tenant.clone(), batch, Some(rest));
         let accepted = self.metrics.write(write, items).await?;
@@ -270,18 +324,42 @@ impl Sink {
             copy = copy.map(|_| admitted);
         }
         let kept = forwarder.keep(&tenant, prepared).await;
-        let mut forwarded = kept.map_err(|reason| SinkError::Unavailable { reason });
-        if let (Some(ship), Some(copy)) = (&self.ship, copy) {
-            let shipped = ship.metrics.write((tenant, copy, None), items).await;
-            forwarded = forwarded.and(shipped.map(drop));
+        if let (Err(_), Some((shipper, fingerprint))) = (&kept, half) {
+            shipper.remember_metrics(fingerprint);
         }
-        Ok((accepted, forwarded))
+        let (Some(ship), Some(copy)) = (&self.ship, copy) else {
+            return Ok((accepted, kept.map(drop)));
+        };
+        if let (Err(error), true) = (&kept, again) {
+            return Ok((accepted, Err(error.clone())));
+        }
+        let shipped = ship.metrics.write((tenant, copy, None), items).await;
+        if let (Ok(taken), Err(_), true) = (&kept, &shipped, again) {
+            forwarder.remember(taken);
+        }
+        Ok((accepted, kept.map(drop).and(shipped.map(drop))))
     }
 
     /// Stores log records; returns when they are durable.
     pub async fn logs(&self, tenant: Tenant, batch: LogBatch) -> Result<Accepted, SinkError> {
         let items = batch.record_count();
-        let batch = self.refined_logs(batch).await?;
+        let (batch, keys) = self.refined_logs(batch).await?;
+        let outcome = self.take_logs(tenant, batch, items).await;
+        if let Some(keys) = keys {
+            match outcome {
+                Ok(_) => keys.taken(),
+                Err(_) => keys.refused(),
+            }
+        }
+        outcome
+    }
+
+    async fn take_logs(
+        &self,
+        tenant: Tenant,
+        batch: LogBatch,
+        items: usize,
+    ) -> Result<Accepted, SinkError> {
         let Some(ship) = &self.ship else {
             return self.logs.write((tenant, batch, None), items).await;
         };
@@ -291,6 +369,48 @@ impl Sink {
         let admitted = told.try_recv().unwrap_or(copy);
         ship.logs.write((whose, admitted, None), items).await?;
         Ok(accepted)
+    }
+
+    /// Stores log records whose sender goes on behind them whatever becomes of them, as one that
+    /// follows files: gives how many were refused for good, and why. A batch that is refused as a
+    /// whole is sent stream by stream, so that one of them does not cost its neighbours.
+    pub async fn followed(&self, tenant: Tenant, batch: LogBatch) -> Result<(u64, String), Unsent> {
+        let later = |batch, refused, error| Unsent {
+            batch,
+            refused,
+            error,
+        };
+        match self.logs(tenant.clone(), batch.clone()).await {
+            Ok(accepted) => return Ok((accepted.refused, accepted.reason)),
+            Err(SinkError::Refused { .. }) if batch.streams.len() > 1 => {}
+            Err(SinkError::Refused { reason }) => {
+                return Ok((batch.record_count() as u64, reason));
+            }
+            Err(error) => return Err(later(batch, 0, error)),
+        }
+        let (mut refused, mut why) = (0, String::new());
+        let mut streams = batch.streams.into_iter();
+        while let Some(stream) = streams.next() {
+            let one = LogBatch {
+                streams: vec![stream],
+            };
+            match self.logs(tenant.clone(), one.clone()).await {
+                Ok(accepted) if accepted.refused == 0 => {}
+                Ok(accepted) => {
+                    refused += accepted.refused;
+                    why = accepted.reason;
+                }
+                Err(SinkError::Refused { reason }) => {
+                    refused += one.record_count() as u64;
+                    why = reason;
+                }
+                Err(error) => {
+                    let streams = one.streams.into_iter().chain(streams).collect();
+                    return Err(later(LogBatch { streams }, refused, error));
+                }
+            }
+        }
+        Ok((refused, why))
     }
 
     /// Stores spans; returns when they are durable.
@@ -319,10 +439,14 @@ impl Sink {
             pods.metrics(&mut batch, Some(peer));
         }
         let cost = batch.series.len().saturating_mul(128);
-        self.redacted(batch, cost, Redactor::metrics).await
+        let redacted = self.redacted(batch, cost, Redactor::metrics).await?;
+        Ok(redacted.0)
     }
 
-    async fn refined_logs(&self, mut batch: LogBatch) -> Result<LogBatch, SinkError> {
+    async fn refined_logs(
+        &self,
+        mut batch: LogBatch,
+    ) -> Result<(LogBatch, Option<KeyChanges>), SinkError> {
         if let Some((pods, peer)) = self.sender() {
             pods.logs(&mut batch, Some(peer));
         }
@@ -341,7 +465,7 @@ impl Sink {
             pods.spans(&mut batch, Some(peer));
         }
         let cost = batch.span_count().saturating_mul(1024);
-        let batch = self.redacted(batch, cost, Redactor::spans).await?;
+        let (batch, _) = self.redacted(batch, cost, Redactor::spans).await?;
         Ok(batch.into())
     }
 
@@ -350,19 +474,19 @@ impl Sink {
         self.pods.as_ref().zip(enrich::peer())
     }
 
-    async fn redacted<B: Send + 'static>(
+    async fn redacted<B: Send + 'static, T: Send + 'static>(
         &self,
         mut batch: B,
         cost: usize,
-        redact: fn(&Redactor, &mut B),
-    ) -> Result<B, SinkError> {
+        redact: fn(&Redactor, &mut B) -> T,
+    ) -> Result<(B, Option<T>), SinkError> {
         let Some((redactor, worker)) = &self.redaction else {
-            return Ok(batch);
+            return Ok((batch, None));
         };
         let redactor = redactor.clone();
         let work = move || {
-            redact(&redactor, &mut batch);
-            batch
+            let told = redact(&redactor, &mut batch);
+            (batch, Some(told))
         };
         let redacted = worker.run(cost, work).await;
         redacted.map_err(|_| unavailable("redaction has shut down"))
@@ -390,10 +514,15 @@ struct Counters {
 /// Whose batch, and where what is left of it is told.
 type Rows<B> = (Tenant, B, Option<oneshot::Sender<B>>);
 
+/// Bytes that one permit stands for.
+const UNIT_BYTES: usize = 1024;
+
 #[derive(Debug)]
 struct Queue<B> {
     sender: mpsc::Sender<Write<B>>,
     counters: Arc<Counters>,
+    /// The bytes that may wait, in units, and how many these are in all.
+    room: Option<(Arc<Semaphore>, u32)>,
 }
 
 impl<B> Clone for Queue<B> {
@@ -401,15 +530,41 @@ impl<B> Clone for Queue<B> {
         Self {
             sender: self.sender.clone(),
             counters: Arc::clone(&self.counters),
+            room: self.room.clone(),
         }
     }
 }
 
-impl<B> Queue<B> {
+impl<B: Batch> Queue<B> {
     fn channel(bound: usize) -> (Self, mpsc::Receiver<Write<B>>) {
         let (sender, receiver) = mpsc::channel(bound.max(1));
-        let counters = Arc::default();
-        (Self { sender, counters }, receiver)
+        let queue = Self {
+            sender,
+            counters: Arc::default(),
+            room: None,
+        };
+        (queue, receiver)
+    }
+
+    fn bound(&mut self, bytes_max: usize) {
+        let units = u32::try_from(bytes_max / UNIT_BYTES).unwrap_or(u32::MAX);
+        let units = units.clamp(1, u32::MAX >> 3);
+        self.room = Some((Arc::new(Semaphore::new(units as usize)), units));
+    }
+
+    /// Room for a batch. One that is larger than half of all there is takes half: it gets in
+    /// while others come and go, and there are two of them at most.
+    fn hold(&self, batch: &B) -> Result<HeldBytes, SinkError> {
+        let Some((room, all)) = &self.room else {
+            return Ok(HeldBytes::default());
+        };
+        let units = u32::try_from(batch.weight() / UNIT_BYTES).unwrap_or(*all);
+        let units = units.clamp(1, all.div_ceil(2));
+        let held = Arc::clone(room).try_acquire_many_owned(units);
+        let full = |_| SinkError::Full {
+            retry_after_seconds: RETRY_AFTER_SECONDS,
+        };
+        held.map(|held| HeldBytes(Some(held))).map_err(full)
     }
 
     async fn write(&self, write: Rows<B>, items: usize) -> Result<Accepted, SinkError> {
@@ -436,6 +591,7 @@ impl<B> Queue<B> {
     ) -> Result<Accepted, SinkError> {
         let (done, answer) = oneshot::channel();
         let write = Write {
+            held: self.hold(&batch)?,
             tenant,
             batch,
             done,
@@ -532,5 +688,108 @@ mod tests {
         let closed = sink.logs(Tenant::anonymous(), logs(1)).await;
         assert!(matches!(closed, Err(SinkError::Unavailable { .. })));
         assert_eq!((sink.stats().logs.full, sink.stats().logs.failed), (1, 2));
+    }
+
+    fn line(app: &str, text: &str) -> LogBatch {
+        let mut batch = logs(1);
+        batch.streams[0].labels = obs_model::Labels::from_pairs([("app", app)]);
+        batch.streams[0].records[0].line = text.as_bytes().to_vec();
+        batch
+    }
+
+    /// The end of a private key comes, is not taken, and comes again: it is redacted again.
+    #[tokio::test]
+    async fn a_batch_that_comes_again_is_redacted_as_before() {
+        const KEY: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+        let (sink, mut inbox) = Sink::channel(4);
+        let config = serde_yaml_ng::from_str("{}").expect("a configuration");
+        let redactor = Redactor::new(&config).expect("a redactor");
+        let sink = sink.redacting(redactor, Decoder::new(1));
+        let mut end = line("a", KEY);
+        let last = line("a", "-----END PRIVATE KEY-----").streams.remove(0);
+        end.streams[0].records.extend(last.records);
+        let later = || Err(unavailable("later"));
+        let taken = || Ok(Accepted::default());
+        for (batch, answer, redacted) in [
+            (line("a", "-----BEGIN PRIVATE KEY-----"), later(), false),
+            (line("a", KEY), taken(), false),
+            (line("a", "-----BEGIN PRIVATE KEY-----"), taken(), false),
+            (end.clone(), later(), true),
+            (end.clone(), later(), true),
+            (end, taken(), true),
+            (line("a", KEY), taken(), false),
+        ] {
+            let told = answer.clone();
+            let (outcome, seen) = tokio::join!(sink.logs(Tenant::anonymous(), batch), async {
+                let write = inbox.logs.recv().await.expect("a write");
+                write.done.send(told).expect("a waiter");
+                write.batch.streams[0].records[0].line.clone()
+            });
+            assert_eq!(outcome, answer);
+            assert_eq!(seen == b"[REDACTED:private_key]", redacted, "{seen:?}");
+        }
+    }
+
+    /// A stream that is refused does not cost the others, and what has to wait is given back.
+    #[tokio::test]
+    async fn streams_are_refused_alone() {
+        let (sink, mut inbox) = Sink::channel(4);
+        let mut batch = line("a", "1");
+        for (app, text) in [("bad", "2"), ("b", "3"), ("later", "4"), ("c", "5")] {
+            batch.streams.extend(line(app, text).streams);
+        }
+        let mut taken = Vec::new();
+        let drain = async {
+            for _ in 0..5 {
+                let write = inbox.logs.recv().await.expect("a write");
+                let streams = &write.batch.streams;
+                let has = |name| streams.iter().any(|s| s.labels.get("app") == Some(name));
+                let answer = if has("bad") {
+                    let reason = "bad".to_owned();
+                    Err(SinkError::Refused { reason })
+                } else if has("later") {
+                    Err(unavailable("later"))
+                } else {
+                    taken.extend(streams.iter().map(|s| s.records[0].line.clone()));
+                    Ok(Accepted::default())
+                };
+                write.done.send(answer).expect("a waiter");
+            }
+        };
+        let (told, ()) = tokio::join!(sink.followed(Tenant::anonymous(), batch), drain);
+        let unsent = told.expect_err("some wait");
+        assert_eq!((unsent.refused, unsent.batch.streams.len()), (1, 2));
+        assert_eq!(unsent.batch.streams[0].labels.get("app"), Some("later"));
+        assert_eq!(taken, [b"1", b"3"]);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_wait_are_bounded() {
+        let (sink, mut inbox) = Sink::channel(100);
+        let sink = sink.bounded(64 << 10);
+        let large = line("a", &"x".repeat(1 << 20));
+        let small = || sink.logs(Tenant::anonymous(), line("a", "x"));
+        // What is larger than all the room is taken, two at one time.
+        let first = sink.logs(Tenant::anonymous(), large.clone());
+        let second = sink.logs(Tenant::anonymous(), large);
+        let third = async {
+            let told = small().await;
+            assert!(matches!(told, Err(SinkError::Full { .. })), "{told:?}");
+            for _ in 0..2 {
+                let write = inbox.logs.recv().await.expect("a write");
+                write.done.send(Ok(Accepted::default())).expect("a waiter");
+            }
+        };
+        let (one, two, ()) = tokio::join!(biased; first, second, third);
+        assert_eq!(
+            (one, two),
+            (Ok(Accepted::default()), Ok(Accepted::default()))
+        );
+        let answer = async {
+            let write = inbox.logs.recv().await.expect("a write");
+            write.done.send(Ok(Accepted::default())).expect("a waiter");
+        };
+        let (told, ()) = tokio::join!(small(), answer);
+        assert_eq!(told, Ok(Accepted::default()));
     }
 }

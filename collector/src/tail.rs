@@ -36,7 +36,7 @@ use crate::config::{FileFormat, LogsConfig};
 use crate::decode::Decoder;
 use crate::enrich::Pods;
 use crate::metrics::Counters;
-use crate::sink::{Sink, SinkError};
+use crate::sink::Sink;
 use crate::supervise::{self, End};
 use checkpoint::{Entry, Sent};
 use discover::{Discovery, Found, Origin};
@@ -153,6 +153,9 @@ struct Pending {
     bytes: u64,
     cut: u64,
     dropped: u64,
+    /// Lines of it that were stored before the rest had to wait, and those refused for good.
+    stored: u64,
+    refused: u64,
     /// The note is written, where there is one.
     noted: bool,
 }
@@ -233,32 +236,31 @@ impl Follower {
     }
 
     /// Hands the pending lines to the sink; moves the offsets when they are stored.
-    async fn send(&mut self, pending: Pending) -> Round {
+    async fn send(&mut self, mut pending: Pending) -> Round {
         let lines = pending.batch.record_count() as u64;
         if lines > 0 {
             let (sink, tenant) = (&self.setting.sink, self.setting.tenant.clone());
-            match sink.logs(tenant, pending.batch.clone()).await {
-                Ok(accepted) if accepted.refused > 0 => {
-                    tracing::warn!(lines = accepted.refused, reason = %accepted.reason, "log lines refused");
+            match sink.followed(tenant, pending.batch.clone()).await {
+                Ok((0, _)) => {}
+                Ok((refused, reason)) => {
+                    tracing::warn!(lines = refused, reason, "log lines refused");
+                    pending.refused += refused;
                 }
-                Ok(_) => {}
-                Err(SinkError::Refused { reason }) => {
-                    tracing::error!(reason = %reason, "log lines refused");
-                    self.setting.counters.tail_fault();
-                }
-                Err(
-                    error @ (SinkError::Full { .. }
-                    | SinkError::Stale
-                    | SinkError::Unavailable { .. }),
-                ) => {
-                    tracing::debug!(error = %error, "log lines wait");
+                Err(unsent) => {
+                    tracing::debug!(error = %unsent.error, "log lines wait");
+                    let left = unsent.batch.record_count() as u64;
+                    pending.refused += unsent.refused;
+                    pending.stored += lines.saturating_sub(left + unsent.refused);
+                    pending.batch = unsent.batch;
                     self.pending = Some(pending);
                     return Round::Refused;
                 }
             }
         }
         let counters = &self.setting.counters;
-        counters.tailed(lines, pending.bytes, pending.cut);
+        let stored = (pending.stored + lines).saturating_sub(pending.refused);
+        counters.tailed(stored, pending.bytes, pending.cut);
+        counters.tail_refused(pending.refused);
         counters.tail_dropped(pending.dropped);
         if let Some(tail) = &mut self.tail {
             tail.stored.extend(pending.ranges);

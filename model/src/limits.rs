@@ -52,6 +52,9 @@ pub struct Limits {
     pub query_text_bytes_max: usize,
     /// Requests that wait for one store's writer.
     pub write_queue_max: usize,
+    /// Bytes of batches of one signal that wait to be put into the buffer of what is sent on; one
+    /// that is larger than half of it counts as half.
+    pub buffer_waiting_bytes_max: usize,
     /// Queries that run or wait at one time.
     pub query_queue_max: usize,
     /// Bytes of answers that are kept for the next time; 0 keeps none.
@@ -84,6 +87,7 @@ impl Default for Limits {
             query_lines_max: 1_000_000,
             query_text_bytes_max: 128 << 10, // as Loki
             write_queue_max: 1024,
+            buffer_waiting_bytes_max: 64 << 20,
             query_queue_max: 256,
             query_cache_bytes_max: 32 << 20,
         }

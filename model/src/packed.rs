@@ -457,6 +457,12 @@ impl From<PackedSpans> for Arriving {
     }
 }
 
+impl From<Arriving> for SpanBatch {
+    fn from(batch: Arriving) -> Self {
+        batch.into_batch()
+    }
+}
+
 impl Arriving {
     /// Number of spans.
     pub fn span_count(&self) -> usize {

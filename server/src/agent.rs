@@ -5,6 +5,7 @@
 //! stops while the buffer is full; ready means that the buffer is open and data is taken in.
 
 mod reloading;
+mod unserved;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -26,7 +27,7 @@ use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, HttpError, Inbox, Shipper, Sink, Write};
+use obs_collector::{Decoder, Elsewhere, HttpError, Inbox, Shipper, Sink, Write};
 use obs_collector::{Dialect, cluster, enrich, tail};
 use obs_model::family::Family;
 use obs_model::limits::Limits;
@@ -41,6 +42,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use reloading::{Following, Reloader};
 
+use crate::api::{Scraped, target_routes};
 use crate::config::Config;
 use crate::node_exporter::TEXT_FORMAT;
 use crate::reload::Reload;
@@ -77,6 +79,7 @@ struct Agent {
     sink: Sink,
     shipper: Option<Shipper>,
     counters: Arc<Counters>,
+    scraper: Scraper,
     ready: AtomicBool,
     started: Timestamp,
     reload: Reload,
@@ -103,15 +106,11 @@ pub async fn agent(options: AgentOptions) -> anyhow::Result<()> {
     for notice in config.notices() {
         tracing::warn!("{notice}");
     }
-    if collected.destinations.is_empty() {
-        anyhow::bail!(
-            "the configuration names no destination; add one to obs.collector.destinations or \
-             remote_write"
-        );
-    }
+    unserved::check(&config, &collected.jobs, &collected.destinations)?;
     let disk = stores::lock(&folder).await?;
     write_addresses(&folder, &listeners)?;
-    let running = Running::start(&options, (&config, text), collected, listeners).await?;
+    let running = Running::start(&options, (&config, text), collected, listeners);
+    let running = Box::pin(running).await?;
     stop_signal().await?;
     tracing::info!("stopping");
     running.stop().await;
@@ -243,9 +242,9 @@ impl Running {
         collected: Collected,
         mut listeners: Listeners,
     ) -> anyhow::Result<Self> {
-        let (intake, shipping) = (TaskTracker::new(), TaskTracker::new());
-        let (stop_intake, stop_listening) = (CancellationToken::new(), CancellationToken::new());
-        let (cut, counters) = (CancellationToken::new(), Arc::<Counters>::default());
+        let (intake, shipping, serving) = <(TaskTracker, TaskTracker, TaskTracker)>::default();
+        let (stop_intake, stop_listening) = <(CancellationToken, CancellationToken)>::default();
+        let (cut, counters) = <(CancellationToken, Arc<Counters>)>::default();
         let path = options.config.as_deref();
         let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
         let scope = pods::Scope::Node(options.node_name.clone());
@@ -259,10 +258,12 @@ impl Running {
         let (sink, shipper) = outward.open(options, config, &collected).await?;
         let sink = refining(sink.enriching(pods.clone()), config)?;
         let (reload, requests) = Reload::new(true);
+        let scraper = Scraper::new();
         let agent = Arc::new(Agent {
             sink: sink.clone(),
             shipper,
             counters: Arc::clone(&counters),
+            scraper: scraper.clone(),
             ready: AtomicBool::new(false),
             started: clock::now(),
             reload: reload.clone(),
@@ -275,10 +276,8 @@ impl Running {
             from,
         };
         let receiver = common.receiver(config).await?;
-        let serving = TaskTracker::new();
         let http = reachable(listeners.http.local_addr()?);
-        let node = listeners.node_exporter.as_ref();
-        let node = node.map(|bound| bound.listener.local_addr()).transpose()?;
+        let node = node_address(&listeners)?;
         let gateway = gateway(config, &options.data, &common.sink).await?;
         let probes = probes(config, from).await?;
         let listening = Serving {
@@ -293,10 +292,11 @@ impl Running {
         traces.serve(&receiver, &intake, &stop_intake);
         metrics.serve(&receiver, &intake, &stop_intake);
         intake.spawn(gateway.run(stop_intake.clone()));
-        let own = own_jobs(config, (http, node), options.node_name.as_deref())?;
+        let names = (options.node_name.as_deref(), &collected);
+        let own = own_jobs(config, (http, node), names)?;
         let jobs = [collected.jobs, own.clone()].concat();
         let (jobs, followed) = watch::channel(jobs);
-        common.scrape(config, followed, (&intake, &stop_intake))?;
+        common.scrape(config, (followed, scraper), (&intake, &stop_intake))?;
         let told = (&common.sink, &common.counters, options.node_name.as_deref());
         crate::problems::start((&intake, &stop_intake), config, from, told).await?;
         let setting = common.tail(options, pods);
@@ -366,7 +366,7 @@ impl Common<'_> {
     fn scrape(
         &self,
         config: &Config,
-        jobs: watch::Receiver<Vec<Job>>,
+        (jobs, scraper): (watch::Receiver<Vec<Job>>, Scraper),
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> anyhow::Result<()> {
         let setting = Setting {
@@ -376,7 +376,6 @@ impl Common<'_> {
             decoder: self.decoder.clone(),
             counters: Arc::clone(&self.counters),
         };
-        let scraper = Scraper::new();
         // It applies the jobs of the file, whatever is wanted of a cluster.
         let cluster = cluster::Setting {
             global: config.global.clone(),
@@ -426,10 +425,15 @@ impl Outward<'_> {
         let folder = buffer_folder(&options.data, "buffer", collected);
         let forwarder = open_queues(folder.clone(), config, collected).await?;
         let shipper = open_ships(&folder, config, collected).await?;
-        let bound = config.obs.limits.limits().write_queue_max;
+        let limits = config.obs.limits.limits();
+        let bounds = (limits.write_queue_max, limits.buffer_waiting_bytes_max);
+        let elsewhere = match &forwarder {
+            Some(_) => Elsewhere::Metrics,
+            None => Elsewhere::Nothing,
+        };
         let sink = match &shipper {
-            Some(shipper) => shipper.start(bound, self.shipping, self.stop),
-            None => without_batches(bound, self.shipping),
+            Some(shipper) => shipper.start(bounds, elsewhere, self.shipping, self.stop),
+            None => without_batches(bounds.0, self.shipping).bounded(bounds.1),
         };
         let Some(forwarder) = forwarder else {
             return Ok((sink, shipper));
@@ -439,13 +443,22 @@ impl Outward<'_> {
     }
 }
 
-/// The agent scrapes itself, and its node exporter where it has one. Where the node has a name, that
-/// is their instance: many nodes have the same addresses on loopback.
+/// Where the agent's own node exporter listens, if it does.
+fn node_address(listeners: &Listeners) -> std::io::Result<Option<SocketAddr>> {
+    let node = listeners.node_exporter.as_ref();
+    node.map(|bound| bound.listener.local_addr()).transpose()
+}
+
+/// The agent scrapes itself, and its node exporter where it has one; not where nobody takes samples.
+/// Where the node has a name, that is their instance: many nodes have the same addresses on loopback.
 fn own_jobs(
     config: &Config,
     (http, node): (SocketAddr, Option<SocketAddr>),
-    name: Option<&str>,
+    (name, collected): (Option<&str>, &Collected),
 ) -> anyhow::Result<Vec<Job>> {
+    if !unserved::takes_metrics(&collected.destinations) {
+        return Ok(Vec::new());
+    }
     let name = name.filter(|name| !name.is_empty());
     let mut jobs = vec![config.own_job_on("obs-agent", http, name)?];
     if let Some(node) = node {
@@ -498,6 +511,7 @@ fn listen(
         .route("/ready", get(ready))
         .route("/metrics", get(own_metrics))
         .route("/-/reload", post(reload_now).put(reload_now))
+        .nest("/api/v1", target_routes())
         .with_state(Arc::clone(agent))
         .merge(receive::routes(receiver.clone()))
         .merge(pushgateway::routes(receiver.clone(), gateway.clone()));
@@ -519,6 +533,12 @@ fn listen(
         serving.node_exporter(bound);
     }
     (listeners.logs, listeners.traces, listeners.metrics)
+}
+
+impl FromRef<Arc<Agent>> for Scraped {
+    fn from_ref(agent: &Arc<Agent>) -> Self {
+        Self(agent.scraper.clone())
+    }
 }
 
 async fn ready(State(agent): State<Arc<Agent>>) -> Response {

@@ -23,6 +23,8 @@ mod streams;
 mod tempo;
 mod ui;
 
+pub(crate) use prometheus::{Scraped, target_routes};
+
 use std::sync::Arc;
 use std::time::Duration;
 

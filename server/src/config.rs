@@ -300,6 +300,7 @@ pub struct LimitsConfig {
     pub query_lines_max: Option<usize>,
     pub query_text_bytes_max: Option<usize>,
     pub write_queue_max: Option<usize>,
+    pub buffer_waiting_bytes_max: Option<usize>,
     pub query_queue_max: Option<usize>,
     pub query_cache_bytes_max: Option<usize>,
 }
@@ -336,6 +337,9 @@ impl LimitsConfig {
             query_lines_max: self.query_lines_max.unwrap_or(d.query_lines_max),
             query_text_bytes_max: self.query_text_bytes_max.unwrap_or(d.query_text_bytes_max),
             write_queue_max: self.write_queue_max.unwrap_or(d.write_queue_max),
+            buffer_waiting_bytes_max: self
+                .buffer_waiting_bytes_max
+                .unwrap_or(d.buffer_waiting_bytes_max),
             query_queue_max: self.query_queue_max.unwrap_or(d.query_queue_max),
             query_cache_bytes_max: self
                 .query_cache_bytes_max

@@ -759,6 +759,7 @@ mod tests {
             },
             done,
             rest: None,
+            held: Default::default(),
         };
         let mut group = Vec::new();
         let mut kept = Arc::default();
@@ -862,6 +863,7 @@ mod tests {
                 },
                 done,
                 rest: None,
+                held: Default::default(),
             };
             send.try_send(write).unwrap();
             told.push(answer);

@@ -5,7 +5,8 @@
 //! Invariants: what was appended is read again after a crash until it was acknowledged (at least
 //! once: the note of what was acknowledged may be older than the truth); the queue holds at most
 //! `bytes_max`, the oldest segments go first and their frames are counted; damage is told and
-//! skipped.
+//! skipped; an error of `append` means that the frame is not there, but for that of a failed sync,
+//! behind which nothing more is taken until the queue is opened again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use obs_model::Tenant;
 
 use crate::blob::Blob;
 use crate::disk::{Disk, TEMPORARY};
-use crate::error::{Corrupt, DiskError};
+use crate::error::{AppendError, Corrupt, DiskError};
 use crate::journal::{
-    FIRST_SEQUENCE, Journal, Reading, Record, read, records, segment_path, segments,
+    FIRST_SEQUENCE, FRAME_BYTES_MAX, Journal, Reading, Record, read, records, segment_path,
+    segments,
 };
 
 /// First bytes of the note; the last one is the version.
@@ -72,6 +74,10 @@ pub struct Queue {
     /// Frames that went because there was no room.
     dropped: u64,
     damage: Vec<Corrupt>,
+    /// Why segments that are done with are still there.
+    untrimmed: Option<DiskError>,
+    /// Why nothing more may follow: the last frame may be on the disk or not.
+    poisoned: Option<String>,
 }
 
 impl Queue {
@@ -101,6 +107,8 @@ impl Queue {
             open: None,
             dropped: 0,
             damage: Vec::new(),
+            untrimmed: None,
+            poisoned: None,
         };
         queue.scan()?;
         Ok(queue)
@@ -143,10 +151,31 @@ impl Queue {
         self.trim()
     }
 
-    /// Appends records as one frame, durable on return; gives its sequence.
-    pub fn append(&mut self, records: &[Record<'_>]) -> Result<u64, DiskError> {
+    /// Appends records as one frame, durable on return; gives its sequence. What the disk refuses
+    /// behind that (old segments that cannot be removed) is not this frame's fault: it is told by
+    /// [`Queue::untrimmed`] and tried again, before the next frame is taken.
+    pub fn append(&mut self, records: &[Record<'_>]) -> Result<u64, AppendError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(AppendError::Poisoned(reason.clone()));
+        }
+        let bytes = Journal::payload_bytes(records);
+        if bytes > FRAME_BYTES_MAX {
+            return Err(AppendError::TooLarge {
+                bytes: bytes as u64,
+                limit: FRAME_BYTES_MAX as u64,
+            });
+        }
+        if self.untrimmed.is_some() {
+            self.trim().map_err(AppendError::Disk)?;
+            self.untrimmed = None;
+        }
         let before = self.journal.next_segment();
-        let grown = self.journal.append(records)?;
+        let grown = self.journal.append(records).map_err(|error| {
+            if let DiskError::Sync { .. } = error {
+                self.poisoned = Some(error.to_string());
+            }
+            AppendError::Disk(error)
+        })?;
         let sequence = self.end;
         self.end += 1;
         let number = match self.journal.next_segment() {
@@ -166,8 +195,13 @@ impl Queue {
                 next: self.end,
             }),
         }
-        self.trim()?;
+        self.untrimmed = self.trim().err();
         Ok(sequence)
+    }
+
+    /// Why segments that are done with could not be removed when the last frame was appended.
+    pub fn untrimmed(&self) -> Option<&DiskError> {
+        self.untrimmed.as_ref()
     }
 
     /// The next frame that was not read since the queue was opened.
@@ -417,6 +451,82 @@ mod tests {
         assert_eq!(queue.waiting(), left.len() as u64);
     }
 
+    /// A frame that is larger than the format allows is refused alone; the queue goes on.
+    #[test]
+    fn an_oversized_frame_is_refused() {
+        let disk = SimDisk::new(3);
+        let mut queue = open(&disk);
+        let payload = vec![b'x'; FRAME_BYTES_MAX];
+        let tenant = Tenant::anonymous();
+        let record = Record {
+            tenant: &tenant,
+            payload: &payload,
+        };
+        let refused = queue.append(&[record]);
+        let limit = FRAME_BYTES_MAX as u64;
+        assert!(
+            matches!(refused, Err(AppendError::TooLarge { limit: told, .. }) if told == limit),
+            "{refused:?}"
+        );
+        assert_eq!(append(&mut queue, "x"), 1);
+        assert_eq!(drain(&mut queue), [(1, "x".to_owned())]);
+    }
+
+    /// Old segments that cannot be removed for want of room do not turn a durable frame into an
+    /// error, which its sender would take for "send again"; the queue does not grow for ever.
+    #[test]
+    fn an_error_means_that_the_frame_is_not_there() {
+        let disk = SimDisk::new(4);
+        let mut queue = open(&disk);
+        let (mut last, mut untrimmed, mut refused) = (0, 0, 0);
+        for room in (0..40u64).flat_map(|_| (0..200).step_by(7)) {
+            disk.set_capacity(Some(disk.used() + room));
+            let tenant = Tenant::anonymous();
+            let record = Record {
+                tenant: &tenant,
+                payload: &[b'x'; 90],
+            };
+            match queue.append(&[record]) {
+                Ok(sequence) => {
+                    assert_eq!(sequence, last + 1);
+                    last = sequence;
+                    untrimmed += u32::from(queue.untrimmed().is_some());
+                }
+                Err(error) => {
+                    assert!(
+                        matches!(error, AppendError::Disk(DiskError::Full { .. })),
+                        "{error}"
+                    );
+                    refused += 1;
+                }
+            }
+            disk.set_capacity(None);
+            assert!(queue.bytes() <= OPTIONS.bytes_max + 2 * (OPTIONS.segment_bytes + 200));
+        }
+        assert!(untrimmed > 0 && refused > 0, "{untrimmed} {refused}");
+        assert_eq!(drain(&mut open(&disk)).last().map(|l| l.0), Some(last));
+    }
+
+    #[test]
+    fn nothing_follows_a_failed_sync() {
+        let disk = SimDisk::new(5);
+        let mut queue = open(&disk);
+        append(&mut queue, "a");
+        let tenant = Tenant::anonymous();
+        let record = Record {
+            tenant: &tenant,
+            payload: b"b",
+        };
+        disk.fail_syncs(1);
+        let told = queue.append(&[record]);
+        let sync = matches!(told, Err(AppendError::Disk(DiskError::Sync { .. })));
+        assert!(sync, "{told:?}");
+        let told = queue.append(&[record]);
+        assert!(matches!(told, Err(AppendError::Poisoned(_))), "{told:?}");
+        let mut queue = open(&disk);
+        assert!(append(&mut queue, "c") > 1);
+    }
+
     /// Crashes at every change: what `append` returned is there until it was acknowledged.
     #[test]
     fn crashes_lose_nothing_appended() {
@@ -426,8 +536,9 @@ mod tests {
             let mut acknowledged = 0;
             for round in 0..4u64 {
                 disk.crash_after(seed % 7 + 3 * round);
-                let run = || -> Result<(), DiskError> {
-                    let mut queue = Queue::open(Arc::new(disk.clone()), "q", OPTIONS)?;
+                let run = || -> Result<(), AppendError> {
+                    let opened = Queue::open(Arc::new(disk.clone()), "q", OPTIONS);
+                    let mut queue = opened.map_err(AppendError::Disk)?;
                     for _ in 0..6 {
                         let payload = [b'x'; 90];
                         let tenant = Tenant::anonymous();
@@ -436,11 +547,12 @@ mod tests {
                             payload: &payload,
                         };
                         durable = queue.append(&[record])?;
-                        if let Some(frame) = queue.read_next()? {
+                        if let Some(frame) = queue.read_next().map_err(AppendError::Disk)? {
                             // What fails on the way may have been written down.
                             acknowledged = frame.sequence;
-                            queue.acknowledge(frame.sequence)?;
-                            queue.note()?;
+                            let done = queue.acknowledge(frame.sequence);
+                            done.and_then(|()| queue.note())
+                                .map_err(AppendError::Disk)?;
                         }
                     }
                     Ok(())

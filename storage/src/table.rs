@@ -12,7 +12,7 @@ use std::sync::Arc;
 use obs_model::Tenant;
 
 use crate::disk::Disk;
-use crate::error::{Corrupt, DiskError};
+use crate::error::{AppendError, Corrupt, DiskError};
 use crate::journal::{FRAME_BYTES_MAX, Record};
 use crate::queue::{Queue, QueueOptions};
 
@@ -178,8 +178,15 @@ impl Table {
             return Err(TableError::Closed);
         }
         self.queue.append(records).map_err(|error| {
-            self.closed |= matches!(error, DiskError::Sync { .. });
-            error.into()
+            self.closed |= matches!(
+                error,
+                AppendError::Poisoned(_) | AppendError::Disk(DiskError::Sync { .. })
+            );
+            match error {
+                AppendError::Disk(error) => TableError::Disk(error),
+                AppendError::TooLarge { bytes, .. } => TableError::TooLarge(bytes as usize),
+                _ => TableError::Closed,
+            }
         })
     }
 

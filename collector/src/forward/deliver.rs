@@ -60,7 +60,9 @@ pub(super) async fn run(to: &Arc<Destination>, worker: &Decoder, stop: &Cancella
             return;
         }
         let done = Arc::clone(to);
-        let noted = worker.run(usize::MAX, move || done.acknowledge(last)).await;
+        let noted = worker
+            .run(usize::MAX, move || done.spool.acknowledge(last, true))
+            .await;
         if noted.is_err() {
             return;
         }
@@ -104,9 +106,10 @@ async fn gather(
             return None;
         }
         let source = Arc::clone(to);
-        let next = worker.run(usize::MAX, move || source.next()).await.ok()?;
+        let next = move || source.spool.next();
+        let next = worker.run(usize::MAX, next).await.ok()?;
         let wait = match next {
-            Ok(Some(frame)) => {
+            Some(frame) => {
                 round.add(to, frame, families);
                 deadline.get_or_insert_with(|| Instant::now() + queue.batch_send_deadline);
                 if round.samples >= most || round.bytes >= ROUND_BYTES_MAX {
@@ -114,25 +117,17 @@ async fn gather(
                 }
                 continue;
             }
-            Ok(None) if round.samples >= queue.max_samples_per_send => return Some(round),
-            Ok(None) => deadline,
-            Err(error) => {
-                tracing::error!(remote_name = to.config.name, %error, "the queue cannot be read");
-                Some(Instant::now() + FAULT_WAIT)
-            }
+            None if round.samples >= queue.max_samples_per_send => return Some(round),
+            None => deadline,
         };
+        // The disk may have failed, and may be asked again.
+        let wait = wait.unwrap_or_else(|| Instant::now() + FAULT_WAIT);
         let metadata = families.due();
-        let until = [wait, metadata].into_iter().flatten().min();
-        let timer = async {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
+        let until = metadata.map_or(wait, |due| due.min(wait));
         tokio::select! {
             () = stop.cancelled() => return None,
-            () = to.wake.notified() => {}
-            () = timer => {
+            () = to.spool.wake.notified() => {}
+            () = sleep_until(until) => {
                 if metadata.is_some_and(|due| due <= Instant::now()) {
                     families.send(to, client, stop).await;
                 }

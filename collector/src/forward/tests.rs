@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::counters::Ending;
 use super::*;
-use crate::config::RemoteWriteConfig;
+use crate::config::{RemoteWriteConfig, WhenFull};
 use crate::sink::{Accepted, Sink, SinkError};
 
 /// The other side: statuses of the first answers (then 204), and what it took.
@@ -116,6 +116,40 @@ fn bounded(disk: Arc<dyn Disk>, url: &str, more: &str, bounds: Bounds) -> Forwar
     let configs = crate::config::remote_writes(vec![config], "", Path::new("")).expect("valid");
     let external = Labels::from_pairs([("cluster", "c"), ("job", "no")]);
     Forwarder::on(disk, bounds, 1, &external, configs).expect("a queue")
+}
+
+/// A batch that the first queue took and the second could not comes again to the second alone.
+#[tokio::test]
+async fn a_half_taken_batch_is_queued_once() {
+    let disk = SimDisk::new(5);
+    let config = |name: &str| -> RemoteWriteConfig {
+        let yaml = format!("{{url: 'http://127.0.0.1:9/w', name: {name}}}");
+        serde_yaml_ng::from_str(&yaml).expect("yaml")
+    };
+    let configs = vec![config("a"), config("b")];
+    let configs = crate::config::remote_writes(configs, "", Path::new("")).expect("valid");
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let forwarder = Forwarder::on(shared, BOUNDS, 1, &Labels::empty(), configs).expect("opened");
+    let mut halves = 0;
+    for number in 0..60u64 {
+        let put = async || {
+            let name = format!("m{number}");
+            let (_, prepared) = forwarder.prepare(batch(&name, 1)).await.expect("prepared");
+            forwarder.keep(&Tenant::anonymous(), prepared).await
+        };
+        disk.set_capacity(Some(disk.used() + number * 5));
+        let told = put().await;
+        disk.set_capacity(None);
+        if told.is_err() {
+            put().await.expect("there is room");
+            halves += 1;
+        }
+    }
+    assert!(halves > 0);
+    for destination in forwarder.destinations.iter() {
+        let frames = destination.spool.held().frames;
+        assert_eq!(frames, 60, "{}", destination.config.name);
+    }
 }
 
 fn batch(name: &str, count: i64) -> MetricBatch {
@@ -352,10 +386,4 @@ async fn what_was_queued_is_sent_after_a_restart() {
     assert_eq!(taken.sample_count(), 3);
     end(tasks, stop).await;
     end(other.tasks, other.stop).await;
-}
-
-#[test]
-fn names_of_folders() {
-    assert_eq!(folder_name("a-B9"), "a-B9");
-    assert_eq!(folder_name("../x y"), "_2e__2e__2f_x_20_y");
 }

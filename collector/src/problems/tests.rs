@@ -243,3 +243,23 @@ async fn a_monitor_of_the_same_name_stands_in_the_place_of_ours() {
         assert_eq!(opened.unwrap().definitions.len(), expect, "{text}");
     }
 }
+
+#[test]
+fn what_the_api_server_is_told_has_no_secrets() {
+    let config = serde_yaml_ng::from_str("{}").expect("a configuration");
+    let redactor = Redactor::new(&config).expect("a redactor");
+    let board = Board::new(1, Some(redactor));
+    let condition = NodeCondition {
+        kind: "Bad".to_owned(),
+        holds: obs_kubernetes::node::Holds::True,
+        since: clock::now(),
+        reason: "Bad".to_owned(),
+        message: "mount of cifs://u:Zx9Zx9Zx9Q@h with password=Zx9Zx9Zx9Q".to_owned(),
+    };
+    board.set(0, &[condition]);
+    let told = board.wanted.borrow()[0].message.clone();
+    assert_eq!(
+        told,
+        "mount of cifs://u:[REDACTED:url_password]@h with password=[REDACTED:key_value]"
+    );
+}

@@ -2,7 +2,8 @@
 //!
 //! Invariants: all are bound before anything else starts; a line longer than [`LINE_BYTES_MAX`]
 //! ends its connection; what waits to be stored is bounded by [`WAITING_MAX`] samples, further
-//! lines are counted as refused; at the stop what was counted is written.
+//! lines are counted as refused; at the stop what was counted is written; what a sink without room
+//! refuses waits for [`SINK_WAIT`], and is counted as lost then.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use obs_wire::influx::clean;
 use obs_wire::{graphite, statsd};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +27,7 @@ use crate::clock;
 use crate::config::{GraphiteConfig, StatsdConfig};
 use crate::metrics::Door;
 use crate::renaming::{Renaming, StatsdKind};
+use crate::sink::SinkError;
 use crate::statsd::{Registry, SERIES_MAX};
 
 /// Longest line.
@@ -36,6 +38,13 @@ const WAITING_MAX: usize = 1 << 20;
 const GRAPHITE_PAUSE: Duration = Duration::from_millis(200);
 /// How often StatsD's counts are, at least, unless it is configured.
 const STATSD_INTERVAL: Duration = Duration::from_secs(10);
+/// How long samples wait for a sink that has no room; those who sent them cannot be told, and what
+/// comes meanwhile has to be held too.
+const SINK_WAIT: Duration = Duration::from_secs(60);
+/// The same when it is to stop.
+const LAST_WAIT: Duration = Duration::from_secs(3);
+/// Pause before a sink that had no room is asked again.
+const SINK_PAUSE: Duration = Duration::from_millis(200);
 /// Pause after a fault of a socket.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Largest datagram.
@@ -213,7 +222,7 @@ impl MetricSockets {
             let collect = move || locked(&all.0).collect(clock::now());
             tasks.spawn(write(
                 collect,
-                self.interval,
+                (Door::Statsd, self.interval),
                 receiver.clone(),
                 stop.clone(),
             ));
@@ -233,7 +242,7 @@ impl MetricSockets {
             };
             tasks.spawn(write(
                 collect,
-                GRAPHITE_PAUSE,
+                (Door::Graphite, GRAPHITE_PAUSE),
                 receiver.clone(),
                 stop.clone(),
             ));
@@ -333,7 +342,7 @@ async fn datagrams<H: Hear>(
             }
             Err(error) => {
                 tracing::debug!(%error, "a datagram was not received");
-                tokio::time::sleep(PAUSE).await;
+                sleep(PAUSE).await;
             }
         }
     }
@@ -378,7 +387,7 @@ async fn connection<H: Hear>(
 /// Stores what is collected every interval, and a last time when it is to stop.
 async fn write(
     collect: impl Fn() -> MetricBatch,
-    interval: Duration,
+    (door, interval): (Door, Duration),
     receiver: Receiver,
     stop: CancellationToken,
 ) {
@@ -391,16 +400,39 @@ async fn write(
             () = stop.cancelled() => true,
             _ = ticks.tick() => false,
         };
-        let batch = collect();
-        if !batch.is_empty()
-            && let Err(error) = receiver.sink.scraped(Tenant::anonymous(), batch).await
-        {
-            tracing::warn!(%error, "samples of StatsD or Graphite could not be stored");
-        }
+        store(collect(), door, &receiver, &stop).await;
         if stopped {
             return;
         }
     }
+}
+
+/// Stores samples, and counts those that cannot be.
+async fn store(batch: MetricBatch, door: Door, receiver: &Receiver, stop: &CancellationToken) {
+    if batch.is_empty() {
+        return;
+    }
+    let samples = batch.sample_count() as u64;
+    let (tenant, began) = (Tenant::anonymous, Instant::now());
+    let (lost, reason) = loop {
+        match receiver.sink.metrics(tenant(), batch.clone()).await {
+            Ok(accepted) if accepted.refused == 0 => return,
+            Ok(accepted) => break (accepted.refused, accepted.reason),
+            Err(SinkError::Refused { reason }) => break (samples, reason),
+            Err(error) => {
+                let wait = match stop.is_cancelled() {
+                    true => LAST_WAIT,
+                    false => SINK_WAIT,
+                };
+                if began.elapsed() >= wait {
+                    break (samples, error.to_string());
+                }
+                sleep(SINK_PAUSE).await;
+            }
+        }
+    };
+    receiver.counters.samples_lost(door, lost);
+    tracing::warn!(?door, lost, reason, "samples could not be stored");
 }
 
 #[cfg(test)]
@@ -496,5 +528,61 @@ mod tests {
             ],
         )
         .await;
+    }
+
+    /// What a sink without room refuses comes again; what nobody ever takes is counted.
+    #[tokio::test]
+    async fn samples_wait_for_room_and_are_counted_when_they_are_lost() {
+        let (sink, mut inbox) = Sink::channel(16);
+        let counters = Arc::<crate::metrics::Counters>::default();
+        let decoder = crate::Decoder::new(1);
+        let receiver = Receiver::new(sink, Default::default(), decoder, Arc::clone(&counters));
+        let stop = CancellationToken::new();
+        let series = Series {
+            samples: vec![Sample {
+                time: clock::now(),
+                start: None,
+                value: Value::Float(1.0),
+            }],
+            ..Series::default()
+        };
+        let batch = MetricBatch {
+            series: vec![series],
+            ..MetricBatch::default()
+        };
+        let later = || {
+            Err(SinkError::Unavailable {
+                reason: "x".to_owned(),
+            })
+        };
+        let never = || {
+            Err(SinkError::Refused {
+                reason: "x".to_owned(),
+            })
+        };
+        let lost = || {
+            let families = counters.families(&Default::default());
+            let name = "obs_receive_samples_lost_total";
+            let family = families.iter().find(|family| family.name == name);
+            let points = family.expect("it is told").points.iter();
+            points.map(|point| point.value).sum::<f64>()
+        };
+        for (answers, expect) in [
+            (vec![later(), later(), Ok(Accepted::default())], 0.0),
+            (vec![later(), never()], 1.0),
+        ] {
+            let answer = async {
+                for answer in answers {
+                    let write = inbox.metrics.recv().await.expect("a write");
+                    assert_eq!(write.batch.sample_count(), 1);
+                    write.done.send(answer).expect("a waiter");
+                }
+            };
+            tokio::join!(
+                store(batch.clone(), Door::Graphite, &receiver, &stop),
+                answer
+            );
+            assert_eq!(lost(), expect);
+        }
     }
 }

@@ -213,6 +213,14 @@ fn private_key(text: &[u8], hit: Range<usize>) -> Option<Range<usize>> {
     Some(begin..end.map_or(text.len(), |at| begin + at))
 }
 
+/// Whether a text is the last line of a private key that began on a line before.
+pub(super) fn ends_key(text: &[u8]) -> bool {
+    let find = |what: &[u8]| memchr::memmem::find(text, what);
+    find(KEY_ENDS)
+        .is_some_and(|at| memchr::memmem::find(&text[at..], b"PRIVATE KEY-----").is_some())
+        && find(b"-----BEGIN ").is_none()
+}
+
 /// Whether a text is a line inside a private key: base64, or one of its headers.
 pub(super) fn is_key_line(text: &[u8]) -> bool {
     let text = text.trim_ascii();

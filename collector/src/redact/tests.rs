@@ -124,7 +124,7 @@ fn batches_of_all_signals() {
             records: vec![record("password=abc", &metadata), record("ok", &metadata)],
         }],
     };
-    by.logs(&mut batch);
+    by.logs(&mut batch).taken();
     let shown = format!("{batch:?}");
     assert!(
         !shown.contains("example") && !shown.contains("abc"),
@@ -166,7 +166,7 @@ fn a_private_key_over_many_lines_and_batches() {
                 records: lines.iter().map(|l| record(l, &Labels::empty())).collect(),
             }],
         };
-        by.logs(&mut batch);
+        by.logs(&mut batch).taken();
         let records = batch.streams.remove(0).records.into_iter();
         let lines: Vec<String> = records
             .map(|r| String::from_utf8(r.line).expect("text"))
@@ -191,6 +191,33 @@ fn a_private_key_over_many_lines_and_batches() {
         ]
     );
     assert_eq!(run(&["kqhkiG9w0BAQEF"]), ["kqhkiG9w0BAQEF"]);
+    // A key whose begin was before this process: its end tells.
+    assert_eq!(
+        run(&["a line", "kqhkiG9w0BAQEF", "-----END PRIVATE KEY-----"]),
+        [
+            "a line",
+            "[REDACTED:private_key]",
+            "-----END PRIVATE KEY-----"
+        ]
+    );
+}
+
+#[test]
+fn help_texts_and_units() {
+    let by = redactor("{}");
+    let mut batch = MetricBatch {
+        metadata: vec![obs_model::metrics::Metadata {
+            family: "a".to_owned(),
+            kind: MetricKind::Gauge,
+            unit: "bob@example.com".to_owned(),
+            help: "see https://u:abcdef@h/ with token=abcdef".to_owned(),
+        }],
+        ..MetricBatch::default()
+    };
+    by.metrics(&mut batch);
+    let shown = format!("{:?}", batch.metadata);
+    let clean = !shown.contains("abcdef") && !shown.contains("example");
+    assert!(clean && shown.contains("[REDACTED:"), "{shown}");
 }
 
 proptest! {

@@ -1,10 +1,13 @@
-//! What each destination did, as families. Names are API.
+//! What was done for each signal of a destination, as families. Names are API.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use obs_model::Labels;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::{Counter, Gauge};
+
+use super::Outlet;
 
 /// How a request ended, or did not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,6 @@ pub(super) struct Counters {
     requests: [AtomicU64; 4],
     items: [AtomicU64; 4],
     sent_bytes: AtomicU64,
-    faults: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, count: u64) {
@@ -55,16 +57,9 @@ impl Counters {
         add(&self.items[ending as usize], items);
         add(&self.sent_bytes, bytes as u64);
     }
-
-    pub(super) fn fault(&self) {
-        add(&self.faults, 1);
-    }
 }
 
-/// Name of a destination, its counts, what its queue has (bytes, frames, frames dropped), its bound.
-pub(super) type Told<'a> = (&'a str, &'a Counters, (u64, u64, u64), u64);
-
-pub(super) fn families(all: &[Told<'_>]) -> Vec<Family> {
+pub(super) fn families(all: &[Arc<Outlet>]) -> Vec<Family> {
     let mut requests = Family::new(
         "obs_ship_requests_total",
         Counter,
@@ -118,9 +113,14 @@ pub(super) fn families(all: &[Told<'_>]) -> Vec<Family> {
             "Bytes at which a queue is full.",
         ),
     ];
-    for (name, counters, (bytes, groups, dropped), bytes_max) in all {
+    for outlet in all {
+        let own = [
+            ("destination", outlet.ship.name.as_str()),
+            ("signal", outlet.signal.word()),
+        ];
+        let (counters, held) = (&outlet.counters, outlet.spool.held());
         for (ending, outcome) in ENDINGS {
-            let labels = Labels::from_pairs([("destination", *name), ("outcome", outcome)]);
+            let labels = Labels::from_pairs(own.into_iter().chain([("outcome", outcome)]));
             requests.push(labels.clone(), read(&counters.requests[ending as usize]));
             items.push(labels, read(&counters.items[ending as usize]));
         }
@@ -128,14 +128,14 @@ pub(super) fn families(all: &[Told<'_>]) -> Vec<Family> {
             read(&counters.queued_items),
             read(&counters.queued_bytes),
             read(&counters.sent_bytes),
-            read(&counters.faults),
-            *bytes as f64,
-            *groups as f64,
-            *dropped as f64,
-            *bytes_max as f64,
+            outlet.spool.faults() as f64,
+            held.waiting_bytes as f64,
+            held.frames as f64,
+            held.dropped as f64,
+            outlet.spool.bounds.bytes_max as f64,
         ];
         for (family, value) in singles.iter_mut().zip(values) {
-            family.push(Labels::from_pairs([("destination", *name)]), value);
+            family.push(Labels::from_pairs(own), value);
         }
     }
     [requests, items].into_iter().chain(singles).collect()

@@ -1,8 +1,11 @@
-//! The sender of one destination: takes what is queued in order, a few requests at one time, and
-//! acknowledges what the other side has.
+//! The sender of one signal of a destination: takes what is queued in order, and acknowledges what
+//! the other side has.
 //!
 //! Invariants: a request goes again until it was taken, was refused for good, or is older than the
-//! configuration lets it be; both of the latter are counted; every request has a deadline.
+//! configuration lets it be; both of the latter are counted; every request has a deadline; samples
+//! are sent one request behind the other, because the other side may refuse what is older than what
+//! it has of a series. Of lines and spans a few requests are under way at one time, and a round has
+//! ended before the next one begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +33,7 @@ use crate::receive::{BATCH_HEADER, TENANT_HEADER};
 const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 /// Wait after a fault of our own: of the disk, or of the client's certificates.
 const FAULT_WAIT: Duration = Duration::from_secs(1);
-/// Requests under way at one time.
+/// Requests under way at one time, but of samples.
 const PARALLEL: usize = 4;
 /// Bytes of requests that are held to be sent.
 const ROUND_BYTES: usize = 4 << 20;
@@ -61,7 +64,7 @@ pub(super) async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationT
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = to.wake.notified() => continue,
+                () = to.spool.wake.notified() => continue,
                 () = sleep(FAULT_WAIT) => continue,
             }
         };
@@ -82,7 +85,7 @@ pub(super) async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationT
 
 async fn acknowledge(to: &Arc<Outlet>, worker: &Decoder, last: u64, note: bool) {
     let done = Arc::clone(to);
-    let run = worker.run(usize::MAX, move || done.acknowledge(last, note));
+    let run = worker.run(usize::MAX, move || done.spool.acknowledge(last, note));
     if run.await.is_err() {
         tracing::error!(destination = to.ship.name, "shipping has shut down");
     }
@@ -94,7 +97,7 @@ async fn client(to: &Outlet, stop: &CancellationToken) -> Option<HttpClient> {
             Ok(client) => return Some(client),
             Err(error) => {
                 tracing::error!(destination = to.ship.name, error, "no client");
-                to.counters.fault();
+                to.spool.fault();
             }
         }
         tokio::select! {
@@ -107,20 +110,13 @@ async fn client(to: &Outlet, stop: &CancellationToken) -> Option<HttpClient> {
 /// What goes next. Blocks.
 fn gather(from: &Outlet) -> Vec<QueueFrame> {
     let (mut frames, mut bytes, mut count) = (Vec::new(), 0, 0);
-    while count < PARALLEL && bytes < ROUND_BYTES {
-        match from.next() {
-            Ok(Some(frame)) => {
-                bytes += frame.records.iter().map(|(_, r)| r.len()).sum::<usize>();
-                count += frame.records.len();
-                frames.push(frame);
-            }
-            Ok(None) => break,
-            Err(error) => {
-                tracing::error!(destination = from.ship.name, %error, "the queue cannot be read");
-                from.counters.fault();
-                break;
-            }
-        }
+    while count < PARALLEL
+        && bytes < ROUND_BYTES
+        && let Some(frame) = from.spool.next()
+    {
+        bytes += frame.records.iter().map(|(_, r)| r.len()).sum::<usize>();
+        count += frame.records.len();
+        frames.push(frame);
     }
     frames
 }
@@ -145,11 +141,15 @@ async fn send_all(
 ) -> bool {
     let mut tasks = JoinSet::new();
     let mut all = true;
+    let parallel = match to.signal {
+        Signal::Metrics => 1,
+        Signal::Logs | Signal::Traces => PARALLEL,
+    };
     for frame in frames {
         for (index, (tenant, payload)) in frame.records.into_iter().enumerate() {
             let Some(queued) = record::read(&payload) else {
                 tracing::error!(destination = to.ship.name, "a queued batch is damaged");
-                to.counters.fault();
+                to.spool.fault();
                 continue;
             };
             let head = payload.len() - queued.body.len();
@@ -160,15 +160,22 @@ async fn send_all(
                 items,
                 time,
                 body: Bytes::from(payload).slice(head..),
-                batch: format!("{}-{}-{index}", to.agent, frame.sequence),
+                batch: format!(
+                    "{}-{}{}-{index}",
+                    to.agent,
+                    to.signal.letter(),
+                    frame.sequence
+                ),
             };
             let (to, client, stop) = (Arc::clone(to), client.clone(), stop.clone());
             tasks.spawn(async move { deliver(&to, &client, request, &stop).await });
-            while tasks.len() >= PARALLEL {
-                all &= tasks
-                    .join_next()
-                    .await
-                    .is_none_or(|ended| ended.unwrap_or(false));
+            while tasks.len() >= parallel {
+                let ended = tasks.join_next().await;
+                all &= ended.is_none_or(|ended| ended.unwrap_or(false));
+            }
+            if !all {
+                // It was stopped; what follows must not overtake what was not sent.
+                return false;
             }
         }
     }
@@ -198,11 +205,6 @@ async fn deliver(
 ) -> bool {
     let mut backoff = to.ship.min_backoff;
     let mut told = false;
-    let Some(url) = to.url(request.signal) else {
-        // The configuration changed since it was queued.
-        to.counters.ended(Ending::Dropped, request.items, 0);
-        return true;
-    };
     loop {
         let age = clock::now() - request.time;
         let max_age = i64::try_from(to.ship.max_age.as_nanos()).unwrap_or(i64::MAX);
@@ -212,7 +214,7 @@ async fn deliver(
         }
         let outcome = tokio::select! {
             () = stop.cancelled() => return false,
-            outcome = send(client, &to.ship, url, &request) => outcome,
+            outcome = send(client, &to.ship, &to.url, &request) => outcome,
         };
         let wait = match outcome {
             Outcome::Taken => {

@@ -8,8 +8,8 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use obs_model::spans::{ResourceSpans, ScopeSpans};
-use obs_model::{LogBatch, LogStream, MetricBatch, SpanBatch, Timestamp};
+use obs_model::spans::{Attribute, ResourceSpans, ScopeSpans};
+use obs_model::{Labels, LogBatch, LogStream, MetricBatch, SpanBatch, Timestamp};
 use obs_wire::prometheus::remote_write::v2;
 use obs_wire::{loki, otlp, snappy};
 
@@ -32,6 +32,120 @@ pub(super) enum Signal {
     Metrics,
     Logs,
     Traces,
+}
+
+impl Signal {
+    pub(super) const ALL: [Self; 3] = [Self::Metrics, Self::Logs, Self::Traces];
+
+    /// As configurations, folders and metrics call it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+            Self::Traces => "traces",
+        }
+    }
+
+    /// What tells identities of batches of signals apart.
+    pub(super) fn letter(self) -> char {
+        match self {
+            Self::Metrics => 'm',
+            Self::Logs => 'l',
+            Self::Traces => 't',
+        }
+    }
+
+    /// Where a destination takes it.
+    pub(super) fn url(self, ship: &Ship) -> Option<&str> {
+        let url = match self {
+            Self::Metrics => &ship.metrics,
+            Self::Logs => &ship.logs,
+            Self::Traces => &ship.traces,
+        };
+        url.as_deref()
+    }
+}
+
+/// A batch that becomes requests.
+pub(super) trait Shipped: Clone + Default + Send + 'static {
+    /// What it is of.
+    const SIGNAL: Signal;
+    /// Puts labels on what does not have them.
+    fn label(&mut self, external: &Labels);
+    /// Puts another batch behind this one.
+    fn join(&mut self, other: Self);
+    /// The requests for a destination.
+    fn made(self, ship: &Ship, now: Timestamp) -> Vec<Made>;
+}
+
+fn with_external(labels: &Labels, external: &Labels) -> Labels {
+    let mut builder = labels.to_builder();
+    for (name, value) in external {
+        if labels.get(name).is_none() {
+            builder.set(name, value);
+        }
+    }
+    builder.build()
+}
+
+impl Shipped for MetricBatch {
+    const SIGNAL: Signal = Signal::Metrics;
+
+    fn label(&mut self, external: &Labels) {
+        for series in &mut self.series {
+            series.labels = with_external(&series.labels, external);
+        }
+    }
+
+    fn join(&mut self, mut other: Self) {
+        self.series.append(&mut other.series);
+        self.metadata.append(&mut other.metadata);
+    }
+
+    fn made(self, ship: &Ship, now: Timestamp) -> Vec<Made> {
+        metrics(ship, self, now)
+    }
+}
+
+impl Shipped for LogBatch {
+    const SIGNAL: Signal = Signal::Logs;
+
+    fn label(&mut self, external: &Labels) {
+        for stream in &mut self.streams {
+            stream.labels = with_external(&stream.labels, external);
+        }
+    }
+
+    fn join(&mut self, mut other: Self) {
+        self.streams.append(&mut other.streams);
+    }
+
+    fn made(self, ship: &Ship, now: Timestamp) -> Vec<Made> {
+        logs(ship, self, now)
+    }
+}
+
+impl Shipped for SpanBatch {
+    const SIGNAL: Signal = Signal::Traces;
+
+    fn label(&mut self, external: &Labels) {
+        for resource in &mut self.resources {
+            let attributes = &mut resource.resource.attributes;
+            for (name, value) in external {
+                if obs_model::spans::attribute(attributes, name).is_none() {
+                    attributes.push(Attribute::string(name, value));
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, mut other: Self) {
+        self.resources.append(&mut other.resources);
+    }
+
+    fn made(self, _: &Ship, now: Timestamp) -> Vec<Made> {
+        spans(self, now)
+    }
 }
 
 /// A request as it is queued.
@@ -98,7 +212,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Requests with log records.
-pub(super) fn logs(ship: &Ship, batch: LogBatch, now: Timestamp) -> Vec<Made> {
+fn logs(ship: &Ship, batch: LogBatch, now: Timestamp) -> Vec<Made> {
     let mut all = Vec::new();
     let mut bytes = Vec::new();
     for some in split_logs(batch) {
@@ -140,11 +254,7 @@ fn split_logs(batch: LogBatch) -> Vec<LogBatch> {
     all
 }
 
-fn push_stream(
-    all: &mut [LogBatch],
-    labels: &obs_model::Labels,
-    records: Vec<obs_model::LogRecord>,
-) {
+fn push_stream(all: &mut [LogBatch], labels: &Labels, records: Vec<obs_model::LogRecord>) {
     if let Some(last) = all.last_mut().filter(|_| !records.is_empty()) {
         let labels = labels.clone();
         last.streams.push(LogStream { labels, records });
@@ -152,7 +262,7 @@ fn push_stream(
 }
 
 /// Requests with samples.
-pub(super) fn metrics(ship: &Ship, batch: MetricBatch, now: Timestamp) -> Vec<Made> {
+fn metrics(ship: &Ship, batch: MetricBatch, now: Timestamp) -> Vec<Made> {
     let mut all = Vec::new();
     let mut bytes = Vec::new();
     for some in split_metrics(batch) {
@@ -206,7 +316,7 @@ fn split_metrics(batch: MetricBatch) -> Vec<MetricBatch> {
 }
 
 /// Requests with spans.
-pub(super) fn spans(_: &Ship, batch: SpanBatch, now: Timestamp) -> Vec<Made> {
+fn spans(batch: SpanBatch, now: Timestamp) -> Vec<Made> {
     let mut all = Vec::new();
     let mut bytes = Vec::new();
     for some in split_spans(batch) {
@@ -249,7 +359,7 @@ fn split_spans(batch: SpanBatch) -> Vec<SpanBatch> {
 
 #[cfg(test)]
 mod tests {
-    use obs_model::{Labels, LogRecord};
+    use obs_model::LogRecord;
     use proptest::prelude::*;
 
     use super::*;

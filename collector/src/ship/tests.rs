@@ -1,6 +1,6 @@
 //! Shipping to a server in this process that answers as it is told.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use obs_model::limits::Limits;
-use obs_model::{LogRecord, LogStream};
+use obs_model::{LogRecord, LogStream, Timestamp};
 use obs_storage::SimDisk;
 use obs_wire::{loki, snappy};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{Destination, DestinationConfig};
+use crate::config::{Destination, DestinationConfig, WhenFull};
 use crate::receive::BATCH_HEADER;
 
 /// The other side: statuses of the first answers (then 204), and what it took.
@@ -30,6 +30,8 @@ struct Other {
 #[derive(Clone)]
 struct Saying {
     statuses: Arc<[u16]>,
+    /// What is not there.
+    absent: &'static str,
     asked: Arc<AtomicUsize>,
     taken: mpsc::UnboundedSender<(String, HeaderMap, Bytes)>,
 }
@@ -37,6 +39,9 @@ struct Saying {
 async fn take(State(saying): State<Saying>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
+    if parts.uri.path() == saying.absent {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let number = saying.asked.fetch_add(1, Ordering::Relaxed);
     let taken = (parts.uri.path().to_owned(), parts.headers, body);
     saying.taken.send(taken).expect("the test waits");
@@ -50,9 +55,14 @@ async fn take(State(saying): State<Saying>, request: Request) -> Response {
 
 impl Other {
     async fn start(statuses: &[u16]) -> Self {
+        Self::without("", statuses).await
+    }
+
+    async fn without(absent: &'static str, statuses: &[u16]) -> Self {
         let (sender, taken) = mpsc::unbounded_channel();
         let saying = Saying {
             statuses: statuses.into(),
+            absent,
             asked: Arc::default(),
             taken: sender,
         };
@@ -119,8 +129,12 @@ struct Running {
 }
 
 fn run(shipper: &Shipper) -> Running {
+    run_beside(shipper, Elsewhere::Nothing)
+}
+
+fn run_beside(shipper: &Shipper, elsewhere: Elsewhere) -> Running {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let sink = shipper.start(8, &tasks, &stop);
+    let sink = shipper.start((8, 1 << 20), elsewhere, &tasks, &stop);
     Running { sink, tasks, stop }
 }
 
@@ -318,7 +332,7 @@ async fn no_secret_leaves_or_reaches_the_disk() {
     };
     sink.metrics(tenant(), metrics).await.expect("queued");
     let span = obs_model::spans::Span {
-        attributes: vec![Attribute::string("db.password", secret)],
+        attributes: vec![obs_model::spans::Attribute::string("db.password", secret)],
         ..Default::default()
     };
     let spans = SpanBatch {
@@ -331,6 +345,7 @@ async fn no_secret_leaves_or_reaches_the_disk() {
         }],
     };
     sink.spans(tenant(), spans).await.expect("queued");
+    let name = shipper.outlets[0].ship.name.clone();
     let has = |bytes: &[u8]| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
     let unpacked = |encoding: &str, bytes: &[u8]| {
         let out = obs_wire::capped::decode(encoding, bytes, 1 << 20);
@@ -346,13 +361,184 @@ async fn no_secret_leaves_or_reaches_the_disk() {
             "{path}"
         );
     }
-    let folder = crate::forward::folder_name(&shipper.outlets[0].ship.name);
-    let files = Disk::list(&disk, &folder).expect("listed");
-    assert!(!files.is_empty());
-    for file in files {
-        let blob = disk.blob(&format!("{folder}/{}", file.name)).expect("read");
-        assert!(!has(&blob), "{}", file.name);
+    for signal in Signal::ALL {
+        let folder = format!("{}.{}", folder_name(&name), signal.word());
+        let files = Disk::list(&disk, &folder).expect("listed");
+        assert!(!files.is_empty());
+        for file in files {
+            let blob = disk.blob(&format!("{folder}/{}", file.name)).expect("read");
+            assert!(!has(&blob), "{}", file.name);
+        }
     }
     drop(sink);
     running.end().await;
+}
+
+/// A sample of the series `a` at a millisecond.
+fn sample(at: i64) -> MetricBatch {
+    MetricBatch {
+        series: vec![obs_model::metrics::Series {
+            labels: Labels::from_pairs([("__name__", "a")]),
+            samples: vec![obs_model::metrics::Sample {
+                time: Timestamp::from_millis(at),
+                start: None,
+                value: obs_model::Value::Float(1.0),
+            }],
+            ..Default::default()
+        }],
+        ..MetricBatch::default()
+    }
+}
+
+#[tokio::test]
+async fn what_no_destination_takes_is_refused() {
+    let yaml = "[{loki: {url: 'http://127.0.0.1:9', name: a}}]";
+    for (elsewhere, metrics, spans) in [
+        (Elsewhere::Nothing, false, false),
+        (Elsewhere::Metrics, true, false),
+        (Elsewhere::All, true, true),
+    ] {
+        let shipper = open(&SimDisk::new(7), yaml, 1 << 20, WhenFull::Refuse);
+        let running = run_beside(&shipper, elsewhere);
+        let tenant = Tenant::anonymous;
+        let told = running.sink.metrics(tenant(), sample(1)).await;
+        let refused = |signal: &str| SinkError::Refused {
+            reason: format!("no destination takes {signal}"),
+        };
+        let expect = |taken: bool, signal| match taken {
+            true => Ok(Accepted::default()),
+            false => Err(refused(signal)),
+        };
+        assert_eq!(told, expect(metrics, "metrics"));
+        let told = running.sink.spans(tenant(), SpanBatch::default()).await;
+        assert_eq!(told, expect(spans, "traces"));
+        let told = running.sink.logs(tenant(), lines(&["a"])).await;
+        assert_eq!(told, Ok(Accepted::default()));
+        running.end().await;
+    }
+}
+
+/// A path that is not there holds up its own signal only, and samples come one after the other,
+/// whatever is answered.
+#[tokio::test]
+async fn signals_are_independent_and_samples_in_order() {
+    const COUNT: i64 = 30;
+    let mut other = Other::without("/loki/api/v1/push", &[503, 429, 503, 503, 500]).await;
+    let yaml = format!(
+        "[{{obs: {{url: '{}', min_backoff: 1ms, max_backoff: 2ms}}}}]",
+        other.url
+    );
+    let shipper = open(&SimDisk::new(8), &yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    for at in 1..=COUNT {
+        let told = running.sink.logs(Tenant::anonymous(), lines(&["a"])).await;
+        assert_eq!(told, Ok(Accepted::default()));
+        let told = running.sink.metrics(Tenant::anonymous(), sample(at)).await;
+        assert_eq!(told, Ok(Accepted::default()));
+    }
+    let mut times = vec![0];
+    while times.last() != Some(&COUNT) {
+        let (path, _, body) = other.next().await;
+        assert_eq!(path, "/api/v1/write");
+        let bytes = snappy::decode(&body, 1 << 20).expect("snappy");
+        let decoded = obs_wire::prometheus::remote_write::v2::decode(&bytes, &Limits::default());
+        let batch = decoded.expect("a request").batch;
+        let samples = batch.series.iter().flat_map(|series| &series.samples);
+        times.extend(samples.map(|sample| sample.time.millis()));
+    }
+    assert!(times.is_sorted(), "{times:?}");
+    times.dedup();
+    assert_eq!(times, (0..=COUNT).collect::<Vec<i64>>());
+    running.end().await;
+}
+
+/// The lines that wait in a queue.
+fn waiting(outlet: &Outlet) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Some(frame) = outlet.spool.next() {
+        for (_, payload) in frame.records {
+            let queued = record::read(&payload).expect("a record");
+            let batch = read_lines(&Bytes::copy_from_slice(queued.body));
+            let records = batch.streams.into_iter().flat_map(|s| s.records);
+            all.extend(records.map(|r| String::from_utf8(r.line).expect("text")));
+        }
+    }
+    all
+}
+
+/// A batch that the first queue took and the second could not comes again to the second alone,
+/// whatever comes with it.
+#[test]
+fn a_half_taken_batch_is_queued_once() {
+    let disk = SimDisk::new(9);
+    let yaml = "[{loki: {url: 'http://127.0.0.1:9', name: a}}, \
+                {loki: {url: 'http://127.0.0.1:9', name: b}}]";
+    let shipper = open(&disk, yaml, 1 << 20, WhenFull::Refuse);
+    let put = |group: Vec<LogBatch>| {
+        let group = group.into_iter().map(|one| (Tenant::anonymous(), one));
+        shipper.put::<LogBatch, LogBatch>(group.collect(), Elsewhere::Nothing)
+    };
+    let (mut expect, mut halves) = (Vec::new(), 0);
+    for number in 0..60u64 {
+        let line = format!("{number:03}");
+        disk.set_capacity(Some(disk.used() + number * 5));
+        let mut told = put(vec![lines(&[&line])]);
+        disk.set_capacity(None);
+        let print = lines(&[&line]).fingerprint(&Tenant::anonymous());
+        halves += usize::from(shipper.outlets[0].spool.has(print));
+        expect.push(line.clone());
+        if told.is_err() {
+            let other = format!("{number:03} other");
+            told = put(vec![lines(&[&other]), lines(&[&line])]);
+            expect.push(other);
+        }
+        assert_eq!(told, Ok(()));
+        assert!(!shipper.outlets[0].spool.has(print));
+    }
+    assert!(halves > 0);
+    for outlet in shipper.outlets.iter() {
+        let mut found = waiting(outlet);
+        found.sort();
+        assert_eq!(found, expect, "{}", outlet.ship.name);
+    }
+}
+
+#[test]
+fn the_one_queue_of_before_is_taken_over() {
+    let disk = SimDisk::new(10);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let yaml = "[{obs: {url: 'http://127.0.0.1:9', name: a}}]";
+    let options = QueueOptions {
+        bytes_max: u64::MAX,
+        segment_bytes: 1 << 20,
+        salt: 1,
+    };
+    let mut old = Queue::open(Arc::clone(&shared), "a", options).expect("opened");
+    let shipper = open(&SimDisk::new(11), yaml, 1 << 20, WhenFull::Refuse);
+    let ship = &shipper.outlets[0].ship;
+    for number in 0..3 {
+        let now = Timestamp::from_seconds(1);
+        let made = lines(&[&number.to_string()]).made(ship, now);
+        let metrics = sample(number).made(ship, now);
+        let payloads = made.iter().chain(&metrics).map(|one| &one.payload);
+        let tenant = Tenant::anonymous();
+        let records: Vec<Record<'_>> = payloads
+            .map(|payload| Record {
+                tenant: &tenant,
+                payload,
+            })
+            .collect();
+        old.append(&records).expect("appended");
+    }
+    drop(old);
+    for _ in 0..2 {
+        let shipper = open(&disk, yaml, 1 << 20, WhenFull::Refuse);
+        let held: Vec<u64> = shipper
+            .outlets
+            .iter()
+            .map(|o| o.spool.held().frames)
+            .collect();
+        assert_eq!(held, [3, 3, 0]);
+        assert_eq!(waiting(&shipper.outlets[1]), ["0", "1", "2"]);
+    }
 }

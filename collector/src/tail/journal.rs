@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use super::Setting;
 use crate::clock;
 use crate::config::JournaldConfig;
-use crate::sink::SinkError;
 use crate::supervise::{self, End};
 
 /// Pause before the program is started again, and before entries go again.
@@ -166,27 +165,24 @@ async fn store(
     let mut batch = decode(entries, context);
     add_labels(&mut batch, config);
     let bytes = entries.iter().map(Vec::len).sum::<usize>() as u64;
+    let (records, mut refused) = (batch.record_count() as u64, 0);
     loop {
-        let stored = setting
-            .sink
-            .logs(setting.tenant.clone(), batch.clone())
-            .await;
-        match stored {
-            Ok(accepted) => {
-                if accepted.refused > 0 {
-                    tracing::warn!(lines = accepted.refused, reason = %accepted.reason, "entries of the journal refused");
+        let (sink, tenant) = (&setting.sink, setting.tenant.clone());
+        match sink.followed(tenant, batch).await {
+            Ok((more, reason)) => {
+                refused += more;
+                if more > 0 {
+                    tracing::warn!(lines = more, reason, "entries of the journal refused");
                 }
-                setting
-                    .counters
-                    .tailed(batch.record_count() as u64, bytes, 0);
+                let stored = records.saturating_sub(refused);
+                setting.counters.tailed(stored, bytes, 0);
+                setting.counters.tail_refused(refused);
                 return true;
             }
-            Err(SinkError::Refused { reason }) => {
-                tracing::error!(reason, "entries of the journal refused");
-                setting.counters.tail_fault();
-                return true;
+            Err(unsent) => {
+                refused += unsent.refused;
+                batch = unsent.batch;
             }
-            Err(SinkError::Full { .. } | SinkError::Stale | SinkError::Unavailable { .. }) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return false,

@@ -9,7 +9,7 @@ use tokio::fs;
 
 use super::*;
 use crate::config::FilesConfig;
-use crate::sink::{Accepted, Inbox};
+use crate::sink::{Accepted, Inbox, SinkError};
 
 /// The label that holds the path.
 const FILENAME: &str = "filename";

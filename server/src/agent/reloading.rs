@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::AgentOptions;
+use super::{AgentOptions, unserved};
 use crate::config::Config;
 use crate::reload::{Reload, Reloads, later};
 use crate::start::{follow_logs, load};
@@ -78,10 +78,7 @@ impl Reloads for Reloader {
         let path = self.options.config.as_deref();
         path.context("the agent was started without a configuration file")?;
         let (config, collected, text) = load(path).await?;
-        anyhow::ensure!(
-            !collected.destinations.is_empty(),
-            "the configuration names no destination"
-        );
+        unserved::check(&config, &collected.jobs, &collected.destinations)?;
         let (before, after) = (without_logs(&self.text), without_logs(&text));
         for section in later(&before, &after) {
             tracing::warn!(section, "changes take effect at the next start");

@@ -32,6 +32,8 @@ pub(super) use exemplars::exemplars_of;
 pub(super) use federate::federate;
 pub(super) use status::build_info;
 
+pub(crate) use targets::{Scraped, routes as target_routes};
+
 type Result<T> = std::result::Result<T, HttpError>;
 
 /// The version whose API this is: clients decide by it what they may ask.
@@ -58,10 +60,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/series", get(labels::series).post(labels::series))
         .route("/metadata", get(labels::metadata))
         .route("/search/{what}", get(search::find).post(search::find))
-        .route("/targets", get(targets::list))
+        .merge(targets::routes())
         .route("/targets/metadata", get(targets::metadata))
-        .route("/targets/relabel_steps", get(targets::relabel_steps))
-        .route("/scrape_pools", get(targets::pools))
         .route("/scrape_pools/config", get(targets::pool_config))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use obs_collector::forward::{Bounds, QUEUE_BYTES_DEFAULT};
-use obs_collector::{Decoder, Forwarder, Inbox, Redactor, Shipper, Sink};
+use obs_collector::{Decoder, Elsewhere, Forwarder, Inbox, Redactor, Shipper, Sink};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +35,8 @@ pub(super) async fn open_sink(
     }
     let shipper = open_ships(&folder, config, collected).await?;
     if let Some(shipper) = &shipper {
-        sink = sink.shipping(shipper.start(bound, shipping, stop));
+        let bounds = (bound, config.obs.limits.limits().buffer_waiting_bytes_max);
+        sink = sink.shipping(shipper.start(bounds, Elsewhere::All, shipping, stop));
     }
     let outward = Outward { forwarder, shipper };
     Ok((refining(sink, config)?, inbox, outward))

@@ -1,6 +1,8 @@
 //! Secrets of every built-in detector go in by every way and are searched for in every byte that is
 //! sent on or stored.
 
+mod others;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -65,8 +67,11 @@ const REDACTION: &str = "redaction: {builtin: [authorization, cloud_key, jwt, pr
 /// Listeners of metrics, in `obs.collector`.
 const SOCKETS: &str =
     "statsd: {udp: '127.0.0.1:0', interval: 1s}\n    graphite: {tcp: '127.0.0.1:0'}";
-/// Listeners of logs, in `obs`.
-const LOGS: &str = "  logs: {syslog: {tcp: '127.0.0.1:0'}}\n";
+/// Listeners of logs and traces, in `obs`.
+fn listeners() -> String {
+    let (logs, traces) = (others::LISTENERS, others::TRACES);
+    format!("  logs: {{syslog: {{tcp: '127.0.0.1:0'}}, {logs}}}\n{traces}")
+}
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -159,7 +164,9 @@ fn taken(told: &Answer) {
 /// What a target has to be scraped.
 fn page() -> String {
     let text = all();
-    format!("# TYPE way_scrape gauge\nway_scrape{{note=\"{text}\",token=\"{KEY}\"}} 1\n")
+    format!(
+        "# HELP way_scrape Help of {text}\n# TYPE way_scrape gauge\nway_scrape{{note=\"{text}\",token=\"{KEY}\"}} 1\n"
+    )
 }
 
 /// The marks that the ways in leave.
@@ -311,6 +318,7 @@ fn send_all(to: &Obs) {
     send_otlp(to, &text);
     send_metrics(to, &text);
     send_logs(to, &text);
+    others::send(to, &text);
 }
 
 fn scraping(target: &str) -> String {
@@ -335,16 +343,21 @@ fn no_secret_leaves_an_agent_by_any_way() {
     let file = logs.path().join("way.txt");
     fs::write(&file, text).expect("written");
     let config = format!(
-        "{}obs:\n{LOGS}  collector:\n    {REDACTION}\n    {SOCKETS}\n    logs: {{pods: {{path: \
+        "{}obs:\n{}  collector:\n    {REDACTION}\n    {SOCKETS}\n    logs: {{pods: {{path: \
          {:?}}}, files: [{{paths: [{file:?}]}}]}}\n    destinations: [{{obs: {{url: \
          'http://{}'}}}}]\n",
         scraping(&other.address),
+        listeners(),
         logs.path(),
         other.address
     );
     let agent = Obs::agent(&config);
     send_all(&agent);
-    for mark in WAYS.iter().chain(&["way_pods", "way_files"]) {
+    for mark in WAYS
+        .iter()
+        .chain(&others::WAYS)
+        .chain(&["way_pods", "way_files"])
+    {
         until(mark, || other.has(mark).then_some(()));
     }
     until("the end of the key", || {
@@ -395,12 +408,13 @@ fn told(server: &Obs) -> String {
 fn no_secret_is_stored_by_a_server() {
     let target = Catcher::start();
     let config = format!(
-        "{}obs:\n{LOGS}  collector:\n    {REDACTION}\n    {SOCKETS}\n",
-        scraping(&target.address)
+        "{}obs:\n{}  collector:\n    {REDACTION}\n    {SOCKETS}\n",
+        scraping(&target.address),
+        listeners()
     );
     let mut server = Obs::with_config(&config);
     send_all(&server);
-    for mark in WAYS {
+    for mark in WAYS.into_iter().chain(others::WAYS) {
         until(mark, || told(&server).contains(mark).then_some(()));
     }
     let check = |server: &Obs| {

@@ -137,6 +137,20 @@ fn every_way_in_reaches_the_server() {
         (!found.is_empty() || !others.is_empty()).then_some(())
     });
     trace(&server);
+    let told = agent.get("/api/v1/targets", &[]).json();
+    let targets = told["data"]["activeTargets"].as_array();
+    let mut pools: Vec<_> = targets
+        .into_iter()
+        .flatten()
+        .map(|target| (target["scrapePool"].as_str(), target["health"].as_str()))
+        .collect();
+    pools.sort();
+    let up = Some("up");
+    assert_eq!(
+        pools,
+        [(Some("node"), up), (Some("obs-agent"), up)],
+        "{told}"
+    );
 }
 
 #[test]

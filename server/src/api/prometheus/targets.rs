@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::Router;
+use axum::extract::{FromRef, State};
 use axum::response::Response;
+use axum::routing::get;
 use obs_collector::HttpError;
 use obs_collector::config::Job;
 use obs_collector::relabel::{self, Action, Rule};
-use obs_collector::scrape::{TargetStatus, TargetsSnapshot};
+use obs_collector::scrape::{Scraper, TargetStatus, TargetsSnapshot};
 use obs_model::metrics::Metadata;
 use obs_model::{Budget, Labels, Matcher, TimeRange, duration, matcher};
 use obs_query::QueryError;
@@ -28,14 +30,36 @@ const METADATA_LOOKBACK: i64 = 15 * 60 * obs_model::time::NANOS_PER_SECOND;
 /// Largest text of labels that `/targets/relabel_steps` takes.
 const LABELS_BYTES_MAX: usize = 1 << 20;
 
+/// Who scrapes, of which a server and an agent tell alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Scraped(pub(crate) Scraper);
+
+impl FromRef<Arc<App>> for Scraped {
+    fn from_ref(app: &Arc<App>) -> Self {
+        Self(app.scraper.clone())
+    }
+}
+
+/// What needs no store.
+pub(crate) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Scraped: FromRef<S>,
+{
+    Router::new()
+        .route("/targets", get(list))
+        .route("/targets/relabel_steps", get(relabel_steps))
+        .route("/scrape_pools", get(pools))
+}
+
 /// `/targets`
-pub(super) async fn list(State(app): State<Arc<App>>, params: Params) -> Response {
+async fn list(State(Scraped(scraper)): State<Scraped>, params: Params) -> Response {
     let state = params.get("state").unwrap_or("any").to_lowercase();
     let pool = params.get("scrapePool");
-    let snapshot = app.scraper.targets().snapshot();
+    let snapshot = scraper.targets().snapshot();
     let mut told = targets_json(&snapshot, &state, pool);
     if params.get("reasons") == Some("true") {
-        add_reasons(&app.scraper.jobs(), &mut told["droppedTargets"]);
+        add_reasons(&scraper.jobs(), &mut told["droppedTargets"]);
     }
     success(&told)
 }
@@ -184,7 +208,10 @@ fn entry(target: &Labels, meant: &Metadata, with_name: bool) -> Value {
 }
 
 /// `/targets/relabel_steps`: what each rule makes of the labels.
-pub(super) async fn relabel_steps(State(app): State<Arc<App>>, params: Params) -> Result<Response> {
+async fn relabel_steps(
+    State(Scraped(scraper)): State<Scraped>,
+    params: Params,
+) -> Result<Response> {
     let pool = provided(&params, "scrapePool")?;
     let text = provided(&params, "labels")?;
     if text.len() > LABELS_BYTES_MAX {
@@ -195,7 +222,7 @@ pub(super) async fn relabel_steps(State(app): State<Arc<App>>, params: Params) -
     }
     let labels: BTreeMap<String, String> = serde_json::from_str(text)
         .map_err(|e| HttpError::bad_data(format!("error parsing labels: {e}")))?;
-    let jobs = app.scraper.jobs();
+    let jobs = scraper.jobs();
     let job = jobs.iter().find(|job| job.name == pool);
     let unknown = || HttpError::bad_data(format!("error getting scrape config: {}", no_pool(pool)));
     let rules = &job.ok_or_else(unknown)?.relabel;
@@ -262,8 +289,8 @@ fn rule_json(rule: &Rule) -> Value {
 }
 
 /// `/scrape_pools`
-pub(super) async fn pools(State(app): State<Arc<App>>) -> Response {
-    let mut names: Vec<String> = app.scraper.jobs().iter().map(|j| j.name.clone()).collect();
+async fn pools(State(Scraped(scraper)): State<Scraped>) -> Response {
+    let mut names: Vec<String> = scraper.jobs().iter().map(|j| j.name.clone()).collect();
     names.sort();
     success(&json!({"scrapePools": names}))
 }
