@@ -12,6 +12,7 @@ mod errors;
 mod explain;
 mod export;
 mod jaeger;
+mod keda;
 mod loki;
 mod prometheus;
 mod remote_read;

@@ -34,6 +34,7 @@ pub mod graphite;
 pub mod influx;
 pub mod journald;
 pub mod jsonlines;
+pub mod keda;
 pub mod loki;
 pub mod prometheus;
 pub mod splunk;

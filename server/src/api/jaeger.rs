@@ -8,7 +8,7 @@ mod legacy;
 mod monitor;
 mod search;
 #[cfg(test)]
-mod tests;
+pub(in crate::api) mod tests;
 mod v3;
 
 use std::collections::BTreeMap;

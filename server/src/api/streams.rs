@@ -36,7 +36,9 @@ pub(super) type Asking = Result<Asker, HttpError>;
 
 /// All services, at the root.
 pub(crate) fn grpc_routes(app: &Arc<App>) -> Router {
-    super::tempo::grpc_routes(app).merge(super::jaeger::grpc_routes(app))
+    super::tempo::grpc_routes(app)
+        .merge(super::jaeger::grpc_routes(app))
+        .merge(super::keda::routes(app))
 }
 
 /// An answer of one message.

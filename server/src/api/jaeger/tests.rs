@@ -284,7 +284,7 @@ async fn dependencies_and_monitoring() {
 }
 
 /// A message as a field.
-fn nested(number: u8, message: &[u8]) -> Vec<u8> {
+pub(in crate::api) fn nested(number: u8, message: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2, message.len() as u8];
     out.extend_from_slice(message);
     out
