@@ -11,12 +11,16 @@ mod asset;
 mod cluster;
 mod csv;
 mod error;
+mod exported;
 mod filter;
+mod forecast;
 mod ledger;
 pub mod observe;
 mod prices;
+pub mod savings;
 mod span;
 mod usage;
+mod what_if;
 mod window;
 
 pub use aggregate::{Accumulate, Aggregate, Property, ShareSplit, accumulate, properties};
@@ -29,11 +33,14 @@ pub use cluster::{
     Balancer, Budget, Cluster, Container, Controller, Flow, Names, Node, Pod, Volume,
 };
 pub use error::CostError;
+pub use exported::exported;
 pub use filter::{Filter, Target};
+pub use forecast::{Forecast, forecast};
 pub use ledger::{Ledger, ledger};
 pub use prices::{Book, Prices, Rates, is_spot, split};
 pub use span::{Span, Steps, hours};
 pub use usage::{Segment, Usage};
+pub use what_if::{Change, Estimate, what_if};
 pub use window::{HOUR, parse_duration, parse_window};
 
 /// The part of a name that stands for what nothing used.

@@ -125,7 +125,9 @@ async fn version() -> Response {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = Vec::new();
-    obs_wire::prometheus::text::encode(&crate::metrics::families(&app), &mut text);
+    let mut families = crate::metrics::families(&app);
+    families.extend(crate::cost::families(&app).await);
+    obs_wire::prometheus::text::encode(&families, &mut text);
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response()
 }
 
