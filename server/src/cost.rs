@@ -77,10 +77,7 @@ impl Costs {
 
     /// What is configured now.
     pub(crate) fn settings(&self) -> Settings {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.settings).clone()
     }
 
     /// Takes other settings.
@@ -177,7 +174,7 @@ pub(crate) async fn families(app: &App) -> Vec<Family> {
         return last;
     }
     let span = Span::new(now - 5 * 60 * NANOS_PER_SECOND, now);
-    let tenant = Tenant::default();
+    let tenant = Tenant::anonymous();
     let read = read(app, &tenant, (span, None), move |cluster, book| {
         obs_cost::exported(cluster, book, span.end)
     });
