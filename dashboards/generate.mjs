@@ -694,6 +694,35 @@ dashboard('obs-slo', 'SLO', 'Objectives, what is left of their budgets, and how 
   graph('Share of failures by window', [[`max by (sloth_id, sloth_window) ({__name__=~"slo:sli_error:ratio_rate.+", ${O}})`, '{{sloth_id}} {{sloth_window}}']], { w: 24, unit: 'percentunit' }),
 ], { tags: ['slo'], from: 'now-7d' });
 
+// ---- cost
+
+const NS = 'namespace=~"$namespace"';
+const node_price = (metric) => `on (node) group_left () max by (node) (${metric})`;
+const cpu_cost = `container_cpu_allocation{${NS}} * ${node_price('node_cpu_hourly_cost')}`;
+const ram_cost = `container_memory_allocation_bytes{${NS}} / 2^30 * ${node_price('node_ram_hourly_cost')}`;
+const gpu_cost = `container_gpu_allocation{${NS}} * ${node_price('node_gpu_hourly_cost')}`;
+const volume_cost = `pod_pvc_allocation{${NS}} / 2^30 * on (persistentvolume) group_left () max by (persistentvolume) (pv_hourly_cost)`;
+const by_namespace = (cost) => `sum by (namespace) (${cost}) * 730`;
+const usd = { unit: 'currencyUSD', decimals: 2 };
+dashboard('obs-cost', 'Cost', 'What nodes cost, who is charged for them, and what is idle, at the prices of obs.cost.', [
+  variable('namespace', 'Namespace', 'label_values(container_cpu_allocation, namespace)', { all: true, multi: true }),
+], [
+  stat('Nodes, a month', 'sum(node_total_hourly_cost) * 730', { ...usd, w: 6 }),
+  stat('Charged for CPU and memory, a month', `sum((${cpu_cost}) + on (namespace, pod, container, node) group_left () (${ram_cost})) * 730`, { ...usd, w: 6 }),
+  stat('Volumes, a month', `sum(${volume_cost}) * 730`, { ...usd, w: 6 }),
+  stat('Load balancers, a month', 'sum(kubecost_load_balancer_cost) * 730', { ...usd, w: 6 }),
+  table('By namespace, dollars a month', { namespace: ['Namespace', to('obs-namespaces', { namespace: field('Namespace') })] }, [
+    [by_namespace(cpu_cost), 'CPU', 'currencyUSD'],
+    [by_namespace(ram_cost), 'Memory', 'currencyUSD'],
+    [by_namespace(gpu_cost), 'GPU', 'currencyUSD'],
+    [by_namespace(volume_cost), 'Volumes', 'currencyUSD'],
+  ], { sort: 'CPU' }),
+  graph('CPU, dollars a month', [[by_namespace(cpu_cost), '{{namespace}}']], { ...usd, w: 12, stack: true }),
+  graph('Memory, dollars a month', [[by_namespace(ram_cost), '{{namespace}}']], { ...usd, w: 12, stack: true }),
+  graph('Nodes, dollars an hour', [['max by (node, instance_type) (node_total_hourly_cost)', '{{node}} {{instance_type}}']], { ...usd, w: 12, stack: true }),
+  graph('Spot nodes', [['sum(kubecost_node_is_spot)', 'spot'], ['count(kubecost_node_is_spot)', 'all']], { w: 12 }),
+], { tags: ['kubernetes', 'cost'], from: 'now-24h' });
+
 // ---- obs itself
 
 const X = 'instance=~"$instance"';

@@ -271,11 +271,12 @@ impl Shipper {
         &self,
         batches: impl Iterator<Item = (Tenant, B)>,
     ) -> BTreeMap<Tenant, S> {
+        let external = self.external.get();
         let mut merged = BTreeMap::<Tenant, S>::new();
         for (tenant, batch) in batches {
             let mut batch: S = batch.into();
-            if !self.external.is_empty() {
-                batch.label(&self.external);
+            if !external.is_empty() {
+                batch.label(&external);
             }
             merged.entry(tenant).or_default().join(batch);
         }
@@ -374,19 +375,6 @@ impl Outlet {
         }
         Ok(())
     }
-}
-
-fn with_external(external: &Labels, labels: &Labels) -> Labels {
-    if external.is_empty() {
-        return labels.clone();
-    }
-    let mut builder = labels.to_builder();
-    for (name, value) in external {
-        if labels.get(name).is_none() {
-            builder.set(name, value);
-        }
-    }
-    builder.build()
 }
 
 #[cfg(test)]

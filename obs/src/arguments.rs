@@ -118,6 +118,11 @@ pub(crate) enum Command {
         obs correlate namespace=eu pod=shop-0"
     )]
     Correlate(CorrelateOptions),
+    /// Show what things cost, what could be saved, what comes and what would be
+    #[command(after_help = "Examples:\n  obs cost --by controller --window 7d\n  \
+        obs cost --by namespace --window lastmonth --daily -o csv\n  \
+        obs cost savings --strategy vpa\n  obs cost what-if --replicas shop/web:5")]
+    Cost(Box<crate::cost::CostOptions>),
     /// Serve this machine's metrics with node_exporter's names and flags
     #[command(after_help = "Examples:\n  obs node-exporter --once\n  \
         obs node-exporter --listen :9100 --collector.systemd --no-collector.hwmon\n  \

@@ -15,6 +15,7 @@ mod collector_flags;
 mod complete;
 mod context;
 mod correlate;
+mod cost;
 mod errors;
 mod explain;
 mod export;
@@ -134,6 +135,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Errors(options) => errors::run(&options).await,
         Command::Alerts(command) => alerts::run(&command).await,
         Command::Silence(command) => alerts::silence(&command).await,
+        Command::Cost(options) => cost::run(&options).await,
         Command::ServiceGraph(options) => service_graph::run(&options).await,
         Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,

@@ -23,6 +23,16 @@ impl Table {
         }
     }
 
+    /// The head.
+    pub(crate) fn head(&self) -> &[String] {
+        &self.head
+    }
+
+    /// The rows.
+    pub(crate) fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// Adds a row; missing cells are empty.
     pub(crate) fn push(&mut self, mut row: Vec<String>) {
         row.resize(self.head.len(), String::new());

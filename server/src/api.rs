@@ -7,6 +7,7 @@ mod admin;
 mod alertmanager;
 mod compress;
 mod correlate;
+mod cost;
 mod dashboards;
 mod errors;
 mod explain;
@@ -67,6 +68,7 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .nest("/api/v1/admin/storage", admin::routes())
         .route("/federate", get(prometheus::federate))
         .merge(alertmanager::routes(app))
+        .merge(cost::routes())
         .with_state(Arc::clone(app))
         .layer(from_fn(traced));
     queries
@@ -87,6 +89,7 @@ fn own_v1() -> Router<Arc<App>> {
         .merge(dashboards::routes())
         .merge(errors::routes())
         .merge(slos::routes())
+        .merge(cost::own_routes())
         .merge(correlate::routes())
         .merge(remote_read::routes())
         .merge(export::routes())

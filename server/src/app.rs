@@ -88,6 +88,8 @@ pub(crate) struct App {
     pub(crate) ruler: OnceLock<Arc<Ruler>>,
     /// Who groups alerts and has people told of them.
     pub(crate) alertmanager: OnceLock<Arc<Alertmanager>>,
+    /// What things cost.
+    pub(crate) cost: crate::cost::Costs,
     /// Who tells Alertmanagers elsewhere.
     pub(crate) notifier: OnceLock<Notifier>,
 }

@@ -5,6 +5,7 @@
 //! nobody believes that rules are evaluated when they are not.
 
 mod bundled;
+mod cost;
 mod kubernetes;
 mod node_exporter;
 
@@ -27,6 +28,7 @@ use serde_yaml_ng::Value;
 
 pub use crate::resource_metrics::ResourceMetricsConfig;
 pub use bundled::BundledConfig;
+pub use cost::{CostConfig, PriceChange};
 pub(crate) use kubernetes::state_settings;
 pub use node_exporter::NodeExporterConfig;
 
@@ -95,6 +97,8 @@ pub struct ObsConfig {
     pub alertmanager_programs: bool,
     /// The rules that come with obs.
     pub rules: BundledConfig,
+    /// What things cost.
+    pub cost: Option<CostConfig>,
     /// Files of objectives, with patterns as in `rule_files`.
     pub slo_files: Vec<PathBuf>,
     /// The resource-metrics APIs of Kubernetes.

@@ -14,6 +14,7 @@ mod api;
 mod app;
 mod clock;
 mod connections;
+mod cost;
 mod dashboards;
 mod derived;
 mod features;

@@ -39,10 +39,11 @@ const TAKEN: [&str; 5] = [
     "scrape_config_files",
 ];
 /// Keys of `obs` that a reload takes.
-const OBS_TAKEN: [&str; 4] = [
+const OBS_TAKEN: [&str; 5] = [
     "alertmanager",
     "alertmanager_file",
     "alertmanager_programs",
+    "cost",
     "dashboards",
 ];
 /// The keys of `global` that a reload does not take.
@@ -286,6 +287,7 @@ impl Reloads for Reloader {
         }
         self.jobs.send_replace(jobs);
         self.app.dashboards.provide(collected.dashboards);
+        self.app.cost.provide(collected.cost);
         alertmanager::reload(&self.app, collected.alerts).await;
         *self.app.reload.lock() = Shown {
             good: true,

@@ -32,6 +32,7 @@ use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, reten
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::config::Config;
+use crate::cost::{self, Costs};
 use crate::dashboards::{self, Provided};
 use crate::derived::Derived;
 use crate::read::Reader;
@@ -81,6 +82,8 @@ pub(crate) struct Collected {
     pub(crate) rules: Vec<(GroupKey, Group)>,
     /// The built-in Alertmanager's configuration, and whom alerts are told elsewhere.
     pub(crate) alerts: alertmanager::Settings,
+    /// What things cost.
+    pub(crate) cost: cost::Settings,
     /// Dashboards of folders.
     pub(crate) dashboards: Vec<Provided>,
     /// Where what waits to be forwarded is, unless in the data directory.
@@ -110,6 +113,7 @@ pub(crate) async fn load(path: Option<&Path>) -> anyhow::Result<(Config, Collect
         destinations: config.destinations(&text, folder).with_context(shown)?,
         buffer: config.obs.collector.buffer.path.clone(),
         external: config.external_labels().into(),
+        cost: cost::settings(&config, folder).with_context(shown)?,
         dashboards: dashboards::read_folders(&config.obs.dashboards.folders, folder).await?,
         rules: ruler::load_all(&config, folder).await?,
         alerts: alertmanager::settings(&config, &text, folder)
@@ -227,6 +231,7 @@ async fn prepare(
         dashboards,
         alertmanager: OnceLock::new(),
         notifier: OnceLock::new(),
+        cost: Costs::new(collected.cost.clone()),
         reader: Reader::new(threads, rules.limits)?,
         scraper: Scraper::new(),
         counters,

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
     ("tracestore", &["model", "storage"], false),
     ("query", &["model", "tsdb", "logstore", "tracestore"], false),
     ("alerting", &["model", "query"], false),
+    ("cost", &["model"], false),
     ("kubernetes", &["model", "wire"], true),
     (
         "collector",
@@ -35,6 +36,7 @@ const ROOMS: &[(&str, &[&str], bool)] = &[
             "tracestore",
             "query",
             "alerting",
+            "cost",
             "kubernetes",
             "collector",
             "node-exporter",

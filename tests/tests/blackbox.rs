@@ -3,6 +3,7 @@
 
 mod alertmanager;
 mod cli;
+mod cost;
 mod demo;
 mod deploy;
 mod derived;

@@ -128,9 +128,12 @@ async fn version() -> Response {
     reason = "what many alerts come to is computed for long"
 )]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let costs = crate::cost::families(&app).await;
     let written = tokio::task::spawn_blocking(move || {
         let mut text = Vec::new();
-        obs_wire::prometheus::text::encode(&crate::metrics::families(&app), &mut text);
+        let mut families = crate::metrics::families(&app);
+        families.extend(costs);
+        obs_wire::prometheus::text::encode(&families, &mut text);
         text
     });
     match written.await {

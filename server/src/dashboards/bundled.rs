@@ -18,6 +18,7 @@ pub(super) static ALL: &[(&str, &str)] = &[
         "obs-coredns",
         include_str!("../../../dashboards/coredns.json"),
     ),
+    ("obs-cost", include_str!("../../../dashboards/cost.json")),
     (
         "obs-deployment",
         include_str!("../../../dashboards/deployment.json"),

@@ -140,6 +140,7 @@ fn queries_parse_and_metrics_are_known() {
     let mut exported = BTreeSet::new();
     for folder in [
         "collector/src",
+        "cost/src",
         "kubernetes/src",
         "node-exporter/src",
         "node-exporter/tests",
