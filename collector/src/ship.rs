@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use obs_model::family::Family;
-use obs_model::{Labels, LogBatch, MetricBatch, SpanBatch, Tenant};
+use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
 use obs_storage::queue::{Queue, QueueOptions};
 use obs_storage::{Disk, DiskError, RealDisk, Record};
 use tokio::sync::mpsc;

@@ -110,8 +110,8 @@ pub(crate) struct AcksOptions {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
+    pub(crate) output: Shape,
 }
 
 #[derive(Debug, Args)]
@@ -217,7 +217,7 @@ pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
         Alerts::Acks(options) => {
             let client = Client::new(&options.server)?;
             let answer = client.json(ACKS, &[]).await?;
-            shaped(options.output, &answer, ack_table)
+            options.output.print(&answer, || ack_table(&answer))
         }
     }
 }

@@ -128,8 +128,7 @@ async fn bind(options: &AgentOptions, config: &Config) -> anyhow::Result<Listene
         Some(address) => listen(what, address).await.map(Some),
         None => Ok(TcpListener::bind(("127.0.0.1", usual)).await.ok()),
     };
-    let path = options.config.as_deref();
-    let folder = path.and_then(Path::parent).unwrap_or(Path::new("."));
+    let folder = config_folder(options);
     Ok(Listeners {
         http: listen("HTTP", options.listen).await?,
         otlp_grpc: otlp("OTLP over gRPC", options.otlp_grpc_listen, 4317).await?,
@@ -245,11 +244,10 @@ impl Running {
         let (intake, shipping, serving) = <(TaskTracker, TaskTracker, TaskTracker)>::default();
         let (stop_intake, stop_listening) = <(CancellationToken, CancellationToken)>::default();
         let (cut, counters) = <(CancellationToken, Arc<Counters>)>::default();
-        let path = options.config.as_deref();
-        let from = path.and_then(Path::parent).unwrap_or(Path::new("."));
+        let from = config_folder(options);
         let scope = pods::Scope::Node(options.node_name.clone());
-        let asked = counters.kubernetes();
-        let pods = pods::watch(config, from, scope, asked, (&intake, &stop_intake))?;
+        let until = (&intake, &stop_intake);
+        let pods = pods::watch(config, from, scope, counters.kubernetes(), until)?;
         let outward = Outward {
             intake: &intake,
             shipping: &shipping,
@@ -258,12 +256,11 @@ impl Running {
         let (sink, shipper) = outward.open(options, config, &collected).await?;
         let sink = refining(sink.enriching(pods.clone()), config)?;
         let (reload, requests) = Reload::new(true);
-        let scraper = Scraper::new();
         let agent = Arc::new(Agent {
             sink: sink.clone(),
             shipper,
             counters: Arc::clone(&counters),
-            scraper: scraper.clone(),
+            scraper: Scraper::new(),
             ready: AtomicBool::new(false),
             started: clock::now(),
             reload: reload.clone(),
@@ -280,25 +277,26 @@ impl Running {
         let node = node_address(&listeners)?;
         let gateway = gateway(config, &options.data, &common.sink).await?;
         let probes = probes(config, from).await?;
+        let (tasks, stop) = (&serving, &stop_listening);
         let listening = Serving {
-            tasks: &serving,
-            stop: &stop_listening,
+            tasks,
+            stop,
             cut: &cut,
         };
         let ways = (receiver.clone(), gateway.clone(), probes);
         listeners.node_exporter = listeners.node_exporter.map(|bound| bound.naming(&pods));
         let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);
-        logs.serve(&receiver, &intake, &stop_intake);
-        traces.serve(&receiver, &intake, &stop_intake);
-        metrics.serve(&receiver, &intake, &stop_intake);
+        logs.serve(&receiver, until.0, until.1);
+        traces.serve(&receiver, until.0, until.1);
+        metrics.serve(&receiver, until.0, until.1);
         intake.spawn(gateway.run(stop_intake.clone()));
-        let names = (options.node_name.as_deref(), &collected);
-        let own = own_jobs(config, (http, node), names)?;
+        let name = options.node_name.as_deref();
+        let own = own_jobs(config, (http, node), (name, &collected))?;
         let jobs = [collected.jobs, own.clone()].concat();
         let (jobs, followed) = watch::channel(jobs);
-        common.scrape(config, (followed, scraper), (&intake, &stop_intake))?;
-        let told = (&common.sink, &common.counters, options.node_name.as_deref());
-        crate::problems::start((&intake, &stop_intake), config, from, told).await?;
+        common.scrape(config, (followed, agent.scraper.clone()), until)?;
+        let told = (&common.sink, &common.counters, name);
+        crate::problems::start(until, config, from, told).await?;
         let setting = common.tail(options, pods);
         let reloader = Reloader {
             options: options.clone(),
@@ -441,6 +439,12 @@ impl Outward<'_> {
         forwarder.start(self.intake, self.stop);
         Ok((sink.forwarding(forwarder), shipper))
     }
+}
+
+/// What relative paths in the configuration start from.
+fn config_folder(options: &AgentOptions) -> &Path {
+    let path = options.config.as_deref();
+    path.and_then(Path::parent).unwrap_or(Path::new("."))
 }
 
 /// Where the agent's own node exporter listens, if it does.

@@ -111,7 +111,7 @@ fn one(name: &str, value: f64) -> Vec<u8> {
     let mut out = Vec::new();
     put::message(&mut out, 1, |inner| {
         put::bytes(inner, 1, name.as_bytes());
-        if value >= 0.0 && value < 9.0e18 {
+        if (0.0..9.0e18).contains(&value) {
             put::uint(inner, 2, value.round() as u64);
         }
         put::double(inner, 3, value);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn answers_are_written() {
-        assert_eq!(is_active(false), []);
+        assert!(is_active(false).is_empty());
         assert_eq!(is_active(true), [8, 1]);
         let expect = [10, 14, 10, 1, b'm', 16, 3, 25, 0, 0, 0, 0, 0, 0, 4, 64];
         assert_eq!(metrics("m", 2.5), expect);

@@ -129,7 +129,7 @@ async fn a_half_taken_batch_is_queued_once() {
     let configs = vec![config("a"), config("b")];
     let configs = crate::config::remote_writes(configs, "", Path::new("")).expect("valid");
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let forwarder = Forwarder::on(shared, BOUNDS, 1, &Labels::empty(), configs).expect("opened");
+    let forwarder = Forwarder::on(shared, BOUNDS, 1, Labels::empty(), configs).expect("opened");
     let mut halves = 0;
     for number in 0..60u64 {
         let put = async || {

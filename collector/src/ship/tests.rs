@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use obs_model::limits::Limits;
-use obs_model::{LogRecord, LogStream, Timestamp};
+use obs_model::{Labels, LogRecord, LogStream, Timestamp};
 use obs_storage::SimDisk;
 use obs_wire::{loki, snappy};
 use tokio::net::TcpListener;

@@ -156,14 +156,24 @@ mod tests {
         };
         let pairs = [pair("query", query), pair("threshold", "5")];
         let more = pair("activationThreshold", "6");
-        [text_field(1, "web"), text_field(2, "a"), pairs.concat(), more].concat()
+        [
+            text_field(1, "web"),
+            text_field(2, "a"),
+            pairs.concat(),
+            more,
+        ]
+        .concat()
     }
 
     #[tokio::test]
     async fn keda_scales_by_a_query() {
         let mut rig = rig().await;
         let method = |name: &str| format!("/externalscaler.ExternalScaler/{name}");
-        for (query, active) in [("vector(7)", vec![8, 1]), ("6", vec![]), ("absent_metric", vec![])] {
+        for (query, active) in [
+            ("vector(7)", vec![8, 1]),
+            ("6", vec![]),
+            ("absent_metric", vec![]),
+        ] {
             let found = call_at(&mut rig, &method("IsActive"), &asked(query)).await;
             assert_eq!(found, (vec![active], "0".to_owned()), "{query}");
         }
@@ -182,18 +192,34 @@ mod tests {
         let trigger = |pairs: &[(&str, &str)]| Trigger {
             name: "web".to_owned(),
             namespace: "a".to_owned(),
-            metadata: pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            metadata: pairs
+                .iter()
+                .map(|&(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
         };
         let found = Wanted::of(&trigger(&[("query", "sum(x)"), ("threshold", "2.5")])).unwrap();
         assert_eq!((found.threshold, found.activation), (2.5, 0.0));
-        assert_eq!((found.metric.as_str(), found.nothing_is_zero), ("obs", true));
+        assert_eq!(
+            (found.metric.as_str(), found.nothing_is_zero),
+            ("obs", true)
+        );
         let check = |pairs: &[(&str, &str)], expect: &str| {
             let fault = Wanted::of(&trigger(pairs)).unwrap_err().message;
             assert!(fault.contains(expect) && fault.contains("a/web"), "{fault}");
         };
         check(&[("threshold", "1")], "metadata query");
         check(&[("query", "x")], "metadata threshold");
-        check(&[("query", "x"), ("threshold", "NaN")], "metadata threshold");
-        check(&[("query", "x"), ("threshold", "1"), ("ignoreNullValues", "no")], "true or false");
+        check(
+            &[("query", "x"), ("threshold", "NaN")],
+            "metadata threshold",
+        );
+        check(
+            &[
+                ("query", "x"),
+                ("threshold", "1"),
+                ("ignoreNullValues", "no"),
+            ],
+            "true or false",
+        );
     }
 }

@@ -9,16 +9,18 @@ use obs_model::metrics::MetricKind::{Counter, Gauge};
 use super::evaluate::MemberCounts;
 use super::{Member, Ruler, lock};
 
+/// How metrics name a group.
+fn label(member: &Member) -> Labels {
+    let group = format!("{};{}", member.key.file, member.key.name);
+    Labels::from_pairs([("rule_group", group)])
+}
+
 impl Ruler {
     /// Its metrics.
     pub(crate) fn families(&self) -> Vec<Family> {
         let groups = self.groups();
         // There may be many, and each is in many families.
-        let labels = groups.iter().map(|member| {
-            let group = format!("{};{}", member.key.file, member.key.name);
-            Labels::from_pairs([("rule_group", group)])
-        });
-        let labels: Vec<Labels> = labels.collect();
+        let labels: Vec<_> = groups.iter().map(|member| label(member)).collect();
         let of_kind = |kind, name: &str, help: &str, value: &dyn Fn(&Member) -> f64| {
             let mut family = Family::new(name, kind, help);
             for (member, labels) in groups.iter().zip(&labels) {

@@ -137,6 +137,11 @@ fn every_way_in_reaches_the_server() {
         (!found.is_empty() || !others.is_empty()).then_some(())
     });
     trace(&server);
+    scrapes_are_told(&agent);
+}
+
+/// The agent tells of its targets as the server does.
+fn scrapes_are_told(agent: &Obs) {
     let told = agent.get("/api/v1/targets", &[]).json();
     let targets = told["data"]["activeTargets"].as_array();
     let mut pools: Vec<_> = targets

@@ -18,7 +18,7 @@ fn batch(start: i64) -> obs_model::metrics::MetricBatch {
         let all: Vec<(&str, &str)> = labels.iter().copied().chain([("__name__", name)]).collect();
         let times = (0..=120).map(|n| n * 30);
         let points = times.filter_map(|at| Some((start + at * SECOND, value(at)?)));
-        series.push(send::series(&all, &points.collect::<Vec<_>>()));
+        series.push(send::series(&all, points));
     };
     let always = |value: f64| move |_: i64| Some(value);
     let from = |begin: i64, value: f64| move |at: i64| (at >= begin).then_some(value);

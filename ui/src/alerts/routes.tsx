@@ -64,7 +64,7 @@ function Preview({ start }: { start: string }) {
                   <li key={i}>
                     <b>{one.receiver}</b> <code class="quiet">{one.route}</code>
                     <Pairs pairs={[
-                      ['its group', Object.keys(one.groupLabels).length > 0 ? <Labels labels={one.groupLabels} /> : 'all that goes there'],
+                      ['its group', Object.keys(one.groupLabels).length > 0 ? <Labels key="labels" labels={one.groupLabels} /> : 'all that goes there'],
                       ['told first after', one.groupWait], ['changes after', one.groupInterval], ['again after', one.repeatInterval],
                       ...(one.resolveWait ? [['recovery after', one.resolveWait] as [string, string]] : []),
                       ['by', one.integrations.join(', ') || 'nothing: the receiver has no integrations'],
