@@ -30,12 +30,14 @@ pub(crate) struct CostOptions {
 #[derive(Debug, Subcommand)]
 enum CostCommand {
     /// Show what is paid for: nodes, disks, load balancers
+    #[command(after_help = "Examples:\n  obs cost assets --window 7d\n  obs cost assets -o csv")]
     Assets(AssetsOptions),
     /// Show what could be saved: requests, abandoned workloads, unused volumes, nodes
     #[command(after_help = "Examples:\n  obs cost savings --strategy vpa\n  \
         obs cost savings --patch")]
     Savings(SavingsOptions),
     /// Estimate what the next days will cost, with a band of 95 %
+    #[command(after_help = "Examples:\n  obs cost forecast\n  obs cost forecast -o json")]
     Forecast(ForecastOptions),
     /// Estimate what a change would cost
     #[command(after_help = "Examples:\n  obs cost what-if --replicas shop/web:5\n  \

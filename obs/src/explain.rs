@@ -197,6 +197,9 @@ fn gives(result: &Value) -> String {
     if let Some(error) = result["error"].as_str() {
         return format!("failed: {}", one_line(error));
     }
+    if result.is_null() {
+        return String::new();
+    }
     let told = |point: &Value| match point[1].as_str() {
         Some(text) => text.parse().map_or_else(|_| text.to_owned(), graph::number),
         None => "histogram".to_owned(),

@@ -211,7 +211,7 @@ fn legend(out: &mut String, lines: &[Line], canvas: Canvas) {
     let gap = if spark_columns > 0 { 2 } else { 0 };
     // The mark, the words before the numbers, the numbers, and the line.
     let taken = 5 + 19 + widths.iter().sum::<usize>() + gap + spark_columns;
-    let room = canvas.columns.saturating_sub(taken).max(12);
+    let room = canvas.columns.saturating_sub(taken).max(8);
     let names = lines
         .iter()
         .take(LEGEND_MAX)

@@ -1,3 +1,5 @@
+//! Aggregation, idle and sharing against sums made by hand.
+
 use super::*;
 use crate::allocation::Resource;
 use crate::asset::{Asset, AssetKind};

@@ -1,3 +1,5 @@
+//! Accounts against what was paid.
+
 use proptest::prelude::*;
 
 use super::*;

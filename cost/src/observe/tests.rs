@@ -1,3 +1,5 @@
+//! Lives and usage from answers of a stand-in.
+
 use std::collections::BTreeMap;
 
 use obs_model::Labels;

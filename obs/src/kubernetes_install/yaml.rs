@@ -85,8 +85,26 @@ fn text(said: &str) -> String {
         && !WORDS.contains(&said.to_ascii_lowercase().as_str());
     match plain {
         true => said.to_owned(),
-        false => Value::from(said).to_string(),
+        false => quoted(said),
     }
+}
+
+/// In quotes; what YAML takes for the end of a line, and marks of byte order, are escaped too.
+fn quoted(said: &str) -> String {
+    let breaks = |c: char| {
+        matches!(
+            c,
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}'
+        )
+    };
+    let mut out = String::new();
+    for c in Value::from(said).to_string().chars() {
+        match breaks(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Recommendations computed a second time.
+
 use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
 use super::*;

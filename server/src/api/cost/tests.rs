@@ -1,3 +1,5 @@
+//! OpenCost's routes over a store with known series.
+
 use obs_collector::Sink;
 use obs_model::metrics::{MetricBatch, Sample, Series};
 use obs_model::{Labels, Timestamp};

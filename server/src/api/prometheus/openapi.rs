@@ -447,14 +447,14 @@ mod tests {
 
     #[test]
     fn every_entry_is_a_route_and_every_route_an_entry() {
-        let source = include_str!("../prometheus.rs");
+        let source = [include_str!("targets.rs"), include_str!("../prometheus.rs")];
         let nested = [
             ("/status", "fn status_routes"),
             ("/admin/tsdb", "fn admin_routes"),
         ];
         let mut routes = BTreeSet::new();
         let mut prefix = "";
-        for line in source.lines() {
+        for line in source.into_iter().flat_map(str::lines) {
             if let Some((path, _)) = nested.iter().find(|(_, place)| line.starts_with(place)) {
                 prefix = path;
             }
