@@ -29,10 +29,11 @@ pub(crate) enum Alerts {
     Route(RouteOptions),
     /// Say that somebody cares for alerts: nobody hears of them again until they are over
     #[command(
-        after_help = "Example:\n  obs alerts ack -c 'on it' -d 2h alertname=DiskFull node=eu-1"
+        after_help = "Examples:\n  obs alerts ack -c 'on it' -d 2h alertname=DiskFull node=eu-1"
     )]
     Ack(AckOptions),
     /// List acknowledgements
+    #[command(after_help = "Examples:\n  obs alerts acks\n  obs alerts acks -o json")]
     Acks(AcksOptions),
 }
 

@@ -193,6 +193,7 @@ impl Log {
         let entries = self.of_group(group);
         let entries = entries.filter(|(key, entry)| hears(&key.receiver) && told(entry));
         let keys: Vec<LogKey> = entries.map(|(key, _)| key.clone()).collect();
+        let left: BTreeSet<_> = left.iter().collect();
         for key in keys {
             self.change(&key, |entry| {
                 entry.firing.retain(|print| !left.contains(print));

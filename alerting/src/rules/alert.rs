@@ -371,7 +371,10 @@ impl Alert {
         let Some(sent) = self.sent_at else {
             return true;
         };
-        self.resolved_at.is_some_and(|at| at > sent) || sent.saturating_add(resend) < now
+        // Sent later than now: the clock was set back, and whoever heard counts by the new one.
+        let is_set_back = sent > now;
+        let is_over = self.resolved_at.is_some_and(|at| at > sent);
+        is_over || is_set_back || sent.saturating_add(resend) < now
     }
 
     /// `ALERTS` and `ALERTS_FOR_STATE`.

@@ -415,9 +415,16 @@ async fn store(batch: MetricBatch, door: Door, receiver: &Receiver, stop: &Cance
     let samples = batch.sample_count() as u64;
     let (tenant, began) = (Tenant::anonymous, Instant::now());
     let (lost, reason) = loop {
-        match receiver.sink.metrics(tenant(), batch.clone()).await {
-            Ok(accepted) if accepted.refused == 0 => return,
-            Ok(accepted) => break (accepted.refused, accepted.reason),
+        match receiver.sink.scraped(tenant(), batch.clone()).await {
+            Ok((accepted, elsewhere)) => {
+                if let Err(error) = elsewhere {
+                    tracing::warn!(?door, %error, "samples were stored and not queued elsewhere");
+                }
+                if accepted.refused == 0 {
+                    return;
+                }
+                break (accepted.refused, accepted.reason);
+            }
             Err(SinkError::Refused { reason }) => break (samples, reason),
             Err(error) => {
                 let wait = match stop.is_cancelled() {

@@ -224,6 +224,8 @@ impl Alertmanager {
                 false => (DEADLINE, "its time is over"),
             };
             let permit = tokio::select! {
+                // What can begin begins, also at the end.
+                biased;
                 permit = Arc::clone(&permits).acquire_owned() => permit,
                 () = delivery.cancelled.cancelled() => return Err(gave_up(ended(), count, &last)),
                 () = tokio::time::sleep_until(deadline) => return Err(gave_up(ended(), count, &last)),

@@ -49,6 +49,7 @@ pub(super) async fn run(program: &Program, folder: &Path) -> Result<(), Failure>
             tokio::time::sleep(SAID_WAIT).await;
         };
         tokio::select! {
+            biased;
             ((), ()) = conversation => {}
             () = late => {}
         }

@@ -119,9 +119,9 @@ fn every_way_in_reaches_the_server() {
         ("way_influx", "9"),
         ("way_pushed{job=\"batch\"}", "3"),
         ("way_pushed{job=\"other\"}", "3"),
-        ("up{job=\"obs-agent\"}", "1"),
-        ("up{job=\"node\"}", "1"),
-        ("count(node_load1{job=\"node\"})", "1"),
+        ("max_over_time(up{job=\"obs-agent\"}[1h])", "1"),
+        ("max_over_time(up{job=\"node\"}[1h])", "1"),
+        ("count(count_over_time(node_load1{job=\"node\"}[1h]))", "1"),
     ] {
         assert_eq!(sample(&server, query), value, "{query}");
     }
@@ -142,20 +142,18 @@ fn every_way_in_reaches_the_server() {
 
 /// The agent tells of its targets as the server does.
 fn scrapes_are_told(agent: &Obs) {
-    let told = agent.get("/api/v1/targets", &[]).json();
-    let targets = told["data"]["activeTargets"].as_array();
-    let mut pools: Vec<_> = targets
-        .into_iter()
-        .flatten()
-        .map(|target| (target["scrapePool"].as_str(), target["health"].as_str()))
-        .collect();
-    pools.sort();
     let up = Some("up");
-    assert_eq!(
-        pools,
-        [(Some("node"), up), (Some("obs-agent"), up)],
-        "{told}"
-    );
+    until("all targets are up", || {
+        let told = agent.get("/api/v1/targets", &[]).json();
+        let targets = told["data"]["activeTargets"].as_array();
+        let mut pools: Vec<_> = targets
+            .into_iter()
+            .flatten()
+            .map(|target| (target["scrapePool"].as_str(), target["health"].as_str()))
+            .collect();
+        pools.sort();
+        (pools == [(Some("node"), up), (Some("obs-agent"), up)]).then_some(())
+    });
 }
 
 #[test]

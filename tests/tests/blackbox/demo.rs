@@ -87,6 +87,13 @@ const WITHOUT_DATA: &[(&str, &str, &str)] = &[
         "node_systemd_unit_state",
         "nothing has failed, or there is no systemd",
     ),
+    ("obs-cost", "pv_hourly_cost", "the demo has no volumes"),
+    (
+        "obs-cost",
+        "kubecost_load_balancer_cost",
+        "the demo has no load balancer",
+    ),
+    ("obs-cost", "node_gpu_hourly_cost", "the demo has no GPU"),
     ("obs-self", "up{} == 0", "no target is away"),
     (
         "obs-self",
@@ -108,6 +115,7 @@ scrape_configs:
 obs:
   node_exporter: {listen: '127.0.0.1:0'}
   kubernetes: {kubeconfig_file: kubeconfig, kube_state: {}}
+  cost: {}
   rules: {bundled: true}
   slo_files: [slo.yml]
   telemetry: {logs: true, traces: true}
