@@ -53,6 +53,11 @@ impl Pods {
         self.0.as_ref()?.by_uid(uid)
     }
 
+    /// The pod that has, or had last, this name.
+    pub fn by_name(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        self.0.as_ref()?.by_name(namespace, name)
+    }
+
     /// The pod that has the container of this id, and the container's name.
     pub fn by_container(&self, id: &str) -> Option<(Arc<Pod>, Box<str>)> {
         self.0.as_ref()?.by_container_id(id)

@@ -7,10 +7,10 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use obs_model::labels::METRIC_NAME;
 use obs_model::limits::Limits;
@@ -78,25 +78,23 @@ fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
 
 /// Starts Debian's node_exporter; `None` where it is not installed.
 fn peer() -> Option<(Peer, SocketAddr)> {
-    // It does not tell the port that it chose, so one that was free is given.
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("a bound address");
-    drop(free);
     let mut command = Command::new("prometheus-node-exporter");
-    command.arg(format!("--web.listen-address={address}"));
+    command.arg("--web.listen-address=127.0.0.1:0");
     for collector in MORE {
         command.arg(format!("--collector.{collector}"));
     }
     for flag in FLAGS.iter().filter(|flag| SAME.contains(&flag.name)) {
         command.arg(format!("--{}={}", flag.name, flag.default));
     }
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let peer = Peer(child.ok()?);
-    let end = Instant::now() + DEADLINE;
-    while get(address, "/").is_err() {
-        assert!(Instant::now() < end, "node_exporter does not start");
-        std::thread::yield_now();
-    }
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut peer = Peer(child.ok()?);
+    let log = peer.0.stderr.take().expect("its log is a pipe");
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    let said = lines.find(|line| line.contains("Listening on"));
+    std::thread::spawn(move || lines.count());
+    let said = said.expect("it listens before it ends");
+    let (_, address) = said.split_once("address=").expect("an address");
+    let address = address.parse().expect("an address of a socket");
     Some((peer, address))
 }
 

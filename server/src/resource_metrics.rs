@@ -91,7 +91,7 @@ impl Bound {
                 Some(Client::new(&cluster.access()).await?)
             }
         };
-        let rules = settings.adapter(folder).await?;
+        let (custom, external) = settings.adapter(folder).await?;
         let certificate = Certificate::read(settings.tls.below(folder)).await;
         let certificate = certificate.context("obs.resource_metrics.tls")?;
         let tls = certificate.server()?;
@@ -117,8 +117,8 @@ impl Bound {
                 identities,
                 access: Access::new(client),
                 objects,
-                custom: Known::new(rules.rules),
-                external: Known::new(rules.external_rules),
+                custom: Known::new(custom),
+                external: Known::new(external),
             });
             let routes = routes(&served).into_make_service_with_connect_info::<Peer>();
             drop(served);

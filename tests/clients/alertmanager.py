@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 
-from processes import Programs, ask, free_port, wait_for
+from processes import LISTENING, Programs, ask, wait_for
 
 CONFIG = """
 global: {evaluation_interval: 1s, external_labels: {region: eu}}
@@ -130,20 +130,20 @@ def main():
         (root / "rules.yml").write_text(RULES)
         (root / "am.yml").write_text(text)
         (root / "peer.yml").write_text(text)
-        port = free_port()
-        programs.start(
+        peer = programs.start(
             "alertmanager",
             [
                 "prometheus-alertmanager",
                 f"--config.file={root}/peer.yml",
                 f"--storage.path={root}/peer",
-                f"--web.listen-address=127.0.0.1:{port}",
+                f"--web.listen-address=127.0.0.1:0",
                 "--cluster.listen-address=",
             ],
-            r"(Listening on|msg=Listening)",
+            LISTENING,
         )
-        peer = f"http://127.0.0.1:{port}"
-        obs, _ = programs.obs(binary, CONFIG.replace("PORT", str(port)))
+        port = peer.rpartition(":")[2]
+        peer = f"http://{peer}"
+        obs, _ = programs.obs(binary, CONFIG.replace("PORT", port))
         there = wait_for("the alert there", lambda: ask(peer, "/api/v2/alerts"))
         here = wait_for("the alert here", lambda: ask(obs, "/api/v2/alerts"))
         for key in "labels", "annotations", "startsAt", "generatorURL", "fingerprint":

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 
-from processes import Programs, free_port, wait_for
+from processes import LISTENING, Programs, wait_for
 
 MORE = (
     "buddyinfo cgroups drbd ethtool interrupts ksmd lnstat logind meminfo_numa mountstats network_route "
@@ -50,11 +50,8 @@ def main():
     binary = str(pathlib.Path(sys.argv[1]).resolve())
     flags = [f"--collector.{name}" for name in MORE] + [f"--{name}={value}" for name, value in SAME.items()]
     with tempfile.TemporaryDirectory() as folder, Programs(folder) as programs:
-        # It does not tell the port that it took, so one that was free is given.
-        port = free_port()
-        peer = ["prometheus-node-exporter", f"--web.listen-address=127.0.0.1:{port}", *flags]
-        programs.start("prometheus-node-exporter", peer, r"(127\.0\.0\.1:\d+)")
-        peer_url = f"http://127.0.0.1:{port}/metrics"
+        peer = ["prometheus-node-exporter", "--web.listen-address=127.0.0.1:0", *flags]
+        peer_url = f"http://{programs.start('prometheus-node-exporter', peer, LISTENING)}/metrics"
         ours = [binary, "node-exporter", "--listen=127.0.0.1:0", *flags]
         url = programs.start("obs", ours, r"node exporter on (http://\S+)")
         theirs = wait_for("node_exporter", lambda: families(peer_url))

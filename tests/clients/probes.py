@@ -19,7 +19,7 @@ import tempfile
 import threading
 import urllib.parse
 
-from processes import Programs, free_port, wait_for
+from processes import LISTENING, Programs, free_port, wait_for
 
 MODULES = r"""
 modules:
@@ -248,8 +248,9 @@ def main():
         modules = MODULES.replace("ca.pem", str(folder / "ca.pem"))
         (folder / "blackbox.yml").write_text(modules)
         url, _ = programs.obs(binary, "obs: {collector: {probes: {modules_file: blackbox.yml}}}")
-        own, peer = url.removeprefix("http://"), f"127.0.0.1:{free_port()}"
-        programs.start("blackbox", [exporter, "--config.file=blackbox.yml", f"--web.listen-address={peer}"], r"(Listening)")
+        own = url.removeprefix("http://")
+        arguments = [exporter, "--config.file=blackbox.yml", "--web.listen-address=127.0.0.1:0"]
+        peer = programs.start("blackbox", arguments, LISTENING)
         wait_for("the peer", lambda: socket.create_connection(peer.split(":")).close() is None)
         count = 0
         for module, target in targets(folder):

@@ -106,6 +106,10 @@ class Programs:
         return f"http://127.0.0.1:{port}"
 
 
+# What the programs of the Prometheus project log when they listen; the address.
+LISTENING = r'msg="Listening on" address=(\S+)'
+
+
 def free_port():
     """A port that was free a moment ago, for programs that do not say which one they took."""
     import socket

@@ -12,7 +12,7 @@ import struct
 import sys
 import tempfile
 
-from processes import Programs, ask, free_port, wait_for
+from processes import LISTENING, Programs, ask, wait_for
 
 CONFIG = """
 obs:
@@ -185,11 +185,11 @@ def main():
     gateway = sys.argv[2] if len(sys.argv) > 2 else "prometheus-pushgateway"
     with tempfile.TemporaryDirectory() as folder, Programs(folder) as programs:
         url, addresses = programs.obs(binary, CONFIG)
-        own, peer = addresses["pushgateway"], f"127.0.0.1:{free_port()}"
-        programs.start(
+        own = addresses["pushgateway"]
+        peer = programs.start(
             "pushgateway",
-            [gateway, f"--web.listen-address={peer}", "--web.enable-admin-api", f"--persistence.file={folder}/metrics"],
-            r"(Listening)",
+            [gateway, "--web.listen-address=127.0.0.1:0", "--web.enable-admin-api", f"--persistence.file={folder}/metrics"],
+            LISTENING,
         )
         wait_for("the peer", lambda: send(peer, "GET", "/-/ready", None, None)[0] == 200)
         for n, request in enumerate(REQUESTS):

@@ -1,5 +1,6 @@
 //! Pushes through the routes, and restarts.
 
+use std::io::BufRead;
 use std::sync::Mutex as StdMutex;
 
 use axum::Router;
@@ -285,6 +286,19 @@ fn pushed_lines(page: &str) -> Vec<String> {
 /// A process that ends with the test.
 struct Original(std::process::Child);
 
+impl Original {
+    /// Where it listens, as its log says; what it logs later is read and dropped.
+    fn address(&mut self) -> String {
+        let log = self.0.stderr.take().expect("its log is a pipe");
+        let mut lines = std::io::BufReader::new(log).lines().map_while(Result::ok);
+        let said = lines.find(|line| line.contains("Listening on"));
+        std::thread::spawn(move || lines.count());
+        let said = said.expect("it listens before it ends");
+        let (_, address) = said.split_once("address=").expect("an address");
+        address.to_owned()
+    }
+}
+
 impl Drop for Original {
     fn drop(&mut self) {
         self.0.kill().expect("killed");
@@ -294,28 +308,19 @@ impl Drop for Original {
 
 #[tokio::test]
 async fn answers_are_those_of_debians_gateway() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = free.local_addr().expect("an address");
-    drop(free);
     let folder = tempfile::tempdir().expect("a folder");
     let kept = folder.path().join("original");
     let spawned = std::process::Command::new("prometheus-pushgateway")
-        .arg(format!("--web.listen-address={address}"))
+        .arg("--web.listen-address=127.0.0.1:0")
         .arg(format!("--persistence.file={}", kept.display()))
-        .stderr(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
         .spawn();
     let Ok(child) = spawned else {
         println!("skipped: there is no prometheus-pushgateway");
         return;
     };
-    let _original = Original(child);
-    let ready = async {
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
-    ready.expect("the original listens");
+    let mut original = Original(child);
+    let address = original.address();
     let client = crate::http_client::build(|| Ok(reqwest::Client::builder()), |b| b.build());
     let client = client.expect("a client");
     let rig = rig(&folder.path().join("ours"), "{}").await;

@@ -8,7 +8,7 @@ use obs_model::{Tenant, duration};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use super::rules::AdapterConfig;
+use super::rules::{AdapterConfig, Rule};
 use crate::tls::CertificateFiles;
 
 /// The resource-metrics APIs of Kubernetes.
@@ -80,7 +80,7 @@ fn tenant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tenant>, 
 impl ResourceMetricsConfig {
     /// The rules of custom and external metrics; those of prometheus-adapter's chart where none are
     /// given.
-    pub(super) async fn adapter(&self, folder: &Path) -> anyhow::Result<AdapterConfig> {
+    pub(super) async fn adapter(&self, folder: &Path) -> anyhow::Result<(Vec<Rule>, Vec<Rule>)> {
         let given = match (&self.adapter, &self.adapter_file) {
             (Some(_), Some(_)) => {
                 anyhow::bail!("obs.resource_metrics: adapter and adapter_file exclude each other")
@@ -94,7 +94,6 @@ impl ResourceMetricsConfig {
             }
             (None, None) => AdapterConfig::usual(),
         };
-        given.check().context("obs.resource_metrics: rules")?;
-        Ok(given)
+        given.compiled().context("obs.resource_metrics: rules")
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use obs_collector::enrich;
 use obs_collector::metrics::Counters;
 use obs_kubernetes::selector::Selector;
 use obs_kubernetes::{Client, Pairs, pods};
@@ -85,18 +86,18 @@ type List = Arc<[Object]>;
 #[derive(Debug)]
 pub(super) struct Objects {
     client: Option<Client>,
-    pods: Option<pods::Pods>,
+    pods: enrich::Pods,
     lists: Mutex<HashMap<String, (Timestamp, List)>>,
 }
 
 impl Objects {
-    /// Watches pods until `stop` is cancelled, where there is a cluster.
+    /// Watches pods until `stop` is cancelled, where there is a cluster and nobody watches them yet.
     pub(super) fn start(
         app: &Arc<App>,
         client: Option<Client>,
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Self {
-        let pods = client.clone().map(|client| {
+        let watch = |client: Client| {
             let pods = pods::Pods::new(pods::Settings::default());
             let (watched, stop) = (pods.clone(), stop.clone());
             let counters: Arc<Counters> = Arc::clone(&app.counters);
@@ -104,8 +105,12 @@ impl Objects {
                 let counters = counters.kubernetes();
                 watched.run(client, &counters, stop).await;
             });
-            pods
-        });
+            pods.into()
+        };
+        let pods: enrich::Pods = match (app.pods.is_watched(), client.clone()) {
+            (false, Some(client)) => watch(client),
+            _ => app.pods.clone(),
+        };
         Self {
             client,
             pods,
@@ -120,7 +125,7 @@ impl Objects {
 
     /// Labels of a pod, where it is known.
     pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<Pairs> {
-        let pod = self.pods.as_ref()?.by_name(namespace, name)?;
+        let pod = self.pods.by_name(namespace, name)?;
         Some(pod.labels.clone())
     }
 

@@ -3,6 +3,7 @@
 use obs_model::sample::Value;
 use obs_model::time::NANOS_PER_SECOND;
 use obs_model::{Answer, Labels, Timestamp};
+use obs_query::promql::quote;
 use obs_query::{Language, When};
 
 use super::Served;
@@ -98,9 +99,5 @@ pub(super) async fn speeds(served: &Served, selector: &str) -> Result<Vec<Speed>
 
 /// A selector's part for one label, escaped.
 pub(super) fn matcher(name: &str, operator: &str, value: &str) -> String {
-    let escaped = value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
-    format!("{name}{operator}\"{escaped}\"")
+    format!("{name}{operator}{}", quote(value))
 }

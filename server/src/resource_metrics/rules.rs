@@ -84,22 +84,21 @@ impl AdapterConfig {
         serde_yaml_ng::from_str(USUAL).expect("the file is part of the program and tested")
     }
 
-    /// Compiles all rules, for what is wrong with them.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
-        let named = [
-            ("rules", &self.rules),
-            ("externalRules", &self.external_rules),
-        ];
-        for (list, rules) in named {
-            for (index, rule) in rules.iter().enumerate() {
+    /// The rules of custom and of external metrics, ready to be used.
+    pub(super) fn compiled(&self) -> anyhow::Result<(Vec<Rule>, Vec<Rule>)> {
+        let all = |list: &str, rules: &[RuleConfig]| -> anyhow::Result<Vec<Rule>> {
+            let one = |(index, rule)| {
                 let compiled = Rule::new(rule);
-                compiled.map_err(|fault| anyhow::anyhow!("{list}[{index}]: {fault}"))?;
-            }
-        }
+                compiled.map_err(|fault| anyhow::anyhow!("{list}[{index}]: {fault}"))
+            };
+            rules.iter().enumerate().map(one).collect()
+        };
+        let custom = all("rules", &self.rules)?;
+        let external = all("externalRules", &self.external_rules)?;
         if self.resource_rules.is_some() {
             tracing::info!("resourceRules are not used: metrics.k8s.io is answered without rules");
         }
-        Ok(())
+        Ok((custom, external))
     }
 }
 
@@ -514,11 +513,9 @@ pub(super) struct Known<T> {
 }
 
 impl<T: Listed + 'static> Known<T> {
-    /// Of rules that were checked.
-    pub(super) fn new(rules: Vec<RuleConfig>) -> Self {
-        let compiled = rules.iter().filter_map(|rule| Rule::new(rule).ok());
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
         Self {
-            rules: compiled.collect(),
+            rules: rules.into(),
             found: Mutex::new(None),
         }
     }
@@ -568,8 +565,8 @@ mod tests {
     #[test]
     fn the_usual_rules_are_rules() {
         let usual = AdapterConfig::usual();
-        usual.check().unwrap();
-        assert!(usual.rules.len() >= 3);
+        let (custom, _) = usual.compiled().unwrap();
+        assert!(custom.len() >= 3);
     }
 
     fn rule(text: &str) -> Rule {
@@ -611,7 +608,7 @@ mod tests {
     fn faults_of_rules_are_told_with_their_place() {
         let check = |text: &str, expect: &str| {
             let config: AdapterConfig = serde_yaml_ng::from_str(text).unwrap();
-            let fault = config.check().unwrap_err().to_string();
+            let fault = config.compiled().unwrap_err().to_string();
             assert!(fault.contains(expect), "{fault}");
         };
         check(

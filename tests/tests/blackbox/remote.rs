@@ -33,17 +33,13 @@ impl Prometheus {
         let config_path = folder.path().join("prometheus.yml");
         std::fs::write(&config_path, config).expect("the folder is writable");
         let log = folder.path().join("log");
-        // Prometheus does not tell the port that it chose, so one that was free is given.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("bound").to_string();
-        drop(free);
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config_path.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
                 folder.path().join("data").display()
             ))
-            .arg(format!("--web.listen-address={address}"))
+            .arg("--web.listen-address=127.0.0.1:0")
             .args([
                 "--web.enable-remote-write-receiver",
                 "--enable-feature=native-histograms",
@@ -55,11 +51,17 @@ impl Prometheus {
             eprintln!("skipped: prometheus is not installed");
             return None;
         };
-        let started = Self {
+        let mut started = Self {
             child,
             folder,
-            url: format!("http://{address}"),
+            url: String::new(),
         };
+        started.url = until("Prometheus listens", || {
+            let log = std::fs::read_to_string(&log).ok()?;
+            let (_, said) = log.split_once("\"Listening on\" address=")?;
+            let (address, _) = said.split_once('\n')?;
+            Some(format!("http://{address}"))
+        });
         until("Prometheus", || {
             started.get("/-/ready", &[]).filter(|a| a.status == 200)
         });
