@@ -13,7 +13,7 @@ use crate::send::{MINUTE, SECOND, gzip, loki_json_body, remote_write_body, serie
 const CONFIG: &str = "obs: {limits: {body_bytes_max: 1048576, decompressed_bytes_max: 4194304, \
                       query_samples_max: 1000}}\n";
 /// Refusing takes no longer, however large the input would have become.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");

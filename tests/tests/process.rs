@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up. Long, because machines may be busy.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);
 /// Lines of the server's log that a failing test prints.
