@@ -21,6 +21,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use super::{Asker, Plain, Told};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::ruler::{GroupKey, ManageError, Member, Origin, Ruler, parsing};
 
 /// Longest name of a namespace or group.

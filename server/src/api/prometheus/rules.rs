@@ -176,7 +176,10 @@ fn seen_of(mut groups: Vec<GroupView>, seen: &Visible) -> Vec<GroupView> {
     for group in &mut groups {
         group.rules.retain(|rule| seen.sees(&rule.labels));
         let alerting = group.rules.iter_mut().filter_map(|r| r.alerting.as_mut());
-        alerting.for_each(|of| of.alerts.retain(|alert| seen.sees(&alert.labels)));
+        for of in alerting {
+            let alerts = of.alerts.iter().filter(|alert| seen.sees(&alert.labels));
+            of.alerts = alerts.cloned().collect();
+        }
     }
     groups.retain(|group| !group.rules.is_empty());
     groups
