@@ -64,7 +64,7 @@ async fn http_tells_status_and_checks_the_body() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nLast-Modified: Tue, 15 Nov 1994 12:45:26 GMT\r\nX-A: b\r\n\r\nhello";
     let (address, _tasks) = server(answer).await;
     check(
-        "modules: {m: {prober: http, timeout: 5s, http: {fail_if_body_not_matches_regexp: [hel+o], fail_if_header_not_matches: [{header: x-a, regexp: b}]}}}",
+        "modules: {m: {prober: http, timeout: 100s, http: {fail_if_body_not_matches_regexp: [hel+o], fail_if_header_not_matches: [{header: x-a, regexp: b}]}}}",
         &format!("{address}/path"),
         &[
             "probe_success 1",
@@ -193,8 +193,12 @@ async fn dns_asks_and_judges() {
 #[tokio::test]
 async fn icmp_reaches_loopback() {
     let query = "module=icmp&target=127.0.0.1&debug=true";
-    let (status, text) =
-        page_of("{}", query, &[("x-prometheus-scrape-timeout-seconds", "3")]).await;
+    let (status, text) = page_of(
+        "{}",
+        query,
+        &[("x-prometheus-scrape-timeout-seconds", "100")],
+    )
+    .await;
     assert_eq!(status, 200);
     if text.contains("error listening to socket") {
         println!("skipped: no right to open a socket for ICMP");
