@@ -6,6 +6,7 @@
 mod alerts;
 mod allocator;
 mod arguments;
+mod backup;
 mod check;
 mod check_dashboard;
 mod check_metrics;
@@ -140,6 +141,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
+        Command::Backup(options) => Box::pin(backup::run(*options)).await,
+        Command::Restore(options) => Box::pin(backup::restore(&options)).await,
         Command::Context(command) => context::run(&command),
         Command::Grafana(command) => grafana::run(&command),
         Command::Completions { shell } => complete::script(shell),

@@ -3,6 +3,7 @@
 //! Start: bind, answer "starting", replay the journals, answer. Stop: no more scrapes, own
 //! telemetry flushed, requests finished, queued writes made durable.
 
+pub mod backup;
 pub mod config;
 pub mod kube_state;
 pub mod node_exporter;

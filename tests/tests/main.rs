@@ -16,5 +16,6 @@ mod hostile;
 mod peer;
 mod process;
 mod rule_files;
+mod s3;
 mod send;
 mod simulation;
