@@ -164,6 +164,12 @@ pub(crate) enum Command {
         obs restore --from /mnt/backups --verify-only"
     )]
     Restore(Box<crate::backup::RestoreOptions>),
+    /// Look a data directory, a configuration, this machine and a server through, and explain
+    #[command(
+        after_help = "Examples:\n  obs doctor\n  obs doctor --data /var/lib/obs --deep\n  \
+        obs doctor --config obs.yml --server http://127.0.0.1:9090 -o json"
+    )]
+    Doctor(crate::doctor::DoctorOptions),
     /// Check files
     #[command(subcommand)]
     Check(Check),

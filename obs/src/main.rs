@@ -17,6 +17,7 @@ mod complete;
 mod context;
 mod correlate;
 mod cost;
+mod doctor;
 mod errors;
 mod explain;
 mod export;
@@ -142,6 +143,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
         Command::Backup(options) => Box::pin(backup::run(*options)).await,
+        Command::Doctor(options) => doctor::run(&options).await,
         Command::Restore(options) => Box::pin(backup::restore(&options)).await,
         Command::Context(command) => context::run(&command),
         Command::Grafana(command) => grafana::run(&command),

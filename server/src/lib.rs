@@ -20,6 +20,7 @@ mod dashboards;
 mod derived;
 mod features;
 mod intake;
+mod look;
 mod metrics;
 mod notify;
 mod params;
@@ -52,12 +53,15 @@ pub use alertmanager::check as check_alerts;
 /// For the command line, which hands them to a Grafana.
 pub use dashboards::bundled as bundled_dashboards;
 pub use features::Features;
+pub use look::{Looked, look_at};
 /// For the command line, whose tests of rules name files by patterns.
 pub use obs_collector::glob;
 /// For the command line, whose clients are built in the same way.
 pub use obs_collector::http_client;
 #[doc(inline)]
 pub use obs_collector::notifier::NotifierOptions;
+/// For the command line, which explains what was found.
+pub use obs_storage::Inspection;
 /// For the command line, which selects series by remote read.
 pub use obs_query::promql::parse_selector;
 pub use ruler::RuleOptions;
