@@ -126,7 +126,12 @@ mod tests {
         report.right("limits.files", "1024 files");
         report.note("ports", "9090 is taken", "a server runs there", "");
         assert_eq!(report.worst(), Level::Note);
-        report.problem("data.parts", "a\nb is corrupt", "rows are lost", "restore a backup");
+        report.problem(
+            "data.parts",
+            "a\nb is corrupt",
+            "rows are lost",
+            "restore a backup",
+        );
         let text = text_of(&report, false);
         assert_eq!(
             text,
@@ -136,6 +141,9 @@ mod tests {
         );
         assert!(text_of(&report, true).contains("limits.files: 1024 files"));
         let json = json_of(&report);
-        assert_eq!((&json["ok"], &json["findings"][2]["do"]), (&json!(false), &json!("restore a backup")));
+        assert_eq!(
+            (&json["ok"], &json["findings"][2]["do"]),
+            (&json!(false), &json!("restore a backup"))
+        );
     }
 }

@@ -9,7 +9,7 @@ mod copies;
 mod folder;
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -161,7 +161,11 @@ fn walk(root: &Path, folder: &str, depth: usize, found: &mut Vec<String>) -> any
         bail!("{folder} is too deep for a data directory");
     }
     let place = root.join(folder);
-    let entries = std::fs::read_dir(&place).with_context(|| format!("list {}", place.display()))?;
+    let entries = match std::fs::read_dir(&place) {
+        // It went meanwhile.
+        Err(error) if error.kind() == ErrorKind::NotFound && depth > 0 => return Ok(()),
+        entries => entries.with_context(|| format!("list {}", place.display()))?,
+    };
     for entry in entries {
         let entry = entry?;
         // A name that is not UTF-8 is not ours.
@@ -175,7 +179,12 @@ fn walk(root: &Path, folder: &str, depth: usize, found: &mut Vec<String>) -> any
             "" => name,
             folder => format!("{folder}/{name}"),
         };
-        let kind = entry.file_type()?;
+        // Through links: a store may be on another disk.
+        let kind = match std::fs::metadata(entry.path()) {
+            Ok(metadata) => metadata.file_type(),
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("inspect {path}")),
+        };
         if kind.is_dir() {
             walk(root, &path, depth + 1, found)?;
         } else if kind.is_file() {

@@ -61,10 +61,10 @@ pub use obs_collector::glob;
 pub use obs_collector::http_client;
 #[doc(inline)]
 pub use obs_collector::notifier::NotifierOptions;
-/// For the command line, which explains what was found.
-pub use obs_storage::Inspection;
 /// For the command line, which selects series by remote read.
 pub use obs_query::promql::parse_selector;
+/// For the command line, which explains what was found.
+pub use obs_storage::Inspection;
 pub use ruler::RuleOptions;
 pub use start::serve;
 pub use telemetry::LogFormat;

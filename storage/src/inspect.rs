@@ -91,11 +91,7 @@ fn check(part: &PartReader, entry: &PartEntry, deep: bool) -> Result<(), Corrupt
     }
 }
 
-fn inspect_journal(
-    disk: &dyn Disk,
-    name: &str,
-    found: &mut Inspection,
-) -> Result<(), DiskError> {
+fn inspect_journal(disk: &dyn Disk, name: &str, found: &mut Inspection) -> Result<(), DiskError> {
     let folder = format!("{name}/journal");
     let all = segments(disk, &folder)?;
     let mut expected = None;
@@ -149,7 +145,10 @@ mod tests {
             let none = (found.damage, found.quarantined, found.closed);
             assert_eq!(none, (vec![], vec![], None));
         }
-        assert_eq!(inspect(&shared, "none", true).unwrap(), Inspection::default());
+        assert_eq!(
+            inspect(&shared, "none", true).unwrap(),
+            Inspection::default()
+        );
     }
 
     #[test]

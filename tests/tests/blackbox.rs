@@ -8,6 +8,7 @@ mod cost;
 mod demo;
 mod deploy;
 mod derived;
+mod doctor;
 mod explain;
 mod grafana_logs;
 mod ingest;

@@ -252,6 +252,9 @@ pub(super) async fn make(
     data: Option<&Path>,
     server: &ServerOptions,
 ) -> anyhow::Result<Manifest> {
+    if let (Place::Folder(to), Some(data)) = (&place, data) {
+        refuse_inside(to, data)?;
+    }
     let begun = now();
     let Opened {
         source,
@@ -294,6 +297,17 @@ pub(super) async fn make(
             Err(error.context("there is no new backup"))
         }
     }
+}
+
+/// A backup in the folder that it is of would have all backups before it.
+fn refuse_inside(to: &Path, data: &Path) -> anyhow::Result<()> {
+    let (to_whole, data_whole) = (std::path::absolute(to)?, std::path::absolute(data)?);
+    ensure!(
+        !to_whole.starts_with(data_whole),
+        "{} is in the data directory: choose another place, best on another disk",
+        to.display()
+    );
+    Ok(())
 }
 
 async fn interrupted() -> anyhow::Result<()> {

@@ -30,7 +30,12 @@ pub(super) async fn look(file: &Path, report: &mut Report) {
     };
     report.right("config", checked.summary);
     for notice in checked.notices {
-        report.note("config", notice, "it has no effect, or not the one of Prometheus", "");
+        report.note(
+            "config",
+            notice,
+            "it has no effect, or not the one of Prometheus",
+            "",
+        );
     }
     let Ok(yaml) = serde_yaml_ng::from_str::<Value>(&checked.text) else {
         return;
@@ -56,7 +61,11 @@ fn urls(yaml: &Value) -> Vec<String> {
     let mut all = list(&yaml["remote_write"]);
     for one in list(&yaml["obs"]["collector"]["destinations"]) {
         // One key says what the destination speaks.
-        all.extend(one.as_mapping().into_iter().flat_map(|map| map.values().cloned()));
+        all.extend(
+            one.as_mapping()
+                .into_iter()
+                .flat_map(|map| map.values().cloned()),
+        );
     }
     for one in all {
         let url = one["url"].as_str();
@@ -76,7 +85,10 @@ async fn date(http: &reqwest::Client, url: &str, report: &mut Report) {
     match http.head(url).send().await {
         Ok(answer) => {
             let answered = now().nanos();
-            let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+            let date = answer
+                .headers()
+                .get("date")
+                .and_then(|date| date.to_str().ok());
             let date = date.unwrap_or_default();
             compare_dates("clock.destinations", url, date, (asked, answered), report);
         }

@@ -12,8 +12,7 @@ use crate::client::now;
 const FREE_BYTES_MIN: u64 = 1 << 30;
 const FREE_SHARE_MIN: f64 = 0.05;
 /// A commit of writes waits for one of these.
-const SYNC_WARNING_NANOS: i64 = 50_000_000;
-const SYNC_PROBLEM_NANOS: i64 = 1_000_000_000;
+const SYNC_NANOS_MAX: i64 = 50_000_000;
 /// Journal of this many bytes makes a start slow; flushes keep it below half a gibibyte.
 const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 /// Findings of one kind that are told one by one.
@@ -60,7 +59,12 @@ fn disk(data: &Path, report: &mut Report) {
     let found = match rustix::fs::statvfs(data) {
         Ok(found) => found,
         Err(error) => {
-            report.problem("disk", format!("it does not tell its state: {error}"), "", "");
+            report.problem(
+                "disk",
+                format!("it does not tell its state: {error}"),
+                "",
+                "",
+            );
             return;
         }
     };
@@ -135,7 +139,12 @@ fn kind(magic: u64, report: &mut Report) {
         }
         magic => {
             let found = format!("a file system that is not known to doctor ({magic:#x})");
-            report.note("disk.kind", found, "obs is tested on ext4, xfs, btrfs and zfs", "");
+            report.note(
+                "disk.kind",
+                found,
+                "obs is tested on ext4, xfs, btrfs and zfs",
+                "",
+            );
             return;
         }
     };
@@ -164,10 +173,10 @@ fn syncs(data: &Path, report: &mut Report) {
     let told = format!("a sync takes {:.1} ms", nanos as f64 / 1e6);
     let means = "each group of writes waits for one";
     let remedy = "use a disk of its own, and one with a cache that survives the power";
-    match nanos {
-        ..=SYNC_WARNING_NANOS => report.right("disk.sync", told),
-        nanos if nanos <= SYNC_PROBLEM_NANOS => report.warning("disk.sync", told, means, remedy),
-        _ => report.problem("disk.sync", told, means, remedy),
+    if nanos > SYNC_NANOS_MAX {
+        report.warning("disk.sync", told, means, remedy);
+    } else {
+        report.right("disk.sync", told);
     }
 }
 
@@ -221,12 +230,20 @@ fn inspected(name: &str, store: &Inspection, deep: bool, report: &mut Report) {
     }
     if store.quarantined.len() > TOLD {
         let more = store.quarantined.len() - TOLD;
-        report.warning("data.quarantine", format!("{name}: {more} more"), "as above", "");
+        report.warning(
+            "data.quarantine",
+            format!("{name}: {more} more"),
+            "as above",
+            "",
+        );
     }
     if damage.is_empty() && store.closed.is_none() {
         let (parts, bytes) = (store.parts, size(store.part_bytes));
         let how = if deep { "every byte of" } else { "the ends of" };
-        report.right("data.parts", format!("{name}: {how} {parts} parts, {bytes}"));
+        report.right(
+            "data.parts",
+            format!("{name}: {how} {parts} parts, {bytes}"),
+        );
     }
     let told = format!(
         "{name}: {} in {} segments",

@@ -43,7 +43,9 @@ pub(super) fn look(report: &mut Report) {
 
 fn memory(report: &mut Report) {
     let machine = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
         let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
         Some(kib * 1024)
     });
@@ -63,7 +65,10 @@ fn memory(report: &mut Report) {
             "limits.memory",
             found,
             "a server with some ten thousand series needs more, and is killed where it asks for it",
-            format!("give it {} or more, or lower obs.storage.memory_bytes", size(MEMORY_MIN)),
+            format!(
+                "give it {} or more, or lower obs.storage.memory_bytes",
+                size(MEMORY_MIN)
+            ),
         );
     } else {
         report.right("limits.memory", found);
@@ -190,7 +195,11 @@ pub(super) fn compare_dates(
 
 /// `1m40s`, `-250ms`
 fn duration_of(nanos: i64) -> String {
-    let unit = if nanos.abs() >= 1_000_000_000 { 1_000_000_000 } else { 1_000_000 };
+    let unit = if nanos.abs() >= 1_000_000_000 {
+        1_000_000_000
+    } else {
+        1_000_000
+    };
     let whole = obs_model::duration::format(nanos.abs() / unit * unit);
     let sign = if nanos < 0 { "-" } else { "" };
     format!("{sign}{whole}")
@@ -200,7 +209,10 @@ pub(super) fn size(bytes: u64) -> String {
     crate::top::bytes(Some(bytes as f64))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the kernel tells its limits in files")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel tells its limits in files"
+)]
 fn read(path: &str) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     String::from_utf8(bytes).ok()
@@ -217,7 +229,13 @@ mod tests {
             let mut report = Report::default();
             let date = "Thu, 01 Jan 1970 01:00:00 GMT";
             let second = 1_000_000_000;
-            compare_dates("clock", "x", date, (asked * second, answered * second), &mut report);
+            compare_dates(
+                "clock",
+                "x",
+                date,
+                (asked * second, answered * second),
+                &mut report,
+            );
             assert_eq!(report.worst(), level, "{report:?}");
             assert!(report.findings[0].found.contains(part), "{report:?}");
         };

@@ -32,7 +32,12 @@ pub(super) async fn look(options: &ServerOptions, report: &mut Report) {
                  add` say who asks",
             );
         } else {
-            report.note("server", found, "no server was named, and there is none here", "");
+            report.note(
+                "server",
+                found,
+                "no server was named, and there is none here",
+                "",
+            );
         }
     }
 }
@@ -42,12 +47,24 @@ async fn ask(options: &ServerOptions, report: &mut Report) -> anyhow::Result<()>
     let asked = now().nanos();
     let ready = client.stream("/-/ready", &[], TIMEOUT).await?;
     let answered = now().nanos();
-    let date = ready.headers().get("date").and_then(|date| date.to_str().ok());
+    let date = ready
+        .headers()
+        .get("date")
+        .and_then(|date| date.to_str().ok());
     let date = date.unwrap_or_default().to_owned();
     report.right("server.ready", "it takes in and answers");
-    compare_dates("clock.server", "the server", &date, (asked, answered), report);
+    compare_dates(
+        "clock.server",
+        "the server",
+        &date,
+        (asked, answered),
+        report,
+    );
     let build = client.json("/api/v1/status/buildinfo", &[]).await?;
-    version(build["data"]["version"].as_str().unwrap_or_default(), report);
+    version(
+        build["data"]["version"].as_str().unwrap_or_default(),
+        report,
+    );
     let metrics = client.get("/metrics", &[], "text/plain").await?;
     metrics_of(&String::from_utf8_lossy(&metrics), report);
     let active = [("state", "active".to_owned())];
@@ -58,7 +75,10 @@ async fn ask(options: &ServerOptions, report: &mut Report) -> anyhow::Result<()>
 fn version(server: &str, report: &mut Report) {
     let own = env!("CARGO_PKG_VERSION");
     match server.contains(own) {
-        true => report.right("server.version", format!("the server and this command are {own}")),
+        true => report.right(
+            "server.version",
+            format!("the server and this command are {own}"),
+        ),
         false => report.note(
             "server.version",
             format!("the server is {server:?}, this command is {own}"),
@@ -75,7 +95,10 @@ fn values<'t>(text: &'t str, name: &str) -> Vec<(&'t str, f64)> {
         let Some(rest) = line.strip_prefix(name).filter(|_| !line.starts_with('#')) else {
             continue;
         };
-        let (labels, value) = match rest.strip_prefix('{').and_then(|rest| rest.rsplit_once('}')) {
+        let (labels, value) = match rest
+            .strip_prefix('{')
+            .and_then(|rest| rest.rsplit_once('}'))
+        {
             Some((labels, value)) => (labels, value),
             None if rest.starts_with(' ') => ("", rest),
             None => continue,
@@ -90,7 +113,8 @@ fn metrics_of(text: &str, report: &mut Report) {
     let over = |name: &str, limit: f64| -> Vec<String> {
         let all = values(text, name).into_iter();
         let over = all.filter(|(_, value)| *value > limit);
-        over.map(|(labels, value)| format!("{name}{{{labels}}} is {value}")).collect()
+        over.map(|(labels, value)| format!("{name}{{{labels}}} is {value}"))
+            .collect()
     };
     let before = report.findings.len();
     for found in over("obs_store_poisoned", 0.0) {
@@ -125,7 +149,12 @@ fn metrics_of(text: &str, report: &mut Report) {
             "look for failed jobs, and at how busy the disk is",
         );
     }
-    let sum = |name: &str| values(text, name).iter().map(|(_, value)| value).sum::<f64>();
+    let sum = |name: &str| {
+        values(text, name)
+            .iter()
+            .map(|(_, value)| value)
+            .sum::<f64>()
+    };
     let (depth, bound) = (sum("obs_sink_queue_depth"), sum("obs_sink_queue_bound"));
     if bound > 0.0 && depth / bound > 0.5 {
         report.warning(
@@ -146,14 +175,20 @@ fn metrics_of(text: &str, report: &mut Report) {
     }
     if report.findings.len() == before {
         let memory = sum("process_resident_memory_bytes").max(0.0) as u64;
-        report.right("server.metrics", format!("nothing is wrong; {} of memory", size(memory)));
+        report.right(
+            "server.metrics",
+            format!("nothing is wrong; {} of memory", size(memory)),
+        );
     }
 }
 
 fn targets(answer: &Value, report: &mut Report) {
     let none = Vec::new();
     let all = answer["data"]["activeTargets"].as_array().unwrap_or(&none);
-    let down: Vec<&Value> = all.iter().filter(|target| target["health"] == "down").collect();
+    let down: Vec<&Value> = all
+        .iter()
+        .filter(|target| target["health"] == "down")
+        .collect();
     for target in down.iter().take(TOLD) {
         let text = |name: &str| target[name].as_str().unwrap_or_default();
         report.warning(
@@ -186,20 +221,32 @@ mod tests {
             assert_eq!(report.worst(), level, "{report:?}");
             assert!(report.findings[0].found.contains(part), "{report:?}");
         };
-        check("process_resident_memory_bytes 1048576\n", Level::Right, "1.0 MiB");
+        check(
+            "process_resident_memory_bytes 1048576\n",
+            Level::Right,
+            "1.0 MiB",
+        );
         check(
             "# TYPE obs_store_poisoned gauge\nobs_store_poisoned{store=\"logs\"} 1\n",
             Level::Problem,
             "store=\"logs\"",
         );
         check("obs_store_poisoned{store=\"logs\"} 0\n", Level::Right, "");
-        check("obs_store_quarantined{store=\"a}b\"} 2\n", Level::Warning, "a}b");
+        check(
+            "obs_store_quarantined{store=\"a}b\"} 2\n",
+            Level::Warning,
+            "a}b",
+        );
         check(
             "obs_sink_queue_depth 6\nobs_sink_queue_bound 10\n",
             Level::Warning,
             "6 of 10",
         );
-        check("obs_sink_queue_depth_other 6\nprocess_open_fds nonsense\n", Level::Right, "");
+        check(
+            "obs_sink_queue_depth_other 6\nprocess_open_fds nonsense\n",
+            Level::Right,
+            "",
+        );
     }
 
     #[test]

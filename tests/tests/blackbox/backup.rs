@@ -467,9 +467,15 @@ fn misuse_is_told() {
         "--backup",
     );
     check(
-        &["backup", "--to", &here, "--data", &here],
+        &["backup", "--to", "/nowhere/x", "--data", &here],
         1,
         "no data directory",
+    );
+    let inside = format!("{here}/vault");
+    check(
+        &["backup", "--to", &inside, "--data", &here],
+        1,
+        "in the data directory",
     );
     check(
         &["restore", "--from", &here, "--verify-only"],
