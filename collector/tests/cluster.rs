@@ -8,6 +8,7 @@ use std::time::Duration;
 use obs_collector::cluster;
 use obs_collector::config::{GlobalConfig, Job, KubernetesConfig, ScrapeConfig, jobs};
 use obs_collector::metrics::Counters;
+use obs_collector::outgoing::Addresses;
 use obs_collector::scrape::{Scraper, Setting};
 use obs_collector::{Accepted, Decoder, Inbox, Sink};
 use obs_model::Tenant;
@@ -182,6 +183,7 @@ async fn a_cluster_brings_jobs_and_events() {
     let setting = cluster::Setting {
         config,
         global: GlobalConfig::default(),
+        addresses: Addresses::default(),
         jobs: jobs.subscribe(),
         scraper: rig.scraper.clone(),
         sink: rig.sink.clone(),

@@ -11,7 +11,9 @@ use super::*;
 
 async fn page_of(modules: &str, query: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let config: ProbesConfig = serde_yaml_ng::from_str(modules).expect(modules);
-    let probes = Probes::open(&config, Path::new("")).await.expect("modules");
+    let probes = Probes::open(&config, Path::new(""), Addresses::default())
+        .await
+        .expect("modules");
     let mut request = Request::get(format!("/probe?{query}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -278,4 +280,22 @@ async fn bodies_that_nobody_looks_at_are_not_kept() {
     check(looks, &address, &["probe_success 0"]).await;
     let bounded = "modules: {m: {prober: http, http: {body_size_limit: 1MB}}}";
     check(bounded, &address, &["probe_success 0"]).await;
+}
+
+#[tokio::test]
+async fn probes_do_not_go_where_nobody_goes() {
+    let refused = async |modules: &str, target: &str| {
+        let query = format!("module=m&debug=true&target={target}");
+        let (_, text) = page_of(modules, &query, &[]).await;
+        assert!(text.contains("probe_success 0"), "{text}");
+        assert!(text.contains("is not dialled: it is link-local"), "{text}");
+    };
+    let http = "modules: {m: {prober: http}}";
+    refused(http, "http://169.254.169.254/latest/meta-data").await;
+    refused("modules: {m: {prober: tcp}}", "169.254.169.254:80").await;
+    refused("modules: {m: {prober: icmp}}", "169.254.169.254").await;
+    let found =
+        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n";
+    let (address, _tasks) = server(found).await;
+    refused(http, &format!("http://{address}/")).await;
 }

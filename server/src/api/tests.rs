@@ -39,6 +39,7 @@ fn app() -> (Arc<App>, Inbox) {
         stores: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
+        copies: Default::default(),
         ruler: OnceLock::new(),
         dashboards: dashboards(),
         alertmanager: OnceLock::new(),

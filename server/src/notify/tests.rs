@@ -97,7 +97,10 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 async fn senders(receiver: &str, folder: &Path) -> anyhow::Result<Senders> {
     let text = format!("route: {{receiver: r}}\nreceivers:\n- name: r\n  {receiver}\n");
     let config = Config::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let options = SenderOptions { programs: true };
+    let options = SenderOptions {
+        programs: true,
+        ..SenderOptions::default()
+    };
     Senders::new(&config, folder, &options).await
 }
 
