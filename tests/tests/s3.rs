@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use ring::{digest, hmac};
 
+use crate::process::until;
+
 pub(crate) const KEY: &str = "AKIDTEST";
 pub(crate) const SECRET: &str = "secret/of+tests";
 pub(crate) const REGION: &str = "eu-test-1";
@@ -104,10 +106,10 @@ impl S3 {
 
     /// Waits until a request is held.
     pub(crate) fn wait_held(&self) {
-        let mut state = self.state.0.lock().expect("no panic");
-        while state.holding == 0 {
-            state = self.state.1.wait(state).expect("no panic");
-        }
+        until("a request to be held", || {
+            let state = self.state.0.lock().expect("no panic");
+            (state.holding > 0).then_some(())
+        });
     }
 
     /// The keys of all objects.

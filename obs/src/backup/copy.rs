@@ -379,10 +379,11 @@ async fn copy_new(
         let copied = tokio::select! {
             copied = tasks.join_next() => copied,
             _ = beat.tick() => {
-                match making.write_draft(false).await {
-                    Ok(()) => drafted_at = now(),
-                    Err(error) if now() - drafted_at > LOST_NANOS => return Err(error),
-                    Err(_) => {}
+                // Also of a machine that slept: a prune may have taken us for dead meanwhile.
+                let late = now() - drafted_at > LOST_NANOS;
+                ensure!(!late, "no word of this backup reached the place for hours; run it again");
+                if making.write_draft(false).await.is_ok() {
+                    drafted_at = now();
                 }
                 continue;
             }

@@ -60,32 +60,37 @@ async fn ask(options: &ServerOptions, report: &mut Report) -> anyhow::Result<()>
         (asked, answered),
         report,
     );
-    let build = client.json("/api/v1/status/buildinfo", &[]).await?;
-    version(
-        build["data"]["version"].as_str().unwrap_or_default(),
-        report,
-    );
     let metrics = client.get("/metrics", &[], "text/plain").await?;
-    metrics_of(&String::from_utf8_lossy(&metrics), report);
+    let metrics = String::from_utf8_lossy(&metrics);
+    version(&metrics, report);
+    metrics_of(&metrics, report);
     let active = [("state", "active".to_owned())];
     targets(&client.json("/api/v1/targets", &active).await?, report);
     Ok(())
 }
 
-fn version(server: &str, report: &mut Report) {
+/// `/api/v1/status/buildinfo` tells the version of Prometheus that clients may expect.
+fn version(metrics: &str, report: &mut Report) {
     let own = env!("CARGO_PKG_VERSION");
-    match server.contains(own) {
-        true => report.right(
+    let told = values(metrics, "obs_build_info").into_iter().next();
+    let (labels, _) = told.unwrap_or_default();
+    let server = labels
+        .strip_prefix("version=\"")
+        .and_then(|rest| rest.strip_suffix('"'));
+    if server == Some(own) {
+        report.right(
             "server.version",
             format!("the server and this command are {own}"),
-        ),
-        false => report.note(
-            "server.version",
-            format!("the server is {server:?}, this command is {own}"),
-            "commands may ask for what the server does not know",
-            "use the obs of the server",
-        ),
+        );
+        return;
     }
+    let server = server.unwrap_or("not known");
+    report.note(
+        "server.version",
+        format!("the version of the server is {server}, that of this command {own}"),
+        "commands may ask for what the server does not know",
+        "use the obs of the server",
+    );
 }
 
 /// The values of a metric, with what tells its series apart.
@@ -247,6 +252,18 @@ mod tests {
             Level::Right,
             "",
         );
+    }
+
+    #[test]
+    fn versions_are_compared() {
+        let own = env!("CARGO_PKG_VERSION");
+        for (told, level) in [(own, Level::Right), ("99.0.0", Level::Note)] {
+            let mut report = Report::default();
+            let metrics = format!("# HELP x\nobs_build_info{{version=\"{told}\"}} 1\n");
+            version(&metrics, &mut report);
+            assert_eq!(report.worst(), level, "{report:?}");
+            assert!(report.findings[0].found.contains(told), "{report:?}");
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Which files a backup has, what they are known by, and where one is restored into.
+
 use super::*;
 
 #[expect(clippy::disallowed_methods, reason = "a folder for the test")]
