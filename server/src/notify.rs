@@ -106,6 +106,7 @@ struct Notice {
     reason: &'static str,
     external_url: String,
     now: Timestamp,
+    delivery: String,
 }
 
 impl Notice {
@@ -119,6 +120,7 @@ impl Notice {
             reason: data.reason,
             external_url: data.external_url.to_owned(),
             now: data.now,
+            delivery: data.delivery.clone(),
         }
     }
 
@@ -132,6 +134,7 @@ impl Notice {
             reason: self.reason,
             external_url: &self.external_url,
             now: self.now,
+            delivery: self.delivery.clone(),
         }
     }
 }
