@@ -52,8 +52,8 @@ pub(crate) fn wanted(words: &[std::ffi::OsString]) -> clap::ColorChoice {
     let before_end = || texts().take_while(|word| *word != "--");
     let joined = before_end().find_map(|word| word.strip_prefix("--color="));
     let apart = || {
-        let behind = before_end().skip_while(|word| *word != "--color");
-        behind.skip(1).next()
+        let mut behind = before_end().skip_while(|word| *word != "--color");
+        behind.nth(1)
     };
     match joined.or_else(apart) {
         Some("never") => clap::ColorChoice::Never,

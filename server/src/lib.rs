@@ -17,6 +17,7 @@ mod connections;
 mod cost;
 mod dashboards;
 mod derived;
+mod enforced;
 mod features;
 mod intake;
 mod metrics;

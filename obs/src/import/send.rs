@@ -65,7 +65,9 @@ impl Sender {
             }
             if attempt == 1 {
                 // Each request anew, so that nobody wonders what the command waits for.
-                super::say(&format!("obs import: {reason}; trying again for some minutes"));
+                super::say(&format!(
+                    "obs import: {reason}; trying again for some minutes"
+                ));
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);

@@ -464,7 +464,14 @@ const CASES: &[(&str, &str, &[&str])] = &[
     (
         "explain-logs",
         "80",
-        &["explain", "{app=\"shop\"} |= \"well\"", "--lang", "logql", "--to", "TO"],
+        &[
+            "explain",
+            "{app=\"shop\"} |= \"well\"",
+            "--lang",
+            "logql",
+            "--to",
+            "TO",
+        ],
     ),
     (
         "error-explain",
@@ -472,7 +479,11 @@ const CASES: &[(&str, &str, &[&str])] = &[
         &["explain", "{}", "--lang", "traceql", "-o", "csv"],
     ),
     ("error-step", "80", &["query", "up", "--step", "0s"]),
-    ("error-limit", "80", &["logs", "{app=\"shop\"}", "--limit", "0"]),
+    (
+        "error-limit",
+        "80",
+        &["logs", "{app=\"shop\"}", "--limit", "0"],
+    ),
     (
         "error-duration",
         "80",
@@ -696,7 +707,10 @@ fn contexts_name_servers() {
     let against = ["test", "rules", "--against", "1m", &rules];
     assert!(fine(&against).contains("group"));
     let (_, told, code) = run(&[&against[..], &["--context", "gone"]].concat());
-    assert!(code == Some(1) && told.contains("http://127.0.0.1:1"), "{told}");
+    assert!(
+        code == Some(1) && told.contains("http://127.0.0.1:1"),
+        "{told}"
+    );
     let (_, told, code) = run(&["context", "add", "here", &url]);
     assert!(code == Some(1) && told.contains("--force"), "{told}");
     let (_, told, code) = run(&["query", "up", "--context", "x", "--server", &url]);
@@ -744,7 +758,7 @@ fn shells_complete_commands_and_names() {
     assert!(completed(&["obs", "ma"]).contains("man"));
     // The list is left out where the machine is too slow for somebody who types.
     for command in ["series", "query", "explain"] {
-        crate::process::until("the name of a metric", || {
+        until("the name of a metric", || {
             completed(&["obs", command, "requests_o"])
                 .contains("requests_of_now")
                 .then_some(())
@@ -761,7 +775,10 @@ struct Running {
 impl Running {
     fn start(arguments: &[&str]) -> Self {
         let mut command = command(arguments);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
         let mut child = child.expect("obs runs");
         let lines: Arc<Mutex<Vec<String>>> = Arc::default();
         let read = |from: Box<dyn Read + Send>| {
