@@ -53,7 +53,13 @@ pub(super) async fn keep(to: &Arc<Outlet>, worker: &Decoder, stop: &Cancellation
         let (to, worker, stop) = (Arc::clone(to), worker.clone(), stop.clone());
         async move { run(&to, &worker, &stop).await }
     };
-    supervise::keep("sending to a destination", stop, || to.spool.rewind(), begin).await;
+    supervise::keep(
+        "sending to a destination",
+        stop,
+        || to.spool.rewind(),
+        begin,
+    )
+    .await;
 }
 
 /// Sends until it is stopped.

@@ -168,19 +168,27 @@ impl Ruler {
         if !told.is_empty() {
             self.keep(member, now).await;
         }
+        // One time for all of them: a round waits no longer for many rules than for one.
+        let interval = u64::try_from(member.times.interval).unwrap_or(0);
+        let patience = Duration::from_nanos(interval / 2).min(SEND_MAX);
+        let deadline = tokio::time::Instant::now() + patience;
         for (rule, told) in told {
             if !told.alerts.is_empty() {
-                self.send(member, rule, told).await;
+                self.send(member, rule, (told, deadline)).await;
             }
         }
     }
 
     /// Hands alerts to those who send them. Where so much is told at one time that nobody takes it
     /// for long, the next evaluation tells it.
-    async fn send(&self, member: &Member, rule: usize, told: Told) {
-        let interval = u64::try_from(member.times.interval).unwrap_or(0);
-        let patience = Duration::from_nanos(interval / 2).min(SEND_MAX);
-        let Ok(permit) = tokio::time::timeout(patience, self.outbox.reserve()).await else {
+    async fn send(
+        &self,
+        member: &Member,
+        rule: usize,
+        (told, deadline): (Told, tokio::time::Instant),
+    ) {
+        let reserved = tokio::time::timeout_at(deadline, self.outbox.reserve()).await;
+        let Ok(permit) = reserved else {
             let alerts = told.alerts.len() as u64;
             self.counts
                 .alerts_dropped
