@@ -110,6 +110,7 @@ struct Notice {
     reason: &'static str,
     external_url: String,
     now: Timestamp,
+    delivery: String,
 }
 
 impl Notice {
@@ -123,6 +124,7 @@ impl Notice {
             reason: data.reason,
             external_url: data.external_url.to_owned(),
             now: data.now,
+            delivery: data.delivery.clone(),
         }
     }
 
@@ -136,6 +138,7 @@ impl Notice {
             reason: self.reason,
             external_url: &self.external_url,
             now: self.now,
+            delivery: self.delivery.clone(),
         }
     }
 }

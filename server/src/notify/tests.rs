@@ -118,6 +118,7 @@ async fn tell(senders: &Senders) -> Result<(), SendError> {
         guessed_end: false,
     }];
     let data = Data {
+        delivery: "d1".to_owned(),
         receiver: "r",
         group_key: "{}:{}",
         group_labels: &labels,
