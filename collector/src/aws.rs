@@ -313,8 +313,9 @@ impl Asker<'_> {
         mut form: Vec<(String, String)>,
     ) -> Result<Element, String> {
         form.push(("Version".to_owned(), version.to_owned()));
-        let mut body = form_urlencoded::Serializer::new(String::new());
-        let body = body.extend_pairs(&form).finish();
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&form)
+            .finish();
         let url = reqwest::Url::parse(endpoint);
         let url = url.map_err(|e| format!("{:?}: {e}", shown(endpoint)))?;
         let host = url.host_str().unwrap_or("");

@@ -116,7 +116,7 @@ impl Forwarder {
             external: external.into(),
             running: OnceLock::new(),
         };
-        let open = |config: RemoteWrite| Ok(opening.open(config, None)?);
+        let open = |config: RemoteWrite| opening.open(config, None);
         let destinations: Result<Vec<_>, DiskError> = configs.into_iter().map(open).collect();
         Ok(Self {
             destinations: Arc::new(RwLock::new(Destinations::of(destinations?))),

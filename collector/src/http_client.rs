@@ -10,8 +10,8 @@ mod server_name;
 mod tls;
 
 pub use configured::{Answered, HttpClient, Unanswered, Use};
-pub(crate) use tls::Anyone;
 pub use tls::handshake;
+pub(crate) use tls::handshake_for;
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -298,7 +298,10 @@ impl Shipper {
 
     /// What the destinations tell about themselves.
     pub fn families(&self) -> Vec<Family> {
-        counters::families(&self.all())
+        match self.all() {
+            none if none.is_empty() => Vec::new(),
+            all => counters::families(&all),
+        }
     }
 }
 

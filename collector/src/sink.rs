@@ -794,7 +794,7 @@ mod tests {
         assert_eq!(other.as_deref(), Ok(KEY.as_bytes()));
         // Where nothing can be written.
         let file = folder.path().join("file");
-        std::fs::write(&file, "x").expect("written");
+        tokio::fs::write(&file, "x").await.expect("written");
         let outcome = sent(&file.join("no"), begin(), true).await;
         assert!(
             matches!(&outcome, Err(Err(SinkError::Unavailable { .. }))),

@@ -30,8 +30,9 @@ impl Rig {
         }
     }
 
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("written");
+    async fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        tokio::fs::write(path, text).await.expect("written");
     }
 
     async fn find(&self, variables: &[(&str, &str)], profile: &str) -> Result<String, String> {
@@ -96,7 +97,7 @@ async fn the_environment_comes_first() {
 async fn tokens_of_pods_stand_for_roles() {
     let action = "AssumeRoleWithWebIdentity";
     let rig = Rig::new(&[("/sts", &taken(action, "w"))]).await;
-    rig.write("token", "to.k.en\n");
+    rig.write("token", "to.k.en\n").await;
     let pod = [
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "DIR/token"),
         ("AWS_ROLE_ARN", "arn:x"),
@@ -110,7 +111,7 @@ async fn tokens_of_pods_stand_for_roles() {
     rig.write(
         "config",
         "[profile p]\nrole_arn = arn:y\nweb_identity_token_file = TOKEN\n",
-    );
+    ).await;
     let told = rig.find(&[("AWS_CONFIG_FILE", "DIR/config")], "p").await;
     assert!(told.is_err_and(|e| e.starts_with("TOKEN: there is no token")));
 }
@@ -125,11 +126,11 @@ async fn profiles_lead_to_one_another() {
          role_arn = arn:b\nsource_profile = a\n[profile x]\nrole_arn = arn:x\nsource_profile = y\n\
          [profile y]\nrole_arn = arn:y\nsource_profile = x\n[profile p]\ncredential_process = run\n\
          [profile n]\nrole_arn=arn:n\nsource_profile=gone\n",
-    );
+    ).await;
     rig.write(
         "keys",
         "[a]\naws_access_key_id = k\naws_secret_access_key = s\n",
-    );
+    ).await;
     let files = [
         ("AWS_CONFIG_FILE", "DIR/config"),
         ("AWS_SHARED_CREDENTIALS_FILE", "DIR/keys"),
@@ -163,7 +164,7 @@ async fn containers_and_machines_have_roles() {
         (&format!("{path}node"), ROLE),
     ])
     .await;
-    rig.write("token", "let me\n");
+    rig.write("token", "let me\n").await;
     let container = [
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "URL/role"),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "DIR/token"),

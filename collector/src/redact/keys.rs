@@ -404,7 +404,7 @@ mod tests {
         changes.taken();
         let again = OpenKeys::at(file.clone());
         assert!(again.is_open(u64::MAX, now));
-        std::fs::write(&file, "x").expect("written");
+        durable::replace(&file, b"x").expect("written");
         let again = OpenKeys::at(file);
         assert!(again.is_open(u64::MAX, now) && !again.is_open(u64::MAX, now + 2 * AGE));
     }

@@ -83,7 +83,8 @@ impl Destinations {
             shipper.take(ships);
             forwarder.take(writes);
         };
-        Ok(tokio::task::spawn_blocking(take).await?)
+        tokio::task::spawn_blocking(take).await?;
+        Ok(())
     }
 }
 
