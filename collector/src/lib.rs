@@ -20,6 +20,7 @@ pub mod http_client;
 pub mod http_error;
 pub mod metrics;
 pub mod notifier;
+pub mod outgoing;
 pub mod probe;
 pub mod problems;
 pub mod push;

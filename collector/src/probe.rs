@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::http_error::{Dialect, ErrorKind, HttpError};
+use crate::outgoing::Addresses;
 use crate::scrape::memory::Memory;
 use module::{ModulesFile, OWN, Prober};
 use report::Report;
@@ -49,11 +50,17 @@ pub struct Probes {
     places: Arc<Semaphore>,
     /// Bodies of answers.
     memory: Memory,
+    /// Where probes may go.
+    addresses: Addresses,
 }
 
 impl Probes {
     /// Reads the modules; `folder` is what relative paths start from.
-    pub async fn open(config: &ProbesConfig, folder: &Path) -> Result<Self, String> {
+    pub async fn open(
+        config: &ProbesConfig,
+        folder: &Path,
+        addresses: Addresses,
+    ) -> Result<Self, String> {
         let mut modules = config.modules.clone();
         if let Some(file) = &config.modules_file {
             let path = folder.join(file);
@@ -76,6 +83,7 @@ impl Probes {
             modules: Arc::new(modules),
             places: Arc::new(Semaphore::new(PROBES_MAX)),
             memory: Memory::new(),
+            addresses,
         })
     }
 
@@ -94,7 +102,7 @@ impl Probes {
         limit: Duration,
     ) -> (bool, Report) {
         let begin = Instant::now();
-        let mut report = Report::default();
+        let mut report = Report::new(&self.addresses);
         let probe = async {
             match module.prober {
                 Prober::Http => {

@@ -54,7 +54,7 @@ const OWN: [&str; 3] = [
 ];
 /// Of the families, and of the points, so many must agree.
 const SHARE: f64 = 0.98;
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 struct Peer(Child);
 

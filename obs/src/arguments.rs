@@ -151,6 +151,25 @@ pub(crate) enum Command {
         obs export logs '{app=\"shop\"} |= \"error\"' --since 7d --file shop.jsonl"
     )]
     Export(ExportOptions),
+    /// Copy everything that a server keeps into a folder or a bucket, while it runs
+    #[command(after_help = "Examples:\n  obs backup --to /mnt/backups\n  \
+        obs backup --to s3://backups/obs --endpoint http://minio:9000\n  \
+        obs backup --data /var/lib/obs --to /mnt/backups   (of a server that is stopped)\n  \
+        obs backup list --from /mnt/backups\n  obs backup prune --from /mnt/backups --keep 14")]
+    Backup(Box<crate::backup::BackupOptions>),
+    /// Make a data directory of a backup, or check one
+    #[command(
+        after_help = "Examples:\n  obs restore --from /mnt/backups --data /var/lib/obs\n  \
+        obs restore --from s3://backups/obs --backup 20260102T030405Z-000000000c0ffee00 --data data\n  \
+        obs restore --from /mnt/backups --verify-only"
+    )]
+    Restore(Box<crate::backup::RestoreOptions>),
+    /// Look a data directory, a configuration, this machine and a server through, and explain
+    #[command(
+        after_help = "Examples:\n  obs doctor\n  obs doctor --data /var/lib/obs --deep\n  \
+        obs doctor --config obs.yml --server http://127.0.0.1:9090 -o json"
+    )]
+    Doctor(crate::doctor::DoctorOptions),
     /// Check files
     #[command(subcommand)]
     Check(Check),

@@ -119,7 +119,7 @@ pub(crate) struct Target {
     clippy::disallowed_methods,
     reason = "the flag --context must win over OBS_SERVER, which clap cannot tell apart from --server"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -6,6 +6,7 @@
 mod alerts;
 mod allocator;
 mod arguments;
+mod backup;
 mod check;
 mod check_dashboard;
 mod check_metrics;
@@ -16,6 +17,7 @@ mod complete;
 mod context;
 mod correlate;
 mod cost;
+mod doctor;
 mod errors;
 mod explain;
 mod export;
@@ -140,6 +142,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
+        Command::Backup(options) => Box::pin(backup::run(*options)).await,
+        Command::Doctor(options) => doctor::run(&options).await,
+        Command::Restore(options) => Box::pin(backup::restore(&options)).await,
         Command::Context(command) => context::run(&command),
         Command::Grafana(command) => grafana::run(&command),
         Command::Completions { shell } => complete::script(shell),

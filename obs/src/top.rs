@@ -361,7 +361,7 @@ fn cores(value: Option<f64>) -> String {
 }
 
 /// `1.5 GiB`
-fn bytes(value: Option<f64>) -> String {
+pub(crate) fn bytes(value: Option<f64>) -> String {
     let Some(value) = value else {
         return String::new();
     };

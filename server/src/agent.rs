@@ -381,6 +381,7 @@ impl Common<'_> {
         // It applies the jobs of the file, whatever is wanted of a cluster.
         let cluster = cluster::Setting {
             global: config.global.clone(),
+            addresses: config.obs.collector.outgoing.addresses(),
             config: config.cluster(self.from).map_err(anyhow::Error::msg)?,
             jobs,
             scraper: scraper.clone(),

@@ -31,6 +31,7 @@ pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 use crate::about::About;
 use crate::app::{App, Opening};
+use crate::backup::{self, Copies};
 use crate::config::Config;
 use crate::cost::{self, Costs};
 use crate::dashboards::{self, Provided};
@@ -62,6 +63,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     }
     // Before anything of a server that runs here already is touched.
     let disk = crate::stores::lock(&folder).await?;
+    backup::clear(&folder);
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
     let file = (&config, text);
@@ -226,6 +228,7 @@ async fn prepare(
         stores: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
+        copies: Copies::new(options.data.clone()),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
         dashboards,
@@ -323,6 +326,7 @@ impl Running {
             jobs,
             text,
         };
+        intake.spawn(backup::expiring(Arc::clone(&app), stop_intake.clone()));
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);

@@ -2,11 +2,13 @@
 //! the way they ask, from memory, from parts, from merged parts, and after restarts.
 
 mod alertmanager;
+mod backup;
 mod cli;
 mod cost;
 mod demo;
 mod deploy;
 mod derived;
+mod doctor;
 mod explain;
 mod grafana_logs;
 mod ingest;

@@ -15,6 +15,8 @@ mod damage;
 mod hostile;
 mod peer;
 mod process;
+mod relay;
 mod rule_files;
+mod s3;
 mod send;
 mod simulation;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::values::Secret;
+use crate::outgoing::Addresses;
 
 /// A secret, inline or in a file that is read again for every scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,6 +310,8 @@ pub struct ClientConfig {
     pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// More headers.
     pub headers: BTreeMap<String, HeaderValues>,
+    /// Which addresses are dialled, where others say where requests go. Not said by the keys.
+    pub addresses: Option<Addresses>,
 }
 
 impl RawClient {
@@ -367,6 +370,7 @@ impl RawClient {
             proxy_from_environment: self.proxy_from_environment,
             proxy_connect_header: self.proxy_connect_header,
             headers: self.http_headers,
+            addresses: None,
         })
     }
 }
@@ -445,6 +449,14 @@ impl TlsConfig {
 }
 
 impl ClientConfig {
+    /// For requests that go where others say.
+    pub fn guard(&mut self, addresses: &Addresses) {
+        self.addresses = Some(addresses.clone());
+        if let Auth::Oauth2(oauth2) = &mut self.auth {
+            oauth2.client.guard(addresses);
+        }
+    }
+
     /// Makes the paths of all files relative to the folder of the configuration file.
     pub(crate) fn join_paths(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&path);

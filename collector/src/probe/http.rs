@@ -76,9 +76,13 @@ pub(super) async fn probe(
             break (got, begin);
         }
         report.note(format!("Received redirect to {next}"));
+        let origin = |url: &Url| {
+            let port = url.port_or_known_default();
+            (url.host_str().map(str::to_owned), port)
+        };
         asked.follow(
             got.response.status().as_u16(),
-            url.host_str() != next.host_str(),
+            origin(&url) != origin(&next),
         );
         url = next;
     };
@@ -174,7 +178,14 @@ impl Asked {
         }
         self.headers.remove(header::HOST);
         if elsewhere {
-            self.headers.remove(header::AUTHORIZATION);
+            // What the module says of headers may be secrets of any name.
+            let plain = |name: &HeaderName| {
+                *name == header::USER_AGENT || name.as_str().starts_with("accept")
+            };
+            let own: Vec<HeaderName> = self.headers.keys().cloned().collect();
+            for name in own.into_iter().filter(|name| !plain(name)) {
+                self.headers.remove(name);
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ pub(super) async fn resolve(
     let found = all.iter().find(wanted);
     let found = found.or(all.first().filter(|_| preference.fallback));
     let ip = *found.ok_or("unable to find ip; no fallback")?;
+    let allowed = report.addresses.check(host, ip);
+    allowed.map_err(|refused| refused.to_string())?;
     let version = if ip.is_ipv6() { 6.0 } else { 4.0 };
     address(report, version, hash(ip));
     report.note(format!("Resolved target address {host} to {ip}"));

@@ -40,6 +40,7 @@ pub(crate) async fn settings(
 fn programs(config: &Config) -> SenderOptions {
     SenderOptions {
         programs: config.obs.alertmanager_programs,
+        addresses: config.obs.collector.outgoing.addresses(),
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/flush", post(flush))
         .route("/merge", post(merge))
+        .merge(super::backup::routes())
         .layer(from_fn(same_site))
 }
 

@@ -5,7 +5,7 @@ use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, Inbox, Sink};
 use obs_model::metrics::{MetricBatch, Sample, Series};
-use obs_model::{Labels, Timestamp, Value};
+use obs_model::{Labels, Tenant, Timestamp, Value};
 use obs_storage::{Disk, SimDisk};
 use std::sync::OnceLock;
 use tempfile::TempDir;
@@ -39,6 +39,7 @@ fn app() -> (Arc<App>, Inbox) {
         stores: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
+        copies: Default::default(),
         ruler: OnceLock::new(),
         dashboards: dashboards(),
         alertmanager: OnceLock::new(),

@@ -58,7 +58,9 @@ fn a_reload_follows_on_and_keeps_what_holds() {
         let answer = server.get("/api/v1/query", &[("query", "up{job=\"mine\"}")]);
         answer.text().contains("\"mine\"").then_some(())
     });
-    assert_eq!(own(&agent, "prometheus_config_last_reload_successful"), 1.0);
+    until("the word of the reload", || {
+        (own(&agent, "prometheus_config_last_reload_successful") == 1.0).then_some(())
+    });
     a.write(10);
     arrived(&server, "a", &mut a);
 }

@@ -77,7 +77,7 @@ pub(super) async fn find(
     };
     let mut search = Search::parse(&app, &params, &what)?;
     search.with_metadata &= what == "metric_names";
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let lines = app.read_for(&tenant, timeout(&params)?, move |budget, _| {
         let found = search.run(&snapshot, &*names, budget)?;
         Ok(search.lines(&found))
@@ -135,8 +135,7 @@ impl Search {
         results.truncate(self.limit);
         let mut metadata = BTreeMap::new();
         if self.with_metadata {
-            let all = obs_tsdb::metadata(snapshot);
-            let all = all.map_err(|e| QueryError::Corrupt(e.to_string()))?;
+            let all = obs_tsdb::metadata(snapshot, budget)?;
             metadata.extend(all.into_iter().map(|m| (m.family.clone(), m)));
         }
         Ok(Found {
