@@ -111,7 +111,8 @@ async fn tokens_of_pods_stand_for_roles() {
     rig.write(
         "config",
         "[profile p]\nrole_arn = arn:y\nweb_identity_token_file = TOKEN\n",
-    ).await;
+    )
+    .await;
     let told = rig.find(&[("AWS_CONFIG_FILE", "DIR/config")], "p").await;
     assert!(told.is_err_and(|e| e.starts_with("TOKEN: there is no token")));
 }
@@ -126,11 +127,13 @@ async fn profiles_lead_to_one_another() {
          role_arn = arn:b\nsource_profile = a\n[profile x]\nrole_arn = arn:x\nsource_profile = y\n\
          [profile y]\nrole_arn = arn:y\nsource_profile = x\n[profile p]\ncredential_process = run\n\
          [profile n]\nrole_arn=arn:n\nsource_profile=gone\n",
-    ).await;
+    )
+    .await;
     rig.write(
         "keys",
         "[a]\naws_access_key_id = k\naws_secret_access_key = s\n",
-    ).await;
+    )
+    .await;
     let files = [
         ("AWS_CONFIG_FILE", "DIR/config"),
         ("AWS_SHARED_CREDENTIALS_FILE", "DIR/keys"),
