@@ -68,8 +68,11 @@ impl Destinations {
     async fn next(&self, to: &Destination) -> anyhow::Result<(ship::Next, forward::Next)> {
         let (shipper, forwarder) = (self.shipper.clone(), self.forwarder.clone());
         let (ships, writes) = (to.ships.clone(), to.remote_writes.clone());
-        let next = move || Ok((shipper.next(ships)?, forwarder.next(writes)?));
-        let opened: Result<_, String> = tokio::task::spawn_blocking(next).await?;
+        let next = move || -> Result<_, String> {
+            let ships = shipper.next(ships)?;
+            Ok((ships, forwarder.next(writes)?))
+        };
+        let opened = tokio::task::spawn_blocking(next).await?;
         opened.map_err(anyhow::Error::msg)
     }
 
