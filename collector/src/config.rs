@@ -6,7 +6,7 @@
 //! Errors carry line and column.
 
 mod alerting;
-mod client;
+pub(crate) mod client;
 pub mod clouds;
 mod cluster;
 mod destinations;

@@ -48,7 +48,7 @@ use crate::{Options, alertmanager, clock, config, pods, telemetry};
 
 pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
 pub(crate) use self::listen::{Serving, reachable};
-pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, refining};
+pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, redaction, refining};
 
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

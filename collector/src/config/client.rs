@@ -36,9 +36,9 @@ impl Credential {
 }
 
 /// `basic_auth`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct BasicAuth {
+pub(crate) struct BasicAuth {
     username: Option<String>,
     username_file: Option<PathBuf>,
     password: Option<Secret>,
@@ -46,9 +46,9 @@ pub(super) struct BasicAuth {
 }
 
 /// `authorization`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Authorization {
+pub(crate) struct Authorization {
     #[serde(rename = "type")]
     kind: Option<String>,
     credentials: Option<Secret>,
@@ -177,7 +177,7 @@ pub(super) use with_client_keys;
 /// `oauth2`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawOauth2 {
+pub(crate) struct RawOauth2 {
     #[serde(default)]
     client_id: String,
     client_secret: Option<Secret>,
@@ -250,7 +250,7 @@ pub struct Oauth2 {
 
 /// The keys as they were written.
 #[derive(Debug, Default)]
-pub(super) struct RawClient {
+pub(crate) struct RawClient {
     pub basic_auth: Option<BasicAuth>,
     pub authorization: Option<Authorization>,
     pub bearer_token: Option<Secret>,
@@ -315,7 +315,7 @@ pub struct ClientConfig {
 }
 
 impl RawClient {
-    pub(super) fn check(self) -> Result<ClientConfig, String> {
+    pub(crate) fn check(self) -> Result<ClientConfig, String> {
         let ways = usize::from(self.basic_auth.is_some())
             + usize::from(self.authorization.is_some())
             + usize::from(self.bearer_token.is_some())
@@ -458,7 +458,7 @@ impl ClientConfig {
     }
 
     /// Makes the paths of all files relative to the folder of the configuration file.
-    pub(super) fn join_paths(&mut self, folder: &Path) {
+    pub(crate) fn join_paths(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&path);
         let join_credential = |credential: &mut Credential| match credential {
             Credential::Inline(_) => {}
@@ -506,10 +506,16 @@ impl TlsConfig {
     /// Reads `tls_config` where it stands alone. Paths are below the folder.
     pub fn read(keys: &serde_yaml_ng::Value, folder: &Path) -> Result<Self, String> {
         let mut tls: Self = serde_yaml_ng::from_value(keys.clone()).map_err(|e| e.to_string())?;
-        tls.check()?;
-        tls.server_name = tls.server_name.filter(|name| !name.is_empty());
-        tls.join_paths(folder);
+        tls.settle(folder)?;
         Ok(tls)
+    }
+
+    /// Checks the keys; paths are below the folder from then on.
+    pub(crate) fn settle(&mut self, folder: &Path) -> Result<(), String> {
+        self.check()?;
+        self.server_name = self.server_name.take().filter(|name| !name.is_empty());
+        self.join_paths(folder);
+        Ok(())
     }
 
     fn join_paths(&mut self, folder: &Path) {

@@ -98,22 +98,9 @@ impl HttpClient {
 
     /// Puts the headers that credentials and `http_headers` ask for; secrets in files are read now.
     pub(crate) async fn put_headers(&self, headers: &mut HeaderMap) -> Result<(), String> {
-        let authorization = match (&self.config.auth, &self.tokens) {
-            (Auth::None, _) | (Auth::Oauth2(_), None) => None,
-            (Auth::Basic { username, password }, _) => {
-                let username = reveal(username).await?;
-                let password = match password {
-                    Some(password) => reveal(password).await?,
-                    None => String::new(),
-                };
-                let pair = STANDARD.encode(format!("{username}:{password}"));
-                Some(secret_value(&format!("Basic {pair}"))?)
-            }
-            (Auth::Header { kind, credential }, _) => {
-                let text = format!("{kind} {}", reveal(credential).await?);
-                Some(secret_value(&text)?)
-            }
-            (Auth::Oauth2(_), Some(tokens)) => Some(tokens.header().await?),
+        let authorization = match &self.tokens {
+            Some(tokens) => Some(tokens.header().await?),
+            None => authorization(&self.config.auth).await?,
         };
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization);
@@ -251,6 +238,24 @@ impl Answer {
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_slice(&self.body).map_err(|e| e.to_string())
     }
+}
+
+/// The header that says who asks; none for nobody and for whoever needs a token.
+pub(crate) async fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, String> {
+    let text = match auth {
+        Auth::None | Auth::Oauth2(_) => return Ok(None),
+        Auth::Basic { username, password } => {
+            let username = reveal(username).await?;
+            let password = match password {
+                Some(password) => reveal(password).await?,
+                None => String::new(),
+            };
+            let pair = STANDARD.encode(format!("{username}:{password}"));
+            format!("Basic {pair}")
+        }
+        Auth::Header { kind, credential } => format!("{kind} {}", reveal(credential).await?),
+    };
+    secret_value(&text).map(Some)
 }
 
 /// A body of at most so many bytes.

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use super::*;
+use crate::http_client::configured::authorization;
 
 async fn page_of(modules: &str, query: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let config: ProbesConfig = serde_yaml_ng::from_str(modules).expect(modules);
@@ -280,6 +281,44 @@ async fn bodies_that_nobody_looks_at_are_not_kept() {
     check(looks, &address, &["probe_success 0"]).await;
     let bounded = "modules: {m: {prober: http, http: {body_size_limit: 1MB}}}";
     check(bounded, &address, &["probe_success 0"]).await;
+}
+
+/// Who asks, and TLS, are configured as everywhere else, with the same faults; files are below the
+/// folder.
+#[tokio::test]
+async fn clients_are_configured_as_everywhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = async |yaml: &str| {
+        let config: ProbesConfig = serde_yaml_ng::from_str(yaml).expect(yaml);
+        Probes::open(&config, folder.path(), Addresses::default()).await
+    };
+    for (module, expect) in [
+        (
+            "prober: http, http: {bearer_token: a, basic_auth: {username: b}}",
+            "module \"m\": http: at most one of basic_auth",
+        ),
+        (
+            "prober: http, http: {tls_config: {cert: a}}",
+            "a client certificate and its key",
+        ),
+        (
+            "prober: tcp, tcp: {tls_config: {ca: a, ca_file: b}}",
+            "at most one of ca and ca_file",
+        ),
+        ("prober: dns", "query name must be set"),
+    ] {
+        let fault = opened(&format!("modules: {{m: {{{module}}}}}")).await;
+        let fault = fault.expect_err(module);
+        assert!(fault.contains(expect), "{fault}");
+    }
+    let token = tokio::fs::write(folder.path().join("token"), "let me\n").await;
+    token.expect("written");
+    let yaml =
+        "modules: {m: {prober: http, http: {authorization: {type: Key, credentials_file: token}}}}";
+    let probes = opened(yaml).await.expect("modules");
+    let auth = probes.modules["m"].http.auth.as_ref().expect("checked");
+    let header = authorization(auth).await.expect("read").expect("one");
+    assert_eq!(header, "Key let me");
 }
 
 #[tokio::test]
