@@ -289,6 +289,17 @@ pub(crate) struct ServeOptions {
         default_value = "127.0.0.1:4318"
     )]
     otlp_http_listen: SocketAddr,
+    /// Listen on addresses that others reach although nobody is asked who they are
+    #[arg(long, env = "OBS_INSECURE_LISTEN")]
+    insecure_listen: bool,
+    /// TLS, users and headers in Prometheus' web.yml; read anew when it changes
+    #[arg(
+        long,
+        alias = "web.config.file",
+        value_name = "FILE",
+        env = "OBS_WEB_CONFIG_FILE"
+    )]
+    web_config_file: Option<PathBuf>,
     /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
     #[arg(long, value_name = "DURATION", env = "OBS_RETENTION", value_parser = duration_text)]
     retention: Option<String>,
@@ -424,6 +435,8 @@ impl ServeOptions {
             listen: self.listen,
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
+            insecure_listen: self.insecure_listen,
+            web_config_file: self.web_config_file,
             retention_nanos: retention.context("--retention")?,
             route_prefix: self.route_prefix,
             external_url: self.external_url,

@@ -16,6 +16,7 @@ use rayon::ThreadPool;
 use crate::about::About;
 use crate::alertmanager::Alertmanager;
 use crate::api::Deletions;
+use crate::auth::Auth;
 use crate::dashboards::Dashboards;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
@@ -90,6 +91,8 @@ pub(crate) struct App {
     pub(crate) alertmanager: OnceLock<Arc<Alertmanager>>,
     /// What things cost.
     pub(crate) cost: crate::cost::Costs,
+    /// Who may ask what, where anybody is asked.
+    pub(crate) auth: Option<Arc<Auth>>,
     /// Who tells Alertmanagers elsewhere.
     pub(crate) notifier: OnceLock<Notifier>,
 }

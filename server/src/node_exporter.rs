@@ -19,6 +19,7 @@ use obs_node_exporter::{
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::auth::{Guard, guarded};
 use crate::process;
 
 /// The content type of the text format.
@@ -97,6 +98,16 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    serve_behind(listener, settings, None, stop).await
+}
+
+/// The same where somebody may stand before it.
+pub(crate) async fn serve_behind(
+    listener: TcpListener,
+    settings: Settings,
+    guard: Option<Guard>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let path = settings.telemetry_path.clone();
     let exporter = Exporter::new(settings);
     let metrics = async move |Query(query): Query<Vec<(String, String)>>| {
@@ -107,6 +118,9 @@ pub async fn serve(
     if path != "/" {
         let page = format!("<h1>Node Exporter</h1><a href=\"{path}\">Metrics</a>");
         routes = routes.route("/", get(async move || Html(page.clone())));
+    }
+    if let Some(guard) = guard {
+        routes = guarded(guard, routes);
     }
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop)
