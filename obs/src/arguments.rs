@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Take in, keep and answer: the server
     #[command(after_help = "Examples:\n  obs serve --data /var/lib/obs\n  \
-        obs serve --config prometheus.yml --listen 0.0.0.0:9090 --retention 30d")]
+        obs serve --config prometheus.yml --web.config.file web.yml --listen 0.0.0.0:9090")]
     Serve(ServeOptions),
     /// Collect on a node and send everything on (scrapes, logs, receivers; buffered on disk)
     #[command(
@@ -461,6 +461,8 @@ pub(crate) struct ServerOptions {
     /// The tenant (X-Scope-OrgID) [env: OBS_TENANT]
     #[arg(long, value_name = "NAME", help_heading = "Server")]
     pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: crate::credentials::Credentials,
 }
 
 impl ServerOptions {
@@ -468,8 +470,8 @@ impl ServerOptions {
     pub(crate) fn at(url: &str, tenant: Option<&str>) -> Self {
         Self {
             server: Some(url.to_owned()),
-            context: None,
             tenant: tenant.map(str::to_owned),
+            ..Self::default()
         }
     }
 }

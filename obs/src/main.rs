@@ -16,6 +16,7 @@ mod complete;
 mod context;
 mod correlate;
 mod cost;
+mod credentials;
 mod errors;
 mod explain;
 mod export;

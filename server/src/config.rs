@@ -8,6 +8,8 @@ mod auth;
 mod bundled;
 mod cost;
 mod kubernetes;
+#[cfg(test)]
+mod limits_page;
 mod node_exporter;
 
 use std::net::SocketAddr;

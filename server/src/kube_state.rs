@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Guard, guarded};
 use crate::clock::Stopwatch;
 use crate::connections::Guarded;
-use crate::node_exporter::TEXT_FORMAT;
+use crate::node_exporter::{PAGE_POLICY, TEXT_FORMAT};
 use crate::{process, telemetry};
 
 /// Bytes of text that are made at once: some 0.2 ms of work, between which others have their turn.
@@ -142,7 +142,7 @@ fn metrics_routes(shown: &Arc<Shown>) -> Router {
         .route("/healthz", get(|| async { "OK" }))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
-        .route("/", get(move || async move { Html(home) }))
+        .route("/", get(move || async move { (PAGE_POLICY, Html(home)) }))
         .with_state(Arc::clone(shown))
 }
 

@@ -25,6 +25,12 @@ use crate::process;
 /// The content type of the text format.
 pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Pages of exporters have links and nothing else.
+pub(crate) const PAGE_POLICY: [(header::HeaderName, &str); 1] = [(
+    header::CONTENT_SECURITY_POLICY,
+    "default-src 'none'; frame-ancestors 'none'",
+)];
+
 /// Scrapes that may run at one time inside a server, whose threads are those that queries and
 /// decoders need.
 const SCRAPES_MAX: usize = 4;
@@ -117,7 +123,7 @@ pub(crate) async fn serve_behind(
     let mut routes = Router::new().route(&path, get(metrics));
     if path != "/" {
         let page = format!("<h1>Node Exporter</h1><a href=\"{path}\">Metrics</a>");
-        routes = routes.route("/", get(async move || Html(page.clone())));
+        routes = routes.route("/", get(async move || (PAGE_POLICY, Html(page.clone()))));
     }
     if let Some(guard) = guard {
         routes = guarded(guard, routes);

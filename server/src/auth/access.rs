@@ -294,6 +294,9 @@ mod tests {
     use crate::config::parse;
 
     fn grants(list: &str) -> Vec<Grant> {
+        if list.is_empty() {
+            return Vec::new();
+        }
         let text = format!(
             "obs: {{auth: {{tokens: [{{name: t, token: 0123456789abcdef}}], grants: [{list}]}}}}"
         );

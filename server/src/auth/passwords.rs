@@ -157,8 +157,8 @@ mod tests {
 
     /// m=64 KiB, so that the test is quick; the password is `secret`.
     const ARGON2: &str = "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHQxMjM0$";
-    /// Of `test`, from the tests of Prometheus' exporter-toolkit.
-    const BCRYPT: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+    /// Of `test`.
+    const BCRYPT: &str = "$2y$04$abcdefghijklmnopqrstuuoD8yw7MmybLKVooaTGGZAt3HXugv2.a";
 
     fn argon2(password: &str) -> String {
         use argon2::password_hash::{PasswordHasher, SaltString};
@@ -177,7 +177,7 @@ mod tests {
                 "" => assert_eq!(fault, "", "{text}"),
                 expect => assert!(fault.contains(expect), "{text}: {fault}"),
             }
-            assert!(!fault.contains("QOauh"), "{fault}");
+            assert!(!fault.contains("abcdefg"), "{fault}");
         };
         check(BCRYPT, "");
         check(&format!(" {BCRYPT}\n"), "");
@@ -193,7 +193,7 @@ mod tests {
             "at most",
         );
         check(
-            "$2y$31$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi",
+            "$2y$31$abcdefghijklmnopqrstuuoD8yw7MmybLKVooaTGGZAt3HXugv2.a",
             "cost",
         );
         check("$2y$10$short", "53 characters");
