@@ -128,7 +128,7 @@ impl Forwarder {
         for destination in self.destinations.iter() {
             let (destination, worker) = (Arc::clone(destination), self.worker.clone());
             let stop = stop.clone();
-            tasks.spawn(async move { deliver::run(&destination, &worker, &stop).await });
+            tasks.spawn(async move { deliver::keep(&destination, &worker, &stop).await });
         }
     }
 

@@ -148,7 +148,7 @@ impl Shipper {
     ) -> Sink {
         for outlet in self.outlets.iter() {
             let (outlet, worker, stop) = (Arc::clone(outlet), self.worker.clone(), stop.clone());
-            tasks.spawn(async move { deliver::run(&outlet, &worker, &stop).await });
+            tasks.spawn(async move { deliver::keep(&outlet, &worker, &stop).await });
         }
         let (sink, inbox) = Sink::channel(bound);
         let Inbox {

@@ -213,6 +213,20 @@ impl Spool {
         })
     }
 
+    /// The next frame to send is the first one again that the other side is not known to have: who
+    /// took the others lost them. Blocks.
+    pub(crate) fn rewind(&self) {
+        let broken = self.queue.is_poisoned();
+        self.queue.clear_poison();
+        let mut queue = lock(&self.queue);
+        match queue.as_mut().filter(|_| !broken) {
+            Some(queue) => queue.rewind(),
+            // What it is in the middle of is found out by opening it again.
+            None => self.close(&mut queue),
+        }
+        self.fault();
+    }
+
     /// The other side has everything up to a frame; `note` has that written down. Blocks.
     pub(crate) fn acknowledge(&self, sequence: u64, note: bool) {
         let mut queue = lock(&self.queue);

@@ -30,8 +30,14 @@ pub enum Verdict {
     Unknown,
 }
 
-/// Compiles an expression that matches whole texts; `None` where automata cannot do what it asks.
-pub(crate) fn compile(source: &str, bytes_max: usize) -> Option<Arc<DFA>> {
+/// Compiles an expression that matches whole texts, or somewhere in them; `None` where automata
+/// cannot do what it asks.
+pub(crate) fn compile(source: &str, anchored: bool, bytes_max: usize) -> Option<Arc<DFA>> {
+    let translated = re2::translate(source);
+    let text = match anchored {
+        true => format!("^(?s:{translated})$"),
+        false => translated,
+    };
     let syntax = syntax::Config::new().utf8(false);
     let nfa = thompson::Config::new()
         .utf8(false)
@@ -43,7 +49,7 @@ pub(crate) fn compile(source: &str, bytes_max: usize) -> Option<Arc<DFA>> {
         .syntax(syntax)
         .thompson(nfa)
         .configure(config)
-        .build(&format!("^(?s:{})$", re2::translate(source)));
+        .build(&text);
     dfa.ok().map(Arc::new)
 }
 

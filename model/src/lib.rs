@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod labels;
 pub mod limits;
 pub mod logs;
+pub mod machine;
 pub mod matcher;
 pub mod metrics;
 pub mod numbers;

@@ -13,6 +13,7 @@ use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
 use crate::automaton::{Automaton, compile};
+use crate::machine::Machine;
 use crate::re2;
 
 /// Bound on the compiled size of one expression, in bytes; ten times what dashboards need.
@@ -152,11 +153,17 @@ impl Pattern {
 
     /// For an anchored expression: a walk through sorted texts, where automata can do it.
     pub fn automaton(&self) -> Option<Automaton> {
-        let compiled = || compile(&self.source, COMPILED_BYTES_MAX);
-        let dfa = self
-            .anchored
-            .then(|| self.automaton.get_or_init(compiled))?;
-        dfa.clone().map(Automaton::new)
+        self.anchored.then(|| self.dfa())?.map(Automaton::new)
+    }
+
+    /// For a free expression: a search in pieces, where automata can do it.
+    pub fn machine(&self) -> Option<Machine> {
+        (!self.anchored).then(|| self.dfa())?.and_then(Machine::new)
+    }
+
+    fn dfa(&self) -> Option<Arc<DFA>> {
+        let compiled = || compile(&self.source, self.anchored, COMPILED_BYTES_MAX);
+        self.automaton.get_or_init(compiled).clone()
     }
 }
 

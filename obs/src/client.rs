@@ -202,10 +202,7 @@ impl Client {
 }
 
 /// A client that trusts these authorities, or those of the machine, and shows this identity.
-fn http(
-    authorities: Option<&[u8]>,
-    identity: Option<&[u8]>,
-) -> anyhow::Result<reqwest::Client> {
+fn http(authorities: Option<&[u8]>, identity: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
     let settings = || {
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)

@@ -16,24 +16,50 @@ use crate::context::Target;
 #[derive(Debug, Default, Args)]
 pub(crate) struct Credentials {
     /// The file of a token that is sent as `Authorization: Bearer`
-    #[arg(long, value_name = "FILE", env = "OBS_TOKEN_FILE", help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBS_TOKEN_FILE",
+        help_heading = "Server"
+    )]
     token_file: Option<PathBuf>,
     /// Log in as this user, with --password-file
-    #[arg(long, value_name = "NAME", env = "OBS_USER", requires = "password_file",
-          conflicts_with = "token_file", help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OBS_USER",
+        requires = "password_file",
+        conflicts_with = "token_file",
+        help_heading = "Server"
+    )]
     user: Option<String>,
     /// The file of the user's password
-    #[arg(long, value_name = "FILE", env = "OBS_PASSWORD_FILE", help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBS_PASSWORD_FILE",
+        help_heading = "Server"
+    )]
     password_file: Option<PathBuf>,
     /// The certificates (PEM) that the server's own must come from
     #[arg(long, value_name = "FILE", env = "OBS_TLS_CA", help_heading = "Server")]
     tls_ca: Option<PathBuf>,
     /// Show this certificate (PEM), with --tls-key
-    #[arg(long, value_name = "FILE", env = "OBS_TLS_CERT", requires = "tls_key",
-          help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBS_TLS_CERT",
+        requires = "tls_key",
+        help_heading = "Server"
+    )]
     tls_cert: Option<PathBuf>,
     /// The key of the certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "OBS_TLS_KEY", help_heading = "Server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBS_TLS_KEY",
+        help_heading = "Server"
+    )]
     tls_key: Option<PathBuf>,
 }
 
@@ -42,14 +68,19 @@ impl Credentials {
     pub(crate) fn put(&self, target: &mut Target) -> anyhow::Result<()> {
         if let Some(authorization) = self.authorization()? {
             let name = "authorization";
-            target.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+            target
+                .headers
+                .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             target.headers.push((name.to_owned(), authorization));
         }
         if let Some(file) = &self.tls_ca {
             target.authorities = Some(text(file).context("--tls-ca")?.into_bytes());
         }
         if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            let (cert, key) = (text(cert).context("--tls-cert")?, text(key).context("--tls-key")?);
+            let (cert, key) = (
+                text(cert).context("--tls-cert")?,
+                text(key).context("--tls-key")?,
+            );
             target.identity = Some(format!("{cert}\n{key}").into_bytes());
         }
         Ok(())
@@ -90,7 +121,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         std::io::Write::write_all(
-            &mut std::fs::OpenOptions::new().create(true).append(true).open(&file).unwrap(),
+            &mut std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&file)
+                .unwrap(),
             b"pa:ss\n",
         )
         .unwrap();

@@ -39,12 +39,13 @@ use axum::routing::get;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_collector::{Dialect, HttpError};
+use obs_model::Reply;
 use obs_model::limits::Limits;
-use obs_model::{Reply, Tenant};
 use obs_query::{Language, Query};
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::enforced::{Enforced, Visible};
 use crate::params::Params;
 use crate::ruler::Origin;
 
@@ -161,14 +162,15 @@ async fn cross_origin(request: Request, next: Next) -> Response {
     response
 }
 
-/// The tenant that a request names.
-pub(crate) struct Asker(pub(crate) Tenant);
+/// What a request sees of the tenant that it names.
+pub(crate) struct Asker(pub(crate) Visible);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpError> {
-        obs_collector::receive::tenant_of(&parts.headers).map(Self)
+        let tenant = obs_collector::receive::tenant_of(&parts.headers)?;
+        Enforced::of(&parts.extensions).admit(tenant).map(Self)
     }
 }
 
@@ -228,7 +230,7 @@ pub(crate) fn json(body: Vec<u8>) -> Response {
 /// Parses and runs a query in the pool.
 pub(crate) async fn evaluate(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     language: Language,
     text: &str,
     request: obs_query::Request,

@@ -21,6 +21,7 @@ use rayon::ThreadPool;
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
+use crate::enforced::Visible;
 
 /// OpenCost's name of a cluster that has none.
 const CLUSTER: &str = "cluster-one";
@@ -133,7 +134,7 @@ pub(crate) fn settings(config: &Config, folder: &Path) -> anyhow::Result<Setting
 /// Reads a window and makes something of it, in the query pool.
 pub(crate) async fn read<T, F>(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     (window, step): (Span, Option<i64>),
     make: F,
 ) -> Result<T, HttpError>
@@ -174,7 +175,7 @@ pub(crate) async fn families(app: &App) -> Vec<Family> {
         return last;
     }
     let span = Span::new(now - 5 * 60 * NANOS_PER_SECOND, now);
-    let tenant = Tenant::anonymous();
+    let tenant = Visible::all_of(Tenant::anonymous());
     let read = read(app, &tenant, (span, None), move |cluster, book| {
         obs_cost::exported(cluster, book, span.end)
     });

@@ -107,3 +107,30 @@ impl Deref for Visible {
         &self.tenant
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tenants_that_are_named_are_seen() {
+        let tenant = |name: &str| Tenant::new(name).unwrap();
+        let mine = vec![Matcher::equal("namespace", "shop")];
+        let enforced =
+            Enforced::to_tenants([(tenant("a"), mine.clone()), (tenant("b"), Vec::new())]);
+        let mut extensions = Extensions::new();
+        let check = |extensions: &Extensions, name: &str, expect: Option<&[Matcher]>| {
+            let seen = Enforced::of(extensions).admit(tenant(name));
+            let matchers = seen.as_ref().ok().map(|seen| &**seen.matchers());
+            assert_eq!(matchers, expect, "{name}");
+        };
+        check(&extensions, "c", Some(&[]));
+        extensions.insert(enforced);
+        check(&extensions, "a", Some(&mine));
+        check(&extensions, "b", Some(&[]));
+        check(&extensions, "c", None);
+        let seen = Enforced::of(&extensions).admit(tenant("a")).unwrap();
+        assert!(seen.elsewhere(tenant("c")).is_err() && seen.must_be_whole("it").is_err());
+        assert!(!seen.elsewhere(tenant("b")).unwrap().is_confined());
+    }
+}

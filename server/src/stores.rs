@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use obs_logstore::Logs;
-use obs_model::Tenant;
 use obs_query::{ResultCache, Sources, TenantCache};
-use obs_storage::{Disk, DiskError, Force, JobError, Kind, Options, Progress, RealDisk, Store};
+use obs_storage::{
+    Disk, DiskError, Force, JobError, Kind, Options, Progress, RealDisk, Snapshot, Store,
+};
 use obs_tracestore::Spans;
 use obs_tsdb::Metrics;
+
+use crate::enforced::Visible;
 
 /// How often, and how far apart, a data directory that is in use is tried: three seconds.
 const LOCK_TRIES: usize = 16;
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
-/// One store per signal.
+/// One store per signal. Requests read through [`Stores::sources`] and its kin.
 #[derive(Clone, Debug)]
 pub(crate) struct Stores {
     pub(crate) metrics: Arc<Store<Metrics>>,
@@ -58,17 +61,32 @@ impl Stores {
         })
     }
 
-    /// What a query of a tenant reads.
-    pub(crate) fn sources(&self, tenant: &Tenant) -> Sources {
+    /// What a query reads of what is seen of a tenant.
+    pub(crate) fn sources(&self, seen: &Visible) -> Sources {
         Sources {
-            metrics: Some(self.metrics.snapshot(tenant)),
-            logs: Some(self.logs.snapshot(tenant)),
-            spans: Some(self.spans.snapshot(tenant)),
+            metrics: Some(self.metrics_of(seen)),
+            logs: Some(self.logs_of(seen)),
+            spans: Some(self.spans_of(seen)),
             cache: Some(TenantCache {
                 cache: Arc::clone(&self.answers),
-                tenant: tenant.clone(),
+                tenant: seen.tenant().clone(),
             }),
         }
+    }
+
+    /// What is seen of a tenant's samples.
+    pub(crate) fn metrics_of(&self, seen: &Visible) -> Snapshot<Metrics> {
+        snapshot(&self.metrics, seen)
+    }
+
+    /// What is seen of a tenant's log records.
+    pub(crate) fn logs_of(&self, seen: &Visible) -> Snapshot<Logs> {
+        snapshot(&self.logs, seen)
+    }
+
+    /// What is seen of a tenant's spans.
+    pub(crate) fn spans_of(&self, seen: &Visible) -> Snapshot<Spans> {
+        snapshot(&self.spans, seen)
     }
 
     /// Checks every part after a query met damage. Blocks.
@@ -84,6 +102,11 @@ impl Stores {
         force(&self.logs, what)?;
         force(&self.spans, what)
     }
+}
+
+fn snapshot<K: Kind>(store: &Store<K>, seen: &Visible) -> Snapshot<K> {
+    let whole = store.snapshot(seen.tenant());
+    whole.confined_to(Arc::clone(seen.matchers()))
 }
 
 fn open<K: Kind>(

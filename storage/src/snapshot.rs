@@ -3,11 +3,12 @@
 //! Invariant: every acknowledged record is in exactly one memory or part of a snapshot, and stays
 //! readable for as long as the snapshot lives, whatever flush, merge and retention do meanwhile.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use obs_model::Timestamp;
+use obs_model::{Matcher, Timestamp};
 
 use crate::deletion::Hiding;
 use crate::error::Corrupt;
@@ -67,6 +68,9 @@ pub struct Snapshot<K: Kind> {
     pub manifest: u64,
     /// Rows of these memories and parts that are not to be found.
     pub hidden: Hiding<K>,
+    /// What the labels of everything that is found must meet, besides what is asked for; for spans
+    /// those of their resource.
+    pub confined: Arc<[Matcher]>,
 }
 
 impl<K: Kind> Snapshot<K> {
@@ -79,6 +83,7 @@ impl<K: Kind> Snapshot<K> {
             tags: Vec::new(),
             manifest: 0,
             hidden: Hiding::default(),
+            confined: Arc::default(),
         })
     }
 }
@@ -101,6 +106,24 @@ impl<K: Kind> Snapshot<K> {
 }
 
 impl<K: Kind> Snapshot<K> {
+    /// As if the store had only what meets these conditions.
+    #[must_use]
+    pub fn confined_to(mut self, matchers: Arc<[Matcher]>) -> Self {
+        self.confined = matchers;
+        self
+    }
+
+    /// All conditions of a read: those that it asks with and those that it is confined to.
+    pub fn confine<'a>(&self, asked: &'a [Matcher]) -> Cow<'a, [Matcher]> {
+        if self.confined.is_empty() {
+            return Cow::Borrowed(asked);
+        }
+        // What is enforced comes first: it mostly names few rows.
+        Cow::Owned(self.confined.iter().chain(asked).cloned().collect())
+    }
+}
+
+impl<K: Kind> Snapshot<K> {
     /// One part of it, with what is hidden there; for tests that ask where rows lie.
     #[must_use]
     pub fn part_alone(&self, index: usize) -> Self {
@@ -110,6 +133,7 @@ impl<K: Kind> Snapshot<K> {
             tags: self.tags.get(index).copied().into_iter().collect(),
             manifest: self.manifest,
             hidden: self.hidden.part_alone(index),
+            confined: Arc::clone(&self.confined),
         }
     }
 }
@@ -122,6 +146,7 @@ impl<K: Kind> Clone for Snapshot<K> {
             tags: self.tags.clone(),
             manifest: self.manifest,
             hidden: self.hidden.clone(),
+            confined: Arc::clone(&self.confined),
         }
     }
 }

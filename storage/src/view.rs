@@ -69,6 +69,7 @@ impl<K: Kind> View<K> {
             tags: parts.iter().map(|p| self.tag(&p.entry)).collect(),
             manifest: self.manifest,
             hidden: self.hiding(tenant),
+            confined: Arc::default(),
         }
     }
 

@@ -15,6 +15,7 @@ mod damage;
 mod hostile;
 mod peer;
 mod process;
+mod relay;
 mod rule_files;
 mod send;
 mod simulation;

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::relay::Relay;
+
 /// How long anything may take before a test gives up. Long, because machines may be busy.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);
 /// Lines of the server's log that a failing test prints.
@@ -102,8 +104,8 @@ pub(crate) struct Obs {
     flags: Vec<String>,
     /// `serve` or `agent`.
     role: &'static str,
-    /// Where HTTP is served from now on; a free port where absent.
-    listen: Option<String>,
+    /// What has the same address however often the server starts.
+    relay: Option<Relay>,
 }
 
 impl Obs {
@@ -157,7 +159,7 @@ impl Obs {
             tenant: None,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             role,
-            listen: None,
+            relay: None,
         }
     }
 
@@ -173,9 +175,11 @@ impl Obs {
         obs
     }
 
-    /// After the next start the server has the address that it has now.
+    /// From now on [`Self::url`] is the same after each start.
     pub(crate) fn keep_address(&mut self) {
-        self.listen = Some(self.address("http"));
+        let relay = Relay::start();
+        relay.to(Some(self.address("http")));
+        self.relay = Some(relay);
     }
 
     /// Starts the server over the folder that is there, and waits until it is ready.
@@ -206,9 +210,7 @@ impl Obs {
         if self.role == "serve" {
             command.args(["--retention", "0"]);
         }
-        let listen = self.listen.as_deref().unwrap_or("127.0.0.1:0");
-        command.args(["--listen", listen]);
-        for flag in ["--otlp-grpc-listen", "--otlp-http-listen"] {
+        for flag in ["--listen", "--otlp-grpc-listen", "--otlp-http-listen"] {
             command.args([flag, "127.0.0.1:0"]);
         }
         if config.exists() {
@@ -223,6 +225,9 @@ impl Obs {
             self.assert_runs();
             serde_json::from_slice(&std::fs::read(&note).ok()?).ok()
         });
+        if let Some(relay) = &self.relay {
+            relay.to(Some(self.address("http")));
+        }
     }
 
     fn assert_runs(&mut self) {
@@ -238,6 +243,9 @@ impl Obs {
         let Some(mut child) = self.child.take() else {
             return;
         };
+        if let Some(relay) = &self.relay {
+            relay.to(None);
+        }
         match how {
             Stop::Kill => child.kill().expect("the child is ours"),
             Stop::Terminate => {
@@ -330,7 +338,10 @@ impl Obs {
 
     /// The URL of the server, as `--server` takes it.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address("http"))
+        match &self.relay {
+            Some(relay) => format!("http://{}", relay.address),
+            None => format!("http://{}", self.address("http")),
+        }
     }
 
     fn with_headers(

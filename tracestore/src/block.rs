@@ -476,10 +476,9 @@ pub(crate) fn read_below(
 ) -> Result<Vec<i64>, Corrupt> {
     let place = reader.clone();
     let values = read_ints(reader, count)?;
-    if !values
-        .iter()
-        .all(|v| usize::try_from(*v).is_ok_and(|v| v < bound))
-    {
+    // Below 0 is beyond all bounds then. No way out of the loop, so that many are compared at once.
+    let beyond = |any: bool, value: &i64| any | (value.cast_unsigned() >= bound as u64);
+    if values.iter().fold(false, beyond) {
         return Err(place.corrupt(format!("numbers below {bound}")));
     }
     Ok(values)

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{QueueSettings, WriteMessage};
 use crate::decode::Decoder;
 use crate::http_client::configured::{HttpClient, Use};
+use crate::supervise::{self, End};
 
 /// Wait after a fault of our own: of the disk, or of the client's certificates.
 const FAULT_WAIT: Duration = Duration::from_secs(1);
@@ -43,8 +44,25 @@ struct Round {
     last: Option<u64>,
 }
 
-/// Sends until it is stopped.
-pub(super) async fn run(to: &Arc<Destination>, worker: &Decoder, stop: &CancellationToken) {
+/// Sends until it is stopped, whatever happens to whoever sends: another one goes on with what is
+/// not acknowledged.
+pub(super) async fn keep(to: &Arc<Destination>, worker: &Decoder, stop: &CancellationToken) {
+    let begin = || {
+        let (to, worker, stop) = (Arc::clone(to), worker.clone(), stop.clone());
+        async move {
+            run(&to, &worker, &stop).await;
+            // Only who is stopped ends.
+            match stop.is_cancelled() {
+                true => End::Done,
+                false => End::Lost,
+            }
+        }
+    };
+    supervise::keep("forwarding of samples", stop, || to.spool.rewind(), begin).await;
+}
+
+/// Sends until it is stopped, or lost what it was to send.
+async fn run(to: &Arc<Destination>, worker: &Decoder, stop: &CancellationToken) {
     let Some(client) = client(to, stop).await else {
         return;
     };
@@ -89,7 +107,7 @@ async fn client(to: &Destination, stop: &CancellationToken) -> Option<HttpClient
 }
 
 /// The next round: at least one request full, or what there is after the deadline. `None` when it
-/// is time to stop.
+/// is time to stop, or the queue cannot be asked.
 async fn gather(
     to: &Arc<Destination>,
     worker: &Decoder,

@@ -85,7 +85,7 @@ impl Other {
     }
 
     async fn next(&mut self) -> (HeaderMap, MetricBatch) {
-        let wait = tokio::time::timeout(std::time::Duration::from_secs(20), self.taken.recv());
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(120), self.taken.recv());
         wait.await.expect("in time").expect("a request")
     }
 }

@@ -156,7 +156,7 @@ async fn faults_are_counted_and_queues_bounded() {
             .unwrap_or(0.0)
     };
     let errors = "prometheus_notifications_errors_total";
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(Duration::from_secs(120), async {
         while value(errors) < 2.0 {
             tokio::task::yield_now().await;
         }

@@ -288,6 +288,7 @@ struct Original(std::process::Child);
 
 impl Original {
     /// Where it listens, as its log says; what it logs later is read and dropped.
+    #[expect(clippy::disallowed_methods, reason = "its log is read beside the test")]
     fn address(&mut self) -> String {
         let log = self.0.stderr.take().expect("its log is a pipe");
         let mut lines = std::io::BufReader::new(log).lines().map_while(Result::ok);

@@ -28,6 +28,7 @@ use crate::decode::Decoder;
 use crate::http_client::chain;
 use crate::http_client::configured::{HttpClient, Use};
 use crate::receive::{BATCH_HEADER, TENANT_HEADER};
+use crate::supervise::{self, End};
 
 /// Said to the other side.
 const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
@@ -45,17 +46,33 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 const ANSWER_BYTES_MAX: usize = 4096;
 const ANSWER_CHARS: usize = 256;
 
+/// Sends until it is stopped, whatever happens to whoever sends: another one goes on with what is
+/// not acknowledged.
+pub(super) async fn keep(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationToken) {
+    let begin = || {
+        let (to, worker, stop) = (Arc::clone(to), worker.clone(), stop.clone());
+        async move { run(&to, &worker, &stop).await }
+    };
+    supervise::keep(
+        "sending to a destination",
+        stop,
+        || to.spool.rewind(),
+        begin,
+    )
+    .await;
+}
+
 /// Sends until it is stopped.
-pub(super) async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationToken) {
+async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationToken) -> End {
     let Some(client) = client(to, stop).await else {
-        return;
+        return End::Done;
     };
     let mut noted = Instant::now();
     let mut unnoted = None;
     loop {
         let source = Arc::clone(to);
         let Ok(frames) = worker.run(usize::MAX, move || gather(&source)).await else {
-            return;
+            return End::Lost;
         };
         let Some(last) = frames.last().map(|frame| frame.sequence) else {
             if let Some(last) = unnoted.take() {
@@ -63,7 +80,7 @@ pub(super) async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationT
                 noted = Instant::now();
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return End::Done,
                 () = to.spool.wake.notified() => continue,
                 () = sleep(FAULT_WAIT) => continue,
             }
@@ -72,7 +89,11 @@ pub(super) async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationT
             if let Some(last) = unnoted {
                 acknowledge(to, worker, last, true).await;
             }
-            return;
+            // Only who is stopped leaves something unsent.
+            return match stop.is_cancelled() {
+                true => End::Done,
+                false => End::Lost,
+            };
         }
         let note = noted.elapsed() >= NOTE_EVERY;
         acknowledge(to, worker, last, note).await;
@@ -132,7 +153,7 @@ struct Request {
     batch: String,
 }
 
-/// Sends all; false when it was stopped before.
+/// Sends all; false when it was stopped before, or lost what it was to send.
 async fn send_all(
     to: &Arc<Outlet>,
     client: &HttpClient,
@@ -174,7 +195,7 @@ async fn send_all(
                 all &= ended.is_none_or(|ended| ended.unwrap_or(false));
             }
             if !all {
-                // It was stopped; what follows must not overtake what was not sent.
+                // It was stopped or lost; what follows must not overtake what was not sent.
                 return false;
             }
         }
@@ -261,7 +282,8 @@ async fn send(client: &HttpClient, ship: &Ship, url: &str, request: &Request) ->
         .body(request.body.clone());
     match sent.send().await {
         Ok(response) => judge(response).await,
-        Err(error) => Outcome::Later(chain(&error), None),
+        // The address may have credentials.
+        Err(error) => Outcome::Later(chain(&error.without_url()), None),
     }
 }
 

@@ -84,7 +84,7 @@ impl Other {
     }
 
     async fn next(&mut self) -> (String, HeaderMap, Bytes) {
-        let wait = tokio::time::timeout(Duration::from_secs(20), self.taken.recv());
+        let wait = tokio::time::timeout(Duration::from_secs(120), self.taken.recv());
         wait.await.expect("in time").expect("a request")
     }
 }

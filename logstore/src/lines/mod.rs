@@ -9,6 +9,7 @@ mod known;
 pub(crate) mod search;
 pub(crate) mod split;
 pub(crate) mod variable;
+mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use memchr::memmem::{self, Finder};
 use obs_model::Pattern;
+use obs_model::machine::Machine;
 use obs_storage::Corrupt;
 
-use super::column::Lines;
+use super::column::{Lines, Template};
 use super::split::{UUID_BYTES, VARIABLES_MAX, is_marker, is_uuid_digit, may_hold};
 use super::variable::{Form, Values, Variables, number, put_hex, put_hex_text};
+use super::walk::{self, Stopped};
 
 /// Most ways for a text to stand in the variables of a template before lines are put together and
 /// searched instead; each variable that may hold all of it is one.
@@ -170,11 +172,38 @@ struct Piece {
     ends: bool,
 }
 
+/// A machine that searches for a test.
+#[derive(Debug)]
+enum Led {
+    Unmade,
+    By(Box<Machine>),
+    /// The test is no expression, or none for automata.
+    Not,
+}
+
+impl Led {
+    fn machine(&mut self, test: &LineTest) -> Option<&mut Machine> {
+        if let Self::Unmade = self {
+            let machine = match test {
+                LineTest::Matches(pattern) => pattern.machine(),
+                LineTest::Contains(_) | LineTest::Holds { .. } => None,
+            };
+            *self = machine.map_or(Self::Not, |machine| Self::By(Box::new(machine)));
+        }
+        match self {
+            Self::By(machine) => Some(machine),
+            Self::Unmade | Self::Not => None,
+        }
+    }
+}
+
 /// Conditions, compiled, with what was found out about templates.
 #[derive(Debug)]
 pub(crate) struct Search {
     conditions: Vec<LineCondition>,
     finders: Vec<Vec<Finder<'static>>>,
+    /// For each test the machine that searches for it, made when it is first wanted.
+    machines: Vec<Vec<Led>>,
     /// By template: for each test of each condition where its text stands.
     places: HashMap<Vec<u8>, Rc<Vec<Vec<Place>>>>,
     /// Bytes of those templates.
@@ -185,9 +214,11 @@ impl Search {
     pub(crate) fn new(conditions: &[LineCondition]) -> Self {
         let finder = |test: &LineTest| Finder::new(test.needle()).into_owned();
         let finders = |c: &LineCondition| c.tests.iter().map(finder).collect();
+        let machines = |c: &LineCondition| c.tests.iter().map(|_| Led::Unmade).collect();
         Self {
             conditions: conditions.to_vec(),
             finders: conditions.iter().map(finders).collect(),
+            machines: conditions.iter().map(machines).collect(),
             places: HashMap::new(),
             remembered: 0,
         }
@@ -221,13 +252,14 @@ impl Search {
     fn rows_of(&mut self, lines: &Lines<'_>, template: usize) -> Result<Wanted, Corrupt> {
         let places = self.places(&lines.templates[template].bytes);
         let mut wanted = Wanted::All;
-        for (condition, places) in self.conditions.iter().zip(&*places) {
+        let conditions = self.conditions.iter().zip(&mut self.machines);
+        for ((condition, machines), places) in conditions.zip(&*places) {
             let mut passing = Wanted::None;
-            for (test, place) in condition.tests.iter().zip(places) {
+            for ((test, machine), place) in condition.tests.iter().zip(machines).zip(places) {
                 if passing == Wanted::All {
                     break;
                 }
-                let found = find(lines, template, test, place, &wanted)?;
+                let found = find(lines, template, (test, machine), place, &wanted)?;
                 passing = passing.or(found);
             }
             let passing = if condition.negative {
@@ -268,34 +300,72 @@ impl Search {
 fn find(
     lines: &Lines<'_>,
     template: usize,
-    test: &LineTest,
+    (test, led): (&LineTest, &mut Led),
     place: &Place,
     among: &Wanted,
 ) -> Result<Wanted, Corrupt> {
+    let kind = &lines.templates[template];
+    let text = test.needle();
     let candidates = match place {
         Place::Never => return Ok(Wanted::None),
-        Place::Always => Wanted::All,
-        Place::Where(alignments) => aligned(lines, template, test.needle(), alignments)?,
-        Place::Unclear => Wanted::All,
+        Place::Always | Place::Unclear => Wanted::All,
+        // An expression is led through numbers and identifiers as fast as its text is looked for.
+        Place::Where(all)
+            if all.iter().any(|a| is_coded(kind, a)) && led.machine(test).is_some() =>
+        {
+            match all.iter().any(|a| is_possible(kind, text, a)) {
+                true => Wanted::All,
+                false => return Ok(Wanted::None),
+            }
+        }
+        Place::Where(alignments) => aligned(lines, template, text, alignments)?,
     };
     if matches!(test, LineTest::Contains(_)) && *place != Place::Unclear {
         return Ok(candidates);
     }
-    let kind = &lines.templates[template];
     if kind.columns.is_empty() {
         let passes = candidates != Wanted::None && test.holds(&kind.bytes);
         return Ok(if passes { Wanted::All } else { Wanted::None });
     }
+    let candidates = candidates.and(among.clone());
+    if let Some(machine) = led.machine(test) {
+        match walk::matching(lines, template, machine, &candidates) {
+            Ok(found) => return Ok(found),
+            Err(Stopped::Corrupt(error)) => return Err(error),
+            // Line by line from here on.
+            Err(Stopped::Places) => *led = Led::Not,
+        }
+    }
     let mut found = vec![false; kind.rows];
     let mut line = Vec::new();
     for (row, found) in found.iter_mut().enumerate() {
-        if candidates.has(row) && among.has(row) {
+        if candidates.has(row) {
             line.clear();
             lines.write_nth(template, row, &mut line)?;
             *found = test.holds(&line);
         }
     }
     Ok(Wanted::Some(found))
+}
+
+/// Whether a variable of an alignment is a number or an identifier, which is not kept as text.
+fn is_coded(kind: &Template, alignment: &Alignment) -> bool {
+    let is_text = |form: &Form| {
+        matches!(
+            form,
+            Form::Constant(_) | Form::Dictionary { .. } | Form::Plain { .. }
+        )
+    };
+    alignment
+        .iter()
+        .any(|(column, _)| !is_text(&kind.columns[*column].form))
+}
+
+/// Whether a text can stand so in any line of a template.
+fn is_possible(kind: &Template, text: &[u8], alignment: &Alignment) -> bool {
+    alignment
+        .iter()
+        .all(|(column, piece)| may_have(&kind.columns[*column].form, text, piece))
 }
 
 fn aligned(
@@ -308,10 +378,7 @@ fn aligned(
     let mut found = Wanted::None;
     for alignment in alignments {
         let mut wanted = Wanted::All;
-        let possible = alignment
-            .iter()
-            .all(|(column, piece)| may_have(&kind.columns[*column].form, text, piece));
-        if !possible {
+        if !is_possible(kind, text, alignment) {
             continue;
         }
         for (column, piece) in alignment {

@@ -92,6 +92,11 @@ fn conditions(lines: &[Vec<u8>]) -> impl Strategy<Value = Vec<LineCondition>> + 
         "port 0..$",
         "[a-f]{3}",
         "id=.*a",
+        "took [0-9]+ ms",
+        "port 0[0-9]{2}$",
+        "from 1?[0-9]\\.[0-9]+",
+        "[0-9]{3}.*[0-9a-f]{4}-",
+        "\"n\":[0-9]{2},",
         "",
         "[0-9]",
     ]);

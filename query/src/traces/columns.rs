@@ -459,21 +459,23 @@ fn compare_durations(expr: &FieldExpr, nanos: &[i64], rows: &mut [bool]) -> bool
         return false;
     };
     let limit = *limit;
-    let mut each = |keep: fn(i64, i64) -> bool| {
-        rows.iter_mut()
-            .zip(nanos)
-            .for_each(|(row, n)| *row &= keep(*n, limit));
-    };
     match op {
-        Operator::Equal => each(|n, limit| n == limit),
-        Operator::NotEqual => each(|n, limit| n != limit),
-        Operator::Less => each(|n, limit| n < limit),
-        Operator::LessEqual => each(|n, limit| n <= limit),
-        Operator::Greater => each(|n, limit| n > limit),
-        Operator::GreaterEqual => each(|n, limit| n >= limit),
+        Operator::Equal => keep(rows, nanos, |n| n == limit),
+        Operator::NotEqual => keep(rows, nanos, |n| n != limit),
+        Operator::Less => keep(rows, nanos, |n| n < limit),
+        Operator::LessEqual => keep(rows, nanos, |n| n <= limit),
+        Operator::Greater => keep(rows, nanos, |n| n > limit),
+        Operator::GreaterEqual => keep(rows, nanos, |n| n >= limit),
         _ => return false,
     }
     true
+}
+
+/// Clears the rows whose number is not wanted; a loop of its own for each test.
+fn keep(rows: &mut [bool], numbers: &[i64], wanted: impl Fn(i64) -> bool) {
+    for (row, number) in rows.iter_mut().zip(numbers) {
+        *row &= wanted(*number);
+    }
 }
 
 /// One value of one attribute.

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 use obs_collector::HttpError;
 use obs_model::time::NANOS_PER_SECOND;
-use obs_model::{Matcher, SpanBatch, Tenant, TimeRange, Timestamp, TraceId};
+use obs_model::{Matcher, SpanBatch, TimeRange, Timestamp, TraceId};
 use obs_query::correlate::{Prepared, Sender, everywhere, trace_ids};
 use obs_query::{Language, QueryError};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use super::prometheus::exemplars_of;
 use super::{Asker, json, timeout};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params, invalid};
 
 /// So much before and after a moment is looked at.
@@ -55,11 +56,11 @@ fn id(text: &str) -> Result<TraceId> {
 
 async fn read(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     params: &Params,
     id: TraceId,
 ) -> Result<Option<SpanBatch>> {
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let snapshot = app.stores()?.spans_of(tenant);
     app.read_for(tenant, timeout(params)?, move |budget, _| {
         obs_query::traces::trace(&snapshot, id, budget)
     })
@@ -120,7 +121,7 @@ fn shown_trace(id: TraceId, stored: bool) -> Value {
 /// What is to be asked about a sender.
 async fn signals(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     params: &Params,
     (sender, trace): (&Sender, Option<TraceId>),
     range: TimeRange,
@@ -160,14 +161,14 @@ async fn signals(
 /// Whether the index of logs has something in the range that a selector takes.
 async fn has_streams(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     params: &Params,
     (selector, range): (&str, TimeRange),
 ) -> Result<bool> {
     let limits = &app.rules.limits;
     let matchers: Vec<Matcher> = obs_query::logql::parse_matchers(selector, limits)
         .map_err(|e| crate::app::query_error(&e.into()))?;
-    let snapshot = app.stores()?.logs.snapshot(tenant);
+    let snapshot = app.stores()?.logs_of(tenant);
     app.read_for(tenant, timeout(params)?, move |budget, _| {
         let stats = obs_logstore::stats(&snapshot, &matchers, range, budget);
         Ok(stats.map_err(QueryError::from)?.streams > 0)

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use super::{Asker, json};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::Params;
 use crate::{clock, cost};
 
@@ -240,7 +241,7 @@ fn asked(params: &Params) -> Result<Asked, Fault> {
 }
 
 /// The accounts that are asked for.
-async fn sets(app: &App, tenant: &obs_model::Tenant, asked: Asked) -> Result<Sets, HttpError> {
+async fn sets(app: &App, tenant: &Visible, asked: Asked) -> Result<Sets, HttpError> {
     let read = (asked.window, asked.resolution);
     cost::read(app, tenant, read, move |cluster, book| {
         let mut sets = Sets::new();
@@ -282,11 +283,7 @@ async fn summary(
 }
 
 /// What is paid for in a window.
-async fn paid(
-    app: &App,
-    tenant: &obs_model::Tenant,
-    params: &Params,
-) -> Result<(Span, Vec<Asset>), Fault> {
+async fn paid(app: &App, tenant: &Visible, params: &Params) -> Result<(Span, Vec<Asset>), Fault> {
     let window = window(params)?;
     let filter = params
         .get("filter")

@@ -7,14 +7,15 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use obs_collector::HttpError;
+use obs_model::TimeRange;
 use obs_model::time::NANOS_PER_SECOND;
-use obs_model::{Tenant, TimeRange};
 use obs_query::exceptions::{ErrorFilter, ErrorGroup, error_groups, frames};
 use serde_json::{Value, json};
 
 use super::{Asker, json, timeout};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params, invalid};
 
 /// Without `start` the last day is looked at.
@@ -67,11 +68,11 @@ fn filter(params: &Params) -> Result<ErrorFilter, HttpError> {
 
 async fn read(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     params: &Params,
     filter: ErrorFilter,
 ) -> Result<Vec<ErrorGroup>, HttpError> {
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let snapshot = app.stores()?.spans_of(tenant);
     app.read_for(tenant, timeout(params)?, move |budget, _| {
         error_groups(&snapshot, &filter, budget)
     })

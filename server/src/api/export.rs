@@ -21,6 +21,7 @@ use obs_wire::victoria;
 
 use super::{Asker, evaluate_error};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params};
 
 /// Below `/api/v1`.
@@ -55,7 +56,7 @@ async fn csv(
 /// Writes what is selected; `write` gives the number of samples that it has no place for.
 async fn export<W>(
     app: &App,
-    tenant: &obs_model::Tenant,
+    tenant: &Visible,
     params: &Params,
     write: W,
 ) -> Result<Body, HttpError>
@@ -75,7 +76,7 @@ where
         return Err(HttpError::bad_data("no match[] parameter provided"));
     }
     let range = params.open_range(Clock::Seconds)?;
-    let snapshot = app.stores()?.metrics.snapshot(tenant);
+    let snapshot = app.stores()?.metrics_of(tenant);
     let work = move |budget: &Budget| written(&selectors, &snapshot, range, budget, &write);
     let body = app
         .read_for(tenant, None, move |budget, _| work(budget))

@@ -22,7 +22,7 @@ use http::{HeaderValue, StatusCode, header};
 use obs_collector::HttpError;
 use obs_model::answer::SpanSeries;
 use obs_model::spans::{AttributeValue, SpanKind, attribute};
-use obs_model::{Answer, SpanBatch, SpanId, Tenant, TimeRange, Timestamp, TraceId};
+use obs_model::{Answer, SpanBatch, SpanId, TimeRange, Timestamp, TraceId};
 use obs_query::traceql::ast::{Attribute, Scope};
 use obs_query::{Language, QueryError, Request, When, traces};
 use obs_tracestore::SpanFilter;
@@ -30,6 +30,7 @@ use obs_wire::jaeger::ui::{Dependency, service, trace_id_base64};
 
 use super::{Asker, evaluate};
 use crate::app::App;
+use crate::enforced::Visible;
 pub(super) use grpc::routes as grpc_routes;
 use search::{Search, quoted};
 
@@ -68,8 +69,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// The services that have spans, sorted.
-async fn services(app: &App, tenant: &Tenant) -> Result<Vec<String>> {
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+async fn services(app: &App, tenant: &Visible) -> Result<Vec<String>> {
+    let snapshot = app.stores()?.spans_of(tenant);
     let name = Attribute::Named {
         parent: false,
         scope: Scope::Resource,
@@ -88,7 +89,7 @@ async fn services(app: &App, tenant: &Tenant) -> Result<Vec<String>> {
 /// The operations of a service by name and kind, sorted; of one kind only, if asked so.
 async fn operations(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     service: &str,
     kind: &str,
 ) -> Result<Vec<(String, SpanKind)>> {
@@ -131,7 +132,7 @@ async fn operations(
 /// Series of a TraceQL query; over the whole range where no step is given.
 async fn span_series(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     text: &str,
     range: TimeRange,
     step: Option<i64>,
@@ -150,7 +151,7 @@ async fn span_series(
 }
 
 /// The whole traces that a search finds, newest first.
-async fn find(app: &App, tenant: &Tenant, search: &Search) -> Result<Vec<SpanBatch>> {
+async fn find(app: &App, tenant: &Visible, search: &Search) -> Result<Vec<SpanBatch>> {
     if search.limit == 0 {
         return Ok(Vec::new());
     }
@@ -177,10 +178,10 @@ async fn find(app: &App, tenant: &Tenant, search: &Search) -> Result<Vec<SpanBat
 /// The whole traces of these ids, in their order; those that are not there are left out.
 async fn by_ids(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     ids: Vec<TraceId>,
 ) -> Result<Vec<(TraceId, SpanBatch)>> {
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let snapshot = app.stores()?.spans_of(tenant);
     let read = app.read_for(tenant, None, move |budget, _| {
         let mut all = Vec::new();
         for id in ids {
@@ -194,8 +195,8 @@ async fn by_ids(
 }
 
 /// Calls between services in a range, from the traces themselves.
-async fn dependencies(app: &App, tenant: &Tenant, range: TimeRange) -> Result<Vec<Dependency>> {
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+async fn dependencies(app: &App, tenant: &Visible, range: TimeRange) -> Result<Vec<Dependency>> {
+    let snapshot = app.stores()?.spans_of(tenant);
     let read = app.read_for(tenant, None, move |budget, _| {
         let filter = SpanFilter {
             range,

@@ -19,6 +19,7 @@ use super::evaluate;
 use super::streams::{Asking, answer, one};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 
 /// The name of the metric where the trigger has none.
 const METRIC: &str = "obs";
@@ -80,10 +81,13 @@ impl Wanted {
     }
 
     /// The value of the query now.
-    async fn value(&self, app: &App, asker: Tenant) -> Result<f64, HttpError> {
-        let tenant = self.tenant.as_ref().unwrap_or(&asker);
+    async fn value(&self, app: &App, asker: Visible) -> Result<f64, HttpError> {
+        let seen = match &self.tenant {
+            Some(named) => asker.elsewhere(named.clone())?,
+            None => asker,
+        };
         let request = app.features.request(When::At(clock::now()));
-        let asked = evaluate(app, tenant, Language::Promql, &self.query, request, None);
+        let asked = evaluate(app, &seen, Language::Promql, &self.query, request, None);
         let found = match asked.await?.answer {
             Answer::Vector(samples) if samples.len() > 1 => {
                 return Err(HttpError::bad_data(format!(

@@ -33,6 +33,7 @@ use obs_query::logs::tenants::{TenantLogs, of_tenant};
 use super::{Plain, json, timeout};
 use crate::app::{App, query_error};
 use crate::clock;
+use crate::enforced::{Enforced, Visible};
 use crate::params::{Clock, Params};
 pub(crate) use delete::Deletions;
 
@@ -112,21 +113,24 @@ pub(super) fn root_routes() -> Router<Arc<App>> {
 
 /// The tenants that a read names, each once, in order.
 #[derive(Clone, Debug)]
-pub(super) struct Askers(Vec<Tenant>);
+pub(super) struct Askers(Vec<Visible>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Askers {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Checked<Self> {
-        Self::of(&parts.headers)
+        let enforced = Enforced::of(&parts.extensions);
+        let tenants = Self::tenants(&parts.headers)?.into_iter();
+        let seen = tenants.map(|tenant| enforced.admit(tenant));
+        seen.collect::<Checked<_>>().map(Self)
     }
 }
 
 impl Askers {
-    fn of(headers: &HeaderMap) -> Checked<Self> {
+    fn tenants(headers: &HeaderMap) -> Checked<Vec<Tenant>> {
         let text = headers.get(TENANT_HEADER).and_then(|v| v.to_str().ok());
         let Some(text) = text.filter(|text| text.contains('|')) else {
-            return tenant_of(headers).map(|tenant| Self(vec![tenant]));
+            return tenant_of(headers).map(|tenant| vec![tenant]);
         };
         let tenants = text.split('|').map(|name| {
             let fault = |e| HttpError::bad_data(format!("X-Scope-OrgID: {e}"));
@@ -141,12 +145,13 @@ impl Askers {
                 tenants.len()
             )));
         }
-        Ok(Self(tenants))
+        Ok(tenants)
     }
 
     /// Who waits in the queue for this read.
-    fn first(&self) -> Tenant {
-        self.0.first().cloned().unwrap_or_else(Tenant::anonymous)
+    fn first(&self) -> Visible {
+        let first = self.0.first();
+        first.expect("no header is a tenant too").clone()
     }
 
     /// Whether lines tell their tenant.
@@ -155,7 +160,7 @@ impl Askers {
     }
 
     /// The only tenant of a change; changes are not made for several.
-    fn only(&self) -> Checked<&Tenant> {
+    fn only(&self) -> Checked<&Visible> {
         match self.0.as_slice() {
             [tenant] => Ok(tenant),
             _ => Err(HttpError::bad_data("multiple org IDs present")),
@@ -167,7 +172,7 @@ impl Askers {
         let stores = app.stores()?;
         let logs = self.0.iter().map(|tenant| TenantLogs {
             name: tenant.to_string(),
-            snapshot: stores.logs.snapshot(tenant),
+            snapshot: stores.logs_of(tenant),
         });
         Ok(logs.collect())
     }

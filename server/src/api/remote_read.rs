@@ -47,7 +47,7 @@ async fn read(
     };
     let body = snappy::decode(&body, BODY_BYTES_MAX).map_err(HttpError::from)?;
     let request = remote_read::decode(&body, &limits).map_err(HttpError::from)?;
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let (external, streamed) = (app.external_labels.get(), request.streamed);
     let answer = app
         .read_for(&tenant, None, move |budget, _| {

@@ -179,7 +179,7 @@ async fn write(
     })?;
     checked("group name", &group.name)?;
     let key = GroupKey {
-        tenant: tenant.clone(),
+        tenant: tenant.tenant().clone(),
         origin,
         file: namespace,
         name: group.name.clone(),

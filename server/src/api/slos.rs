@@ -12,13 +12,14 @@ use axum::response::Response;
 use axum::routing::get;
 use obs_alerting::rules::AlertState;
 use obs_collector::HttpError;
-use obs_model::{Answer, Labels, Tenant, Timestamp};
+use obs_model::{Answer, Labels, Timestamp};
 use obs_query::{Language, Request, When};
 use serde_json::{Value, json};
 
 use super::{Asker, evaluate, json, timeout};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params};
 use crate::ruler::{GroupView, RuleView};
 
@@ -95,7 +96,7 @@ async fn list(
 }
 
 /// The groups of a tenant.
-fn groups(app: &App, tenant: &Tenant) -> Vec<GroupView> {
+fn groups(app: &App, tenant: &Visible) -> Vec<GroupView> {
     let own = app.ruler.get().map(|ruler| ruler.groups_of(tenant));
     let own = own.unwrap_or_default();
     own.iter().map(|member| member.view()).collect()
@@ -142,7 +143,7 @@ type Series = BTreeMap<Labels, Measured>;
 /// What was recorded of all objectives, by their ids.
 async fn measure(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     at: Timestamp,
     params: &Params,
 ) -> Result<BTreeMap<String, Series>, HttpError> {

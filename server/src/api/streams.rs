@@ -18,11 +18,11 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use obs_collector::{ErrorKind, HttpError};
-use obs_model::Tenant;
 use obs_wire::capped;
 
 use super::Asker;
 use crate::app::App;
+use crate::enforced::Visible;
 
 /// Largest request, before and after decompression: queries have a limit of their own.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -61,7 +61,7 @@ pub(super) fn several(
 pub(super) async fn answer(
     asker: Asking,
     request: Request,
-    plan: impl FnOnce(Tenant, &[u8]) -> Result<Vec<Step>, HttpError>,
+    plan: impl FnOnce(Visible, &[u8]) -> Result<Vec<Step>, HttpError>,
 ) -> Response {
     let kind = request.headers().get(header::CONTENT_TYPE);
     if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {

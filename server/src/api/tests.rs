@@ -5,7 +5,7 @@ use obs_collector::metrics::Counters;
 use obs_collector::scrape::Scraper;
 use obs_collector::{Decoder, Inbox, Sink};
 use obs_model::metrics::{MetricBatch, Sample, Series};
-use obs_model::{Labels, Timestamp, Value};
+use obs_model::{Labels, Tenant, Timestamp, Value};
 use obs_storage::{Disk, SimDisk};
 use std::sync::OnceLock;
 use tempfile::TempDir;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use super::{Member, Ruler, Told, lock};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 
 /// Samples that are stored together.
 const BATCH_SAMPLES: usize = 65_536;
@@ -186,7 +187,7 @@ impl Ruler {
         member.counts.evaluations.fetch_add(1, Ordering::Relaxed);
         let tenant = member.key.tenant.clone();
         let sources = match app.stores() {
-            Ok(stores) => stores.sources(&tenant),
+            Ok(stores) => stores.sources(&Visible::all_of(tenant.clone())),
             Err(error) => return self.failed(member, rule, now, error.message),
         };
         let (ruler, asked, about) = (Arc::clone(self), Arc::clone(member), Arc::clone(app));

@@ -20,6 +20,7 @@ use obs_tsdb::Memory;
 use super::Setting;
 use super::evaluate::{Asking, batch};
 use crate::app::{App, query_error};
+use crate::enforced::Visible;
 
 /// Steps that the first query of a rule computes, before it is known how much they make.
 const STEPS_FIRST: i64 = 16;
@@ -149,7 +150,7 @@ pub(crate) struct Tried {
 /// Evaluates the rules of groups over a time, each seeing what those before it would have written.
 pub(crate) async fn try_out(
     app: &Arc<App>,
-    tenant: &Tenant,
+    tenant: &Visible,
     setting: &Arc<Setting>,
     groups: Vec<Group>,
     (start, end): (Timestamp, Timestamp),
@@ -210,7 +211,7 @@ impl Taker<'_> {
                     return Err(HttpError::new(ErrorKind::Execution, message));
                 }
                 for made in made.chunks(PIECE_SAMPLES) {
-                    let written = app.sink.scraped((*tenant).clone(), batch(made)).await;
+                    let written = app.sink.scraped(Tenant::clone(tenant), batch(made)).await;
                     let (accepted, _) = written?;
                     filled.refused += accepted.refused;
                     filled.samples += (made.len() as u64).saturating_sub(accepted.refused);
@@ -253,7 +254,7 @@ pub(crate) struct Filled {
 /// Writes the series of the recording rules of a group over a time, rule by rule.
 pub(crate) async fn backfill(
     app: &Arc<App>,
-    tenant: &Tenant,
+    tenant: &Visible,
     setting: &Arc<Setting>,
     group: &Group,
     stretch: Stretch,
@@ -279,7 +280,7 @@ pub(crate) async fn backfill(
 }
 
 /// Whose data rules are evaluated over, and what else they see.
-type Asked<'a> = (&'a Arc<App>, &'a Tenant, Option<&'a Arc<Memory>>);
+type Asked<'a> = (&'a Arc<App>, &'a Visible, Option<&'a Arc<Memory>>);
 
 /// A rule on its way through a time.
 struct Trial {

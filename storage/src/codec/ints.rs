@@ -221,6 +221,42 @@ fn pack(values: &[i64], out: &mut Vec<u8>) {
     }
 }
 
+/// Bytes behind a frame that a read of its last value may touch.
+const BEHIND: usize = 16;
+/// Bits of a value that lie within eight bytes wherever it begins.
+const WIDTH_WITHIN: usize = 57;
+
+/// Appends the values of a frame whose bytes hold all of them.
+fn unpack_frame(packed: &[u8], min: i64, width: usize, length: usize, values: &mut Vec<i64>) {
+    if width == 0 {
+        values.resize(values.len() + length, min);
+        return;
+    }
+    // With room behind it each value is one read at the byte where it begins.
+    let mut frame = [0; FRAME * 8 + BEHIND];
+    frame[..packed.len()].copy_from_slice(packed);
+    let mask = u64::MAX >> (64 - width);
+    let value = |bits: u64| min.wrapping_add((bits & mask) as i64);
+    if width <= WIDTH_WITHIN {
+        values.extend((0..length).map(|index| {
+            let bit = index * width;
+            value(u64::from_le_bytes(array(&frame, bit / 8)) >> (bit % 8))
+        }));
+    } else {
+        values.extend((0..length).map(|index| {
+            let bit = index * width;
+            value((u128::from_le_bytes(array(&frame, bit / 8)) >> (bit % 8)) as u64)
+        }));
+    }
+}
+
+/// The bytes of a number that begins at `at`.
+fn array<const N: usize>(frame: &[u8; FRAME * 8 + BEHIND], at: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&frame[at..at + N]);
+    array
+}
+
 fn unpack(reader: &mut Reader<'_>, count: usize, values: &mut Vec<i64>) -> Result<(), Corrupt> {
     let mut left = count;
     while left > 0 {
@@ -231,24 +267,7 @@ fn unpack(reader: &mut Reader<'_>, count: usize, values: &mut Vec<i64>) -> Resul
             return Err(reader.corrupt("a width of at most 64 bits before here"));
         }
         let packed = reader.slice((length * width as usize).div_ceil(8))?;
-        let mask = if width == 64 {
-            u64::MAX
-        } else {
-            (1 << width) - 1
-        };
-        let mut bytes = packed.iter();
-        let mut pending = 0u128;
-        let mut filled = 0;
-        for _ in 0..length {
-            while filled < width {
-                // The slice holds every bit of the frame, so the bytes cannot run out.
-                pending |= u128::from(bytes.next().copied().unwrap_or(0)) << filled;
-                filled += 8;
-            }
-            values.push(min.wrapping_add((pending as u64 & mask) as i64));
-            pending >>= width;
-            filled -= width;
-        }
+        unpack_frame(packed, min, width as usize, length, values);
         left -= length;
     }
     Ok(())
@@ -279,6 +298,21 @@ mod tests {
         check(&column(|i| 1_000_000 + (i * 7) % 4), PACKED, 75);
         check(&column(|i| i * 15_000 + i % 2), PACKED + 1, 76);
         check(&[i64::MIN, i64::MAX, 0], VARINT, 23);
+    }
+
+    #[test]
+    fn every_width() {
+        for width in 0..=64u32 {
+            let spread = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+            let narrow = |i: u64| spread(i).checked_shr(64 - width).unwrap_or(0);
+            let values: Vec<i64> = (0..300).map(|i| narrow(i) as i64 ^ i64::MIN).collect();
+            let mut out = Vec::new();
+            pack(&values, &mut out);
+            let (mut reader, mut read) = (Reader::new("test", &out), vec![7]);
+            unpack(&mut reader, values.len(), &mut read).unwrap();
+            assert_eq!(read[1..], values, "{width} bits");
+            assert!(reader.is_empty());
+        }
     }
 
     #[test]

@@ -28,7 +28,10 @@ fn argon2id() -> String {
     let params = argon2::Params::new(64, 2, 1, None).expect("valid");
     let salt = SaltString::from_b64("c29tZXNhbHQxMjM0").expect("a salt");
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-    argon2.hash_password(b"secret", &salt).expect("hashed").to_string()
+    argon2
+        .hash_password(b"secret", &salt)
+        .expect("hashed")
+        .to_string()
 }
 
 /// What a request gets that shows this and names that tenant.
@@ -80,7 +83,11 @@ fn tokens_and_passwords_open_what_their_grants_say() {
     );
     let token = "agent-token-0123456789";
     let hash = argon2id();
-    let files = [("obs.yml", config.as_str()), ("token", token), ("hash", hash.as_str())];
+    let files = [
+        ("obs.yml", config.as_str()),
+        ("token", token),
+        ("hash", hash.as_str()),
+    ];
     let obs = Obs::with_files(&files);
     let agent = format!("Bearer {token}");
     let (ann, bob) = (basic("ann", "secret"), basic("bob", "test"));
@@ -103,33 +110,47 @@ fn tokens_and_passwords_open_what_their_grants_say() {
     assert_eq!(ask(&obs, "/nothing", &bob, "").status, 404);
     assert_eq!(ask(&obs, "/metrics", &ann, "").status, 403);
     // obs goes on scraping itself, and its series are called as if it were asked from outside.
-    let up = format!("/api/v1/query?query=up%7Binstance%3D%22{}%22%7D", obs.address("http"));
+    let up = format!(
+        "/api/v1/query?query=up%7Binstance%3D%22{}%22%7D",
+        obs.address("http")
+    );
     until("obs scrapes itself", || {
         let answer = ask(&obs, &up, &bob, "").json();
         (answer["data"]["result"][0]["value"][1] == "1").then_some(())
     });
     // A user that is locked out, and one who is in.
     for index in 0..3 {
-        assert_eq!(ask(&obs, QUERY, &basic("ann", &index.to_string()), "").status, 401);
+        assert_eq!(
+            ask(&obs, QUERY, &basic("ann", &index.to_string()), "").status,
+            401
+        );
     }
     assert_eq!(ask(&obs, QUERY, &basic("ann", "guess"), "").status, 429);
     assert_eq!(ask(&obs, QUERY, &ann, "").status, 200);
     // What is secret is shown nowhere.
     let shown = ask(&obs, "/api/v1/status/config", &bob, "").text();
-    assert!(shown.contains("audit_file") && !shown.contains("$2y$"), "{shown}");
+    assert!(
+        shown.contains("audit_file") && !shown.contains("$2y$"),
+        "{shown}"
+    );
     let deleted = obs.post("/-/reload", &[("authorization", &bob)], Vec::new());
     assert_eq!(deleted.status, 403, "the lifecycle API is off");
     let lines = until("the audit log", || {
         let text = std::fs::read_to_string(obs.path("audit.jsonl")).ok()?;
-        let lines: Option<Vec<Value>> =
-            text.lines().map(|line| serde_json::from_str(line).ok()).collect();
+        let lines: Option<Vec<Value>> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).ok())
+            .collect();
         lines.filter(|all| all.iter().any(|one| one["route"] == "/-/reload"))
     });
     let has = |event: &str, who: &str, status: u16| {
         let is = |line: &&Value| {
             line["event"] == event && line["who"] == who && line["status"] == status
         };
-        assert!(lines.iter().any(|line| is(&line)), "{event} {who}: {lines:?}");
+        assert!(
+            lines.iter().any(|line| is(&line)),
+            "{event} {who}: {lines:?}"
+        );
     };
     has("refused", "ann", 401);
     has("refused", "ann", 429);
@@ -139,7 +160,9 @@ fn tokens_and_passwords_open_what_their_grants_say() {
 
 #[test]
 fn web_yml_is_that_of_prometheus_and_is_read_anew() {
-    let users = format!("basic_auth_users: {{bob: '{BCRYPT}'}}\nhttp_server_config: {{headers: {{X-Frame-Options: deny}}}}\n");
+    let users = format!(
+        "basic_auth_users: {{bob: '{BCRYPT}'}}\nhttp_server_config: {{headers: {{X-Frame-Options: deny}}}}\n"
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let web = folder.path().join("web.yml");
     std::fs::write(&web, &users).expect("written");
@@ -149,10 +172,20 @@ fn web_yml_is_that_of_prometheus_and_is_read_anew() {
     assert_eq!(ask(&obs, QUERY, "", "").status, 401);
     let answer = ask(&obs, QUERY, &bob, "");
     assert_eq!(answer.status, 200);
-    let plain = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
-    let head = plain.head(format!("{}/-/healthy", obs.url())).send().expect("an answer");
+    let plain = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let head = plain
+        .head(format!("{}/-/healthy", obs.url()))
+        .send()
+        .expect("an answer");
     assert_eq!(head.headers()["x-frame-options"], "deny");
-    assert_eq!(ask(&obs, QUERY, &bob, "any").status, 200, "as Prometheus' users they may all");
+    assert_eq!(
+        ask(&obs, QUERY, &bob, "any").status,
+        200,
+        "as Prometheus' users they may all"
+    );
     std::fs::write(&web, users.replace("bob:", "eve:")).expect("written");
     until("the other user", || {
         (ask(&obs, QUERY, &basic("eve", "test"), "").status == 200).then_some(())
@@ -194,7 +227,9 @@ fn certificates_name_their_holders() {
         let answer = client(pair).get(url(listener, path)).send();
         answer.expect("an answer").status().as_u16()
     };
-    until("readiness", || (status(None, "http", "/-/ready") == 200).then_some(()));
+    until("readiness", || {
+        (status(None, "http", "/-/ready") == 200).then_some(())
+    });
     assert_eq!(status(None, "http", QUERY), 401);
     assert_eq!(status(Some(CLIENT), "http", QUERY), 200);
     assert_eq!(status(Some(IMPOSTOR), "http", QUERY), 403);
@@ -214,9 +249,13 @@ fn certificates_name_their_holders() {
         answer.is_ok().then_some(())
     });
     until("the certificate's end is told", || {
-        let answer = client(Some(CLIENT)).get(url("http", "/metrics")).send().ok()?;
+        let answer = client(Some(CLIENT))
+            .get(url("http", "/metrics"))
+            .send()
+            .ok()?;
         let text = answer.text().ok()?;
-        text.contains("obs_tls_certificate_not_after_timestamp_seconds").then_some(())
+        text.contains("obs_tls_certificate_not_after_timestamp_seconds")
+            .then_some(())
     });
 }
 
@@ -231,7 +270,8 @@ impl Issuer {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("made");
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("read");
         let x = URL_SAFE_NO_PAD.encode(pair.public_key());
-        let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "k", "use": "sig"}]});
+        let keys =
+            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "k", "use": "sig"}]});
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let found = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
@@ -253,7 +293,11 @@ impl Issuer {
         for (name, value) in claims.as_object().expect("claims") {
             all[name] = value.clone();
         }
-        let signed = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k"})), part(&all));
+        let signed = format!(
+            "{}.{}",
+            part(&json!({"alg": "EdDSA", "kid": "k"})),
+            part(&all)
+        );
         let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(signed.as_bytes()));
         format!("Bearer {signed}.{signature}")
     }
@@ -298,8 +342,14 @@ fn json_web_tokens_of_an_issuer() {
     assert_eq!(status(json!({"sub": "u1", "groups": ["dev"]})), 200);
     assert_eq!(status(json!({"sub": "u2", "team": "ops"})), 200);
     assert_eq!(status(json!({"sub": "u3"})), 403);
-    assert_eq!(status(json!({"sub": "u1", "groups": ["dev"], "aud": "other"})), 401);
-    assert_eq!(status(json!({"sub": "u1", "groups": ["dev"], "exp": 1000})), 401);
+    assert_eq!(
+        status(json!({"sub": "u1", "groups": ["dev"], "aud": "other"})),
+        401
+    );
+    assert_eq!(
+        status(json!({"sub": "u1", "groups": ["dev"], "exp": 1000})),
+        401
+    );
     let stranger = Issuer {
         url: issuer.url.clone(),
         ..Issuer::start()
@@ -335,9 +385,17 @@ fn tokens_of_a_cluster_are_reviewed() {
 fn an_open_listener_is_refused_unless_told_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().display().to_string();
-    let base = ["serve", "--data", &data, "--otlp-grpc-listen", "127.0.0.1:0"];
+    let base = [
+        "serve",
+        "--data",
+        &data,
+        "--otlp-grpc-listen",
+        "127.0.0.1:0",
+    ];
     let rest = ["--otlp-http-listen", "127.0.0.1:0", "--listen", "0.0.0.0:0"];
-    let output = command(&[&base[..], &rest[..]].concat()).output().expect("runs");
+    let output = command(&[&base[..], &rest[..]].concat())
+        .output()
+        .expect("runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     for word in ["--listen 0.0.0.0:0", "obs.auth", "--insecure-listen"] {
@@ -349,7 +407,9 @@ fn an_open_listener_is_refused_unless_told_so() {
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");
-    until("the addresses", || folder.path().join("addresses.json").exists().then_some(()));
+    until("the addresses", || {
+        folder.path().join("addresses.json").exists().then_some(())
+    });
     child.kill().expect("ours");
     child.wait().expect("ours");
 }

@@ -2,9 +2,11 @@
 //! logs and traces, spans of two services, an objective. Every query of every bundled dashboard
 //! parses and has data, but for those named here and why; every bundled rule is evaluated.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use obs_tests::kube_api::KubeApi;
 use serde_json::{Value, json};
@@ -136,12 +138,16 @@ slos:
       total_query: sum(rate(obs_queries_total[{{.window}}]))
   alerting: {name: Scrapes}
 ";
+/// Between two pushes of the same.
+const PUSH: Duration = Duration::from_secs(5);
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 const POD: &str = "cart-5d8f9c7b6d-x2x9z";
 
 struct Demo {
     obs: Obs,
+    /// How often it was pushed.
+    pushes: Cell<u32>,
     _api: KubeApi,
     _runtime: Runtime,
 }
@@ -168,18 +174,23 @@ impl Demo {
         ]);
         let demo = Self {
             obs,
+            pushes: Cell::new(0),
             _api: api,
             _runtime: runtime,
         };
         demo.push();
+        // Parts have sizes only once there are some.
+        demo.obs.force("flush");
         demo
     }
 
     /// Calls between two services, one of which fails, and lines of a pod.
     fn push(&self) {
+        let trace = self.pushes.get() + 1;
+        self.pushes.set(trace);
         let told = |service, id, parent, kind| Told {
             service,
-            trace: 1,
+            trace,
             id,
             parent,
             kind,
@@ -201,8 +212,6 @@ impl Demo {
         ];
         let line = (now(), "level=error msg=\"no answer\"", &[][..]);
         assert_eq!(loki_json(&self.obs, &stream, &[line]).status, 204);
-        // Parts have sizes only once there are some.
-        self.obs.force("flush");
     }
 }
 
@@ -510,8 +519,11 @@ fn queries(obs: &Obs, dashboard: &Value) -> Option<Vec<Asked>> {
     Some(found)
 }
 
-/// Waits until all that can have data has it; gives the queries.
-fn await_data(obs: &Obs, dashboards: &[Value]) -> Vec<Asked> {
+/// Waits until all that can have data has it; gives the queries. What is pushed is pushed again now
+/// and then, so that windows that end now see it however slow the machine is; and each query that
+/// has data at last gives the others as much time again.
+fn await_data(demo: &Demo, dashboards: &[Value]) -> Vec<Asked> {
+    let obs = &demo.obs;
     let of = |dashboard: &Value| {
         let uid = name(&dashboard["uid"]);
         until(&format!("the variables of {uid}"), || {
@@ -520,18 +532,27 @@ fn await_data(obs: &Obs, dashboards: &[Value]) -> Vec<Asked> {
     };
     let all: Vec<Asked> = dashboards.iter().flat_map(of).collect();
     let mut left: Vec<&Asked> = all.iter().collect();
-    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        until("data for all queries", || {
-            left.retain(|asked| !asked.has_data(obs) && asked.reason().is_none());
-            left.is_empty().then_some(())
-        });
-    }));
-    let mut told = String::new();
-    for asked in &left {
-        let (uid, panel) = (&asked.dashboard, &asked.panel);
-        writeln!(told, "{uid}: {panel}: {}", asked.text).expect("a text");
+    left.retain(|asked| asked.reason().is_none());
+    let mut pushed = Instant::now();
+    while !left.is_empty() {
+        let before = left.len();
+        let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("data for one query more", || {
+                if pushed.elapsed() > PUSH {
+                    demo.push();
+                    pushed = Instant::now();
+                }
+                left.retain(|asked| !asked.has_data(obs));
+                (left.len() < before).then_some(())
+            });
+        }));
+        let mut told = String::new();
+        for asked in &left {
+            let (uid, panel) = (&asked.dashboard, &asked.panel);
+            writeln!(told, "{uid}: {panel}: {}", asked.text).expect("a text");
+        }
+        assert!(waited.is_ok(), "there is no data for\n{told}");
     }
-    assert!(waited.is_ok(), "there is no data for\n{told}");
     all
 }
 
@@ -568,7 +589,7 @@ fn bundled_dashboards_and_rules_work_over_the_demo() {
     let demo = Demo::start();
     let dashboards = dashboards();
     assert!(dashboards.len() >= 16, "{}", dashboards.len());
-    let asked = await_data(&demo.obs, &dashboards);
+    let asked = await_data(&demo, &dashboards);
     assert!(asked.len() > 300, "{}", asked.len());
     let used: BTreeSet<usize> = asked.iter().filter_map(Asked::reason).collect();
     let idle = (0..WITHOUT_DATA.len()).filter(|reason| !used.contains(reason));

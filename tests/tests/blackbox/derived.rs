@@ -96,9 +96,9 @@ fn awaited(obs: &Obs, text: &str, expect: &[(&str, f64)]) {
 const CALLS: &str =
     "sum by (client, server, connection_type, virtual_node) (traces_service_graph_request_total)";
 
-/// Calls of all kinds, some in the wrong order.
-fn send_calls(obs: &Obs, start: i64) {
-    let told = |service, trace, id, parent, kind| Told {
+/// A span of a tenth of a second.
+fn tenth(service: &str, trace: u32, id: u32, parent: u32, kind: u8) -> Told<'_> {
+    Told {
         service,
         trace,
         id,
@@ -106,18 +106,23 @@ fn send_calls(obs: &Obs, start: i64) {
         kind,
         millis: 100,
         ..Told::default()
-    };
-    // The server comes first, in a batch of its own; the call fails.
+    }
+}
+
+/// Calls of all kinds, some in the wrong order, in one request: whatever the machine does, no side
+/// of them waits longer than it may.
+fn send_calls(obs: &Obs, start: i64) {
+    let told = tenth;
     let failed = Told {
         failed: true,
         ..told("pay", 1, 12, 11, SERVER)
     };
-    send(obs, &[failed], start);
-    send(obs, &[told("shop", 1, 11, 10, CLIENT)], start);
     let with = |span: Told<'static>, attributes| Told { attributes, ..span };
     send(
         obs,
         &[
+            failed,
+            told("shop", 1, 11, 10, CLIENT),
             // Two databases: by what they are, and by their host.
             with(
                 told("pay", 1, 13, 12, CLIENT),
@@ -199,6 +204,26 @@ fn the_service_graph_of_all_kinds_of_calls() {
         found.first().filter(|(_, value)| *value > 0.5).map(|_| ())
     });
     expect_no_more(&obs);
+}
+
+#[test]
+fn the_sides_of_a_call_may_come_apart() {
+    // Longer than any machine stands still.
+    let config = CONFIG.replace("wait: 2s", "wait: 1h");
+    let (obs, start) = (Obs::with_config(&config), now() - 5 * SECOND);
+    // The server comes first, in a batch of its own; the call fails.
+    let failed = Told {
+        failed: true,
+        ..tenth("pay", 1, 12, 11, SERVER)
+    };
+    send(&obs, &[failed], start);
+    send(&obs, &[tenth("shop", 1, 11, 10, CLIENT)], start);
+    awaited(&obs, CALLS, &[("{client=shop,server=pay}", 1.0)]);
+    awaited(
+        &obs,
+        "sum(traces_service_graph_request_failed_total)",
+        &[("{}", 1.0)],
+    );
 }
 
 /// What was told once more, in any order, changes no count.
@@ -333,16 +358,78 @@ fn stored(obs: &Obs, traces: impl Iterator<Item = u32>) -> Vec<u32> {
     traces.filter(there).collect()
 }
 
-#[test]
-fn tail_sampling_keeps_what_matters() {
-    let config = "
+/// A server that decides on traces after two seconds, and what was sent to it.
+struct Sampling {
+    obs: Obs,
+    start: i64,
+    /// The last trace that was sent.
+    last: u32,
+    /// Spans that were sent.
+    sent: f64,
+}
+
+impl Sampling {
+    fn start() -> Self {
+        let config = "
 obs:
   traces:
     collection_interval: 300ms
     sampling: {decision_wait: 2s, ratio: 0, latency: 500ms, rare_per_minute: 0}
 ";
-    let (mut obs, start) = (Obs::with_config(config), now() - SECOND);
-    let span = |trace, id, parent, millis, failed| Told {
+        Self {
+            obs: Obs::with_config(config),
+            start: now() - SECOND,
+            last: 100,
+            sent: 0.0,
+        }
+    }
+
+    /// The number of a trace that is new.
+    fn next(&mut self) -> u32 {
+        self.last += 1;
+        self.last
+    }
+
+    fn send(&mut self, spans: &[Told<'_>]) {
+        send(&self.obs, spans, self.start);
+        self.sent += spans.len() as f64;
+    }
+
+    fn value(&self, name: &str) -> Option<f64> {
+        let told = self.obs.get("/metrics", &[]).text();
+        let found = told.lines().find_map(|line| line.strip_prefix(name));
+        found.and_then(|text| text.trim().parse::<f64>().ok())
+    }
+
+    fn outcome(&self, outcome: &str) -> f64 {
+        let name = format!("obs_sampling_spans_total{{outcome=\"{outcome}\"}}");
+        self.value(&name).unwrap_or(0.0)
+    }
+
+    /// Spans that were kept and dropped, once all are decided on.
+    fn decided(&self) -> (f64, f64) {
+        until("all decisions", || {
+            let found = (self.outcome("kept"), self.outcome("dropped"));
+            (found.0 + found.1 == self.sent).then_some(found)
+        })
+    }
+
+    fn spans_of(&self, trace: u32) -> usize {
+        let path = format!("/tempo/api/v2/traces/{}", trace_id(trace));
+        let answer = self.obs.get(&path, &[]);
+        if answer.status == 404 {
+            return 0;
+        }
+        let groups = answer.json()["trace"]["resourceSpans"].clone();
+        let scopes = list(&groups)
+            .iter()
+            .flat_map(|group| list(&group["scopeSpans"]).to_vec());
+        scopes.map(|scope| list(&scope["spans"]).len()).sum()
+    }
+}
+
+fn sampled(trace: u32, id: u32, parent: u32, millis: i64, failed: bool) -> Told<'static> {
+    Told {
         service: "shop",
         trace,
         id,
@@ -351,65 +438,64 @@ obs:
         millis,
         failed,
         ..Told::default()
-    };
-    let dull: Vec<Told<'_>> = (1..=20).map(|trace| span(trace, 1, 0, 5, false)).collect();
-    send(&obs, &dull, start);
-    // The root looks well; a child in a later batch fails. Another is slow.
-    send(
-        &obs,
-        &[span(101, 1, 0, 5, false), span(102, 1, 0, 700, false)],
-        start,
+    }
+}
+
+#[test]
+fn tail_sampling_keeps_what_matters() {
+    let mut all = Sampling::start();
+    let dull: Vec<Told<'_>> = (1..=20)
+        .map(|trace| sampled(trace, 1, 0, 5, false))
+        .collect();
+    all.send(&dull);
+    let slow = all.next();
+    all.send(&[sampled(slow, 1, 0, 700, false)]);
+    assert_eq!(all.decided(), (1.0, 20.0));
+    assert_eq!(stored(&all.obs, 1..=20), Vec::<u32>::new());
+    assert_eq!(stored(&all.obs, slow..=slow), [slow]);
+    // The root looks well; a child in a later batch fails. Where the machine stands still between
+    // the two, the root is decided on before: then another one is sent.
+    until("a whole trace", || {
+        let trace = all.next();
+        all.send(&[sampled(trace, 1, 0, 5, false)]);
+        all.send(&[sampled(trace, 2, 1, 4, true)]);
+        all.decided();
+        (all.spans_of(trace) == 2).then_some(())
+    });
+    // A late span shares the fate of its trace, which is known for six seconds.
+    until("the fate of late ones", || {
+        let (slow, dull) = (all.next(), all.next());
+        all.send(&[
+            sampled(slow, 1, 0, 700, false),
+            sampled(dull, 1, 0, 5, false),
+        ]);
+        all.decided();
+        all.send(&[sampled(slow, 2, 1, 1, false), sampled(dull, 2, 1, 1, false)]);
+        all.decided();
+        (all.spans_of(slow) == 2 && all.spans_of(dull) == 0).then_some(())
+    });
+    // Metrics are of all spans.
+    let sent = all.sent;
+    awaited(
+        &all.obs,
+        "sum(traces_spanmetrics_calls_total)",
+        &[("{}", sent)],
     );
-    send(&obs, &[span(101, 2, 1, 4, true)], start);
-    let value = |obs: &Obs, name: &str| {
-        let told = obs.get("/metrics", &[]).text();
-        let found = told.lines().find_map(|line| line.strip_prefix(name));
-        found.and_then(|text| text.trim().parse::<f64>().ok())
+    let nothing_waits = |all: &Sampling| {
+        until("nothing that waits", || {
+            (all.value("obs_sampling_waiting_bytes")? == 0.0).then_some(())
+        });
     };
-    let outcome = |obs: &Obs, outcome: &str| {
-        let name = format!("obs_sampling_spans_total{{outcome=\"{outcome}\"}}");
-        value(obs, &name).unwrap_or(0.0)
-    };
-    until("a decision", || {
-        (outcome(&obs, "dropped") == 20.0).then_some(())
-    });
-    until("the kept ones", || {
-        (outcome(&obs, "kept") == 3.0).then_some(())
-    });
-    until("what is kept", || {
-        (stored(&obs, 101..=102) == [101, 102]).then_some(())
-    });
-    assert_eq!(stored(&obs, 1..=20), Vec::<u32>::new());
-    // Whole traces, and metrics of all of them.
-    let path = format!("/tempo/api/v2/traces/{}", trace_id(101));
-    let trace = obs.get(&path, &[]).json();
-    let spans: usize = list(&trace["trace"]["resourceSpans"])
-        .iter()
-        .flat_map(|group| list(&group["scopeSpans"]))
-        .map(|scope| list(&scope["spans"]).len())
-        .sum();
-    assert_eq!(spans, 2, "{trace}");
-    awaited(&obs, "sum(traces_spanmetrics_calls_total)", &[("{}", 23.0)]);
-    // A late span shares the fate of its trace.
-    send(
-        &obs,
-        &[span(102, 2, 1, 1, false), span(1, 2, 1, 1, false)],
-        start,
-    );
-    until("the late ones", || {
-        (outcome(&obs, "dropped") == 21.0).then_some(())
-    });
-    // What is decided is forgotten a moment later; until then a start decides it again.
-    until("nothing that waits", || {
-        (value(&obs, "obs_sampling_waiting_bytes")? == 0.0).then_some(())
-    });
-    // What waits when the server is killed is kept.
-    send(&obs, &[span(200, 1, 0, 5, false)], start);
-    obs.restart(Stop::Kill);
+    nothing_waits(&all);
+    // What waits when the server is killed is kept; one that was decided on before does not wait.
     until("what waited", || {
-        (stored(&obs, 200..=200) == [200]).then_some(())
+        let trace = all.next();
+        all.send(&[sampled(trace, 1, 0, 5, false)]);
+        all.obs.restart(Stop::Kill);
+        nothing_waits(&all);
+        (stored(&all.obs, trace..=trace) == [trace]).then_some(())
     });
-    assert_eq!(outcome(&obs, "unknown"), 1.0);
+    assert_eq!(all.outcome("unknown"), 1.0);
 }
 
 #[test]

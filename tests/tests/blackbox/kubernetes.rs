@@ -330,7 +330,10 @@ fn ten_thousand_pods_are_all_in_the_server() {
     assert_eq!(value(&obs, "count(kube_pod_info)"), 10_000.0);
     let running = "sum(kube_pod_status_phase{phase=\"Running\"})";
     assert_eq!(value(&obs, running), 10_000.0);
-    let labels = query(&obs, "count by (job, namespace) (kube_pod_info)");
+    let labels = "count by (job, namespace) (kube_pod_info)";
+    let labels = until(labels, || {
+        Some(query(&obs, labels)).filter(|found| !found.is_empty())
+    });
     assert_eq!(
         labels,
         [(

@@ -433,9 +433,9 @@ fn rules_over_spans_are_evaluated_and_tried_out() {
 }
 
 const GROUP: &str = "name: errors\ninterval: 200ms\nrules:\n- alert: Errors\n  expr: 'sum by (app) \
-                     (count_over_time({app=\"shop\"} |= \"error\" [5m])) > 0'\n  labels: \
+                     (count_over_time({app=\"shop\"} |= \"error\" [1h])) > 0'\n  labels: \
                      {severity: page}\n- record: shop:lines\n  expr: \
-                     'sum(count_over_time({app=\"shop\"}[5m]))'\n";
+                     'sum(count_over_time({app=\"shop\"}[1h]))'\n";
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story from start to end")]

@@ -208,7 +208,7 @@ async fn datagrams() {
         .send_to(&datagram, addresses[2].1)
         .await
         .expect("sent");
-    let wait = tokio::time::timeout(Duration::from_secs(30), inbox.spans.recv());
+    let wait = tokio::time::timeout(Duration::from_secs(120), inbox.spans.recv());
     let written = wait.await.expect("in time").expect("spans");
     assert_eq!(
         (written.tenant.as_str(), written.batch.span_count()),

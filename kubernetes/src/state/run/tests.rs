@@ -180,7 +180,7 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
             pause.tick().await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    let waited = tokio::time::timeout(Duration::from_secs(120), waiting).await;
     assert!(waited.is_ok(), "{what}");
 }
 

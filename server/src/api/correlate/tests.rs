@@ -2,7 +2,7 @@
 
 use obs_collector::derive::Setting;
 use obs_model::spans::{Attribute, Resource, ResourceSpans, ScopeSpans, SpanEvent, SpanKind};
-use obs_model::{Labels, LogBatch, LogRecord, LogStream, Span, SpanId};
+use obs_model::{Labels, LogBatch, LogRecord, LogStream, Span, SpanId, Tenant};
 
 use super::*;
 use crate::api::tests::{JSON, Rig, check};

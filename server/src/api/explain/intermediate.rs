@@ -12,7 +12,7 @@ use std::time::Duration;
 use obs_collector::HttpError;
 use obs_model::answer::MatrixSeries;
 use obs_model::limits::Limits;
-use obs_model::{Annotations, Answer, Labels, Reply, Samples, Tenant};
+use obs_model::{Annotations, Answer, Labels, Reply, Samples};
 use obs_query::error::ParseError;
 use obs_query::promql::ast::{Expr, Type};
 use obs_query::promql::{self, Part};
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, query_error};
 use crate::clock::Stopwatch;
+use crate::enforced::Visible;
 
 /// Most parts that are computed; a page shows no more, and each of them is a query.
 const PARTS_MAX: usize = 100;
@@ -36,7 +37,7 @@ const EXAMPLES_MAX: usize = 5;
 /// A query whose parts are asked for.
 pub(super) struct Asked {
     /// Whose data.
-    pub(super) tenant: Tenant,
+    pub(super) tenant: Visible,
     /// The query.
     pub(super) text: String,
     /// At which times.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use obs_collector::HttpError;
+use obs_model::TimeRange;
 use obs_model::answer::SpanSeries;
 use obs_model::spans::AttributeValue;
 use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
-use obs_model::{Tenant, TimeRange};
 use obs_wire::jaeger::ui::{self, Monitored};
 
 use super::legacy::Answer;
@@ -19,6 +19,7 @@ use super::{Asking, Result, span_series};
 use crate::api::{Asker, json};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::Params;
 
 /// Defaults in milliseconds: as Jaeger.
@@ -111,7 +112,7 @@ impl Asked {
     }
 
     /// Counts of spans in each step, beginning so early that the first rate is whole.
-    async fn counts(&self, app: &App, tenant: &Tenant, more: &str) -> Result<Vec<Monitored>> {
+    async fn counts(&self, app: &App, tenant: &Visible, more: &str) -> Result<Vec<Monitored>> {
         let text = format!(
             "{{ {}{more} }} | count_over_time() {}",
             self.filter,

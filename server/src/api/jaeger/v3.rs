@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use obs_collector::{ErrorKind, HttpError};
 use obs_model::time::parse_rfc3339;
-use obs_model::{SpanBatch, Tenant, TimeRange, Timestamp};
+use obs_model::{SpanBatch, TimeRange, Timestamp};
 use obs_wire::jaeger::v3 as write;
 
 use super::search::{DEPENDENCIES_LOOKBACK, Search, malformed, of_body};
@@ -16,6 +16,7 @@ use super::{Asking, Result, find, trace_id};
 use crate::api::{Asker, json};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::Params;
 
 /// Largest body of a search.
@@ -111,7 +112,7 @@ pub(super) async fn search_body(State(app): State<Arc<App>>, asker: Asking, body
     found(&app, &tenant, &Search::v3(&params)?).await
 }
 
-async fn found(app: &App, tenant: &Tenant, search: &Search) -> Answer {
+async fn found(app: &App, tenant: &Visible, search: &Search) -> Answer {
     let traces = find(app, tenant, search).await?;
     if traces.is_empty() {
         return Err(none_found().into());
@@ -144,7 +145,7 @@ pub(super) async fn summaries_body(
     summed(&app, &tenant, &Search::v3(&params)?).await
 }
 
-async fn summed(app: &App, tenant: &Tenant, search: &Search) -> Answer {
+async fn summed(app: &App, tenant: &Visible, search: &Search) -> Answer {
     let traces = find(app, tenant, search).await?;
     let mut body = Vec::new();
     write::summaries(&traces, &mut body);

@@ -85,9 +85,12 @@ pub(super) async fn create(
     Told(askers): Told<Askers>,
     Told(params): Told<Params>,
 ) -> Result<Response> {
-    let tenant = askers.only()?.clone();
+    let seen = askers.only()?;
+    let tenant = seen.tenant().clone();
     let query = params.get("query").ok_or_else(|| wrong("query not set"))?;
-    let lines = log_query(&app, &params, "unsupported query expression")?;
+    let mut lines = log_query(&app, &params, "unsupported query expression")?;
+    // What is not seen is not deleted.
+    lines.matchers.extend(seen.matchers().iter().cloned());
     let selector = obs_query::logs::selector(lines).map_err(|e| wrong(&e))?;
     let range = range(&params)?;
     // All of it is deleted at once, whatever the interval is.
@@ -118,7 +121,9 @@ pub(super) async fn list(
     Told(askers): Told<Askers>,
     Told(params): Told<Params>,
 ) -> Result<Response> {
-    let mut requests = app.deletions.of(askers.only()?);
+    let seen = askers.only()?;
+    seen.must_be_whole("the list of delete requests")?;
+    let mut requests = app.deletions.of(seen);
     if let (Some(start), Some(end)) = (time(&params, "start")?, time(&params, "end")?) {
         requests.retain(|request| request.start <= end && start <= request.end);
     }

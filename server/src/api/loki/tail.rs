@@ -125,7 +125,10 @@ fn sieves(
                 matchers,
                 stages: logs.stages.clone(),
             };
-            sieves.push((tenant.clone(), Arc::new(Sieve::new(&own, clock::now())?)));
+            sieves.push((
+                tenant.tenant().clone(),
+                Arc::new(Sieve::new(&own, clock::now())?),
+            ));
         }
     }
     Ok(sieves)

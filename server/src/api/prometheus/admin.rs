@@ -33,7 +33,7 @@ fn allowed(app: &App) -> Result<()> {
 /// `/admin/tsdb/delete_series`: hidden at once, gone from the disk with the next merges.
 pub(super) async fn delete_series(
     State(app): State<Arc<App>>,
-    Asker(tenant): Asker,
+    Asker(seen): Asker,
     params: Params,
 ) -> Result<StatusCode> {
     allowed(&app)?;
@@ -41,7 +41,12 @@ pub(super) async fn delete_series(
         return Err(HttpError::bad_data("no match[] parameter provided"));
     }
     let range = params.open_range(Clock::Seconds)?;
-    let selectors = selectors(&params, &app)?;
+    let mut selectors = selectors(&params, &app)?;
+    // What is not seen is not deleted.
+    for matchers in &mut selectors {
+        matchers.extend(seen.matchers().iter().cloned());
+    }
+    let tenant = seen.tenant().clone();
     let metrics = Arc::clone(&app.stores()?.metrics);
     let what: Vec<&str> = params.all("match[]").collect();
     tracing::info!(%tenant, ?what, from = %range.start, to = %range.end, "deleting series");

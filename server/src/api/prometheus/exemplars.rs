@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use obs_collector::HttpError;
 use obs_model::metrics::Exemplar;
-use obs_model::{Labels, Matcher, Tenant, TimeRange};
+use obs_model::{Labels, Matcher, TimeRange};
 use obs_query::plan::Leaf;
 use obs_query::{Plan, Query, QueryError, Request, When};
 use obs_wire::prometheus::api as write;
@@ -16,6 +16,7 @@ use super::Result;
 use super::query::of_query;
 use crate::api::{Asker, json, timeout};
 use crate::app::{App, query_error};
+use crate::enforced::Visible;
 use crate::params::{Clock, Params};
 
 /// `/query_exemplars`
@@ -40,12 +41,12 @@ pub(super) async fn find(
 /// The exemplars of every series that a query selects, by series.
 pub(in crate::api) async fn exemplars_of(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     params: &Params,
     (text, range): (&str, TimeRange),
 ) -> Result<Vec<(Labels, Vec<Exemplar>)>> {
     let selectors = selectors(app, text).map_err(|e| of_query(query_error(&e)))?;
-    let snapshot = app.stores()?.metrics.snapshot(tenant);
+    let snapshot = app.stores()?.metrics_of(tenant);
     let found = app.read_for(tenant, timeout(params)?, move |budget, _| {
         // Selectors may share series: each is told once.
         let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();

@@ -26,7 +26,7 @@ pub(in crate::api) async fn federate(
     Told(params): Told<Params>,
 ) -> Result<Response, Plain> {
     let selectors = selectors(&params, &app)?;
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let now = clock::now();
     let lookback = Request::new(When::At(now)).lookback;
     // As everywhere in PromQL: what is exactly as old as the look back is too old.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use obs_collector::HttpError;
-use obs_model::{Annotations, Budget, Matcher, Tenant, TimeRange};
+use obs_model::{Annotations, Budget, Matcher, TimeRange};
 use obs_query::QueryError;
 use obs_storage::Snapshot;
 use obs_tsdb::{Metrics, SelectError};
@@ -14,6 +14,7 @@ use obs_wire::prometheus::api as write;
 use super::{Result, cut_note, selectors};
 use crate::api::{Asker, json, timeout};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params};
 
 /// What [`gather`] reads with.
@@ -48,14 +49,14 @@ pub(super) fn read_all<T: Ord>(
 /// Reads what the parameters ask for; whether it was cut.
 async fn gather<T: Ord + Send + 'static>(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     params: &Params,
     read: Box<Read<T>>,
 ) -> Result<(Vec<T>, bool)> {
     let limit = params.limit()?;
     let range = params.open_range(Clock::Seconds)?;
     let selectors = selectors(params, app)?;
-    let snapshot = app.stores()?.metrics.snapshot(tenant);
+    let snapshot = app.stores()?.metrics_of(tenant);
     app.read_for(tenant, timeout(params)?, move |budget, _| {
         let mut found = read_all(&snapshot, &selectors, range, budget, &*read)?;
         let cut = found.len() > limit;
@@ -124,7 +125,7 @@ pub(super) async fn metadata(
     let limit = bound(&params, "limit")?;
     // Here a family has one meaning, the last one told, so that this only has to be a number.
     bound(&params, "limit_per_metric")?;
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let read = app.read_for(&tenant, timeout(&params)?, move |_, _| {
         obs_tsdb::metadata(&snapshot).map_err(|e| QueryError::Corrupt(e.to_string()))
     });

@@ -7,7 +7,7 @@ use axum::response::Response;
 use obs_collector::{ErrorKind, HttpError};
 use obs_model::limits::Limits;
 use obs_model::time::NANOS_PER_MILLI;
-use obs_model::{Answer, Reply, Tenant};
+use obs_model::{Answer, Reply};
 use obs_query::{Query, Request, SourceResolution, When};
 use obs_wire::prometheus::api::{self as write, QueryStats};
 
@@ -15,6 +15,7 @@ use super::{CUT, Result};
 use crate::api::{Asker, json, timeout};
 use crate::app::App;
 use crate::clock::{self, Stopwatch};
+use crate::enforced::Visible;
 use crate::params::{Clock, Params, invalid};
 
 /// `/query`
@@ -85,7 +86,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-async fn answer(app: &App, tenant: &Tenant, when: When, params: &Params) -> Result<Response> {
+async fn answer(app: &App, tenant: &Visible, when: When, params: &Params) -> Result<Response> {
     let limit = params.limit()?;
     let mut request = app.features.request(when);
     request.limit = limit;
@@ -112,7 +113,7 @@ async fn answer(app: &App, tenant: &Tenant, when: When, params: &Params) -> Resu
 /// Parses and runs a query in the pool, with a clock on each stage.
 async fn evaluate(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     text: String,
     request: Request,
     params: &Params,

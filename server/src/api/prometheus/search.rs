@@ -77,7 +77,7 @@ pub(super) async fn find(
     };
     let mut search = Search::parse(&app, &params, &what)?;
     search.with_metadata &= what == "metric_names";
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let lines = app.read_for(&tenant, timeout(&params)?, move |budget, _| {
         let found = search.run(&snapshot, &*names, budget)?;
         Ok(search.lines(&found))

@@ -95,7 +95,7 @@ pub(super) async fn cardinality(
         Some(Ok(limit)) if limit > 0 => limit,
         Some(_) => return Err(HttpError::bad_data("limit must be a positive number")),
     };
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let held = held_range(&snapshot);
     let pieces = snapshot.parts.len() + snapshot.memories.len();
     let read = app.read_for(&tenant, timeout(&params)?, move |budget, _| {
@@ -135,7 +135,7 @@ fn held_range(snapshot: &Snapshot<Metrics>) -> TimeRange {
 
 /// `/status/tsdb/blocks`: parts are what is closest to Prometheus' blocks.
 pub(super) async fn blocks(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Result<Response> {
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let blocks = snapshot.parts.iter().map(|open| {
         let (reader, range) = (&open.reader, open.reader.range());
         json!({

@@ -153,7 +153,7 @@ pub(super) async fn metadata(
     targets.dedup();
     let now = clock::now();
     let range = TimeRange::new(now.saturating_sub(METADATA_LOOKBACK), now);
-    let snapshot = app.stores()?.metrics.snapshot(&tenant);
+    let snapshot = app.stores()?.metrics_of(&tenant);
     let found = app.read_for(&tenant, None, move |budget, _| {
         let mut all =
             obs_tsdb::metadata(&snapshot).map_err(|e| QueryError::Corrupt(e.to_string()))?;

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use obs_collector::HttpError;
 use obs_model::answer::SpanSeries;
 use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
-use obs_model::{Answer, Tenant, Timestamp};
+use obs_model::{Answer, Timestamp};
 use obs_query::{Language, Request, When};
 use obs_wire::tempo::api::SearchMetrics;
 use obs_wire::tempo::requests::MetricsRequest;
@@ -18,6 +18,7 @@ use super::{RECENT, Result, answered, count, told};
 use crate::api::{Asker, Told, evaluate};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params, invalid};
 
 /// Series and what they cost.
@@ -98,7 +99,7 @@ pub(super) async fn instant(
 /// Runs a query, over steps or for the whole range at once.
 pub(super) async fn find(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     asked: &MetricsRequest,
     whole_range: bool,
 ) -> std::result::Result<Found, HttpError> {

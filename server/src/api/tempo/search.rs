@@ -8,7 +8,7 @@ use http::HeaderMap;
 use obs_collector::HttpError;
 use obs_model::answer::FoundTrace;
 use obs_model::time::{NANOS_PER_MILLI, NANOS_PER_SECOND};
-use obs_model::{Answer, Tenant, TimeRange, Timestamp, duration};
+use obs_model::{Answer, TimeRange, Timestamp, duration};
 use obs_query::{Language, Request, When};
 use obs_wire::tempo::api::{self as write, SearchMetrics};
 use obs_wire::tempo::messages;
@@ -18,6 +18,7 @@ use super::{RECENT, Result, answered, count, seconds, told};
 use crate::api::{Asker, Told, evaluate};
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::{Params, invalid};
 
 /// Traces without a `limit`, as Tempo.
@@ -149,7 +150,7 @@ impl Asked {
 /// The newest traces of a range, and what they cost.
 pub(super) async fn find(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     asked: &Asked,
     range: TimeRange,
 ) -> std::result::Result<(Vec<FoundTrace>, SearchMetrics), HttpError> {

@@ -9,8 +9,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
+use obs_model::TimeRange;
 use obs_model::time::NANOS_PER_SECOND;
-use obs_model::{Tenant, TimeRange};
 use obs_wire::tempo::requests::{MetricsRequest, SearchRequest, TagValuesRequest, TagsRequest};
 use obs_wire::tempo::{messages, series};
 
@@ -18,6 +18,7 @@ use super::search::Asked;
 use super::{metrics, search, tags};
 use crate::api::streams::{Asking, Step, answer, one};
 use crate::app::App;
+use crate::enforced::Visible;
 
 /// A search over more than this tells its newest part first.
 const AHEAD_FROM: i64 = 3600 * NANOS_PER_SECOND;
@@ -56,7 +57,7 @@ async fn search_call(State(app): State<Arc<App>>, asker: Asking, request: Reques
 
 fn search_step(
     app: &Arc<App>,
-    tenant: &Tenant,
+    tenant: &Visible,
     asked: &Asked,
     range: TimeRange,
     whole: bool,

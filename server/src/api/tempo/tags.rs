@@ -9,7 +9,6 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::HeaderMap;
 use obs_collector::HttpError;
-use obs_model::Tenant;
 use obs_model::limits::Limits;
 use obs_model::spans::AttributeValue;
 use obs_query::traceql::ast::{Attribute, Intrinsic, Scope};
@@ -22,6 +21,7 @@ use obs_wire::tempo::requests::{TagValuesRequest, TagsRequest};
 use super::{Result, answered, count, open_range, seconds};
 use crate::api::{Asker, Told};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::Params;
 
 /// What spans have besides attributes, in Tempo's order.
@@ -75,7 +75,7 @@ fn names_request(params: &Params) -> std::result::Result<TagsRequest, HttpError>
 /// Names of attributes by scope, in Tempo's order of scopes.
 pub(super) async fn names(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     request: &TagsRequest,
 ) -> std::result::Result<Names, HttpError> {
     const SCOPES: [&str; 8] = [
@@ -95,7 +95,7 @@ pub(super) async fn names(
     let range = open_range(request.start, request.end);
     let query = request.query.trim().to_owned();
     let limits = app.rules.limits;
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let snapshot = app.stores()?.spans_of(tenant);
     let read = app.read_for(tenant, None, move |budget, _| {
         let filter = filter(&query, &limits);
         traces::tag_names(&snapshot, filter.as_ref(), range, budget)
@@ -171,7 +171,7 @@ fn decoded(name: &str) -> String {
 /// The values of an attribute.
 pub(super) async fn values(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     request: &TagValuesRequest,
 ) -> std::result::Result<Vec<TagValue>, HttpError> {
     let Some(attribute) = attribute(&request.name) else {
@@ -180,7 +180,7 @@ pub(super) async fn values(
     let range = open_range(request.start, request.end);
     let query = request.query.trim().to_owned();
     let limits = app.rules.limits;
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let snapshot = app.stores()?.spans_of(tenant);
     let keywords = matches!(
         attribute,
         Attribute::Intrinsic(Intrinsic::Status | Intrinsic::Kind)

@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use obs_collector::HttpError;
 use obs_model::limits::Limits;
-use obs_model::{SpanBatch, SpanId, Tenant, TimeRange, TraceId};
+use obs_model::{SpanBatch, SpanId, TimeRange, TraceId};
 use obs_query::traceql::ast::{Attribute, Element, FieldExpr, Intrinsic, Root, SpansetExpr};
 use obs_query::traces::{self, TraceMatcher};
 use obs_wire::tempo::api as write;
@@ -16,15 +16,16 @@ use obs_wire::tempo::api as write;
 use super::{Result, answered};
 use crate::api::{Asker, Told};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::{Clock, Params, invalid};
 
 /// One whole trace; 404 where no span of it is there.
 pub(crate) async fn find(
     app: &App,
-    tenant: &Tenant,
+    tenant: &Visible,
     id: TraceId,
 ) -> std::result::Result<SpanBatch, HttpError> {
-    let snapshot = app.stores()?.spans.snapshot(tenant);
+    let snapshot = app.stores()?.spans_of(tenant);
     let read = app.read_for(tenant, None, move |budget, _| {
         traces::trace(&snapshot, id, budget)
     });
