@@ -12,10 +12,13 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::remembered::Remembered;
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+/// Questions at one time: strangers may make up as many tokens as they like.
+const ASKED_MAX: usize = 16;
 /// Longest token that is asked about.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 
@@ -58,6 +61,7 @@ pub(crate) struct Reviewer {
     audiences: Vec<String>,
     key: hmac::Key,
     known: Remembered<Vec<u8>, Option<User>>,
+    places: Semaphore,
 }
 
 impl Reviewer {
@@ -70,6 +74,7 @@ impl Reviewer {
             audiences,
             key,
             known: Remembered::default(),
+            places: Semaphore::new(ASKED_MAX),
         })
     }
 
@@ -82,6 +87,9 @@ impl Reviewer {
         if let Some(known) = self.known.get(&key) {
             return Ok(known);
         }
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(Unanswered);
+        };
         let mut spec = json!({"token": token});
         if !self.audiences.is_empty() {
             spec["audiences"] = json!(self.audiences);

@@ -44,6 +44,8 @@ pub(super) struct Live {
     pub(super) tls: Option<Agreed>,
     /// What is asked of clients' certificates.
     pub(super) clients: Option<ClientMode>,
+    /// Whether who shows no certificate is asked for one: not where `web.yml` only lets them show one.
+    certificates_ask: bool,
     /// Whether `web.yml` has users: then a certificate alone does not say who asks.
     pub(super) web_users: bool,
 }
@@ -116,7 +118,9 @@ impl Places {
             own.is_none() || web.tls.is_none(),
             "obs.auth.tls and tls_server_config of web.yml exclude each other"
         );
+        let is_own = own.is_some();
         if let Some(terms) = own.or(web.tls) {
+            live.certificates_ask = is_own || terms.clients == ClientMode::RequireAndVerify;
             files.extend(terms.files().map(Path::to_owned));
             live.clients = Some(terms.clients);
             live.tls = Some(terms.agreed().await.context("TLS of the listeners")?);
@@ -210,7 +214,8 @@ impl Live {
 
     /// Whether something of it says who asks.
     pub(super) fn has_credentials(&self) -> bool {
-        !self.tokens.is_empty() || !self.users.is_empty() || self.certificates_name()
+        let certificates = self.certificates_ask && self.certificates_name();
+        !self.tokens.is_empty() || !self.users.is_empty() || certificates
     }
 
     /// Why this may not take the place of `old` while the server runs.

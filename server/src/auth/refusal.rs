@@ -43,7 +43,7 @@ pub(super) fn response(
 fn shaped(error: &HttpError, path: &str, headers: &HeaderMap) -> Response {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("application/grpc") {
+    if kind.starts_with("application/grpc") && is_method(path) {
         return grpc(error);
     }
     let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
@@ -99,6 +99,12 @@ fn shaped(error: &HttpError, path: &str, headers: &HeaderMap) -> Response {
         true => error.render(Dialect::Prometheus),
         false => error.render(Dialect::Plain),
     }
+}
+
+/// Whether a path is that of a call: `/package.Service/Method`.
+fn is_method(path: &str) -> bool {
+    let parts = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    parts.is_some_and(|(service, method)| service.contains('.') && !method.contains('/'))
 }
 
 fn shape(status: StatusCode, body: &Value) -> Response {
@@ -178,6 +184,7 @@ mod tests {
         .await;
         let grpc = "application/grpc";
         check("/x.Y/Z", grpc, (200, grpc, "7")).await;
+        check("/api/v1/query", grpc, (403, json, envelope)).await;
         let hec = r#"{"code":4,"text":"no"}"#;
         check("/services/collector/event", "", (403, json, hec)).await;
         let jaeger = r#"{"data":null,"errors":[{"code":403,"msg":"no"}]}"#;

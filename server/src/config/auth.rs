@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use obs_collector::config::Secret;
 use obs_model::limits::Limits;
-use obs_model::{Matcher, Tenant, duration};
+use obs_model::{MatchOp, Matcher, Tenant, duration};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -434,9 +434,19 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
 }
 
 fn selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Matcher>, D::Error> {
+    const EVERYTHING: &str = "{__name__=~\".+\",";
     let text = String::deserialize(deserializer)?;
-    let parsed = obs_query::promql::parse_selector(&text, &Limits::default());
-    parsed.map_err(|error| D::Error::custom(format!("in {text:?}: {error}")))
+    let rest = text.trim().strip_prefix('{');
+    let rest = rest.ok_or_else(|| D::Error::custom(format!("in {text:?}: expected {{…}}")))?;
+    // A query may not select everything but a little; a grant may.
+    let whole = format!("{EVERYTHING}{rest}");
+    let parsed = obs_query::promql::parse_selector(&whole, &Limits::default());
+    let mut all = parsed.map_err(|error| D::Error::custom(format!("in {text:?}: {error}")))?;
+    all.retain(|one| one.name != "__name__" || one.op != MatchOp::Regex || one.value != ".+");
+    match all.is_empty() {
+        true => Err(D::Error::custom(format!("in {text:?}: expected matchers"))),
+        false => Ok(all),
+    }
 }
 
 #[cfg(test)]
@@ -463,6 +473,12 @@ mod tests {
         check(&with("{user: a, tenants: [x, y], role: [read, write]}"), "");
         let matched = "{group: a, tenants: x, role: read, matchers: '{namespace=\"a\"}'}";
         check(&with(matched), "");
+        let but = "{group: a, tenants: x, role: read, matchers: '{a!=\"b\"}'}";
+        check(&with(but), "");
+        for wrong in ["up", "{}", "{a}"] {
+            let wrong = format!("{{group: a, tenants: x, role: read, matchers: '{wrong}'}}");
+            check(&with(&wrong), "grants");
+        }
         check(
             &with("{group: a, tenants: x, role: admin, matchers: '{a=\"b\"}'}"),
             "grants[0]: matchers are for the role read",

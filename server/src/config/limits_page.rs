@@ -25,10 +25,18 @@ fn page() -> String {
             meaning.push(text);
             continue;
         }
-        let field = line.strip_prefix("pub ").and_then(|rest| rest.split_once(": "));
+        let field = line
+            .strip_prefix("pub ")
+            .and_then(|rest| rest.split_once(": "));
         if let Some((name, _)) = field {
-            let default = defaults.split([' ', '{', '}']).skip_while(|w| *w != format!("{name}:"));
-            let default = default.into_iter().nth(1).unwrap_or_default().trim_end_matches(',');
+            let default = defaults
+                .split([' ', '{', '}'])
+                .skip_while(|w| *w != format!("{name}:"));
+            let default = default
+                .into_iter()
+                .nth(1)
+                .unwrap_or_default()
+                .trim_end_matches(',');
             let text = meaning.join(" ");
             writeln!(page, "| `{name}` | {default} | {text} |").expect("memory");
         }
@@ -40,5 +48,9 @@ fn page() -> String {
 #[test]
 fn the_page_of_limits_is_what_the_table_says() {
     let found = include_str!("../../../docs/limits.md");
-    assert_eq!(page(), found, "docs/limits.md is not that of model/src/limits.rs");
+    assert_eq!(
+        page(),
+        found,
+        "docs/limits.md is not that of model/src/limits.rs"
+    );
 }

@@ -118,6 +118,15 @@ fn tokens_and_passwords_open_what_their_grants_say() {
         let answer = ask(&obs, &up, &bob, "").json();
         (answer["data"]["result"][0]["value"][1] == "1").then_some(())
     });
+    // A command shows what flags say.
+    std::fs::write(obs.path("password"), "test\n").expect("written");
+    let password = obs.path("password").display().to_string();
+    let flags = ["--user", "bob", "--password-file", &password, "--tenant", "shop"];
+    let output = obs.client(&[&["query", "m", "-o", "json"], &flags[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let output = obs.client(&["query", "m"]);
+    assert!(!output.status.success(), "nothing is shown");
     // A user that is locked out, and one who is in.
     for index in 0..3 {
         assert_eq!(
