@@ -70,7 +70,7 @@ async fn own(State(auth): State<Arc<Auth>>, request: Request, next: Next) -> Res
         return next.run(request).await;
     }
     let error = HttpError::new(ErrorKind::Unauthorized, "this is for obs itself");
-    let place = (request.uri().path(), request.headers());
+    let place = (request.uri().path(), "");
     refusal::response(&error, place, auth.wants())
 }
 
@@ -95,7 +95,8 @@ async fn stand(State(guard): State<Guard>, request: Request, next: Next) -> Resp
 struct Seen {
     method: Method,
     path: String,
-    headers: http::HeaderMap,
+    /// The type of the body.
+    kind: String,
     route: String,
     class: Option<Class>,
     source: Option<IpAddr>,
@@ -120,7 +121,11 @@ impl Guard {
         Seen {
             method: request.method().clone(),
             path: strip(request.uri().path()),
-            headers: request.headers().clone(),
+            kind: {
+                let kind = request.headers().get(header::CONTENT_TYPE);
+                let kind = kind.and_then(|kind| kind.to_str().ok());
+                kind.unwrap_or_default().to_owned()
+            },
             class: match class(request.method(), &route) {
                 Some(Class::Public) => Some(Class::Public),
                 listed => self.only.or(listed),
@@ -220,7 +225,7 @@ impl Auth {
     }
 
     fn tell(&self, seen: &Seen, error: &HttpError) -> Response {
-        refusal::response(error, (&seen.path, &seen.headers), self.wants())
+        refusal::response(error, (&seen.path, &seen.kind), self.wants())
     }
 
     /// Nobody knows who asks.

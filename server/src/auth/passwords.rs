@@ -145,8 +145,7 @@ async fn off_loop(hash: Hash, password: String) -> bool {
     checked.await.unwrap_or(false)
 }
 
-/// What a name that nobody has is checked against: bcrypt of random bytes that were thrown away, at the cost that is
-/// usual.
+/// What a name is checked against where nobody has a password.
 pub(super) fn nobody() -> Hash {
     Hash("$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi".to_owned())
 }

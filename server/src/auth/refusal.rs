@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use obs_collector::{Dialect, ErrorKind, HttpError};
 use serde_json::{Value, json};
 
@@ -15,13 +15,14 @@ pub(super) struct Asks {
     pub(super) bearer: bool,
 }
 
-/// The answer to a request that is refused. `path` is without the route prefix.
+/// The answer to a request that is refused; `path` is without the route prefix, `kind` the type of the
+/// request's body.
 pub(super) fn response(
     error: &HttpError,
-    (path, headers): (&str, &HeaderMap),
+    (path, kind): (&str, &str),
     asks: Asks,
 ) -> Response {
-    let mut response = shaped(error, path, headers);
+    let mut response = shaped(error, path, kind);
     let own = response.headers_mut();
     if error.kind == ErrorKind::Unauthorized {
         let set = HeaderValue::from_static;
@@ -40,9 +41,7 @@ pub(super) fn response(
     response
 }
 
-fn shaped(error: &HttpError, path: &str, headers: &HeaderMap) -> Response {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+fn shaped(error: &HttpError, path: &str, kind: &str) -> Response {
     if kind.starts_with("application/grpc") && is_method(path) {
         return grpc(error);
     }
@@ -140,10 +139,8 @@ mod tests {
     use super::*;
 
     async fn check(path: &str, kind: &str, expect: (u16, &str, &str)) {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, kind.parse().expect("a header value"));
         let error = HttpError::new(ErrorKind::Forbidden, "no");
-        let response = response(&error, (path, &headers), Asks::default());
+        let response = response(&error, (path, kind), Asks::default());
         let found = response.headers()[header::CONTENT_TYPE]
             .to_str()
             .expect("text");
@@ -196,7 +193,7 @@ mod tests {
         let check = |basic: bool, bearer: bool, expect: &[&str]| {
             let error = HttpError::new(ErrorKind::Unauthorized, "who?");
             let asks = Asks { basic, bearer };
-            let told = response(&error, ("/x", &HeaderMap::new()), asks);
+            let told = response(&error, ("/x", ""), asks);
             let found: Vec<_> = told
                 .headers()
                 .get_all(header::WWW_AUTHENTICATE)
