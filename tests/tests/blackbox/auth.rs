@@ -95,7 +95,7 @@ fn tokens_and_passwords_open_what_their_grants_say() {
     assert_eq!(write(&obs, &ann, "m").status, 403);
     let answer = ask(&obs, QUERY, "", "");
     assert_eq!(answer.status, 401, "{}", answer.text());
-    assert_eq!(answer.json()["errorType"], "unauthorized");
+    assert!(answer.text().contains("\"errorType\":\"unauthorized\""));
     let answer = ask(&obs, QUERY, &ann, "");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let found = |answer: &Answer| answer.json()["data"]["result"].as_array().map(Vec::len);
