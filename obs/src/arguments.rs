@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Take in, keep and answer: the server
     #[command(after_help = "Examples:\n  obs serve --data /var/lib/obs\n  \
-        obs serve --config prometheus.yml --listen 0.0.0.0:9090 --retention 30d")]
+        obs serve --config prometheus.yml --web.config.file web.yml --listen 0.0.0.0:9090")]
     Serve(ServeOptions),
     /// Collect on a node and send everything on (scrapes, logs, receivers; buffered on disk)
     #[command(
@@ -305,6 +305,17 @@ pub(crate) struct ServeOptions {
         default_value = "127.0.0.1:4318"
     )]
     otlp_http_listen: SocketAddr,
+    /// Listen on addresses that others reach although nobody is asked who they are
+    #[arg(long, env = "OBS_INSECURE_LISTEN")]
+    insecure_listen: bool,
+    /// TLS, users and headers in Prometheus' web.yml; read anew when it changes
+    #[arg(
+        long,
+        alias = "web.config.file",
+        value_name = "FILE",
+        env = "OBS_WEB_CONFIG_FILE"
+    )]
+    web_config_file: Option<PathBuf>,
     /// How long data is kept, for example 15d; 0 keeps it for ever [default: 15d]
     #[arg(long, value_name = "DURATION", env = "OBS_RETENTION", value_parser = duration_text)]
     retention: Option<String>,
@@ -440,6 +451,8 @@ impl ServeOptions {
             listen: self.listen,
             otlp_grpc_listen: self.otlp_grpc_listen,
             otlp_http_listen: self.otlp_http_listen,
+            insecure_listen: self.insecure_listen,
+            web_config_file: self.web_config_file,
             retention_nanos: retention.context("--retention")?,
             route_prefix: self.route_prefix,
             external_url: self.external_url,
@@ -464,6 +477,8 @@ pub(crate) struct ServerOptions {
     /// The tenant (X-Scope-OrgID) [env: OBS_TENANT]
     #[arg(long, value_name = "NAME", help_heading = "Server")]
     pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: Box<crate::credentials::Credentials>,
 }
 
 impl ServerOptions {
@@ -471,8 +486,8 @@ impl ServerOptions {
     pub(crate) fn at(url: &str, tenant: Option<&str>) -> Self {
         Self {
             server: Some(url.to_owned()),
-            context: None,
             tenant: tenant.map(str::to_owned),
+            ..Self::default()
         }
     }
 }

@@ -31,10 +31,11 @@ impl Client {
             tenant,
             headers,
             authorities,
+            identity,
         } = context::resolve(options)?;
         let tenant = tenant.map(|tenant| ("x-scope-orgid".to_owned(), tenant));
         Ok(Self {
-            http: http(authorities.as_deref())?,
+            http: http(authorities.as_deref(), identity.as_deref())?,
             server: server.trim_end_matches('/').to_owned(),
             headers: header_map(headers.into_iter().chain(tenant))?,
         })
@@ -200,8 +201,8 @@ impl Client {
     }
 }
 
-/// A client that trusts these authorities, or those of the machine.
-fn http(authorities: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
+/// A client that trusts these authorities, or those of the machine, and shows this identity.
+fn http(authorities: Option<&[u8]>, identity: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
     let settings = || {
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
@@ -211,6 +212,10 @@ fn http(authorities: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
             for certificate in found {
                 builder = builder.add_root_certificate(certificate);
             }
+        }
+        if let Some(pem) = identity {
+            let fault = |e: reqwest::Error| format!("--tls-cert and --tls-key: {e}");
+            builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(fault)?);
         }
         Ok(builder)
     };

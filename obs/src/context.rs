@@ -112,6 +112,8 @@ pub(crate) struct Target {
     pub(crate) headers: Vec<(String, String)>,
     /// Certificates in PEM.
     pub(crate) authorities: Option<Vec<u8>>,
+    /// A certificate and its key in PEM, which are shown.
+    pub(crate) identity: Option<Vec<u8>>,
 }
 
 /// A variable of the environment that is set and not empty.
@@ -140,8 +142,14 @@ pub(crate) fn names() -> Vec<String> {
     contexts.map_or_else(|_| Vec::new(), |all| all.entries.into_keys().collect())
 }
 
-/// Who is to be asked.
+/// Who is to be asked, and what is shown.
 pub(crate) fn resolve(options: &ServerOptions) -> anyhow::Result<Target> {
+    let mut target = named(options)?;
+    options.credentials.put(&mut target)?;
+    Ok(target)
+}
+
+fn named(options: &ServerOptions) -> anyhow::Result<Target> {
     let tenant = options.tenant.clone().or_else(|| variable("OBS_TENANT"));
     let named = options.context.clone();
     let address = match (&options.server, &named) {

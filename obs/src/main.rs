@@ -17,6 +17,7 @@ mod complete;
 mod context;
 mod correlate;
 mod cost;
+mod credentials;
 mod doctor;
 mod errors;
 mod explain;

@@ -99,5 +99,5 @@ pub(crate) async fn run(options: &NodeExporterOptions) -> anyhow::Result<()> {
         requests_max: options.requests_max,
         own_metrics: !options.disable_exporter_metrics,
     };
-    serve(listener, settings, std::future::pending()).await
+    Box::pin(serve(listener, settings, std::future::pending())).await
 }

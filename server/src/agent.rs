@@ -174,6 +174,7 @@ async fn start_telemetry(
     // An agent's own logs are followed like those of any other container.
     let export = telemetry::Export {
         to: reachable(listeners.http.local_addr()?),
+        own: None,
         logs: false,
         traces: false,
     };
@@ -278,12 +279,7 @@ impl Running {
         let node = node_address(&listeners)?;
         let gateway = gateway(config, &options.data, &common.sink).await?;
         let probes = probes(config, from).await?;
-        let (tasks, stop) = (&serving, &stop_listening);
-        let listening = Serving {
-            tasks,
-            stop,
-            cut: &cut,
-        };
+        let listening = Serving::new(&serving, &stop_listening, &cut);
         let ways = (receiver.clone(), gateway.clone(), probes);
         listeners.node_exporter = listeners.node_exporter.map(|bound| bound.naming(&pods));
         let (logs, traces, metrics) = listen(listening, &agent, listeners, ways);

@@ -50,7 +50,7 @@ use crate::enforced::{Enforced, Visible};
 use crate::params::Params;
 use crate::ruler::Origin;
 
-pub(crate) use admin::Bound;
+pub(crate) use admin::{Bound, is_foreign, own_metrics};
 pub(crate) use loki::Deletions;
 pub(crate) use streams::grpc_routes;
 pub(crate) use ui::below;

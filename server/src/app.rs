@@ -16,6 +16,7 @@ use rayon::ThreadPool;
 use crate::about::About;
 use crate::alertmanager::Alertmanager;
 use crate::api::Deletions;
+use crate::auth::Auth;
 use crate::backup::Copies;
 use crate::dashboards::Dashboards;
 use crate::features::Features;
@@ -95,6 +96,8 @@ pub(crate) struct App {
     pub(crate) cost: crate::cost::Costs,
     /// Copies for backups.
     pub(crate) copies: Copies,
+    /// Who may ask what, where anybody is asked.
+    pub(crate) auth: Option<Arc<Auth>>,
     /// Who tells Alertmanagers elsewhere.
     pub(crate) notifier: OnceLock<Notifier>,
 }

@@ -4,9 +4,12 @@
 //! this version does not act on yet is a notice, so that an existing file works unchanged and
 //! nobody believes that rules are evaluated when they are not.
 
+mod auth;
 mod bundled;
 mod cost;
 mod kubernetes;
+#[cfg(test)]
+mod limits_page;
 mod node_exporter;
 
 use std::net::SocketAddr;
@@ -27,6 +30,11 @@ use serde::de::{Deserializer, Error as _};
 use serde_yaml_ng::Value;
 
 pub use crate::resource_metrics::ResourceMetricsConfig;
+pub use auth::{
+    Algorithm, AuthConfig, CertificateName, CertificateNames, ClientAuth, GrantConfig,
+    LockoutConfig, OidcConfig, Role, TlsServerConfig, TlsVersion, TokenConfig, TokenReviewConfig,
+    UserConfig,
+};
 pub use bundled::BundledConfig;
 pub use cost::{CostConfig, PriceChange};
 pub(crate) use kubernetes::state_settings;
@@ -103,6 +111,9 @@ pub struct ObsConfig {
     pub slo_files: Vec<PathBuf>,
     /// The resource-metrics APIs of Kubernetes.
     pub resource_metrics: Option<ResourceMetricsConfig>,
+    /// Who may ask this server what.
+    #[serde(deserialize_with = "auth::checked")]
+    pub auth: Option<AuthConfig>,
 }
 
 /// `obs.dashboards`

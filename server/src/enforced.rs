@@ -20,10 +20,6 @@ pub(crate) struct Enforced(Option<Arc<BTreeMap<Tenant, Arc<[Matcher]>>>>);
 impl Enforced {
     /// Each of these tenants is seen as far as its matchers go, all of it where there are none; no
     /// other tenant is seen.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "made by the layer that authenticates")
-    )]
     pub(crate) fn to_tenants(tenants: impl IntoIterator<Item = (Tenant, Vec<Matcher>)>) -> Self {
         let tenants = tenants
             .into_iter()

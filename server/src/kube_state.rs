@@ -31,9 +31,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{Guard, guarded};
 use crate::clock::Stopwatch;
 use crate::connections::Guarded;
-use crate::node_exporter::TEXT_FORMAT;
+use crate::node_exporter::{PAGE_POLICY, TEXT_FORMAT};
 use crate::{process, telemetry};
 
 /// Bytes of text that are made at once: some 0.2 ms of work, between which others have their turn.
@@ -62,6 +63,7 @@ pub fn start_logging() -> anyhow::Result<()> {
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let export = telemetry::Export {
         to: nobody,
+        own: None,
         logs: false,
         traces: false,
     };
@@ -79,6 +81,16 @@ pub async fn serve(
     listeners: KubeStateListeners,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    serve_behind(state, client, listeners, (stop, None)).await
+}
+
+/// The same where somebody may stand before the listeners.
+pub(crate) async fn serve_behind(
+    state: StateMetrics,
+    client: Client,
+    listeners: KubeStateListeners,
+    (stop, guard): (CancellationToken, Option<Guard>),
+) -> anyhow::Result<()> {
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     let shown = Arc::new(Shown {
         state: state.clone(),
@@ -87,6 +99,10 @@ pub async fn serve(
     });
     let spawn = |listener: TcpListener, routes: Router| {
         let (stopped, cut) = (stop.clone().cancelled_owned(), cut.clone());
+        let routes = match &guard {
+            Some(guard) => guarded(guard.clone(), routes),
+            None => routes,
+        };
         tasks.spawn(async move {
             let served = axum::serve(Guarded::new(listener, cut), routes);
             if let Err(error) = served.with_graceful_shutdown(stopped).await {
@@ -126,7 +142,7 @@ fn metrics_routes(shown: &Arc<Shown>) -> Router {
         .route("/healthz", get(|| async { "OK" }))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
-        .route("/", get(move || async move { Html(home) }))
+        .route("/", get(move || async move { (PAGE_POLICY, Html(home)) }))
         .with_state(Arc::clone(shown))
 }
 

@@ -13,6 +13,7 @@ mod agent;
 mod alertmanager;
 mod api;
 mod app;
+mod auth;
 mod clock;
 mod connections;
 mod cost;
@@ -30,6 +31,7 @@ mod problems;
 mod process;
 mod read;
 mod reload;
+mod remembered;
 mod request_line;
 mod resource_metrics;
 mod ruler;
@@ -40,6 +42,7 @@ mod stores;
 mod tails;
 mod telemetry;
 mod tls;
+mod token_review;
 mod turns;
 mod unread;
 mod upkeep;
@@ -82,6 +85,10 @@ pub struct Options {
     pub otlp_grpc_listen: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http_listen: SocketAddr,
+    /// Whether listeners may be open to strangers.
+    pub insecure_listen: bool,
+    /// A `web.yml` of Prometheus.
+    pub web_config_file: Option<PathBuf>,
     /// How long data is kept; 0 for ever; without it the configuration decides.
     pub retention_nanos: Option<i64>,
     /// Under which path HTTP is served besides the root: empty, or `/path` as [`is_prefix`] has it.

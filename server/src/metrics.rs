@@ -39,6 +39,7 @@ pub(crate) fn families(app: &App) -> Vec<Family> {
     all.extend(app.notifier.get().iter().flat_map(|n| n.families()));
     all.extend(app.rules.sampling.families());
     all.extend(app.rules.span_limits.families());
+    all.extend(app.auth.iter().flat_map(|auth| auth.families()));
     all.extend(process::families());
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all

@@ -19,10 +19,17 @@ use obs_node_exporter::{
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::auth::{Guard, guarded};
 use crate::process;
 
 /// The content type of the text format.
 pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Pages of exporters have links and nothing else.
+pub(crate) const PAGE_POLICY: [(header::HeaderName, &str); 1] = [(
+    header::CONTENT_SECURITY_POLICY,
+    "default-src 'none'; frame-ancestors 'none'",
+)];
 
 /// Scrapes that may run at one time inside a server, whose threads are those that queries and
 /// decoders need.
@@ -97,6 +104,16 @@ pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    serve_behind(listener, settings, None, stop).await
+}
+
+/// The same where somebody may stand before it.
+pub(crate) async fn serve_behind(
+    listener: TcpListener,
+    settings: Settings,
+    guard: Option<Guard>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let path = settings.telemetry_path.clone();
     let exporter = Exporter::new(settings);
     let metrics = async move |Query(query): Query<Vec<(String, String)>>| {
@@ -106,7 +123,10 @@ pub async fn serve(
     let mut routes = Router::new().route(&path, get(metrics));
     if path != "/" {
         let page = format!("<h1>Node Exporter</h1><a href=\"{path}\">Metrics</a>");
-        routes = routes.route("/", get(async move || Html(page.clone())));
+        routes = routes.route("/", get(async move || (PAGE_POLICY, Html(page.clone()))));
+    }
+    if let Some(guard) = guard {
+        routes = guarded(guard, routes);
     }
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop)

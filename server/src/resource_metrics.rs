@@ -98,7 +98,11 @@ impl Bound {
         let identities = Identities::configured(&settings, folder, client.clone()).await;
         let mut identities = identities.context("obs.resource_metrics")?;
         let guarded = Guarded::new(self.listener, cut.clone()).encrypted();
-        let listener = TlsListener::start(guarded, tls, (tasks, stop.clone()))?;
+        let listener = TlsListener::start(
+            guarded,
+            move || Some(Arc::clone(&tls)),
+            (tasks, stop.clone()),
+        )?;
         tasks.spawn(certificate.follow(stop.clone()));
         let objects = Objects::start(app, client.clone(), (tasks, stop));
         let (app, stop) = (Arc::clone(app), stop.clone());

@@ -24,15 +24,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::intake::{follow_state, own_jobs, receiver, start_cluster, start_intake, state_job};
+use self::intake::{
+    follow_state, own_jobs, receiver, showing, start_cluster, start_intake, state_job,
+};
 use self::listen::{Listeners, bind, write_addresses};
 use self::outward::open_sink;
-use self::rules::{external_url, start_ruler};
+use self::rules::{external_url, scheme, start_ruler};
 pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
 pub(crate) use self::telling::Telling;
 use crate::about::About;
 use crate::app::{App, Opening};
+use crate::auth::Auth;
 use crate::backup::{self, Copies};
 use crate::config::Config;
 use crate::cost::{self, Costs};
@@ -47,7 +50,9 @@ use crate::write::{Rules, Writers};
 use crate::{Options, alertmanager, clock, config, pods, telemetry};
 
 pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
-pub(crate) use self::listen::{Serving, reachable};
+pub(crate) use self::listen::{Peer, Serving, reachable};
+#[cfg(test)]
+pub(crate) use self::listen::{grpc_routes, main_routes, pushgateway_routes};
 pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, redaction, refining};
 
 /// How long requests may take to end after a stop was asked for.
@@ -56,7 +61,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs the server until SIGINT or SIGTERM.
 pub async fn serve(options: Options) -> anyhow::Result<()> {
     let (config, collected, text) = load(options.config.as_deref()).await?;
-    let listeners = bind(&options, &config).await?;
+    let web = options.web_config_file.as_deref();
+    let auth = Auth::configured(&config, config_folder(&options), web).await?;
+    let listeners = bind(&options, &config, auth).await?;
     let folder = options.data.clone();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let telemetry = start_telemetry(&options, &config, &listeners).await?;
@@ -157,6 +164,7 @@ async fn start_telemetry(
     let to = reachable(listeners.otlp_http.local_addr()?);
     let export = telemetry::Export {
         to,
+        own: listeners.own_place()?,
         logs: own.logs,
         traces: own.traces,
     };
@@ -183,11 +191,7 @@ struct Ends {
 
 impl Ends {
     fn serving(&self) -> Serving<'_> {
-        Serving {
-            tasks: &self.tasks,
-            stop: &self.stop_listening,
-            cut: &self.cut,
-        }
+        Serving::new(&self.tasks, &self.stop_listening, &self.cut)
     }
 
     /// Tasks that bring data in, and what ends them.
@@ -207,7 +211,7 @@ async fn prepare(
     options: &Options,
     config: &Config,
     (collected, disk): (&Collected, &Arc<dyn Disk>),
-    (about, reload, http): (About, Reload, SocketAddr),
+    (about, reload, http, auth): (About, Reload, SocketAddr, Option<Arc<Auth>>),
     ends: &Ends,
 ) -> anyhow::Result<Prepared> {
     let rules = Rules {
@@ -248,7 +252,8 @@ async fn prepare(
         shipper: outward.shipper,
         rules,
         external_labels: collected.external.clone(),
-        external_url: external_url(options, http, &about.host),
+        external_url: external_url(options, (http, auth.as_ref()), &about.host),
+        auth,
         decoder: Decoder::new(threads),
         started: clock::now(),
         about,
@@ -287,7 +292,7 @@ impl Running {
         let job = |state| state_job(config, state, &mut about);
         let state_job = state.as_ref().map(job).transpose()?;
         let (reload, requests) = Reload::new(options.enable_lifecycle);
-        let about = (about, reload, http);
+        let about = (about, reload, http, listeners.auth.clone());
         let prepared = prepare(options, config, (&collected, &disk), about, &ends).await?;
         let (app, inbox) = (prepared.app, prepared.inbox);
         let receiver = receiver(&app, options, config).await?;
@@ -301,7 +306,15 @@ impl Running {
             let serving = bound.start(&app, (config, place), &ends.tasks, ended);
             Box::pin(serving).await?;
         }
-        let sockets = ends.serving().listen(&app, listeners, ways);
+        if let Some(auth) = &app.auth {
+            auth.start(&ends.tasks, &ends.stop_listening);
+        }
+        let own_place = listeners.own_place()?;
+        let serving = Serving {
+            auth: app.auth.as_ref(),
+            ..ends.serving()
+        };
+        let sockets = serving.listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
         let told = (outgoing, &ends.telling.rounds, stop_intake);
         let ruler = start_ruler((options, config), &app, (collected.rules, kept), told).await?;
@@ -309,8 +322,10 @@ impl Running {
         if let Some(forwarder) = prepared.forwarder {
             forwarder.start(intake, stop_intake);
         }
-        let mut own = own_jobs(config, http, node)?;
-        own.extend(state_job);
+        let mut own = own_jobs(config, (http, node), own_place.as_ref())?;
+        let token = own_place.as_ref().map(|(_, token)| token.as_str());
+        own.extend(state_job.map(|job| showing(job, token)));
+        let state = (state, app.auth.as_ref());
         follow_state(options, config, state, ends.intake()).await?;
         let mut jobs = collected.jobs;
         jobs.extend(own.iter().cloned());
@@ -338,7 +353,8 @@ impl Running {
         let rounds = &ends.telling.rounds;
         rounds.spawn(async move { ruler.ended().await });
         anyhow::ensure!(app.begun.set(()).is_ok(), "the server starts once");
-        tracing::info!("ready: http://{http}");
+        let scheme = scheme(app.auth.as_ref());
+        tracing::info!("ready: {scheme}://{http}");
         Ok(Self {
             app,
             ends,

@@ -49,14 +49,22 @@ pub(crate) struct Telemetry {
 }
 
 /// What to export.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Export {
     /// The OTLP/HTTP receiver.
     pub(crate) to: SocketAddr,
+    /// Where this process is let in, and what it shows there, unless anybody is.
+    pub(crate) own: Option<(SocketAddr, String)>,
     /// Whether logs are exported.
     pub(crate) logs: bool,
     /// Whether traces are exported.
     pub(crate) traces: bool,
+}
+
+impl Export {
+    fn place(&self) -> SocketAddr {
+        self.own.as_ref().map_or(self.to, |(place, _)| *place)
+    }
 }
 
 /// Sets the process' subscriber up. A process that has one already keeps it (tests).
@@ -72,9 +80,9 @@ pub(crate) fn start(
         .build();
     let traces = export
         .traces
-        .then(|| traces(export.to, resource.clone()))
+        .then(|| traces(&export, resource.clone()))
         .transpose()?;
-    let logs = export.logs.then(|| logs(export.to, resource)).transpose()?;
+    let logs = export.logs.then(|| logs(&export, resource)).transpose()?;
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let stderr: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Text => stderr.boxed(),
@@ -112,8 +120,17 @@ fn is_ours(metadata: &Metadata<'_>) -> bool {
 
 /// The exporters run on threads of their own, so their client blocks. It asks this very process:
 /// a proxy of the environment is not for it.
-fn client() -> anyhow::Result<reqwest::blocking::Client> {
-    let settings = || Ok(reqwest::Client::builder().no_proxy());
+fn client(export: &Export) -> anyhow::Result<reqwest::blocking::Client> {
+    let mut headers = http::HeaderMap::new();
+    if let Some((_, token)) = &export.own {
+        let mut value = http::HeaderValue::try_from(format!("Bearer {token}"))?;
+        value.set_sensitive(true);
+        headers.insert(http::header::AUTHORIZATION, value);
+    }
+    let settings = || {
+        let builder = reqwest::Client::builder().no_proxy();
+        Ok(builder.default_headers(headers.clone()))
+    };
     let finish = |builder| {
         reqwest::blocking::ClientBuilder::from(builder)
             .timeout(EXPORT_TIMEOUT)
@@ -123,12 +140,12 @@ fn client() -> anyhow::Result<reqwest::blocking::Client> {
         .map_err(|e| anyhow!("set up the HTTP client of own telemetry: {e}"))
 }
 
-fn traces(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkTracerProvider> {
+fn traces(export: &Export, resource: Resource) -> anyhow::Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(format!("http://{to}/v1/traces"))
-        .with_http_client(client()?)
+        .with_endpoint(format!("http://{}/v1/traces", export.place()))
+        .with_http_client(client(export)?)
         .build()
         .context("set up the exporter of own traces")?;
     let config = SpanBatch::default()
@@ -143,12 +160,12 @@ fn traces(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkTracerProvide
         .build())
 }
 
-fn logs(to: SocketAddr, resource: Resource) -> anyhow::Result<SdkLoggerProvider> {
+fn logs(export: &Export, resource: Resource) -> anyhow::Result<SdkLoggerProvider> {
     let exporter = LogExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(format!("http://{to}/v1/logs"))
-        .with_http_client(client()?)
+        .with_endpoint(format!("http://{}/v1/logs", export.place()))
+        .with_http_client(client(export)?)
         .build()
         .context("set up the exporter of own logs")?;
     let config = LogBatch::default()

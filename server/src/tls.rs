@@ -6,6 +6,7 @@
 //! a file that cannot be read leaves the certificate as it was.
 
 mod listener;
+mod terms;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use listener::{Peer, TlsListener};
+pub(crate) use terms::{Agreed, ClientMode, Pem, Terms};
 
 /// How often the files of a certificate are looked at.
 const RELOAD_EVERY: Duration = Duration::from_secs(30);
@@ -97,7 +99,7 @@ impl Certificate {
         let provider = provider();
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(Arc::new(AnyOwner(provider)))
+            .with_client_cert_verifier(Arc::new(AnyOwner::new(provider, false)))
             .with_cert_resolver(Arc::<Self>::clone(self));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
@@ -172,7 +174,19 @@ impl Authorities {
 /// Takes any certificate whose key the client has: connections of strangers are told what is wrong
 /// by an answer, as the API server does, and not by a handshake that fails.
 #[derive(Debug)]
-struct AnyOwner(Arc<CryptoProvider>);
+struct AnyOwner {
+    provider: Arc<CryptoProvider>,
+    must_show: bool,
+}
+
+impl AnyOwner {
+    fn new(provider: Arc<CryptoProvider>, must_show: bool) -> Self {
+        Self {
+            provider,
+            must_show,
+        }
+    }
+}
 
 impl ClientCertVerifier for AnyOwner {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -180,7 +194,7 @@ impl ClientCertVerifier for AnyOwner {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.must_show
     }
 
     fn verify_client_cert(
@@ -198,7 +212,7 @@ impl ClientCertVerifier for AnyOwner {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -208,11 +222,13 @@ impl ClientCertVerifier for AnyOwner {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -2,6 +2,7 @@
 //! the way they ask, from memory, from parts, from merged parts, and after restarts.
 
 mod alertmanager;
+mod auth;
 mod backup;
 mod cli;
 mod cost;

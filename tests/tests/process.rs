@@ -129,6 +129,13 @@ impl Obs {
         Self::with(files, &[])
     }
 
+    /// The same, not waited for: it may answer nobody who does not know how to ask.
+    pub(crate) fn spawned(files: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut obs = Self::prepared("serve", files, flags);
+        obs.spawn();
+        obs
+    }
+
     /// The same with more flags.
     pub(crate) fn with_files_and_flags(files: &[(&str, &str)], flags: &[&str]) -> Self {
         Self::with(files, flags)

@@ -4,6 +4,8 @@
 //! Invariant: a length never reaches beyond the element that holds it; nesting is by the schema
 //! alone. Format: RFC 5280, DER of X.690.
 
+use std::net::IpAddr;
+
 use obs_model::time::days_from_civil;
 
 /// A certificate.
@@ -25,6 +27,12 @@ pub struct Certificate {
     pub not_after: i64,
     /// The names of hosts that it is for.
     pub dns_names: Vec<String>,
+    /// Addresses among its names, such as `spiffe://…`.
+    pub uris: Vec<String>,
+    /// Mail addresses among them.
+    pub emails: Vec<String>,
+    /// Addresses of hosts among them.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// One element: its tag and its content.
@@ -75,10 +83,10 @@ impl Certificate {
         let owner = expect(&mut body, SEQUENCE)?;
         let subject = name(owner)?;
         expect(&mut body, SEQUENCE)?;
-        let mut dns_names = Vec::new();
+        let mut names = Names::default();
         while !body.is_empty() {
             if let (0xa3, mut content) = take(&mut body)? {
-                dns_names = alternatives(expect(&mut content, SEQUENCE)?)?;
+                names = alternatives(expect(&mut content, SEQUENCE)?)?;
             }
         }
         let digits = serial.iter().skip_while(|b| **b == 0);
@@ -91,7 +99,10 @@ impl Certificate {
             organizations: texts(owner, ORGANIZATION)?,
             not_before,
             not_after,
-            dns_names,
+            dns_names: names.dns,
+            uris: names.uris,
+            emails: names.emails,
+            addresses: names.addresses,
         })
     }
 }
@@ -204,9 +215,35 @@ fn time((tag, text): Element<'_>) -> Option<i64> {
     Some(days_from_civil(year, month, day) * 86_400 + seconds)
 }
 
-/// The names of hosts among the extensions.
-fn alternatives(mut bytes: &[u8]) -> Option<Vec<String>> {
-    let mut out = Vec::new();
+/// Alternative names.
+#[derive(Debug, Default)]
+struct Names {
+    dns: Vec<String>,
+    uris: Vec<String>,
+    emails: Vec<String>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Names {
+    fn push(&mut self, (tag, name): Element<'_>) {
+        let text = || String::from_utf8_lossy(name).into_owned();
+        match tag {
+            0x81 => self.emails.push(text()),
+            0x82 => self.dns.push(text()),
+            0x86 => self.uris.push(text()),
+            0x87 => {
+                let four = <[u8; 4]>::try_from(name).map(IpAddr::from);
+                let address = four.or_else(|_| <[u8; 16]>::try_from(name).map(IpAddr::from));
+                self.addresses.extend(address);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The alternative names among the extensions.
+fn alternatives(mut bytes: &[u8]) -> Option<Names> {
+    let mut out = Names::default();
     while !bytes.is_empty() {
         let mut extension = expect(&mut bytes, SEQUENCE)?;
         if expect(&mut extension, 0x06)? != [85, 29, 17] {
@@ -221,9 +258,7 @@ fn alternatives(mut bytes: &[u8]) -> Option<Vec<String>> {
         }
         let mut names = expect(&mut content, SEQUENCE)?;
         while !names.is_empty() {
-            if let (0x82, name) = take(&mut names)? {
-                out.push(String::from_utf8_lossy(name).into_owned());
-            }
+            out.push(take(&mut names)?);
         }
     }
     Some(out)
@@ -264,6 +299,8 @@ mod tests {
         let names = seq(&[
             der(0x82, b"a.example"),
             der(0x87, &[1, 2, 3, 4]),
+            der(0x86, b"spiffe://a/b"),
+            der(0x81, b"a@example"),
             der(0x82, b"b.example"),
         ]);
         let extension = seq(&[
@@ -301,6 +338,9 @@ mod tests {
                 not_before: 1_577_934_245,
                 not_after: 2_556_144_000,
                 dns_names: vec!["a.example".into(), "b.example".into()],
+                uris: vec!["spiffe://a/b".into()],
+                emails: vec!["a@example".into()],
+                addresses: vec![[1, 2, 3, 4].into()],
             }
         );
     }

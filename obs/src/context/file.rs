@@ -201,6 +201,7 @@ impl Entry {
             tenant: self.tenant.clone(),
             headers,
             authorities: authorities.transpose()?.map(String::into_bytes),
+            identity: None,
         })
     }
 }

@@ -77,7 +77,7 @@ fn is_local(bound: IpAddr, headers: &HeaderMap, uri: &Uri) -> bool {
 
 /// Browsers say where a request comes from: new ones with `Sec-Fetch-Site`, old ones with
 /// `Origin`. Other clients say nothing.
-fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
+pub(crate) fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text("sec-fetch-site") {
         return !["same-origin", "none"].contains(&site);
@@ -102,6 +102,12 @@ pub(super) fn health(app: &Arc<App>) -> Router {
         .route("/version", get(version))
         .route("/-/quit", post(lifecycle).put(lifecycle))
         .with_state(Arc::clone(app))
+}
+
+/// `/metrics` alone, for the server itself.
+pub(crate) fn own_metrics(app: &Arc<App>) -> Router {
+    let routes = Router::new().route("/metrics", get(metrics));
+    routes.with_state(Arc::clone(app))
 }
 
 /// As Prometheus without `--web.enable-lifecycle`.

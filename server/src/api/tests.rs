@@ -45,6 +45,7 @@ fn app() -> (Arc<App>, Inbox) {
         dashboards: dashboards(),
         alertmanager: OnceLock::new(),
         notifier: OnceLock::new(),
+        auth: None,
         cost: Default::default(),
         external_url: String::new(),
         writes: OnceLock::new(),

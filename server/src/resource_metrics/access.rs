@@ -1,59 +1,19 @@
 //! Whether somebody may ask this: the API server decides, and its word holds for ten seconds, as
 //! for other servers behind the aggregation layer.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
 use http::{Method, Uri};
 use obs_kubernetes::Client;
 use obs_kubernetes::client::Sent;
-use obs_model::Timestamp;
-use obs_model::time::NANOS_PER_SECOND;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::identity::User;
 use super::status::Status;
-use crate::clock;
+use crate::remembered::Remembered;
+use crate::token_review::User;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-/// How long an answer holds, in nanoseconds.
-const HOLDS: i64 = 10 * NANOS_PER_SECOND;
-/// Answers that are remembered.
-const REMEMBERED_MAX: usize = 4096;
 /// Who may do everything.
 const MASTERS: &str = "system:masters";
-
-/// Answers that hold for a while.
-#[derive(Debug)]
-pub(super) struct Remembered<K, V>(Mutex<HashMap<K, (Timestamp, V)>>);
-
-impl<K, V> Default for Remembered<K, V> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<V> {
-        let known = self.0.lock();
-        let (until, value) = known.get(key)?;
-        (clock::now() < *until).then(|| value.clone())
-    }
-
-    pub(super) fn put(&self, key: K, value: V) {
-        let now = clock::now();
-        let mut known = self.0.lock();
-        if known.len() >= REMEMBERED_MAX {
-            known.retain(|_, (until, _)| now < *until);
-        }
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
-        }
-        known.insert(key, (now + HOLDS, value));
-    }
-}
 
 /// What is asked for, as the API server's rules name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -4,38 +4,19 @@
 use std::path::Path;
 
 use anyhow::Context;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 use obs_kubernetes::Client;
-use obs_kubernetes::client::Sent;
 use obs_wire::x509;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::access::Remembered;
 use super::config::ResourceMetricsConfig;
 use super::status::Status;
 use crate::tls::{Authorities, Peer, certificates, certificates_in};
+use crate::token_review::{Reviewer, Unanswered, User};
 
 /// Where the API server says whose word it gives.
 const FRONT_PROXY: &str =
     "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
-const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
-/// Longest token that is asked about.
-const TOKEN_BYTES_MAX: usize = 64 << 10;
-
-/// Who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(default)]
-pub(super) struct User {
-    #[serde(rename = "username")]
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) groups: Vec<String>,
-    pub(super) extra: std::collections::BTreeMap<String, Vec<String>>,
-    /// The API server let the request through already.
-    #[serde(skip)]
-    pub(super) proxied: bool,
-}
 
 /// Whom is believed what.
 #[derive(Debug)]
@@ -45,26 +26,13 @@ pub(super) struct Identities {
     /// Who signs the certificates of users.
     users: Option<Authorities>,
     client: Option<Client>,
-    tokens: Remembered<Box<[u8]>, Option<User>>,
+    reviewer: Option<Reviewer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ConfigMap {
     data: std::collections::BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TokenReview {
-    status: TokenStatus,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TokenStatus {
-    authenticated: bool,
-    user: User,
 }
 
 impl Identities {
@@ -94,8 +62,11 @@ impl Identities {
         Ok(Self {
             front,
             users,
+            reviewer: match &client {
+                Some(client) => Some(Reviewer::new(client.clone(), Vec::new())?),
+                None => None,
+            },
             client,
-            tokens: Remembered::default(),
         })
     }
 
@@ -171,30 +142,11 @@ impl Identities {
 
     /// The user that a token is of, as the API server says.
     async fn holder(&self, token: &str) -> Result<Option<User>, Status> {
-        let Some(client) = &self.client else {
+        let Some(reviewer) = &self.reviewer else {
             return Ok(None);
         };
-        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
-            return Ok(None);
-        }
-        let key: Box<[u8]> = token.as_bytes().into();
-        if let Some(known) = self.tokens.get(&key) {
-            return Ok(known);
-        }
-        let review = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenReview",
-            "spec": {"token": token},
-        });
-        let answer = client.ask(Method::POST, REVIEWS, Sent::Json(&review)).await;
-        let answer: TokenReview = answer.map_err(|error| {
-            tracing::warn!(%error, "the API server does not review tokens");
-            Status::unavailable("the API server does not review tokens")
-        })?;
-        let status = answer.status;
-        let user = status.authenticated.then_some(status.user);
-        self.tokens.put(key, user.clone());
-        Ok(user)
+        let holder = reviewer.holder(token).await;
+        holder.map_err(|Unanswered| Status::unavailable("the API server does not review tokens"))
     }
 }
 

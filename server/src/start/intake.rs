@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use obs_collector::config::Job;
+use obs_collector::config::{Auth, Credential, Job, Secret};
 use obs_collector::probe::Probes;
 use obs_collector::push::Gateway;
 use obs_collector::receive::{Receiver, splunk};
@@ -26,7 +26,7 @@ use crate::about::About;
 use crate::app::App;
 use crate::config::Config;
 use crate::kube_state::KubeStateListeners;
-use crate::{Options, config, kube_state, ruler};
+use crate::{Options, auth, config, kube_state, ruler};
 
 /// How clients of Jaeger are told to sample.
 pub(crate) async fn strategies(config: &Config, folder: &Path) -> anyhow::Result<Strategies> {
@@ -85,14 +85,33 @@ pub(crate) async fn gateway(config: &Config, data: &Path, sink: &Sink) -> anyhow
 /// obs scrapes itself, and its node exporter where it has one.
 pub(super) fn own_jobs(
     config: &Config,
-    http: SocketAddr,
-    node: Option<SocketAddr>,
+    (http, node): (SocketAddr, Option<SocketAddr>),
+    own: Option<&(SocketAddr, String)>,
 ) -> anyhow::Result<Vec<Job>> {
-    let mut jobs = vec![config.own_job("obs", http)?];
+    let token = own.map(|(_, token)| token.as_str());
+    // Its series have the address that others see, whichever it is asked at.
+    let mut jobs = vec![match own {
+        None => config.own_job("obs", http)?,
+        Some((place, _)) => {
+            let instance = http.to_string();
+            showing(config.own_job_on("obs", *place, Some(&instance))?, token)
+        }
+    }];
     if let Some(node) = node {
-        jobs.push(config.own_job("node", node)?);
+        jobs.push(showing(config.own_job("node", node)?, token));
     }
     Ok(jobs)
+}
+
+/// A job that shows this token.
+pub(super) fn showing(mut job: Job, token: Option<&str>) -> Job {
+    if let Some(token) = token {
+        job.client.auth = Auth::Header {
+            kind: "Bearer".to_owned(),
+            credential: Credential::Inline(Secret::new(token)),
+        };
+    }
+    job
 }
 
 /// Takes what the configuration wants from the cluster.
@@ -153,7 +172,7 @@ pub(super) fn state_job(
 pub(super) async fn follow_state(
     options: &Options,
     config: &Config,
-    listeners: Option<KubeStateListeners>,
+    (listeners, auth): (Option<KubeStateListeners>, Option<&Arc<auth::Auth>>),
     (tasks, stop): (&TaskTracker, &CancellationToken),
 ) -> anyhow::Result<()> {
     let (Some(wanted), Some(listeners)) = (config.obs.kubernetes.wanted_state(), listeners) else {
@@ -163,9 +182,10 @@ pub(super) async fn follow_state(
     let state = StateMetrics::new(config::state_settings(wanted, folder)?)
         .context("obs.kubernetes.kube_state")?;
     let client = Client::new(&config.cluster(folder).map_err(anyhow::Error::msg)?.access()).await?;
-    let stop = stop.child_token();
+    let (stop, guard) = (stop.child_token(), auth.map(auth::Guard::of_exporter));
     tasks.spawn(async move {
-        if let Err(error) = kube_state::serve(state, client, listeners, stop).await {
+        let served = kube_state::serve_behind(state, client, listeners, (stop, guard));
+        if let Err(error) = served.await {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the state of objects is not followed"

@@ -10,14 +10,28 @@ use tokio_util::task::TaskTracker;
 use crate::Options;
 use crate::alertmanager::Outgoing;
 use crate::app::App;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::ruler::{GroupKey, Kept, Ruler, Setting};
 
 /// Where users reach the server: as told, or by the name of the machine as Prometheus does.
-pub(super) fn external_url(options: &Options, http: SocketAddr, host: &str) -> String {
-    let own = || format!("http://{host}:{}{}", http.port(), options.route_prefix);
+pub(super) fn external_url(
+    options: &Options,
+    (http, auth): (SocketAddr, Option<&Arc<Auth>>),
+    host: &str,
+) -> String {
+    let (scheme, port) = (scheme(auth), http.port());
+    let own = || format!("{scheme}://{host}:{port}{}", options.route_prefix);
     let url = options.external_url.clone().unwrap_or_else(own);
     url.trim_end_matches('/').to_owned()
+}
+
+/// How the HTTP listener is spoken to.
+pub(super) fn scheme(auth: Option<&Arc<Auth>>) -> &'static str {
+    match auth.is_some_and(|auth| auth.has_tls()) {
+        true => "https",
+        false => "http",
+    }
 }
 
 /// Evaluates rules from now on.

@@ -31,15 +31,14 @@ pub(crate) struct TlsListener {
 }
 
 impl TlsListener {
-    /// Begins to accept, until `stop` is cancelled.
+    /// Begins to accept on the terms of the moment, until `stop` is cancelled.
     pub(crate) fn start(
         mut listener: Guarded,
-        config: Arc<ServerConfig>,
+        config: impl Fn() -> Option<Arc<ServerConfig>> + Send + 'static,
         (tasks, stop): (&TaskTracker, CancellationToken),
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(READY);
-        let acceptor = TlsAcceptor::from(config);
         let handshakes = tasks.clone();
         tasks.spawn(async move {
             loop {
@@ -47,7 +46,10 @@ impl TlsListener {
                     () = stop.cancelled() => return,
                     accepted = listener.accept() => accepted,
                 };
-                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                let Some(config) = config() else {
+                    continue;
+                };
+                let (acceptor, sender) = (TlsAcceptor::from(config), sender.clone());
                 let stop = stop.clone();
                 handshakes.spawn(async move {
                     let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
