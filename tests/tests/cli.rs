@@ -258,7 +258,7 @@ fn traces_and_the_waterfall() {
     let csv = out(&obs.client(&["traces", "-o", "csv"]));
     assert_eq!(
         csv.lines().next(),
-        Some("trace,started,duration,service,root,matched")
+        Some("trace,started,duration ms,service,root,matched")
     );
     let drawn = out(&obs.client(&["trace", TRACE]));
     let lines: Vec<&str> = drawn.lines().collect();
