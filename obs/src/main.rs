@@ -43,6 +43,7 @@ mod rules;
 mod service_graph;
 mod shape;
 mod slo;
+mod span_metrics;
 mod table;
 mod test_promql;
 mod test_rules;
@@ -58,7 +59,7 @@ mod when;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Check, Cli, Command, Test};
 
@@ -67,7 +68,7 @@ const FORGET_CODE_EVERY: std::time::Duration = std::time::Duration::from_secs(5)
 fn main() -> ExitCode {
     allocator::settle();
     complete::answer();
-    let cli = Cli::parse();
+    let cli = read();
     paint::choose(cli.color);
     if matches!(cli.command, Command::Serve(_) | Command::Agent(_)) {
         open_files::raise();
@@ -89,6 +90,15 @@ fn main() -> ExitCode {
             None => fail(&error),
         },
     }
+}
+
+/// Reads the command line; misuse and help end the process, in colour only where that is wanted.
+fn read() -> Cli {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let mut command = Cli::command().color(paint::wanted(&words));
+    let matches = command.try_get_matches_from_mut(words);
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 /// A guest on its node keeps only the code in memory that it uses (see decision 0132).
@@ -164,6 +174,23 @@ impl std::fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
+/// Misuse that is seen only once the words are read: flags that do not go together.
+#[derive(Debug)]
+struct Misuse(String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+/// An error that ends the process as misuse does.
+fn misuse(text: impl Into<String>) -> anyhow::Error {
+    Misuse(text.into()).into()
+}
+
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Where standard error is gone, there is nobody to tell.
     let mut out = std::io::stderr().lock();
@@ -171,7 +198,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(hinted) = error.downcast_ref::<hint::Hinted>() {
         drop(writeln!(out, "{}", hinted.hint));
     }
-    ExitCode::FAILURE
+    match error.downcast_ref::<Misuse>() {
+        Some(_) => ExitCode::from(2),
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// The reader of our output left (`obs logs … | head`): that is how pipes end.

@@ -5,6 +5,7 @@ mod listen;
 mod outward;
 mod rules;
 mod stores;
+mod telling;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use self::outward::open_sink;
 use self::rules::{external_url, start_ruler};
 pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
+pub(crate) use self::telling::Telling;
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::backup::{self, Copies};
@@ -46,7 +48,7 @@ use crate::{Options, alertmanager, clock, config, pods, telemetry};
 
 pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
 pub(crate) use self::listen::{Serving, reachable};
-pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, refining};
+pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, redaction, refining};
 
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -171,6 +173,8 @@ struct Ends {
     /// Ends the listeners.
     stop_listening: CancellationToken,
     tasks: TaskTracker,
+    /// Evaluates rules and tells people; ends behind what brings data in.
+    telling: Telling,
     /// Ends the connections that did not end with them.
     cut: CancellationToken,
     /// What sends to other servers; ends when nobody can write any more.
@@ -226,6 +230,7 @@ async fn prepare(
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let app = App {
         stores: OnceLock::new(),
+        begun: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
         copies: Copies::new(options.data.clone()),
@@ -289,7 +294,7 @@ impl Running {
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
         let alerts = (collected.alerts, options.rules.notifier);
-        let outgoing = alertmanager::start(&app, &disk, alerts, intake).await?;
+        let outgoing = alertmanager::start(&app, &disk, alerts, &ends.telling).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         if let Some(bound) = listeners.resource_metrics.take() {
             let (place, ended) = (config_folder(options), (&ends.stop_listening, &ends.cut));
@@ -298,7 +303,7 @@ impl Running {
         }
         let sockets = ends.serving().listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let told = (outgoing, intake, stop_intake);
+        let told = (outgoing, &ends.telling.rounds, stop_intake);
         let ruler = start_ruler((options, config), &app, (collected.rules, kept), told).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
@@ -330,7 +335,9 @@ impl Running {
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
-        intake.spawn(async move { ruler.ended().await });
+        let rounds = &ends.telling.rounds;
+        rounds.spawn(async move { ruler.ended().await });
+        anyhow::ensure!(app.begun.set(()).is_ok(), "the server starts once");
         tracing::info!("ready: http://{http}");
         Ok(Self {
             app,
@@ -347,6 +354,7 @@ impl Running {
         ends.stop_intake.cancel();
         ends.intake.close();
         within("scraping and tailing", ends.intake.wait()).await;
+        ends.telling.end().await;
         within("own telemetry", async {
             drop(tokio::task::spawn_blocking(move || telemetry.stop()).await);
         })

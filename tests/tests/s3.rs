@@ -94,8 +94,14 @@ impl S3 {
     }
 
     pub(crate) fn set(&self, faults: Faults) {
-        self.state.0.lock().expect("no panic").faults = faults;
-        self.state.1.notify_all();
+        let (lock, changed) = &*self.state;
+        let mut state = lock.lock().expect("no panic");
+        state.faults = faults;
+        changed.notify_all();
+        // What was held is no more, so that nobody takes it for what is held next.
+        while state.faults.held.is_none() && state.holding > 0 {
+            state = changed.wait(state).expect("no panic");
+        }
     }
 
     /// Waits until a request is held.
@@ -170,6 +176,7 @@ impl S3 {
                 state = changed.wait(state).expect("no panic");
             }
             state.holding -= 1;
+            changed.notify_all();
             return (error(500, "InternalError", "it was held"), false);
         }
         if let Err((code, why)) = check(request, state.faults.ahead) {

@@ -110,8 +110,8 @@ async fn lifecycle() -> (StatusCode, &'static str) {
 }
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    match app.stores() {
-        Ok(_) => "obs is ready.\n".into_response(),
+    match app.ready() {
+        Ok(()) => "obs is ready.\n".into_response(),
         Err(error) => error.render(Dialect::Plain),
     }
 }

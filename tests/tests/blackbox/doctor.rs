@@ -62,8 +62,8 @@ fn a_server_and_its_folder_are_looked_through() {
     is(&told, "limits.files", "right", "open files");
     assert_eq!(found(&told, "server.poisoned"), []);
     obs.stop(Stop::Terminate);
-    // Nobody is there any more, and that is a problem only for who named it.
-    let told = json(&doctor(&["--server", &url]), 1);
+    // Nobody is there, and that is a problem only for who named it.
+    let told = json(&doctor(&["--server", "http://127.0.0.1:1"]), 1);
     is(&told, "server", "problem", "no connection");
     let quiet = ["--server", "http://127.0.0.1:1", "--data", &data];
     let told = json(&doctor(&quiet), 1);
