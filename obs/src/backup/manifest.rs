@@ -263,7 +263,7 @@ mod tests {
         for other in [
             "objects/ab/x.1",
             &key.replace("/ab/", "/cd/"),
-            &key[..key.len() - 18],
+            &key[..key.len() - 19],
             &key.replace("objects", "other"),
         ] {
             assert_eq!(tag_of(other), None, "{other}");
