@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{GlobalConfig, Job, KubernetesConfig};
+use crate::outgoing::Addresses;
 use crate::scrape::Scraper;
 use crate::sink::{Sink, SinkError};
 
@@ -33,6 +34,8 @@ pub struct Setting {
     pub config: KubernetesConfig,
     /// Defaults of jobs.
     pub global: GlobalConfig,
+    /// Which addresses are scraped where objects of the cluster say so.
+    pub addresses: Addresses,
     /// Jobs that are always there, whatever the cluster says.
     pub jobs: watch::Receiver<Vec<Job>>,
     /// Who scrapes.
@@ -129,7 +132,11 @@ fn made<'a>(
     for entry in entries {
         let name = entry["job_name"].as_str().unwrap_or("").to_owned();
         match setting.config.job(&setting.global, entry) {
-            Ok(job) if names.insert(name.clone()) => jobs.push(job),
+            Ok(mut job) if names.insert(name.clone()) => {
+                // Who may write objects is not who runs this.
+                job.client.guard(&setting.addresses);
+                jobs.push(job);
+            }
             Ok(_) => faults.push(format!("{name}: the name of the job is taken")),
             Err(fault) => faults.push(format!("{name}: {fault}")),
         }

@@ -6,7 +6,7 @@
 //! Errors carry line and column.
 
 mod alerting;
-mod client;
+pub(crate) mod client;
 pub mod clouds;
 mod cluster;
 mod destinations;
@@ -18,6 +18,7 @@ mod legacy;
 mod logs;
 pub mod more_clouds;
 mod otlp;
+mod outgoing;
 mod problems;
 mod receivers;
 mod redaction;
@@ -50,6 +51,7 @@ pub use logs::{
     ParserConfig, ParserKind, PodRule, PodsConfig,
 };
 pub use otlp::OtlpConfig;
+pub use outgoing::OutgoingConfig;
 pub use problems::NodeProblemsConfig;
 pub use receivers::{
     FluentConfig, GelfConfig, JaegerConfig, SplunkConfig, SyslogConfig, TlsListenConfig,
@@ -312,6 +314,8 @@ pub struct CollectorConfig {
     pub probes: Option<ProbesConfig>,
     /// Problems of the node; nothing is looked for where it is absent.
     pub node_problems: Option<NodeProblemsConfig>,
+    /// Which addresses are not dialled where others say where to connect to.
+    pub outgoing: OutgoingConfig,
 }
 
 /// `obs.collector.buffer`.

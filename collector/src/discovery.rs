@@ -14,6 +14,9 @@ mod poll;
 mod polled;
 pub(crate) mod provider;
 
+#[cfg(test)]
+pub(crate) use poll::tests::{Recorded, discovery as recorded};
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -8,12 +8,13 @@
 //! again (and what is scraped is stored, but not queued, and counted), or the oldest data goes from
 //! the queue, counted too.
 
+mod changing;
 mod counters;
 mod deliver;
 mod request;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use obs_model::family::Family;
 use obs_model::metrics::{MetricBatch, Sample, Series};
@@ -23,21 +24,24 @@ use obs_wire::prometheus::remote_write::v2;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::RemoteWrite;
 use crate::decode::Decoder;
 use crate::external::External;
 use crate::relabel;
+use crate::sender::Life;
 use crate::sink::SinkError;
 pub use crate::spool::{Bounds, QUEUE_BYTES_DEFAULT};
-use crate::spool::{Spool, folder_name, groups, lock};
+use crate::spool::{Spool, groups, lock, print_of};
+pub use changing::Next;
+use changing::{Destinations, Opening};
 use counters::Counters;
 
 /// All destinations. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Forwarder {
-    destinations: Arc<[Arc<Destination>]>,
+    destinations: Arc<RwLock<Destinations>>,
+    opening: Arc<Opening>,
     /// Appending and reading block; so does making requests of large batches.
     worker: Decoder,
 }
@@ -48,12 +52,13 @@ struct Destination {
     config: RemoteWrite,
     /// Put on every series that does not have them.
     external: External,
-    spool: Spool,
+    spool: Arc<Spool>,
     /// Batches that wait to be written together.
     entering: Mutex<Vec<Entering>>,
     /// Who writes for all that wait.
     writing: Mutex<()>,
-    counters: Counters,
+    counters: Arc<Counters>,
+    life: Life,
 }
 
 #[derive(Debug)]
@@ -67,7 +72,7 @@ struct Entering {
 /// What of a batch goes to one destination.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    destination: usize,
+    destination: Arc<Destination>,
     record: Vec<u8>,
     samples: u64,
     unsent_histograms: u64,
@@ -76,7 +81,7 @@ pub(crate) struct Prepared {
 
 /// Where a batch is queued, and by what it is known there.
 #[derive(Debug, Default)]
-pub(crate) struct Taken(Vec<(usize, u64)>);
+pub(crate) struct Taken(Vec<(Arc<Destination>, u64)>);
 
 impl Forwarder {
     /// Opens the queues below a folder. Blocks.
@@ -104,42 +109,40 @@ impl Forwarder {
         external: impl Into<External>,
         configs: Vec<RemoteWrite>,
     ) -> Result<Self, DiskError> {
-        let external = external.into();
-        let open = |config: RemoteWrite| {
-            let (folder, name) = (folder_name(&config.name), config.name.clone());
-            Ok(Arc::new(Destination {
-                spool: Spool::open(&disk, folder, name, bounds, salt)?,
-                config,
-                external: external.clone(),
-                entering: Mutex::default(),
-                writing: Mutex::default(),
-                counters: Counters::default(),
-            }))
+        let opening = Opening {
+            disk,
+            bounds,
+            salt,
+            external: external.into(),
+            running: OnceLock::new(),
         };
+        let open = |config: RemoteWrite| opening.open(config, None);
         let destinations: Result<Vec<_>, DiskError> = configs.into_iter().map(open).collect();
         Ok(Self {
-            destinations: destinations?.into(),
+            destinations: Arc::new(RwLock::new(Destinations::of(destinations?))),
+            opening: Arc::new(opening),
             worker: Decoder::new(2),
         })
     }
 
     /// Starts sending; ends when `stop` says so. What was not sent by then stays in the queue.
     pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for destination in self.destinations.iter() {
-            let (destination, worker) = (Arc::clone(destination), self.worker.clone());
-            let stop = stop.clone();
-            tasks.spawn(async move { deliver::keep(&destination, &worker, &stop).await });
+        let running = (tasks.clone(), stop.clone());
+        // Whoever starts it twice has the tasks of the first time.
+        if self.opening.running.set(running).is_ok() {
+            for destination in self.taking().iter() {
+                self.send_from(destination, None);
+            }
         }
     }
 
     /// Makes what each destination is to get of a batch; gives the batch back.
     pub(crate) async fn prepare(&self, batch: MetricBatch) -> Option<(MetricBatch, Vec<Prepared>)> {
-        let destinations = Arc::clone(&self.destinations);
+        let destinations = self.taking();
         // About what it costs to write a sample.
         let cost = batch.sample_count().saturating_mul(64);
         let work = move || {
-            let all = destinations.iter().enumerate();
-            let prepared = all.filter_map(|(index, destination)| destination.record(index, &batch));
+            let prepared = destinations.iter().filter_map(|to| to.record(&batch));
             let prepared = prepared.collect();
             (batch, prepared)
         };
@@ -149,7 +152,7 @@ impl Forwarder {
     /// Why nothing more can be queued now, if that is so: senders are told before anything of
     /// theirs is stored.
     pub(crate) fn crowded(&self) -> Option<SinkError> {
-        self.destinations.iter().find_map(|d| d.spool.crowded())
+        self.taking().iter().find_map(|d| d.spool.crowded())
     }
 
     /// Puts what was prepared into the queues, durably. What a queue cannot take is counted and
@@ -162,11 +165,10 @@ impl Forwarder {
     ) -> Result<Taken, SinkError> {
         let (mut outcome, mut taken) = (Ok(()), Taken::default());
         for one in prepared {
-            let destination = &self.destinations[one.destination];
-            let print = xxh3_64(tenant.as_str().as_bytes()) ^ xxh3_64(&one.record);
-            let index = one.destination;
+            let destination = Arc::clone(&one.destination);
+            let print = print_of(tenant, &one.record);
             if destination.spool.has(print) {
-                taken.0.push((index, print));
+                taken.0.push((destination, print));
                 continue;
             }
             destination.counters.came_in(one.highest_millis);
@@ -174,14 +176,14 @@ impl Forwarder {
                 .counters
                 .unsent_histograms(one.unsent_histograms);
             match self.enter(tenant, one).await {
-                Ok(()) => taken.0.push((index, print)),
+                Ok(()) => taken.0.push((destination, print)),
                 Err(error) => outcome = Err(error),
             }
         }
         match outcome {
             Ok(()) => {
-                for (index, print) in &taken.0 {
-                    self.destinations[*index].spool.forget(*print);
+                for (destination, print) in &taken.0 {
+                    destination.spool.forget(*print);
                 }
                 Ok(taken)
             }
@@ -194,13 +196,13 @@ impl Forwarder {
 
     /// A batch that is queued here is not where it should be besides, and comes again.
     pub(crate) fn remember(&self, taken: &Taken) {
-        for (index, print) in &taken.0 {
-            self.destinations[*index].spool.remember(*print);
+        for (destination, print) in &taken.0 {
+            destination.spool.remember(*print);
         }
     }
 
     async fn enter(&self, tenant: &Tenant, one: Prepared) -> Result<(), SinkError> {
-        let destination = &self.destinations[one.destination];
+        let destination = one.destination;
         let (done, written) = oneshot::channel();
         lock(&destination.entering).push(Entering {
             tenant: tenant.clone(),
@@ -208,7 +210,7 @@ impl Forwarder {
             samples: one.samples,
             done,
         });
-        let writer = Arc::clone(destination);
+        let writer = Arc::clone(&destination);
         // Whoever comes first writes for all that wait.
         let ran = self.worker.run(usize::MAX, move || writer.write()).await;
         let lost = |reason: &str| {
@@ -233,11 +235,12 @@ impl Forwarder {
 
     /// What the destinations tell about themselves, by Prometheus' names.
     pub fn families(&self) -> Vec<Family> {
-        let all = self.destinations.iter().map(|destination| {
+        let all = self.all();
+        let all = all.iter().map(|destination| {
             let held = destination.spool.held();
             (
                 &destination.config,
-                &destination.counters,
+                &*destination.counters,
                 (held.bytes, held.frames, held.dropped),
             )
         });
@@ -247,7 +250,7 @@ impl Forwarder {
 
 impl Destination {
     /// What of a batch is to be sent; none where nothing is.
-    fn record(&self, index: usize, batch: &MetricBatch) -> Option<Prepared> {
+    fn record(self: &Arc<Self>, batch: &MetricBatch) -> Option<Prepared> {
         let mut out = MetricBatch {
             metadata: batch.metadata.clone(),
             ..MetricBatch::default()
@@ -288,15 +291,15 @@ impl Destination {
                 out.series.push(sent);
             }
         }
-        if out.series.is_empty() {
+        if out.series.is_empty() && (out.metadata.is_empty() || !self.config.tells_families()) {
             self.counters.unsent_histograms(unsent_histograms);
             return None;
         }
         let samples = out.series.iter().flat_map(|series| &series.samples);
         let mut record = Vec::new();
-        v2::encode(&out, &mut record);
+        v2::encode_whole(&out, &mut record);
         Some(Prepared {
-            destination: index,
+            destination: Arc::clone(self),
             record,
             samples: out.sample_count() as u64,
             unsent_histograms,

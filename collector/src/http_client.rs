@@ -10,9 +10,10 @@ mod server_name;
 mod tls;
 
 pub use configured::{Answered, HttpClient, Unanswered, Use};
-pub(crate) use tls::Anyone;
 pub use tls::handshake;
+pub(crate) use tls::handshake_for;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Once;
 
@@ -46,6 +47,19 @@ pub(crate) fn choose_provider() {
     });
 }
 
+/// An address as messages show it: without who asks and the password.
+pub(crate) fn shown(address: &str) -> Cow<'_, str> {
+    if !address.contains('@') {
+        return Cow::Borrowed(address);
+    }
+    let bare = reqwest::Url::parse(address).ok().and_then(|mut url| {
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+        Some(url.to_string())
+    });
+    Cow::Owned(bare.unwrap_or_else(|| "an address with credentials".to_owned()))
+}
+
 /// An error with all that caused it, in one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -59,4 +73,20 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let check = |address: &str, expect: &str| assert_eq!(shown(address), expect);
+        check("http://h:1/a?b=c", "http://h:1/a?b=c");
+        check("http://u:hunter2@h:1/a?b=c", "http://h:1/a?b=c");
+        check("https://token@h", "https://h/");
+        check("u:hunter2@h", "an address with credentials");
+        check("http://h/?mail=a@b", "http://h/?mail=a@b");
+        check("no address", "no address");
+    }
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing is acknowledged to a sender, and no checkpoint moves, before the sink said
 //! that the data is durable.
 
+pub mod aws;
 mod batch;
 mod clock;
 pub mod cluster;
@@ -10,6 +11,7 @@ pub mod config;
 pub mod decode;
 pub mod derive;
 pub mod discovery;
+mod durable;
 pub mod enrich;
 pub mod external;
 pub mod forward;
@@ -18,6 +20,7 @@ pub mod http_client;
 pub mod http_error;
 pub mod metrics;
 pub mod notifier;
+pub mod outgoing;
 pub mod probe;
 pub mod problems;
 pub mod push;
@@ -26,6 +29,7 @@ pub mod redact;
 pub mod relabel;
 mod renaming;
 pub mod scrape;
+mod sender;
 pub mod ship;
 pub mod sink;
 mod spool;

@@ -15,7 +15,7 @@ mod report;
 mod tcp;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::http_error::{Dialect, ErrorKind, HttpError};
+use crate::outgoing::Addresses;
 use crate::scrape::memory::Memory;
 use module::{ModulesFile, OWN, Prober};
 use report::Report;
@@ -46,15 +47,20 @@ const HEAD_START: f64 = 0.5;
 #[derive(Clone, Debug)]
 pub struct Probes {
     modules: Arc<BTreeMap<String, Module>>,
-    folder: Arc<PathBuf>,
     places: Arc<Semaphore>,
     /// Bodies of answers.
     memory: Memory,
+    /// Where probes may go.
+    addresses: Addresses,
 }
 
 impl Probes {
     /// Reads the modules; `folder` is what relative paths start from.
-    pub async fn open(config: &ProbesConfig, folder: &Path) -> Result<Self, String> {
+    pub async fn open(
+        config: &ProbesConfig,
+        folder: &Path,
+        addresses: Addresses,
+    ) -> Result<Self, String> {
         let mut modules = config.modules.clone();
         if let Some(file) = &config.modules_file {
             let path = folder.join(file);
@@ -69,18 +75,15 @@ impl Probes {
             let own: ModulesFile = serde_yaml_ng::from_str(OWN).map_err(|e| e.to_string())?;
             modules = own.modules;
         }
-        for (name, module) in &modules {
-            if module.prober == Prober::Dns && module.dns.is_none() {
-                return Err(format!(
-                    "module {name:?}: query name must be set for DNS module"
-                ));
-            }
+        for (name, module) in &mut modules {
+            let checked = module.check(folder);
+            checked.map_err(|fault| format!("module {name:?}: {fault}"))?;
         }
         Ok(Self {
             modules: Arc::new(modules),
-            folder: Arc::new(folder.to_owned()),
             places: Arc::new(Semaphore::new(PROBES_MAX)),
             memory: Memory::new(),
+            addresses,
         })
     }
 
@@ -99,19 +102,18 @@ impl Probes {
         limit: Duration,
     ) -> (bool, Report) {
         let begin = Instant::now();
-        let mut report = Report::default();
-        let folder = self.folder.as_path();
+        let mut report = Report::new(&self.addresses);
         let probe = async {
             match module.prober {
                 Prober::Http => {
-                    let place = (folder, &self.memory);
-                    http::probe((target, host), &module.http, place, &mut report).await
+                    let memory = &self.memory;
+                    http::probe((target, host), &module.http, memory, &mut report).await
                 }
-                Prober::Tcp => tcp::probe(target, &module.tcp, folder, &mut report).await,
+                Prober::Tcp => tcp::probe(target, &module.tcp, &mut report).await,
                 Prober::Icmp => icmp::probe(target, &module.icmp, &mut report).await,
-                Prober::Grpc => grpc::probe(target, &module.grpc, folder, &mut report).await,
+                Prober::Grpc => grpc::probe(target, &module.grpc, &mut report).await,
                 Prober::Dns => match &module.dns {
-                    Some(dns) => dns::probe(target, dns, folder, &mut report).await,
+                    Some(dns) => dns::probe(target, dns, &mut report).await,
                     None => Err("query name must be set for DNS module".to_owned()),
                 },
             }

@@ -11,19 +11,21 @@
 mod detect;
 mod keys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind;
 use obs_model::spans::{Attribute, AttributeValue};
-use obs_model::{Labels, LogBatch, LogStream, MetricBatch, SpanBatch};
+use obs_model::{Labels, LogBatch, LogStream, MetricBatch, SpanBatch, Tenant};
 use regex::bytes::Regex;
 use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::config::{DETECTORS, RedactionConfig, compile_rule};
 use detect::Kind;
@@ -40,11 +42,15 @@ struct Rule {
     slot: usize,
 }
 
-/// Takes secrets out of batches. Clones share the counts.
+/// Takes secrets out of batches. Clones share the counts, and what is looked for, which may change.
 #[derive(Clone, Debug)]
-pub struct Redactor(Arc<Shared>);
+pub struct Redactor(Arc<RwLock<Arc<Shared>>>);
 
+/// What is looked for next, once it is taken.
 #[derive(Debug)]
+pub struct Next(Shared);
+
+#[derive(Debug, Default)]
 struct Shared {
     literals: Option<AhoCorasick>,
     kinds: Vec<(Kind, usize)>,
@@ -53,10 +59,10 @@ struct Shared {
     private_keys: Option<usize>,
     rules: Vec<Rule>,
     /// Names of what is counted, and the counts.
-    counts: Vec<(String, AtomicU64)>,
-    bytes: AtomicU64,
-    nanos: AtomicU64,
-    /// Streams (by the hash of their labels) that are inside of a private key.
+    counts: Vec<(String, Arc<AtomicU64>)>,
+    bytes: Arc<AtomicU64>,
+    nanos: Arc<AtomicU64>,
+    /// Streams (by the hash of whose they are and their labels) that are inside of a private key.
     open_keys: Arc<OpenKeys>,
 }
 
@@ -66,9 +72,58 @@ type Finding = (Range<usize>, usize);
 impl Redactor {
     /// By the configuration, whose patterns compile.
     pub fn new(config: &RedactionConfig) -> Result<Self, String> {
-        let mut counts: Vec<(String, AtomicU64)> = Vec::new();
+        let shared = Shared::new(config, &Shared::default())?;
+        Ok(Self(Arc::new(RwLock::new(Arc::new(shared)))))
+    }
+
+    /// One that looks for nothing yet. Which streams are inside of a private key is written down in
+    /// a file, so that a restart knows it. Blocks.
+    pub fn remembering(file: PathBuf) -> Self {
+        let shared = Shared {
+            open_keys: Arc::new(OpenKeys::at(file)),
+            ..Shared::default()
+        };
+        Self(Arc::new(RwLock::new(Arc::new(shared))))
+    }
+
+    /// What another configuration looks for; without one, nothing. What is counted goes on.
+    pub fn next(&self, config: Option<&RedactionConfig>) -> Result<Next, String> {
+        let now = self.shared();
+        match config {
+            Some(config) => Shared::new(config, &now).map(Next),
+            None => Ok(Next(Shared {
+                bytes: Arc::clone(&now.bytes),
+                nanos: Arc::clone(&now.nanos),
+                open_keys: Arc::clone(&now.open_keys),
+                ..Shared::default()
+            })),
+        }
+    }
+
+    /// Looks for something else from now on.
+    pub fn take(&self, next: Next) {
+        let mut shared = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *shared = Arc::new(next.0);
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it looks for anything.
+    pub fn is_on(&self) -> bool {
+        !self.shared().counts.is_empty()
+    }
+}
+
+impl Shared {
+    /// By the configuration; what is counted goes on.
+    fn new(config: &RedactionConfig, before: &Self) -> Result<Self, String> {
+        let mut counts: Vec<(String, Arc<AtomicU64>)> = Vec::new();
         let mut slot = |name: &str| {
-            counts.push((name.to_owned(), AtomicU64::new(0)));
+            let known = before.counts.iter().find(|(known, _)| known == name);
+            let count = known.map(|(_, count)| Arc::clone(count));
+            counts.push((name.to_owned(), count.unwrap_or_default()));
             counts.len() - 1
         };
         let on: BTreeMap<&str, usize> = DETECTORS
@@ -97,7 +152,7 @@ impl Redactor {
                 slot: slot(&rule.name),
             });
         }
-        Ok(Self(Arc::new(Shared {
+        Ok(Self {
             literals,
             kinds: wanted
                 .iter()
@@ -108,49 +163,57 @@ impl Redactor {
             private_keys: on.get("private_key").copied(),
             rules,
             counts,
-            bytes: AtomicU64::new(0),
-            nanos: AtomicU64::new(0),
-            open_keys: Arc::default(),
-        })))
+            bytes: Arc::clone(&before.bytes),
+            nanos: Arc::clone(&before.nanos),
+            open_keys: Arc::clone(&before.open_keys),
+        })
     }
+}
 
+impl Redactor {
     /// A text without its secrets; `None` where there are none.
     pub fn text(&self, text: &[u8]) -> Option<Vec<u8>> {
-        self.0.text(text)
+        self.shared().text(text)
     }
 
     /// Takes secrets out of lines, metadata and labels. What comes next of a stream that ends
-    /// inside of a private key is seen as such when it is told that the batch was taken.
-    pub fn logs(&self, batch: &mut LogBatch) -> KeyChanges {
-        let (began, mut bytes) = (Instant::now(), 0);
-        let mut changes = KeyChanges::none(&self.0.open_keys);
+    /// inside of a private key is seen as such when it is told that the batch was taken. Streams
+    /// that have the same labels are one behind it.
+    pub fn logs(&self, tenant: &Tenant, batch: &mut LogBatch) -> KeyChanges {
+        let (shared, began, mut bytes) = (self.shared(), Instant::now(), 0);
+        let mut changes = KeyChanges::none(&shared.open_keys);
         for stream in &mut batch.streams {
-            bytes += self.0.stream(stream, &mut changes);
+            bytes += shared.labels(&mut stream.labels);
         }
-        self.0.took(bytes, began.elapsed());
+        if shared.private_keys.is_some() {
+            join_equal(&mut batch.streams);
+        }
+        for stream in &mut batch.streams {
+            bytes += shared.stream(tenant, stream, &mut changes);
+        }
+        shared.took(bytes, began.elapsed());
         changes
     }
 
     /// Takes secrets out of labels, and of what is said of families.
     pub fn metrics(&self, batch: &mut MetricBatch) {
-        let (began, mut bytes) = (Instant::now(), 0);
+        let (shared, began, mut bytes) = (self.shared(), Instant::now(), 0);
         for series in &mut batch.series {
-            bytes += self.0.labels(&mut series.labels);
+            bytes += shared.labels(&mut series.labels);
             for exemplar in &mut series.exemplars {
-                bytes += self.0.labels(&mut exemplar.labels);
+                bytes += shared.labels(&mut exemplar.labels);
             }
         }
         for metadata in &mut batch.metadata {
-            bytes += self.0.string(&mut metadata.help);
-            bytes += self.0.string(&mut metadata.unit);
+            bytes += shared.string(&mut metadata.help);
+            bytes += shared.string(&mut metadata.unit);
         }
-        self.0.took(bytes, began.elapsed());
+        shared.took(bytes, began.elapsed());
     }
 
     /// Takes secrets out of attributes, names and messages.
     pub fn spans(&self, batch: &mut SpanBatch) {
-        let (began, mut bytes) = (Instant::now(), 0);
-        let shared = &self.0;
+        let (shared, began, mut bytes) = (self.shared(), Instant::now(), 0);
         for from in &mut batch.resources {
             bytes += shared.attributes(&mut from.resource.attributes);
             for scope in &mut from.scopes {
@@ -174,25 +237,29 @@ impl Redactor {
 
     /// Takes secrets out of the values of names.
     pub fn pairs(&self, pairs: &mut BTreeMap<String, String>) {
-        let (began, mut bytes) = (Instant::now(), 0);
+        let (shared, began, mut bytes) = (self.shared(), Instant::now(), 0);
         for (name, value) in pairs {
             bytes += name.len() + value.len();
-            let whole = self.0.secret_value(name.as_bytes());
-            if let Some(new) = whole.or_else(|| self.0.redacted(value)) {
+            let whole = shared.secret_value(name.as_bytes());
+            if let Some(new) = whole.or_else(|| shared.redacted(value)) {
                 *value = new;
             }
         }
-        self.0.took(bytes, began.elapsed());
+        shared.took(bytes, began.elapsed());
     }
 
-    /// What it did so far.
+    /// What it did so far; nothing where it looks for nothing.
     pub fn families(&self) -> Vec<Family> {
+        let shared = self.shared();
+        if shared.counts.is_empty() {
+            return Vec::new();
+        }
         let mut redacted = Family::new(
             "obs_redacted_total",
             MetricKind::Counter,
             "Secrets that were taken out, by what found them.",
         );
-        for (name, count) in &self.0.counts {
+        for (name, count) in &shared.counts {
             let labels = Labels::from_pairs([("detector", name.as_str())]);
             redacted.push(labels, count.load(Ordering::Relaxed) as f64);
         }
@@ -208,8 +275,8 @@ impl Redactor {
         );
         vec![
             redacted,
-            bytes.with(self.0.bytes.load(Ordering::Relaxed) as f64),
-            seconds.with(self.0.nanos.load(Ordering::Relaxed) as f64 / 1e9),
+            bytes.with(shared.bytes.load(Ordering::Relaxed) as f64),
+            seconds.with(shared.nanos.load(Ordering::Relaxed) as f64 / 1e9),
         ]
     }
 }
@@ -403,11 +470,13 @@ impl Shared {
         }
     }
 
-    fn stream(&self, stream: &mut LogStream, changes: &mut KeyChanges) -> usize {
-        let mut bytes = self.labels(&mut stream.labels);
+    /// The records of a stream whose labels are clean.
+    fn stream(&self, tenant: &Tenant, stream: &mut LogStream, changes: &mut KeyChanges) -> usize {
+        let mut bytes = 0;
         // Records of a stream usually share their metadata.
         let mut last: Option<(Labels, Labels)> = None;
-        let (hash, now) = (stream.labels.hash64(), Instant::now());
+        let hash = xxh3_64_with_seed(tenant.as_str().as_bytes(), stream.labels.hash64());
+        let now = Instant::now();
         let mut inside = self.private_keys.is_some() && self.open_keys.is_open(hash, now);
         let began_inside = inside;
         for at in 0..stream.records.len() {
@@ -442,10 +511,7 @@ impl Shared {
                     self.key_line(&mut earlier.line);
                 }
             }
-            if let Some(redacted) = self.text(&record.line) {
-                inside = self.private_keys.is_some() && opens_key(&redacted);
-                record.line = redacted;
-            }
+            inside = self.line(&mut record.line);
         }
         if inside || began_inside {
             changes.add(hash, inside, now);
@@ -461,11 +527,33 @@ impl Shared {
             self.count(slot);
             return true;
         }
-        if let Some(redacted) = self.text(line) {
-            *line = redacted;
-        }
-        false
+        // Nothing of a key, or the end of it; another one may begin.
+        self.line(line)
     }
+
+    /// A line of no key; whether one begins in it that goes on behind it.
+    fn line(&self, line: &mut Vec<u8>) -> bool {
+        let Some(redacted) = self.text(line) else {
+            return false;
+        };
+        *line = redacted;
+        self.private_keys.is_some() && opens_key(line)
+    }
+}
+
+/// Puts the records of streams with equal labels behind each other.
+fn join_equal(streams: &mut Vec<LogStream>) {
+    let mut places = HashMap::<u64, usize>::with_capacity(streams.len());
+    let mut joined = Vec::<LogStream>::with_capacity(streams.len());
+    for stream in std::mem::take(streams) {
+        let next = joined.len();
+        let place = *places.entry(stream.labels.hash64()).or_insert(next);
+        match joined.get_mut(place).filter(|s| s.labels == stream.labels) {
+            Some(first) => first.records.extend(stream.records),
+            None => joined.push(stream),
+        }
+    }
+    *streams = joined;
 }
 
 /// Whether a redacted line has the begin of a private key and not its end.

@@ -12,17 +12,18 @@
 //! when one is full, as configured, senders wait (files are not read on) before anything of theirs
 //! is queued, or the oldest batches go, counted; no signal waits for another one.
 
+mod changing;
 mod counters;
 mod deliver;
 mod record;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, RwLock};
 
 use obs_model::family::Family;
 use obs_model::{LogBatch, MetricBatch, SpanBatch, Tenant};
-use obs_storage::queue::{Queue, QueueOptions};
+use obs_storage::queue::{Queue, QueueFrame, QueueOptions};
 use obs_storage::{Disk, DiskError, RealDisk, Record};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +34,12 @@ use crate::clock;
 use crate::config::Ship;
 use crate::decode::Decoder;
 use crate::external::External;
+use crate::forward::Forwarder;
+use crate::sender::Life;
 use crate::sink::{Accepted, Inbox, Sink, SinkError, Write};
-use crate::spool::{Bounds, Spool, folder_name, groups};
+use crate::spool::{Bounds, Spool, folder_name, groups, print_of};
+pub use changing::Next;
+use changing::{Opening, Outlets};
 use counters::Counters;
 use record::{Made, Shipped, Signal};
 
@@ -46,7 +51,8 @@ const IDENTITY: &str = "agent.id";
 /// All destinations. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Shipper {
-    outlets: Arc<[Arc<Outlet>]>,
+    outlets: Arc<RwLock<Outlets>>,
+    opening: Arc<Opening>,
     /// Making requests, appending and reading block.
     worker: Decoder,
     external: External,
@@ -60,29 +66,35 @@ struct Outlet {
     url: String,
     /// Whose batches these are.
     agent: String,
-    spool: Spool,
-    counters: Counters,
+    spool: Arc<Spool>,
+    counters: Arc<Counters>,
+    life: Life,
 }
 
 /// What has another place than the destinations, so that it is taken where none wants it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Elsewhere {
     /// Nothing: what no destination takes is refused.
     #[default]
     Nothing,
-    /// Samples, which are forwarded by remote write.
-    Metrics,
+    /// Samples, while they are forwarded by remote write.
+    Forwarded(Forwarder),
     /// Everything is stored here.
     All,
 }
 
 impl Elsewhere {
-    fn has(self, signal: Signal) -> bool {
+    fn has(&self, signal: Signal) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Metrics => signal == Signal::Metrics,
+            Self::Forwarded(forwarder) => signal == Signal::Metrics && !forwarder.is_empty(),
             Self::All => true,
         }
+    }
+
+    /// Whether a batch may be queued here and not where it should be besides.
+    fn may_differ(&self, signal: Signal) -> bool {
+        matches!(self, Self::Forwarded(_)) && self.has(signal)
     }
 }
 
@@ -107,30 +119,20 @@ impl Shipper {
         external: impl Into<External>,
         ships: Vec<Ship>,
     ) -> Result<Self, DiskError> {
-        let agent = identity(&**disk, salt)?;
+        let opening = Opening {
+            agent: identity(&**disk, salt)?,
+            disk: Arc::clone(disk),
+            bounds,
+            salt,
+            running: OnceLock::new(),
+        };
         let mut outlets = Vec::new();
         for ship in ships {
-            let ship = Arc::new(ship);
-            let first = outlets.len();
-            for signal in Signal::ALL {
-                let Some(url) = signal.url(&ship) else {
-                    continue;
-                };
-                let folder = format!("{}.{}", folder_name(&ship.name), signal.word());
-                let spool = Spool::open(disk, folder, ship.name.clone(), bounds, salt)?;
-                outlets.push(Arc::new(Outlet {
-                    signal,
-                    url: url.to_owned(),
-                    ship: Arc::clone(&ship),
-                    agent: agent.clone(),
-                    spool,
-                    counters: Counters::default(),
-                }));
-            }
-            take_over(disk, &ship, salt, &outlets[first..])?;
+            outlets.extend(opening.open(Arc::new(ship))?);
         }
         Ok(Self {
-            outlets: outlets.into(),
+            outlets: Arc::new(RwLock::new(Outlets::of(outlets))),
+            opening: Arc::new(opening),
             worker: Decoder::new(2),
             external: external.into(),
         })
@@ -146,9 +148,12 @@ impl Shipper {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Sink {
-        for outlet in self.outlets.iter() {
-            let (outlet, worker, stop) = (Arc::clone(outlet), self.worker.clone(), stop.clone());
-            tasks.spawn(async move { deliver::keep(&outlet, &worker, &stop).await });
+        let running = (tasks.clone(), stop.clone());
+        // Whoever starts it twice has the tasks of the first time.
+        if self.opening.running.set(running).is_ok() {
+            for outlet in self.taking().iter() {
+                self.send_from(outlet, None);
+            }
         }
         let (sink, inbox) = Sink::channel(bound);
         let Inbox {
@@ -157,10 +162,10 @@ impl Shipper {
             spans,
             ..
         } = inbox;
-        let shipper = self.clone();
-        tasks.spawn(async move { shipper.drain::<_, MetricBatch>(metrics, elsewhere).await });
-        let shipper = self.clone();
-        tasks.spawn(async move { shipper.drain::<_, LogBatch>(logs, elsewhere).await });
+        let (shipper, other) = (self.clone(), elsewhere.clone());
+        tasks.spawn(async move { shipper.drain::<_, MetricBatch>(metrics, other).await });
+        let (shipper, other) = (self.clone(), elsewhere.clone());
+        tasks.spawn(async move { shipper.drain::<_, LogBatch>(logs, other).await });
         let shipper = self.clone();
         tasks.spawn(async move { shipper.drain::<_, SpanBatch>(spans, elsewhere).await });
         sink.bounded(bytes_max).ending_in(self.clone())
@@ -176,7 +181,7 @@ impl Shipper {
         while inbox.recv_many(&mut waiting, GROUP_MAX).await > 0 {
             let all = std::mem::take(&mut waiting);
             for group in groups(all, |write| write.batch.weight()) {
-                self.queue::<B, S>(group, elsewhere).await;
+                self.queue::<B, S>(group, &elsewhere).await;
             }
         }
     }
@@ -185,7 +190,7 @@ impl Shipper {
     async fn queue<B: Batch + Clone + Into<S>, S: Shipped>(
         &self,
         group: Vec<Write<B>>,
-        elsewhere: Elsewhere,
+        elsewhere: &Elsewhere,
     ) {
         let mut batches = Vec::with_capacity(group.len());
         let mut waiting = Vec::with_capacity(group.len());
@@ -193,8 +198,8 @@ impl Shipper {
             batches.push((write.tenant, write.batch));
             waiting.push((write.done, write.held));
         }
-        let shipper = self.clone();
-        let work = move || shipper.put::<B, S>(batches, elsewhere);
+        let (shipper, elsewhere) = (self.clone(), elsewhere.clone());
+        let work = move || shipper.put::<B, S>(batches, &elsewhere);
         let outcome = match self.worker.run(usize::MAX, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SinkError::Unavailable {
@@ -208,18 +213,20 @@ impl Shipper {
         }
     }
 
-    fn wanting(&self, signal: Signal) -> impl Iterator<Item = &Arc<Outlet>> {
-        let wants = move |outlet: &&Arc<Outlet>| outlet.signal == signal;
-        self.outlets.iter().filter(wants)
+    /// Those that take a signal now.
+    fn wanting(&self, signal: Signal) -> Vec<Arc<Outlet>> {
+        let all = self.taking();
+        let wanting = all.iter().filter(|outlet| outlet.signal == signal);
+        wanting.cloned().collect()
     }
 
     /// Makes the requests of every destination and appends them. Blocks.
     fn put<B: Batch + Clone + Into<S>, S: Shipped>(
         &self,
         mut group: Vec<(Tenant, B)>,
-        elsewhere: Elsewhere,
+        elsewhere: &Elsewhere,
     ) -> Result<(), SinkError> {
-        let wanting: Vec<&Arc<Outlet>> = self.wanting(S::SIGNAL).collect();
+        let wanting = self.wanting(S::SIGNAL);
         if wanting.is_empty() && !elsewhere.has(S::SIGNAL) {
             let reason = format!("no destination takes {}", S::SIGNAL.word());
             return Err(SinkError::Refused { reason });
@@ -229,8 +236,7 @@ impl Shipper {
         if let Some(error) = wanting.iter().find_map(|o| o.spool.crowded()) {
             return Err(error);
         }
-        let known =
-            wanting.len() > 1 || (elsewhere == Elsewhere::Metrics && S::SIGNAL == Signal::Metrics);
+        let known = wanting.len() > 1 || elsewhere.may_differ(S::SIGNAL);
         let prints: Vec<u64> = match known {
             true => group.iter().map(|(of, b)| b.fingerprint(of)).collect(),
             false => vec![0; group.len()],
@@ -292,7 +298,10 @@ impl Shipper {
 
     /// What the destinations tell about themselves.
     pub fn families(&self) -> Vec<Family> {
-        counters::families(&self.outlets)
+        match self.all() {
+            none if none.is_empty() => Vec::new(),
+            all => counters::families(&all),
+        }
     }
 }
 
@@ -317,7 +326,7 @@ fn identity(disk: &dyn Disk, salt: u32) -> Result<String, DiskError> {
 }
 
 /// Moves what waits in the one queue that a destination had for all signals to those that it has
-/// now. A crash on the way has some of it sent twice.
+/// now. Where a queue cannot take a frame, that one and what is behind it stay for the next start.
 fn take_over(
     disk: &Arc<dyn Disk>,
     ship: &Ship,
@@ -330,28 +339,50 @@ fn take_over(
         salt,
     };
     let mut old = Queue::open(Arc::clone(disk), &folder_name(&ship.name), options)?;
-    let mut last = None;
-    while let Some(frame) = old.read_next()? {
-        for outlet in outlets {
-            let own = frame.records.iter().filter(|(_, payload)| {
-                record::read(payload).is_some_and(|queued| queued.signal == outlet.signal)
-            });
-            let own: Vec<Record<'_>> = own
-                .map(|(tenant, payload)| Record { tenant, payload })
-                .collect();
-            if !own.is_empty()
-                && let Err(error) = outlet.spool.append(&own)
-            {
-                // It stays where it is, for the next start.
-                tracing::error!(destination = ship.name, %error, "an old queue is not moved");
-                return Ok(());
-            }
-        }
-        last = Some(frame.sequence);
+    if old.waiting() == 0 {
+        return Ok(());
     }
-    if let Some(last) = last {
-        old.acknowledge(last)?;
-        old.note()?;
+    // What a start moved that ended before it could note that is not moved again.
+    let there: Vec<HashSet<u64>> = outlets.iter().map(|o| o.spool.prints()).collect();
+    let mut moved = Ok(());
+    while let Some(frame) = old.read_next()? {
+        moved = move_frame(&frame, outlets, &there);
+        if moved.is_err() {
+            break;
+        }
+        // Each segment that was moved goes at once, which makes room for what follows.
+        old.acknowledge(frame.sequence)?;
+    }
+    if let Err(error) = moved {
+        tracing::error!(destination = ship.name, %error, "the rest of an old queue waits for the next start");
+    }
+    match old.note() {
+        // What the queues have of it is known by its content.
+        Err(error @ DiskError::Full { .. }) => {
+            tracing::error!(destination = ship.name, %error, "what was moved is not noted");
+            Ok(())
+        }
+        told => told,
+    }
+}
+
+/// Puts what a frame has of each signal into that one's queue, if it is not there.
+fn move_frame(
+    frame: &QueueFrame,
+    outlets: &[Arc<Outlet>],
+    there: &[HashSet<u64>],
+) -> Result<(), SinkError> {
+    for (outlet, there) in outlets.iter().zip(there) {
+        let own = frame.records.iter().filter(|(tenant, payload)| {
+            let signal = record::read(payload).map(|queued| queued.content.signal());
+            signal == Some(outlet.signal) && !there.contains(&print_of(tenant, payload))
+        });
+        let own: Vec<Record<'_>> = own
+            .map(|(tenant, payload)| Record { tenant, payload })
+            .collect();
+        if !own.is_empty() {
+            outlet.spool.append(&own)?;
+        }
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ impl Sink {
     /// The numbers of a tenant's series, for decoding; `None` before any is known, and while samples
     /// are forwarded, because what is forwarded needs labels.
     pub fn numbers(&self, tenant: &Tenant) -> Option<Arc<Numbers>> {
-        match (&self.forward, &self.ship) {
+        match (self.forwards(), &self.ship) {
             (None, None) => self.numbers.of(tenant),
             (Some(_), _) | (_, Some(_)) => None,
         }
@@ -258,6 +258,13 @@ impl Sink {
         self
     }
 
+    /// Where samples go now besides the store.
+    fn forwards(&self) -> Option<&Forwarder> {
+        self.forward
+            .as_ref()
+            .filter(|forwarder| !forwarder.is_empty())
+    }
+
     /// Where samples are forwarded, if they are.
     pub fn forwarder(&self) -> Option<&Forwarder> {
         self.forward.as_ref()
@@ -297,7 +304,7 @@ impl Sink {
     ) -> Result<(Accepted, Result<(), SinkError>), SinkError> {
         let items = batch.sample_count();
         let batch = self.refined_metrics(batch).await?;
-        let Some(forwarder) = &self.forward else {
+        let Some(forwarder) = self.forwards() else {
             let write = |batch, rest| self.metrics.write((tenant.clone(), batch, rest), items);
             let Some(ship) = &self.ship else {
                 return Ok((write(batch, None).await?, Ok(())));
@@ -343,7 +350,7 @@ impl Sink {
     /// Stores log records; returns when they are durable.
     pub async fn logs(&self, tenant: Tenant, batch: LogBatch) -> Result<Accepted, SinkError> {
         let items = batch.record_count();
-        let (batch, keys) = self.refined_logs(batch).await?;
+        let (batch, keys) = self.refined_logs(&tenant, batch).await?;
         let outcome = self.take_logs(tenant, batch, items).await;
         if let Some(keys) = keys {
             match outcome {
@@ -439,12 +446,13 @@ impl Sink {
             pods.metrics(&mut batch, Some(peer));
         }
         let cost = batch.series.len().saturating_mul(128);
-        let redacted = self.redacted(batch, cost, Redactor::metrics).await?;
-        Ok(redacted.0)
+        let (batch, _) = self.redacted(batch, cost, Redactor::metrics).await?;
+        Ok(batch)
     }
 
     async fn refined_logs(
         &self,
+        tenant: &Tenant,
         mut batch: LogBatch,
     ) -> Result<(LogBatch, Option<KeyChanges>), SinkError> {
         if let Some((pods, peer)) = self.sender() {
@@ -452,12 +460,29 @@ impl Sink {
         }
         let records = batch.streams.iter().flat_map(|s| &s.records);
         let cost = records.map(|r| r.line.len()).sum();
-        self.redacted(batch, cost, Redactor::logs).await
+        let of = tenant.clone();
+        let redact = move |by: &Redactor, batch: &mut LogBatch| by.logs(&of, batch);
+        let (batch, keys) = self.redacted(batch, cost, redact).await?;
+        if let (Some(changes), Some((_, worker))) = (&keys, &self.redaction)
+            && changes.to_be_noted()
+        {
+            // Otherwise a restart would take the rest of a key for lines of their own.
+            let noted = worker.run(usize::MAX, changes.note()).await;
+            let noted = noted.map_err(|_| "redaction has shut down".to_owned());
+            if let Err(fault) = noted.and_then(|noted| noted) {
+                if let Some(changes) = keys {
+                    changes.refused();
+                }
+                let reason = format!("that a key is open is not noted: {fault}");
+                return Err(unavailable(&reason));
+            }
+        }
+        Ok((batch, keys))
     }
 
     async fn refined_spans(&self, batch: Arriving) -> Result<Arriving, SinkError> {
         let sender = self.sender();
-        if sender.is_none() && self.redaction.is_none() {
+        if sender.is_none() && self.redactor().is_none_or(|by| !by.is_on()) {
             return Ok(batch);
         }
         let mut batch = batch.into_batch();
@@ -478,9 +503,10 @@ impl Sink {
         &self,
         mut batch: B,
         cost: usize,
-        redact: fn(&Redactor, &mut B) -> T,
+        redact: impl FnOnce(&Redactor, &mut B) -> T + Send + 'static,
     ) -> Result<(B, Option<T>), SinkError> {
-        let Some((redactor, worker)) = &self.redaction else {
+        let on = self.redaction.as_ref().filter(|(by, _)| by.is_on());
+        let Some((redactor, worker)) = on else {
             return Ok((batch, None));
         };
         let redactor = redactor.clone();
@@ -728,6 +754,52 @@ mod tests {
             assert_eq!(outcome, answer);
             assert_eq!(seen == b"[REDACTED:private_key]", redacted, "{seen:?}");
         }
+    }
+
+    /// Redaction of what was open when the process ended goes on in the next one, also where nobody
+    /// was told whether the batch was taken; without a note nothing is taken.
+    #[tokio::test]
+    async fn a_restart_inside_of_a_key_is_redacted_on() {
+        const KEY: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = serde_yaml_ng::from_str("{}").expect("a configuration");
+        let sent = async |folder: &std::path::Path, batch: LogBatch, told: bool| {
+            let (sink, mut inbox) = Sink::channel(4);
+            let redactor = Redactor::remembering(folder.join("redaction.keys"));
+            let next = redactor.next(Some(&config)).expect("it compiles");
+            redactor.take(next);
+            let sink = sink.redacting(redactor, Decoder::new(1));
+            let answer = async {
+                let write = inbox.logs.recv().await.expect("a write");
+                if told {
+                    write.done.send(Ok(Accepted::default())).expect("a waiter");
+                }
+                write.batch.streams[0].records[0].line.clone()
+            };
+            tokio::select! {
+                biased;
+                line = answer => Ok(line),
+                outcome = sink.logs(Tenant::anonymous(), batch) => Err(outcome),
+            }
+        };
+        let begin = || line("a", "-----BEGIN PRIVATE KEY-----");
+        for told in [true, false] {
+            sent(folder.path(), begin(), told)
+                .await
+                .expect("it goes on");
+            let rest = sent(folder.path(), line("a", KEY), true).await;
+            assert_eq!(rest.as_deref(), Ok(&b"[REDACTED:private_key]"[..]));
+        }
+        let other = sent(folder.path(), line("b", KEY), true).await;
+        assert_eq!(other.as_deref(), Ok(KEY.as_bytes()));
+        // Where nothing can be written.
+        let file = folder.path().join("file");
+        tokio::fs::write(&file, "x").await.expect("written");
+        let outcome = sent(&file.join("no"), begin(), true).await;
+        assert!(
+            matches!(&outcome, Err(Err(SinkError::Unavailable { .. }))),
+            "{outcome:?}"
+        );
     }
 
     /// A stream that is refused does not cost the others, and what has to wait is given back.

@@ -9,9 +9,12 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use obs_model::Tenant;
 use obs_storage::queue::{Queue, QueueFrame, QueueOptions};
 use obs_storage::{AppendError, Disk, DiskError, Record};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::WhenFull;
 use crate::sink::SinkError;
@@ -49,6 +52,8 @@ pub(crate) struct Spool {
     full: AtomicBool,
     /// `None` after a failure, until it is opened again.
     queue: Mutex<Option<Queue>>,
+    /// Nobody sends what is in it any more; changes under the lock of the queue.
+    closed: AtomicBool,
     /// There is something to send.
     pub(crate) wake: Notify,
     halves: Mutex<Halves>,
@@ -109,6 +114,7 @@ impl Spool {
             bounds,
             full: AtomicBool::new(false),
             queue: Mutex::new(Some(queue)),
+            closed: AtomicBool::new(false),
             wake: Notify::new(),
             halves: Mutex::default(),
             faults: AtomicU64::new(0),
@@ -145,6 +151,11 @@ impl Spool {
     /// sending again does not help; anything else may be taken later.
     pub(crate) fn append(&self, records: &[Record<'_>]) -> Result<(), SinkError> {
         let mut queue = lock(&self.queue);
+        if self.closed.load(Ordering::Relaxed) {
+            // Whoever comes again meets the destinations that there are.
+            let reason = format!("{} is no destination any more; send again", self.name);
+            return Err(SinkError::Unavailable { reason });
+        }
         if self.look(queue.as_ref()) {
             return Err(self.full_error());
         }
@@ -213,6 +224,24 @@ impl Spool {
         })
     }
 
+    /// Takes nothing more, if nothing waits and it is not to go on. Says whether that is so.
+    pub(crate) fn finish(&self, stop: &CancellationToken) -> bool {
+        let queue = lock(&self.queue);
+        let empty = queue.as_ref().is_some_and(|queue| queue.waiting() == 0);
+        let done = empty && !stop.is_cancelled();
+        if done {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
+    /// Takes frames again, for another sender, who begins with the first one that is not
+    /// acknowledged once the one before has ended.
+    pub(crate) fn go_on(&self) {
+        let _queue = lock(&self.queue);
+        self.closed.store(false, Ordering::Relaxed);
+    }
+
     /// The next frame to send is the first one again that the other side is not known to have: who
     /// took the others lost them. Blocks.
     pub(crate) fn rewind(&self) {
@@ -224,7 +253,6 @@ impl Spool {
             // What it is in the middle of is found out by opening it again.
             None => self.close(&mut queue),
         }
-        self.fault();
     }
 
     /// The other side has everything up to a frame; `note` has that written down. Blocks.
@@ -242,6 +270,19 @@ impl Spool {
             tracing::error!(destination = self.name, %error, "a queue cannot be noted");
             self.fault();
         }
+    }
+
+    /// By what the records are known that wait. Blocks.
+    pub(crate) fn prints(&self) -> HashSet<u64> {
+        let mut prints = HashSet::new();
+        while let Some(frame) = self.next() {
+            let all = frame.records.iter();
+            prints.extend(all.map(|(tenant, payload)| print_of(tenant, payload)));
+        }
+        if let Some(queue) = lock(&self.queue).as_mut() {
+            queue.rewind();
+        }
+        prints
     }
 
     /// What is in it.
@@ -297,6 +338,11 @@ impl Spool {
     }
 }
 
+/// By what a record is known.
+pub(crate) fn print_of(tenant: &Tenant, payload: &[u8]) -> u64 {
+    xxh3_64(tenant.as_str().as_bytes()) ^ xxh3_64(payload)
+}
+
 /// A name of a folder for any name of a destination.
 pub(crate) fn folder_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -333,12 +379,54 @@ pub(crate) fn groups<T>(all: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>>
 }
 
 #[cfg(test)]
-mod tests {
-    use obs_model::Tenant;
+pub(crate) mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use obs_storage::SimDisk;
+    use obs_storage::blob::Blob;
+    use obs_storage::disk::{AppendFile, Entry};
     use obs_storage::journal::FRAME_BYTES_MAX;
 
     use super::*;
+
+    /// A disk whose next read of a file panics, once it is told to.
+    #[derive(Debug)]
+    pub(crate) struct Panicking(pub(crate) SimDisk, pub(crate) AtomicBool);
+
+    impl Disk for Panicking {
+        fn create(&self, path: &str) -> Result<Box<dyn AppendFile>, DiskError> {
+            self.0.create(path)
+        }
+
+        fn append(&self, path: &str) -> Result<Box<dyn AppendFile>, DiskError> {
+            Disk::append(&self.0, path)
+        }
+
+        fn blob(&self, path: &str) -> Result<Blob, DiskError> {
+            assert!(!self.1.swap(false, Ordering::Relaxed), "as a test wants it");
+            self.0.blob(path)
+        }
+
+        fn link(&self, from: &str, to: &str) -> Result<(), DiskError> {
+            self.0.link(from, to)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+            self.0.rename(from, to)
+        }
+
+        fn remove(&self, path: &str) -> Result<(), DiskError> {
+            self.0.remove(path)
+        }
+
+        fn list(&self, folder: &str) -> Result<Vec<Entry>, DiskError> {
+            self.0.list(folder)
+        }
+
+        fn sync_folder(&self, folder: &str) -> Result<(), DiskError> {
+            self.0.sync_folder(folder)
+        }
+    }
 
     fn spool(disk: &SimDisk) -> Spool {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());

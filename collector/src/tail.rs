@@ -38,7 +38,7 @@ use crate::enrich::Pods;
 use crate::metrics::Counters;
 use crate::sink::Sink;
 use crate::supervise::{self, End};
-use checkpoint::{Entry, Sent};
+use checkpoint::{Entry, Sent, Unread};
 use discover::{Discovery, Found, Origin};
 use file::{Making, Taken};
 use group::{Changes, Group};
@@ -99,7 +99,9 @@ pub async fn run(config: LogsConfig, setting: Setting, stop: CancellationToken) 
 }
 
 async fn follow(config: LogsConfig, setting: Setting, stop: CancellationToken) -> End {
-    let mut follower = Follower::open(config, setting).await;
+    let Some(mut follower) = Follower::open(config, setting).await else {
+        return End::Lost;
+    };
     loop {
         let pause = match follower.round().await {
             Round::More => Duration::ZERO,
@@ -169,10 +171,16 @@ struct Follower {
 }
 
 impl Follower {
-    async fn open(config: LogsConfig, setting: Setting) -> Self {
+    /// `None` where it cannot be read now how far everything was read, and may be later.
+    async fn open(config: LogsConfig, setting: Setting) -> Option<Self> {
         let entries = match checkpoint::load(&setting.checkpoint).await {
             Ok(entries) => entries,
-            Err(error) => {
+            Err(Unread::Now(error)) => {
+                tracing::error!(error = %error, "tail checkpoint not readable now");
+                setting.counters.tail_fault();
+                return None;
+            }
+            Err(Unread::Damaged(error)) => {
                 // Reading everything again stores lines twice; forgetting files would lose some.
                 tracing::error!(error = %error, "tail checkpoint not readable, reading from the begin");
                 setting.counters.tail_fault();
@@ -180,11 +188,11 @@ impl Follower {
             }
         };
         let tail = Box::new(Tail::new(config, setting.clone(), entries));
-        Self {
+        Some(Self {
             setting,
             tail: Some(tail),
             pending: None,
-        }
+        })
     }
 
     /// Runs work on the files off the event loop.
@@ -302,6 +310,8 @@ struct Tail {
     dirty: bool,
     scan_every: Duration,
     grace: Duration,
+    /// Most files that are open at one time.
+    room: usize,
     buffer: Vec<u8>,
 }
 
@@ -331,6 +341,7 @@ impl Tail {
             dirty: false,
             scan_every: SCAN,
             grace: LOST_GRACE,
+            room: OPEN_FILES_MAX,
             buffer: Vec::new(),
         }
     }
@@ -393,13 +404,17 @@ impl Tail {
             group.wanted = true;
             group.within = Arc::clone(&found.within);
             let before = group.files.len();
-            let room = before + OPEN_FILES_MAX.saturating_sub(open);
-            let changes = group.look(&found.candidates, now, room);
+            let room = before + self.room.saturating_sub(open);
+            let changes = group.look((&found.candidates, found.complete), now, room);
             open = open + group.files.len() - before.min(open);
             self.count(&found.key, changes);
         }
-        for group in self.logs.values_mut().filter(|g| !g.wanted) {
-            group.look(&[], now, 0);
+        for (log, group) in self.logs.iter_mut().filter(|(_, g)| !g.wanted) {
+            // Where nobody could look, nothing is lost.
+            group.wanted = self.discovery.folders.is_unknown(log);
+            if !group.wanted {
+                group.look((&[], true), now, 0);
+            }
         }
         for group in self.logs.values_mut() {
             self.dirty |= group.tidy(now, self.grace);
@@ -515,8 +530,9 @@ impl Tail {
                 now,
                 ended,
             };
-            let (id, offset) = (file.id, file.offset);
             let past = file.take(making, &mut self.buffer, &mut taken);
+            // That of the file as it is now, should it have begun again.
+            let (id, offset) = (file.id, file.offset);
             let done = file.is_done();
             if file.at_end() && !done && (file.rotated || file.lost_since.is_some()) {
                 // The last line has no end yet; it gets one when nobody writes any more.
@@ -527,7 +543,7 @@ impl Tail {
                 Ok(None) => {}
                 Err(error) => {
                     fault(&self.setting.counters, &group.files[at].path, &error);
-                    group.forget(at);
+                    group.forget(at, log);
                     self.dirty = true;
                     continue;
                 }
@@ -539,7 +555,7 @@ impl Tail {
             if taken.quiet != offset || taken.records.iter().any(|r| !r.is_empty()) {
                 let note = (!own_times && taken.quiet > offset).then_some(Sent {
                     end: taken.quiet,
-                    time,
+                    time: time.saturating_add(taken.begun()),
                 });
                 pending.noted &= note.is_none();
                 pending.ranges.push(Range {
@@ -580,15 +596,13 @@ impl Tail {
                 }
                 entries.push(entry);
             }
+            entries.extend(group.places().cloned());
         }
-        // Logs of pods that are not known yet keep their place.
-        entries.extend(
-            self.remembered
-                .values()
-                .flatten()
-                .filter(|e| e.path.exists())
-                .cloned(),
-        );
+        // Logs of pods that are not known yet keep their place, and those that cannot be looked at.
+        let folders = &self.discovery.folders;
+        let there =
+            |e: &&Entry| std::fs::symlink_metadata(&e.path).is_ok() || folders.is_unknown(&e.path);
+        entries.extend(self.remembered.values().flatten().filter(there).cloned());
         match checkpoint::save(&self.setting.checkpoint, &entries) {
             Ok(()) => {
                 self.dirty = !on_the_way.is_empty();

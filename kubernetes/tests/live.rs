@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test gives up. Long, because machines may be busy.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 fn access(api: &KubeApi) -> Access {
     Access::Server(Box::new(Server {

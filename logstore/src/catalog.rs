@@ -99,6 +99,7 @@ pub fn streams(
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<Labels>, SelectError> {
+    let matchers = &*snapshot.confine(matchers);
     let mut found: BTreeSet<Labels> = BTreeSet::new();
     let mut add = |labels: Labels| -> Result<(), BudgetError> {
         let bytes = labels.packed().len() as u64;
@@ -141,7 +142,7 @@ pub fn label_names(
 ) -> Result<Vec<String>, SelectError> {
     let mut found: BTreeSet<String> = BTreeSet::new();
     let mut rest = snapshot.clone();
-    if matchers.is_empty() {
+    if matchers.is_empty() && snapshot.confined.is_empty() {
         // The directory answers for parts that lie inside the range.
         for part in &snapshot.parts {
             if covers(range, part.part.range()) {
@@ -170,7 +171,7 @@ pub fn label_values(
 ) -> Result<Vec<String>, SelectError> {
     let mut found: BTreeSet<String> = BTreeSet::new();
     let mut rest = snapshot.clone();
-    if matchers.is_empty() {
+    if matchers.is_empty() && snapshot.confined.is_empty() {
         // The postings answer for parts that lie inside the range.
         for part in &snapshot.parts {
             if covers(range, part.part.range()) {

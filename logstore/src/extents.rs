@@ -42,8 +42,9 @@ pub fn extents(
     if range.is_empty() {
         return Ok(0);
     }
+    let matchers = snapshot.confine(matchers);
     let filter = LogFilter {
-        matchers,
+        matchers: &matchers,
         range,
         lines: &[],
         labels: &[],

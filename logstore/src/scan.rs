@@ -141,6 +141,11 @@ pub fn scan(
     if filter.range.is_empty() {
         return Ok(());
     }
+    let matchers = snapshot.confine(filter.matchers);
+    let filter = &LogFilter {
+        matchers: &matchers,
+        ..*filter
+    };
     let mut found = Found::of(snapshot, filter, budget)?;
     if filter.lines.is_empty() && filter.labels.is_empty() {
         found.tell(snapshot, filter.range, visitor)?;

@@ -184,6 +184,7 @@ impl Engine {
             tags: Vec::new(),
             manifest: 0,
             hidden: obs_storage::Hiding::default(),
+            confined: Arc::default(),
         }
     }
 
@@ -555,6 +556,7 @@ fn damage(good: &PartReader, section: usize, byte: prop::sample::Index, flip: u8
         tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
+        confined: Arc::default(),
     };
     let mut rows = 0;
     let matchers = [Matcher::new("app", MatchOp::NotEqual, "zzz").unwrap()];
@@ -1051,6 +1053,7 @@ fn golden_part(bytes: &[u8], engine: &Engine) -> Arc<OpenPart<Logs>> {
         tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
+        confined: Arc::default(),
     };
     let filter = LogFilter {
         matchers: &[],

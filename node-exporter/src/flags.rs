@@ -127,7 +127,7 @@ pub const FLAGS: [Flag; 88] = [
     flag("collector.perf.software-profilers", "", Kind::Repeated, NOT_HERE),
     flag("collector.perf.disable-cache-profilers", "false", Kind::Switch, NOT_HERE),
     flag("collector.perf.cache-profilers", "", Kind::Repeated, NOT_HERE),
-    flag("collector.runit.servicedir", "/etc/service", Kind::Text, NOT_HERE),
-    flag("collector.supervisord.url", "http://localhost:9001/RPC2", Kind::Text, NOT_HERE),
+    flag("collector.runit.servicedir", "/etc/service", Kind::Text, "Path to runit service directory"),
+    flag("collector.supervisord.url", "http://localhost:9001/RPC2", Kind::Text, "XML RPC endpoint"),
     flag("collector.wifi.fixtures", "", Kind::Text, NOT_HERE),
 ];

@@ -33,7 +33,7 @@ const fn off(name: &'static str, collect: Collect) -> Collector {
 }
 
 /// All of them, in order of name. `containers` is ours, the others are node_exporter's.
-pub const COLLECTORS: [Collector; 75] = [
+pub const COLLECTORS: [Collector; 77] = [
     on("arp", network::arp),
     on("bcache", disk::bcache),
     on("bcachefs", disk::bcachefs),
@@ -85,6 +85,7 @@ pub const COLLECTORS: [Collector; 75] = [
     off("processes", host::processes),
     off("qdisc", network::qdisc),
     on("rapl", hardware::rapl),
+    off("runit", host::runit),
     on("schedstat", cpu::schedstat),
     on("selinux", host::selinux),
     off("slabinfo", memory::slabinfo),
@@ -92,6 +93,7 @@ pub const COLLECTORS: [Collector; 75] = [
     off("softirqs", cpu::softirqs),
     on("softnet", network::softnet),
     on("stat", host::stat),
+    off("supervisord", host::supervisord),
     off("swap", memory::swap),
     off("sysctl", host::sysctl),
     off("systemd", host::systemd),
@@ -112,4 +114,4 @@ pub const COLLECTORS: [Collector; 75] = [
 ];
 
 /// Collectors of node_exporter that are not here; they can be turned off, as command lines do.
-pub const NOT_HERE: [&str; 5] = ["ntp", "perf", "runit", "supervisord", "wifi"];
+pub const NOT_HERE: [&str; 3] = ["ntp", "perf", "wifi"];

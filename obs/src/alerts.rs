@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use obs_model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{ServerOptions, duration};
+use crate::Ended;
+use crate::arguments::{Output, ServerOptions, duration, length_text, time_text};
 use crate::client::{Client, now, time};
 use crate::shape::{Shape, write};
 use crate::table::Table;
@@ -69,8 +70,8 @@ pub(crate) struct ListOptions {
     #[arg(long)]
     pub(crate) active: bool,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
-    pub(crate) output: Shape,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -81,8 +82,8 @@ pub(crate) struct RouteOptions {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
-    pub(crate) output: Shape,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -99,7 +100,7 @@ pub(crate) struct AckOptions {
     #[arg(short, long, value_name = "NAME", env = "USER", default_value = "obs")]
     pub(crate) author: String,
     /// For how long at most (default: until they are over)
-    #[arg(short, long, value_name = "DURATION")]
+    #[arg(short, long, value_name = "DURATION", value_parser = length_text)]
     pub(crate) duration: Option<String>,
     /// Take acknowledgements back
     #[arg(long, conflicts_with_all = ["comment", "duration"])]
@@ -111,8 +112,8 @@ pub(crate) struct AcksOptions {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
-    pub(crate) output: Shape,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -125,8 +126,8 @@ pub(crate) struct SilenceListOptions {
     #[arg(long)]
     pub(crate) expired: bool,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
-    pub(crate) output: Shape,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -143,10 +144,10 @@ pub(crate) struct SilenceAddOptions {
     #[arg(short, long, value_name = "NAME", env = "USER", default_value = "obs")]
     pub(crate) author: String,
     /// For how long
-    #[arg(short, long, value_name = "DURATION", default_value = "1h")]
+    #[arg(short, long, value_name = "DURATION", default_value = "1h", value_parser = length_text)]
     pub(crate) duration: String,
     /// From when (default: now)
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time_text, allow_hyphen_values = true)]
     pub(crate) start: Option<String>,
 }
 
@@ -194,7 +195,7 @@ pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
                 params.push(("inhibited", "false".to_owned()));
             }
             let answer = client.json("/api/v2/alerts", &params).await?;
-            options.output.print(&answer, || alert_table(&answer))
+            Shape::from(options.output).print(&answer, || alert_table(&answer))
         }
         Alerts::Route(options) => {
             let client = Client::new(&options.server)?;
@@ -212,13 +213,13 @@ pub(crate) async fn run(command: &Alerts) -> anyhow::Result<()> {
                     )?;
                 }
             }
-            options.output.print(data, || route_table(data))
+            Shape::from(options.output).print(data, || route_table(data))
         }
         Alerts::Ack(options) => ack(options).await,
         Alerts::Acks(options) => {
             let client = Client::new(&options.server)?;
             let answer = client.json(ACKS, &[]).await?;
-            options.output.print(&answer, || ack_table(&answer))
+            Shape::from(options.output).print(&answer, || ack_table(&answer))
         }
     }
 }
@@ -336,7 +337,7 @@ pub(crate) async fn silence(command: &Silence) -> anyhow::Result<()> {
             let mut params = filters(&options.matchers);
             params.push(("expired", options.expired.to_string()));
             let answer = client.json("/api/v2/silences", &params).await?;
-            options.output.print(&answer, || silence_table(&answer))
+            Shape::from(options.output).print(&answer, || silence_table(&answer))
         }
         Silence::Add(options) => {
             let client = Client::new(&options.server)?;
@@ -353,12 +354,27 @@ pub(crate) async fn silence(command: &Silence) -> anyhow::Result<()> {
         }
         Silence::Expire(options) => {
             let client = Client::new(&options.server)?;
-            for id in &options.ids {
-                client.delete(&format!("/api/v2/silence/{id}")).await?;
-                write(&format!("{id}\n"))?;
-            }
-            Ok(())
+            expire(&client, &options.ids).await
         }
+    }
+}
+
+/// Ends silences; one that cannot be ended does not keep the others.
+async fn expire(client: &Client, ids: &[String]) -> anyhow::Result<()> {
+    let mut failed = 0;
+    for id in ids {
+        match client.delete(&format!("/api/v2/silence/{id}")).await {
+            Ok(()) => write(&format!("{id}\n"))?,
+            Err(error) => {
+                failed += 1;
+                let hint = "`obs silence list` has the ids";
+                writeln!(std::io::stderr(), "obs: silence {id}: {error:#}; {hint}")?;
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Ended(1).into()),
     }
 }
 
@@ -366,7 +382,6 @@ fn silence_body(options: &SilenceAddOptions, now: Timestamp) -> anyhow::Result<V
     let start = options.start.as_deref().map(time).transpose();
     let start = start.context("--start")?.unwrap_or(now);
     let length = duration(&options.duration).context("--duration")?;
-    ensure!(length > 0, "--duration: expected more than nothing");
     let mut matchers = Vec::new();
     for text in &options.matchers {
         matchers.push(matcher(text)?);

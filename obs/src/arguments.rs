@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::kube_state::KubeStateOptions;
 use crate::kubernetes_install::KubernetesCommand;
@@ -151,6 +151,25 @@ pub(crate) enum Command {
         obs export logs '{app=\"shop\"} |= \"error\"' --since 7d --file shop.jsonl"
     )]
     Export(ExportOptions),
+    /// Copy everything that a server keeps into a folder or a bucket, while it runs
+    #[command(after_help = "Examples:\n  obs backup --to /mnt/backups\n  \
+        obs backup --to s3://backups/obs --endpoint http://minio:9000\n  \
+        obs backup --data /var/lib/obs --to /mnt/backups   (of a server that is stopped)\n  \
+        obs backup list --from /mnt/backups\n  obs backup prune --from /mnt/backups --keep 14")]
+    Backup(Box<crate::backup::BackupOptions>),
+    /// Make a data directory of a backup, or check one
+    #[command(
+        after_help = "Examples:\n  obs restore --from /mnt/backups --data /var/lib/obs\n  \
+        obs restore --from s3://backups/obs --backup 20260102T030405Z-000000000c0ffee00 --data data\n  \
+        obs restore --from /mnt/backups --verify-only"
+    )]
+    Restore(Box<crate::backup::RestoreOptions>),
+    /// Look a data directory, a configuration, this machine and a server through, and explain
+    #[command(
+        after_help = "Examples:\n  obs doctor\n  obs doctor --data /var/lib/obs --deep\n  \
+        obs doctor --config obs.yml --server http://127.0.0.1:9090 -o json"
+    )]
+    Doctor(crate::doctor::DoctorOptions),
     /// Check files
     #[command(subcommand)]
     Check(Check),
@@ -179,10 +198,7 @@ pub(crate) enum Command {
         shell: crate::complete::ShellName,
     },
     /// Print the manual page, or write one for each command
-    #[command(
-        hide = true,
-        after_help = "Examples:\n  obs man | man -l -\n  obs man --dir /usr/share/man/man1"
-    )]
+    #[command(after_help = "Examples:\n  obs man | man -l -\n  obs man --dir /usr/share/man/man1")]
     Man {
         /// Write the pages of all commands into this folder
         #[arg(long, value_name = "DIR")]
@@ -500,6 +516,16 @@ pub(crate) enum Output {
     Csv,
 }
 
+impl From<Output> for Shape {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Table => Self::Table,
+            Output::Json => Self::Json,
+            Output::Csv => Self::Csv,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lang {
     Promql,
@@ -510,6 +536,7 @@ pub(crate) enum Lang {
 #[derive(Debug, Args)]
 pub(crate) struct QueryOptions {
     /// The query
+    #[arg(add = crate::complete::metric_names())]
     pub(crate) query: String,
     #[command(flatten)]
     pub(crate) server: ServerOptions,
@@ -519,10 +546,10 @@ pub(crate) struct QueryOptions {
     #[arg(long, value_enum, default_value_t = Lang::Promql)]
     pub(crate) lang: Lang,
     /// Time between points of a range, for example 30s [default: about 240 points]
-    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
+    #[arg(long, value_name = "DURATION", value_parser = length_text)]
     pub(crate) step: Option<String>,
     /// Most series, lines or traces
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) limit: Option<usize>,
     /// Shape of the output [default: a graph for ranges on a terminal, else table]
     #[arg(short, long, value_enum)]
@@ -564,7 +591,7 @@ pub(crate) struct LogsOptions {
     #[arg(long, conflicts_with_all = ["follow", "around"])]
     pub(crate) histogram: bool,
     /// Most lines
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     pub(crate) limit: usize,
     /// Shape of the output
     #[arg(short, long, value_enum, default_value_t = LogOutput::Table)]
@@ -581,7 +608,7 @@ pub(crate) struct TracesOptions {
     #[command(flatten)]
     pub(crate) time: TimeOptions,
     /// Most traces
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count)]
     pub(crate) limit: usize,
     /// Shape of the output
     #[arg(short, long, value_enum, default_value_t = Shape::Table)]
@@ -654,7 +681,7 @@ pub(crate) struct ErrorsOptions {
     #[arg(long, value_enum, default_value_t = ErrorOrder::Last)]
     pub(crate) sort: ErrorOrder,
     /// Most groups
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
     pub(crate) limit: usize,
     /// Groups to leave out at the begin
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -688,6 +715,8 @@ pub(crate) struct ServiceGraphOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true)
+          .args(["labels", "trace", "exemplars", "line"]))]
 pub(crate) struct CorrelateOptions {
     /// Labels or resource attributes of the sender, NAME=VALUE
     #[arg(value_name = "NAME=VALUE", value_parser = pair)]
@@ -706,8 +735,8 @@ pub(crate) struct CorrelateOptions {
     #[arg(long, value_name = "TEXT")]
     pub(crate) line: Option<String>,
     /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t = Shape::Table)]
-    pub(crate) output: Shape,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
 }
 
 /// `NAME=VALUE`
@@ -734,7 +763,22 @@ pub(crate) fn duration_text(text: &str) -> Result<String, String> {
         .map_err(|_| "expected a duration such as 15s, 1h30m or 7d".to_owned())
 }
 
-fn time_text(text: &str) -> Result<String, String> {
+/// A duration that is one: more than nothing.
+pub(crate) fn length_text(text: &str) -> Result<String, String> {
+    let text = duration_text(text)?;
+    match duration(&text) {
+        Ok(nanos) if nanos > 0 => Ok(text),
+        _ => Err("expected more than nothing, such as 15s, 1h30m or 7d".to_owned()),
+    }
+}
+
+/// How many there may be: of all that may be limited, one at least.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected a number from 1 on".to_owned())
+}
+
+pub(crate) fn time_text(text: &str) -> Result<String, String> {
     crate::client::time(text)
         .map(|_| text.to_owned())
         .map_err(|_| crate::when::EXPECTED.to_owned())

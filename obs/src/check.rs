@@ -6,11 +6,31 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use obs_alerting::rules::{Parsing, RuleFile};
 
+pub(crate) async fn config(file: &Path) -> anyhow::Result<()> {
+    let checked = checked(file).await?;
+    for notice in checked.notices {
+        writeln!(std::io::stderr(), "{}: {notice}", file.display())?;
+    }
+    let (shown, summary) = (file.display(), checked.summary);
+    Ok(writeln!(std::io::stdout(), "{shown}: {summary}")?)
+}
+
+/// A configuration file that is valid.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) text: String,
+    /// `valid, 3 scrape jobs`
+    pub(crate) summary: String,
+    /// Keys without effect, and the like.
+    pub(crate) notices: Vec<String>,
+}
+
+/// Checks a configuration file and what it names.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command reads the file that it is given"
 )]
-pub(crate) async fn config(file: &Path) -> anyhow::Result<()> {
+pub(crate) async fn checked(file: &Path) -> anyhow::Result<Checked> {
     let text = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let text =
         String::from_utf8(text).with_context(|| format!("{} is not text", file.display()))?;
@@ -27,16 +47,13 @@ pub(crate) async fn config(file: &Path) -> anyhow::Result<()> {
     obs_server::check_alerts(&checked, &text, folder)
         .await
         .with_context(|| format!("{} is not valid", file.display()))?;
-    for notice in checked.notices() {
-        writeln!(std::io::stderr(), "{}: {notice}", file.display())?;
-    }
     let rules = rules(&checked.rule_files, folder).await?;
     let plural = if jobs == 1 { "" } else { "s" };
-    Ok(writeln!(
-        std::io::stdout(),
-        "{}: valid, {jobs} scrape job{plural}{rules}",
-        file.display()
-    )?)
+    Ok(Checked {
+        summary: format!("valid, {jobs} scrape job{plural}{rules}"),
+        notices: checked.notices().iter().map(ToString::to_string).collect(),
+        text,
+    })
 }
 
 /// How many rules the files of these patterns have; nothing where there is no pattern.

@@ -163,6 +163,7 @@ fn check(dashboard: &Value) -> Findings {
         found.warnings.push(why.to_owned());
     }
     let variables = variables(dashboard, &mut found);
+    let sources = Sources::of(dashboard);
     let mut ids: BTreeMap<i64, String> = BTreeMap::new();
     for panel in panels(dashboard) {
         found.panels += 1;
@@ -174,7 +175,7 @@ fn check(dashboard: &Value) -> Findings {
                 .faults
                 .push(format!("{name}: its id is that of {other}"));
         }
-        one_panel(panel, &name, &variables, &mut found);
+        one_panel(panel, &name, (&variables, &sources), &mut found);
     }
     if found.panels == 0 {
         found.warnings.push("no panels".to_owned());
@@ -233,7 +234,12 @@ fn current(variable: &Value) -> &str {
     chosen.filter(is_plain).unwrap_or("x")
 }
 
-fn one_panel(panel: &Value, name: &str, variables: &[(String, String)], found: &mut Findings) {
+fn one_panel(
+    panel: &Value,
+    name: &str,
+    (variables, sources): (&[(String, String)], &Sources),
+    found: &mut Findings,
+) {
     let kind = text(panel, "type");
     if kind.is_empty() && panel["libraryPanel"].is_null() {
         found.faults.push(format!("{name}: no type"));
@@ -269,12 +275,12 @@ fn one_panel(panel: &Value, name: &str, variables: &[(String, String)], found: &
             Value::Null => &panel["datasource"],
             own => own,
         };
-        if let Some((language, query)) = asked(target, source) {
+        if let Some((languages, query)) = asked(target, source, sources) {
             found.queries += 1;
             let place = format!("{name}, query {ref_id}");
             match filled(query, variables) {
                 Ok(query) => {
-                    if let Err(error) = Query::parse(language, &query, &Limits::default()) {
+                    if let Err(error) = parsed(languages, &query) {
                         found.faults.push(format!("{place}: {error} in {query}"));
                     }
                 }
@@ -287,21 +293,120 @@ fn one_panel(panel: &Value, name: &str, variables: &[(String, String)], found: &
     }
 }
 
-/// The language and the text of a query, where it is one that obs answers.
-fn asked<'v>(target: &'v Value, source: &Value) -> Option<(Language, &'v str)> {
-    let kind = source["type"].as_str().or_else(|| source.as_str())?;
-    let (language, key) = match kind {
-        "prometheus" => (Language::Promql, "expr"),
-        "loki" => (Language::Logql, "expr"),
-        "tempo" if matches!(text(target, "queryType"), "" | "traceql") => {
-            (Language::Traceql, "query")
+/// The languages that a query may be in, and its text, where it is one that obs answers.
+fn asked<'v>(
+    target: &'v Value,
+    source: &Value,
+    sources: &Sources,
+) -> Option<(&'static [Language], &'v str)> {
+    let (languages, key): (&[Language], &str) = match sources.kind(source) {
+        Kind::Prometheus => (&[Language::Promql], "expr"),
+        Kind::Loki => (&[Language::Logql], "expr"),
+        Kind::Tempo => (&[Language::Traceql], "query"),
+        Kind::Other => return None,
+        // Whoever it is, whatever is asked is in one of its languages.
+        Kind::Unknown if target["expr"].is_string() => {
+            (&[Language::Promql, Language::Logql], "expr")
         }
-        _ => return None,
+        Kind::Unknown if text(target, "queryType") == "traceql" => (&[Language::Traceql], "query"),
+        Kind::Unknown => return None,
     };
+    let of_traces = languages == [Language::Traceql];
+    if of_traces && !matches!(text(target, "queryType"), "" | "traceql") {
+        return None;
+    }
     let query = text(target, key);
     // A trace's id is a query too.
-    let is_id = language == Language::Traceql && query.bytes().all(|b| b.is_ascii_hexdigit());
-    (!query.trim().is_empty() && !is_id).then_some((language, query))
+    let is_id = of_traces && query.bytes().all(|b| b.is_ascii_hexdigit());
+    (!query.trim().is_empty() && !is_id).then_some((languages, query))
+}
+
+/// Whether it is a query in one of the languages; else what the first of them says.
+fn parsed(languages: &[Language], query: &str) -> Result<(), String> {
+    let mut first = None;
+    for language in languages {
+        match Query::parse(*language, query, &Limits::default()) {
+            Ok(_) => return Ok(()),
+            Err(error) => first.get_or_insert(error.to_string()),
+        };
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// What a data source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Prometheus,
+    Loki,
+    Tempo,
+    /// Nothing that obs is asked for.
+    Other,
+    /// It has a name, and nobody says what it is.
+    Unknown,
+}
+
+impl Kind {
+    /// By the name of its plug-in.
+    fn of(plugin: &str) -> Self {
+        match plugin {
+            "prometheus" => Self::Prometheus,
+            "loki" => Self::Loki,
+            "tempo" => Self::Tempo,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Data sources that a dashboard gives names: by variables, and by what is asked at an import.
+#[derive(Debug, Default)]
+struct Sources(BTreeMap<String, Kind>);
+
+impl Sources {
+    fn of(dashboard: &Value) -> Self {
+        let variables = list(&dashboard["templating"], "list").iter();
+        let variables = variables.filter(|one| text(one, "type") == "datasource");
+        let variables = variables.map(|one| (text(one, "name"), text(one, "query")));
+        let inputs = list(dashboard, "__inputs").iter();
+        let inputs = inputs.filter(|one| text(one, "type") == "datasource");
+        let inputs = inputs.map(|one| (text(one, "name"), text(one, "pluginId")));
+        let named = variables.chain(inputs);
+        Self(
+            named
+                .map(|(name, plugin)| (name.to_owned(), Kind::of(plugin)))
+                .collect(),
+        )
+    }
+
+    /// What stands as `datasource`: an object with type and uid, a name, a variable, or nothing,
+    /// which is the one that Grafana asks by default.
+    fn kind(&self, source: &Value) -> Kind {
+        if let Some(plugin) = source["type"].as_str() {
+            // Grafana's own, and the variable of a type that is not known before.
+            return match plugin {
+                "datasource" | "grafana" | "__expr__" => Kind::Other,
+                "" => Kind::Unknown,
+                plugin => Kind::of(plugin),
+            };
+        }
+        let name = source["uid"].as_str().or_else(|| source.as_str());
+        let Some(name) = name else {
+            return Kind::Unknown;
+        };
+        if name.starts_with("--") || matches!(name, "grafana" | "__expr__") {
+            return Kind::Other;
+        }
+        let bare = name.trim_start_matches(['$', '{', '[']);
+        let bare = bare.trim_end_matches(['}', ']']);
+        let known = self.0.get(bare).copied();
+        let by_name = [
+            ("prom", Kind::Prometheus),
+            ("loki", Kind::Loki),
+            ("tempo", Kind::Tempo),
+        ];
+        let lower = name.to_ascii_lowercase();
+        let mut by_name = by_name.iter().filter(|(part, _)| lower.contains(part));
+        known.unwrap_or_else(|| by_name.next().map_or(Kind::Unknown, |(_, kind)| *kind))
+    }
 }
 
 /// The query with values for its variables: `$name`, `${name}`, `${name:format}`, `[[name]]`. An
@@ -391,6 +496,51 @@ mod tests {
         assert_eq!(found.faults.len(), 3, "{told}");
         assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
         assert!(!check(&json!([])).faults.is_empty());
+    }
+
+    #[test]
+    fn queries_are_checked_however_their_source_is_said() {
+        let wrong = "sum(rate(up[5m])";
+        let check = |source: Value, target: Value, expect: (usize, usize)| {
+            let mut target = target;
+            target["refId"] = "A".into();
+            let dashboard = json!({"uid": "u", "title": "T",
+                "templating": {"list": [
+                    {"name": "ds", "type": "datasource", "query": "prometheus", "current": {}},
+                    {"name": "logs", "type": "datasource", "query": "loki", "current": {}},
+                ]},
+                "__inputs": [{"name": "DS_X", "type": "datasource", "pluginId": "tempo"}],
+                // The old shape, with panels in rows.
+                "rows": [{"panels": [{"id": 1, "type": "graph", "datasource": source,
+                                      "targets": [target]}]}]});
+            let found = check(&dashboard);
+            let told = (found.queries, found.faults.len());
+            assert_eq!(told, expect, "{source} {:?}", found.faults);
+        };
+        let expr = |text: &str| json!({"expr": text});
+        for source in [
+            Value::Null,
+            json!("Prometheus EU"),
+            json!("metrics"),
+            json!("$ds"),
+            json!("${ds}"),
+            json!({"uid": "${ds}"}),
+            json!({"uid": "abc"}),
+            json!({"type": "prometheus", "uid": "x"}),
+        ] {
+            check(source.clone(), expr(wrong), (1, 1));
+            check(source, expr("up"), (1, 0));
+        }
+        let lines = "{app=\"a\"} |= \"b\"";
+        for source in [json!("$logs"), json!("Loki"), json!("other"), Value::Null] {
+            check(source.clone(), expr(lines), (1, 0));
+            check(source, expr("{app=\"a\"} |= "), (1, 1));
+        }
+        check(json!("$logs"), expr("up"), (1, 1));
+        check(json!("${DS_X}"), json!({"query": "{ status = "}), (1, 1));
+        for source in [json!("-- Grafana --"), json!({"type": "mysql"})] {
+            check(source, expr(wrong), (0, 0));
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ use obs_alerting::rules::{Group, Parsing, RuleFile};
 use obs_model::{MatchOp, Matcher};
 
 use crate::Ended;
-use crate::arguments::ServerOptions;
 use crate::client::Client;
 use crate::rule_arguments::{CheckRulesOptions, LintName};
 
@@ -30,11 +29,8 @@ struct Outcome {
 
 pub(crate) async fn run(options: &CheckRulesOptions) -> anyhow::Result<()> {
     let wanted: BTreeSet<Lint> = options.lint.iter().flat_map(|name| name.lints()).collect();
-    if options.url.is_none() && options.lint.contains(&LintName::AbsentMetrics) {
-        anyhow::bail!("--lint absent-metrics asks a server: --url says which");
-    }
-    let at = |url: &String| ServerOptions::at(url, options.tenant.as_deref());
-    let client = options.url.as_ref().map(|url| Client::new(&at(url)));
+    let asks = options.lint.contains(&LintName::AbsentMetrics) || options.asked.is_said();
+    let client = asks.then(|| options.asked.client());
     let checking = Checking {
         parsing: Parsing {
             language: options.lang.into(),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::arguments::{ServerOptions, server_url};
+use crate::arguments::{Output, ServerOptions, server_url};
 use crate::shape::{Shape, note};
 use crate::table::Table;
 use file::{Contexts, Entry};
@@ -27,8 +27,8 @@ pub(crate) enum ContextCommand {
     #[command(after_help = "Examples:\n  obs context list\n  obs context list -o json")]
     List {
         /// Shape of the output
-        #[arg(short, long, value_enum, default_value_t = Shape::Table)]
-        output: Shape,
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
     },
     /// Ask this server from now on
     #[command(after_help = "Examples:\n  obs context use prod")]
@@ -121,7 +121,7 @@ pub(crate) struct Target {
     clippy::disallowed_methods,
     reason = "the flag --context must win over OBS_SERVER, which clap cannot tell apart from --server"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -226,7 +226,7 @@ pub(crate) fn run(command: &ContextCommand) -> anyhow::Result<()> {
     Ok(note(&format!("asking {current} from now on"))?)
 }
 
-fn list(contexts: &Contexts, output: Shape) -> anyhow::Result<()> {
+fn list(contexts: &Contexts, output: Output) -> anyhow::Result<()> {
     if contexts.entries.is_empty() {
         note("no contexts; `obs context add NAME URL` makes one")?;
     }
@@ -240,7 +240,7 @@ fn list(contexts: &Contexts, output: Shape) -> anyhow::Result<()> {
             row
         })
         .collect();
-    output.print(&json!(rows), || {
+    Shape::from(output).print(&json!(rows), || {
         let mut table = Table::new(["current", "name", "server", "tenant", "headers"]);
         for (name, entry) in &contexts.entries {
             let mark = if contexts.current.as_ref() == Some(name) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::arguments::CorrelateOptions;
 use crate::client::{Client, seconds};
+use crate::shape::Shape;
 use crate::table::Table;
 
 pub(crate) async fn run(options: &CorrelateOptions) -> anyhow::Result<()> {
@@ -38,7 +39,7 @@ pub(crate) async fn run(options: &CorrelateOptions) -> anyhow::Result<()> {
     };
     let answer = client.json(&path, &params).await?;
     let data = &answer["data"];
-    options.output.print(data, || table(data))
+    Shape::from(options.output).print(data, || table(data))
 }
 
 /// One row for each query or trace.

@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::arguments::{Lang, ServerOptions, TimeOptions, duration_text};
+use crate::arguments::{Lang, ServerOptions, TimeOptions, length_text};
 use crate::client::{Client, seconds};
 use crate::graph;
+use crate::misuse;
 use crate::paint::{colours, terminal};
 use crate::query::{series_name, step_of};
 use crate::shape::{Shape, note, pretty, write};
@@ -17,6 +18,7 @@ const SHOWN: usize = 3;
 #[derive(Debug, Args)]
 pub(crate) struct ExplainOptions {
     /// The query
+    #[arg(add = crate::complete::metric_names())]
     query: String,
     #[command(flatten)]
     server: ServerOptions,
@@ -26,7 +28,7 @@ pub(crate) struct ExplainOptions {
     #[arg(long, value_enum, default_value_t = Lang::Promql)]
     lang: Lang,
     /// Time between points of a range, for example 30s [default: about 240 points]
-    #[arg(long, value_name = "DURATION", value_parser = duration_text)]
+    #[arg(long, value_name = "DURATION", value_parser = length_text)]
     step: Option<String>,
     /// Only the plan and its cost; nothing is run
     #[arg(long)]
@@ -43,8 +45,15 @@ pub(crate) async fn run(options: &ExplainOptions) -> anyhow::Result<()> {
         Lang::Logql => "logql",
         Lang::Traceql => "traceql",
     };
+    let parts = options.lang == Lang::Promql && !options.plan;
+    if !parts && matches!(options.output, Shape::Csv | Shape::Graph) {
+        return Err(misuse(
+            "-o csv and -o graph show the parts of PromQL; a plan has none: -o table or json",
+        ));
+    }
     let mut params = vec![("query", options.query.clone()), ("lang", lang.to_owned())];
-    if options.time.is_range() {
+    // Lines and traces have no value at a point of time.
+    if options.time.is_range() || options.lang != Lang::Promql {
         let (start, end) = options.time.range("1h")?;
         let step = step_of(options.step.as_deref(), start, end)?;
         params.push(("start", seconds(start)));
@@ -53,7 +62,6 @@ pub(crate) async fn run(options: &ExplainOptions) -> anyhow::Result<()> {
     } else {
         params.push(("time", seconds(options.time.instant()?)));
     }
-    let parts = options.lang == Lang::Promql && !options.plan;
     if parts {
         params.push(("intermediate", "true".to_owned()));
     }

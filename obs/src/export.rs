@@ -53,7 +53,7 @@ pub(crate) async fn run(options: &ExportOptions) -> anyhow::Result<()> {
         // Both ends belong to a window; the next one begins a millisecond later.
         let end = Timestamp::from_nanos(begin.nanos().saturating_add(window - 1_000_000)).min(to);
         read(&client, &matchers, TimeRange::new(begin, end), &mut writer).await?;
-        let (done, total) = ((begin - from).max(0), (to - from).max(1));
+        let (done, total) = ((end - from).max(0), (to - from).max(1));
         let told = format!("{} samples", writer.samples);
         progress.show(done.unsigned_abs(), total.unsigned_abs(), &told);
         note.next = Timestamp::from_millis(end.millis().saturating_add(1));

@@ -133,13 +133,32 @@ fn bounds(lines: &[Line]) -> (f64, f64) {
     }
 }
 
+/// A number beside the axis. Where values hardly move it has as many digits as tell one label from
+/// the next, as far as there is room.
+fn label(value: f64, apart: f64) -> String {
+    let text = number(value);
+    let told = if text.contains(['e', 'k', 'M', 'G', 'T']) {
+        // Three digits behind the point of the prefix.
+        value.abs() * 1e-4
+    } else {
+        1e-3
+    };
+    if apart >= told || !value.is_finite() || apart <= 0.0 {
+        return text;
+    }
+    let digits = (-apart.log10()).ceil().clamp(0.0, 9.0) as usize;
+    let full = format!("{value:.digits$}");
+    if full.len() <= AXIS { full } else { text }
+}
+
 fn plot(cells: &Cells, (low, high): (f64, f64), colour: bool) -> String {
     let mut out = String::new();
+    let apart = (high - low) * 4.0 / cells.height.max(1) as f64;
     for row in 0..cells.height {
         let share = row as f64 / (cells.height - 1).max(1) as f64;
         let labelled = row % 4 == 0 || row + 1 == cells.height;
         let label = if labelled {
-            number(high - (high - low) * share)
+            label(high - (high - low) * share, apart)
         } else {
             String::new()
         };
@@ -325,6 +344,18 @@ pub(crate) fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_tell_values_apart_that_hardly_move() {
+        assert_eq!(label(1234.5678, 100.0), "1234.568");
+        assert_eq!(label(100_000.25, 0.5), "100000.2");
+        assert_eq!(label(100_000.75, 0.5), "100000.8");
+        assert_eq!(label(1.000_016, 0.000_01), "1.00002");
+        assert_eq!(label(12_000_000.0, 4_000_000.0), "12M");
+        assert_eq!(label(0.0, 0.0), "0");
+        // Where there is no room for them, there is none.
+        assert_eq!(label(123_456_789_012.0, 0.001), "123.457G");
+    }
 
     const CANVAS: Canvas = Canvas {
         columns: 40,

@@ -51,10 +51,10 @@ pub(crate) struct InstallOptions {
     #[arg(short = 'f', long, value_name = "FILE")]
     values: Vec<PathBuf>,
     /// Values, which win over files: server.retention=30d,image.tag=1.2,agent.tolerations[0].key=x
-    #[arg(long, value_name = "VALUES")]
+    #[arg(long, value_name = "VALUES", value_parser = assignments)]
     set: Vec<String>,
     /// The same; what is said is text in any case
-    #[arg(long, value_name = "VALUES")]
+    #[arg(long, value_name = "VALUES", value_parser = assignments)]
     set_string: Vec<String>,
     /// Write one file for each part of the installation instead
     #[arg(long, value_name = "DIR")]
@@ -76,6 +76,15 @@ pub(crate) async fn run(command: &KubernetesCommand) -> anyhow::Result<()> {
     match &options.output_dir {
         None => print(&files),
         Some(folder) => write(&files, folder).await,
+    }
+}
+
+/// `path=value,…`, looked at while the command line is read.
+fn assignments(text: &str) -> Result<String, String> {
+    let read = values::set(&mut serde_json::json!({}), text, true);
+    match read {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error:#}")),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::arguments::{Lang, ServerOptions, TimeOptions};
+use crate::arguments::{Lang, ServerOptions, TimeOptions, count};
 use crate::client::{Client, seconds};
 use crate::query::series_name;
 use crate::shape::{Shape, note};
@@ -31,7 +31,7 @@ pub(crate) struct LabelsOptions {
     #[arg(long, value_enum, default_value_t = Lang::Promql)]
     lang: Lang,
     /// Most names or values
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     limit: Option<usize>,
     /// Shape of the output; graph draws how many values or series there are, of metrics only
     #[arg(short, long, value_enum, default_value_t = Shape::Table)]
@@ -48,7 +48,7 @@ pub(crate) struct SeriesOptions {
     #[command(flatten)]
     time: TimeOptions,
     /// Most series
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count)]
     limit: usize,
     /// Shape of the output; graph draws how many values each label has
     #[arg(short, long, value_enum, default_value_t = Shape::Table)]

@@ -31,6 +31,7 @@ pub(crate) async fn run(options: &ExportLogsOptions) -> anyhow::Result<()> {
         .await?;
     let mut out = create(options.file.as_deref())?;
     let mut lines = 0u64;
+    let mut told = false;
     let mut rest: Vec<u8> = Vec::new();
     let cut = "the export was cut off; the log of the server says why";
     while let Some(chunk) = answer
@@ -47,14 +48,19 @@ pub(crate) async fn run(options: &ExportLogsOptions) -> anyhow::Result<()> {
             rest.clear();
             lines += 1;
             if lines.is_multiple_of(TOLD_EVERY) {
-                progress(lines, options.file.is_some());
+                told |= progress(lines, options.file.is_some());
             }
         }
         rest.extend_from_slice(&chunk[from..]);
     }
     out.flush()?;
     anyhow::ensure!(rest.is_empty(), "{cut}");
-    drop(writeln!(std::io::stderr(), "exported {lines} lines"));
+    // In the place of the progress.
+    let (begin, end) = if told { ("\r", "\x1b[K") } else { ("", "") };
+    drop(writeln!(
+        std::io::stderr(),
+        "{begin}exported {lines} lines{end}"
+    ));
     Ok(())
 }
 
@@ -71,9 +77,14 @@ fn line(text: &[u8], format: LogExportFormat, out: &mut dyn Write) -> anyhow::Re
     )?)
 }
 
-fn progress(lines: u64, apart: bool) {
+/// Whether it was told.
+fn progress(lines: u64, apart: bool) -> bool {
     // The data itself may be on the terminal.
-    if std::io::stderr().is_terminal() && (apart || !std::io::stdout().is_terminal()) {
+    let shown = std::io::stderr().is_terminal()
+        && !crate::paint::dumb()
+        && (apart || !std::io::stdout().is_terminal());
+    if shown {
         drop(write!(std::io::stderr(), "\r{lines} lines\x1b[K"));
     }
+    shown
 }

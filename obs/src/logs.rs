@@ -17,6 +17,8 @@ use crate::{log_context, log_histogram};
 
 /// Between two looks for new lines.
 const FOLLOW_PERIOD: Duration = Duration::from_millis(500);
+/// The longest wait for a server that is away.
+const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Lines that arrive so late are still followed.
 const FOLLOW_OVERLAP_NANOS: i64 = 5_000_000_000;
 
@@ -172,12 +174,29 @@ async fn follow(
     let mut start = until.saturating_sub(FOLLOW_OVERLAP_NANOS);
     let mut page = FOLLOW_LINES;
     let mut full = false;
+    let mut faults = 0u32;
     loop {
         if !full {
             tokio::time::sleep(FOLLOW_PERIOD).await;
         }
         let end = now().saturating_add(1);
-        let found = fetch(client, &options.query, (start, end), page, "forward").await?;
+        let asked = fetch(client, &options.query, (start, end), page, "forward").await;
+        let found = match asked {
+            Ok(found) => found,
+            Err(error) => {
+                // It may start again: what comes meanwhile is shown then.
+                if faults == 0 {
+                    crate::shape::note(&format!("obs: {error:#}; trying again"))?;
+                }
+                faults += 1;
+                tokio::time::sleep((FOLLOW_PERIOD * faults).min(FOLLOW_WAIT_MAX)).await;
+                full = false;
+                continue;
+            }
+        };
+        if std::mem::take(&mut faults) > 0 {
+            crate::shape::note("obs: the server answers again")?;
+        }
         full = found.len() >= page;
         let last = found.last().map(|line| Timestamp::from_nanos(line.nanos));
         let new: Vec<Line> = found

@@ -6,6 +6,7 @@
 mod alerts;
 mod allocator;
 mod arguments;
+mod backup;
 mod check;
 mod check_dashboard;
 mod check_metrics;
@@ -17,6 +18,7 @@ mod context;
 mod correlate;
 mod cost;
 mod credentials;
+mod doctor;
 mod errors;
 mod explain;
 mod export;
@@ -42,6 +44,7 @@ mod rules;
 mod service_graph;
 mod shape;
 mod slo;
+mod span_metrics;
 mod table;
 mod test_promql;
 mod test_rules;
@@ -57,7 +60,7 @@ mod when;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use arguments::{Check, Cli, Command, Test};
 
@@ -66,7 +69,7 @@ const FORGET_CODE_EVERY: std::time::Duration = std::time::Duration::from_secs(5)
 fn main() -> ExitCode {
     allocator::settle();
     complete::answer();
-    let cli = Cli::parse();
+    let cli = read();
     paint::choose(cli.color);
     if matches!(cli.command, Command::Serve(_) | Command::Agent(_)) {
         open_files::raise();
@@ -88,6 +91,15 @@ fn main() -> ExitCode {
             None => fail(&error),
         },
     }
+}
+
+/// Reads the command line; misuse and help end the process, in colour only where that is wanted.
+fn read() -> Cli {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let mut command = Cli::command().color(paint::wanted(&words));
+    let matches = command.try_get_matches_from_mut(words);
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 /// A guest on its node keeps only the code in memory that it uses (see decision 0132).
@@ -141,6 +153,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Correlate(options) => correlate::run(&options).await,
         Command::Import(options) => import::run(&options).await,
         Command::Export(options) => export::run(&options).await,
+        Command::Backup(options) => Box::pin(backup::run(*options)).await,
+        Command::Doctor(options) => doctor::run(&options).await,
+        Command::Restore(options) => Box::pin(backup::restore(&options)).await,
         Command::Context(command) => context::run(&command),
         Command::Grafana(command) => grafana::run(&command),
         Command::Completions { shell } => complete::script(shell),
@@ -160,6 +175,23 @@ impl std::fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
+/// Misuse that is seen only once the words are read: flags that do not go together.
+#[derive(Debug)]
+struct Misuse(String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+/// An error that ends the process as misuse does.
+fn misuse(text: impl Into<String>) -> anyhow::Error {
+    Misuse(text.into()).into()
+}
+
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Where standard error is gone, there is nobody to tell.
     let mut out = std::io::stderr().lock();
@@ -167,7 +199,10 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(hinted) = error.downcast_ref::<hint::Hinted>() {
         drop(writeln!(out, "{}", hinted.hint));
     }
-    ExitCode::FAILURE
+    match error.downcast_ref::<Misuse>() {
+        Some(_) => ExitCode::from(2),
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// The reader of our output left (`obs logs … | head`): that is how pipes end.

@@ -41,6 +41,27 @@ pub(crate) fn colours() -> bool {
     decided(choice, variable, std::io::stdout().is_terminal())
 }
 
+/// Whether the terminal can neither colour nor move its cursor.
+pub(crate) fn dumb() -> bool {
+    variable("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// What `--color` says among these words, for what is printed before they are read.
+pub(crate) fn wanted(words: &[std::ffi::OsString]) -> clap::ColorChoice {
+    let texts = || words.iter().map(|word| word.to_str().unwrap_or_default());
+    let before_end = || texts().take_while(|word| *word != "--");
+    let joined = before_end().find_map(|word| word.strip_prefix("--color="));
+    let apart = || {
+        let mut behind = before_end().skip_while(|word| *word != "--color");
+        behind.nth(1)
+    };
+    match joined.or_else(apart) {
+        Some("never") => clap::ColorChoice::Never,
+        Some("always") => clap::ColorChoice::Always,
+        _ => clap::ColorChoice::Auto,
+    }
+}
+
 fn decided(choice: Colour, variable: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
     match choice {
         Colour::Always => true,
@@ -69,6 +90,24 @@ pub(crate) fn terminal() -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn help_hears_of_colour_too() {
+        let check = |words: &[&str], expect| {
+            let words: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+            assert_eq!(wanted(&words), expect, "{words:?}");
+        };
+        check(&["obs", "--color", "never"], clap::ColorChoice::Never);
+        check(
+            &["obs", "query", "--color=always"],
+            clap::ColorChoice::Always,
+        );
+        check(&["obs", "--color"], clap::ColorChoice::Auto);
+        check(
+            &["obs", "logs", "--", "--color=never"],
+            clap::ColorChoice::Auto,
+        );
+    }
 
     #[test]
     fn who_decides_about_colour() {

@@ -27,7 +27,7 @@ impl Progress {
     pub(crate) fn new(name: impl Into<String>, data_on_terminal: bool) -> Self {
         Self {
             name: name.into(),
-            shown: std::io::stderr().is_terminal() && !data_on_terminal,
+            shown: std::io::stderr().is_terminal() && !crate::paint::dumb() && !data_on_terminal,
             begun: now(),
             first: None,
             drawn: None,

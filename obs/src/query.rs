@@ -12,7 +12,7 @@ use crate::graph::{self, Canvas, Line};
 use crate::paint::{colours, terminal};
 use crate::shape::{self, Shape};
 use crate::table::Table;
-use crate::{logs, traces};
+use crate::{logs, span_metrics, traces};
 
 /// Points of a range query where no step is given: about two per column of a wide terminal.
 const POINTS: i64 = 240;
@@ -29,6 +29,14 @@ pub(crate) async fn run(options: &QueryOptions) -> anyhow::Result<()> {
             logs::query(&client, options).await
         }
         Lang::Logql => evaluate(&client, options, "/loki/api/v1").await,
+        Lang::Traceql if span_metrics::is_asked(&options.query) => {
+            let range = options.time.range("1h")?;
+            let points = options.time.is_range();
+            let step = points.then(|| step_of(options.step.as_deref(), range.0, range.1));
+            let step = step.transpose()?;
+            let answer = span_metrics::ask(&client, options, range, step).await?;
+            finish(options, &answer, step.map(|step| (range, step)))
+        }
         Lang::Traceql => traces::query(&client, options).await,
     }
 }
@@ -38,7 +46,7 @@ async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow:
     if let Some(limit) = options.limit {
         params.push(("limit", limit.to_string()));
     }
-    let answer = if options.time.is_range() {
+    let (answer, drawn) = if options.time.is_range() {
         let (start, end) = options.time.range("1h")?;
         let step = step_of(options.step.as_deref(), start, end)?;
         params.push(("start", seconds(start)));
@@ -48,25 +56,33 @@ async fn evaluate(client: &Client, options: &QueryOptions, api: &str) -> anyhow:
             format!("{:.3}", step as f64 / NANOS_PER_SECOND as f64),
         ));
         let answer = client.json(&format!("{api}/query_range"), &params).await?;
-        if draws(options) {
-            let (_, rows) = terminal();
-            return print(&graph(&answer, (start, end), step, rows / 2)?, &answer);
-        }
-        answer
+        (answer, Some(((start, end), step)))
     } else {
         params.push(("time", seconds(options.time.instant()?)));
-        client.json(&format!("{api}/query"), &params).await?
+        (client.json(&format!("{api}/query"), &params).await?, None)
     };
+    finish(options, &answer, drawn)
+}
+
+/// The range of an answer and nanoseconds between its points.
+type Drawn = ((Timestamp, Timestamp), i64);
+
+/// Prints an answer in the shape that was asked for.
+fn finish(options: &QueryOptions, answer: &Value, drawn: Option<Drawn>) -> anyhow::Result<()> {
+    if let Some((range, step)) = drawn.filter(|_| draws(options)) {
+        let (_, rows) = terminal();
+        return print(&graph(answer, range, step, rows / 2)?, answer);
+    }
     let shape = match options.output {
         _ if options.graph => Shape::Graph,
         shape => shape.unwrap_or(Shape::Table),
     };
-    let table = table(&answer)?;
+    let table = table(answer)?;
     let text = shape.text(&answer["data"], || match shape {
-        Shape::Graph => newest(&answer),
+        Shape::Graph => newest(answer),
         _ => table,
     })?;
-    print(&text, &answer)
+    print(&text, answer)
 }
 
 /// A graph is drawn for ranges on a terminal, unless another shape was asked for.
@@ -215,7 +231,8 @@ pub(crate) fn graph(
         });
     }
     if lines.is_empty() {
-        return Ok("no data in this range\n".to_owned());
+        // That there is none is no data: whoever prints it says so.
+        return Ok(String::new());
     }
     Ok(graph::draw(
         &lines,

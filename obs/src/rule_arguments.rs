@@ -6,12 +6,15 @@ use clap::{Args, Subcommand, ValueEnum};
 use obs_alerting::rules::lint::Lint;
 use obs_query::Language;
 
-use crate::arguments::{Output, ServerOptions, TimeOptions, duration_text, server_url};
+use crate::arguments::{
+    Output, ServerOptions, TimeOptions, duration_text, length_text, server_url,
+};
+use crate::client::Client;
 
 /// Names of lints, and all or none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LintName {
-    /// All that need no server, and absent-metrics with --url
+    /// All that need no server, and absent-metrics where --server, --url or --context names one
     All,
     /// Two rules of a file that make the same
     DuplicateRules,
@@ -21,7 +24,7 @@ pub(crate) enum LintName {
     MissingFor,
     /// Selectors and regular expressions that nothing can match
     NeverMatches,
-    /// Metrics that the server of --url does not have
+    /// Metrics that the server does not have
     AbsentMetrics,
     /// Nothing
     None,
@@ -82,12 +85,35 @@ pub(crate) struct CheckRulesOptions {
     /// The language of expressions that name none
     #[arg(long, value_enum, default_value = "promql")]
     pub(crate) lang: RuleLanguage,
-    /// The server that absent-metrics asks
-    #[arg(long, alias = "server", value_name = "URL", value_parser = server_url)]
-    pub(crate) url: Option<String>,
-    /// The tenant on that server (X-Scope-OrgID)
-    #[arg(long, value_name = "NAME", env = "OBS_TENANT")]
-    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) asked: AskedServer,
+}
+
+/// The server that rules are held against; promtool's name for it is --url.
+#[derive(Debug, Args)]
+pub(crate) struct AskedServer {
+    /// The same as --server
+    #[arg(long, value_name = "URL", value_parser = server_url,
+          conflicts_with_all = ["server", "context"], help_heading = "Server")]
+    url: Option<String>,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+impl AskedServer {
+    /// Whether a server is named.
+    pub(crate) fn is_said(&self) -> bool {
+        let server = &self.server;
+        self.url.is_some() || server.server.is_some() || server.context.is_some()
+    }
+
+    /// The one that is named, else that of the environment or the current context.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        match &self.url {
+            Some(url) => Client::new(&ServerOptions::at(url, self.server.tenant.as_deref())),
+            None => Client::new(&self.server),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -118,18 +144,8 @@ pub(crate) struct TestRulesOptions {
     #[arg(long, value_name = "DURATION", value_parser = duration_text)]
     pub(crate) against: Option<String>,
     /// The server of --against
-    #[arg(
-        long,
-        alias = "server",
-        value_name = "URL",
-        env = "OBS_SERVER",
-        value_parser = server_url,
-        default_value = "http://127.0.0.1:9090"
-    )]
-    pub(crate) url: String,
-    /// The tenant on that server (X-Scope-OrgID)
-    #[arg(long, value_name = "NAME", env = "OBS_TENANT")]
-    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) asked: AskedServer,
     /// Shape of the output of --against
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -180,7 +196,7 @@ pub(crate) struct BackfillOptions {
     #[command(flatten)]
     pub(crate) time: TimeOptions,
     /// Time between samples where a group says nothing
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration_text)]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = length_text)]
     pub(crate) eval_interval: String,
     /// Pass over keys that nobody knows
     #[arg(long)]

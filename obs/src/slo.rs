@@ -90,26 +90,25 @@ async fn list(options: &SloListOptions) -> anyhow::Result<String> {
         )?;
     }
     options.output.text(slos, || match options.output {
-        Shape::Graph => table(slos).only(&["objective", "labels", "budget left"]),
+        Shape::Graph => table(slos).only(&["objective", "labels", "budget left %"]),
         _ => table(slos),
     })
 }
 
+/// Nothing where nothing is known.
 fn percent(value: &Value) -> String {
-    value.as_f64().map_or_else(
-        || "-".to_owned(),
-        // Six digits tell 99.999 from 99.99 and hide what floats leave over.
-        |share| format!("{}%", (share * 1e8).round() / 1e6),
-    )
+    // Six digits tell 99.999 from 99.99 and hide what floats leave over.
+    let share = value.as_f64().map(|share| (share * 1e8).round() / 1e6);
+    share.map(|share| share.to_string()).unwrap_or_default()
 }
 
 /// One row for each series of each objective; one for objectives without any.
 fn table(slos: &Value) -> Table {
     let head = [
         "objective",
-        "target",
+        "target %",
         "days",
-        "budget left",
+        "budget left %",
         "burn rate",
         "state",
         "labels",
@@ -131,7 +130,7 @@ fn table(slos: &Value) -> Table {
                 percent(&slo["objective"]),
                 slo["windowDays"].to_string(),
                 percent(&one["budgetRemaining"]),
-                burn.map_or_else(|| "-".to_owned(), |burn| format!("{burn:.2}")),
+                burn.map(|burn| format!("{burn:.2}")).unwrap_or_default(),
                 state(slo, one).to_owned(),
                 labels.collect::<Vec<_>>().join(" "),
             ]);
@@ -170,10 +169,10 @@ mod tests {
             {"id": "shop-b", "objective": 0.99, "windowDays": 28.0, "series": [],
              "alerts": [{"name": "B", "severity": "critical", "state": "firing"}]},
         ]);
-        let expect = "objective,target,days,budget left,burn rate,state,labels\r\n\
-                      shop-a,99.9%,30.0,25%,1.50,ok,cluster=eu\r\n\
-                      shop-a,99.9%,30.0,-10%,-,used up,\r\n\
-                      shop-b,99%,28.0,-,-,critical,\r\n";
+        let expect = "objective,target %,days,budget left %,burn rate,state,labels\r\n\
+                      shop-a,99.9,30.0,25,1.50,ok,cluster=eu\r\n\
+                      shop-a,99.9,30.0,-10,,used up,\r\n\
+                      shop-b,99,28.0,,,critical,\r\n";
         let found = table(&slos).csv();
         assert_eq!(found.replace("\r\n", "\n"), expect.replace("\r\n", "\n"));
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use obs_model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{ServerOptions, TimeOptions};
+use crate::arguments::{ServerOptions, TimeOptions, count};
 use crate::client::{Client, seconds};
 use crate::graph::{over_time, spark};
 use crate::shape::{Shape, note};
@@ -52,8 +52,8 @@ pub(crate) struct TopOptions {
     /// What comes first
     #[arg(long, value_enum, default_value_t = Order::Cpu)]
     sort: Order,
-    /// Most rows; 0 shows all
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    /// Most rows
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count)]
     limit: usize,
     /// Shape of the output; graph draws bars of what --sort says
     #[arg(short, long, value_enum, default_value_t = Shape::Table)]
@@ -342,9 +342,7 @@ fn sorted(rows: Rows, options: &TopOptions) -> Vec<(Vec<String>, Row)> {
     };
     let weight = |row: &Row| amount(row).unwrap_or(-1.0);
     rows.sort_by(|(_, a), (_, b)| weight(b).total_cmp(&weight(a)));
-    if options.limit > 0 {
-        rows.truncate(options.limit);
-    }
+    rows.truncate(options.limit);
     rows
 }
 
@@ -361,7 +359,7 @@ fn cores(value: Option<f64>) -> String {
 }
 
 /// `1.5 GiB`
-fn bytes(value: Option<f64>) -> String {
+pub(crate) fn bytes(value: Option<f64>) -> String {
     let Some(value) = value else {
         return String::new();
     };

@@ -53,7 +53,8 @@ fn print(answer: &Value, output: Shape) -> anyhow::Result<()> {
     }
     let table = match output {
         Shape::Graph => durations(answer),
-        _ => table(answer)?,
+        Shape::Csv => table(answer, true)?,
+        Shape::Table | Shape::Json => table(answer, false)?,
     };
     output.print(&answer["traces"], || table)
 }
@@ -75,8 +76,10 @@ fn durations(answer: &Value) -> Table {
     table
 }
 
-fn table(answer: &Value) -> anyhow::Result<Table> {
-    let mut table = Table::new(["trace", "started", "duration", "service", "root", "matched"]);
+/// One row for each trace; for machines durations are numbers.
+fn table(answer: &Value, plain: bool) -> anyhow::Result<Table> {
+    let duration = if plain { "duration ms" } else { "duration" };
+    let mut table = Table::new(["trace", "started", duration, "service", "root", "matched"]);
     for trace in answer["traces"].as_array().into_iter().flatten() {
         let text = |key: &str| trace[key].as_str().unwrap_or_default().to_owned();
         let id = TraceId::from_hex(&text("traceID"));
@@ -93,10 +96,10 @@ fn table(answer: &Value) -> anyhow::Result<Table> {
             id.to_string(),
             seconds_text(start.unwrap_or_default()),
             // The search tells whole milliseconds.
-            if millis == 0 {
-                "<1ms".to_owned()
-            } else {
-                nanos_text(millis * 1_000_000)
+            match (plain, millis) {
+                (true, _) => millis.to_string(),
+                (false, 0) => "<1ms".to_owned(),
+                (false, _) => nanos_text(millis * 1_000_000),
             },
             text("rootServiceName"),
             text("rootTraceName"),
@@ -175,12 +178,12 @@ mod tests {
             "traceID": "ab", "startTimeUnixNano": "1500000001", "durationMs": 12,
             "rootServiceName": "shop", "rootTraceName": "GET /", "spanSets": [{"matched": 2}],
         }]});
-        let text = table(&answer).unwrap().csv();
+        let text = table(&answer, true).unwrap().csv();
         let row = text.lines().nth(1).unwrap();
         let id = "000000000000000000000000000000ab";
         assert_eq!(
             row,
-            format!("{id},1970-01-01T00:00:01.500Z,12ms,shop,GET /,2")
+            format!("{id},1970-01-01T00:00:01.500Z,12,shop,GET /,2")
         );
     }
 }

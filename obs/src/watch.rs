@@ -5,14 +5,14 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use obs_model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::arguments::{ServerOptions, duration, duration_text};
+use crate::arguments::{ServerOptions, duration, length_text};
 use crate::client::{Client, now, seconds};
-use crate::paint::terminal;
+use crate::paint::{dumb, terminal};
 use crate::query;
 use crate::shape::{Shape, note};
 use crate::table::{one_line, shortened};
@@ -34,10 +34,10 @@ pub(crate) struct WatchOptions {
     #[command(flatten)]
     server: ServerOptions,
     /// How often
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration_text)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = length_text)]
     every: String,
     /// How far back the graph on a terminal goes
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration_text)]
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = length_text)]
     since: String,
     /// End after so many answers [default: never]
     #[arg(long, value_name = "N")]
@@ -52,10 +52,8 @@ pub(crate) async fn run(options: &WatchOptions) -> anyhow::Result<()> {
     let every = duration(&options.every).context("--every")?;
     let every = Duration::from_nanos(every.unsigned_abs()).max(PERIOD_MIN);
     let back = duration(&options.since).context("--since")?;
-    if back <= 0 {
-        bail!("--since: must be longer than 0");
-    }
-    let screen = std::io::stdout().is_terminal();
+    // One that cannot move its cursor gets lines, as a pipe does.
+    let screen = std::io::stdout().is_terminal() && !dumb();
     let shape = options
         .output
         .unwrap_or(if screen { Shape::Graph } else { Shape::Table });
@@ -120,7 +118,11 @@ impl Turn<'_> {
         let answer = self.client.json("/api/v1/query_range", &params).await?;
         // Head and legend take the rest.
         let rows = terminal().1.saturating_sub(18);
-        query::graph(&answer, (start, end), step, rows)
+        let drawn = query::graph(&answer, (start, end), step, rows)?;
+        Ok(match drawn.is_empty() {
+            true => "no data in this range\n".to_owned(),
+            false => drawn,
+        })
     }
 
     fn lines(&self, answer: &Value) -> anyhow::Result<String> {

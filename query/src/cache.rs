@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use obs_model::answer::MatrixSeries;
-use obs_model::{Samples, Tenant, TimeRange, Timestamp};
+use obs_model::{Matcher, Samples, Tenant, TimeRange, Timestamp};
 
 use obs_tsdb::{Hidden, Metrics, OpenPart, Snapshot};
 
@@ -71,6 +71,8 @@ pub struct TenantCache {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     tenant: Tenant,
+    /// What the reader is confined to.
+    confined: String,
     /// The plan's tree and selectors, with all numbers.
     plan: String,
     step: i64,
@@ -169,13 +171,17 @@ fn weight(key: &Key, answer: &Stored) -> usize {
         |one: &MatrixSeries| SERIES_BYTES + one.labels.packed().len() + 16 * one.samples.len();
     let series: usize = answer.series.iter().map(series).sum();
     let sources = 32 * answer.parts.len() + 48 * answer.hidden.len();
-    ENTRY_BYTES + key.plan.len() + sources + series
+    ENTRY_BYTES + key.plan.len() + key.confined.len() + sources + series
 }
 
 impl Key {
     /// The key of a plan; `None` where its answer depends on more than the data around each step,
     /// or is too small to keep.
-    pub(crate) fn of(plan: &MetricPlan, tenant: &Tenant) -> Option<(Self, Reach)> {
+    pub(crate) fn of(
+        plan: &MetricPlan,
+        tenant: &Tenant,
+        confined: &[Matcher],
+    ) -> Option<(Self, Reach)> {
         if plan.form != Form::Range || plan.grid.count < STEPS_MIN || plan.leaves.is_empty() {
             return None;
         }
@@ -196,6 +202,8 @@ impl Key {
         );
         let key = Self {
             tenant: tenant.clone(),
+            // Values are quoted, so that no two lists make the same text.
+            confined: confined.iter().map(|m| format!("{m},")).collect(),
             plan: text,
             step: plan.grid.step,
             phase: plan.grid.start.nanos().rem_euclid(plan.grid.step),

@@ -75,7 +75,7 @@ pub fn explain(plan: &Plan, sources: &Sources, budget: &Budget) -> Result<Explan
         });
     }
     if let Some(cached) = &sources.cache
-        && let Some((key, reach)) = Key::of(plan, &cached.tenant)
+        && let Some((key, reach)) = Key::of(plan, &cached.tenant, &snapshot.confined)
         && let Some(stored) = cached.cache.get(&key)
         && let Some((_, count)) = stored.usable(&plan.grid, reach, snapshot)
     {

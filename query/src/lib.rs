@@ -28,6 +28,9 @@ mod tokens;
 pub mod traceql;
 pub mod traces;
 
+#[cfg(test)]
+mod confined_tests;
+
 pub use cache::{CacheStats, ResultCache, TenantCache};
 pub use error::{ParseError, Place, QueryError};
 pub use explain::{Explanation, Read, explain};

@@ -151,7 +151,7 @@ pub fn run(
             let cached = match (&sources.cache, &sources.metrics) {
                 // What is taken from the cache would not be counted.
                 (Some(cached), Some(snapshot)) if !plan.count_samples => {
-                    let key = Key::of(plan, &cached.tenant);
+                    let key = Key::of(plan, &cached.tenant, &snapshot.confined);
                     key.map(|key| (&*cached.cache, snapshot, key))
                 }
                 _ => None,

@@ -27,7 +27,7 @@ use obs_collector::receive::sockets::{Sockets, Wanted};
 use obs_collector::receive::trace_sockets::TraceSockets;
 use obs_collector::receive::{self, Receiver, pushgateway, splunk};
 use obs_collector::scrape::{Scraper, Setting};
-use obs_collector::{Decoder, Elsewhere, HttpError, Inbox, Shipper, Sink, Write};
+use obs_collector::{Decoder, Elsewhere, HttpError, Shipper, Sink};
 use obs_collector::{Dialect, cluster, enrich, tail};
 use obs_model::family::Family;
 use obs_model::limits::Limits;
@@ -35,14 +35,14 @@ use obs_model::metrics::MetricKind::Gauge;
 use obs_model::{Tenant, Timestamp};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing_subscriber::filter::LevelFilter;
 
-use reloading::{Following, Reloader};
+use reloading::{Destinations, Following, Reloader};
 
-use crate::api::{Scraped, target_routes};
+use crate::api::{Scraped, own_site, target_routes};
 use crate::config::Config;
 use crate::node_exporter::TEXT_FORMAT;
 use crate::reload::Reload;
@@ -77,7 +77,7 @@ pub struct AgentOptions {
 #[derive(Debug)]
 struct Agent {
     sink: Sink,
-    shipper: Option<Shipper>,
+    shipper: Shipper,
     counters: Arc<Counters>,
     scraper: Scraper,
     ready: AtomicBool,
@@ -254,12 +254,13 @@ impl Running {
             shipping: &shipping,
             stop: &stop_intake,
         };
-        let (sink, shipper) = outward.open(options, config, &collected).await?;
-        let sink = refining(sink.enriching(pods.clone()), config)?;
+        let (sink, destinations) = outward.open(options, config, &collected).await?;
+        let sink = sink.enriching(pods.clone());
+        let (sink, redactor) = refining(sink, config, &options.data).await?;
         let (reload, requests) = Reload::new(true);
         let agent = Arc::new(Agent {
             sink: sink.clone(),
-            shipper,
+            shipper: destinations.shipper.clone(),
             counters: Arc::clone(&counters),
             scraper: Scraper::new(),
             ready: AtomicBool::new(false),
@@ -287,8 +288,9 @@ impl Running {
         metrics.serve(&receiver, until.0, until.1);
         intake.spawn(gateway.run(stop_intake.clone()));
         let name = options.node_name.as_deref();
-        let own = own_jobs(config, (http, node), (name, &collected))?;
-        let jobs = [collected.jobs, own.clone()].concat();
+        let places = (http, node);
+        let own = own_jobs(config, places, (name, &collected))?;
+        let jobs = [collected.jobs, own].concat();
         let (jobs, followed) = watch::channel(jobs);
         common.scrape(config, (followed, agent.scraper.clone()), until)?;
         let told = (&common.sink, &common.counters, name);
@@ -296,8 +298,10 @@ impl Running {
         let setting = common.tail(options, pods);
         let reloader = Reloader {
             options: options.clone(),
-            own,
+            places,
             jobs,
+            destinations,
+            redactor,
             following: Following::start(setting, config, stop_intake.clone()),
             external: collected.external,
             text,
@@ -373,6 +377,7 @@ impl Common<'_> {
         // It applies the jobs of the file, whatever is wanted of a cluster.
         let cluster = cluster::Setting {
             global: config.global.clone(),
+            addresses: config.obs.collector.outgoing.addresses(),
             config: config.cluster(self.from).map_err(anyhow::Error::msg)?,
             jobs,
             scraper: scraper.clone(),
@@ -415,25 +420,21 @@ impl Outward<'_> {
         options: &AgentOptions,
         config: &Config,
         collected: &Collected,
-    ) -> anyhow::Result<(Sink, Option<Shipper>)> {
+    ) -> anyhow::Result<(Sink, Destinations)> {
         let folder = buffer_folder(&options.data, "buffer", collected);
+        // A reload may bring the first destination of either kind.
         let forwarder = open_queues(folder.clone(), config, collected).await?;
         let shipper = open_ships(&folder, config, collected).await?;
         let limits = config.obs.limits.limits();
         let bounds = (limits.write_queue_max, limits.buffer_waiting_bytes_max);
-        let elsewhere = match &forwarder {
-            Some(_) => Elsewhere::Metrics,
-            None => Elsewhere::Nothing,
-        };
-        let sink = match &shipper {
-            Some(shipper) => shipper.start(bounds, elsewhere, self.shipping, self.stop),
-            None => without_batches(bounds.0, self.shipping).bounded(bounds.1),
-        };
-        let Some(forwarder) = forwarder else {
-            return Ok((sink, shipper));
-        };
+        let elsewhere = Elsewhere::Forwarded(forwarder.clone());
+        let sink = shipper.start(bounds, elsewhere, self.shipping, self.stop);
         forwarder.start(self.intake, self.stop);
-        Ok((sink.forwarding(forwarder), shipper))
+        let to = Destinations {
+            shipper,
+            forwarder: forwarder.clone(),
+        };
+        Ok((sink.forwarding(forwarder), to))
     }
 }
 
@@ -467,34 +468,6 @@ fn own_jobs(
     Ok(jobs)
 }
 
-/// A sink where only samples go anywhere, by remote write; what has no destination is refused.
-fn without_batches(bound: usize, tasks: &TaskTracker) -> Sink {
-    let (sink, inbox) = Sink::channel(bound);
-    let Inbox {
-        metrics,
-        logs,
-        spans,
-        ..
-    } = inbox;
-    tasks.spawn(answer(metrics, true));
-    tasks.spawn(answer(logs, false));
-    tasks.spawn(answer(spans, false));
-    sink
-}
-
-async fn answer<B>(mut inbox: mpsc::Receiver<Write<B>>, taken: bool) {
-    while let Some(write) = inbox.recv().await {
-        let outcome = match taken {
-            true => Ok(obs_collector::Accepted::default()),
-            false => Err(obs_collector::SinkError::Refused {
-                reason: "no destination of this agent takes this signal".to_owned(),
-            }),
-        };
-        // Nobody waits any more when the client left.
-        write.done.send(outcome).ok();
-    }
-}
-
 /// Serves what is HTTP; gives back the sockets that are not.
 fn listen(
     serving: Serving<'_>,
@@ -515,13 +488,15 @@ fn listen(
         .with_state(Arc::clone(agent))
         .merge(receive::routes(receiver.clone()))
         .merge(pushgateway::routes(receiver.clone(), gateway.clone()));
+    let wipe = own_site(pushgateway::wipe_routes(receiver.clone(), gateway.clone()));
+    all = all.merge(wipe.clone());
     if let Some(probes) = probes {
         all = all.merge(probes.routes());
     }
     serving.serve(listeners.http, all);
     if let Some(listener) = listeners.pushgateway {
         let own = pushgateway::own_routes(receiver.clone(), gateway);
-        serving.serve(listener, own);
+        serving.serve(listener, own.merge(wipe));
     }
     if let Some(listener) = listeners.otlp_http {
         serving.serve(listener, receive::otlp_routes(receiver.clone()));
@@ -577,7 +552,7 @@ fn families(agent: &Agent) -> Vec<Family> {
     ];
     all.extend(agent.reload.families(agent.started));
     all.extend(agent.counters.families(&agent.sink.stats()));
-    all.extend(agent.shipper.iter().flat_map(Shipper::families));
+    all.extend(agent.shipper.families());
     all.extend(agent.sink.redactor().iter().flat_map(|r| r.families()));
     if let Some(forwarder) = agent.sink.forwarder() {
         all.extend(forwarder.families());

@@ -153,13 +153,20 @@ pub(crate) enum NotSet {
     NotKept(String),
 }
 
+impl NotSet {
+    /// A change did not come to its end.
+    fn unfinished() -> Self {
+        Self::NotKept("the change was not brought to its end".to_owned())
+    }
+}
+
 /// The Alertmanager of a server.
 #[derive(Debug)]
 pub(crate) struct Alertmanager {
     state: Mutex<State>,
     kept: Kept,
     /// What changes the state on disk goes one by one.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     intake: Mutex<Intake>,
     counts: DeliveryCounts,
     /// Something became due earlier.
@@ -193,7 +200,7 @@ impl Alertmanager {
                 looked: None,
             }),
             kept,
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             intake: Mutex::default(),
             counts: DeliveryCounts::default(),
             wake: Notify::new(),
@@ -230,10 +237,38 @@ impl Alertmanager {
         self.wake.notify_one();
     }
 
+    /// Makes a change, on disk and in memory, that comes to its end when whoever waits for it
+    /// leaves. Nobody else changes anything meanwhile; who waits for that may leave and has changed
+    /// nothing. Nothing where it panicked, or the process ends.
+    async fn change<T, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let one = Arc::clone(&self.changing).lock_owned().await;
+        let work = change(Arc::clone(self));
+        let changing = self.tasks.spawn(async move {
+            let _one = one;
+            work.await
+        });
+        let changed = changing.await;
+        if let Err(error) = &changed {
+            tracing::error!(%error, "a change of the Alertmanager did not come to its end");
+        }
+        changed.ok()
+    }
+
     /// Takes alerts in. They are grouped also where the disk refuses them: a full disk is when
     /// alerts are needed most.
-    pub(crate) async fn receive(&self, tenant: &Tenant, alerts: Vec<Received>) {
-        let _one = self.changing.lock().await;
+    pub(crate) async fn receive(self: &Arc<Self>, tenant: &Tenant, alerts: Vec<Received>) {
+        let tenant = tenant.clone();
+        let taken = self.change(|own| async move { own.take_in(&tenant, alerts).await });
+        // What went wrong was told.
+        taken.await.unwrap_or_default();
+    }
+
+    /// See [`Self::receive`]; inside of a change only.
+    async fn take_in(&self, tenant: &Tenant, alerts: Vec<Received>) {
         let (mut pieces, mut changes) = (Vec::new(), Vec::new());
         let mut count = {
             let state = lock(&self.state);
@@ -322,7 +357,7 @@ impl Alertmanager {
 
     /// Sets a silence; gives its id.
     pub(crate) async fn silence(
-        &self,
+        self: &Arc<Self>,
         tenant: &Tenant,
         silence: Silence,
         now: Timestamp,
@@ -332,7 +367,7 @@ impl Alertmanager {
             let limit = SILENCE_BYTES_MAX;
             return Err(NotSet::Size { found, limit });
         }
-        self.change_silences(tenant, |silences| {
+        self.change_silences(tenant, move |silences| {
             let before = silences.len();
             let changed = silences.set(silence, uuid(), now)?;
             // Also a change of one may make another one.
@@ -349,14 +384,15 @@ impl Alertmanager {
 
     /// Ends a silence.
     pub(crate) async fn expire_silence(
-        &self,
+        self: &Arc<Self>,
         tenant: &Tenant,
         id: &str,
         now: Timestamp,
     ) -> Result<(), NotSet> {
-        let expired = self.change_silences(tenant, |silences| {
-            silences.expire(id, now)?;
-            Ok(vec![id.to_owned()])
+        let id = id.to_owned();
+        let expired = self.change_silences(tenant, move |silences| {
+            silences.expire(&id, now)?;
+            Ok(vec![id])
         });
         match expired.await {
             // It is what was asked for.
@@ -367,18 +403,22 @@ impl Alertmanager {
 
     /// Changes silences, on disk first; gives the first id of those that changed.
     async fn change_silences(
-        &self,
+        self: &Arc<Self>,
         tenant: &Tenant,
-        change: impl FnOnce(&mut Silences) -> Result<Vec<String>, NotSet>,
+        change: impl FnOnce(&mut Silences) -> Result<Vec<String>, NotSet> + Send + 'static,
     ) -> Result<String, NotSet> {
-        let _one = self.changing.lock().await;
-        let mut silences = self.look(tenant, |room, _| room.silences.clone());
-        let changed = change(&mut silences)?;
-        let rows = changed.iter().filter_map(|id| silences.get(id));
-        let rows = rows.map(|silence| rows::silence(tenant, silence)).collect();
-        self.kept.write(rows).await.map_err(NotSet::NotKept)?;
-        lock(&self.state).room(tenant).silences = silences;
-        Ok(changed.into_iter().next().unwrap_or_default())
+        let tenant = tenant.clone();
+        let changed = self.change(|own| async move {
+            let mut silences = own.look(&tenant, |room, _| room.silences.clone());
+            let changed = change(&mut silences)?;
+            let rows = changed.iter().filter_map(|id| silences.get(id));
+            let rows = rows.map(|silence| rows::silence(&tenant, silence));
+            let written = own.kept.write(rows.collect()).await;
+            written.map_err(NotSet::NotKept)?;
+            lock(&own.state).room(&tenant).silences = silences;
+            Ok(changed.into_iter().next().unwrap_or_default())
+        });
+        changed.await.unwrap_or_else(|| Err(NotSet::unfinished()))
     }
 
     /// Goes on with another configuration. What waits to be tried again is decided anew; what is

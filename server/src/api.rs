@@ -5,6 +5,7 @@
 
 mod admin;
 mod alertmanager;
+mod backup;
 mod compress;
 mod correlate;
 mod cost;

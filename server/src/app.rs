@@ -17,6 +17,7 @@ use crate::about::About;
 use crate::alertmanager::Alertmanager;
 use crate::api::Deletions;
 use crate::auth::Auth;
+use crate::backup::Copies;
 use crate::dashboards::Dashboards;
 use crate::features::Features;
 use crate::read::{Reader, budget_error};
@@ -60,6 +61,8 @@ impl Opening {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) stores: OnceLock<Stores>,
+    /// Set when all that needs the stores has begun too.
+    pub(crate) begun: OnceLock<()>,
     pub(crate) opening: Opening,
     pub(crate) sink: Sink,
     /// What the UI draws.
@@ -93,6 +96,8 @@ pub(crate) struct App {
     pub(crate) cost: crate::cost::Costs,
     /// Who may ask what, where anybody is asked.
     pub(crate) auth: Option<Arc<Auth>>,
+    /// Copies for backups.
+    pub(crate) copies: Copies,
     /// Who tells Alertmanagers elsewhere.
     pub(crate) notifier: OnceLock<Notifier>,
 }
@@ -103,6 +108,14 @@ impl App {
         self.stores
             .get()
             .ok_or_else(|| HttpError::unavailable(self.opening.tell(), RETRY_WHILE_STARTING))
+    }
+
+    /// Whether every route answers from now on.
+    pub(crate) fn ready(&self) -> Result<(), HttpError> {
+        self.stores()?;
+        let text = "obs is starting: rules and what brings data in begin";
+        let starting = || HttpError::unavailable(text.to_owned(), RETRY_WHILE_STARTING);
+        self.begun.get().copied().ok_or_else(starting)
     }
 
     /// Runs a tenant's read in the query pool. A read that meets damage has the parts checked, so

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 use obs_collector::{ErrorKind, HttpError};
-use obs_model::{Matcher, Tenant};
+use obs_model::{Labels, Matcher, Tenant, matcher};
 
 /// The label matchers that every read of a request is confined to, by tenant. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,6 +88,11 @@ impl Visible {
     /// Whether something may be hidden.
     pub(crate) fn is_confined(&self) -> bool {
         !self.matchers.is_empty()
+    }
+
+    /// Whether something with these labels is seen.
+    pub(crate) fn sees(&self, labels: &Labels) -> bool {
+        matcher::all_match(&self.matchers, labels)
     }
 
     /// Refuses who does not see everything: for what cannot be cut along labels.

@@ -3,6 +3,7 @@
 //! Start: bind, answer "starting", replay the journals, answer. Stop: no more scrapes, own
 //! telemetry flushed, requests finished, queued writes made durable.
 
+pub mod backup;
 pub mod config;
 pub mod kube_state;
 pub mod node_exporter;
@@ -21,6 +22,7 @@ mod derived;
 mod enforced;
 mod features;
 mod intake;
+mod look;
 mod metrics;
 mod notify;
 mod params;
@@ -55,6 +57,7 @@ pub use alertmanager::check as check_alerts;
 /// For the command line, which hands them to a Grafana.
 pub use dashboards::bundled as bundled_dashboards;
 pub use features::Features;
+pub use look::{Looked, look_at};
 /// For the command line, whose tests of rules name files by patterns.
 pub use obs_collector::glob;
 /// For the command line, whose clients are built in the same way.
@@ -63,6 +66,8 @@ pub use obs_collector::http_client;
 pub use obs_collector::notifier::NotifierOptions;
 /// For the command line, which selects series by remote read.
 pub use obs_query::promql::parse_selector;
+/// For the command line, which explains what was found.
+pub use obs_storage::Inspection;
 pub use ruler::RuleOptions;
 pub use start::serve;
 pub use telemetry::LogFormat;

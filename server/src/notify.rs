@@ -28,6 +28,7 @@ use obs_alerting::notify::{Config, Received};
 use obs_collector::config::{ClientConfig, TlsConfig};
 use obs_collector::glob;
 use obs_collector::http_client::{HttpClient, Unanswered, Use};
+use obs_collector::outgoing::Addresses;
 use obs_model::{Labels, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -72,6 +73,8 @@ impl From<Failure> for SendError {
 pub(crate) struct SenderOptions {
     /// Whether receivers may be programs.
     pub(crate) programs: bool,
+    /// Which addresses they tell.
+    pub(crate) addresses: Addresses,
 }
 
 /// One way of telling, with what it is done with.
@@ -82,6 +85,7 @@ struct Sender {
     files: Vec<(&'static str, PathBuf)>,
     client: HttpClient,
     tls: TlsConfig,
+    addresses: Addresses,
 }
 
 /// All ways of telling of a configuration.
@@ -106,6 +110,7 @@ struct Notice {
     reason: &'static str,
     external_url: String,
     now: Timestamp,
+    delivery: String,
 }
 
 impl Notice {
@@ -119,6 +124,7 @@ impl Notice {
             reason: data.reason,
             external_url: data.external_url.to_owned(),
             now: data.now,
+            delivery: data.delivery.clone(),
         }
     }
 
@@ -132,6 +138,7 @@ impl Notice {
             reason: self.reason,
             external_url: &self.external_url,
             now: self.now,
+            delivery: self.delivery.clone(),
         }
     }
 }
@@ -224,7 +231,7 @@ impl Senders {
             }
             Delivery::Mail(mail) => {
                 let settings = &sender.integration.settings;
-                smtp::send(settings, &files, &sender.tls, &mail).await?;
+                smtp::send(settings, &files, (&sender.tls, &sender.addresses), &mail).await?;
                 Kept::new()
             }
             Delivery::Program(told) if self.programs => {
@@ -330,7 +337,8 @@ impl Sender {
         let keys = |key: &str| settings.any(key).filter(|keys| !keys.is_null());
         let http = keys("http_config").unwrap_or(&none);
         let config = ClientConfig::read(http, folder);
-        let config = config.map_err(|fault| anyhow!("http_config: {fault}"))?;
+        let mut config = config.map_err(|fault| anyhow!("http_config: {fault}"))?;
+        config.guard(&options.addresses);
         let client = HttpClient::new(&config, Use::default()).await;
         let tls = TlsConfig::read(keys("tls_config").unwrap_or(&none), folder);
         let files = settings.files();
@@ -339,6 +347,7 @@ impl Sender {
             files: files.map(|(key, path)| (key, folder.join(path))).collect(),
             client: client.map_err(|fault| anyhow!("http_config: {fault}"))?,
             tls: tls.map_err(|fault| anyhow!("tls_config: {fault}"))?,
+            addresses: options.addresses.clone(),
         })
     }
 

@@ -176,8 +176,11 @@ pub(crate) enum Replaced {
 pub(crate) struct Ruler {
     setting: Mutex<Arc<Setting>>,
     members: Mutex<BTreeMap<GroupKey, Arc<Member>>>,
-    /// Held while groups change, also over the disk; who only looks does not wait for it.
-    changing: Mutex<()>,
+    /// Held while groups change, also over the disk; who only looks does not wait for it, and who
+    /// waits for it holds no thread.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// Groups that have ended and are still known on disk.
+    gone: Mutex<Vec<GroupKey>>,
     permits: Arc<Semaphore>,
     outbox: mpsc::Sender<Told>,
     /// Cancelled when nothing more is told.
@@ -205,7 +208,8 @@ impl Ruler {
             permits: Arc::new(Semaphore::new(setting.concurrent)),
             setting: Mutex::new(Arc::new(setting)),
             members: Mutex::default(),
-            changing: Mutex::default(),
+            changing: Arc::default(),
+            gone: Mutex::default(),
             outbox,
             told_all,
             kept: Arc::new(kept),
@@ -280,8 +284,8 @@ impl Ruler {
             .await
     }
 
-    /// Changes groups, off the event loop, and nobody else does meanwhile. It goes on when whoever
-    /// waits for it leaves.
+    /// Changes groups, off the event loop, and nobody else does meanwhile. Once it has begun it goes
+    /// on when whoever waits for it leaves.
     #[expect(
         clippy::disallowed_methods,
         reason = "small reads and writes of the disk, off the event loop"
@@ -292,8 +296,9 @@ impl Ruler {
         change: impl FnOnce(&Arc<Self>, &Arc<App>) -> T + Send + 'static,
     ) -> Result<T, Stopping> {
         let (ruler, app) = (Arc::clone(self), Arc::clone(app));
+        let turn = Arc::clone(&self.changing).lock_owned().await;
         let work = move || {
-            let _changing = lock(&ruler.changing);
+            let _turn = turn;
             change(&ruler, &app)
         };
         let done = tokio::task::spawn_blocking(work).await;

@@ -5,6 +5,7 @@ mod listen;
 mod outward;
 mod rules;
 mod stores;
+mod telling;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,9 +32,11 @@ use self::outward::open_sink;
 use self::rules::{external_url, scheme, start_ruler};
 pub(crate) use self::stores::random_u32;
 use self::stores::{open_dashboards, open_kept, open_sampling, open_stores, retention, stores_of};
+pub(crate) use self::telling::Telling;
 use crate::about::About;
 use crate::app::{App, Opening};
 use crate::auth::Auth;
+use crate::backup::{self, Copies};
 use crate::config::Config;
 use crate::cost::{self, Costs};
 use crate::dashboards::{self, Provided};
@@ -50,7 +53,7 @@ pub(crate) use self::intake::{follow_logs, gateway, probes, strategies};
 pub(crate) use self::listen::{Peer, Serving, reachable};
 #[cfg(test)]
 pub(crate) use self::listen::{grpc_routes, main_routes, pushgateway_routes};
-pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, refining};
+pub(crate) use self::outward::{buffer_folder, open_queues, open_ships, redaction, refining};
 
 /// How long requests may take to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +72,7 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     }
     // Before anything of a server that runs here already is touched.
     let disk = crate::stores::lock(&folder).await?;
+    backup::clear(&folder);
     write_addresses(&folder, &listeners)?;
     let about = About::new(&options, &config, &text, retention(&options, &config));
     let file = (&config, text);
@@ -177,6 +181,8 @@ struct Ends {
     /// Ends the listeners.
     stop_listening: CancellationToken,
     tasks: TaskTracker,
+    /// Evaluates rules and tells people; ends behind what brings data in.
+    telling: Telling,
     /// Ends the connections that did not end with them.
     cut: CancellationToken,
     /// What sends to other servers; ends when nobody can write any more.
@@ -228,8 +234,10 @@ async fn prepare(
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let app = App {
         stores: OnceLock::new(),
+        begun: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
+        copies: Copies::new(options.data.clone()),
         writes: OnceLock::new(),
         ruler: OnceLock::new(),
         dashboards,
@@ -291,7 +299,7 @@ impl Running {
         let gateway = gateway(config, &options.data, &app.sink).await?;
         let probes = probes(config, config_folder(options)).await?;
         let alerts = (collected.alerts, options.rules.notifier);
-        let outgoing = alertmanager::start(&app, &disk, alerts, intake).await?;
+        let outgoing = alertmanager::start(&app, &disk, alerts, &ends.telling).await?;
         let ways = (receiver.clone(), gateway.clone(), probes);
         if let Some(bound) = listeners.resource_metrics.take() {
             let (place, ended) = (config_folder(options), (&ends.stop_listening, &ends.cut));
@@ -308,7 +316,7 @@ impl Running {
         };
         let sockets = serving.listen(&app, listeners, ways);
         let (writers, upkeep) = open_stores(options, config, &app, (disk, inbox)).await?;
-        let told = (outgoing, intake, stop_intake);
+        let told = (outgoing, &ends.telling.rounds, stop_intake);
         let ruler = start_ruler((options, config), &app, (collected.rules, kept), told).await?;
         let deciding = app.rules.sampling.start(&stores_of(&app)?.spans)?;
         if let Some(forwarder) = prepared.forwarder {
@@ -338,10 +346,13 @@ impl Running {
             jobs,
             text,
         };
+        intake.spawn(backup::expiring(Arc::clone(&app), stop_intake.clone()));
         intake.spawn(reload::run(reloader, requests, stop_intake.clone()));
         intake.spawn(gateway.run(stop_intake.clone()));
         sockets.serve(&receiver, intake, stop_intake);
-        intake.spawn(async move { ruler.ended().await });
+        let rounds = &ends.telling.rounds;
+        rounds.spawn(async move { ruler.ended().await });
+        anyhow::ensure!(app.begun.set(()).is_ok(), "the server starts once");
         let scheme = scheme(app.auth.as_ref());
         tracing::info!("ready: {scheme}://{http}");
         Ok(Self {
@@ -359,6 +370,7 @@ impl Running {
         ends.stop_intake.cancel();
         ends.intake.close();
         within("scraping and tailing", ends.intake.wait()).await;
+        ends.telling.end().await;
         within("own telemetry", async {
             drop(tokio::task::spawn_blocking(move || telemetry.stop()).await);
         })

@@ -69,6 +69,18 @@ pub fn write_new(disk: &dyn Disk, path: &str, bytes: &[u8]) -> Result<(), DiskEr
 /// The ending of files that are not complete yet.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
+/// The file that a data directory has while it is filled by a restore.
+pub const UNFINISHED: &str = "restore.unfinished";
+
+/// The bytes of a file that does not change as long as the blob lives, such as a part.
+pub fn map(path: &Path) -> Result<Blob, DiskError> {
+    let shown = path.display().to_string();
+    let file = OpenOptions::new().read(true).open(path);
+    let file = file.map_err(|e| failed("open", &shown, &e))?;
+    let metadata = file.metadata().map_err(|e| failed("inspect", &shown, &e))?;
+    Blob::map(&file, metadata.len()).map_err(|e| failed("map", &shown, &e))
+}
+
 fn write_and_link(disk: &dyn Disk, temp: &str, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
     match disk.remove(temp) {
         Ok(()) | Err(DiskError::Missing { .. }) => {}
@@ -103,8 +115,38 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens a data directory, creates it if it is missing, and locks it.
+    /// Opens a data directory, creates it if it is missing, and locks it. One that a restore is
+    /// not done with is refused: some of its files are missing, and nobody knows which.
     pub fn open(dir: &Path) -> Result<Self, DiskError> {
+        let disk = Self::lock(dir)?;
+        if dir.join(UNFINISHED).exists() {
+            let reason = "a restore into it did not come to its end; run `obs restore` again";
+            return Err(DiskError::Failed {
+                operation: "open",
+                path: dir.display().to_string(),
+                reason: reason.to_owned(),
+            });
+        }
+        Ok(disk)
+    }
+
+    /// The same of a directory that is filled from outside: nobody opens it until
+    /// [`Self::restored`] was called.
+    pub fn restoring(dir: &Path, note: &str) -> Result<Self, DiskError> {
+        let disk = Self::lock(dir)?;
+        if !dir.join(UNFINISHED).exists() {
+            write_new(&disk, UNFINISHED, note.as_bytes())?;
+        }
+        Ok(disk)
+    }
+
+    /// Everything is there and durable.
+    pub fn restored(&self) -> Result<(), DiskError> {
+        self.remove(UNFINISHED)?;
+        self.sync_folder("")
+    }
+
+    fn lock(dir: &Path) -> Result<Self, DiskError> {
         let shown = dir.display().to_string();
         create_durably(dir).map_err(|e| failed("create folder", &shown, &e))?;
         let mut options = OpenOptions::new();
@@ -394,6 +436,22 @@ mod tests {
         check("+0000000000000000042.part", None);
         check("18446744073709551615.part", None);
         check("99999999999999999999.part", None);
+    }
+
+    #[test]
+    fn a_directory_that_is_restored_into_does_not_open_before_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let disk = RealDisk::restoring(dir.path(), "b1").unwrap();
+            assert_eq!(&*disk.blob(UNFINISHED).unwrap(), b"b1");
+            drop(disk);
+            let error = RealDisk::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("obs restore"), "{error}");
+        }
+        let disk = RealDisk::restoring(dir.path(), "b1").unwrap();
+        disk.restored().unwrap();
+        drop(disk);
+        RealDisk::open(dir.path()).unwrap();
     }
 
     #[test]

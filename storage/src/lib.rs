@@ -16,6 +16,7 @@ pub mod store;
 
 mod backup;
 mod deletion;
+mod inspect;
 mod jobs;
 mod open;
 mod plan;
@@ -43,6 +44,7 @@ pub use disk::{Disk, RealDisk};
 pub use error::{
     AppendError, BackupError, Corrupt, DeleteError, DiskError, JobError, OpenError, Quarantined,
 };
+pub use inspect::{Inspection, inspect};
 pub use journal::Record;
 pub use kind::{Draft, Input, Kind, MemoryBytes, Target};
 pub use open::Progress;

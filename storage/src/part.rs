@@ -20,7 +20,7 @@ pub const HEAD_MAGIC: [u8; 8] = *b"OBSPART\x01";
 /// Last bytes of a part.
 pub const TAIL_MAGIC: [u8; 8] = *b"OBSPEND\x01";
 /// Footer length, footer checksum, file length, magic.
-const TRAILER_BYTES: usize = 4 + 4 + 8 + 8;
+pub const TRAILER_BYTES: usize = 4 + 4 + 8 + 8;
 /// Sections are gathered up to this size before they are written: few system calls, little memory.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Larger sections are verified in pieces of this size, and given back piece by piece.
@@ -417,6 +417,20 @@ impl fmt::Debug for PartReader {
     }
 }
 
+/// How many bytes at the end of a file of `file_bytes` are the footer and the trailer of a part, by
+/// its last [`TRAILER_BYTES`]; `None` where it is no part. They say which bytes the part has: the
+/// footer has the checksum of each section, and no byte is outside of the sections.
+pub fn tail_bytes(trailer: &[u8], file_bytes: u64) -> Option<u64> {
+    let mut cursor = Cursor::new("trailer", trailer, 0);
+    let footer = cursor.u32("footer length").ok()?;
+    cursor.u32("footer checksum").ok()?;
+    let told = cursor.u64("file length").ok()?;
+    let whole = cursor.take(8, "magic").ok()? == TAIL_MAGIC && cursor.is_empty();
+    let tail = u64::from(footer) + TRAILER_BYTES as u64;
+    let fits = tail + HEAD_MAGIC.len() as u64 <= file_bytes;
+    (whole && told == file_bytes && fits).then_some(tail)
+}
+
 type Footer = (String, Tenant, u64, TimeRange, Vec<(Section, AtomicBool)>);
 
 fn read_footer(name: &str, blob: &Blob) -> Result<Footer, Corrupt> {
@@ -552,6 +566,24 @@ mod tests {
             let found = PartReader::open("p", Blob::heap(broken)).and_then(|p| p.verify());
             assert!(found.is_err(), "bit {at}");
         }
+    }
+
+    #[test]
+    fn the_tail_of_a_part_is_found_by_its_end() {
+        let bytes = bytes_of(&sample().finish_in_memory());
+        let check = |bytes: &[u8], length: u64, expect: bool| {
+            let end = bytes.len().saturating_sub(TRAILER_BYTES);
+            let tail = tail_bytes(&bytes[end..], length);
+            assert_eq!(tail.is_some(), expect, "{length}");
+            tail.unwrap_or(0)
+        };
+        let tail = check(&bytes, bytes.len() as u64, true);
+        // Magic, "some values", "an index" and nothing are before it.
+        assert_eq!(bytes.len() as u64 - tail, 8 + 11 + 8);
+        check(&bytes, bytes.len() as u64 + 1, false);
+        check(&bytes[..bytes.len() - 1], bytes.len() as u64, false);
+        check(b"", 0, false);
+        check(&[0xff; TRAILER_BYTES], u64::MAX, false);
     }
 
     #[test]

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 
-from processes import LISTENING, Programs, ask, wait_for
+from processes import DEADLINE, LISTENING, Programs, ask, wait_for
 
 CONFIG = """
 global: {evaluation_interval: 1s, external_labels: {region: eu}}
@@ -69,7 +69,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
 def amtool(url, *arguments, code=0):
     """What amtool writes."""
     command = ["amtool", f"--alertmanager.url={url}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     expect(f"{' '.join(arguments)}: exit code ({done.stderr.strip()})", code, done.returncode)
     return done.stdout
 

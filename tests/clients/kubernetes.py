@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 
-from processes import Programs, wait_for
+from processes import DEADLINE, Programs, wait_for
 
 failures = []
 
@@ -26,7 +26,7 @@ def expect(what, wanted, got):
 
 def read(url):
     """The text behind an address."""
-    with urllib.request.urlopen(url, timeout=30) as reply:
+    with urllib.request.urlopen(url, timeout=DEADLINE) as reply:
         return reply.read().decode()
 
 

@@ -29,7 +29,7 @@ import elasticsearch.helpers
 import msgpack
 from fluent import sender
 
-from processes import Programs, ask, free_port, wait_for
+from processes import DEADLINE, Programs, ask, free_port, wait_for
 
 CONFIG = """
 obs:
@@ -66,7 +66,9 @@ def found(obs, what, query, wanted):
 
 def elastic(obs):
     """helpers.bulk, streaming with refused items, single documents."""
-    client = elasticsearch.Elasticsearch(f"{obs}/elastic", http_compress=True, retry_on_timeout=False)
+    client = elasticsearch.Elasticsearch(
+        f"{obs}/elastic", http_compress=True, retry_on_timeout=False, request_timeout=DEADLINE
+    )
     expect("info", "8.9.0", client.info()["version"]["number"])
     expect("ping", True, client.ping())
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -129,7 +131,7 @@ def logger_command(obs, addresses):
     ):
         host, port = addresses["syslog_tcp" if "-T" in options else "syslog_udp"].rsplit(":", 1)
         command = ["logger", "-n", host, "-P", port, "-t", name, "-p", "mail.warning", *options, f"by {name}"]
-        subprocess.run(command, check=True, timeout=30)
+        subprocess.run(command, check=True, timeout=DEADLINE)
         query = f'{{app="{name}", facility="mail", host="{socket.gethostname().split(".")[0]}"}} | detected_level="warn"'
         found(obs, name, query, [f"by {name}"])
     found(obs, "structured data", '{app="counted"} | a_1_b="c"', ["by counted"])
@@ -167,7 +169,7 @@ input(type="imtcp" port="{listen}" address="127.0.0.1")
         expect("rsyslog", {"through rsyslog"}, {line.strip() for _, line in lines(obs, query)})
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(DEADLINE)
     print("rsyslog: octet counting and lines", flush=True)
 
 
@@ -175,7 +177,7 @@ def tls(obs, addresses, certificate):
     """Syslog over TLS."""
     host, port = addresses["syslog_tls"].rsplit(":", 1)
     context = ssl.create_default_context(cafile=certificate)
-    with socket.create_connection((host, int(port)), 10) as plain:
+    with socket.create_connection((host, int(port)), DEADLINE) as plain:
         with context.wrap_socket(plain, server_hostname="localhost") as stream:
             message = b"<13>1 - h tlsapp - - - over TLS"
             stream.sendall(str(len(message)).encode() + b" " + message)
@@ -186,7 +188,7 @@ def tls(obs, addresses, certificate):
 def fluent(obs, addresses):
     """fluent-logger, and chunks with acknowledgements in all modes."""
     host, port = addresses["fluent"].rsplit(":", 1)
-    logger = sender.FluentSender("py", host=host, port=int(port), nanosecond_precision=True)
+    logger = sender.FluentSender("py", host=host, port=int(port), nanosecond_precision=True, timeout=DEADLINE)
     for i in range(50):
         expect("emit", True, logger.emit("web", {"message": f"logged {i}", "n": i}))
     logger.close()
@@ -196,7 +198,7 @@ def fluent(obs, addresses):
     entries = [[now, {"message": f"packed {i}"}] for i in range(10)]
     packed = b"".join(msgpack.packb(entry) for entry in entries)
     halves = gzip.compress(packed[: len(packed) // 2]) + gzip.compress(packed[len(packed) // 2 :])
-    with socket.create_connection((host, int(port)), 10) as stream:
+    with socket.create_connection((host, int(port)), DEADLINE) as stream:
         unpacker = msgpack.Unpacker()
         for mode, body, option in (
             ("forward", entries, {}),
@@ -217,7 +219,7 @@ def handshake(obs, addresses, key):
     """The shared key: known, and not."""
     host, port = addresses["fluent"].rsplit(":", 1)
     for known in key, "wrong":
-        with socket.create_connection((host, int(port)), 10) as stream:
+        with socket.create_connection((host, int(port)), DEADLINE) as stream:
             unpacker = msgpack.Unpacker()
 
             def receive():
@@ -258,7 +260,7 @@ def splunk(obs):
         if packed:
             request.add_header("Content-Encoding", "gzip")
         try:
-            with urllib.request.urlopen(request, timeout=10) as reply:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as reply:
                 return reply.status, json.load(reply)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -280,7 +282,7 @@ def certificates(folder):
         print("skipped: TLS: openssl is not installed", flush=True)
         return None
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=DEADLINE)
     return str(pathlib.Path(folder) / "cert.pem")
 
 

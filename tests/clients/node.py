@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from processes import Programs, ask, wait_for
+from processes import DEADLINE, Programs, ask, wait_for
 
 CONFIG = "obs: {traces: {zipkin: {listen: '127.0.0.1:0'}}}"
 failures = []
@@ -71,7 +71,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, Programs(folder) as programs:
         obs, addresses = programs.obs(binary, CONFIG)
         sent = subprocess.run(
-            ["node", str(script), json.dumps(addresses)], capture_output=True, text=True, timeout=120
+            ["node", str(script), json.dumps(addresses)], capture_output=True, text=True, timeout=2 * DEADLINE
         )
         expect("exit status of the sender", (0, ""), (sent.returncode, sent.stderr))
         for service, ids in json.loads(sent.stdout or "{}").items():

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 
-from processes import LISTENING, Programs, wait_for
+from processes import DEADLINE, LISTENING, Programs, wait_for
 
 MORE = (
     "buddyinfo cgroups drbd ethtool interrupts ksmd lnstat logind meminfo_numa mountstats network_route "
@@ -34,7 +34,7 @@ LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 
 def families(url):
     """Type, and the names of labels in use, by family."""
-    with urllib.request.urlopen(url, timeout=60) as reply:
+    with urllib.request.urlopen(url, timeout=DEADLINE) as reply:
         text = reply.read().decode()
     kinds = dict(re.findall(r"^# TYPE (node_\S+) (\S+)$", text, re.M))
     labels = {name: set() for name in kinds}

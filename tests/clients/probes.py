@@ -19,7 +19,7 @@ import tempfile
 import threading
 import urllib.parse
 
-from processes import LISTENING, Programs, free_port, wait_for
+from processes import DEADLINE, LISTENING, Programs, free_port, wait_for
 
 MODULES = r"""
 modules:
@@ -199,9 +199,9 @@ def targets(folder):
 
 def probe(address, module, target):
     """The status, and the metrics by name and labels."""
-    connection = http.client.HTTPConnection(address, timeout=60)
+    connection = http.client.HTTPConnection(address, timeout=DEADLINE)
     query = urllib.parse.urlencode({"module": module, "target": target})
-    connection.request("GET", f"/probe?{query}", headers={"X-Prometheus-Scrape-Timeout-Seconds": "10"})
+    connection.request("GET", f"/probe?{query}", headers={"X-Prometheus-Scrape-Timeout-Seconds": "60"})
     reply = connection.getresponse()
     lines = reply.read().decode().splitlines()
     connection.close()

@@ -2,15 +2,20 @@
 
 import json
 import pathlib
+import random
 import re
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
+# How long anything may take before a test gives up. Long, because machines may be busy.
+DEADLINE = 180
 
-def wait_for(what, check, seconds=30):
+
+def wait_for(what, check, seconds=DEADLINE):
     """What `check` returns once that is true; the deadline ends the run, saying what was awaited."""
     deadline = time.monotonic() + seconds
     while True:
@@ -31,7 +36,7 @@ def ask(base, path, parameters=None, method="GET"):
     url = f"{base}{path}?{urllib.parse.urlencode(parameters or {}, doseq=True)}"
     try:
         request = urllib.request.Request(url, method=method)
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as reply:
             text = reply.read()
     except urllib.error.HTTPError as error:
         text = error.read()
@@ -56,7 +61,7 @@ class Programs:
             process.terminate()
         for process, _ in self.running:
             try:
-                process.wait(30)
+                process.wait(DEADLINE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -88,21 +93,24 @@ class Programs:
     def prometheus(self, config):
         """Starts Prometheus with a configuration on a free port; its URL."""
         config_path = self.folder / "prometheus.yml"
-        # It logs the port asked for, not the one it got: so a free one is looked for, and where
-        # someone else was faster, another.
-        port = free_port()
-        config_path.write_text(config.replace("$SELF", f"127.0.0.1:{port}"))
-        self.start(
-            "prometheus",
-            [
+        # Its configuration names its port: so a free one is looked for, and where someone else was
+        # faster, another.
+        for left in reversed(range(5)):
+            port = free_port()
+            config_path.write_text(config.replace("$SELF", f"127.0.0.1:{port}"))
+            arguments = [
                 "prometheus",
                 f"--config.file={config_path}",
                 f"--storage.tsdb.path={self.folder}/prometheus",
                 f"--web.listen-address=127.0.0.1:{port}",
                 "--enable-feature=exemplar-storage",
-            ],
-            r"(Server is ready)",
-        )
+            ]
+            try:
+                self.start("prometheus", arguments, r"(Server is ready)")
+                break
+            except SystemExit as ended:
+                if left == 0 or "address already in use" not in str(ended):
+                    raise
         return f"http://127.0.0.1:{port}"
 
 
@@ -111,9 +119,14 @@ LISTENING = r'msg="Listening on" address=(\S+)'
 
 
 def free_port():
-    """A port that was free a moment ago, for programs that do not say which one they took."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that was free a moment ago, for programs that do not say which one they took. It is
+    below those that the kernel gives to clients: who connects to it before somebody listens is not
+    connected to itself, and no client takes it."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

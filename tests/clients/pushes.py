@@ -11,8 +11,9 @@ import re
 import struct
 import sys
 import tempfile
+import time
 
-from processes import LISTENING, Programs, ask, wait_for
+from processes import DEADLINE, LISTENING, Programs, ask, wait_for
 
 CONFIG = """
 obs:
@@ -111,7 +112,7 @@ REQUESTS = [
 
 def send(address, method, path, kind, body):
     """The status and the body of an answer."""
-    connection = http.client.HTTPConnection(address, timeout=30)
+    connection = http.client.HTTPConnection(address, timeout=DEADLINE)
     body = body.encode() if isinstance(body, str) else body
     connection.request(method, path, body, {"Content-Type": kind} if kind else {})
     reply = connection.getresponse()
@@ -164,6 +165,16 @@ def groups(address):
     return data
 
 
+def settled(look, peer, own):
+    """What both say; the peer answers a deletion before it is done, so it is asked for a while."""
+    for _ in range(100):
+        found = look(peer), look(own)
+        if found[0] == found[1]:
+            break
+        time.sleep(0.1)
+    return found
+
+
 def native_histograms(url, address):
     """What Debian's version does not know."""
     status = send(address, "PUT", "/metrics/job/native", PROTOBUF, delimited(native()))
@@ -198,8 +209,8 @@ def main():
             same(f"{what}: status", theirs[0], ours[0])
             if theirs[0] < 400:
                 same(f"{what}: body", theirs[1], ours[1])
-            same(f"{what}: metrics", metrics(peer), metrics(own))
-            same(f"{what}: groups", groups(peer), groups(own))
+            same(f"{what}: metrics", *settled(metrics, peer, own))
+            same(f"{what}: groups", *settled(groups, peer, own))
         theirs, ours = (ask(f"http://{a}", "/api/v1/status") for a in (peer, own))
         same("status", sorted(theirs["data"]), sorted(ours["data"]))
         same("build", sorted(theirs["data"]["build_information"]), sorted(ours["data"]["build_information"]))

@@ -37,7 +37,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from processes import Programs, ask, wait_for
+from processes import DEADLINE, Programs, ask, wait_for
 
 SPANS = 50
 failures = []
@@ -81,7 +81,7 @@ def traces(obs, name, resource, exporter):
                 raise ValueError("no")
         except ValueError:
             pass
-    expect(f"{name}: spans are taken", True, provider.force_flush(10_000))
+    expect(f"{name}: spans are taken", True, provider.force_flush(1000 * DEADLINE))
     provider.shutdown()
 
     identifier = f"{context.trace_id:032x}"
@@ -109,7 +109,9 @@ def traces(obs, name, resource, exporter):
 
 def metrics(obs, name, resource, exporter):
     """Every instrument, once more after an update."""
-    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    reader = PeriodicExportingMetricReader(
+        exporter, export_interval_millis=3_600_000, export_timeout_millis=1000 * DEADLINE
+    )
     views = [View(instrument_name="client.size", aggregation=ExponentialBucketHistogramAggregation())]
     provider = MeterProvider([reader], resource=resource, views=views)
     meter = provider.get_meter("clients", "1.0")
@@ -124,7 +126,7 @@ def metrics(obs, name, resource, exporter):
             queue.add(-1)
             took.record(i / 10)
             size.record(100 * (i + 1))
-        expect(f"{name}: metrics are taken", True, provider.force_flush(10_000))
+        expect(f"{name}: metrics are taken", True, provider.force_flush(1000 * DEADLINE))
     provider.shutdown()
 
     job = f'job="{name}"'
@@ -179,16 +181,16 @@ def logs(obs, name, resource, exporter):
 
 def otlp(obs, addresses):
     """The OpenTelemetry SDK by every way in."""
-    grpc = {"endpoint": f"http://{addresses['otlp_grpc']}", "insecure": True, "timeout": 10}
+    grpc = {"endpoint": f"http://{addresses['otlp_grpc']}", "insecure": True, "timeout": DEADLINE}
     receiver, main = f"http://{addresses['otlp_http']}", f"{obs}/otlp"
-    gzip = {"compression": Compression.Gzip}
+    gzip = {"compression": Compression.Gzip, "timeout": DEADLINE}
     for name, spans, measures, records in (
         ("grpc", GrpcSpans(**grpc), GrpcMetrics(**grpc), GrpcLogs(**grpc)),
         (
             "http",
-            HttpSpans(f"{receiver}/v1/traces"),
-            HttpMetrics(f"{receiver}/v1/metrics"),
-            HttpLogs(f"{receiver}/v1/logs"),
+            HttpSpans(f"{receiver}/v1/traces", timeout=DEADLINE),
+            HttpMetrics(f"{receiver}/v1/metrics", timeout=DEADLINE),
+            HttpLogs(f"{receiver}/v1/logs", timeout=DEADLINE),
         ),
         (
             "http-gzip",
@@ -234,7 +236,7 @@ def tailing(obs):
     logger.warning("before")
     wait_for("a line to tail", lambda: len(lines(obs, '{app="tailed"}')) == 1)
     address = obs.replace("http://", "ws://")
-    tail = websocket.create_connection(f"{address}/loki/api/v1/tail?query={query}", timeout=30)
+    tail = websocket.create_connection(f"{address}/loki/api/v1/tail?query={query}", timeout=DEADLINE)
     heard = []
     for text in "before", "after":
         if text == "after":
@@ -249,7 +251,7 @@ def tailing(obs):
 def reading(obs):
     """prometheus-api-client reads what there is."""
     try:
-        page = urllib.request.urlopen(f"{obs}/", timeout=10).status == 200
+        page = urllib.request.urlopen(f"{obs}/", timeout=DEADLINE).status == 200
     except urllib.error.HTTPError:
         # The client takes the page at / for the sign that there is a server.
         page = False

@@ -10,14 +10,13 @@ import logging
 import pathlib
 import sys
 import tempfile
-import time
 import urllib.request
 
 import jaeger_client
 from py_zipkin import Encoding, Kind
 from py_zipkin.zipkin import zipkin_client_span, zipkin_span
 
-from processes import Programs, ask, wait_for
+from processes import DEADLINE, Programs, ask, wait_for
 
 CONFIG = """
 obs:
@@ -56,7 +55,7 @@ def zipkin(obs, address, encoding):
         message = message.encode() if isinstance(message, str) else message
         request = urllib.request.Request(f"http://{address}/api/{version}/spans", message)
         request.add_header("Content-Type", kind)
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as reply:
             expect(f"{service}: status", 202, reply.status)
 
     with zipkin_span(
@@ -72,7 +71,7 @@ def zipkin(obs, address, encoding):
         span.add_annotation("flushed")
         with zipkin_client_span(service_name=service, span_name="select") as inner:
             inner.update_binary_annotations({"error": "no rows"})
-    found = wait_for(f"{service}: a trace", lambda: traces(obs, service))
+    found = wait_for(f"{service}: a trace", lambda: [t for t in traces(obs, service) if len(t["spans"]) == 2])
     spans = {span["operationName"]: span for span in found[0]["spans"]}
     expect(f"{service}: spans", ["get /", "select"], sorted(spans))
     outer, inner = spans["get /"], spans["select"]
@@ -101,9 +100,9 @@ def jaeger(obs, addresses):
         span.log_kv({"event": "declined", "code": 51})
         with tracer.start_span("bank", child_of=span) as inner:
             inner.set_tag("span.kind", "client")
-    time.sleep(1)  # The reporter has no other way to say that it began to send.
-    tracer.close()
+    # The reporter sends by itself each second, and has no other way to say so.
     found = wait_for("jaeger: a trace", lambda: [t for t in traces(obs, "pay") if len(t["spans"]) == 2])
+    tracer.close()
     spans = {span["operationName"]: span for span in found[0]["spans"]}
     outer, inner = spans["charge"], spans["bank"]
     expect("jaeger: tags", (7, 0.5, True), tuple(tags(outer).get(key) for key in ("amount", "rate", "error")))
@@ -127,7 +126,7 @@ def main():
             zipkin(obs, addresses["zipkin"], encoding)
         zipkin_on_the_main_port = obs.removeprefix("http://")
         request = urllib.request.Request(f"http://{zipkin_on_the_main_port}/api/v2/spans", b"[]")
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as reply:
             expect("main port", 202, reply.status)
         jaeger(obs, addresses)
     print(f"senders of traces: {len(failures)} differences")

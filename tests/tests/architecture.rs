@@ -316,6 +316,23 @@ fn prost_stays_in_wire() {
     refuse("packages that see prost", &faults);
 }
 
+/// A store gives snapshots of whole tenants; what requests read goes through what they may see
+/// (`Stores::metrics_of` and its kin).
+#[test]
+fn requests_read_no_whole_tenants() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let of_requests = path.starts_with("server/src/api") && !is_test_file(&path);
+        let code: String = without_tests(&text).split_whitespace().collect();
+        let reads = |store: &str| code.contains(&format!("{store}.snapshot("));
+        let everything = code.contains("Visible::all_of(");
+        if of_requests && (["metrics", "logs", "spans"].into_iter().any(reads) || everything) {
+            faults.push(path);
+        }
+    }
+    refuse("routes that read whole tenants", &faults);
+}
+
 #[test]
 fn unsafe_code_is_only_where_it_is_known() {
     let known = [

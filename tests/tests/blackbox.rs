@@ -3,11 +3,13 @@
 
 mod alertmanager;
 mod auth;
+mod backup;
 mod cli;
 mod cost;
 mod demo;
 mod deploy;
 mod derived;
+mod doctor;
 mod explain;
 mod grafana_logs;
 mod ingest;

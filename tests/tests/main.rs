@@ -17,5 +17,6 @@ mod peer;
 mod process;
 mod relay;
 mod rule_files;
+mod s3;
 mod send;
 mod simulation;

@@ -8,7 +8,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 const { chromium } = createRequire(resolve('ui/package.json'))('playwright-core');
 
-export const DEADLINE = 60_000;
+/** How long anything may take before a test gives up. Long, because machines may be busy. */
+export const DEADLINE = 180_000;
 export const PICTURES = resolve('target/ui');
 export const HACK = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
 export const TRACE = '5b8efff798038103d269b633813fc60c';
@@ -86,12 +87,15 @@ export async function serve(folder, more = [], config = CONFIG) {
 
 export async function browse(folder) {
   mkdirSync(PICTURES, { recursive: true });
-  return chromium.launchPersistentContext(join(folder, 'browser'), {
+  const browser = await chromium.launchPersistentContext(join(folder, 'browser'), {
+    timeout: DEADLINE,
     executablePath: process.env.OBS_CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
     viewport: { width: 1400, height: 900 },
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   });
+  browser.setDefaultTimeout(DEADLINE);
+  return browser;
 }
 
 /** Waits until that many are there. */
@@ -123,7 +127,7 @@ export async function open(page, url, path) {
 export async function state(page, want, within = 'main') {
   const selector = `${within} section.result`;
   await page.waitForSelector(`${selector}[data-state="${want}"]`, { timeout: DEADLINE }).catch(async () => {
-    const found = await page.locator(selector).first().innerText().catch(() => 'nothing');
+    const found = await page.locator(selector).first().innerText({ timeout: 5_000 }).catch(() => 'nothing');
     throw new Failure(`the result is not ${want} but: ${found.slice(0, 300)}`);
   });
 }

@@ -15,6 +15,7 @@ use obs_storage::{Corrupt, Snapshot};
 use crate::block::{self, Block};
 use crate::build::{Builder, Map};
 use crate::columns::{Columns, Source};
+use crate::confined::Sight;
 use crate::error::SelectError;
 use crate::filter::{Condition, Hints};
 use crate::kind::Spans;
@@ -47,13 +48,15 @@ pub fn scan_columns(
     look: &mut Look<'_>,
 ) -> Result<(), SelectError> {
     let hints = Hints::new(conditions);
+    let sight = Sight::of(snapshot);
     let near: Vec<&Part> = parts_of(snapshot)
         .filter(|p| p.hull().overlaps(range))
         .collect();
     // A span that arrives again starts when it started.
     let several = shared::near(snapshot, range, budget)?;
     for part in &near {
-        if blocks(part, range, &hints, &several, budget, look)?.is_break() {
+        let asked = (range, &hints, sight);
+        if blocks(part, asked, &several, budget, look)?.is_break() {
             return Ok(());
         }
     }
@@ -63,7 +66,10 @@ pub fn scan_columns(
                 continue;
             }
             budget.check()?;
-            let columns = of_held(&held, Some(&several));
+            let mut columns = of_held(&held, Some(&several));
+            if !sight.narrow(&mut columns)? {
+                continue;
+            }
             if charged(&columns, budget, |c| look(c))?.is_break() {
                 return Ok(());
             }
@@ -89,6 +95,7 @@ pub fn scan_traces(
     look: &mut LookTraces<'_>,
 ) -> Result<(), SelectError> {
     let hints = Hints::new(conditions);
+    let sight = Sight::of(snapshot);
     // A late span may lie in any part.
     let mut several = shared::anywhere(snapshot, range, budget)?;
     for part in parts_of(snapshot).filter(|p| p.hull().overlaps(range)) {
@@ -99,6 +106,7 @@ pub fn scan_traces(
             }
             let rows = part.block_rows(number);
             let columns = open(part, number, None)?;
+            let seen = sight.seen(&columns)?;
             let ids = columns.traces()?;
             let table = part.table(number)?;
             let carried = usize::from(part.carried(number) > 0);
@@ -115,7 +123,12 @@ pub fn scan_traces(
                 if own.end > rows.end {
                     several.insert(id);
                 } else if mask == hints.all() && !several.contains(&id) {
-                    whole.push(own.start - rows.start..own.end - rows.start);
+                    let own = own.start - rows.start..own.end - rows.start;
+                    match seen.of(&own) {
+                        Some(true) => whole.push(own),
+                        Some(false) => {}
+                        None => drop(several.insert(id)),
+                    }
                 }
             }
             if whole.is_empty() {
@@ -227,6 +240,7 @@ impl<'a, 'b> Gathering<'a, 'b> {
         }
         let mut seen: HashSet<Identity> = HashSet::with_capacity(rows.len());
         rows.retain(|(block, row)| seen.insert(block.identity(*row)));
+        Sight::of(self.snapshot).keep_places(&mut rows);
         rows.sort_by_key(|(block, row)| block.order(*row));
         let begin = self.builder.len();
         for (block, row) in rows {
@@ -271,8 +285,7 @@ impl<'a, 'b> Gathering<'a, 'b> {
 /// Gives the blocks of a part.
 fn blocks(
     part: &Part,
-    range: TimeRange,
-    hints: &Hints<'_>,
+    (range, hints, sight): (TimeRange, &Hints<'_>, Sight<'_>),
     several: &HashSet<TraceId>,
     budget: &Budget,
     look: &mut Look<'_>,
@@ -285,7 +298,10 @@ fn blocks(
             continue;
         }
         let rows = part.block_rows(number);
-        let columns = open(part, number, apart.as_ref().map(|a| a[rows].to_vec()))?;
+        let mut columns = open(part, number, apart.as_ref().map(|a| a[rows].to_vec()))?;
+        if !sight.narrow(&mut columns)? {
+            continue;
+        }
         let flow = charged(&columns, budget, |c| look(c))?;
         if flow.is_break() {
             return Ok(flow);

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::blockwise::{self, miscounted};
 use crate::chosen::Chosen;
+use crate::confined::Sight;
 use crate::error::SelectError;
 use crate::filter::Hints;
 use crate::kind::Spans;
@@ -186,7 +187,9 @@ impl<'a, 'b> Candidates<'a, 'b> {
     ) -> Result<Vec<TraceId>, SelectError> {
         let part = source.parts()[number];
         let holds = self.masks[number].0[block] & self.all == self.all;
-        let ids = blockwise::open(part, block, None)?.traces()?;
+        let columns = blockwise::open(part, block, None)?;
+        let ids = columns.traces()?;
+        let seen = Sight::of(self.snapshot).seen(&columns)?;
         let rows = part.block_rows(block);
         let carried = usize::from(part.carried(block) > 0);
         let table = source.table(number, block)?;
@@ -203,7 +206,12 @@ impl<'a, 'b> Candidates<'a, 'b> {
             if own.end > rows.end || self.several.contains(&id) {
                 scattered.push(id);
             } else if holds {
-                whole.push((id, hull.start, own.start - rows.start..own.end - rows.start));
+                let own = own.start - rows.start..own.end - rows.start;
+                match seen.of(&own) {
+                    Some(true) => whole.push((id, hull.start, own)),
+                    Some(false) => {}
+                    None => scattered.push(id),
+                }
             }
         }
         let marks = match chosen {
@@ -263,6 +271,30 @@ impl<'a, 'b> Candidates<'a, 'b> {
                 }
             }
         }
-        Ok((found & self.all == self.all).then_some(start))
+        if found & self.all != self.all {
+            return Ok(None);
+        }
+        match Sight::of(self.snapshot).is_whole() {
+            true => Ok(Some(start)),
+            false => self.seen_start(source, id),
+        }
+    }
+
+    /// The first start of the spans of a trace that are seen.
+    fn seen_start(
+        &self,
+        source: &mut Source<'a>,
+        id: TraceId,
+    ) -> Result<Option<Timestamp>, Corrupt> {
+        let mut rows = Vec::new();
+        source.places(id, &mut rows)?;
+        for memory in &self.snapshot.memories {
+            rows.extend(memory.rows(id));
+        }
+        let mut known = HashSet::with_capacity(rows.len());
+        rows.retain(|(block, row)| known.insert(block.identity(*row)));
+        Sight::of(self.snapshot).keep_places(&mut rows);
+        let starts = rows.iter().map(|(block, row)| block.starts[*row]);
+        Ok(starts.min().map(Timestamp::from_nanos))
     }
 }

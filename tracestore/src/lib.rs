@@ -8,7 +8,7 @@
 //!
 //! Formats: `docs/formats/span-record.md` (journal), `docs/formats/span-part.md` (parts).
 //! Reading order: [`kind`], `row`, `block`, `build`, `encode`, [`record`], [`memory`], `write`, [`part`], `merge`,
-//! [`filter`], `chosen`, `candidates`, [`scan`], `opened`, [`columns`], `shared`, [`blockwise`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
+//! [`filter`], `confined`, `chosen`, `candidates`, [`scan`], `opened`, [`columns`], `shared`, [`blockwise`], [`tags`]; beside them [`admit`], which ingestion calls before the journal.
 
 pub mod admit;
 pub mod blockwise;
@@ -29,6 +29,7 @@ mod build;
 mod candidates;
 mod catalog;
 mod chosen;
+mod confined;
 mod encode;
 mod merge;
 mod opened;

@@ -13,6 +13,7 @@ use crate::blockwise;
 use crate::candidates::{Candidates, Where};
 use crate::chosen::Chosen;
 use crate::columns::Columns;
+use crate::confined::Sight;
 use crate::error::SelectError;
 use crate::filter::{Hints, SpanFilter};
 use crate::kind::Spans;
@@ -173,7 +174,9 @@ fn rows_of<'b>(
     for memory in &snapshot.memories {
         rows.extend(memory.trace(id));
     }
+    // The first arrival counts also where it is not seen, so that merges change no answer.
     keep_first(&mut rows);
+    Sight::of(snapshot).keep(&mut rows);
     charge(rows, budget)
 }
 

@@ -7,10 +7,13 @@ use obs_model::spans::AttributeValue;
 use obs_model::{Budget, TimeRange};
 use obs_storage::Snapshot;
 
+use crate::blockwise;
 use crate::catalog::{Catalog, Place};
+use crate::confined::{Seen, Sight};
 use crate::error::SelectError;
 use crate::filter::Scope;
 use crate::kind::Spans;
+use crate::part::Part;
 use crate::value::compare;
 
 /// Names that are no attributes but have values to choose from.
@@ -65,10 +68,16 @@ fn gather(
 ) -> Result<Catalog, SelectError> {
     let mut catalog = Catalog::default();
     let mut held = budget.holding();
+    let sight = Sight::of(snapshot);
     for part in snapshot.parts.iter().map(|p| &p.part) {
-        if part.hull().overlaps(range) {
+        if !part.hull().overlaps(range) {
+            continue;
+        }
+        if sight.is_whole() {
             part.catalog(&mut catalog)?;
             held.set(catalog.bytes())?;
+        } else {
+            gather_seen(part, (range, sight), budget, &mut catalog)?;
         }
     }
     for memory in &snapshot.memories {
@@ -76,12 +85,13 @@ fn gather(
             let block = &held.block;
             budget.check()?;
             let inside = range.contains(held.hull.start) && range.contains(held.hull.end);
-            if inside && held.again.is_empty() {
+            if inside && held.again.is_empty() && sight.is_whole() {
                 catalog.add_block(block);
                 continue;
             }
             for row in 0..block.len() {
-                let counts = !held.again.contains(&(row as u32));
+                let resource = &block.resources[block.of_resource[row] as usize];
+                let counts = !held.again.contains(&(row as u32)) && sight.sees(resource);
                 if counts && block.range(row).overlaps(range) {
                     budget.samples(1)?;
                     catalog.add(&block.row(row));
@@ -93,4 +103,36 @@ fn gather(
     }
     held.keep();
     Ok(catalog)
+}
+
+/// The catalog of what is seen of a part: that of the part says more, so its blocks are read.
+fn gather_seen(
+    part: &Part,
+    (range, sight): (TimeRange, Sight<'_>),
+    budget: &Budget,
+    catalog: &mut Catalog,
+) -> Result<(), SelectError> {
+    let mut held = budget.holding();
+    for number in 0..part.block_count() {
+        budget.check()?;
+        if !part.block_hull(number).overlaps(range) {
+            continue;
+        }
+        let seen = sight.seen(&blockwise::open(part, number, None)?)?;
+        if matches!(seen, Seen::None) {
+            continue;
+        }
+        let block = part.block(number)?;
+        held.set(catalog.bytes() + block.bytes() as u64)?;
+        match seen {
+            Seen::None => {}
+            Seen::All => catalog.add_block(&block),
+            Seen::Without(hidden) => {
+                let rows = hidden.iter().enumerate().filter(|(_, hidden)| !**hidden);
+                rows.for_each(|(row, _)| catalog.add(&block.row(row)));
+                catalog.release();
+            }
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,9 @@ use obs_model::spans::{
     Attribute, AttributeValue, Resource, ResourceSpans, Scope as Library, ScopeSpans, SpanEvent,
     SpanKind, SpanLink, StatusCode,
 };
-use obs_model::{Budget, Span, SpanBatch, SpanId, Tenant, TimeRange, Timestamp, TraceId};
+use obs_model::{
+    Budget, MatchOp, Matcher, Span, SpanBatch, SpanId, Tenant, TimeRange, Timestamp, TraceId,
+};
 use obs_storage::codec::bytes;
 use obs_storage::{
     Blob, Force, Kind, Options, PartReader, PartWriter, Record, SimDisk, Snapshot, Store,
@@ -364,6 +366,59 @@ proptest! {
             let filter = SpanFilter { range, conditions: Vec::new() };
             prop_assert_eq!(scanned(&snapshot, &filter), expected(&oracle, range));
         }
+    }
+
+    #[test]
+    fn confined_readers_see_some_spans(
+        steps in prop::collection::vec((spans_batch(), step()), 0..7),
+        name in prop::sample::select(&["a", "b", "service_name"][..]),
+        op in prop::sample::select(&[MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex][..]),
+        value in prop::sample::select(&["", "a", "b", "true", "0|1"][..]),
+        from in -100..9000i64,
+        length in 0..3000i64,
+    ) {
+        let (snapshot, mut oracle) = build(&steps);
+        let matchers = [Matcher::new(name, op, value).unwrap()];
+        for rows in oracle.values_mut() {
+            rows.retain(|(resource, ..)| obs_model::resource::meets(&matchers, &resource.attributes));
+        }
+        oracle.retain(|_, rows| !rows.is_empty());
+        let snapshot = snapshot.confined_to(Arc::new(matchers));
+        for number in 0..7 {
+            let found = trace(&snapshot, id(number), &budget()).unwrap();
+            prop_assert_eq!(found.as_ref().map(flat), oracle.get(&id(number)).cloned());
+        }
+        for range in [TimeRange::ALL, range(from, from + length)] {
+            let filter = SpanFilter { range, conditions: Vec::new() };
+            prop_assert_eq!(scanned(&snapshot, &filter), expected(&oracle, range));
+        }
+        let all: BTreeMap<TraceId, usize> = oracle.iter().map(|(id, rows)| (*id, rows.len())).collect();
+        let mut counted = BTreeMap::new();
+        crate::scan_columns(&snapshot, TimeRange::ALL, &[], &budget(), &mut |columns| {
+            for row in (0..columns.len()).filter(|row| columns.apart().is_none_or(|a| !a[*row])) {
+                *counted.entry(columns.ids(row)?.0).or_insert(0) += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        }).unwrap();
+        prop_assert_eq!(&counted, &all);
+        counted.clear();
+        crate::scan_traces(&snapshot, TimeRange::ALL, &[], &budget(), &mut |columns, traces| {
+            for own in traces {
+                counted.insert(columns.ids(own.start)?.0, own.len());
+            }
+            Ok(ControlFlow::Continue(()))
+        }).unwrap();
+        prop_assert_eq!(&counted, &all);
+        counted.clear();
+        let filter = SpanFilter { range: TimeRange::ALL, conditions: Vec::new() };
+        scan::scan_found(&snapshot, &filter, None, &budget(), &mut |id, found| {
+            counted.insert(id, match found {
+                scan::Found::Whole(batch) => batch.span_count(),
+                scan::Found::Rows(_, rows) => rows.len(),
+            });
+            Ok(ControlFlow::Continue(()))
+        }).unwrap();
+        prop_assert_eq!(&counted, &all);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use obs_storage::Snapshot;
 use crate::error::SelectError;
 use crate::kind::Metrics;
 use crate::select::for_series;
+use crate::selection::Selection;
+use crate::tier::Resolution;
 
 /// Counts of series and labels; each list has the largest entries first, equal ones by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Cardinality {
     pub series: u64,
     /// Distinct pairs of label name and value.
     pub pairs: u64,
-    /// Samples in memories and parts, repetitions included.
+    /// Samples in memories and parts, repetitions included; about, where the reader is confined.
     pub samples: u64,
     /// Series by metric name.
     pub series_by_metric: Vec<(String, u64)>,
@@ -72,11 +74,16 @@ pub fn cardinality(
         limit,
         pairs.map(|(n, v, count)| (format!("{n}={v}"), count)),
     );
-    found.samples = samples(snapshot);
+    found.samples = samples(snapshot, budget)?;
     Ok(found)
 }
 
-fn samples(snapshot: &Snapshot<Metrics>) -> u64 {
+fn samples(snapshot: &Snapshot<Metrics>, budget: &Budget) -> Result<u64, SelectError> {
+    if !snapshot.confined.is_empty() {
+        let as_is = Resolution::default();
+        let seen = Selection::open(snapshot, &[], TimeRange::ALL, as_is, budget)?;
+        return Ok(seen.estimate().samples);
+    }
     let memories: u64 = snapshot.memories.iter().map(|m| m.read().samples).sum();
     // Tiers have none of their own.
     let parts = snapshot.parts.iter().map(|p| &p.part);
@@ -84,7 +91,7 @@ fn samples(snapshot: &Snapshot<Metrics>) -> u64 {
         .filter(|p| p.resolution == 0)
         .map(|p| p.samples())
         .sum();
-    memories + parts
+    Ok(memories + parts)
 }
 
 /// The largest entries, never more than `limit` held at a time.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use obs_model::{Budget, Labels, TimeRange};
+use obs_model::{Budget, Labels, Matcher, TimeRange};
 use obs_storage::Snapshot;
 
 use crate::cardinality::top;
@@ -49,6 +49,7 @@ pub fn growth(
     let mut gathered = Gathered {
         before: MilliRange::of(before),
         after: MilliRange::of(after),
+        confined: &snapshot.confined,
         budget,
         series: HashMap::new(),
     };
@@ -61,6 +62,8 @@ pub fn growth(
 struct Gathered<'a> {
     before: MilliRange,
     after: MilliRange,
+    /// What series must meet to be seen.
+    confined: &'a [Matcher],
     budget: &'a Budget,
     series: HashMap<Labels, Seen>,
 }
@@ -99,7 +102,7 @@ impl Gathered<'_> {
         match source {
             Source::Memory(memory, hidden) => {
                 let head = memory.read();
-                let (found, mask) = find_visible(&head, hidden, &[], both)?;
+                let (found, mask) = find_visible(&head, hidden, self.confined, both)?;
                 for id in found {
                     self.budget.check()?;
                     let times = head.column(id, both)?.times;
@@ -109,7 +112,7 @@ impl Gathered<'_> {
                 Ok(())
             }
             Source::Part(part, hidden) => {
-                let (found, mask) = find_visible(*part, hidden, &[], both)?;
+                let (found, mask) = find_visible(*part, hidden, self.confined, both)?;
                 let mut cache = TimesCache::new();
                 let mut held = self.budget.holding();
                 for_groups(part, &found, &mut |group, places| {

@@ -53,7 +53,8 @@ pub use obs_storage::{Hidden, OpenPart, Snapshot};
 pub use part::Part;
 pub use record::RECORD_SAMPLES_MAX;
 pub use select::{
-    SelectedSeries, exemplars, label_names, label_values, metadata, recent, select, series,
+    SelectedSeries, exemplars, has_family, label_names, label_values, metadata, recent, select,
+    series,
 };
 pub use selection::{Borders, Estimate, Need, Samples, Selection};
 pub use summary::{Fallen, Summary};

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use obs_model::labels::METRIC_NAME;
 use obs_model::metrics::{Exemplar, Metadata};
 use obs_model::{Budget, Labels, Matcher, Samples, TimeRange};
 use obs_storage::{Corrupt, Hidden, Snapshot};
@@ -227,6 +228,7 @@ pub(crate) fn for_series(
     budget: &Budget,
     each: &mut dyn FnMut(&Labels),
 ) -> Result<(), SelectError> {
+    let matchers = &*snapshot.confine(matchers);
     let mut seen = std::collections::HashSet::new();
     for source in sources(snapshot, range) {
         for_labels(&source, matchers, MilliRange::of(range), &mut |labels| {
@@ -265,6 +267,7 @@ fn for_indices(
     range: TimeRange,
     each: &mut VisitIndex<'_>,
 ) -> Result<(), SelectError> {
+    let matchers = &*snapshot.confine(matchers);
     let millis = MilliRange::of(range);
     let mut visit = |index: &dyn Index,
                      live: Option<RoaringBitmap>,
@@ -359,8 +362,24 @@ pub fn label_values(
     Ok(values.into_iter().collect())
 }
 
-/// The metadata of all families, sorted by name; what arrived last counts.
-pub fn metadata(snapshot: &Snapshot<Metrics>) -> Result<Vec<Metadata>, Corrupt> {
+/// What the names of a family's series may have behind its own.
+const FAMILY_SUFFIXES: [&str; 9] = [
+    "", "_total", "_count", "_sum", "_bucket", "_created", "_info", "_gcount", "_gsum",
+];
+
+/// Whether some of these sorted names of series belong to a family.
+pub fn has_family(names: &[String], family: &str) -> bool {
+    let known = |name: &str| names.binary_search_by(|n| n.as_str().cmp(name)).is_ok();
+    let mut suffixes = FAMILY_SUFFIXES.iter();
+    suffixes.any(|suffix| known(&format!("{family}{suffix}")))
+}
+
+/// The metadata of all families, sorted by name; what arrived last counts. A confined reader gets
+/// that of families of which it sees a series.
+pub fn metadata(
+    snapshot: &Snapshot<Metrics>,
+    budget: &Budget,
+) -> Result<Vec<Metadata>, SelectError> {
     let mut all = BTreeMap::new();
     for part in &snapshot.parts {
         for entry in part.part.metadata()? {
@@ -372,7 +391,12 @@ pub fn metadata(snapshot: &Snapshot<Metrics>) -> Result<Vec<Metadata>, Corrupt> 
             all.insert(family.clone(), entry.clone());
         }
     }
-    Ok(all.into_values().collect())
+    let mut all: Vec<Metadata> = all.into_values().collect();
+    if !snapshot.confined.is_empty() {
+        let names = label_values(snapshot, METRIC_NAME, &[], TimeRange::ALL, budget)?;
+        all.retain(|entry| has_family(&names, &entry.family));
+    }
+    Ok(all)
 }
 
 /// Bytes of an exemplar in memory.
@@ -388,6 +412,7 @@ pub fn exemplars(
     range: TimeRange,
     budget: &Budget,
 ) -> Result<Vec<(Labels, Vec<Exemplar>)>, SelectError> {
+    let matchers = &*snapshot.confine(matchers);
     let millis = MilliRange::of(range);
     let mut all: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
     let mut add = |labels: &Labels, exemplar: &Exemplar| {

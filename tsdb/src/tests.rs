@@ -449,7 +449,7 @@ proptest! {
             prop_assert!(values.map_or(0, |v| v.len()) <= 1000);
             let exemplars = crate::exemplars(&snapshot, &[], all, &budget());
             prop_assert!(exemplars.map_or(0, |e| e.len()) <= 200);
-            let metadata = crate::metadata(&snapshot);
+            let metadata = crate::metadata(&snapshot, &budget());
             prop_assert!(metadata.map_or(0, |m| m.len()) <= 1000);
         }
         if let Ok(Some(merged)) = merge(&[good.clone(), damaged], TimeRange::ALL) {
@@ -721,7 +721,7 @@ fn metadata_without_samples_is_kept() {
         }
     };
     let families = |store: &Engine<Metrics>| -> Vec<String> {
-        let all = crate::metadata(&store.snapshot(&tenant)).unwrap();
+        let all = crate::metadata(&store.snapshot(&tenant), &budget()).unwrap();
         all.into_iter().map(|m| m.help).collect()
     };
     let day = 20_000 * NANOS_PER_DAY;
@@ -792,7 +792,10 @@ fn long_labels_and_many_exemplars_make_several_runs() {
             .iter()
             .map(|s| (s.labels.clone(), s.exemplars.clone()));
         assert_eq!(found, expect.collect::<Vec<_>>());
-        assert_eq!(crate::metadata(&snapshot).unwrap(), batch.metadata);
+        assert_eq!(
+            crate::metadata(&snapshot, &budget()).unwrap(),
+            batch.metadata
+        );
     }
 }
 
@@ -878,7 +881,7 @@ fn exemplars_metadata_and_cardinality_come_from_everywhere() {
     let found = crate::exemplars(&snapshot, &all, millis(4, 8), &budget()).unwrap();
     assert_eq!(found, vec![(series_labels(5), vec![exemplar(7)])]);
 
-    let metadata = crate::metadata(&snapshot).unwrap();
+    let metadata = crate::metadata(&snapshot, &budget()).unwrap();
     assert_eq!(metadata.len(), 1);
     assert_eq!(metadata[0].kind, MetricKind::Counter);
 
@@ -1019,7 +1022,7 @@ fn files_of_old_versions_are_read_and_written_alike() {
             exemplars,
             [(series_labels(5), vec![exemplar(3), exemplar(7)])]
         );
-        let metadata = crate::metadata(&snapshot).unwrap();
+        let metadata = crate::metadata(&snapshot, &budget()).unwrap();
         assert_eq!(metadata, full_batch().metadata);
     }
 }

@@ -18,6 +18,35 @@ pub struct Credentials {
     pub session_token: String,
 }
 
+impl Credentials {
+    /// The credentials of a profile in a file such as `~/.aws/credentials`; nothing without both
+    /// keys.
+    pub fn of_profile(text: &str, profile: &str) -> Option<Self> {
+        let mut found = Self::default();
+        // Keys before any profile are those of the default one.
+        let mut inside = profile == "default";
+        for line in text.lines().map(str::trim) {
+            let name = line
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'));
+            if let Some(name) = name {
+                inside = name.trim() == profile;
+            }
+            let Some((key, value)) = line.split_once('=').filter(|_| inside) else {
+                continue;
+            };
+            let place = match key.trim() {
+                "aws_access_key_id" => &mut found.access_key,
+                "aws_secret_access_key" => &mut found.secret_key,
+                "aws_session_token" => &mut found.session_token,
+                _ => continue,
+            };
+            value.trim().clone_into(place);
+        }
+        (!found.access_key.is_empty() && !found.secret_key.is_empty()).then_some(found)
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Credentials")
@@ -175,6 +204,22 @@ mod tests {
             hex(&mac(&key, &text)),
             "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
         );
+    }
+
+    #[test]
+    fn profiles_are_read() {
+        let text = "[default]\naws_access_key_id = A\naws_secret_access_key=S=\n\n[other]\n# no key\naws_access_key_id=B\n";
+        let found = Credentials::of_profile(text, "default").expect("a profile");
+        assert_eq!(
+            (found.access_key.as_str(), found.secret_key.as_str()),
+            ("A", "S=")
+        );
+        assert_eq!(Credentials::of_profile(text, "other"), None);
+        assert_eq!(Credentials::of_profile(text, "none"), None);
+        let bare = "aws_access_key_id=A\naws_secret_access_key=S\naws_session_token=T";
+        let found = Credentials::of_profile(bare, "default").expect("keys");
+        assert_eq!(found.session_token, "T");
+        assert_eq!(Credentials::of_profile(bare, "other"), None);
     }
 
     #[test]

@@ -32,6 +32,27 @@ pub struct Data<'a> {
     pub external_url: &'a str,
     /// When it was decided.
     pub now: Timestamp,
+    /// By what a receiver knows that it was told this before; empty where nobody can.
+    pub delivery: String,
+}
+
+/// What a notification is known by: the same when it is sent again because nobody can say whether it
+/// arrived, also by the next server, and another one for whatever else is told.
+fn delivery(notification: &Notification) -> String {
+    let key = &notification.key;
+    let before = notification.before.map_or(0, Timestamp::nanos);
+    let mut bytes = Vec::new();
+    for text in [&key.group, &key.receiver] {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes.extend_from_slice(format!("{}\0{}\0{before}", key.kind, key.index).as_bytes());
+    for alert in &notification.alerts {
+        let over = u8::from(alert.is_resolved(notification.now));
+        let starts = alert.starts_at.nanos();
+        bytes.extend_from_slice(format!("\0{}{over}{starts}", alert.fingerprint).as_bytes());
+    }
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes))
 }
 
 impl<'a> Data<'a> {
@@ -50,6 +71,7 @@ impl<'a> Data<'a> {
             reason: notification.reason.as_str(),
             external_url,
             now: notification.now,
+            delivery: delivery(notification),
         }
     }
 

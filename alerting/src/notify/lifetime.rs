@@ -78,8 +78,12 @@ impl Groups {
         }
     }
 
-    /// Notes all alerts that ended without a word.
-    pub fn time_out_all(&mut self, now: Timestamp) {
+    /// Notes all alerts that ended without a word: not those for which nobody can speak yet, nor
+    /// those whose time is over because the clock was set. So many nanoseconds have really passed
+    /// since time was looked at last.
+    pub fn time_out_all(&mut self, log: &mut Log, now: Timestamp, elapsed: i64) {
+        self.keep_pace(log, now, elapsed);
+        self.hold(now);
         let ended = |alert: &&Received| alert.is_resolved(now) && !alert.is_over();
         let ended = self.alerts().filter(ended).map(|alert| alert.fingerprint);
         for print in ended.collect::<Vec<Fingerprint>>() {

@@ -460,6 +460,7 @@ mod tests {
         let alerts = [alert("1", "page", false), alert("2", "page", true)];
         let group = Labels::from_pairs([("alertname", "A")]);
         let data = Data {
+            delivery: String::new(),
             receiver: "team x",
             group_key: "{}:{}",
             group_labels: &group,

@@ -252,6 +252,15 @@ impl Alerting {
         .collect()
     }
 
+    /// Nobody took these: they are due at the next evaluation.
+    pub fn not_sent(&mut self, sent: &[Sent]) {
+        for sent in sent {
+            if let Some(alert) = self.active.get_mut(&sent.labels) {
+                alert.sent_at = None;
+            }
+        }
+    }
+
     /// Takes over the alerts of the same rule before a reload.
     pub fn take_over(&mut self, earlier: Self) {
         self.active = earlier.active;

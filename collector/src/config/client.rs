@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::values::Secret;
+use crate::outgoing::Addresses;
 
 /// A secret, inline or in a file that is read again for every scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ impl Credential {
 }
 
 /// `basic_auth`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct BasicAuth {
+pub(crate) struct BasicAuth {
     username: Option<String>,
     username_file: Option<PathBuf>,
     password: Option<Secret>,
@@ -45,9 +46,9 @@ pub(super) struct BasicAuth {
 }
 
 /// `authorization`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Authorization {
+pub(crate) struct Authorization {
     #[serde(rename = "type")]
     kind: Option<String>,
     credentials: Option<Secret>,
@@ -176,7 +177,7 @@ pub(super) use with_client_keys;
 /// `oauth2`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawOauth2 {
+pub(crate) struct RawOauth2 {
     #[serde(default)]
     client_id: String,
     client_secret: Option<Secret>,
@@ -249,7 +250,7 @@ pub struct Oauth2 {
 
 /// The keys as they were written.
 #[derive(Debug, Default)]
-pub(super) struct RawClient {
+pub(crate) struct RawClient {
     pub basic_auth: Option<BasicAuth>,
     pub authorization: Option<Authorization>,
     pub bearer_token: Option<Secret>,
@@ -309,10 +310,12 @@ pub struct ClientConfig {
     pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// More headers.
     pub headers: BTreeMap<String, HeaderValues>,
+    /// Which addresses are dialled, where others say where requests go. Not said by the keys.
+    pub addresses: Option<Addresses>,
 }
 
 impl RawClient {
-    pub(super) fn check(self) -> Result<ClientConfig, String> {
+    pub(crate) fn check(self) -> Result<ClientConfig, String> {
         let ways = usize::from(self.basic_auth.is_some())
             + usize::from(self.authorization.is_some())
             + usize::from(self.bearer_token.is_some())
@@ -367,6 +370,7 @@ impl RawClient {
             proxy_from_environment: self.proxy_from_environment,
             proxy_connect_header: self.proxy_connect_header,
             headers: self.http_headers,
+            addresses: None,
         })
     }
 }
@@ -445,8 +449,16 @@ impl TlsConfig {
 }
 
 impl ClientConfig {
+    /// For requests that go where others say.
+    pub fn guard(&mut self, addresses: &Addresses) {
+        self.addresses = Some(addresses.clone());
+        if let Auth::Oauth2(oauth2) = &mut self.auth {
+            oauth2.client.guard(addresses);
+        }
+    }
+
     /// Makes the paths of all files relative to the folder of the configuration file.
-    pub(super) fn join_paths(&mut self, folder: &Path) {
+    pub(crate) fn join_paths(&mut self, folder: &Path) {
         let join = |path: &mut PathBuf| *path = folder.join(&path);
         let join_credential = |credential: &mut Credential| match credential {
             Credential::Inline(_) => {}
@@ -494,10 +506,16 @@ impl TlsConfig {
     /// Reads `tls_config` where it stands alone. Paths are below the folder.
     pub fn read(keys: &serde_yaml_ng::Value, folder: &Path) -> Result<Self, String> {
         let mut tls: Self = serde_yaml_ng::from_value(keys.clone()).map_err(|e| e.to_string())?;
-        tls.check()?;
-        tls.server_name = tls.server_name.filter(|name| !name.is_empty());
-        tls.join_paths(folder);
+        tls.settle(folder)?;
         Ok(tls)
+    }
+
+    /// Checks the keys; paths are below the folder from then on.
+    pub(crate) fn settle(&mut self, folder: &Path) -> Result<(), String> {
+        self.check()?;
+        self.server_name = self.server_name.take().filter(|name| !name.is_empty());
+        self.join_paths(folder);
+        Ok(())
     }
 
     fn join_paths(&mut self, folder: &Path) {

@@ -14,6 +14,7 @@ use super::client::{Auth, ClientConfig, with_client_keys};
 use super::discoveries::{refresh, url};
 pub use super::more_clouds::{LinodeSettings, MarathonSettings, PuppetDbSettings};
 use super::values::{Secret, Span};
+use crate::aws::Surroundings;
 
 /// Prometheus' default of `refresh_interval`.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -115,16 +116,16 @@ pub struct Ec2Settings {
     pub endpoint: Option<String>,
     /// The region; that of the machine where this is empty.
     pub region: String,
-    /// Name and text of a key; those of the machine where there is none.
+    /// Name and text of a key; the surroundings are searched where there is none.
     pub key: Option<(String, Secret)>,
     /// The role that is taken on, and its external id.
     pub role: Option<(String, String)>,
     /// What instances must be like.
     pub filters: Vec<Ec2Filter>,
-    /// Where the machine tells of itself.
-    pub machine: String,
-    /// Where roles are given out, where it is not the usual place.
-    pub roles: Option<String>,
+    /// Whose credentials are used where there is no key; empty for what the surroundings have.
+    pub profile: String,
+    /// Where credentials are looked for.
+    pub from: Surroundings,
 }
 
 with_client_keys! {
@@ -154,12 +155,6 @@ impl Ec2Discovery {
         if client.auth != Auth::None {
             return Err("requests are signed: no other credentials can be configured".to_owned());
         }
-        if self.profile.is_some_and(|profile| !profile.is_empty()) {
-            return Err(
-                "profile is not supported, expected access_key and secret_key, or the role of the machine"
-                    .to_owned(),
-            );
-        }
         if let Some(endpoint) = &self.endpoint {
             url("endpoint", endpoint)?;
         }
@@ -181,8 +176,8 @@ impl Ec2Discovery {
             key,
             role: role.map(|role| (role, self.external_id.unwrap_or_default())),
             filters: self.filters,
-            machine: "http://169.254.169.254".to_owned(),
-            roles: None,
+            profile: self.profile.unwrap_or_default(),
+            from: Surroundings::default(),
         });
         polled((self.refresh_interval, REFRESH), self.port, client, api)
     }
@@ -447,7 +442,6 @@ mod tests {
             assert!(told.contains(expect), "{yaml}: {told}");
         };
         check("ec2_sd_configs: [{access_key: a}]", "belong together");
-        check("ec2_sd_configs: [{profile: p}]", "profile is not supported");
         check("ec2_sd_configs: [{bearer_token: t}]", "requests are signed");
         check(
             "ec2_sd_configs: [{filters: [{name: a, values: []}]}]",

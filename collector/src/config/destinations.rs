@@ -14,6 +14,7 @@ use super::client::with_client_keys;
 use super::remote_write::{RemoteWrite, RemoteWriteConfig, short_name};
 use super::values::{Secret, Span};
 use super::{ConfigError, remote_writes};
+use crate::http_client::shown;
 
 /// One entry of `obs.collector.destinations` as written: exactly one of the keys.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -153,11 +154,12 @@ impl Destination {
 
 impl ShipConfig {
     fn check(mut self, kind: ShipKind, folder: &Path) -> Result<Ship, String> {
-        let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url {:?}: {e}", self.url))?;
+        let url = reqwest::Url::parse(&self.url);
+        let url = url.map_err(|e| format!("url {:?}: {e}", shown(&self.url)))?;
         if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
             return Err(format!(
                 "url {:?}: expected http or https and a host",
-                self.url
+                shown(&self.url)
             ));
         }
         for name in self.headers.keys() {

@@ -10,6 +10,7 @@ use serde::de::Deserializer;
 
 use super::client::{Auth, ClientConfig, Credential, RawClient, with_client_keys};
 use super::values::from_text;
+use crate::http_client::shown;
 
 /// A role by its name.
 #[derive(Clone, Copy, Debug)]
@@ -134,9 +135,13 @@ impl KubernetesDiscovery {
 
 /// The API server behind an address and the options of an HTTP client.
 fn server(url: String, http: ClientConfig) -> Result<client::Server, String> {
-    let parsed = reqwest::Url::parse(&url).map_err(|e| format!("api_server {url:?}: {e}"))?;
+    let parsed =
+        reqwest::Url::parse(&url).map_err(|e| format!("api_server {:?}: {e}", shown(&url)))?;
     if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(format!("api_server {url:?} is neither http nor https"));
+        return Err(format!(
+            "api_server {:?} is neither http nor https",
+            shown(&url)
+        ));
     }
     if http.no_proxy.is_some() || http.proxy_from_environment {
         return Err("no_proxy and proxy_from_environment are not supported for the API server, set proxy_url".to_owned());

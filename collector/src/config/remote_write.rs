@@ -11,6 +11,7 @@ use super::ClientConfig;
 use super::client::with_client_keys;
 use super::relabeling::RelabelConfig;
 use super::values::{Secret, Span, Unsupported};
+use crate::http_client::shown;
 use crate::relabel::Rule;
 
 /// Headers that the sender itself writes.
@@ -155,13 +156,21 @@ pub struct RemoteWrite {
     pub client: ClientConfig,
 }
 
+impl RemoteWrite {
+    /// Whether the destination is told what is known of families.
+    pub fn tells_families(&self) -> bool {
+        self.message == WriteMessage::Two || self.metadata.send
+    }
+}
+
 impl RemoteWriteConfig {
     pub(super) fn check(mut self, folder: &Path) -> Result<RemoteWrite, String> {
-        let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url {:?}: {e}", self.url))?;
+        let url = reqwest::Url::parse(&self.url);
+        let url = url.map_err(|e| format!("url {:?}: {e}", shown(&self.url)))?;
         if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
             return Err(format!(
                 "url {:?}: expected http or https and a host",
-                self.url
+                shown(&self.url)
             ));
         }
         for name in self.headers.keys() {

@@ -10,6 +10,7 @@ use obs_model::{Labels, TargetGroup};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::provider::{BATCH_GROUPS, Groups};
+use crate::http_client::shown;
 
 /// Largest answer that is read.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -135,9 +136,9 @@ pub(super) fn address(
     path: &[&str],
     params: &[(String, String)],
 ) -> Result<reqwest::Url, String> {
-    let mut url = reqwest::Url::parse(base).map_err(|e| format!("{base:?}: {e}"))?;
+    let mut url = reqwest::Url::parse(base).map_err(|e| format!("{:?}: {e}", shown(base)))?;
     url.path_segments_mut()
-        .map_err(|()| format!("{base:?} has no path"))?
+        .map_err(|()| format!("{:?} has no path", shown(base)))?
         .pop_if_empty()
         .push("v1")
         .extend(path);
@@ -168,7 +169,7 @@ pub(super) mod tests {
 
     /// A server that answers what was recorded, by path and query, and remembers what it was asked.
     #[derive(Debug)]
-    pub(in crate::discovery) struct Recorded {
+    pub(crate) struct Recorded {
         pub url: String,
         pub asked: Arc<Mutex<Vec<String>>>,
         pub headers: Arc<Mutex<Vec<http::HeaderMap>>>,
@@ -179,7 +180,7 @@ pub(super) mod tests {
 
     impl Recorded {
         /// Answers of each path come one after the other; the last one stays.
-        pub(in crate::discovery) async fn start(answers: &[(&str, &str)]) -> Self {
+        pub(crate) async fn start(answers: &[(&str, &str)]) -> Self {
             let mut all: HashMap<String, VecDeque<String>> = HashMap::new();
             for (path, answer) in answers {
                 let queue = all.entry((*path).to_owned()).or_default();
@@ -238,7 +239,7 @@ pub(super) mod tests {
     }
 
     /// The settings of the only discovery of a job.
-    pub(in crate::discovery) fn discovery(yaml: &str) -> crate::config::Discovery {
+    pub(crate) fn discovery(yaml: &str) -> crate::config::Discovery {
         let mut job = crate::discovery::tests::job(&format!("{{job_name: j, {yaml}}}"));
         job.discovery.remove(0)
     }

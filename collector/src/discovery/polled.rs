@@ -22,6 +22,7 @@ use super::poll::{ANSWER_BYTES_MAX, Feed, TIMEOUT, every};
 use super::provider::Groups;
 use crate::config::clouds::{PolledApi, PolledSettings};
 use crate::http_client::configured::{HttpClient, Use};
+use crate::http_client::shown;
 
 /// Pages that one question may have.
 const PAGES_MAX: usize = 1_000;
@@ -74,8 +75,8 @@ async fn json<T: DeserializeOwned>(
         request = request.bearer_auth(token);
     }
     let answer = client.ask(request, ANSWER_BYTES_MAX).await;
-    let answer = answer.map_err(|fault| format!("{url}: {fault}"))?;
-    answer.json().map_err(|fault| format!("{url}: {fault}"))
+    let told = |fault| format!("{}: {fault}", shown(url));
+    answer.and_then(|answer| answer.json()).map_err(told)
 }
 
 /// Pairs as forms send them.
@@ -96,13 +97,15 @@ fn group(source: &str, targets: Vec<Labels>) -> Vec<TargetGroup> {
 /// Whether a link to a further page stays with the server that was asked: credentials go there.
 fn same_server(base: &str, next: &str) -> Result<(), String> {
     let origin = |text: &str| {
-        let url = reqwest::Url::parse(text).map_err(|e| format!("{text:?}: {e}"))?;
+        let url = reqwest::Url::parse(text).map_err(|e| format!("{:?}: {e}", shown(text)))?;
         Ok::<_, String>(url.origin())
     };
     match origin(base)? == origin(next)? {
         true => Ok(()),
         false => Err(format!(
-            "a further page at {next:?}, expected one of {base}"
+            "a further page at {:?}, expected one of {}",
+            shown(next),
+            shown(base)
         )),
     }
 }

@@ -10,6 +10,7 @@ use obs_model::metrics::MetricKind::{Counter, Gauge, Histogram};
 
 use super::request::Amounts;
 use crate::config::RemoteWrite;
+use crate::http_client::shown;
 
 /// Upper bounds of the duration of a request, in seconds.
 const BOUNDS: [f64; 9] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -215,7 +216,7 @@ const OWN: &[Told] = &[
 fn labels(write: &RemoteWrite) -> Labels {
     Labels::from_pairs([
         ("remote_name", write.name.as_str()),
-        ("url", write.url.as_str()),
+        ("url", &*shown(&write.url)),
     ])
 }
 

@@ -4,7 +4,7 @@
 //! Invariant: the samples of one series are sent in the order in which they came: a series has one
 //! shard in a round, and a round begins when the one before has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,14 +51,18 @@ pub(super) async fn keep(to: &Arc<Destination>, worker: &Decoder, stop: &Cancell
         let (to, worker, stop) = (Arc::clone(to), worker.clone(), stop.clone());
         async move {
             run(&to, &worker, &stop).await;
-            // Only who is stopped ends.
-            match stop.is_cancelled() {
+            // Only who is stopped, or has nothing more to send, ends.
+            match stop.is_cancelled() || to.life.is_over(&to.spool) {
                 true => End::Done,
                 false => End::Lost,
             }
         }
     };
-    supervise::keep("forwarding of samples", stop, || to.spool.rewind(), begin).await;
+    let fault = || {
+        to.spool.fault();
+        to.spool.rewind();
+    };
+    supervise::keep("forwarding of samples", stop, fault, begin).await;
 }
 
 /// Sends until it is stopped, or lost what it was to send.
@@ -68,12 +72,14 @@ async fn run(to: &Arc<Destination>, worker: &Decoder, stop: &CancellationToken) 
     };
     let mut families = Families::new(to);
     loop {
-        let Some(round) = gather(to, worker, stop, &mut families, &client).await else {
+        let gathered = gather(to, worker, stop, &mut families, &client).await;
+        let Some(mut round) = gathered else {
             return;
         };
         let Some(last) = round.last else {
             continue;
         };
+        families.join(&mut round.by_tenant);
         if !send_round(to, &client, round, stop).await {
             return;
         }
@@ -136,6 +142,8 @@ async fn gather(
                 continue;
             }
             None if round.samples >= queue.max_samples_per_send => return Some(round),
+            None if round.last.is_some() && to.life.is_leaving() => return Some(round),
+            None if to.life.is_over(&to.spool) => return None,
             None => deadline,
         };
         // The disk may have failed, and may be asked again.
@@ -336,10 +344,12 @@ async fn deliver(
     }
 }
 
-/// Metadata, which 1.0 sends by itself from time to time.
+/// Metadata: 1.0 sends it by itself from time to time, 2.0 with the series of its family only,
+/// whenever it was told.
 struct Families {
     known: BTreeMap<Tenant, BTreeMap<String, Metadata>>,
     count: usize,
+    message: WriteMessage,
     next: Option<Instant>,
 }
 
@@ -349,12 +359,14 @@ impl Families {
         Self {
             known: BTreeMap::new(),
             count: 0,
+            message: to.config.message,
             next: sending.then(|| Instant::now() + to.config.metadata.interval),
         }
     }
 
     fn learn(&mut self, tenant: &Tenant, metadata: &[Metadata]) {
-        if self.next.is_none() || metadata.is_empty() {
+        let kept = self.next.is_some() || self.message == WriteMessage::Two;
+        if !kept || metadata.is_empty() {
             return;
         }
         let known = self.known.entry(tenant.clone()).or_default();
@@ -365,6 +377,24 @@ impl Families {
                 self.count += 1;
                 known.insert(one.family.clone(), one.clone());
             }
+        }
+    }
+
+    /// Puts what is known of families to the series that 2.0 sends, where nothing is told there.
+    fn join(&self, batches: &mut BTreeMap<Tenant, MetricBatch>) {
+        if self.message != WriteMessage::Two {
+            return;
+        }
+        for (tenant, batch) in batches {
+            let Some(known) = self.known.get(tenant) else {
+                continue;
+            };
+            let told = batch.metadata.iter().map(|m| m.family.as_str());
+            let mut told: HashSet<&str> = told.collect();
+            let names = batch.series.iter().filter_map(|s| s.labels.metric_name());
+            let families = names.flat_map(v2::families_of).filter(|f| told.insert(f));
+            let missing: Vec<Metadata> = families.filter_map(|f| known.get(f).cloned()).collect();
+            batch.metadata.extend(missing);
         }
     }
 

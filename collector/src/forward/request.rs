@@ -128,7 +128,7 @@ pub(super) async fn send(
         .body(body);
     match request.send().await {
         Ok(response) => judge(response, config).await,
-        Err(error) => Outcome::Later(chain(&error), None),
+        Err(error) => Outcome::Later(chain(&error.without_url()), None),
     }
 }
 

@@ -146,9 +146,74 @@ async fn a_half_taken_batch_is_queued_once() {
         }
     }
     assert!(halves > 0);
-    for destination in forwarder.destinations.iter() {
+    for destination in forwarder.taking().iter() {
         let frames = destination.spool.held().frames;
         assert_eq!(frames, 60, "{}", destination.config.name);
+    }
+}
+
+/// Destinations change and go while samples come: what was queued for one is sent to it.
+#[tokio::test]
+async fn other_destinations_lose_no_sample() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut other = Other::start(&[]).await;
+    let forwarder = open(folder.path(), "http://127.0.0.1:9/w", "");
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    forwarder.start(&tasks, &stop);
+    put(&forwarder, "anonymous", batch("a", 3)).await;
+    let configs = |yaml: &str| {
+        let config: Vec<RemoteWriteConfig> = serde_yaml_ng::from_str(yaml).expect("yaml");
+        crate::config::remote_writes(config, "", Path::new("")).expect("valid")
+    };
+    let yaml = format!("[{{url: '{}', name: a}}]", other.url);
+    forwarder.take(forwarder.next(configs(&yaml)).expect("opened"));
+    put(&forwarder, "anonymous", batch("b", 2)).await;
+    assert!(!forwarder.is_empty());
+    forwarder.take(forwarder.next(Vec::new()).expect("nothing"));
+    assert!(forwarder.is_empty());
+    let mut count = 0;
+    while count < 5 {
+        let (_, taken) = other.next().await;
+        count += taken.sample_count();
+    }
+    assert_eq!(count, 5);
+    end(tasks, stop).await;
+    end(other.tasks, other.stop).await;
+}
+
+/// Metadata without samples is told by itself where the message has a place for it, else with the
+/// samples that come.
+#[tokio::test]
+async fn families_without_samples_are_told() {
+    for (two, more) in [
+        (true, ", protobuf_message: io.prometheus.write.v2.Request"),
+        (false, ", metadata_config: {send_interval: 10ms}"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut other = Other::start(&[]).await;
+        let forwarder = open(folder.path(), &other.url, more);
+        let told = obs_model::metrics::Metadata {
+            family: "a".to_owned(),
+            kind: obs_model::metrics::MetricKind::Counter,
+            unit: String::new(),
+            help: "what it is".to_owned(),
+        };
+        let alone = MetricBatch {
+            metadata: vec![told],
+            ..MetricBatch::default()
+        };
+        put(&forwarder, "anonymous", alone).await;
+        if two {
+            put(&forwarder, "anonymous", batch("a", 1)).await;
+        }
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        forwarder.start(&tasks, &stop);
+        let (_, taken) = other.next().await;
+        assert_eq!(taken.series.len(), usize::from(two), "{more}");
+        let families: Vec<_> = taken.metadata.iter().map(|m| m.family.as_str()).collect();
+        assert_eq!(families, ["a"], "{more}");
+        end(tasks, stop).await;
+        end(other.tasks, other.stop).await;
     }
 }
 
@@ -339,7 +404,7 @@ async fn samples_arrive_with_labels_and_headers() {
             }
         }
         assert_eq!(times, (1..=25).collect::<Vec<i64>>());
-        let counters = &forwarder.destinations[0].counters;
+        let counters = &forwarder.taking()[0].counters;
         while counters.samples(Ending::Sent) < 25 {
             tokio::task::yield_now().await;
         }
@@ -361,7 +426,7 @@ async fn what_is_refused_is_counted_and_does_not_come_again() {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     forwarder.start(&tasks, &stop);
     // The second one may come in the same round as the first.
-    while forwarder.destinations[0].counters.samples(Ending::Failed) == 0 {
+    while forwarder.taking()[0].counters.samples(Ending::Failed) == 0 {
         tokio::task::yield_now().await;
     }
     put(&forwarder, "anonymous", batch("b", 1)).await;

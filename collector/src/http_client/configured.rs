@@ -17,9 +17,8 @@ use super::oauth2::Tokens;
 use super::server_name;
 use super::{build, chain, choose_provider};
 use crate::config::{Auth, ClientConfig, Credential, TlsConfig, TlsVersion};
+use crate::outgoing::{Guard, Refused};
 
-/// Most redirects that are followed, as Prometheus' HTTP client.
-const REDIRECTS_MAX: usize = 10;
 /// Said to the other side.
 const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 /// Characters of an answer that is not as it should be, which are shown.
@@ -40,6 +39,7 @@ pub struct HttpClient {
     client: Client,
     config: Arc<ClientConfig>,
     tokens: Option<Arc<Tokens>>,
+    guard: Guard,
 }
 
 impl HttpClient {
@@ -47,22 +47,33 @@ impl HttpClient {
     pub async fn new(config: &ClientConfig, of: Use<'_>) -> Result<Self, String> {
         let tokens = match &config.auth {
             Auth::Oauth2(oauth2) => {
-                let client = connect(&oauth2.client, Use::default()).await;
+                let guard = guard(&oauth2.client);
+                let client = connect(&oauth2.client, Use::default(), &guard).await;
                 let client = client.map_err(|fault| format!("oauth2: {fault}"))?;
                 Some(Arc::new(Tokens::new(client, oauth2)))
             }
             Auth::None | Auth::Basic { .. } | Auth::Header { .. } => None,
         };
+        let guard = guard(config);
         Ok(Self {
-            client: connect(config, of).await?,
+            client: connect(config, of, &guard).await?,
             config: Arc::new(config.clone()),
             tokens,
+            guard,
         })
     }
 
     /// What requests are made with.
     pub(crate) fn requests(&self) -> &Client {
         &self.client
+    }
+
+    /// Decides on the address of a request before it is sent.
+    pub(crate) fn check(&self, host: Option<&str>) -> Result<(), Refused> {
+        match self.config.proxy_url {
+            Some(_) => Ok(()),
+            None => self.guard.check_first(host),
+        }
     }
 
     /// Whether the configuration says who asks.
@@ -87,22 +98,9 @@ impl HttpClient {
 
     /// Puts the headers that credentials and `http_headers` ask for; secrets in files are read now.
     pub(crate) async fn put_headers(&self, headers: &mut HeaderMap) -> Result<(), String> {
-        let authorization = match (&self.config.auth, &self.tokens) {
-            (Auth::None, _) | (Auth::Oauth2(_), None) => None,
-            (Auth::Basic { username, password }, _) => {
-                let username = reveal(username).await?;
-                let password = match password {
-                    Some(password) => reveal(password).await?,
-                    None => String::new(),
-                };
-                let pair = STANDARD.encode(format!("{username}:{password}"));
-                Some(secret_value(&format!("Basic {pair}"))?)
-            }
-            (Auth::Header { kind, credential }, _) => {
-                let text = format!("{kind} {}", reveal(credential).await?);
-                Some(secret_value(&text)?)
-            }
-            (Auth::Oauth2(_), Some(tokens)) => Some(tokens.header().await?),
+        let authorization = match &self.tokens {
+            Some(tokens) => Some(tokens.header().await?),
+            None => authorization(&self.config.auth).await?,
         };
         if let Some(authorization) = authorization {
             headers.insert(header::AUTHORIZATION, authorization);
@@ -179,6 +177,8 @@ impl HttpClient {
         let put = self.put_headers(&mut headers).await;
         put.map_err(Unanswered::Connection)?;
         let (parts, body) = request.into_parts();
+        let refused = |refused: Refused| Unanswered::Connection(refused.to_string());
+        self.check(parts.uri.host()).map_err(refused)?;
         for name in parts.headers.keys() {
             headers.remove(name);
         }
@@ -240,6 +240,24 @@ impl Answer {
     }
 }
 
+/// The header that says who asks; none for nobody and for whoever needs a token.
+pub(crate) async fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, String> {
+    let text = match auth {
+        Auth::None | Auth::Oauth2(_) => return Ok(None),
+        Auth::Basic { username, password } => {
+            let username = reveal(username).await?;
+            let password = match password {
+                Some(password) => reveal(password).await?,
+                None => String::new(),
+            };
+            let pair = STANDARD.encode(format!("{username}:{password}"));
+            format!("Basic {pair}")
+        }
+        Auth::Header { kind, credential } => format!("{kind} {}", reveal(credential).await?),
+    };
+    secret_value(&text).map(Some)
+}
+
 /// A body of at most so many bytes.
 pub(super) async fn body(mut response: Response, bytes_max: usize) -> Result<Bytes, String> {
     let mut body = BytesMut::new();
@@ -278,9 +296,18 @@ async fn read_secret(path: &Path) -> Result<String, String> {
     }
 }
 
-async fn connect(config: &ClientConfig, of: Use<'_>) -> Result<Client, String> {
+/// What the redirects of a client may lead to. Where a proxy is asked, it is the one that resolves.
+fn guard(config: &ClientConfig) -> Guard {
+    let addresses = config.addresses.as_ref();
+    Guard::new(
+        addresses.filter(|_| config.proxy_url.is_none()),
+        !config.headers.is_empty(),
+    )
+}
+
+async fn connect(config: &ClientConfig, of: Use<'_>, guard: &Guard) -> Result<Client, String> {
     let certificates = Certificates::read(&config.tls).await?;
-    let make = || builder(config, of, &certificates);
+    let make = || builder(config, (of, guard), &certificates);
     choose_provider();
     if let Some(name) = &config.tls.server_name
         && !config.tls.insecure_skip_verify
@@ -317,17 +344,18 @@ impl Certificates {
 
 fn builder(
     config: &ClientConfig,
-    of: Use<'_>,
+    (of, guard): (Use<'_>, &Guard),
     certificates: &Certificates,
 ) -> Result<ClientBuilder, String> {
     let redirects = if config.follow_redirects {
-        reqwest::redirect::Policy::limited(REDIRECTS_MAX)
+        guard.policy()
     } else {
         reqwest::redirect::Policy::none()
     };
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .gzip(of.compression)
+        .dns_resolver(Arc::new(guard.clone()))
         .redirect(redirects);
     if !config.http2 {
         builder = builder.http1_only();

@@ -1,7 +1,6 @@
 //! DNS: a question to the target, which is the name server, over UDP, TCP or TLS.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
 use obs_wire::dns::{Question, Reply, rcode_name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,16 +12,12 @@ use super::module::{Dns, RecordChecks, Transport};
 use super::net::{self, Preference};
 use super::report::Report;
 use crate::clock;
+use crate::http_client::handshake_for;
 
 const DURATION: &str = "probe_dns_duration_seconds";
 const DURATION_HELP: &str = "Duration of DNS request by phase";
 
-pub(super) async fn probe(
-    target: &str,
-    config: &Dns,
-    folder: &Path,
-    report: &mut Report,
-) -> Result<bool, String> {
+pub(super) async fn probe(target: &str, config: &Dns, report: &mut Report) -> Result<bool, String> {
     for phase in ["resolve", "connect", "request"] {
         report.phase(DURATION, DURATION_HELP, phase, 0.0);
     }
@@ -53,7 +48,7 @@ pub(super) async fn probe(
     let asked = question.encode();
     let asked = asked.ok_or_else(|| format!("{:?} cannot be asked for", config.query_name))?;
     let to = SocketAddr::new(ip, port);
-    let reply = ask((config, host), to, &asked, folder, report).await?;
+    let reply = ask((config, host), to, &asked, report).await?;
     let reply = Reply::decode(&reply).filter(|r| r.is_reply && r.id == question.id);
     let reply = reply.ok_or("the answer is malformed")?;
     report.set("probe_dns_query_succeeded", succeeded, 1.0);
@@ -79,7 +74,6 @@ async fn ask(
     (config, host): (&Dns, &str),
     to: SocketAddr,
     question: &[u8],
-    folder: &Path,
     report: &mut Report,
 ) -> Result<Vec<u8>, String> {
     let lost = |e: std::io::Error| format!("error while sending a DNS query: {e}");
@@ -113,8 +107,7 @@ async fn ask(
     }
     let stream = net::connect(to, config.source_ip_address).await?;
     let mut stream: Box<dyn Stream> = if config.dns_over_tls {
-        let connector = net::tls(&config.tls_config, &[], folder).await?;
-        let stream = net::secure(&connector, stream, (&config.tls_config, host)).await?;
+        let stream = handshake_for(stream, (&config.tls_config, host), &[]).await?;
         Box::new(stream)
     } else {
         Box::new(stream)

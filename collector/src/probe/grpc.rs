@@ -1,7 +1,6 @@
 //! gRPC: the health service of the target, `grpc.health.v1.Health/Check`.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{Request, Version};
@@ -12,6 +11,7 @@ use super::http::{Stream, send};
 use super::module::Grpc;
 use super::net::{self, Preference};
 use super::report::Report;
+use crate::http_client::handshake_for;
 
 const DURATION: &str = "probe_grpc_duration_seconds";
 const DURATION_HELP: &str = "Duration of gRPC request by phase";
@@ -43,7 +43,6 @@ fn zero(config: &Grpc, report: &mut Report) {
 pub(super) async fn probe(
     target: &str,
     config: &Grpc,
-    folder: &Path,
     report: &mut Report,
 ) -> Result<bool, String> {
     zero(config, report);
@@ -57,8 +56,7 @@ pub(super) async fn probe(
     let begin = Instant::now();
     let stream = net::connect(SocketAddr::new(ip, port), None).await?;
     let stream: Box<dyn Stream> = if config.tls {
-        let connector = net::tls(&config.tls_config, &[b"h2"], folder).await?;
-        let stream = net::secure(&connector, stream, (&config.tls_config, host)).await?;
+        let stream = handshake_for(stream, (&config.tls_config, host), &[b"h2"]).await?;
         net::tell(&stream, &config.tls_config, report);
         Box::new(stream)
     } else {

@@ -1,11 +1,8 @@
 //! HTTP: one request and those it is sent on to, each over a connection of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::LazyLock;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::{BodyExt, Full};
@@ -21,6 +18,8 @@ use super::module::{HeaderMatch, Http};
 use super::net::{self, Preference};
 use super::report::Report;
 use crate::decode::Decoder;
+use crate::http_client::configured::authorization;
+use crate::http_client::handshake_for;
 use crate::scrape::memory::{Held, Memory};
 
 /// Bodies that are unpacked at one time.
@@ -44,7 +43,7 @@ fn phase(report: &mut Report, name: &str, seconds: f64) {
 pub(super) async fn probe(
     (target, host): (&str, Option<&str>),
     config: &Http,
-    (folder, memory): (&Path, &Memory),
+    memory: &Memory,
     report: &mut Report,
 ) -> Result<bool, String> {
     for name in ["resolve", "connect", "tls", "processing", "transfer"] {
@@ -58,14 +57,14 @@ pub(super) async fn probe(
         false => format!("http://{target}"),
     };
     let mut url = Url::parse(&whole).map_err(|e| format!("could not parse target URL: {e}"))?;
-    let mut asked = Asked::new(config, host, folder).await?;
+    let mut asked = Asked::new(config, host).await?;
     let follow = match config.no_follow_redirects {
         Some(no) => !no,
         None => config.follow_redirects.unwrap_or(true),
     };
     let (mut redirects, mut stays) = (0, false);
     let (got, begin) = loop {
-        let (got, begin) = exchange(&url, config, &asked, folder, report).await?;
+        let (got, begin) = exchange(&url, config, &asked, report).await?;
         let Some(next) = redirect(&url, &got.response) else {
             break (got, begin);
         };
@@ -77,9 +76,13 @@ pub(super) async fn probe(
             break (got, begin);
         }
         report.note(format!("Received redirect to {next}"));
+        let origin = |url: &Url| {
+            let port = url.port_or_known_default();
+            (url.host_str().map(str::to_owned), port)
+        };
         asked.follow(
             got.response.status().as_u16(),
-            url.host_str() != next.host_str(),
+            origin(&url) != origin(&next),
         );
         url = next;
     };
@@ -126,7 +129,7 @@ struct Asked {
 }
 
 impl Asked {
-    async fn new(config: &Http, host: Option<&str>, folder: &Path) -> Result<Self, String> {
+    async fn new(config: &Http, host: Option<&str>) -> Result<Self, String> {
         let method = match config.method.as_str() {
             "" => Method::GET,
             name => Method::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?,
@@ -138,9 +141,9 @@ impl Asked {
             let value = HeaderValue::from_str(&config.compression);
             headers.insert(header::ACCEPT_ENCODING, value.map_err(|e| e.to_string())?);
         }
-        if let Some(value) = authorization(config, folder).await? {
-            let mut value = HeaderValue::from_str(&value).map_err(|e| e.to_string())?;
-            value.set_sensitive(true);
+        if let Some(auth) = &config.auth
+            && let Some(value) = authorization(auth).await?
+        {
             headers.insert(header::AUTHORIZATION, value);
         }
         for (name, value) in &config.headers {
@@ -152,8 +155,13 @@ impl Asked {
             let value = HeaderValue::from_str(host).map_err(|e| e.to_string())?;
             headers.insert(header::HOST, value);
         }
-        let body = net::text(None, config.body_file.as_deref(), folder).await?;
-        let body = body.unwrap_or_else(|| config.body.clone().into_bytes());
+        let body = match &config.body_file {
+            Some(path) => {
+                let read = tokio::fs::read(path).await;
+                read.map_err(|e| format!("{}: {e}", path.display()))?
+            }
+            None => config.body.clone().into_bytes(),
+        };
         Ok(Self {
             method,
             headers,
@@ -170,40 +178,16 @@ impl Asked {
         }
         self.headers.remove(header::HOST);
         if elsewhere {
-            self.headers.remove(header::AUTHORIZATION);
+            // What the module says of headers may be secrets of any name.
+            let plain = |name: &HeaderName| {
+                *name == header::USER_AGENT || name.as_str().starts_with("accept")
+            };
+            let own: Vec<HeaderName> = self.headers.keys().cloned().collect();
+            for name in own.into_iter().filter(|name| !plain(name)) {
+                self.headers.remove(name);
+            }
         }
     }
-}
-
-async fn authorization(config: &Http, folder: &Path) -> Result<Option<String>, String> {
-    let read = async |inline: &str, file: Option<&Path>| {
-        let bytes = net::text(None, file, folder).await?;
-        let text = bytes.map(|b| String::from_utf8_lossy(&b).trim().to_owned());
-        Ok::<_, String>(text.unwrap_or_else(|| inline.to_owned()))
-    };
-    if let Some(basic) = &config.basic_auth {
-        let name = read(&basic.username, basic.username_file.as_deref()).await?;
-        let password = read(basic.password.reveal(), basic.password_file.as_deref()).await?;
-        let encoded = STANDARD.encode(format!("{name}:{password}"));
-        return Ok(Some(format!("Basic {encoded}")));
-    }
-    if let Some(other) = &config.authorization {
-        let kind = other.kind.as_deref().unwrap_or("Bearer");
-        let rest = read(
-            other.credentials.reveal(),
-            other.credentials_file.as_deref(),
-        )
-        .await?;
-        return Ok(Some(format!("{kind} {rest}")));
-    }
-    let token = read(
-        config.bearer_token.reveal(),
-        config.bearer_token_file.as_deref(),
-    )
-    .await?;
-    Ok(Some(token)
-        .filter(|t| !t.is_empty())
-        .map(|t| format!("Bearer {t}")))
 }
 
 /// An answer whose body is still to come.
@@ -218,7 +202,6 @@ async fn exchange(
     url: &Url,
     config: &Http,
     asked: &Asked,
-    folder: &Path,
     report: &mut Report,
 ) -> Result<(Got, Instant), String> {
     let host = url.host_str().ok_or("the target has no host")?;
@@ -244,14 +227,13 @@ async fn exchange(
             &[b"http/1.1"]
         };
         let begin = Instant::now();
-        let connector = net::tls(&config.tls_config, alpn, folder).await?;
         let asked_host = asked
             .headers
             .get(header::HOST)
             .and_then(|h| h.to_str().ok());
         let name = asked_host.and_then(|h| h.split(':').next()).unwrap_or(host);
         let name = name.trim_start_matches('[').trim_end_matches(']');
-        let stream = net::secure(&connector, stream, (&config.tls_config, name)).await?;
+        let stream = handshake_for(stream, (&config.tls_config, name), alpn).await?;
         phase(report, "tls", begin.elapsed().as_secs_f64());
         net::tell(&stream, &config.tls_config, report);
         two = stream.get_ref().1.alpn_protocol() == Some(b"h2");

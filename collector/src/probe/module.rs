@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use obs_model::Pattern;
 use serde::{Deserialize, Deserializer};
 
-use crate::config::{Secret, Span, TlsVersion, Unsupported};
+use crate::config::client::{Auth, Authorization, BasicAuth, RawClient};
+use crate::config::{Secret, Span, TlsConfig, Unsupported};
 
 /// `obs.collector.probes`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -54,6 +55,37 @@ pub struct Module {
     pub(super) grpc: Grpc,
 }
 
+impl Module {
+    /// Looks at what serde does not; files are below the folder from then on.
+    pub(super) fn check(&mut self, folder: &Path) -> Result<(), String> {
+        if self.prober == Prober::Dns && self.dns.is_none() {
+            return Err("query name must be set for DNS module".to_owned());
+        }
+        let http = &mut self.http;
+        let client = RawClient {
+            basic_auth: http.basic_auth.clone(),
+            authorization: http.authorization.clone(),
+            bearer_token: http.bearer_token.clone(),
+            bearer_token_file: http.bearer_token_file.clone(),
+            tls_config: Some(http.tls_config.clone()),
+            ..RawClient::default()
+        };
+        let mut client = client.check().map_err(|fault| format!("http: {fault}"))?;
+        client.join_paths(folder);
+        http.tls_config = client.tls;
+        http.auth = Some(client.auth);
+        if let Some(file) = &mut http.body_file {
+            *file = folder.join(&*file);
+        }
+        self.tcp.tls_config.settle(folder)?;
+        self.grpc.tls_config.settle(folder)?;
+        match &mut self.dns {
+            Some(dns) => dns.tls_config.settle(folder),
+            None => Ok(()),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Prober {
@@ -91,22 +123,6 @@ impl Search {
     }
 }
 
-/// `tls_config`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Tls {
-    pub ca: Option<String>,
-    pub ca_file: Option<PathBuf>,
-    pub cert: Option<String>,
-    pub cert_file: Option<PathBuf>,
-    pub key: Option<Secret>,
-    pub key_file: Option<PathBuf>,
-    pub server_name: String,
-    pub insecure_skip_verify: bool,
-    pub min_version: Option<TlsVersion>,
-    pub max_version: Option<TlsVersion>,
-}
-
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HeaderMatch {
@@ -114,24 +130,6 @@ pub(super) struct HeaderMatch {
     pub regexp: Search,
     #[serde(default)]
     pub allow_missing: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct BasicAuth {
-    pub username: String,
-    pub username_file: Option<PathBuf>,
-    pub password: Secret,
-    pub password_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Authorization {
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    pub credentials: Secret,
-    pub credentials_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -157,9 +155,12 @@ pub(super) struct Http {
     pub body_file: Option<PathBuf>,
     pub basic_auth: Option<BasicAuth>,
     pub authorization: Option<Authorization>,
-    pub bearer_token: Secret,
+    pub bearer_token: Option<Secret>,
     pub bearer_token_file: Option<PathBuf>,
-    pub tls_config: Tls,
+    pub tls_config: TlsConfig,
+    /// The client that the keys above make, once they are checked.
+    #[serde(skip)]
+    pub auth: Option<Auth>,
     pub compression: String,
     pub body_size_limit: Option<crate::config::Size>,
     pub fail_if_body_json_matches_cel: Unsupported,
@@ -197,7 +198,7 @@ pub(super) struct Tcp {
     pub source_ip_address: Option<IpAddr>,
     pub query_response: Vec<QueryResponse>,
     pub tls: bool,
-    pub tls_config: Tls,
+    pub tls_config: TlsConfig,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -231,7 +232,7 @@ pub(super) struct Dns {
     #[serde(default)]
     pub dns_over_tls: bool,
     #[serde(default)]
-    pub tls_config: Tls,
+    pub tls_config: TlsConfig,
     #[serde(default = "class_in", deserialize_with = "class")]
     pub query_class: u16,
     pub query_name: String,
@@ -297,6 +298,6 @@ pub(super) struct Grpc {
     pub preferred_ip_protocol: IpProtocol,
     pub ip_protocol_fallback: Option<bool>,
     pub tls: bool,
-    pub tls_config: Tls,
+    pub tls_config: TlsConfig,
     pub metadata: BTreeMap<String, Vec<String>>,
 }

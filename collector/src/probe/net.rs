@@ -3,25 +3,16 @@
 //! Invariant: every wait ends with the deadline of its probe, which drops the future.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
 
 use obs_wire::x509::Certificate;
 use ring::digest::{SHA256, digest};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::module::{IpProtocol, Tls};
+use super::module::IpProtocol;
 use super::report::Report;
-use crate::config::TlsVersion;
-use crate::decode::Decoder;
-use crate::http_client::Anyone;
+use crate::config::TlsConfig;
 
 /// What has no certificate that could be verified, in Go's time zero.
 const NEVER: f64 = -62_135_596_800.0;
@@ -57,6 +48,8 @@ pub(super) async fn resolve(
     let found = all.iter().find(wanted);
     let found = found.or(all.first().filter(|_| preference.fallback));
     let ip = *found.ok_or("unable to find ip; no fallback")?;
+    let allowed = report.addresses.check(host, ip);
+    allowed.map_err(|refused| refused.to_string())?;
     let version = if ip.is_ipv6() { 6.0 } else { 4.0 };
     address(report, version, hash(ip));
     report.note(format!("Resolved target address {host} to {ip}"));
@@ -113,131 +106,8 @@ pub(super) fn split(target: &str) -> Result<(&str, u16), String> {
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
 
-/// The settings of a client; certificates are read now.
-pub(super) async fn tls(
-    config: &Tls,
-    alpn: &[&[u8]],
-    folder: &Path,
-) -> Result<TlsConnector, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions: Vec<&rustls::SupportedProtocolVersion> = [
-        (TlsVersion::Tls12, &rustls::version::TLS12),
-        (TlsVersion::Tls13, &rustls::version::TLS13),
-    ]
-    .into_iter()
-    .filter(|(version, _)| {
-        let rank = |v: TlsVersion| u8::from(v == TlsVersion::Tls13);
-        config
-            .min_version
-            .is_none_or(|min| rank(*version) >= rank(min))
-            && config
-                .max_version
-                .is_none_or(|max| rank(*version) <= rank(max))
-    })
-    .map(|(_, version)| version)
-    .collect();
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&versions)
-        .map_err(|e| format!("tls_config: {e}"))?;
-    let builder = if config.insecure_skip_verify {
-        let verifier = Arc::new(Anyone(provider));
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-    } else {
-        builder.with_root_certificates(roots(config, folder).await?)
-    };
-    let cert = text(config.cert.as_deref(), config.cert_file.as_deref(), folder).await?;
-    let key = config.key.as_ref().map(|key| key.reveal());
-    let key = text(key, config.key_file.as_deref(), folder).await?;
-    let mut client = match (cert, key) {
-        (Some(cert), Some(key)) => {
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
-            let chain = chain.map_err(|e| format!("tls_config.cert: {e}"))?;
-            let key = PrivateKeyDer::from_pem_slice(&key);
-            let key = key.map_err(|e| format!("tls_config.key: {e}"))?;
-            let client = builder.with_client_auth_cert(chain, key);
-            client.map_err(|e| format!("tls_config: {e}"))?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    client.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Ok(TlsConnector::from(Arc::new(client)))
-}
-
-/// The certificates that this machine trusts, read once as Go's programs do, off the event loop:
-/// they are some 200 KB of text. A machine without any is asked again.
-static TRUSTED: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
-
-async fn trusted() -> Result<Arc<RootCertStore>, String> {
-    let load = || {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots
-    };
-    let read = async || {
-        let roots = Decoder::new(1).run(usize::MAX, load).await;
-        let roots = roots.map_err(|e| format!("certificates of this machine: {e}"))?;
-        match roots.is_empty() {
-            true => Err("this machine trusts no certificates".to_owned()),
-            false => Ok(Arc::new(roots)),
-        }
-    };
-    TRUSTED.get_or_try_init(read).await.cloned()
-}
-
-async fn roots(config: &Tls, folder: &Path) -> Result<Arc<RootCertStore>, String> {
-    match text(config.ca.as_deref(), config.ca_file.as_deref(), folder).await? {
-        None => trusted().await,
-        Some(pem) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let added = certificate
-                    .map_err(|e| e.to_string())
-                    .and_then(|c| roots.add(c).map_err(|e| e.to_string()));
-                added.map_err(|e| format!("tls_config.ca: {e}"))?;
-            }
-            Ok(Arc::new(roots))
-        }
-    }
-}
-
-/// What a setting or the file it names holds.
-pub(super) async fn text(
-    inline: Option<&str>,
-    file: Option<&Path>,
-    folder: &Path,
-) -> Result<Option<Vec<u8>>, String> {
-    match (inline, file) {
-        (Some(text), _) => Ok(Some(text.as_bytes().to_vec())),
-        (None, None) => Ok(None),
-        (None, Some(path)) => {
-            let path = folder.join(path);
-            let read = tokio::fs::read(&path).await;
-            read.map(Some)
-                .map_err(|e| format!("{}: {e}", path.display()))
-        }
-    }
-}
-
-/// Shakes hands; the name is the configured one, else that of the target.
-pub(super) async fn secure(
-    connector: &TlsConnector,
-    stream: TcpStream,
-    (config, host): (&Tls, &str),
-) -> Result<TlsStream<TcpStream>, String> {
-    let name = match config.server_name.as_str() {
-        "" => host,
-        name => name,
-    };
-    let name = ServerName::try_from(name.to_owned());
-    let name = name.map_err(|_| format!("{host:?} is not the name of a server"))?;
-    let shaken = connector.connect(name, stream).await;
-    shaken.map_err(|e| format!("TLS handshake failed: {e}"))
-}
-
 /// The metrics of a connection's certificates.
-pub(super) fn tell(stream: &TlsStream<TcpStream>, config: &Tls, report: &mut Report) {
+pub(super) fn tell(stream: &TlsStream<TcpStream>, config: &TlsConfig, report: &mut Report) {
     let (_, connection) = stream.get_ref();
     let chain = connection.peer_certificates().unwrap_or_default();
     let parsed: Vec<Certificate> = chain

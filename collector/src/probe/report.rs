@@ -6,14 +6,26 @@ use obs_model::Labels;
 use obs_model::family::Family;
 use obs_model::metrics::MetricKind::Gauge;
 
+use crate::outgoing::Addresses;
+
 /// Metrics by name and lines of a log.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    /// Where the probe may go.
+    pub(super) addresses: Addresses,
     families: BTreeMap<&'static str, Family>,
     pub log: Vec<String>,
 }
 
 impl Report {
+    /// Of a probe that may go to some addresses.
+    pub(super) fn new(addresses: &Addresses) -> Self {
+        Self {
+            addresses: addresses.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Sets a gauge without labels.
     pub(super) fn set(&mut self, name: &'static str, help: &str, value: f64) {
         let family = Family::new(name, Gauge, help).with(value);

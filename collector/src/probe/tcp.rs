@@ -1,7 +1,6 @@
 //! TCP: a connection, and a conversation where the module has one.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,16 +9,12 @@ use super::http::Stream;
 use super::module::{QueryResponse, Tcp};
 use super::net::{self, Preference};
 use super::report::Report;
+use crate::http_client::handshake_for;
 
 /// Longest line that is waited for.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-pub(super) async fn probe(
-    target: &str,
-    config: &Tcp,
-    folder: &Path,
-    report: &mut Report,
-) -> Result<bool, String> {
+pub(super) async fn probe(target: &str, config: &Tcp, report: &mut Report) -> Result<bool, String> {
     regex(report, 0.0);
     let (host, port) = net::split(target)?;
     let preference = Preference {
@@ -29,11 +24,7 @@ pub(super) async fn probe(
     let (ip, _) = net::resolve(host, preference, report).await?;
     let stream = net::connect(SocketAddr::new(ip, port), config.source_ip_address).await?;
     report.note("Successfully dialed");
-    let mut conversation = Conversation {
-        config,
-        host,
-        folder,
-    };
+    let mut conversation = Conversation { config, host };
     if config.tls {
         let stream = conversation.secure(stream, report).await?;
         return conversation
@@ -67,7 +58,6 @@ fn regex(report: &mut Report, value: f64) {
 struct Conversation<'a> {
     config: &'a Tcp,
     host: &'a str,
-    folder: &'a Path,
 }
 
 impl Conversation<'_> {
@@ -77,8 +67,7 @@ impl Conversation<'_> {
         report: &mut Report,
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
         let tls = &self.config.tls_config;
-        let connector = net::tls(tls, &[], self.folder).await?;
-        let stream = net::secure(&connector, stream, (tls, self.host)).await?;
+        let stream = handshake_for(stream, (tls, self.host), &[]).await?;
         net::tell(&stream, tls, report);
         Ok(stream)
     }

@@ -8,10 +8,13 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use super::*;
+use crate::http_client::configured::authorization;
 
 async fn page_of(modules: &str, query: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let config: ProbesConfig = serde_yaml_ng::from_str(modules).expect(modules);
-    let probes = Probes::open(&config, Path::new("")).await.expect("modules");
+    let probes = Probes::open(&config, Path::new(""), Addresses::default())
+        .await
+        .expect("modules");
     let mut request = Request::get(format!("/probe?{query}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -62,7 +65,7 @@ async fn http_tells_status_and_checks_the_body() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nLast-Modified: Tue, 15 Nov 1994 12:45:26 GMT\r\nX-A: b\r\n\r\nhello";
     let (address, _tasks) = server(answer).await;
     check(
-        "modules: {m: {prober: http, timeout: 5s, http: {fail_if_body_not_matches_regexp: [hel+o], fail_if_header_not_matches: [{header: x-a, regexp: b}]}}}",
+        "modules: {m: {prober: http, timeout: 100s, http: {fail_if_body_not_matches_regexp: [hel+o], fail_if_header_not_matches: [{header: x-a, regexp: b}]}}}",
         &format!("{address}/path"),
         &[
             "probe_success 1",
@@ -191,8 +194,12 @@ async fn dns_asks_and_judges() {
 #[tokio::test]
 async fn icmp_reaches_loopback() {
     let query = "module=icmp&target=127.0.0.1&debug=true";
-    let (status, text) =
-        page_of("{}", query, &[("x-prometheus-scrape-timeout-seconds", "3")]).await;
+    let (status, text) = page_of(
+        "{}",
+        query,
+        &[("x-prometheus-scrape-timeout-seconds", "100")],
+    )
+    .await;
     assert_eq!(status, 200);
     if text.contains("error listening to socket") {
         println!("skipped: no right to open a socket for ICMP");
@@ -274,4 +281,60 @@ async fn bodies_that_nobody_looks_at_are_not_kept() {
     check(looks, &address, &["probe_success 0"]).await;
     let bounded = "modules: {m: {prober: http, http: {body_size_limit: 1MB}}}";
     check(bounded, &address, &["probe_success 0"]).await;
+}
+
+/// Who asks, and TLS, are configured as everywhere else, with the same faults; files are below the
+/// folder.
+#[tokio::test]
+async fn clients_are_configured_as_everywhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = async |yaml: &str| {
+        let config: ProbesConfig = serde_yaml_ng::from_str(yaml).expect(yaml);
+        Probes::open(&config, folder.path(), Addresses::default()).await
+    };
+    for (module, expect) in [
+        (
+            "prober: http, http: {bearer_token: a, basic_auth: {username: b}}",
+            "module \"m\": http: at most one of basic_auth",
+        ),
+        (
+            "prober: http, http: {tls_config: {cert: a}}",
+            "a client certificate and its key",
+        ),
+        (
+            "prober: tcp, tcp: {tls_config: {ca: a, ca_file: b}}",
+            "at most one of ca and ca_file",
+        ),
+        ("prober: dns", "query name must be set"),
+    ] {
+        let fault = opened(&format!("modules: {{m: {{{module}}}}}")).await;
+        let fault = fault.expect_err(module);
+        assert!(fault.contains(expect), "{fault}");
+    }
+    let token = tokio::fs::write(folder.path().join("token"), "let me\n").await;
+    token.expect("written");
+    let yaml =
+        "modules: {m: {prober: http, http: {authorization: {type: Key, credentials_file: token}}}}";
+    let probes = opened(yaml).await.expect("modules");
+    let auth = probes.modules["m"].http.auth.as_ref().expect("checked");
+    let header = authorization(auth).await.expect("read").expect("one");
+    assert_eq!(header, "Key let me");
+}
+
+#[tokio::test]
+async fn probes_do_not_go_where_nobody_goes() {
+    let refused = async |modules: &str, target: &str| {
+        let query = format!("module=m&debug=true&target={target}");
+        let (_, text) = page_of(modules, &query, &[]).await;
+        assert!(text.contains("probe_success 0"), "{text}");
+        assert!(text.contains("is not dialled: it is link-local"), "{text}");
+    };
+    let http = "modules: {m: {prober: http}}";
+    refused(http, "http://169.254.169.254/latest/meta-data").await;
+    refused("modules: {m: {prober: tcp}}", "169.254.169.254:80").await;
+    refused("modules: {m: {prober: icmp}}", "169.254.169.254").await;
+    let found =
+        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n";
+    let (address, _tasks) = server(found).await;
+    refused(http, &format!("http://{address}/")).await;
 }

@@ -98,7 +98,7 @@ fn rules_of_the_user() {
         "badge-1* [REDACTED:ssn]"
     );
     let mut labels = Labels::from_pairs([("customer", "acme"), ("a", "b")]);
-    by.0.labels(&mut labels);
+    by.shared().labels(&mut labels);
     assert_eq!(labels.get("customer"), Some("[REDACTED:tenant]"));
     assert_eq!(labels.get("a"), Some("b"));
     let families = by.families();
@@ -124,7 +124,7 @@ fn batches_of_all_signals() {
             records: vec![record("password=abc", &metadata), record("ok", &metadata)],
         }],
     };
-    by.logs(&mut batch).taken();
+    by.logs(&Tenant::anonymous(), &mut batch).taken();
     let shown = format!("{batch:?}");
     assert!(
         !shown.contains("example") && !shown.contains("abc"),
@@ -166,7 +166,7 @@ fn a_private_key_over_many_lines_and_batches() {
                 records: lines.iter().map(|l| record(l, &Labels::empty())).collect(),
             }],
         };
-        by.logs(&mut batch).taken();
+        by.logs(&Tenant::anonymous(), &mut batch).taken();
         let records = batch.streams.remove(0).records.into_iter();
         let lines: Vec<String> = records
             .map(|r| String::from_utf8(r.line).expect("text"))
@@ -200,6 +200,90 @@ fn a_private_key_over_many_lines_and_batches() {
             "-----END PRIVATE KEY-----"
         ]
     );
+}
+
+fn streams(all: &[(&str, &[&str])]) -> LogBatch {
+    let stream = |(app, lines): &(&str, &[&str])| LogStream {
+        labels: Labels::from_pairs([("app", *app)]),
+        records: lines.iter().map(|l| record(l, &Labels::empty())).collect(),
+    };
+    LogBatch {
+        streams: all.iter().map(stream).collect(),
+    }
+}
+
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const KEY: &str = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+const END: &str = "-----END PRIVATE KEY-----";
+const GONE: &str = "[REDACTED:private_key]";
+
+/// Lines of a stream behind redaction.
+fn lines_of(batch: &LogBatch, app: &str) -> Vec<String> {
+    let own = batch.streams.iter();
+    let own = own.filter(|s| s.labels.get("app") == Some(app));
+    let records = own.flat_map(|s| &s.records);
+    records
+        .map(|r| String::from_utf8_lossy(&r.line).into_owned())
+        .collect()
+}
+
+#[test]
+fn keys_are_of_one_tenant_and_of_all_streams_with_these_labels() {
+    let by = redactor("{}");
+    let other = Tenant::new("other").expect("a tenant");
+    // Its end is in another part of the same stream, its begin was in no part.
+    let mut batch = streams(&[
+        ("a", &["a line", KEY]),
+        ("b", &[KEY]),
+        ("a", &[KEY, END, KEY]),
+    ]);
+    by.logs(&other, &mut batch).taken();
+    assert_eq!(lines_of(&batch, "a"), ["a line", GONE, GONE, END, KEY]);
+    assert_eq!(lines_of(&batch, "b"), [KEY]);
+    let mut batch = streams(&[("a", &[BEGIN]), ("a", &[KEY]), ("a", &[END, KEY])]);
+    by.logs(&other, &mut batch).taken();
+    let begun = format!("{BEGIN}{GONE}");
+    assert_eq!(lines_of(&batch, "a"), [&begun, GONE, END, KEY]);
+    // What is open of one tenant is none of the others'.
+    by.logs(&other, &mut streams(&[("a", &[BEGIN])])).taken();
+    for (tenant, expect) in [(Tenant::anonymous(), KEY), (other, GONE)] {
+        let mut batch = streams(&[("a", &[KEY])]);
+        by.logs(&tenant, &mut batch).taken();
+        assert_eq!(lines_of(&batch, "a"), [expect], "{tenant:?}");
+    }
+}
+
+#[test]
+fn a_key_that_begins_inside_of_another_is_open() {
+    let by = redactor("{}");
+    let mut batch = streams(&[("a", &[BEGIN, KEY, BEGIN, KEY, END, KEY])]);
+    by.logs(&Tenant::anonymous(), &mut batch).taken();
+    let begun = format!("{BEGIN}{GONE}");
+    assert_eq!(
+        lines_of(&batch, "a"),
+        [&begun, GONE, &begun, GONE, END, KEY]
+    );
+}
+
+#[test]
+fn what_is_looked_for_changes_and_what_is_counted_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let by = Redactor::remembering(folder.path().join("redaction.keys"));
+    let clone = by.clone();
+    assert!(!by.is_on() && by.families().is_empty());
+    assert_eq!(by.text(b"password=hunter2"), None);
+    let config: RedactionConfig = serde_yaml_ng::from_str("{}").expect("a configuration");
+    for _ in 0..2 {
+        by.take(by.next(Some(&config)).expect("it compiles"));
+        assert_eq!(
+            redacted(&clone, "password=hunter2"),
+            "password=[REDACTED:key_value]"
+        );
+    }
+    let found = &by.families()[0].points;
+    assert_eq!(found.iter().map(|p| p.value).sum::<f64>(), 2.0);
+    by.take(by.next(None).expect("nothing"));
+    assert_eq!(clone.text(b"password=hunter2"), None);
 }
 
 #[test]

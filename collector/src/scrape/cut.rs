@@ -2,8 +2,11 @@
 //!
 //! Invariant: the batches in their order have every sample once, those of one series in their order.
 
+use std::collections::HashMap;
+
 use obs_model::metrics::KnownSamples;
 use obs_model::{MetricBatch, Series, Value};
+use obs_wire::prometheus::remote_write::v2;
 
 /// Bytes of labels and samples of one batch: a quarter of what a frame of the journal holds.
 const BATCH_BYTES: usize = 16 << 20;
@@ -49,19 +52,30 @@ fn cut(batch: MetricBatch, places: Vec<u32>, bytes_max: usize) -> Vec<Piece> {
         };
         out.push((batch, std::mem::replace(&mut places, later)));
     }
-    let mut bytes = bytes_max;
+    let (mut bytes, mut places_of) = (bytes_max, HashMap::<Box<str>, usize>::new());
     for (one, weight) in series.into_iter().zip(weights) {
         if bytes.saturating_add(weight) > bytes_max {
             out.push(Piece::default());
             bytes = 0;
         }
         bytes += weight;
+        let last = out.len().saturating_sub(1);
+        for family in v2::families_of(one.labels.metric_name().unwrap_or("")) {
+            if !places_of.contains_key(family) {
+                places_of.insert(family.into(), last);
+            }
+        }
         if let Some((batch, _)) = out.last_mut() {
             batch.series.push(one);
         }
     }
-    if let Some((batch, _)) = out.first_mut() {
-        batch.metadata = metadata;
+    // What is told of a family goes with its first series, because some requests have a place for
+    // it nowhere else.
+    for told in metadata {
+        let place = places_of.get(told.family.as_str()).copied().unwrap_or(0);
+        if let Some((batch, _)) = out.get_mut(place) {
+            batch.metadata.push(told);
+        }
     }
     out
 }
@@ -120,6 +134,27 @@ mod tests {
             help: String::new(),
         });
         batch
+    }
+
+    #[test]
+    fn what_is_told_of_a_family_goes_with_its_series() {
+        let names = ["a_total", "b_bucket", "c"];
+        let mut whole = batch(0, &names.map(str::to_owned));
+        for series in &mut whole.series {
+            let name = series.labels.get("l").unwrap_or("").to_owned();
+            series.labels = Labels::from_pairs([("__name__", name.as_str())]);
+        }
+        let told = |family: &str| Metadata {
+            family: family.to_owned(),
+            ..whole.metadata[0].clone()
+        };
+        whole.metadata = ["c", "b", "none", "a_total"].map(told).to_vec();
+        let cut = cut(whole, Vec::new(), 1);
+        let families = |(piece, _): &Piece| -> Vec<String> {
+            piece.metadata.iter().map(|m| m.family.clone()).collect()
+        };
+        let all: Vec<Vec<String>> = cut.iter().map(families).collect();
+        assert_eq!(all, [vec!["none", "a_total"], vec!["b"], vec!["c"]]);
     }
 
     proptest! {

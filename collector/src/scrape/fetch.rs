@@ -144,6 +144,8 @@ pub(crate) async fn fetch(
     let request = question.request(client, job, target).await;
     let request = request.map_err(FetchError::Failed)?;
     let failed = |e: reqwest::Error| FetchError::Failed(chain(&e));
+    let allowed = client.check(request.url().host_str());
+    allowed.map_err(|refused| FetchError::Failed(refused.to_string()))?;
     let mut response = client.requests().execute(request).await.map_err(failed)?;
     if response.status() != StatusCode::OK {
         let status = response.status();

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outlet;
 use super::counters::Ending;
-use super::record::{self, Signal};
+use super::record::{self, Content, Signal};
 use crate::clock;
 use crate::config::{Ship, ShipKind};
 use crate::decode::Decoder;
@@ -53,13 +53,11 @@ pub(super) async fn keep(to: &Arc<Outlet>, worker: &Decoder, stop: &Cancellation
         let (to, worker, stop) = (Arc::clone(to), worker.clone(), stop.clone());
         async move { run(&to, &worker, &stop).await }
     };
-    supervise::keep(
-        "sending to a destination",
-        stop,
-        || to.spool.rewind(),
-        begin,
-    )
-    .await;
+    let fault = || {
+        to.spool.fault();
+        to.spool.rewind();
+    };
+    supervise::keep("sending to a destination", stop, fault, begin).await;
 }
 
 /// Sends until it is stopped.
@@ -78,6 +76,9 @@ async fn run(to: &Arc<Outlet>, worker: &Decoder, stop: &CancellationToken) -> En
             if let Some(last) = unnoted.take() {
                 acknowledge(to, worker, last, true).await;
                 noted = Instant::now();
+            }
+            if to.life.is_over(&to.spool) {
+                return End::Done;
             }
             tokio::select! {
                 () = stop.cancelled() => return End::Done,
@@ -146,7 +147,7 @@ fn gather(from: &Outlet) -> Vec<QueueFrame> {
 #[derive(Clone, Debug)]
 struct Request {
     tenant: Tenant,
-    signal: Signal,
+    content: Content,
     items: u64,
     time: Timestamp,
     body: Bytes,
@@ -174,10 +175,10 @@ async fn send_all(
                 continue;
             };
             let head = payload.len() - queued.body.len();
-            let (signal, items, time) = (queued.signal, queued.items, queued.time);
+            let (content, items, time) = (queued.content, queued.items, queued.time);
             let request = Request {
                 tenant,
-                signal,
+                content,
                 items,
                 time,
                 body: Bytes::from(payload).slice(head..),
@@ -290,19 +291,24 @@ async fn send(client: &HttpClient, ship: &Ship, url: &str, request: &Request) ->
 async fn headers(client: &HttpClient, ship: &Ship, request: &Request) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let own = ship.kind != ShipKind::Otlp;
-    let (content_type, encoding) = match (own, request.signal) {
-        (true, Signal::Metrics) => (
+    let (content_type, encoding) = match (own, request.content) {
+        (true, Content::Metrics) => (
             "application/x-protobuf;proto=io.prometheus.write.v2.Request",
             "snappy",
         ),
-        (true, Signal::Logs) => ("application/x-protobuf", "snappy"),
-        (true, Signal::Traces) | (false, _) => ("application/x-protobuf", "gzip"),
+        (true, Content::Logs | Content::Families) => ("application/x-protobuf", "snappy"),
+        (true, Content::Traces) | (false, _) => ("application/x-protobuf", "gzip"),
     };
     headers.insert("content-type", HeaderValue::from_static(content_type));
     headers.insert("content-encoding", HeaderValue::from_static(encoding));
     headers.insert("user-agent", HeaderValue::from_static(USER_AGENT));
-    if own && request.signal == Signal::Metrics {
-        let version = HeaderValue::from_static("2.0.0");
+    let version = match request.content {
+        Content::Metrics => Some("2.0.0"),
+        Content::Families => Some("0.1.0"),
+        Content::Logs | Content::Traces => None,
+    };
+    if let Some(version) = version.filter(|_| own) {
+        let version = HeaderValue::from_static(version);
         headers.insert("x-prometheus-remote-write-version", version);
     }
     let value = |text: &str| {

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use obs_model::spans::{Attribute, ResourceSpans, ScopeSpans};
 use obs_model::{Labels, LogBatch, LogStream, MetricBatch, SpanBatch, Timestamp};
-use obs_wire::prometheus::remote_write::v2;
+use obs_wire::prometheus::remote_write::{self, v2};
 use obs_wire::{loki, otlp, snappy};
 
 use crate::config::{Ship, ShipKind};
@@ -148,6 +148,38 @@ impl Shipped for SpanBatch {
     }
 }
 
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Metrics,
+    Logs,
+    Traces,
+    /// What is told of families of which there is no sample.
+    Families,
+}
+
+impl Content {
+    const ALL: [Self; 4] = [Self::Metrics, Self::Logs, Self::Traces, Self::Families];
+
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Self::Metrics | Self::Families => Signal::Metrics,
+            Self::Logs => Signal::Logs,
+            Self::Traces => Signal::Traces,
+        }
+    }
+
+    /// How a payload calls it.
+    fn number(self) -> u8 {
+        match self {
+            Self::Metrics => 1,
+            Self::Logs => 2,
+            Self::Traces => 3,
+            Self::Families => 4,
+        }
+    }
+}
+
 /// A request as it is queued.
 #[derive(Clone, Debug)]
 pub(super) struct Made {
@@ -158,21 +190,17 @@ pub(super) struct Made {
 /// A request as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Queued<'a> {
-    pub signal: Signal,
+    pub content: Content,
     pub items: u64,
     /// When it was queued.
     pub time: Timestamp,
     pub body: &'a [u8],
 }
 
-fn made(signal: Signal, items: usize, time: Timestamp, body: &[u8]) -> Made {
+fn made(content: Content, items: usize, time: Timestamp, body: &[u8]) -> Made {
     let mut payload = Vec::with_capacity(HEAD_BYTES + body.len());
     payload.push(VERSION);
-    payload.push(match signal {
-        Signal::Metrics => 1,
-        Signal::Logs => 2,
-        Signal::Traces => 3,
-    });
+    payload.push(content.number());
     let count = u32::try_from(items).unwrap_or(u32::MAX);
     payload.extend_from_slice(&count.to_le_bytes());
     payload.extend_from_slice(&time.nanos().to_le_bytes());
@@ -186,16 +214,12 @@ fn made(signal: Signal, items: usize, time: Timestamp, body: &[u8]) -> Made {
 /// Reads a payload; `None` where it is not one.
 pub(super) fn read(payload: &[u8]) -> Option<Queued<'_>> {
     let (head, body) = payload.split_at_checked(HEAD_BYTES)?;
-    let signal = match (head[0], head[1]) {
-        (VERSION, 1) => Signal::Metrics,
-        (VERSION, 2) => Signal::Logs,
-        (VERSION, 3) => Signal::Traces,
-        _ => return None,
-    };
+    let content = Content::ALL.into_iter().find(|one| one.number() == head[1]);
+    let content = content.filter(|_| head[0] == VERSION)?;
     let items = u32::from_le_bytes(head[2..6].try_into().ok()?);
     let time = i64::from_le_bytes(head[6..14].try_into().ok()?);
     Some(Queued {
-        signal,
+        content,
         items: u64::from(items),
         time: Timestamp::from_nanos(time),
         body,
@@ -227,7 +251,7 @@ fn logs(ship: &Ship, batch: LogBatch, now: Timestamp) -> Vec<Made> {
                 gzip(&bytes)
             }
         };
-        all.push(made(Signal::Logs, some.record_count(), now, &body));
+        all.push(made(Content::Logs, some.record_count(), now, &body));
     }
     all
 }
@@ -265,6 +289,11 @@ fn push_stream(all: &mut [LogBatch], labels: &Labels, records: Vec<obs_model::Lo
 fn metrics(ship: &Ship, batch: MetricBatch, now: Timestamp) -> Vec<Made> {
     let mut all = Vec::new();
     let mut bytes = Vec::new();
+    let alone = match ship.kind {
+        ShipKind::Obs => v2::without_series(&batch),
+        // OTLP has no place for what is told of a family by itself.
+        ShipKind::Loki | ShipKind::Otlp => Vec::new(),
+    };
     for some in split_metrics(batch) {
         bytes.clear();
         let body = match ship.kind {
@@ -277,7 +306,16 @@ fn metrics(ship: &Ship, batch: MetricBatch, now: Timestamp) -> Vec<Made> {
                 gzip(&bytes)
             }
         };
-        all.push(made(Signal::Metrics, some.sample_count(), now, &body));
+        all.push(made(Content::Metrics, some.sample_count(), now, &body));
+    }
+    for some in alone.chunks(SAMPLES) {
+        let told = MetricBatch {
+            metadata: some.to_vec(),
+            ..MetricBatch::default()
+        };
+        bytes.clear();
+        remote_write::encode_v1(&told, &mut bytes);
+        all.push(made(Content::Families, 0, now, &snappy::encode(&bytes)));
     }
     all
 }
@@ -322,7 +360,7 @@ fn spans(batch: SpanBatch, now: Timestamp) -> Vec<Made> {
     for some in split_spans(batch) {
         bytes.clear();
         otlp::traces::encode_protobuf(&some, &mut bytes);
-        all.push(made(Signal::Traces, some.span_count(), now, &gzip(&bytes)));
+        all.push(made(Content::Traces, some.span_count(), now, &gzip(&bytes)));
     }
     all
 }
@@ -370,9 +408,9 @@ mod tests {
         #[test]
         fn payloads_come_back(body in proptest::collection::vec(any::<u8>(), 0..50), items in 0usize..9, at in any::<i64>()) {
             let time = Timestamp::from_nanos(at);
-            for signal in [Signal::Metrics, Signal::Logs, Signal::Traces] {
-                let made = made(signal, items, time, &body);
-                let queued = Queued { signal, items: items as u64, time, body: &body };
+            for content in Content::ALL {
+                let made = made(content, items, time, &body);
+                let queued = Queued { content, items: items as u64, time, body: &body };
                 prop_assert_eq!(read(&made.payload), Some(queued));
                 prop_assert_eq!(read(&made.payload[..HEAD_BYTES - 1]), None);
             }

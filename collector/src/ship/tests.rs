@@ -12,12 +12,14 @@ use http_body_util::BodyExt;
 use obs_model::limits::Limits;
 use obs_model::{Labels, LogRecord, LogStream, Timestamp};
 use obs_storage::SimDisk;
+use obs_wire::prometheus::remote_write;
 use obs_wire::{loki, snappy};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::{Destination, DestinationConfig, WhenFull};
 use crate::receive::BATCH_HEADER;
+use crate::spool::tests::Panicking;
 
 /// The other side: statuses of the first answers (then 204), and what it took.
 struct Other {
@@ -99,6 +101,176 @@ fn open(disk: &SimDisk, yaml: &str, bytes_max: u64, when_full: WhenFull) -> Ship
     let external = Labels::from_pairs([("cluster", "c")]);
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     Shipper::on(&disk, bounds, 1, &external, all.ships).expect("opened")
+}
+
+/// A sender that ends in a panic is followed by one that sends what is there.
+#[tokio::test]
+async fn senders_begin_again() {
+    let mut other = Other::start(&[]).await;
+    let yaml = format!("[{{loki: {{url: '{}', name: a}}}}]", other.url);
+    let configs: Vec<DestinationConfig> = serde_yaml_ng::from_str(&yaml).expect("yaml");
+    let all = Destination::check(Vec::new(), configs, &yaml, Path::new("")).expect("valid");
+    let bounds = Bounds {
+        bytes_max: 1 << 20,
+        when_full: WhenFull::Refuse,
+    };
+    let panicking = Arc::new(Panicking(SimDisk::new(1), false.into()));
+    let disk: Arc<dyn Disk> = Arc::clone(&panicking) as _;
+    let shipper = Shipper::on(&disk, bounds, 1, Labels::empty(), all.ships).expect("opened");
+    panicking.1.store(true, Ordering::Relaxed);
+    let running = run(&shipper);
+    let told = running.sink.logs(Tenant::anonymous(), lines(&["a"])).await;
+    assert_eq!(told, Ok(Accepted::default()));
+    let (_, _, body) = other.next().await;
+    assert_eq!(read_lines(&body).record_count(), 1);
+    assert!(!panicking.1.load(Ordering::Relaxed), "it panicked");
+    assert!(shipper.taking()[0].spool.faults() > 0);
+    running.end().await;
+}
+
+/// What is told of families without samples goes to servers that have a place for it.
+#[tokio::test]
+async fn families_without_samples_arrive() {
+    let mut other = Other::start(&[]).await;
+    let yaml = format!("[{{obs: {{url: '{}'}}}}]", other.url);
+    let shipper = open(&SimDisk::new(9), &yaml, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    let told = |family: &str| obs_model::metrics::Metadata {
+        family: family.to_owned(),
+        kind: obs_model::metrics::MetricKind::Counter,
+        unit: String::new(),
+        help: "what it is".to_owned(),
+    };
+    let mut both = sample(1);
+    both.metadata = vec![told("a"), told("b")];
+    let alone = MetricBatch {
+        metadata: vec![told("c")],
+        ..MetricBatch::default()
+    };
+    let mut found = Vec::new();
+    for batch in [both, alone] {
+        let taken = running.sink.metrics(Tenant::anonymous(), batch).await;
+        assert_eq!(taken, Ok(Accepted::default()));
+    }
+    while found.len() < 3 {
+        let (path, headers, body) = other.next().await;
+        assert_eq!(path, "/api/v1/write");
+        let bytes = snappy::decode(&body, 1 << 20).expect("snappy");
+        let two = headers["content-type"]
+            .to_str()
+            .expect("text")
+            .contains("v2");
+        let decoded = match two {
+            true => remote_write::v2::decode(&bytes, &Limits::default()),
+            false => remote_write::decode_v1(&bytes, &Limits::default(), None),
+        };
+        let decoded = decoded.expect("a request");
+        assert_eq!(decoded.message, "");
+        let version = &headers["x-prometheus-remote-write-version"];
+        assert_eq!(version, if two { "2.0.0" } else { "0.1.0" });
+        assert_eq!(decoded.batch.series.len(), usize::from(two));
+        found.extend(decoded.batch.metadata.into_iter().map(|m| m.family));
+    }
+    assert_eq!(found, ["a", "b", "c"]);
+    running.end().await;
+}
+
+/// Destinations that come, change, go and come again while lines arrive: each has every line that
+/// was taken while it was there, once, and what was queued for one that went is sent to it.
+#[tokio::test]
+async fn other_destinations_lose_nothing() {
+    let (mut first, mut second) = (Other::start(&[]).await, Other::start(&[]).await);
+    let ships = |yaml: &str| {
+        let configs: Vec<DestinationConfig> = serde_yaml_ng::from_str(yaml).expect("yaml");
+        let all = Destination::check(Vec::new(), configs, yaml, Path::new("")).expect("valid");
+        all.ships
+    };
+    let away = "[{loki: {url: 'http://127.0.0.1:9', name: a, min_backoff: 1ms, max_backoff: 2ms}}]";
+    let shipper = open(&SimDisk::new(11), away, 1 << 20, WhenFull::Refuse);
+    let running = run(&shipper);
+    let sent = async |line: &str| {
+        let told = running.sink.logs(Tenant::anonymous(), lines(&[line])).await;
+        assert_eq!(told, Ok(Accepted::default()));
+    };
+    let take = |yaml: &str| shipper.take(shipper.next(ships(yaml)).expect("opened"));
+    sent("1").await;
+    sent("2").await;
+    // It has another address now, and another destination is beside it.
+    let there = format!("{{loki: {{url: '{}', name: a}}}}", first.url);
+    let beside = format!("{{loki: {{url: '{}', name: b, timeout: 7s}}}}", second.url);
+    take(&format!("[{there}, {beside}]"));
+    sent("3").await;
+    let seen = async |other: &mut Other, count: usize| {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let (_, _, body) = other.next().await;
+            let records = read_lines(&body).streams.remove(0).records;
+            seen.extend(records.into_iter().map(|r| r.line));
+        }
+        seen.sort();
+        seen
+    };
+    assert_eq!(seen(&mut first, 3).await, [b"1", b"2", b"3"]);
+    assert_eq!(seen(&mut second, 1).await, [b"3"]);
+    // What does not change goes on as it is; what went has its queue still.
+    let (kept, before) = (Arc::clone(&shipper.taking()[1]), shipper.taking());
+    let other_kind = there.replace("loki", "otlp");
+    let told = shipper.next(ships(&format!("[{other_kind}]")));
+    assert!(told.is_err_and(|e| e.contains("another kind")));
+    assert!(Arc::ptr_eq(&before, &shipper.taking()));
+    take(&format!("[{beside}]"));
+    assert!(Arc::ptr_eq(&kept, &shipper.taking()[0]));
+    sent("4").await;
+    take(&format!("[{there}]"));
+    sent("5").await;
+    take("[]");
+    assert_eq!(seen(&mut second, 1).await, [b"4"]);
+    assert_eq!(seen(&mut first, 1).await, [b"5"]);
+    let told = running.sink.logs(Tenant::anonymous(), lines(&["6"])).await;
+    assert!(matches!(told, Err(SinkError::Refused { .. })), "{told:?}");
+    running.end().await;
+}
+
+/// What one queue for all signals had is moved once, also where there was no room for all of it.
+#[tokio::test]
+async fn an_old_queue_is_moved_once() {
+    const YAML: &str = "[{obs: {url: 'http://127.0.0.1:9', name: a}}]";
+    for room in (300..6000).step_by(300) {
+        let disk = SimDisk::new(room);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let options = QueueOptions {
+            bytes_max: u64::MAX,
+            segment_bytes: 1000,
+            salt: 1,
+        };
+        let mut old = Queue::open(shared, "a", options).expect("opened");
+        let mut expect = Vec::new();
+        let configs: Vec<DestinationConfig> = serde_yaml_ng::from_str(YAML).expect("yaml");
+        let all = Destination::check(Vec::new(), configs, YAML, Path::new("")).expect("valid");
+        for number in 0..20 {
+            let line = format!("{number:0100}");
+            let made = lines(&[&line]).made(&all.ships[0], Timestamp::from_seconds(number));
+            let record = Record {
+                tenant: &Tenant::anonymous(),
+                payload: &made[0].payload,
+            };
+            old.append(&[record]).expect("there is room");
+            expect.push(line);
+        }
+        drop(old);
+        let mut found = Vec::new();
+        for capacity in [Some(disk.used() + room), None] {
+            disk.set_capacity(capacity);
+            drop(open(&disk, YAML, 1 << 20, WhenFull::Refuse));
+            disk.crash();
+        }
+        let shipper = open(&disk, YAML, 1 << 20, WhenFull::Refuse);
+        for outlet in shipper.taking().iter() {
+            found.extend(waiting(outlet));
+        }
+        found.sort();
+        assert_eq!(found, expect, "room {room}");
+    }
 }
 
 fn lines(lines: &[&str]) -> LogBatch {
@@ -345,7 +517,7 @@ async fn no_secret_leaves_or_reaches_the_disk() {
         }],
     };
     sink.spans(tenant(), spans).await.expect("queued");
-    let name = shipper.outlets[0].ship.name.clone();
+    let name = shipper.taking()[0].ship.name.clone();
     let has = |bytes: &[u8]| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
     let unpacked = |encoding: &str, bytes: &[u8]| {
         let out = obs_wire::capped::decode(encoding, bytes, 1 << 20);
@@ -392,10 +564,26 @@ fn sample(at: i64) -> MetricBatch {
 
 #[tokio::test]
 async fn what_no_destination_takes_is_refused() {
+    let bounds = Bounds {
+        bytes_max: 1 << 20,
+        when_full: WhenFull::Refuse,
+    };
+    let writes = "{url: 'http://127.0.0.1:9/w', name: a}";
+    let writes = vec![serde_yaml_ng::from_str(writes).expect("yaml")];
+    let writes = crate::config::remote_writes(writes, "", Path::new("")).expect("valid");
+    let folders = tempfile::tempdir().expect("a folder");
+    let opened = |writes: Vec<_>| {
+        let folder = folders.path().join(writes.len().to_string());
+        std::fs::create_dir(&folder).expect("made");
+        let external = Labels::empty().into();
+        Forwarder::open(&folder, bounds, 1, &external, writes).expect("opened")
+    };
+    let (forwarder, nowhere) = (opened(writes), opened(Vec::new()));
     let yaml = "[{loki: {url: 'http://127.0.0.1:9', name: a}}]";
     for (elsewhere, metrics, spans) in [
         (Elsewhere::Nothing, false, false),
-        (Elsewhere::Metrics, true, false),
+        (Elsewhere::Forwarded(nowhere), false, false),
+        (Elsewhere::Forwarded(forwarder), true, false),
         (Elsewhere::All, true, true),
     ] {
         let shipper = open(&SimDisk::new(7), yaml, 1 << 20, WhenFull::Refuse);
@@ -441,7 +629,7 @@ async fn signals_are_independent_and_samples_in_order() {
         let (path, _, body) = other.next().await;
         assert_eq!(path, "/api/v1/write");
         let bytes = snappy::decode(&body, 1 << 20).expect("snappy");
-        let decoded = obs_wire::prometheus::remote_write::v2::decode(&bytes, &Limits::default());
+        let decoded = remote_write::v2::decode(&bytes, &Limits::default());
         let batch = decoded.expect("a request").batch;
         let samples = batch.series.iter().flat_map(|series| &series.samples);
         times.extend(samples.map(|sample| sample.time.millis()));
@@ -476,7 +664,7 @@ fn a_half_taken_batch_is_queued_once() {
     let shipper = open(&disk, yaml, 1 << 20, WhenFull::Refuse);
     let put = |group: Vec<LogBatch>| {
         let group = group.into_iter().map(|one| (Tenant::anonymous(), one));
-        shipper.put::<LogBatch, LogBatch>(group.collect(), Elsewhere::Nothing)
+        shipper.put::<LogBatch, LogBatch>(group.collect(), &Elsewhere::Nothing)
     };
     let (mut expect, mut halves) = (Vec::new(), 0);
     for number in 0..60u64 {
@@ -485,7 +673,7 @@ fn a_half_taken_batch_is_queued_once() {
         let mut told = put(vec![lines(&[&line])]);
         disk.set_capacity(None);
         let print = lines(&[&line]).fingerprint(&Tenant::anonymous());
-        halves += usize::from(shipper.outlets[0].spool.has(print));
+        halves += usize::from(shipper.taking()[0].spool.has(print));
         expect.push(line.clone());
         if told.is_err() {
             let other = format!("{number:03} other");
@@ -493,10 +681,10 @@ fn a_half_taken_batch_is_queued_once() {
             expect.push(other);
         }
         assert_eq!(told, Ok(()));
-        assert!(!shipper.outlets[0].spool.has(print));
+        assert!(!shipper.taking()[0].spool.has(print));
     }
     assert!(halves > 0);
-    for outlet in shipper.outlets.iter() {
+    for outlet in shipper.taking().iter() {
         let mut found = waiting(outlet);
         found.sort();
         assert_eq!(found, expect, "{}", outlet.ship.name);
@@ -515,7 +703,7 @@ fn the_one_queue_of_before_is_taken_over() {
     };
     let mut old = Queue::open(Arc::clone(&shared), "a", options).expect("opened");
     let shipper = open(&SimDisk::new(11), yaml, 1 << 20, WhenFull::Refuse);
-    let ship = &shipper.outlets[0].ship;
+    let ship = &shipper.taking()[0].ship;
     for number in 0..3 {
         let now = Timestamp::from_seconds(1);
         let made = lines(&[&number.to_string()]).made(ship, now);
@@ -534,11 +722,11 @@ fn the_one_queue_of_before_is_taken_over() {
     for _ in 0..2 {
         let shipper = open(&disk, yaml, 1 << 20, WhenFull::Refuse);
         let held: Vec<u64> = shipper
-            .outlets
+            .taking()
             .iter()
             .map(|o| o.spool.held().frames)
             .collect();
         assert_eq!(held, [3, 3, 0]);
-        assert_eq!(waiting(&shipper.outlets[1]), ["0", "1", "2"]);
+        assert_eq!(waiting(&shipper.taking()[1]), ["0", "1", "2"]);
     }
 }

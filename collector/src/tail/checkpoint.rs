@@ -4,11 +4,12 @@
 //! one, and its folder synced; a file that does not end with its own checksum is refused.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 use obs_model::Timestamp;
+
+use crate::durable;
 
 const MAGIC: &str = "obs-tail-checkpoint 1";
 /// Largest checkpoint that is read: far more files than are ever followed.
@@ -65,10 +66,7 @@ pub(super) fn encode(entries: &[Entry]) -> Vec<u8> {
         );
         line.expect("a string has room for every line");
     }
-    let sum = u128::from_be_bytes(Md5::digest(out.as_bytes()).into());
-    let line = writeln!(out, "end\t{sum:032x}");
-    line.expect("a string has room for every line");
-    out.into_bytes()
+    durable::seal(out)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, String> {
@@ -143,40 +141,33 @@ fn unescape(text: &str) -> Option<PathBuf> {
     Some(std::ffi::OsString::from_vec(out).into())
 }
 
+/// Why a checkpoint was not read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It cannot be opened, and may be later, as when too many files are open.
+    Now(String),
+    /// It is none.
+    Damaged(String),
+}
+
 /// Reads a checkpoint; none where there is no file.
-pub(super) async fn load(path: &Path) -> Result<Vec<Entry>, String> {
+pub(super) async fn load(path: &Path) -> Result<Vec<Entry>, Unread> {
     let shown = path.display();
     let bytes = match tokio::fs::metadata(path).await {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Ok(metadata) if metadata.len() > BYTES_MAX => {
-            return Err(format!("{shown}: larger than {BYTES_MAX} bytes"));
+            let fault = format!("{shown}: larger than {BYTES_MAX} bytes");
+            return Err(Unread::Damaged(fault));
         }
         Ok(_) | Err(_) => tokio::fs::read(path).await,
     };
-    let bytes = bytes.map_err(|e| format!("{shown}: {e}"))?;
-    decode(&bytes).map_err(|e| format!("{shown}: {e}"))
+    let bytes = bytes.map_err(|e| Unread::Now(format!("{shown}: {e}")))?;
+    decode(&bytes).map_err(|e| Unread::Damaged(format!("{shown}: {e}")))
 }
 
 /// Replaces the checkpoint; durable on return. Blocks.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a note of this room's own, beside the files that it follows"
-)]
 pub(super) fn save(path: &Path, entries: &[Entry]) -> Result<(), String> {
-    let write = || -> std::io::Result<()> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            Some(_) | None => Path::new("."),
-        };
-        std::fs::create_dir_all(folder)?;
-        let beside = path.with_extension("new");
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(&encode(entries))?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(|e| format!("{}: {e}", path.display()))
+    durable::replace(path, &encode(entries))
 }
 
 #[cfg(test)]

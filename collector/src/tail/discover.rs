@@ -61,6 +61,8 @@ pub(super) struct Found {
     pub origin: Origin,
     /// Folders that the files may be in, wherever links lead.
     pub within: Arc<[PathBuf]>,
+    /// All of its files were looked for; what is not among them is not there.
+    pub complete: bool,
 }
 
 /// Where a log is from.
@@ -102,6 +104,8 @@ impl Discovery {
     ) -> Vec<Found> {
         let mut all = Vec::new();
         self.folders.begin(now);
+        // Whoever writes annotations may think of ever new ones.
+        self.pipelines.retain(|_, p| Arc::strong_count(p) > 1);
         if let Some(pods) = &config.pods {
             self.pods(pods, &mut all);
         }
@@ -118,8 +122,16 @@ impl Discovery {
                 }
             }
         }
+        for found in &mut all {
+            let mut paths = found.candidates.iter().map(|candidate| &candidate.path);
+            let unknown = |path: &PathBuf| self.folders.is_unknown(path);
+            found.complete &= !unknown(&found.key) && !paths.any(unknown);
+        }
         // A log of the last run that has no files any more is looked at once, to be forgotten.
-        all.retain(|found| !found.candidates.is_empty() || remembered.contains_key(&found.key));
+        all.retain(|found| {
+            let there = !found.candidates.is_empty() || !found.complete;
+            there || remembered.contains_key(&found.key)
+        });
         all
     }
 
@@ -181,9 +193,11 @@ impl Discovery {
             // Names of rotated files have their time, so this is their order too.
             candidates.sort_by(|a, b| (!a.rotated, &a.path).cmp(&(!b.rotated, &b.path)));
             let key = folder.join(format!("{restart}.log"));
-            if let Err(fault) = self.beside_target(within, &mut candidates) {
+            let complete = self.beside_target(within, &mut candidates);
+            let complete = complete.unwrap_or_else(|fault| {
                 self.refuse(&key, fault);
-            }
+                true
+            });
             let mut place = place.clone();
             restart.clone_into(&mut place.restart);
             all.push(Found {
@@ -191,6 +205,7 @@ impl Discovery {
                 candidates,
                 origin: Origin::Container(place),
                 within: Arc::clone(within),
+                complete,
             });
         }
     }
@@ -237,6 +252,7 @@ impl Discovery {
                     candidates,
                     origin: Origin::Files(index),
                     within: Arc::clone(&within),
+                    complete: true,
                 });
             }
         }
@@ -251,8 +267,8 @@ impl Discovery {
         rotated.collect()
     }
 
-    /// Files that a log of the last run was renamed to while nothing ran, by their inodes; also
-    /// where the log has no file under its own name any more.
+    /// Files that a log of the last run was renamed to while nothing ran, by their inodes and how
+    /// they begin; also where the log has no file under its own name any more.
     fn renamed(
         &mut self,
         key: &Path,
@@ -261,9 +277,13 @@ impl Discovery {
         keys: &mut HashMap<PathBuf, usize>,
         all: &mut Vec<Found>,
     ) {
-        let Some(folder) = key.parent() else {
+        let Some(folder) = key.parent().filter(|_| !self.folders.is_unknown(key)) else {
             return;
         };
+        // A link that leads nowhere yet is looked at again.
+        if !keys.contains_key(key) && disk::is_link(key) {
+            return;
+        }
         let at = match keys.get(key) {
             Some(at) => *at,
             None => {
@@ -278,6 +298,7 @@ impl Discovery {
                     candidates,
                     origin: Origin::Files(index),
                     within: within.into(),
+                    complete: true,
                 });
                 all.len() - 1
             }
@@ -285,7 +306,7 @@ impl Discovery {
         for entry in entries {
             for path in self.folders.with_inode(folder, entry.id) {
                 let known = all[at].candidates.iter().any(|c| c.path == path);
-                if path == key || known {
+                if path == key || known || !is_same(&path, &all[at].within, entry) {
                     continue;
                 }
                 // A name that the patterns have is a log of its own now, but these lines are the
@@ -300,21 +321,23 @@ impl Discovery {
     }
 
     /// Where the kubelet's file is a link, as with Docker, rotated files are beside what it names.
-    /// A file that a link must not lead to is left out, which is told.
+    /// A file that a link must not lead to is left out, which is told. False where a link leads
+    /// nowhere yet.
     fn beside_target(
         &mut self,
         within: &[PathBuf],
         candidates: &mut Vec<Candidate>,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let mut rotated = Vec::new();
-        let mut refused = Ok(());
+        let (mut refused, mut complete) = (Ok(()), true);
         candidates.retain_mut(|candidate| {
             let path = &candidate.path;
-            if !std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink()) {
+            if !disk::is_link(path) {
                 return true;
             }
             // A link that leads nowhere yet is looked at again.
             let Ok(target) = std::fs::canonicalize(path) else {
+                complete = false;
                 return false;
             };
             if let Err(fault) = self.folders.leads_within(path, within, "pods") {
@@ -328,7 +351,7 @@ impl Discovery {
             true
         });
         candidates.splice(0..0, rotated);
-        refused
+        refused.map(|()| complete)
     }
 
     /// A log that is followed from now on; `None` where its pod does not want it.
@@ -459,6 +482,22 @@ impl Discovery {
         let made = self.pipelines.entry(key);
         Arc::clone(made.or_insert_with(|| Arc::new(Pipeline::new(setting()))))
     }
+}
+
+/// Whether a file that has the inode of one of the last run is that file. Where that cannot be
+/// told now, it is taken for it, and told apart when it is opened.
+fn is_same(path: &Path, within: &[PathBuf], entry: &Entry) -> bool {
+    let print = entry.fingerprint;
+    if print.length == 0 {
+        return false;
+    }
+    let same = disk::open(path, within).and_then(|opened| match opened {
+        Some((found, mut reader)) => {
+            Ok(found.id == entry.id && reader.fingerprint(print.length)? == print)
+        }
+        None => Ok(false),
+    });
+    same.unwrap_or_else(|error| error.raw_os_error().is_some())
 }
 
 /// Labels of a container's streams.

@@ -55,6 +55,11 @@ pub(super) fn stat(path: &Path) -> Option<Stat> {
     std::fs::metadata(path).ok().map(|m| stat_of(&m))
 }
 
+/// Whether a path itself is a link, wherever that leads.
+pub(super) fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink())
+}
+
 /// Names in a folder; none where there is no folder.
 pub(super) fn list(folder: &Path) -> std::io::Result<Vec<OsString>> {
     use std::io::ErrorKind::{NotADirectory, NotFound};

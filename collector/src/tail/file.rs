@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::assemble::{Assembler, How, Whole};
 use super::checkpoint::{Entry, FileId, Fingerprint, Sent};
-use super::container::{self, Line, Out};
+use super::container::{self, Line};
 use super::disk::{FINGERPRINT_BYTES, Reader, Stat};
 use super::pipeline::Pipeline;
 use crate::config::FileFormat;
@@ -70,6 +70,8 @@ pub(super) struct Taken {
     pub dropped: u64,
     /// Records that were made, dropped ones too.
     made: i64,
+    /// Those of them that were made before the file was begun again.
+    begun: i64,
     /// What is true when the records are stored.
     pub quiet: u64,
     /// Time of the first record that has none of its own.
@@ -160,6 +162,8 @@ impl Followed {
         self.fingerprint = Fingerprint::default();
         self.head = Md5::new();
         self.resend = None;
+        self.last_time = None;
+        taken.begun = taken.made;
         past
     }
 
@@ -290,8 +294,7 @@ impl Followed {
         };
         let whole = begin.map_or(&[][..], |at| &before[at..]);
         for line in split(whole, line_max, true).lines {
-            let own = container::parse(line).time;
-            self.last_time = own.or(self.last_time.map(|t| t.saturating_add(1)));
+            line_time(&container::parse(line), &mut self.last_time);
         }
         Ok(())
     }
@@ -303,20 +306,22 @@ impl Followed {
         for (index, bytes) in lines.lines.iter().enumerate() {
             let begin = at;
             at = self.read + lines.ends[index] as u64;
-            let line = match container {
+            let mut line = match container {
                 true => container::parse(bytes),
                 false => Line::raw(bytes),
             };
+            if container {
+                line.time = line_time(&line, last);
+            }
             assembler.push(&line, (begin, at), how, &mut |whole| {
-                taken.add(whole, making, last);
+                taken.add(whole, making);
             });
         }
         self.read += lines.consumed as u64;
     }
 
     fn flush(&mut self, making: Making<'_>, late: Option<Instant>, taken: &mut Taken) {
-        let last = &mut self.last_time;
-        let give = &mut |whole: Whole<'_>| taken.add(whole, making, last);
+        let give = &mut |whole: Whole<'_>| taken.add(whole, making);
         self.assembler.flush(self.read, how(making), late, give);
     }
 
@@ -355,6 +360,7 @@ impl Taken {
             cut: 0,
             dropped: 0,
             made: 0,
+            begun: 0,
             quiet: 0,
             time,
         }
@@ -365,20 +371,12 @@ impl Taken {
         self.made
     }
 
-    fn add(&mut self, whole: Whole<'_>, making: Making<'_>, last: &mut Option<Timestamp>) {
-        let own = match (whole.time, whole.out) {
-            (Some(time), _) => {
-                *last = Some(time);
-                Some(time)
-            }
-            // A line that is not of the container's form is as old as the one before it, and
-            // comes behind it.
-            (None, Out::File) if making.pipeline.format == FileFormat::Container => {
-                *last = last.map(|time| time.saturating_add(1));
-                *last
-            }
-            (None, _) => None,
-        };
+    /// Those that were made before the file was begun again.
+    pub(super) fn begun(&self) -> i64 {
+        self.begun
+    }
+
+    fn add(&mut self, whole: Whole<'_>, making: Making<'_>) {
         let assigned = self.time.saturating_add(self.made);
         self.made += 1;
         let Making {
@@ -387,11 +385,19 @@ impl Taken {
             limits,
             ..
         } = making;
-        match pipeline.record(whole.text, own, assigned, metadata, limits) {
+        match pipeline.record(whole.text, whole.time, assigned, metadata, limits) {
             Some(record) => self.records[whole.out as usize].push(record),
             None => self.dropped += 1,
         }
     }
+}
+
+/// The time of a line of a container. One that is not of the container's form is as old as the one
+/// before it, and comes behind it, whatever records both are in.
+fn line_time(line: &Line<'_>, last: &mut Option<Timestamp>) -> Option<Timestamp> {
+    let behind = last.map(|time| time.saturating_add(1));
+    *last = line.time.or(behind);
+    *last
 }
 
 impl Fingerprint {

@@ -4,7 +4,7 @@
 //! look at each, so that a scan is linear in what there is.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(super) struct Folders {
     known: HashMap<PathBuf, Folder>,
     scan: u64,
     now: i64,
+    /// Folders that could not be read in this scan and may be in the next one.
+    failed: HashSet<PathBuf>,
     /// Paths of folders without links, of this scan.
     real: HashMap<PathBuf, Option<PathBuf>>,
     /// How often a folder was read.
@@ -49,6 +51,13 @@ impl Folders {
         self.scan += 1;
         self.now = now;
         self.real.clear();
+        self.failed.clear();
+    }
+
+    /// Whether nothing is known of a path in this scan, because a folder above it could not be
+    /// read.
+    pub(super) fn is_unknown(&self, path: &Path) -> bool {
+        !self.failed.is_empty() && path.ancestors().skip(1).any(|f| self.failed.contains(f))
     }
 
     /// Names in a folder in order; none where there is no folder.
@@ -69,7 +78,16 @@ impl Folders {
         if !fresh {
             let found = disk::stat(path).filter(|s| s.folder);
             self.reads += 1;
-            let names = disk::list(path)?.into();
+            let names = match disk::list(path) {
+                Ok(names) => names.into(),
+                Err(error) => {
+                    // What may not be read is not there for us; anything else passes.
+                    if error.kind() != std::io::ErrorKind::PermissionDenied {
+                        self.failed.insert(path.to_owned());
+                    }
+                    return Err(error);
+                }
+            };
             let modified = found.map(|s| s.modified);
             let folder = Folder {
                 modified: modified.filter(|at| self.now.saturating_sub(*at) > FRESH_NANOS),
@@ -97,7 +115,7 @@ impl Folders {
         within: &[PathBuf],
         section: &str,
     ) -> Result<(), String> {
-        let link = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_symlink());
+        let link = disk::is_link(path);
         let target = match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) if !link => {
                 let real = self.real.entry(parent.to_owned());

@@ -24,8 +24,10 @@ use super::pipeline::Pipeline;
 /// Lines of containers begin with a time in nanoseconds; other files may begin alike.
 const SAME_BYTES_MIN: u64 = 64;
 
-/// Truncations whose copies may still be found.
-const TRUNCATIONS_MAX: usize = 16;
+/// Truncations whose copies may still be found, and files that cannot be read now.
+const REMEMBERED_MAX: usize = 16;
+/// The inode of what was truncated, which no file has.
+const NO_INODE: u64 = 0;
 
 /// What was looked at and is not to be read: inode, time of its last change, length.
 type Looked = (FileId, i64, u64);
@@ -96,8 +98,14 @@ impl Group {
         }
     }
 
-    /// Looks at what there is now. `room` is how many more files may be opened.
-    pub(super) fn look(&mut self, candidates: &[Candidate], now: Instant, room: usize) -> Changes {
+    /// Looks at what there is now. `room` is how many more files may be opened; `complete` says
+    /// that what is not among the candidates is not there.
+    pub(super) fn look(
+        &mut self,
+        (candidates, complete): (&[Candidate], bool),
+        now: Instant,
+        room: usize,
+    ) -> Changes {
         let mut changes = Changes::default();
         let there = |c: &Candidate| disk::stat(&c.path).filter(|s| s.regular);
         let order: HashMap<FileId, usize> = (candidates.iter().enumerate())
@@ -126,13 +134,15 @@ impl Group {
             }
         }
         for file in &mut self.files {
-            if !seen.contains(&file.id) {
+            if complete && !seen.contains(&file.id) {
                 file.lost_since = file.lost_since.or(Some(now));
             }
         }
         self.looked.retain(|(id, ..)| seen.contains(id));
-        // What the first look does not find does not come back; what was truncated may have a copy.
-        if !std::mem::replace(&mut self.seen_once, true) {
+        // What the first look at all there is does not find does not come back; what was truncated
+        // may have a copy.
+        if !self.seen_once && complete && changes.faults.is_empty() {
+            self.seen_once = true;
             self.remembered.clear();
         }
         self.give_up(&mut changes);
@@ -287,9 +297,11 @@ impl Group {
         closed || self.files.len() != before
     }
 
-    /// A file that cannot be read is not tried again before it changes.
-    pub(super) fn forget(&mut self, at: usize) {
+    /// A file that cannot be read is not tried again before it changes. Its place is kept; `name`
+    /// is the path that is written.
+    pub(super) fn forget(&mut self, at: usize, name: &Path) {
         let file = self.files.remove(at);
+        self.remember(file.entry(name));
         if let Some(found) = disk::stat(&file.path).filter(|s| s.id == file.id && file.rotated) {
             self.looked.insert((found.id, found.modified, found.length));
         }
@@ -297,19 +309,33 @@ impl Group {
 
     /// What was known of a file that was truncated: its copy may have the rest.
     pub(super) fn truncated(&mut self, past: Entry, name: &Path) {
-        if self.remembered.len() >= TRUNCATIONS_MAX {
-            self.remembered.remove(0);
-        }
         // A copy that was passed over, because the file itself was there, may have the rest.
         self.looked.clear();
-        self.remembered.push(Entry {
+        self.remember(Entry {
             path: name.to_owned(),
             // The inode goes on with other bytes.
             id: FileId {
                 device: past.id.device,
-                inode: 0,
+                inode: NO_INODE,
             },
             ..past
         });
+    }
+
+    /// Keeps a place for a file that may be found again; the oldest goes when there are many.
+    fn remember(&mut self, entry: Entry) {
+        self.remembered
+            .retain(|known| known.id.inode == NO_INODE || known.id != entry.id);
+        if self.seen_once && self.remembered.len() >= REMEMBERED_MAX {
+            self.remembered.remove(0);
+        }
+        self.remembered.push(entry);
+    }
+
+    /// Places of files that were not found yet and may be.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Entry> {
+        self.remembered
+            .iter()
+            .filter(|entry| entry.id.inode != NO_INODE)
     }
 }

@@ -79,7 +79,8 @@ impl Rig {
             worker: Decoder::new(1),
             pods: Pods::default(),
         };
-        let mut follower = Follower::open(self.config.clone(), setting).await;
+        let follower = Follower::open(self.config.clone(), setting).await;
+        let mut follower = follower.expect("a readable checkpoint");
         let tail = follower.tail.as_mut().expect("opened");
         tail.grace = Duration::ZERO;
         tail.scan_every = Duration::ZERO;
@@ -603,6 +604,115 @@ async fn lines_of_no_form_come_behind_the_one_before_them() {
         times.into_iter().collect::<Vec<_>>(),
         [first, first + 1, first + 2, first + 3]
     );
+}
+
+/// The lines of a file that was begun again are on their way when the process dies: the note
+/// gives the same lines the same times.
+#[tokio::test]
+async fn what_is_read_behind_a_truncation_is_noted() {
+    let mut rig = Rig::new().await;
+    rig.append("a.log", "1\n2\n3\n").await;
+    rig.settle().await;
+    fs::write(rig.path("a.log"), b"4\n").await.expect("cut");
+    let gone = Err(SinkError::Unavailable {
+        reason: "no answer".into(),
+    });
+    assert_eq!(rig.round(gone).await, Round::Refused);
+    rig.restart().await;
+    rig.settle().await;
+    assert_eq!(rig.lines(), ["a.log:1", "a.log:2", "a.log:3", "a.log:4"]);
+}
+
+/// A file that got the inode of a log of the last run is that log only if it begins as it did.
+#[tokio::test]
+async fn an_inode_alone_does_not_make_a_file_another_log() {
+    let mut rig = Rig::new().await;
+    rig.append("a.log", "1\n").await;
+    rig.settle().await;
+    rig.tail = None;
+    // As if the file system had given the inode of a deleted file to a new one.
+    fs::rename(rig.path("a.log"), rig.path("b.log"))
+        .await
+        .expect("renamed");
+    fs::write(rig.path("b.log"), b"other\n")
+        .await
+        .expect("written");
+    rig.restart().await;
+    rig.settle().await;
+    assert_eq!(rig.lines(), ["a.log:1", "b.log:other"]);
+}
+
+/// Looks that fail, for want of room or because a link leads nowhere yet, do not cost a log its
+/// place; not over a restart either.
+#[tokio::test]
+async fn places_outlive_looks_that_fail() {
+    let mut rig = Rig::new().await;
+    rig.append("real", "1\n").await;
+    fs::symlink(rig.path("real"), rig.path("b.log"))
+        .await
+        .expect("linked");
+    rig.append("a.log", "1\n").await;
+    rig.settle().await;
+    fs::rename(rig.path("real"), rig.path("away"))
+        .await
+        .expect("renamed");
+    for _ in 0..2 {
+        rig.restart().await;
+        let tail = rig.tail.as_mut().and_then(|f| f.tail.as_mut());
+        let tail = tail.expect("started");
+        tail.room = 0;
+        assert!(tail.prepare().is_none());
+        assert!(tail.save(&[]));
+    }
+    fs::rename(rig.path("away"), rig.path("real"))
+        .await
+        .expect("renamed");
+    rig.restart().await;
+    rig.append("a.log", "2\n").await;
+    rig.append("real", "2\n").await;
+    rig.settle().await;
+    let mut lines = rig.lines();
+    lines.sort();
+    assert_eq!(lines, ["a.log:1", "a.log:2", "b.log:1", "b.log:2"]);
+}
+
+/// What cannot be read now how far it was read is not read again.
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_opened_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = checkpoint::load(folder.path()).await;
+    assert!(matches!(told, Err(Unread::Now(_))), "{told:?}");
+}
+
+/// Lines without a time are as old as the line before them, also where records have several.
+#[tokio::test]
+async fn restarts_know_times_of_records_of_several_lines() {
+    let mut rig = Rig::pods("{multiline: {start: '^first|^odd'}}").await;
+    rig.make_container().await;
+    let log = format!("{CONTAINER}/0.log");
+    rig.cri("stdout", "F", 1, "first").await;
+    rig.append(&log, "odd\n more\n and more\nodd\n").await;
+    // Nobody writes it any more, so that the last record is whole.
+    fs::rename(rig.path(&log), rig.path(&format!("{log}.20260101-000000")))
+        .await
+        .expect("renamed");
+    rig.settle().await;
+    let before = rig.stored.clone();
+    rig.restart().await;
+    rig.append(&format!("{log}.20260101-000000"), "odd\n").await;
+    // It is read, seen at its end, and given out.
+    for _ in 0..3 {
+        rig.settle().await;
+    }
+    let times = |all: &BTreeSet<(String, Timestamp, String)>| -> Vec<i64> {
+        let mut times: Vec<i64> = all.iter().map(|(_, time, _)| time.nanos()).collect();
+        times.sort();
+        times
+    };
+    let first = 1_700_000_000_000_000_001;
+    assert_eq!(times(&before), [first, first + 1, first + 4]);
+    let expect = [first, first + 1, first + 4, first + 5];
+    assert_eq!(times(&rig.stored), expect);
 }
 
 /// What happens to the log of a container.

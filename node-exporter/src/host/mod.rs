@@ -6,6 +6,8 @@ mod kernel;
 mod logind;
 mod os;
 mod processes;
+mod runit;
+mod supervisord;
 mod sysctl;
 mod systemd;
 mod textfile;
@@ -17,6 +19,8 @@ pub(crate) use kernel::{entropy, filefd, kernel_hung, loadavg, selinux, stat, un
 pub(crate) use logind::collect as logind;
 pub(crate) use os::collect as os;
 pub(crate) use processes::collect as processes;
+pub(crate) use runit::collect as runit;
+pub(crate) use supervisord::collect as supervisord;
 pub(crate) use sysctl::{Wanted, collect as sysctl};
 pub(crate) use systemd::collect as systemd;
 pub(crate) use textfile::collect as textfile;

@@ -63,6 +63,12 @@ impl Sender {
             if attempt == ATTEMPTS {
                 bail!("gave up after {ATTEMPTS} attempts: {reason}");
             }
+            if attempt == 1 {
+                // Each request anew, so that nobody wonders what the command waits for.
+                super::say(&format!(
+                    "obs import: {reason}; trying again for some minutes"
+                ));
+            }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
         }

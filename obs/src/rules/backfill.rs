@@ -50,7 +50,7 @@ pub(super) async fn run(options: &BackfillOptions) -> anyhow::Result<()> {
     let chunks = |group: &Group| pieces(start, end, step(group));
     let total: usize = jobs.iter().map(|(group, _)| chunks(group).len()).sum();
     let client = Client::new(&options.server)?;
-    let shown = std::io::stderr().is_terminal();
+    let shown = std::io::stderr().is_terminal() && !crate::paint::dumb();
     let (mut done, mut samples, mut refused) = (0u64, 0u64, 0u64);
     for (group, rule) in &jobs {
         let one = Group {
@@ -112,6 +112,9 @@ async fn fill(client: &Client, path: &str, body: &[u8]) -> anyhow::Result<Value>
         };
         if attempt == ATTEMPTS {
             bail!("gave up after {ATTEMPTS} attempts: {reason}");
+        }
+        if attempt == 1 {
+            crate::shape::note(&format!("obs: {reason}; trying again"))?;
         }
         tokio::time::sleep(wait).await;
         wait *= 2;

@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use obs_alerting::rules::Group;
 use serde_json::Value;
 
-use crate::arguments::{Output, ServerOptions};
-use crate::client::{Client, seconds};
+use crate::arguments::Output;
+use crate::client::seconds;
 use crate::rule_arguments::TestRulesOptions;
 use crate::table::Table;
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(options: &TestRulesOptions, against: &str) -> anyhow::Re
     let start = end.saturating_sub(crate::arguments::duration(against)?);
     let mut groups = super::read(&options.files, options.ignore_unknown_fields)?;
     unique(&mut groups);
-    let client = Client::new(&ServerOptions::at(&options.url, options.tenant.as_deref()))?;
+    let client = options.asked.client()?;
     let path = format!(
         "/api/v1/rule_tryout?start={}&end={}",
         seconds(start),

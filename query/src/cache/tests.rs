@@ -59,7 +59,7 @@ impl Store {
 
     /// Deletes samples of a series.
     fn delete(&mut self, series: usize, from: i64, count: i64) {
-        let series = obs_model::Matcher::equal("s", series.to_string());
+        let series = Matcher::equal("s", series.to_string());
         let selector = Metrics::selector(&obs_tsdb::selector(&[series])).unwrap();
         let [from, to] = [from, from + count].map(|n| Timestamp::from_seconds(n * STEP));
         let range = TimeRange::new(from, to);
@@ -264,7 +264,7 @@ fn some_plans_have_no_key() {
         };
         let expr = crate::promql::parse(text, &limits).unwrap();
         let plan = crate::promql::plan(&expr, text, &Request::new(when), &limits).unwrap();
-        let found = Key::of(&plan, &Tenant::anonymous()).is_some();
+        let found = Key::of(&plan, &Tenant::anonymous(), &[]).is_some();
         assert_eq!(found, expect, "{text}");
     };
     check("rate(a[5m])", true);

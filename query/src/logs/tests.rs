@@ -695,6 +695,7 @@ fn stored() -> Snapshot<Logs> {
         tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
+        confined: Arc::default(),
     }
 }
 
@@ -1144,6 +1145,7 @@ fn stored_both_ways(records: &[(u8, LogRecord)], cut: i64) -> [Snapshot<Logs>; 2
         tags: Vec::new(),
         manifest: 0,
         hidden: obs_storage::Hiding::default(),
+        confined: Arc::default(),
     };
     let in_parts = snapshot(Vec::new(), parts);
     [snapshot(vec![Arc::new(memory)], Vec::new()), in_parts]

@@ -85,6 +85,10 @@ fn logs(config: &Config) -> Vec<Section> {
             "obs.collector.logs",
             followed.has_files() || followed.journald.is_some(),
         ),
+        (
+            "obs.collector.node_problems",
+            config.obs.collector.node_problems.is_some(),
+        ),
         ("obs.logs.syslog", logs.syslog.is_some()),
         ("obs.logs.fluent", logs.fluent.is_some()),
         ("obs.logs.gelf", logs.gelf.is_some()),
@@ -156,6 +160,13 @@ mod tests {
         check(loki, scrape, Some("scrape_configs collects metrics"));
         check(loki, "    statsd: {udp: '127.0.0.1:0'}", Some("statsd"));
         check(loki, files, None);
+        let problems = "    node_problems: {}";
+        check(loki, problems, None);
+        check(
+            write,
+            problems,
+            Some("obs.collector.node_problems collects logs"),
+        );
         check(write, scrape, None);
         check(write, files, Some("obs.collector.logs collects logs"));
         check(traces, gelf, Some("obs.logs.gelf collects logs"));

@@ -113,9 +113,10 @@ impl Alertmanager {
     /// Alerts that have ended without a word.
     pub(super) fn ended_by_themselves(&self, now: Timestamp) -> Vec<RowChange> {
         let mut state = lock(&self.state);
+        let elapsed = state.elapsed();
         let mut changes = Vec::new();
         for (tenant, room) in &mut state.rooms {
-            room.groups.time_out_all(now);
+            room.groups.time_out_all(&mut room.log, now, elapsed);
             changes.extend(room.changes(tenant));
         }
         changes

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use obs_collector::config::Alerting;
 use obs_collector::notifier::{Notifier, NotifierOptions};
 use obs_storage::Disk;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Alertmanager, Kept, Loaded, Outgoing, SETTLE, load};
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
 use crate::notify::SenderOptions;
+use crate::start::Telling;
 
 /// What of a configuration is about alerts.
 #[derive(Debug, Default)]
@@ -40,6 +39,7 @@ pub(crate) async fn settings(
 fn programs(config: &Config) -> SenderOptions {
     SenderOptions {
         programs: config.obs.alertmanager_programs,
+        addresses: config.obs.collector.outgoing.addresses(),
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn start(
     app: &Arc<App>,
     disk: &Arc<dyn Disk>,
     (settings, sending): (Settings, NotifierOptions),
-    tasks: &TaskTracker,
+    telling: &Telling,
 ) -> anyhow::Result<Outgoing> {
     let loaded = match settings.loaded {
         Some(loaded) => loaded,
@@ -69,9 +69,11 @@ pub(crate) async fn start(
     let first = app.alertmanager.set(Arc::clone(&alertmanager)).is_ok()
         && app.notifier.set(notifier.clone()).is_ok();
     anyhow::ensure!(first, "the Alertmanager starts once");
-    let drained = CancellationToken::new();
-    tasks.spawn(Arc::clone(&alertmanager).run(drained.clone(), SETTLE));
-    tasks.spawn(notifier.clone().run(drained.clone()));
+    let drained = telling.drained.clone();
+    let here = Arc::clone(&alertmanager).run(drained.clone(), SETTLE);
+    telling.here.spawn(here);
+    let elsewhere = notifier.clone().run(drained.clone());
+    telling.elsewhere.spawn(elsewhere);
     Ok(Outgoing {
         alertmanager,
         notifier,

@@ -1,10 +1,11 @@
 //! Alertmanagers over simulated disks and receivers: what is told, once, whatever ends them when.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use obs_alerting::notify::data::Data;
 use obs_alerting::notify::requests::Kept as Remembered;
-use obs_alerting::notify::{Config, Fingerprint, SilenceState};
+use obs_alerting::notify::{Ack, Config, Fingerprint, SilenceState};
 use obs_model::{Labels, Matcher};
 use obs_storage::{Disk, SimDisk};
 use tokio::task::JoinHandle;
@@ -32,6 +33,8 @@ struct Simulated {
     disk: SimDisk,
     /// Group labels and status of each notification that arrived.
     told: Mutex<Vec<(String, &'static str)>>,
+    /// What they are known by, of each group.
+    deliveries: Mutex<Vec<(String, String)>>,
     /// The server is killed while a notification of this status is answered.
     kill_on: Mutex<Option<&'static str>>,
     /// Requests that fail before one succeeds.
@@ -107,7 +110,9 @@ impl Simulated {
             }),
             Err(_) => {
                 let status = data.status();
-                lock(&self.told).push((data.group_labels.to_string(), status));
+                let group = data.group_labels.to_string();
+                lock(&self.deliveries).push((group.clone(), data.delivery.clone()));
+                lock(&self.told).push((group, status));
                 if *lock(&self.kill_on) == Some(status) {
                     self.disk.kill_after(0);
                 }
@@ -122,6 +127,7 @@ impl Simulated {
         Arc::new(Self {
             disk: SimDisk::new(seed),
             told: Mutex::default(),
+            deliveries: Mutex::default(),
             kill_on: Mutex::default(),
             fails: AtomicUsize::new(0),
             hangs: AtomicBool::new(false),
@@ -337,6 +343,13 @@ async fn once_when_it_fires_and_once_when_it_is_over_through_kills() {
             _ => (firing, resolved),
         };
         assert_eq!(counts, expect, "{phase:?}: {:?}", lock(&tell.told));
+        // Who knows what it was told before hears each once, whatever happens.
+        let deliveries = lock(&tell.deliveries).clone();
+        let own = deliveries
+            .iter()
+            .filter(|(group, _)| group.contains("\"A\""));
+        let once: BTreeSet<&String> = own.map(|(_, delivery)| delivery).collect();
+        assert_eq!(once.len(), 2, "{phase:?}: {deliveries:?}");
         life.kill(&tell).await;
     }
 }
@@ -421,6 +434,45 @@ async fn silences_last_and_end_through_kills() {
             .map(|silence| silence.state(clock::now()))
     });
     assert_eq!(state, Some(SilenceState::Expired));
+}
+
+/// Asks for a change, and leaves before it is made.
+fn leave(change: impl Future) {
+    let mut change = std::pin::pin!(change);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    drop(change.as_mut().poll(&mut context));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_does_not_part_disk_and_memory() {
+    let tell = Simulated::new(14);
+    let alertmanager = open(&tell);
+    let own = tenant();
+    leave(alertmanager.receive(&own, vec![alert("A", false)]));
+    let known = |of: &Arc<Alertmanager>| of.look(&own, |room, _| room.groups.len());
+    until("the alert", || known(&alertmanager) == 1).await;
+    leave(alertmanager.silence(&own, silence(600), clock::now()));
+    let silences = |of: &Arc<Alertmanager>| of.look(&own, |room, _| room.silences.len());
+    until("the silence", || silences(&alertmanager) == 1).await;
+    let print = alert("A", false).fingerprint;
+    let ack = Ack {
+        by: "me".to_owned(),
+        comment: String::new(),
+        at: clock::now(),
+        until: None,
+    };
+    let acks = |of: &Arc<Alertmanager>| {
+        of.look(&own, |room, _| {
+            usize::from(room.groups.acks().contains(print))
+        })
+    };
+    leave(alertmanager.acknowledge(&own, print, ack));
+    until("the acknowledgement", || acks(&alertmanager) == 1).await;
+    drop(alertmanager);
+    let next = open(&tell);
+    assert_eq!((known(&next), silences(&next), acks(&next)), (1, 1, 1));
+    leave(next.unacknowledge(&own, print));
+    until("no acknowledgement", || acks(&next) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

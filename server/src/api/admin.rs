@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/flush", post(flush))
         .route("/merge", post(merge))
+        .merge(super::backup::routes())
         .layer(from_fn(same_site))
 }
 
@@ -115,8 +116,8 @@ async fn lifecycle() -> (StatusCode, &'static str) {
 }
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    match app.stores() {
-        Ok(_) => "obs is ready.\n".into_response(),
+    match app.ready() {
+        Ok(()) => "obs is ready.\n".into_response(),
         Err(error) => error.render(Dialect::Plain),
     }
 }

@@ -17,11 +17,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use http::{HeaderValue, Method, StatusCode, header};
 use obs_alerting::notify::matchers;
+use obs_collector::HttpError;
 use obs_model::{Labels, MatchOp, Matcher, Timestamp};
 use serde_json::{Value, json};
 
+use super::Asker;
 use crate::alertmanager::Alertmanager;
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::Params;
 
 /// The version of the API that is spoken here; clients decide by it what they can ask.
@@ -210,8 +213,17 @@ fn receiver(params: &Params) -> Result<Option<Matcher>, Refusal> {
     matcher.map(Some).map_err(fault)
 }
 
+/// Refuses who does not see everything of the tenant.
+fn whole(seen: &Visible, what: &str) -> Result<(), Refusal> {
+    let refused = |error: HttpError| Box::new(wrong(StatusCode::FORBIDDEN, &error.message));
+    seen.must_be_whole(what).map_err(refused)
+}
+
 /// `/status`
-async fn status(State(app): State<Arc<App>>) -> Response {
+async fn status(State(app): State<Arc<App>>, Asker(seen): Asker) -> Response {
+    if let Err(response) = whole(&seen, "the configuration of the Alertmanager") {
+        return *response;
+    }
     let alertmanager = match open(&app) {
         Ok(alertmanager) => alertmanager,
         Err(response) => return *response,

@@ -30,6 +30,7 @@ use crate::params::{Params, invalid};
 pub(super) use admin::{delete_error, run};
 pub(super) use exemplars::exemplars_of;
 pub(super) use federate::federate;
+pub(super) use rules::groups_of;
 pub(super) use status::build_info;
 
 pub(crate) use targets::{Scraped, routes as target_routes};

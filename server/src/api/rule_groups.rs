@@ -21,6 +21,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use super::{Asker, Plain, Told};
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::ruler::{GroupKey, ManageError, Member, Origin, Ruler, parsing};
 
 /// Longest name of a namespace or group.
@@ -62,7 +63,9 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(app: &'a App, tenant: &'a Tenant, origin: Origin) -> Result<Self> {
+    fn new(app: &'a App, tenant: &'a Visible, origin: Origin) -> Result<Self> {
+        // Rules read everything of the tenant.
+        tenant.must_be_whole("the groups of rules")?;
         // Its stores are opened first: while they are not there, the error says how far it is.
         app.stores()?;
         let starting = || HttpError::unavailable("the ruler is starting", 1);

@@ -16,6 +16,7 @@ use obs_model::{Answer, Labels, Timestamp};
 use obs_query::{Language, Request, When};
 use serde_json::{Value, json};
 
+use super::prometheus::groups_of;
 use super::{Asker, evaluate, json, timeout};
 use crate::app::App;
 use crate::clock;
@@ -69,7 +70,7 @@ async fn list(
 ) -> Result<Response, HttpError> {
     let at = params.time("time", Clock::Seconds)?;
     let at = at.unwrap_or_else(clock::now);
-    let groups = groups(&app, &tenant);
+    let groups = groups_of(&app, &tenant);
     let wanted = |told: &Told| {
         let is = |key: &str, value: &str| params.get(key).is_none_or(|wanted| wanted == value);
         is("id", &told.id)
@@ -93,13 +94,6 @@ async fn list(
         .collect();
     let body = json!({"status": "success", "data": {"slos": shown}});
     Ok(json(body.to_string().into_bytes()))
-}
-
-/// The groups of a tenant.
-fn groups(app: &App, tenant: &Visible) -> Vec<GroupView> {
-    let own = app.ruler.get().map(|ruler| ruler.groups_of(tenant));
-    let own = own.unwrap_or_default();
-    own.iter().map(|member| member.view()).collect()
 }
 
 /// The number of a rule such as `vector(0.999)`.

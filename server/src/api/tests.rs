@@ -39,7 +39,9 @@ fn app() -> (Arc<App>, Inbox) {
         stores: OnceLock::new(),
         opening: Opening::default(),
         deletions: Default::default(),
+        copies: Default::default(),
         ruler: OnceLock::new(),
+        begun: OnceLock::new(),
         dashboards: dashboards(),
         alertmanager: OnceLock::new(),
         notifier: OnceLock::new(),
@@ -78,7 +80,15 @@ impl Rig {
         }
     }
 
+    /// A server that is ready.
     pub(crate) fn start() -> Self {
+        let rig = Self::opened();
+        rig.app.begun.set(()).expect("set once");
+        rig
+    }
+
+    /// A server whose stores are open.
+    fn opened() -> Self {
         let (app, inbox) = app();
         let folder = tempfile::tempdir().expect("a folder");
         let options = obs_storage::Options::default();
@@ -297,6 +307,9 @@ async fn a_server_that_starts_says_how_far_it_is() {
         assert_eq!(told.retry_after.as_deref(), Some("1"));
     }
     check(&rig.get("/-/healthy").await, 200, TEXT, "obs is healthy");
+    // Rules cannot be asked for yet.
+    let mut rig = Rig::opened();
+    check(&rig.get("/-/ready").await, 503, TEXT, "rules and what");
     let mut rig = Rig::start();
     check(&rig.get("/-/ready").await, 200, TEXT, "obs is ready");
     let foreign =

@@ -118,36 +118,11 @@ async fn find(aws: &Aws) -> Result<Credentials, Failure> {
     let text = read(&PathBuf::from(&path)).await;
     let text =
         text.map_err(|fault| Failure::passing(format!("no credentials for Amazon: {fault}")))?;
-    of_profile(&text, &profile).ok_or_else(|| {
+    Credentials::of_profile(&text, &profile).ok_or_else(|| {
         Failure::passing(format!(
             "no credentials for Amazon: {path}: no profile {profile:?}"
         ))
     })
-}
-
-/// The credentials of a profile in a file such as `~/.aws/credentials`.
-fn of_profile(text: &str, profile: &str) -> Option<Credentials> {
-    let mut found = Credentials::default();
-    let mut inside = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            inside = name.trim() == profile;
-        }
-        let Some((key, value)) = line.split_once('=').filter(|_| inside) else {
-            continue;
-        };
-        let place = match key.trim() {
-            "aws_access_key_id" => &mut found.access_key,
-            "aws_secret_access_key" => &mut found.secret_key,
-            "aws_session_token" => &mut found.session_token,
-            _ => continue,
-        };
-        value.trim().clone_into(place);
-    }
-    (!found.access_key.is_empty() && !found.secret_key.is_empty()).then_some(found)
 }
 
 /// Takes on a role.
@@ -220,15 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_are_read() {
-        let text = "[default]\naws_access_key_id = A\naws_secret_access_key=S=\n\n[other]\n# no key\naws_access_key_id=B\n";
-        let found = of_profile(text, "default").expect("a profile");
-        assert_eq!(
-            (found.access_key.as_str(), found.secret_key.as_str()),
-            ("A", "S=")
-        );
-        assert_eq!(of_profile(text, "other"), None);
-        assert_eq!(of_profile(text, "none"), None);
+    fn elements_have_texts() {
         assert_eq!(element("<a><B> x </B></a>", "B"), "x");
         assert_eq!(element("<a>", "B"), "");
     }

@@ -15,8 +15,8 @@ use obs_alerting::notify::receivers::Settings;
 use obs_alerting::notify::requests::{Failure, Mail};
 use obs_collector::config::TlsConfig;
 use obs_collector::http_client::handshake;
+use obs_collector::outgoing::Addresses;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 
 /// How long one step may take: a connection, a command and its answer.
 const STEP_MAX: Duration = Duration::from_secs(60);
@@ -53,12 +53,12 @@ struct Connection {
 pub(super) async fn send(
     settings: &Settings,
     files: &BTreeMap<&'static str, String>,
-    tls: &TlsConfig,
+    (tls, addresses): (&TlsConfig, &Addresses),
     mail: &Mail,
 ) -> Result<(), Failure> {
     let (host, port) = smarthost(settings.text("smarthost"))?;
     let implicit = settings.choice("force_implicit_tls").unwrap_or(port == 465);
-    let mut connection = Connection::open((host, port), implicit.then_some(tls)).await?;
+    let mut connection = Connection::open((host, port), implicit.then_some(tls), addresses).await?;
     let hello = match settings.text("hello") {
         "" => "localhost",
         hello => hello,
@@ -124,9 +124,13 @@ async fn within<T>(
 }
 
 impl Connection {
-    async fn open((host, port): (&str, u16), tls: Option<&TlsConfig>) -> Result<Self, Failure> {
+    async fn open(
+        (host, port): (&str, u16),
+        tls: Option<&TlsConfig>,
+        addresses: &Addresses,
+    ) -> Result<Self, Failure> {
         let what = "establish connection to server";
-        let stream = within(what, TcpStream::connect((host, port))).await?;
+        let stream = within(what, addresses.connect(host, port)).await?;
         let mut connection = Self::on(Box::new(stream));
         if let Some(tls) = tls {
             connection = connection.encrypt(tls, host).await?;

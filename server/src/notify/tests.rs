@@ -97,7 +97,10 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 async fn senders(receiver: &str, folder: &Path) -> anyhow::Result<Senders> {
     let text = format!("route: {{receiver: r}}\nreceivers:\n- name: r\n  {receiver}\n");
     let config = Config::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let options = SenderOptions { programs: true };
+    let options = SenderOptions {
+        programs: true,
+        ..SenderOptions::default()
+    };
     Senders::new(&config, folder, &options).await
 }
 
@@ -115,6 +118,7 @@ async fn tell(senders: &Senders) -> Result<(), SendError> {
         guessed_end: false,
     }];
     let data = Data {
+        delivery: "d1".to_owned(),
         receiver: "r",
         group_key: "{}:{}",
         group_labels: &labels,
@@ -184,11 +188,9 @@ async fn failures_say_whether_a_further_try_helps() {
         "serverError",
     )
     .await;
-    // Nobody listens there any more.
-    let (address, _, tasks) = http(Some(GOOD)).await;
-    drop(tasks);
-    let receiver = format!("webhook_configs: [{{url: 'http://{address}/secret'}}]");
-    let senders = senders(&receiver, Path::new("/"))
+    // Nobody listens there.
+    let receiver = "webhook_configs: [{url: 'http://127.0.0.1:1/secret'}]";
+    let senders = senders(receiver, Path::new("/"))
         .await
         .expect("good settings");
     let error = tell(&senders).await.expect_err("nobody is there");

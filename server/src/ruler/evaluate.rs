@@ -15,7 +15,7 @@ use obs_query::{Language, Query, QueryError, Request, Sources, When};
 use rayon::ThreadPool;
 use tokio::task::JoinSet;
 
-use super::{Member, Ruler, Told, lock};
+use super::{GroupKey, Member, Ruler, Told, lock};
 use crate::app::App;
 use crate::clock;
 use crate::enforced::Visible;
@@ -26,6 +26,8 @@ const BATCH_SAMPLES: usize = 65_536;
 const RETRY: Duration = Duration::from_secs(1);
 /// Tries to store it.
 const TRIES: usize = 3;
+/// How long a round waits at most for those who send its alerts; also half of its interval.
+const SEND_MAX: Duration = Duration::from_secs(10);
 /// How far back rules over spans look, whose language has no ranges; as far as an instant of PromQL.
 const SPANS_WINDOW: i64 = 5 * 60 * NANOS_PER_SECOND;
 /// Elements that a query in a template may give.
@@ -54,7 +56,8 @@ pub(crate) struct MemberCounts {
 #[derive(Debug, Default)]
 struct Made {
     samples: Vec<Sample>,
-    told: Option<Told>,
+    /// What is told, and by which rule.
+    told: Option<(usize, Told)>,
 }
 
 impl Ruler {
@@ -165,14 +168,45 @@ impl Ruler {
         if !told.is_empty() {
             self.keep(member, now).await;
         }
-        for told in told.into_iter().filter(|told| !told.alerts.is_empty()) {
-            let alerts = told.alerts.len() as u64;
-            if self.outbox.try_send(told).is_err() {
-                self.counts
-                    .alerts_dropped
-                    .fetch_add(alerts, Ordering::Relaxed);
-                tracing::error!(alerts, "nobody takes the alerts: they are sent again later");
+        // One time for all of them: a round waits no longer for many rules than for one.
+        let interval = u64::try_from(member.times.interval).unwrap_or(0);
+        let patience = Duration::from_nanos(interval / 2).min(SEND_MAX);
+        let deadline = tokio::time::Instant::now() + patience;
+        for (rule, told) in told {
+            if !told.alerts.is_empty() {
+                self.send(member, rule, (told, deadline)).await;
             }
+        }
+    }
+
+    /// Hands alerts to those who send them. Where so much is told at one time that nobody takes it
+    /// for long, the next evaluation tells it.
+    async fn send(
+        &self,
+        member: &Member,
+        rule: usize,
+        (told, deadline): (Told, tokio::time::Instant),
+    ) {
+        let reserved = tokio::time::timeout_at(deadline, self.outbox.reserve()).await;
+        let Ok(permit) = reserved else {
+            let alerts = told.alerts.len() as u64;
+            self.counts
+                .alerts_dropped
+                .fetch_add(alerts, Ordering::Relaxed);
+            tracing::error!(
+                alerts,
+                "nobody takes the alerts: the next evaluation tells them"
+            );
+            if let Some(slot) = member.rules.get(rule)
+                && let Some(alerting) = lock(&slot.running).alerting_mut()
+            {
+                alerting.not_sent(&told.alerts);
+            }
+            return;
+        };
+        // Closed only when the process ends.
+        if let Ok(permit) = permit {
+            permit.send(told);
         }
     }
 
@@ -221,6 +255,7 @@ impl Ruler {
         };
         let answer = asking.ask(&of.expression.query);
         let setting = self.setting();
+        let number = rule;
         let mut rule = lock(&slot.running);
         let scene = Scene {
             now,
@@ -247,6 +282,7 @@ impl Ruler {
         samples.extend(self.restore(&mut rule, &scene, asking));
         let told = self.tell(&mut rule, member, now);
         slot.show(&rule);
+        let told = told.map(|told| (number, told));
         Made { samples, told }
     }
 
@@ -296,14 +332,17 @@ impl Ruler {
         let Some(slot) = member.rules.get(rule) else {
             return Made::default();
         };
+        let number = rule;
         let mut rule = lock(&slot.running);
         let failed = Err(QueryError::Execution(error.clone()));
         drop(rule.evaluate(&scene, failed));
         // Who is told must not take the silence for an end.
         let told = self.tell(&mut rule, member, now);
         slot.show(&rule);
-        let samples = Vec::new();
-        Made { samples, told }
+        Made {
+            samples: Vec::new(),
+            told: told.map(|told| (number, told)),
+        }
     }
 
     /// Stores samples, durable on return; after a few tries they are given up and counted.
@@ -342,20 +381,29 @@ impl Ruler {
         }
         self.store(app, &member.key.tenant, ends(series, asked_at))
             .await;
-        self.forget(app, member).await;
+        lock(&self.gone).push(member.key.clone());
+        self.forget().await;
     }
 
-    /// Forgets the states of a group that is gone, unless it is there again: nobody restores what
-    /// is removed.
-    async fn forget(self: &Arc<Self>, app: &Arc<App>, member: &Arc<Member>) {
-        let member = Arc::clone(member);
-        let forget = move |ruler: &Arc<Self>, _: &Arc<App>| {
-            let is_back = lock(&ruler.members).contains_key(&member.key);
-            if !is_back {
-                ruler.kept.forget(&member.key);
-            }
+    /// Forgets the states of all groups that are gone, unless they are there again: nobody restores
+    /// what is removed. Where many end together the first does it for all.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a write to disk, off the event loop"
+    )]
+    pub(super) async fn forget(self: &Arc<Self>) {
+        let turn = Arc::clone(&self.changing).lock_owned().await;
+        let gone = std::mem::take(&mut *lock(&self.gone));
+        if gone.is_empty() {
+            return;
+        }
+        let ruler = Arc::clone(self);
+        let forget = move || {
+            let _turn = turn;
+            let is_back = |key: &&GroupKey| lock(&ruler.members).contains_key(*key);
+            ruler.kept.forget(gone.iter().filter(|key| !is_back(key)));
         };
-        if self.changed(app, forget).await.is_err() {
+        if tokio::task::spawn_blocking(forget).await.is_err() {
             tracing::error!("states of alerts could not be removed");
         }
     }

@@ -1,4 +1,6 @@
 //! What the ruler keeps on disk: the states of alerts, and groups that came over an API.
+//!
+//! Invariant: after a crash a group has the states of one evaluation, or none at all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,11 +15,16 @@ use super::{GroupKey, Managed, Origin, Slot, lock};
 
 /// The folder of the table in the data directory.
 const FOLDER: &str = "alerts";
+/// Bytes of changes that are written together, far below what a frame of the table holds. A single
+/// change may be larger.
+const TOGETHER_BYTES: usize = 4 << 20;
 
 /// What the ruler keeps on disk.
 #[derive(Debug)]
 pub(crate) struct Kept {
     states: Mutex<Table>,
+    /// See [`TOGETHER_BYTES`].
+    together_bytes: usize,
     /// Groups that came over an API.
     pub(super) managed: Managed,
 }
@@ -32,6 +39,7 @@ impl Kept {
         }
         Ok(Self {
             states: Mutex::new(table),
+            together_bytes: TOGETHER_BYTES,
             managed: Managed::open(disk, salt)?,
         })
     }
@@ -40,6 +48,7 @@ impl Kept {
     pub(super) fn restore(&self, key: &GroupKey, rules: &mut [Running], now: Timestamp) {
         let table = lock(&self.states);
         let group = group_key(key);
+        // Empty where not all of a group came to be written.
         let last = table.get(&key.tenant, &group).and_then(|bytes| {
             let nanos = i64::from_le_bytes(bytes.try_into().ok()?);
             Some(Timestamp::from_nanos(nanos))
@@ -84,7 +93,7 @@ impl Kept {
         }
         drop(guards);
         let mut table = lock(&self.states);
-        let mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+        let mut changes: Vec<RowChange> = Vec::new();
         for (row, value) in rows_below(&table, &key.tenant, &group) {
             if row.len() > group.len() && !alerts.contains_key(row) {
                 changes.push((row.to_vec(), None));
@@ -100,34 +109,68 @@ impl Kept {
         // The time is of use only where something is kept.
         let known = table.get(&key.tenant, &group).is_some();
         if !changes.is_empty() || known {
-            changes.push((group, Some(now.nanos().to_le_bytes().to_vec())));
+            changes.push((group.clone(), Some(now.nanos().to_le_bytes().to_vec())));
         }
-        write(&mut table, &key.tenant, &changes)
+        let bytes: usize = changes.iter().map(bytes_of).sum();
+        if bytes > self.together_bytes {
+            // Until the last piece is there, with the time, the group is not.
+            changes.insert(0, (group, Some(Vec::new())));
+        }
+        self.write(&mut table, &key.tenant, &changes)
     }
 
-    /// Forgets a group.
-    pub(super) fn forget(&self, key: &GroupKey) {
-        let group = group_key(key);
+    /// Forgets groups.
+    pub(super) fn forget<'a>(&self, keys: impl Iterator<Item = &'a GroupKey>) {
+        let mut of_tenants: BTreeMap<&Tenant, Vec<RowChange>> = BTreeMap::new();
         let mut table = lock(&self.states);
-        let rows = rows_below(&table, &key.tenant, &group);
-        let changes: Vec<_> = rows.map(|(row, _)| (row.to_vec(), None)).collect();
-        if let Err(error) = write(&mut table, &key.tenant, &changes) {
-            tracing::error!(%error, "states of alerts could not be removed");
+        for key in keys {
+            let group = group_key(key);
+            // The first row is the group's own: without it nothing is restored.
+            let rows = rows_below(&table, &key.tenant, &group);
+            let changes = rows.map(|(row, _)| (row.to_vec(), None));
+            of_tenants.entry(&key.tenant).or_default().extend(changes);
         }
+        for (tenant, changes) in of_tenants {
+            if let Err(error) = self.write(&mut table, tenant, &changes) {
+                tracing::error!(%error, "states of alerts could not be removed");
+            }
+        }
+    }
+
+    /// Writes changes in order, in pieces of which each is there whole or not at all.
+    fn write(
+        &self,
+        table: &mut Table,
+        tenant: &Tenant,
+        changes: &[RowChange],
+    ) -> Result<(), TableError> {
+        let mut rest = changes;
+        while !rest.is_empty() {
+            let (mut count, mut bytes) = (0, 0);
+            while let Some(change) = rest.get(count)
+                && (count == 0 || bytes + bytes_of(change) <= self.together_bytes)
+            {
+                bytes += bytes_of(change);
+                count += 1;
+            }
+            let (piece, later) = rest.split_at(count);
+            let piece = piece.iter().map(|(key, value)| Change {
+                tenant,
+                key,
+                value: value.as_deref(),
+            });
+            table.write(&piece.collect::<Vec<_>>())?;
+            rest = later;
+        }
+        Ok(())
     }
 }
 
-fn write(
-    table: &mut Table,
-    tenant: &Tenant,
-    changes: &[(Vec<u8>, Option<Vec<u8>>)],
-) -> Result<(), TableError> {
-    let changes = changes.iter().map(|(key, value)| Change {
-        tenant,
-        key,
-        value: value.as_deref(),
-    });
-    table.write(&changes.collect::<Vec<_>>())
+/// A row, and what stands in it from now on.
+type RowChange = (Vec<u8>, Option<Vec<u8>>);
+
+fn bytes_of((key, value): &RowChange) -> usize {
+    key.len() + value.as_ref().map_or(0, Vec::len)
 }
 
 /// The key of a group. No file begins as the others do.
@@ -164,3 +207,6 @@ fn rows_below<'t>(
         .rows_from(tenant, prefix)
         .take_while(move |(row, _)| row.starts_with(prefix))
 }
+
+#[cfg(test)]
+mod tests;

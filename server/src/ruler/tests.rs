@@ -196,6 +196,78 @@ async fn what_the_last_round_told_is_taken_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_that_nobody_took_are_told_by_the_next_evaluation() {
+    let mut ruled = Ruled::start();
+    let app = Arc::clone(&ruled.rig.app);
+    // Else it is told again after a minute.
+    let setting = Setting {
+        resend_delay: 3600 * obs_model::time::NANOS_PER_SECOND,
+        ..setting("")
+    };
+    let reloaded = ruled.ruler.reload(&app, setting, Vec::new()).await;
+    reloaded.expect("it runs");
+    let told = || Told {
+        tenant: Tenant::anonymous(),
+        expression: "before".to_owned(),
+        alerts: Vec::new(),
+    };
+    while ruled.ruler.outbox.try_send(told()).is_ok() {}
+    let rules = "groups: [{name: g, interval: 50ms, rules: [{alert: A, expr: vector(1)}]}]";
+    let begun = ruled.ruler.begin(&app, groups(rules)).await;
+    begun.expect("it runs");
+    let waited = tokio::time::timeout(Duration::from_secs(180), async {
+        let mut tick = tokio::time::interval(Duration::from_millis(1));
+        while ruled.ruler.counts.alerts_dropped.load(Ordering::Relaxed) == 0 {
+            tick.tick().await;
+        }
+        while ruled.inbox.next().await.expect("more").expression == "before" {}
+    });
+    waited.await.expect("it is told by a further evaluation");
+    drop(app);
+    ruled.end().await;
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether there is a thread for those who block"
+)]
+fn groups_that_end_hold_no_thread_while_they_wait() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let ruled = Ruled::start();
+        let turn = Arc::clone(&ruled.ruler.changing).lock_owned().await;
+        let tasks = TaskTracker::new();
+        for n in 0..50 {
+            let key = GroupKey {
+                tenant: Tenant::anonymous(),
+                file: "f".to_owned(),
+                name: n.to_string(),
+                origin: Origin::File,
+            };
+            lock(&ruled.ruler.gone).push(key);
+            let ruler = Arc::clone(&ruled.ruler);
+            tasks.spawn(async move { ruler.forget().await });
+        }
+        let free = tokio::time::timeout(
+            Duration::from_secs(180),
+            tokio::task::spawn_blocking(|| "free"),
+        );
+        let free = free.await.expect("a thread is free").expect("no panic");
+        assert_eq!((free, tasks.len()), ("free", 50));
+        drop(turn);
+        tasks.close();
+        tasks.wait().await;
+        assert!(lock(&ruled.ruler.gone).is_empty());
+        ruled.end().await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_groups_are_loaded_at_once() {
     const COUNT: usize = 10_000;
     let ruled = Ruled::start();

@@ -66,7 +66,8 @@ pub(crate) async fn probes(config: &Config, folder: &Path) -> anyhow::Result<Opt
     let Some(setting) = &config.obs.collector.probes else {
         return Ok(None);
     };
-    let opened = Probes::open(setting, folder).await;
+    let addresses = config.obs.collector.outgoing.addresses();
+    let opened = Probes::open(setting, folder, addresses).await;
     let probes = opened.map_err(anyhow::Error::msg);
     probes.context("obs.collector.probes").map(Some)
 }
@@ -138,6 +139,7 @@ pub(super) fn start_cluster(
     let (rules, objects) = watch::channel(ruler::cluster::Objects::new());
     let setting = cluster::Setting {
         global: config.global.clone(),
+        addresses: config.obs.collector.outgoing.addresses(),
         config: cluster,
         jobs,
         scraper: app.scraper.clone(),

@@ -29,27 +29,47 @@ pub(super) async fn open_sink(
 ) -> anyhow::Result<(Sink, Inbox, Outward)> {
     let (mut sink, inbox) = Sink::channel(bound);
     let folder = buffer_folder(data, "forward", collected);
-    let forwarder = open_queues(folder.clone(), config, collected).await?;
-    if let Some(forwarder) = &forwarder {
-        sink = sink.forwarding(forwarder.clone());
+    let (mut forwarder, mut shipper) = (None, None);
+    if !collected.destinations.remote_writes.is_empty() {
+        let opened = open_queues(folder.clone(), config, collected).await?;
+        sink = sink.forwarding(opened.clone());
+        forwarder = Some(opened);
     }
-    let shipper = open_ships(&folder, config, collected).await?;
-    if let Some(shipper) = &shipper {
+    if !collected.destinations.ships.is_empty() {
+        let opened = open_ships(&folder, config, collected).await?;
         let bounds = (bound, config.obs.limits.limits().buffer_waiting_bytes_max);
-        sink = sink.shipping(shipper.start(bounds, Elsewhere::All, shipping, stop));
+        sink = sink.shipping(opened.start(bounds, Elsewhere::All, shipping, stop));
+        shipper = Some(opened);
     }
     let outward = Outward { forwarder, shipper };
-    Ok((refining(sink, config)?, inbox, outward))
+    let (sink, _) = refining(sink, config, data).await?;
+    Ok((sink, inbox, outward))
 }
 
-/// The sink with what the configuration wants done to everything that comes in.
-pub(crate) fn refining(sink: Sink, config: &Config) -> anyhow::Result<Sink> {
-    let Some(redaction) = &config.obs.collector.redaction else {
-        return Ok(sink);
-    };
-    let redactor = Redactor::new(redaction).map_err(anyhow::Error::msg);
-    let redactor = redactor.context("obs.collector.redaction")?;
-    Ok(sink.redacting(redactor, Decoder::new(2)))
+/// The sink with what the configuration wants done to everything that comes in, and what does it,
+/// which may be told to do something else.
+#[expect(clippy::disallowed_methods, reason = "blocks, once, at the start")]
+pub(crate) async fn refining(
+    sink: Sink,
+    config: &Config,
+    data: &Path,
+) -> anyhow::Result<(Sink, Redactor)> {
+    let file = data.join("redaction.keys");
+    let opened = tokio::task::spawn_blocking(move || Redactor::remembering(file));
+    let redactor = opened.await?;
+    redactor.take(redaction(&redactor, config)?);
+    let sink = sink.redacting(redactor.clone(), Decoder::new(2));
+    Ok((sink, redactor))
+}
+
+/// What the configuration wants taken out of everything.
+pub(crate) fn redaction(
+    redactor: &Redactor,
+    config: &Config,
+) -> anyhow::Result<obs_collector::redact::Next> {
+    let next = redactor.next(config.obs.collector.redaction.as_ref());
+    next.map_err(anyhow::Error::msg)
+        .context("obs.collector.redaction")
 }
 
 /// Where what waits to be sent is.
@@ -71,15 +91,12 @@ pub(crate) async fn open_queues(
     folder: PathBuf,
     config: &Config,
     collected: &Collected,
-) -> anyhow::Result<Option<Forwarder>> {
+) -> anyhow::Result<Forwarder> {
     let all = collected.destinations.remote_writes.clone();
-    if all.is_empty() {
-        return Ok(None);
-    }
     let (bounds, external) = (bounds(config), collected.external.clone());
     let open = move || Forwarder::open(&folder, bounds, random_u32(), &external, all);
     let opened = tokio::task::spawn_blocking(open).await?;
-    opened.context("open the queues of remote_write").map(Some)
+    opened.context("open the queues of remote_write")
 }
 
 /// The same for whole batches. No destination of samples can have this folder's name.
@@ -88,11 +105,8 @@ pub(crate) async fn open_ships(
     folder: &Path,
     config: &Config,
     collected: &Collected,
-) -> anyhow::Result<Option<Shipper>> {
+) -> anyhow::Result<Shipper> {
     let all = collected.destinations.ships.clone();
-    if all.is_empty() {
-        return Ok(None);
-    }
     let folder = folder.join("_batches");
     let (bounds, external) = (bounds(config), collected.external.clone());
     let open = move || {
@@ -101,7 +115,5 @@ pub(crate) async fn open_ships(
         opened.map_err(anyhow::Error::from)
     };
     let opened = tokio::task::spawn_blocking(open).await?;
-    opened
-        .context("open the queues of obs.collector.destinations")
-        .map(Some)
+    opened.context("open the queues of obs.collector.destinations")
 }

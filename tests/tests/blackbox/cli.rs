@@ -4,14 +4,16 @@
 //! What is expected is in `tests/fixtures/cli`; `OBS_BLESS=1` writes it anew, to be looked at.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use obs_model::MetricBatch;
 use obs_model::metrics::{MetricKind, Series};
 use serde_json::json;
 
-use crate::process::{Obs, command};
+use crate::process::{Obs, Stop, command, until};
 use crate::send::{MINUTE, Otlp, SECOND, loki_json, metadata, otlp, remote_write, series};
 
 /// 2026-01-01T00:00:00Z
@@ -293,6 +295,39 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ),
     ("traces-table", "80", &["traces", "{}", "FROM", "TO"]),
     (
+        "traces-csv",
+        "80",
+        &["traces", "{}", "FROM", "TO", "-o", "csv"],
+    ),
+    (
+        "query-spans",
+        "80",
+        &[
+            "query",
+            "{} | count_over_time() by (resource.service.name)",
+            "--lang",
+            "traceql",
+            "FROM",
+            "TO",
+            "--step",
+            "20m",
+            "-o",
+            "csv",
+        ],
+    ),
+    (
+        "query-spans-one",
+        "80",
+        &[
+            "query",
+            "{} | count_over_time() by (resource.service.name)",
+            "--lang",
+            "traceql",
+            "--to",
+            "2026-01-01T01:00:00Z",
+        ],
+    ),
+    (
         "traces-graph",
         "80",
         &["traces", "{}", "FROM", "TO", "-o", "graph"],
@@ -427,6 +462,37 @@ const CASES: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "explain-logs",
+        "80",
+        &[
+            "explain",
+            "{app=\"shop\"} |= \"well\"",
+            "--lang",
+            "logql",
+            "--to",
+            "TO",
+        ],
+    ),
+    (
+        "error-explain",
+        "80",
+        &["explain", "{}", "--lang", "traceql", "-o", "csv"],
+    ),
+    ("error-step", "80", &["query", "up", "--step", "0s"]),
+    (
+        "error-limit",
+        "80",
+        &["logs", "{app=\"shop\"}", "--limit", "0"],
+    ),
+    (
+        "error-duration",
+        "80",
+        &["silence", "add", "-c", "x", "-d", "banana", "a=b"],
+    ),
+    ("error-correlate", "80", &["correlate"]),
+    ("error-graph", "80", &["silence", "list", "-o", "graph"]),
+    ("error-silence", "80", &["silence", "expire", "nobody"]),
+    (
         "error-parse",
         "80",
         &["query", "sum(rate(requests_total[5m])"],
@@ -484,6 +550,18 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
     );
     for way in ["--server", "OBS_SERVER", "obs context add", "obs serve"] {
         assert!(told.contains(way), "{told}");
+    }
+}
+
+#[test]
+fn help_and_misuse_are_coloured_only_where_that_is_wanted() {
+    for (colour, expect) in [("never", false), ("always", true)] {
+        for arguments in [&["--help"][..], &["query", "--nothing"]] {
+            let mut command = command(&[&["--color", colour], arguments].concat());
+            let output = command.env_remove("NO_COLOR").output().expect("obs runs");
+            let told = [text(&output.stdout), text(&output.stderr)].concat();
+            assert_eq!(told.contains('\u{1b}'), expect, "{colour} {told}");
+        }
     }
 }
 
@@ -618,6 +696,21 @@ fn contexts_name_servers() {
     assert_eq!(run(&query).2, Some(1));
     assert!(fine(&[&query[..], &["--context", "here"]].concat()).ends_with(",15\n"));
     assert!(fine(&[&query[..], &["--server", &url]].concat()).ends_with(",15\n"));
+    let rules = obs.path("r.yml");
+    let text = "groups: [{name: g, rules: [{alert: A, expr: 'load + on () nothing > 1'}]}]";
+    std::fs::write(&rules, text).expect("the folder is writable");
+    let rules = rules.display().to_string();
+    fine(&["context", "use", "here"]);
+    let lint = ["check", "rules", "--lint", "absent-metrics", &rules];
+    let (_, told, _) = run(&lint);
+    assert!(told.contains("no metric \"nothing\""), "{told}");
+    let against = ["test", "rules", "--against", "1m", &rules];
+    assert!(fine(&against).contains("group"));
+    let (_, told, code) = run(&[&against[..], &["--context", "gone"]].concat());
+    assert!(
+        code == Some(1) && told.contains("http://127.0.0.1:1"),
+        "{told}"
+    );
     let (_, told, code) = run(&["context", "add", "here", &url]);
     assert!(code == Some(1) && told.contains("--force"), "{told}");
     let (_, told, code) = run(&["query", "up", "--context", "x", "--server", &url]);
@@ -662,12 +755,102 @@ fn shells_complete_commands_and_names() {
     };
     assert!(completed(&["obs", "qu"]).contains("query"));
     assert!(completed(&["obs", "top", ""]).contains("pods"));
+    assert!(completed(&["obs", "ma"]).contains("man"));
     // The list is left out where the machine is too slow for somebody who types.
-    crate::process::until("the name of a metric", || {
-        completed(&["obs", "series", "requests_o"])
-            .contains("requests_of_now")
-            .then_some(())
-    });
+    for command in ["series", "query", "explain"] {
+        until("the name of a metric", || {
+            completed(&["obs", command, "requests_o"])
+                .contains("requests_of_now")
+                .then_some(())
+        });
+    }
+}
+
+/// A command that runs until its handle goes, and what it has printed so far.
+struct Running {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("obs runs");
+        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+        let read = |from: Box<dyn Read + Send>| {
+            let lines = Arc::clone(&lines);
+            // Ends with the command.
+            std::thread::spawn(move || {
+                for line in BufReader::new(from).lines().map_while(Result::ok) {
+                    lines.lock().expect("no thread panicked").push(line);
+                }
+            });
+        };
+        read(Box::new(child.stdout.take().expect("it is piped")));
+        read(Box::new(child.stderr.take().expect("it is piped")));
+        Self { child, lines }
+    }
+
+    fn until_prints(&self, part: &str) {
+        until(part, || {
+            let lines = self.lines.lock().expect("no thread panicked");
+            lines.iter().any(|line| line.contains(part)).then_some(())
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn commands_that_wait_for_a_server_say_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("the folder is writable");
+        path.display().to_string()
+    };
+    let samples = write("a.om", "a 1 1700000000\n# EOF\n");
+    let rules = write(
+        "r.yml",
+        "groups: [{name: g, rules: [{record: r, expr: '1'}]}]",
+    );
+    for arguments in [
+        &["import", &samples][..],
+        &["rules", "backfill", &rules, "--since", "1h"],
+    ] {
+        let all = [arguments, &["--server", "http://127.0.0.1:1"]].concat();
+        Running::start(&all).until_prints("trying again");
+    }
+}
+
+#[test]
+fn followed_lines_go_on_behind_a_restart() {
+    let mut obs = Obs::start();
+    obs.keep_address();
+    let push = |obs: &Obs, text: &str| {
+        let line = [(crate::process::now(), text, &[][..])];
+        assert_eq!(loki_json(obs, &[("app", "shop")], &line).status, 204);
+    };
+    push(&obs, "before");
+    let url = obs.url();
+    let query = "{app=\"shop\"}";
+    let follow = Running::start(&["logs", query, "-f", "-o", "raw", "--server", &url]);
+    follow.until_prints("before");
+    obs.stop(Stop::Kill);
+    follow.until_prints("trying again");
+    obs.run();
+    push(&obs, "behind");
+    follow.until_prints("behind");
 }
 
 #[test]

@@ -111,7 +111,7 @@ const WITHOUT_DATA: &[(&str, &str, &str)] = &[
 
 /// Evaluated in a moment; so are the metrics of spans made.
 const CONFIG: &str = "
-global: {scrape_interval: 1s, evaluation_interval: 1s}
+global: {scrape_interval: 2s, evaluation_interval: 1s}
 scrape_configs:
 - {job_name: containers, static_configs: [{targets: [CONTAINERS]}]}
 obs:

@@ -311,8 +311,10 @@ fn span_metrics_with_exemplars() {
         "sum(histogram_count(traces_spanmetrics_latency))",
         &[("{}", 3.0)],
     );
-    let found = query(&obs, "sum(traces_spanmetrics_size_total)");
-    assert!(found[0].1 > 100.0, "{found:?}");
+    until("sizes", || {
+        let found = query(&obs, "sum(traces_spanmetrics_size_total)");
+        found.first().filter(|(_, bytes)| *bytes > 100.0).map(drop)
+    });
     let exemplars = until("exemplars", || {
         let (from, to) = (
             (start / SECOND - 60).to_string(),

@@ -139,9 +139,12 @@ fn samples_are_forwarded_across_a_kill() {
             (found == expected(100, "cluster=\"a\",")).then_some(found)
         });
         assert_eq!(found.len(), 3);
-        let metrics = obs.get("/metrics", &[]).text();
-        let sent = "prometheus_remote_storage_samples_total{remote_name=\"other\"";
-        assert!(metrics.contains(sent), "{metrics}");
+        // The other server has them before its answer is here.
+        until("the count of what was sent", || {
+            let sent = "prometheus_remote_storage_samples_total{remote_name=\"other\"";
+            let metrics = obs.get("/metrics", &[]).text();
+            metrics.contains(sent).then_some(())
+        });
         other.stop(Stop::Terminate);
     }
 }

@@ -265,7 +265,11 @@ fn metrics_of_objects_and_of_none_follow_the_adapters_rules() {
     let described = json!({"kind": "Pod", "name": "p00000", "apiVersion": "/v1", "namespace": "a"});
     assert_eq!(items[0]["describedObject"], described);
     assert_eq!(items[0]["metric"]["name"], "http_requests_per_second");
-    let selected = stage.items(&format!("{path}?labelSelector=app%3Dapp-1"));
+    // The labels come from a watch that begins beside the listener.
+    let selected = until("labels of pods", || {
+        let found = stage.items(&format!("{path}?labelSelector=app%3Dapp-1"));
+        (!found.is_empty()).then_some(found)
+    });
     assert_eq!(selected.len(), 1);
     assert_eq!(selected[0]["describedObject"]["name"], "p00001");
     let old = format!("{custom}/v1beta1/namespaces/a/pods/p00001/http_requests_per_second");

@@ -242,9 +242,14 @@ fn times_of_their_own_are_tracked_where_that_is_asked_for() {
         peer.address
     );
     let obs = Obs::with_config(&config);
-    await_values(&obs, "timed", &[1.0, 1.0]);
+    // Over a range: behind a scrape that had not enough time is a marker, behind which a time of
+    // long ago does not come again.
+    await_values(&obs, "last_over_time(timed[1h])", &[1.0, 1.0]);
+    let behind = time + 1;
+    let at = format!("{}.{:03}", behind / 1000, behind % 1000);
     let stamp = "timestamp(timed{job=\"a\"}) * 1000";
-    await_values(&obs, stamp, &[time as f64]);
+    let told = obs.get("/api/v1/query", &[("query", stamp), ("time", &at)]);
+    assert_eq!(values(&super::vector(&told.json())), [time as f64]);
     peer.say(|_| Reply::text("always 2\n"));
     await_values(&obs, "always", &[2.0, 2.0]);
     await_values(&obs, "timed", &[]);

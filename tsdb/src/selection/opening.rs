@@ -2,6 +2,7 @@
 //!
 //! Invariant: what is found in memory is frozen under the lock under which it was found.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use obs_model::{Budget, Matcher, TimeRange};
@@ -18,7 +19,7 @@ use crate::tier::Resolution;
 
 /// A selection while its sources are searched.
 pub(super) struct Opening<'a, 'b> {
-    matchers: &'b [Matcher],
+    matchers: Cow<'b, [Matcher]>,
     range: TimeRange,
     resolution: Resolution,
     found: Found<'b>,
@@ -35,7 +36,7 @@ impl<'a, 'b> Opening<'a, 'b> {
         budget: &'b Budget,
     ) -> Self {
         Self {
-            matchers,
+            matchers: snapshot.confine(matchers),
             range,
             resolution,
             found: Found {
@@ -54,12 +55,12 @@ impl<'a, 'b> Opening<'a, 'b> {
 
     pub(super) fn parts(&mut self, snapshot: &'a Snapshot<Metrics>) -> Result<(), SelectError> {
         let range = MilliRange::of(self.range);
-        let (chosen, rough) = sources_at(snapshot, self.matchers, self.range, self.resolution)?;
+        let (chosen, rough) = sources_at(snapshot, &self.matchers, self.range, self.resolution)?;
         for (source, rough) in chosen.into_iter().zip(rough) {
             let Source::Part(part, hidden) = source else {
                 continue;
             };
-            let (set, mask) = find_visible(part, hidden, self.matchers, range)?;
+            let (set, mask) = find_visible(part, hidden, &self.matchers, range)?;
             let at = self.add(source, mask, Frozen::default(), rough);
             find_in_part(part, at, &set, range, &mut self.found)?;
         }
@@ -78,7 +79,7 @@ impl<'a, 'b> Opening<'a, 'b> {
                 continue;
             }
             let hidden = snapshot.hidden.in_memory(index);
-            let (set, mask) = find_visible(head, hidden, self.matchers, range)?;
+            let (set, mask) = find_visible(head, hidden, &self.matchers, range)?;
             let (mut frozen, at) = (Frozen::default(), self.sources.len() as u32);
             for number in set {
                 self.found.budget.check()?;

@@ -72,7 +72,28 @@ fn what_ended_without_a_word_stays_so() {
     assert_eq!(end(&stage), 240);
     // One whose group is not due is found too.
     stage.groups.receive(vec![one(400, 500, 400)], at(400));
-    stage.groups.time_out_all(at(501));
+    stage.groups.time_out_all(&mut stage.log, at(501), 0);
+    assert_eq!(stage.groups.take_timed_out().len(), 1);
+}
+
+#[test]
+fn looking_for_ends_ends_nothing_that_is_held_or_whose_clock_was_set() {
+    let mut stage = Stage::new(NEVER);
+    // A short life from before a start: its sender cannot say more yet.
+    stage.groups.restore(vec![one(0, 20, 0)], at(3600));
+    stage.groups.time_out_all(&mut stage.log, at(3600), 0);
+    stage
+        .groups
+        .time_out_all(&mut stage.log, at(3660), 60 * SECOND);
+    assert_eq!(end(&stage), 3680);
+    stage.groups.release(at(3660));
+    // The clock is set on by an hour, of which a second has passed.
+    stage.groups.time_out_all(&mut stage.log, at(7261), SECOND);
+    assert!(stage.groups.take_timed_out().is_empty());
+    assert_eq!(end(&stage), 7280);
+    stage
+        .groups
+        .time_out_all(&mut stage.log, at(7281), 20 * SECOND);
     assert_eq!(stage.groups.take_timed_out().len(), 1);
 }
 

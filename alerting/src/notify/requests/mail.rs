@@ -102,7 +102,11 @@ fn headers(writer: &Writer<'_>, from: &str, to: &str) -> Result<String, Failure>
     };
     let stamp = writer.stamp;
     let subject = writer.expand(SUBJECT)?;
-    let id = format!("<{}.{}@{}>", stamp.now.nanos(), stamp.nonce, stamp.host);
+    // A mail that is sent again is the same mail.
+    let id = match writer.data.delivery.as_str() {
+        "" => format!("<{}.{}@{}>", stamp.now.nanos(), stamp.nonce, stamp.host),
+        delivery => format!("<{delivery}@{}>", stamp.host),
+    };
     for (name, value) in [
         ("From", from.to_owned()),
         ("To", to.to_owned()),

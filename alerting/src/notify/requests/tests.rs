@@ -76,6 +76,7 @@ impl Stage {
         let alerts = [alert("1", self.resolved), alert("2", true)];
         let group = Labels::from_pairs([("alertname", "A")]);
         let data = Data {
+            delivery: String::new(),
             receiver: "web.hook",
             group_key: "{}:{alertname=\"A\"}",
             group_labels: &group,
@@ -988,6 +989,7 @@ fn hostile_templates_end() {
     ];
     let group = Labels::empty();
     let data = Data {
+        delivery: String::new(),
         receiver: "r",
         group_key: "",
         group_labels: &group,

@@ -38,7 +38,12 @@ pub(super) fn webhook(writer: &Writer<'_>) -> Result<Exchange, Failure> {
     if url.is_empty() {
         return Err(Failure::last("webhook URL is empty after templating"));
     }
-    Ok(by_status(Request::json(url, &body), &[]))
+    let mut request = Request::json(url, &body);
+    if !writer.data.delivery.is_empty() {
+        let delivery = writer.data.delivery.clone();
+        request.headers.push(("idempotency-key", delivery));
+    }
+    Ok(by_status(request, &[]))
 }
 
 pub(super) fn incidentio(writer: &Writer<'_>) -> Result<Exchange, Failure> {

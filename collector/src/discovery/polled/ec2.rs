@@ -1,41 +1,43 @@
 //! `ec2_sd_configs`: instances in one region of Amazon's cloud. Without a key in the configuration
-//! it asks with the role of the machine.
+//! it asks as whoever [`crate::aws`] finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use obs_model::{Labels, TargetGroup};
-use obs_wire::sigv4::{self, Credentials, Scope, Unsigned};
-use obs_wire::xml::{self, Element};
-use serde::Deserialize;
+use obs_wire::sigv4::Credentials;
+use obs_wire::xml::Element;
 
-use super::super::poll::{ANSWER_BYTES_MAX, Meta, TIMEOUT, host_port, sanitize};
-use super::{PAGES_MAX, machine};
+use super::super::poll::{Meta, host_port, sanitize};
+use super::PAGES_MAX;
+use crate::aws::{Asker, domain};
 use crate::clock;
 use crate::config::clouds::Ec2Settings;
 use crate::http_client::configured::HttpClient;
 
-const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
-/// The version of the API for instances, and of that for roles.
+/// The version of the API for instances.
 const VERSION: &str = "2016-11-15";
-const VERSION_ROLES: &str = "2011-06-15";
-
-/// Who asks where.
-struct Asker<'a> {
-    client: &'a HttpClient,
-    region: String,
-    credentials: Credentials,
-}
 
 pub(super) async fn ask(
     client: &HttpClient,
     settings: &Ec2Settings,
     port: u16,
 ) -> Result<Vec<TargetGroup>, String> {
-    let asker = Asker::new(client, settings).await?;
-    let region = asker.region.clone();
+    let mut asker = Asker {
+        client,
+        from: &settings.from,
+        region: "",
+        now: clock::now(),
+    };
+    let region = match (settings.region.is_empty(), settings.from.region()) {
+        (false, _) => settings.region.clone(),
+        (true, Some(told)) => told,
+        (true, None) => asker.machines_region().await?,
+    };
+    asker.region = &region;
+    let own = credentials(&asker, settings).await?;
     let endpoint = settings.endpoint.clone();
     let endpoint = endpoint.unwrap_or_else(|| format!("https://ec2.{region}.{}/", domain(&region)));
-    let zones = asker.zones(&endpoint).await;
+    let zones = zones(&asker, &own, &endpoint).await;
     let zones = zones.unwrap_or_else(|fault| {
         // As Prometheus: the identifiers of zones are then not told.
         tracing::debug!(discovery = "ec2", error = %fault, "availability zones are not known");
@@ -53,7 +55,8 @@ pub(super) async fn ask(
         if !next.is_empty() {
             form.push(("NextToken".to_owned(), next));
         }
-        let page = asker.post(&endpoint, ("ec2", VERSION), form).await?;
+        let service = ("ec2", VERSION, Some(&own));
+        let page = asker.post(&endpoint, service, form).await?;
         for reservation in page.items("reservationSet", "item") {
             let owner = reservation.at(&["ownerId"]);
             let instances = reservation.items("instancesSet", "item");
@@ -67,183 +70,37 @@ pub(super) async fn ask(
     Err(format!("more than {PAGES_MAX} pages"))
 }
 
-fn domain(region: &str) -> &'static str {
-    match region.starts_with("cn-") {
-        true => "amazonaws.com.cn",
-        false => "amazonaws.com",
+/// Whose instances are told of.
+async fn credentials(asker: &Asker<'_>, settings: &Ec2Settings) -> Result<Credentials, String> {
+    let own = match &settings.key {
+        Some((name, text)) => Credentials {
+            access_key: name.clone(),
+            secret_key: text.reveal().to_owned(),
+            session_token: String::new(),
+        },
+        None => asker.find(&settings.profile).await?,
+    };
+    match &settings.role {
+        Some((role, external)) => asker.assume(&own, (role, external, None)).await,
+        None => Ok(own),
     }
 }
 
-/// What the machine tells of its role.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Role {
-    access_key_id: String,
-    secret_access_key: String,
-    token: String,
-}
-
-impl<'a> Asker<'a> {
-    async fn new(client: &'a HttpClient, settings: &Ec2Settings) -> Result<Self, String> {
-        let mut token = None;
-        let region = match settings.region.is_empty() {
-            false => settings.region.clone(),
-            true => {
-                let told = token.insert(session(client, &settings.machine).await?);
-                let path = "/latest/meta-data/placement/region";
-                of_machine(client, &settings.machine, told, path).await?
-            }
-        };
-        let credentials = match &settings.key {
-            Some((name, text)) => Credentials {
-                access_key: name.clone(),
-                secret_key: text.reveal().to_owned(),
-                session_token: String::new(),
-            },
-            None => {
-                let token = match token {
-                    Some(token) => token,
-                    None => session(client, &settings.machine).await?,
-                };
-                role_of_machine(client, &settings.machine, &token).await?
-            }
-        };
-        let mut asker = Self {
-            client,
-            region,
-            credentials,
-        };
-        if let Some((role, external)) = &settings.role {
-            asker.credentials = asker.assume(settings, role, external).await?;
-        }
-        Ok(asker)
-    }
-
-    /// Takes on a role.
-    async fn assume(
-        &self,
-        settings: &Ec2Settings,
-        role: &str,
-        external: &str,
-    ) -> Result<Credentials, String> {
-        let endpoint = settings.roles.clone().unwrap_or_else(|| {
-            let region = &self.region;
-            format!("https://sts.{region}.{}/", domain(region))
-        });
-        let mut form = vec![
-            ("Action".to_owned(), "AssumeRole".to_owned()),
-            ("RoleArn".to_owned(), role.to_owned()),
-            ("RoleSessionName".to_owned(), "obs".to_owned()),
-        ];
-        if !external.is_empty() {
-            form.push(("ExternalId".to_owned(), external.to_owned()));
-        }
-        let answer = self.post(&endpoint, ("sts", VERSION_ROLES), form).await?;
-        let told = |name: &str| {
-            let text = answer.at(&["AssumeRoleResult", "Credentials", name]);
-            match text.is_empty() {
-                true => Err(format!("{endpoint}: expected {name} of the role")),
-                false => Ok(text.to_owned()),
-            }
-        };
-        Ok(Credentials {
-            access_key: told("AccessKeyId")?,
-            secret_key: told("SecretAccessKey")?,
-            session_token: told("SessionToken")?,
-        })
-    }
-
-    /// The identifiers of zones by their names.
-    async fn zones(&self, endpoint: &str) -> Result<BTreeMap<String, String>, String> {
-        let form = vec![("Action".to_owned(), "DescribeAvailabilityZones".to_owned())];
-        let answer = self.post(endpoint, ("ec2", VERSION), form).await?;
-        let zones = answer.items("availabilityZoneInfo", "item");
-        let pair = |zone: &Element| {
-            let at = |name: &str| zone.at(&[name]).to_owned();
-            (at("zoneName"), at("zoneId"))
-        };
-        Ok(zones.map(pair).collect())
-    }
-
-    /// A signed question.
-    async fn post(
-        &self,
-        endpoint: &str,
-        (service, version): (&str, &str),
-        mut form: Vec<(String, String)>,
-    ) -> Result<Element, String> {
-        form.push(("Version".to_owned(), version.to_owned()));
-        let pairs = form.iter();
-        let body = super::form(pairs.map(|(n, v)| (n.as_str(), v.as_str())));
-        let url = reqwest::Url::parse(endpoint).map_err(|e| format!("{endpoint:?}: {e}"))?;
-        let host = url.host_str().unwrap_or("");
-        let host = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        let unsigned = Unsigned {
-            method: "POST",
-            host: &host,
-            path: url.path(),
-            query: "",
-            headers: &[("content-type", FORM)],
-            body: body.as_bytes(),
-        };
-        let scope = Scope {
-            region: &self.region,
-            service,
-            now: clock::now(),
-        };
-        let mut request = self.client.requests().post(url.clone()).timeout(TIMEOUT);
-        request = request.header("content-type", FORM);
-        for (name, value) in sigv4::sign(&unsigned, &self.credentials, &scope) {
-            request = request.header(name, value);
-        }
-        let answer = self.client.ask(request.body(body), ANSWER_BYTES_MAX).await;
-        let answer = answer.map_err(|fault| format!("{endpoint}: {fault}"))?;
-        xml::decode(&answer.body).map_err(|fault| format!("{endpoint}: {fault}"))
-    }
-}
-
-/// What further questions to the machine are allowed with.
-async fn session(client: &HttpClient, base: &str) -> Result<String, String> {
-    let request = client.requests().put(format!("{base}/latest/api/token"));
-    let request = request.header("x-aws-ec2-metadata-token-ttl-seconds", "300");
-    machine(client, request).await
-}
-
-async fn of_machine(
-    client: &HttpClient,
-    base: &str,
-    session: &str,
-    path: &str,
-) -> Result<String, String> {
-    let request = client.requests().get(format!("{base}{path}"));
-    let told = machine(client, request.header("x-aws-ec2-metadata-token", session)).await?;
-    Ok(told.trim().to_owned())
-}
-
-async fn role_of_machine(
-    client: &HttpClient,
-    base: &str,
-    session: &str,
-) -> Result<Credentials, String> {
-    let path = "/latest/meta-data/iam/security-credentials/";
-    let names = of_machine(client, base, session, path).await?;
-    let name = names.lines().next().unwrap_or("");
-    if name.is_empty() {
-        return Err(
-            "the machine has no role, expected one, or access_key and secret_key".to_owned(),
-        );
-    }
-    let text = of_machine(client, base, session, &format!("{path}{name}")).await?;
-    let role: Role = serde_json::from_str(&text)
-        .map_err(|_| "the machine's metadata: expected the credentials of a role".to_owned())?;
-    Ok(Credentials {
-        access_key: role.access_key_id,
-        secret_key: role.secret_access_key,
-        session_token: role.token,
-    })
+/// The identifiers of zones by their names.
+async fn zones(
+    asker: &Asker<'_>,
+    own: &Credentials,
+    endpoint: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    let form = vec![("Action".to_owned(), "DescribeAvailabilityZones".to_owned())];
+    let service = ("ec2", VERSION, Some(own));
+    let answer = asker.post(endpoint, service, form).await?;
+    let zones = answer.items("availabilityZoneInfo", "item");
+    let pair = |zone: &Element| {
+        let at = |name: &str| zone.at(&[name]).to_owned();
+        (at("zoneName"), at("zoneId"))
+    };
+    Ok(zones.map(pair).collect())
 }
 
 /// An instance without an address of its own is no target.
@@ -410,9 +267,10 @@ mod tests {
             let PolledApi::Ec2(ec2) = api else {
                 panic!("{api:?}");
             };
-            ec2.machine = server.url.clone();
+            ec2.from.variables = Some(Default::default());
+            ec2.from.machine = server.url.clone();
             ec2.endpoint = Some(format!("{}/", server.url));
-            ec2.roles = Some(format!("{}/sts", server.url));
+            ec2.from.roles = Some(format!("{}/sts", server.url));
         });
         let groups = ask(&settings).await.expect("groups");
         assert_eq!(

@@ -5,13 +5,14 @@ use obs_wire::xml::{self, Element};
 
 use super::super::poll::{ANSWER_BYTES_MAX, Meta, TIMEOUT, sanitize};
 use crate::http_client::configured::HttpClient;
+use crate::http_client::shown;
 
 pub(super) async fn ask(client: &HttpClient, base: &str) -> Result<Vec<TargetGroup>, String> {
     let url = format!("{base}/apps");
     let request = client.requests().get(&url).timeout(TIMEOUT);
     let request = request.header("accept", "application/xml");
     let answer = client.ask(request, ANSWER_BYTES_MAX).await?;
-    let apps = xml::decode(&answer.body).map_err(|fault| format!("{url}: {fault}"))?;
+    let apps = xml::decode(&answer.body).map_err(|fault| format!("{}: {fault}", shown(&url)))?;
     let all = apps.children.iter().filter(|app| app.name == "application");
     let targets = all.flat_map(|app| {
         let instances = app.children.iter().filter(|one| one.name == "instance");

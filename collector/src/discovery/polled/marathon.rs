@@ -9,6 +9,7 @@ use super::super::poll::{ANSWER_BYTES_MAX, Meta, TIMEOUT, host_port};
 use crate::config::clouds::MarathonSettings;
 use crate::config::more_clouds::MarathonToken;
 use crate::http_client::configured::HttpClient;
+use crate::http_client::shown;
 
 #[derive(Debug, Deserialize)]
 struct Apps {
@@ -203,7 +204,7 @@ pub(super) async fn ask(
         let answer = client.ask(request, ANSWER_BYTES_MAX).await;
         match answer.and_then(|answer| answer.json::<Apps>()) {
             Ok(found) => return Ok(found.apps.iter().map(App::group).collect()),
-            Err(fault) => faults.push(format!("{url}: {fault}")),
+            Err(fault) => faults.push(format!("{}: {fault}", shown(&url))),
         }
     }
     Err(faults.join("; "))
@@ -234,6 +235,23 @@ mod tests {
         assert_eq!(headers[0]["authorization"], "token=t");
         let asked = server.asked.lock().expect("not poisoned");
         assert_eq!(*asked, ["/v2/apps/?embed=apps.tasks"]);
+    }
+
+    #[tokio::test]
+    async fn faults_have_no_credentials() {
+        let server = Recorded::start(&[]).await;
+        let yaml = "marathon_sd_configs: [{servers: ['http://127.0.0.1:1']}]";
+        let settings = settings(yaml, |api| {
+            let PolledApi::Marathon(own) = api else {
+                panic!("{api:?}");
+            };
+            let away = "http://u:hunter2@127.0.0.1:1".to_owned();
+            own.servers = vec![server.url.replace("//", "//u:hunter2@"), away];
+        });
+        let fault = ask(&settings).await.expect_err("nobody knows");
+        let told = format!("{}/v2/apps/?embed=apps.tasks: server returned", server.url);
+        assert!(fault.starts_with(&told), "{fault}");
+        assert!(!fault.contains("hunter2"), "{fault}");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use super::super::poll::{ANSWER_BYTES_MAX, Meta, TIMEOUT, host_port, sanitize};
 use super::group;
 use crate::config::clouds::PuppetDbSettings;
 use crate::http_client::configured::HttpClient;
+use crate::http_client::shown;
 
 /// Between values of a list, and around them.
 const SEPARATOR: &str = ",";
@@ -48,14 +49,15 @@ pub(super) async fn ask(
         .header("content-type", "application/json")
         .body(question);
     let answer = client.ask(request, ANSWER_BYTES_MAX).await;
-    let answer = answer.map_err(|fault| format!("{url}: {fault}"))?;
+    let told = |fault| format!("{}: {fault}", shown(&url));
+    let answer = answer.map_err(told)?;
     if !answer.media_type().eq_ignore_ascii_case("application/json") {
         return Err(format!("unsupported content type {}", answer.media_type()));
     }
-    let found: Vec<Resource> = answer.json().map_err(|fault| format!("{url}: {fault}"))?;
+    let found: Vec<Resource> = answer.json().map_err(told)?;
     let targets = found.iter().map(|one| labels(one, own, port));
     Ok(group(
-        &format!("{url}?query={}", own.query),
+        &format!("{}?query={}", shown(&url), own.query),
         targets.collect(),
     ))
 }
@@ -129,6 +131,21 @@ mod tests {
     use super::super::ask;
     use super::super::tests::settings;
     use crate::config::clouds::PolledApi;
+
+    #[tokio::test]
+    async fn faults_have_no_credentials() {
+        let server = Recorded::start(&[]).await;
+        let yaml = "puppetdb_sd_configs: [{url: 'http://p', query: vhosts}]";
+        let settings = settings(yaml, |api| {
+            let PolledApi::PuppetDb(own) = api else {
+                panic!("{api:?}");
+            };
+            own.base = server.url.replace("//", "//u:hunter2@");
+        });
+        let fault = ask(&settings).await.expect_err("nothing there");
+        let told = format!("{}/pdb/query/v4: server returned", server.url);
+        assert!(fault.starts_with(&told), "{fault}");
+    }
 
     #[tokio::test]
     async fn resources_of_a_query() {

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::client_config;
+use crate::outgoing::Addresses;
 
 /// A server on a port of its own; gone with the set.
 async fn serve(router: Router) -> (String, JoinSet<()>) {
@@ -114,4 +115,79 @@ async fn answers_are_bounded_and_faults_told() {
     assert_eq!(fault, "answer of more than 4 bytes");
     let fault = ask("/bad", 100).await.expect_err("forbidden");
     assert_eq!(fault, "server returned HTTP status 403 Forbidden: no");
+}
+
+fn redirect(to: String) -> Router {
+    let answer = async move || (StatusCode::FOUND, [(header::LOCATION, to)]);
+    Router::new().route("/", get(answer))
+}
+
+fn guarded(yaml: &str, addresses: &Addresses) -> ClientConfig {
+    let mut config = client_config(yaml).expect(yaml);
+    config.guard(addresses);
+    config
+}
+
+async fn outcome(config: &ClientConfig, url: &str) -> Result<String, String> {
+    let client = HttpClient::new(config, Use::default()).await?;
+    let request = http::Request::get(url)
+        .body(Bytes::new())
+        .expect("a request");
+    let answered = client.exchange(request, 100).await;
+    let answered = answered.map_err(|fault| fault.to_string())?;
+    Ok(String::from_utf8_lossy(&answered.body).into_owned())
+}
+
+#[tokio::test]
+async fn redirects_do_not_lead_to_where_nobody_goes() {
+    let check = async |config: &ClientConfig, url: &str, expect: &str| {
+        let fault = outcome(config, url).await.expect_err(url);
+        assert!(fault.contains(expect), "{url}: {fault}");
+    };
+    let usual = client_config("{}").expect("a client");
+    for to in [
+        "http://169.254.169.254/latest",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://0x0/",
+    ] {
+        let (url, _tasks) = serve(redirect(to.to_owned())).await;
+        check(&usual, &url, "is not dialled").await;
+    }
+    let addresses = Addresses::default();
+    check(
+        &guarded("{}", &addresses),
+        "http://169.254.169.254/",
+        "link-local",
+    )
+    .await;
+    let strict = guarded("{}", &Addresses::new(true, false, Vec::new()));
+    let (url, _tasks) = serve(Router::new().route("/", get(async || "in"))).await;
+    check(&strict, &url, "this machine itself").await;
+    check(
+        &strict,
+        &url.replace("127.0.0.1", "localhost"),
+        "this machine itself",
+    )
+    .await;
+    assert_eq!(
+        outcome(&guarded("{}", &addresses), &url).await.as_deref(),
+        Ok("in")
+    );
+}
+
+#[tokio::test]
+async fn secrets_stay_with_the_host_that_they_are_for() {
+    let seen = async |headers: HeaderMap| match headers.contains_key("authorization") {
+        true => "with",
+        false => "without",
+    };
+    let (other, _other) = serve(Router::new().route("/", get(seen))).await;
+    let (url, _tasks) = serve(redirect(other.clone())).await;
+    let addresses = Addresses::default();
+    let bearer = guarded("bearer_token: t", &addresses);
+    assert_eq!(outcome(&bearer, &other).await.as_deref(), Ok("with"));
+    assert_eq!(outcome(&bearer, &url).await.as_deref(), Ok("without"));
+    let own = guarded("http_headers: {X-Key: {secrets: [s]}}", &addresses);
+    let fault = outcome(&own, &url).await.expect_err("it has a secret");
+    assert!(fault.contains("secrets do not go"), "{fault}");
 }

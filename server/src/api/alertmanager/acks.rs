@@ -17,6 +17,7 @@ use crate::alertmanager::Room;
 use crate::api::Asker;
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 
 /// Bytes of what is said with an acknowledgement.
 const TEXT_BYTES_MAX: usize = 16 << 10;
@@ -29,17 +30,20 @@ pub(super) async fn list(State(app): State<Arc<App>>, Asker(tenant): Asker) -> R
     };
     let (now, alertmanager) = (clock::now(), Arc::clone(alertmanager));
     let work = move || {
-        let found = alertmanager.look(&tenant, |room, _| all_of(room, now));
+        let found = alertmanager.look(&tenant, |room, _| all_of(room, &tenant, now));
         ok(&found.into())
     };
     off_loop(work).await.unwrap_or_else(|response| *response)
 }
 
 /// The acknowledgements that hold.
-fn all_of(room: &Room, now: Timestamp) -> Vec<Value> {
+fn all_of(room: &Room, seen: &Visible, now: Timestamp) -> Vec<Value> {
     let all = room.groups.acks().iter().filter_map(|(print, ack)| {
         let alert = room.groups.alert(*print)?;
         room.groups.acks().of(alert, now)?;
+        if !seen.sees(&alert.labels) {
+            return None;
+        }
         Some(json!({
             "fingerprint": print.to_string(),
             "labels": object(&alert.labels),

@@ -18,10 +18,12 @@ use crate::alertmanager::{Loaded, Room};
 use crate::api::Asker;
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::Params;
 
 /// Which alerts are asked for.
 struct Wanted {
+    seen: Visible,
     matchers: Vec<Matcher>,
     receiver: Option<Matcher>,
     receiver_matchers: Vec<Matcher>,
@@ -38,11 +40,12 @@ pub(super) fn labels_match(matchers: &[Matcher], labels: &BTreeMap<String, Strin
 }
 
 impl Wanted {
-    fn of(params: &Params) -> Result<Self, Refusal> {
+    fn of(params: &Params, seen: &Visible) -> Result<Self, Refusal> {
         let matchers = filters(params, "filter").map_err(|e| Box::new(bad(&e)))?;
         let unread = |e| bad(&format!("failed to parse receiver_matchers param: {e}"));
         let receiver_matchers = filters(params, "receiver_matchers");
         Ok(Self {
+            seen: seen.clone(),
             matchers,
             receiver: receiver(params)?,
             receiver_matchers: receiver_matchers.map_err(|e| Box::new(unread(e)))?,
@@ -72,7 +75,11 @@ impl Wanted {
         sources: &Sources,
         now: Timestamp,
     ) -> Option<Quiet> {
-        if alert.ends_at < now || !matcher::all_match(&self.matchers, &alert.labels) {
+        let labels = &alert.labels;
+        if alert.ends_at < now || !matcher::all_match(&self.matchers, labels) {
+            return None;
+        }
+        if !self.seen.sees(labels) {
             return None;
         }
         let groups = &room.groups;
@@ -119,7 +126,7 @@ pub(super) async fn list(
     Asker(tenant): Asker,
     params: Params,
 ) -> Response {
-    let (alertmanager, wanted) = match (open(&app), Wanted::of(&params)) {
+    let (alertmanager, wanted) = match (open(&app), Wanted::of(&params, &tenant)) {
         (Ok(alertmanager), Ok(wanted)) => (alertmanager, wanted),
         (Err(response), _) | (_, Err(response)) => return *response,
     };
@@ -156,7 +163,7 @@ pub(super) async fn groups(
     Asker(tenant): Asker,
     params: Params,
 ) -> Response {
-    let (alertmanager, wanted) = match (open(&app), Wanted::of(&params)) {
+    let (alertmanager, wanted) = match (open(&app), Wanted::of(&params, &tenant)) {
         (Ok(alertmanager), Ok(wanted)) => (alertmanager, wanted),
         (Err(response), _) | (_, Err(response)) => return *response,
     };

@@ -10,7 +10,7 @@ use obs_collector::HttpError;
 use obs_model::{Labels, MatchOp, Timestamp, duration};
 use serde_json::{Value, json};
 
-use super::{object, off_loop, open};
+use super::{object, off_loop, open, whole};
 use crate::alertmanager::{Loaded, Room};
 use crate::api::Asker;
 use crate::app::App;
@@ -37,7 +37,8 @@ pub(super) async fn route(
     Asker(tenant): Asker,
     params: Params,
 ) -> Response {
-    let alertmanager = match open(&app) {
+    let whole = whole(&tenant, "the tree of routes");
+    let alertmanager = match whole.and_then(|()| open(&app)) {
         Ok(alertmanager) => alertmanager,
         Err(response) => return *response,
     };

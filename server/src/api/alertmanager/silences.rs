@@ -17,6 +17,7 @@ use crate::alertmanager::NotSet;
 use crate::api::Asker;
 use crate::app::App;
 use crate::clock;
+use crate::enforced::Visible;
 use crate::params::Params;
 
 /// A silence as the API shows it.
@@ -50,6 +51,17 @@ fn has(silence: &Silence, wanted: &[Matcher]) -> bool {
         .all(|wanted| silence.matchers.iter().any(|own| same(own, wanted)))
 }
 
+/// Whether a silence is about nothing but what is seen: it has each of the enforced matchers, or
+/// names one value that meets it.
+fn is_seen(silence: &Silence, seen: &Visible) -> bool {
+    let within = |own: &Matcher, wanted: &Matcher| {
+        let same = (own.op, &own.value) == (wanted.op, &wanted.value);
+        own.name == wanted.name && (same || own.op == MatchOp::Equal && wanted.matches(&own.value))
+    };
+    let mut enforced = seen.matchers().iter();
+    enforced.all(|wanted| silence.matchers.iter().any(|own| within(own, wanted)))
+}
+
 /// `GET /silences`
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -69,7 +81,8 @@ pub(super) async fn list(
         let state_wanted = |silence: &Silence| flag(&params, silence.state(now).as_str());
         let mut found: Vec<Silence> = alertmanager.look(&tenant, |room, _| {
             let all = room.silences.iter().filter(|s| state_wanted(s));
-            all.filter(|s| has(s, &wanted)).cloned().collect()
+            let all = all.filter(|s| has(s, &wanted) && is_seen(s, &tenant));
+            all.cloned().collect()
         });
         // What ends next, what begins next, what ended last.
         found.sort_by_key(|silence| match silence.state(now) {
@@ -105,7 +118,7 @@ pub(super) async fn one(
         (Err(response), _) | (_, Err(response)) => return *response,
     };
     let found = alertmanager.look(&tenant, |room, _| room.silences.get(&id).cloned());
-    match found {
+    match found.filter(|silence| is_seen(silence, &tenant)) {
         Some(silence) => ok(&shown(&silence, clock::now())),
         None => empty(StatusCode::NOT_FOUND),
     }

@@ -120,7 +120,8 @@ fn sieves(
             true => of_tenant(&logs.matchers, tenant.as_str()),
             false => Some(logs.matchers.clone()),
         };
-        if let Some(matchers) = matchers {
+        if let Some(mut matchers) = matchers {
+            matchers.extend(tenant.matchers().iter().cloned());
             let own = LogExpr {
                 matchers,
                 stages: logs.stages.clone(),

@@ -126,8 +126,8 @@ pub(super) async fn metadata(
     // Here a family has one meaning, the last one told, so that this only has to be a number.
     bound(&params, "limit_per_metric")?;
     let snapshot = app.stores()?.metrics_of(&tenant);
-    let read = app.read_for(&tenant, timeout(&params)?, move |_, _| {
-        obs_tsdb::metadata(&snapshot).map_err(|e| QueryError::Corrupt(e.to_string()))
+    let read = app.read_for(&tenant, timeout(&params)?, move |budget, _| {
+        obs_tsdb::metadata(&snapshot, budget).map_err(QueryError::from)
     });
     let mut found = read.await?;
     found.retain(|m| metric.as_deref().is_none_or(|name| name == m.family));

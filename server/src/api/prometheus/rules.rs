@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{Result, labels_json, success};
 use crate::api::Asker;
 use crate::app::App;
+use crate::enforced::Visible;
 use crate::params::{Params, invalid};
 use crate::ruler::{AlertView, AlertingView, GroupView, RuleView};
 
@@ -101,11 +102,15 @@ pub(super) async fn log_rules(
 }
 
 /// The groups of a tenant with rules over logs.
-fn log_groups(app: &App, tenant: &Tenant) -> Vec<GroupView> {
+fn log_groups(app: &App, tenant: &Visible) -> Vec<GroupView> {
     let mut groups = groups_of(app, tenant);
-    let logs = |rule: &RuleView| rule.language == Language::Logql;
-    groups.retain(|group| group.rules.iter().any(logs));
+    groups.retain(of_logs);
     groups
+}
+
+fn of_logs(group: &GroupView) -> bool {
+    let logs = |rule: &RuleView| rule.language == Language::Logql;
+    group.rules.iter().any(logs)
 }
 
 fn listed(app: &App, all: Vec<GroupView>, params: &Params) -> Result<Response> {
@@ -150,13 +155,34 @@ fn listed(app: &App, all: Vec<GroupView>, params: &Params) -> Result<Response> {
     Ok(success(&data))
 }
 
-/// The groups of a tenant.
-pub(crate) fn groups_of(app: &App, tenant: &Tenant) -> Vec<GroupView> {
-    let Some(ruler) = app.ruler.get() else {
-        return Vec::new();
-    };
-    let own = ruler.groups_of(tenant);
+/// What is seen of the groups of a tenant.
+pub(crate) fn groups_of(app: &App, tenant: &Visible) -> Vec<GroupView> {
+    seen_of(whole_groups_of(app, tenant), tenant)
+}
+
+/// All groups of a tenant.
+fn whole_groups_of(app: &App, tenant: &Tenant) -> Vec<GroupView> {
+    let own = app.ruler.get().map(|ruler| ruler.groups_of(tenant));
+    let own = own.unwrap_or_default();
     own.iter().map(|member| member.view()).collect()
+}
+
+/// Rules by the labels that they give, and of their alerts those whose labels are seen; a group
+/// without such rules is not there.
+fn seen_of(mut groups: Vec<GroupView>, seen: &Visible) -> Vec<GroupView> {
+    if !seen.is_confined() {
+        return groups;
+    }
+    for group in &mut groups {
+        group.rules.retain(|rule| seen.sees(&rule.labels));
+        let alerting = group.rules.iter_mut().filter_map(|r| r.alerting.as_mut());
+        for of in alerting {
+            let alerts = of.alerts.iter().filter(|alert| seen.sees(&alert.labels));
+            of.alerts = alerts.cloned().collect();
+        }
+    }
+    groups.retain(|group| !group.rules.is_empty());
+    groups
 }
 
 fn token(group: &GroupView) -> String {
@@ -273,19 +299,21 @@ fn exponential(value: f64) -> String {
 
 /// `/alerts`
 pub(super) async fn alerts(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Response {
-    alerts_of(&groups_of(&app, &tenant))
+    alerts_of(&whole_groups_of(&app, &tenant), &tenant)
 }
 
 /// The same of groups with rules over logs.
 pub(super) async fn log_alerts(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Response {
-    alerts_of(&log_groups(&app, &tenant))
+    let mut groups = whole_groups_of(&app, &tenant);
+    groups.retain(of_logs);
+    alerts_of(&groups, &tenant)
 }
 
-fn alerts_of(groups: &[GroupView]) -> Response {
+fn alerts_of(groups: &[GroupView], seen: &Visible) -> Response {
     let rules = groups.iter().flat_map(|group| &group.rules);
     let alerts = rules.flat_map(|rule| rule.alerting.iter().flat_map(|a| a.alerts.iter()));
     let alerts: Vec<Value> = alerts
-        .filter(|alert| alert.state != AlertState::Inactive)
+        .filter(|alert| alert.state != AlertState::Inactive && seen.sees(&alert.labels))
         .map(alert_json)
         .collect();
     success(&json!({"alerts": alerts}))

@@ -135,8 +135,7 @@ impl Search {
         results.truncate(self.limit);
         let mut metadata = BTreeMap::new();
         if self.with_metadata {
-            let all = obs_tsdb::metadata(snapshot);
-            let all = all.map_err(|e| QueryError::Corrupt(e.to_string()))?;
+            let all = obs_tsdb::metadata(snapshot, budget)?;
             metadata.extend(all.into_iter().map(|m| (m.family.clone(), m)));
         }
         Ok(Found {

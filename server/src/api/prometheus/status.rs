@@ -135,6 +135,7 @@ fn held_range(snapshot: &Snapshot<Metrics>) -> TimeRange {
 
 /// `/status/tsdb/blocks`: parts are what is closest to Prometheus' blocks.
 pub(super) async fn blocks(State(app): State<Arc<App>>, Asker(tenant): Asker) -> Result<Response> {
+    tenant.must_be_whole("the list of blocks")?;
     let snapshot = app.stores()?.metrics_of(&tenant);
     let blocks = snapshot.parts.iter().map(|open| {
         let (reader, range) = (&open.reader, open.reader.range());

@@ -155,8 +155,7 @@ pub(super) async fn metadata(
     let range = TimeRange::new(now.saturating_sub(METADATA_LOOKBACK), now);
     let snapshot = app.stores()?.metrics_of(&tenant);
     let found = app.read_for(&tenant, None, move |budget, _| {
-        let mut all =
-            obs_tsdb::metadata(&snapshot).map_err(|e| QueryError::Corrupt(e.to_string()))?;
+        let mut all = obs_tsdb::metadata(&snapshot, budget)?;
         all.retain(|m| metric.as_deref().is_none_or(|name| name == m.family));
         let mut found = Vec::new();
         for target in &targets {
@@ -185,12 +184,8 @@ fn families<'a>(
         .map(|(name, value)| Matcher::equal(name, value))
         .collect();
     let names = obs_tsdb::label_values(snapshot, "__name__", &of_target, range, budget)?;
-    let has = move |name: &str| names.binary_search_by(|n| n.as_str().cmp(name)).is_ok();
-    Ok(all.iter().filter(move |meant| {
-        let family = &meant.family;
-        let suffixes = ["", "_total", "_bucket", "_sum", "_count", "_info"];
-        suffixes.iter().any(|s| has(&format!("{family}{s}")))
-    }))
+    let meant = move |meant: &&Metadata| obs_tsdb::has_family(&names, &meant.family);
+    Ok(all.iter().filter(meant))
 }
 
 /// The name is left out where the request names it.

@@ -215,5 +215,6 @@ fn send_grpc(to: &Obs, text: &str) {
     record.add_attribute("note", text.to_owned());
     record.add_attribute("db.password", KEY);
     logger.emit(record);
-    provider.shutdown().expect("everything is acknowledged");
+    let ended = provider.shutdown_with_timeout(DEADLINE);
+    ended.expect("everything is acknowledged");
 }

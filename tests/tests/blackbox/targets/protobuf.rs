@@ -329,7 +329,10 @@ fn exemplars_and_created_of_openmetrics() {
         (millis() / 1000 + 60).to_string(),
     );
     let params = [("query", "jobs_total"), ("start", &*since), ("end", &*now)];
-    let answer = obs.get("/api/v1/query_exemplars", &params).json();
+    let answer = until("the exemplar", || {
+        let answer = obs.get("/api/v1/query_exemplars", &params).json();
+        (!list(&answer["data"]).is_empty()).then_some(answer)
+    });
     assert_eq!(
         answer["data"][0]["exemplars"][0]["labels"]["trace_id"], "t",
         "{answer}"

@@ -113,14 +113,19 @@ fn metadata(obs: &Obs, address: &str) {
     let matcher = "{job=\"a\"}";
     let labels = json!({"instance": address, "job": "a", "team": "x"});
     let get = |params: &[(&str, &str)]| obs.get("/api/v1/targets/metadata", params).json();
-    let one = get(&[("match_target", matcher), ("metric", "works")]);
+    let some = |params: &[(&str, &str)]| {
+        until("metadata", || {
+            Some(get(params)).filter(|told| told["data"] != json!([]))
+        })
+    };
+    let one = some(&[("match_target", matcher), ("metric", "works")]);
     assert_eq!(
         one,
         json!({"status": "success", "data": [
             {"target": labels, "type": "gauge", "help": "Whether.", "unit": ""}
         ]})
     );
-    let all = get(&[("match_target", matcher)]);
+    let all = some(&[("match_target", matcher)]);
     assert!(
         list(&all["data"]).contains(
             &json!({"target": labels, "metric": "n", "type": "counter", "help": "", "unit": ""})
@@ -128,7 +133,7 @@ fn metadata(obs: &Obs, address: &str) {
         "{all}"
     );
     // The bound is looked at before each target, whose metrics are told whole.
-    let bounded = get(&[("limit", "1")]);
+    let bounded = some(&[("limit", "1")]);
     let told = list(&bounded["data"]);
     assert!(
         !told.is_empty() && told.iter().all(|one| one["target"] == told[0]["target"]),

@@ -6,7 +6,7 @@
 //! request. Symbols may stand behind the series that use them.
 //! Format: <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use obs_model::limits::Limits;
@@ -457,6 +457,15 @@ impl<'a> Symbols<'a> {
         u64::from(number)
     }
 
+    fn metadata(&mut self, out: &mut Vec<u8>, metadata: &'a Metadata) {
+        put::message(out, 5, |out| {
+            let kind = KINDS.iter().position(|kind| *kind == metadata.kind);
+            put::uint(out, 1, kind.unwrap_or(0) as u64);
+            put::uint(out, 3, self.number(&metadata.help));
+            put::uint(out, 4, self.number(&metadata.unit));
+        });
+    }
+
     fn references(&mut self, out: &mut Vec<u8>, labels: &'a Labels) {
         if labels.is_empty() {
             return;
@@ -470,9 +479,48 @@ impl<'a> Symbols<'a> {
     }
 }
 
+/// The families that a series may be of, by its name: that name, and the one without the ending
+/// that series of histograms and summaries have.
+pub fn families_of(name: &str) -> impl Iterator<Item = &str> {
+    let stripped = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix));
+    std::iter::once(name).chain(stripped)
+}
+
+/// Metadata of families of which a batch has no series.
+pub fn without_series(batch: &MetricBatch) -> Vec<Metadata> {
+    if batch.metadata.is_empty() {
+        return Vec::new();
+    }
+    let names = batch.series.iter().filter_map(|s| s.labels.metric_name());
+    let there: HashSet<&str> = names.flat_map(families_of).collect();
+    let alone = |m: &&Metadata| !there.contains(m.family.as_str());
+    batch.metadata.iter().filter(alone).cloned().collect()
+}
+
+/// As [`encode`], and families without a series have one without samples. Only [`decode`] reads
+/// their metadata; other servers refuse such a request.
+pub fn encode_whole(batch: &MetricBatch, out: &mut Vec<u8>) {
+    let alone = without_series(batch);
+    if alone.is_empty() {
+        return encode(batch, out);
+    }
+    let named = |m: &Metadata| Series {
+        labels: Labels::from_pairs([("__name__", m.family.as_str())]),
+        ..Series::default()
+    };
+    let series: Vec<Series> = alone.iter().map(named).collect();
+    let told = series.iter().zip(&alone).collect();
+    write(batch, told, out);
+}
+
 /// Writes a request; the sender compresses it with [`crate::snappy::encode`]. Metadata goes with
 /// the series of its family; families without a series here have no place.
 pub fn encode(batch: &MetricBatch, out: &mut Vec<u8>) {
+    write(batch, Vec::new(), out);
+}
+
+/// `told` are families without samples.
+fn write(batch: &MetricBatch, told: Vec<(&Series, &Metadata)>, out: &mut Vec<u8>) {
     let families: BTreeMap<&str, &Metadata> = batch
         .metadata
         .iter()
@@ -513,12 +561,7 @@ pub fn encode(batch: &MetricBatch, out: &mut Vec<u8>) {
                     });
                 }
                 if let Some(metadata) = metadata {
-                    put::message(out, 5, |out| {
-                        let kind = KINDS.iter().position(|kind| *kind == metadata.kind);
-                        put::uint(out, 1, kind.unwrap_or(0) as u64);
-                        put::uint(out, 3, symbols.number(&metadata.help));
-                        put::uint(out, 4, symbols.number(&metadata.unit));
-                    });
+                    symbols.metadata(out, metadata);
                 }
                 // The place of start times in receivers that know none of samples.
                 let created = samples.first().and_then(|sample| sample.start);
@@ -526,6 +569,12 @@ pub fn encode(batch: &MetricBatch, out: &mut Vec<u8>) {
                 put::uint(out, 6, created.map_or(0, Timestamp::millis) as u64);
             });
         }
+    }
+    for (series, metadata) in told {
+        put::message(&mut body, 5, |out| {
+            symbols.references(out, &series.labels);
+            symbols.metadata(out, metadata);
+        });
     }
     for text in &symbols.texts {
         put::bytes(out, 4, text.as_bytes());

@@ -282,3 +282,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn families_without_series_are_told_to_those_who_read_them() {
+    let told = |family: &str, kind| Metadata {
+        family: family.to_owned(),
+        kind,
+        unit: "s".to_owned(),
+        help: format!("what {family} is"),
+    };
+    let series = |name: &str| Series {
+        labels: Labels::from_pairs([("__name__", name)]),
+        samples: vec![Sample {
+            time: Timestamp::from_millis(1),
+            start: None,
+            value: Value::Float(1.0),
+        }],
+        ..Series::default()
+    };
+    let batch = MetricBatch {
+        series: vec![series("a"), series("b_bucket")],
+        metadata: vec![
+            told("a", MetricKind::Gauge),
+            told("alone", MetricKind::Counter),
+            told("b", MetricKind::Histogram),
+        ],
+        ..MetricBatch::default()
+    };
+    let alone: Vec<String> = without_series(&batch)
+        .into_iter()
+        .map(|m| m.family)
+        .collect();
+    assert_eq!(alone, ["alone"]);
+    for (whole, expect) in [(false, &["a", "b"][..]), (true, &["a", "b", "alone"])] {
+        let mut body = Vec::new();
+        match whole {
+            true => encode_whole(&batch, &mut body),
+            false => encode(&batch, &mut body),
+        }
+        let read = decode(&body, &Limits::default()).unwrap();
+        let families: Vec<&str> = read.batch.metadata.iter().map(|m| &*m.family).collect();
+        assert_eq!(families, expect);
+        assert_eq!(read.batch.series.len(), 2);
+        assert_eq!(read.batch.metadata[0].help, "what a is");
+        // Others are right to refuse it.
+        assert_eq!(read.message.is_empty(), !whole, "{}", read.message);
+    }
+}
