@@ -3,6 +3,7 @@
 
 mod alertmanager;
 mod auth;
+mod authorization;
 mod backup;
 mod cli;
 mod cost;
