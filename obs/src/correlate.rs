@@ -3,12 +3,47 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
-use crate::arguments::CorrelateOptions;
+use crate::arguments::{Output, ServerOptions, TimeOptions};
 use crate::client::{Client, seconds};
 use crate::shape::Shape;
 use crate::table::Table;
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true)
+          .args(["labels", "trace", "exemplars", "line"]))]
+pub(crate) struct CorrelateOptions {
+    /// Labels or resource attributes of the sender, NAME=VALUE
+    #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+    #[command(flatten)]
+    pub(crate) time: TimeOptions,
+    /// The id of a trace
+    #[arg(long, value_name = "ID", conflicts_with_all = ["exemplars", "line", "labels"])]
+    pub(crate) trace: Option<String>,
+    /// A query whose exemplars are looked for
+    #[arg(long, value_name = "PROMQL", conflicts_with_all = ["line", "labels"])]
+    pub(crate) exemplars: Option<String>,
+    /// A log line
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) line: Option<String>,
+    /// Shape of the output
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// `NAME=VALUE`
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("expected NAME=VALUE, found {text:?}"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
 
 pub(crate) async fn run(options: &CorrelateOptions) -> anyhow::Result<()> {
     let client = Client::new(&options.server)?;

@@ -51,7 +51,8 @@ struct TokenReview {
 struct TokenStatus {
     authenticated: bool,
     user: User,
-    audiences: Vec<String>,
+    /// Absent, or null, where none were asked about.
+    audiences: Option<Vec<String>>,
 }
 
 /// Asks the API server about tokens.
@@ -106,7 +107,12 @@ impl Reviewer {
         })?;
         let status = answer.status;
         let wanted = &self.audiences;
-        let meant = wanted.is_empty() || status.audiences.iter().any(|one| wanted.contains(one));
+        let meant = wanted.is_empty()
+            || status
+                .audiences
+                .iter()
+                .flatten()
+                .any(|one| wanted.contains(one));
         let user = (status.authenticated && meant).then_some(status.user);
         self.known.put(key, user.clone());
         Ok(user)

@@ -233,6 +233,8 @@ fn files_come_back() {
     assert_eq!(groups.of(&tenant).count(), 1);
 }
 
+/// Tries in which the original says each of two things at least once.
+const CHANCES: usize = 100;
 /// Requests whose answers and whose page are those of the original.
 const SAME: [(&str, &str, &str); 15] = [
     (
@@ -327,13 +329,21 @@ async fn answers_are_those_of_debians_gateway() {
     let rig = rig(&folder.path().join("ours"), "{}").await;
     for (method, path, body) in SAME {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let request = client.request(method.clone(), format!("http://{address}{path}"));
-        let theirs = request.body(body).send().await.expect("an answer");
-        let status = theirs.status();
-        let theirs = theirs.text().await.expect("a text");
-        let (ours, text) = rig.send(method, path, body).await;
+        let ask = async || {
+            let request = client.request(method.clone(), format!("http://{address}{path}"));
+            let theirs = request.body(body).send().await.expect("an answer");
+            (theirs.status(), theirs.text().await.expect("a text"))
+        };
+        let (status, mut theirs) = ask().await;
+        let (ours, text) = rig.send(method.clone(), path, body).await;
         assert_eq!(ours, status, "{path} {body}: {text} {theirs}");
         if theirs.contains("collected metric") || theirs.contains("label") {
+            // Of two groups that disagree the original names one by chance; it keeps neither push.
+            for _ in 0..CHANCES {
+                if text != theirs {
+                    theirs = ask().await.1;
+                }
+            }
             assert_eq!(text, theirs, "{path} {body}");
         }
     }

@@ -167,6 +167,7 @@ impl Asker {
     }
 
     /// Gives a tenant all that it can have, once with each of its marks.
+    #[expect(clippy::too_many_lines, reason = "one entry for each kind of data")]
     fn fill(&self, tenant: &str, trace: &str) -> String {
         let (seen, hidden) = marks(tenant);
         let json = "application/json";
