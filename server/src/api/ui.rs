@@ -4,11 +4,16 @@
 //! asked for anew each time. Addresses of [`PAGES`] are the page's own and get the page, whose
 //! `<base>` leads from that address to the root: so it works below any path.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::OriginalUri;
+use axum::extract::{OriginalUri, Request, State};
+use axum::middleware::map_request_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri, header};
+use tower::Layer;
 
 /// A file of the UI: address, content type, content.
 struct Asset {
@@ -68,16 +73,37 @@ async fn root(OriginalUri(uri): OriginalUri) -> Response {
     }
 }
 
-/// All routes, and all of them once more below a path.
+/// All routes, at the root and below a path: it is taken away before a route is looked for, so that
+/// `/prometheus` and `/loki`, with which routes of their own begin, can be such paths too.
 pub(crate) fn below(prefix: &str, all: Router) -> Router {
-    match prefix {
-        "" => all,
-        prefix => {
-            let root = get(root);
-            let slash = format!("{prefix}/");
-            all.clone().nest(prefix, all).route(&slash, root)
+    if prefix.is_empty() {
+        return all;
+    }
+    let prefix: Arc<str> = prefix.into();
+    let all = map_request_with_state(prefix, without_prefix).layer(all);
+    Router::new().fallback_service(all)
+}
+
+async fn without_prefix(State(prefix): State<Arc<str>>, mut request: Request) -> Request {
+    let rest = request.uri().path().strip_prefix(&*prefix);
+    let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        return request;
+    };
+    let path = if rest.is_empty() { "/" } else { rest };
+    let target = match request.uri().query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    // A part of an address is one too.
+    if let Ok(target) = target {
+        parts.path_and_query = Some(target);
+        if let Ok(uri) = Uri::from_parts(parts) {
+            let whole = OriginalUri(std::mem::replace(request.uri_mut(), uri));
+            request.extensions_mut().insert(whole);
         }
     }
+    request
 }
 
 /// The way from a page to the root: `./`, and `../` for each folder that it seems to be in.

@@ -26,22 +26,31 @@ use super::{Auth, Refused, refusal};
 use crate::api;
 use crate::start::Peer;
 
+/// The end of routes whose paths hold a secret.
+const KEY: &str = "{*key}";
+/// What exporters tell everybody.
+const HEALTH: [&str; 6] = [
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/-/healthy",
+    "/-/ready",
+    "/ready",
+];
+
 /// The layer of one listener.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     auth: Arc<Auth>,
-    /// What routes may stand below.
-    prefix: Arc<str>,
     /// What all routes ask for, where the table does not say it.
     only: Option<Class>,
 }
 
 impl Guard {
-    /// Of a listener whose routes are those of the table, besides at the root below `prefix`.
-    pub(crate) fn new(auth: &Arc<Auth>, prefix: &str) -> Self {
+    /// Of a listener whose routes are those of the table.
+    pub(crate) fn new(auth: &Arc<Auth>) -> Self {
         Self {
             auth: Arc::clone(auth),
-            prefix: prefix.into(),
             only: None,
         }
     }
@@ -50,7 +59,7 @@ impl Guard {
     pub(crate) fn of_exporter(auth: &Arc<Auth>) -> Self {
         Self {
             only: Some(Class::ServerRead),
-            ..Self::new(auth, "")
+            ..Self::new(auth)
         }
     }
 }
@@ -104,31 +113,22 @@ struct Seen {
 
 impl Guard {
     fn seen(&self, request: &Request) -> Seen {
-        let strip = |path: &str| {
-            let rest = path.strip_prefix(&*self.prefix);
-            let rest = rest.filter(|rest| rest.starts_with('/') && !self.prefix.is_empty());
-            rest.unwrap_or(path).to_owned()
-        };
         let matched = request.extensions().get::<MatchedPath>();
-        let route = matched.map_or_else(String::new, |matched| {
-            // The prefix itself leads to the page.
-            match matched.as_str() == &*self.prefix {
-                true => "/".to_owned(),
-                false => strip(matched.as_str()),
-            }
-        });
+        let route = matched.map_or("", MatchedPath::as_str).to_owned();
         let peer = request.extensions().get::<ConnectInfo<Peer>>();
         Seen {
             method: request.method().clone(),
-            path: strip(request.uri().path()),
+            path: request.uri().path().to_owned(),
             kind: {
                 let kind = request.headers().get(header::CONTENT_TYPE);
                 let kind = kind.and_then(|kind| kind.to_str().ok());
                 kind.unwrap_or_default().to_owned()
             },
-            class: match class(request.method(), &route) {
-                Some(Class::Public) => Some(Class::Public),
-                listed => self.only.or(listed),
+            class: match self.only {
+                // Paths of exporters are chosen by people; health alone is told to everybody.
+                Some(_) if HEALTH.contains(&route.as_str()) => Some(Class::Public),
+                Some(only) => Some(only),
+                None => class(request.method(), &route),
             },
             route,
             source: peer.map(|ConnectInfo(peer)| peer.address().ip().to_canonical()),
@@ -161,7 +161,9 @@ impl Guard {
         let Some(class) = seen.class else {
             return auth.unlisted(&seen, &identity, request, next).await;
         };
-        if class.changes() && identity.how.is_ambient() && !auth.is_trusted_page(&request) {
+        // What a socket tells a page of elsewhere no browser holds back.
+        let guarded = class.changes() || request.headers().contains_key(header::UPGRADE);
+        if guarded && identity.how.is_ambient() && !auth.is_trusted_page(&request, class) {
             let text = "a page of another site may not do this with the credentials of a browser";
             return auth.deny(&seen, &identity, ErrorKind::Forbidden, text);
         }
@@ -216,12 +218,13 @@ impl Auth {
     }
 
     /// Whether no browser says that a page of elsewhere made the request, or says that it is one
-    /// that may send telemetry.
-    fn is_trusted_page(&self, request: &Request) -> bool {
+    /// that may send telemetry, and it does.
+    fn is_trusted_page(&self, request: &Request, class: Class) -> bool {
         let origin = request.headers().get(header::ORIGIN);
         let origin = origin.and_then(|origin| origin.to_str().ok());
         let listed = |origin: &str| self.origins.iter().any(|own| own == origin || own == "*");
-        !api::is_foreign(request.headers(), request.uri()) || origin.is_some_and(listed)
+        let sends = class == Class::Write && origin.is_some_and(listed);
+        sends || !api::is_foreign(request.headers(), request.uri())
     }
 
     fn tell(&self, seen: &Seen, error: &HttpError) -> Response {
@@ -290,7 +293,11 @@ impl Seen {
             action: self.class.map_or("", Class::name),
             method: self.method.as_str(),
             route: &self.route,
-            path: &self.path,
+            // Some senders put their key into the path.
+            path: match self.route.ends_with(KEY) {
+                true => &self.route,
+                false => &self.path,
+            },
             status,
             source: self.source,
             why: "",

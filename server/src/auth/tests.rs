@@ -158,7 +158,7 @@ fn told(auth: &Arc<Auth>, prefix: &str) -> Router {
         .route("/api/v1/dashboards/{uid}", any(say))
         .route("/api/v1/admin/storage/flush", any(say))
         .route("/unlisted", any(say));
-    guarded(Guard::new(auth, prefix), crate::api::below(prefix, routes))
+    crate::api::below(prefix, guarded(Guard::new(auth), routes))
 }
 
 async fn ask(routes: &Router, line: &str, headers: &[(&str, &str)]) -> (u16, String) {

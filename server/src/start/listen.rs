@@ -326,7 +326,7 @@ impl<'a> Serving<'a> {
             alone.serve(own, routes);
         }
         let prefix = &app.about.route_prefix;
-        self.serve_below(listeners.http, prefix, api::below(prefix, all));
+        self.serve_below(listeners.http, prefix, all);
         let otlp = receive::otlp_routes(receiver.clone());
         self.serve(listeners.otlp_http, otlp);
         self.serve(listeners.otlp_grpc, grpc_routes(app, &receiver));
@@ -359,7 +359,7 @@ impl<'a> Serving<'a> {
     /// Serves routes that are at the root and below `prefix`.
     fn serve_below(self, listener: TcpListener, prefix: &str, routes: Router) {
         let routes = match self.auth {
-            Some(auth) => guarded(Guard::new(auth, prefix), routes),
+            Some(auth) => guarded(Guard::new(auth), routes),
             None => routes,
         };
         let mut routes = routes
@@ -368,7 +368,7 @@ impl<'a> Serving<'a> {
         if let Ok(bound) = listener.local_addr() {
             routes = routes.layer(Extension(api::Bound(bound.ip())));
         }
-        let routes = routes.into_make_service_with_connect_info::<Peer>();
+        let routes = api::below(prefix, routes).into_make_service_with_connect_info::<Peer>();
         let stopped = self.stop.clone().cancelled_owned();
         let listener = Guarded::new(listener, self.cut.clone());
         let tls = self.auth.filter(|auth| auth.has_tls()).cloned();

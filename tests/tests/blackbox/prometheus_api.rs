@@ -848,6 +848,13 @@ fn a_proxy_may_leave_its_path() {
     assert_eq!(obs.get("/team/api/v1/query?query=1", &[]).status, 404);
     let flags = data(&obs, "/status/flags", &[]);
     assert_eq!(flags["web.route-prefix"], "/team/obs/");
+    // Routes of their own begin with these.
+    for prefix in ["/prometheus", "/loki", "/api"] {
+        let obs = Obs::with_flags(&["--route-prefix", prefix]);
+        let rules = obs.get(&format!("{prefix}/api/v1/rules"), &[]).json();
+        assert_eq!(rules["data"]["groups"], serde_json::json!([]), "{prefix}");
+        assert_eq!(obs.get(prefix, &[]).status, 200, "{prefix}");
+    }
 }
 
 #[test]
