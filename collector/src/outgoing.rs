@@ -143,8 +143,9 @@ impl Addresses {
         }
         // Ways to write an address of version 4 in one of version 6 lead to the same place.
         if let IpAddr::V6(wide) = ip
-            && let Some(inner) = embedded(wide)
-            && let Some(why) = self.refusal(inner.into())
+            && let Some(why) = embedded(wide)
+                .into_iter()
+                .find_map(|inner| self.refusal(inner.into()))
         {
             return Some(why);
         }
@@ -207,24 +208,27 @@ impl Addresses {
     }
 }
 
-/// The address of version 4 that one of version 6 leads to: through NAT64, 6to4, and as the last
-/// four bytes alone.
-fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The addresses of version 4 that one of version 6 may lead to: through NAT64, 6to4, SIIT, and as
+/// the last four bytes alone.
+fn embedded(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     let bytes = ip.octets();
-    let at = |from: usize| {
-        Ipv4Addr::new(
-            bytes[from],
-            bytes[from + 1],
-            bytes[from + 2],
-            bytes[from + 3],
-        )
-    };
+    let at = |[a, b, c, d]: [usize; 4]| Ipv4Addr::new(bytes[a], bytes[b], bytes[c], bytes[d]);
+    let last = || at([12, 13, 14, 15]);
     match ip.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(at(12)),
-        [0x2002, ..] => Some(at(2)),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last()],
+        // Prefixes of a network's own (RFC 8215), whose length only that network knows; byte 8 has
+        // no part of the address (RFC 6052). What begins with zero lies in a prefix or behind an
+        // address.
+        [0x64, 0xff9b, 1, ..] => {
+            let lengths = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12]].map(at);
+            let all = lengths.into_iter().chain([last()]);
+            all.filter(|inner| inner.octets()[0] != 0).collect()
+        }
+        [0x2002, ..] => vec![at([2, 3, 4, 5])],
+        [0, 0, 0, 0, 0xffff, 0, ..] => vec![last()],
         // `::` and `::1` are not written so.
-        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(at(12)),
-        _ => None,
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => vec![last()],
+        _ => Vec::new(),
     }
 }
 
@@ -258,6 +262,13 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            // Behind prefixes of 48, 56, 64 and 96 bits.
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:ca9:fe:a9fe::",
+            "64:ff9b:1:c:a9:fea9:fe00:0",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:c:d:e:a9fe:a9fe",
         ] {
             check(&usual, address, "link-local");
         }
@@ -290,7 +301,17 @@ mod tests {
         ] {
             check(&strict, address, "private");
         }
-        check(&strict, "203.0.113.7", "");
+        for address in [
+            "203.0.113.7",
+            "64:ff9b::203.0.113.7",
+            "64:ff9b:1::203.0.113.7",
+            "64:ff9b:1:cb00:71:700::",
+            "::ffff:0:203.0.113.7",
+        ] {
+            check(&strict, address, "");
+        }
+        check(&strict, "::ffff:0:127.0.0.1", "this machine");
+        check(&strict, "64:ff9b:1::10.0.0.1", "private");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use obs_model::Timestamp;
-use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Method, Url};
 use serde_json::Value;
 
 use crate::arguments::{ServerOptions, TimeOptions, duration};
@@ -15,6 +16,8 @@ use crate::when;
 
 /// Longer than the server's own deadline for queries, so that its error is seen.
 const TIMEOUT: Duration = Duration::from_secs(150);
+/// Most redirects that are followed.
+const REDIRECTS_MAX: usize = 10;
 
 /// A server, and what it is told with each request.
 #[derive(Debug)]
@@ -206,6 +209,7 @@ fn http(authorities: Option<&[u8]>, identity: Option<&[u8]>) -> anyhow::Result<r
     let settings = || {
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .redirect(Policy::custom(follow))
             .user_agent(concat!("obs/", env!("CARGO_PKG_VERSION")));
         if let Some(pem) = authorities {
             let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| e.to_string())?;
@@ -221,6 +225,27 @@ fn http(authorities: Option<&[u8]>, identity: Option<&[u8]>) -> anyhow::Result<r
     };
     let http = obs_server::http_client::build(settings, reqwest::ClientBuilder::build);
     http.map_err(|e| anyhow!("set up the HTTP client: {e}"))
+}
+
+/// Follows redirects of a server to itself; what it is told (tokens, tenants) is for nobody else.
+fn follow(attempt: Attempt<'_>) -> Action {
+    let from = attempt.previous();
+    let fault = match from.last().and_then(|from| elsewhere(from, attempt.url())) {
+        Some(fault) => fault,
+        None if from.len() > REDIRECTS_MAX => format!("more than {REDIRECTS_MAX} redirects"),
+        None => return attempt.follow(),
+    };
+    attempt.error(fault)
+}
+
+/// What is wrong with a redirect to another server.
+fn elsewhere(from: &Url, to: &Url) -> Option<String> {
+    let (from, to) = (from.origin(), to.origin());
+    let fault = || {
+        let to = to.ascii_serialization();
+        format!("it sends to {to}, which is not asked; where that is meant, name it with --server")
+    };
+    (from != to).then(fault)
 }
 
 fn header_map(pairs: impl Iterator<Item = (String, String)>) -> anyhow::Result<HeaderMap> {
@@ -358,6 +383,24 @@ mod tests {
         );
         assert_eq!(server_message(400, b"plain\n"), "plain");
         assert_eq!(server_message(502, b""), "the server answered 502");
+    }
+
+    #[test]
+    fn redirects_stay_with_the_server() {
+        for (from, to, expect) in [
+            ("http://a:9090/x", "http://a:9090/y?z", None),
+            ("https://a/", "https://a:443/y", None),
+            ("http://a:9090/", "http://a:9091/", Some("http://a:9091")),
+            ("https://a/", "http://a/", Some("http://a,")),
+            ("https://a/", "https://u:p@b/secret", Some("https://b,")),
+        ] {
+            let [from, to] = [from, to].map(|url| Url::parse(url).unwrap());
+            match (elsewhere(&from, &to), expect) {
+                (None, None) => {}
+                (Some(fault), Some(part)) => assert!(fault.contains(part), "{fault}"),
+                (found, _) => panic!("{from} {to}: {found:?}"),
+            }
+        }
     }
 
     #[test]

@@ -148,6 +148,13 @@ pub fn is_plain(path: &str) -> bool {
     path.split('/').all(plain)
 }
 
+/// Whether a path is below a name of one process, of a restore, or of the file system, which no
+/// backup has.
+pub fn is_passing(path: &str) -> bool {
+    let top = path.split('/').next().unwrap_or_default();
+    PASSING.contains(&top)
+}
+
 /// Every file of a data directory that a backup has, in order.
 pub(crate) fn paths(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
@@ -196,7 +203,7 @@ fn walk(root: &Path, folder: &str, depth: usize, found: &mut Vec<String>) -> any
 
 /// Whether a backup has what has this name in this folder.
 fn is_kept(folder: &str, name: &str) -> bool {
-    let passing = folder.is_empty() && PASSING.contains(&name);
+    let passing = folder.is_empty() && is_passing(name);
     let derived = STORES.contains(&folder) && DERIVED.contains(&name);
     let unfinished = name.ends_with(".tmp") || name.ends_with(".new");
     !passing && !derived && !unfinished

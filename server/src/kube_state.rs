@@ -35,6 +35,7 @@ use crate::auth::{Guard, guarded};
 use crate::clock::Stopwatch;
 use crate::connections::Guarded;
 use crate::node_exporter::{PAGE_POLICY, TEXT_FORMAT};
+use crate::start::Peer;
 use crate::{process, telemetry};
 
 /// Bytes of text that are made at once: some 0.2 ms of work, between which others have their turn.
@@ -103,6 +104,8 @@ pub(crate) async fn serve_behind(
             Some(guard) => guarded(guard.clone(), routes),
             None => routes,
         };
+        // Who asks too often with a wrong password is locked out by its own address.
+        let routes = routes.into_make_service_with_connect_info::<Peer>();
         tasks.spawn(async move {
             let served = axum::serve(Guarded::new(listener, cut), routes);
             if let Err(error) = served.with_graceful_shutdown(stopped).await {

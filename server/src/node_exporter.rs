@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{Guard, guarded};
 use crate::process;
+use crate::start::Peer;
 
 /// The content type of the text format.
 pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -128,6 +129,8 @@ pub(crate) async fn serve_behind(
     if let Some(guard) = guard {
         routes = guarded(guard, routes);
     }
+    // Who asks too often with a wrong password is locked out by its own address.
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop)
         .await

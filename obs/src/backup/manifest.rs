@@ -8,7 +8,7 @@ use std::io::Write;
 
 use anyhow::{Context, bail, ensure};
 use obs_model::Timestamp;
-use obs_server::backup::{hex, is_plain};
+use obs_server::backup::{hex, is_passing, is_plain};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -47,9 +47,10 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// Bytes of all files.
+    /// Bytes of all files; one that is read has a sum, and drafts are bounded by the disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        let all = self.files.iter().map(|file| file.bytes);
+        all.fold(0, u64::saturating_add)
     }
 
     /// For programs, without the files.
@@ -108,8 +109,9 @@ impl Manifest {
             "expected a manifest of version {VERSION}, found {}",
             head["obs_backup"]
         );
-        let mut files = Vec::new();
+        let mut files: Vec<Entry> = Vec::new();
         let mut known = BTreeSet::new();
+        let mut total = 0_u64;
         for (index, line) in lines.enumerate() {
             let entry = entry(line).with_context(|| format!("line {}", index + 2))?;
             ensure!(
@@ -118,7 +120,12 @@ impl Manifest {
                 index + 2,
                 entry.path
             );
+            let sum = total.checked_add(entry.bytes);
+            total = sum.with_context(|| format!("line {}: too many bytes in all", index + 2))?;
             files.push(entry);
+        }
+        if let Some(path) = file_and_folder(&known) {
+            bail!("{path} is a file, and a folder of another one");
         }
         let text = |name: &str| {
             let text = head[name].as_str();
@@ -144,6 +151,14 @@ impl Manifest {
     }
 }
 
+/// A path that is also the folder of another one.
+fn file_and_folder(paths: &BTreeSet<String>) -> Option<&str> {
+    paths.iter().find_map(|path| {
+        let mut ends = path.match_indices('/');
+        ends.find_map(|(end, _)| paths.get(&path[..end]).map(String::as_str))
+    })
+}
+
 fn entry(line: &str) -> anyhow::Result<Entry> {
     let value: Value = serde_json::from_str(line)?;
     let text = |name: &str| {
@@ -154,6 +169,8 @@ fn entry(line: &str) -> anyhow::Result<Entry> {
     if !is_plain(path) {
         bail!("{path:?} is no path of a backup");
     }
+    // Of a process or a restore: with these, it would write over its own.
+    ensure!(!is_passing(path), "{path:?} is no file of a backup");
     ensure!(is_hash(sha256), "{sha256:?} is no checksum");
     ensure!(
         is_plain(object) && tag_of(object).is_some(),
@@ -247,6 +264,15 @@ mod tests {
         };
         check(&|m| m.files[1].path = "../x".to_owned(), "line 3: \"../x\"");
         check(&|m| m.files[1].path = m.files[0].path.clone(), "twice");
+        for path in ["restore.unfinished", "lock", "copies/1/x", "lock/x"] {
+            let expect = format!("line 2: {path:?} is no file of a backup");
+            check(&|m| m.files[0].path = path.to_owned(), &expect);
+        }
+        for path in ["metrics", "metrics/parts"] {
+            let expect = format!("{path} is a file, and a folder");
+            check(&|m| m.files[1].path = path.to_owned(), &expect);
+        }
+        check(&|m| m.files[1].bytes = u64::MAX, "line 3: too many bytes");
         check(
             &|m| m.files[0].object = "running/b1".to_owned(),
             "no object",

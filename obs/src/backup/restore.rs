@@ -140,7 +140,7 @@ fn ensure_room(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
         metadata.is_ok_and(|metadata| metadata.len() == file.bytes)
     };
     let missing = manifest.files.iter().filter(|file| !there(file));
-    let needed: u64 = missing.map(|file| file.bytes).sum();
+    let needed = missing.map(|file| file.bytes).fold(0, u64::saturating_add);
     ensure!(
         needed <= free,
         "the backup needs {}, and {} has {} left",

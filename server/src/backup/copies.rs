@@ -2,10 +2,13 @@
 //!
 //! Invariants: a copy has everything that was acknowledged before it was asked for; what waits in
 //! queues is linked before the stores are, so that what moves from one to the other meanwhile is
-//! there twice and not never; a copy that nobody reads goes, and none outlives the server.
+//! there twice and not never; a copy that nobody reads goes, and none outlives the server; no file
+//! that is there already is ever written to: its name may be one of a live file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,10 @@ const LEASE_NANOS: i64 = 3_600_000_000_000;
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// A table that is written anew again and again while it is copied is given up after so many tries.
 const TRIES: usize = 20;
+
+/// Errors of link(2) where a file cannot have a second name there: EPERM, EXDEV, EMLINK and
+/// EOPNOTSUPP of Linux.
+const NO_LINK: [i32; 4] = [1, 18, 31, 95];
 
 /// The copies that there are.
 #[derive(Debug, Default)]
@@ -176,8 +183,8 @@ fn link_sides(from: &Path, to: &Path) -> anyhow::Result<()> {
             .map_or("", |(folder, _)| folder)
             .to_owned()
     };
-    let mut folders: Vec<String> = paths(from)?.iter().map(|path| folder_of(path)).collect();
-    folders.dedup();
+    // Each once: files of one folder are not always in a row.
+    let mut folders: BTreeSet<String> = paths(from)?.iter().map(|path| folder_of(path)).collect();
     folders.retain(|folder| {
         let top = folder.split('/').next().unwrap_or_default();
         !STORES.contains(&top)
@@ -239,12 +246,22 @@ fn files_of(root: &Path, folder: &str) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// A second name, or a copy where the file system has none.
+/// A second name, or a copy where the file system gives none. What has the name `to` already is
+/// an error.
 fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     match std::fs::hard_link(from, to) {
-        Err(error) if error.kind() != ErrorKind::NotFound => std::fs::copy(from, to).map(|_| ()),
+        Err(error) if error.raw_os_error().is_some_and(|e| NO_LINK.contains(&e)) => copy(from, to),
         linked => linked,
     }
+}
+
+/// A copy below a new name, for those who may read the file.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut source = OpenOptions::new().read(true).open(from)?;
+    let mode = source.metadata()?.mode() & 0o777;
+    let mut options = OpenOptions::new();
+    let mut target = options.write(true).create_new(true).mode(mode).open(to)?;
+    std::io::copy(&mut source, &mut target).map(drop)
 }
 
 #[expect(clippy::disallowed_methods, reason = "these links are ours")]
@@ -261,11 +278,31 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a folder for the test")]
+    fn what_has_the_name_already_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let [live, second, third] = ["live", "second", "third"].map(|name| dir.path().join(name));
+        std::fs::write(&live, "bytes").unwrap();
+        link(&live, &second).unwrap();
+        copy(&live, &third).unwrap();
+        for taken in [&second, &third] {
+            for again in [link(&live, taken), copy(&live, taken)] {
+                assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+            }
+        }
+        for path in [&live, &second, &third] {
+            assert_eq!(std::fs::read(path).unwrap(), b"bytes", "{}", path.display());
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a folder for the test")]
     fn sides_are_linked_and_stores_are_not() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for path in [
             "lock",
             "addresses.json",
+            // One before the folder `rules` in the order of paths, one behind it.
+            "redaction.keys",
             "tail.checkpoint",
             "rules/00000000000000000001.journal",
             "rules/acknowledged",
@@ -281,11 +318,18 @@ mod tests {
         link_sides(from.path(), to.path()).unwrap();
         let expect = [
             "forward/a b/00000000000000000001.journal",
+            "redaction.keys",
             "rules/00000000000000000001.journal",
             "rules/acknowledged",
             "tail.checkpoint",
         ];
         assert_eq!(paths(to.path()).unwrap(), expect);
+        for path in expect {
+            for root in [from.path(), to.path()] {
+                let bytes = std::fs::read(root.join(path)).unwrap();
+                assert_eq!(bytes, path.as_bytes(), "{} {path}", root.display());
+            }
+        }
     }
 
     #[test]
