@@ -141,7 +141,7 @@ impl Auth {
             issuers.push(issuer.with_context(|| format!("obs.auth.oidc[{index}]"))?);
         }
         let file = settings.audit_file.as_ref().map(|file| folder.join(file));
-        Ok(Some(Arc::new(Self {
+        let auth = Self {
             grants,
             live: RwLock::new(Arc::new(live)),
             stamps: RwLock::new(stamps),
@@ -155,7 +155,12 @@ impl Auth {
             origins: config.obs.traces.cors_allowed_origins.clone(),
             outcomes: Outcomes::default(),
             places,
-        })))
+        };
+        anyhow::ensure!(
+            settings.grants.is_empty() || auth.asks(),
+            "obs.auth.grants: there is no way to log in, so that everybody could do everything"
+        );
+        Ok(Some(Arc::new(auth)))
     }
 
     /// Whether anybody is asked who they are.
