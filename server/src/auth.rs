@@ -49,7 +49,7 @@ use self::issuer::{Fault, Issuer};
 use self::jwt::Token;
 use self::live::{Live, Places, Stamps, fingerprint, stamps};
 use self::lockout::Lockout;
-use self::passwords::{Passwords, nobody};
+use self::passwords::{Login, Passwords, nobody};
 use self::refusal::Asks;
 use crate::clock;
 use crate::config::{CertificateNames, Config, TokenReviewConfig};
@@ -141,7 +141,7 @@ impl Auth {
             issuers.push(issuer.with_context(|| format!("obs.auth.oidc[{index}]"))?);
         }
         let file = settings.audit_file.as_ref().map(|file| folder.join(file));
-        Ok(Some(Arc::new(Self {
+        let auth = Self {
             grants,
             live: RwLock::new(Arc::new(live)),
             stamps: RwLock::new(stamps),
@@ -155,7 +155,12 @@ impl Auth {
             origins: config.obs.traces.cors_allowed_origins.clone(),
             outcomes: Outcomes::default(),
             places,
-        })))
+        };
+        anyhow::ensure!(
+            settings.grants.is_empty() || auth.asks(),
+            "obs.auth.grants: there is no way to log in, so that everybody could do everything"
+        );
+        Ok(Some(Arc::new(auth)))
     }
 
     /// Whether anybody is asked who they are.
@@ -274,18 +279,37 @@ impl Auth {
     ) -> Result<Arc<Identity>, Refused> {
         let live = self.live();
         let known = live.users.get(user);
-        if let Some(known) = known
-            && self.passwords.remembered(user, password, &known.hash) == Some(true)
-        {
-            return Ok(Arc::clone(&known.identity));
+        let login = Login {
+            source,
+            user,
+            password,
+        };
+        let known_already = || {
+            let known = known.filter(|user| self.passwords.is_remembered(login, &user.hash));
+            known.map(|known| Arc::clone(&known.identity))
+        };
+        let locked = || match self.lockout.waits(source, user, clock::now()) {
+            Some(seconds) => Err(Refused::Locked(seconds)),
+            None => Ok(()),
+        };
+        if let Some(identity) = known_already() {
+            return Ok(identity);
         }
-        if let Some(seconds) = self.lockout.waits(source, user, clock::now()) {
-            return Err(Refused::Locked(seconds));
+        locked()?;
+        let place = self.passwords.place().await;
+        let place = place.ok_or_else(|| {
+            Refused::Unavailable("too many logins are checked at this moment".to_owned())
+        })?;
+        // Meanwhile the same login may have been found good, or others have failed. What fails is
+        // counted before the place is given back, so that no more is tried than may fail.
+        if let Some(identity) = known_already() {
+            return Ok(identity);
         }
+        locked()?;
         // A name that nobody has takes as long as one that somebody has.
         let (nobody, stand_in) = (nobody(), live.users.values().next());
         let hash = known.or(stand_in).map_or(&nobody, |user| &user.hash);
-        let fits = self.passwords.check(user, password, hash).await;
+        let fits = self.passwords.check(&place, login, hash).await;
         match known.filter(|_| fits) {
             Some(known) => {
                 self.lockout.succeeded(source, user);

@@ -1,7 +1,8 @@
 //! What of the settings is in files, and is read anew when they change: tokens, hashes of passwords,
 //! `web.yml`, certificates.
 //!
-//! Invariants: a file with a fault leaves everything as it was, and is told once; what cannot change
+//! Invariants: what is read was the same before and after, so that no change is missed; a file with
+//! a fault leaves everything as it was, and is told once; what cannot change
 //! while connections live (whether clients' certificates are verified, whether anybody is asked who
 //! they are) waits for the next start.
 
@@ -23,6 +24,9 @@ use crate::tls::{Agreed, ClientMode, Pem, Terms};
 const TOKEN_CHARS_MIN: usize = 16;
 /// Most bytes of a file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How often files are read that change meanwhile.
+const READS_MAX: usize = 3;
 
 /// A digest of a token.
 type Digest = [u8; 32];
@@ -79,27 +83,39 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Reads all files.
+    /// Reads all files; what is said of them was so before and after.
     pub(super) async fn read(&self) -> anyhow::Result<(Live, Stamps)> {
-        let mut files = Vec::new();
+        for _ in 0..READS_MAX {
+            let mut before = Stamps::new();
+            let live = self.live(&mut before).await?;
+            let files = before.iter().map(|(path, _)| path.clone()).collect();
+            if stamps(files).await == before {
+                return Ok((live, before));
+            }
+        }
+        anyhow::bail!("files change while they are read")
+    }
+
+    /// Reads all files, each after it was noted how it is.
+    async fn live(&self, files: &mut Stamps) -> anyhow::Result<Live> {
         let mut live = Live::default();
         for (index, token) in self.config.tokens.iter().enumerate() {
             let place = || format!("obs.auth.tokens[{index}]");
-            let (known, digest) = self.token(token, &mut files).await.with_context(place)?;
+            let (known, digest) = self.token(token, files).await.with_context(place)?;
             live.tokens.insert(digest, Arc::new(known));
         }
         for (index, user) in self.config.users.iter().enumerate() {
             let place = || format!("obs.auth.users[{index}]");
             let text = match (&user.password_hash, &user.password_hash_file) {
                 (Some(hash), _) => hash.reveal().to_owned(),
-                (None, Some(file)) => self.text(file, &mut files).await.with_context(place)?,
+                (None, Some(file)) => self.text(file, files).await.with_context(place)?,
                 (None, None) => String::new(),
             };
             let hash = Hash::parse(&text).map_err(anyhow::Error::msg);
             let hash = hash.with_context(place)?;
             live.add(&user.name, hash, user.groups.clone());
         }
-        let web = self.web(&mut files).await?;
+        let web = self.web(files).await?;
         for notice in &web.notices {
             tracing::warn!("web.yml: {notice}");
         }
@@ -121,11 +137,12 @@ impl Places {
         let is_own = own.is_some();
         if let Some(terms) = own.or(web.tls) {
             live.certificates_ask = is_own || terms.clients == ClientMode::RequireAndVerify;
-            files.extend(terms.files().map(Path::to_owned));
+            let paths = terms.files().map(Path::to_owned).collect();
+            files.extend(stamps(paths).await);
             live.clients = Some(terms.clients);
             live.tls = Some(terms.agreed().await.context("TLS of the listeners")?);
         }
-        Ok((live, stamps(files).await))
+        Ok(live)
     }
 
     fn terms(&self, tls: &TlsServerConfig) -> Terms {
@@ -149,7 +166,7 @@ impl Places {
     async fn token(
         &self,
         token: &TokenConfig,
-        files: &mut Vec<PathBuf>,
+        files: &mut Stamps,
     ) -> anyhow::Result<(Identity, Digest)> {
         let identity = Identity {
             name: token.name.clone(),
@@ -174,17 +191,17 @@ impl Places {
     }
 
     /// A secret in a file, without the white space around it.
-    async fn text(&self, file: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<String> {
+    async fn text(&self, file: &Path, files: &mut Stamps) -> anyhow::Result<String> {
         let path = self.folder.join(file);
         let shown = || format!("read {}", path.display());
+        files.extend(stamps(vec![path.clone()]).await);
         let size = tokio::fs::metadata(&path).await.with_context(shown)?.len();
         anyhow::ensure!(size <= FILE_BYTES_MAX, "{}: too large", path.display());
         let text = tokio::fs::read_to_string(&path).await.with_context(shown)?;
-        files.push(path);
         Ok(text.trim().to_owned())
     }
 
-    async fn web(&self, files: &mut Vec<PathBuf>) -> anyhow::Result<Web> {
+    async fn web(&self, files: &mut Stamps) -> anyhow::Result<Web> {
         let Some(path) = &self.web else {
             return Ok(Web::default());
         };
@@ -226,6 +243,11 @@ impl Live {
         }
         if verifies(self) != verifies(old) {
             return Some("certificates of clients begin and cease to be verified at a start only");
+        }
+        // Without them certificates would name who may do everything, or nobody be asked at all: a
+        // file that is emptied, or written in parts, must not do that.
+        if old.web_users && !self.web_users {
+            return Some("the last user of web.yml is taken away at a start only");
         }
         if old.has_credentials() && !self.has_credentials() {
             return Some("authentication is switched off at a start only");
@@ -273,6 +295,24 @@ mod tests {
         for wrong in ["", "ba78", &"x".repeat(64), &"é".repeat(32)] {
             assert_eq!(from_hex(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn users_of_web_yml_do_not_vanish_while_the_server_runs() {
+        let live = |web_users: bool, clients: Option<ClientMode>| Live {
+            web_users,
+            clients,
+            ..Live::default()
+        };
+        let check = |new: Live, old: Live, expect: &str| {
+            let why = new.waits_for_a_start(&old).unwrap_or_default();
+            assert!(why.contains(expect) && why.is_empty() == expect.is_empty());
+        };
+        let verifies = Some(ClientMode::VerifyIfGiven);
+        check(live(false, verifies), live(true, verifies), "web.yml");
+        check(live(false, None), live(true, None), "web.yml");
+        check(live(true, None), live(true, None), "");
+        check(live(true, None), live(false, None), "");
     }
 
     #[tokio::test]

@@ -1,23 +1,28 @@
 //! Passwords and their hashes: argon2id as obs' own, bcrypt as Prometheus' `web.yml` has them.
 //!
-//! Invariants: a hash is computed off the event loop, a few at a time; what was found is remembered
-//! under an HMAC of name, password and hash with a key of this process alone, so that neither a hash
-//! nor what is in memory is good for a login; a name that nobody has costs as much as one that
-//! somebody has.
+//! Invariants: a hash is computed off the event loop, a few at a time; only so many wait
+//! for that; a login that was good is remembered under an HMAC of source, name, password and hash
+//! with a key of this process alone, so that neither a hash nor what is in memory is good for a
+//! login, and nobody elsewhere guesses at what is remembered; a name that nobody has costs as much
+//! as one that somebody has.
 
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use argon2::password_hash::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
 use parking_lot::Mutex;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Passwords that are checked at one time: each takes tens of milliseconds of a processor, and the
 /// memory that its hash says.
 const CHECKS_MAX: usize = 2;
-/// Outcomes that are remembered.
+/// Checks that are made or waited for at one time.
+const WAITING_MAX: usize = 64 + CHECKS_MAX;
+/// Good logins that are remembered.
 const REMEMBERED_MAX: usize = 1024;
 /// Longest password.
 const PASSWORD_BYTES_MAX: usize = 1024;
@@ -79,12 +84,48 @@ impl Hash {
     }
 }
 
-/// Checks passwords and remembers what it found.
+/// What is shown for a login, and from where.
+#[derive(Clone, Copy)]
+pub(super) struct Login<'a> {
+    pub(super) source: IpAddr,
+    pub(super) user: &'a str,
+    pub(super) password: &'a str,
+}
+
+/// The right to have one password checked; held until the outcome is counted.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    _held: Arc<[OwnedSemaphorePermit; 2]>,
+}
+
+/// Good logins, the oldest first.
+#[derive(Debug, Default)]
+struct Known {
+    tags: HashSet<Vec<u8>>,
+    order: VecDeque<Vec<u8>>,
+}
+
+impl Known {
+    fn add(&mut self, tag: Vec<u8>) {
+        if !self.tags.insert(tag.clone()) {
+            return;
+        }
+        self.order.push_back(tag);
+        while self.order.len() > REMEMBERED_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.tags.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Checks passwords and remembers those that were right.
 #[derive(Debug)]
 pub(super) struct Passwords {
     key: hmac::Key,
-    known: Mutex<HashMap<Vec<u8>, bool>>,
-    places: Semaphore,
+    known: Mutex<Known>,
+    waiting: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 impl Passwords {
@@ -94,41 +135,44 @@ impl Passwords {
         Ok(Self {
             key,
             known: Mutex::default(),
-            places: Semaphore::new(CHECKS_MAX),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            places: Arc::new(Semaphore::new(CHECKS_MAX)),
         })
     }
 
-    /// What is remembered of a login.
-    pub(super) fn remembered(&self, user: &str, password: &str, hash: &Hash) -> Option<bool> {
-        let tag = self.tag(user, password, hash);
-        self.known.lock().get(&tag).copied()
+    /// Whether this login was good before.
+    pub(super) fn is_remembered(&self, login: Login<'_>, hash: &Hash) -> bool {
+        let tag = self.tag(login, hash);
+        self.known.lock().tags.contains(&tag)
+    }
+
+    /// Waits for a place; none where too many wait already.
+    pub(super) async fn place(&self) -> Option<Place> {
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        Some(Place {
+            _held: Arc::new([waiting, place]),
+        })
     }
 
     /// Whether the password is that of the hash; a bad login is told as late as a good one.
-    pub(super) async fn check(&self, user: &str, password: &str, hash: &Hash) -> bool {
-        if password.len() > PASSWORD_BYTES_MAX {
+    pub(super) async fn check(&self, place: &Place, login: Login<'_>, hash: &Hash) -> bool {
+        if login.password.len() > PASSWORD_BYTES_MAX {
             return false;
         }
-        let Ok(_place) = self.places.acquire().await else {
-            return false;
-        };
-        // Meanwhile somebody else may have asked the same.
-        if let Some(known) = self.remembered(user, password, hash) {
-            return known;
+        // Who goes away does not give the place back before the work is done.
+        let fits = off_loop(place.clone(), hash.clone(), login.password.to_owned()).await;
+        if fits {
+            self.known.lock().add(self.tag(login, hash));
         }
-        let fits = off_loop(hash.clone(), password.to_owned()).await;
-        let mut known = self.known.lock();
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
-        }
-        known.insert(self.tag(user, password, hash), fits);
         fits
     }
 
     /// The lengths stand before the texts, so that no two logins have one tag.
-    fn tag(&self, user: &str, password: &str, hash: &Hash) -> Vec<u8> {
+    fn tag(&self, login: Login<'_>, hash: &Hash) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
-        for text in [user, password, &hash.0] {
+        let source = login.source.to_string();
+        for text in [source.as_str(), login.user, login.password, &hash.0] {
             context.update(&(text.len() as u64).to_be_bytes());
             context.update(text.as_bytes());
         }
@@ -140,8 +184,12 @@ impl Passwords {
     clippy::disallowed_methods,
     reason = "a hash of a password is computed for tens of milliseconds"
 )]
-async fn off_loop(hash: Hash, password: String) -> bool {
-    let checked = tokio::task::spawn_blocking(move || hash.fits(&password));
+async fn off_loop(place: Place, hash: Hash, password: String) -> bool {
+    let checked = tokio::task::spawn_blocking(move || {
+        let fits = hash.fits(&password);
+        drop(place);
+        fits
+    });
     checked.await.unwrap_or(false)
 }
 
@@ -198,21 +246,64 @@ mod tests {
         check("$2y$10$short", "53 characters");
     }
 
+    fn login<'a>(last: u8, user: &'a str, password: &'a str) -> Login<'a> {
+        Login {
+            source: IpAddr::from([10, 0, 0, last]),
+            user,
+            password,
+        }
+    }
+
     #[tokio::test]
-    async fn logins_are_checked_once() {
+    async fn good_logins_are_checked_once() {
         let passwords = Passwords::new().expect("random bytes");
         let hash = Hash::parse(&argon2("secret")).expect("valid");
-        assert_eq!(passwords.remembered("ann", "secret", &hash), None);
-        assert!(passwords.check("ann", "secret", &hash).await);
-        assert_eq!(passwords.remembered("ann", "secret", &hash), Some(true));
-        assert!(!passwords.check("ann", "Secret", &hash).await);
-        assert_eq!(passwords.remembered("ann", "Secret", &hash), Some(false));
-        assert_eq!(passwords.remembered("bob", "secret", &hash), None);
+        let place = passwords.place().await.expect("free");
+        let good = login(1, "ann", "secret");
+        assert!(!passwords.is_remembered(good, &hash));
+        assert!(passwords.check(&place, good, &hash).await);
+        assert!(passwords.is_remembered(good, &hash));
+        // Only what was good is remembered, and only for where it came from.
+        let bad = login(1, "ann", "Secret");
+        assert!(!passwords.check(&place, bad, &hash).await);
+        assert!(!passwords.is_remembered(bad, &hash));
+        assert!(!passwords.is_remembered(login(2, "ann", "secret"), &hash));
+        assert!(!passwords.is_remembered(login(1, "bob", "secret"), &hash));
         // The hash itself is no password, and another hash is another login.
-        assert!(!passwords.check("ann", &hash.0, &hash).await);
+        let shown = hash.0.clone();
+        assert!(
+            !passwords
+                .check(&place, login(1, "ann", &shown), &hash)
+                .await
+        );
         let other = Hash::parse(&argon2("other")).expect("valid");
-        assert_eq!(passwords.remembered("ann", "secret", &other), None);
-        assert!(!passwords.check("ann", &"x".repeat(5000), &hash).await);
+        assert!(!passwords.is_remembered(good, &other));
+        let long = "x".repeat(5000);
+        assert!(!passwords.check(&place, login(1, "ann", &long), &hash).await);
+    }
+
+    #[test]
+    fn the_oldest_login_is_forgotten_first() {
+        let mut known = Known::default();
+        for index in 0..=REMEMBERED_MAX {
+            known.add(index.to_be_bytes().to_vec());
+            known.add(index.to_be_bytes().to_vec());
+        }
+        let has = |index: usize| known.tags.contains(index.to_be_bytes().as_slice());
+        assert!(!has(0) && has(1) && has(REMEMBERED_MAX));
+        assert_eq!(known.tags.len(), REMEMBERED_MAX);
+    }
+
+    #[tokio::test]
+    async fn few_wait_for_a_check() {
+        let passwords = Passwords::new().expect("random bytes");
+        let first = passwords.place().await.expect("free");
+        let rest = u32::try_from(WAITING_MAX - 1).expect("few");
+        let queued = passwords.waiting.try_acquire_many(rest).expect("free");
+        assert!(passwords.place().await.is_none());
+        drop(queued);
+        drop(first);
+        assert!(passwords.place().await.is_some());
     }
 
     #[test]

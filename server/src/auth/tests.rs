@@ -245,6 +245,21 @@ async fn without_credentials_nobody_is_asked() {
     assert_eq!(found, (200, "x".to_owned()));
 }
 
+#[tokio::test]
+async fn grants_without_a_way_to_log_in_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let web = folder.path().join("web.yml");
+    tokio::fs::write(&web, "basic_auth_users: {}\n")
+        .await
+        .expect("written");
+    let text =
+        "obs: {auth: {web_config_file: web.yml, grants: [{user: a, tenants: '*', role: read}]}}";
+    let config = parse(text).expect("valid");
+    let fault = Auth::configured(&config, folder.path(), None).await;
+    let fault = format!("{:#}", fault.expect_err("nobody could log in"));
+    assert!(fault.contains("no way to log in"), "{fault}");
+}
+
 /// `secret`, by argon2id with little memory, so that the test is quick.
 fn users() -> String {
     use argon2::password_hash::{PasswordHasher, SaltString};

@@ -362,10 +362,17 @@ impl AuthConfig {
                 .check()
                 .map_err(|why| format!("grants[{index}]: {why}"))?;
         }
-        match self.has_credentials() && self.grants.is_empty() {
-            true => Err("expected grants: without one nobody may do anything".to_owned()),
-            false => Ok(()),
+        if self.has_credentials() && self.grants.is_empty() {
+            return Err("expected grants: without one nobody may do anything".to_owned());
         }
+        if !self.grants.is_empty() && !self.has_credentials() && self.web_config_file.is_none() {
+            return Err(
+                "grants: there is no way to log in, so that everybody could do everything: expected \
+                 tokens, users, oidc, token_review, tls.client_ca_file or web_config_file"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 }
 
@@ -468,6 +475,12 @@ mod tests {
         check("{audit_file: a.jsonl}", "");
         let token = "{name: a, token: 0123456789abcdef}";
         check(&format!("{{tokens: [{token}]}}"), "expected grants");
+        let grants = "grants: [{user: a, tenants: '*', role: read}]";
+        check(
+            &format!("{{{grants}}}"),
+            "grants: there is no way to log in",
+        );
+        check(&format!("{{web_config_file: web.yml, {grants}}}"), "");
         let with = |grant: &str| format!("{{tokens: [{token}], grants: [{grant}]}}");
         check(&with("{user: a, tenants: '*', role: read}"), "");
         check(&with("{user: a, tenants: [x, y], role: [read, write]}"), "");
