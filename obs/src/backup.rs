@@ -231,7 +231,7 @@ fn size(count: u64) -> String {
 }
 
 /// Hard to guess: the hasher of the standard library is seeded by the operating system.
-fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     let random = RandomState::new().hash_one(crate::client::now().nanos());
     (random >> 32) as u32

@@ -1,8 +1,9 @@
 //! The files of a data directory as a backup has them, of a server that runs (a copy of links) and
 //! of one that is stopped.
 //!
-//! Invariants: what is listed is enough to go on from, and what can be made anew is not listed; a
-//! file is read to the length that it was listed with, so that one that grows is as it was then; a
+//! Invariants: what is listed is enough to go on from, and what can be made anew is not listed; at
+//! the top of a data directory only what obs itself writes there is listed, so that a configuration,
+//! a key or another backup that somebody put there stays there; a file is read to the length that it was listed with, so that one that grows is as it was then; a
 //! part is known by its footer, which has the checksums of all its bytes.
 
 mod copies;
@@ -27,6 +28,25 @@ const PIECE_BYTES: usize = 1 << 20;
 const DEPTH_MAX: usize = 16;
 /// Bytes of a footer that is read to know a part by; real ones have some KiB.
 const TAIL_BYTES_MAX: u64 = 64 << 20;
+/// Names at the top of a data directory that a backup has: the stores, the state of alerts and of
+/// the Alertmanager, what was saved over APIs, what waits in queues, and how far was read.
+const KEPT: [&str; 13] = [
+    "metrics",
+    "logs",
+    "spans",
+    "alertmanager",
+    "alerts",
+    "buffer",
+    "dashboards",
+    "forward",
+    "pushgateway",
+    "redaction.keys",
+    "rules",
+    "sampling",
+    "tail.checkpoint",
+];
+/// Names of what is left out that are told.
+const LEFT_OUT_MAX: usize = 100;
 /// Names at the top of a data directory that are of one process, of other copies, or of the file
 /// system.
 const PASSING: [&str; 6] = [
@@ -92,6 +112,11 @@ impl Files {
             listed.push(one);
         }
         Ok(listed)
+    }
+
+    /// Names at the top of the folder that no backup has, because obs does not write them.
+    pub fn left_out(&self) -> anyhow::Result<Vec<String>> {
+        left_out(&self.root)
     }
 
     fn look(&self, path: &str) -> anyhow::Result<Listed> {
@@ -163,6 +188,21 @@ pub(crate) fn paths(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
+/// Names at the top of a data directory that obs knows nothing of; the first of many.
+fn left_out(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).with_context(|| format!("list {}", root.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let known = KEPT.contains(&name.as_str()) || is_passing(&name) || is_unfinished(&name);
+        if !known {
+            found.push(name);
+        }
+    }
+    found.sort_unstable();
+    found.truncate(LEFT_OUT_MAX);
+    Ok(found)
+}
+
 fn walk(root: &Path, folder: &str, depth: usize, found: &mut Vec<String>) -> anyhow::Result<()> {
     if depth > DEPTH_MAX {
         bail!("{folder} is too deep for a data directory");
@@ -203,10 +243,13 @@ fn walk(root: &Path, folder: &str, depth: usize, found: &mut Vec<String>) -> any
 
 /// Whether a backup has what has this name in this folder.
 fn is_kept(folder: &str, name: &str) -> bool {
-    let passing = folder.is_empty() && is_passing(name);
+    let known = !folder.is_empty() || KEPT.contains(&name);
     let derived = STORES.contains(&folder) && DERIVED.contains(&name);
-    let unfinished = name.ends_with(".tmp") || name.ends_with(".new");
-    !passing && !derived && !unfinished
+    known && !derived && !is_unfinished(name)
+}
+
+fn is_unfinished(name: &str) -> bool {
+    name.ends_with(".tmp") || name.ends_with(".new")
 }
 
 /// The hash of the footer of a part; nothing where it is none.

@@ -6,7 +6,7 @@
 //! gives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -301,13 +301,23 @@ pub(super) async fn make(
 
 /// A backup in the folder that it is of would have all backups before it.
 fn refuse_inside(to: &Path, data: &Path) -> anyhow::Result<()> {
-    let (to_whole, data_whole) = (std::path::absolute(to)?, std::path::absolute(data)?);
     ensure!(
-        !to_whole.starts_with(data_whole),
+        !whole(to)?.starts_with(whole(data)?),
         "{} is in the data directory: choose another place, best on another disk",
         to.display()
     );
     Ok(())
+}
+
+/// The path without links, also where its end is not there yet.
+fn whole(path: &Path) -> anyhow::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let real = |there: &Path| Some((there.canonicalize().ok()?, path.strip_prefix(there).ok()?));
+    let found = path.ancestors().find_map(real);
+    let (there, rest) = found.with_context(|| format!("find {}", path.display()))?;
+    let up = rest.components().any(|part| part == Component::ParentDir);
+    ensure!(!up, "{}: name it without `..`", path.display());
+    Ok(there.join(rest))
 }
 
 async fn interrupted() -> anyhow::Result<()> {
@@ -357,7 +367,8 @@ async fn copy_new(
     new: Vec<Listed>,
     by_tag: &mut HashMap<String, Entry>,
 ) -> anyhow::Result<()> {
-    let total: u64 = new.iter().map(|file| file.bytes).sum();
+    let total = new.iter().map(|file| file.bytes);
+    let total = total.fold(0, u64::saturating_add);
     let mut progress = Progress::new("backup", false);
     let mut waiting = new.into_iter();
     let mut tasks = JoinSet::new();
@@ -409,4 +420,32 @@ async fn copy_new(
     }
     progress.end();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_data_directory_is_refused_through_links_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(at("data/forward")).unwrap();
+        std::os::unix::fs::symlink(at("data/forward"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("data"), at("other")).unwrap();
+        for (to, data, expect) in [
+            ("data/b", "data", false),
+            ("data", "data", false),
+            ("link", "data", false),
+            ("link/not/yet", "data", false),
+            ("data/b", "other", false),
+            ("b/x/../../data/b", "data", false),
+            ("b", "data", true),
+            ("data2", "data", true),
+            ("link/../../b", "data", true),
+        ] {
+            let told = refuse_inside(&at(to), &at(data));
+            assert_eq!(told.is_ok(), expect, "{to} {data}: {told:?}");
+        }
+    }
 }

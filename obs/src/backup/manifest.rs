@@ -47,7 +47,7 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// Bytes of all files; one that is read has a sum, and drafts are bounded by the disk.
+    /// Bytes of all files; what is read has a sum that is right.
     pub(crate) fn bytes(&self) -> u64 {
         let all = self.files.iter().map(|file| file.bytes);
         all.fold(0, u64::saturating_add)

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::arguments::ServerOptions;
 use crate::client::Client;
+use crate::shape::note;
 
 const BACKUPS: &str = "/api/v1/admin/storage/backups";
 /// A server that merges much answers when it is done with that.
@@ -68,6 +69,8 @@ impl Source {
                 tag: file["tag"].as_str()?.to_owned(),
             })
         };
+        let names = data["left_out"].as_array().into_iter().flatten();
+        tell_left_out(names.filter_map(Value::as_str))?;
         let files = data["files"].as_array().map(|all| all.iter().map(listed));
         let files = files.and_then(|all| all.collect::<Option<Vec<_>>>());
         Ok(Opened {
@@ -84,6 +87,7 @@ impl Source {
     /// The data directory of a server that is stopped.
     pub(crate) fn folder(data: &Path) -> anyhow::Result<Opened> {
         let files = Files::open(data)?;
+        tell_left_out(files.left_out()?.iter().map(String::as_str))?;
         Ok(Opened {
             files: files.list()?,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -142,6 +146,16 @@ impl Source {
             Self::Memory(_) => Ok(()),
         }
     }
+}
+
+/// Tells the names of what the backup does not have.
+fn tell_left_out<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
+    let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        note(&format!("left out, for obs did not write it: {names}"))?;
+    }
+    Ok(())
 }
 
 /// Whether it was the connection that failed, and not the server that refused.

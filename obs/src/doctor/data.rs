@@ -153,12 +153,7 @@ fn kind(magic: u64, report: &mut Report) {
 
 /// How long a write takes to be durable.
 fn syncs(data: &Path, report: &mut Report) {
-    let path = data.join("doctor.tmp");
-    let measured = measure(&path);
-    // It is ours, and a name that the server leaves alone.
-    #[expect(clippy::disallowed_methods, reason = "a file of this check")]
-    drop(std::fs::remove_file(&path));
-    let nanos = match measured {
+    let nanos = match measure(data) {
         Ok(nanos) => nanos,
         Err(error) => {
             report.problem(
@@ -180,11 +175,22 @@ fn syncs(data: &Path, report: &mut Report) {
     }
 }
 
-/// The median of some tries.
+/// Writes a file of a name that nobody has, which backups and servers leave alone, and removes it.
 #[expect(clippy::disallowed_methods, reason = "a file of this check")]
-fn measure(path: &Path) -> std::io::Result<i64> {
+fn measure(data: &Path) -> std::io::Result<i64> {
+    let (process, random) = (std::process::id(), crate::backup::random());
+    let path = data.join(format!("doctor-{process}-{random:08x}.tmp"));
+    let mut options = std::fs::OpenOptions::new();
+    // What has this name already is not ours, also where it is a link.
+    let file = options.write(true).create_new(true).open(&path)?;
+    let measured = median(file);
+    std::fs::remove_file(&path)?;
+    measured
+}
+
+/// The median of some tries.
+fn median(mut file: std::fs::File) -> std::io::Result<i64> {
     use std::io::Write;
-    let mut file = std::fs::File::create(path)?;
     let mut all = Vec::new();
     for _ in 0..9 {
         let begun = now();
@@ -287,6 +293,24 @@ mod tests {
             kind(magic, &mut report);
             assert_eq!(report.worst(), level, "{magic:#x}");
         }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a folder for the test")]
+    fn measuring_leaves_everything_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, precious) = (dir.path().join("data"), dir.path().join("precious"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(&precious, "bytes").unwrap();
+        std::os::unix::fs::symlink(&precious, data.join("doctor.tmp")).unwrap();
+        let mut report = Report::default();
+        syncs(&data, &mut report);
+        assert!(report.findings.iter().any(|f| f.check == "disk.sync"));
+        assert_ne!(report.worst(), Level::Problem, "{report:?}");
+        assert_eq!(std::fs::read(&precious).unwrap(), b"bytes");
+        let names = std::fs::read_dir(&data).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["doctor.tmp"]);
     }
 
     #[test]

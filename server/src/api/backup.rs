@@ -35,21 +35,27 @@ async fn make(State(app): State<Arc<App>>) -> Result<Response, HttpError> {
     let stores = app.stores()?.clone();
     let to = Arc::clone(&app);
     let made = run(move || to.copies.make(&stores)).await?;
-    let (id, files) = made.map_err(|refused| match refused {
+    let made = made.map_err(|refused| match refused {
         Refused::TooMany(limit) => {
             let message = format!("there are {limit} copies for backups already");
             HttpError::new(ErrorKind::TooMany, message).retry_after(RETRY_SECONDS)
         }
         Refused::Failed(error) => HttpError::internal(format!("make a copy: {error:#}")),
     })?;
-    tracing::info!(id, files = files.len(), "a copy for a backup was made");
-    let files = files.iter();
+    let id = made.id.as_str();
+    tracing::info!(id, files = made.files.len(), "a copy for a backup was made");
+    if !made.left_out.is_empty() {
+        let names = made.left_out.join(", ");
+        tracing::warn!(id, names, "the copy has nothing of what obs did not write");
+    }
+    let files = made.files.iter();
     let files = files.map(|f| json!({"path": f.path, "bytes": f.bytes, "tag": f.tag}));
     let data = json!({
         "id": id,
         "version": env!("CARGO_PKG_VERSION"),
         "host": app.about.host,
         "files": files.collect::<Vec<_>>(),
+        "left_out": made.left_out,
     });
     let body = json!({"status": "success", "data": data});
     Ok(super::json(body.to_string().into_bytes()))

@@ -45,6 +45,15 @@ pub(crate) struct Copies {
     open: Mutex<BTreeMap<String, Timestamp>>,
 }
 
+/// A copy.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) id: String,
+    pub(crate) files: Vec<Listed>,
+    /// Names in the data directory that obs does not write, and that it has not.
+    pub(crate) left_out: Vec<String>,
+}
+
 /// Why there is no copy.
 #[derive(Debug)]
 pub(crate) enum Refused {
@@ -64,7 +73,7 @@ impl Copies {
     }
 
     /// Makes a copy and tells what is in it. Blocks, for as long as the jobs that run now.
-    pub(crate) fn make(&self, stores: &Stores) -> Result<(String, Vec<Listed>), Refused> {
+    pub(crate) fn make(&self, stores: &Stores) -> Result<Made, Refused> {
         let now = clock::now();
         let id = format!("{:020}-{:08x}", now.nanos(), crate::start::random_u32());
         {
@@ -74,11 +83,16 @@ impl Copies {
             }
             open.insert(id.clone(), now);
         }
-        let made = self.link(stores, &id).and_then(|()| self.files(&id).list());
+        let listed = || anyhow::Ok((self.files(&id).list()?, super::left_out(&self.data)?));
+        let made = self.link(stores, &id).and_then(|()| listed());
         match made {
-            Ok(files) => {
+            Ok((files, left_out)) => {
                 self.touch(&id);
-                Ok((id, files))
+                Ok(Made {
+                    id,
+                    files,
+                    left_out,
+                })
             }
             Err(error) => {
                 self.remove(&id);
@@ -301,6 +315,7 @@ mod tests {
         for path in [
             "lock",
             "addresses.json",
+            "obs.yml",
             // One before the folder `rules` in the order of paths, one behind it.
             "redaction.keys",
             "tail.checkpoint",

@@ -26,6 +26,9 @@ fn what_is_kept() {
     check("", "metrics", true);
     check("", "lock", false);
     check("", "copies", false);
+    check("", "redaction.keys", true);
+    check("", "obs.yml", false);
+    check("forward", "obs.yml", true);
     check("rules", "lock", true);
     check("logs", "reserve", false);
     check("spans", "quarantine", false);
@@ -81,6 +84,22 @@ fn parts_are_known_by_their_footers_and_damage_is_named() {
 }
 
 #[test]
+fn what_obs_does_not_write_is_left_out_and_told() {
+    let dir = folder(&[
+        ("lock", b""),
+        ("obs.yml", b"secret"),
+        ("old/metrics/x", b""),
+        ("copies/1/x", b""),
+        ("tail.checkpoint.new", b""),
+        ("redaction.keys", b""),
+    ]);
+    let files = Files::open(dir.path()).unwrap();
+    let listed: Vec<String> = files.list().unwrap().into_iter().map(|f| f.path).collect();
+    assert_eq!(listed, ["redaction.keys"]);
+    assert_eq!(files.left_out().unwrap(), ["obs.yml", "old"]);
+}
+
+#[test]
 fn files_are_read_in_pieces() {
     let dir = folder(&[("lock", b""), ("rules/acknowledged", b"0123456789")]);
     let files = Files::open(dir.path()).unwrap();
@@ -88,6 +107,7 @@ fn files_are_read_in_pieces() {
     assert_eq!(files.read("rules/acknowledged", 8, 30).unwrap(), b"89");
     assert!(files.read("../x", 0, 1).is_err());
     assert!(Files::open(dir.path()).is_err(), "it is locked");
+    assert!(files.left_out().unwrap().is_empty());
     assert!(Files::open(&dir.path().join("rules")).is_err());
 }
 
