@@ -356,6 +356,13 @@ impl AuthConfig {
                     "oidc[{index}]: jwks_url and jwks_file exclude each other"
                 ));
             }
+            let mut others = self.oidc.iter().take(index);
+            if others.any(|other| other.issuer == issuer.issuer) {
+                return Err(format!(
+                    "oidc[{index}]: the issuer {} is there twice: give one entry all audiences",
+                    issuer.issuer
+                ));
+            }
         }
         for (index, grant) in self.grants.iter().enumerate() {
             grant
@@ -514,6 +521,10 @@ mod tests {
         check(
             "{oidc: [{issuer: a, audience: b, algorithms: [HS256]}]}",
             "HS256",
+        );
+        check(
+            "{oidc: [{issuer: a, audience: b}, {issuer: c, audience: d}, {issuer: a, audience: d}]}",
+            "oidc[2]: the issuer a is there twice",
         );
         check("{usres: []}", "usres");
     }
