@@ -53,7 +53,7 @@ use self::passwords::{Login, Passwords, nobody};
 use self::refusal::Asks;
 use crate::clock;
 use crate::config::{CertificateNames, Config, TokenReviewConfig};
-use crate::token_review::{Reviewer, Unanswered};
+use crate::token_review::{Reviewer, Unanswered, may_be_known};
 
 pub(crate) use layer::{Guard, guarded, own_only};
 
@@ -338,7 +338,9 @@ impl Auth {
                 };
             }
         }
-        if let Some((reviewer, config)) = &self.reviewer {
+        if let Some((reviewer, config)) = &self.reviewer
+            && may_be_known(token, clock::now().millis() / 1000)
+        {
             let holder = reviewer.holder(token).await;
             let holder = holder.map_err(|Unanswered| {
                 Refused::Unavailable("the API server does not review tokens".to_owned())

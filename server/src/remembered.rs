@@ -1,6 +1,7 @@
 //! Answers of others that hold for a while.
 //!
-//! Invariant: there are never more than [`REMEMBERED_MAX`], and none is given after its time.
+//! Invariant: there are never more than [`REMEMBERED_MAX`], none is given after its time,
+//! and the oldest go first.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -42,7 +43,10 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
             known.retain(|_, (until, _)| now < *until);
         }
         if known.len() >= REMEMBERED_MAX {
-            known.clear();
+            let mut ends: Vec<Timestamp> = known.values().map(|(until, _)| *until).collect();
+            ends.sort_unstable();
+            let oldest = ends.get(REMEMBERED_MAX / 8).copied();
+            known.retain(|_, (until, _)| oldest.is_none_or(|oldest| *until > oldest));
         }
         known.insert(key, (now + HOLDS, value));
     }

@@ -4,14 +4,17 @@
 //! that leaks from memory can be sent; without an answer nobody is known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use obs_kubernetes::Client;
 use obs_kubernetes::client::Sent;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use crate::remembered::Remembered;
@@ -19,6 +22,10 @@ use crate::remembered::Remembered;
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 /// Questions at one time: strangers may make up as many tokens as they like.
 const ASKED_MAX: usize = 16;
+/// How long a question waits for others.
+const PLACE_WAIT: Duration = Duration::from_secs(2);
+/// How far clocks may differ, in seconds.
+const LEEWAY: i64 = 60;
 /// Longest token that is asked about.
 const TOKEN_BYTES_MAX: usize = 64 << 10;
 
@@ -61,7 +68,9 @@ pub(crate) struct Reviewer {
     client: Client,
     audiences: Vec<String>,
     key: hmac::Key,
-    known: Remembered<Vec<u8>, Option<User>>,
+    known: Remembered<Vec<u8>, User>,
+    /// Of nobody: apart, so that what strangers make up takes no place of what is known.
+    unknown: Remembered<Vec<u8>, ()>,
     places: Semaphore,
 }
 
@@ -75,6 +84,7 @@ impl Reviewer {
             audiences,
             key,
             known: Remembered::default(),
+            unknown: Remembered::default(),
             places: Semaphore::new(ASKED_MAX),
         })
     }
@@ -85,12 +95,22 @@ impl Reviewer {
             return Ok(None);
         }
         let key = hmac::sign(&self.key, token.as_bytes()).as_ref().to_vec();
-        if let Some(known) = self.known.get(&key) {
+        // Its user, or that it is of nobody.
+        let remembered = || match self.known.get(&key) {
+            Some(user) => Some(Some(user)),
+            None => self.unknown.get(&key).map(|()| None),
+        };
+        if let Some(known) = remembered() {
             return Ok(known);
         }
-        let Ok(_place) = self.places.try_acquire() else {
+        let place = tokio::time::timeout(PLACE_WAIT, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
             return Err(Unanswered);
         };
+        // Meanwhile somebody else may have asked the same.
+        if let Some(known) = remembered() {
+            return Ok(known);
+        }
         let mut spec = json!({"token": token});
         if !self.audiences.is_empty() {
             spec["audiences"] = json!(self.audiences);
@@ -114,7 +134,63 @@ impl Reviewer {
                 .flatten()
                 .any(|one| wanted.contains(one));
         let user = (status.authenticated && meant).then_some(status.user);
-        self.known.put(key, user.clone());
+        match &user {
+            Some(user) => self.known.put(key, user.clone()),
+            None => self.unknown.put(key, ()),
+        }
         Ok(user)
+    }
+}
+
+/// Whether a token has the form of those that clusters issue, JWTs, and is not over at `now`, in
+/// seconds: nothing else is worth a question.
+pub(crate) fn may_be_known(token: &str, now: i64) -> bool {
+    let mut parts = token.split('.');
+    let (Some(head), Some(claims), Some(signature), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let has_form = |part: &str| !part.is_empty() && part.bytes().all(is_digit);
+    if token.len() > TOKEN_BYTES_MAX || !has_form(head) || !has_form(signature) {
+        return false;
+    }
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok();
+    let claims: Option<Map<String, Value>> =
+        claims.and_then(|claims| serde_json::from_slice(&claims).ok());
+    let Some(claims) = claims else {
+        return false;
+    };
+    match claims.get("exp").and_then(Value::as_f64) {
+        Some(end) => end > now.saturating_sub(LEEWAY) as f64,
+        None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_a_token_is_asked_about() {
+        let part = |claims: &str| URL_SAFE_NO_PAD.encode(claims);
+        let of = |claims: &str| format!("e30.{}.c2ln", part(claims));
+        for (token, expect) in [
+            (of("{}"), true),
+            (of(r#"{"exp": 1000}"#), true),
+            (of(r#"{"exp": 950}"#), true),
+            (of(r#"{"exp": 900}"#), false),
+            (of("[]"), false),
+            (of("junk"), false),
+            ("e30.e30.".to_owned(), false),
+            ("e30.e30".to_owned(), false),
+            ("e30.e30.c2ln.c2ln".to_owned(), false),
+            ("e30.e30.c2l+".to_owned(), false),
+            ("nobody".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(may_be_known(&token, 1000), expect, "{token}");
+        }
     }
 }

@@ -77,7 +77,14 @@ impl TryFrom<&GrantConfig> for Grant {
         let subject = match (&config.user, &config.group, &config.claim) {
             (Some(user), None, None) => Subject::User(user.clone()),
             (None, Some(group), None) => Subject::Group(group.clone()),
-            (None, None, Some(claims)) => Subject::Claims(claims.clone()),
+            (None, None, Some(claims)) => {
+                // A JWT that is taken claims the issuer that signed it.
+                let issuer = config
+                    .issuer
+                    .iter()
+                    .map(|one| ("iss".to_owned(), one.clone()));
+                Subject::Claims(claims.clone().into_iter().chain(issuer).collect())
+            }
             _ => return Err("expected one of user, group and claim".to_owned()),
         };
         let tenants = match config.tenants.iter().any(|name| name == "*") {

@@ -1,8 +1,8 @@
 //! Who issues JWTs: their keys, found by discovery, kept, and asked for anew when a token names one
 //! that is not known.
 //!
-//! Invariants: what tokens say makes at most one request in [`PAUSE`], whatever they say; a request
-//! has a deadline and a bound; keys that cannot be had anew hold for a day; an identity is the
+//! Invariants: what tokens say makes one request at a time and [`PAUSE`] between them, whatever they
+//! say; only who comes before there are keys waits for them; a request has a deadline and a bound; keys that cannot be had anew hold for a day; an identity is the
 //! issuer's prefix and a claim that the issuer vouches for.
 
 use std::collections::BTreeMap;
@@ -18,14 +18,15 @@ use obs_model::time::NANOS_PER_SECOND;
 use parking_lot::RwLock;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_util::task::TaskTracker;
 
 use super::identity::{How, Identity, prefixed};
 use super::jwt::{Key, Token, keys};
 use crate::clock;
 use crate::config::OidcConfig;
 
-/// Shortest time between two requests, in nanoseconds.
+/// Shortest time from the end of a request to the next, in nanoseconds.
 const PAUSE: i64 = 10 * NANOS_PER_SECOND;
 /// After which keys are asked for anew.
 const FRESH: i64 = 3600 * NANOS_PER_SECOND;
@@ -54,11 +55,20 @@ type Known = Option<(Arc<[Key]>, Timestamp)>;
 #[derive(Debug)]
 pub(super) struct Issuer {
     config: OidcConfig,
+    had: Arc<Had>,
+    /// What asks for keys.
+    tasks: TaskTracker,
+}
+
+/// The keys that were had, and how more are.
+#[derive(Debug)]
+struct Had {
+    issuer: String,
     source: Source,
     client: HttpClient,
     known: RwLock<Known>,
-    /// When keys were asked for last; held by who asks.
-    asked: Mutex<Option<Timestamp>>,
+    /// When a request for keys ended last; held by who asks.
+    asked: Arc<Mutex<Option<Timestamp>>>,
 }
 
 /// Why a token is not taken.
@@ -100,12 +110,17 @@ impl Issuer {
             (None, Some(file)) => Source::File(folder.join(file)),
             (None, None) => Source::Issuer,
         };
-        Ok(Self {
-            client: client.map_err(anyhow::Error::msg)?,
-            config,
+        let had = Had {
+            issuer: config.issuer.clone(),
             source,
+            client: client.map_err(anyhow::Error::msg)?,
             known: RwLock::default(),
-            asked: Mutex::default(),
+            asked: Arc::default(),
+        };
+        Ok(Self {
+            config,
+            had: Arc::new(had),
+            tasks: TaskTracker::new(),
         })
     }
 
@@ -152,9 +167,9 @@ impl Issuer {
     }
 
     async fn is_signed(&self, token: &Token<'_>, now: Timestamp) -> Result<bool, Fault> {
-        let (known, had) = match self.current(now) {
+        let (known, had) = match self.had.current(now) {
             Some((known, had)) => (known, had),
-            None => self.renewed(now).await?,
+            None => self.first().await?,
         };
         let signs = |keys: &[Key]| {
             let mut named = keys.iter().filter(|key| match (&key.id, &token.key) {
@@ -166,43 +181,64 @@ impl Issuer {
         if signs(&known) {
             if now - had >= FRESH {
                 // For the next one; what holds now holds.
-                drop(self.renewed(now).await);
+                self.renew();
             }
             return Ok(true);
         }
         let is_new = token.key.is_some() && known.iter().all(|key| key.id != token.key);
-        if !is_new {
-            return Ok(false);
+        // Nobody is kept waiting, and who has a new token tries again.
+        match is_new && self.renew() {
+            true => Err(Fault::Unavailable(
+                "the keys of the token's issuer are being asked for anew".to_owned(),
+            )),
+            false => Ok(false),
         }
-        let (known, _) = self.renewed(now).await?;
-        Ok(signs(&known))
     }
 
+    /// The keys where there are none: waits for whoever asks for them.
+    async fn first(&self) -> Result<(Arc<[Key]>, Timestamp), Fault> {
+        self.renew();
+        drop(self.had.asked.lock().await);
+        self.had.current(clock::now()).ok_or_else(|| {
+            Fault::Unavailable("the keys of the token's issuer are not known".to_owned())
+        })
+    }
+
+    /// Begins to ask for the keys, unless that was done a moment ago; whether they are asked for now.
+    fn renew(&self) -> bool {
+        let Ok(asked) = Arc::clone(&self.had.asked).try_lock_owned() else {
+            return true;
+        };
+        let now = clock::now();
+        if asked.is_some_and(|then| now - then < PAUSE && then <= now) {
+            return false;
+        }
+        // Whoever began it may go away meanwhile.
+        let had = Arc::clone(&self.had);
+        self.tasks.spawn(async move { had.renew(asked).await });
+        true
+    }
+}
+
+impl Had {
     fn current(&self, now: Timestamp) -> Option<(Arc<[Key]>, Timestamp)> {
         let known = self.known.read();
         let (keys, had) = known.as_ref()?;
         (now - *had < STALE).then(|| (Arc::clone(keys), *had))
     }
 
-    /// Asks for the keys, unless that was done a moment ago.
-    async fn renewed(&self, now: Timestamp) -> Result<(Arc<[Key]>, Timestamp), Fault> {
-        let mut asked = self.asked.lock().await;
-        let recent = |then: Timestamp| now - then < PAUSE && then <= clock::now();
-        if !asked.is_some_and(recent) {
-            *asked = Some(clock::now());
-            let found = tokio::time::timeout(DEADLINE, self.ask()).await;
-            let found = found.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-            match found {
-                Ok(keys) => *self.known.write() = Some((keys.into(), clock::now())),
-                Err(fault) => {
-                    let issuer = &self.config.issuer;
-                    tracing::warn!(issuer, fault, "the keys of an issuer are not had");
-                }
+    async fn renew(&self, mut asked: OwnedMutexGuard<Option<Timestamp>>) {
+        let found = tokio::time::timeout(DEADLINE, self.ask()).await;
+        let found = found.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        let now = clock::now();
+        match found {
+            Ok(keys) => *self.known.write() = Some((keys.into(), now)),
+            Err(fault) => {
+                let issuer = &self.issuer;
+                tracing::warn!(issuer, fault, "the keys of an issuer are not had");
             }
         }
-        self.current(now).ok_or_else(|| {
-            Fault::Unavailable("the keys of the token's issuer are not known".to_owned())
-        })
+        *asked = Some(now);
     }
 
     async fn ask(&self) -> Result<Vec<Key>, String> {
@@ -213,12 +249,12 @@ impl Issuer {
             }
             Source::Url(url) => self.get(url).await?,
             Source::Issuer => {
-                let base = self.config.issuer.trim_end_matches('/');
+                let base = self.issuer.trim_end_matches('/');
                 let url = format!("{base}/.well-known/openid-configuration");
                 let bytes = self.get(&url).await?;
                 let found: Discovered =
                     serde_json::from_slice(&bytes).map_err(|e| format!("{url}: {e}"))?;
-                if found.issuer != self.config.issuer {
+                if found.issuer != self.issuer {
                     return Err(format!("{url} is of another issuer: {}", found.issuer));
                 }
                 self.get(&found.jwks_uri).await?
@@ -236,5 +272,40 @@ impl Issuer {
             200 => Ok(answer.body.to_vec()),
             status => Err(format!("{url} answered {status}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_are_asked_for_once_in_a_while() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "obs: {auth: {oidc: [{issuer: a, audience: b, jwks_file: keys}], grants: [{user: \
+                    t, tenants: '*', role: read}]}}";
+        let config = crate::config::parse(text).expect("valid");
+        let mut all = config.obs.auth.expect("there").oidc;
+        let issuer = Issuer::new(all.remove(0), folder.path()).await;
+        let issuer = issuer.expect("made");
+        // There is no file: everybody is told so, and it is looked for once.
+        for _ in 0..2 {
+            let fault = issuer.first().await.err();
+            assert!(matches!(fault, Some(Fault::Unavailable(_))), "{fault:?}");
+        }
+        assert!(!issuer.renew());
+        // The pause is over.
+        *issuer.had.asked.lock().await = None;
+        let key = "A".repeat(43);
+        let keys = format!(r#"{{"keys": [{{"kty": "OKP", "crv": "Ed25519", "x": "{key}"}}]}}"#);
+        tokio::fs::write(folder.path().join("keys"), keys)
+            .await
+            .expect("written");
+        assert!(issuer.renew());
+        // Who comes meanwhile begins no other request.
+        assert!(issuer.renew());
+        drop(issuer.had.asked.lock().await);
+        assert!(issuer.had.current(clock::now()).is_some());
+        assert!(!issuer.renew());
     }
 }

@@ -1,11 +1,12 @@
 //! Logins that fail too often are not tried any more for a while.
 //!
-//! Invariants: what is remembered is bounded; a source that fails with many names is stopped like
+//! Invariants: what is remembered is bounded, and the oldest is forgotten first; a source (an address,
+//! or of IPv6 a network of 64 bits) that fails with many names is stopped like
 //! one that fails with one; a login that was remembered as good is not asked here, so that a
 //! stranger behind the same address locks out nobody who is in.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use obs_model::Timestamp;
 use parking_lot::Mutex;
@@ -20,11 +21,14 @@ const SOURCE_TIMES: u32 = 10;
 /// Failures of one source, with one name or over all.
 type Key = (IpAddr, Option<u64>);
 
+/// Since when they are counted, and how many.
+type Failures = HashMap<Key, (Timestamp, u32)>;
+
 /// Counts logins that failed.
 #[derive(Debug)]
 pub(super) struct Lockout {
     setting: LockoutConfig,
-    failures: Mutex<HashMap<Key, (Timestamp, u32)>>,
+    failures: Mutex<Failures>,
 }
 
 impl Lockout {
@@ -40,6 +44,7 @@ impl Lockout {
         if self.setting.failures == 0 {
             return None;
         }
+        let source = network(source);
         let failures = self.failures.lock();
         let over = |key: &Key, max: u32| {
             let (since, count) = failures.get(key)?;
@@ -65,12 +70,9 @@ impl Lockout {
             failures.retain(|_, (since, _)| !is_over(*since));
         }
         if failures.len() + 2 > COUNTED_MAX {
-            // Sources are kept: there are as many as attackers have addresses, names are free.
-            failures.retain(|(_, user), _| user.is_none());
+            forget_oldest(&mut failures);
         }
-        if failures.len() + 2 > COUNTED_MAX {
-            failures.clear();
-        }
+        let source = network(source);
         for key in [(source, Some(name_of(user))), (source, None)] {
             let (since, count) = failures.entry(key).or_insert((now, 0));
             if is_over(*since) {
@@ -82,7 +84,32 @@ impl Lockout {
 
     /// A login succeeded.
     pub(super) fn succeeded(&self, source: IpAddr, user: &str) {
-        self.failures.lock().remove(&(source, Some(name_of(user))));
+        let key = (network(source), Some(name_of(user)));
+        self.failures.lock().remove(&key);
+    }
+}
+
+/// Makes room: those of names go before those of sources, because there are as many sources as
+/// attackers have addresses, and names are free.
+fn forget_oldest(failures: &mut Failures) {
+    let mut all: Vec<(bool, Timestamp, Key)> = failures
+        .iter()
+        .map(|(key, (since, _))| (key.1.is_none(), *since, *key))
+        .collect();
+    all.sort_unstable_by_key(|(is_source, since, _)| (*is_source, *since));
+    for (_, _, key) in all.iter().take(COUNTED_MAX / 8) {
+        failures.remove(key);
+    }
+}
+
+/// Whoever has an address of IPv6 has a whole network of them.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -137,5 +164,47 @@ mod tests {
             lockout.failed(source, &index.to_string(), Timestamp::from_seconds(1));
         }
         assert!(lockout.failures.lock().len() <= COUNTED_MAX);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_sources_kept() {
+        let at = Timestamp::from_seconds;
+        let setting = LockoutConfig {
+            failures: 1,
+            ..LockoutConfig::default()
+        };
+        let lockout = Lockout::new(setting);
+        let source = |index: u32| IpAddr::from(index.to_be_bytes());
+        for _ in 0..SOURCE_TIMES {
+            lockout.failed(source(0), "ann", at(1));
+        }
+        for index in 1..6000u32 {
+            lockout.failed(source(index), "ann", at(1 + i64::from(index / 1000)));
+        }
+        assert!(lockout.waits(source(0), "new", at(7)).is_some());
+        assert!(lockout.waits(source(5999), "ann", at(7)).is_some());
+        assert!(lockout.waits(source(1), "ann", at(7)).is_none());
+    }
+
+    #[test]
+    fn a_network_is_one_source() {
+        let at = Timestamp::from_seconds;
+        let setting = LockoutConfig {
+            failures: 1,
+            ..LockoutConfig::default()
+        };
+        let lockout = Lockout::new(setting);
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        lockout.failed(address("2001:db8:1:2:3::4"), "ann", at(1));
+        lockout.failed(address("::ffff:10.0.0.1"), "ann", at(1));
+        for (source, expect) in [
+            ("2001:db8:1:2::9", true),
+            ("2001:db8:1:3::9", false),
+            ("10.0.0.1", true),
+            ("10.0.0.2", false),
+        ] {
+            let waits = lockout.waits(address(source), "ann", at(2));
+            assert_eq!(waits.is_some(), expect, "{source}");
+        }
     }
 }

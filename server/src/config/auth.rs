@@ -261,6 +261,9 @@ pub struct GrantConfig {
     /// or who has these claims.
     #[serde(default)]
     pub claim: Option<BTreeMap<String, String>>,
+    /// Whose claims: one of `oidc`; must be said where there are several.
+    #[serde(default)]
+    pub issuer: Option<String>,
     /// Of which tenants; `*` for all.
     #[serde(deserialize_with = "one_or_more")]
     pub tenants: Vec<String>,
@@ -356,11 +359,27 @@ impl AuthConfig {
                     "oidc[{index}]: jwks_url and jwks_file exclude each other"
                 ));
             }
+            let mut others = self.oidc.iter().take(index);
+            if others.any(|other| other.issuer == issuer.issuer) {
+                return Err(format!(
+                    "oidc[{index}]: the issuer {} is there twice: give one entry all audiences",
+                    issuer.issuer
+                ));
+            }
         }
         for (index, grant) in self.grants.iter().enumerate() {
             grant
                 .check()
                 .map_err(|why| format!("grants[{index}]: {why}"))?;
+            let wrong = match &grant.issuer {
+                Some(issuer) => self.oidc.iter().all(|one| one.issuer != *issuer),
+                None => grant.claim.is_some() && self.oidc.len() > 1,
+            };
+            if wrong {
+                return Err(format!(
+                    "grants[{index}]: expected an issuer of oidc, whose claims are meant"
+                ));
+            }
         }
         if self.has_credentials() && self.grants.is_empty() {
             return Err("expected grants: without one nobody may do anything".to_owned());
@@ -385,6 +404,9 @@ impl GrantConfig {
         ];
         if given.into_iter().filter(|given| *given).count() != 1 {
             return Err("expected one of user, group and claim".to_owned());
+        }
+        if self.issuer.is_some() && self.claim.is_none() {
+            return Err("an issuer is for a claim".to_owned());
         }
         for tenant in self.tenants.iter().filter(|tenant| *tenant != "*") {
             Tenant::new(tenant).map_err(|why| why.to_string())?;
@@ -515,6 +537,19 @@ mod tests {
             "{oidc: [{issuer: a, audience: b, algorithms: [HS256]}]}",
             "HS256",
         );
+        check(
+            "{oidc: [{issuer: a, audience: b}, {issuer: c, audience: d}, {issuer: a, audience: d}]}",
+            "oidc[2]: the issuer a is there twice",
+        );
+        let of = |more: &str| {
+            format!(
+                "{{oidc: [{{issuer: a, audience: b}}, {{issuer: c, audience: d}}], grants: [{{claim: \
+                 {{t: u}}, tenants: '*', role: read{more}}}]}}"
+            )
+        };
+        check(&of(""), "grants[0]: expected an issuer");
+        check(&of(", issuer: x"), "grants[0]: expected an issuer");
+        check(&of(", issuer: c"), "");
         check("{usres: []}", "usres");
     }
 }

@@ -393,13 +393,16 @@ fn tokens_of_a_cluster_are_reviewed() {
         cluster.kubeconfig()
     );
     let account = User::new("system:serviceaccount:a:b", &["system:serviceaccounts"]);
-    cluster.api.add_token("sa-token", account);
-    cluster.api.add_token("user-token", User::new("jane", &[]));
+    cluster.api.add_token("e30.e30.account", account);
+    cluster
+        .api
+        .add_token("e30.e30.user", User::new("jane", &[]));
     let obs = Obs::with_config(&config);
-    assert_eq!(ask(&obs, QUERY, "Bearer sa-token", "").status, 200);
-    assert_eq!(ask(&obs, QUERY, "Bearer sa-token", "b").status, 403);
-    assert_eq!(ask(&obs, QUERY, "Bearer user-token", "").status, 403);
+    assert_eq!(ask(&obs, QUERY, "Bearer e30.e30.account", "").status, 200);
+    assert_eq!(ask(&obs, QUERY, "Bearer e30.e30.account", "b").status, 403);
+    assert_eq!(ask(&obs, QUERY, "Bearer e30.e30.user", "").status, 403);
     assert_eq!(ask(&obs, QUERY, "Bearer nobody", "").status, 401);
+    assert_eq!(ask(&obs, QUERY, "Bearer e30.e30.nobody", "").status, 401);
 }
 
 #[test]
