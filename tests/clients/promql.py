@@ -64,8 +64,9 @@ def vector(base, query, **parameters):
 
 
 def touch(prometheus):
-    """Makes Prometheus' own request counters begin, so that they are old when asked about."""
-    for query in "up", "sum(", "label_replace(up, 'job', 'x', '', '') + on () up":
+    """Makes Prometheus' own request counters begin, so that they are old when asked about; also those of
+    queries that fail, whether there is data yet or not."""
+    for query in "up", "sum(", "vector(1) + on () (label_replace(vector(1), 'a', 'x', '', '') or vector(1))":
         end = time.time()
         ask(prometheus, "/api/v1/query", {"query": query})
         ask(prometheus, "/api/v1/query_range", {"query": query, "start": end, "end": end, "step": 1})
